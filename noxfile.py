@@ -1,0 +1,119 @@
+"""Every check of the project: `nox` runs what a change must pass, `nox -l` lists the rest too."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.download_python = "never"  # test with what is installed
+nox.options.error_on_missing_interpreters = False  # `pythons` says which were missing
+nox.options.sessions = ["lint", "async_lint", "typing", "tests", "pythons"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+# The declared Pythons, and the one at hand should it be newer: so that there is always one to test with.
+PYTHONS = list(
+    dict.fromkeys([*nox.project.python_versions(PYPROJECT), f"{sys.version_info.major}.{sys.version_info.minor}"])
+)
+EXTRAS = "cli,dotenv,otel,testing"
+tested: dict[str, list[str]] = {}  # Python version: HTTP libraries
+
+# pyenv puts one Python on PATH and keeps the others here.
+_pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
+_folders = [str(folder) for version in PYTHONS for folder in sorted(_pyenv.glob(f"{version}.*/bin"))]
+os.environ["PATH"] = os.pathsep.join([*_folders, os.environ["PATH"]])
+
+
+def _tools(session: nox.Session, *groups: str) -> None:
+    session.install(*nox.project.dependency_groups(PYPROJECT, *groups))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff's rules and format, and spelling."""
+    _tools(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+
+
+@nox.session
+def async_lint(session: nox.Session) -> None:
+    """The Trio rules that ruff does not have."""
+    _tools(session, "async-lint")
+    session.run("flake8-async", "--enable=ASYNC", "src")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Mypy and pyright, both strict, and no public name without a complete type."""
+    session.install("--editable", f".[{EXTRAS},httpx2]")
+    _tools(session, "typing")
+    session.run("mypy")
+    session.run("pyright")
+    session.run("pyright", "--verifytypes", "allm", "--ignoreexternal")
+
+
+@nox.session(default=False)
+def wheel(session: nox.Session) -> None:
+    """Build the wheel that `tests` installs."""
+    session.install(*PYPROJECT["build-system"]["requires"])
+    session.run("hatchling", "build", "--clean", "--target", "wheel", "--directory", _wheel_folder(session))
+
+
+def _wheel_folder(session: nox.Session) -> str:
+    return str(session.cache_dir / "wheel")
+
+
+@nox.session(python=PYTHONS, requires=["wheel"])
+@nox.parametrize("http", ["httpx", "httpx2"])
+def tests(session: nox.Session, http: str) -> None:
+    """The tests, on the built wheel, for each Python and each HTTP library."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    extras = EXTRAS if http == "httpx" else f"{EXTRAS},{http}"
+    session.install(f"{built}[{extras}]")
+    _tools(session, "tests")
+    tested.setdefault(str(session.python), []).append(http)
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python=False)
+def pythons(session: nox.Session) -> None:
+    """Say which Pythons the tests of this run had."""
+    for version in PYTHONS:
+        session.log(f"Python {version}: {' and '.join(tested.get(version, [])) or 'not installed, SKIPPED'}")
+    if not tested:
+        session.error("No tests ran. This session belongs after `tests`.")
+
+
+@nox.session(default=False)
+def coverage(session: nox.Session) -> None:
+    """Branch coverage over both HTTP libraries."""
+    session.install("--editable", f".[{EXTRAS}]")
+    _tools(session, "tests", "coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "--append", "-m", "pytest", "-q")
+    session.install("--editable", f".[{EXTRAS},httpx2]")
+    session.run("coverage", "run", "--append", "-m", "pytest", "-q")
+    session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error. Its examples run in `tests`."""
+    session.install("--editable", f".[{EXTRAS}]")
+    _tools(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(default=False)
+def bench(session: nox.Session) -> None:
+    """Run benchmarks/*.py, or those named after `--`."""
+    session.install("--editable", f".[{EXTRAS},httpx2]")
+    scripts = session.posargs or sorted(str(script) for script in Path("benchmarks").glob("*.py"))
+    for script in scripts:
+        session.run("python", script)
