@@ -1,0 +1,129 @@
+"""The architecture, held by reading the imports: which layer may use which, and who may use what."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+MODULES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+# What each part of the package may import of the rest. A part that is not named here may import everything.
+LAYERS = {
+    "allm.data": (),
+    "allm.runtime": ("allm.data",),
+    "allm.execution": ("allm.data", "allm.runtime"),
+    "allm.session": ("allm.data", "allm.runtime", "allm.execution"),
+    "allm.providers": ("allm.data", "allm.runtime"),
+}
+OPENS_NURSERIES = ("allm.execution", "allm.testing", "allm.cli")
+# Module: the only places that may import it.
+OWNERS = {
+    "trio": ("allm.runtime", "allm.execution", "allm.session", "allm.providers", "allm.testing", "allm.cli"),
+    "httpx": ("allm.runtime.transport",),
+    "httpx2": ("allm.runtime.transport",),
+    "tenacity": ("allm.runtime.retry",),
+    "cattrs": ("allm.data.codec",),
+    "msgspec": ("allm.data.jsontext",),
+    "click": ("allm.cli",),
+    "rich": ("allm.cli",),
+    "h11": ("allm.testing",),
+}
+# Optional packages, and required ones that cost much to import: nothing may load them before it needs them.
+LATE = {"httpx", "httpx2", "tenacity", "click", "rich", "h11", "dotenv", "opentelemetry", "pytest", "allm.testing"}
+MOST_LINES = 400
+
+
+def is_inside(module: str, *packages: str) -> bool:
+    """Whether `module` is one of `packages` or lies in one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+@functools.cache
+def nodes(module: str) -> list[ast.AST]:
+    """The syntax tree of `module`, flat."""
+    return list(ast.walk(ast.parse(MODULES[module].read_text("utf-8"))))
+
+
+def imports(module: str) -> Iterator[str]:
+    """Every module that `module` names in an import, wherever in its source that stands."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in nodes(module):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, base]).rstrip(".")
+            # In `from allm.data import codec` the name is a module as well.
+            yield from (f"{base}.{name.name}" if f"{base}.{name.name}" in MODULES else base for name in node.names)
+
+
+def uses(module: str, name: str) -> bool:
+    """Whether the source of `module` reads the attribute or variable `name`."""
+    return any(
+        (isinstance(node, ast.Attribute) and node.attr == name) or (isinstance(node, ast.Name) and node.id == name)
+        for node in nodes(module)
+    )
+
+
+def test_the_modules_are_found():
+    """An empty list would let every other test here pass."""
+    assert {"allm", "allm.data.events", "allm.runtime.transport"} <= MODULES.keys()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_go_one_way(module):
+    """A layer knows the layers below it, never one above or beside it."""
+    for layer, below in LAYERS.items():
+        if is_inside(module, layer):
+            assert not [
+                name for name in imports(module) if is_inside(name, "allm") and not is_inside(name, layer, *below)
+            ]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_each_dependency_has_one_owner(module):
+    """Nobody but its owner imports a third-party library that could be replaced."""
+    for library, owners in OWNERS.items():
+        if not is_inside(module, *owners):
+            assert not [name for name in imports(module) if is_inside(name, library)]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith((".encode", ".decode"))])
+def test_encoders_and_decoders_are_pure(module):
+    """What maps a vendor's wire format does no I/O, so that its tests need none."""
+    assert not [name for name in imports(module) if is_inside(name, "trio", "allm.runtime.transport")]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_only_execution_opens_nurseries(module):
+    """Tasks start in the execution layer; the test tools and the command line are programs of their own."""
+    assert is_inside(module, *OPENS_NURSERIES) or not uses(module, "open_nursery")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_modules_stay_readable(module):
+    """A module that grows past the limit holds a second idea, which wants its own file."""
+    assert len(MODULES[module].read_text("utf-8").splitlines()) <= MOST_LINES
+
+
+def test_importing_allm_is_light():
+    """`import allm` loads no provider, no optional package and no HTTP library until something uses it."""
+    program = "import sys, json, allm; print(json.dumps(list(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = json.loads(answer.stdout)
+    providers = [name for name in loaded if name.startswith("allm.providers.")]
+
+    assert not providers
+    assert not LATE.intersection(loaded)
