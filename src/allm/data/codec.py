@@ -1,0 +1,330 @@
+"""Values to JSON and back: tagged, versioned, an exact round trip.
+
+A document is `{"v": 1, "type": "Thread", ...fields}`. Fields at their default are left out; unknown fields of a known
+version are ignored on reading, so that a reader survives an added field. A value of a closed union carries its own
+`"type"`. Open data (metadata, arguments, payloads) is plain JSON; what JSON has no form for is wrapped as
+`{"$type": "tuple" | "bytes" | "float" | "mapping" | <class name>, ...}`. Functions, keys and engines have no form.
+
+cattrs does the walking; this module is the only one that imports it for the library's own values. The converter is
+built on first use, since building it costs more than importing it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar, cast, get_args, overload
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
+
+from allm.data.content import Part
+from allm.data.errors import ERROR_TYPES, AllmError, ValidationError
+from allm.data.events import Event
+from allm.data.image import Image
+from allm.data.message import Message
+from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
+from allm.data.response import Response, Usage
+from allm.data.results import ChatResult, StepResult
+from allm.data.thread import Thread
+from allm.data.tool import Tool
+
+__all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "VERSION", "from_json", "to_json"]
+
+T = TypeVar("T")
+
+VERSION = 1
+MAX_JSON_BYTES = 64 * 1024 * 1024
+"""Longest document that is read, in UTF-8 bytes: a long conversation with images has some tens of megabytes."""
+MAX_DEPTH = 200
+"""Deepest nesting that is read; the library's own values need about 15 levels."""
+
+PART_TAGS: dict[str, type] = {cls.__name__: cls for cls in get_args(Part)}
+EVENT_TAGS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
+VALUE_TAGS: dict[str, type] = {
+    **PART_TAGS,
+    **EVENT_TAGS,
+    **{
+        cls.__name__: cls
+        for cls in (Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema)
+    },
+}
+_TAG_OF: dict[type, str] = {cls: tag for tag, cls in VALUE_TAGS.items()}
+
+
+def to_json(value: Any) -> str:
+    """Any value of the library as one JSON document.
+
+    Raises:
+        ValidationError: It holds something JSON has no form for: a handler, an engine, an open file.
+    """
+    tag = _tag(value)
+    if tag is None:
+        raise _problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
+    try:
+        body = _converter().unstructure(value)
+        return json.dumps({"v": VERSION, "type": tag, **body}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+    except RecursionError:
+        raise _problem("too_deep", "cannot serialise a value that nests without end") from None
+
+
+@overload
+def from_json(text: str | bytes, as_: type[T]) -> T: ...
+@overload
+def from_json(text: str | bytes, as_: None = None) -> Any: ...
+def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
+    """The value that `to_json` wrote.
+
+    Args:
+        text: The document.
+        as_: The type it has to be.
+
+    Raises:
+        ValidationError: Not JSON, no known tag or version, another type than `as_`, a field of the wrong type, or a
+            document larger than `MAX_JSON_BYTES` or deeper than `MAX_DEPTH`.
+    """
+    document = _parse(text)
+    if not isinstance(document, dict) or "type" not in document:
+        raise _problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
+    if document.get("v") != VERSION:
+        raise _problem("unknown_version", f"document version {document.get('v')!r} is not known; expected {VERSION}")
+    tag = document["type"]
+    cls = VALUE_TAGS.get(tag) or ERROR_TYPES.get(tag) if isinstance(tag, str) else None
+    if cls is None:
+        raise _problem("unknown_type_tag", f"unknown type {tag!r}; expected one of: {', '.join(sorted(VALUE_TAGS))}")
+    if as_ is not None and not issubclass(cls, as_):
+        raise _problem("unexpected_type", f"the document holds a {tag}; expected {as_.__name__}")
+    return _structure(document, cls)
+
+
+def _parse(text: str | bytes) -> Any:
+    if not isinstance(text, (str, bytes, bytearray)):
+        raise _problem("invalid_type", f"expected JSON text, got {type(text).__name__}")
+    if len(text) > MAX_JSON_BYTES:
+        raise _problem("too_large", f"the document is longer than {MAX_JSON_BYTES} bytes")
+    try:
+        document = json.loads(text)
+    except RecursionError:
+        raise _problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:
+        raise _problem("malformed", f"not JSON: {error}") from error
+    layer, depth = _containers([document]), 0
+    while layer:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels")
+        layer = _containers(item for value in layer for item in (value.values() if type(value) is dict else value))
+    return document
+
+
+def _containers(values: Iterable[Any]) -> list[Any]:
+    return [value for value in values if type(value) in {dict, list}]
+
+
+def _structure(document: Any, cls: type[T]) -> T:
+    try:
+        return _converter().structure(document, cls)
+    except ValidationError:
+        raise
+    except Exception as error:
+        details = "; ".join(cattrs.transform_error(error, format_exception=_describe))
+        raise _problem("malformed_value", f"not a valid {cls.__name__}: {details}") from error
+
+
+def _describe(error: BaseException, _type: type | None) -> str:
+    return f"missing field {error}" if isinstance(error, KeyError) else str(error)
+
+
+def _problem(tag: str, message: str) -> ValidationError:
+    return ValidationError([(("json",), tag)], reason="invalid_json", message=message)
+
+
+def _tag(value: Any) -> str | None:
+    if isinstance(value, AllmError):
+        return type(value).__name__
+    return _TAG_OF.get(type(value))
+
+
+# --- open data: metadata, arguments, payloads --------------------------------------------------------------------
+
+
+def _dump_open(value: Any) -> Any:
+    kind = type(value)
+    if value is None or kind in {bool, int, str}:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {"$type": "float", "value": repr(value)}
+    if kind is list:
+        return [_dump_open(item) for item in value]
+    if kind is tuple:
+        return {"$type": "tuple", "items": [_dump_open(item) for item in value]}
+    if kind is bytes:
+        return {"$type": "bytes", "base64": base64.b64encode(value).decode("ascii")}
+    if kind is dict:
+        if "$type" not in value and all(type(key) is str for key in value):
+            return {key: _dump_open(item) for key, item in value.items()}
+        return {"$type": "mapping", "items": [[_dump_open(key), _dump_open(item)] for key, item in value.items()]}
+    tag = _tag(value)
+    if tag is None:
+        raise _problem("not_serialisable", f"cannot serialise {kind.__name__}; expected JSON data or a value of allm")
+    return {"$type": tag, **_converter().unstructure(value)}
+
+
+def _load_open(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_load_open(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    tag = value.get("$type")
+    if tag is None:
+        return {key: _load_open(item) for key, item in value.items()}
+    loader = _OPEN_LOADERS.get(tag)
+    if loader is not None:
+        return loader(value)
+    cls = VALUE_TAGS.get(tag) or ERROR_TYPES.get(tag)
+    if cls is None:
+        raise _problem("unknown_type_tag", f"unknown $type {tag!r} in open data")
+    return _converter().structure(value, cls)
+
+
+_OPEN_LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "tuple": lambda value: tuple(_load_open(item) for item in value["items"]),
+    "bytes": lambda value: base64.b64decode(value["base64"], validate=True),
+    "float": lambda value: float(value["value"]),
+    "mapping": lambda value: {_load_open(key): _load_open(item) for key, item in value["items"]},
+}
+
+
+# --- the converter -----------------------------------------------------------------------------------------------
+
+
+def _strict(expected: type, *accepted: type) -> Callable[[Any, Any], Any]:
+    kinds = (expected, *accepted)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) not in kinds:
+            raise TypeError(f"expected {expected.__name__}, got {type(value).__name__}")
+        return value
+
+    return structure
+
+
+def _open_mapping(value: Any, _: Any) -> Any:
+    loaded = _load_open(value)
+    if not isinstance(loaded, dict):
+        raise TypeError(f"expected an object, got {type(value).__name__}")
+    return loaded
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(omit_if_default=True)
+    for primitive in (str, int, bool):
+        converter.register_structure_hook(primitive, _strict(primitive))
+    converter.register_structure_hook(float, _strict(float, int))
+    for open_type in (dict[str, Any], Mapping[str, Any]):
+        _register(converter, open_type, _dump_open, _open_mapping)
+    for open_type in (Any, ToolChoice | None, ResponseFormat | None):
+        _register(converter, open_type, _dump_open, lambda value, _: _load_open(value))
+    # Parts before events: an inner union has to be known before the classes that hold it.
+    _register_union(converter, Part, PART_TAGS)
+    _register_errors(converter)
+    _register_content(converter)
+    _register_image(converter)
+    _register_tool(converter)
+    _register_union(converter, Event, EVENT_TAGS)
+    return converter
+
+
+def _register(converter: cattrs.Converter, type_: Any, dump: Callable[[Any], Any], load: Callable[[Any, Any], Any]) -> None:
+    """Hooks for exactly `type_`, which may be a generic or a union."""
+    converter.register_unstructure_hook_func(lambda cls: cls == type_, dump)
+    converter.register_structure_hook_func(lambda cls: cls == type_, load)
+
+
+def _register_union(converter: cattrs.Converter, union: Any, tags: dict[str, type]) -> None:
+    names = {cls: tag for tag, cls in tags.items()}
+
+    def unstructure(value: Any) -> dict[str, Any]:
+        return {"type": names[type(value)], **converter.unstructure(value)}
+
+    def structure(value: Any, _: Any) -> Any:
+        tag = value.get("type") if isinstance(value, dict) else None
+        cls = tags.get(tag) if isinstance(tag, str) else None
+        if cls is None:
+            raise ValueError(f"unknown type {tag!r}; expected one of: {', '.join(sorted(tags))}")
+        return converter.structure(value, cls)
+
+    _register(converter, union, unstructure, structure)
+
+
+def _register_errors(converter: cattrs.Converter) -> None:
+    def unstructure(error: AllmError) -> dict[str, Any]:
+        fields = {name: _dump_open(getattr(error, name)) for name in error.fields}
+        return {"type": type(error).__name__, **fields}
+
+    def structure(value: Any, _: Any) -> AllmError:
+        cls = ERROR_TYPES.get(value.get("type") or value.get("$type")) if isinstance(value, dict) else None
+        if cls is None:
+            raise ValueError(f"unknown error type; expected one of: {', '.join(sorted(ERROR_TYPES))}")
+        return cls(**{name: _load_open(value[name]) for name in cls.fields if name in value})
+
+    converter.register_unstructure_hook_func(_is_error, unstructure)
+    converter.register_structure_hook_func(_is_error, structure)
+
+
+def _is_error(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, AllmError)
+
+
+def _register_content(converter: cattrs.Converter) -> None:
+    content = str | tuple[Part, ...]
+
+    def unstructure(value: Any) -> Any:
+        return value if isinstance(value, str) else [converter.unstructure(part, unstructure_as=Part) for part in value]
+
+    def structure(value: Any, _: Any) -> Any:
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, list):
+            raise TypeError(f"expected text or a list of parts, got {type(value).__name__}")
+        return tuple(converter.structure(part, cast("Any", Part)) for part in value)
+
+    _register(converter, content, unstructure, structure)
+
+
+def _register_image(converter: cattrs.Converter) -> None:
+    source = attrs.fields(attrs.resolve_types(Image)).source.type
+    kinds = {"bytes", "base64", "url", "file"}
+
+    def unstructure(value: tuple[str, str | bytes]) -> dict[str, str]:
+        kind, data = value
+        return {"type": kind, "value": base64.b64encode(data).decode("ascii") if isinstance(data, bytes) else data}
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict) or value.get("type") not in kinds or not isinstance(value.get("value"), str):
+            raise ValueError(f'expected {{"type": one of {", ".join(sorted(kinds))}, "value": text}}')
+        kind, data = value["type"], value["value"]
+        return (kind, base64.b64decode(data, validate=True) if kind == "bytes" else data)
+
+    _register(converter, source, unstructure, structure)
+
+
+def _register_tool(converter: cattrs.Converter) -> None:
+    """A tool without its handler; one that has a handler is refused, since losing it would change what the tool does."""
+    dump = make_dict_unstructure_fn(Tool, converter, handler=cattrs.override(omit=True), _cattrs_omit_if_default=True)
+
+    def unstructure(tool: Tool) -> dict[str, Any]:
+        if tool.handler is not None:
+            raise _problem(
+                "not_serialisable", f"tool {tool.name!r} has a handler, which JSON cannot hold: evolve it with handler=None"
+            )
+        return dump(tool)
+
+    converter.register_unstructure_hook(Tool, unstructure)
+    converter.register_structure_hook(Tool, make_dict_structure_fn(Tool, converter, handler=cattrs.override(omit=True)))
+

@@ -1,0 +1,85 @@
+"""What a message is made of: one ordered sequence of parts, as the provider sent it, so that it can be replayed exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+from allm.data.fields import mapping_field
+from allm.data.image import Image
+
+__all__ = ["ImagePart", "Part", "ProviderPart", "ReasoningPart", "TextPart", "ToolCall"]
+
+
+@attrs.frozen
+class TextPart:
+    """Visible text.
+
+    Attributes:
+        refusal: The model declined; `text` is its explanation (OpenAI `refusal`).
+        metadata: Provider data to replay with this part, under the provider's name (Gemini thought signatures).
+    """
+
+    text: str
+    refusal: bool = attrs.field(default=False, kw_only=True)
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen
+class ImagePart:
+    """An image in a prompt; `detail` is OpenAI's resolution hint, ignored by the others."""
+
+    image: Image
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
+@attrs.frozen
+class ReasoningPart:
+    """The model's thinking: readable text and the opaque data that the provider wants back.
+
+    Attributes:
+        text: Readable thinking or summary; "" when the provider hides it.
+        provider: Who may read the opaque fields; they are dropped on the way to anyone else.
+        id: The provider's id of the item.
+        signature: Anthropic `signature`, Gemini `thoughtSignature`.
+        encrypted_content: OpenAI `encrypted_content`, Anthropic `redacted_thinking` data.
+    """
+
+    text: str
+    provider: str | None = attrs.field(default=None, kw_only=True)
+    id: str | None = attrs.field(default=None, kw_only=True)
+    signature: str | None = attrs.field(default=None, kw_only=True)
+    encrypted_content: str | None = attrs.field(default=None, kw_only=True)
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen
+class ToolCall:
+    """A call the model asks for.
+
+    Attributes:
+        id: Unique within its message; the result message names it.
+        name: The tool's name.
+        arguments: The parsed JSON object; None when the raw text is not one.
+        raw_arguments: The text as it arrived, or None when the provider sends objects.
+        metadata: Provider data to replay with the call; `incomplete: True` marks a call the stream never finished.
+    """
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
+    raw_arguments: str | None = None
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen
+class ProviderPart:
+    """An item only its provider understands (a server-side tool's call or result), kept for replay and never shown."""
+
+    provider: str
+    data: Mapping[str, Any] = attrs.field(hash=False)
+
+
+Part = TextPart | ImagePart | ReasoningPart | ToolCall | ProviderPart

@@ -1,0 +1,291 @@
+"""The one error tree.
+
+    AllmError
+    ├── ValidationError         values that cannot be sent: every problem at once, as (path, tag) pairs    [ValueError]
+    ├── OptionError             an unknown option, or one of the wrong type                                [TypeError]
+    ├── EngineError             the engine is not able to make the call: adapter, model, key
+    ├── AdapterError            the provider or the way to it failed
+    │   ├── ImageAdapterError
+    │   └── EmbeddingAdapterError
+    ├── StreamError             a stream used in a way it does not allow
+    ├── ToolError               one tool call failed
+    ├── SessionError            an operation that the session's status does not allow
+    └── UnwrapError             `unwrap` of a response that is not a clean stop
+
+Every error has a closed `reason` (a `Literal` per class), a message that says what happened, what was expected and
+what to do, and fields instead of facts hidden in the text. Errors are values: they compare by their fields, and go to
+JSON and back as part of a response.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal, get_args
+
+__all__ = [
+    "AdapterError",
+    "AdapterReason",
+    "AllmError",
+    "EmbeddingAdapterError",
+    "EngineError",
+    "ImageAdapterError",
+    "OptionError",
+    "Path",
+    "SessionError",
+    "StreamError",
+    "ToolError",
+    "UnwrapError",
+    "ValidationError",
+]
+
+AdapterReason = Literal[
+    "rate_limited",
+    "quota_exhausted",
+    "overloaded",
+    "provider_unavailable",
+    "authentication_failed",
+    "invalid_request",
+    "not_found",
+    "context_length_exceeded",
+    "content_filter",
+    "timeout",
+    "network_error",
+    "stream_truncated",
+    "malformed_response",
+    "malformed_tool_call",
+    "unsupported_feature",
+    "no_scripted_response",
+    "unknown",
+]
+EngineReason = Literal[
+    "missing_adapter",
+    "missing_stream_adapter",
+    "missing_model",
+    "missing_key",
+    "invalid_key",
+    "invalid_base_url",
+    "invalid_engine",
+    "unknown_provider",
+]
+StreamReason = Literal["not_entered", "closed", "concurrent_iteration", "already_done"]
+ToolReason = Literal[
+    "unknown_tool", "no_handler", "invalid_arguments", "handler_raised", "timeout", "invalid_return", "encoding_failed"
+]
+SessionReason = Literal[
+    "invalid_status",
+    "unknown_tool_call",
+    "already_answered",
+    "invalid_input",
+    "conflict",
+    "not_found",
+    "unreadable",
+    "lease_lost",
+]
+OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
+UnwrapReason = Literal["non_stop_finish", "empty_response", "error"]
+
+Path = tuple[str | int, ...]
+
+RETRYABLE_REASONS = frozenset(
+    {"rate_limited", "overloaded", "provider_unavailable", "timeout", "network_error", "stream_truncated"}
+)
+
+
+class AllmError(Exception):
+    """Base of every error this library raises on purpose.
+
+    Attributes:
+        reason: Why, as one word of a closed set; stable, meant for `match`.
+        message: What happened, what was expected, what to do.
+    """
+
+    reasons: ClassVar[frozenset[str]] = frozenset()
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason")
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        if self.reasons and reason not in self.reasons:
+            expected = ", ".join(sorted(self.reasons))
+            raise ValueError(f"{type(self).__name__} has no reason {reason!r}; expected one of: {expected}")
+        super().__init__(message)
+        self.message = message
+        self.reason = reason
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.fields)
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, self.reason, self.message))
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields if getattr(self, name) is not None)
+        return f"{type(self).__name__}({inside})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), {name: getattr(self, name) for name in self.fields})
+
+
+def _rebuild(cls: type[AllmError], fields: dict[str, Any]) -> AllmError:
+    return cls(**fields)
+
+
+class ValidationError(AllmError, ValueError):
+    """One value or several cannot be used; nothing was sent.
+
+    Attributes:
+        errors: Every problem as `(path, tag)`: `(("messages", 2, "role"), "unknown")`. `reason` is `invalid_<value>`.
+    """
+
+    fields = ("errors", "reason", "message")
+
+    def __init__(
+        self, errors: Iterable[tuple[Path, str]], *, reason: str = "invalid_value", message: str | None = None
+    ) -> None:
+        self.errors = tuple((tuple(path), tag) for path, tag in errors)
+        if message is None:
+            listed = "; ".join(f"{render_path(path)}: {tag}" for path, tag in self.errors)
+            count = len(self.errors)
+            message = f"{count} problem{'s' if count != 1 else ''} found: {listed}"
+        super().__init__(message, reason=reason)
+
+
+def render_path(path: Path) -> str:
+    """`("messages", 2, "role")` as `messages[2].role`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text or "value"
+
+
+class OptionError(AllmError, TypeError):
+    """A call option that does not exist (the nearest name is suggested) or has the wrong type."""
+
+    reasons = frozenset(get_args(OptionReason))
+    fields = ("message", "reason", "option")
+
+    def __init__(self, message: str, *, reason: OptionReason = "unknown_option", option: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.option = option
+
+
+class EngineError(AllmError):
+    """The engine lacks something this call needs: an adapter, a model, a key. Nothing was sent."""
+
+    reasons = frozenset(get_args(EngineReason))
+
+    def __init__(self, message: str, *, reason: EngineReason) -> None:
+        super().__init__(message, reason=reason)
+
+
+class AdapterError(AllmError):
+    """The provider answered with an error, answered nonsense, or could not be reached.
+
+    Attributes:
+        provider: Which adapter (`"openai"`), or None.
+        status: HTTP status, or None where there was none.
+        retry_after: Seconds the provider asks to wait before the next try, or None.
+        retryable: Whether the same request may succeed later. Only acted on while nothing has been emitted.
+        request_id: The provider's id of the request, for its support.
+        provider_code: The provider's own error code, as text.
+    """
+
+    reasons = frozenset(get_args(AdapterReason))
+    fields = (
+        "message",
+        "reason",
+        "provider",
+        "status",
+        "retry_after",
+        "retryable",
+        "request_id",
+        "provider_code",
+    )
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: AdapterReason = "unknown",
+        provider: str | None = None,
+        status: int | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+        request_id: str | None = None,
+        provider_code: str | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.provider = provider
+        self.status = status
+        self.retry_after = retry_after
+        self.retryable = reason in RETRYABLE_REASONS if retryable is None else retryable
+        self.request_id = request_id
+        self.provider_code = provider_code
+
+
+class ImageAdapterError(AdapterError):
+    """An image call failed at the provider."""
+
+
+class EmbeddingAdapterError(AdapterError):
+    """An embedding call failed at the provider."""
+
+
+class StreamError(AllmError):
+    """A stream was used outside its `async with` block, or by two tasks at once."""
+
+    reasons = frozenset(get_args(StreamReason))
+
+    def __init__(self, message: str, *, reason: StreamReason) -> None:
+        super().__init__(message, reason=reason)
+
+
+class ToolError(AllmError):
+    """One tool call failed; `__cause__` holds the handler's own exception, which the model never sees."""
+
+    reasons = frozenset(get_args(ToolReason))
+    fields = ("message", "reason", "tool_name", "tool_call_id")
+
+    def __init__(
+        self, message: str, *, reason: ToolReason, tool_name: str | None = None, tool_call_id: str | None = None
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.tool_name = tool_name
+        self.tool_call_id = tool_call_id
+
+
+class SessionError(AllmError):
+    """The session's status does not allow the operation; the message says which call does."""
+
+    reasons = frozenset(get_args(SessionReason))
+
+    def __init__(self, message: str, *, reason: SessionReason) -> None:
+        super().__init__(message, reason=reason)
+
+
+class UnwrapError(AllmError):
+    """`unwrap` met a response that did not end as a clean stop."""
+
+    reasons = frozenset(get_args(UnwrapReason))
+    fields = ("message", "reason", "finish_reason")
+
+    def __init__(self, message: str, *, reason: UnwrapReason, finish_reason: str | None = None) -> None:
+        super().__init__(message, reason=reason)
+        self.finish_reason = finish_reason
+
+
+ERROR_TYPES: dict[str, type[AllmError]] = {
+    cls.__name__: cls
+    for cls in (
+        ValidationError,
+        OptionError,
+        EngineError,
+        AdapterError,
+        ImageAdapterError,
+        EmbeddingAdapterError,
+        StreamError,
+        ToolError,
+        SessionError,
+        UnwrapError,
+    )
+}

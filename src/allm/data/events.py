@@ -1,0 +1,278 @@
+"""The events of a stream: one closed union of frozen values.
+
+Adapters emit the first group. A clean answer is `MessageStarted`, then blocks of text, reasoning, tool calls and
+provider items in the order the provider sends them, `UsageReported` whenever counts are known, and `MessageCompleted`
+last. A failed one ends with `Failed` instead. Deltas and their completion share a block `id`, unique in the answer.
+
+Orchestration events come from the chat loop, around and between the answers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from allm.data.content import ProviderPart, ToolCall
+from allm.data.errors import AllmError, ToolError
+from allm.data.fields import mapping_field
+from allm.data.message import Message
+from allm.data.response import FinishReason, Usage
+from allm.data.results import ChatResult, StepResult
+
+__all__ = [
+    "AdapterEvent",
+    "AskUserRequested",
+    "ChatCompleted",
+    "Event",
+    "Failed",
+    "MessageCompleted",
+    "MessageStarted",
+    "OrchestrationEvent",
+    "ProviderPartCompleted",
+    "RawChunk",
+    "ReasoningCompleted",
+    "ReasoningDelta",
+    "StepCompleted",
+    "TextCompleted",
+    "TextDelta",
+    "ToolCallCompleted",
+    "ToolCallDelta",
+    "ToolCallStarted",
+    "ToolExecutionCompleted",
+    "ToolExecutionStarted",
+    "ToolHalted",
+    "ToolProgress",
+    "ToolResultEncoded",
+    "UsageReported",
+]
+
+
+@attrs.frozen(kw_only=True)
+class MessageStarted:
+    """The provider began to answer; its ids, as far as they are known by then."""
+
+    id: str | None = None
+    model: str | None = None
+    request_id: str | None = None
+
+
+@attrs.frozen
+class TextDelta:
+    """More visible text of block `id`."""
+
+    id: str
+    delta: str
+    refusal: bool = False
+
+
+@attrs.frozen
+class TextCompleted:
+    """Block `id` is complete; `text` is authoritative and replaces the deltas."""
+
+    id: str
+    text: str
+    refusal: bool = False
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen
+class ReasoningDelta:
+    """More thinking of block `id`."""
+
+    id: str
+    delta: str
+
+
+@attrs.frozen
+class ReasoningCompleted:
+    """Block `id` is complete, with the opaque data to replay (fields as in `ReasoningPart`)."""
+
+    id: str
+    text: str
+    provider: str | None = attrs.field(default=None, kw_only=True)
+    item_id: str | None = attrs.field(default=None, kw_only=True)
+    signature: str | None = attrs.field(default=None, kw_only=True)
+    encrypted_content: str | None = attrs.field(default=None, kw_only=True)
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen
+class ToolCallStarted:
+    """The model begins a call; its arguments follow."""
+
+    id: str
+    name: str
+
+
+@attrs.frozen
+class ToolCallDelta:
+    """More of the arguments' JSON text of call `id`; pieces split anywhere."""
+
+    id: str
+    arguments_delta: str
+
+
+@attrs.frozen
+class ToolCallCompleted:
+    """Call `id` is complete; replaces what was accumulated (fields as in `ToolCall`)."""
+
+    id: str
+    name: str
+    arguments: dict[str, Any] | None = attrs.field(default=None, hash=False)
+    raw_arguments: str | None = None
+    metadata: dict[str, Any] = mapping_field()
+
+    def to_tool_call(self) -> ToolCall:
+        """The call as a message part."""
+        return ToolCall(self.id, self.name, self.arguments, self.raw_arguments, metadata=self.metadata)
+
+
+@attrs.frozen
+class ProviderPartCompleted:
+    """An opaque item of the provider's own, whole; it keeps its place in the content."""
+
+    id: str
+    part: ProviderPart
+
+
+@attrs.frozen
+class UsageReported:
+    """Token counts so far; each value replaces an earlier one."""
+
+    usage: Usage
+
+
+@attrs.frozen
+class MessageCompleted:
+    """The answer ended as the provider means it to end.
+
+    Attributes:
+        message: The whole assistant message.
+        raw_finish_reason, id, model: Known only at the end with some providers; None keeps what is known.
+    """
+
+    message: Message
+    finish_reason: FinishReason | None = None
+    raw_finish_reason: str | None = attrs.field(default=None, kw_only=True)
+    id: str | None = attrs.field(default=None, kw_only=True)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen
+class RawChunk:
+    """Provider data that has no event of its own; hidden unless `include_raw_chunks=True`."""
+
+    kind: str
+    payload: Any = attrs.field(default=None, hash=False)
+
+
+@attrs.frozen
+class Failed:
+    """The answer failed; the last event of its stream. Everything before it is kept."""
+
+    error: AllmError
+
+
+AdapterEvent = (
+    MessageStarted
+    | TextDelta
+    | TextCompleted
+    | ReasoningDelta
+    | ReasoningCompleted
+    | ToolCallStarted
+    | ToolCallDelta
+    | ToolCallCompleted
+    | ProviderPartCompleted
+    | UsageReported
+    | MessageCompleted
+    | RawChunk
+    | Failed
+)
+
+
+@attrs.frozen
+class ToolExecutionStarted:
+    """A call really starts to run."""
+
+    tool_call: ToolCall
+
+
+@attrs.frozen
+class ToolExecutionCompleted:
+    """A call ended; `error` is set when it failed.
+
+    Attributes:
+        result: What the handler returned, before encoding.
+        abandoned: A sync handler overran its limit; its thread is still running.
+    """
+
+    tool_call: ToolCall
+    result: Any = attrs.field(default=None, hash=False)
+    error: ToolError | None = None
+    abandoned: bool = False
+
+
+@attrs.frozen
+class ToolProgress:
+    """What a running tool reported through `ToolContext.emit`."""
+
+    tool_call: ToolCall
+    payload: Any = attrs.field(default=None, hash=False)
+
+
+@attrs.frozen
+class ToolResultEncoded:
+    """The result as the model will read it: one `tool` message."""
+
+    tool_call: ToolCall
+    message: Message
+
+
+@attrs.frozen
+class AskUserRequested:
+    """A tool needs the user: the turn halts with `question` pending."""
+
+    tool_call: ToolCall
+    question: str
+    message: Message
+    hints: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen
+class ToolHalted:
+    """A tool halts the turn for `reason`; `message` is its encoded result."""
+
+    tool_call: ToolCall
+    reason: str
+    message: Message
+    result: Any = attrs.field(default=None, hash=False, kw_only=True)
+
+
+@attrs.frozen
+class StepCompleted:
+    """One step of the turn ended."""
+
+    step: StepResult
+
+
+@attrs.frozen
+class ChatCompleted:
+    """The turn ended by itself; the last event of a chat stream."""
+
+    result: ChatResult
+
+
+OrchestrationEvent = (
+    ToolExecutionStarted
+    | ToolExecutionCompleted
+    | ToolProgress
+    | ToolResultEncoded
+    | AskUserRequested
+    | ToolHalted
+    | StepCompleted
+    | ChatCompleted
+)
+
+Event = AdapterEvent | OrchestrationEvent

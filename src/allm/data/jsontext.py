@@ -1,0 +1,68 @@
+"""JSON text in and out: a C codec first, the standard library where the C codec is stricter than the providers are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import msgspec
+
+__all__ = ["JsonTextError", "dumps", "loads", "parse_arguments"]
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class JsonTextError(ValueError):
+    """The text is not JSON; the message says where and why."""
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def loads(text: bytes | str) -> Any:
+    """Parse one JSON document.
+
+    Integers keep all their digits. Escaped lone surrogates (`"\\ud83d"`) are accepted, as a provider may cut a text
+    between the two halves of one.
+
+    Raises:
+        JsonTextError: Not JSON, not UTF-8, or nested too deep.
+    """
+    try:
+        return _decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise JsonTextError(f"invalid UTF-8 at byte {error.start}: {error.reason}") from error
+    except RecursionError:
+        raise JsonTextError("nested too deep") from None
+    except ValueError as error:
+        raise JsonTextError(str(error)) from error
+
+
+def dumps(value: Any) -> bytes:
+    """One compact JSON document in UTF-8.
+
+    Raises:
+        TypeError: A value JSON has no form for.
+        ValueError: A float that is not finite.
+    """
+    try:
+        return _encode(value)
+    except UnicodeEncodeError:  # a lone surrogate: only its escape can be written
+        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+
+
+def parse_arguments(raw: str) -> dict[str, Any] | None:
+    """A tool call's arguments: the JSON object in `raw`, `{}` for an empty text, None when it is anything else."""
+    if not raw.strip():
+        return {}
+    try:
+        value = loads(raw)
+    except JsonTextError:
+        return None
+    return value if isinstance(value, dict) else None

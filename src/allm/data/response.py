@@ -1,0 +1,114 @@
+"""What came back from one model call, and what it used."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+from allm.data.content import ReasoningPart, TextPart, ToolCall
+from allm.data.errors import AllmError
+from allm.data.fields import mapping_field
+from allm.data.message import Message
+
+__all__ = ["FinishReason", "Response", "Usage"]
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Token counts of one call or of several. None means not reported, never 0; a reported 0 stays 0.
+
+    Attributes:
+        input_tokens: The inclusive prompt total: cached and cache-written tokens are part of it.
+        output_tokens: Everything generated, reasoning included.
+        input_cost, output_cost, total_cost: US dollars, where the model's prices are known.
+        extra: Counts of one provider only, under its own names.
+    """
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_input_tokens: int | None = None
+    cache_write_input_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    total_tokens: int | None = None
+    input_cost: float | None = None
+    output_cost: float | None = None
+    total_cost: float | None = None
+    extra: dict[str, Any] = mapping_field()
+
+    def merge(self, newer: Usage) -> Usage:
+        """This usage with every value that `newer` reports put over it (streams report counts more than once)."""
+        changes = {name: value for name in COUNTS if (value := getattr(newer, name)) is not None}
+        return attrs.evolve(self, **changes, extra={**self.extra, **newer.extra})
+
+    def __add__(self, other: Usage) -> Usage:
+        """The sum over two calls; a count that neither call reported stays None."""
+
+        def total(name: str) -> Any:
+            values = [value for value in (getattr(self, name), getattr(other, name)) if value is not None]
+            return sum(values) if values else None
+
+        extra = dict(self.extra)
+        for key, value in other.extra.items():
+            both_numbers = isinstance(value, (int, float)) and isinstance(extra.get(key), (int, float))
+            extra[key] = extra[key] + value if both_numbers else value
+        return Usage(**{name: total(name) for name in COUNTS}, extra=extra)
+
+
+COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "extra")
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """One model answer, whole or as far as it came.
+
+    Attributes:
+        message: The assistant message, all parts in the order they arrived.
+        finish_reason: Why it ended; None while (or when) it did not end.
+        raw_finish_reason: The provider's own word for it.
+        model: The model that answered, as the provider names it.
+        id: The provider's id of the answer.
+        request_id: The provider's id of the HTTP request.
+        error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
+    """
+
+    message: Message
+    finish_reason: FinishReason | None = None
+    raw_finish_reason: str | None = None
+    usage: Usage = attrs.field(factory=Usage)
+    model: str | None = None
+    id: str | None = None
+    request_id: str | None = None
+    error: AllmError | None = None
+    metadata: dict[str, Any] = mapping_field()
+
+    @property
+    def output_text(self) -> str:
+        """All visible text, joined without separator; a refusal's text counts."""
+        return self.message.text
+
+    @property
+    def tool_calls(self) -> tuple[ToolCall, ...]:
+        """The calls the model asks for, in order."""
+        return self.message.tool_calls
+
+    @property
+    def reasoning(self) -> tuple[ReasoningPart, ...]:
+        """The thinking parts, in order."""
+        return self.message.reasoning
+
+    @property
+    def reasoning_text(self) -> str:
+        """All readable thinking, joined without separator."""
+        return "".join(part.text for part in self.message.reasoning)
+
+    @property
+    def refusal(self) -> str | None:
+        """What the model said when it declined (may be ""), or None when it did not decline."""
+        refusals = [part.text for part in self.message.parts if isinstance(part, TextPart) and part.refusal]
+        if refusals:
+            return "".join(refusals)
+        # Anthropic has no refusal part: its stop reason is the sign (Messages API, stop_reason "refusal").
+        return self.output_text if self.raw_finish_reason == "refusal" else None

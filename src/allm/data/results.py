@@ -1,0 +1,63 @@
+"""What `step` and `chat` give back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from allm.data.content import ToolCall
+from allm.data.fields import mapping_field
+from allm.data.message import Message
+from allm.data.response import Response, Usage
+from allm.data.thread import Thread
+
+__all__ = ["ChatResult", "HaltedReason", "StepResult"]
+
+HaltedReason = str
+"""`completed`, `error`, `max_turns`, `halt_when`, `ask_user`, `tool_error`, `manual_tool_calls`, `cancelled`,
+`incomplete`, or the reason of a handler's own `Halt`."""
+
+
+@attrs.frozen(kw_only=True)
+class StepResult:
+    """One model call and the tools it asked for.
+
+    Attributes:
+        thread: The conversation after the step, tool results included.
+        tool_results: One message per call that ran, in call order.
+        done: Nothing is left to do in this turn.
+    """
+
+    thread: Thread
+    response: Response
+    tool_results: tuple[Message, ...] = attrs.field(default=(), converter=tuple)
+    done: bool = False
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen(kw_only=True)
+class ChatResult:
+    """A whole turn: as many steps as it took, and why it ended.
+
+    Attributes:
+        final_response: The last step's response, or None when no step began.
+        halted_reason: Why the turn ended.
+        manual_tool_calls: Calls left for the caller to answer.
+        usage: The total over all steps.
+    """
+
+    thread: Thread
+    final_response: Response | None = None
+    steps: tuple[StepResult, ...] = attrs.field(default=(), converter=tuple)
+    halted_reason: HaltedReason = "completed"
+    pending_question: str | None = None
+    pending_tool_call_id: str | None = None
+    manual_tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=tuple)
+    usage: Usage = attrs.field(factory=Usage)
+    metadata: dict[str, Any] = mapping_field()
+
+    @property
+    def output_text(self) -> str:
+        """The text of the final response, or ""."""
+        return self.final_response.output_text if self.final_response is not None else ""

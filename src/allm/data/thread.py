@@ -1,0 +1,29 @@
+"""A conversation as a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from allm.data.fields import mapping_field
+from allm.data.message import Message
+
+__all__ = ["Thread"]
+
+
+@attrs.frozen
+class Thread:
+    """Messages in order. Adding gives a new thread; the old one stays as it was."""
+
+    messages: tuple[Message, ...] = attrs.field(default=(), converter=tuple)
+    metadata: dict[str, Any] = mapping_field()
+
+    def add(self, *messages: Message) -> Thread:
+        """A new thread with `messages` at the end."""
+        return attrs.evolve(self, messages=self.messages + messages)
+
+    @property
+    def last(self) -> Message | None:
+        """The newest message, or None."""
+        return self.messages[-1] if self.messages else None

@@ -1,0 +1,139 @@
+"""One model call with its time limits and retries: the only retry loop of the library.
+
+An attempt may be repeated only while nothing of its answer has been emitted. The limits count the provider's time:
+while a burst waits for a slow consumer, the clock of the gap stands still.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterError, AllmError, StreamError
+from allm.data.events import AdapterEvent, Failed, MessageCompleted
+from allm.execution.bursts import BurstSender, Flow
+from allm.execution.options import Controls, ModelCall
+from allm.runtime import telemetry
+
+__all__ = ["run_model_call"]
+
+logger = logging.getLogger("allm")
+
+_ENDS = (MessageCompleted, Failed)
+
+
+@attrs.define(eq=False)
+class _Attempt:
+    """The `emit` of one attempt: keeps time, and holds back a failure that may still be retried."""
+
+    send: BurstSender
+    scope: trio.CancelScope
+    gap: float
+    emitted: bool = False
+    ended: bool = False
+    error: AllmError | None = None
+
+    async def __call__(self, *events: AdapterEvent) -> None:
+        if not events:
+            return
+        if self.ended:
+            raise StreamError(
+                f"the adapter emitted {type(events[0]).__name__} after the end of its answer", reason="already_done"
+            )
+        for index, event in enumerate(events):
+            if isinstance(event, _ENDS):
+                events = events[: index + 1]
+                self.ended = True
+                break
+        first = events[0]
+        if isinstance(first, Failed) and not self.emitted:
+            self.error = first.error
+            return
+        self.emitted = True
+        self.scope.deadline = float("inf")
+        await self.send(events)
+        self.scope.deadline = trio.current_time() + self.gap
+
+
+async def run_model_call(call: ModelCall, prepared: Any, flow: Flow) -> None:
+    """Run the adapter until its answer ends, and emit its events; a failure is the last event, `Failed`."""
+    policy, number = call.controls.retry, 0
+    while True:
+        number += 1
+        error, emitted = await _attempt(call, prepared, flow.send)
+        if error is None:
+            return
+        delay = None
+        if not emitted and policy is not None and isinstance(error, AdapterError):
+            delay = policy.delay(error, number)
+        if delay is None or trio.current_time() + delay >= flow.deadline:
+            await flow.send((Failed(error),))
+            return
+        telemetry.emit(
+            "adapter.retry", flow.span, provider=call.engine.adapter.provider, attempt=number, delay=delay, error=error
+        )
+        logger.debug("attempt %d failed (%s); trying again in %.2f s", number, error, delay)
+        await trio.sleep(delay)
+
+
+async def _attempt(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[AllmError | None, bool]:
+    """One attempt: the error that ended it (None for an answer with an end of its own), and whether it had emitted."""
+    limiter = call.engine.limiter
+    if limiter is None:
+        return await _timed(call, prepared, send)
+    async with limiter:
+        return await _timed(call, prepared, send)
+
+
+async def _timed(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[AllmError | None, bool]:
+    controls, adapter = call.controls, call.engine.adapter
+    scope = trio.CancelScope(deadline=trio.current_time() + _seconds(controls.first_event_timeout))
+    attempt = _Attempt(send, scope, _seconds(controls.stream_timeout))
+    error: AllmError | None = None
+    with scope:
+        try:
+            await adapter.stream(prepared, attempt)
+        except AllmError as raised:
+            error = raised
+        except Exception as raised:
+            if send.closed:
+                raise
+            error = _unexpected(adapter, raised)
+    if attempt.ended:
+        if error is not None:
+            logger.debug("the adapter failed after the end of its answer", exc_info=error)
+        return attempt.error, attempt.emitted
+    if scope.cancelled_caught:
+        error = _timeout(adapter, controls, emitted=attempt.emitted)
+    elif error is None:
+        error = AdapterError(
+            f"the {adapter.provider} adapter's stream ended without MessageCompleted: the answer is cut off",
+            reason="stream_truncated",
+            provider=adapter.provider,
+        )
+    return error, attempt.emitted
+
+
+def _seconds(limit: float | None) -> float:
+    return float("inf") if limit is None else limit
+
+
+def _timeout(adapter: Any, controls: Controls, *, emitted: bool) -> AdapterError:
+    if emitted:
+        message = f"no event for {controls.stream_timeout} s in the middle of the answer (stream_timeout)"
+    else:
+        message = f"no event within {controls.first_event_timeout} s (first_event_timeout)"
+    return AdapterError(message, reason="timeout", provider=adapter.provider)
+
+
+def _unexpected(adapter: Any, raised: Exception) -> AdapterError:
+    error = AdapterError(
+        f"the {adapter.provider} adapter raised {type(raised).__name__}: {raised}",
+        reason="unknown",
+        provider=adapter.provider,
+    )
+    error.__cause__ = raised
+    return error

@@ -1,0 +1,223 @@
+"""The pipeline: tasks in one nursery, memory channels between them, one consumer at the end.
+
+    producer --> observer --> filter --> EventStream
+                 (on_event)   (something is hidden)
+
+Theory of operation. The block owns the nursery. Nothing runs until the consumer asks for the first event; then every
+stage starts. The stages run in a scope that is shielded from the consumer's own cancellation and cancelled when the
+block is left, so that the body goes first and the stages after it, always. A stage never raises into the nursery: an
+adapter's failure is an event, a failing `on_event` is handed to the consumer, and a stage whose receiver is gone just
+stops. The body's exception therefore is the only one there can be, and comes out as itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import TracebackType
+from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, final, get_args
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterError, StreamError
+from allm.data.events import AdapterEvent, Failed, RawChunk, TextDelta, ToolCallDelta
+from allm.execution.bursts import BUFFER, Burst, BurstSender, Flow, receive_burst
+from allm.execution.event_stream import EventStream, Fold, Hidden
+from allm.execution.options import Controls
+from allm.runtime import telemetry
+
+__all__ = ["Produce", "StreamBlock", "open_stream"]
+
+T = TypeVar("T")
+
+Produce = Callable[[Flow], Awaitable[None]]
+"""The first stage: sends bursts until it is done, and never raises."""
+
+_ADAPTER_EVENTS = frozenset(get_args(AdapterEvent))
+
+
+@final
+class StreamBlock(Generic[T]):
+    """What `stream_generate` and its like return: enter it with `async with` to get the `EventStream`."""
+
+    def __init__(self, manager: AbstractAsyncContextManager[EventStream[T]]) -> None:
+        self._manager = manager
+
+    async def __aenter__(self) -> EventStream[T]:
+        return await self._manager.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._manager.__aexit__(kind, error, traceback)
+
+    def __aiter__(self) -> NoReturn:
+        raise StreamError(
+            "a stream is opened with `async with`, which closes it for sure:\n"
+            "    async with allm.stream_generate(...) as events:\n"
+            "        async for event in events: ...",
+            reason="not_entered",
+        )
+
+
+def open_stream(name: str, produce: Produce, controls: Controls, fold: Fold[T], **facts: Any) -> StreamBlock[T]:
+    """The pipeline around `produce`, for the length of a block.
+
+    Args:
+        name: Of the telemetry span; `facts` are its attributes.
+    """
+    return StreamBlock(_pipeline(name, produce, controls, fold, facts))
+
+
+@asynccontextmanager
+async def _pipeline(
+    name: str, produce: Produce, controls: Controls, fold: Fold[T], facts: dict[str, Any]
+) -> AsyncIterator[EventStream[T]]:
+    stages: list[trio.CancelScope] = []
+    body_error: BaseException | None = None
+    send, receive = trio.open_memory_channel[Burst](BUFFER)
+    flow = Flow(BurstSender(send))
+
+    def start() -> None:
+        flow.span = telemetry.start_span(name, **facts)
+        _start_stages(nursery, stages, produce, controls, flow, events)
+
+    try:
+        async with trio.open_nursery() as nursery:
+            events = EventStream(fold, start, flow, receive)
+            try:
+                with send, receive:
+                    yield events
+            except BaseException as error:
+                body_error = error
+                raise
+            finally:
+                events._close()
+                for scope in stages:
+                    scope.cancel()
+    except BaseExceptionGroup as group:
+        # Only the body can raise. A KeyboardInterrupt that hit a stage cancelled the body, and is shown instead.
+        first = group.exceptions[0]
+        if len(group.exceptions) != 1 or body_error is None:
+            raise
+        if isinstance(body_error, trio.Cancelled) and not isinstance(first, trio.Cancelled):
+            body_error = first
+    finally:
+        if flow.span is not None:
+            flow.span.stop(**events._facts())
+    try:
+        if body_error is not None:
+            raise body_error
+    finally:
+        del body_error  # the frame would keep its own exception alive
+
+
+def _start_stages(
+    nursery: trio.Nursery,
+    scopes: list[trio.CancelScope],
+    produce: Produce,
+    controls: Controls,
+    flow: Flow,
+    events: EventStream[Any],
+) -> None:
+    """Start the stages from the consumer's end backwards, each with the channel to the next one."""
+
+    def start(stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
+        scopes.append(trio.CancelScope(shield=True))
+        nursery.start_soon(stage, scopes[-1], *args, name=f"allm {name}")
+
+    send = flow.send.channel
+    works: list[_Work] = []
+    hidden = hidden_types(controls)
+    if hidden:
+        works.append(_Filter(hidden))
+    if controls.on_event is not None:
+        works.append(_Observer(controls.on_event, events))
+    for work in works:
+        upstream, receive = trio.open_memory_channel[Burst](BUFFER)
+        start(_stage, work, receive, BurstSender(send), name=work.name)
+        send = upstream
+    flow.send = BurstSender(send)
+    start(_produce, produce, controls.request_timeout, flow, name="producer")
+
+
+async def _produce(scope: trio.CancelScope, produce: Produce, limit: float | None, flow: Flow) -> None:
+    send = flow.send
+    with scope, send.channel:
+        try:
+            with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
+                await produce(flow)
+            if whole_call.cancelled_caught:
+                error = AdapterError(f"the call took longer than {limit} s (request_timeout)", reason="timeout")
+                await send((*send.unsent, Failed(error)))
+        except trio.BrokenResourceError:
+            if not send.closed:
+                raise
+
+
+class _Work(Protocol):
+    """What a stage does with one burst; False ends the stage."""
+
+    name: ClassVar[str]
+
+    async def __call__(self, burst: Burst, send: BurstSender) -> bool: ...
+
+
+async def _stage(
+    scope: trio.CancelScope, work: _Work, receive: trio.MemoryReceiveChannel[Burst], send: BurstSender
+) -> None:
+    with scope, receive, send.channel:
+        try:
+            while await work(await receive_burst(receive), send):
+                pass
+        except (trio.EndOfChannel, trio.BrokenResourceError):
+            pass
+
+
+def hidden_types(controls: Controls) -> frozenset[type]:
+    """The event types that the options keep from the consumer."""
+    shown = {
+        TextDelta: controls.emit_text_deltas,
+        ToolCallDelta: controls.emit_tool_deltas,
+        RawChunk: controls.include_raw_chunks,
+    }
+    return frozenset(event_type for event_type, show in shown.items() if not show)
+
+
+@attrs.frozen
+class _Filter:
+    """Marks what the options hide."""
+
+    name: ClassVar[str] = "filter"
+    hidden: frozenset[type]
+
+    async def __call__(self, burst: Burst, send: BurstSender) -> bool:
+        await send(tuple(Hidden(event) if type(event) in self.hidden else event for event in burst))
+        return True
+
+
+@attrs.frozen(eq=False)
+class _Observer:
+    """Shows adapter events to `on_event`; its exception goes to the consumer, after the events that came before."""
+
+    name: ClassVar[str] = "observer"
+    on_event: Callable[[Any], Any]
+    events: EventStream[Any]
+
+    async def __call__(self, burst: Burst, send: BurstSender) -> bool:
+        for index, event in enumerate(burst):
+            if type(event) not in _ADAPTER_EVENTS:
+                continue
+            try:
+                outcome = self.on_event(event)
+                if inspect.isawaitable(outcome):
+                    await outcome
+            except Exception as error:
+                if index:
+                    await send(burst[:index])
+                self.events._fail(error)
+                return False
+        await send(burst)
+        return True

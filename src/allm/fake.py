@@ -1,0 +1,91 @@
+"""Builders of scripted answers, for `allm.providers.Fake` and `allm.testing.WireServer`.
+
+    Fake(script=[fake.reasoning("Hm."), fake.text("Hello"), fake.usage(input_tokens=3, output_tokens=1)])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allm.data.errors import AllmError
+from allm.data.response import FinishReason, Usage
+from allm.data.script import (
+    Delay,
+    ErrorItem,
+    Finish,
+    PreflightError,
+    Raw,
+    Reasoning,
+    ScriptItem,
+    Text,
+    ToolCallDeltaItem,
+    ToolCallItem,
+    UsageItem,
+)
+
+__all__ = [
+    "ScriptItem",
+    "delay",
+    "error",
+    "finish",
+    "preflight_error",
+    "raw",
+    "reasoning",
+    "text",
+    "tool_call",
+    "tool_call_delta",
+    "usage",
+]
+
+
+def text(text: str) -> Text:
+    """Visible text."""
+    return Text(text)
+
+
+def reasoning(text: str) -> Reasoning:
+    """Readable thinking."""
+    return Reasoning(text)
+
+
+def tool_call(
+    name: str, args: Mapping[str, Any] | None = None, *, id: str | None = None, raw_arguments: str | None = None
+) -> ToolCallItem:
+    """A tool call; `raw_arguments` sends that text instead of the JSON of `args`."""
+    return ToolCallItem(name, dict(args or {}), id, raw_arguments)
+
+
+def tool_call_delta(id: str, text: str) -> ToolCallDeltaItem:
+    """A piece of the arguments of call `id`; a call built only of pieces completes at the end of the script."""
+    return ToolCallDeltaItem(id, text)
+
+
+def usage(**counts: Any) -> UsageItem:
+    """Token counts, named as in `Usage`."""
+    return UsageItem(Usage(**counts))
+
+
+def delay(seconds: float) -> Delay:
+    """Silence for `seconds` before the next item."""
+    return Delay(seconds)
+
+
+def error(error: AllmError) -> ErrorItem:
+    """The answer fails here."""
+    return ErrorItem(error)
+
+
+def preflight_error(error: AllmError) -> PreflightError:
+    """The call raises `error` before a stream opens; must be the first item."""
+    return PreflightError(error)
+
+
+def raw(kind: str, payload: Any = None) -> Raw:
+    """A raw provider chunk."""
+    return Raw(kind, payload)
+
+
+def finish(reason: FinishReason) -> Finish:
+    """The finish reason."""
+    return Finish(reason)

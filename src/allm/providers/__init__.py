@@ -1,0 +1,24 @@
+"""The bundled adapters, each loaded when it is first named."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from allm.providers.fake import Fake as Fake
+    from allm.providers.openai import OpenAI as OpenAI
+
+__all__ = ["Fake", "OpenAI"]
+
+_MODULES = {"Fake": "fake", "OpenAI": "openai"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,210 @@
+"""Chat Completions answers as events, streamed chunks and plain JSON alike.
+
+What the recordings show beyond the vendor's documents: usage comes in an extra chunk with `"choices": []`, in a chunk
+that has a choice (OpenRouter), or three times (Groq); Azure's first chunk has empty ids; only choice 0 counts; the
+arguments of a call come in pieces under its `index`; a forced tool ends with `finish_reason: "stop"`; a failure inside
+the stream is an object with `error` and no `[DONE]` follows; thinking is `reasoning` (Groq, OpenRouter) or
+`reasoning_content` (DeepSeek, vLLM, llama.cpp).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from allm.data.assembly import MessageAssembly
+from allm.data.errors import AdapterError
+from allm.data.events import (
+    AdapterEvent,
+    Failed,
+    MessageCompleted,
+    MessageStarted,
+    RawChunk,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    ToolCallStarted,
+    UsageReported,
+)
+from allm.data.jsontext import JsonTextError, dumps, loads
+from allm.data.response import FinishReason, Usage
+from allm.providers.openai.errors import stream_error
+from allm.runtime.exchange import malformed
+
+__all__ = ["ChatDecoder", "chat_usage"]
+
+_DONE = b"[DONE]"
+_FINISH: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _count(value: Any) -> int | None:
+    return value if type(value) is int else None
+
+
+def chat_usage(usage: dict[str, Any]) -> Usage:
+    """`usage` of Chat Completions; counts that are not there stay None."""
+    prompt = _object(usage.get("prompt_tokens_details"))
+    completion = _object(usage.get("completion_tokens_details"))
+    return Usage(
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        cached_input_tokens=_count(prompt.get("cached_tokens")),
+        cache_write_input_tokens=_count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=_count(completion.get("reasoning_tokens")),
+        total_tokens=_count(usage.get("total_tokens")),
+    )
+
+
+@attrs.define(eq=False)
+class _Call:
+    id: str
+    name: str = ""
+    started: bool = False
+    waiting: list[str] = attrs.field(factory=list)  # argument pieces that came before the name
+
+
+@attrs.define(eq=False)
+class ChatDecoder:
+    """One answer. States: not begun, begun (the first chunk with an id, a model or a choice), done."""
+
+    provider: str = "openai"
+    done: bool = attrs.field(default=False, init=False)
+    _assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
+    _calls: dict[Any, _Call] = attrs.field(factory=dict, init=False)
+    _begun: bool = attrs.field(default=False, init=False)
+    _finish: str | None = attrs.field(default=None, init=False)
+    _request_id: str | None = attrs.field(default=None, init=False)
+    _id: str | None = attrs.field(default=None, init=False)
+    _model: str | None = attrs.field(default=None, init=False)
+
+    def begin(self, request_id: str | None) -> None:
+        """The answer's HTTP headers are there."""
+        self._request_id = request_id
+
+    def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
+        """One server-sent event."""
+        if data == _DONE or data.strip() == _DONE:
+            return self._complete()
+        try:
+            chunk = loads(data)
+        except JsonTextError as error:
+            raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
+        if not isinstance(chunk, dict):
+            raise malformed(self.provider, "an event of the stream is not a JSON object", data)
+        if chunk.get("error") or name == "error":
+            return [Failed(stream_error(self.provider, chunk))]
+        events: list[AdapterEvent] = []
+        self._chunk(chunk, "delta", events)
+        return events
+
+    def decode_document(self, document: Any) -> list[AdapterEvent]:
+        """A plain JSON answer, which some gateways give to a streaming request."""
+        if not isinstance(document, dict):
+            raise malformed(self.provider, "the answer is not a JSON object", repr(document))
+        if document.get("error"):
+            return [Failed(stream_error(self.provider, document))]
+        if not isinstance(document.get("choices"), list):
+            raise malformed(self.provider, "the answer has no choices", repr(document))
+        events: list[AdapterEvent] = []
+        self._chunk(document, "message", events)
+        return events + self._complete()
+
+    def end(self, _stray: str) -> list[AdapterEvent]:
+        """The body ended without `[DONE]`, which every complete stream has."""
+        raise AdapterError(
+            "the stream ended without its end marker [DONE]: the answer is cut off",
+            reason="stream_truncated",
+            provider=self.provider,
+        )
+
+    def _chunk(self, chunk: dict[str, Any], content_key: str, events: list[AdapterEvent]) -> None:
+        self._id = self._id or _text(chunk.get("id"))
+        self._model = self._model or _text(chunk.get("model"))
+        choice = self._first_choice(chunk)
+        if not self._begun and (self._id or self._model or choice):
+            self._begun = True
+            events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
+        if choice:
+            self._delta(_object(choice.get(content_key)), events)
+            self._finish = _text(choice.get("finish_reason")) or self._finish
+        usage = chunk.get("usage")
+        if isinstance(usage, dict):
+            events.append(UsageReported(chat_usage(usage)))
+        if not events:
+            events.append(RawChunk("chunk", chunk))
+
+    def _first_choice(self, chunk: dict[str, Any]) -> dict[str, Any]:
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict) and choice.get("index", 0) in {0, None}:
+                return choice
+        return {}
+
+    def _delta(self, delta: dict[str, Any], events: list[AdapterEvent]) -> None:
+        reasoning = _text(delta.get("reasoning")) or _text(delta.get("reasoning_content"))
+        if reasoning:
+            self._add(ReasoningDelta("reasoning-0", reasoning), events)
+        text = _text(delta.get("content"))
+        if text:
+            self._add(TextDelta("text-0", text), events)
+        refusal = _text(delta.get("refusal"))
+        if refusal:
+            self._add(TextDelta("refusal-0", refusal, refusal=True), events)
+        calls = delta.get("tool_calls")
+        for position, call in enumerate(calls if isinstance(calls, list) else ()):
+            if isinstance(call, dict):
+                self._call(call, position, events)
+
+    def _call(self, delta: dict[str, Any], position: int, events: list[AdapterEvent]) -> None:
+        key = delta.get("index", position)
+        call = self._calls.get(key)
+        call_id = _text(delta.get("id"))
+        if call is None or (call_id and call.id != call_id):  # some gateways give every call index 0
+            call = self._calls[key] = _Call(call_id or f"call_{len(self._calls)}")
+        function = _object(delta.get("function")) or _object(delta.get("custom"))
+        call.name = call.name or _text(function.get("name")) or ""
+        piece = function.get("arguments", function.get("input"))
+        if isinstance(piece, dict):  # Ollama sends the object itself
+            piece = dumps(piece).decode()
+        if isinstance(piece, str) and piece:
+            call.waiting.append(piece)
+        if not call.name:
+            return
+        if not call.started:
+            call.started = True
+            self._add(ToolCallStarted(call.id, call.name), events)
+        for text in call.waiting:
+            self._add(ToolCallDelta(call.id, text), events)
+        call.waiting.clear()
+
+    def _add(self, event: AdapterEvent, events: list[AdapterEvent]) -> None:
+        self._assembly.add(event)
+        events.append(event)
+
+    def _complete(self) -> list[AdapterEvent]:
+        self.done = True
+        events = self._assembly.complete()
+        finish: FinishReason = _FINISH.get(self._finish or "", "other")
+        # A forced tool ends with "stop": what the answer holds decides, not the word.
+        if finish == "stop" and self._assembly.has_tool_calls():
+            finish = "tool_calls"
+        message = self._assembly.message()
+        completed = MessageCompleted(
+            message, finish, raw_finish_reason=self._finish, id=self._id, model=self._model
+        )
+        return [*events, completed]

@@ -1,0 +1,83 @@
+"""OpenAI-family error answers, over HTTP and inside a stream, as `AdapterError`.
+
+Facts: https://platform.openai.com/docs/guides/error-codes, and recorded answers: a 429 means "wait", "too large for
+any limit" (only the message tells) or "no quota left" (never retried); an unknown model is 404 on Chat Completions and
+400 on Responses, with the same code; Groq reports a bad tool call as `tool_use_failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from allm.data.errors import AdapterError, AdapterReason
+from allm.runtime.answers import RETRYABLE_STATUS, Envelope, read_envelope, reason_for_status
+
+__all__ = ["classify", "stream_error"]
+
+_BY_WORD: dict[str, AdapterReason] = {
+    "insufficient_quota": "quota_exhausted",
+    "model_not_found": "not_found",
+    "context_length_exceeded": "context_length_exceeded",
+    "exceed_context_size_error": "context_length_exceeded",  # llama.cpp
+    "content_filter": "content_filter",  # Azure: the prompt was filtered
+    "content_policy_violation": "content_filter",
+    "tool_use_failed": "malformed_tool_call",  # Groq
+    "invalid_api_key": "authentication_failed",
+    "authentication_error": "authentication_failed",
+    "rate_limit_exceeded": "rate_limited",
+    "rate_limit_error": "rate_limited",
+    "overloaded_error": "overloaded",
+    "server_error": "provider_unavailable",
+    "server_overloaded": "overloaded",
+    "api_error": "provider_unavailable",
+    "internal_server_error": "provider_unavailable",
+    "invalid_request_error": "invalid_request",
+    "not_found_error": "not_found",
+}
+_NEVER_FITS = "request too large"  # OpenAI 429: the request alone exceeds the limit of tokens per minute
+_STATUS_RANGE = range(400, 600)
+
+
+def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
+    """The error of an HTTP answer with an error status."""
+    return _build(provider, read_envelope(body), status)
+
+
+def stream_error(provider: str, body: Any) -> AdapterError:
+    """The error of an event inside a 200 stream; its status, if any, is a field of the event."""
+    envelope = read_envelope(body)
+    status = next((s for name in ("status_code", "status", "code") if (s := _status(envelope.fields.get(name)))), None)
+    return _build(provider, envelope, status)
+
+
+def _status(value: Any) -> int | None:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value)
+    return value if type(value) is int and value in _STATUS_RANGE else None
+
+
+def _build(provider: str, envelope: Envelope, status: int | None) -> AdapterError:
+    reason, retryable = _reason(envelope, status)
+    return AdapterError(
+        envelope.message,
+        reason=reason,
+        provider=provider,
+        status=status,
+        retryable=retryable,
+        provider_code=envelope.code or envelope.type,
+    )
+
+
+def _reason(envelope: Envelope, status: int | None) -> tuple[AdapterReason, bool | None]:
+    by_code = _BY_WORD.get(envelope.code or "")
+    by_type = _BY_WORD.get(envelope.type or "")
+    by_status = reason_for_status(status) if status is not None else None
+    # A generic type ("invalid_request_error" on a 401) says less than the status; a specific one says more.
+    specific_type = by_type if by_type not in {None, "invalid_request"} else None
+    reason = by_code or specific_type or by_status or by_type or "unknown"
+    if reason == "rate_limited" and _NEVER_FITS in envelope.message.lower():
+        return reason, False
+    if status is not None and reason == by_status:
+        return reason, status in RETRYABLE_STATUS
+    return reason, None

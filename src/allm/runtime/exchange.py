@@ -1,0 +1,242 @@
+"""One provider call over HTTP, the same for every vendor: post, look at the status, tell JSON from an event stream,
+decode, emit.
+
+A vendor brings three pure things: the request (`HttpCall`), a `WireDecoder`, and `classify` for error answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterError
+from allm.data.events import AdapterEvent, Failed, MessageCompleted
+from allm.data.jsontext import JsonTextError, loads
+from allm.runtime.keys import Secret
+from allm.runtime.ports import Emit
+from allm.runtime.retry import parse_retry_after
+from allm.runtime.sse import MAX_EVENT_BYTES, SSEDecoder
+from allm.runtime.transport import HttpResponse, open_response
+
+__all__ = ["Classify", "HttpCall", "WireDecoder", "exchange", "malformed"]
+
+MAX_ERROR_BYTES = 256 * 1024
+MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
+"""Largest plain JSON answer, in bytes; an answer with generated images has some tens of megabytes."""
+BOM = b"\xef\xbb\xbf"
+DRAIN_SECONDS = 0.25
+"""How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
+used again. It normally is in the same packet."""
+SNIPPET = 200  # characters of a strange answer that an error message quotes
+
+HTTP_ERROR = 400
+HTTP_REDIRECT = 300
+
+
+class WireDecoder(Protocol):
+    """Turns one provider's wire format into events; pure, no I/O.
+
+    Attributes:
+        done: The provider's end marker was seen; nothing more is decoded.
+    """
+
+    done: bool
+
+    def begin(self, request_id: str | None) -> None:
+        """The answer's HTTP headers are there."""
+
+    def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
+        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
+        ...
+
+    def decode_document(self, document: Any) -> list[AdapterEvent]:
+        """The events of a plain JSON answer, `MessageCompleted` included."""
+        ...
+
+    def end(self, stray: str) -> list[AdapterEvent]:
+        """The body ended without the end marker; `stray` is text between the events that is no event."""
+        ...
+
+
+Classify = Callable[[int, Mapping[str, str], Any], AdapterError]
+"""`(status, headers, body)` of an error answer; the body is parsed JSON, or text where it is not JSON."""
+
+
+@attrs.frozen(kw_only=True)
+class HttpCall:
+    """A prepared call.
+
+    Attributes:
+        url: Without secrets.
+        headers: Hidden from `repr`, as one of them carries the key.
+        body: JSON bytes.
+        new_decoder: Makes a fresh decoder for each attempt.
+        flush_at_end: The format has no end marker, so that an event cut off by the end of the body counts.
+    """
+
+    provider: str
+    url: str
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    body: bytes = attrs.field(repr=False)
+    new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
+    classify: Classify = attrs.field(repr=False)
+    secret: Secret | None = None
+    client: Any = attrs.field(default=None, repr=False)
+    max_event_bytes: int = MAX_EVENT_BYTES
+    flush_at_end: bool = False
+
+
+def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
+    """A `malformed_response` error that quotes the start of what came."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    snippet = text[:SNIPPET] + ("..." if len(text) > SNIPPET else "")
+    return AdapterError(f"{what}; the data begins with {snippet!r}", reason="malformed_response", provider=provider)
+
+
+async def exchange(call: HttpCall, emit: Emit) -> None:
+    """Make the call and emit its events.
+
+    Raises:
+        AdapterError: Whatever went wrong, with the provider's name filled in and the key masked.
+    """
+    try:
+        async with open_response("POST", call.url, headers=call.headers, content=call.body, client=call.client) as response:
+            request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
+            if response.status >= HTTP_REDIRECT:
+                raise await _error_answer(call, response, request_id)
+            decoder = call.new_decoder()
+            decoder.begin(request_id)
+            await _Reader(call, decoder, emit).read(response)
+    except AdapterError as error:
+        raise _finished(error, call) from error.__cause__
+
+
+def _finished(error: AdapterError, call: HttpCall) -> AdapterError:
+    """The error with the provider's name, and without the key if the provider echoed it."""
+    error.provider = error.provider or call.provider
+    if call.secret is not None:
+        error.message = call.secret.redact(error.message)
+        error.args = (error.message,)
+    return error
+
+
+async def _error_answer(call: HttpCall, response: HttpResponse, request_id: str | None) -> AdapterError:
+    body = await response.read(MAX_ERROR_BYTES)
+    if response.status < HTTP_ERROR:
+        place = response.headers.get("location", "elsewhere")
+        return AdapterError(
+            f"{call.provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, since "
+            "they would carry the key along: check base_url",
+            reason="invalid_request",
+            status=response.status,
+        )
+    try:
+        content: Any = loads(body)
+    except JsonTextError:
+        content = body.decode("utf-8", "replace")
+    error = call.classify(response.status, response.headers, content)
+    error.status = response.status
+    error.request_id = error.request_id or request_id
+    if error.retry_after is None:
+        error.retry_after = parse_retry_after(response.headers)
+    # The one header that is made for this decision wins over every other sign (Anthropic, OpenAI).
+    wish = response.headers.get("x-should-retry")
+    if wish in {"true", "false"}:
+        error.retryable = wish == "true"
+    return error
+
+
+@attrs.define(eq=False)
+class _Reader:
+    """Reads one body. Its first byte tells a JSON document from an event stream: gateways mislabel both."""
+
+    call: HttpCall
+    decoder: WireDecoder
+    emit: Emit
+    sse: SSEDecoder = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.sse = SSEDecoder(self.call.max_event_bytes)
+
+    async def read(self, response: HttpResponse) -> None:
+        head, started = b"", False
+        async with response.chunks() as chunks:
+            async for chunk in chunks:
+                if not started:
+                    head += chunk
+                    start = head.removeprefix(BOM).lstrip()
+                    if not start or BOM.startswith(head):
+                        continue
+                    if start[:1] in b"{[<":
+                        await self._document(head, chunks, response)
+                        return
+                    started, chunk = True, head
+                if await self._feed(chunk):
+                    await _drain(chunks)
+                    return
+        await self._end()
+
+    async def _feed(self, chunk: bytes) -> bool:
+        """Decode one read and emit it as one burst; True at the provider's end marker or after a failure."""
+        events: list[AdapterEvent] = []
+        try:
+            for event in self.sse.feed(chunk):
+                events += self.decoder.decode(event.name, event.data)
+                if self.decoder.done:
+                    break
+        except AdapterError as error:
+            # What was decoded before a failure is emitted with it: nothing that arrived is lost.
+            events.append(Failed(error))
+        return await self._burst(events) or self.decoder.done
+
+    async def _burst(self, events: list[AdapterEvent]) -> bool:
+        """Emit; True when that was the end of the answer."""
+        if not events:
+            return False
+        last = events[-1]
+        if isinstance(last, Failed) and isinstance(last.error, AdapterError):
+            _finished(last.error, self.call)
+        await self.emit(*events)
+        return isinstance(last, (MessageCompleted, Failed))
+
+    async def _document(self, head: bytes, chunks: Any, response: HttpResponse) -> None:
+        pieces, size = [head], len(head)
+        async for chunk in chunks:
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > MAX_DOCUMENT_BYTES:
+                raise malformed(self.call.provider, f"the answer is longer than {MAX_DOCUMENT_BYTES} bytes", head)
+        body = b"".join(pieces)
+        try:
+            document = loads(body)
+        except JsonTextError as error:
+            kind = response.headers.get("content-type", "no content type")
+            what = f"expected an event stream or JSON, got {kind} that is neither ({error})"
+            raise malformed(self.call.provider, what, body) from error
+        await self._burst(self.decoder.decode_document(document))
+
+    async def _end(self) -> None:
+        events: list[AdapterEvent] = []
+        try:
+            if self.call.flush_at_end:
+                for event in self.sse.close():
+                    events += self.decoder.decode(event.name, event.data)
+            if not self.decoder.done:
+                stray = b"\n".join(self.sse.stray).decode("utf-8", "replace")
+                events += self.decoder.end(stray)
+        except AdapterError as error:
+            events.append(Failed(error))
+        await self._burst(events)
+
+
+async def _drain(chunks: Any) -> None:
+    """Read on to the end of the HTTP body; what goes wrong here no longer matters to the answer."""
+    with trio.move_on_after(DRAIN_SECONDS):
+        try:
+            async for _ in chunks:
+                pass
+        except Exception:  # noqa: S110  the answer is complete, the connection is closed instead of reused
+            pass

@@ -1,0 +1,135 @@
+"""API keys: where they are found, and a type that never shows them.
+
+Order: the `api_key=` of the call or the adapter, `with keys.override(openai=...)`, `keys.put`, the environment, then
+files read with `keys.load_dotenv` (nothing reads a file unasked).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NoReturn, final
+
+from allm.data.errors import EngineError
+
+__all__ = ["MASK", "Secret", "clear", "load_dotenv", "override", "put", "resolve"]
+
+MASK = "***"
+
+
+@final
+class Secret:
+    """A key. `repr`, `str`, `format`, pickling and copying show `***`; only `reveal()` gives the value."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself: for the one header that carries it."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """`text` with the key masked, wherever it is echoed."""
+        return text.replace(self._value, MASK) if self._value else text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(Secret)
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Secret cannot be pickled or copied out of the process; resolve the key again where it is needed")
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Secret:
+        return self
+
+
+_overrides: ContextVar[dict[str, Secret] | None] = ContextVar("allm_key_overrides", default=None)
+_stored: dict[str, Secret] = {}
+_from_files: dict[str, str] = {}
+
+
+@contextmanager
+def override(**keys: str) -> Iterator[None]:
+    """Use these keys, by provider name, in this context and the tasks started from it.
+
+        with allm.keys.override(openai=tenant.key):
+            await allm.generate(...)
+    """
+    merged = {**(_overrides.get() or {}), **{name: Secret(value) for name, value in keys.items()}}
+    token = _overrides.set(merged)
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+def put(provider: str, key: str) -> None:
+    """Use this key for `provider` in the whole process."""
+    _stored[provider] = Secret(key)
+
+
+def clear() -> None:
+    """Forget every key given with `put` or read with `load_dotenv`."""
+    _stored.clear()
+    _from_files.clear()
+
+
+def load_dotenv(path: str | os.PathLike[str] = ".env") -> None:
+    """Read keys from a `.env` file (extra `dotenv`). The process environment is left as it is and wins.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    try:
+        from dotenv import dotenv_values
+    except ImportError as error:
+        raise ImportError("reading .env files needs python-dotenv: pip install 'allm-trio[dotenv]'") from error
+    with open(path, encoding="utf-8") as file:
+        _from_files.update({name: value for name, value in dotenv_values(stream=file).items() if value})
+
+
+def resolve(provider: str, explicit: Secret | None, env_names: Sequence[str]) -> Secret:
+    """The key for `provider`.
+
+    Raises:
+        EngineError: `missing_key`, naming the variable and every place that was looked in; `invalid_key` for a key
+            that an HTTP header cannot carry.
+    """
+    found = explicit or (_overrides.get() or {}).get(provider) or _stored.get(provider)
+    source = "the key given"
+    for name in () if found else env_names:
+        value = os.environ.get(name) or _from_files.get(name)
+        if value and value.strip():
+            found, source = Secret(value.strip()), name
+            break
+    if found is None or not found.reveal():
+        names = " or ".join(env_names) or "(no variable)"
+        raise EngineError(
+            f"no API key for {provider}: set the environment variable {names}, or pass api_key=. Looked in: the call, "
+            f"the adapter, keys.override({provider}=...), keys.put({provider!r}, ...), the environment, and files read "
+            "with keys.load_dotenv()",
+            reason="missing_key",
+        )
+    value = found.reveal()
+    if not value.isascii() or not value.isprintable():
+        raise EngineError(
+            f"the API key for {provider} from {source} has a line break or a character outside ASCII, which an HTTP "
+            "header cannot carry: check how it was copied",
+            reason="invalid_key",
+        )
+    return found

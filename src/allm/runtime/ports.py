@@ -1,0 +1,69 @@
+"""What the runtime asks of the parts a user can bring: adapters, tool executors, result encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, Protocol, runtime_checkable
+
+import attrs
+
+from allm.data.events import AdapterEvent
+from allm.data.request import Request
+from allm.runtime.keys import Secret
+
+__all__ = ["AdapterOptions", "Emit", "StreamAdapter"]
+
+
+class Emit(Protocol):
+    """Where an adapter puts its events. One call is one burst: the events decoded from one network read."""
+
+    def __call__(self, *events: AdapterEvent) -> Awaitable[None]: ...
+
+
+@attrs.frozen(kw_only=True)
+class AdapterOptions:
+    """What a call tells the adapter beyond the request; every adapter takes what it understands.
+
+    Attributes:
+        api_key: The key given with the call; wins over every other place.
+        reasoning_effort: How hard to think: a provider's own word such as `low`, `medium`, `high`.
+        reasoning_summary: Ask for a readable summary of the thinking (OpenAI Responses).
+        verbosity: How long the answer should be (OpenAI).
+        request_id: An id to send along for tracing.
+        session_id: The conversation this call belongs to.
+        http_client: The engine's HTTP client, never closed here.
+    """
+
+    api_key: Secret | None = None
+    reasoning_effort: str | None = None
+    reasoning_summary: str | None = None
+    verbosity: str | None = None
+    request_id: str | None = None
+    session_id: str | None = None
+    http_client: Any = None
+
+
+@runtime_checkable
+class StreamAdapter(Protocol):
+    """A provider. `prepare` is pure and raises what is wrong; `stream` runs as a task and pushes events.
+
+    An adapter never retries, never times out and never catches `trio.Cancelled`: the execution layer does all that.
+    It may raise an `AdapterError`, which becomes the last event of its stream.
+    """
+
+    @property
+    def provider(self) -> str:
+        """The provider's short name, as in `"openai:gpt-5"`."""
+        ...
+
+    def prepare(self, request: Request, options: AdapterOptions) -> Any:
+        """Check the request, find the key, build the body. Sends nothing.
+
+        Raises:
+            ValidationError, EngineError, AdapterError: What is wrong with the call.
+        """
+        ...
+
+    async def stream(self, prepared: Any, emit: Emit) -> None:
+        """Make the call that `prepare` built and emit its events, `MessageCompleted` last."""
+        ...

@@ -1,0 +1,91 @@
+"""When to try again, and how long to wait. The arithmetic of the back-off is tenacity's; the decision is here.
+
+One owner: only the execution layer loops, and only while nothing of the answer has been emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import attrs
+
+from allm.data.errors import AdapterError
+
+__all__ = ["RetryPolicy", "parse_retry_after"]
+
+_MAX_SANE_RETRY_AFTER = 24 * 3600.0  # seconds; a longer wait is a broken header, not a plan
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How a failed call is repeated before its first event.
+
+    Attributes:
+        max_attempts: Calls in all, the first included; 1 never retries.
+        base_delay: Seconds before the first retry; doubled for each further one.
+        max_delay: Longest wait in seconds, also for what the provider asks.
+        jitter: Random part added, as a share of `base_delay`.
+        respect_retry_after: Wait at least as long as the provider asks.
+    """
+
+    max_attempts: int = attrs.field(default=3, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
+    base_delay: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
+    max_delay: float = attrs.field(default=30.0, validator=attrs.validators.ge(0))
+    jitter: float = attrs.field(default=0.25, validator=attrs.validators.ge(0))
+    respect_retry_after: bool = True
+
+    def delay(self, error: AdapterError, attempt: int) -> float | None:
+        """Seconds to wait after attempt number `attempt` (from 1) failed with `error`; None: do not try again."""
+        if not error.retryable or attempt >= self.max_attempts:
+            return None
+        seconds = self._backoff(attempt)
+        if self.respect_retry_after and error.retry_after is not None:
+            seconds = min(max(seconds, error.retry_after), self.max_delay)
+        return seconds
+
+    def _backoff(self, attempt: int) -> float:
+        import tenacity  # costs 60 ms to import: only a call that failed pays
+
+        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
+        state.attempt_number = attempt
+        wait = tenacity.wait_exponential_jitter(
+            initial=self.base_delay, max=self.max_delay, jitter=self.base_delay * self.jitter
+        )
+        return wait(state)
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `retry-after-ms` (OpenAI) or `retry-after` (seconds or an HTTP date, RFC 9110 10.2.3), else None.
+
+    The `...-ratelimit-...` headers are not read: they describe other limits than the one that was hit, and in
+    recorded answers some say 1970.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return _sane(milliseconds / 1000)
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    seconds = _number(text)
+    if seconds is None:
+        try:
+            moment = parsedate_to_datetime(text)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return _sane(seconds)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _sane(seconds: float) -> float | None:
+    return seconds if 0 <= seconds <= _MAX_SANE_RETRY_AFTER else None

@@ -1,0 +1,130 @@
+"""Server-sent events from bytes, sans I/O.
+
+The WHATWG "event stream" grammar, on bytes: lines end at CR, LF or CRLF and nowhere else (text splitters also break at
+U+2028 and corrupt JSON), and may be split anywhere between two reads. A CR ends its line at once; the LF that may
+follow in the next read is dropped. Pieces of an unfinished line are kept in a list and joined when its end arrives, so
+that a large event in small reads costs no more than its size.
+
+Data stays bytes: whoever parses the JSON checks the UTF-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from allm.data.errors import AdapterError
+
+__all__ = ["MAX_EVENT_BYTES", "ServerSentEvent", "SSEDecoder"]
+
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+"""Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long answer, a few
+hundred thousand; a partial image some megabytes. httpx2's own reader stops at 1 MiB."""
+
+_MAX_STRAY_BYTES = 64 * 1024
+_BOM = b"\xef\xbb\xbf"
+
+
+@attrs.frozen
+class ServerSentEvent:
+    """One dispatched event: its name ("" when unnamed) and its data lines joined with LF."""
+
+    name: str
+    data: bytes
+
+
+@attrs.define(eq=False)
+class SSEDecoder:
+    """Bytes in, events out.
+
+    Attributes:
+        max_event_bytes: Larger events are refused.
+        stray: Lines that are no field of the format, such as a bare JSON object (Vertex AI sends mid-stream errors so).
+    """
+
+    max_event_bytes: int = MAX_EVENT_BYTES
+    stray: list[bytes] = attrs.field(factory=list, init=False)
+    _pieces: list[bytes] = attrs.field(factory=list, init=False)
+    _data: list[bytes] = attrs.field(factory=list, init=False)
+    _name: str = attrs.field(default="", init=False)
+    _size: int = attrs.field(default=0, init=False)  # bytes of the data lines of the event being read
+    _pending: int = attrs.field(default=0, init=False)  # bytes of the line being read
+    _stray_size: int = attrs.field(default=0, init=False)
+    _first_line: bool = attrs.field(default=True, init=False)
+    _skip_lf: bool = attrs.field(default=False, init=False)
+
+    def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
+        """The events that `chunk` completes, one by one, so that those before a broken one are not lost.
+
+        Raises:
+            AdapterError: `malformed_response`, an event larger than `max_event_bytes`.
+        """
+        if self._skip_lf and chunk:
+            self._skip_lf = False
+            if chunk[0] == 10:  # LF, the second half of a CRLF cut in two
+                chunk = chunk[1:]
+        if b"\r" in chunk:
+            self._skip_lf = chunk[-1] == 13
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        for line in lines:
+            if self._pieces:
+                self._pieces.append(line)
+                line = b"".join(self._pieces)
+                self._pieces.clear()
+                self._pending = 0
+            if line or self._first_line:
+                self._line(line)
+            elif self._data:
+                yield self._dispatch()
+            else:
+                self._name = ""
+        if rest:
+            self._pieces.append(rest)
+            self._pending += len(rest)
+            self._check_size()
+
+    def close(self) -> Iterator[ServerSentEvent]:
+        """The event that the end of the stream cut off, if any: only for providers that have no end marker."""
+        return self.feed(b"\n\n")
+
+    def _line(self, line: bytes) -> None:
+        if self._first_line:
+            self._first_line = False
+            line = line.removeprefix(_BOM)
+        if line.startswith(b"data:"):
+            value = line[6:] if line[5:6] == b" " else line[5:]
+            self._data.append(value)
+            self._size += len(value) + 1
+            self._check_size()
+        elif line.startswith(b"event:"):
+            self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
+        elif line == b"data":
+            self._data.append(b"")
+        elif line and not line.startswith((b":", b"id:", b"retry:")) and line not in {b"event", b"id", b"retry"}:
+            self._stray_line(line)
+
+    def _dispatch(self) -> ServerSentEvent:
+        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+        event = ServerSentEvent(self._name, data)
+        self._data.clear()
+        self._name = ""
+        self._size = 0
+        return event
+
+    def _stray_line(self, line: bytes) -> None:
+        if self._stray_size + len(line) <= _MAX_STRAY_BYTES:
+            self._stray_size += len(line)
+            self.stray.append(line)
+
+    def _check_size(self) -> None:
+        if self._size + self._pending > self.max_event_bytes:
+            self._pieces.clear()
+            self._data.clear()
+            raise AdapterError(
+                f"one server-sent event is larger than {self.max_event_bytes} bytes; raise max_event_bytes= of the "
+                "adapter if the provider really sends such events",
+                reason="malformed_response",
+            )

@@ -1,0 +1,199 @@
+"""HTTP, in one place: the only module that knows the HTTP library.
+
+httpx2 is used when it is installed, else httpx (same API). httpx 0.28 loses a pool slot for good when a request is
+cancelled between two checkpoints (encode/httpcore#1093), so the pool is unbounded; `Engine(limiter=...)` bounds
+concurrency instead. One client is shared by all calls of a Trio run, so that connections are reused without the user
+managing anything; a system task closes it when the run ends. A client that the user passes in is never closed here.
+
+No read timeout is set at this level: bytes are not progress (keep-alive comments would reset it). The execution layer
+times parsed events.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from types import ModuleType
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterError, EngineError
+
+__all__ = ["CLEANUP_SECONDS", "HttpResponse", "check_client", "join_url", "open_response"]
+
+CONNECT_SECONDS = 10.0
+WRITE_SECONDS = 30.0
+CLEANUP_SECONDS = 5.0
+"""Longest time a shielded clean-up step may take; closing a socket takes microseconds."""
+LIBRARIES = ("httpx2", "httpx")
+
+_shared: trio.lowlevel.RunVar[Any] = trio.lowlevel.RunVar("allm_http_client")
+
+
+@functools.cache
+def _library() -> ModuleType:
+    for name in LIBRARIES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError("allm needs httpx or httpx2: pip install httpx")
+
+
+def _library_of(client: Any) -> ModuleType:
+    for name in LIBRARIES:
+        module = sys.modules.get(name)
+        if module is not None and isinstance(client, module.AsyncClient):
+            return module
+    raise EngineError(
+        f"http_client is {type(client).__name__}; expected httpx.AsyncClient or httpx2.AsyncClient",
+        reason="invalid_engine",
+    )
+
+
+def check_client(client: Any) -> None:
+    """Refuse anything that is not an async client of a known library.
+
+    Raises:
+        EngineError: `invalid_engine`.
+    """
+    _library_of(client)
+
+
+def _shared_client() -> Any:
+    try:
+        client = _shared.get()
+    except LookupError:
+        client = None
+    if client is None or client.is_closed:
+        library = _library()
+        client = library.AsyncClient(
+            timeout=library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None),
+            limits=library.Limits(max_connections=None, max_keepalive_connections=20),
+        )
+        _shared.set(client)
+        trio.lowlevel.spawn_system_task(_close_at_the_end, client, name="allm: close the HTTP client")
+    return client
+
+
+async def _close_at_the_end(client: Any) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+            await client.aclose()
+
+
+def join_url(base_url: str, path: str) -> str:
+    """`path` under `base_url`; a query of the base (Azure's `?api-version=`) stays.
+
+    Raises:
+        EngineError: `invalid_base_url`: not an http(s) URL with a host.
+    """
+    try:
+        parts = urlsplit(base_url.strip())
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except (ValueError, AttributeError):
+        usable = False
+    if not usable:
+        raise EngineError(
+            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
+            "https://api.openai.com/v1",
+            reason="invalid_base_url",
+        )
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+
+
+@attrs.define(eq=False)
+class HttpResponse:
+    """A response whose body is still to be read.
+
+    Attributes:
+        status: HTTP status.
+        headers: Lower-case names.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    _response: Any
+    _library: ModuleType
+
+    async def read(self, limit: int) -> bytes:
+        """The body, decoded; cut at `limit` bytes."""
+        pieces: list[bytes] = []
+        size = 0
+        async with self.chunks() as chunks:
+            async for chunk in chunks:
+                pieces.append(chunk)
+                size += len(chunk)
+                if size >= limit:
+                    break
+        return b"".join(pieces)[:limit]
+
+    @asynccontextmanager
+    async def chunks(self) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The body as it arrives, one item per read.
+
+        Raises:
+            AdapterError: `stream_truncated` when the connection ends before the body does, `network_error`.
+        """
+        encoded = "content-encoding" in self.headers
+        source = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
+        with _mapped(self._library, reading=True):
+            async with aclosing(source) as chunks:
+                yield chunks
+
+
+@asynccontextmanager
+async def open_response(
+    method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+) -> AsyncIterator[HttpResponse]:
+    """Send a request and yield its response; the response is closed on every way out.
+
+    Raises:
+        AdapterError: `network_error`, `timeout` or `invalid_request` when no response came.
+    """
+    if client is None:
+        client, library = _shared_client(), _library()
+    else:
+        library = _library_of(client)
+    with _mapped(library, reading=False):
+        request = client.build_request(method, url, headers=headers, content=content)
+        response = await client.send(request, stream=True)
+    try:
+        yield HttpResponse(response.status_code, response.headers, response, library)
+    finally:
+        with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+            await response.aclose()
+
+
+class _mapped:  # noqa: N801  (a `with` block, not a thing)
+    """The HTTP library's exceptions as `AdapterError`."""
+
+    def __init__(self, library: ModuleType, *, reading: bool) -> None:
+        self._library = library
+        self._reading = reading
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        library = self._library
+        if isinstance(error, library.InvalidURL):
+            raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
+        if not isinstance(error, library.TransportError):
+            return
+        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        if isinstance(error, library.TimeoutException):
+            raise AdapterError(f"the connection timed out ({what})", reason="timeout") from error
+        if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
+            raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
+        if self._reading and isinstance(error, library.RemoteProtocolError):
+            raise AdapterError(f"the connection ended before the answer did ({what})", reason="stream_truncated") from error
+        raise AdapterError(f"the provider cannot be reached ({what})", reason="network_error") from error
