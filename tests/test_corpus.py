@@ -1,0 +1,31 @@
+"""Recorded answers, replayed over loopback HTTP in several cuts, fold to what is expected of them."""
+
+from __future__ import annotations
+
+import pytest
+from wire_corpus import CORPUS, cases, differences
+
+import allm
+from allm.testing import Reply, WireServer
+
+CUTS = {"recorded": "recorded", "whole": None, "1-byte": 1, "7-byte": 7}
+
+
+def openai_chat(server):
+    return allm.providers.OpenAI(api_key="test", base_url=server.url("openai"), endpoint="chat_completions")
+
+
+ADAPTERS = {"openai_chat": openai_chat}
+CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
+
+
+@pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.parametrize("cut", CUTS)
+@pytest.mark.parametrize(("api", "case"), CASES, ids=[f"{api}-{case.folder.name}" for api, case in CASES])
+async def test_recorded_answer_folds_to_expected(api, case, cut):
+    """As recorded, in one piece, byte by byte and in 7-byte pieces: the same result."""
+    async with WireServer() as server:
+        server.add(Reply.recorded(case.folder, chunks=CUTS[cut]))
+        engine = allm.Engine(adapter=ADAPTERS[api](server), model="requested-model", retry=None)
+        response = await allm.generate(engine, "hello")
+    assert differences(response, case.expected) == []

@@ -1,0 +1,146 @@
+"""Recorded provider answers, where they are at hand, and the comparison of a folded response with what is expected.
+
+The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; else `../shared/wire` is used.
+A case is a folder with `request.json`, `response.json`, `response.body` and `expected.json`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import attrs
+
+from allm import AdapterError, ProviderPart, ReasoningPart, TextPart, from_json, to_json
+
+CORPUS = Path(os.environ.get("ALLM_WIRE_CORPUS") or Path(__file__).parents[2] / "shared" / "wire")
+USAGE = (
+    "input_tokens",
+    "output_tokens",
+    "cached_input_tokens",
+    "cache_write_input_tokens",
+    "reasoning_tokens",
+    "total_tokens",
+)
+
+
+@attrs.frozen
+class Case:
+    """One recorded answer."""
+
+    folder: Path
+
+    @property
+    def expected(self):
+        return json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+
+    @property
+    def request_body(self):
+        return json.loads((self.folder / "request.json").read_text(encoding="utf-8"))["body"]
+
+    @property
+    def url(self):
+        return json.loads((self.folder / "request.json").read_text(encoding="utf-8"))["url"]
+
+
+def cases(api):
+    """Every case of one API, or none where the corpus is not there."""
+    return [Case(path.parent) for path in sorted((CORPUS / api).glob("*/expected.json"))]
+
+
+def opaque_kinds(message):
+    """Which kinds of opaque data the message kept for replay, by their wire names."""
+    kinds = set()
+    for part in message.parts:
+        if isinstance(part, ReasoningPart):
+            if part.signature:
+                kinds.add("thoughtSignature" if part.provider == "gemini" else "signature")
+            if part.encrypted_content:
+                kinds.add("redacted_thinking" if part.provider == "anthropic" else "encrypted_content")
+        elif not isinstance(part, ProviderPart) and "thought_signature" in json.dumps(
+            getattr(part, "metadata", {}), default=str
+        ):
+            kinds.add("thoughtSignature")
+    return sorted(kinds)
+
+
+def server_items(message):
+    """Wire type names of the provider's own items in the message."""
+    return sorted({str(part.data.get("type") or next(iter(part.data))) for part in message.parts if isinstance(part, ProviderPart)})
+
+
+def folded(response):
+    """A response in the shape of `expected.json`, without the fields that are not about chat."""
+    error = None
+    if response.error is not None:
+        assert isinstance(response.error, AdapterError)
+        error = {
+            "reason": response.error.reason,
+            "retryable": response.error.retryable,
+            "retry_after_s": response.error.retry_after,
+            "provider_code": response.error.provider_code,
+        }
+    return {
+        "text": response.output_text,
+        "refusal": response.refusal is not None,
+        "reasoning": response.reasoning_text,
+        "reasoning_opaque": opaque_kinds(response.message),
+        "tool_calls": [
+            {"id": c.id, "name": c.name, "arguments": c.arguments, "raw_arguments": c.raw_arguments}
+            for c in response.tool_calls
+        ],
+        "server_tool_events": server_items(response.message),
+        "finish_reason": response.finish_reason,
+        "raw_finish_reason": response.raw_finish_reason,
+        "usage": {name: getattr(response.usage, name) for name in USAGE},
+        "model": response.model,
+        "response_id": response.id,
+        "error": error,
+    }
+
+
+def differences(response, expected):
+    """What in `response` is neither the expected value nor one of the others that are right too."""
+    found = folded(response)
+    also_ok = expected.get("also_ok", {})
+    problems = []
+
+    def compare(path, actual, wanted):
+        accepted = [wanted, *also_ok.get(path, [])]
+        if actual in accepted:
+            return
+        if path in {"reasoning_opaque", "server_tool_events"}:
+            if any(set(actual) == set(option) for option in accepted):
+                return
+        elif isinstance(actual, dict) and isinstance(wanted, dict) and not path.endswith("arguments"):
+            for key, value in wanted.items():
+                if key != "message_contains":
+                    compare(f"{path}.{key}", actual.get(key), value)
+            return
+        elif path == "tool_calls" and len(actual) == len(wanted):
+            for index, (one, other) in enumerate(zip(actual, wanted, strict=True)):
+                compare(f"{path}.{index}", one, other)
+            return
+        elif path.startswith("tool_calls.") and wanted is None:
+            if path.endswith(".id") and actual and [c["id"] for c in found["tool_calls"]].count(actual) == 1:
+                return
+            if path.endswith(".raw_arguments"):
+                index = int(path.split(".")[1])
+                if json.loads(actual or "{}") == found["tool_calls"][index]["arguments"]:
+                    return
+        elif path == "model" and wanted is None:
+            return
+        elif path == "error.retry_after_s" and wanted is not None and actual == float(wanted):
+            return
+        problems.append(f"{path}: {actual!r}, expected {wanted!r}")
+
+    for name in found:
+        compare(name, found[name], expected[name])
+    if expected["error"] and response.error is not None:
+        part = expected["error"]["message_contains"]
+        if part not in response.error.message:
+            problems.append(f"error.message: {response.error.message!r}, expected to contain {part!r}")
+    if from_json(to_json(response)) != response:
+        problems.append("does not survive the round trip through JSON")
+    return problems
