@@ -1,0 +1,35 @@
+"""Sphinx configuration."""
+
+import re
+from importlib import metadata
+
+project = "allm-trio"
+author = "The allm-trio authors"
+copyright = author  # noqa: A001  # Sphinx's name for it
+version = release = metadata.version("allm-trio")
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = "allm-trio"
+
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+napoleon_numpy_docstring = False
+python_use_unqualified_type_names = True
+
+
+def read_as_markdown(_app, _what, _name, _object, _options, lines):
+    """Docstrings are written for people: `x` is code, and so is an indented block after an empty line."""
+    result: list[str] = []
+    for line in lines:
+        after_prose = len(result) > 1 and not result[-1] and not result[-2].startswith(" ")
+        if line.startswith("    ") and after_prose:
+            result += ["::", ""]
+        result.append(re.sub(r"(?<!`)`([^`]+)`(?!`)", r"``\1``", line))
+    lines[:] = result
+
+
+def setup(app):
+    """Run before napoleon, whose priority is 500."""
+    app.connect("autodoc-process-docstring", read_as_markdown, priority=400)

@@ -1,0 +1,72 @@
+"""The documentation is true: every Python example runs, and prints what the page says it prints."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import trio
+import trio.testing
+
+from allm import fake
+from allm.testing import Reply, WireServer
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# A Python block, with the text block that follows it at once, if one does: what it prints.
+EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+
+
+class Example(NamedTuple):
+    """One block of a page, padded so that line numbers in tracebacks are those of the page."""
+
+    code: str
+    printed: str | None
+
+
+def examples(page: Path) -> Iterator[Example]:
+    """The examples of a page, in order."""
+    text = page.read_text("utf-8")
+    for match in EXAMPLE.finditer(text):
+        yield Example("\n" * text.count("\n", 0, match.start(1)) + match[1], match[2])
+
+
+def run(code: str, page: Path, names: dict[str, object]) -> None:
+    """Run a block as its reader would, then the tests it defines; the blocks of a page share their names."""
+    before = set(names)
+    exec(compile(code, str(page), "exec"), names)  # noqa: S102  # our own pages
+    for name in sorted(names.keys() - before):
+        if name.startswith("test_"):
+            takes_clock = "autojump_clock" in names[name].__code__.co_varnames
+            clock = trio.testing.MockClock(autojump_threshold=0)
+            trio.run(names[name], *([clock] if takes_clock else []), clock=clock if takes_clock else None)
+
+
+def with_examples() -> list[Path]:
+    """The pages that have examples."""
+    return [page for page in PAGES if any(examples(page))]
+
+
+def test_pages_are_found():
+    """An empty list would let the next test pass."""
+    assert len(with_examples()) > 4
+
+
+@pytest.mark.parametrize("page", with_examples(), ids=lambda page: page.stem)
+async def test_examples_run(page, monkeypatch, capsys, tmp_path):
+    """Each block runs after the ones above it, against a server that plays the vendor where it asks for one."""
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {"__name__": "__main__"}
+    answer = Reply.script("openai", [fake.text("Nurseries "), fake.text("wait."), fake.usage(output_tokens=2)])
+    async with WireServer(default=answer) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
+        monkeypatch.setenv("OPENAI_API_KEY", "test")
+        for code, printed in examples(page):
+            await trio.to_thread.run_sync(run, code, page, names)
+            sys.stdout.flush()
+            written = capsys.readouterr().out
+            assert printed in (None, written)
