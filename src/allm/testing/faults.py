@@ -1,0 +1,70 @@
+"""What can go wrong on the wire, as values. A `Reply` carries at most one.
+
+Offsets count bytes of the reply's body, not of the HTTP framing. `BEFORE_HEAD` as an offset means that not even the
+status line is sent.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["BEFORE_HEAD", "Cut", "Fault", "Garbage", "GarbageHead", "KeepAlive", "Reset", "Stall"]
+
+BEFORE_HEAD = -1
+
+
+@attrs.frozen
+class Stall:
+    """Send `after` body bytes, then nothing, until the client leaves."""
+
+    after: int = 0
+
+
+@attrs.frozen
+class KeepAlive:
+    """Send `after` body bytes, then only comments, for ever: the first at once, then one every `interval` seconds.
+
+    A comment is only a comment between two SSE events: take `after` from `Reply.event_ends`.
+    """
+
+    after: int = 0
+    interval: float = attrs.field(default=15.0, validator=attrs.validators.gt(0))
+    comment: bytes = b": keepalive\n\n"
+
+
+@attrs.frozen
+class Cut:
+    """Close the connection after `after` body bytes.
+
+    Attributes:
+        clean: End the HTTP message properly and keep the connection, so that only the body is short. Otherwise the TCP
+            connection ends (FIN) in the middle of the message.
+    """
+
+    after: int = 0
+    clean: bool = False
+
+
+@attrs.frozen
+class Reset:
+    """Reset the TCP connection (RST instead of FIN) after `after` body bytes."""
+
+    after: int = 0
+
+
+@attrs.frozen
+class Garbage:
+    """Put `data` into the body after `after` bytes of it; the rest of the body follows."""
+
+    after: int
+    data: bytes
+
+
+@attrs.frozen
+class GarbageHead:
+    """Answer with `data`, which is not HTTP, and close the connection."""
+
+    data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n"
+
+
+Fault = Stall | KeepAlive | Cut | Reset | Garbage | GarbageHead

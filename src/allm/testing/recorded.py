@@ -1,0 +1,50 @@
+"""A request as the server received it, and what became of its reply."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+__all__ = ["Outcome", "RecordedRequest"]
+
+Outcome = Literal["completed", "client_closed", "faulted"]
+
+
+def _fixed(**kwargs: Any) -> Any:
+    return attrs.field(on_setattr=attrs.setters.frozen, **kwargs)
+
+
+@attrs.define(eq=False, kw_only=True)
+class RecordedRequest:
+    """One request. The request itself never changes; `outcome` and `bytes_sent` follow the reply as it is played.
+
+    Attributes:
+        method: `"POST"`.
+        path: With the query: `"/v1beta/models/x:streamGenerateContent?alt=sse"`.
+        headers: By lower-case name; a repeated header is joined with `", "`.
+        body: The bytes, after chunked decoding.
+        connection: Number of the connection it came on, from 0 in the order of acceptance. Two requests with the same
+            number shared one kept-alive connection.
+        outcome: `"completed"`: the whole reply was sent. `"client_closed"`: the client left before that. `"faulted"`:
+            the reply's fault was played to its end. None: still being played, or the server was closed meanwhile.
+        bytes_sent: Body bytes handed to the operating system so far, HTTP framing not counted.
+    """
+
+    method: str = _fixed()
+    path: str = _fixed()
+    headers: Mapping[str, str] = _fixed(factory=dict)
+    body: bytes = _fixed(default=b"", repr=False)
+    connection: int = _fixed(default=0)
+    outcome: Outcome | None = None
+    bytes_sent: int = 0
+
+    def json(self) -> Any:
+        """The body as JSON.
+
+        Raises:
+            ValueError: The body is not JSON.
+        """
+        return json.loads(self.body)

@@ -1,0 +1,11 @@
+"""What each vendor sends, written from scripts: one module per streaming format, and the error envelopes."""
+
+from allm.testing.wire_formats.errors import (
+    Provider as Provider,
+    VendorError as VendorError,
+    by_status as by_status,
+    encode_error as encode_error,
+)
+from allm.testing.wire_formats.scripts import encode_script as encode_script
+
+__all__ = ["Provider", "VendorError", "by_status", "encode_error", "encode_script"]

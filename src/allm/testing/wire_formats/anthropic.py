@@ -1,0 +1,129 @@
+"""Anthropic Messages, streamed. https://docs.claude.com/en/docs/build-with-claude/streaming.
+
+As recorded: `event:` repeats the type; the JSON is padded with spaces before its last brace; a ping follows the first
+block's start; a block of thinking ends with its signature; the first piece of a call's input is empty, and the only
+one if the call has no arguments; `message_delta` repeats the usage with its final counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, final
+
+import attrs
+
+from allm.data.response import Usage
+from allm.testing.wire_formats.encoder import Block, Encoder, compact
+from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
+
+__all__ = ["Anthropic"]
+
+STOP_REASONS = {
+    "stop": "end_turn",
+    "length": "max_tokens",
+    "tool_calls": "tool_use",
+    "content_filter": "refusal",
+    "other": "pause_turn",
+}
+EMPTY_BLOCKS: dict[str, dict[str, Any]] = {
+    "text": {"type": "text", "text": ""},
+    "reasoning": {"type": "thinking", "thinking": "", "signature": ""},
+}
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Anthropic(Encoder):
+    """One message."""
+
+    default_model: ClassVar[str] = "claude-haiku-4-5-20251001"
+    default_id: ClassVar[str] = "msg_01Scripted00000000000000"
+    headers: ClassVar[dict[str, str]] = {
+        "content-type": "text/event-stream; charset=utf-8",
+        "request-id": REQUEST_ID,
+    }
+    _events: int = attrs.field(init=False, default=0)
+
+    def _on_start(self) -> None:
+        message: dict[str, Any] = {
+            "model": self.model,
+            "id": self.id,
+            "type": "message",
+            "role": "assistant",
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+        }
+        if self.usage is not None:
+            counts = usage(self.usage)
+            counts.pop("output_tokens_details", None)
+            if "output_tokens" in counts:
+                counts["output_tokens"] = 1  # a placeholder until message_delta
+            message["usage"] = counts
+        self._event("message_start", message=message)
+
+    def _on_open(self, block: Block) -> None:
+        start = EMPTY_BLOCKS.get(block.kind) or {
+            "type": "tool_use",
+            "id": block.id if block.id is not None else f"toolu_{block.number:024d}",
+            "name": block.name,
+            "input": {},
+        }
+        self._event("content_block_start", index=block.index, content_block=start)
+        if block.index == 0:
+            self.write('event: ping\ndata: {"type": "ping"}\n\n')
+        if block.kind == "tool_call":
+            self._delta(block, type="input_json_delta", partial_json="")
+
+    def _on_delta(self, block: Block, text: str) -> None:
+        match block.kind:
+            case "text":
+                self._delta(block, type="text_delta", text=text)
+            case "reasoning":
+                self._delta(block, type="thinking_delta", thinking=text)
+            case "tool_call" if text != "{}" or len(block.pieces) > 1:
+                self._delta(block, type="input_json_delta", partial_json=text)
+            case "tool_call":
+                pass  # no arguments: the empty piece says it all
+
+    def _on_close(self, block: Block) -> None:
+        if block.kind == "reasoning":
+            self._delta(block, type="signature_delta", signature=f"EqZ7EaScriptedSignature{block.number:03d}==")
+        self._event("content_block_stop", index=block.index)
+
+    def _on_finish(self) -> None:
+        delta = {"stop_reason": STOP_REASONS[self.finish_reason], "stop_sequence": None}
+        counts = {} if self.usage is None else {"usage": usage(self.usage)}
+        self._event("message_delta", delta=delta, **counts)
+        self._event("message_stop")
+
+    def _on_fail(self, error: VendorError) -> None:
+        self._event("error", error={"details": None, "type": error.type, "message": error.message})
+
+    def _on_raw(self, kind: str, payload: Any) -> None:
+        self._event(kind, **(payload or {}))
+
+    def _delta(self, block: Block, **delta: str) -> None:
+        self._event("content_block_delta", index=block.index, delta=delta)
+
+    def _event(self, kind: str, **fields: Any) -> None:
+        self._events += 1
+        padding = " " * (self._events * 7 % 16)
+        data = compact({"type": kind, **fields})
+        self.write(f"event: {kind}\ndata: {data[:-1]}{padding}}}\n\n")
+
+
+def usage(usage: Usage) -> dict[str, Any]:
+    """Anthropic's `input_tokens` are the ones that neither came from the cache nor went into it."""
+    read, written = usage.cached_input_tokens, usage.cache_write_input_tokens
+    counts: dict[str, Any] = {}
+    if usage.input_tokens is not None:
+        counts["input_tokens"] = usage.input_tokens - (read or 0) - (written or 0)
+    if written is not None:
+        counts["cache_creation_input_tokens"] = written
+    if read is not None:
+        counts["cache_read_input_tokens"] = read
+    if usage.output_tokens is not None:
+        counts["output_tokens"] = usage.output_tokens
+    if usage.reasoning_tokens is not None:
+        counts["output_tokens_details"] = {"thinking_tokens": usage.reasoning_tokens}
+    return {**counts, **usage.extra}

@@ -1,0 +1,225 @@
+"""From script items to one vendor's stream: the part that all wire formats share.
+
+A script is read as a sequence of blocks (text, reasoning, a tool call), as every vendor streams its answer:
+
+    start, then per block: open, delta*, close, then finish
+
+`Encoder` finds the blocks and calls a hook for each of these; a format writes bytes in them. Usage and the finish
+reason are known from the start, since some vendors send them first and others last.
+"""
+
+from __future__ import annotations
+
+import abc
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
+
+import attrs
+
+from allm.data.response import FinishReason, Usage
+from allm.data.script import (
+    Delay,
+    Finish,
+    Raw,
+    Reasoning,
+    ScriptItem,
+    Text,
+    ToolCallDeltaItem,
+    ToolCallItem,
+    UsageItem,
+)
+from allm.testing.wire_formats.errors import VendorError
+
+__all__ = ["Block", "Encoder", "compact", "split"]
+
+BlockKind = Literal["text", "reasoning", "tool_call"]
+TOKEN = re.compile(r"\s{0,4}\S{1,8}|\s+")
+
+
+def split(text: str) -> list[str]:
+    """`text` in pieces of a few characters, a word with the space before it, as models stream it."""
+    return TOKEN.findall(text)
+
+
+def compact(value: Any) -> str:
+    """JSON without spaces and with raw non-ASCII characters, as OpenAI and Anthropic stream it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+@attrs.define(eq=False)
+class Block:
+    """One block of the answer.
+
+    Attributes:
+        index: Place among all blocks, from 0.
+        number: Place among the blocks of its kind, from 0.
+        id: The call's id as the script gives it, or None.
+        name: The tool's name, `""` for text and reasoning.
+    """
+
+    kind: BlockKind
+    index: int
+    number: int
+    id: str | None = None
+    name: str = ""
+    pieces: list[str] = attrs.field(factory=list[str])
+
+    @property
+    def text(self) -> str:
+        """Text, reasoning or raw arguments so far."""
+        return "".join(self.pieces)
+
+
+@attrs.define(eq=False, kw_only=True)
+class Encoder(abc.ABC):
+    """Writes one answer. Subclasses are one format each.
+
+    Attributes:
+        usage: All counts of the script merged, None if it has none.
+        finish_reason: As the script says, or what its blocks imply.
+    """
+
+    default_model: ClassVar[str]
+    default_id: ClassVar[str]
+    headers: ClassVar[dict[str, str]]
+
+    model: str
+    id: str
+    usage: Usage | None = None
+    finish_reason: FinishReason = "stop"
+    blocks: list[Block] = attrs.field(init=False, factory=list[Block])
+    pauses: dict[int, float] = attrs.field(init=False, factory=dict[int, float])
+    _body: bytearray = attrs.field(init=False, factory=bytearray)
+    _open: Block | None = attrs.field(init=False, default=None)
+    _started: bool = attrs.field(init=False, default=False)
+
+    @property
+    def body(self) -> bytes:
+        """What was written."""
+        return bytes(self._body)
+
+    @abc.abstractmethod
+    def _on_start(self) -> None:
+        """What comes before the first block."""
+
+    @abc.abstractmethod
+    def _on_open(self, block: Block) -> None:
+        """The beginning of a block."""
+
+    @abc.abstractmethod
+    def _on_delta(self, block: Block, text: str) -> None:
+        """A piece of the block, already in `block.pieces`."""
+
+    @abc.abstractmethod
+    def _on_close(self, block: Block) -> None:
+        """The end of a block."""
+
+    @abc.abstractmethod
+    def _on_finish(self) -> None:
+        """Finish reason, usage and end marker."""
+
+    @abc.abstractmethod
+    def _on_fail(self, error: VendorError) -> None:
+        """The error event that ends a stream after its 200."""
+
+    @abc.abstractmethod
+    def _on_raw(self, kind: str, payload: Any) -> None:
+        """A chunk that means nothing."""
+
+    def write(self, data: str | bytes) -> None:
+        """Append to the body."""
+        self._body += data.encode() if isinstance(data, str) else data
+
+    def start_once(self) -> None:
+        """Start unless that has happened; a stream may fail before it starts."""
+        if not self._started:
+            self._started = True
+            self._on_start()
+
+    def play(self, items: Sequence[ScriptItem], *, fails: bool) -> None:
+        """Write every item; `fails` says that an error follows, so that a call in pieces stays unfinished."""
+        for place, item in enumerate(items):
+            if isinstance(item, Delay):
+                offset = len(self._body)
+                self.pauses[offset] = self.pauses.get(offset, 0.0) + item.seconds
+                continue
+            self.start_once()
+            rest = [later for later in items[place + 1 :] if not isinstance(later, Delay)]
+            match item:
+                case ToolCallItem(id=id):
+                    self._call(item, more=_continues(rest, id))
+                case ToolCallDeltaItem(id, text):
+                    self._call_piece(id, text, more=_continues(rest, id) or (fails and not rest))
+                case _:
+                    self._item(item)
+
+    def end(self) -> None:
+        """Close what is open and finish."""
+        self.start_once()
+        self._close()
+        self._on_finish()
+
+    def fail(self, error: VendorError) -> None:
+        """End with an error event, in the middle of whatever is open."""
+        self._on_fail(error)
+
+    def _item(self, item: ScriptItem) -> None:
+        match item:
+            case Text(text):
+                self._deltas("text", split(text))
+            case Reasoning(text):
+                self._deltas("reasoning", split(text))
+            case Raw(_, bytes() as data):
+                self.write(data)
+            case Raw(kind, payload):
+                self._on_raw(kind, payload)
+            case UsageItem() | Finish():  # known from the start
+                pass
+            case _:
+                raise ValueError(f"{item!r} cannot stand here: an error ends a script, a PreflightError is all of it")
+
+    def _call(self, item: ToolCallItem, *, more: bool) -> None:
+        self._close()
+        self._new("tool_call", id=item.id, name=item.name)
+        if item.raw_arguments is not None:
+            self._deltas("tool_call", split(item.raw_arguments))
+        elif item.arguments or not more:
+            self._deltas("tool_call", split(compact(dict(item.arguments))))
+        if not more:
+            self._close()
+
+    def _call_piece(self, id: str, text: str, *, more: bool) -> None:
+        if self._open is None or self._open.kind != "tool_call" or self._open.id != id:
+            self._close()
+            self._new("tool_call", id=id)
+        self._deltas("tool_call", [text])
+        if not more:
+            self._close()
+
+    def _deltas(self, kind: BlockKind, pieces: list[str]) -> None:
+        block = self._open
+        if block is None or block.kind != kind:
+            self._close()
+            block = self._new(kind)
+        for piece in pieces:
+            block.pieces.append(piece)
+            self._on_delta(block, piece)
+
+    def _new(self, kind: BlockKind, *, id: str | None = None, name: str = "") -> Block:
+        number = sum(block.kind == kind for block in self.blocks)
+        self._open = block = Block(kind, len(self.blocks), number, id, name)
+        self.blocks.append(block)
+        self._on_open(block)
+        return block
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._on_close(self._open)
+            self._open = None
+
+
+def _continues(rest: Sequence[ScriptItem], id: str | None) -> bool:
+    """Whether the next item is a further piece of the call `id`."""
+    return bool(rest) and isinstance(rest[0], ToolCallDeltaItem) and rest[0].id == id

@@ -1,0 +1,168 @@
+"""Error answers as each vendor words and wraps them.
+
+Sources: https://platform.openai.com/docs/guides/error-codes, https://docs.claude.com/en/api/errors,
+https://ai.google.dev/gemini-api/docs/troubleshooting, and recorded answers where they differ from the documents
+(Gemini's `details`, Anthropic's `x-should-retry`, OpenAI's `retry-after-ms`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Literal
+
+import attrs
+
+from allm.data.errors import AllmError
+
+__all__ = ["ErrorAnswer", "Provider", "VendorError", "by_status", "encode_error", "vendor_error"]
+
+Provider = Literal["openai", "openai_responses", "anthropic", "gemini"]
+
+RETRYABLE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS})
+REQUEST_ID = "req_scripted0000000000000000"
+
+
+@attrs.frozen
+class VendorError:
+    """One kind of failure in a vendor's terms.
+
+    Attributes:
+        type: OpenAI and Anthropic `error.type`; Gemini `error.status`.
+        code: OpenAI `error.code`; Gemini `details[].reason`.
+        worded: Nothing but the message tells this failure from others, so the message must stay in it.
+    """
+
+    status: int
+    type: str
+    code: str | None
+    message: str
+    worded: bool = False
+
+
+# By the library's reason. For a bare status the first line with it counts.
+OPENAI = {
+    "rate_limited": VendorError(429, "requests", "rate_limit_exceeded", "Rate limit reached. Please try again later."),
+    "quota_exhausted": VendorError(
+        429, "insufficient_quota", "insufficient_quota", "You exceeded your current quota, please check your plan."
+    ),
+    "invalid_request": VendorError(400, "invalid_request_error", None, "Invalid request."),
+    "context_length_exceeded": VendorError(
+        400, "invalid_request_error", "context_length_exceeded", "This model's maximum context length is exceeded."
+    ),
+    "content_filter": VendorError(
+        400, "invalid_request_error", "content_policy_violation", "Your request was rejected by the safety system."
+    ),
+    "authentication_failed": VendorError(
+        401, "invalid_request_error", "invalid_api_key", "Incorrect API key provided."
+    ),
+    "not_found": VendorError(404, "invalid_request_error", "model_not_found", "The model does not exist."),
+    "provider_unavailable": VendorError(500, "server_error", "server_error", "The server had an error."),
+    "overloaded": VendorError(503, "server_error", "server_is_overloaded", "The server is currently overloaded."),
+}
+ANTHROPIC = {
+    "rate_limited": VendorError(429, "rate_limit_error", None, "This request would exceed your rate limit."),
+    "invalid_request": VendorError(400, "invalid_request_error", None, "Invalid request."),
+    "context_length_exceeded": VendorError(
+        400, "invalid_request_error", None, "prompt is too long: 250000 tokens > 200000 maximum", worded=True
+    ),
+    "quota_exhausted": VendorError(
+        400, "invalid_request_error", None, "Your credit balance is too low to access the Anthropic API.", worded=True
+    ),
+    "authentication_failed": VendorError(401, "authentication_error", None, "invalid x-api-key"),
+    "not_found": VendorError(404, "not_found_error", None, "model: not found"),
+    "provider_unavailable": VendorError(500, "api_error", None, "Internal server error"),
+    "overloaded": VendorError(529, "overloaded_error", None, "Overloaded"),
+}
+GEMINI = {
+    "rate_limited": VendorError(429, "RESOURCE_EXHAUSTED", None, "You exceeded your current quota."),
+    "invalid_request": VendorError(400, "INVALID_ARGUMENT", None, "Request contains an invalid argument."),
+    "context_length_exceeded": VendorError(
+        400,
+        "INVALID_ARGUMENT",
+        None,
+        "The input token count (2000000) exceeds the maximum number of tokens allowed (1048576).",
+        worded=True,
+    ),
+    "authentication_failed": VendorError(
+        400, "INVALID_ARGUMENT", "API_KEY_INVALID", "API key not valid. Please pass a valid API key."
+    ),
+    "not_found": VendorError(404, "NOT_FOUND", None, "models/unknown is not found for API version v1beta."),
+    "provider_unavailable": VendorError(500, "INTERNAL", None, "An internal error has occurred."),
+    "overloaded": VendorError(
+        503, "UNAVAILABLE", None, "The model is overloaded. Please try again later.", worded=True
+    ),
+}
+VENDORS: Mapping[Provider, Mapping[str, VendorError]] = {
+    "openai": OPENAI,
+    "openai_responses": OPENAI,
+    "anthropic": ANTHROPIC,
+    "gemini": GEMINI,
+}
+
+
+@attrs.frozen
+class ErrorAnswer:
+    """The JSON body and the headers of an HTTP error."""
+
+    body: Mapping[str, Any]
+    headers: Mapping[str, str]
+
+
+def by_status(provider: Provider, status: int) -> VendorError:
+    """What the vendor means by a bare status."""
+    errors = VENDORS[provider]
+    for error in errors.values():
+        if error.status == status:
+            return error
+    return attrs.evolve(
+        errors["provider_unavailable" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"],
+        status=status,
+    )
+
+
+def vendor_error(provider: Provider, error: AllmError) -> VendorError:
+    """The library's error in the vendor's terms, so that a right adapter makes the same error of it again."""
+    status: int | None = getattr(error, "status", None)
+    known = VENDORS[provider].get(error.reason) or by_status(provider, status or 500)
+    code: str | None = getattr(error, "provider_code", None)
+    message = error.message or known.message
+    if known.worded and known.message not in message:
+        message = f"{known.message} ({message})"
+    known = attrs.evolve(known, message=message, status=status or known.status)
+    if code is None:
+        return known
+    return attrs.evolve(known, code=code) if provider.startswith("openai") else attrs.evolve(known, type=code)
+
+
+def encode_error(provider: Provider, error: VendorError, *, retry_after: float | None = None) -> ErrorAnswer:
+    """The vendor's envelope and retry hints; `retry_after` in seconds."""
+    if provider == "gemini":
+        return ErrorAnswer(gemini_envelope(error, retry_after), {"content-type": "application/json; charset=UTF-8"})
+    headers = {} if retry_after is None else {"retry-after": str(math.ceil(retry_after))}
+    if provider == "anthropic":
+        retryable = error.status in RETRYABLE or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        headers |= {"request-id": REQUEST_ID, "x-should-retry": "true" if retryable else "false"}
+        inner = {"type": error.type, "message": error.message}
+        return ErrorAnswer({"type": "error", "error": inner, "request_id": REQUEST_ID}, headers)
+    if retry_after is not None:
+        headers["retry-after-ms"] = str(round(retry_after * 1000))
+    headers |= {"x-request-id": REQUEST_ID}
+    return ErrorAnswer(openai_envelope(error), headers)
+
+
+def openai_envelope(error: VendorError) -> dict[str, Any]:
+    """`{"error": {message, type, param, code}}`."""
+    return {"error": {"message": error.message, "type": error.type, "param": None, "code": error.code}}
+
+
+def gemini_envelope(error: VendorError, retry_after: float | None = None) -> dict[str, Any]:
+    """Google's `{"error": {code, message, status, details}}`; the wait is only in `details`."""
+    details: list[dict[str, Any]] = []
+    if error.code is not None:
+        details.append({"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": error.code})
+    if retry_after is not None:
+        details.append({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{retry_after:g}s"})
+    inner: dict[str, Any] = {"code": error.status, "message": error.message, "status": error.type}
+    return {"error": {**inner, "details": details} if details else inner}

@@ -1,0 +1,114 @@
+"""Gemini `streamGenerateContent?alt=sse`. https://ai.google.dev/api/generate-content.
+
+As recorded: lines end in CRLF; every chunk has `usageMetadata`, which counts from the start of the answer, without
+`candidatesTokenCount` while that is zero; calls come whole, and with an id only from Gemini 3 on; thoughts are parts
+with `thought: true`; the finish reason is in the last chunk, `STOP` for calls too. An error in mid-stream is Vertex's:
+a bare JSON object of several lines without `data:`.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar, final
+
+import attrs
+
+from allm.data.response import Usage
+from allm.testing.wire_formats.encoder import Block, Encoder
+from allm.testing.wire_formats.errors import VendorError, gemini_envelope
+
+__all__ = ["Gemini"]
+
+FINISH_REASONS = {
+    "stop": "STOP",
+    "length": "MAX_TOKENS",
+    "tool_calls": "STOP",
+    "content_filter": "SAFETY",
+    "other": "OTHER",
+}
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Gemini(Encoder):
+    """One candidate."""
+
+    default_model: ClassVar[str] = "gemini-3.5-flash"
+    default_id: ClassVar[str] = "scripted00000000000000A"
+    headers: ClassVar[dict[str, str]] = {"content-type": "text/event-stream"}
+
+    def _on_start(self) -> None:
+        pass
+
+    def _on_open(self, block: Block) -> None:
+        pass
+
+    def _on_delta(self, block: Block, text: str) -> None:
+        match block.kind:
+            case "text":
+                self._chunk([{"text": text}])
+            case "reasoning":
+                self._chunk([{"text": text, "thought": True}])
+            case "tool_call":
+                pass  # calls are sent whole, when they close
+
+    def _on_close(self, block: Block) -> None:
+        if block.kind != "tool_call":
+            return
+        call: dict[str, Any] = {"name": block.name, "args": arguments(block.text)}
+        if block.id is not None:
+            call["id"] = block.id
+        part: dict[str, Any] = {"functionCall": call}
+        if block.number == 0:
+            part["thoughtSignature"] = "EqQFScriptedThoughtSignature=="  # on the first call only
+        self._chunk([part])
+
+    def _on_finish(self) -> None:
+        self._chunk([{"text": ""}], finish=FINISH_REASONS[self.finish_reason])
+
+    def _on_fail(self, error: VendorError) -> None:
+        self.write(json.dumps(gemini_envelope(error), ensure_ascii=False, indent=2) + "\n")
+
+    def _on_raw(self, kind: str, payload: Any) -> None:
+        self._data({kind: payload})
+
+    def _chunk(self, parts: list[dict[str, Any]], *, finish: str | None = None) -> None:
+        candidate: dict[str, Any] = {"content": {"parts": parts, "role": "model"}}
+        if finish is not None:
+            candidate["finishReason"] = finish
+        chunk: dict[str, Any] = {"candidates": [{**candidate, "index": 0}]}
+        if self.usage is not None:
+            chunk["usageMetadata"] = self._counts(self.usage, final=finish is not None)
+        self._data({**chunk, "modelVersion": self.model, "responseId": self.id})
+
+    def _counts(self, usage: Usage, *, final: bool) -> dict[str, Any]:
+        """The final counts in the last chunk; before it the prompt's, and one token generated per piece so far."""
+        output, thoughts, total = usage.output_tokens, usage.reasoning_tokens, usage.total_tokens
+        if not final:
+            pieces = {kind: sum(len(b.pieces) for b in self.blocks if b.kind == kind) for kind in ("text", "reasoning")}
+            thoughts = min(pieces["reasoning"], thoughts) if thoughts is not None else None
+            output = min(pieces["text"] + (thoughts or 0), output) if output is not None else None
+            total = (usage.input_tokens or 0) + (output or 0)
+        counts = {
+            "promptTokenCount": usage.input_tokens,
+            "candidatesTokenCount": None if output is None else (output - (thoughts or 0)) or None,  # missing when zero
+            "totalTokenCount": total,
+            "cachedContentTokenCount": usage.cached_input_tokens,
+            "thoughtsTokenCount": thoughts,
+        }
+        return {**{name: count for name, count in counts.items() if count is not None}, **usage.extra}
+
+    def _data(self, value: Any) -> None:
+        self.write("data: " + json.dumps(value, ensure_ascii=False, separators=(",", ": ")) + "\r\n\r\n")
+
+
+def arguments(text: str) -> dict[str, Any]:
+    """The arguments as the object that Gemini sends.
+
+    Raises:
+        ValueError: `text` is not a JSON object.
+    """
+    try:
+        return dict(json.loads(text).items())
+    except (ValueError, AttributeError):
+        raise ValueError(f"Gemini sends arguments as a JSON object, so it cannot send {text!r}") from None

@@ -1,0 +1,245 @@
+"""Faults and timing over a real socket: what the client sees, and what the server knows of it."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+import trio
+
+from allm.testing import BEFORE_HEAD, Cut, Garbage, GarbageHead, KeepAlive, Reply, Reset, Stall
+
+BODY = b"data: one\n\ndata: two\n\ndata: three\n\n"
+
+
+async def leave(server, client):
+    """Close the connection; the request, once the server noticed."""
+    await client.stream.aclose()
+    with trio.fail_after(5):
+        await server.wait_idle()
+    return server.requests[-1]
+
+
+@pytest.mark.parametrize("framing", ["chunked", "content-length", "close"])
+@pytest.mark.parametrize("chunks", [None, 1, (11, 5)])
+async def test_every_framing_delivers_the_body(server, framing, chunks, http_client):
+    """However the body is framed and cut, it arrives whole, and only `close` ends the connection."""
+    server.default = Reply(body=BODY, framing=framing, chunks=chunks)
+    async with http_client() as client:
+        for _ in range(2):
+            assert (await client.post(server.base_url)).content == BODY
+
+    await server.wait_outcomes()
+    assert {request.outcome for request in server.requests} == {"completed"}
+    assert {request.bytes_sent for request in server.requests} == {len(BODY)}
+    assert server.statistics().connections_total == (2 if framing == "close" else 1)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "sizes"),
+    [(None, [35]), (1, [1] * 35), (10, [10, 10, 10, 5]), ((11, 5), [11, 5, 19]), ((35, 9), [35]), ((99,), [35])],
+)
+async def test_http_chunks(server, chunks, sizes, http_client):
+    """`chunks` are the HTTP chunks that the client gets."""
+    server.add(Reply(body=BODY, chunks=chunks))
+    async with http_client() as client, client.stream("POST", server.base_url) as response:
+        assert [len(chunk) async for chunk in response.aiter_raw()] == sizes
+
+
+async def test_flush_is_one_read_per_chunk(server, connect):
+    """With `flush` a client in the same run reads chunk by chunk; without it chunks share a read."""
+    reads = {}
+    for flush in (True, False):
+        server.add(Reply(body=BODY, chunks=1, flush=flush, framing="close"))
+        client = await connect()
+        reads[flush] = 0
+        while await client.read():
+            reads[flush] += 1
+        assert client.body == BODY
+
+    assert reads[True] > len(BODY) * 0.8
+    assert reads[False] <= 3
+
+
+async def test_an_http_1_0_client(server):
+    """A client that knows no chunks gets the body until the connection closes."""
+    server.add(Reply(body=BODY, chunks=1))
+    stream = await trio.open_tcp_stream("127.0.0.1", server._port)
+    await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
+    answer = b"".join([data async for data in stream])
+    await stream.aclose()
+
+    assert answer.partition(b"\r\n\r\n")[2] == BODY
+
+
+async def test_a_large_body(server, http_client):
+    """A body far larger than the socket's buffers arrives whole, in writes of a bounded size."""
+    server.add(Reply(body=b"x" * 10_000_000, chunks=4096))
+    async with http_client() as client:
+        assert len((await client.post(server.base_url)).content) == 10_000_000
+
+
+async def test_delays(server, connect, clock):
+    """Silence before the head, between chunks and at an offset, each as long as it says."""
+    server.add(Reply(body=b"abcdef", chunks=2, first_delay=10.0, delay=1.0, pauses={0: 5.0, 3: 100.0, 6: 7.0}))
+    client = await connect()
+    start, times = trio.current_time(), {}
+    for ending in (b"\r\n\r\n", b"ab\r\n", b"1\r\nc\r\n", b"1\r\nd\r\n", b"ef\r\n", b"0\r\n\r\n"):
+        await client.read_until(ending)
+        times[ending] = round(trio.current_time() - start)
+
+    assert list(times.values()) == [10, 15, 16, 116, 117, 124]
+
+
+async def test_stall(server, connect, clock):
+    """`after` bytes, then silence without end; the server notices at once that the client gives up."""
+    server.add(Reply(body=BODY, fault=Stall(11)))
+    client = await connect()
+    await client.read_until(b"one\n\n\r\n")
+    with trio.move_on_after(3600) as silence:
+        await client.read()
+    assert silence.cancelled_caught
+    assert client.body == BODY[:11]
+    now = trio.current_time()
+    request = await leave(server, client)
+
+    assert (request.outcome, request.bytes_sent) == ("client_closed", 11)
+    assert trio.current_time() - now < 1
+
+
+async def test_stall_before_the_head(server, connect, clock):
+    """Not even a status line."""
+    server.add(Reply(body=BODY, fault=Stall(BEFORE_HEAD)))
+    client = await connect()
+    with trio.move_on_after(3600):
+        await client.read()
+
+    assert client.received == b""
+    assert (await leave(server, client)).bytes_sent == 0
+
+
+async def test_keep_alive(server, connect, clock):
+    """Whole events, then comments at their interval for as long as the client stays."""
+    first_two = Reply(body=BODY).event_ends[1]
+    server.add(Reply(body=BODY, fault=KeepAlive(first_two, interval=30.0, comment=b": zzz\n\n")))
+    client = await connect()
+    with trio.move_on_after(99):
+        await client.read_all()
+
+    assert client.body == b"data: one\n\ndata: two\n\n" + b": zzz\n\n" * 4
+    request = await leave(server, client)
+    assert (request.outcome, request.bytes_sent) == ("client_closed", first_two + 4 * 7)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "content-length"])
+async def test_cut(server, connect, framing, http_client):
+    """The connection ends inside the message: `after` bytes, end of file, no end of the message."""
+    server.default = Reply(body=BODY, framing=framing, fault=Cut(16))
+    client = await connect()
+    received = await client.read_all()
+
+    assert client.body == BODY[:16]
+    assert not received.endswith(b"0\r\n\r\n")
+    assert (server.requests[0].outcome, server.requests[0].bytes_sent) == ("faulted", 16)
+    async with http_client() as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+            await client.post(server.base_url)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "content-length"])
+async def test_clean_cut(server, framing, http_client):
+    """For HTTP all is well, the connection lives on, but the body is short."""
+    server.default = Reply(body=BODY, framing=framing, fault=Cut(16, clean=True))
+    async with http_client() as client:
+        for _ in range(2):
+            assert (await client.post(server.base_url)).content == BODY[:16]
+
+    await server.wait_outcomes()
+    assert [request.outcome for request in server.requests] == ["faulted", "faulted"]
+    assert server.statistics().connections_total == 1
+
+
+@pytest.mark.parametrize("clean", [False, True])
+async def test_cut_before_the_head(server, clean, http_client):
+    """The connection ends without a byte."""
+    server.add(Reply(body=BODY, fault=Cut(BEFORE_HEAD, clean=clean)))
+    async with http_client() as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending a response"):
+            await client.post(server.base_url)
+
+    assert server.requests[0].outcome == "faulted"
+
+
+async def test_cut_after_the_body(server, connect):
+    """All bytes of the body, and still no end of the message."""
+    server.add(Reply(body=BODY, fault=Cut(10_000)))
+    client = await connect()
+    await client.read_all()
+
+    assert client.body == BODY
+    assert not client.received.endswith(b"0\r\n\r\n")
+
+
+async def test_reset(server, connect):
+    """A reset, not an end of file."""
+    server.add(Reply(body=BODY, fault=Reset(16)))
+    client = await connect()
+    with pytest.raises(trio.BrokenResourceError):
+        await client.read_all()
+
+    await server.wait_idle()
+    assert (server.requests[0].outcome, server.requests[0].bytes_sent) == ("faulted", 16)
+
+
+async def test_reset_before_the_head(server, http_client):
+    """A reset is the first thing the client sees."""
+    server.add(Reply(fault=Reset(BEFORE_HEAD)))
+    async with http_client() as client:
+        with pytest.raises(httpx.ReadError):
+            await client.post(server.base_url)
+
+
+@pytest.mark.parametrize("framing", ["chunked", "content-length"])
+@pytest.mark.parametrize("after", [0, 11, 35])
+async def test_garbage(server, framing, after, http_client):
+    """Bytes that do not belong there, inside a message that HTTP has no objection to."""
+    server.add(Reply(body=BODY, framing=framing, chunks=3, fault=Garbage(after, b"\x00{]\xff")))
+    async with http_client() as client:
+        response = await client.post(server.base_url)
+
+    assert response.content == BODY[:after] + b"\x00{]\xff" + BODY[after:]
+    await server.wait_outcomes()
+    assert server.requests[0].outcome == "faulted"
+
+
+async def test_garbage_instead_of_a_head(server, http_client):
+    """An answer that is not HTTP."""
+    server.add(Reply(fault=GarbageHead()))
+    async with http_client() as client:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await client.post(server.base_url)
+
+    assert server.requests[0].outcome == "faulted"
+
+
+async def test_a_client_that_leaves_in_a_pause(server, connect, clock):
+    """The server does not sleep on after the client has gone: the rest is never sent."""
+    server.add(Reply(body=BODY, chunks=(11, 11), delay=1000.0))
+    client = await connect()
+    await client.read_until(b"one")
+    start = trio.current_time()
+    request = await leave(server, client)
+
+    assert (request.outcome, request.bytes_sent) == ("client_closed", 11)
+    assert trio.current_time() - start < 1
+
+
+async def test_a_client_that_leaves_under_fire(server, connect):
+    """A client that leaves unread bytes behind resets the connection; that too is leaving, even inside a write."""
+    server.add(Reply(body=b"x" * 50_000_000, chunks=100_000))
+    client = await connect()
+    await client.read()
+    await trio.testing.wait_all_tasks_blocked(0.01)  # the buffers are full and the server waits in a write
+    request = await leave(server, client)
+
+    assert request.outcome == "client_closed"
+    assert 0 < request.bytes_sent < 50_000_000
