@@ -45,7 +45,7 @@ def lint(session: nox.Session) -> None:
 def async_lint(session: nox.Session) -> None:
     """The Trio rules that ruff does not have."""
     _tools(session, "async-lint")
-    session.run("flake8-async", "--enable=ASYNC", "src")
+    session.run("flake8-async", "--enable=ASYNC", *map(str, Path("src").rglob("*.py")))
 
 
 @nox.session
