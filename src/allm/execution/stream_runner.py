@@ -88,7 +88,7 @@ async def _pipeline(
         async with trio.open_nursery() as nursery:
             events = EventStream(fold, start, flow, receive)
             try:
-                with send, receive:
+                with receive:
                     yield events
             except BaseException as error:
                 body_error = error

@@ -50,10 +50,8 @@ class RetryPolicy:
 
         state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
         state.attempt_number = attempt
-        wait = tenacity.wait_exponential_jitter(
-            initial=self.base_delay, max=self.max_delay, jitter=self.base_delay * self.jitter
-        )
-        return wait(state)
+        wait = tenacity.wait_exponential(multiplier=self.base_delay) + tenacity.wait_random(0, self.base_delay * self.jitter)
+        return min(wait(state), self.max_delay)
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:

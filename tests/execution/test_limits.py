@@ -1,0 +1,190 @@
+"""Time limits and retries, in virtual time."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+
+import allm
+from allm import fake
+
+LIMITED = allm.AdapterError("slow down", reason="rate_limited", status=429)
+NO_JITTER = allm.RetryPolicy(jitter=0)
+
+
+def engine(*scripts, **fields):
+    return allm.Engine(adapter=allm.providers.Fake(scripts=scripts), **fields)
+
+
+async def test_first_event_timeout_ends_the_call(autojump_clock):
+    """Nothing within the limit: a timeout, with the limit's name in the message."""
+    response = await allm.generate(
+        engine([fake.delay(1000), fake.text("late")]), "hi", first_event_timeout=10, retry=None
+    )
+    assert trio.current_time() == 10
+    assert response.error.reason == "timeout"
+    assert "first_event_timeout" in response.error.message
+
+
+async def test_stream_timeout_counts_the_gap_between_events(autojump_clock):
+    """Steady events never run into it, a gap does; what had arrived is kept."""
+    steady = [item for _ in range(20) for item in (fake.delay(9), fake.text("x"))]
+    response = await allm.generate(engine([*steady, fake.delay(11), fake.text("late")]), "hi", stream_timeout=10)
+    assert trio.current_time() == 20 * 9 + 10
+    assert response.error.reason == "timeout"
+    assert "stream_timeout" in response.error.message
+    assert response.output_text == "x" * 20
+
+
+async def test_request_timeout_bounds_the_whole_call(autojump_clock):
+    """Steady events do not extend it; what had arrived is kept."""
+    steady = [item for _ in range(20) for item in (fake.text("x"), fake.delay(9))]
+    response = await allm.generate(engine(steady), "hi", request_timeout=50)
+    assert trio.current_time() == 50
+    assert response.error.reason == "timeout"
+    assert response.output_text == "x" * 6
+
+
+async def test_limits_do_not_count_a_slow_consumer(autojump_clock):
+    """A consumer that takes an hour per event is not the provider's fault."""
+    script = [fake.text("x") for _ in range(100)]
+    async with allm.stream_generate(engine(script), "hi", stream_timeout=5, first_event_timeout=5) as events:
+        async for _ in events:
+            await trio.sleep(3600)
+    assert events.result().output_text == "x" * 100
+    assert events.result().finish_reason == "stop"
+
+
+async def test_request_timeout_with_a_slow_consumer_loses_nothing(autojump_clock):
+    """It is wall time; a burst that waited for the consumer is still delivered before the failure."""
+    script = [fake.text("x") for _ in range(100)]
+    seen = []
+    async with allm.stream_generate(engine(script), "hi", request_timeout=5) as events:
+        async for event in events:
+            seen.append(event)
+            await trio.sleep(1)
+    assert isinstance(seen[-1], allm.Failed)
+    deltas = [event for event in seen if isinstance(event, allm.TextDelta)]
+    assert len(deltas) > 8
+    assert events.result().output_text == "x" * len(deltas)
+
+
+async def test_surrounding_deadline_wins(autojump_clock):
+    """A Trio deadline needs no parameter."""
+    with trio.move_on_after(3) as scope:
+        await allm.generate(engine([fake.delay(100), fake.text("x")]), "hi")
+    assert scope.cancelled_caught
+    assert trio.current_time() == 3
+
+
+async def test_failure_before_the_first_event_is_retried(autojump_clock):
+    """With a doubling wait, and the answer is as if nothing had happened."""
+    adapter = engine([fake.error(LIMITED)], [fake.error(LIMITED)], [fake.text("third")], retry=NO_JITTER)
+    async with allm.stream_generate(adapter, "hi") as events:
+        seen = [event async for event in events]
+    assert events.result().output_text == "third"
+    assert not any(isinstance(event, allm.Failed) for event in seen)
+    assert trio.current_time() == 0.5 + 1.0
+
+
+async def test_retries_are_bounded_and_the_last_error_is_kept(autojump_clock):
+    """max_attempts calls in all."""
+    adapter = engine(*[[fake.error(LIMITED)]] * 5, retry=NO_JITTER)
+    response = await allm.generate(adapter, "hi")
+    assert response.error is LIMITED
+    assert adapter.adapter.remaining == 2
+
+
+async def test_nothing_is_retried_after_the_first_event(autojump_clock):
+    """Half an answer is not thrown away."""
+    adapter = engine([fake.text("half"), fake.error(LIMITED)], [fake.text("again")])
+    response = await allm.generate(adapter, "hi")
+    assert response.output_text == "half"
+    assert response.error is LIMITED
+    assert adapter.adapter.remaining == 1
+
+
+@pytest.mark.parametrize("reason", ["quota_exhausted", "invalid_request", "authentication_failed", "not_found"])
+async def test_hopeless_failures_are_not_retried(reason):
+    """The same request would fail again."""
+    adapter = engine([fake.error(allm.AdapterError("no", reason=reason))], [fake.text("again")])
+    response = await allm.generate(adapter, "hi")
+    assert response.error.reason == reason
+    assert adapter.adapter.remaining == 1
+
+
+async def test_retry_after_is_a_floor_capped_by_the_policy(autojump_clock):
+    """The provider's wish is honoured up to max_delay."""
+    wish = attrs.evolve(NO_JITTER)
+    for asked, waited in ((7.0, 7.0), (0.1, 0.5), (1000.0, 30.0)):
+        error = allm.AdapterError("wait", reason="rate_limited", retry_after=asked)
+        before = trio.current_time()
+        response = await allm.generate(engine([fake.error(error)], [fake.text("ok")], retry=wish), "hi")
+        assert response.output_text == "ok"
+        assert trio.current_time() - before == waited
+
+
+async def test_retry_that_cannot_finish_in_time_is_not_tried(autojump_clock):
+    """With 5 s left and 20 s to wait, the error comes at once instead of a cancellation later."""
+    error = allm.AdapterError("wait", reason="rate_limited", retry_after=20)
+    adapter = engine([fake.error(error)], [fake.text("ok")])
+    with trio.move_on_after(5) as scope:
+        response = await allm.generate(adapter, "hi")
+    assert not scope.cancelled_caught
+    assert response.error is error
+    assert trio.current_time() == 0
+    assert adapter.adapter.remaining == 1
+
+
+async def test_first_event_timeout_is_retried(autojump_clock):
+    """A timeout before the first event is like any other failure before it."""
+    adapter = engine([fake.delay(100), fake.text("late")], [fake.text("ok")], retry=NO_JITTER)
+    response = await allm.generate(adapter, "hi", first_event_timeout=10)
+    assert response.output_text == "ok"
+    assert trio.current_time() == 10.5
+
+
+async def test_each_retry_is_a_telemetry_event(autojump_clock):
+    """With the attempt, the wait and the error."""
+    seen = []
+    detach = allm.telemetry.attach(seen.append)
+    try:
+        await allm.generate(engine([fake.error(LIMITED)], [fake.text("ok")], retry=NO_JITTER), "hi")
+    finally:
+        detach()
+    start, retry, stop = seen
+    assert (start.name, start.phase) == ("generate", "start")
+    assert (retry.name, retry.parent_id) == ("adapter.retry", start.span_id)
+    assert retry.attributes["attempt"] == 1
+    assert retry.attributes["delay"] == 0.5
+    assert retry.attributes["error"] is LIMITED
+    assert (stop.phase, stop.span_id) == ("stop", start.span_id)
+    assert stop.attributes["outcome"] == "completed"
+    assert stop.attributes["finish_reason"] == "stop"
+    assert stop.attributes["time_to_first_event"] == 0.5
+
+
+async def test_span_of_a_halted_stream_says_so():
+    """It ends when the block is left."""
+    seen = []
+    detach = allm.telemetry.attach(seen.append)
+    try:
+        async with allm.stream_generate(engine([fake.text("a"), fake.text("b")]), "hi") as events:
+            await anext(events)
+            assert [event.phase for event in seen] == ["start"]
+    finally:
+        detach()
+    assert seen[-1].attributes["outcome"] == "halted"
+
+
+async def test_limiter_bounds_calls_of_one_engine(autojump_clock):
+    """Three calls of ten seconds through one slot take thirty; waiting for the slot is not the provider's time."""
+    limited = allm.Engine(
+        adapter=allm.providers.Fake(scripts=[[fake.delay(10), fake.text("x")]] * 3), limiter=trio.CapacityLimiter(1)
+    )
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(lambda: allm.generate(limited, "hi", first_event_timeout=11, retry=None))
+    assert trio.current_time() == 30
+    assert limited.limiter.borrowed_tokens == 0

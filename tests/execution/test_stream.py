@@ -1,0 +1,351 @@
+"""The stream as its consumer sees it: errors as themselves, order, filters, misuse, back-pressure."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import attrs
+import pytest
+import trio
+
+import allm
+from allm import fake
+
+
+def engine(*items, **fields):
+    return allm.Engine(adapter=allm.providers.Fake(script=list(items)), **fields)
+
+
+@attrs.define
+class Adapter:
+    """An adapter made of one function."""
+
+    play: object
+    provider: str = "test"
+    requires_model = False
+    calls: int = 0
+
+    def prepare(self, request, options):
+        return request
+
+    async def stream(self, prepared, emit):
+        self.calls += 1
+        await self.play(emit)
+
+
+def adapted(play, **fields):
+    return allm.Engine(adapter=Adapter(play), **fields)
+
+
+DONE = allm.MessageCompleted(allm.assistant("x"), "stop")
+
+
+async def collect(stream):
+    async with stream as events:
+        return [event async for event in events], events
+
+
+async def test_generate_is_the_fold_of_the_stream():
+    """The same script gives the same response on both paths."""
+    items = [fake.reasoning("hm"), fake.text("a"), fake.tool_call("f", {"x": 1}), fake.text("b")]
+    seen, events = await collect(allm.stream_generate(engine(*items), "hi"))
+    assert events.result() == await allm.generate(engine(*items), "hi")
+    fold = allm.StreamCollector()
+    for event in seen:
+        fold.add(event)
+    assert fold.response() == events.result()
+
+
+async def test_every_prefix_folds_to_a_valid_response():
+    """Whatever was read so far is a response that goes to JSON and back."""
+    items = [fake.reasoning("hm"), fake.text("a"), fake.tool_call_delta("c1", '{"x"'), fake.error(allm.AdapterError("no"))]
+    async with allm.stream_generate(engine(*items), "hi") as events:
+        prefixes = [events.result()]
+        async for _ in events:
+            prefixes.append(events.result())
+    for response in prefixes:
+        assert allm.from_json(allm.to_json(response)) == response
+    assert [response.finish_reason for response in prefixes[:-1]] == [None] * (len(prefixes) - 1)
+    assert prefixes[-1].finish_reason == "error"
+    assert prefixes[-1].output_text == "a"
+    assert prefixes[-1].tool_calls[0].metadata == {"incomplete": True}
+
+
+async def test_nothing_is_sent_before_the_first_event_is_asked_for():
+    """Entering the block starts nothing."""
+    adapter = Adapter(lambda emit: emit(DONE))
+    async with allm.stream_generate(allm.Engine(adapter=adapter), "hi"):
+        await trio.testing.wait_all_tasks_blocked()
+        assert adapter.calls == 0
+
+
+async def test_body_exception_comes_out_as_itself():
+    """No group, no context that the user did not make, also when it is a group of the user's own."""
+    for error in (KeyError("mine"), ExceptionGroup("mine", [ValueError("x")]), StopAsyncIteration("mine")):
+        with pytest.raises(BaseException) as caught:  # noqa: PT011
+            async with allm.stream_generate(engine(fake.text("x"), fake.delay(9)), "hi") as events:
+                await anext(events)
+                raise error
+        assert caught.value is error or caught.value.__cause__ is error
+        assert caught.value.__context__ is None or caught.value.__cause__ is error
+
+
+async def test_body_exception_is_not_kept_alive():
+    """The frames that handled it do not hold it."""
+
+    class Mine(Exception):
+        pass
+
+    def run():
+        error = Mine()
+        return error, weakref.ref(error)
+
+    error, ref = run()
+    with pytest.raises(Mine):
+        async with allm.stream_generate(engine(fake.text("x")), "hi") as events:
+            await anext(events)
+            raise error
+    del error
+    gc.collect()
+    assert ref() is None or not gc.garbage
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_on_event_exception_reaches_the_consumer_as_itself(asynchronous):
+    """After the events that it had already passed; what had arrived is kept."""
+    error = LookupError("observer")
+
+    def observe(event):
+        if isinstance(event, allm.TextDelta) and event.delta == "b":
+            raise error
+
+    async def observe_later(event):
+        await trio.lowlevel.checkpoint()
+        observe(event)
+
+    items = [fake.text("a"), fake.text("b"), fake.text("c")]
+    seen = []
+    with pytest.raises(LookupError) as caught:
+        async with allm.stream_generate(
+            engine(*items), "hi", on_event=observe_later if asynchronous else observe
+        ) as events:
+            async for event in events:
+                seen.append(event)
+    assert caught.value is error
+    assert [type(event).__name__ for event in seen] == ["MessageStarted", "TextDelta"]
+    assert events.result().output_text == "a"
+
+
+async def test_on_event_sees_every_adapter_event_before_the_filters():
+    """In order, hidden ones too."""
+    observed = []
+    items = [fake.text("a"), fake.raw("ping", {"n": 1}), fake.tool_call("f", {})]
+    seen, events = await collect(
+        allm.stream_generate(
+            engine(*items), "hi", on_event=observed.append, emit_text_deltas=False, emit_tool_deltas=False
+        )
+    )
+    names = [type(event).__name__ for event in observed]
+    assert names[:3] == ["MessageStarted", "TextDelta", "RawChunk"]
+    assert [event for event in observed if event in seen] == seen
+    hidden = {"TextDelta", "RawChunk", "ToolCallDelta"}
+    assert {type(event).__name__ for event in seen}.isdisjoint(hidden)
+    assert hidden <= set(names)
+    assert events.result() == await allm.generate(engine(*items), "hi")
+
+
+async def test_raw_chunks_are_shown_when_asked_for():
+    """`include_raw_chunks=True` shows what has no event of its own."""
+    seen, _ = await collect(allm.stream_generate(engine(fake.raw("ping", {"n": 1})), "hi", include_raw_chunks=True))
+    assert allm.RawChunk("ping", {"n": 1}) in seen
+
+
+async def test_adapter_error_reaches_the_user_as_itself():
+    """Raised by the adapter, it is the error of the last event and of the response: the same object."""
+    error = allm.AdapterError("no", reason="invalid_request")
+
+    async def play(emit):
+        await emit(allm.MessageStarted(), allm.TextDelta("0", "partial"))
+        raise error
+
+    seen, events = await collect(allm.stream_generate(adapted(play), "hi"))
+    assert seen[-1] == allm.Failed(error)
+    assert events.result().error is error
+    assert events.result().output_text == "partial"
+    with pytest.raises(allm.AdapterError) as caught:
+        allm.unwrap(events.result())
+    assert caught.value is error
+
+
+async def test_adapter_defect_is_reported_with_its_cause():
+    """An exception that is no AllmError becomes one that names it, and what had arrived is kept."""
+    defect = KeyError("choices")
+
+    async def play(emit):
+        await emit(allm.TextDelta("0", "partial"))
+        raise defect
+
+    response = await allm.generate(adapted(play), "hi")
+    assert response.error.reason == "unknown"
+    assert "KeyError" in response.error.message
+    assert response.error.__cause__ is defect
+    assert response.output_text == "partial"
+
+
+async def test_stream_without_an_end_is_truncated():
+    """An adapter that just stops has not succeeded."""
+    response = await allm.generate(adapted(lambda emit: emit(allm.TextDelta("0", "part"))), "hi")
+    assert response.finish_reason == "error"
+    assert response.error.reason == "stream_truncated"
+    assert response.output_text == "part"
+
+
+async def test_events_after_the_end_are_dropped():
+    """The end is the end: later events of the same burst or another one change nothing."""
+
+    async def play(emit):
+        await emit(allm.TextDelta("0", "x"), DONE, allm.TextDelta("0", "late"))
+        await emit(allm.TextDelta("0", "later"))
+
+    seen, events = await collect(allm.stream_generate(adapted(play), "hi"))
+    assert seen == [allm.TextDelta("0", "x"), DONE]
+    assert events.result().finish_reason == "stop"
+
+
+async def test_text_gives_the_visible_text():
+    """Piece by piece, and whole blocks where the deltas are hidden."""
+    async with allm.stream_generate(engine(fake.text("a"), fake.reasoning("r"), fake.text("b")), "hi") as events:
+        assert [piece async for piece in events.text()] == ["a", "b"]
+    quiet = allm.stream_generate(engine(fake.text("a"), fake.text("b")), "hi", emit_text_deltas=False)
+    async with quiet as events:
+        assert [piece async for piece in events.text()] == ["ab"]
+
+
+async def test_iterating_outside_the_block_is_a_clear_error():
+    """Before it: use `async with`. After it: result() is what there is."""
+    stream = allm.stream_generate(engine(fake.text("a")), "hi")
+    with pytest.raises(allm.StreamError, match="async with"):
+        async for _ in stream:
+            pass
+    async with stream as events:
+        await anext(events)
+    with pytest.raises(allm.StreamError, match="block has been left") as caught:
+        await anext(events)
+    assert caught.value.reason == "closed"
+    with pytest.raises(allm.StreamError):
+        await events.until_done()
+
+
+async def test_two_tasks_cannot_read_one_stream():
+    """The second one gets a clear error; the first one is not disturbed."""
+    async with allm.stream_generate(engine(fake.text("a"), fake.delay(0), fake.text("b")), "hi") as events:
+        await anext(events)
+
+        async def second():
+            with pytest.raises(allm.StreamError, match="one reader"):
+                await events.until_done()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(second)
+        assert (await events.until_done()).output_text == "ab"
+
+
+async def test_until_done_and_iteration_checkpoint():
+    """Every public async function lets other tasks run and can be cancelled."""
+    async with allm.stream_generate(engine(fake.text("a")), "hi") as events:
+        with trio.testing.assert_checkpoints():
+            await events.until_done()
+        with trio.testing.assert_checkpoints():
+            await events.until_done()
+    with trio.testing.assert_checkpoints():
+        await allm.generate(engine(fake.text("a")), "hi")
+
+
+async def test_slow_consumer_stops_the_adapter():
+    """Back-pressure: the adapter runs ahead by a bounded number of bursts, then waits."""
+    emitted = 0
+
+    async def play(emit):
+        nonlocal emitted
+        for _ in range(10_000):
+            await emit(allm.TextDelta("0", "x"))
+            emitted += 1
+        await emit(DONE)
+
+    async with allm.stream_generate(adapted(play), "hi", on_event=lambda event: None) as events:
+        await anext(events)
+        await trio.testing.wait_all_tasks_blocked()
+        assert emitted < 50
+        await events.until_done()
+    assert emitted == 10_000
+
+
+async def test_consumer_in_a_shielded_scope_can_finish_after_a_cancel():
+    """The stages outlive an outer cancel for as long as the body does."""
+    with trio.CancelScope() as outer:
+        async with allm.stream_generate(engine(fake.text("a"), fake.text("b")), "hi") as events:
+            await anext(events)
+            outer.cancel()
+            with trio.CancelScope(shield=True):
+                response = await events.until_done()
+    assert response.output_text == "ab"
+    assert response.finish_reason == "stop"
+
+
+async def test_orchestration_options_are_dropped_with_a_debug_line(caplog):
+    """They mean nothing on a single call; each one is said once."""
+    caplog.set_level("DEBUG", logger="allm")
+    await allm.generate(engine(fake.text("a")), "hi", mode="manual", max_turns=3, halt_when=lambda step: True)
+    assert [record.args[0] for record in caplog.records] == ["mode", "max_turns", "halt_when"]
+
+
+async def test_preflight_order():
+    """The first thing that is missing is named, and nothing is sent."""
+    with pytest.raises(allm.EngineError) as caught:
+        allm.stream_generate(allm.Engine(), [])
+    assert caught.value.reason == "missing_adapter"
+    with pytest.raises(allm.EngineError) as caught:
+        allm.stream_generate(allm.Engine(adapter=object()), [])
+    assert caught.value.reason == "missing_stream_adapter"
+    openai = allm.Engine(adapter=allm.providers.OpenAI())
+    with pytest.raises(allm.ValidationError):
+        allm.stream_generate(openai, [])
+    with pytest.raises(allm.EngineError) as caught:
+        allm.stream_generate(openai, "hi")
+    assert caught.value.reason == "missing_model"
+
+
+async def test_missing_key_names_the_variable(monkeypatch):
+    """And the places that were looked in."""
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(allm.EngineError, match="OPENAI_API_KEY") as caught:
+        await allm.generate(allm.Engine(adapter=allm.providers.OpenAI(), model="m"), "hi")
+    assert caught.value.reason == "missing_key"
+    assert "override" in caught.value.message
+
+
+@pytest.mark.parametrize("error_type", [KeyboardInterrupt, SystemExit])
+def test_interrupt_in_a_stage_comes_out_as_itself(error_type):
+    """Ctrl-C may hit any task."""
+
+    def observe(event):
+        raise error_type
+
+    async def main():
+        await allm.generate(engine(fake.text("a")), "hi", on_event=observe)
+
+    with pytest.raises(error_type):
+        trio.run(main)
+
+
+def test_interrupt_in_the_body_comes_out_as_itself():
+    """Also while the stages are busy."""
+
+    async def main():
+        async with allm.stream_generate(engine(fake.text("a"), fake.delay(99)), "hi") as events:
+            await anext(events)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
