@@ -186,6 +186,7 @@ async def test_reset(server, connect):
     with pytest.raises(trio.BrokenResourceError):
         await client.read_all()
 
+    assert client.body == BODY[:16]
     await server.wait_idle()
     assert (server.requests[0].outcome, server.requests[0].bytes_sent) == ("faulted", 16)
 

@@ -4,6 +4,7 @@ from allm.testing.clock import loopback_clock as loopback_clock
 from allm.testing.faults import (
     BEFORE_HEAD as BEFORE_HEAD,
     Cut as Cut,
+    Fault as Fault,
     Garbage as Garbage,
     GarbageHead as GarbageHead,
     KeepAlive as KeepAlive,
@@ -17,6 +18,7 @@ from allm.testing.wire_server import ServerStatistics as ServerStatistics, WireS
 __all__ = [
     "BEFORE_HEAD",
     "Cut",
+    "Fault",
     "Garbage",
     "GarbageHead",
     "KeepAlive",

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import final
 
 import attrs
@@ -49,16 +50,15 @@ class Connection:
 
     async def serve(self) -> None:
         """Serve until one side ends the connection; whoever called this closes the stream."""
-        try:
-            while (request := await self._read_request()) is not None:
-                await self._reply(request, self.answer(request))
-                if self._client_left or self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
-                    return
-                self._http.start_next_cycle()
-        except trio.BrokenResourceError:
-            return
-        except h11.RemoteProtocolError as error:
-            await self._refuse(error)
+        with suppress(trio.BrokenResourceError):  # the client has gone
+            try:
+                while (request := await self._read_request()) is not None:
+                    await self._reply(request, self.answer(request))
+                    if self._client_left or self._http.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
+                        return
+                    self._http.start_next_cycle()
+            except h11.RemoteProtocolError as error:
+                await self._refuse(error)
 
     async def _read_request(self) -> RecordedRequest | None:
         """The next request with its whole body, or None if the client left."""
@@ -83,10 +83,7 @@ class Connection:
         headers = [("content-length", str(len(body))), ("connection", "close")]
         self._http = h11.Connection(h11.SERVER)
         head = self._bytes(h11.Response(status_code=error.error_status_hint, headers=headers))
-        try:
-            await self.stream.send_all(head + body)
-        except trio.BrokenResourceError:
-            return
+        await self.stream.send_all(head + body)
 
     async def _reply(self, request: RecordedRequest, reply: Reply) -> None:
         """Play `reply` until its end or until the client leaves, and settle the request's outcome."""
@@ -102,11 +99,9 @@ class Connection:
         self.changed()
 
     async def _watch(self, playing: trio.CancelScope) -> None:
-        try:
+        with suppress(trio.BrokenResourceError):
             while data := await self.stream.receive_some(RECEIVE_SIZE):
                 self._http.receive_data(data)
-        except trio.BrokenResourceError:
-            pass
         self._client_left = True
         playing.cancel()
 

@@ -13,8 +13,7 @@ __all__ = ["Outcome", "RecordedRequest"]
 Outcome = Literal["completed", "client_closed", "faulted"]
 
 
-def _fixed(**kwargs: Any) -> Any:
-    return attrs.field(on_setattr=attrs.setters.frozen, **kwargs)
+FROZEN = attrs.setters.frozen
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -33,11 +32,11 @@ class RecordedRequest:
         bytes_sent: Body bytes handed to the operating system so far, HTTP framing not counted.
     """
 
-    method: str = _fixed()
-    path: str = _fixed()
-    headers: Mapping[str, str] = _fixed(factory=dict)
-    body: bytes = _fixed(default=b"", repr=False)
-    connection: int = _fixed(default=0)
+    method: str = attrs.field(on_setattr=FROZEN)
+    path: str = attrs.field(on_setattr=FROZEN)
+    headers: Mapping[str, str] = attrs.field(on_setattr=FROZEN)
+    body: bytes = attrs.field(on_setattr=FROZEN, repr=False)
+    connection: int = attrs.field(on_setattr=FROZEN)
     outcome: Outcome | None = None
     bytes_sent: int = 0
 

@@ -80,14 +80,14 @@ class Anthropic(Encoder):
                 self._delta(block, type="text_delta", text=text)
             case "reasoning":
                 self._delta(block, type="thinking_delta", thinking=text)
-            case "tool_call" if text != "{}" or len(block.pieces) > 1:
+            case _ if text != "{}":  # for no arguments the empty piece says it all
                 self._delta(block, type="input_json_delta", partial_json=text)
-            case "tool_call":
-                pass  # no arguments: the empty piece says it all
+            case _:
+                pass
 
     def _on_close(self, block: Block) -> None:
         if block.kind == "reasoning":
-            self._delta(block, type="signature_delta", signature=f"EqZ7EaScriptedSignature{block.number:03d}==")
+            self._delta(block, type="signature_delta", signature=f"c2NyaXB0ZWQgc2lnbmF0dXJl{block.number:04d}")
         self._event("content_block_stop", index=block.index)
 
     def _on_finish(self) -> None:

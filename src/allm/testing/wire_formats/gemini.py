@@ -19,6 +19,7 @@ from allm.testing.wire_formats.errors import VendorError, gemini_envelope
 
 __all__ = ["Gemini"]
 
+SIGNATURE = "c2NyaXB0ZWQgdGhvdWdodCBzaWduYXR1cmU="
 FINISH_REASONS = {
     "stop": "STOP",
     "length": "MAX_TOKENS",
@@ -49,7 +50,7 @@ class Gemini(Encoder):
                 self._chunk([{"text": text}])
             case "reasoning":
                 self._chunk([{"text": text, "thought": True}])
-            case "tool_call":
+            case _:
                 pass  # calls are sent whole, when they close
 
     def _on_close(self, block: Block) -> None:
@@ -60,7 +61,7 @@ class Gemini(Encoder):
             call["id"] = block.id
         part: dict[str, Any] = {"functionCall": call}
         if block.number == 0:
-            part["thoughtSignature"] = "EqQFScriptedThoughtSignature=="  # on the first call only
+            part["thoughtSignature"] = SIGNATURE  # on the first call only
         self._chunk([part])
 
     def _on_finish(self) -> None:

@@ -50,7 +50,7 @@ class OpenAIChat(Encoder):
                 self._chunk({"content": text})
             case "reasoning":
                 self._chunk({"reasoning": text})
-            case "tool_call":
+            case _:
                 self._chunk({"tool_calls": [{"index": block.number, "function": {"arguments": text}}]})
 
     def _on_close(self, block: Block) -> None:

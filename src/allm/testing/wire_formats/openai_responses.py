@@ -53,7 +53,7 @@ class OpenAIResponses(Encoder):
                 self._event("response.output_text.delta", **_part(block), delta=text, logprobs=[])
             case "reasoning":
                 self._event("response.reasoning_summary_text.delta", **_part(block), delta=text)
-            case "tool_call":
+            case _:
                 self._event("response.function_call_arguments.delta", **_part(block), delta=text)
 
     def _on_close(self, block: Block) -> None:
@@ -64,7 +64,7 @@ class OpenAIResponses(Encoder):
             case "reasoning":
                 self._event("response.reasoning_summary_text.done", **_part(block), text=block.text)
                 self._event("response.reasoning_summary_part.done", **_part(block), part=_summary_text(block.text))
-            case "tool_call":
+            case _:
                 self._event("response.function_call_arguments.done", **_part(block), arguments=block.text)
         item = self._output_item(block, done=True)
         self._output.append(item)
@@ -98,9 +98,9 @@ class OpenAIResponses(Encoder):
                 item |= {"type": "message", "status": status, "content": content, "phase": "final_answer"}
                 item |= {"role": "assistant"}
             case "reasoning":
-                item |= {"type": "reasoning", "encrypted_content": "gAAAAABqDone==" if done else "gAAAAABq"}
+                item |= {"type": "reasoning", "encrypted_content": "gAAAAABqc2NyaXB0ZWQ=" if done else "gAAAAABq"}
                 item |= {"summary": [_summary_text(block.text)] if done else []}
-            case "tool_call":
+            case _:
                 item |= {"type": "function_call", "status": status, "arguments": block.text}
                 item |= {"call_id": call_id(block), "name": block.name}
         return item
