@@ -48,17 +48,17 @@ async def test_request_timeout_bounds_the_whole_call(autojump_clock):
 
 async def test_limits_do_not_count_a_slow_consumer(autojump_clock):
     """A consumer that takes an hour per event is not the provider's fault."""
-    script = [fake.text("x") for _ in range(100)]
+    script = [fake.text("x") for _ in range(1000)]
     async with allm.stream_generate(engine(script), "hi", stream_timeout=5, first_event_timeout=5) as events:
         async for _ in events:
             await trio.sleep(3600)
-    assert events.result().output_text == "x" * 100
+    assert events.result().output_text == "x" * 1000
     assert events.result().finish_reason == "stop"
 
 
 async def test_request_timeout_with_a_slow_consumer_loses_nothing(autojump_clock):
     """It is wall time; a burst that waited for the consumer is still delivered before the failure."""
-    script = [fake.text("x") for _ in range(100)]
+    script = [fake.text("x") for _ in range(1000)]
     seen = []
     async with allm.stream_generate(engine(script), "hi", request_timeout=5) as events:
         async for event in events:
@@ -66,7 +66,7 @@ async def test_request_timeout_with_a_slow_consumer_loses_nothing(autojump_clock
             await trio.sleep(1)
     assert isinstance(seen[-1], allm.Failed)
     deltas = [event for event in seen if isinstance(event, allm.TextDelta)]
-    assert len(deltas) > 8
+    assert 5 < len(deltas) < 1000
     assert events.result().output_text == "x" * len(deltas)
 
 

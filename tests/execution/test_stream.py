@@ -276,7 +276,7 @@ async def test_slow_consumer_stops_the_adapter():
     async with allm.stream_generate(adapted(play), "hi", on_event=lambda event: None) as events:
         await anext(events)
         await trio.testing.wait_all_tasks_blocked()
-        assert emitted < 50
+        assert emitted < 300
         await events.until_done()
     assert emitted == 10_000
 

@@ -98,9 +98,11 @@ class MessageAssembly:
         return block
 
     def _text_delta(self, event: TextDelta) -> None:
-        block = self._block("text", event.id)
+        block = self._blocks.get(("text", event.id))
+        if block is None:
+            block = self._block("text", event.id)
+            block.refusal = event.refusal
         block.pieces.append(event.delta)
-        block.refusal = event.refusal
 
     def _text_completed(self, event: TextCompleted) -> None:
         part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata)

@@ -1,7 +1,7 @@
 """Bursts through memory channels: the one hop between two stages.
 
-A channel item is the tuple of events that one network read gave. Both ends try the call that cannot block first: a
-stage then costs one hop per read, not one per token.
+A channel item is the tuple of events that one network read gave. Both ends try the call that cannot block first, and a
+receiver takes everything that is waiting: a stage costs one hop per read or less, not one per token.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import trio
 
 from allm.runtime.telemetry import Span
 
-__all__ = ["BUFFER", "Burst", "BurstSender", "Flow", "receive_burst"]
+__all__ = ["HAND_OVER", "READ_AHEAD", "Burst", "BurstSender", "Flow", "receive_waiting"]
 
 Burst = tuple[Any, ...]
 
-BUFFER = 8
-"""Bursts that may wait between two stages. Back-pressure reaches the socket when they are full."""
+READ_AHEAD = 32
+"""Bursts that the producer may be ahead of the next stage; then back-pressure reaches the socket."""
+
+HAND_OVER = 1
+"""Bursts that may wait between two later stages. One is enough, since a stage takes all that is waiting at once."""
 
 
 @attrs.define(eq=False)
@@ -34,18 +37,28 @@ class BurstSender:
     closed: bool = False
     unsent: Burst = ()
 
-    async def __call__(self, burst: Burst) -> None:
-        """Deliver one burst, waiting only when the buffer is full."""
+    def send_nowait(self, burst: Burst) -> bool:
+        """Deliver one burst if there is room for it; False if there is none."""
         try:
-            try:
-                self.channel.send_nowait(burst)
-            except trio.WouldBlock:
-                self.unsent = burst
-                await self.channel.send(burst)
-                self.unsent = ()
+            self.channel.send_nowait(burst)
+        except trio.WouldBlock:
+            return False
         except trio.BrokenResourceError:
             self.closed = True
             raise
+        return True
+
+    async def send(self, burst: Burst) -> None:
+        """Deliver one burst, waiting only when there is no room."""
+        if self.send_nowait(burst):
+            return
+        self.unsent = burst
+        try:
+            await self.channel.send(burst)
+        except trio.BrokenResourceError:
+            self.closed = True
+            raise
+        self.unsent = ()
 
 
 @attrs.define(eq=False)
@@ -64,13 +77,21 @@ class Flow:
     span: Span | None = None
 
 
-async def receive_burst(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
-    """The next burst.
+def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
+    """Every burst that is waiting, as one; empty when none is.
 
     Raises:
-        trio.EndOfChannel: The sender is done.
+        trio.EndOfChannel: None is waiting and the sender is done.
     """
+    bursts: list[Burst] = []
     try:
-        return channel.receive_nowait()
+        while True:
+            bursts.append(channel.receive_nowait())
     except trio.WouldBlock:
-        return await channel.receive()
+        pass
+    except trio.EndOfChannel:
+        if not bursts:
+            raise
+    if len(bursts) == 1:
+        return bursts[0]
+    return tuple(event for burst in bursts for event in burst)

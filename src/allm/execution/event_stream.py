@@ -10,7 +10,7 @@ import trio
 
 from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
-from allm.execution.bursts import Burst, Flow
+from allm.execution.bursts import Burst, Flow, receive_waiting
 
 __all__ = ["EventStream", "Fold", "Hidden"]
 
@@ -103,13 +103,12 @@ class EventStream(Generic[T]):
             await trio.lowlevel.checkpoint()
             return False
         try:
-            try:
-                self._burst, self._index = self._channel.receive_nowait(), 0
-            except trio.WouldBlock:
-                self._flow.deadline = trio.current_effective_deadline()
-                self._burst, self._index = await self._channel.receive(), 0
-            else:
+            self._burst, self._index = receive_waiting(self._channel), 0
+            if self._burst:
                 await trio.lowlevel.checkpoint()
+            else:
+                self._flow.deadline = trio.current_effective_deadline()
+                self._burst = await self._channel.receive()
         except trio.EndOfChannel:
             self._ended = True
             await trio.lowlevel.checkpoint()

@@ -23,7 +23,7 @@ import trio
 
 from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Failed, RawChunk, TextDelta, ToolCallDelta
-from allm.execution.bursts import BUFFER, Burst, BurstSender, Flow, receive_burst
+from allm.execution.bursts import HAND_OVER, READ_AHEAD, Burst, BurstSender, Flow, receive_waiting
 from allm.execution.event_stream import EventStream, Fold, Hidden
 from allm.execution.options import Controls
 from allm.runtime import telemetry
@@ -77,12 +77,13 @@ async def _pipeline(
 ) -> AsyncIterator[EventStream[T]]:
     stages: list[trio.CancelScope] = []
     body_error: BaseException | None = None
-    send, receive = trio.open_memory_channel[Burst](BUFFER)
+    works = _stages(controls)
+    send, receive = trio.open_memory_channel[Burst](HAND_OVER if works else READ_AHEAD)
     flow = Flow(BurstSender(send))
 
     def start() -> None:
         flow.span = telemetry.start_span(name, **facts)
-        _start_stages(nursery, stages, produce, controls, flow, events)
+        _start_stages(nursery, stages, produce, controls, works, flow, events)
 
     try:
         async with trio.open_nursery() as nursery:
@@ -119,6 +120,7 @@ def _start_stages(
     scopes: list[trio.CancelScope],
     produce: Produce,
     controls: Controls,
+    works: list[_Work],
     flow: Flow,
     events: EventStream[Any],
 ) -> None:
@@ -129,15 +131,9 @@ def _start_stages(
         nursery.start_soon(stage, scopes[-1], *args, name=f"allm {name}")
 
     send = flow.send.channel
-    works: list[_Work] = []
-    hidden = hidden_types(controls)
-    if hidden:
-        works.append(_Filter(hidden))
-    if controls.on_event is not None:
-        works.append(_Observer(controls.on_event, events))
-    for work in works:
-        upstream, receive = trio.open_memory_channel[Burst](BUFFER)
-        start(_stage, work, receive, BurstSender(send), name=work.name)
+    for index, work in enumerate(works, 1):
+        upstream, receive = trio.open_memory_channel[Burst](READ_AHEAD if index == len(works) else HAND_OVER)
+        start(_stage, work, receive, BurstSender(send), events, name=work.name)
         send = upstream
     flow.send = BurstSender(send)
     start(_produce, produce, controls.request_timeout, flow, name="producer")
@@ -151,29 +147,51 @@ async def _produce(scope: trio.CancelScope, produce: Produce, limit: float | Non
                 await produce(flow)
             if whole_call.cancelled_caught:
                 error = AdapterError(f"the call took longer than {limit} s (request_timeout)", reason="timeout")
-                await send((*send.unsent, Failed(error)))
+                await send.send((*send.unsent, Failed(error)))
         except trio.BrokenResourceError:
             if not send.closed:
                 raise
 
 
 class _Work(Protocol):
-    """What a stage does with one burst; False ends the stage."""
+    """What a stage does with the events it passes on; an exception goes to the consumer, after the events before it."""
 
     name: ClassVar[str]
 
-    async def __call__(self, burst: Burst, send: BurstSender) -> bool: ...
+    async def __call__(self, burst: Burst) -> Burst: ...
 
 
 async def _stage(
-    scope: trio.CancelScope, work: _Work, receive: trio.MemoryReceiveChannel[Burst], send: BurstSender
+    scope: trio.CancelScope,
+    work: _Work,
+    receive: trio.MemoryReceiveChannel[Burst],
+    send: BurstSender,
+    events: EventStream[Any],
 ) -> None:
     with scope, receive, send.channel:
         try:
-            while await work(await receive_burst(receive), send):
-                pass
+            while True:
+                burst = receive_waiting(receive) or await receive.receive()
+                try:
+                    burst = await work(burst)
+                except _ObserverFailed as failed:
+                    await send.send(burst[: failed.index])
+                    events._fail(failed.error)
+                    return
+                await send.send(burst)
         except (trio.EndOfChannel, trio.BrokenResourceError):
             pass
+
+
+def _stages(controls: Controls) -> list[_Work]:
+    """The stages that the options call for, from the consumer's end backwards."""
+    works: list[_Work] = []
+    hidden = hidden_types(controls)
+    if hidden:
+        works.append(_Filter(hidden))
+    if controls.on_event is not None:
+        works.append(_Observer(controls.on_event))
+    return works
 
 
 def hidden_types(controls: Controls) -> frozenset[type]:
@@ -193,31 +211,35 @@ class _Filter:
     name: ClassVar[str] = "filter"
     hidden: frozenset[type]
 
-    async def __call__(self, burst: Burst, send: BurstSender) -> bool:
-        await send(tuple(Hidden(event) if type(event) in self.hidden else event for event in burst))
-        return True
+    async def __call__(self, burst: Burst) -> Burst:
+        hidden = self.hidden
+        for event in burst:
+            if type(event) in hidden:
+                return tuple(Hidden(event) if type(event) in hidden else event for event in burst)
+        return burst
+
+
+class _ObserverFailed(Exception):
+    def __init__(self, index: int, error: Exception) -> None:
+        super().__init__(index, error)
+        self.index = index
+        self.error = error
 
 
 @attrs.frozen(eq=False)
 class _Observer:
-    """Shows adapter events to `on_event`; its exception goes to the consumer, after the events that came before."""
+    """Shows adapter events to `on_event`."""
 
     name: ClassVar[str] = "observer"
     on_event: Callable[[Any], Any]
-    events: EventStream[Any]
 
-    async def __call__(self, burst: Burst, send: BurstSender) -> bool:
+    async def __call__(self, burst: Burst) -> Burst:
         for index, event in enumerate(burst):
-            if type(event) not in _ADAPTER_EVENTS:
-                continue
-            try:
-                outcome = self.on_event(event)
-                if inspect.isawaitable(outcome):
-                    await outcome
-            except Exception as error:
-                if index:
-                    await send(burst[:index])
-                self.events._fail(error)
-                return False
-        await send(burst)
-        return True
+            if type(event) in _ADAPTER_EVENTS:
+                try:
+                    outcome = self.on_event(event)
+                    if outcome is not None and inspect.isawaitable(outcome):
+                        await outcome
+                except Exception as error:
+                    raise _ObserverFailed(index, error) from error
+        return burst

@@ -182,20 +182,21 @@ class _Reader:
     async def _feed(self, chunk: bytes) -> bool:
         """Decode one read and emit it as one burst; True at the provider's end marker or after a failure."""
         events: list[AdapterEvent] = []
+        decoder = self.decoder
         try:
-            for event in self.sse.feed(chunk):
-                events += self.decoder.decode(event.name, event.data)
-                if self.decoder.done:
+            for name, data in self.sse.feed(chunk):
+                events += decoder.decode(name, data)
+                if decoder.done:
                     break
         except AdapterError as error:
             # What was decoded before a failure is emitted with it: nothing that arrived is lost.
             events.append(Failed(error))
-        return await self._burst(events) or self.decoder.done
+        if not events:
+            return decoder.done
+        return await self._burst(events) or decoder.done
 
     async def _burst(self, events: list[AdapterEvent]) -> bool:
         """Emit; True when that was the end of the answer."""
-        if not events:
-            return False
         last = events[-1]
         if isinstance(last, Failed) and isinstance(last.error, AdapterError):
             _finished(last.error, self.call)
@@ -229,7 +230,8 @@ class _Reader:
                 events += self.decoder.end(stray)
         except AdapterError as error:
             events.append(Failed(error))
-        await self._burst(events)
+        if events:
+            await self._burst(events)
 
 
 async def _drain(chunks: Any) -> None:

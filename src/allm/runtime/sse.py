@@ -11,6 +11,7 @@ Data stays bytes: whoever parses the JSON checks the UTF-8.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import attrs
 
@@ -26,8 +27,7 @@ _MAX_STRAY_BYTES = 64 * 1024
 _BOM = b"\xef\xbb\xbf"
 
 
-@attrs.frozen
-class ServerSentEvent:
+class ServerSentEvent(NamedTuple):
     """One dispatched event: its name ("" when unnamed) and its data lines joined with LF."""
 
     name: str
@@ -69,16 +69,21 @@ class SSEDecoder:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = chunk.split(b"\n")
         rest = lines.pop()
+        data = self._data
         for line in lines:
-            if self._pieces:
-                self._pieces.append(line)
-                line = b"".join(self._pieces)
-                self._pieces.clear()
-                self._pending = 0
-            if line or self._first_line:
-                self._line(line)
-            elif self._data:
-                yield self._dispatch()
+            if self._pieces or self._first_line:
+                line = self._whole_line(line)
+            if line[:6] == b"data: ":
+                data.append(line[6:])
+                self._size += len(line)
+            elif line:
+                self._other_line(line)
+            elif data:
+                self._check_size()
+                yield ServerSentEvent(self._name, data[0] if len(data) == 1 else b"\n".join(data))
+                data.clear()
+                self._name = ""
+                self._size = 0
             else:
                 self._name = ""
         if rest:
@@ -90,29 +95,28 @@ class SSEDecoder:
         """The event that the end of the stream cut off, if any: only for providers that have no end marker."""
         return self.feed(b"\n\n")
 
-    def _line(self, line: bytes) -> None:
+    def _whole_line(self, end: bytes) -> bytes:
+        """The line whose last piece is `end`; the first line of the stream without its byte order mark."""
+        self._pieces.append(end)
+        line = b"".join(self._pieces)
+        self._pieces.clear()
+        self._pending = 0
         if self._first_line:
             self._first_line = False
             line = line.removeprefix(_BOM)
+        return line
+
+    def _other_line(self, line: bytes) -> None:
+        """A line that is neither empty nor the usual `data: ...`."""
         if line.startswith(b"data:"):
-            value = line[6:] if line[5:6] == b" " else line[5:]
-            self._data.append(value)
-            self._size += len(value) + 1
-            self._check_size()
+            self._data.append(line[5:])
+            self._size += len(line)
         elif line.startswith(b"event:"):
             self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
         elif line == b"data":
             self._data.append(b"")
-        elif line and not line.startswith((b":", b"id:", b"retry:")) and line not in {b"event", b"id", b"retry"}:
+        elif not line.startswith((b":", b"id:", b"retry:")) and line not in {b"event", b"id", b"retry"}:
             self._stray_line(line)
-
-    def _dispatch(self) -> ServerSentEvent:
-        data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
-        event = ServerSentEvent(self._name, data)
-        self._data.clear()
-        self._name = ""
-        self._size = 0
-        return event
 
     def _stray_line(self, line: bytes) -> None:
         if self._stray_size + len(line) <= _MAX_STRAY_BYTES:

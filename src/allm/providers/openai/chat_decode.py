@@ -9,6 +9,7 @@ the stream is an object with `error` and no `[DONE]` follows; thinking is `reaso
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -70,6 +71,14 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
     )
 
 
+def _first_choice(choices: Any) -> dict[str, Any]:
+    """Choice 0 of a chunk; with n > 1 the others are left alone."""
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and not choice.get("index"):
+            return choice
+    return {}
+
+
 @attrs.define(eq=False)
 class _Call:
     id: str
@@ -98,7 +107,7 @@ class ChatDecoder:
 
     def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
         """One server-sent event."""
-        if data == _DONE or data.strip() == _DONE:
+        if data[:1] != b"{" and data.strip() == _DONE:
             return self._complete()
         try:
             chunk = loads(data)
@@ -133,14 +142,19 @@ class ChatDecoder:
         )
 
     def _chunk(self, chunk: dict[str, Any], content_key: str, events: list[AdapterEvent]) -> None:
-        self._id = self._id or _text(chunk.get("id"))
-        self._model = self._model or _text(chunk.get("model"))
-        choice = self._first_choice(chunk)
-        if not self._begun and (self._id or self._model or choice):
-            self._begun = True
-            events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
+        choice = _first_choice(chunk.get("choices"))
+        if not self._begun:
+            self._id = self._id or _text(chunk.get("id"))
+            self._model = self._model or _text(chunk.get("model"))
+            if self._id or self._model or choice:
+                self._begun = True
+                events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
         if choice:
-            self._delta(_object(choice.get(content_key)), events)
+            content = choice.get(content_key)
+            for key, value in content.items() if isinstance(content, dict) else ():
+                take = _TAKE.get(key)
+                if take is not None and value:
+                    take(self, value, events)
             self._finish = _text(choice.get("finish_reason")) or self._finish
         usage = chunk.get("usage")
         if isinstance(usage, dict):
@@ -148,25 +162,20 @@ class ChatDecoder:
         if not events:
             events.append(RawChunk("chunk", chunk))
 
-    def _first_choice(self, chunk: dict[str, Any]) -> dict[str, Any]:
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, dict) and choice.get("index", 0) in {0, None}:
-                return choice
-        return {}
+    def _reasoning(self, value: Any, events: list[AdapterEvent]) -> None:
+        if isinstance(value, str):
+            self._add(ReasoningDelta("reasoning-0", value), events)
 
-    def _delta(self, delta: dict[str, Any], events: list[AdapterEvent]) -> None:
-        reasoning = _text(delta.get("reasoning")) or _text(delta.get("reasoning_content"))
-        if reasoning:
-            self._add(ReasoningDelta("reasoning-0", reasoning), events)
-        text = _text(delta.get("content"))
-        if text:
-            self._add(TextDelta("text-0", text), events)
-        refusal = _text(delta.get("refusal"))
-        if refusal:
-            self._add(TextDelta("refusal-0", refusal, refusal=True), events)
-        calls = delta.get("tool_calls")
-        for position, call in enumerate(calls if isinstance(calls, list) else ()):
+    def _content(self, value: Any, events: list[AdapterEvent]) -> None:
+        if isinstance(value, str):
+            self._add(TextDelta("text-0", value), events)
+
+    def _refusal(self, value: Any, events: list[AdapterEvent]) -> None:
+        if isinstance(value, str):
+            self._add(TextDelta("refusal-0", value, refusal=True), events)
+
+    def _tool_calls(self, value: Any, events: list[AdapterEvent]) -> None:
+        for position, call in enumerate(value if isinstance(value, list) else ()):
             if isinstance(call, dict):
                 self._call(call, position, events)
 
@@ -208,3 +217,12 @@ class ChatDecoder:
             message, finish, raw_finish_reason=self._finish, id=self._id, model=self._model
         )
         return [*events, completed]
+
+
+_TAKE: dict[str, Callable[[ChatDecoder, Any, list[AdapterEvent]], None]] = {
+    "reasoning": ChatDecoder._reasoning,
+    "reasoning_content": ChatDecoder._reasoning,
+    "content": ChatDecoder._content,
+    "refusal": ChatDecoder._refusal,
+    "tool_calls": ChatDecoder._tool_calls,
+}
