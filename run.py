@@ -1,4 +1,4 @@
-"""Run the project with nothing but Python and pip; everything else goes into a private `.venv` beside this file.
+"""Run the project with nothing but Python and pip; everything else goes into the folder `.runenv` beside this file.
 
 Usage:
     python3 run.py demo [arguments of `allm demo`]
@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-ENVIRONMENT = ROOT / ".venv"
+ENVIRONMENT = ROOT / ".runenv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
 # Command: what pip installs for it, and what Python then runs.
@@ -32,9 +32,10 @@ def install(command: str, requirements: list[str]) -> None:
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
         return
     print(f"Preparing {ENVIRONMENT} for `{command}`, which takes a moment the first time.", flush=True)
-    if not PYTHON.exists():
-        venv.create(ENVIRONMENT, clear=True, with_pip=True)
-    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
+    same_python = f"import pip, sys; sys.exit(sys.version != {sys.version!r})"
+    if not PYTHON.exists() or subprocess.call([PYTHON, "-c", same_python], stderr=subprocess.DEVNULL):
+        venv.create(ENVIRONMENT, clear=True, symlinks=sys.platform != "win32", with_pip=True)
+    pip = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *requirements]
     if subprocess.call(pip, cwd=ROOT):
         sys.exit(f"pip could not install {' '.join(requirements)}; its own words are above.")
     stamp.write_text(wanted)
