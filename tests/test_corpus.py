@@ -15,7 +15,11 @@ def openai_chat(server):
     return allm.providers.OpenAI(api_key="test", base_url=server.url("openai"), endpoint="chat_completions")
 
 
-ADAPTERS = {"openai_chat": openai_chat}
+def gemini(server):
+    return allm.providers.Gemini(api_key="test", base_url=server.url("gemini"))
+
+
+ADAPTERS = {"openai_chat": openai_chat, "gemini": gemini}
 CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 
 

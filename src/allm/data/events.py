@@ -170,9 +170,15 @@ class RawChunk:
 
 @attrs.frozen
 class Failed:
-    """The answer failed; the last event of its stream. Everything before it is kept."""
+    """The answer failed; the last event of its stream. Everything before it is kept.
+
+    Attributes:
+        raw_finish_reason: The provider's own word, where it ended the answer with one that means a failure (Gemini
+            `MALFORMED_FUNCTION_CALL`).
+    """
 
     error: AllmError
+    raw_finish_reason: str | None = attrs.field(default=None, kw_only=True)
 
 
 AdapterEvent = (

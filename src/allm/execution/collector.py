@@ -86,6 +86,7 @@ class StreamCollector:
 
     def _failed(self, event: Failed) -> None:
         self._finish_reason = "error"
+        self._raw_finish_reason = event.raw_finish_reason
         self._error = event.error
         self._request_id = self._request_id or getattr(event.error, "request_id", None)
         self.ended = True

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from allm.providers.fake import Fake as Fake
+    from allm.providers.gemini import Gemini as Gemini
     from allm.providers.openai import OpenAI as OpenAI
 
-__all__ = ["Fake", "OpenAI"]
+__all__ = ["Fake", "Gemini", "OpenAI"]
 
-_MODULES = {"Fake": "fake", "OpenAI": "openai"}
+_MODULES = {"Fake": "fake", "Gemini": "gemini", "OpenAI": "openai"}
 
 
 def __getattr__(name: str) -> Any:

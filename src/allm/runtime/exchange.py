@@ -223,8 +223,8 @@ class _Reader:
         events: list[AdapterEvent] = []
         try:
             if self.call.flush_at_end:
-                for event in self.sse.close():
-                    events += self.decoder.decode(event.name, event.data)
+                for name, data in self.sse.close():
+                    events += self._decode_last(name, data)
             if not self.decoder.done:
                 stray = b"\n".join(self.sse.stray).decode("utf-8", "replace")
                 events += self.decoder.end(stray)
@@ -232,6 +232,18 @@ class _Reader:
             events.append(Failed(error))
         if events:
             await self._burst(events)
+
+    def _decode_last(self, name: str, data: bytes) -> list[AdapterEvent]:
+        """Decode the event that no blank line closed: whole, or cut off with the body."""
+        try:
+            return self.decoder.decode(name, data)
+        except AdapterError as error:
+            if error.reason != "malformed_response":
+                raise
+            raise AdapterError(
+                f"the stream ended in the middle of an event: the answer is cut off ({error.message})",
+                reason="stream_truncated",
+            ) from error
 
 
 async def _drain(chunks: Any) -> None:

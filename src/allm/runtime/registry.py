@@ -12,6 +12,7 @@ __all__ = ["PROVIDERS", "adapter_for", "split_model"]
 
 PROVIDERS: dict[str, str] = {
     "openai": "allm.providers.openai:OpenAI",
+    "gemini": "allm.providers.gemini:Gemini",
     "fake": "allm.providers.fake:Fake",
 }
 

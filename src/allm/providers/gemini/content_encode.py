@@ -1,0 +1,204 @@
+"""Messages as the `contents` and `systemInstruction` of a request.
+
+https://ai.google.dev/api/caching#Content, https://ai.google.dev/gemini-api/docs/thought-signatures,
+https://ai.google.dev/gemini-api/docs/function-calling.
+
+What the wire format does not have, or not so:
+
+- System messages go to `systemInstruction`, wherever in the conversation they stand, joined by an empty line.
+- The results of one turn's calls are `functionResponse` parts of one content, in the order of the calls. They name the
+  function, which is looked up by the call's id, and hold an object.
+- A signature is sent on the part that it came on, and a call's id if Gemini had given it: neither is made up, but for
+  `NO_SIGNATURE`.
+- Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out as well:
+  messages and text parts with nothing in them, which Gemini refuses, and what describes an answer without being part of
+  it (`groundingMetadata`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import attrs
+
+from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.errors import Path
+from allm.data.jsontext import JsonTextError, loads
+from allm.data.message import Message
+from allm.providers.gemini.images import ImageEncoder, UnusableImageError
+from allm.providers.gemini.part_decode import PROVIDER
+from allm.providers.gemini.values import as_object
+
+__all__ = ["NO_SIGNATURE", "ContentEncoder", "Problem"]
+
+NO_SIGNATURE = "skip_thought_signature_validator"
+"""Stands for the signature of a call that Gemini did not make. Gemini 3 and newer answer 400 when the first call of a
+content has no signature, and document this value for conversations that come from elsewhere."""
+
+_NOT_PARTS = frozenset({"groundingMetadata"})
+
+
+@attrs.frozen
+class Problem:
+    """Why a part of the request cannot be sent."""
+
+    path: Path
+    tag: str
+    sentence: str
+
+
+@attrs.frozen
+class _Sent:
+    """A call of the conversation, as its result has to refer to it."""
+
+    order: int
+    name: str
+    id: str | None
+
+
+@attrs.define(eq=False)
+class ContentEncoder:
+    """Encodes the messages of one request.
+
+    Attributes:
+        signed_calls: The model refuses calls without a signature.
+        contents: The contents so far.
+        system: Texts of the system messages so far.
+        problems: What cannot be sent.
+    """
+
+    signed_calls: bool
+    contents: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
+    system: list[str] = attrs.field(factory=list[str], init=False)
+    problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    _images: ImageEncoder = attrs.field(factory=ImageEncoder, init=False)
+    _calls: dict[str, _Sent] = attrs.field(factory=dict[str, _Sent], init=False)
+    _count: int = attrs.field(default=0, init=False)
+    _results: list[tuple[int, dict[str, Any]]] = attrs.field(factory=list[tuple[int, dict[str, Any]]], init=False)
+
+    def encode(self, messages: Iterable[Message]) -> None:
+        """Encode a whole conversation."""
+        for index, message in enumerate(messages):
+            path: Path = ("messages", index)
+            if message.role == "tool":
+                self._result(message, path)
+                continue
+            self._close_results()
+            if message.role == "system":
+                self.system.append(message.text)
+            elif message.role == "assistant":
+                self._content("model", message, path)
+            else:
+                self._content("user", message, path)
+        self._close_results()
+
+    def _content(self, role: str, message: Message, path: Path) -> None:
+        encoded = (self._part(part, (*path, "content", index)) for index, part in enumerate(message.parts))
+        parts = [part for part in encoded if part is not None]
+        if self.signed_calls:
+            first = next((part for part in parts if "functionCall" in part), None)
+            if first is not None:
+                first.setdefault("thoughtSignature", NO_SIGNATURE)
+        if parts:
+            self.contents.append({"role": role, "parts": parts})
+
+    def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
+        match part:
+            case TextPart():
+                return _text(part)
+            case ImagePart():
+                return self._image(part, path)
+            case ToolCall():
+                return self._call(part)
+            case ReasoningPart():
+                return _reasoning(part)
+            case ProviderPart():
+                known = part.provider == PROVIDER and not _NOT_PARTS.intersection(part.data)
+                return dict(part.data) if known else None
+
+    def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
+        try:
+            return self._images.encode(part.image)
+        except UnusableImageError as error:
+            self.problems.append(Problem(path, error.tag, str(error)))
+            return None
+
+    def _call(self, part: ToolCall) -> dict[str, Any]:
+        kept = _kept(part)
+        call: dict[str, Any] = {"name": part.name}
+        if part.arguments is not None:
+            call["args"] = dict(part.arguments)
+        else:  # the model's text was not JSON; only an object has a place here
+            call["args"] = {"raw_arguments": part.raw_arguments or ""}
+        if "id" in kept:
+            call["id"] = kept["id"]
+        self._calls[part.id] = _Sent(self._count, part.name, kept.get("id"))
+        self._count += 1
+        return _signed({"functionCall": call}, kept.get("thought_signature"))
+
+    def _result(self, message: Message, path: Path) -> None:
+        call = self._calls.get(message.tool_call_id or "")
+        if call is None and message.name is not None:
+            call = _Sent(self._count, message.name, None)
+        if call is None:
+            sentence = f"no call {message.tool_call_id!r} comes before this result, and Gemini needs the tool's name"
+            self.problems.append(Problem((*path, "tool_call_id"), "unknown_tool_call", sentence))
+            return
+        response: dict[str, Any] = {"name": call.name, "response": _response(message)}
+        if call.id is not None:
+            response["id"] = call.id
+        images = [
+            encoded
+            for index, part in enumerate(message.parts)
+            if isinstance(part, ImagePart) and (encoded := self._image(part, (*path, "content", index))) is not None
+        ]
+        if images:
+            response["parts"] = images
+        self._results.append((call.order, {"functionResponse": response}))
+
+    def _close_results(self) -> None:
+        if self._results:
+            ordered = sorted(self._results, key=lambda result: result[0])
+            self.contents.append({"role": "user", "parts": [part for _, part in ordered]})
+            self._results = []
+
+
+def _kept(part: TextPart | ToolCall) -> Mapping[str, Any]:
+    """What the decoder kept with the part for replay."""
+    return as_object(part.metadata.get(PROVIDER))
+
+
+def _signed(part: dict[str, Any], signature: Any) -> dict[str, Any]:
+    if isinstance(signature, str):
+        part["thoughtSignature"] = signature
+    return part
+
+
+def _text(part: TextPart) -> dict[str, Any] | None:
+    signature = _kept(part).get("thought_signature")
+    # An empty text that carries a signature is how Gemini signs an answer: it has to come back.
+    return _signed({"text": part.text}, signature) if part.text or signature else None
+
+
+def _reasoning(part: ReasoningPart) -> dict[str, Any] | None:
+    if part.provider != PROVIDER or not (part.text or part.signature):
+        return None
+    return _signed({"text": part.text, "thought": True}, part.signature)
+
+
+def _response(message: Message) -> dict[str, Any]:
+    """A tool's result as the object that Gemini wants.
+
+    A JSON object is sent as it is, anything else under `result`; a failure under `error`, the key that Gemini documents
+    for it. Numbers and quoted strings stay text: they may be identifiers, and Gemini's numbers are doubles.
+    """
+    value: Any = message.text
+    if message.text.lstrip()[:1] in {"{", "["}:
+        with suppress(JsonTextError):
+            value = loads(message.text)
+    fields = as_object(value) if isinstance(value, dict) else None
+    if message.is_error:
+        return fields if fields is not None and fields.keys() == {"error"} else {"error": value}
+    return {"result": value} if fields is None else fields

@@ -1,0 +1,157 @@
+"""A `Request` as the body of `streamGenerateContent` (https://ai.google.dev/api/generate-content)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from allm.data.errors import ValidationError, render_path
+from allm.data.request import JsonSchema, Request
+from allm.data.tool import Tool
+from allm.providers.gemini.content_encode import ContentEncoder, Problem
+from allm.providers.gemini.values import as_object
+from allm.runtime.ports import AdapterOptions
+
+__all__ = ["encode"]
+
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+_TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")  # FunctionDeclaration.name
+
+# Google's own mapping for models that know no levels: https://ai.google.dev/gemini-api/docs/openai#thinking.
+_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
+_VERSION = re.compile(r"gemini-(\d+)")
+_FIRST_WITH_LEVELS = 3
+_NUMBER = re.compile(r"-?\d+")
+
+_MERGED = frozenset({"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig"})
+
+
+def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
+    """The request body. `request.options` win over it; configuration objects are merged, `tools` are added.
+
+    Raises:
+        ValidationError: With every problem found.
+    """
+    is_new = _is_new(request.model or "")
+    encoder = ContentEncoder(signed_calls=is_new)
+    encoder.encode(request.messages)
+    problems = encoder.problems
+    if not encoder.contents and not problems:
+        sentence = "nothing is left to send beside the system instruction; Gemini needs a message to answer"
+        problems.append(Problem(("messages",), "empty", sentence))
+    body: dict[str, Any] = {"contents": encoder.contents}
+    if encoder.system:
+        body["systemInstruction"] = {"parts": [{"text": "\n\n".join(encoder.system)}]}
+    if request.tools:
+        problems += _tool_problems(request.tools)
+        body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in request.tools]}]
+    _add_tool_choice(request, body, problems)
+    config = _generation_config(request)
+    thinking = _thinking_config(options, problems, is_new=is_new)
+    if thinking:
+        config["thinkingConfig"] = thinking
+    if config:
+        body["generationConfig"] = config
+    if problems:
+        raise ValidationError(
+            [(problem.path, problem.tag) for problem in problems],
+            reason="invalid_request",
+            message="; ".join(f"{render_path(problem.path)}: {problem.sentence}" for problem in problems),
+        )
+    return _with_options(body, request.options)
+
+
+def _is_new(model: str) -> bool:
+    """Whether the model is Gemini 3 or newer: it thinks in levels, and checks signatures. Unknown names are new."""
+    version = _VERSION.search(model)
+    return version is None or int(version[1]) >= _FIRST_WITH_LEVELS
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    return {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.schema}
+
+
+def _tool_problems(tools: tuple[Tool, ...]) -> list[Problem]:
+    sentence = "a name begins with a letter or an underscore"
+    return [
+        Problem(("tools", index, "name"), "invalid_format", f"Gemini does not take the name {tool.name!r}: {sentence}")
+        for index, tool in enumerate(tools)
+        if not _TOOL_NAME.fullmatch(tool.name)
+    ]
+
+
+def _add_tool_choice(request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
+    choice = request.tool_choice
+    if choice is None:
+        return
+    if isinstance(choice, Mapping):
+        is_whole = "functionCallingConfig" in choice or "retrievalConfig" in choice
+        body["toolConfig"] = dict(choice) if is_whole else {"functionCallingConfig": dict(choice)}
+        return
+    names = {tool.name for tool in request.tools}
+    if choice not in _MODES and choice not in names:
+        sentence = f"{choice!r} is neither auto, none, required nor the name of a tool of this request"
+        problems.append(Problem(("tool_choice",), "unknown_tool", sentence))
+    elif choice == "required" and not names:
+        problems.append(Problem(("tool_choice",), "requires_tools", "a call is required, but the request has no tools"))
+    elif names:  # without functions, Gemini refuses the setting
+        config: dict[str, Any] = {"mode": _MODES.get(choice, "ANY")}
+        if choice not in _MODES:
+            config["allowedFunctionNames"] = [choice]
+        body["toolConfig"] = {"functionCallingConfig": config}
+
+
+def _generation_config(request: Request) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    if request.temperature is not None:
+        config["temperature"] = request.temperature
+    if request.max_tokens is not None:
+        config["maxOutputTokens"] = request.max_tokens
+    wanted = request.response_format
+    if isinstance(wanted, JsonSchema):
+        config["responseMimeType"] = "application/json"
+        config["responseJsonSchema"] = wanted.schema
+    elif isinstance(wanted, Mapping):
+        config.update(wanted)
+    elif wanted == "json":
+        config["responseMimeType"] = "application/json"
+    return config
+
+
+def _thinking_config(options: AdapterOptions, problems: list[Problem], *, is_new: bool) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    effort = options.reasoning_effort
+    if effort is not None:
+        if _NUMBER.fullmatch(effort):
+            config["thinkingBudget"] = int(effort)
+        elif is_new:
+            config["thinkingLevel"] = "MINIMAL" if effort == "none" else effort.upper()
+        elif effort in _BUDGETS:
+            config["thinkingBudget"] = _BUDGETS[effort]
+        else:
+            sentence = f"{effort!r} is neither a number of tokens nor one of {', '.join(_BUDGETS)}"
+            problems.append(Problem(("reasoning_effort",), "unknown", sentence))
+    if options.reasoning_summary is not None:
+        config["includeThoughts"] = options.reasoning_summary != "none"
+    return config
+
+
+def _with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    merged = _merge(body, options)
+    tools = options.get("tools")
+    if isinstance(tools, (list, tuple)):
+        merged["tools"] = [*body.get("tools", ()), *tools]
+    return merged
+
+
+def _merge(body: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` over `body`: only configuration objects are merged, so that two schemas never mix."""
+    merged = dict(body)
+    for key, value in options.items():
+        current = as_object(merged.get(key))
+        if key in _MERGED and current and isinstance(value, Mapping):
+            merged[key] = _merge(current, cast("Mapping[str, Any]", value))
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,174 @@
+"""The parts of an answer as events, one after the other.
+
+A part is text, a thought (`thought: true`), a function call, or an item that only Gemini understands (executed code, a
+server-side tool's call, a generated image). Pieces of one kind are one block while no signature cuts them off: a signed
+part must go back as it came, neither merged with another nor split (https://ai.google.dev/gemini-api/docs/thought-signatures).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from allm.data.assembly import MessageAssembly
+from allm.data.content import ProviderPart
+from allm.data.events import (
+    AdapterEvent,
+    ProviderPartCompleted,
+    ReasoningCompleted,
+    ReasoningDelta,
+    TextCompleted,
+    TextDelta,
+    ToolCallCompleted,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from allm.providers.gemini.partial_args import PartialArguments
+from allm.providers.gemini.values import as_list, as_object, as_text
+
+__all__ = ["PROVIDER", "PartDecoder"]
+
+PROVIDER = "gemini"
+
+_BESIDE_DATA = frozenset({"thought", "thoughtSignature", "partMetadata"})
+
+
+@attrs.define(eq=False)
+class _Run:
+    """A block of text or thoughts whose pieces are still coming."""
+
+    kind: str
+    id: str
+    pieces: list[str] = attrs.field(factory=list[str])
+
+
+@attrs.define(eq=False)
+class _Call:
+    """A call whose arguments are still coming."""
+
+    id: str
+    name: str
+    sent_id: str | None
+    signature: str | None = None
+    arguments: PartialArguments = attrs.field(factory=PartialArguments)
+
+    def completed(self) -> ToolCallCompleted:
+        # The vendor's id, where there is one, is what goes back to it: `id` may have been made up, or made unique.
+        kept = {"id": self.sent_id, "thought_signature": self.signature}
+        kept = {key: value for key, value in kept.items() if value is not None}
+        arguments = self.arguments.result()
+        raw = self.arguments.raw() if arguments is None else None
+        return ToolCallCompleted(self.id, self.name, arguments, raw, metadata={PROVIDER: kept} if kept else {})
+
+
+@attrs.define(eq=False)
+class PartDecoder:
+    """The content of one answer.
+
+    Attributes:
+        taken: Ids of the calls that the conversation has already; no new call gets one of them.
+        assembly: The message so far.
+        events: What the parts gave since this list was last emptied.
+    """
+
+    taken: frozenset[str] = frozenset()
+    assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
+    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _run: _Run | None = attrs.field(default=None, init=False)
+    _call: _Call | None = attrs.field(default=None, init=False)
+    _blocks: int = attrs.field(default=0, init=False)
+    _ids: set[str] = attrs.field(factory=set[str], init=False)
+
+    def decode(self, part: dict[str, Any]) -> None:
+        """Take one part."""
+        signature = as_text(part.get("thoughtSignature"))
+        call, text = part.get("functionCall"), part.get("text")
+        if isinstance(call, dict):
+            self._close_run()
+            self._function_call(as_object(call), signature)
+        elif isinstance(text, str) or part.keys() <= _BESIDE_DATA:
+            self._block("reasoning" if part.get("thought") else "text", text or "", signature)
+        else:
+            self._close_run()
+            # What the item is comes first, in whichever order the provider wrote it.
+            self.provider_part(dict(sorted(part.items(), key=lambda item: item[0] in _BESIDE_DATA)))
+
+    def provider_part(self, data: dict[str, Any]) -> None:
+        """Add an item that only Gemini understands."""
+        self._add(ProviderPartCompleted(self._block_id("provider"), ProviderPart(PROVIDER, data)))
+
+    def close(self, *, clean: bool) -> None:
+        """The answer ended. If it did not end cleanly, a call that is still open stays incomplete."""
+        self._close_run()
+        call = self._call
+        if clean:
+            self._close_call()
+        elif call is not None and call.arguments.pieces:
+            self._add(ToolCallDelta(call.id, call.arguments.raw()))
+
+    def _block(self, kind: str, text: str, signature: str | None) -> None:
+        run = self._run
+        if run is not None and (run.kind != kind or signature is not None):
+            self._close_run()
+            run = None
+        if run is None:
+            if not text and signature is None:
+                return
+            run = self._run = _Run(kind, self._block_id(kind))
+        if text:
+            run.pieces.append(text)
+            self._add(TextDelta(run.id, text) if kind == "text" else ReasoningDelta(run.id, text))
+        if signature is not None:
+            self._close_run(signature)
+
+    def _close_run(self, signature: str | None = None) -> None:
+        run, self._run = self._run, None
+        if run is None:
+            return
+        text = "".join(run.pieces)
+        if run.kind == "reasoning":
+            self._add(ReasoningCompleted(run.id, text, provider=PROVIDER, signature=signature))
+        else:
+            kept = {} if signature is None else {PROVIDER: {"thought_signature": signature}}
+            self._add(TextCompleted(run.id, text, metadata=kept))
+
+    def _function_call(self, part: dict[str, Any], signature: str | None) -> None:
+        name, sent_id = as_text(part.get("name")), as_text(part.get("id"))
+        call = self._call
+        if call is not None and (name not in {None, call.name} or sent_id not in {None, call.sent_id}):
+            self._close_call()
+            call = None
+        if call is None:
+            if name is None:
+                return
+            call = self._call = _Call(self._call_id(sent_id), name, sent_id)
+            self._add(ToolCallStarted(call.id, name))
+        call.signature = signature or call.signature
+        call.arguments.update(as_object(part.get("args")))
+        call.arguments.extend(as_list(part.get("partialArgs")))
+        if not part.get("willContinue"):
+            self._close_call()
+
+    def _close_call(self) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            self._add(call.completed())
+
+    def _call_id(self, sent: str | None) -> str:
+        """The vendor's id, or a new one: neither twice in the answer, nor one that the conversation has already."""
+        number = len(self._ids)
+        call_id = sent or f"call_{number}"
+        while call_id in self._ids or call_id in self.taken:
+            number += 1
+            call_id = f"{sent or 'call'}_{number}"
+        self._ids.add(call_id)
+        return call_id
+
+    def _block_id(self, kind: str) -> str:
+        self._blocks += 1
+        return f"{kind}-{self._blocks - 1}"
+
+    def _add(self, event: AdapterEvent) -> None:
+        self.assembly.add(event)
+        self.events.append(event)

@@ -1,0 +1,161 @@
+"""Arguments that arrive in pieces, addressed by JSON path (Vertex AI, `streamFunctionCallArguments`).
+
+A piece is `{"jsonPath": "$.stops[0].city", "stringValue": "Bos", "willContinue": true}`; the strings of one path are
+appended to each other, any other value is whole. A piece without a value only says that something ended. Paths are
+those of RFC 9535 that name one place: `.name`, `['name']`, `["name"]`, `[0]`.
+https://cloud.google.com/vertex-ai/generative-ai/docs/reference/rest/v1/Content#PartialArg
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from allm.data.jsontext import JsonTextError, dumps, loads
+from allm.providers.gemini.values import as_list, as_object
+
+__all__ = ["PartialArguments", "parse_path"]
+
+Place = tuple[str | int, ...]
+
+_STEP = re.compile(
+    r"""
+    \. (?P<name> [^.\[\]'"\s]+ )
+    | \[ (?P<index> \d{1,6} ) \]
+    | \[' (?P<single> (?: [^'\\] | \\. )* ) '\]
+    | \[" (?P<double> (?: [^"\\] | \\. )* ) "\]
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
+_VALUES = ("stringValue", "numberValue", "boolValue", "nullValue", "structValue", "listValue")
+MAX_INDEX = 10_000
+"""Largest list index: a list is filled up to it with null, so that one short piece could ask for a huge one."""
+
+
+def parse_path(path: str) -> Place | None:
+    """`$.stops[0]['city']` as `("stops", 0, "city")`, or None for a path that does not name one place."""
+    if path[:1] != "$":
+        return None
+    steps: list[str | int] = []
+    position = 1
+    while position < len(path):
+        step = _STEP.match(path, position)
+        if step is None:
+            return None
+        position = step.end()
+        if step["name"] is not None:
+            steps.append(step["name"])
+        elif step["index"] is not None:
+            index = int(step["index"])
+            if index > MAX_INDEX:
+                return None
+            steps.append(index)
+        else:
+            quoted = step["single"] if step["single"] is not None else step["double"]
+            steps.append(_unescape(quoted))
+    return tuple(steps)
+
+
+def _unescape(text: str) -> str:
+    """The text of a quoted name; its escapes are JSON's, and the quotes'."""
+
+    def replace(found: re.Match[str]) -> str:
+        try:
+            value: Any = loads(f'"{found[0]}"')
+        except JsonTextError:
+            value = found[1]
+        return str(value)
+
+    return _ESCAPE.sub(replace, text)
+
+
+@attrs.define(eq=False)
+class PartialArguments:
+    """The arguments of one call, as they come together.
+
+    Attributes:
+        pieces: Every piece as it arrived.
+    """
+
+    pieces: list[Any] = attrs.field(factory=list[Any], init=False)
+    _whole: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
+    # Strings as lists of their pieces, joined once at the end.
+    _values: dict[Place, Any] = attrs.field(factory=dict[Place, Any], init=False)
+    _failed: bool = attrs.field(default=False, init=False)
+
+    def update(self, arguments: dict[str, Any]) -> None:
+        """Take arguments that arrived whole."""
+        self._whole.update(arguments)
+
+    def extend(self, pieces: Iterable[Any]) -> None:
+        """Take the pieces of one `partialArgs`."""
+        for piece in pieces:
+            self.pieces.append(piece)
+            self._take(as_object(piece))
+
+    def _take(self, piece: dict[str, Any]) -> None:
+        kind = next((key for key in _VALUES if key in piece), None)
+        if kind is None:
+            return
+        path = piece.get("jsonPath")
+        place = parse_path(path) if isinstance(path, str) else None
+        if place is None:
+            self._failed = True
+        elif kind == "stringValue":
+            earlier = self._values.get(place)
+            if not isinstance(earlier, _Pieces):
+                earlier = self._values[place] = _Pieces()
+            earlier.append(str(piece[kind]))
+        else:
+            self._values[place] = None if kind == "nullValue" else piece[kind]
+
+    def result(self) -> dict[str, Any] | None:
+        """The arguments so far; None when a piece did not fit, as a part of them would be wrong or missing."""
+        if self._failed:
+            return None
+        holder: dict[str | int, Any] = {"$": dict(self._whole)}
+        for place, value in self._values.items():
+            plain = "".join(value) if isinstance(value, _Pieces) else value
+            if not _put(holder, ("$", *place), plain):
+                return None
+        arguments = holder["$"]
+        return as_object(arguments) if isinstance(arguments, dict) else None
+
+    def raw(self) -> str:
+        """What there is, as JSON text: the arguments, or the pieces when they do not fit together."""
+        arguments = self.result()
+        return dumps(self.pieces if arguments is None else arguments).decode()
+
+
+class _Pieces(list[str]):
+    """The pieces of one string."""
+
+
+def _put(container: Any, place: Place, value: Any) -> bool:
+    """Set `value` at `place`, making the containers on the way; False when something else is in the way."""
+    for step, following in zip(place, (*place[1:], None), strict=True):
+        if not _has_room(container, step):
+            return False
+        if following is None:
+            container[step] = value
+        elif container[step] is None:
+            container[step] = [] if isinstance(following, int) else {}
+        container = container[step]
+    return True
+
+
+def _has_room(container: Any, step: str | int) -> bool:
+    """Make `container[step]` exist; False when it is not a container of that kind."""
+    if isinstance(step, str):
+        if isinstance(container, dict):
+            as_object(container).setdefault(step, None)
+            return True
+    elif isinstance(container, list):
+        items = as_list(container)
+        items.extend([None] * (step + 1 - len(items)))
+        return True
+    return False
