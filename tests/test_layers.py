@@ -32,14 +32,15 @@ OWNERS = {
     "httpx": ("allm.runtime.transport",),
     "httpx2": ("allm.runtime.transport",),
     "tenacity": ("allm.runtime.retry",),
-    "cattrs": ("allm.data.codec",),
-    "msgspec": ("allm.data.jsontext",),
+    "cattrs": ("allm.data.codec", "allm.data.structure"),
+    "msgspec": ("allm.data.jsontext", "allm.data.structure"),
+    "docstring_parser": ("allm.runtime.tools",),
     "click": ("allm.cli",),
     "rich": ("allm.cli",),
     "h11": ("allm.testing",),
 }
 # Optional packages, and required ones that cost much to import: nothing may load them before it needs them.
-LATE = {"httpx", "httpx2", "tenacity", "click", "rich", "h11", "dotenv", "opentelemetry", "pytest", "allm.testing"}
+LATE = {"httpx", "httpx2", "tenacity", "docstring_parser", "click", "rich", "h11", "dotenv", "opentelemetry", "pytest", "allm.testing"}
 MOST_LINES = 400
 
 

@@ -67,6 +67,8 @@ from allm.data.events import UsageReported as UsageReported
 from allm.data.image import Image as Image
 from allm.data.message import Message as Message
 from allm.data.message import Role as Role
+from allm.data.outcomes import AskUser as AskUser
+from allm.data.outcomes import Halt as Halt
 from allm.data.request import JsonSchema as JsonSchema
 from allm.data.request import Request as Request
 from allm.data.response import FinishReason as FinishReason
@@ -78,6 +80,10 @@ from allm.data.results import StepResult as StepResult
 from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
 from allm.data.validate import validate as validate
+from allm.execution.chat import chat as chat
+from allm.execution.chat import step as step
+from allm.execution.chat import stream as stream
+from allm.execution.chat import stream_step as stream_step
 from allm.execution.collector import StreamCollector as StreamCollector
 from allm.execution.event_stream import EventStream as EventStream
 from allm.execution.options import CallOptions as CallOptions
@@ -91,8 +97,12 @@ from allm.runtime.engine import Engine as Engine
 from allm.runtime.ports import AdapterOptions as AdapterOptions
 from allm.runtime.ports import Emit as Emit
 from allm.runtime.ports import StreamAdapter as StreamAdapter
+from allm.runtime.ports import ToolExecutor as ToolExecutor
+from allm.runtime.ports import ToolResultEncoder as ToolResultEncoder
 from allm.runtime.retry import RetryPolicy as RetryPolicy
 from allm.runtime.retry import parse_retry_after as parse_retry_after
+from allm.runtime.tools import ToolContext as ToolContext
+from allm.runtime.tools import tool as tool
 
 if TYPE_CHECKING:
     from allm import providers as providers
@@ -104,6 +114,7 @@ __all__ = [
     "AdapterOptions",
     "AdapterReason",
     "AllmError",
+    "AskUser",
     "AskUserRequested",
     "CallOptions",
     "ChatCompleted",
@@ -116,6 +127,7 @@ __all__ = [
     "EventStream",
     "Failed",
     "FinishReason",
+    "Halt",
     "HaltedReason",
     "Image",
     "ImageAdapterError",
@@ -153,18 +165,22 @@ __all__ = [
     "ToolCallCompleted",
     "ToolCallDelta",
     "ToolCallStarted",
+    "ToolContext",
     "ToolError",
     "ToolExecutionCompleted",
     "ToolExecutionStarted",
+    "ToolExecutor",
     "ToolHalted",
     "ToolProgress",
     "ToolResultEncoded",
+    "ToolResultEncoder",
     "UnwrapError",
     "Usage",
     "UsageReported",
     "ValidationError",
     "__version__",
     "assistant",
+    "chat",
     "defaults",
     "fake",
     "from_json",
@@ -175,11 +191,15 @@ __all__ = [
     "providers",
     "request",
     "set_defaults",
+    "step",
+    "stream",
     "stream_generate",
+    "stream_step",
     "system",
     "telemetry",
     "testing",
     "to_json",
+    "tool",
     "tool_result",
     "unwrap",
     "user",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
@@ -11,7 +11,6 @@ from allm.data.image import Image
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.thread import Thread
-from allm.data.tool import Tool
 
 __all__ = ["assistant", "json_schema", "request", "system", "to_messages", "tool_result", "user"]
 
@@ -66,13 +65,6 @@ def json_schema(name: str, schema: Mapping[str, Any], *, strict: bool = True) ->
 def request(messages: str | Message | Thread | Iterable[Message], **fields: Any) -> Request:
     """A `Request` from anything that `generate` accepts as messages; `fields` are those of `Request`."""
     return Request(to_messages(messages), **fields)
-
-
-def tool(
-    name: str, description: str, schema: Mapping[str, Any] | None = None, handler: Callable[..., Any] | None = None
-) -> Tool:
-    """A tool from its parts; without a schema it takes no arguments."""
-    return Tool(name, description, dict(schema or {"type": "object", "properties": {}}), handler=handler)
 
 
 def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:

@@ -236,6 +236,7 @@ def _converter() -> cattrs.Converter:
     _register_content(converter)
     _register_image(converter)
     _register_tool(converter)
+    _register_response(converter)
     _register_union(converter, Event, EVENT_TAGS)
     return converter
 
@@ -312,6 +313,14 @@ def _register_image(converter: cattrs.Converter) -> None:
         return (kind, base64.b64decode(data, validate=True) if kind == "bytes" else data)
 
     _register(converter, source, unstructure, structure)
+
+
+def _register_response(converter: cattrs.Converter) -> None:
+    """A response without its output type, which is the caller's class and no part of the value."""
+    left_out = cattrs.override(omit=True)
+    dump = make_dict_unstructure_fn(Response, converter, output_type=left_out, _cattrs_omit_if_default=True)
+    converter.register_unstructure_hook(Response, dump)
+    converter.register_structure_hook(Response, make_dict_structure_fn(Response, converter, output_type=left_out))
 
 
 def _register_tool(converter: cattrs.Converter) -> None:

@@ -21,18 +21,20 @@ class JsonSchema:
     Attributes:
         name: The format's name as the provider shows it: letters, digits, `_`, `-`.
         strict: Ask the provider to enforce the schema.
+        output_type: The class the schema was made from; not part of the value.
     """
 
     name: str
     schema: dict[str, Any] = attrs.field(hash=False)
     strict: bool = True
+    output_type: type | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
 
 
 ToolChoice = str | Mapping[str, Any]
 """`"auto"`, `"none"`, `"required"`, a tool's name, or a provider's own mapping."""
 
-ResponseFormat = JsonSchema | Mapping[str, Any] | str
-"""`json_schema(...)`, `"text"`, `"json"` (any JSON object), or a provider's own mapping."""
+ResponseFormat = JsonSchema | Mapping[str, Any] | str | type
+"""A class (attrs, dataclass, TypedDict, msgspec, pydantic), `json_schema(...)`, `"text"`, `"json"` (any JSON object), or a provider's own mapping."""
 
 
 def _tuple(value: Iterable[Any]) -> Any:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, overload
 
 import attrs
 
 from allm.data.content import ReasoningPart, TextPart, ToolCall
-from allm.data.errors import AllmError
+from allm.data.errors import AllmError, ValidationError
 from allm.data.fields import mapping_field
 from allm.data.message import Message
+from allm.data.structure import parse_text
 
 __all__ = ["FinishReason", "Response", "Usage"]
+
+T = TypeVar("T")
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
 
@@ -71,6 +74,7 @@ class Response:
         model: The model that answered, as the provider names it.
         id: The provider's id of the answer.
         request_id: The provider's id of the HTTP request.
+        output_type: The class given as `response_format=`; not part of the value, and not in its JSON.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
     """
 
@@ -83,6 +87,27 @@ class Response:
     request_id: str | None = None
     error: AllmError | None = None
     metadata: dict[str, Any] = mapping_field()
+    output_type: type | None = attrs.field(default=None, eq=False, repr=False)
+
+    @overload
+    def parsed(self, cls: type[T]) -> T: ...
+    @overload
+    def parsed(self) -> Any: ...
+    def parsed(self, cls: type[T] | None = None) -> T | Any:
+        """The answer's JSON as an instance of `cls`; without it, of the class given as `response_format=`.
+
+        Raises:
+            ValidationError: `invalid_output`: not JSON or not a valid instance, with every problem; the text is still in
+                `output_text`. Without any class: `missing_output_type`.
+        """
+        wanted = cls if cls is not None else self.output_type
+        if wanted is None:
+            raise ValidationError(
+                [((), "missing_output_type")],
+                reason="invalid_output",
+                message="parsed() needs a class: pass one, or make the call with response_format=YourClass",
+            )
+        return parse_text(self.output_text, wanted)
 
     @property
     def output_text(self) -> str:

@@ -7,22 +7,24 @@ while a burst waits for a slow consumer, the clock of the gap stands still.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 import trio
 
 from allm.data.errors import AdapterError, AllmError, StreamError
-from allm.data.events import AdapterEvent, Failed, MessageCompleted
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, StepCompleted
 from allm.execution.bursts import BurstSender, Flow
 from allm.execution.options import Controls, ModelCall
 from allm.runtime import telemetry
 
-__all__ = ["run_model_call"]
+__all__ = ["fail_at_limit", "run_model_call"]
 
 logger = logging.getLogger("allm")
 
 _ENDS = frozenset({MessageCompleted, Failed})
+_UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), StepCompleted, type(None))
+"""What the newest event is while an answer runs or is about to."""
 _PRECISION = 0.001
 """Share of `stream_timeout` by which the limit may fire early: 0.3 s of 300 s."""
 
@@ -85,6 +87,15 @@ async def run_model_call(call: ModelCall, prepared: Any, flow: Flow) -> None:
         )
         logger.debug("attempt %d failed (%s); trying again in %.2f s", number, error, delay)
         await trio.sleep(delay)
+
+
+async def fail_at_limit(flow: Flow, limit: float | None) -> AdapterError:
+    """The limit of the whole call has passed: deliver what was on its way, and let a running answer fail."""
+    error = AdapterError(f"the call took longer than {limit} s (request_timeout)", reason="timeout")
+    await flow.send.send_unsent()
+    if isinstance(flow.send.last, _UNFINISHED):
+        await flow.send.send((Failed(error),))
+    return error
 
 
 async def _attempt(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[AllmError | None, bool]:

@@ -6,6 +6,7 @@ receiver takes everything that is waiting: a stage costs one hop per read or les
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -31,11 +32,15 @@ class BurstSender:
     Attributes:
         closed: The receiver is gone.
         unsent: The burst that a cancelled `send` did not deliver.
+        last: The newest event that is on its way.
+        delivered: Called with every event once it is on its way.
     """
 
     channel: trio.MemorySendChannel[Burst]
     closed: bool = False
     unsent: Burst = ()
+    last: Any = None
+    delivered: Callable[[Any], None] | None = None
 
     def send_nowait(self, burst: Burst) -> bool:
         """Deliver one burst if there is room for it; False if there is none."""
@@ -46,6 +51,7 @@ class BurstSender:
         except trio.BrokenResourceError:
             self.closed = True
             raise
+        self._record(burst)
         return True
 
     async def send(self, burst: Burst) -> None:
@@ -59,6 +65,18 @@ class BurstSender:
             self.closed = True
             raise
         self.unsent = ()
+        self._record(burst)
+
+    async def send_unsent(self) -> None:
+        """Deliver what a cancelled `send` did not."""
+        if self.unsent:
+            await self.send(self.unsent)
+
+    def _record(self, burst: Burst) -> None:
+        self.last = burst[-1]
+        if self.delivered is not None:
+            for event in burst:
+                self.delivered(event)
 
 
 @attrs.define(eq=False)
@@ -70,11 +88,13 @@ class Flow:
         deadline: When the consumer's own cancel scopes end the call, on the Trio clock; the stages are shielded from
             those scopes and cannot see them. Kept up to date by the consumer whenever it waits.
         span: The telemetry span of the stream.
+        failure: What the consumer gets when the events are at their end.
     """
 
     send: BurstSender
     deadline: float = float("inf")
     span: Span | None = None
+    failure: Exception | None = None
 
 
 def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:

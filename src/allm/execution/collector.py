@@ -23,9 +23,13 @@ __all__ = ["StreamCollector"]
 class StreamCollector:
     """Folds the events of one model call.
 
+    Attributes:
+        output_type: The class that `response.parsed()` gives.
+
     Adding an event after `MessageCompleted` or `Failed` is a programmer's error.
     """
 
+    output_type: type | None = None
     _assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
     _usage: Usage = attrs.field(factory=Usage, init=False)
     _finish_reason: FinishReason | None = attrs.field(default=None, init=False)
@@ -66,6 +70,7 @@ class StreamCollector:
             request_id=self._request_id,
             error=self._error,
             metadata=self._metadata,
+            output_type=self.output_type,
         )
 
     def _started(self, event: MessageStarted) -> None:

@@ -58,7 +58,6 @@ class EventStream(Generic[T]):
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _ended: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
-    _failure: BaseException | None = attrs.field(default=None, init=False)
     _started_at: float = attrs.field(default=0.0, init=False)
     _first_event: float | None = attrs.field(default=None, init=False)  # seconds from the start
 
@@ -112,8 +111,8 @@ class EventStream(Generic[T]):
         except trio.EndOfChannel:
             self._ended = True
             await trio.lowlevel.checkpoint()
-            if self._failure is not None:
-                raise self._failure from None
+            if self._flow.failure is not None:
+                raise self._flow.failure from None
             return False
         if self._first_event is None:
             self._first_event = trio.current_time() - self._started_at
@@ -135,11 +134,8 @@ class EventStream(Generic[T]):
 
     def _facts(self) -> dict[str, Any]:
         facts = self._fold.facts()
-        outcome = "halted" if not self._ended else "failed" if facts.get("error") or self._failure else "completed"
+        outcome = "halted" if not self._ended else "failed" if facts.get("error") or self._flow.failure else "completed"
         return {**facts, "outcome": outcome, "time_to_first_event": self._first_event}
-
-    def _fail(self, error: BaseException) -> None:
-        self._failure = error
 
     def _close(self) -> None:
         self._closed = True

@@ -17,7 +17,8 @@ import attrs
 from allm.data.build import to_messages
 from allm.data.errors import EngineError, OptionError, ValidationError
 from allm.data.message import Message
-from allm.data.request import Request, ResponseFormat, ToolChoice
+from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
+from allm.data.structure import object_schema
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 from allm.data.validate import validate
@@ -42,6 +43,10 @@ class CallOptions(TypedDict, total=False):
     request_timeout: Limit of the whole call, retries included; none by default.
     first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300); None: none.
     retry: What happens when the call fails before its first event; None never retries.
+    mode: "auto" runs tools, "manual" hands their calls to the caller. max_turns: model calls of one turn (8).
+    halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
+        (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
+    validation_retries: How often a turn asks again when the answer does not fit the class in `response_format` (0).
     on_event: Called with every adapter event, before the filters.
     emit_text_deltas, emit_tool_deltas, include_raw_chunks: Which events the stream shows; the result is not affected.
     """
@@ -68,6 +73,7 @@ class CallOptions(TypedDict, total=False):
     session_id: str | None
     structured_finalize: bool
     structured_finalize_nudge: str
+    validation_retries: int
     emit_text_deltas: bool
     emit_tool_deltas: bool
     include_raw_chunks: bool
@@ -92,6 +98,7 @@ class Controls:
     session_id: str | None = None
     request_id: str | None = None
     structured_finalize_nudge: str = "Now provide your final structured response."
+    validation_retries: int = 0
     emit_text_deltas: bool = True
     emit_tool_deltas: bool = True
     include_raw_chunks: bool = False
@@ -106,7 +113,7 @@ NAMES = frozenset(CallOptions.__annotations__)
 ADAPTER_NAMES = ("reasoning_effort", "reasoning_summary", "verbosity", "request_id", "session_id")
 REQUEST_NAMES = ("model", "tool_choice", "temperature", "max_tokens", "response_format", "structured_finalize")
 CONTROL_NAMES = tuple(field.name for field in attrs.fields(Controls))
-ORCHESTRATION_NAMES = ("mode", "max_turns", "halt_when")
+ORCHESTRATION_NAMES = ("mode", "max_turns", "halt_when", "validation_retries")
 
 _app_defaults: dict[str, Any] = {}
 _local_defaults: ContextVar[dict[str, Any] | None] = ContextVar("allm_defaults", default=None)
@@ -145,6 +152,7 @@ _TYPES: dict[str, _Check] = {
     "session_id": _TEXT,
     "structured_finalize_nudge": ("str", _is(str)),
     "mode": ("'auto' or 'manual'", _is(str)),
+    "validation_retries": ("int", lambda value: isinstance(value, int) and not isinstance(value, bool)),
     "max_turns": ("int", lambda value: isinstance(value, int) and not isinstance(value, bool)),
     "max_concurrency": ("int, or None", _optional(lambda value: isinstance(value, int) and not isinstance(value, bool))),
     "tools": ("an iterable of Tool", lambda value: isinstance(value, Iterable) and not isinstance(value, (str, Mapping))),
@@ -188,6 +196,14 @@ def check_options(options: Mapping[str, Any]) -> None:
             )
         if name in _POSITIVE and value is not None and not value > 0:
             raise _invalid(name, "must_be_positive", f"option {name} is {value!r}; expected a number greater than 0")
+        if name == "on_tool_error" and value not in ("continue", "halt") and not callable(value):
+            raise OptionError(
+                f"option on_tool_error is {value!r}; expected 'continue', 'halt', or a function of (tool_call, error)",
+                reason="invalid_type",
+                option=name,
+            )
+        if name == "validation_retries" and value < 0:
+            raise _invalid(name, "must_not_be_negative", f"option validation_retries is {value!r}; expected 0 or more")
         if name == "mode" and value not in {"auto", "manual"}:
             raise _invalid(name, "unknown", f"option mode is {value!r}; expected 'auto' or 'manual'")
 
@@ -270,6 +286,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         tools=tools,
         options={name: value for layer in body for name, value in (layer or {}).items()},
     )
+    resolved = attrs.evolve(resolved, response_format=_format(resolved.response_format))
     validate(resolved)
     return ModelCall(
         engine=engine,
@@ -288,6 +305,17 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     )
 
 
+def _format(wanted: Any) -> Any:
+    """A class as a `JsonSchema` that remembers it; anything else as it is."""
+    if not isinstance(wanted, type):
+        return wanted
+    try:
+        schema, strict = object_schema(wanted)
+    except TypeError as error:
+        raise _invalid("response_format", "no_schema", f"response_format={wanted.__name__}: {error}") from error
+    return JsonSchema(wanted.__name__, schema, strict, output_type=wanted)
+
+
 def _body_params(engine: Engine) -> dict[str, Any]:
     return {name: value for name, value in engine.params.items() if name not in NAMES}
 
@@ -300,6 +328,12 @@ def _check_tools(tools: tuple[Any, ...]) -> None:
 
 def _secret(key: str | Secret | None) -> Secret | None:
     return Secret(key) if isinstance(key, str) else key
+
+
+def output_type(call: ModelCall) -> type | None:
+    """The class that the answer is to be an instance of, if one was given."""
+    wanted = call.request.response_format
+    return wanted.output_type if isinstance(wanted, JsonSchema) else None
 
 
 def drop_orchestration(options: Mapping[str, Any]) -> None:

@@ -5,13 +5,22 @@ from __future__ import annotations
 from typing import Any, Unpack
 
 import attrs
+import trio
 
 from allm.data.errors import UnwrapError
 from allm.data.response import Response
-from allm.execution.attempts import run_model_call
+from allm.execution.attempts import fail_at_limit, run_model_call
 from allm.execution.bursts import Flow
 from allm.execution.collector import StreamCollector
-from allm.execution.options import CallOptions, Input, check_adapter, drop_orchestration, prepare_call, resolve
+from allm.execution.options import (
+    CallOptions,
+    Input,
+    check_adapter,
+    drop_orchestration,
+    output_type,
+    prepare_call,
+    resolve,
+)
 from allm.execution.stream_runner import StreamBlock, open_stream
 from allm.runtime.engine import Engine
 
@@ -73,11 +82,15 @@ def stream_generate(
     prepared = prepare_call(call)
 
     async def produce(flow: Flow) -> None:
-        await run_model_call(call, prepared, flow)
+        limit = call.controls.request_timeout
+        with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
+            await run_model_call(call, prepared, flow)
+        if whole_call.cancelled_caught:
+            await fail_at_limit(flow, limit)
 
     provider = getattr(engine.adapter, "provider", None)
     return open_stream(
-        "generate", produce, call.controls, ResponseFold(), provider=provider, model=call.request.model
+        "generate", produce, call.controls, ResponseFold(StreamCollector(output_type(call))), provider=provider, model=call.request.model
     )
 
 

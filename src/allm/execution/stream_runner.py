@@ -21,8 +21,8 @@ from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, final, g
 import attrs
 import trio
 
-from allm.data.errors import AdapterError, StreamError
-from allm.data.events import AdapterEvent, Failed, RawChunk, TextDelta, ToolCallDelta
+from allm.data.errors import StreamError
+from allm.data.events import AdapterEvent, RawChunk, TextDelta, ToolCallDelta
 from allm.execution.bursts import HAND_OVER, READ_AHEAD, Burst, BurstSender, Flow, receive_waiting
 from allm.execution.event_stream import EventStream, Fold, Hidden
 from allm.execution.options import Controls
@@ -33,7 +33,7 @@ __all__ = ["Produce", "StreamBlock", "open_stream"]
 T = TypeVar("T")
 
 Produce = Callable[[Flow], Awaitable[None]]
-"""The first stage: sends bursts until it is done, and never raises."""
+"""The first stage: sends bursts until it is done. An exception reaches the consumer as itself, after the events."""
 
 _ADAPTER_EVENTS = frozenset(get_args(AdapterEvent))
 
@@ -83,7 +83,7 @@ async def _pipeline(
 
     def start() -> None:
         flow.span = telemetry.start_span(name, **facts)
-        _start_stages(nursery, stages, produce, controls, works, flow, events)
+        _start_stages(nursery, stages, produce, works, flow)
 
     try:
         async with trio.open_nursery() as nursery:
@@ -119,10 +119,8 @@ def _start_stages(
     nursery: trio.Nursery,
     scopes: list[trio.CancelScope],
     produce: Produce,
-    controls: Controls,
     works: list[_Work],
     flow: Flow,
-    events: EventStream[Any],
 ) -> None:
     """Start the stages from the consumer's end backwards, each with the channel to the next one."""
 
@@ -133,24 +131,20 @@ def _start_stages(
     send = flow.send.channel
     for index, work in enumerate(works, 1):
         upstream, receive = trio.open_memory_channel[Burst](READ_AHEAD if index == len(works) else HAND_OVER)
-        start(_stage, work, receive, BurstSender(send), events, name=work.name)
+        start(_stage, work, receive, BurstSender(send), flow, name=work.name)
         send = upstream
     flow.send = BurstSender(send)
-    start(_produce, produce, controls.request_timeout, flow, name="producer")
+    start(_produce, produce, flow, name="producer")
 
 
-async def _produce(scope: trio.CancelScope, produce: Produce, limit: float | None, flow: Flow) -> None:
+async def _produce(scope: trio.CancelScope, produce: Produce, flow: Flow) -> None:
     send = flow.send
     with scope, send.channel:
         try:
-            with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
-                await produce(flow)
-            if whole_call.cancelled_caught:
-                error = AdapterError(f"the call took longer than {limit} s (request_timeout)", reason="timeout")
-                await send.send((*send.unsent, Failed(error)))
-        except trio.BrokenResourceError:
-            if not send.closed:
-                raise
+            await produce(flow)
+        except Exception as error:
+            if not send.closed:  # else the consumer has left, and the producer met the closed channel
+                flow.failure = error
 
 
 class _Work(Protocol):
@@ -166,7 +160,7 @@ async def _stage(
     work: _Work,
     receive: trio.MemoryReceiveChannel[Burst],
     send: BurstSender,
-    events: EventStream[Any],
+    flow: Flow,
 ) -> None:
     with scope, receive, send.channel:
         try:
@@ -176,7 +170,7 @@ async def _stage(
                     burst = await work(burst)
                 except _ObserverFailed as failed:
                     await send.send(burst[: failed.index])
-                    events._fail(failed.error)
+                    flow.failure = failed.error
                     return
                 await send.send(burst)
         except (trio.EndOfChannel, trio.BrokenResourceError):

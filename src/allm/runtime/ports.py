@@ -7,11 +7,13 @@ from typing import Any, Protocol, runtime_checkable
 
 import attrs
 
+from allm.data.content import ToolCall
 from allm.data.events import AdapterEvent
 from allm.data.request import Request
+from allm.data.tool import Tool
 from allm.runtime.keys import Secret
 
-__all__ = ["AdapterOptions", "Emit", "StreamAdapter"]
+__all__ = ["AdapterOptions", "Emit", "StreamAdapter", "ToolExecutor", "ToolResultEncoder"]
 
 
 class Emit(Protocol):
@@ -66,4 +68,20 @@ class StreamAdapter(Protocol):
 
     async def stream(self, prepared: Any, emit: Emit) -> None:
         """Make the call that `prepare` built and emit its events, `MessageCompleted` last."""
+        ...
+
+
+class ToolExecutor(Protocol):
+    """Runs one tool call: `Engine(tool_executor=...)`."""
+
+    async def execute(self, tool: Tool, tool_call: ToolCall, context: Any) -> Any:
+        """What the handler returns; what it raises is fed to `on_tool_error`."""
+        ...
+
+
+class ToolResultEncoder(Protocol):
+    """Makes a handler's result the text the model reads: `Engine(tool_result_encoder=...)`."""
+
+    def encode(self, value: Any) -> str:
+        """The text; an exception becomes `encoding_failed`."""
         ...

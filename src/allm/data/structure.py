@@ -1,0 +1,325 @@
+"""Users' own types: their JSON Schema, values of them from JSON, and JSON from values.
+
+The schema comes from msgspec, the structuring from cattrs; a pydantic model brings both itself. Structuring is strict:
+a model that sends `"7"` for an int is told so, in words it can act on.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import enum
+import functools
+import sys
+import typing
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
+from pathlib import Path, PurePath
+from typing import Any, TypeVar
+
+import attrs
+import cattrs
+import msgspec
+from cattrs.preconf.json import make_converter
+from cattrs.strategies import configure_union_passthrough
+
+from allm.data.errors import ValidationError
+from allm.data.jsontext import JsonTextError, dumps, loads
+
+__all__ = ["NotStructured", "encode_result", "object_schema", "parse_text", "schemas_of", "structure"]
+
+T = TypeVar("T")
+
+Problems = list[tuple[str, str]]
+
+
+class NotStructured(Exception):
+    """A value does not fit its type; `problems` are `(where, what)` pairs in plain words."""
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__("; ".join(f"{where}: {what}" if where else what for where, what in problems))
+        self.problems = problems
+
+
+# --- schemas -----------------------------------------------------------------------------------------------------
+
+
+def schemas_of(hints: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """JSON Schemas of types, and the definitions they refer to as `#/$defs/<name>`.
+
+    A text in `Annotated[int, "..."]` becomes the description.
+
+    Raises:
+        TypeError: A type that has no JSON Schema.
+    """
+    wanted = list(hints)
+    schemas, definitions = msgspec.json.schema_components(wanted, schema_hook=_custom_schema, ref_template="#/$defs/{name}")
+    found: dict[str, type] = {}
+    for hint in wanted:
+        _collect_classes(hint, found)
+    for name, cls in found.items():
+        properties = definitions.get(name, {}).get("properties", {})
+        for field, hint in _fields(cls).items():
+            text = _description(hint)
+            if field in properties and text:
+                properties[field] = {**properties[field], "description": text}
+    described = [{**schema, "description": text} if (text := _description(hint)) else schema for schema, hint in zip(schemas, wanted, strict=True)]
+    closed = {
+        name: {**schema, "additionalProperties": False} if "properties" in schema else schema
+        for name, schema in definitions.items()
+    }
+    return described, closed
+
+
+def _custom_schema(cls: type) -> dict[str, Any]:
+    if _is_pydantic(cls):
+        return typing.cast("Any", cls).model_json_schema()  # type: ignore[no-any-return]
+    if issubclass(cls, PurePath):
+        return {"type": "string", "format": "path"}
+    raise NotImplementedError
+
+
+def _description(hint: Any) -> str | None:
+    metadata = getattr(hint, "__metadata__", ())
+    return next((item for item in metadata if isinstance(item, str)), None)
+
+
+def _fields(cls: type) -> dict[str, Any]:
+    if attrs.has(cls) or hasattr(cls, "__dataclass_fields__") or typing.is_typeddict(cls):
+        return typing.get_type_hints(cls, include_extras=True)
+    return {}
+
+
+def _collect_classes(hint: Any, found: dict[str, type]) -> None:
+    for inner in typing.get_args(hint):
+        _collect_classes(inner, found)
+    if isinstance(hint, type) and hint.__name__ not in found:
+        fields = _fields(hint)
+        if fields:
+            found[hint.__name__] = hint
+            for inner in fields.values():
+                _collect_classes(inner, found)
+
+
+def object_schema(cls: type) -> tuple[dict[str, Any], bool]:
+    """The schema of a class as a whole document, and whether it fits the vendors' strict mode.
+
+    Strict mode (OpenAI, structured outputs) wants every property required and no others allowed.
+
+    Raises:
+        TypeError: The class has no JSON Schema, or is no object.
+    """
+    [schema], definitions = schemas_of([cls])
+    name = str(schema.get("$ref", "")).rpartition("/")[2]
+    root = definitions.get(name, schema)
+    if root.get("type") != "object":
+        raise TypeError(f"{getattr(cls, '__name__', cls)} is no object in JSON; expected a class with fields")
+    rest = {key: value for key, value in definitions.items() if key != name or f'#/$defs/{name}"' in str(dumps(definitions))}
+    document = {**root, "$defs": rest} if rest else dict(root)
+    objects = [node for node in (root, *rest.values()) if "properties" in node]
+    strict = all(
+        node.get("additionalProperties") is False and set(node.get("required", ())) == set(node["properties"])
+        for node in objects
+    )
+    return document, strict
+
+
+# --- values ------------------------------------------------------------------------------------------------------
+
+
+def structure(value: Any, hint: Any) -> Any:
+    """`value`, parsed JSON, as an instance of the type `hint`.
+
+    Raises:
+        NotStructured: It does not fit; every problem with its place, such as `.address.zip`.
+    """
+    if _is_pydantic(hint):
+        return _pydantic(value, hint)
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        try:
+            return msgspec.convert(value, hint)
+        except msgspec.ValidationError as error:
+            raise NotStructured([("", str(error))]) from error
+    try:
+        return _converter().structure(value, hint)
+    except Exception as error:  # cattrs raises what its hooks raise
+        lines = cattrs.transform_error(error, path="", format_exception=_describe)
+        problems = [tuple(line.rpartition(" @ ")[::2]) for line in lines]
+        raise NotStructured([(where.lstrip("."), what) for what, where in problems]) from error
+
+
+def parse_text(text: str, hint: type[T]) -> T:
+    """The JSON document in `text` as an instance of `hint`.
+
+    Raises:
+        ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem in it.
+    """
+    name = getattr(hint, "__name__", str(hint))
+    try:
+        value = loads(text)
+    except JsonTextError as error:
+        raise ValidationError(
+            [((), "not_json")],
+            reason="invalid_output",
+            message=f"the answer is not the JSON of a {name}: {error}. It begins with {text[:80]!r}",
+        ) from error
+    try:
+        return structure(value, hint)  # type: ignore[no-any-return]
+    except NotStructured as error:
+        raise ValidationError(
+            [((where,), what) for where, what in error.problems],
+            reason="invalid_output",
+            message=f"the answer is JSON but not a valid {name}: {error}",
+        ) from error
+
+
+def encode_result(value: Any) -> str:
+    """A handler's result as the text the model reads: a str as it is, anything else as JSON.
+
+    Raises:
+        TypeError, ValueError: There is no JSON for it.
+    """
+    if isinstance(value, str) and not isinstance(value, enum.Enum):
+        return value
+    return dumps(_plain(value)).decode("utf-8")
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value.value if isinstance(value, enum.Enum) else value
+    if isinstance(value, Mapping):
+        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (bytes, bytearray)):
+        return base64.b64encode(value).decode("ascii")
+    if _is_pydantic(type(value)):
+        return value.model_dump(mode="json")
+    if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
+        return _plain(_converter().unstructure(value))
+    if isinstance(value, (enum.Enum, PurePath, uuid.UUID, Decimal, datetime.date, datetime.time)):
+        return _plain(value.value) if isinstance(value, enum.Enum) else _iso(value)
+    if isinstance(value, (datetime.timedelta, msgspec.Struct)):
+        return msgspec.to_builtins(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _iso(value: Any) -> str:
+    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
+
+
+def _is_pydantic(cls: Any) -> bool:
+    pydantic = sys.modules.get("pydantic")  # a model of it exists only where it is loaded
+    return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
+
+
+def _pydantic(value: Any, cls: Any) -> Any:
+    try:
+        return cls.model_validate(value)
+    except ValueError as error:
+        raise NotStructured(
+            [(".".join(str(part) for part in item["loc"]), item["msg"]) for item in typing.cast("Any", error).errors()]
+        ) from error
+
+
+def _describe(error: BaseException, _type: type | None) -> str:
+    if isinstance(error, KeyError):
+        return f"required field {error} is missing"
+    if isinstance(error, cattrs.errors.ForbiddenExtraKeysError):
+        return f"unknown field {', '.join(repr(name) for name in sorted(error.extra_fields))}"
+    return str(error)
+
+
+def _strict(expected: type, *accepted: type) -> Callable[[Any, Any], Any]:
+    def hook(value: Any, _: Any) -> Any:
+        if type(value) not in (expected, *accepted):
+            raise TypeError(f"expected {_NAMES.get(expected, expected.__name__)}, got {value!r:.60}")
+        return expected(value)
+
+    return hook
+
+
+_NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    converter = make_converter(forbid_extra_keys=True)
+    configure_union_passthrough(str | int | float | bool | None, converter)
+    for primitive in (str, bool):
+        converter.register_structure_hook(primitive, _strict(primitive))
+    converter.register_structure_hook(int, _integer)
+    converter.register_structure_hook(float, _strict(float, int))
+    converter.register_structure_hook(bytes, lambda value, _: base64.b64decode(value, validate=True))
+    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode("ascii"))
+    converter.register_structure_hook(Path, lambda value, _: Path(value))
+    converter.register_structure_hook(Decimal, lambda value, _: Decimal(str(value)))
+    converter.register_structure_hook(uuid.UUID, lambda value, _: uuid.UUID(value))
+    converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) in _SEQUENCES, _sequence)
+    converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) is typing.Literal, _literal)
+    converter.register_structure_hook_func(lambda hint: isinstance(hint, type) and issubclass(hint, enum.Enum), _member)
+    converter.register_structure_hook_func(lambda hint: hint is Any, lambda value, _: value)
+    converter.register_structure_hook_factory(lambda hint: isinstance(hint, type) and bool(_fields(hint)), _object_hook)
+    return converter
+
+
+def _object_hook(cls: Any, converter: Any) -> Callable[[Any, Any], Any]:
+    fill = (
+        converter.gen_structure_typeddict(cls) if typing.is_typeddict(cls) else converter.gen_structure_attrs_fromdict(cls)
+    )
+
+    def hook(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected an object, got {value!r:.60}")
+        return fill(value, cls)
+
+    return hook
+
+
+def _integer(value: Any, _: Any) -> int:
+    if type(value) is float and value.is_integer():  # JSON has one kind of number
+        return int(value)
+    return _strict(int)(value, _)  # type: ignore[no-any-return]
+
+
+_SEQUENCES: dict[Any, Callable[[Iterable[Any]], Any]] = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    Sequence: list,
+}
+
+
+def _sequence(value: Any, hint: Any) -> Any:
+    """Element by element. cattrs' own hook takes a text as a sequence of characters."""
+    if not isinstance(value, list):
+        raise TypeError(f"expected a list, got {value!r:.60}")
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    fixed = origin is tuple and inner[-1:] != (Ellipsis,)
+    if fixed and len(inner) != len(value):
+        raise ValueError(f"expected {len(inner)} items, got {len(value)}")
+    items, problems = [], []
+    for index, item in enumerate(value):
+        try:
+            items.append(structure(item, inner[index if fixed else 0]))
+        except NotStructured as error:
+            problems += [(f"[{index}]{'.' * bool(where)}{where}", what) for where, what in error.problems]
+    if problems:
+        raise NotStructured(problems)
+    return _SEQUENCES[origin](items)
+
+
+def _literal(value: Any, hint: Any) -> Any:
+    if value not in typing.get_args(hint):
+        raise ValueError(f"expected one of {', '.join(map(repr, typing.get_args(hint)))}, got {value!r:.60}")
+    return value
+
+
+def _member(value: Any, hint: Any) -> Any:
+    try:
+        return hint(value)
+    except ValueError:
+        allowed = ", ".join(repr(member.value) for member in hint)
+        raise ValueError(f"expected one of {allowed}, got {value!r:.60}") from None

@@ -1,0 +1,102 @@
+"""One step: a model call, then the tools it asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from allm.data.content import ToolCall
+from allm.data.errors import ToolError
+from allm.data.events import StepCompleted
+from allm.data.message import Message
+from allm.data.outcomes import AskUser
+from allm.data.response import Response
+from allm.data.results import StepResult
+from allm.execution.attempts import run_model_call
+from allm.execution.bursts import Flow
+from allm.execution.chat_fold import StepFold, answered
+from allm.execution.options import ModelCall
+from allm.execution.tool_runner import ToolOutcome, ToolRunner
+from allm.runtime import telemetry
+
+__all__ = ["run_step"]
+
+_TOOLS_NOT_RUN = frozenset({"error", "content_filter", None})
+"""Finish reasons of an answer whose calls may be cut or withheld: they are answered, not run."""
+
+
+async def run_step(call: ModelCall, prepared: Any, flow: Flow, fold: StepFold) -> StepResult:
+    """Run one step and emit its events, `StepCompleted` last.
+
+    Args:
+        fold: Sees everything that is emitted; starts from the conversation before the step.
+    """
+    span = telemetry.start_span("step", parent=flow.span, model=call.request.model)
+    await run_model_call(call, prepared, flow)
+    response = fold.result().response
+    calls = _unique(response.tool_calls)
+    if not calls or response.finish_reason in _TOOLS_NOT_RUN:
+        messages = answered(response.message, {}, "not_run")
+        step = StepResult(
+            thread=fold.thread.add(*messages), response=response, tool_results=_results(messages), done=True
+        )
+    else:
+        step = await _with_tools(call, flow, fold, response, calls, span)
+    span.stop(finish_reason=response.finish_reason, usage=response.usage, error=response.error)
+    await flow.send.send((StepCompleted(step),))
+    return step
+
+
+async def _with_tools(
+    call: ModelCall, flow: Flow, fold: StepFold, response: Response, calls: Sequence[ToolCall], span: telemetry.Span
+) -> StepResult:
+    tools = {tool.name: tool for tool in call.request.tools}
+    by_hand = call.controls.mode == "manual"
+    manual = [c for c in calls if by_hand or (c.name in tools and tools[c.name].manual)]
+    automatic = [c for c in calls if c not in manual]
+
+    async def emit(*events: Any) -> None:
+        await flow.send.send(events)
+
+    outcomes = await ToolRunner(call, emit, span).run(automatic)
+    results = [outcome.message for outcome in outcomes]
+    metadata = _halt_metadata(automatic, outcomes)
+    if manual:
+        metadata["manual_tool_calls"] = tuple(manual)
+    if by_hand:
+        metadata["mode"] = "manual"
+    return StepResult(
+        thread=fold.thread.add(response.message, *results),
+        response=response,
+        tool_results=results,
+        done="halted_reason" in metadata,
+        metadata=metadata,
+    )
+
+
+def _unique(calls: Sequence[ToolCall]) -> list[ToolCall]:
+    """Each id once: a model that repeats an id asks for one call."""
+    return list({call.id: call for call in calls}.values())
+
+
+def _results(messages: Sequence[Message]) -> tuple[Message, ...]:
+    return tuple(message for message in messages if message.role == "tool")
+
+
+def _halt_metadata(calls: Sequence[ToolCall], outcomes: Sequence[ToolOutcome]) -> dict[str, Any]:
+    """What the halt of the lowest call index says; nothing without one."""
+    for call, outcome in zip(calls, outcomes, strict=True):
+        halt = outcome.halt
+        if halt is None:
+            continue
+        if isinstance(halt, AskUser):
+            return {
+                "halted_reason": "ask_user",
+                "pending_question": halt.question,
+                "pending_tool_call_id": call.id,
+                "ask_user_hints": dict(halt.hints),
+            }
+        if isinstance(halt, ToolError):
+            return {"halted_reason": "tool_error", "halt_tool_call_id": call.id, "error": halt}
+        return {"halted_reason": halt.reason, "halt_tool_call_id": call.id, "halt_result": outcome.message.text}
+    return {}

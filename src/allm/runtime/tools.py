@@ -1,0 +1,251 @@
+"""Functions as tools: name, description and schema from the function, arguments structured into its types."""
+
+from __future__ import annotations
+
+import enum
+import functools
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, overload
+
+import attrs
+import trio
+
+from allm.data.content import ToolCall
+from allm.data.errors import ToolError, ValidationError
+from allm.data.structure import NotStructured, schemas_of, structure
+from allm.data.tool import Tool
+
+__all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
+
+_CANNOT_FILL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ToolContext:
+    """What a handler may know of the call it answers: annotate a parameter with this type to get it.
+
+    Attributes:
+        context: The engine's context with the call's over it.
+        session_id: The conversation, if it has one.
+        request_id: The caller's id of the request.
+        tool_call: The call being answered.
+        engine: The engine that runs the turn.
+    """
+
+    context: Mapping[str, Any] = attrs.field(factory=dict)
+    session_id: str | None = None
+    request_id: str | None = None
+    tool_call: ToolCall
+    engine: Any = attrs.field(default=None, repr=False)
+    _report: Callable[[Any], Awaitable[None]] = attrs.field(repr=False)
+
+    async def emit(self, payload: Any) -> None:
+        """Put `ToolProgress(tool_call, payload)` on the stream of the turn."""
+        await self._report(payload)
+
+    def emit_from_thread(self, payload: Any) -> None:
+        """The same from a sync handler, which runs in a worker thread."""
+        trio.from_thread.run(self._report, payload)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` gives an awaitable: through partials, methods and callable objects."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+@attrs.frozen(eq=False)
+class FunctionHandler:
+    """A handler that calls a function with structured arguments.
+
+    Attributes:
+        function: What was decorated.
+        hints: Type of each argument the model gives.
+        context_names: Parameters that get the `ToolContext`.
+    """
+
+    function: Callable[..., Any]
+    hints: Mapping[str, Any]
+    context_names: tuple[str, ...]
+    _signature: inspect.Signature
+
+    def __call__(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
+        """Call the function; gives an awaitable where the function does."""
+        bound = self.bind(arguments, context)
+        return self.function(*bound.args, **bound.kwargs)
+
+    def bind(self, arguments: Mapping[str, Any], context: ToolContext) -> inspect.BoundArguments:
+        """The function's arguments, each of the annotated type.
+
+        Raises:
+            ToolError: `invalid_arguments`, naming every field in words the model can act on.
+        """
+        problems = [(name, "unknown argument") for name in arguments if name not in self.hints]
+        values: dict[str, Any] = dict.fromkeys(self.context_names, context)
+        for name, hint in self.hints.items():
+            if name in arguments:
+                try:
+                    values[name] = structure(arguments[name], hint)
+                except NotStructured as error:
+                    problems += [(f"{name}{'.' * bool(where)}{where}", what) for where, what in error.problems]
+            elif self._signature.parameters[name].default is inspect.Parameter.empty:
+                problems.append((name, "required argument is missing"))
+        if problems:
+            raise ToolError(
+                "; ".join(f"{where}: {what}" for where, what in problems),
+                reason="invalid_arguments",
+                tool_name=context.tool_call.name,
+                tool_call_id=context.tool_call.id,
+            )
+        bound = self._signature.bind_partial()
+        bound.arguments.update({name: values[name] for name in self._signature.parameters if name in values})
+        bound.apply_defaults()
+        return bound
+
+
+@overload
+def tool(function: Callable[..., Any], /) -> Tool: ...
+@overload
+def tool(
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    manual: bool = False,
+    timeout: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Any]], Tool]: ...
+@overload
+def tool(
+    name: str,
+    description: str,
+    schema: Mapping[str, Any] | None = None,
+    handler: Callable[..., Any] | None = None,
+    *,
+    manual: bool = False,
+    timeout: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> Tool: ...
+def tool(
+    function: Any = None,
+    description: str | None = None,
+    schema: Mapping[str, Any] | None = None,
+    handler: Callable[..., Any] | None = None,
+    *,
+    name: str | None = None,
+    **fields: Any,
+) -> Any:
+    """A tool from a function, or from its parts.
+
+        @allm.tool
+        def weather(city: str, days: Annotated[int, "how far ahead"] = 1) -> Forecast:
+            "Tells the weather."
+
+        allm.tool("weather", "Tells the weather.", {"type": "object", ...}, handler)
+
+    As a decorator it takes the name, the description (docstring) and the schema (type hints) from the function, and
+    structures the arguments into the hinted types: attrs classes, dataclasses, TypedDicts, enums, Literals, nested ones
+    and lists of them. A parameter of type `ToolContext` is filled in here and not shown to the model. A sync function
+    runs in a worker thread.
+
+    Args:
+        function: The function, or the tool's name when it is built from parts.
+        description: What it does, for the model; else the docstring's text.
+        schema, handler: Of a tool built from parts.
+        name: Instead of the function's name.
+        fields: `manual`, `timeout` (seconds), `metadata`: as in `Tool`.
+
+    Raises:
+        ValidationError: A parameter that a model cannot fill: `*args`, `**kwargs`, a type without a JSON Schema.
+    """
+    if isinstance(function, str) or (function is None and isinstance(name, str) and description is not None and handler):
+        parts = schema if schema is not None else {"type": "object", "properties": {}}
+        return Tool(name or function, description or "", dict(parts), handler=handler, **fields)
+    if function is None:
+        return functools.partial(tool, name=name, description=description, **fields)
+    return _from_function(function, name, description, fields)
+
+
+def _from_function(function: Callable[..., Any], name: str | None, description: str | None, fields: dict[str, Any]) -> Tool:
+    plain = _plain_function(function)
+    name = name or getattr(plain, "__name__", type(plain).__name__)
+    signature = inspect.signature(function)
+    types = _hints(plain, name)
+    given: dict[str, Any] = {}
+    contexts: list[str] = []
+    for parameter in signature.parameters.values():
+        if parameter.kind in _CANNOT_FILL:
+            stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
+            raise _unusable(name, parameter.name, f"{stars}{parameter.name} has no place in a JSON object: name every parameter")
+        hint = types.get(parameter.name, Any)
+        if hint is ToolContext or ToolContext in typing.get_args(hint):
+            contexts.append(parameter.name)
+        elif parameter.name == "self" and hint is Any:
+            raise _unusable(name, "self", "decorate the bound method instead: allm.tool(instance.method)")
+        else:
+            given[parameter.name] = hint
+    summary, parameter_texts = _docstring(plain)
+    schema = _schema(name, given, signature, parameter_texts)
+    handler = FunctionHandler(function, given, tuple(contexts), signature)
+    return Tool(name, description or summary, schema, handler=handler, **fields)
+
+
+def _plain_function(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = function.func
+    if inspect.isroutine(function) or inspect.isclass(function):
+        return function
+    return function.__call__  # a callable object
+
+
+def _hints(plain: Any, name: str) -> dict[str, Any]:
+    try:
+        local = inspect.getclosurevars(plain).nonlocals if inspect.isfunction(plain) else {}
+        return typing.get_type_hints(plain, localns=dict(local), include_extras=True)
+    except NameError as error:
+        raise _unusable(
+            name, str(error.name), f"its annotation cannot be resolved ({error}): define the type at module level"
+        ) from error
+
+
+def _schema(
+    name: str, given: Mapping[str, Any], signature: inspect.Signature, texts: Mapping[str, str]
+) -> dict[str, Any]:
+    try:
+        schemas, definitions = schemas_of(given.values())
+    except TypeError as error:
+        raise _unusable(name, ", ".join(given), f"{error}; or build the tool from parts with a schema of your own") from error
+    properties: dict[str, Any] = {}
+    required: list[str] = []
+    for parameter, schema in zip(given, schemas, strict=True):
+        default = signature.parameters[parameter].default
+        text = schema.get("description") or texts.get(parameter)
+        properties[parameter] = {**schema, **({"description": text} if text else {})}
+        if default is inspect.Parameter.empty:
+            required.append(parameter)
+        elif default is None or isinstance(default, (bool, int, float, str, enum.Enum)):
+            properties[parameter]["default"] = default.value if isinstance(default, enum.Enum) else default
+    result = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+    return {**result, "$defs": definitions} if definitions else result
+
+
+def _docstring(plain: Any) -> tuple[str, dict[str, str]]:
+    """The description without the parameter section, and the text of each parameter."""
+    text = inspect.getdoc(plain) or ""
+    if not text:
+        return "", {}
+    import docstring_parser  # only where a tool is made of a function
+
+    parsed = docstring_parser.parse(text)
+    parts = [part for part in (parsed.short_description, parsed.long_description) if part]
+    return "\n\n".join(parts) or text, {item.arg_name: item.description or "" for item in parsed.params}
+
+
+def _unusable(tool_name: str, parameter: str, what: str) -> ValidationError:
+    return ValidationError(
+        [((tool_name, parameter), "unusable_parameter")],
+        reason="invalid_tool",
+        message=f"parameter {parameter} of tool {tool_name}: {what}",
+    )
