@@ -10,6 +10,7 @@ import base64
 import datetime
 import enum
 import functools
+import math
 import sys
 import typing
 import uuid
@@ -186,8 +187,12 @@ def encode_result(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, enum.Enum):
+        return _plain(value.value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value!r} has no JSON form")
     if value is None or isinstance(value, (bool, int, float, str)):
-        return value.value if isinstance(value, enum.Enum) else value
+        return value
     if isinstance(value, Mapping):
         return {str(_plain(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
@@ -198,15 +203,13 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
         return _plain(_converter().unstructure(value))
-    if isinstance(value, (enum.Enum, PurePath, uuid.UUID, Decimal, datetime.date, datetime.time)):
-        return _plain(value.value) if isinstance(value, enum.Enum) else _iso(value)
+    if isinstance(value, (datetime.date, datetime.time)):
+        return value.isoformat()
+    if isinstance(value, (PurePath, uuid.UUID, Decimal)):
+        return str(value)
     if isinstance(value, (datetime.timedelta, msgspec.Struct)):
         return msgspec.to_builtins(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
-
-
-def _iso(value: Any) -> str:
-    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else str(value)
 
 
 def _is_pydantic(cls: Any) -> bool:

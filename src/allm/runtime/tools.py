@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import sys
 import typing
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, overload
@@ -165,14 +166,21 @@ def tool(
         return Tool(name or function, description or "", dict(parts), handler=handler, **fields)
     if function is None:
         return functools.partial(tool, name=name, description=description, **fields)
-    return _from_function(function, name, description, fields)
+    # Annotations may name classes of the function that is being run, as in a test: only its frame knows them.
+    return _from_function(function, name, description, fields, sys._getframe(1).f_locals)
 
 
-def _from_function(function: Callable[..., Any], name: str | None, description: str | None, fields: dict[str, Any]) -> Tool:
+def _from_function(
+    function: Callable[..., Any],
+    name: str | None,
+    description: str | None,
+    fields: dict[str, Any],
+    names: Mapping[str, Any],
+) -> Tool:
     plain = _plain_function(function)
     name = name or getattr(plain, "__name__", type(plain).__name__)
     signature = inspect.signature(function)
-    types = _hints(plain, name)
+    types = _hints(plain, name, names)
     given: dict[str, Any] = {}
     contexts: list[str] = []
     for parameter in signature.parameters.values():
@@ -200,10 +208,9 @@ def _plain_function(function: Any) -> Any:
     return function.__call__  # a callable object
 
 
-def _hints(plain: Any, name: str) -> dict[str, Any]:
+def _hints(plain: Any, name: str, names: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        local = inspect.getclosurevars(plain).nonlocals if inspect.isfunction(plain) else {}
-        return typing.get_type_hints(plain, localns=dict(local), include_extras=True)
+        return typing.get_type_hints(plain, localns=dict(names), include_extras=True)
     except NameError as error:
         raise _unusable(
             name, str(error.name), f"its annotation cannot be resolved ({error}): define the type at module level"

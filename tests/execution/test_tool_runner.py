@@ -1,0 +1,490 @@
+"""Tool calls: parallel, each under its own limit, each ending in exactly one message."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+import threading
+from pathlib import Path
+
+import attrs
+import pytest
+import trio
+
+import allm
+from allm import fake
+
+
+def engine(*calls, tools=(), **fields):
+    """One answer that asks for `calls`, given as `(name, arguments)`."""
+    script = [fake.tool_call(name, args, id=f"c{index}") for index, (name, args) in enumerate(calls)]
+    return allm.Engine(adapter=allm.providers.Fake(scripts=[script]), tools=tools, **fields)
+
+
+async def run(engine, **options):
+    """The tool messages of one step, and all events."""
+    async with allm.stream_step(engine, "go", **options) as events:
+        seen = [event async for event in events]
+    return events.result(), seen
+
+
+def of(seen, kind):
+    return [event for event in seen if isinstance(event, kind)]
+
+
+def error_of(message):
+    assert message.is_error
+    return json.loads(message.text)["error"]
+
+
+def sleeper(name="nap", **fields):
+    async def handler(arguments):
+        await trio.sleep(arguments.get("seconds", 0))
+        return f"slept {arguments.get('seconds', 0)}"
+
+    return allm.Tool(name, "Sleeps.", handler=handler, **fields)
+
+
+async def test_one_task_per_call_runs_them_in_parallel(autojump_clock):
+    """Ten naps of a second take a second."""
+    step, _ = await run(engine(*[("nap", {"seconds": 1})] * 10, tools=[sleeper()]))
+    assert trio.current_time() == 1
+    assert len(step.tool_results) == 10
+
+
+async def test_max_concurrency_limits_how_many_run(autojump_clock):
+    """Ten naps of a second, three at a time, take four; a queued call's own time has not begun."""
+    step, seen = await run(engine(*[("nap", {"seconds": 1})] * 10, tools=[sleeper()]), max_concurrency=3, tool_timeout=2)
+    assert trio.current_time() == 4
+    assert not any(message.is_error for message in step.tool_results)
+    assert len(of(seen, allm.ToolExecutionStarted)) == 10
+
+
+async def test_messages_are_in_call_order_and_events_in_completion_order(autojump_clock):
+    """Whatever ends first."""
+    calls = [("nap", {"seconds": seconds}) for seconds in (3, 1, 2)]
+    step, seen = await run(engine(*calls, tools=[sleeper()]))
+    assert [message.tool_call_id for message in step.tool_results] == ["c0", "c1", "c2"]
+    assert [message.text for message in step.thread.messages[-3:]] == ["slept 3", "slept 1", "slept 2"]
+    assert [event.tool_call.id for event in of(seen, allm.ToolResultEncoded)] == ["c1", "c2", "c0"]
+    assert isinstance(seen[-1], allm.StepCompleted)
+
+
+async def test_execution_started_when_a_call_really_starts(autojump_clock):
+    """Not when it ends: with one slot the starts are spread over time."""
+    starts = []
+    async with allm.stream_step(
+        engine(*[("nap", {"seconds": 1})] * 3, tools=[sleeper()]), "go", max_concurrency=1
+    ) as events:
+        async for event in events:
+            if isinstance(event, allm.ToolExecutionStarted):
+                starts.append(trio.current_time())
+    assert starts == [0, 1, 2]
+
+
+async def test_async_handler_is_cancelled_at_its_limit(autojump_clock):
+    """Its clean-up runs, its siblings go on."""
+    cleaned = []
+
+    async def handler(arguments):
+        try:
+            await trio.sleep_forever()
+        finally:
+            cleaned.append(True)
+
+    tools = [allm.Tool("hang", "Hangs.", handler=handler), sleeper()]
+    step, seen = await run(engine(("hang", {}), ("nap", {"seconds": 20}), tools=tools), tool_timeout=30)
+    assert trio.current_time() == 30
+    assert cleaned == [True]
+    assert error_of(step.tool_results[0])["type"] == "timeout"
+    assert step.tool_results[1].text == "slept 20"
+    [completed] = [event for event in of(seen, allm.ToolExecutionCompleted) if event.error]
+    assert not completed.abandoned
+
+
+async def test_tool_timeout_of_the_tool_wins(autojump_clock):
+    """`Tool.timeout` over the call's option over the default of 30 s."""
+    calls = [("short", {"seconds": 100}), ("nap", {"seconds": 100})]
+    await run(engine(*calls, tools=[sleeper("short", timeout=5), sleeper()]), tool_timeout=50)
+    assert trio.current_time() == 50
+    before = trio.current_time()
+    await run(engine(("nap", {"seconds": 100}), tools=[sleeper()]))
+    assert trio.current_time() - before == 30
+
+
+async def test_sync_handler_runs_in_a_thread_and_is_abandoned_at_its_limit():
+    """A hanging thread does not hold the turn, and the event says that it still runs."""
+    release = threading.Event()
+    names = []
+
+    def handler(arguments):
+        names.append(threading.current_thread() is threading.main_thread())
+        release.wait(20)
+
+    try:
+        step, seen = await run(
+            engine(("hang", {}), tools=[allm.Tool("hang", "Hangs.", handler=handler)]), tool_timeout=0.05
+        )
+    finally:
+        release.set()
+    assert names == [False]
+    assert error_of(step.tool_results[0])["type"] == "timeout"
+    assert of(seen, allm.ToolExecutionCompleted)[0].abandoned
+
+
+async def test_hanging_threads_do_not_starve_later_tools():
+    """More hanging calls than there are thread slots: every one ends at its limit."""
+    release = threading.Event()
+    tools = [
+        allm.Tool("hang", "Hangs.", handler=lambda arguments: release.wait(20)),
+        allm.Tool("quick", "Is quick.", handler=lambda arguments: "ok"),
+    ]
+    try:
+        with trio.fail_after(15):
+            step, _ = await run(engine(*[("hang", {})] * 80, ("quick", {}), tools=tools), tool_timeout=0.1)
+    finally:
+        release.set()
+    assert len(step.tool_results) == 81
+    assert step.tool_results[-1].text == "ok" or step.tool_results[-1].is_error
+
+
+async def test_one_call_failing_never_cancels_its_siblings(autojump_clock):
+    """Sibling isolation, also for groups and for a handler's own cancellation."""
+
+    async def boom(arguments):
+        raise ValueError("boom")
+
+    async def group(arguments):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep, 1)
+            raise KeyError("inside")
+
+    tools = [allm.Tool("boom", "Raises.", handler=boom), allm.Tool("group", "Raises.", handler=group), sleeper()]
+    step, _ = await run(engine(("boom", {}), ("nap", {"seconds": 3}), ("group", {}), tools=tools))
+    assert [message.is_error for message in step.tool_results] == [True, False, True]
+    assert error_of(step.tool_results[0]) == {"type": "handler_raised", "message": "boom"}
+
+
+async def test_unknown_tool_is_fed_back_to_the_model():
+    """With the names there are; nothing else stops."""
+    step, _ = await run(engine(("nope", {}), ("nap", {}), tools=[sleeper()]))
+    error = error_of(step.tool_results[0])
+    assert error["type"] == "unknown_tool"
+    assert "nap" in error["message"]
+    assert step.tool_results[1].text == "slept 0"
+
+
+async def test_no_handler_is_fed_back_to_the_model():
+    """A tool that only describes itself cannot be run."""
+    step, _ = await run(engine(("x", {}), tools=[allm.Tool("x", "Nothing.")]))
+    assert error_of(step.tool_results[0])["type"] == "no_handler"
+
+
+@pytest.mark.parametrize("raw", ["{", "[1]", '"text"', "null", "{'a': 1}"])
+async def test_invalid_arguments_json_never_reaches_the_handler(raw):
+    """Text that is no JSON object is told to the model."""
+    ran = []
+    script = [fake.tool_call("x", id="c0", raw_arguments=raw)]
+    tool = allm.Tool("x", "X.", handler=ran.append)
+    step = await allm.step(allm.Engine(adapter=allm.providers.Fake(script=script), tools=[tool]), "go")
+    assert error_of(step.tool_results[0])["type"] == "invalid_arguments"
+    assert ran == []
+
+
+async def test_invalid_arguments_name_the_field_and_what_was_expected():
+    """In words a model can act on; the handler does not run."""
+
+    @attrs.frozen
+    class Place:
+        city: str
+        zip: int
+
+    class Unit(enum.Enum):
+        C = "celsius"
+
+    @allm.tool
+    def weather(place: Place, unit: Unit = Unit.C) -> str:
+        raise AssertionError("must not run")
+
+    step, _ = await run(engine(("weather", {"place": {"city": 3, "country": "CH"}, "unit": "f"}), tools=[weather]))
+    error = error_of(step.tool_results[0])
+    assert error["type"] == "invalid_arguments"
+    for words in ("place.city: expected a string, got 3", "place", "'zip'", "unknown field 'country'", "'celsius'"):
+        assert words in error["message"]
+
+
+@pytest.mark.parametrize("result", [object(), {"a": object()}, float("nan"), {1, object()}])
+async def test_encoding_failed_is_fed_back_to_the_model(result):
+    """A result without a text form."""
+    step, _ = await run(engine(("x", {}), tools=[allm.Tool("x", "X.", handler=lambda arguments: result)]))
+    assert error_of(step.tool_results[0])["type"] == "encoding_failed"
+
+
+@pytest.mark.parametrize("reason", ["completed", "error", "cancelled", "ask_user", "manual_tool_calls", 7])
+async def test_invalid_return_for_a_reserved_halt_reason(reason):
+    """Built-in reasons cannot be faked; any other ends the turn."""
+    tool = allm.Tool("x", "X.", handler=lambda arguments: allm.Halt(reason))
+    step, _ = await run(engine(("x", {}), tools=[tool]))
+    assert error_of(step.tool_results[0])["type"] == "invalid_return"
+
+
+@attrs.frozen
+class Forecast:
+    day: str
+    icon: Path
+
+
+@pytest.mark.parametrize(
+    ("result", "text"),
+    [
+        ("verbatim", "verbatim"),
+        ("", ""),
+        (None, "null"),
+        (7, "7"),
+        ([1, "ü"], '[1,"ü"]'),
+        ({"a": (1, 2)}, '{"a":[1,2]}'),
+        (b"\x00\x01", '"AAE="'),
+        (Forecast("Monday", Path("sun.png")), '{"day":"Monday","icon":"sun.png"}'),
+    ],
+)
+async def test_results_str_verbatim_and_anything_else_as_json(result, text):
+    """attrs classes, paths and bytes included."""
+    step, _ = await run(engine(("x", {}), tools=[allm.Tool("x", "X.", handler=lambda arguments: result)]))
+    assert step.tool_results[0].text == text
+    assert not step.tool_results[0].is_error
+
+
+async def test_on_tool_error_continue_shows_the_model_two_fields():
+    """No repr, no traceback, no cause."""
+
+    def handler(arguments):
+        raise RuntimeError("disk full") from OSError("secret path")
+
+    step, _ = await run(engine(("x", {}), tools=[allm.Tool("x", "X.", handler=handler)]))
+    assert json.loads(step.tool_results[0].text) == {"error": {"type": "handler_raised", "message": "disk full"}}
+
+
+async def test_on_tool_error_halt_ends_with_tool_error():
+    """All calls finish; the error is in the result."""
+
+    def handler(arguments):
+        raise RuntimeError("no")
+
+    tools = [allm.Tool("x", "X.", handler=handler), sleeper()]
+    result = await allm.chat(engine(("x", {}), ("nap", {}), tools=tools), "go", on_tool_error="halt")
+    assert result.halted_reason == "tool_error"
+    assert result.metadata["error"].reason == "handler_raised"
+    assert isinstance(result.metadata["error"].__cause__, RuntimeError)
+    assert [message.role for message in result.thread.messages[-2:]] == ["tool", "tool"]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_on_tool_error_function_is_called_once_and_may_replace_the_result(asynchronous):
+    """Sync or async; the model sees what it returns."""
+    asked = []
+
+    def decide(call, error):
+        asked.append((call.id, error.reason))
+        return {"fallback": True}
+
+    async def decide_later(call, error):
+        await trio.lowlevel.checkpoint()
+        return decide(call, error)
+
+    step, _ = await run(engine(("nope", {})), on_tool_error=decide_later if asynchronous else decide)
+    assert asked == [("c0", "unknown_tool")]
+    assert step.tool_results[0].text == '{"fallback":true}'
+    assert not step.tool_results[0].is_error
+
+
+async def test_on_tool_error_function_may_halt():
+    """By returning "halt"."""
+    result = await allm.chat(engine(("nope", {})), "go", on_tool_error=lambda call, error: "halt")
+    assert result.halted_reason == "tool_error"
+
+
+async def test_on_tool_error_function_that_raises_halts_with_its_exception():
+    """Attached as the cause, never lost; asked once."""
+    asked = []
+
+    def decide(call, error):
+        asked.append(call.id)
+        raise LookupError("broken policy")
+
+    result = await allm.chat(engine(("nope", {})), "go", on_tool_error=decide)
+    assert result.halted_reason == "tool_error"
+    assert isinstance(result.metadata["error"].__cause__, LookupError)
+    assert asked == ["c0"]
+
+
+@pytest.mark.parametrize("policy", ["stop", 3, None, ["continue"]])
+async def test_on_tool_error_of_another_kind_is_a_type_error_before_a_tool_runs(policy):
+    """Nothing is sent."""
+    asked = engine(("nope", {}))
+    with pytest.raises(TypeError, match="on_tool_error"):
+        await allm.chat(asked, "go", on_tool_error=policy)
+    assert asked.adapter.requests == []
+
+
+async def test_ask_user_halts_with_question_call_id_and_hints():
+    """The question ends the final thread, not the step's."""
+    tool = allm.Tool("ask", "Asks.", handler=lambda arguments: allm.AskUser("Which one?", choices=["a", "b"]))
+    result = await allm.chat(engine(("ask", {}), tools=[tool]), "go")
+    assert result.halted_reason == "ask_user"
+    assert (result.pending_question, result.pending_tool_call_id) == ("Which one?", "c0")
+    assert result.metadata["ask_user_hints"] == {"choices": ["a", "b"]}
+    assert result.steps[0].thread.last.text == "<awaiting user response>"
+    assert result.thread.last.text == "Which one?"
+    assert result.thread.last.metadata == {"ask_user": True, "tool_call_id": "c0"}
+
+
+async def test_halt_ends_the_turn_for_the_handlers_own_reason():
+    """Its result still reaches the conversation."""
+    tool = allm.Tool("x", "X.", handler=lambda arguments: allm.Halt("sold_out", {"left": 0}))
+    result = await allm.chat(engine(("x", {}), tools=[tool]), "go")
+    assert result.halted_reason == "sold_out"
+    assert result.thread.last.text == '{"left":0}'
+
+
+async def test_several_halts_report_the_lowest_call_index(autojump_clock):
+    """All calls finish, and each has its message."""
+
+    async def late(arguments):
+        await trio.sleep(5)
+        return allm.Halt("first")
+
+    tools = [
+        allm.Tool("late", "Late.", handler=late),
+        allm.Tool("early", "Early.", handler=lambda arguments: allm.AskUser("?")),
+    ]
+    result = await allm.chat(engine(("late", {}), ("early", {}), tools=tools), "go")
+    assert result.halted_reason == "first"
+    assert [message.tool_call_id for message in result.thread.messages[-2:]] == ["c0", "c1"]
+
+
+async def test_tool_context_reaches_the_handler():
+    """Plain handlers take it as a second argument, functions by annotation."""
+    seen = []
+
+    def plain(arguments, context):
+        seen.append(context)
+
+    @allm.tool
+    async def hinted(x: int, info: allm.ToolContext) -> None:
+        seen.append(info)
+
+    tools = [allm.Tool("plain", "P.", handler=plain), hinted]
+    asked = engine(("plain", {}), ("hinted", {"x": 1}), tools=tools, context={"a": 1, "b": 1})
+    await run(asked, context={"b": 2}, session_id="s", request_id="r")
+    assert {context.tool_call.id for context in seen} == {"c0", "c1"}
+    for context in seen:
+        assert dict(context.context) == {"a": 1, "b": 2}
+        assert (context.session_id, context.request_id) == ("s", "r")
+        assert context.engine is asked
+
+
+async def test_progress_from_inside_a_tool_is_on_the_stream():
+    """From async handlers and from threads, between start and end of their call."""
+
+    @allm.tool
+    async def later(info: allm.ToolContext) -> str:
+        await info.emit({"percent": 50})
+        return "done"
+
+    @allm.tool
+    def threaded(info: allm.ToolContext) -> str:
+        info.emit_from_thread("half")
+        return "done"
+
+    _, seen = await run(engine(("later", {}), ("threaded", {}), tools=[later, threaded]))
+    assert {event.tool_call.id: event.payload for event in of(seen, allm.ToolProgress)} == {
+        "c0": {"percent": 50},
+        "c1": "half",
+    }
+    for call_id in ("c0", "c1"):
+        kinds = [type(e).__name__ for e in seen if getattr(getattr(e, "tool_call", None), "id", None) == call_id]
+        assert kinds == ["ToolExecutionStarted", "ToolProgress", "ToolExecutionCompleted", "ToolResultEncoded"]
+
+
+async def test_tool_limit_does_not_count_a_slow_consumer(autojump_clock):
+    """Progress that waits for the consumer stops the tool's clock."""
+
+    @allm.tool
+    async def chatty(info: allm.ToolContext) -> str:
+        for n in range(200):
+            await info.emit(n)
+        return "done"
+
+    async with allm.stream_step(engine(("chatty", {}), tools=[chatty]), "go", tool_timeout=5) as events:
+        async for _ in events:
+            await trio.sleep(1)
+    assert events.result().tool_results[0].text == "done"
+
+
+async def test_cancelling_the_turn_cancels_all_calls_and_answers_each(autojump_clock):
+    """Finished calls keep their result, the others say that they were cancelled."""
+    calls = [("nap", {"seconds": 1}), ("nap", {"seconds": 100})]
+    with trio.move_on_after(5):
+        async with allm.stream(engine(*calls, tools=[sleeper()]), "go") as events:
+            await events.until_done()
+    result = events.result()
+    assert result.halted_reason == "cancelled"
+    first, second = result.thread.messages[-2:]
+    assert first.text == "slept 1"
+    assert error_of(second)["type"] == "cancelled"
+
+
+async def test_a_thousand_calls_with_mixed_outcomes_leave_nothing_behind(autojump_clock):
+    """One message each, in order; no task and no thread is left."""
+
+    async def mixed(arguments):
+        n = arguments["n"]
+        await trio.sleep(n % 7)
+        if n % 5 == 0:
+            raise ValueError(n)
+        if n % 5 == 1:
+            await trio.sleep_forever()
+        return n
+
+    tools = [allm.Tool("mixed", "M.", handler=mixed), allm.Tool("sync", "S.", handler=lambda arguments: arguments["n"], timeout=math.inf)]
+    calls = [("sync" if n % 10 == 9 else "mixed", {"n": n}) for n in range(1000)]
+    step, _ = await run(engine(*calls, tools=tools), tool_timeout=10)
+    assert [message.tool_call_id for message in step.tool_results] == [f"c{n}" for n in range(1000)]
+    assert sum(message.is_error for message in step.tool_results) == 400
+    allm.validate(step.thread)
+    await trio.testing.wait_all_tasks_blocked()
+    root = trio.lowlevel.current_root_task()
+    names = [task.name for nursery in root.child_nurseries for task in nursery.child_tasks]
+    assert not any(name.startswith("allm tool") for name in names)
+
+
+async def test_tool_executor_and_encoder_of_the_engine_are_used():
+    """The ports: another way to run, another way to write results."""
+
+    class Executor:
+        async def execute(self, tool, tool_call, context):
+            await trio.lowlevel.checkpoint()
+            return [tool.name, dict(tool_call.arguments)]
+
+    class Encoder:
+        def encode(self, value):
+            return f"<{value!r}>"
+
+    asked = engine(("x", {"a": 1}), tools=[allm.Tool("x", "X.")], tool_executor=Executor(), tool_result_encoder=Encoder())
+    step, _ = await run(asked)
+    assert step.tool_results[0].text == "<['x', {'a': 1}]>"
+
+
+async def test_each_call_is_a_telemetry_span():
+    """Under the step's span, with its error."""
+    seen = []
+    detach = allm.telemetry.attach(seen.append)
+    try:
+        await run(engine(("nope", {})))
+    finally:
+        detach()
+    spans = {event.name: event for event in seen if event.phase == "start"}
+    [ended] = [event for event in seen if event.name == "tool" and event.phase == "stop"]
+    assert ended.parent_id == spans["step"].span_id
+    assert ended.attributes["error"].reason == "unknown_tool"
