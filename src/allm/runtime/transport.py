@@ -15,7 +15,7 @@ import functools
 import importlib
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -146,8 +146,23 @@ class HttpResponse:
         encoded = "content-encoding" in self.headers
         source = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
         with _mapped(self._library, reading=True):
-            async with aclosing(source) as chunks:
-                yield chunks
+            try:
+                yield source
+            finally:
+                await _finish(source)
+
+
+async def _finish(source: AsyncIterator[bytes]) -> None:
+    """Let every generator of a body end that was not read to its end.
+
+    Closing the outermost one would leave those inside it to the garbage collector, which warns under Trio. In a
+    cancelled scope the next read ends them all, from the inside out.
+    """
+    with trio.CancelScope(shield=True) as scope:
+        scope.cancel()
+        with suppress(Exception):
+            async for _ in source:
+                pass
 
 
 @attrs.define(eq=False)
@@ -226,5 +241,7 @@ class _mapped:  # noqa: N801  (a `with` block, not a thing)
         if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
             raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
         if self._reading and isinstance(error, library.RemoteProtocolError):
-            raise AdapterError(f"the connection ended before the answer did ({what})", reason="stream_truncated") from error
+            raise AdapterError(
+                f"the connection ended before the answer did ({what})", reason="stream_truncated"
+            ) from error
         raise AdapterError(f"the provider cannot be reached ({what})", reason="network_error") from error

@@ -1,0 +1,31 @@
+"""A response body that nobody reads to its end."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+import trio
+
+import allm
+from allm import fake
+from allm.testing import Reply, WireServer
+
+
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+async def test_leaving_a_reader_that_fell_behind_leaves_no_generator(library):
+    """The HTTP library's generators end with the block: one left to the garbage collector warns, which fails here."""
+    module = pytest.importorskip(library, reason="tested where it is installed")
+    words = [fake.text(f"word {number} ") for number in range(300)]
+    async with WireServer() as server, module.AsyncClient(timeout=None) as client:
+        server.add(Reply.script("openai", words, chunks=300, flush=True))
+        adapter = allm.providers.OpenAI(
+            api_key="test", base_url=server.url("openai"), endpoint="chat_completions", http_client=client
+        )
+        async with allm.stream_generate(allm.Engine(adapter=adapter, model="m"), "hi") as events:
+            await anext(events)
+            await trio.testing.wait_all_tasks_blocked(0.02)  # the adapter has a burst that finds no room
+        gc.collect()
+        with trio.fail_after(5):
+            await server.wait_outcomes()
+        assert server.requests[0].outcome in {"client_closed", "completed"}
