@@ -30,6 +30,8 @@ _BY_WORD: dict[str, AdapterReason] = {
     "overloaded_error": "overloaded",
     "server_error": "provider_unavailable",
     "server_overloaded": "overloaded",
+    "server_is_overloaded": "overloaded",
+    "slow_down": "overloaded",
     "api_error": "provider_unavailable",
     "internal_server_error": "provider_unavailable",
     "invalid_request_error": "invalid_request",
