@@ -11,7 +11,14 @@ from allm import fake
 
 CALL = [fake.tool_call("noop", id="c0"), fake.usage(input_tokens=10, output_tokens=1)]
 TEXT = [fake.text("done"), fake.usage(input_tokens=20, output_tokens=2)]
-NOOP = allm.Tool("noop", "Does nothing.", handler=lambda arguments: "ok")
+
+
+async def noop(arguments):
+    """Async, since virtual time does not wait for threads."""
+    return "ok"
+
+
+NOOP = allm.Tool("noop", "Does nothing.", handler=noop)
 BY_HAND = allm.Tool("by_hand", "Is answered by the caller.", manual=True)
 
 

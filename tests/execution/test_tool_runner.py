@@ -354,9 +354,12 @@ async def test_several_halts_report_the_lowest_call_index(autojump_clock):
         await trio.sleep(5)
         return allm.Halt("first")
 
+    async def early(arguments):
+        return allm.AskUser("?")
+
     tools = [
         allm.Tool("late", "Late.", handler=late),
-        allm.Tool("early", "Early.", handler=lambda arguments: allm.AskUser("?")),
+        allm.Tool("early", "Early.", handler=early),
     ]
     result = await allm.chat(engine(("late", {}), ("early", {}), tools=tools), "go")
     assert result.halted_reason == "first"
