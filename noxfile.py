@@ -107,6 +107,14 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def validators(session: nox.Session) -> None:
+    """Judge the request bodies by the vendors' own types, which are large and bring httpx2 along."""
+    session.install("--editable", f".[{EXTRAS}]")
+    _tools(session, "tests", "validators")
+    session.run("pytest", "tests/providers", *session.posargs)
+
+
+@nox.session(default=False)
 def docs(session: nox.Session) -> None:
     """Build the documentation; a warning is an error. Its examples run in `tests`."""
     session.install("--editable", f".[{EXTRAS}]")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, assert_never
 
 import attrs
 
@@ -117,6 +117,8 @@ class ContentEncoder:
             case ProviderPart():
                 known = part.provider == PROVIDER and not _NOT_PARTS.intersection(part.data)
                 return dict(part.data) if known else None
+            case _ as unreachable:
+                assert_never(unreachable)
 
     def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
         try:

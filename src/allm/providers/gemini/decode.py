@@ -125,6 +125,8 @@ class GeminiDecoder:
             try:
                 value = loads(stray)
             except JsonTextError:
+                value = None
+            if value is None and '"error"' in stray:
                 what = f"the stream ended inside an error report: {stray[:200]!r}"
                 return self._fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
             if any(as_object(envelope).get("error") for envelope in as_list(value) or [value]):

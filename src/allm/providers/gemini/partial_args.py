@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any
 
 import attrs
@@ -25,13 +26,14 @@ _STEP = re.compile(
     r"""
     \. (?P<name> [^.\[\]'"\s]+ )
     | \[ (?P<index> \d{1,6} ) \]
-    | \[' (?P<single> (?: [^'\\] | \\. )* ) '\]
-    | \[" (?P<double> (?: [^"\\] | \\. )* ) "\]
+    | \[ (?P<quoted> ' (?: [^'\\] | \\. )* ' | " (?: [^"\\] | \\. )* " ) \]
     """,
     re.VERBOSE | re.DOTALL,
 )
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|.)")
+_QUOTING = re.compile(r'\\.|"', re.DOTALL)
+_JSON_QUOTING = {"\\'": "'", '"': '\\"'}
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue", "structValue", "listValue")
+MAX_DEPTH = 100
 MAX_INDEX = 10_000
 """Largest list index: a list is filled up to it with null, so that one short piece could ask for a huge one."""
 
@@ -44,7 +46,7 @@ def parse_path(path: str) -> Place | None:
     position = 1
     while position < len(path):
         step = _STEP.match(path, position)
-        if step is None:
+        if step is None or len(steps) == MAX_DEPTH:
             return None
         position = step.end()
         if step["name"] is not None:
@@ -55,22 +57,21 @@ def parse_path(path: str) -> Place | None:
                 return None
             steps.append(index)
         else:
-            quoted = step["single"] if step["single"] is not None else step["double"]
-            steps.append(_unescape(quoted))
+            name = _unquoted(step["quoted"][1:-1])
+            if name is None:
+                return None
+            steps.append(name)
     return tuple(steps)
 
 
-def _unescape(text: str) -> str:
-    """The text of a quoted name; its escapes are JSON's, and the quotes'."""
-
-    def replace(found: re.Match[str]) -> str:
-        try:
-            value: Any = loads(f'"{found[0]}"')
-        except JsonTextError:
-            value = found[1]
-        return str(value)
-
-    return _ESCAPE.sub(replace, text)
+def _unquoted(text: str) -> str | None:
+    """The text between the quotes, without its escapes: those of JSON, and of the single quote."""
+    as_json = _QUOTING.sub(lambda found: _JSON_QUOTING.get(found[0], found[0]), text)
+    try:
+        value: Any = loads(f'"{as_json}"')
+    except JsonTextError:
+        return None
+    return str(value)
 
 
 @attrs.define(eq=False)
@@ -117,9 +118,11 @@ class PartialArguments:
         """The arguments so far; None when a piece did not fit, as a part of them would be wrong or missing."""
         if self._failed:
             return None
-        holder: dict[str | int, Any] = {"$": dict(self._whole)}
+        if not self._values:
+            return dict(self._whole)
+        holder: dict[str, Any] = {"$": deepcopy(self._whole)}
         for place, value in self._values.items():
-            plain = "".join(value) if isinstance(value, _Pieces) else value
+            plain = "".join(value) if isinstance(value, _Pieces) else deepcopy(value)
             if not _put(holder, ("$", *place), plain):
                 return None
         arguments = holder["$"]
