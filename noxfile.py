@@ -82,7 +82,7 @@ def tests(session: nox.Session, http: str) -> None:
     session.install(f"{built}[{extras}]")
     _tools(session, "tests")
     tested.setdefault(str(session.python), []).append(http)
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]))
 
 
 @nox.session(python=False)

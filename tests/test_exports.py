@@ -46,6 +46,14 @@ def test_the_reference_names_nothing_else():
             found = getattr(found, part)
 
 
+def test_every_call_option_is_in_the_reference():
+    """The table of options is complete, and has no row for an option that is gone."""
+    [table] = re.findall(r"^## Call options$(.*?)^## ", REFERENCE, re.DOTALL | re.MULTILINE)
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(allm.CallOptions.__annotations__)
+
+
 def test_dir_lists_the_public_names():
     """Completion in an editor or a prompt shows every public name."""
     assert set(allm.__all__) <= set(dir(allm))
