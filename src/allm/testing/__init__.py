@@ -1,6 +1,12 @@
-"""Tools for tests: a loopback server that speaks the providers' wire formats and plays their faults."""
+"""Tools for tests: a loopback server that plays the providers and their faults, and the suites that adapters pass."""
 
 from allm.testing.clock import loopback_clock as loopback_clock
+from allm.testing.conformance import (
+    AdapterConformance as AdapterConformance,
+    AdapterSetup as AdapterSetup,
+    Capability as Capability,
+    StreamAdapterConformance as StreamAdapterConformance,
+)
 from allm.testing.faults import (
     BEFORE_HEAD as BEFORE_HEAD,
     Cut as Cut,
@@ -15,8 +21,11 @@ from allm.testing.recorded import RecordedRequest as RecordedRequest
 from allm.testing.replies import Reply as Reply
 from allm.testing.wire_server import ServerStatistics as ServerStatistics, WireServer as WireServer
 
-__all__ = [
+__all__ = [  # noqa: RUF022 - in the order of sorted()
+    "AdapterConformance",
+    "AdapterSetup",
     "BEFORE_HEAD",
+    "Capability",
     "Cut",
     "Fault",
     "Garbage",
@@ -27,6 +36,7 @@ __all__ = [
     "Reset",
     "ServerStatistics",
     "Stall",
+    "StreamAdapterConformance",
     "WireServer",
     "loopback_clock",
 ]

@@ -1,0 +1,18 @@
+"""Suites that an adapter's author subclasses, to get every case that the bundled adapters pass.
+
+    class TestMyAdapter(StreamAdapterConformance):
+        wire_format = "openai"
+
+        def make_adapter(self, setup):
+            return MyAdapter(api_key=setup.api_key, base_url=setup.base_url)
+
+The cases are plain synchronous tests that start Trio themselves, so they need no pytest plugin and no mode of one.
+"""
+
+from allm.testing.conformance.setup import AdapterSetup as AdapterSetup, Capability as Capability
+from allm.testing.conformance.suites import (
+    AdapterConformance as AdapterConformance,
+    StreamAdapterConformance as StreamAdapterConformance,
+)
+
+__all__ = ["AdapterConformance", "AdapterSetup", "Capability", "StreamAdapterConformance"]

@@ -1,0 +1,278 @@
+"""Cases of failures: of the provider, of the connection, of time. One clear error; what had arrived is kept."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import attrs
+import trio
+
+from allm import fake
+from allm.data.codec import to_json
+from allm.data.errors import AdapterError
+from allm.data.events import Failed
+from allm.execution.runner import generate
+from allm.runtime import telemetry
+from allm.runtime.retry import RetryPolicy
+from allm.testing.conformance.answer_cases import AnswerCases, read
+from allm.testing.conformance.checks import hides, holds, same
+from allm.testing.conformance.samples import STATUS, TEXT, failure, full_request, short_answer
+from allm.testing.conformance.setup import KEY, case
+from allm.testing.faults import BEFORE_HEAD, Cut, Garbage, GarbageHead, KeepAlive, Reset, Stall
+from allm.testing.replies import Reply
+
+__all__ = ["FailureCases"]
+
+AT_ONCE = RetryPolicy(max_attempts=3, base_delay=0, jitter=0)
+PARTIAL = "some text"
+NO_ANSWER = fake.delay(3600)
+CUTS = 60  # places at which an answer is cut, besides the ends of its events
+
+
+class FailureCases(AnswerCases):
+    """What holds when something goes wrong."""
+
+    @case()
+    async def test_error_answers_are_told_apart(self) -> None:
+        """Each has its reason, status and provider, arrives as an event, and as the only one."""
+        for reason in self.error_reasons:
+            async with self.playing((fake.error(failure(reason)),)) as stage:
+                events, response = await read(stage)
+            error = response.error
+            if not isinstance(error, AdapterError):
+                raise AssertionError(f"expected an AdapterError, got {response!r}")  # noqa: TRY004 - a case has failed
+            same(error.reason, reason, f"the reason of {error!r}")
+            same([type(event) for event in events], [Failed], f"the events of the error answer {reason}")
+            if self.has("http"):
+                same(error.status, STATUS[reason], f"the status of {error!r}")
+                same(error.provider, stage.adapter.provider, f"the provider of {error!r}")
+
+    @case()
+    async def test_only_what_may_pass_is_retryable(self) -> None:
+        """Waiting helps against a limit or an outage, not against a wrong key or request."""
+        passing = {"rate_limited", "overloaded", "provider_unavailable"}
+        for reason in self.error_reasons:
+            async with self.playing((fake.error(failure(reason)),)) as stage:
+                response = await generate(stage.engine(), "hi")
+            same(getattr(response.error, "retryable", None), reason in passing, f"retryable of {response.error!r}")
+
+    @case()
+    async def test_wait_that_the_provider_asks_for_is_honoured(self) -> None:
+        """It is in the error, in seconds, and the retry comes no earlier."""
+        limited = (fake.error(failure("rate_limited", retry_after=7)),)
+        async with self.playing(limited, limited, TEXT) as stage:
+            response = await generate(stage.engine(), "hi")
+            same(getattr(response.error, "retry_after", None), 7, f"retry_after of {response.error!r}")
+            before = trio.current_time()
+            response = await generate(stage.engine(retry=AT_ONCE), "hi")
+            holds(trio.current_time() - before >= 7, "the retry came before the provider's time")  # noqa: PLR2004
+            same(response.output_text, "one two three four five six", "the text after the retry")
+
+    @case()
+    async def test_failure_before_the_first_event_is_retried(self) -> None:
+        """The adapter itself does not retry; asked again with the same prepared call it starts afresh."""
+        down = (fake.error(failure("provider_unavailable")),)
+        async with self.playing(down, down, TEXT) as stage:
+            response = await generate(stage.engine(retry=AT_ONCE), "hi")
+            same(response.output_text, "one two three four five six", "the text after two failures")
+            if stage.server is not None:
+                same(len(stage.server.requests), 3, "requests for two failures and an answer")
+                bodies = {request.body for request in stage.server.requests}
+                same(len(bodies), 1, "different bodies in the three attempts")
+
+    @case("http")
+    async def test_adapter_does_not_retry_by_itself(self) -> None:
+        """One owner: an engine without a policy sends one request."""
+        async with self.playing(*[(fake.error(failure("provider_unavailable")),)] * 3) as stage:
+            await generate(stage.engine(retry=None), "hi")
+            same(len(stage.http.requests), 1, "requests without a retry policy")
+
+    @case("http")
+    async def test_lost_connection_before_the_answer_is_retried(self) -> None:
+        """Dropped, reset, not HTTP at all: nothing had arrived, so the call starts again."""
+        for fault in (Cut(BEFORE_HEAD), Cut(0), Reset(BEFORE_HEAD), Reset(0), GarbageHead()):
+            broken = attrs.evolve(self.make_reply(TEXT), fault=fault)
+            async with self.playing(broken, TEXT) as stage:
+                response = await generate(stage.engine(retry=AT_ONCE), "hi")
+                same(response.error, None, f"the error after a retry; the first attempt met {fault!r}")
+                same(len(stage.http.requests), 2, f"requests when the first one met {fault!r}")
+
+    @case("stream_errors")
+    async def test_error_in_the_middle_keeps_what_had_arrived(self) -> None:
+        """It is the last event, and is not retried: the reader has seen a part."""
+        for reason in ("overloaded", "rate_limited"):
+            broken = (fake.text(PARTIAL), fake.error(in_stream(reason)))
+            async with self.playing(broken, TEXT) as stage:
+                events, response = await read(stage, retry=AT_ONCE)
+                same(response.finish_reason, "error", "the finish reason")
+                same(response.output_text, PARTIAL, "the text before the failure")
+                same(getattr(response.error, "reason", None), reason, f"the reason of {response.error!r}")
+                same(type(events[-1]), Failed, "the last event")
+                if stage.server is not None:
+                    same(len(stage.server.requests), 1, "requests after a failure in the middle")
+
+    @case("stream_errors", "http")
+    async def test_error_event_that_comes_first_is_retried(self) -> None:
+        """A 200 that carries nothing but an error has given nothing yet."""
+        async with self.playing((fake.error(in_stream("overloaded")),), TEXT) as stage:
+            response = await generate(stage.engine(retry=AT_ONCE), "hi")
+            same(response.output_text, "one two three four five six", "the text after the retry")
+
+    @case("http")
+    async def test_answer_cut_off_anywhere_is_never_a_success(self) -> None:
+        """Cleanly or not, at any byte: an error with the text so far, unless nothing is missing."""
+        script = short_answer(self.capabilities)
+        reply = self.make_reply(script)
+        places = {*reply.event_ends, *range(0, len(reply.body), max(1, len(reply.body) // CUTS))} - {len(reply.body)}
+        async with self.playing(default=reply) as stage:
+            whole = await generate(stage.engine(), "hi", tools=self.tools)
+            for place in sorted(places):
+                for clean in (True, False):
+                    stage.http.default = attrs.evolve(reply, fault=Cut(place, clean=clean))
+                    response = await generate(stage.engine(), "hi", tools=self.tools)
+                    where = f"cut {'cleanly' if clean else 'off'} after {place} of {len(reply.body)} bytes"
+                    if response.error is None:
+                        same(response.message, whole.message, f"an answer {where} counts as complete, with less in it")
+                        continue
+                    reasons = {"stream_truncated"} if clean else {"stream_truncated", "network_error"}
+                    holds(response.error.reason in reasons, f"an answer {where} gave {response.error!r}")
+                    holds(whole.output_text.startswith(response.output_text), f"an answer {where}: {response!r}")
+
+    @case("http")
+    async def test_reset_connection_keeps_what_had_arrived(self) -> None:
+        """And is an error."""
+        reply = self.make_reply((fake.text(PARTIAL), *TEXT))
+        async with self.playing(attrs.evolve(reply, fault=Reset(len(reply.body) - 1))) as stage:
+            response = await generate(stage.engine(), "hi")
+        reason = getattr(response.error, "reason", None)
+        holds(reason in {"network_error", "stream_truncated"}, f"a reset connection gave {response!r}")
+
+    @case("http")
+    async def test_event_that_makes_no_sense_is_a_malformed_response(self) -> None:
+        """What came before it is kept."""
+        script = (fake.text(PARTIAL), fake.error(AdapterError("", reason="malformed_response")))
+        async with self.playing(script) as stage:
+            response = await generate(stage.engine(), "hi")
+        same(getattr(response.error, "reason", None), "malformed_response", f"the reason of {response.error!r}")
+        same(response.output_text, PARTIAL, "the text before the failure")
+
+    @case("http")
+    async def test_page_instead_of_an_answer_is_a_malformed_response(self) -> None:
+        """A proxy's login page with status 200."""
+        page = Reply(headers={"content-type": "text/html"}, body=b"<!doctype html><title>Sign in</title>")
+        async with self.playing(page) as stage:
+            response = await generate(stage.engine(), "hi")
+        same(getattr(response.error, "reason", None), "malformed_response", f"the reason of {response.error!r}")
+
+    @case()
+    async def test_silence_before_the_answer_is_a_timeout(self) -> None:
+        """`first_event_timeout` bounds it."""
+        async with self.playing((NO_ANSWER, *TEXT)) as stage:
+            response = await generate(stage.engine(), "hi", first_event_timeout=60)
+        same(getattr(response.error, "reason", None), "timeout", f"the reason of {response.error!r}")
+
+    @case()
+    async def test_silence_in_the_middle_is_a_timeout(self) -> None:
+        """`stream_timeout` bounds it; the text is kept, and the server sees the client go."""
+        async with self.playing((fake.text(PARTIAL), NO_ANSWER, *TEXT)) as stage:
+            response = await generate(stage.engine(), "hi", stream_timeout=60)
+            same(getattr(response.error, "reason", None), "timeout", f"the reason of {response.error!r}")
+            same(response.output_text, PARTIAL, "the text before the silence")
+            if stage.server is not None:
+                with trio.fail_after(5):
+                    await stage.server.wait_outcomes()
+                same(stage.server.requests[0].outcome, "client_closed", "the outcome of the silent request")
+
+    @case("http")
+    async def test_keep_alive_comments_are_no_progress(self) -> None:
+        """A busy socket that brings no event is as silent as a silent one."""
+        reply = self.make_reply(TEXT)
+        if not reply.event_ends:
+            return  # a format without server-sent events has no comments
+        fault = KeepAlive(reply.event_ends[len(reply.event_ends) // 2], interval=5)
+        async with self.playing(attrs.evolve(reply, fault=fault)) as stage:
+            response = await generate(stage.engine(), "hi", stream_timeout=60)
+        same(getattr(response.error, "reason", None), "timeout", f"the reason of {response.error!r}")
+
+    @case("http")
+    async def test_events_that_nobody_knows_are_passed_over(self) -> None:
+        """Providers add kinds of events without a new version."""
+        script = (fake.text("one "), fake.raw("brand_new_event", {"brand_new": {"x": [1]}}), fake.text("two"))
+        async with self.playing(script) as stage:
+            _, response = await read(stage)
+        same((response.error, response.output_text), (None, "one two"), "the answer around an unknown event")
+
+    @case("http")
+    async def test_noise_between_the_events_is_passed_over(self) -> None:
+        """Comments before, between and after the events."""
+        reply = self.make_reply(TEXT)
+        for place in (0, *reply.event_ends):
+            noisy = attrs.evolve(reply, fault=Garbage(place, b": a comment\n\n"))
+            async with self.playing(noisy) as stage:
+                response = await generate(stage.engine(), "hi")
+            same(response.output_text, "one two three four five six", f"the text around a comment at byte {place}")
+
+    @case("api_key")
+    async def test_key_is_shown_nowhere(self) -> None:
+        """Not by events, errors, JSON, tracebacks, logs or telemetry, also when the provider echoes it."""
+        echo = f"Incorrect API key provided: {KEY}."
+        told = in_stream("overloaded", message=echo)
+        scripts = [TEXT, (fake.error(failure("authentication_failed", message=echo)),)]
+        if self.has("stream_errors") and self.has("http"):
+            scripts += [(fake.text(PARTIAL), fake.error(told))]
+        request = full_request(self.model, self.capabilities)
+        if not self.has("http"):
+            scripts = scripts[:1]  # an adapter that plays errors in memory shows what the script says
+        async with self.playing(*scripts) as stage:
+            for _ in scripts:
+                with _everything_logged() as logged:
+                    events, response = await read(stage, request)
+                shown = [(f"event {event!r}"[:40], f"{event} {event!r}") for event in events]
+                shown += [("the response", repr(response)), ("the response in JSON", to_json(response)), *logged]
+                if response.error is not None:
+                    shown.append(("the traceback", "".join(traceback.format_exception(response.error))))
+                    holds(
+                        not self.has("http") or "***" in repr(response.error), "the echoed key is not masked but lost"
+                    )
+                hides(KEY, shown)
+
+    @case("http")
+    async def test_silent_server_is_left(self) -> None:
+        """A deadline around the call ends it, and the connection."""
+        reply = attrs.evolve(self.make_reply(TEXT), fault=Stall(BEFORE_HEAD))
+        async with self.playing(reply) as stage:
+            with trio.move_on_after(30) as scope:
+                await generate(stage.engine(), "hi")
+            holds(scope.cancelled_caught, "the call ended before its deadline, with a server that never answers")
+            with trio.fail_after(5):
+                await stage.http.wait_idle()
+
+
+def in_stream(reason: str, *, message: str = "as scripted") -> AdapterError:
+    """A failure that is told inside the stream: after a 200 there is no status."""
+    return AdapterError(message, reason=reason)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _everything_logged() -> Generator[list[tuple[str, str]], None, None]:
+    """What goes to loggers, from DEBUG on, and to telemetry, in this block."""
+    shown: list[tuple[str, str]] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            shown.append((f"the logger {record.name}", f"{record.getMessage()} {record.__dict__!r}"))
+
+    root, handler = logging.getLogger(), Keep()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    detach = telemetry.attach(lambda event: shown.append(("telemetry", repr(event))))
+    try:
+        yield shown
+    finally:
+        detach()
+        root.setLevel(level)
+        root.removeHandler(handler)

@@ -1,0 +1,239 @@
+"""Cases of lifetimes: cancelling, leaving, slow readers, several calls at once. Nothing is left behind."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+from typing import Any, Literal
+
+import attrs
+import trio
+import trio.testing
+
+from allm import fake
+from allm.data.codec import from_json, to_json
+from allm.data.events import AdapterEvent, Failed
+from allm.data.response import Response
+from allm.execution.options import prepare_call, resolve
+from allm.execution.runner import generate, stream_generate
+from allm.runtime.retry import RetryPolicy
+from allm.testing.conformance.checks import holds, same
+from allm.testing.conformance.elsewhere import serving_elsewhere
+from allm.testing.conformance.failure_cases import FailureCases
+from allm.testing.conformance.samples import TEXT, failure, short_answer
+from allm.testing.conformance.setup import KEY, AdapterSetup, Script, Stage, case
+from allm.testing.conformance.steps import family
+from allm.testing.faults import Stall
+from allm.testing.recorded import RecordedRequest
+from allm.testing.replies import Reply
+from allm.testing.wire_server import WireServer
+
+__all__ = ["LifetimeCases"]
+
+AT_ONCE = RetryPolicy(max_attempts=3, base_delay=0, jitter=0)
+MOST_STEPS = 5000  # far above any short answer: a call that never ends its steps fails here
+CALLS = 8  # at once
+THINKING = 1000.0  # seconds
+PIECE = 64 * 1024  # bytes
+PIECES = 400  # 25 MB: more than the pipeline and the socket buffers (Linux: up to 6 MB and 4 MB) may hold
+
+
+Exit = Literal["the end of its block", "an exception", "a cancel"]
+
+
+class _MindChangedError(Exception):
+    """Raised by a reader in the middle."""
+
+
+class LifetimeCases(FailureCases):
+    """What holds whichever way a call ends."""
+
+    @case()
+    async def test_cancel_at_every_checkpoint(self) -> None:
+        """No task is left, what had arrived is a valid response, the connection is closed, and the next call works."""
+        script = short_answer(self.capabilities)
+        await self._cancel_everywhere(script, script, script)
+
+    @case()
+    async def test_cancel_at_every_checkpoint_of_a_call_that_is_retried(self) -> None:
+        """The same, where the first attempt fails."""
+        script = short_answer(self.capabilities)
+        await self._cancel_everywhere((fake.error(failure("provider_unavailable")),), script, script, script)
+
+    async def _cancel_everywhere(self, *scripts: Script) -> None:
+        answers = [self._in_pieces(script) for script in scripts]
+        async with self.playing(scripts[-1]) as stage:
+            whole = await generate(stage.engine(), "hi", tools=self.tools)
+        for step in range(MOST_STEPS):
+            async with self.playing(*answers) as stage:
+                if not await self._cancel_after(step, stage, whole):
+                    return
+        raise AssertionError(f"a short call took more than {MOST_STEPS} steps")
+
+    async def _cancel_after(self, step: int, stage: Stage, whole: Response) -> bool:
+        """One call that is cancelled after `step` steps; False when it ended before that."""
+        events = None
+        with family(at=step) as steps, steps.scope:
+            if step == 0:
+                steps.scope.cancel()
+            async with stream_generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools) as events:
+                async for _ in events:
+                    pass
+        after = f"after a cancel at step {step}"
+        steps.check_joined(after)
+        if events is not None:
+            response = events.result()
+            same(from_json(to_json(response)), response, f"the response {after} against itself after JSON")
+            holds(whole.output_text.startswith(response.output_text), f"text {after}: {response.output_text!r}")
+            same(response.error, None, f"the error {after}")
+        if stage.server is not None:
+            await _settled(stage.server, after)
+        response = await generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools)
+        same(response.message, whole.message, f"the answer to the next call {after}")
+        return steps.scope.cancelled_caught
+
+    def _in_pieces(self, script: Script) -> Script | Reply:
+        """Over HTTP each event is written on its own, so that the call has a checkpoint between any two."""
+        if not self.has("http"):
+            return script
+        reply = self.make_reply(script)
+        ends = [0, *reply.event_ends]
+        sizes = [end - start for start, end in itertools.pairwise(ends)]
+        return attrs.evolve(reply, chunks=sizes or None, flush=True)
+
+    @case("http")
+    async def test_every_exit_closes_the_connection(self) -> None:
+        """After any event, in any way: every task ends at once, and the server sees the client go."""
+        reply = self.make_reply(short_answer(self.capabilities))
+        unfinished = attrs.evolve(reply, flush=True, fault=Stall(len(reply.body) - 1))
+        exits: tuple[Exit, ...] = ("the end of its block", "an exception", "a cancel")
+        for way in exits:
+            for number in itertools.count(1):
+                async with self.playing(unfinished) as stage:
+                    with family() as steps:
+                        left = await _leave(stage, number, way)
+                        steps.check_joined(f"after leaving at event {number} by {way}")
+                    with trio.fail_after(5):
+                        await stage.http.wait_outcomes()
+                        await stage.http.wait_idle()
+                    same(
+                        stage.http.requests[0].outcome, "client_closed", f"the request left at event {number} by {way}"
+                    )
+                if not left:
+                    holds(number > 1, "an unfinished answer showed no events: the adapter does not stream")
+                    break
+
+    @case()
+    async def test_events_come_while_the_answer_is_made(self) -> None:
+        """The reader has the first words while the provider is still thinking about the next."""
+        async with self.playing((fake.text("first words "), fake.delay(THINKING), fake.text("last words"))) as stage:
+            before = trio.current_time()
+            async with stream_generate(stage.engine(), "hi", first_event_timeout=None, stream_timeout=None) as events:
+                text = await anext(events.text(), "")
+            holds(text and trio.current_time() - before < THINKING, "the text was held back to the end of the answer")
+
+    @case()
+    async def test_emit_is_awaited(self) -> None:
+        """The adapter hands over one burst at a time, and goes on when it was taken: that is the back-pressure."""
+        waiting, taken = 0, trio.Event()
+
+        async def emit(*_events: AdapterEvent) -> None:
+            nonlocal waiting
+            waiting += 1
+            await taken.wait()
+
+        async with self.playing(tuple(fake.text(f"word {n} ") for n in range(200))) as stage:
+            call = resolve(stage.engine(), "hi", {})
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(stage.adapter.stream, prepare_call(call), emit)
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                nursery.cancel_scope.cancel()
+        same(waiting, 1, "bursts in the hands of a reader that takes none")
+
+    @case("http")
+    async def test_slow_reader_slows_the_server(self) -> None:
+        """Of an answer that is larger than all buffers on the way, only a part is sent until the reader goes on."""
+        reply = attrs.evolve(self.make_reply((fake.text(" " * PIECE),) * PIECES), chunks=PIECE)
+        async with self.playing(reply) as stage:
+            async with stream_generate(stage.engine(), "hi", stream_timeout=None) as events:
+                await anext(events)
+                sent = -1
+                while sent != (sent := stage.http.statistics().bytes_sent):
+                    await trio.testing.wait_all_tasks_blocked(0.05)
+                size = len(reply.body)
+                holds(sent < size * 0.8, f"{sent} of {size} bytes were read ahead of a reader that reads nothing")
+            with trio.fail_after(5):
+                await stage.http.wait_outcomes()
+            same(stage.http.requests[0].outcome, "client_closed", "the request whose reader left")
+
+    @case()
+    async def test_calls_at_once_do_not_mix(self) -> None:
+        """One adapter serves many tasks."""
+        answers = [f"the answer to question {number} of {CALLS}" for number in range(CALLS)]
+        scripts: list[Script] = [(fake.text(answer[:9]), fake.delay(0.01), fake.text(answer[9:])) for answer in answers]
+
+        def reply(request: RecordedRequest) -> Reply:
+            [number] = [n for n in range(CALLS) if f"question <{n}>" in request.body.decode()]
+            return attrs.evolve(self.make_reply(scripts[number]), flush=True)
+
+        got: dict[int, Response] = {}
+
+        async def ask(block: Any, number: int) -> None:
+            async with block as events:
+                got[number] = await events.until_done()
+
+        queued = () if self.has("http") else scripts
+        async with self.playing(*queued, default=reply) as stage, trio.open_nursery() as nursery:
+            for number in range(CALLS):
+                # Prepared here, in order, for adapters that take one script for each call.
+                nursery.start_soon(ask, stream_generate(stage.engine(), f"question <{number}>"), number)
+        same([got[n].output_text for n in range(CALLS)], answers, "the answers to calls at once")
+
+    @case("http")
+    def test_one_adapter_serves_several_runs(self) -> None:
+        """It keeps nothing that belongs to one run of Trio: not a connection, not a lock."""
+        with serving_elsewhere(self.make_reply(TEXT)) as base_url:
+            adapter = self.make_adapter(AdapterSetup(base_url=base_url, api_key=KEY))
+            stage = Stage(adapter, None, self.model)
+            for _ in range(2):
+                trio.run(_answers, stage)
+
+    @case("http", "connection_reuse")
+    async def test_second_call_uses_the_connection_of_the_first(self) -> None:
+        """The body is read to its end, so that the connection is free again."""
+        async with self.playing(TEXT, short_answer(self.capabilities), TEXT) as stage:
+            for _ in range(3):
+                response = await generate(stage.engine(), "hi", tools=self.tools)
+                same(response.error, None, "the error of one of several calls")
+            same(stage.http.statistics().connections_total, 1, "connections for three calls in a row")
+
+
+async def _leave(stage: Stage, number: int, way: Exit) -> bool:
+    """Leave a stream at its event `number`; False when it has not so many."""
+    with trio.CancelScope() as scope, suppress(_MindChangedError):
+        async with stream_generate(stage.engine(), "hi", stream_timeout=60) as events:
+            for _ in range(number):
+                if isinstance(await anext(events), Failed):
+                    return False
+            if way == "an exception":
+                raise _MindChangedError
+            if way == "a cancel":
+                scope.cancel()
+                await trio.sleep_forever()
+    return True
+
+
+async def _answers(stage: Stage) -> None:
+    """Check that a call succeeds; the clock is the real one, as a jumping one would not wait for another thread."""
+    response = await generate(stage.engine(), "hi", request_timeout=30)
+    same((response.error, response.output_text), (None, "one two three four five six"), "the answer in one of two runs")
+
+
+async def _settled(server: WireServer, after: str) -> None:
+    """Wait until every request has its outcome, and no connection is open but one that can be used again."""
+    with trio.move_on_after(5) as scope:
+        await server.wait_outcomes()
+        while server.connections > any(request.outcome == "completed" for request in server.requests):  # noqa: ASYNC110 - not told
+            await trio.sleep(0.5)
+    outcomes = [request.outcome for request in server.requests]
+    holds(not scope.cancelled_caught, f"{server.connections} connections are open {after}; requests: {outcomes}")

@@ -1,0 +1,213 @@
+"""What an author tells the suite about an adapter, and how the suite puts the adapter on a stage."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Literal, get_args
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterReason
+from allm.data.response import FinishReason
+from allm.data.script import ScriptItem
+from allm.runtime.engine import Engine
+from allm.runtime.exchange import HttpCall
+from allm.runtime.ports import StreamAdapter
+from allm.runtime.retry import RetryPolicy
+from allm.testing.clock import loopback_clock
+from allm.testing.replies import Reply
+from allm.testing.wire_formats import Provider
+from allm.testing.wire_server import ReplySource, WireServer
+
+__all__ = ["CAPABILITIES", "KEY", "AdapterSetup", "Capability", "Script", "Setting", "Stage", "case", "run"]
+
+Script = tuple[ScriptItem, ...]
+
+Capability = Literal[
+    "http",
+    "api_key",
+    "pure_prepare",
+    "tools",
+    "invalid_arguments",
+    "reasoning",
+    "usage",
+    "stream_errors",
+    "connection_reuse",
+]
+"""What an adapter may lack; `AdapterConformance.lacks` says what each one means."""
+
+CAPABILITIES = frozenset(get_args(Capability))
+
+KEY = "sk-conformance-canary-b1946ac92492d2347c6235b4d2611184"
+HANG_SECONDS = 1e6
+"""Virtual time: when everything waits for something that never comes, the clock jumps here at once."""
+NO_SERVER = "http://127.0.0.1:9"
+"""For cases that send nothing: the discard port, where nobody listens."""
+
+
+@attrs.frozen(kw_only=True)
+class AdapterSetup:
+    """What an adapter under test is made with.
+
+    Attributes:
+        base_url: `http://127.0.0.1:<port>` of a server that plays the answers, without a path.
+        api_key: The key to send; None: none is given, and the adapter has to find that out.
+        scripts: The answers, one for each call, for an adapter that plays them itself instead of asking a server.
+    """
+
+    base_url: str
+    api_key: str | None
+    scripts: tuple[Script, ...] = ()
+
+
+@attrs.frozen(eq=False)
+class Stage:
+    """An adapter with its answers ready.
+
+    Attributes:
+        server: What plays them, for adapters over HTTP.
+    """
+
+    adapter: StreamAdapter
+    server: WireServer | None
+    model: str
+
+    def engine(self, *, retry: RetryPolicy | None = None) -> Engine:
+        """An engine that asks the adapter; without a policy it never retries."""
+        return Engine(adapter=self.adapter, model=self.model, retry=retry)
+
+    @property
+    def http(self) -> WireServer:
+        """The server, in cases that need one.
+
+        Raises:
+            LookupError: There is none.
+        """
+        if self.server is None:
+            raise LookupError("this case needs the capability 'http'")
+        return self.server
+
+
+def run(main: Callable[..., Awaitable[Any]], *args: Any) -> None:
+    """Run in Trio, with a clock that jumps over silences, so that a hang fails at once."""
+
+    async def bounded() -> None:
+        with trio.fail_after(HANG_SECONDS):
+            await main(*args)
+
+    trio.run(bounded, clock=loopback_clock())
+
+
+def case(*needs: Capability) -> Callable[[Callable[..., Any]], Callable[..., None]]:
+    """A case of the suite: skipped, with the author's reason, where the adapter lacks what it needs."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def test(self: Setting) -> None:
+            self.skip_without(*needs)
+            if inspect.iscoroutinefunction(function):
+                run(function, self)
+            else:
+                function(self)
+
+        return test
+
+    return decorate
+
+
+class Setting:
+    """The hooks: an author overrides `make_adapter` and, where the defaults do not fit, the rest.
+
+    Attributes:
+        wire_format: The vendor's format that the adapter speaks, for `allm.testing.Reply.script`; for a format of your
+            own override `make_reply`.
+        model: A model id for the requests.
+        lacks: Capabilities that the adapter does not have, each with the reason that is shown for the skipped cases:
+
+            - `http`: it asks over HTTP, at `setup.base_url`
+            - `api_key`: it sends `setup.api_key` in a header
+            - `pure_prepare`: `prepare` gives the same for the same request
+            - `tools`, `reasoning`, `usage`: the provider has tool calls, readable thinking, token counts
+            - `invalid_arguments`: the provider sends the arguments of a call as text, so that they may be no JSON
+            - `stream_errors`: the provider can report a failure in the middle of an answer
+            - `connection_reuse`: a second call uses the connection of the first
+        finish_reasons: Those the provider knows besides `tool_calls`.
+        error_reasons: Those the provider's error answers tell apart.
+    """
+
+    wire_format: ClassVar[Provider | None] = None
+    model: ClassVar[str] = "conformance-model"
+    lacks: ClassVar[Mapping[Capability, str]] = {}
+    finish_reasons: ClassVar[tuple[FinishReason, ...]] = ("stop", "length", "content_filter")
+    error_reasons: ClassVar[tuple[AdapterReason, ...]] = (
+        "rate_limited",
+        "overloaded",
+        "provider_unavailable",
+        "authentication_failed",
+        "invalid_request",
+        "not_found",
+        "context_length_exceeded",
+    )
+
+    # --- for authors ---
+
+    def make_adapter(self, setup: AdapterSetup) -> StreamAdapter:
+        """The adapter under test."""
+        raise NotImplementedError(f"{type(self).__name__} has to define make_adapter(self, setup)")
+
+    def make_reply(self, script: Script) -> Reply:
+        """A script as the provider would send it."""
+        if self.wire_format is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has to set wire_format, define make_reply(self, script), or declare "
+                "lacks = {'http': 'the reason'}"
+            )
+        return Reply.script(self.wire_format, script)
+
+    @asynccontextmanager
+    async def running(self, setup: AdapterSetup) -> AsyncGenerator[StreamAdapter, None]:
+        """The adapter with whatever has to run beside it: the place to start a server of your own."""
+        yield self.make_adapter(setup)
+
+    def sent_by(self, prepared: Any) -> Any:
+        """What of a prepared call reaches the provider, as a value that can be compared."""
+        if isinstance(prepared, HttpCall):
+            return prepared.url, dict(prepared.headers), prepared.body
+        return prepared
+
+    # --- for the cases ---
+
+    def skip_without(self, *needs: Capability) -> None:
+        """Skip the running case if the adapter lacks one of these."""
+        for capability in needs:
+            if capability in self.lacks:
+                import pytest  # what needs no pytest must not load it: WireServer works without
+
+                pytest.skip(f"lacks {capability}: {self.lacks[capability]}")
+
+    def has(self, capability: Capability) -> bool:
+        """Whether the adapter has a capability."""
+        return capability not in self.lacks
+
+    @asynccontextmanager
+    async def playing(
+        self, *answers: Script | Reply, default: ReplySource | None = None, api_key: str | None = KEY
+    ) -> AsyncGenerator[Stage, None]:
+        """The adapter with `answers`, one for each call; over HTTP an answer may be a reply of the server."""
+        if not self.has("http"):
+            scripts = tuple(answer for answer in answers if not isinstance(answer, Reply))
+            async with self.running(AdapterSetup(base_url=NO_SERVER, api_key=api_key, scripts=scripts)) as adapter:
+                yield Stage(adapter, None, self.model)
+            return
+        async with WireServer(default) as server:
+            server.add(*[answer if isinstance(answer, Reply) else self.make_reply(answer) for answer in answers])
+            async with self.running(AdapterSetup(base_url=server.base_url, api_key=api_key)) as adapter:
+                yield Stage(adapter, server, self.model)
+
+    def offline_adapter(self, *, api_key: str | None = KEY, scripts: Iterable[Script] = ()) -> StreamAdapter:
+        """An adapter for cases that prepare calls and send none."""
+        return self.make_adapter(AdapterSetup(base_url=NO_SERVER, api_key=api_key, scripts=tuple(scripts)))

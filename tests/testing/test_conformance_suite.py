@@ -1,0 +1,308 @@
+"""The suite finds what is wrong: each adapter here breaks one rule, and the case of that rule says so."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+from typing import ClassVar
+
+import attrs
+import pytest
+import trio
+
+import allm
+from allm.providers import Fake, OpenAI
+from allm.testing import StreamAdapterConformance
+
+COUNTER = itertools.count()
+
+
+class Sound:
+    """Passes everything on."""
+
+    provider = "openai"
+
+    def __init__(self, setup):
+        self.setup = setup
+        self.inner = OpenAI(api_key=setup.api_key, base_url=f"{setup.base_url}/v1", endpoint="chat_completions")
+
+    def prepare(self, request, options):
+        return self.inner.prepare(request, options)
+
+    async def stream(self, prepared, emit):
+        async def changed(*events):
+            await emit(*self.change(events))
+
+        await self.inner.stream(prepared, changed)
+
+    def change(self, events):
+        return events
+
+
+class ShowsTheKey(Sound):
+    def __repr__(self):
+        return f"ShowsTheKey({self.setup.api_key})"
+
+
+class HasNoName(Sound):
+    provider = "Open AI"
+
+
+class UsesTheNetwork(Sound):
+    def prepare(self, request, options):
+        socket.getaddrinfo("localhost", 80)
+        return super().prepare(request, options)
+
+
+class Counts(Sound):
+    def prepare(self, request, options):
+        call = super().prepare(request, options)
+        return attrs.evolve(call, headers={**call.headers, "x-id": str(next(COUNTER))})
+
+
+class ChangesTheRequest(Sound):
+    def prepare(self, request, options):
+        for tool in request.tools:
+            tool.schema["additionalProperties"] = False
+        return super().prepare(request, options)
+
+
+class SendsForeignData(Sound):
+    def prepare(self, request, options):
+        call = super().prepare(request, options)
+        return attrs.evolve(call, body=call.body + repr(request.messages).encode())
+
+
+class KeepsTheKeyInTheUrl(Sound):
+    def prepare(self, request, options):
+        call = super().prepare(request, options)
+        return attrs.evolve(call, url=f"{call.url}?key={self.setup.api_key}")
+
+
+class IgnoresTheKeyOfTheCall(Sound):
+    def prepare(self, request, options):
+        return super().prepare(request, attrs.evolve(options, api_key=None))
+
+
+class LosesUsage(Sound):
+    def change(self, events):
+        return [event for event in events if not isinstance(event, allm.UsageReported)]
+
+
+class HidesTheStart(Sound):
+    def change(self, events):
+        return [event for event in events if not isinstance(event, allm.MessageStarted)]
+
+
+class LosesCompletions(Sound):
+    def change(self, events):
+        return [event for event in events if not isinstance(event, (allm.TextCompleted, allm.ToolCallCompleted))]
+
+
+class ReadsLatin1(Sound):
+    def change(self, events):
+        def wrong(event):
+            if isinstance(event, allm.TextDelta):
+                return attrs.evolve(event, delta=event.delta.encode().decode("latin-1"))
+            return event
+
+        return [wrong(event) for event in events if not isinstance(event, allm.TextCompleted)]
+
+
+class SaysStop(Sound):
+    def change(self, events):
+        last = events[-1]
+        if isinstance(last, allm.MessageCompleted):
+            return [*events[:-1], attrs.evolve(last, finish_reason="stop")]
+        return events
+
+
+class WaitsForTheEnd(Sound):
+    async def stream(self, prepared, emit):
+        everything = []
+
+        async def keep(*events):
+            everything.extend(events)
+
+        await self.inner.stream(prepared, keep)
+        await emit(*everything)
+
+
+class DoesNotWaitForTheReader(Sound):
+    async def stream(self, prepared, emit):
+        async with trio.open_nursery() as nursery:
+
+            async def hand_over(*events):
+                nursery.start_soon(emit, *events)
+                await trio.lowlevel.checkpoint()
+
+            await self.inner.stream(prepared, hand_over)
+
+
+class ReadsAhead(Sound):
+    async def stream(self, prepared, emit):
+        send, receive = trio.open_memory_channel(float("inf"))
+
+        async def read():
+            async with send:
+                await self.inner.stream(prepared, lambda *events: send.send(events))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            async for events in receive:
+                await emit(*events)
+
+
+class RetriesByItself(Sound):
+    async def stream(self, prepared, emit):
+        for _ in range(2):
+            try:
+                return await self.inner.stream(prepared, emit)
+            except allm.AdapterError:
+                await trio.lowlevel.checkpoint()
+        return await self.inner.stream(prepared, emit)
+
+
+class TakesAnEndForSuccess(Sound):
+    async def stream(self, prepared, emit):
+        try:
+            await self.inner.stream(prepared, emit)
+        except allm.AdapterError:
+            await emit(allm.MessageCompleted(allm.assistant(""), "stop"))
+
+    def change(self, events):
+        if isinstance(events[-1], allm.Failed):
+            return [*events[:-1], allm.MessageCompleted(allm.assistant(""), "stop")]
+        return events
+
+
+class UnmasksTheKey(Sound):
+    async def stream(self, prepared, emit):
+        try:
+            await self.inner.stream(prepared, emit)
+        except allm.AdapterError as error:
+            error.message = error.message.replace("***", self.setup.api_key)
+            raise
+
+
+class RemembersTheLastCall(Sound):
+    def prepare(self, request, options):
+        self.last = super().prepare(request, options)
+        return self.last
+
+    async def stream(self, prepared, emit):
+        await super().stream(self.last, emit)
+
+
+class LeavesAConnectionOpen(Sound):
+    kept: ClassVar = []
+
+    async def stream(self, prepared, emit):
+        port = int(self.setup.base_url.rpartition(":")[2])
+        self.kept.append(socket.create_connection(("127.0.0.1", port)))
+        await super().stream(prepared, emit)
+
+
+class OpensAConnectionForEachCall(Sound):
+    def prepare(self, request, options):
+        call = super().prepare(request, options)
+        return attrs.evolve(call, headers={**call.headers, "connection": "close"})
+
+
+BROKEN = [
+    (HasNoName, "it_is_a_streaming_adapter_with_a_provider_name"),
+    (ShowsTheKey, "prepared_call_hides_the_key"),
+    (UsesTheNetwork, "prepare_sends_nothing"),
+    (Counts, "prepare_gives_the_same_for_the_same_request"),
+    (ChangesTheRequest, "prepare_leaves_the_request_unchanged"),
+    (ChangesTheRequest, "request_is_unchanged_by_the_call"),
+    (SendsForeignData, "parts_of_another_provider_are_tolerated"),
+    (KeepsTheKeyInTheUrl, "prepared_call_hides_the_key"),
+    (KeepsTheKeyInTheUrl, "key_goes_into_a_header_and_that_of_the_call_wins"),
+    (IgnoresTheKeyOfTheCall, "key_goes_into_a_header_and_that_of_the_call_wins"),
+    (LosesUsage, "usage_is_reported"),
+    (HidesTheStart, "text_arrives"),
+    (LosesCompletions, "text_arrives"),
+    (LosesCompletions, "several_tool_calls_arrive"),
+    (ReadsLatin1, "any_character_arrives_unchanged"),
+    (SaysStop, "finish_reasons_are_told_apart"),
+    (WaitsForTheEnd, "events_come_while_the_answer_is_made"),
+    (WaitsForTheEnd, "silence_in_the_middle_is_a_timeout"),
+    (DoesNotWaitForTheReader, "emit_is_awaited"),
+    (ReadsAhead, "slow_reader_slows_the_server"),
+    (RetriesByItself, "adapter_does_not_retry_by_itself"),
+    (TakesAnEndForSuccess, "answer_cut_off_anywhere_is_never_a_success"),
+    (TakesAnEndForSuccess, "error_answers_are_told_apart"),
+    (UnmasksTheKey, "key_is_shown_nowhere"),
+    (RemembersTheLastCall, "calls_at_once_do_not_mix"),
+    (LeavesAConnectionOpen, "cancel_at_every_checkpoint"),
+    (OpensAConnectionForEachCall, "second_call_uses_the_connection_of_the_first"),
+]
+
+
+def suite_of(adapter):
+    class Suite(StreamAdapterConformance):
+        wire_format = "openai"
+
+        def make_adapter(self, setup):
+            return adapter(setup)
+
+    return Suite()
+
+
+@pytest.fixture(autouse=True)
+def _close_what_was_left_open():
+    yield
+    while LeavesAConnectionOpen.kept:
+        LeavesAConnectionOpen.kept.pop().close()
+
+
+@pytest.mark.parametrize(("adapter", "case"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
+def test_broken_adapter_is_found(adapter, case):
+    """By the case of the rule that it breaks, with a message."""
+    suite = suite_of(adapter)
+    with pytest.raises(AssertionError) as caught:
+        getattr(suite, f"test_{case}")()
+    assert str(caught.value)
+
+
+@pytest.mark.parametrize("case", sorted({case for _, case in BROKEN}))
+def test_sound_adapter_passes(case):
+    """The same case does not fail whatever it is given."""
+    getattr(suite_of(Sound), f"test_{case}")()
+
+
+def test_what_an_adapter_lacks_is_skipped_with_its_reason():
+    """A skipped case is seen in the report."""
+
+    class Suite(StreamAdapterConformance):
+        lacks = {"http": "plays in memory"}  # noqa: RUF012
+
+        def make_adapter(self, setup):
+            return Fake(scripts=setup.scripts)
+
+    with pytest.raises(pytest.skip.Exception, match="lacks http: plays in memory"):
+        Suite().test_answer_cut_at_every_byte()
+
+
+@pytest.mark.parametrize("lacks", [{"htpp": "misspelt"}, {"http": ""}])
+def test_capabilities_are_checked(lacks):
+    """A misspelt name or an empty reason is a failure of its own."""
+
+    class Suite(StreamAdapterConformance):
+        def make_adapter(self, setup):
+            return Fake(scripts=setup.scripts)
+
+    Suite.lacks = lacks
+    with pytest.raises(AssertionError):
+        Suite().test_declared_capabilities_are_known_and_have_reasons()
+
+
+def test_missing_hooks_are_named():
+    """Whoever subclasses learns what to write."""
+    with pytest.raises(NotImplementedError, match="make_adapter"):
+        StreamAdapterConformance().test_prepare_sends_nothing()
+    suite = suite_of(Sound)
+    type(suite).wire_format = None
+    with pytest.raises(NotImplementedError, match="make_reply"):
+        suite.test_text_arrives()
