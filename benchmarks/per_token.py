@@ -29,8 +29,16 @@ ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 7
 
 def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m", "service_tier": "default"}
-    return b"data: " + json.dumps({**head, "choices": [choice], "usage": None, "obfuscation": "aB3x"}).encode() + b"\n\n"
+    head = {
+        "id": "chatcmpl-1",
+        "object": "chat.completion.chunk",
+        "created": 1,
+        "model": "m",
+        "service_tier": "default",
+    }
+    return (
+        b"data: " + json.dumps({**head, "choices": [choice], "usage": None, "obfuscation": "aB3x"}).encode() + b"\n\n"
+    )
 
 
 def answer(*, flush: bool) -> Reply:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from wire_corpus import CORPUS, cases, differences
 
 import allm
 from allm.testing import Reply, WireServer
+from wire_corpus import CORPUS, cases, differences
 
 CUTS = {"recorded": "recorded", "whole": None, "1-byte": 1, "7-byte": 7}
 

@@ -40,7 +40,19 @@ OWNERS = {
     "h11": ("allm.testing",),
 }
 # Optional packages, and required ones that cost much to import: nothing may load them before it needs them.
-LATE = {"httpx", "httpx2", "tenacity", "docstring_parser", "click", "rich", "h11", "dotenv", "opentelemetry", "pytest", "allm.testing"}
+LATE = {
+    "httpx",
+    "httpx2",
+    "tenacity",
+    "docstring_parser",
+    "click",
+    "rich",
+    "h11",
+    "dotenv",
+    "opentelemetry",
+    "pytest",
+    "allm.testing",
+}
 MOST_LINES = 400
 
 

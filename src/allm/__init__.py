@@ -1,8 +1,8 @@
 """allm: one workflow, any language model, on Trio.
 
-    async with allm.stream_generate(engine, "Tell me a joke") as events:
-        async for piece in events.text():
-            print(piece, end="", flush=True)
+async with allm.stream_generate(engine, "Tell me a joke") as events:
+async for piece in events.text():
+print(piece, end="", flush=True)
 """
 
 from __future__ import annotations
@@ -10,103 +10,93 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from allm import fake as fake
-from allm import keys as keys
-from allm import telemetry as telemetry
+from allm import fake as fake, keys as keys, telemetry as telemetry
 from allm._version import __version__ as __version__
-from allm.data.build import assistant as assistant
-from allm.data.build import json_schema as json_schema
-from allm.data.build import request as request
-from allm.data.build import system as system
-from allm.data.build import tool_result as tool_result
-from allm.data.build import user as user
-from allm.data.codec import from_json as from_json
-from allm.data.codec import to_json as to_json
-from allm.data.content import ImagePart as ImagePart
-from allm.data.content import Part as Part
-from allm.data.content import ProviderPart as ProviderPart
-from allm.data.content import ReasoningPart as ReasoningPart
-from allm.data.content import TextPart as TextPart
-from allm.data.content import ToolCall as ToolCall
-from allm.data.errors import AdapterError as AdapterError
-from allm.data.errors import AdapterReason as AdapterReason
-from allm.data.errors import AllmError as AllmError
-from allm.data.errors import EmbeddingAdapterError as EmbeddingAdapterError
-from allm.data.errors import EngineError as EngineError
-from allm.data.errors import ImageAdapterError as ImageAdapterError
-from allm.data.errors import OptionError as OptionError
-from allm.data.errors import SessionError as SessionError
-from allm.data.errors import StreamError as StreamError
-from allm.data.errors import ToolError as ToolError
-from allm.data.errors import UnwrapError as UnwrapError
-from allm.data.errors import ValidationError as ValidationError
-from allm.data.events import AdapterEvent as AdapterEvent
-from allm.data.events import AskUserRequested as AskUserRequested
-from allm.data.events import ChatCompleted as ChatCompleted
-from allm.data.events import Event as Event
-from allm.data.events import Failed as Failed
-from allm.data.events import MessageCompleted as MessageCompleted
-from allm.data.events import MessageStarted as MessageStarted
-from allm.data.events import OrchestrationEvent as OrchestrationEvent
-from allm.data.events import ProviderPartCompleted as ProviderPartCompleted
-from allm.data.events import RawChunk as RawChunk
-from allm.data.events import ReasoningCompleted as ReasoningCompleted
-from allm.data.events import ReasoningDelta as ReasoningDelta
-from allm.data.events import StepCompleted as StepCompleted
-from allm.data.events import TextCompleted as TextCompleted
-from allm.data.events import TextDelta as TextDelta
-from allm.data.events import ToolCallCompleted as ToolCallCompleted
-from allm.data.events import ToolCallDelta as ToolCallDelta
-from allm.data.events import ToolCallStarted as ToolCallStarted
-from allm.data.events import ToolExecutionCompleted as ToolExecutionCompleted
-from allm.data.events import ToolExecutionStarted as ToolExecutionStarted
-from allm.data.events import ToolHalted as ToolHalted
-from allm.data.events import ToolProgress as ToolProgress
-from allm.data.events import ToolResultEncoded as ToolResultEncoded
-from allm.data.events import UsageReported as UsageReported
+from allm.data.build import (
+    assistant as assistant,
+    json_schema as json_schema,
+    request as request,
+    system as system,
+    tool_result as tool_result,
+    user as user,
+)
+from allm.data.codec import from_json as from_json, to_json as to_json
+from allm.data.content import (
+    ImagePart as ImagePart,
+    Part as Part,
+    ProviderPart as ProviderPart,
+    ReasoningPart as ReasoningPart,
+    TextPart as TextPart,
+    ToolCall as ToolCall,
+)
+from allm.data.errors import (
+    AdapterError as AdapterError,
+    AdapterReason as AdapterReason,
+    AllmError as AllmError,
+    EmbeddingAdapterError as EmbeddingAdapterError,
+    EngineError as EngineError,
+    ImageAdapterError as ImageAdapterError,
+    OptionError as OptionError,
+    SessionError as SessionError,
+    StreamError as StreamError,
+    ToolError as ToolError,
+    UnwrapError as UnwrapError,
+    ValidationError as ValidationError,
+)
+from allm.data.events import (
+    AdapterEvent as AdapterEvent,
+    AskUserRequested as AskUserRequested,
+    ChatCompleted as ChatCompleted,
+    Event as Event,
+    Failed as Failed,
+    MessageCompleted as MessageCompleted,
+    MessageStarted as MessageStarted,
+    OrchestrationEvent as OrchestrationEvent,
+    ProviderPartCompleted as ProviderPartCompleted,
+    RawChunk as RawChunk,
+    ReasoningCompleted as ReasoningCompleted,
+    ReasoningDelta as ReasoningDelta,
+    StepCompleted as StepCompleted,
+    TextCompleted as TextCompleted,
+    TextDelta as TextDelta,
+    ToolCallCompleted as ToolCallCompleted,
+    ToolCallDelta as ToolCallDelta,
+    ToolCallStarted as ToolCallStarted,
+    ToolExecutionCompleted as ToolExecutionCompleted,
+    ToolExecutionStarted as ToolExecutionStarted,
+    ToolHalted as ToolHalted,
+    ToolProgress as ToolProgress,
+    ToolResultEncoded as ToolResultEncoded,
+    UsageReported as UsageReported,
+)
 from allm.data.image import Image as Image
-from allm.data.message import Message as Message
-from allm.data.message import Role as Role
-from allm.data.outcomes import AskUser as AskUser
-from allm.data.outcomes import Halt as Halt
-from allm.data.request import JsonSchema as JsonSchema
-from allm.data.request import Request as Request
-from allm.data.response import FinishReason as FinishReason
-from allm.data.response import Response as Response
-from allm.data.response import Usage as Usage
-from allm.data.results import ChatResult as ChatResult
-from allm.data.results import HaltedReason as HaltedReason
-from allm.data.results import StepResult as StepResult
+from allm.data.message import Message as Message, Role as Role
+from allm.data.outcomes import AskUser as AskUser, Halt as Halt
+from allm.data.request import JsonSchema as JsonSchema, Request as Request
+from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
+from allm.data.results import ChatResult as ChatResult, HaltedReason as HaltedReason, StepResult as StepResult
 from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
 from allm.data.validate import validate as validate
-from allm.execution.chat import chat as chat
-from allm.execution.chat import step as step
-from allm.execution.chat import stream as stream
-from allm.execution.chat import stream_step as stream_step
+from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.collector import StreamCollector as StreamCollector
 from allm.execution.event_stream import EventStream as EventStream
-from allm.execution.options import CallOptions as CallOptions
-from allm.execution.options import defaults as defaults
-from allm.execution.options import set_defaults as set_defaults
-from allm.execution.runner import generate as generate
-from allm.execution.runner import stream_generate as stream_generate
-from allm.execution.runner import unwrap as unwrap
+from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
+from allm.execution.runner import generate as generate, stream_generate as stream_generate, unwrap as unwrap
 from allm.execution.stream_runner import StreamBlock as StreamBlock
 from allm.runtime.engine import Engine as Engine
-from allm.runtime.ports import AdapterOptions as AdapterOptions
-from allm.runtime.ports import Emit as Emit
-from allm.runtime.ports import StreamAdapter as StreamAdapter
-from allm.runtime.ports import ToolExecutor as ToolExecutor
-from allm.runtime.ports import ToolResultEncoder as ToolResultEncoder
-from allm.runtime.retry import RetryPolicy as RetryPolicy
-from allm.runtime.retry import parse_retry_after as parse_retry_after
-from allm.runtime.tools import ToolContext as ToolContext
-from allm.runtime.tools import tool as tool
+from allm.runtime.ports import (
+    AdapterOptions as AdapterOptions,
+    Emit as Emit,
+    StreamAdapter as StreamAdapter,
+    ToolExecutor as ToolExecutor,
+    ToolResultEncoder as ToolResultEncoder,
+)
+from allm.runtime.retry import RetryPolicy as RetryPolicy, parse_retry_after as parse_retry_after
+from allm.runtime.tools import ToolContext as ToolContext, tool as tool
 
 if TYPE_CHECKING:
-    from allm import providers as providers
-    from allm import testing as testing
+    from allm import providers as providers, testing as testing
 
 __all__ = [
     "AdapterError",

@@ -1,6 +1,6 @@
 """Builders of scripted answers, for `allm.providers.Fake` and `allm.testing.WireServer`.
 
-    Fake(script=[fake.reasoning("Hm."), fake.text("Hello"), fake.usage(input_tokens=3, output_tokens=1)])
+Fake(script=[fake.reasoning("Hm."), fake.text("Hello"), fake.usage(input_tokens=3, output_tokens=1)])
 """
 
 from __future__ import annotations

@@ -290,7 +290,7 @@ async def test_structured_finalize_asks_for_the_format_last_and_without_tools():
 
 
 async def test_structured_finalize_nudge_is_configurable():
-    """ "" adds no message."""
+    """Empty text adds no message."""
     asked = engine(TEXT, [fake.text('{"n": 7}')])
     await allm.chat(asked, "go", response_format=Answer, structured_finalize=True, structured_finalize_nudge="")
     assert asked.adapter.requests[-1].messages[-1].role == "assistant"
@@ -306,9 +306,7 @@ async def test_structured_finalize_never_loses_the_first_pass():
 async def test_structured_finalize_stops_where_the_first_pass_halts():
     """A question to the user is not followed by a demand for JSON."""
     tool = allm.Tool("noop", "N.", handler=lambda arguments: allm.AskUser("?"))
-    result = await allm.chat(
-        engine(CALL, TEXT, tools=[tool]), "go", response_format=Answer, structured_finalize=True
-    )
+    result = await allm.chat(engine(CALL, TEXT, tools=[tool]), "go", response_format=Answer, structured_finalize=True)
     assert result.halted_reason == "ask_user"
     assert result.metadata["structured_finalize"] == {"pass_1_halted": "ask_user"}
 

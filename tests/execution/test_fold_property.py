@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import trio
 import trio.testing
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 import allm
 from allm import fake
@@ -31,7 +30,9 @@ reasons = st.sampled_from(["rate_limited", "invalid_request", "stream_truncated"
 errors = st.builds(lambda reason: [fake.error(allm.AdapterError("no", reason=reason))], reasons)
 finishes = st.sampled_from(["stop", "length", "tool_calls", "content_filter", "other"])
 endings = st.one_of(st.just([]), st.just([]), errors, st.builds(lambda reason: [fake.finish(reason)], finishes))
-scripts = st.lists(st.builds(lambda body, end: body + end, st.lists(items, max_size=6), endings), min_size=1, max_size=4)
+scripts = st.lists(
+    st.builds(lambda body, end: body + end, st.lists(items, max_size=6), endings), min_size=1, max_size=4
+)
 options = st.fixed_dictionaries(
     {},
     optional={

@@ -59,7 +59,12 @@ async def test_generate_is_the_fold_of_the_stream():
 
 async def test_every_prefix_folds_to_a_valid_response():
     """Whatever was read so far is a response that goes to JSON and back."""
-    items = [fake.reasoning("hm"), fake.text("a"), fake.tool_call_delta("c1", '{"x"'), fake.error(allm.AdapterError("no"))]
+    items = [
+        fake.reasoning("hm"),
+        fake.text("a"),
+        fake.tool_call_delta("c1", '{"x"'),
+        fake.error(allm.AdapterError("no")),
+    ]
     async with allm.stream_generate(engine(*items), "hi") as events:
         prefixes = [events.result()]
         async for _ in events:

@@ -55,7 +55,9 @@ async def test_one_task_per_call_runs_them_in_parallel(autojump_clock):
 
 async def test_max_concurrency_limits_how_many_run(autojump_clock):
     """Ten naps of a second, three at a time, take four; a queued call's own time has not begun."""
-    step, seen = await run(engine(*[("nap", {"seconds": 1})] * 10, tools=[sleeper()]), max_concurrency=3, tool_timeout=2)
+    step, seen = await run(
+        engine(*[("nap", {"seconds": 1})] * 10, tools=[sleeper()]), max_concurrency=3, tool_timeout=2
+    )
     assert trio.current_time() == 4
     assert not any(message.is_error for message in step.tool_results)
     assert len(of(seen, allm.ToolExecutionStarted)) == 10
@@ -249,7 +251,7 @@ class Forecast:
     ],
 )
 async def test_results_str_verbatim_and_anything_else_as_json(result, text):
-    """attrs classes, paths and bytes included."""
+    """Attrs classes, paths and bytes included."""
     step, _ = await run(engine(("x", {}), tools=[allm.Tool("x", "X.", handler=lambda arguments: result)]))
     assert step.tool_results[0].text == text
     assert not step.tool_results[0].is_error
@@ -450,7 +452,10 @@ async def test_a_thousand_calls_with_mixed_outcomes_leave_nothing_behind(autojum
             await trio.sleep_forever()
         return n
 
-    tools = [allm.Tool("mixed", "M.", handler=mixed), allm.Tool("sync", "S.", handler=lambda arguments: arguments["n"], timeout=math.inf)]
+    tools = [
+        allm.Tool("mixed", "M.", handler=mixed),
+        allm.Tool("sync", "S.", handler=lambda arguments: arguments["n"], timeout=math.inf),
+    ]
     calls = [("sync" if n % 10 == 9 else "mixed", {"n": n}) for n in range(1000)]
     step, _ = await run(engine(*calls, tools=tools), tool_timeout=10)
     assert [message.tool_call_id for message in step.tool_results] == [f"c{n}" for n in range(1000)]
@@ -474,7 +479,9 @@ async def test_tool_executor_and_encoder_of_the_engine_are_used():
         def encode(self, value):
             return f"<{value!r}>"
 
-    asked = engine(("x", {"a": 1}), tools=[allm.Tool("x", "X.")], tool_executor=Executor(), tool_result_encoder=Encoder())
+    asked = engine(
+        ("x", {"a": 1}), tools=[allm.Tool("x", "X.")], tool_executor=Executor(), tool_result_encoder=Encoder()
+    )
     step, _ = await run(asked)
     assert step.tool_results[0].text == "<['x', {'a': 1}]>"
 

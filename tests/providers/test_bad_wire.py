@@ -40,9 +40,7 @@ async def server():
 
 
 def engine(server, *, retry=None, **options):
-    adapter = allm.providers.OpenAI(
-        api_key=KEY, base_url=server.url("openai"), endpoint="chat_completions", **options
-    )
+    adapter = allm.providers.OpenAI(api_key=KEY, base_url=server.url("openai"), endpoint="chat_completions", **options)
     return allm.Engine(adapter=adapter, model="m", retry=retry)
 
 

@@ -67,7 +67,9 @@ def to_json(value: Any) -> str:
         raise _problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
     try:
         body = _converter().unstructure(value)
-        return json.dumps({"v": VERSION, "type": tag, **body}, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(
+            {"v": VERSION, "type": tag, **body}, allow_nan=False, separators=(",", ":"), ensure_ascii=False
+        )
     except RecursionError:
         raise _problem("too_deep", "cannot serialise a value that nests without end") from None
 
@@ -226,10 +228,10 @@ def _converter() -> cattrs.Converter:
     for primitive in (str, int, bool):
         converter.register_structure_hook(primitive, _strict(primitive))
     converter.register_structure_hook(float, _strict(float, int))
-    for open_type in (dict[str, Any], Mapping[str, Any]):
-        _register(converter, open_type, _dump_open, _open_mapping)
-    for open_type in (Any, ToolChoice | None, ResponseFormat | None):
-        _register(converter, open_type, _dump_open, lambda value, _: _load_open(value))
+    for mapping in (dict[str, Any], Mapping[str, Any]):
+        _register(converter, mapping, _dump_open, _open_mapping)
+    for anything in (Any, ToolChoice | None, ResponseFormat | None):
+        _register(converter, anything, _dump_open, lambda value, _: _load_open(value))
     # Parts before events: an inner union has to be known before the classes that hold it.
     _register_union(converter, Part, PART_TAGS)
     _register_errors(converter)
@@ -241,7 +243,9 @@ def _converter() -> cattrs.Converter:
     return converter
 
 
-def _register(converter: cattrs.Converter, type_: Any, dump: Callable[[Any], Any], load: Callable[[Any, Any], Any]) -> None:
+def _register(
+    converter: cattrs.Converter, type_: Any, dump: Callable[[Any], Any], load: Callable[[Any, Any], Any]
+) -> None:
     """Hooks for exactly `type_`, which may be a generic or a union."""
     converter.register_unstructure_hook_func(lambda cls: cls == type_, dump)
     converter.register_structure_hook_func(lambda cls: cls == type_, load)
@@ -269,7 +273,8 @@ def _register_errors(converter: cattrs.Converter) -> None:
         return {"type": type(error).__name__, **fields}
 
     def structure(value: Any, _: Any) -> AllmError:
-        cls = ERROR_TYPES.get(value.get("type") or value.get("$type")) if isinstance(value, dict) else None
+        tag = value.get("type") or value.get("$type") if isinstance(value, dict) else None
+        cls = ERROR_TYPES.get(tag) if isinstance(tag, str) else None
         if cls is None:
             raise ValueError(f"unknown error type; expected one of: {', '.join(sorted(ERROR_TYPES))}")
         return cls(**{name: _load_open(value[name]) for name in cls.fields if name in value})
@@ -324,16 +329,16 @@ def _register_response(converter: cattrs.Converter) -> None:
 
 
 def _register_tool(converter: cattrs.Converter) -> None:
-    """A tool without its handler; one that has a handler is refused, since losing it would change what the tool does."""
+    """A tool without its handler; one that has a handler is refused: losing it would change what the tool does."""
     dump = make_dict_unstructure_fn(Tool, converter, handler=cattrs.override(omit=True), _cattrs_omit_if_default=True)
 
     def unstructure(tool: Tool) -> dict[str, Any]:
         if tool.handler is not None:
             raise _problem(
-                "not_serialisable", f"tool {tool.name!r} has a handler, which JSON cannot hold: evolve it with handler=None"
+                "not_serialisable",
+                f"tool {tool.name!r} has a handler, which JSON cannot hold: evolve it with handler=None",
             )
         return dump(tool)
 
     converter.register_unstructure_hook(Tool, unstructure)
     converter.register_structure_hook(Tool, make_dict_structure_fn(Tool, converter, handler=cattrs.override(omit=True)))
-

@@ -1,4 +1,4 @@
-"""What a message is made of: one ordered sequence of parts, as the provider sent it, so that it can be replayed exactly."""
+"""What a message is made of: one ordered sequence of parts, as the provider sent it, to be replayed exactly."""
 
 from __future__ import annotations
 

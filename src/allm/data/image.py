@@ -24,7 +24,13 @@ SIGNATURES: tuple[tuple[bytes, str], ...] = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
-EXTENSIONS = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif"}
+EXTENSIONS = {
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".webp": "image/webp",
+    ".gif": "image/gif",
+}
 
 
 def sniff_mime(data: bytes) -> str | None:
@@ -114,7 +120,9 @@ class Image:
             try:
                 return Path(value).read_bytes()
             except OSError as error:
-                raise _image_error("unreadable_file", f"cannot read the image file {value!r}: {error.strerror}") from error
+                raise _image_error(
+                    "unreadable_file", f"cannot read the image file {value!r}: {error.strerror}"
+                ) from error
         raise _image_error(
             "remote_source", "the image is a URL and is never fetched here; pass its bytes with Image.from_bytes"
         )
@@ -132,7 +140,9 @@ class Image:
         """
         found = self.mime_type or sniff_mime(self.to_bytes())
         if found is None:
-            raise _image_error("missing_mime_type", "the image's type is not known: pass mime_type='image/png' or similar")
+            raise _image_error(
+                "missing_mime_type", "the image's type is not known: pass mime_type='image/png' or similar"
+            )
         return found
 
     def to_data_uri(self) -> str:
@@ -147,7 +157,9 @@ class Image:
 
     def __repr__(self) -> str:
         kind, value = self.source
-        shown = repr(value) if kind in {"url", "file"} else f"<{len(value)} {'bytes' if kind == 'bytes' else 'characters'}>"
+        shown = (
+            repr(value) if kind in {"url", "file"} else f"<{len(value)} {'bytes' if kind == 'bytes' else 'characters'}>"
+        )
         return f"Image({kind}={shown}, mime_type={self.mime_type!r})"
 
 

@@ -22,9 +22,9 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def loads(text: bytes | str) -> Any:
-    """Parse one JSON document.
+    r"""Parse one JSON document.
 
-    Integers keep all their digits. Escaped lone surrogates (`"\\ud83d"`) are accepted, as a provider may cut a text
+    Integers keep all their digits. Escaped lone surrogates (`"\ud83d"`) are accepted, as a provider may cut a text
     between the two halves of one.
 
     Raises:

@@ -37,7 +37,7 @@ class AskUser:
     hints: dict[str, Any] = mapping_field()
 
     def __init__(self, question: str, **hints: Any) -> None:
-        self.__attrs_init__(question, hints=hints)
+        self.__attrs_init__(question, hints=hints)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @attrs.frozen

@@ -34,7 +34,8 @@ ToolChoice = str | Mapping[str, Any]
 """`"auto"`, `"none"`, `"required"`, a tool's name, or a provider's own mapping."""
 
 ResponseFormat = JsonSchema | Mapping[str, Any] | str | type
-"""A class (attrs, dataclass, TypedDict, msgspec, pydantic), `json_schema(...)`, `"text"`, `"json"` (any JSON object), or a provider's own mapping."""
+"""A class (attrs, dataclass, TypedDict, msgspec, pydantic), `json_schema(...)`, `"text"`, `"json"` (any object), or a
+provider's own mapping."""
 
 
 def _tuple(value: Iterable[Any]) -> Any:

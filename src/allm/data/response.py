@@ -97,8 +97,8 @@ class Response:
         """The answer's JSON as an instance of `cls`; without it, of the class given as `response_format=`.
 
         Raises:
-            ValidationError: `invalid_output`: not JSON or not a valid instance, with every problem; the text is still in
-                `output_text`. Without any class: `missing_output_type`.
+            ValidationError: `invalid_output`: not JSON or not a valid instance, with every problem; the text is still
+                in `output_text`. Without any class: `missing_output_type`.
         """
         wanted = cls if cls is not None else self.output_type
         if wanted is None:

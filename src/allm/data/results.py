@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -19,6 +20,18 @@ HaltedReason = str
 `incomplete`, or the reason of a handler's own `Halt`."""
 
 
+def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
+    return tuple(value)
+
+
+def _calls(value: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
+    return tuple(value)
+
+
+def _steps(value: Iterable[StepResult]) -> tuple[StepResult, ...]:
+    return tuple(value)
+
+
 @attrs.frozen(kw_only=True)
 class StepResult:
     """One model call and the tools it asked for.
@@ -31,7 +44,7 @@ class StepResult:
 
     thread: Thread
     response: Response
-    tool_results: tuple[Message, ...] = attrs.field(default=(), converter=tuple)
+    tool_results: tuple[Message, ...] = attrs.field(default=(), converter=_messages)
     done: bool = False
     metadata: dict[str, Any] = mapping_field()
 
@@ -49,11 +62,11 @@ class ChatResult:
 
     thread: Thread
     final_response: Response | None = None
-    steps: tuple[StepResult, ...] = attrs.field(default=(), converter=tuple)
+    steps: tuple[StepResult, ...] = attrs.field(default=(), converter=_steps)
     halted_reason: HaltedReason = "completed"
     pending_question: str | None = None
     pending_tool_call_id: str | None = None
-    manual_tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=tuple)
+    manual_tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), converter=_calls)
     usage: Usage = attrs.field(factory=Usage)
     metadata: dict[str, Any] = mapping_field()
 

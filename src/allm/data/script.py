@@ -104,14 +104,5 @@ class Finish:
 
 
 ScriptItem = (
-    Text
-    | Reasoning
-    | ToolCallItem
-    | ToolCallDeltaItem
-    | UsageItem
-    | Delay
-    | ErrorItem
-    | PreflightError
-    | Raw
-    | Finish
+    Text | Reasoning | ToolCallItem | ToolCallDeltaItem | UsageItem | Delay | ErrorItem | PreflightError | Raw | Finish
 )

@@ -7,7 +7,7 @@ a model that sends `"7"` for an int is told so, in words it can act on.
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import enum
 import functools
 import math
@@ -55,7 +55,9 @@ def schemas_of(hints: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, An
         TypeError: A type that has no JSON Schema.
     """
     wanted = list(hints)
-    schemas, definitions = msgspec.json.schema_components(wanted, schema_hook=_custom_schema, ref_template="#/$defs/{name}")
+    schemas, definitions = msgspec.json.schema_components(
+        wanted, schema_hook=_custom_schema, ref_template="#/$defs/{name}"
+    )
     found: dict[str, type] = {}
     for hint in wanted:
         _collect_classes(hint, found)
@@ -65,7 +67,10 @@ def schemas_of(hints: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, An
             text = _description(hint)
             if field in properties and text:
                 properties[field] = {**properties[field], "description": text}
-    described = [{**schema, "description": text} if (text := _description(hint)) else schema for schema, hint in zip(schemas, wanted, strict=True)]
+    described = [
+        {**schema, "description": text} if (text := _description(hint)) else schema
+        for schema, hint in zip(schemas, wanted, strict=True)
+    ]
     closed = {
         name: {**schema, "additionalProperties": False} if "properties" in schema else schema
         for name, schema in definitions.items()
@@ -116,7 +121,9 @@ def object_schema(cls: type) -> tuple[dict[str, Any], bool]:
     root = definitions.get(name, schema)
     if root.get("type") != "object":
         raise TypeError(f"{getattr(cls, '__name__', cls)} is no object in JSON; expected a class with fields")
-    rest = {key: value for key, value in definitions.items() if key != name or f'#/$defs/{name}"' in str(dumps(definitions))}
+    rest = {
+        key: value for key, value in definitions.items() if key != name or f'#/$defs/{name}"' in str(dumps(definitions))
+    }
     document = {**root, "$defs": rest} if rest else dict(root)
     objects = [node for node in (root, *rest.values()) if "properties" in node]
     strict = all(
@@ -186,7 +193,7 @@ def encode_result(value: Any) -> str:
     return dumps(_plain(value)).decode("utf-8")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:  # noqa: C901  (a table of types)
     if isinstance(value, enum.Enum):
         return _plain(value.value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -203,11 +210,11 @@ def _plain(value: Any) -> Any:
         return value.model_dump(mode="json")
     if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
         return _plain(_converter().unstructure(value))
-    if isinstance(value, (datetime.date, datetime.time)):
+    if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, (PurePath, uuid.UUID, Decimal)):
         return str(value)
-    if isinstance(value, (datetime.timedelta, msgspec.Struct)):
+    if isinstance(value, (dt.timedelta, msgspec.Struct)):
         return msgspec.to_builtins(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
@@ -260,16 +267,18 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(Decimal, lambda value, _: Decimal(str(value)))
     converter.register_structure_hook(uuid.UUID, lambda value, _: uuid.UUID(value))
     converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) in _SEQUENCES, _sequence)
-    converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) is typing.Literal, _literal)
+    converter.register_structure_hook_func(_is_literal, _literal)
     converter.register_structure_hook_func(lambda hint: isinstance(hint, type) and issubclass(hint, enum.Enum), _member)
-    converter.register_structure_hook_func(lambda hint: hint is Any, lambda value, _: value)
+    converter.register_structure_hook_func(lambda hint: hint == Any, lambda value, _: value)
     converter.register_structure_hook_factory(lambda hint: isinstance(hint, type) and bool(_fields(hint)), _object_hook)
     return converter
 
 
 def _object_hook(cls: Any, converter: Any) -> Callable[[Any, Any], Any]:
     fill = (
-        converter.gen_structure_typeddict(cls) if typing.is_typeddict(cls) else converter.gen_structure_attrs_fromdict(cls)
+        converter.gen_structure_typeddict(cls)
+        if typing.is_typeddict(cls)
+        else converter.gen_structure_attrs_fromdict(cls)
     )
 
     def hook(value: Any, _: Any) -> Any:
@@ -312,6 +321,10 @@ def _sequence(value: Any, hint: Any) -> Any:
     if problems:
         raise NotStructured(problems)
     return _SEQUENCES[origin](items)
+
+
+def _is_literal(hint: Any) -> bool:
+    return typing.get_origin(hint) is typing.Literal
 
 
 def _literal(value: Any, hint: Any) -> Any:

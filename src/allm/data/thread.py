@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -12,11 +13,15 @@ from allm.data.message import Message
 __all__ = ["Thread"]
 
 
+def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
+    return tuple(value)
+
+
 @attrs.frozen
 class Thread:
     """Messages in order. Adding gives a new thread; the old one stays as it was."""
 
-    messages: tuple[Message, ...] = attrs.field(default=(), converter=tuple)
+    messages: tuple[Message, ...] = attrs.field(default=(), converter=_messages)
     metadata: dict[str, Any] = mapping_field()
 
     def add(self, *messages: Message) -> Thread:

@@ -120,7 +120,7 @@ def _check_messages(messages: Any) -> list[Problem]:
         return [(("messages",), "invalid_type")]
     problems: list[Problem] = []
     for index, message in enumerate(messages):
-        found = check_message(message) if isinstance(message, Message) else [((), "invalid_type")]
+        found: list[Problem] = check_message(message) if isinstance(message, Message) else [((), "invalid_type")]
         problems += _nested(found, "messages", index)
     return problems
 
@@ -150,7 +150,7 @@ def _check_tools(tools: Any) -> list[Problem]:
         return [(("tools",), "invalid_type")]
     problems: list[Problem] = []
     for index, tool in enumerate(tools):
-        found = check_tool(tool) if isinstance(tool, Tool) else [((), "invalid_type")]
+        found: list[Problem] = check_tool(tool) if isinstance(tool, Tool) else [((), "invalid_type")]
         problems += _nested(found, "tools", index)
     names = [tool.name for tool in tools if isinstance(tool, Tool)]
     if len(set(names)) != len(names):

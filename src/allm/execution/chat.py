@@ -72,14 +72,16 @@ def stream(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> Str
     Args and errors: as `stream_step`.
     """
     turn = _Turn(engine, thread, options)
-    return open_stream("chat", turn.produce, turn.first[0].controls, ChatFold(turn.thread, turn.output_type), **turn.facts)
+    return open_stream(
+        "chat", turn.produce, turn.first[0].controls, ChatFold(turn.thread, turn.output_type), **turn.facts
+    )
 
 
 async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> ChatResult:
     """A whole turn: the fold of `stream`.
 
-        result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
-        result.output_text, result.thread, result.halted_reason
+    result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
+    result.output_text, result.thread, result.halted_reason
     """
     async with stream(engine, thread, **options) as events:
         return await events.until_done()
@@ -123,9 +125,10 @@ class _Turn:
         """Run the turn."""
         fold = ChatFold(self.thread, self.output_type)
         flow.send.delivered = fold.add
-        with trio.move_on_after(self.limit) as whole_call:
+        result: ChatResult | None = None
+        with trio.move_on_after(self.limit):
             result = await self._run(flow, fold)
-        if whole_call.cancelled_caught:
+        if result is None:
             error = await fail_at_limit(flow, self.limit)
             partial = fold.result()
             result = attrs.evolve(partial, halted_reason="error", metadata={**partial.metadata, "error": error})
@@ -136,7 +139,8 @@ class _Turn:
         if not self.two_pass:
             return result
         first_halt = result.halted_reason
-        metadata = {**result.metadata, "structured_finalize": {"pass_1_halted": first_halt}}
+        passes: dict[str, Any] = {"pass_1_halted": first_halt}
+        metadata = {**result.metadata, "structured_finalize": passes}
         if first_halt not in _FINALIZED_AFTER:
             return attrs.evolve(result, metadata=metadata)
         nudge = self.first[0].controls.structured_finalize_nudge
@@ -144,11 +148,11 @@ class _Turn:
         try:
             prepared = self._next(thread, final=True)
         except AllmError as error:
-            metadata["structured_finalize"]["pass_2_error"] = error
+            passes["pass_2_error"] = error
             return attrs.evolve(result, metadata=metadata)
         fold.next_step(thread)
         last = await self._loop(flow, fold, thread, prepared, steps=list(result.steps), final=True)
-        return attrs.evolve(last, metadata={**last.metadata, "structured_finalize": metadata["structured_finalize"]})
+        return attrs.evolve(last, metadata={**last.metadata, "structured_finalize": passes})
 
     async def _loop(
         self,
@@ -206,7 +210,11 @@ async def _gate(result: StepResult, controls: Any, max_turns: int, turns: int) -
 
 def _finished(thread: Thread, steps: list[StepResult], reason: str) -> ChatResult:
     last = steps[-1]
-    metadata = {key: value for key, value in last.metadata.items() if key in {"ask_user_hints", "halt_tool_call_id", "halt_result", "error"}}
+    metadata = {
+        key: value
+        for key, value in last.metadata.items()
+        if key in {"ask_user_hints", "halt_tool_call_id", "halt_result", "error"}
+    }
     if last.response.error is not None and reason == "error":
         metadata["error"] = last.response.error
     question = last.metadata.get("pending_question") if reason == "ask_user" else None
@@ -247,14 +255,12 @@ def _needs_two_passes(call: ModelCall) -> bool:
 def _check_answered(thread: Thread) -> None:
     waiting = unanswered_tool_calls(thread.messages)
     if waiting:
-        positions = {
-            call.id: index for index, message in enumerate(thread.messages) for call in _calls(message)
-        }
+        positions = {call.id: index for index, message in enumerate(thread.messages) for call in _calls(message)}
         raise ValidationError(
             [(("messages", positions[call_id], "tool_calls", call_id), "unanswered_tool_call") for call_id in waiting],
             reason="invalid_thread",
-            message=f"these tool calls have no result: {', '.join(waiting)}; add allm.tool_result(id, content) for each "
-            "before the conversation is sent again",
+            message=f"these tool calls have no result: {', '.join(waiting)}; add allm.tool_result(id, content) for "
+            "each before the conversation is sent again",
         )
 
 

@@ -94,13 +94,20 @@ class EventStream(Generic[T]):
             self._start()
         elif self._owner is not task:
             raise StreamError(
-                f"this stream is being read by task {self._owner.name!r}; a stream has one reader: open a second stream, "
-                "or pass events on through a memory channel",
+                f"this stream is being read by task {self._owner.name!r}; a stream has one reader: open a second "
+                "stream, or pass events on through a memory channel",
                 reason="concurrent_iteration",
             )
-        if self._ended:
-            await trio.lowlevel.checkpoint()
-            return False
+        if not self._ended:
+            await self._receive()
+        if not self._ended:
+            return True
+        await trio.lowlevel.checkpoint()
+        if self._flow.failure is not None:
+            raise self._flow.failure
+        return False
+
+    async def _receive(self) -> None:
         try:
             self._burst, self._index = receive_waiting(self._channel), 0
             if self._burst:
@@ -110,13 +117,9 @@ class EventStream(Generic[T]):
                 self._burst = await self._channel.receive()
         except trio.EndOfChannel:
             self._ended = True
-            await trio.lowlevel.checkpoint()
-            if self._flow.failure is not None:
-                raise self._flow.failure from None
-            return False
+            return
         if self._first_event is None:
             self._first_event = trio.current_time() - self._started_at
-        return True
 
     def result(self) -> T:
         """The fold of what has been read so far: at any time, in the block or after it, also after a cancel."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Literal, TypedDict
@@ -41,7 +41,7 @@ class CallOptions(TypedDict, total=False):
     reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
     api_key: For this call; wins over every other place.
     request_timeout: Limit of the whole call, retries included; none by default.
-    first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300); None: none.
+    first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).
     retry: What happens when the call fails before its first event; None never retries.
     mode: "auto" runs tools, "manual" hands their calls to the caller. max_turns: model calls of one turn (8).
     halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
@@ -154,8 +154,14 @@ _TYPES: dict[str, _Check] = {
     "mode": ("'auto' or 'manual'", _is(str)),
     "validation_retries": ("int", lambda value: isinstance(value, int) and not isinstance(value, bool)),
     "max_turns": ("int", lambda value: isinstance(value, int) and not isinstance(value, bool)),
-    "max_concurrency": ("int, or None", _optional(lambda value: isinstance(value, int) and not isinstance(value, bool))),
-    "tools": ("an iterable of Tool", lambda value: isinstance(value, Iterable) and not isinstance(value, (str, Mapping))),
+    "max_concurrency": (
+        "int, or None",
+        _optional(lambda value: isinstance(value, int) and not isinstance(value, bool)),
+    ),
+    "tools": (
+        "an iterable of Tool",
+        lambda value: isinstance(value, Iterable) and not isinstance(value, (str, Mapping)),
+    ),
     "options": _MAPPING,
     "context": _MAPPING,
     "structured_finalize": _FLAG,
@@ -180,6 +186,7 @@ def check_options(options: Mapping[str, Any]) -> None:
         OptionError: `unknown_option` (suggests the nearest name) or `invalid_type`; it is a `TypeError`.
         ValidationError: A value out of range; it is a `ValueError`.
     """
+    value: Any
     for name, value in options.items():
         if name not in NAMES:
             near = difflib.get_close_matches(name, NAMES, 1)
@@ -202,7 +209,7 @@ def check_options(options: Mapping[str, Any]) -> None:
                 reason="invalid_type",
                 option=name,
             )
-        if name == "validation_retries" and value < 0:
+        if name == "validation_retries" and isinstance(value, int) and value < 0:
             raise _invalid(name, "must_not_be_negative", f"option validation_retries is {value!r}; expected 0 or more")
         if name == "mode" and value not in {"auto", "manual"}:
             raise _invalid(name, "unknown", f"option mode is {value!r}; expected 'auto' or 'manual'")
@@ -213,7 +220,7 @@ def _invalid(name: str, tag: str, message: str) -> ValidationError:
 
 
 @contextmanager
-def defaults(**options: Any) -> Iterator[None]:
+def defaults(**options: Any) -> Generator[None]:
     """Application defaults in this context and the tasks started from it: `with allm.defaults(model="gpt-5"): ...`.
 
     Raises:
@@ -270,10 +277,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     from_request = {
         name: value for name in REQUEST_NAMES if (value := getattr(request, name)) is not None and value is not False
     }
-    given_options = {
-        name: value for name, value in options.items() if value is not None or name not in REQUEST_NAMES
-    }
-    merged = {**app, **from_engine, **from_request, **given_options}
+    given_options = {name: value for name, value in options.items() if value is not None or name not in REQUEST_NAMES}
+    merged: dict[str, Any] = {**app, **from_engine, **from_request, **given_options}
     body = [app.get("options"), _body_params(engine), params.get("options"), request.options, options.get("options")]
     tools: tuple[Tool, ...] = ()
     for layer in (app.get("tools", ()), engine.tools, params.get("tools", ()), request.tools, options.get("tools", ())):
@@ -297,10 +302,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
             http_client=engine.http_client,
         ),
         controls=Controls(
-            **{
-                **{name: merged[name] for name in CONTROL_NAMES if name in merged},
-                "context": {**engine.context, **merged.get("context", {})},
-            }
+            **{name: merged[name] for name in CONTROL_NAMES if name in merged and name != "context"},
+            context={**engine.context, **merged.get("context", {})},
         ),
     )
 
@@ -368,7 +371,8 @@ def check_adapter(engine: Engine) -> None:
     adapter = engine.adapter
     if adapter is None:
         raise EngineError(
-            "the engine has no adapter: Engine(adapter=allm.providers.OpenAI(), ...) or Engine.from_model('openai:...')",
+            "the engine has no adapter: use Engine(adapter=allm.providers.OpenAI(), ...) or "
+            "Engine.from_model('openai:...')",
             reason="missing_adapter",
         )
     if not (callable(getattr(adapter, "prepare", None)) and callable(getattr(adapter, "stream", None))):

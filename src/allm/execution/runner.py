@@ -53,9 +53,7 @@ class ResponseFold:
         }
 
 
-def stream_generate(
-    engine: Engine, request: Input, **options: Unpack[CallOptions]
-) -> StreamBlock[Response]:
+def stream_generate(engine: Engine, request: Input, **options: Unpack[CallOptions]) -> StreamBlock[Response]:
     """Ask a model and see its answer arrive.
 
         async with allm.stream_generate(engine, "Tell me a joke") as events:
@@ -90,7 +88,12 @@ def stream_generate(
 
     provider = getattr(engine.adapter, "provider", None)
     return open_stream(
-        "generate", produce, call.controls, ResponseFold(StreamCollector(output_type(call))), provider=provider, model=call.request.model
+        "generate",
+        produce,
+        call.controls,
+        ResponseFold(StreamCollector(output_type(call))),
+        provider=provider,
+        model=call.request.model,
     )
 
 

@@ -13,7 +13,7 @@ stops. The body's exception therefore is the only one there can be, and comes ou
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
 from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, final, get_args
@@ -51,7 +51,7 @@ class StreamBlock(Generic[T]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await self._manager.__aexit__(kind, error, traceback)
+        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
 
     def __aiter__(self) -> NoReturn:
         raise StreamError(
@@ -74,7 +74,7 @@ def open_stream(name: str, produce: Produce, controls: Controls, fold: Fold[T], 
 @asynccontextmanager
 async def _pipeline(
     name: str, produce: Produce, controls: Controls, fold: Fold[T], facts: dict[str, Any]
-) -> AsyncIterator[EventStream[T]]:
+) -> AsyncGenerator[EventStream[T]]:
     stages: list[trio.CancelScope] = []
     body_error: BaseException | None = None
     works = _stages(controls)
@@ -85,9 +85,9 @@ async def _pipeline(
         flow.span = telemetry.start_span(name, **facts)
         _start_stages(nursery, stages, produce, works, flow)
 
+    events = EventStream(fold, start, flow, receive)
     try:
         async with trio.open_nursery() as nursery:
-            events = EventStream(fold, start, flow, receive)
             try:
                 with receive:
                     yield events

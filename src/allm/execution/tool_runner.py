@@ -19,7 +19,6 @@ from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.events import (
     AskUserRequested,
-    Event,
     ToolExecutionCompleted,
     ToolExecutionStarted,
     ToolHalted,
@@ -154,7 +153,7 @@ class ToolRunner:
             except Exception as raised:
                 halt = ToolError(
                     f"on_tool_error raised {type(raised).__name__}: {raised}; it was asked about: {error.message}",
-                    reason=error.reason,
+                    reason="handler_raised",
                     tool_name=call.name,
                     tool_call_id=call.id,
                 )
@@ -189,9 +188,12 @@ class ToolRunner:
             await self.emit(ToolExecutionStarted(call))
             scope = trio.CancelScope(deadline=trio.current_time() + (float("inf") if limit is None else limit))
             context = self._context(call, scope)
+            value: Any = None
             with scope:
                 try:
-                    value = await (executor.execute(tool, call, context) if executor else _invoke(tool, call, context, in_thread))
+                    value = await (
+                        executor.execute(tool, call, context) if executor else _invoke(tool, call, context, in_thread)
+                    )
                 except ToolError as error:
                     raise _Failure(_named(error, call)) from error
                 except Exception as error:
@@ -211,7 +213,10 @@ class ToolRunner:
         controls = self.call.controls
 
         async def report(payload: Any) -> None:
-            left, scope.deadline = scope.deadline - trio.current_time(), float("inf")  # the consumer's time, not the tool's
+            left, scope.deadline = (
+                scope.deadline - trio.current_time(),
+                float("inf"),
+            )  # the consumer's time, not the tool's
             await self.emit(ToolProgress(call, payload))
             scope.deadline = trio.current_time() + left
 

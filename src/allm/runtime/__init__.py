@@ -1,0 +1,1 @@
+"""Layer B, runtime: engine, ports, keys, retries, telemetry, HTTP, server-sent events."""

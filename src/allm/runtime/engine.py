@@ -40,6 +40,10 @@ def _are_tools(_engine: Any, _attribute: Any, value: Any) -> None:
             raise EngineError(f"Engine(tools=...) holds {type(tool).__name__}; expected Tool", reason="invalid_engine")
 
 
+def _tools(value: Iterable[Tool]) -> tuple[Tool, ...]:
+    return tuple(value)
+
+
 def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:
     """`first` with those of `second` added; one of the same name is replaced in its place."""
     merged = {tool.name: tool for tool in first}
@@ -67,7 +71,7 @@ class Engine:
 
     adapter: Any = None
     model: str | None = attrs.field(default=None, validator=_optional(str))
-    tools: tuple[Tool, ...] = attrs.field(default=(), converter=tuple, validator=_are_tools)
+    tools: tuple[Tool, ...] = attrs.field(default=(), converter=_tools, validator=_are_tools)
     params: dict[str, Any] = mapping_field()
     context: dict[str, Any] = mapping_field()
     retry: RetryPolicy | None = attrs.field(factory=RetryPolicy, validator=_optional(RetryPolicy))
@@ -87,7 +91,7 @@ class Engine:
             EngineError: `unknown_provider`.
         """
         provider, model_id = split_model(model)
-        fields = {"adapter": None, "model": model_id, **overrides}
+        fields: dict[str, Any] = {"adapter": None, "model": model_id, **overrides}
         if fields["adapter"] is None:
             fields["adapter"] = adapter_for(provider)
         return cls(**fields)

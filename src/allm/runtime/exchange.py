@@ -1,5 +1,4 @@
-"""One provider call over HTTP, the same for every vendor: post, look at the status, tell JSON from an event stream,
-decode, emit.
+"""One provider call over HTTP, the same for every vendor: post, look at the status, decode, emit.
 
 A vendor brings three pure things: the request (`HttpCall`), a `WireDecoder`, and `classify` for error answers.
 """
@@ -45,18 +44,18 @@ class WireDecoder(Protocol):
 
     done: bool
 
-    def begin(self, request_id: str | None) -> None:
+    def begin(self, request_id: str | None, /) -> None:
         """The answer's HTTP headers are there."""
 
-    def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
+    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
         """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
         ...
 
-    def decode_document(self, document: Any) -> list[AdapterEvent]:
+    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
         """The events of a plain JSON answer, `MessageCompleted` included."""
         ...
 
-    def end(self, stray: str) -> list[AdapterEvent]:
+    def end(self, stray: str, /) -> list[AdapterEvent]:
         """The body ended without the end marker; `stray` is text between the events that is no event."""
         ...
 
@@ -103,7 +102,9 @@ async def exchange(call: HttpCall, emit: Emit) -> None:
         AdapterError: Whatever went wrong, with the provider's name filled in and the key masked.
     """
     try:
-        async with open_response("POST", call.url, headers=call.headers, content=call.body, client=call.client) as response:
+        async with open_response(
+            "POST", call.url, headers=call.headers, content=call.body, client=call.client
+        ) as response:
             request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
             if response.status >= HTTP_REDIRECT:
                 raise await _error_answer(call, response, request_id)
@@ -128,7 +129,7 @@ async def _error_answer(call: HttpCall, response: HttpResponse, request_id: str 
     if response.status < HTTP_ERROR:
         place = response.headers.get("location", "elsewhere")
         return AdapterError(
-            f"{call.provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, since "
+            f"{call.provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, as "
             "they would carry the key along: check base_url",
             reason="invalid_request",
             status=response.status,

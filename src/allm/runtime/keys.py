@@ -7,9 +7,10 @@ files read with `keys.load_dotenv` (nothing reads a file unasked).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, NoReturn, final
 
 from allm.data.errors import EngineError
@@ -49,7 +50,9 @@ class Secret:
         return MASK
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a Secret cannot be pickled or copied out of the process; resolve the key again where it is needed")
+        raise TypeError(
+            "a Secret cannot be pickled or copied out of the process; resolve the key again where it is needed"
+        )
 
     def __copy__(self) -> Secret:
         return self
@@ -64,11 +67,11 @@ _from_files: dict[str, str] = {}
 
 
 @contextmanager
-def override(**keys: str) -> Iterator[None]:
+def override(**keys: str) -> Generator[None]:
     """Use these keys, by provider name, in this context and the tasks started from it.
 
-        with allm.keys.override(openai=tenant.key):
-            await allm.generate(...)
+    with allm.keys.override(openai=tenant.key):
+        await allm.generate(...)
     """
     merged = {**(_overrides.get() or {}), **{name: Secret(value) for name, value in keys.items()}}
     token = _overrides.set(merged)
@@ -99,7 +102,7 @@ def load_dotenv(path: str | os.PathLike[str] = ".env") -> None:
         from dotenv import dotenv_values
     except ImportError as error:
         raise ImportError("reading .env files needs python-dotenv: pip install 'allm-trio[dotenv]'") from error
-    with open(path, encoding="utf-8") as file:
+    with Path(path).open(encoding="utf-8") as file:
         _from_files.update({name: value for name, value in dotenv_values(stream=file).items() if value})
 
 

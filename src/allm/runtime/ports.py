@@ -19,7 +19,9 @@ __all__ = ["AdapterOptions", "Emit", "StreamAdapter", "ToolExecutor", "ToolResul
 class Emit(Protocol):
     """Where an adapter puts its events. One call is one burst: the events decoded from one network read."""
 
-    def __call__(self, *events: AdapterEvent) -> Awaitable[None]: ...
+    def __call__(self, *events: AdapterEvent) -> Awaitable[None]:
+        """Emit one burst; waits while the consumer is behind."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -58,7 +60,7 @@ class StreamAdapter(Protocol):
         """The provider's short name, as in `"openai:gpt-5"`."""
         ...
 
-    def prepare(self, request: Request, options: AdapterOptions) -> Any:
+    def prepare(self, request: Request, options: AdapterOptions, /) -> Any:
         """Check the request, find the key, build the body. Sends nothing.
 
         Raises:
@@ -66,7 +68,7 @@ class StreamAdapter(Protocol):
         """
         ...
 
-    async def stream(self, prepared: Any, emit: Emit) -> None:
+    async def stream(self, prepared: Any, emit: Emit, /) -> None:
         """Make the call that `prepare` built and emit its events, `MessageCompleted` last."""
         ...
 

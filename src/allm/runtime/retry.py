@@ -50,7 +50,9 @@ class RetryPolicy:
 
         state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
         state.attempt_number = attempt
-        wait = tenacity.wait_exponential(multiplier=self.base_delay) + tenacity.wait_random(0, self.base_delay * self.jitter)
+        wait = tenacity.wait_exponential(multiplier=self.base_delay) + tenacity.wait_random(
+            0, self.base_delay * self.jitter
+        )
         return min(wait(state), self.max_delay)
 
 

@@ -17,7 +17,7 @@ import attrs
 
 from allm.data.errors import AdapterError
 
-__all__ = ["MAX_EVENT_BYTES", "ServerSentEvent", "SSEDecoder"]
+__all__ = ["MAX_EVENT_BYTES", "SSEDecoder", "ServerSentEvent"]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long answer, a few
@@ -62,10 +62,9 @@ class SSEDecoder:
         """
         if self._skip_lf and chunk:
             self._skip_lf = False
-            if chunk[0] == 10:  # LF, the second half of a CRLF cut in two
-                chunk = chunk[1:]
+            chunk = chunk.removeprefix(b"\n")  # the second half of a CRLF cut in two
         if b"\r" in chunk:
-            self._skip_lf = chunk[-1] == 13
+            self._skip_lf = chunk.endswith(b"\r")
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = chunk.split(b"\n")
         rest = lines.pop()

@@ -40,7 +40,7 @@ class ToolContext:
     request_id: str | None = None
     tool_call: ToolCall
     engine: Any = attrs.field(default=None, repr=False)
-    _report: Callable[[Any], Awaitable[None]] = attrs.field(repr=False)
+    _report: Callable[[Any], Awaitable[None]] = attrs.field(repr=False, alias="report")
 
     async def emit(self, payload: Any) -> None:
         """Put `ToolProgress(tool_call, payload)` on the stream of the turn."""
@@ -129,7 +129,7 @@ def tool(
     timeout: float | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Tool: ...
-def tool(
+def tool(  # type: ignore[misc]  # in the third form the first parameter is the name
     function: Any = None,
     description: str | None = None,
     schema: Mapping[str, Any] | None = None,
@@ -161,13 +161,15 @@ def tool(
     Raises:
         ValidationError: A parameter that a model cannot fill: `*args`, `**kwargs`, a type without a JSON Schema.
     """
-    if isinstance(function, str) or (function is None and isinstance(name, str) and description is not None and handler):
+    names = sys._getframe(1).f_locals
+    from_parts = schema is not None or handler is not None
+    if isinstance(function, str) or (function is None and name is not None and from_parts):
         parts = schema if schema is not None else {"type": "object", "properties": {}}
-        return Tool(name or function, description or "", dict(parts), handler=handler, **fields)
+        return Tool(str(name or function), description or "", dict(parts), handler=handler, **fields)
     if function is None:
         return functools.partial(tool, name=name, description=description, **fields)
     # Annotations may name classes of the function that is being run, as in a test: only its frame knows them.
-    return _from_function(function, name, description, fields, sys._getframe(1).f_locals)
+    return _from_function(function, name, description, fields, names)
 
 
 def _from_function(
@@ -178,7 +180,7 @@ def _from_function(
     names: Mapping[str, Any],
 ) -> Tool:
     plain = _plain_function(function)
-    name = name or getattr(plain, "__name__", type(plain).__name__)
+    name = name or str(getattr(plain, "__name__", type(plain).__name__))
     signature = inspect.signature(function)
     types = _hints(plain, name, names)
     given: dict[str, Any] = {}
@@ -186,7 +188,9 @@ def _from_function(
     for parameter in signature.parameters.values():
         if parameter.kind in _CANNOT_FILL:
             stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
-            raise _unusable(name, parameter.name, f"{stars}{parameter.name} has no place in a JSON object: name every parameter")
+            raise _unusable(
+                name, parameter.name, f"{stars}{parameter.name} has no place in a JSON object: name every parameter"
+            )
         hint = types.get(parameter.name, Any)
         if hint is ToolContext or ToolContext in typing.get_args(hint):
             contexts.append(parameter.name)
@@ -223,7 +227,9 @@ def _schema(
     try:
         schemas, definitions = schemas_of(given.values())
     except TypeError as error:
-        raise _unusable(name, ", ".join(given), f"{error}; or build the tool from parts with a schema of your own") from error
+        raise _unusable(
+            name, ", ".join(given), f"{error}; or build the tool from parts with a schema of your own"
+        ) from error
     properties: dict[str, Any] = {}
     required: list[str] = []
     for parameter, schema in zip(given, schemas, strict=True):

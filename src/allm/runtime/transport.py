@@ -14,11 +14,11 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 import trio
@@ -96,18 +96,23 @@ def join_url(base_url: str, path: str) -> str:
     Raises:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
-    try:
-        parts = urlsplit(base_url.strip())
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except (ValueError, AttributeError):
-        usable = False
-    if not usable:
+    parts = _split(base_url)
+    if parts is None:
         raise EngineError(
             f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
             "https://api.openai.com/v1",
             reason="invalid_base_url",
         )
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+
+
+def _split(url: Any) -> SplitResult | None:
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except (ValueError, AttributeError):
+        return None
+    return parts if usable else None
 
 
 @attrs.define(eq=False)
@@ -137,7 +142,7 @@ class HttpResponse:
         return b"".join(pieces)[:limit]
 
     @asynccontextmanager
-    async def chunks(self) -> AsyncIterator[AsyncIterator[bytes]]:
+    async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         """The body as it arrives, one item per read.
 
         Raises:
@@ -149,7 +154,7 @@ class HttpResponse:
             try:
                 yield source
             finally:
-                await _finish(source)
+                await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:
@@ -198,7 +203,7 @@ def _body_type(library: ModuleType) -> Any:
 @asynccontextmanager
 async def open_response(
     method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
-) -> AsyncIterator[HttpResponse]:
+) -> AsyncGenerator[HttpResponse]:
     """Send a request and yield its response; the response is closed on every way out.
 
     Raises:

@@ -76,7 +76,9 @@ class Fake:
         self, script: Iterable[ScriptItem] | None = None, *, scripts: Iterable[Iterable[ScriptItem]] | None = None
     ) -> None:
         if script is not None and scripts is not None:
-            raise ValidationError([(("script",), "with_scripts")], message="give Fake either script= or scripts=, not both")
+            raise ValidationError(
+                [(("script",), "with_scripts")], message="give Fake either script= or scripts=, not both"
+            )
         given = [script] if script is not None else list(scripts or ())
         self._scripts = [_checked(entry, index) for index, entry in enumerate(given)]
         self._next = 0
@@ -107,8 +109,8 @@ class Fake:
         script = self._take()
         if script is None:
             raise AdapterError(
-                f"Fake has played all of its {len(self._scripts)} scripts and is asked for one more; this is call number "
-                f"{len(self.requests)}: add a script for it",
+                f"Fake has played all of its {len(self._scripts)} scripts and is asked for one more; this is call "
+                f"number {len(self.requests)}: add a script for it",
                 reason="no_scripted_response",
                 provider=self.provider,
             )
@@ -157,7 +159,9 @@ def _checked(script: Any, index: int) -> Script:
             problem = f"items are left over after {type(item).__name__}, which ends the answer"
         else:
             continue
-        raise ValidationError([(("scripts", index, position), "invalid_script")], message=f"script {index} of Fake: {problem}")
+        raise ValidationError(
+            [(("scripts", index, position), "invalid_script")], message=f"script {index} of Fake: {problem}"
+        )
     return items
 
 

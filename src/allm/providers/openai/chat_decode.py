@@ -213,9 +213,7 @@ class ChatDecoder:
         if finish == "stop" and self._assembly.has_tool_calls():
             finish = "tool_calls"
         message = self._assembly.message()
-        completed = MessageCompleted(
-            message, finish, raw_finish_reason=self._finish, id=self._id, model=self._model
-        )
+        completed = MessageCompleted(message, finish, raw_finish_reason=self._finish, id=self._id, model=self._model)
         return [*events, completed]
 
 
