@@ -118,8 +118,6 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[All
         except AllmError as raised:
             error = raised
         except Exception as raised:
-            if send.closed:
-                raise
             error = _unexpected(adapter, raised)
     if attempt.ended:
         if error is not None:

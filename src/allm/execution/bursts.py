@@ -7,6 +7,7 @@ receiver takes everything that is waiting: a stage costs one hop per read or les
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -30,14 +31,12 @@ class BurstSender:
     """The sending end of a stage.
 
     Attributes:
-        closed: The receiver is gone.
         unsent: The burst that a cancelled `send` did not deliver.
         last: The newest event that is on its way.
         delivered: Called with every event once it is on its way.
     """
 
     channel: trio.MemorySendChannel[Burst]
-    closed: bool = False
     unsent: Burst = ()
     last: Any = None
     delivered: Callable[[Any], None] | None = None
@@ -46,26 +45,26 @@ class BurstSender:
         """Deliver one burst if there is room for it; False if there is none."""
         try:
             self.channel.send_nowait(burst)
-        except trio.WouldBlock:
+        except (trio.WouldBlock, trio.BrokenResourceError):
             return False
-        except trio.BrokenResourceError:
-            self.closed = True
-            raise
         self._record(burst)
         return True
 
     async def send(self, burst: Burst) -> None:
-        """Deliver one burst, waiting only when there is no room."""
+        """Deliver one burst, waiting only when there is no room.
+
+        When the receiver is gone it waits to be cancelled, which is about to happen: the consumer has left its block.
+        So no adapter and no tool ever meets a closed channel.
+        """
         if self.send_nowait(burst):
             return
         self.unsent = burst
-        try:
+        with suppress(trio.BrokenResourceError):
             await self.channel.send(burst)
-        except trio.BrokenResourceError:
-            self.closed = True
-            raise
-        self.unsent = ()
-        self._record(burst)
+            self.unsent = ()
+            self._record(burst)
+            return
+        await trio.sleep_forever()
 
     async def send_unsent(self) -> None:
         """Deliver what a cancelled `send` did not."""

@@ -138,13 +138,11 @@ def _start_stages(
 
 
 async def _produce(scope: trio.CancelScope, produce: Produce, flow: Flow) -> None:
-    send = flow.send
-    with scope, send.channel:
+    with scope, flow.send.channel:
         try:
             await produce(flow)
-        except Exception as error:
-            if not send.closed:  # else the consumer has left, and the producer met the closed channel
-                flow.failure = error
+        except Exception as error:  # a defect, or what the caller's own functions raised
+            flow.failure = error
 
 
 class _Work(Protocol):
@@ -173,7 +171,7 @@ async def _stage(
                     flow.failure = failed.error
                     return
                 await send.send(burst)
-        except (trio.EndOfChannel, trio.BrokenResourceError):
+        except trio.EndOfChannel:
             pass
 
 
