@@ -9,7 +9,19 @@ import trio
 
 import allm
 from allm import fake
-from allm.testing import Reply, WireServer
+from allm.testing import Reply, WireServer, loopback_clock
+
+
+@pytest.fixture
+def clock():
+    return loopback_clock()
+
+
+def asking(server, client=None):
+    adapter = allm.providers.OpenAI(
+        api_key="test", base_url=server.url("openai"), endpoint="chat_completions", http_client=client
+    )
+    return allm.Engine(adapter=adapter, model="m")
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
@@ -19,13 +31,23 @@ async def test_leaving_a_reader_that_fell_behind_leaves_no_generator(library):
     words = [fake.text(f"word {number} ") for number in range(300)]
     async with WireServer() as server, module.AsyncClient(timeout=None) as client:
         server.add(Reply.script("openai", words, chunks=300, flush=True))
-        adapter = allm.providers.OpenAI(
-            api_key="test", base_url=server.url("openai"), endpoint="chat_completions", http_client=client
-        )
-        async with allm.stream_generate(allm.Engine(adapter=adapter, model="m"), "hi") as events:
+        async with allm.stream_generate(asking(server, client), "hi") as events:
             await anext(events)
             await trio.testing.wait_all_tasks_blocked(0.02)  # the adapter has a burst that finds no room
         gc.collect()
         with trio.fail_after(5):
             await server.wait_outcomes()
         assert server.requests[0].outcome in {"client_closed", "completed"}
+
+
+async def test_rest_of_a_slow_malformed_answer_is_not_waited_for(clock):
+    """The failure is the end of the call."""
+    reply = Reply.script("openai", [fake.text("one two three four"), fake.delay(0.2), fake.text(" five")])
+    broken = Reply.sse([(None, "{oops")])
+    slow = Reply(headers=reply.headers, body=broken.body + reply.body, pauses={len(broken.body): 0.2})
+    async with WireServer() as server:
+        server.add(slow)
+        before = trio.current_time()
+        response = await allm.generate(asking(server), "hi")
+        assert response.error.reason == "malformed_response"
+        assert trio.current_time() == before

@@ -158,6 +158,7 @@ class _Reader:
     decoder: WireDecoder
     emit: Emit
     sse: SSEDecoder = attrs.field(init=False)
+    broken: bool = attrs.field(default=False, init=False)  # nothing more of this body is wanted
 
     def __attrs_post_init__(self) -> None:
         self.sse = SSEDecoder(self.call.max_event_bytes)
@@ -176,7 +177,8 @@ class _Reader:
                         return
                     started, chunk = True, head
                 if await self._feed(chunk):
-                    await _drain(chunks)
+                    if not self.broken:
+                        await _drain(chunks)
                     return
         await self._end()
 
@@ -192,6 +194,7 @@ class _Reader:
         except AdapterError as error:
             # What was decoded before a failure is emitted with it: nothing that arrived is lost.
             events.append(Failed(error))
+            self.broken = True
         if not events:
             return decoder.done
         return await self._burst(events) or decoder.done
