@@ -1,0 +1,10 @@
+"""`python -m allm` is the command `allm`."""
+
+from __future__ import annotations
+
+import sys
+
+from allm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,34 @@
+"""The command `allm` (extra `cli`): `allm demo` and `allm generate`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+_EXTRA = frozenset({"click", "h11", "rich"})
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        arguments: Without the program's name; those of the process if left out.
+
+    Returns:
+        The exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 141 the reader of the output has gone.
+    """
+    try:
+        from allm.cli.commands import run
+
+        return run(arguments)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA:
+            raise
+        print(f"allm: {package} is missing: pip install 'allm-trio[cli]'", file=sys.stderr)  # noqa: T201
+        return 1
+    except KeyboardInterrupt:  # while the command was being loaded; `run` answers for the rest
+        print("interrupted", file=sys.stderr)  # noqa: T201
+        return 130

@@ -1,0 +1,135 @@
+"""The commands and their options; what they do is in the modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+import allm
+from allm.cli.answer import Answer
+from allm.cli.inputs import engine_of, images_of, options_of, prompt_of, schema_of
+from allm.cli.outcome import settle
+from allm.cli.terminal import Terminal
+
+__all__ = ["command", "run"]
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Parse the arguments, run the command they name, and return its exit code."""
+    terminal = Terminal.of_process()
+
+    def invoke() -> int:
+        try:
+            code: int | None = command.main(arguments, prog_name="allm", standalone_mode=False, obj=terminal)
+        except click.Abort:  # click's word for Ctrl-C while it parses
+            raise KeyboardInterrupt from None
+        except click.ClickException as error:
+            error.show()
+            return error.exit_code
+        return code or 0
+
+    return settle(terminal, invoke)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(allm.__version__, prog_name="allm", message="%(prog)s %(version)s")
+def command() -> None:
+    """Run language models from a terminal."""
+
+
+@command.command()
+@click.option("--fast", is_flag=True, help="Without the delays of a real model.")
+@click.pass_context
+def demo(context: click.Context, *, fast: bool) -> None:
+    """Stream answers from a local server. No key, no network."""
+    from allm.cli.demo import Demo
+
+    terminal: Terminal = context.obj
+    context.exit(settle(terminal, Demo(terminal, fast=fast).run))
+
+
+@command.command()
+@click.argument("prompt", required=False)
+@click.option(
+    "-m",
+    "--model",
+    required=True,
+    envvar="ALLM_MODEL",
+    show_envvar=True,
+    metavar="PROVIDER:ID",
+    help="Who answers, such as openai:gpt-5-mini.",
+)
+@click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole response as one JSON document, at the end.")
+@click.option(
+    "--schema",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Ask for JSON that fits the JSON Schema in this file.",
+)
+@click.option("--image", "images", multiple=True, metavar="FILE|URL", help="Show the model an image; may be repeated.")
+@click.option("--temperature", type=float, metavar="NUMBER", help="Sampling temperature.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest answer, in tokens.")
+@click.option("--reasoning", metavar="EFFORT", help="How hard to think, in the provider's words: low, medium, high.")
+@click.option("--show-reasoning", is_flag=True, help="Print the thinking on standard error.")
+@click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A field of the provider's request body; may be repeated. VALUE is JSON or text.",
+)
+@click.option("--base-url", metavar="URL", help="Another server that speaks the provider's format.")
+@click.pass_context
+def generate(
+    context: click.Context,
+    *,
+    prompt: str | None,
+    model: str,
+    system: str | None,
+    as_json: bool,
+    schema: Path | None,
+    images: tuple[str, ...],
+    temperature: float | None,
+    max_tokens: int | None,
+    reasoning: str | None,
+    show_reasoning: bool,
+    options: tuple[str, ...],
+    base_url: str | None,
+) -> None:
+    """Ask a model once, and print its answer while it arrives.
+
+    PROMPT is read from standard input when it is "-" or left out. API keys come from the environment, such as
+    OPENAI_API_KEY.
+    """
+    terminal: Terminal = context.obj
+
+    def ask() -> int:
+        instructions = [] if system is None else [allm.system(system)]
+        engine = engine_of(model, base_url)
+        pictures, body = images_of(images), options_of(options)
+        response_format = None if schema is None else schema_of(schema)
+        question = allm.user(prompt_of(prompt, terminal.stdin), *pictures)
+        request = allm.request(
+            [*instructions, question],
+            temperature=temperature,
+            max_tokens=max_tokens,
+            response_format=response_format,
+            options=body,
+        )
+        how: allm.CallOptions = {"reasoning_effort": reasoning}
+        if show_reasoning:
+            how["reasoning_summary"] = "auto"  # some providers think in silence unless asked for it
+        answer = Answer(
+            engine=engine,
+            request=request,
+            options=how,
+            terminal=terminal,
+            as_json=as_json,
+            show_reasoning=show_reasoning,
+        )
+        return answer.run()
+
+    context.exit(settle(terminal, ask))

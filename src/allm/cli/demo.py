@@ -1,0 +1,95 @@
+"""`allm demo`: real HTTP, real wire formats, real adapters, and a scripted model behind them on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import final
+
+import attrs
+import trio
+
+import allm
+from allm.cli.demo_screen import Screen
+from allm.cli.demo_script import FORMATS, SCENES, Scene, reply
+from allm.cli.outcome import FAILURE, SUCCESS
+from allm.cli.terminal import Terminal
+from allm.testing import WireServer
+from allm.testing.wire_formats import Provider
+
+__all__ = ["Demo", "play"]
+
+
+@final
+@attrs.frozen(eq=False)
+class Demo:
+    """Plays every scene in every format."""
+
+    terminal: Terminal
+    fast: bool = attrs.field(default=False, kw_only=True)
+
+    def run(self) -> int:
+        """Show it all, and return the exit code.
+
+        Raises:
+            KeyboardInterrupt: Somebody has seen enough.
+        """
+        with _without_proxy():
+            try:
+                return trio.run(self._show)
+            except BaseExceptionGroup as group:
+                if group.subgroup(KeyboardInterrupt) is not None:
+                    raise KeyboardInterrupt from None
+                raise
+
+    async def _show(self) -> int:
+        screen = Screen(self.terminal.stdout)
+        as_scripted = True
+        async with WireServer() as server:
+            screen.opening(server.base_url)
+            for form in FORMATS:
+                screen.format(form.title)
+                answers = await play(form.wire, form.engine(server), server, screen, fast=self.fast)
+                screen.summary([(scene.label, events) for scene, events, _ in answers], [r.usage for *_, r in answers])
+                as_scripted &= all(response.finish_reason == scene.ends for scene, _, response in answers)
+        screen.closing(as_scripted=as_scripted)
+        return SUCCESS if as_scripted else FAILURE
+
+
+Played = tuple[Scene, list[allm.Event], allm.Response]
+
+
+async def play(wire: Provider, engine: allm.Engine, server: WireServer, screen: Screen, *, fast: bool) -> list[Played]:
+    """Play every scene in the format `wire`, answered by `server` and read by `engine`.
+
+    Returns:
+        Each scene with the events that the program saw and what they fold to.
+    """
+    played: list[Played] = []
+    for number, scene in enumerate(SCENES, 1):
+        server.add(reply(wire, scene.script, fast=fast))
+        screen.question(number, scene.title, scene.question)
+        seen: list[allm.Event] = []
+        async with allm.stream_generate(engine, scene.question) as events:
+            async for event in events:
+                seen.append(event)
+                screen.event(event)
+        response = events.result()
+        screen.answered(response)
+        played.append((scene, seen, response))
+    return played
+
+
+@contextmanager
+def _without_proxy() -> Generator[None, None, None]:
+    """Reach this machine directly, whatever HTTP_PROXY says."""
+    before = os.environ.get("NO_PROXY")
+    os.environ["NO_PROXY"] = "127.0.0.1" if before is None else f"{before},127.0.0.1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["NO_PROXY"]
+        else:
+            os.environ["NO_PROXY"] = before

@@ -1,0 +1,117 @@
+"""What the demo looks like. Rich leaves the escape codes out where there is no terminal."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import add
+from typing import IO, cast, final
+
+import attrs
+from rich.console import Console
+from rich.text import Text
+
+import allm
+from allm.cli.terminal import Output
+
+__all__ = ["Screen", "sequence"]
+
+INDENT = 4  # columns
+LABEL = 11  # columns
+
+
+@final
+@attrs.define(eq=False)
+class Screen:
+    """The demo's part of the terminal, written from top to bottom."""
+
+    _output: Output
+    _console: Console = attrs.field(init=False)
+    _pieces: set[str] = attrs.field(factory=set[str], init=False)  # calls whose arguments came in pieces
+
+    def __attrs_post_init__(self) -> None:
+        self._console = Console(file=cast("IO[str]", self._output), force_terminal=self._output.styled, highlight=False)
+
+    def opening(self, url: str) -> None:
+        """Say what this is."""
+        self._console.print(f"A scripted model answers at [bold]{url}[/]: no key, no network.")
+
+    def format(self, title: str) -> None:
+        """Begin a wire format."""
+        self._console.print()
+        self._console.rule(f"[bold]{title}[/]", align="left", style="dim", characters="-")
+
+    def question(self, number: int, title: str, question: str) -> None:
+        """Begin a scene."""
+        self._pieces.clear()
+        self._console.print(f"\n[bold cyan]{number}  {title}[/]")
+        self._indented(Text(f"> {question}", "dim"))
+        self._console.print(" " * INDENT, end="")
+
+    def event(self, event: allm.Event) -> None:
+        """Show what one event adds."""
+        match event:
+            case allm.TextDelta(_, delta):
+                self._piece(delta)
+            case allm.ToolCallStarted(_, name):
+                self._piece(f"{name} ", "bold yellow")
+            case allm.ToolCallDelta(id, delta):
+                self._pieces.add(id)
+                self._piece(delta, "yellow")
+            case allm.ToolCallCompleted(id, arguments=arguments) if id not in self._pieces:
+                self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
+            case _:
+                pass
+
+    def answered(self, response: allm.Response) -> None:
+        """End a scene: how it ended."""
+        self._output.end_line()
+        if response.error is None:
+            ending = Text.assemble(("finish_reason ", "dim"), (str(response.finish_reason), "green"))
+        else:
+            kept = len(response.output_text)
+            ending = Text.assemble(
+                (f"{type(response.error).__name__} {response.error.reason}", "bold red"),
+                (f": {response.error.message}\n", "red"),
+                (f"kept: the {kept} characters that had arrived", "dim"),
+            )
+        self._indented(ending)
+
+    def summary(self, seen: Iterable[tuple[str, Sequence[allm.Event]]], usages: Iterable[allm.Usage]) -> None:
+        """The events that the program saw, and what the provider counted."""
+        self._console.print("\n[bold]What the program saw[/], in the library's own words:")
+        for label, events in seen:
+            self._indented(Text(sequence(events)), label)
+        total = reduce(add, usages)
+        self._indented(Text(f"{total.input_tokens} input tokens, {total.output_tokens} output tokens"), "usage")
+
+    def closing(self, *, as_scripted: bool) -> None:
+        """Say what to do next."""
+        if as_scripted:
+            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5-mini 'Hello'[/]")
+        else:
+            self._console.print("\n[bold red]Not every answer ended as it was scripted.[/]")
+
+    def _indented(self, text: Text, label: str = "") -> None:
+        """Wrapped text, with `label` in front of its first line."""
+        margin = INDENT + LABEL if label else INDENT
+        front = f"{'':{INDENT}}{label:{LABEL}}" if label else " " * margin
+        for line in text.wrap(self._console, max(self._console.width - margin, LABEL)):
+            line.rstrip()
+            self._console.print(Text.assemble((front, "cyan"), line), soft_wrap=True)
+            front = " " * margin
+
+    def _piece(self, text: str, style: str = "") -> None:
+        self._console.print(Text(text.replace("\n", "\n" + " " * INDENT), style), end="", soft_wrap=True)
+
+
+def sequence(events: Sequence[allm.Event]) -> str:
+    """The names of the events, runs of one kind as `TextDelta x12`.
+
+    Usage is left out: providers report it once or with every piece, at any place, and its counts have their own line.
+    """
+    names = [type(event).__name__ for event in events if not isinstance(event, allm.UsageReported)]
+    runs = [(name, len(list(run))) for name, run in itertools.groupby(names)]
+    return " > ".join(name if count == 1 else f"{name} x{count}" for name, count in runs)

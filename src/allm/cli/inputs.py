@@ -1,0 +1,126 @@
+"""Reading what was given on the command line: prompts, schemas, images, `name=value` pairs.
+
+Whatever is wrong with them is a usage error, found before anything is sent.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TextIO, cast
+
+import attrs
+import click
+
+import allm
+from allm.runtime.transport import join_url
+
+__all__ = ["engine_of", "images_of", "options_of", "prompt_of", "schema_of"]
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+_LONGEST_NAME = 64  # characters; OpenAI's limit for the name of a format
+
+
+def prompt_of(argument: str | None, stdin: TextIO) -> str:
+    """The argument, or standard input where the argument is `-` or left out.
+
+    Raises:
+        click.UsageError: There is none.
+    """
+    if argument is None and stdin.isatty():
+        raise click.UsageError("Missing argument 'PROMPT': give a text, or pipe one in.")
+    prompt = _read(stdin) if argument in {None, "-"} else str(argument)
+    if not prompt.strip():
+        raise click.UsageError("The prompt is empty.")
+    return prompt
+
+
+def _read(stdin: TextIO) -> str:
+    raw = getattr(stdin, "buffer", None)
+    if raw is None:
+        return stdin.read()
+    try:
+        text: str = raw.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise click.UsageError(f"The prompt on standard input is not UTF-8 text ({error.reason}).") from error
+    return text
+
+
+def engine_of(model: str, base_url: str | None) -> allm.Engine:
+    """The engine of `provider:model`, at another URL if one is given.
+
+    Raises:
+        click.BadParameter: An unknown provider, an unusable URL, or a provider that has none.
+    """
+    try:
+        engine = allm.Engine.from_model(model)
+    except allm.EngineError as error:
+        raise click.BadParameter(error.message, param_hint="'--model'") from error
+    if base_url is None:
+        return engine
+    try:
+        join_url(base_url, "")
+    except allm.EngineError as error:
+        raise click.BadParameter(error.message, param_hint="'--base-url'") from error
+    adapter = engine.adapter
+    if not hasattr(adapter, "base_url"):
+        raise click.BadParameter(f"{adapter.provider} has no base URL.", param_hint="'--base-url'")
+    return attrs.evolve(engine, adapter=attrs.evolve(adapter, base_url=base_url))
+
+
+def schema_of(path: Path) -> allm.JsonSchema:
+    """The format that the JSON Schema in the file `path` describes, named after the file.
+
+    Raises:
+        click.BadParameter: The file has no JSON object.
+    """
+    try:
+        schema: Any = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise click.BadParameter(f"cannot read {path} as JSON: {error}", param_hint="'--schema'") from error
+    if not isinstance(schema, dict):
+        raise click.BadParameter(f"{path} holds no JSON object, as a JSON Schema is.", param_hint="'--schema'")
+    name = _NOT_IN_NAMES.sub("_", path.stem)[:_LONGEST_NAME]
+    return allm.json_schema(name, cast("dict[str, Any]", schema))
+
+
+def images_of(places: Iterable[str]) -> list[allm.Image]:
+    """Images from files, http(s) URLs and data URIs.
+
+    Raises:
+        click.BadParameter: A file that cannot be read or is no image.
+    """
+    return [_image(place) for place in places]
+
+
+def _image(place: str) -> allm.Image:
+    if place.startswith(("http://", "https://")):
+        return allm.Image.from_url(place)
+    try:
+        image = allm.Image.from_data_uri(place) if place.startswith("data:") else allm.Image.from_file(place)
+        image.to_bytes()
+        image.resolved_mime_type()
+    except allm.ValidationError as error:
+        shown = place if len(place) <= _LONGEST_NAME else f"{place[:_LONGEST_NAME]}..."
+        raise click.BadParameter(f"{shown}: {error.message}", param_hint="'--image'") from error
+    return image
+
+
+def options_of(pairs: Iterable[str]) -> dict[str, Any]:
+    """Fields of the provider's request body from `name=value`; a value that is JSON is taken as JSON, else as text.
+
+    Raises:
+        click.BadParameter: No `=`, or no name before it.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not (name and equals):
+            raise click.BadParameter(f"{pair!r} is not name=value.", param_hint="'--option'")
+        try:
+            options[name] = json.loads(value)
+        except ValueError:
+            options[name] = value
+    return options

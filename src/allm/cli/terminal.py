@@ -1,0 +1,134 @@
+"""Where commands read and write: any three text streams, in tests as well as on a real terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO, final
+
+import attrs
+import trio
+
+__all__ = ["Output", "Terminal"]
+
+# Control characters of a model's text could move the cursor or rename the window: a terminal gets their pictures.
+_PICTURES = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    0x7F: 0x2421,
+    **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
+}
+
+
+@final
+@attrs.define(eq=False)
+class Output:
+    """One text stream to write to; enough of a file for rich.
+
+    Attributes:
+        taken: Characters given to `show` and accepted. Exact also when Ctrl-C strikes between two statements.
+    """
+
+    stream: TextIO
+    taken: int = attrs.field(default=0, init=False)
+    _line_open: bool = attrs.field(default=False, init=False)
+    _can_wait: bool = attrs.field(default=sys.platform != "win32", init=False)
+
+    @property
+    def encoding(self) -> str:
+        """The stream's encoding."""
+        return self.stream.encoding or "utf-8"
+
+    def isatty(self) -> bool:
+        """Whether this is a terminal."""
+        return self.stream.isatty()
+
+    @property
+    def styled(self) -> bool:
+        """Whether escape codes are welcome (https://no-color.org)."""
+        return self.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
+
+    def fileno(self) -> int:
+        """The file descriptor.
+
+        Raises:
+            OSError: There is none.
+        """
+        return self.stream.fileno()
+
+    def flush(self) -> None:
+        """Nothing: `write` has flushed."""
+
+    def write(self, text: str) -> int:
+        """Write our own text; a character that the stream's encoding lacks becomes `?`.
+
+        Raises:
+            BrokenPipeError, OSError: The reader has gone, the disk is full.
+        """
+        if text:
+            self._line_open = not text.endswith("\n")
+            self._put(text)
+        return len(text)
+
+    def show(self, text: str, *, dim: bool = False) -> None:
+        """Write text that somebody else made: as it is, but with no control characters for a terminal.
+
+        Raises:
+            BrokenPipeError, OSError: As `write`.
+        """
+        if not text:
+            return
+        shown = text.translate(_PICTURES) if self.isatty() else text
+        self._line_open = not shown.endswith("\n")
+        if dim and self.styled:
+            shown = f"\x1b[2m{shown}\x1b[22m"
+        # Counted first: an interrupt can strike after a call, but not between this line's store and the next call.
+        self.taken += len(text)
+        self._put(shown)
+
+    def end_line(self) -> None:
+        """Begin a new line unless one has just begun."""
+        if self._line_open:
+            self.write("\n")
+
+    async def ready(self) -> None:
+        """Wait until the reader takes more, so that a pager or Ctrl-S holds up this task and not all of Trio."""
+        if self._can_wait:
+            try:
+                await trio.lowlevel.wait_writable(self.fileno())
+            except OSError:  # a file on disk, which is always ready, or no file at all
+                self._can_wait = False
+
+    def close_quietly(self) -> None:
+        """Send what is left to nowhere: the reader has gone, and Python would complain when it flushes at exit."""
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+
+    def _put(self, text: str) -> None:
+        try:
+            self.stream.write(text)
+        except UnicodeEncodeError:
+            self.stream.write(text.encode(self.encoding, "replace").decode(self.encoding))
+        self.stream.flush()
+
+
+@final
+@attrs.frozen(eq=False)
+class Terminal:
+    """Standard input, output and error output of a command."""
+
+    stdin: TextIO
+    stdout: Output = attrs.field(converter=Output)
+    stderr: Output = attrs.field(converter=Output)
+
+    @classmethod
+    def of_process(cls) -> Terminal:
+        """The streams of this process; one that whoever started it has closed (`>&-`) is empty."""
+        return cls(sys.stdin or io.StringIO(), sys.stdout or io.StringIO(), sys.stderr or io.StringIO())
+
+    def line(self, text: str) -> None:
+        """One line on standard error, after whatever line is open on the screen."""
+        self.stdout.end_line()
+        self.stderr.end_line()
+        self.stderr.show(" ".join(text.split()) + "\n")

@@ -1,0 +1,159 @@
+"""The command in this process, with its output captured, and as a process of its own, with or without a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+
+import attrs
+import pytest
+import trio
+
+from allm.cli import main
+from allm.cli.terminal import Terminal
+from allm.testing import WireServer
+
+if sys.platform != "win32":
+    import termios
+
+COMMAND = [sys.executable, "-m", "allm"]
+# Makes the inherited terminal the controlling one, as a shell's is: only then does ^C become a SIGINT.
+CONTROLLED = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+)
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch):
+    """A key, and nothing of the developer's own."""
+    for name in ("ALLM_MODEL", "OPENAI_BASE_URL", "NO_COLOR", "FORCE_COLOR", "PYTHONUTF8"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+@pytest.fixture
+async def server():
+    """A running server."""
+    async with WireServer() as server:
+        yield server
+
+
+@pytest.fixture
+def to_server(server):
+    """The arguments that send `generate` to the server."""
+    return ["--model", "openai:scripted", "--base-url", server.url("openai")]
+
+
+@pytest.fixture
+def allm_main(capsys):
+    """Run the command in a thread, beside the test's own Trio; returns exit code, output and error output."""
+
+    async def run(*arguments):
+        code = await trio.to_thread.run_sync(main, arguments)
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+class TerminalText(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        """Yes."""
+        return True
+
+
+@pytest.fixture
+def terminal():
+    """A terminal in memory: `terminal.stdout.stream.getvalue()` is what was written."""
+    return Terminal(TerminalText(), TerminalText(), TerminalText())
+
+
+@pytest.fixture
+def pipes():
+    """The same without a terminal."""
+    return Terminal(io.StringIO(), io.StringIO(), io.StringIO())
+
+
+PIPES = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+@contextlib.asynccontextmanager
+async def running(command, **options):
+    """A process that ends with the block."""
+    process = await trio.lowlevel.open_process(command, **options)
+    try:
+        yield process
+    finally:
+        with trio.CancelScope(shield=True):
+            process.kill()
+            await process.wait()
+
+
+@pytest.fixture
+def on_pipes():
+    """The command with pipes for its output; it ends with the block that it is started by."""
+    return lambda *arguments: running([*COMMAND, *arguments], **PIPES)
+
+
+@attrs.define
+class Screen:
+    """A real terminal with the command on it."""
+
+    process: trio.Process
+    ours: trio.lowlevel.FdStream
+    its: int
+    before: list
+    text: str = ""
+
+    async def press(self, keys):
+        """Type."""
+        await self.ours.send_all(keys)
+
+    async def read_until(self, ending):
+        """Read until `ending` is on the screen."""
+        while ending not in self.text:
+            self._add(await self.ours.receive_some(65536))
+
+    async def read_all(self):
+        """Read until the command ends, and return its exit code."""
+        code = await self.process.wait()
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self._add(os.read(self.ours.fileno(), 65536))
+        return code
+
+    @property
+    def settings_changed(self):
+        """Whether the terminal's settings are not what they were."""
+        return termios.tcgetattr(self.its) != self.before
+
+    def _add(self, data):
+        self.text += data.decode().replace("\r\n", "\n")
+
+
+@pytest.fixture
+def on_a_terminal():
+    """The command on a terminal of its own; it ends with the block that it is started by."""
+
+    @contextlib.asynccontextmanager
+    async def start(*arguments):
+        ours, its = os.openpty()
+        before = termios.tcgetattr(its)
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), its)
+        command = [sys.executable, "-c", CONTROLLED, *COMMAND, *arguments]
+        try:
+            async with (
+                trio.lowlevel.FdStream(ours) as stream,
+                running(command, start_new_session=True, **streams) as process,
+            ):
+                yield Screen(process, stream, its, before)
+        finally:
+            os.close(its)
+
+    return start

@@ -1,0 +1,141 @@
+"""`allm demo`: it runs anywhere, shows what happened, and notices when that is not what was scripted."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+import attrs
+import pytest
+
+import allm
+from allm import fake
+from allm.cli import demo as demo_module, demo_script
+from allm.cli.demo import Demo
+from allm.cli.demo_screen import Screen, sequence
+from allm.cli.outcome import settle
+
+ESCAPE = "\x1b"
+
+
+def shown(terminal):
+    """What is on the screen."""
+    return terminal.stdout.stream.getvalue()
+
+
+def run(terminal):
+    """The exit code of the demo without its delays."""
+    return settle(terminal, Demo(terminal, fast=True).run)
+
+
+def test_the_demo_shows_every_scene(pipes):
+    """Text, call, partial text with its error, events and usage; without a terminal in plain text."""
+    assert run(pipes) == 0
+
+    text = shown(pipes)
+    assert ESCAPE not in text
+    assert not re.search(r"[ \t]$", text, re.MULTILINE)
+    for item in demo_script.SCENES[0].script[0].text.splitlines():
+        assert item in text
+    assert 'get_weather {"city":"Lisbon","days":2}' in text
+    assert "AdapterError stream_truncated" in text
+    assert "kept: the 63 characters" in text
+    assert "> Failed" in text
+    assert "75 input tokens, 71 output tokens" in text
+
+
+def test_the_demo_is_styled_on_a_terminal(terminal):
+    """Colours where they are seen, and none left behind."""
+    assert run(terminal) == 0
+
+    assert f"{ESCAPE}[1m" in shown(terminal)
+    assert shown(terminal).rpartition(ESCAPE)[2].startswith("[0m")
+
+
+def test_a_proxy_is_not_asked(pipes, monkeypatch):
+    """The demo talks to this machine, also where everything else goes through a proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.com")
+
+    assert run(pipes) == 0
+
+
+def test_an_answer_that_ends_otherwise_is_a_failure(pipes, monkeypatch):
+    """Should anything be in the way of the server, the demo says so and does not exit with 0."""
+    scene = attrs.evolve(demo_script.SCENES[0], script=(fake.text("No."), fake.finish("length")))
+    monkeypatch.setattr(demo_module, "SCENES", (scene,))
+
+    assert run(pipes) == 1
+    assert "Not every answer" in shown(pipes)
+
+
+def test_an_interrupt_ends_the_demo(pipes, monkeypatch):
+    """Ctrl-C in the middle of a scene: the server and the call end, no traceback."""
+
+    def press(self, event):
+        if isinstance(event, allm.TextDelta):
+            self._piece(event.delta)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("allm.cli.demo_screen.Screen.event", press)
+
+    assert run(pipes) == 130
+    assert shown(pipes).endswith("A\n")
+    assert pipes.stderr.stream.getvalue() == "interrupted\n"
+
+
+def test_an_interrupt_of_the_server_ends_the_demo(pipes, monkeypatch):
+    """Wherever the signal strikes, it is an interrupt that comes out."""
+
+    def press(_):
+        raise BaseExceptionGroup("tasks", [KeyboardInterrupt(), ValueError()])
+
+    monkeypatch.setattr("trio.run", press)
+
+    assert run(pipes) == 130
+
+
+def test_a_defect_is_not_hidden(pipes, monkeypatch):
+    """A group of other exceptions comes out as it is."""
+
+    def fail(_):
+        raise ExceptionGroup("tasks", [ValueError()])
+
+    monkeypatch.setattr("trio.run", fail)
+
+    with pytest.raises(ExceptionGroup):
+        run(pipes)
+
+
+def test_the_pace_is_that_of_a_model():
+    """There is a pause before every event, and none at all in a hurry."""
+    scene = demo_script.SCENES[0]
+    paced, fast = (demo_script.reply("openai", scene.script, fast=fast) for fast in (False, True))
+
+    assert paced.body == fast.body
+    assert len(paced.pauses) == len(paced.event_ends) > 30
+    assert 0.3 < paced.first_delay + sum(paced.pauses.values()) < 1.5
+    assert not fast.pauses
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_arguments_are_shown_once(pipes, in_pieces):
+    """Some providers send a call's arguments in pieces, others whole."""
+    pieces = [allm.ToolCallDelta("1", '{"day"'), allm.ToolCallDelta("1", ":2}")] if in_pieces else []
+    screen = Screen(pipes.stdout)
+    for event in [
+        allm.ToolCallStarted("1", "look"),
+        *pieces,
+        allm.ToolCallCompleted("1", "look", {"day": 2}, '{"day":2}'),
+    ]:
+        screen.event(event)
+
+    assert shown(pipes) == 'look {"day":2}'
+
+
+def test_runs_of_one_event_are_counted():
+    """The summary stays short however long the answer is, and the same wherever a provider reports its counts."""
+    pieces = [allm.TextDelta("0", "a"), allm.UsageReported(allm.Usage()), allm.TextDelta("0", "b")]
+    events = [allm.MessageStarted(), *pieces, allm.TextCompleted("0", "ab")]
+
+    assert sequence(events) == "MessageStarted > TextDelta x2 > TextCompleted"

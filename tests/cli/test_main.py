@@ -1,0 +1,106 @@
+"""The command itself: its version, its help, and what it is started by."""
+
+from __future__ import annotations
+
+import importlib
+import runpy
+import sys
+
+import pytest
+
+import allm
+from allm.cli import main
+
+
+def test_version(capsys):
+    """`allm --version` names the program and its version."""
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"allm {allm.__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["demo", "generate"])
+def test_help_names_every_command(capsys, command):
+    """The commands are found from `allm --help`, and have a help of their own."""
+    assert main(["--help"]) == 0
+    assert command in capsys.readouterr().out
+    assert main([command, "-h"]) == 0
+    assert f"allm {command}" in capsys.readouterr().out
+
+
+def test_an_unknown_command_is_wrong_usage(capsys):
+    """Exit code 2 and a line that says so."""
+    assert main(["dmeo"]) == 2
+    assert "dmeo" in capsys.readouterr().err
+
+
+def test_python_m_allm_is_the_command(capsys, monkeypatch):
+    """`python -m allm` takes the same arguments and gives the same exit code."""
+    monkeypatch.setattr(sys, "argv", ["allm", "--version"])
+
+    with pytest.raises(SystemExit) as ending:
+        runpy.run_module("allm", run_name="__main__")
+
+    assert ending.value.code == 0
+    assert "allm" in capsys.readouterr().out
+
+
+def test_importing_it_starts_nothing():
+    """Tools that import every module do not run the command."""
+    assert "main" in runpy.run_module("allm", run_name="allm.__main__")
+
+
+def test_the_demo_command_runs_the_demo(capsys):
+    """From the arguments to the closing line."""
+    assert main(["demo", "--fast"]) == 0
+    assert "allm generate" in capsys.readouterr().out
+
+
+def test_an_interrupt_while_parsing_is_an_interrupt(capsys, monkeypatch):
+    """Ctrl-C before the command proper began."""
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    commands = importlib.import_module("allm.cli.commands")
+    monkeypatch.setattr(commands.command, "make_context", interrupted)
+
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err.strip() == "interrupted"
+
+
+def test_an_interrupt_while_loading_is_an_interrupt(capsys, monkeypatch):
+    """Ctrl-C before there was a command at all."""
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("allm.cli.commands.run", interrupted)
+
+    assert main(["demo"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("name", ["click", "rich.console"])
+def test_a_missing_package_of_the_extra_is_explained(capsys, monkeypatch, name):
+    """One line says which package, and which extra brings it."""
+
+    def broken(_):
+        raise ModuleNotFoundError("no", name=name)
+
+    monkeypatch.setattr("allm.cli.commands.run", broken)
+
+    assert main([]) == 1
+    message = f"allm: {name.partition('.')[0]} is missing: pip install 'allm-trio[cli]'\n"
+    assert capsys.readouterr().err == message
+
+
+def test_another_missing_module_is_a_defect(monkeypatch):
+    """Only the extra's own packages are explained away."""
+
+    def broken(_):
+        raise ModuleNotFoundError("no", name="something_else")
+
+    monkeypatch.setattr("allm.cli.commands.run", broken)
+
+    with pytest.raises(ModuleNotFoundError):
+        main([])
