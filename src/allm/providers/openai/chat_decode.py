@@ -64,7 +64,8 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
     return Usage(
         input_tokens=_count(usage.get("prompt_tokens")),
         output_tokens=_count(usage.get("completion_tokens")),
-        cached_input_tokens=_count(prompt.get("cached_tokens")),
+        # DeepSeek has the count at the top level.
+        cached_input_tokens=_count(prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
         cache_write_input_tokens=_count(prompt.get("cache_write_tokens")),
         reasoning_tokens=_count(completion.get("reasoning_tokens")),
         total_tokens=_count(usage.get("total_tokens")),
@@ -156,19 +157,24 @@ class ChatDecoder:
                 if take is not None and value:
                     take(self, value, events)
             self._finish = _text(choice.get("finish_reason")) or self._finish
-        usage = chunk.get("usage")
+        usage = chunk.get("usage") or _object(chunk.get("x_groq")).get("usage")
         if isinstance(usage, dict):
             events.append(UsageReported(chat_usage(usage)))
         if not events:
             events.append(RawChunk("chunk", chunk))
 
     def _reasoning(self, value: Any, events: list[AdapterEvent]) -> None:
-        if isinstance(value, str):
+        if value and isinstance(value, str):
             self._add(ReasoningDelta("reasoning-0", value), events)
 
     def _content(self, value: Any, events: list[AdapterEvent]) -> None:
-        if isinstance(value, str):
+        if value and isinstance(value, str):
             self._add(TextDelta("text-0", value), events)
+        for part in value if isinstance(value, list) else ():  # Mistral's reasoning models send parts
+            if isinstance(part, dict):
+                self._content(part.get("text"), events)
+                for thought in part.get("thinking") or ():
+                    self._reasoning(_object(thought).get("text"), events)
 
     def _refusal(self, value: Any, events: list[AdapterEvent]) -> None:
         if isinstance(value, str):
