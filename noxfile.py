@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"  # test with what is installed
 nox.options.error_on_missing_interpreters = False  # `pythons` says which were missing
-nox.options.sessions = ["lint", "async_lint", "typing", "tests", "pythons"]
+nox.options.sessions = ["lint", "async_lint", "typing", "tests", "servers", "pythons"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 # The declared Pythons, and the one at hand should it be newer: so that there is always one to test with.
@@ -83,6 +84,20 @@ def tests(session: nox.Session, http: str) -> None:
     _tools(session, "tests")
     tested.setdefault(str(session.python), []).append(http)
     session.run("pytest", *(session.posargs or ["--numprocesses=auto"]))
+
+
+@nox.session(requires=["wheel"])
+def servers(session: nox.Session) -> None:
+    """The adapters against servers that others wrote: llmock, llama.cpp and, where Node is, aimock."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "servers")
+    folder = session.cache_dir / "aimock"
+    if shutil.which("npm"):
+        shutil.copytree("tests/servers/aimock", folder, dirs_exist_ok=True)
+        options = ("--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder))
+        session.run("npm", "ci", *options, external=True)
+    session.run("pytest", "tests/servers", *session.posargs, env={"AIMOCK_MODULES": str(folder / "node_modules")})
 
 
 @nox.session(python=False)

@@ -1,0 +1,177 @@
+"""Against aimock, a Node program: scripted thinking, ordered blocks, parallel tools and refusals of all vendors.
+
+`nox -s servers` installs it where Node is, and says in AIMOCK_MODULES where.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import trio
+
+import allm
+from servers import vendors
+from servers.vendors import KEY, each
+
+NODE = shutil.which("node")
+PROGRAM = Path(os.environ.get("AIMOCK_MODULES", "node_modules"), "@copilotkit", "aimock", "dist", "cli.js")
+if NODE is None:
+    pytest.skip("aimock needs Node.js, and there is no `node` here", allow_module_level=True)
+if not PROGRAM.exists():
+    pytest.skip("aimock is installed by `nox -s servers`", allow_module_level=True)
+
+FIXTURES = Path(__file__).parent / "aimock" / "fixtures.json"
+GREETING = "Grüezi mitenand 👋 from a fixture, cut into several pieces."
+START_SECONDS = 30
+PREFIX = {"openai_chat": "/v1", "openai_responses": "/v1", "anthropic": "", "gemini": ""}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The server's address; the process is ended with the tests of this file."""
+    log = tmp_path_factory.mktemp("aimock") / "log"
+    command = [NODE, PROGRAM, "-p", "0", "-h", "127.0.0.1", "-f", FIXTURES, "--strict", "--validate-on-load"]
+    with log.open("wb") as output:
+        environment = {**os.environ, "AIMOCK_API_KEYS": KEY}
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            yield wait_for_address(process, log)
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for_address(process, log):
+    """What the process says when it listens."""
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        if found := re.search(r"listening on (http://127\.0\.0\.1:\d+)", log.read_text()):
+            return found[1]
+        time.sleep(0.02)
+    raise AssertionError(f"aimock did not start:\n{log.read_text()}")
+
+
+def ask_at(server, vendor, **options):
+    return vendors.engine(vendor, server + PREFIX[vendor], **options)
+
+
+@each()
+async def test_text_and_usage(server, vendor):
+    """In pieces, cut wherever the server cuts them."""
+    async with allm.stream_generate(ask_at(server, vendor), "greet me") as events:
+        pieces = [piece async for piece in events.text()]
+    response = events.result()
+    assert "".join(pieces) == allm.unwrap(response) == GREETING
+    assert len(pieces) > 1
+    assert (response.usage.input_tokens, response.usage.output_tokens) == (11, 7)
+
+
+@each()
+async def test_chat_with_parallel_tools(server, vendor):
+    """Two calls in one answer, two results in one prompt."""
+    asked = []
+
+    def handler(arguments):
+        asked.append(arguments)
+        return {"degrees": 21}
+
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
+    weather = allm.Tool("get_weather", "The weather of a city.", schema, handler=handler)
+    result = await allm.chat(ask_at(server, vendor), "weather, please", tools=[weather])
+    assert result.halted_reason == "completed"
+    assert sorted(arguments["city"] for arguments in asked) == ["Bern", "Zürich"]
+    first, second = result.steps
+    assert first.response.output_text == "Let me see."
+    assert first.response.finish_reason == "tool_calls"
+    assert [message.role for message in first.tool_results] == ["tool", "tool"]
+    assert second.response.output_text == "It is 21 degrees."
+
+
+@each()
+async def test_thinking_is_kept_apart(server, vendor):
+    """In a part of its own, and not in the text."""
+    response = await allm.generate(ask_at(server, vendor), "think hard")
+    assert response.output_text == "The answer is 42."
+    assert response.reasoning_text == "First I consider the question."
+
+
+@each()
+async def test_thinking_can_be_sent_back(server, vendor):
+    """With whatever opaque data came along."""
+    engine = ask_at(server, vendor)
+    first = await allm.generate(engine, "think hard")
+    thread = [allm.user("think hard"), first.message, allm.user("now greet me")]
+    assert allm.unwrap(await allm.generate(engine, thread)) == GREETING
+
+
+@each()
+async def test_text_around_a_call(server, vendor):
+    """Every block arrives."""
+    response = await allm.generate(ask_at(server, vendor), "mixed blocks", tools=[vendors.get_weather])
+    assert response.output_text == "Before. After."
+    [call] = response.tool_calls
+    assert call.arguments == {"city": "Bern"}
+    if vendor != "openai_chat":  # its format has one place for text
+        kinds = [type(part).__name__ for part in response.message.parts]
+        assert kinds == ["TextPart", "ToolCall", "TextPart"]
+
+
+@each()
+async def test_length(server, vendor):
+    """The limit of tokens ends an answer."""
+    response = await allm.generate(ask_at(server, vendor), "too long")
+    assert response.finish_reason == "length"
+    assert response.output_text == "cut off here"
+
+
+@each()
+async def test_rate_limit(server, vendor):
+    """With the time to wait."""
+    response = await allm.generate(ask_at(server, vendor), "wait")
+    assert response.error.reason == "rate_limited"
+    assert response.error.retryable
+    assert response.error.retry_after == 7
+
+
+@each()
+async def test_overload(server, vendor):
+    """A status that only one vendor documents."""
+    response = await allm.generate(ask_at(server, vendor), "overload")
+    assert response.error.reason == "overloaded"
+    assert response.error.status == 529
+
+
+@each()
+async def test_wrong_key(server, vendor):
+    """Refused; the right key, in whichever header the vendor wants it, was taken in every other test."""
+    response = await allm.generate(ask_at(server, vendor, api_key="some-other-key"), "greet me")
+    assert response.error.reason == "authentication_failed"
+    assert "some-other-key" not in repr(response)
+
+
+@each()
+async def test_answer_that_breaks_off(server, vendor):
+    """The connection is dropped after some pieces."""
+    response = await allm.generate(ask_at(server, vendor), "break off")
+    assert response.error.reason in {"stream_truncated", "network_error"}
+    assert "This is cut off after a few pieces of its text, in the middle of it.".startswith(response.output_text)
+
+
+@each()
+async def test_events_come_as_they_are_made(server, vendor):
+    """The first words are there long before the last; leaving then takes no time."""
+    with trio.fail_after(10):
+        async with allm.stream_generate(ask_at(server, vendor), "slow") as events:
+            first = await anext(events.text())
+    assert "One two three four".startswith(first)
+    assert events.result().finish_reason is None

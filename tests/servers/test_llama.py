@@ -1,0 +1,192 @@
+"""Against llama.cpp, a real inference engine: real tokens, grammars, aborts. The model is our own: `tiny_model.py`."""
+
+from __future__ import annotations
+
+import gc
+import json
+import platform
+import sys
+import urllib.request
+
+import pytest
+import trio
+
+import allm
+from servers import vendors
+from servers.vendors import KEY
+
+if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+    pytest.skip("xllamacpp, the llama.cpp of these tests, is built for x86_64 Linux", allow_module_level=True)
+llama = pytest.importorskip("xllamacpp", reason="xllamacpp is installed by `nox -s servers`")
+from servers import tiny_model  # noqa: E402  # it needs gguf, which comes along
+
+WIRE_FORMATS = [name for name in ("openai_chat", "openai_responses", "anthropic") if name in vendors.VENDORS]
+SLOTS = 2
+ENDLESS = 1900  # tokens: most of the context, and seconds of work
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The server's address. It runs in threads of its own and is stopped by being collected."""
+    settings = llama.CommonParams()
+    settings.model.path = str(tiny_model.write(tmp_path_factory.mktemp("model") / "tiny.gguf"))
+    settings.hostnames = ["127.0.0.1"]
+    settings.port = 0
+    settings.api_keys = [KEY]
+    settings.n_ctx = tiny_model.CONTEXT * SLOTS
+    settings.n_parallel = SLOTS
+    settings.n_batch = settings.n_ubatch = 256
+    settings.cpuparams.n_threads = 1
+    settings.sampling.temp = 0.0
+    settings.use_jinja = True
+    settings.endpoint_slots = True
+    settings.warmup = False
+    settings.verbosity = -1
+    server = llama.Server(settings)
+    yield server.listening_address
+    del server
+    gc.collect()
+
+
+@pytest.fixture(params=WIRE_FORMATS)
+def ask_at(request, server):
+    """Make an engine for one of the wire formats that the server speaks."""
+    url = server if request.param == "anthropic" else f"{server}/v1"
+
+    def make(**options):
+        return vendors.engine(request.param, url, model="tiny", **options)
+
+    return make
+
+
+def slots(server):
+    """What the server is doing, for each answer it can work on at once."""
+    request = urllib.request.Request(f"{server}/slots", headers={"authorization": f"Bearer {KEY}"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
+        return json.load(answer)
+
+
+async def busy(server):
+    """Whether the server is working on an answer."""
+    return any(slot["is_processing"] for slot in await trio.to_thread.run_sync(slots, server))
+
+
+async def idle(server):
+    """Wait until the server works on nothing."""
+    with trio.fail_after(10):
+        while await busy(server):  # noqa: ASYNC110 - the server tells only when asked
+            await trio.sleep(0.02)
+
+
+async def test_text_is_what_the_model_says(ask_at):
+    """Token by token, the emoji put together from its bytes."""
+    async with allm.stream_generate(ask_at(), "hello") as events:
+        pieces = [piece async for piece in events.text()]
+    response = events.result()
+    assert allm.unwrap(response) == tiny_model.SAID
+    assert len(pieces) > 8
+    assert response.usage.input_tokens > 5
+    assert response.usage.output_tokens > 10
+
+
+async def test_system_and_earlier_turns_are_taken(ask_at):
+    """A conversation with a text answer in it."""
+    thread = [allm.system("Be brief."), allm.user("hello"), allm.assistant("Good day."), allm.user("Again?")]
+    assert allm.unwrap(await allm.generate(ask_at(), thread)) == tiny_model.SAID
+
+
+async def test_limit_of_tokens(ask_at):
+    """The answer ends with `length`."""
+    response = await allm.generate(ask_at(), "hello", max_tokens=5)
+    assert response.finish_reason == "length"
+    assert tiny_model.SAID.startswith(response.output_text)
+
+
+async def test_chat_with_a_tool(ask_at):
+    """The grammar forces arguments, the handler runs, and the result is in the second prompt."""
+    asked = []
+
+    def handler(arguments):
+        asked.append(arguments)
+        return {"degrees": 21}
+
+    schema = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Bern", "Zug"]}},
+        "required": ["city"],
+    }
+    weather = allm.Tool("get_weather", "The weather of a city.", schema, handler=handler)
+    result = await allm.chat(ask_at(), "What is the weather?", tools=[weather], max_tokens=200)
+    assert result.halted_reason == "completed"
+    assert asked in ([{"city": "Bern"}], [{"city": "Zug"}])
+    assert result.output_text == tiny_model.SAID
+    assert len(result.steps) == 2
+    assert result.usage.output_tokens > result.steps[1].response.usage.output_tokens
+
+
+async def test_answer_that_fits_a_schema(ask_at, request):
+    """A grammar made of the schema decides what the model may say."""
+    if "anthropic" in request.node.name:
+        pytest.skip("llama.cpp has no output format in its Messages API")
+    schema = {
+        "type": "object",
+        "properties": {
+            "size": {"type": "string", "enum": ["small", "big"]},
+            "number": {"type": "integer", "minimum": 1, "maximum": 9},
+        },
+        "required": ["size", "number"],
+        "additionalProperties": False,
+    }
+    response = await allm.generate(ask_at(), "hello", response_format=allm.json_schema("thing", schema), max_tokens=200)
+    thing = json.loads(allm.unwrap(response))
+    assert thing["size"] in {"small", "big"}
+    assert 1 <= thing["number"] <= 9
+
+
+@pytest.mark.parametrize("way", ["break", "deadline"])
+async def test_leaving_stops_the_engine(ask_at, server, way):
+    """An answer of a thousand tokens is not computed to its end for nobody."""
+    with trio.CancelScope() as scope:
+        async with allm.stream_generate(ask_at(), "hello", max_tokens=ENDLESS, options={"ignore_eos": True}) as events:
+            count = 0
+            async for event in events:
+                count += isinstance(event, allm.TextDelta)
+                if count == 10:
+                    assert await busy(server)
+                    if way == "break":
+                        break
+                    scope.deadline = trio.current_time()
+    assert scope.cancelled_caught == (way == "deadline")
+    await idle(server)
+    assert events.result().finish_reason is None
+    assert max(slot["n_prompt_tokens"] for slot in slots(server)) < ENDLESS  # those of the answer count as well
+
+
+async def test_calls_at_once(ask_at):
+    """More than the server has slots for: they wait there, and each is answered."""
+    engine, responses = ask_at(), []
+
+    async def ask():
+        responses.append(await allm.generate(engine, "hello"))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(3 * SLOTS):
+            nursery.start_soon(ask)
+    assert [response.output_text for response in responses] == [tiny_model.SAID] * 3 * SLOTS
+
+
+async def test_wrong_key(ask_at):
+    """Refused, and the key is not in the error."""
+    response = await allm.generate(ask_at(api_key="some-other-key", retry=allm.RetryPolicy()), "hello")
+    assert response.error.reason == "authentication_failed"
+    assert response.error.status == 401
+    assert not response.error.retryable
+    assert "some-other-key" not in repr(response)
+
+
+async def test_prompt_that_is_too_long(ask_at):
+    """Told apart from other refusals."""
+    response = await allm.generate(ask_at(retry=allm.RetryPolicy()), "many words " * tiny_model.CONTEXT)
+    assert response.error.reason == "context_length_exceeded"
+    assert response.error.status == 400
+    assert not response.error.retryable

@@ -1,0 +1,303 @@
+"""Against llmock: scripted answers and faults of all vendors, over a real socket, by somebody else's code.
+
+After each test the server gives its verdict on how its client behaved. It judges by what it can see, so that a call
+whose answer it broke counts as mishandled unless the client asks again: the tests do, as an application would that was
+told of the failure.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+import allm
+from servers import vendors
+from servers.vendors import each
+
+testing = pytest.importorskip("llmock.testing", reason="llmock is installed by `nox -s servers`")
+from llmock.chaos import StreamChaos  # noqa: E402
+from llmock.scenarios import Delay, Fail, Reply, SlowFirstToken, StreamFault, ToolCall, ToolFault  # noqa: E402
+
+GREETING = "Grüezi mitenand 👋 from a scripted model, in a few words."
+QUICK = allm.RetryPolicy(base_delay=0.1, jitter=0.1)
+BROKEN = [("disconnect", {"stream_truncated", "network_error"}), ("truncate", {"stream_truncated"})]
+
+
+@pytest.fixture(scope="module")
+def running():
+    with testing.LLMockServer(host="127.0.0.1") as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    running.state.reset()
+    running.state.stream_chaos = StreamChaos()
+    yield running
+    with urllib.request.urlopen(f"{running.url}/_llmock/verdict", timeout=10) as answer:  # noqa: S310
+        assert json.load(answer)["findings"] == []
+
+
+def ask_at(server, vendor, **options):
+    _, name = vendors.VENDORS[vendor]
+    return vendors.engine(vendor, server.base_url(name), **options)
+
+
+def records(server):
+    return server.state.journal.records(wait=2)
+
+
+async def ask_again(server, vendor):
+    """What an application does that was told of a failure, once the server has noted the end of the first request."""
+    await trio.to_thread.run_sync(records, server)
+    response = await allm.generate(ask_at(server, vendor), "hi")
+    assert response.error is None
+
+
+@each()
+async def test_text_usage_and_finish_reason(server, vendor):
+    """A whole answer."""
+    server.state.scenarios.add(Reply(text=GREETING))
+    response = await allm.generate(ask_at(server, vendor), "What would you like to say to all the people here?")
+    assert allm.unwrap(response) == GREETING
+    assert response.usage.input_tokens > 0
+    assert response.usage.output_tokens > 0
+
+
+@each()
+async def test_text_arrives_in_pieces(server, vendor):
+    """The pieces are the words as the server sent them."""
+    server.state.scenarios.add(Reply(text=GREETING))
+    async with allm.stream_generate(ask_at(server, vendor), "hi") as events:
+        pieces = [piece async for piece in events.text()]
+    assert "".join(pieces) == GREETING
+    assert len(pieces) > 5
+
+
+@each()
+@pytest.mark.parametrize("reason", ["length", "content_filter"])
+async def test_finish_reasons(server, vendor, reason):
+    """An answer that is cut by the limit or by the filter says so."""
+    server.state.scenarios.add(Reply(text="Some", finish_reason=reason))
+    response = await allm.generate(ask_at(server, vendor), "hi")
+    assert response.finish_reason == reason
+
+
+@each()
+async def test_parallel_tool_calls(server, vendor):
+    """Arguments come in pieces of a few characters, and whole."""
+    calls = (ToolCall("get_weather", {"city": "Zürich"}), ToolCall("get_weather", {"city": "Bern", "days": [1, 2]}))
+    server.state.scenarios.add(Reply(text="Let me see.", tool_calls=calls))
+    response = await allm.generate(ask_at(server, vendor), "hi", tools=[vendors.get_weather])
+    assert response.finish_reason == "tool_calls"
+    assert [(call.name, call.arguments) for call in response.tool_calls] == [
+        ("get_weather", {"city": "Zürich"}),
+        ("get_weather", {"city": "Bern", "days": [1, 2]}),
+    ]
+    assert len({call.id for call in response.tool_calls}) == 2
+
+
+@each()
+async def test_chat_with_a_tool(server, vendor):
+    """Two turns: the call that the server makes up from our schema, and the answer to its result."""
+    server.state.scenarios.add(Reply(tool_calls=(ToolCall("get_weather", {"city": "Zürich"}),)), Reply(text=GREETING))
+    result = await allm.chat(ask_at(server, vendor), "What is the weather?", tools=[vendors.get_weather])
+    assert result.halted_reason == "completed"
+    assert result.output_text == GREETING
+    [first, second] = records(server)
+    assert "degrees" not in json.dumps(first.body)
+    assert "degrees" in json.dumps(second.body)
+
+
+@each()
+async def test_tool_call_that_fits_the_schema(server, vendor):
+    """Left to itself the server calls the first tool, with an instance of its schema."""
+    response = await allm.generate(ask_at(server, vendor), "weather", tools=[vendors.get_weather])
+    [call] = response.tool_calls
+    assert isinstance(call.arguments["city"], str)
+
+
+@each("openai_chat", "gemini")
+async def test_answer_that_fits_a_schema(server, vendor):
+    """The format reaches the server, and its instance reaches us."""
+    schema = {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+        "required": ["name", "age"],
+        "additionalProperties": False,
+    }
+    response = await allm.generate(ask_at(server, vendor), "hi", response_format=allm.json_schema("person", schema))
+    person = json.loads(allm.unwrap(response))
+    assert isinstance(person["name"], str)
+    assert isinstance(person["age"], int)
+
+
+@each("openai_chat")
+async def test_broken_arguments_are_kept_as_text(server, vendor):
+    """And a call of a tool that was never offered is still a call."""
+    server.state.scenarios.add(ToolFault("malformed_arguments"))
+    response = await allm.generate(ask_at(server, vendor), "weather", tools=[vendors.get_weather])
+    [call] = response.tool_calls
+    assert call.arguments is None
+    assert call.raw_arguments
+    server.state.scenarios.add(ToolFault("unknown_tool"))
+    response = await allm.generate(ask_at(server, vendor), "weather", tools=[vendors.get_weather])
+    [call] = response.tool_calls
+    assert call.name != "get_weather"
+
+
+@each()
+async def test_rate_limit_is_waited_for(server, vendor):
+    """Two refusals, each with its own waiting time; the verdict checks that we waited."""
+    server.state.scenarios.add(Fail(429, retry_after=0.4, times=2))
+    before = trio.current_time()
+    response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
+    assert response.error is None
+    assert trio.current_time() - before >= 0.8
+    assert [record.status for record in records(server)] == [429, 429, 200]
+
+
+@each()
+@pytest.mark.parametrize("status", [500, 503, 529])
+async def test_outage_that_passes(server, vendor, status):
+    """Retried, the server's waiting time kept."""
+    server.state.scenarios.add(Fail(status, retry_after=0.15, times=2))
+    response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
+    assert response.error is None
+    assert [record.status for record in records(server)] == [status, status, 200]
+
+
+@each()
+async def test_outage_that_stays(server, vendor):
+    """The attempts are bounded, and the error says what it was."""
+    server.state.scenarios.add(Fail(503, retry_after=0.15, times=None))
+    response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
+    assert response.error.reason in {"provider_unavailable", "overloaded"}
+    assert response.error.status == 503
+    assert len(records(server)) == 3
+
+
+@each()
+@pytest.mark.parametrize(
+    ("status", "reason"), [(400, "invalid_request"), (401, "authentication_failed"), (404, "not_found")]
+)
+async def test_refusals_are_not_repeated(server, vendor, status, reason):
+    """The same request would be refused again."""
+    server.state.scenarios.add(Fail(status))
+    response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
+    assert response.error.reason == reason
+    assert response.error.status == status
+    assert len(records(server)) == 1
+
+
+@each("openai_chat")
+async def test_context_overflow(server, vendor):
+    """Told apart from other refusals."""
+    server.state.scenarios.add(
+        Fail(400, code="context_length_exceeded", message="This model's maximum context length was exceeded.")
+    )
+    response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
+    assert response.error.reason == "context_length_exceeded"
+    assert len(records(server)) == 1
+
+
+@each()
+@pytest.mark.parametrize(("kind", "reasons"), BROKEN, ids=["disconnect", "truncate"])
+async def test_answer_that_breaks_off(server, vendor, kind, reasons):
+    """It is an error, with the text so far, and is not repeated behind the reader's back."""
+    server.state.scenarios.add(Reply(text=GREETING, times=2), StreamFault(kind, after_chunks=4))
+    response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
+    assert response.error.reason in reasons
+    assert GREETING.startswith(response.output_text)
+    assert len(records(server)) == 1
+    await ask_again(server, vendor)
+
+
+@each()
+async def test_chunk_that_is_no_json(server, vendor):
+    """An error at the chunk; what came before it is kept, and the rest is not read."""
+    server.state.stream_chaos = StreamChaos(chunk_delay_ms=20)
+    server.state.scenarios.add(Reply(text=GREETING, times=2), StreamFault("malformed", after_chunks=4))
+    response = await allm.generate(ask_at(server, vendor), "hi")
+    assert response.error.reason == "malformed_response"
+    assert GREETING.startswith(response.output_text)
+    await ask_again(server, vendor)
+
+
+@each()
+async def test_stall(server, vendor):
+    """The limit between two events ends it, and the server sees us go."""
+    server.state.scenarios.add(Reply(text=GREETING, times=2), StreamFault("stall", after_chunks=4, stall_seconds=30))
+    response = await allm.generate(ask_at(server, vendor), "hi", stream_timeout=0.3)
+    assert response.error.reason == "timeout"
+    [record] = records(server)
+    assert not record.completed
+    await ask_again(server, vendor)
+
+
+@each()
+async def test_slow_start(server, vendor):
+    """The limit of the first event counts a slow first token and a slow answer alike; patience gets the answer."""
+    for slow in (SlowFirstToken(0.5), Delay(0.5)):
+        server.state.scenarios.add(slow)
+        response = await allm.generate(ask_at(server, vendor), "hi", first_event_timeout=0.1)
+        assert response.error.reason == "timeout"
+        server.state.scenarios.add(slow)
+        response = await allm.generate(ask_at(server, vendor), "hi", first_event_timeout=30)
+        assert response.error is None
+
+
+@asynccontextmanager
+async def half_read(server, vendor):
+    """A stream whose server has stopped in the middle, read as far as it came."""
+    server.state.scenarios.add(Reply(text=GREETING, times=2), StreamFault("stall", after_chunks=4, stall_seconds=30))
+    async with allm.stream_generate(ask_at(server, vendor), "hi") as events:
+        async for event in events:
+            if isinstance(event, allm.TextDelta):
+                break
+        yield events
+
+
+@each()
+async def test_server_sees_us_leave(server, vendor):
+    """The journal has the request as not completed, a moment after we left the block."""
+    async with half_read(server, vendor) as events:
+        pass
+    assert GREETING.startswith(events.result().output_text)
+    [record] = records(server)
+    assert not record.completed
+    assert record.chunks_sent <= 5
+    assert record.duration < 10
+    await ask_again(server, vendor)
+
+
+@each()
+async def test_server_sees_a_deadline(server, vendor):
+    """The same, when a deadline around the call ends it."""
+    with trio.move_on_after(0.3) as scope:
+        async with half_read(server, vendor) as events:
+            await events.until_done()
+    assert scope.cancelled_caught
+    [record] = records(server)
+    assert not record.completed
+    await ask_again(server, vendor)
+
+
+@each()
+async def test_many_calls_at_once(server, vendor):
+    """On one engine; each has an answer."""
+    asking = ask_at(server, vendor)
+    responses = []
+
+    async def ask(number):
+        responses.append(await allm.generate(asking, f"question {number}"))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(20):
+            nursery.start_soon(ask, number)
+    assert [response.error for response in responses] == [None] * 20
+    assert len(records(server)) == 20

@@ -1,0 +1,42 @@
+"""Our adapters, each at the place where a server speaks its vendor's format."""
+
+from __future__ import annotations
+
+import pytest
+
+import allm
+from allm.providers import Gemini, OpenAI
+
+KEY = "test-key-of-nobody"
+
+
+def openai_chat(url, **options):
+    return OpenAI(base_url=url, endpoint="chat_completions", **options)
+
+
+def gemini(url, **options):
+    return Gemini(base_url=url, **options)
+
+
+# Wire format: adapter, and the server's name of its vendor.
+VENDORS = {
+    "openai_chat": (openai_chat, "openai"),
+    "gemini": (gemini, "gemini"),
+}
+
+
+def engine(vendor, url, *, api_key=KEY, model="any-model", retry=None, **options):
+    """An engine at a base URL as the vendor's SDK takes it."""
+    make, _ = VENDORS[vendor]
+    return allm.Engine(adapter=make(url, api_key=api_key), model=model, retry=retry, **options)
+
+
+def each(*vendors):
+    """Run a test for each of these wire formats, or for all."""
+    return pytest.mark.parametrize("vendor", vendors or VENDORS)
+
+
+@allm.tool
+def get_weather(city: str) -> dict:
+    """The weather of a city."""
+    return {"city": city, "degrees": 21}
