@@ -15,11 +15,24 @@ def openai_chat(server):
     return allm.providers.OpenAI(api_key="test", base_url=server.url("openai"), endpoint="chat_completions")
 
 
+def anthropic(server):
+    return allm.providers.Anthropic(api_key="test", base_url=server.url("anthropic"))
+
+
 def gemini(server):
     return allm.providers.Gemini(api_key="test", base_url=server.url("gemini"))
 
 
-ADAPTERS = {"openai_chat": openai_chat, "gemini": gemini}
+def openai_responses(server):
+    return allm.providers.OpenAI(api_key="test", base_url=server.url("openai"), endpoint="responses")
+
+
+ADAPTERS = {
+    "openai_chat": openai_chat,
+    "openai_responses": openai_responses,
+    "anthropic_messages": anthropic,
+    "gemini": gemini,
+}
 CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 
 

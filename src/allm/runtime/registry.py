@@ -12,9 +12,30 @@ __all__ = ["PROVIDERS", "adapter_for", "split_model"]
 
 PROVIDERS: dict[str, str] = {
     "openai": "allm.providers.openai:OpenAI",
+    "anthropic": "allm.providers.anthropic:Anthropic",
     "gemini": "allm.providers.gemini:Gemini",
     "fake": "allm.providers.fake:Fake",
 }
+
+
+COMPATIBLE = frozenset(
+    {
+        "azure",
+        "deepseek",
+        "fireworks",
+        "groq",
+        "llamacpp",
+        "mistral",
+        "ollama",
+        "openrouter",
+        "together",
+        "vllm",
+        "xai",
+    }
+)
+"""Services that speak OpenAI's wire format: presets of its adapter."""
+
+PROVIDERS.update(dict.fromkeys(COMPATIBLE, PROVIDERS["openai"]))
 
 
 def split_model(text: str) -> tuple[str, str]:
@@ -42,4 +63,5 @@ def split_model(text: str) -> tuple[str, str]:
 def adapter_for(provider: str) -> Any:
     """A new adapter of `provider`, with its defaults."""
     module, _, name = PROVIDERS[provider].partition(":")
-    return getattr(importlib.import_module(module), name)()
+    adapter_type = getattr(importlib.import_module(module), name)
+    return adapter_type(preset=provider) if provider in COMPATIBLE else adapter_type()

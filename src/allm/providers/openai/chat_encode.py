@@ -11,21 +11,23 @@ from allm.data.jsontext import dumps
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
+from allm.providers.openai.presets import OPENAI, Preset
 from allm.runtime.ports import AdapterOptions
 
-__all__ = ["encode"]
+__all__ = ["check_tool_choice", "encode"]
 
 _CHOICE_WORDS = frozenset({"auto", "none", "required"})
 
 
-def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
+def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
     """The request body; `request.options` are merged over it and win."""
     body: dict[str, Any] = {
         "model": request.model,
         "messages": [_message(message) for message in request.messages],
         "stream": True,
-        "stream_options": {"include_usage": True},  # without it a stream reports no usage at all
     }
+    if preset.stream_usage:
+        body["stream_options"] = {"include_usage": True}  # without it a stream reports no usage at all
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     if request.tool_choice is not None:
@@ -34,7 +36,7 @@ def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
         body["response_format"] = _response_format(request.response_format)
     optional = {
         "temperature": request.temperature,
-        "max_completion_tokens": request.max_tokens,
+        preset.max_tokens_field: request.max_tokens,
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
@@ -92,13 +94,23 @@ def _tool_choice(request: Request) -> Any:
     choice = request.tool_choice
     if isinstance(choice, Mapping) or choice in _CHOICE_WORDS:
         return choice
-    if choice not in {tool.name for tool in request.tools}:
+    return {"type": "function", "function": {"name": check_tool_choice(request)}}
+
+
+def check_tool_choice(request: Request) -> str:
+    """The name in `tool_choice`.
+
+    Raises:
+        ValidationError: No tool of the request has it.
+    """
+    name = str(request.tool_choice)
+    if name not in {tool.name for tool in request.tools}:
         raise ValidationError(
             [(("tool_choice",), "unknown_tool")],
             reason="invalid_request",
-            message=f"tool_choice {choice!r} is neither auto, none, required nor the name of a tool of this request",
+            message=f"tool_choice {name!r} is neither auto, none, required nor the name of a tool of this request",
         )
-    return {"type": "function", "function": {"name": choice}}
+    return name
 
 
 def _response_format(wanted: Any) -> Any:
