@@ -84,6 +84,27 @@ class IgnoresTheKeyOfTheCall(Sound):
         return super().prepare(request, attrs.evolve(options, api_key=None))
 
 
+class TakesAnyToolChoice(Sound):
+    def prepare(self, request, options):
+        return super().prepare(attrs.evolve(request, tool_choice=None), options)
+
+
+class NeedsNoKey(Sound):
+    def __init__(self, setup):
+        super().__init__(attrs.evolve(setup, api_key=setup.api_key or "default"))
+
+
+class RepairsTheKey(Sound):
+    def __init__(self, setup):
+        key = (setup.api_key or "").splitlines()
+        super().__init__(attrs.evolve(setup, api_key=key[0] if key else None))
+
+
+class Fails(Sound):
+    async def stream(self, prepared, emit):
+        raise allm.AdapterError("no")
+
+
 class LosesUsage(Sound):
     def change(self, events):
         return [event for event in events if not isinstance(event, allm.UsageReported)]
@@ -220,6 +241,10 @@ BROKEN = [
     (KeepsTheKeyInTheUrl, "prepared_call_hides_the_key"),
     (KeepsTheKeyInTheUrl, "key_goes_into_a_header_and_that_of_the_call_wins"),
     (IgnoresTheKeyOfTheCall, "key_goes_into_a_header_and_that_of_the_call_wins"),
+    (TakesAnyToolChoice, "unknown_tool_choice_is_refused"),
+    (NeedsNoKey, "missing_key_is_told_before_anything_is_sent"),
+    (RepairsTheKey, "unusable_key_is_told_before_anything_is_sent"),
+    (Fails, "text_arrives"),
     (LosesUsage, "usage_is_reported"),
     (HidesTheStart, "text_arrives"),
     (LosesCompletions, "text_arrives"),
@@ -283,6 +308,53 @@ def test_what_an_adapter_lacks_is_skipped_with_its_reason():
 
     with pytest.raises(pytest.skip.Exception, match="lacks http: plays in memory"):
         Suite().test_answer_cut_at_every_byte()
+
+
+def test_case_leaves_out_what_the_provider_lacks():
+    """An error inside the stream is not played to an adapter whose provider has none."""
+    suite = suite_of(Sound)
+    type(suite).lacks = {"stream_errors": "closes the connection instead"}
+    suite.test_key_is_shown_nowhere()
+
+
+class PlainText:
+    """A provider that has next to nothing, asked without HTTP, with a prepared call that can be compared."""
+
+    provider = "plain"
+
+    def __init__(self, setup):
+        self.words = [item.text for script in setup.scripts[:1] for item in script]
+
+    def prepare(self, request, options):
+        return request.messages[-1].text
+
+    async def stream(self, prepared, emit):
+        message = allm.assistant("".join(self.words))
+        await emit(allm.MessageStarted())
+        await emit(*[allm.TextDelta("text", word) for word in self.words])
+        await emit(allm.TextCompleted("text", message.text), allm.MessageCompleted(message, "stop"))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "prepare_gives_the_same_for_the_same_request",
+        "parts_of_another_provider_are_tolerated",
+        "conversation_of_another_provider_is_answered",
+        "every_prefix_of_the_events_is_a_valid_response",
+        "cancel_at_every_checkpoint",
+    ],
+)
+def test_adapter_that_lacks_nearly_everything_passes_the_rest(case):
+    """The samples hold no more than what the provider has."""
+
+    class Suite(StreamAdapterConformance):
+        lacks: ClassVar = dict.fromkeys(["http", "tools", "reasoning", "usage"], "is but plain text")
+
+        def make_adapter(self, setup):
+            return PlainText(setup)
+
+    getattr(Suite(), f"test_{case}")()
 
 
 @pytest.mark.parametrize("lacks", [{"htpp": "misspelt"}, {"http": ""}])

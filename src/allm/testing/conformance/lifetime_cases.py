@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Literal
 
@@ -64,33 +65,39 @@ class LifetimeCases(FailureCases):
         answers = [self._in_pieces(script) for script in scripts]
         async with self.playing(scripts[-1]) as stage:
             whole = await generate(stage.engine(), "hi", tools=self.tools)
-        for step in range(MOST_STEPS):
-            async with self.playing(*answers) as stage:
-                if not await self._cancel_after(step, stage, whole):
-                    return
-        raise AssertionError(f"a short call took more than {MOST_STEPS} steps")
+        step = 0
+        while await self._cancel_at(step, answers, whole):
+            step += 1
+            holds(step < MOST_STEPS, f"a short call took more than {MOST_STEPS} steps")
+
+    async def _cancel_at(self, step: int, answers: list[Script | Reply], whole: Response) -> bool:
+        async with self.playing(*answers) as stage:
+            return await self._cancel_after(step, stage, whole)
 
     async def _cancel_after(self, step: int, stage: Stage, whole: Response) -> bool:
         """One call that is cancelled after `step` steps; False when it ended before that."""
-        events = None
+        results: list[Callable[[], Response]] = []
         with family(at=step) as steps, steps.scope:
             if step == 0:
                 steps.scope.cancel()
             async with stream_generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools) as events:
+                results.append(events.result)
                 async for _ in events:
                     pass
         after = f"after a cancel at step {step}"
         steps.check_joined(after)
-        if events is not None:
-            response = events.result()
-            same(from_json(to_json(response)), response, f"the response {after} against itself after JSON")
-            holds(whole.output_text.startswith(response.output_text), f"text {after}: {response.output_text!r}")
-            same(response.error, None, f"the error {after}")
+        [result] = results  # there is one: entering the block has no checkpoint
+        response = result()
+        same(from_json(to_json(response)), response, f"the response {after} against itself after JSON")
+        holds(whole.output_text.startswith(response.output_text), f"text {after}: {response.output_text!r}")
+        same(response.error, None, f"the error {after}")
+        if not steps.scope.cancelled_caught:
+            same(response.message, whole.message, f"the whole answer {after} that came too late")
         if stage.server is not None:
             await _settled(stage.server, after)
         response = await generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools)
         same(response.message, whole.message, f"the answer to the next call {after}")
-        return steps.scope.cancelled_caught
+        return steps.scope.cancel_called
 
     def _in_pieces(self, script: Script) -> Script | Reply:
         """Over HTTP each event is written on its own, so that the call has a checkpoint between any two."""
@@ -108,20 +115,22 @@ class LifetimeCases(FailureCases):
         unfinished = attrs.evolve(reply, flush=True, fault=Stall(len(reply.body) - 1))
         exits: tuple[Exit, ...] = ("the end of its block", "an exception", "a cancel")
         for way in exits:
-            for number in itertools.count(1):
-                async with self.playing(unfinished) as stage:
-                    with family() as steps:
-                        left = await _leave(stage, number, way)
-                        steps.check_joined(f"after leaving at event {number} by {way}")
-                    with trio.fail_after(5):
-                        await stage.http.wait_outcomes()
-                        await stage.http.wait_idle()
-                    same(
-                        stage.http.requests[0].outcome, "client_closed", f"the request left at event {number} by {way}"
-                    )
-                if not left:
-                    holds(number > 1, "an unfinished answer showed no events: the adapter does not stream")
-                    break
+            number = 1
+            while await self._leave_at(number, way, unfinished):
+                number += 1
+            holds(number > 1, "an unfinished answer showed no events: the adapter does not stream")
+
+    async def _leave_at(self, number: int, way: Exit, unfinished: Reply) -> bool:
+        """One call that is left at its event `number`; False when it has not so many."""
+        async with self.playing(unfinished) as stage:
+            with family() as steps:
+                left = await _leave(stage, number, way)
+                steps.check_joined(f"after leaving at event {number} by {way}")
+            with trio.fail_after(5):
+                await stage.http.wait_outcomes()
+                await stage.http.wait_idle()
+            same(stage.http.requests[0].outcome, "client_closed", f"the request left at event {number} by {way}")
+        return left
 
     @case()
     async def test_events_come_while_the_answer_is_made(self) -> None:

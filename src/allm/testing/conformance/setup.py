@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import attrs
 import trio
@@ -29,6 +29,7 @@ Script = tuple[ScriptItem, ...]
 
 Capability = Literal[
     "http",
+    "server_sent_events",
     "api_key",
     "pure_prepare",
     "tools",
@@ -82,14 +83,8 @@ class Stage:
 
     @property
     def http(self) -> WireServer:
-        """The server, in cases that need one.
-
-        Raises:
-            LookupError: There is none.
-        """
-        if self.server is None:
-            raise LookupError("this case needs the capability 'http'")
-        return self.server
+        """The server, in cases that need the capability `http`."""
+        return cast("WireServer", self.server)
 
 
 def run(main: Callable[..., Awaitable[Any]], *args: Any) -> None:
@@ -129,6 +124,7 @@ class Setting:
         lacks: Capabilities that the adapter does not have, each with the reason that is shown for the skipped cases:
 
             - `http`: it asks over HTTP, at `setup.base_url`
+            - `server_sent_events`: the answers it reads are a stream of these
             - `api_key`: it sends `setup.api_key` in a header
             - `pure_prepare`: `prepare` gives the same for the same request
             - `tools`, `reasoning`, `usage`: the provider has tool calls, readable thinking, token counts
