@@ -6,13 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from allm.providers.anthropic import Anthropic as Anthropic
     from allm.providers.fake import Fake as Fake
     from allm.providers.gemini import Gemini as Gemini
     from allm.providers.openai import OpenAI as OpenAI
 
-__all__ = ["Fake", "Gemini", "OpenAI"]
+__all__ = ["Anthropic", "Fake", "Gemini", "OpenAI"]
 
-_MODULES = {"Fake": "fake", "Gemini": "gemini", "OpenAI": "openai"}
+_MODULES = {"Anthropic": "anthropic", "Fake": "fake", "Gemini": "gemini", "OpenAI": "openai"}
 
 
 def __getattr__(name: str) -> Any:

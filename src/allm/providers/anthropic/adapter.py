@@ -1,0 +1,152 @@
+"""The Anthropic adapter: finds the key and the URL, builds the call, hands it to the common HTTP path."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Mapping
+from typing import Any, Literal, final
+from urllib.parse import urlsplit
+
+import attrs
+
+from allm.data.jsontext import dumps
+from allm.data.request import Request
+from allm.providers.anthropic.decode import MessagesDecoder
+from allm.providers.anthropic.encode import Settings, encode
+from allm.providers.anthropic.errors import classify
+from allm.providers.anthropic.structured import Mode, tool_answer_name
+from allm.providers.anthropic.values import PROVIDER
+from allm.runtime import keys
+from allm.runtime.exchange import HttpCall, exchange
+from allm.runtime.ports import AdapterOptions, Emit
+from allm.runtime.sse import MAX_EVENT_BYTES
+from allm.runtime.transport import check_client, join_url
+
+__all__ = ["Anthropic"]
+
+DEFAULT_BASE_URL = "https://api.anthropic.com"
+KEY_VARIABLES = {
+    "x-api-key": ("ANTHROPIC_API_KEY",),
+    "bearer": ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"),
+}
+
+
+def _secret(value: str | keys.Secret | None) -> keys.Secret | None:
+    return keys.Secret(value) if isinstance(value, str) else value
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class Anthropic:
+    """Anthropic's Claude models, and every service that speaks the Messages API at another `base_url`.
+
+    Args:
+        api_key: Else `keys.override(anthropic=...)`, `keys.put`, then ANTHROPIC_API_KEY; with `auth="bearer"`
+            ANTHROPIC_AUTH_TOKEN comes before it.
+        base_url: Without the version segment, as the vendor's SDK takes it; else ANTHROPIC_BASE_URL, else Anthropic
+            itself. A query is kept.
+        api_version: Sent as anthropic-version. From `"2026-10-21"` on the API takes no sampling parameters.
+        auth: The header that carries the key: `x-api-key`, or `authorization: Bearer`, which the vendor's newer SDKs
+            and most gateways use.
+        headers: Sent with every request.
+        http_client: Your own client, never closed here; wins over the engine's.
+        betas: Sent as anthropic-beta, for fields in `options` that need them.
+        prompt_cache: Let the API keep the tools, the system prompt and the conversation for the next call: True, or for
+            how long (`"5m"`, `"1h"`). Writing costs more than reading saves unless the next call comes in that time.
+        structured_output: How a schema in `response_format` is sent: `"native"`, as a `"tool"` that has to be called,
+            or `"auto"`, natively to Claude 4.5 and newer, as a tool to all others.
+        max_event_bytes: Largest server-sent event accepted, in bytes.
+
+    A request's `options` are fields of the request body under their wire names (`stop_sequences`, `top_p`,
+    `service_tier`, `thinking`, ...) and replace what was there, but for two: `tools`, such as
+    `[{"type": "web_search_20250305", "name": "web_search"}]`, are added to the request's own, and `output_config` is
+    merged key by key.
+
+    Thinking: `reasoning_effort` is an effort of Claude 4.6 and newer (`low`, `medium`, `high`, `xhigh`, `max`), which
+    then think as they see fit, and a token budget for older ones (2048, 8192, 24576, 32000, at most half of
+    `max_tokens`, or a number of tokens); `none` asks for the least thinking that the model can do. Newer models hide
+    their thinking unless `reasoning_summary` is other than `none`. `verbosity` has no counterpart.
+
+    Without `max_tokens` the model's own limit is sent, or 4096 where that is not known (logged once).
+    """
+
+    api_key: keys.Secret | None = attrs.field(default=None, converter=_secret)
+    base_url: str | None = None
+    api_version: str = "2023-06-01"
+    auth: Literal["x-api-key", "bearer"] = attrs.field(
+        default="x-api-key", validator=attrs.validators.in_(KEY_VARIABLES)
+    )
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    http_client: Any = attrs.field(default=None, repr=False)
+    betas: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    prompt_cache: bool | Literal["5m", "1h"] = attrs.field(
+        default=False, validator=attrs.validators.in_((False, True, "5m", "1h"))
+    )
+    structured_output: Mode = attrs.field(default="auto", validator=attrs.validators.in_(("auto", "native", "tool")))
+    max_event_bytes: int = MAX_EVENT_BYTES
+
+    @property
+    def provider(self) -> str:
+        """`"anthropic"`."""
+        return PROVIDER
+
+    def needs_structured_finalize(self, request: Request) -> bool:
+        """Whether a schema would take the place of the request's tools, so that a chat asks for it in the end."""
+        return bool(request.tools) and tool_answer_name(request, self.structured_output) is not None
+
+    def prepare(self, request: Request, options: AdapterOptions) -> HttpCall:
+        """The HTTP call for `request`.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: Messages, images, a tool choice, format or option that cannot be sent; all at once.
+        """
+        url = self._url()
+        secret = keys.resolve(self.provider, options.api_key or self.api_key, KEY_VARIABLES[self.auth])
+        client = self.http_client or options.http_client
+        if client is not None:
+            check_client(client)
+        settings = Settings(
+            api_version=self.api_version,
+            prompt_cache=self.prompt_cache,
+            structured_output=self.structured_output,
+        )
+        answer_tool = tool_answer_name(request, self.structured_output)
+        return HttpCall(
+            provider=self.provider,
+            url=url,
+            headers=self._headers(secret, options),
+            body=dumps(encode(request, options, settings)),
+            new_decoder=functools.partial(MessagesDecoder, self.provider, answer_tool),
+            classify=functools.partial(classify, self.provider),
+            secret=secret,
+            client=client,
+            max_event_bytes=self.max_event_bytes,
+        )
+
+    def _url(self) -> str:
+        base_url = self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
+        # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
+        has_version = urlsplit(base_url.strip()).path.rstrip("/").endswith("/v1")
+        return join_url(base_url, "/messages" if has_version else "/v1/messages")
+
+    def _headers(self, secret: keys.Secret, options: AdapterOptions) -> dict[str, str]:
+        bearer = self.auth == "bearer"
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream, application/json",
+            "accept-encoding": "identity",  # compression would hold back the small pieces of a stream
+            "anthropic-version": self.api_version,
+            "authorization" if bearer else "x-api-key": f"Bearer {secret.reveal()}" if bearer else secret.reveal(),
+        }
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        if options.request_id is not None:
+            headers["x-request-id"] = options.request_id
+        headers.update({name.lower(): value for name, value in self.headers.items()})
+        return headers
+
+    async def stream(self, prepared: HttpCall, emit: Emit) -> None:
+        """Make the call and emit its events."""
+        await exchange(prepared, emit)

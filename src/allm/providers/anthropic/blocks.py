@@ -1,0 +1,272 @@
+"""The blocks of an answer, each from its start to its end, as events.
+
+A block starts with what is known of it, grows by deltas, and stops; in a plain JSON answer it starts whole. What
+recordings add to the documents (https://platform.claude.com/docs/en/build-with-claude/streaming): the first piece of a
+call's input is empty, and for a call without arguments the only one; citations come before the text they cover; the
+signature of a thinking block comes in one delta behind its text, which may be empty; redacted thinking, results of
+Anthropic's own tools and blocks of later inventions come whole with their start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from allm.data.content import ProviderPart
+from allm.data.events import (
+    AdapterEvent,
+    ProviderPartCompleted,
+    RawChunk,
+    ReasoningCompleted,
+    ReasoningDelta,
+    TextCompleted,
+    TextDelta,
+    ToolCallCompleted,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from allm.data.jsontext import dumps, parse_arguments
+from allm.providers.anthropic.values import INVALID_JSON, PROVIDER, as_list, as_object, as_text
+
+__all__ = ["Block", "open_block"]
+
+
+class Block(Protocol):
+    """A block that is being received."""
+
+    def start(self) -> list[AdapterEvent]:
+        """What its start says."""
+        ...
+
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
+        """What a delta adds; one that this kind of block does not have is passed on as it is."""
+        ...
+
+    def stop(self) -> AdapterEvent:
+        """The block is complete."""
+        ...
+
+
+def open_block(data: dict[str, Any], number: int, call_id: str, answer_tool: str | None) -> Block:
+    """A new block.
+
+    Args:
+        data: As it starts.
+        number: Blocks of the answer before it, for an id of its own.
+        call_id: The id for it if it is a call.
+        answer_tool: The tool whose arguments are the text of the answer.
+    """
+    kind = as_text(data.get("type")) or "unknown"
+    if kind == "tool_use" and answer_tool is not None and data.get("name") == answer_tool:
+        return _Answer(f"text-{number}", data)
+    if kind == "tool_use":
+        return _Call(call_id, data)
+    return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
+
+
+def _unknown(delta: Mapping[str, Any]) -> list[AdapterEvent]:
+    return [RawChunk(as_text(delta.get("type")) or "delta", delta)]
+
+
+def _rest(data: Mapping[str, Any], *known: str) -> dict[str, Any]:
+    """Fields beyond the known ones, to be sent back as they came."""
+    rest = {key: value for key, value in data.items() if key not in known and value is not None}
+    return {PROVIDER: rest} if rest else {}
+
+
+@attrs.define(eq=False)
+class _Text:
+    id: str
+    data: dict[str, Any]
+    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    citations: list[Any] = attrs.field(factory=list[Any], init=False)
+
+    def start(self) -> list[AdapterEvent]:
+        self.citations += as_list(self.data.get("citations"))
+        return self._add(self.data.get("text"))
+
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
+        if delta.get("type") == "text_delta":
+            return self._add(delta.get("text"))
+        if delta.get("type") == "citations_delta":
+            self.citations.append(delta.get("citation"))
+        return _unknown(delta)  # there is no event for citations
+
+    def stop(self) -> AdapterEvent:
+        kept = {**self.data, "citations": self.citations or None}
+        return TextCompleted(self.id, "".join(self.pieces), metadata=_rest(kept, "type", "text"))
+
+    def _add(self, text: Any) -> list[AdapterEvent]:
+        if as_text(text) is None:
+            return []
+        self.pieces.append(text)
+        return [TextDelta(self.id, text)]
+
+
+@attrs.define(eq=False)
+class _Thinking:
+    id: str
+    data: dict[str, Any]
+    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    signature: str | None = attrs.field(default=None, init=False)
+
+    def start(self) -> list[AdapterEvent]:
+        self._sign(self.data.get("signature"))
+        return self._add(self.data.get("thinking"))
+
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
+        if delta.get("type") == "thinking_delta":
+            return self._add(delta.get("thinking"))
+        if delta.get("type") == "signature_delta":
+            self._sign(delta.get("signature"))
+            return []
+        return _unknown(delta)
+
+    def stop(self) -> AdapterEvent:
+        # An empty signature is one as well: servers that do not sign want their thinking back all the same.
+        return ReasoningCompleted(self.id, "".join(self.pieces), provider=PROVIDER, signature=self.signature or "")
+
+    def _add(self, text: Any) -> list[AdapterEvent]:
+        if as_text(text) is None:
+            return []
+        self.pieces.append(text)
+        return [ReasoningDelta(self.id, text)]
+
+    def _sign(self, signature: Any) -> None:
+        self.signature = as_text(signature) or self.signature
+
+
+@attrs.define(eq=False)
+class _Redacted:
+    id: str
+    data: dict[str, Any]
+
+    def start(self) -> list[AdapterEvent]:
+        return []
+
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
+        return _unknown(delta)
+
+    def stop(self) -> AdapterEvent:
+        data = as_text(self.data.get("data")) or ""
+        return ReasoningCompleted(self.id, "", provider=PROVIDER, encrypted_content=data)
+
+
+@attrs.define(eq=False)
+class _Input:
+    """The object that a call is made with: pieces of JSON text, or whole in the start of the block."""
+
+    data: dict[str, Any]
+    pieces: list[str] = attrs.field(factory=list[str], init=False)
+
+    def whole(self) -> dict[str, Any]:
+        """What came with the start; only where no piece follows it."""
+        return as_object(self.data.get("input"))
+
+    def add(self, delta: Mapping[str, Any]) -> str | None:
+        """The text of a delta of the input ("" too), None for another delta."""
+        piece = delta.get("partial_json")
+        if delta.get("type") != "input_json_delta" or not isinstance(piece, str):
+            return None
+        self.pieces.append(piece)
+        return piece
+
+    @property
+    def text(self) -> str:
+        """All pieces."""
+        return "".join(self.pieces)
+
+
+@attrs.define(eq=False)
+class _Call:
+    id: str
+    data: dict[str, Any]
+    input: _Input = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.input = _Input(self.data)
+
+    @property
+    def name(self) -> str:
+        return as_text(self.data.get("name")) or ""
+
+    def start(self) -> list[AdapterEvent]:
+        return [ToolCallStarted(self.id, self.name)]
+
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
+        piece = self.input.add(delta)
+        if piece is None:
+            return _unknown(delta)
+        return [ToolCallDelta(self.id, piece)] if piece else []
+
+    def stop(self) -> AdapterEvent:
+        raw: str | None = self.input.text
+        arguments = parse_arguments(self.input.text)
+        if not raw and self.input.whole():
+            raw, arguments = None, self.input.whole()
+        kept = _rest(self.data, "type", "id", "name", "input")
+        return ToolCallCompleted(self.id, self.name, arguments, raw, metadata=kept)
+
+
+@attrs.define(eq=False)
+class _Answer:
+    """The structured answer, which is the input of a call on the wire."""
+
+    id: str
+    data: dict[str, Any]
+    input: _Input = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.input = _Input(self.data)
+
+    def start(self) -> list[AdapterEvent]:
+        return []
+
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
+        piece = self.input.add(delta)
+        if piece is None:
+            return _unknown(delta)
+        return [TextDelta(self.id, piece)] if piece else []
+
+    def stop(self) -> AdapterEvent:
+        return TextCompleted(self.id, self.input.text or dumps(self.input.whole()).decode())
+
+
+@attrs.define(eq=False)
+class _Opaque:
+    """A block that only Anthropic understands: a call of its own tools, its result, a compaction, or a new kind."""
+
+    id: str
+    data: dict[str, Any]
+    input: _Input = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.input = _Input(self.data)
+
+    def start(self) -> list[AdapterEvent]:
+        return []
+
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
+        if self.input.add(delta) is not None:
+            return []
+        if delta.get("type") == "compaction_delta":
+            self.data.update({key: value for key, value in delta.items() if key != "type" and value is not None})
+            return []
+        return _unknown(delta)
+
+    def stop(self) -> AdapterEvent:
+        text = self.input.text
+        if text:
+            arguments = parse_arguments(text)
+            self.data["input"] = {INVALID_JSON: text} if arguments is None else arguments
+        return ProviderPartCompleted(self.id, ProviderPart(PROVIDER, self.data))
+
+
+_KINDS: dict[str, Callable[[str, dict[str, Any]], Block]] = {
+    "text": _Text,
+    "thinking": _Thinking,
+    "redacted_thinking": _Redacted,
+}
+_PREFIXES = {"text": "text", "thinking": "reasoning", "redacted_thinking": "reasoning"}

@@ -1,0 +1,185 @@
+"""Messages as the `system` and `messages` of a request.
+
+https://platform.claude.com/docs/en/api/messages, .../agents-and-tools/tool-use/handle-tool-calls,
+.../build-with-claude/thinking.
+
+What the wire format does not have, or not so:
+
+- System messages go to `system`, one block each, wherever in the conversation they stand.
+- Messages of one side that follow each other are one turn. The results of a turn's calls come first in the turn after
+  it, before what the user said, and are sent with `is_error` where the tool failed.
+- Ids of calls are made of letters, digits, `_` and `-`, and appear once in a conversation. Those of other providers are
+  changed so that they do, the same in a call and its result.
+- `input` is an object: arguments that were not JSON go under `INVALID_JSON`.
+- Thinking goes back with its signature, redacted thinking as its data, and the items of Anthropic's own tools as they
+  came, each in its place.
+- Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because
+  Anthropic refuses it: text without a visible character, images in assistant turns, thinking without a signature,
+  white space at the end of an answer that is to be continued.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, assert_never
+
+import attrs
+
+from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.errors import Path
+from allm.data.message import Message
+from allm.providers.anthropic.images import ImageEncoder, UnusableImageError
+from allm.providers.anthropic.problems import Problem
+from allm.providers.anthropic.values import INVALID_JSON, PROVIDER, as_object
+
+__all__ = ["ContentEncoder"]
+
+_NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
+
+
+@attrs.define(eq=False)
+class _Turn:
+    role: str
+    results: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
+    blocks: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
+
+
+@attrs.define(eq=False)
+class ContentEncoder:
+    """Encodes the messages of one request.
+
+    Attributes:
+        max_images: Most images of a request.
+        system: Blocks of the system messages so far.
+        called: Names of the tools that have been called.
+        problems: What cannot be sent.
+    """
+
+    max_images: int
+    system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
+    called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
+    problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    _turns: list[_Turn] = attrs.field(factory=list[_Turn], init=False)
+    _images: ImageEncoder = attrs.field(init=False)
+    _calls: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], init=False)
+    _ids: set[str] = attrs.field(factory=set[str], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._images = ImageEncoder(self.max_images)
+
+    def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
+        """The turns of a whole conversation."""
+        for index, message in enumerate(messages):
+            path: Path = ("messages", index)
+            if message.role == "system":
+                if message.text.strip():
+                    self.system.append({"type": "text", "text": message.text})
+            elif message.role == "tool":
+                self._result(message, path)
+            else:
+                blocks = self._blocks(message, path)
+                if blocks:
+                    self._turn(message.role).blocks += blocks
+        if self._turns:
+            _end_with_text(self._turns[-1])
+        return [{"role": turn.role, "content": [*turn.results, *turn.blocks]} for turn in self._turns]
+
+    def _turn(self, role: str) -> _Turn:
+        if not self._turns or self._turns[-1].role != role:
+            self._turns.append(_Turn(role))
+        return self._turns[-1]
+
+    def _blocks(self, message: Message, path: Path) -> list[dict[str, Any]]:
+        of_assistant = message.role == "assistant"
+        encoded = (
+            self._part(part, (*path, "content", index), of_assistant=of_assistant)
+            for index, part in enumerate(message.parts)
+        )
+        return [block for block in encoded if block is not None]
+
+    def _part(self, part: Part, path: Path, *, of_assistant: bool) -> dict[str, Any] | None:
+        match part:
+            case TextPart():
+                return _text(part, of_assistant=of_assistant)
+            case ImagePart():
+                return None if of_assistant else self._image(part, path)
+            case ToolCall():
+                return self._call(part)
+            case ReasoningPart():
+                return _reasoning(part) if of_assistant else None
+            case ProviderPart():
+                return dict(part.data) if part.provider == PROVIDER else None
+            case _ as unreachable:
+                assert_never(unreachable)
+
+    def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
+        try:
+            return self._images.encode(part.image)
+        except UnusableImageError as error:
+            self.problems.append(Problem(path, error.tag, str(error)))
+            return None
+
+    def _call(self, part: ToolCall) -> dict[str, Any]:
+        arguments = {INVALID_JSON: part.raw_arguments or ""} if part.arguments is None else dict(part.arguments)
+        block = {"type": "tool_use", "id": self._new_id(part.id), "name": part.name, "input": arguments, **_kept(part)}
+        self._calls[part.id] = block
+        self.called[part.name] = None
+        return block
+
+    def _new_id(self, given: str) -> str:
+        base = wanted = _NOT_IN_IDS.sub("_", given)
+        number = 1
+        while wanted in self._ids:
+            number += 1
+            wanted = f"{base}_{number}"
+        self._ids.add(wanted)
+        return wanted
+
+    def _result(self, message: Message, path: Path) -> None:
+        call = self._calls.get(message.tool_call_id or "")
+        if call is None:
+            sentence = f"no call {message.tool_call_id!r} comes before this result"
+            self.problems.append(Problem((*path, "tool_call_id"), "unknown_tool_call", sentence))
+            return
+        block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call["id"]}
+        if all(isinstance(part, TextPart) for part in message.parts):
+            content: Any = message.text if message.text.strip() else None
+        else:
+            content = self._blocks(message, path)
+        if content:
+            block["content"] = content
+        if message.is_error:
+            block["is_error"] = True
+        if "toolset_name" in call:  # the API wants it on both
+            block["toolset_name"] = call["toolset_name"]
+        self._turn("user").results.append(block)
+
+
+def _kept(part: TextPart | ToolCall) -> Mapping[str, Any]:
+    """What the decoder kept with the part for replay."""
+    return as_object(part.metadata.get(PROVIDER))
+
+
+def _text(part: TextPart, *, of_assistant: bool) -> dict[str, Any] | None:
+    if not part.text.strip():
+        return None
+    # Citations are the model's: the API refuses them in a user's text.
+    return {"type": "text", "text": part.text, **(_kept(part) if of_assistant else {})}
+
+
+def _reasoning(part: ReasoningPart) -> dict[str, Any] | None:
+    if part.provider != PROVIDER:
+        return None
+    if part.encrypted_content is not None:
+        return {"type": "redacted_thinking", "data": part.encrypted_content}
+    if part.signature is None:  # the stream broke off inside it
+        return None
+    return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+
+
+def _end_with_text(turn: _Turn) -> None:
+    """Cut the white space off an answer that the model is to continue."""
+    last = turn.blocks[-1] if turn.blocks else {}
+    if turn.role == "assistant" and last.get("type") == "text":
+        turn.blocks[-1] = {**last, "text": last["text"].rstrip()}

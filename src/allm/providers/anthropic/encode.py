@@ -1,0 +1,199 @@
+"""A `Request` as the body of POST /v1/messages (https://platform.claude.com/docs/en/api/messages)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import attrs
+
+from allm.data.request import JsonSchema, Request
+from allm.data.tool import Tool
+from allm.providers.anthropic.content_encode import ContentEncoder
+from allm.providers.anthropic.models import Model, default_max_tokens
+from allm.providers.anthropic.problems import Problem, refuse
+from allm.providers.anthropic.structured import Mode, answer_tool, closed_schema, tool_answer_name
+from allm.providers.anthropic.thinking import thinking_fields
+from allm.providers.anthropic.values import as_count, as_list, as_object
+from allm.runtime.ports import AdapterOptions
+
+__all__ = ["WITHOUT_SAMPLING", "Settings", "encode"]
+
+WITHOUT_SAMPLING = "2026-10-21"
+"""The first API version that refuses sampling parameters, even with their defaults:
+https://platform.claude.com/docs/en/api/versioning."""
+
+_SAMPLING = ("temperature", "top_p", "top_k")
+_MAX_TEMPERATURE = 1
+_CHOICES = {"auto": "auto", "none": "none", "required": "any"}
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What of the adapter's options shapes a body."""
+
+    api_version: str = "2023-06-01"
+    prompt_cache: bool | Literal["5m", "1h"] = False
+    structured_output: Mode = "auto"
+
+
+def encode(request: Request, options: AdapterOptions, settings: Settings) -> dict[str, Any]:
+    """The request body. `request.options` win over it; `tools` are added, `output_config` is merged.
+
+    Raises:
+        ValidationError: With every problem found.
+    """
+    model = Model.named(request.model or "")
+    encoder = ContentEncoder(model.max_images)
+    messages = encoder.encode(request.messages)
+    problems = encoder.problems
+    if not messages and not problems:
+        sentence = "nothing is left to send beside the system prompt; Anthropic needs a message to answer"
+        problems.append(Problem(("messages",), "empty", sentence))
+    max_tokens = as_count(request.options.get("max_tokens")) or request.max_tokens
+    if max_tokens is None:
+        max_tokens = default_max_tokens(request.model or "")
+    body: dict[str, Any] = {"model": request.model, "max_tokens": max_tokens, "messages": messages, "stream": True}
+    if encoder.system:
+        body["system"] = encoder.system
+    _add_sampling(request, settings, body, problems)
+    _add_tools(request, settings, encoder, body, problems)
+    thinking, effort = thinking_fields(model, options, max_tokens, problems)
+    if thinking is not None:
+        body["thinking"] = thinking
+        _check_choice(model, request, body, problems)
+    output = _output_format(request, settings, problems)
+    if effort is not None:
+        output["effort"] = effort
+    if output:
+        body["output_config"] = output
+    refuse(problems)
+    return _with_options(body, request.options, settings)
+
+
+def _add_sampling(request: Request, settings: Settings, body: dict[str, Any], problems: list[Problem]) -> None:
+    if settings.api_version >= WITHOUT_SAMPLING:
+        given = [("temperature",)] if request.temperature is not None else []
+        paths = [*given, *(("options", name) for name in _SAMPLING if name in request.options)]
+        sentence = (
+            f"API version {settings.api_version} refuses {', '.join(_SAMPLING)}; leave it out, or use an older one"
+        )
+        problems += [Problem(path, "unsupported_in_api_version", sentence) for path in paths]
+    elif request.temperature is not None:
+        if request.temperature > _MAX_TEMPERATURE:
+            sentence = f"Anthropic takes 0 to {_MAX_TEMPERATURE}, not {request.temperature}"
+            problems.append(Problem(("temperature",), "out_of_range", sentence))
+        body["temperature"] = request.temperature
+
+
+def _add_tools(
+    request: Request, settings: Settings, encoder: ContentEncoder, body: dict[str, Any], problems: list[Problem]
+) -> None:
+    tools = [_tool(tool) for tool in request.tools]
+    choice = _tool_choice(request, problems)
+    wanted = request.response_format
+    answer = tool_answer_name(request, settings.structured_output)
+    if answer is not None and isinstance(wanted, JsonSchema):
+        tools.append(answer_tool(answer, wanted, problems))
+        choice = _answer_choice(request, answer, choice)
+    elif not tools and encoder.called and "tools" not in request.options:
+        # A conversation with calls in it has to define tools, even where none may be called any more.
+        tools = [_gone(name) for name in encoder.called]
+        choice = {"type": "none"}
+    if tools:
+        body["tools"] = tools
+    if choice is not None:
+        body["tool_choice"] = choice
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    encoded: dict[str, Any] = {"name": tool.name, "input_schema": {"type": "object", **tool.schema}}
+    return {**encoded, "description": tool.description} if tool.description else encoded
+
+
+def _gone(name: str) -> dict[str, Any]:
+    return {"name": name, "description": "No longer available.", "input_schema": {"type": "object"}}
+
+
+def _tool_choice(request: Request, problems: list[Problem]) -> dict[str, Any] | None:
+    choice = request.tool_choice
+    if choice is None:
+        return None
+    if isinstance(choice, Mapping):
+        return dict(choice)
+    names = {tool.name for tool in request.tools} | {as_object(tool).get("name") for tool in _more_tools(request)}
+    if choice not in _CHOICES and choice not in names:
+        sentence = f"{choice!r} is neither auto, none, required nor the name of a tool of this request"
+        problems.append(Problem(("tool_choice",), "unknown_tool", sentence))
+    elif choice == "required" and not names:
+        problems.append(Problem(("tool_choice",), "requires_tools", "a call is required, but the request has no tools"))
+    if not names:  # without tools, Anthropic refuses the setting
+        return None
+    return {"type": _CHOICES[choice]} if choice in _CHOICES else {"type": "tool", "name": choice}
+
+
+def _check_choice(model: Model, request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
+    forced = as_object(body.get("tool_choice")).get("type") in {"any", "tool"}
+    if model.is_claude and forced and body["thinking"]["type"] in {"adaptive", "enabled"}:
+        sentence = "Claude does not think when it is forced to call a tool; leave out reasoning_effort"
+        path = "response_format" if isinstance(request.response_format, JsonSchema) else "tool_choice"
+        problems.append(Problem((path,), "conflicts_with_thinking", sentence))
+
+
+def _answer_choice(request: Request, answer: str, choice: dict[str, Any] | None) -> dict[str, Any]:
+    """Tools first if there are any, the answer in the end: the model has to call one of them, and one at a time."""
+    if choice is not None and choice.get("type") not in {"auto", "any", "none"}:
+        return choice  # this tool now; the answer will come in a later turn
+    if request.tools and (choice is None or choice["type"] != "none"):
+        return {"type": "any", "disable_parallel_tool_use": True}
+    return {"type": "tool", "name": answer, "disable_parallel_tool_use": True}
+
+
+def _output_format(request: Request, settings: Settings, problems: list[Problem]) -> dict[str, Any]:
+    wanted = request.response_format
+    if isinstance(wanted, JsonSchema):
+        if tool_answer_name(request, settings.structured_output) is not None:
+            return {}
+        return {"format": {"type": "json_schema", "schema": closed_schema(wanted.schema)}}
+    if isinstance(wanted, Mapping):
+        return {"format": dict(wanted)}
+    if wanted == "json":
+        sentence = "Anthropic has no JSON mode without a schema; pass allm.json_schema(...) or a class"
+        problems.append(Problem(("response_format",), "unsupported_capability", sentence))
+    return {}
+
+
+def _more_tools(request: Request) -> list[Any]:
+    """Tools in Anthropic's own words, such as its web search."""
+    return as_list(request.options.get("tools"))
+
+
+def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    if settings.prompt_cache:
+        users = [turn for turn in body["messages"] if turn["role"] == "user"]
+        for place, key in ((body, "system"), *((turn, "content") for turn in users[-1:])):
+            _mark(place, key, settings)
+    merged = {**body, **options}
+    more = as_list(options.get("tools"))
+    if more:
+        names = {as_object(tool).get("name") for tool in more}
+        merged["tools"] = [*(tool for tool in body.get("tools", ()) if tool["name"] not in names), *more]
+    output = {**as_object(body.get("output_config")), **as_object(options.get("output_config"))}
+    if output:
+        merged["output_config"] = output
+    if settings.prompt_cache:
+        _mark(merged, "tools", settings)
+    return merged
+
+
+def _mark(place: dict[str, Any], key: str, settings: Settings) -> None:
+    """Let the API cache all up to the last of these blocks.
+
+    https://platform.claude.com/docs/en/build-with-claude/prompt-caching: at most four places. The three here are the
+    ends of what stays the same for different lengths of time: the tools, the system prompt, the conversation so far.
+    """
+    blocks = as_list(place.get(key))
+    if blocks:
+        ttl = {} if settings.prompt_cache is True else {"ttl": settings.prompt_cache}
+        # A mark that the caller has set stays.
+        place[key] = [*blocks[:-1], {"cache_control": {"type": "ephemeral", **ttl}, **as_object(blocks[-1])}]

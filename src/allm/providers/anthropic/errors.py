@@ -1,0 +1,77 @@
+"""Anthropic's error answers, over HTTP and inside a stream, as `AdapterError`.
+
+Facts: https://platform.claude.com/docs/en/api/errors, and recorded answers: what is wrong with a request, a context
+that overflows and a credit that is used up are all `invalid_request_error`, told apart by the message alone; an error
+inside a 200 stream has the same envelope, and no status.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from allm.data.errors import AdapterError, AdapterReason
+from allm.providers.anthropic.values import as_object, as_text
+from allm.runtime.answers import RETRYABLE_STATUS, Envelope, read_envelope, reason_for_status
+
+__all__ = ["classify", "stream_error"]
+
+_BY_TYPE: dict[str, AdapterReason] = {
+    "authentication_error": "authentication_failed",
+    "permission_error": "authentication_failed",
+    "billing_error": "quota_exhausted",
+    "not_found_error": "not_found",
+    "rate_limit_error": "rate_limited",
+    "api_error": "provider_unavailable",
+    "timeout_error": "timeout",
+    "overloaded_error": "overloaded",
+}
+_INVALID = "invalid_request_error"
+_BY_MESSAGE: tuple[tuple[re.Pattern[str], AdapterReason], ...] = (
+    # The last alternative is llama.cpp's.
+    (
+        re.compile(r"prompt is too long|exceeds? (the )?context (window|limit)|available context size", re.IGNORECASE),
+        "context_length_exceeded",
+    ),
+    (re.compile(r"credit balance is too low|API usage limits", re.IGNORECASE), "quota_exhausted"),
+    (re.compile(r"blocked by content filtering", re.IGNORECASE), "content_filter"),
+)
+
+
+def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
+    """The error of an HTTP answer with an error status."""
+    return _build(provider, body, status)
+
+
+def stream_error(provider: str, body: Any) -> AdapterError:
+    """The error of an `error` event."""
+    return _build(provider, body, None)
+
+
+def _build(provider: str, body: Any, status: int | None) -> AdapterError:
+    envelope = read_envelope(body)
+    reason, retryable = _reason(envelope, status)
+    return AdapterError(
+        envelope.message,
+        reason=reason,
+        provider=provider,
+        status=status,
+        retryable=retryable,
+        request_id=as_text(as_object(body).get("request_id")),
+        provider_code=envelope.type,
+    )
+
+
+def _reason(envelope: Envelope, status: int | None) -> tuple[AdapterReason, bool | None]:
+    kind = envelope.type
+    if kind in _BY_TYPE:
+        return _BY_TYPE[kind], None
+    by_status = reason_for_status(status) if status is not None else None
+    if kind == _INVALID or by_status == "invalid_request":
+        for pattern, reason in _BY_MESSAGE:
+            if pattern.search(envelope.message):
+                return reason, False
+    if by_status is None:
+        return ("invalid_request" if kind == _INVALID else "unknown"), None
+    return by_status, status in RETRYABLE_STATUS

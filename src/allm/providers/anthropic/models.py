@@ -1,0 +1,133 @@
+"""What the name of a model tells about it: family and version, and what came with which version.
+
+https://platform.claude.com/docs/en/about-claude/models/overview and the page of each model. The ids of Claude 3 have
+the version before the family (`claude-3-5-haiku-20241022`), later ones behind it (`claude-haiku-4-5-20251001`). A
+Claude without a version in its name is taken for a new one; any other name, for a model of someone who speaks the
+Messages API as it was in 2024.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import re
+from typing import Literal
+
+import attrs
+
+__all__ = ["Model", "default_max_tokens", "output_limit"]
+
+logger = logging.getLogger("allm")
+
+FALLBACK_MAX_TOKENS = 4096
+"""For models whose limit is not known: that of Claude 3 Opus, the smallest there has been."""
+
+_VERSION = re.compile(r"claude\D*(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")  # a date behind it is no version
+_FAMILY = re.compile(r"opus|sonnet|haiku|fable|mythos")
+_NEWEST = (99, 0)
+
+# First version: tokens of output. https://platform.claude.com/docs/en/about-claude/models/overview.
+_LIMITS = (
+    ((4, 6), 128_000),
+    ((4, 5), 64_000),
+    ((3, 7), 64_000),
+    ((3, 5), 8192),
+    ((3, 0), 4096),
+)
+_OPUS_4_LIMIT = 32_000  # Claude Opus 4 and 4.1
+_FIRST_5 = (5, 0)
+_FIRST_5_5 = (5, 5)
+
+
+@attrs.frozen
+class Model:
+    """A model as its name describes it.
+
+    Attributes:
+        is_claude: It is one of Anthropic's.
+        version: Major and minor; the newest there may be where the name has none.
+        family: Such as `sonnet`, or None.
+    """
+
+    name: str
+    is_claude: bool
+    version: tuple[int, int]
+    family: str | None
+
+    @classmethod
+    def named(cls, name: str) -> Model:
+        """The model with this name, also with a prefix or suffix of some platform."""
+        lower = name.lower()
+        version = _VERSION.search(lower)
+        family = _FAMILY.search(lower)
+        return cls(
+            name,
+            "claude" in lower,
+            (int(version[1]), int(version[2] or 0)) if version else _NEWEST,
+            family[0] if family else None,
+        )
+
+    @property
+    def has_structured_output(self) -> bool:
+        """`output_config.format` (https://platform.claude.com/docs/en/build-with-claude/structured-outputs)."""
+        return self.is_claude and self.version >= (4, 5)
+
+    @property
+    def thinks_in_levels(self) -> bool:
+        """Adaptive thinking and an effort, instead of a budget of tokens."""
+        return self.is_claude and self.version >= (4, 6)
+
+    @property
+    def takes_budgets(self) -> bool:
+        """`budget_tokens`: all that think, before Claude 4.7 (deprecated on 4.6)."""
+        return not self.is_claude or self.version < (4, 7)
+
+    @property
+    def thinks_unasked(self) -> bool:
+        """Adaptive thinking is on without being asked for."""
+        return self.is_claude and self.version >= _FIRST_5
+
+    @property
+    def least_thinking(self) -> Literal["off", "disabled", "between_tools", "low"]:
+        """How little it can think: not at all unless asked, or with this `thinking.type`, or with low effort only.
+
+        https://platform.claude.com/docs/en/build-with-claude/thinking-troubleshooting has the table.
+        """
+        if not self.is_claude:
+            return "disabled"
+        if self.version < _FIRST_5:
+            return "off"
+        if self.family in {"fable", "mythos"} or (self.family == "opus" and self.version >= _FIRST_5_5):
+            return "low"
+        return "between_tools" if self.family == "sonnet" and self.version >= _FIRST_5_5 else "disabled"
+
+    @property
+    def max_images(self) -> int:
+        """Images of one request: fewer for models with a context of 200,000 tokens."""
+        return 600 if not self.is_claude or self.version >= (4, 6) else 100
+
+
+def output_limit(model: str) -> int | None:
+    """The most tokens that `model` can put out, or None where that is not known."""
+    found = Model.named(model)
+    if not found.is_claude or found.version == _NEWEST:
+        return None
+    if found.family == "opus" and (4, 0) <= found.version < (4, 5):
+        return _OPUS_4_LIMIT
+    return next((limit for first, limit in _LIMITS if found.version >= first), None)
+
+
+def default_max_tokens(model: str) -> int:
+    """`max_tokens` of a request that has none: the API wants one, so it is all that the model can give."""
+    return output_limit(model) or _fallback(model)
+
+
+@functools.lru_cache(maxsize=256)  # logged once for each model
+def _fallback(model: str) -> int:
+    logger.warning(
+        "the output limit of %r is not known, and the Messages API wants one: max_tokens is %d; pass max_tokens= for "
+        "another",
+        model,
+        FALLBACK_MAX_TOKENS,
+    )
+    return FALLBACK_MAX_TOKENS
