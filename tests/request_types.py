@@ -7,6 +7,7 @@ skipped where it is not installed.
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 
 import pytest
@@ -50,3 +51,48 @@ def check_gemini(body):
                 part.get(name, {}).pop("id", None)
     message = descriptors.GenerateContentRequest.pb()()
     json_format.ParseDict(known, message, ignore_unknown_fields=False)
+
+
+def force(value):
+    """Walk a validated value: pydantic checks the `Iterable` fields of the SDK's types only when they are read."""
+    if isinstance(value, dict):
+        return {key: force(item) for key, item in value.items()}
+    if value is None or isinstance(value, (str, bytes, int, float, bool)):
+        return value
+    return [force(item) for item in value] if hasattr(value, "__iter__") else value
+
+
+def check_openai_chat(body):
+    """Raise if `body` is no body of POST /chat/completions: an unknown key or a wrong type at any depth."""
+    pydantic = vendor("pydantic")
+    module = vendor("openai.types.chat.completion_create_params")
+    adapter = pydantic.TypeAdapter(module.CompletionCreateParamsStreaming)
+    force(adapter.validate_python(body, extra="forbid"))
+
+
+def check_openai_responses(body):
+    """Raise if `body` is no body of POST /responses: an unknown key or a wrong type at any depth."""
+    pydantic = vendor("pydantic")
+    module = vendor("openai.types.responses.response_create_params")
+    adapter = pydantic.TypeAdapter(module.ResponseCreateParamsStreaming)
+    force(adapter.validate_python(body, extra="forbid"))
+
+
+# The SDK that speaks each API version: its types know what that version takes. One of them can be installed.
+ANTHROPIC_SDKS = {"2023-06-01": "0.", "2026-10-21": "2."}
+
+
+def check_anthropic(body, version):
+    """Raise if Anthropic's types for this API version do not have `body`: an unknown key at any depth, a wrong type."""
+    installed = vendor("anthropic").__version__
+    if not installed.startswith(ANTHROPIC_SDKS[version]):
+        pytest.skip(f"anthropic {installed} does not speak {version}: nox -s validators")
+    checked = force(anthropic_types().validate_python(body, extra="forbid"))
+    assert checked == body
+
+
+@functools.cache
+def anthropic_types():
+    """What judges a streaming request."""
+    params = vendor("anthropic.types.message_create_params")
+    return vendor("pydantic").TypeAdapter(params.MessageCreateParamsStreaming)

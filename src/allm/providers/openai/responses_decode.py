@@ -3,8 +3,8 @@
 What the recordings show beyond the vendor's documents: `keepalive` events take a sequence number and mean nothing; an
 error inside the stream is nested while the published schema is flat, and `response.failed` repeats it; a reasoning
 item's `encrypted_content` is unfinished in `output_item.added` and final in `output_item.done`; a function call has an
-item id and a `call_id`, and only the latter counts; usage comes with the terminal event. llama.cpp sends the same events
-without any index. `output_item.done` is the authority for its item, the terminal event for items that had none.
+item id and a `call_id`, and only the latter counts; usage comes with the terminal event. llama.cpp sends the same
+events without any index. `output_item.done` is the authority for its item, the terminal event for items that had none.
 """
 
 from __future__ import annotations
@@ -243,8 +243,10 @@ class ResponsesDecoder:
         response = _object(event.get("response"))
         self.done = True
         self._start(event, events)
-        for item in _objects(response.get("output")):
-            self._complete_item(item, events)
+        seen = len(self._finished)
+        for index, item in enumerate(_objects(response.get("output"))):
+            if index >= seen or _text(item.get("id")):  # without an id only its place tells an item that was done
+                self._complete_item(item, events)
         usage = response.get("usage")
         if isinstance(usage, dict):
             events.append(UsageReported(responses_usage(usage)))
@@ -253,8 +255,7 @@ class ResponsesDecoder:
             body = {"error": response.get("error") or {"message": f"the response ended with status {status}"}}
             events.append(Failed(stream_error(self.provider, body)))
             return
-        for completion in self._assembly.complete():
-            events.append(completion)
+        events += self._assembly.complete()
         finish, raw = self._finish(status, response)
         completed = MessageCompleted(
             self._assembly.message(),
