@@ -117,12 +117,6 @@ FUNCTION_CALL = {
     "name": "weather",
     "arguments": '{"city":"Z"}',
 }
-    "type": "function_call",
-    "id": "fc_1",
-    "call_id": "call_9",
-    "name": "weather",
-    "arguments": '{"city":"Z"}',
-}
 MESSAGE = {
     "type": "message",
     "id": "msg_1",
