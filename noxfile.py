@@ -16,10 +16,9 @@ nox.options.error_on_missing_interpreters = False  # `pythons` says which were m
 nox.options.sessions = ["lint", "async_lint", "typing", "tests", "servers", "pythons"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-# The declared Pythons, and the one at hand should it be newer: so that there is always one to test with.
-PYTHONS = list(
-    dict.fromkeys([*nox.project.python_versions(PYPROJECT), f"{sys.version_info.major}.{sys.version_info.minor}"])
-)
+THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+# The declared Pythons, and this one should it be newer: so that there is always one to test with.
+PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), THIS_PYTHON]))
 EXTRAS = "cli,dotenv,otel,testing"
 tested: dict[str, list[str]] = {}  # Python version: HTTP libraries
 
@@ -83,7 +82,9 @@ def tests(session: nox.Session, http: str) -> None:
     session.install(f"{built}[{extras}]")
     _tools(session, "tests")
     tested.setdefault(str(session.python), []).append(http)
-    session.run("pytest", *(session.posargs or ["--numprocesses=auto"]))
+    # The long replays of wire samples run on one Python; see tests/conftest.py.
+    default = ["--numprocesses=auto", *(["--quick"] if session.python != THIS_PYTHON else [])]
+    session.run("pytest", *(session.posargs or default))
 
 
 @nox.session(requires=["wheel"])

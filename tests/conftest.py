@@ -1,11 +1,32 @@
-"""Every test runs without a network: only connections to this machine pass."""
+"""Every test runs without a network: only connections to this machine pass. And `--quick` leaves out the long ones."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
+from pathlib import Path
 
 import pytest
+
+# Replays of every sample at every split, and searches by Hypothesis: minutes, for code that no Python version changes.
+LONG = [
+    Path(__file__).parent / name
+    for name in ("test_corpus.py", "providers/test_bad_wire.py", "execution/test_fold_property.py")
+]
+
+
+def pytest_addoption(parser):
+    """Add the option."""
+    parser.addoption("--quick", action="store_true", help="leave out the long replays (nox runs them on one Python)")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Deselect the long files."""
+    if missing := [str(path) for path in LONG if not path.exists()]:
+        raise pytest.UsageError(f"tests/conftest.py names files that are gone: {', '.join(missing)}")
+    if config.getoption("quick"):
+        config.hook.pytest_deselected(items=[item for item in items if item.path in LONG])
+        items[:] = [item for item in items if item.path not in LONG]
 
 
 def is_this_machine(host: object) -> bool:
