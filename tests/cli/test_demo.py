@@ -35,13 +35,15 @@ def test_the_demo_shows_every_scene(pipes):
     text = shown(pipes)
     assert ESCAPE not in text
     assert not re.search(r"[ \t]$", text, re.MULTILINE)
-    for item in demo_script.SCENES[0].script[0].text.splitlines():
+    for item in demo_script.SCENES[0].answers[0][0].text.splitlines():
         assert item in text
     assert 'get_weather {"city":"Lisbon","days":2}' in text
     assert "AdapterError stream_truncated" in text
     assert "kept: the 63 characters" in text
     assert "> Failed" in text
-    assert "75 input tokens, 71 output tokens" in text
+    assert '-> {"day 1":"rain in Lisbon","day 2":"rain in Lisbon"}' in text
+    assert "167 input tokens, 77 output tokens" in text
+    assert text.count("the same events as above") == len(demo_script.FORMATS) - 1 == 3
 
 
 def test_the_demo_is_styled_on_a_terminal(terminal):
@@ -62,7 +64,7 @@ def test_a_proxy_is_not_asked(pipes, monkeypatch):
 
 def test_an_answer_that_ends_otherwise_is_a_failure(pipes, monkeypatch):
     """Should anything be in the way of the server, the demo says so and does not exit with 0."""
-    scene = attrs.evolve(demo_script.SCENES[0], script=(fake.text("No."), fake.finish("length")))
+    scene = attrs.evolve(demo_script.SCENES[0], ends="error", answers=((fake.text("No."), fake.finish("length")),))
     monkeypatch.setattr(demo_module, "SCENES", (scene,))
 
     assert run(pipes) == 1
@@ -110,7 +112,7 @@ def test_a_defect_is_not_hidden(pipes, monkeypatch):
 def test_the_pace_is_that_of_a_model():
     """There is a pause before every event, and none at all in a hurry."""
     scene = demo_script.SCENES[0]
-    paced, fast = (demo_script.reply("openai", scene.script, fast=fast) for fast in (False, True))
+    paced, fast = (demo_script.reply("openai", scene.answers[0], fast=fast) for fast in (False, True))
 
     assert paced.body == fast.body
     assert len(paced.pauses) == len(paced.event_ends) > 30
@@ -133,9 +135,9 @@ def test_arguments_are_shown_once(pipes, in_pieces):
     assert shown(pipes) == 'look {"day":2}'
 
 
-def test_runs_of_one_event_are_counted():
+def test_runs_of_one_event_are_told_once():
     """The summary stays short however long the answer is, and the same wherever a provider reports its counts."""
     pieces = [allm.TextDelta("0", "a"), allm.UsageReported(allm.Usage()), allm.TextDelta("0", "b")]
     events = [allm.MessageStarted(), *pieces, allm.TextCompleted("0", "ab")]
 
-    assert sequence(events) == "MessageStarted > TextDelta x2 > TextCompleted"
+    assert sequence(events) == "MessageStarted > TextDelta > TextCompleted"

@@ -19,6 +19,7 @@ from allm import (
     TextPart,
     ToolCall,
     ToolCallCompleted,
+    ToolCallDelta,
     ToolCallStarted,
     Usage,
     UsageReported,
@@ -51,10 +52,12 @@ def test_the_events_of_a_stream():
         UsageReported(Usage(input_tokens=9, total_tokens=9, output_tokens=4, reasoning_tokens=4)),
         TextCompleted("text-1", "Both — "),
         ToolCallStarted("w1", "weather"),
+        ToolCallDelta("w1", '{"city":"Köln"}'),
         ToolCallCompleted(
             "w1", "weather", {"city": "Köln"}, metadata={"gemini": {"id": "w1", "thought_signature": SIGNATURE}}
         ),
         ToolCallStarted("c1", "clock"),
+        ToolCallDelta("c1", "{}"),
         ToolCallCompleted("c1", "clock", {}, metadata={"gemini": {"id": "c1"}}),
         TextCompleted("text-2", "", metadata=SIGNED),
         UsageReported(Usage(input_tokens=7, output_tokens=9, reasoning_tokens=4, total_tokens=9)),

@@ -11,7 +11,7 @@ import attrs
 import trio
 
 import allm
-from allm.cli.demo_screen import Screen
+from allm.cli.demo_screen import Screen, sequence
 from allm.cli.demo_script import FORMATS, SCENES, Scene, reply
 from allm.cli.outcome import FAILURE, SUCCESS
 from allm.cli.terminal import Terminal
@@ -48,16 +48,23 @@ class Demo:
         as_scripted = True
         async with WireServer() as server:
             screen.opening(server.base_url)
+            first: list[str] = []
             for form in FORMATS:
                 screen.format(form.title)
-                answers = await play(form.wire, form.engine(server), server, screen, fast=self.fast)
-                screen.summary([(scene.label, events) for scene, events, _ in answers], [r.usage for *_, r in answers])
-                as_scripted &= all(response.finish_reason == scene.ends for scene, _, response in answers)
+                # One format at the pace of a model shows what streaming is; the others need not be waited for.
+                turns = await play(form.wire, form.engine(server), server, screen, fast=self.fast or bool(first))
+                saw = [sequence(events) for _, events, _ in turns]
+                if not first:
+                    first = saw
+                    screen.summary([(scene.label, events) for scene, events, _ in turns], [r.usage for *_, r in turns])
+                else:
+                    screen.compared(same=saw == first)
+                as_scripted &= saw == first and all(result.halted_reason == scene.ends for scene, _, result in turns)
         screen.closing(as_scripted=as_scripted)
         return SUCCESS if as_scripted else FAILURE
 
 
-Played = tuple[Scene, list[allm.Event], allm.Response]
+Played = tuple[Scene, list[allm.Event], allm.ChatResult]
 
 
 async def play(wire: Provider, engine: allm.Engine, server: WireServer, screen: Screen, *, fast: bool) -> list[Played]:
@@ -68,16 +75,16 @@ async def play(wire: Provider, engine: allm.Engine, server: WireServer, screen: 
     """
     played: list[Played] = []
     for number, scene in enumerate(SCENES, 1):
-        server.add(reply(wire, scene.script, fast=fast))
+        server.add(*(reply(wire, script, fast=fast) for script in scene.answers))
         screen.question(number, scene.title, scene.question)
         seen: list[allm.Event] = []
-        async with allm.stream_generate(engine, scene.question) as events:
+        async with allm.stream(engine, scene.question) as events:
             async for event in events:
                 seen.append(event)
                 screen.event(event)
-        response = events.result()
-        screen.answered(response)
-        played.append((scene, seen, response))
+        result = events.result()
+        screen.answered(result)
+        played.append((scene, seen, result))
     return played
 
 

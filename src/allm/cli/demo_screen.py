@@ -62,14 +62,17 @@ class Screen:
                 self._piece(delta, "yellow")
             case allm.ToolCallCompleted(id, arguments=arguments) if id not in self._pieces:
                 self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
+            case allm.ToolResultEncoded(message=message):
+                self._piece(f"\n-> {message.text}\n", "yellow")
             case _:
                 pass
 
-    def answered(self, response: allm.Response) -> None:
+    def answered(self, result: allm.ChatResult) -> None:
         """End a scene: how it ended."""
         self._output.end_line()
-        if response.error is None:
-            ending = Text.assemble(("finish_reason ", "dim"), (str(response.finish_reason), "green"))
+        response = result.final_response
+        if response is None or response.error is None:
+            ending = Text.assemble(("halted_reason ", "dim"), (result.halted_reason, "green"))
         else:
             kept = len(response.output_text)
             ending = Text.assemble(
@@ -86,6 +89,12 @@ class Screen:
             self._indented(Text(sequence(events)), label)
         total = reduce(add, usages)
         self._indented(Text(f"{total.input_tokens} input tokens, {total.output_tokens} output tokens"), "usage")
+
+    def compared(self, *, same: bool) -> None:
+        """Whether the program saw the same events as with the first format."""
+        verdict = Text("the same events as above", "green") if same else Text("NOT the events above", "bold red")
+        self._console.print("\n[bold]What the program saw[/]:", end=" ")
+        self._console.print(verdict)
 
     def closing(self, *, as_scripted: bool) -> None:
         """Say what to do next."""
@@ -108,10 +117,9 @@ class Screen:
 
 
 def sequence(events: Sequence[allm.Event]) -> str:
-    """The names of the events, runs of one kind as `TextDelta x12`.
+    """The names of the events in their order, a run of one kind once.
 
-    Usage is left out: providers report it once or with every piece, at any place, and its counts have their own line.
+    How many pieces an answer comes in, and how often and where its usage is reported, is the provider's affair.
     """
     names = [type(event).__name__ for event in events if not isinstance(event, allm.UsageReported)]
-    runs = [(name, len(list(run))) for name, run in itertools.groupby(names)]
-    return " > ".join(name if count == 1 else f"{name} x{count}" for name, count in runs)
+    return " > ".join(name for name, _ in itertools.groupby(names))

@@ -13,7 +13,7 @@ from allm.data.script import ScriptItem
 from allm.testing import Reply, WireServer
 from allm.testing.wire_formats import Provider
 
-__all__ = ["FORMATS", "SCENES", "WEATHER", "Format", "Scene", "reply"]
+__all__ = ["FORMATS", "SCENES", "Format", "Scene", "get_weather", "reply"]
 
 
 @attrs.frozen
@@ -27,49 +27,57 @@ class Format:
 
 @attrs.frozen
 class Scene:
-    """One question and its scripted answer.
+    """One question and the scripted answers of its turn: a second one follows a tool's result.
 
     Attributes:
         label: For the summary.
-        ends: The finish reason that the answer has to fold to.
+        ends: Why the turn has to end.
     """
 
     title: str
     label: str
     question: str
-    ends: allm.FinishReason
-    script: tuple[ScriptItem, ...]
+    ends: allm.HaltedReason
+    answers: tuple[tuple[ScriptItem, ...], ...]
 
 
-WEATHER = allm.Tool(
-    "get_weather",
-    "The weather of the next days.",
-    {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]},
-)
+@allm.tool
+async def get_weather(city: str, days: int = 1) -> dict[str, str]:
+    """The weather of the next days."""
+    return {f"day {day}": f"rain in {city}" for day in range(1, days + 1)}
+
 
 SCENES = (
     Scene(
         "An answer streams",
         "answer",
         "What is a nursery in Trio?",
-        "stop",
+        "completed",
         (
-            fake.text(
-                "A nursery is a block in which tasks live. You open it, start\n"
-                "tasks in it, and leave it when the last of them has ended, so\n"
-                "none is ever left behind. Cancel it, and all of them stop."
+            (
+                fake.text(
+                    "A nursery is a block in which tasks live. You open it, start\n"
+                    "tasks in it, and leave it when the last of them has ended, so\n"
+                    "none is ever left behind. Cancel it, and all of them stop."
+                ),
+                fake.usage(input_tokens=14, output_tokens=52),
             ),
-            fake.usage(input_tokens=14, output_tokens=52),
         ),
     ),
     Scene(
-        "The model calls a tool",
+        "The model calls a tool, which runs here",
         "tool call",
         "Do I need an umbrella in Lisbon?",
-        "tool_calls",
+        "completed",
         (
-            fake.tool_call("get_weather", {"city": "Lisbon", "days": 2}),
-            fake.usage(input_tokens=61, output_tokens=19),
+            (
+                fake.tool_call("get_weather", {"city": "Lisbon", "days": 2}),
+                fake.usage(input_tokens=61, output_tokens=19),
+            ),
+            (
+                fake.text("Yes, for both days."),
+                fake.usage(input_tokens=92, output_tokens=6),
+            ),
         ),
     ),
     Scene(
@@ -78,19 +86,43 @@ SCENES = (
         "Tell me a story about a cable.",
         "error",
         (
-            fake.text("Once upon a time a cable lay on the floor of the sea, and every"),
-            fake.error(allm.AdapterError("somebody dropped an anchor on it", reason="network_error")),
+            (
+                fake.text("Once upon a time a cable lay on the floor of the sea, and every"),
+                fake.error(allm.AdapterError("somebody dropped an anchor on it", reason="network_error")),
+            ),
         ),
     ),
 )
 
 
-def _openai(server: WireServer) -> allm.Engine:
+def _engine(adapter: allm.StreamAdapter) -> allm.Engine:
+    return allm.Engine(adapter=adapter, model="scripted", tools=[get_weather], params={"max_tokens": 256})
+
+
+def _chat_completions(server: WireServer) -> allm.Engine:
     adapter = allm.providers.OpenAI(api_key="no-key", base_url=server.url("openai"), endpoint="chat_completions")
-    return allm.Engine(adapter=adapter, model="scripted").with_tools(WEATHER)
+    return _engine(adapter)
 
 
-FORMATS = (Format("OpenAI Chat Completions", "openai", _openai),)
+def _responses(server: WireServer) -> allm.Engine:
+    adapter = allm.providers.OpenAI(api_key="no-key", base_url=server.url("openai_responses"), endpoint="responses")
+    return _engine(adapter)
+
+
+def _anthropic(server: WireServer) -> allm.Engine:
+    return _engine(allm.providers.Anthropic(api_key="no-key", base_url=server.url("anthropic")))
+
+
+def _gemini(server: WireServer) -> allm.Engine:
+    return _engine(allm.providers.Gemini(api_key="no-key", base_url=server.url("gemini")))
+
+
+FORMATS = (
+    Format("OpenAI Chat Completions", "openai", _chat_completions),
+    Format("OpenAI Responses", "openai_responses", _responses),
+    Format("Anthropic Messages", "anthropic", _anthropic),
+    Format("Gemini generateContent", "gemini", _gemini),
+)
 
 FIRST_TOKEN = 0.16  # seconds
 GAPS = (0.010, 0.026, 0.006, 0.017, 0.012, 0.030, 0.008, 0.014)  # seconds between events, over and over

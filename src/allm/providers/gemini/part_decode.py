@@ -153,6 +153,8 @@ class PartDecoder:
     def _close_call(self) -> None:
         call, self._call = self._call, None
         if call is not None:
+            # The arguments come whole; as one delta they look to a program like those of any other provider.
+            self._add(ToolCallDelta(call.id, call.arguments.raw()))
             self._add(call.completed())
 
     def _call_id(self, sent: str | None) -> str:
