@@ -32,6 +32,16 @@ class TestOpenAIChat(StreamAdapterConformance):
         return OpenAI(api_key=setup.api_key, base_url=f"{setup.base_url}/v1", endpoint="chat_completions")
 
 
+class TestOpenAIResponses(StreamAdapterConformance):
+    """Responses."""
+
+    wire_format = "openai_responses"
+
+    def make_adapter(self, setup):
+        """At the test's server."""
+        return OpenAI(api_key=setup.api_key, base_url=f"{setup.base_url}/v1", endpoint="responses")
+
+
 class TestGemini(StreamAdapterConformance):
     """Gemini."""
 

@@ -126,7 +126,7 @@ async def test_text_around_a_call(server, vendor):
         assert kinds == ["TextPart", "ToolCall", "TextPart"]
 
 
-@each()
+@each("openai_chat", "anthropic", "gemini")  # aimock's incomplete response of the Responses API gives no reason
 async def test_length(server, vendor):
     """The limit of tokens ends an answer."""
     response = await allm.generate(ask_at(server, vendor), "too long")

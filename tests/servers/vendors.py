@@ -14,6 +14,10 @@ def openai_chat(url, **options):
     return OpenAI(base_url=url, endpoint="chat_completions", **options)
 
 
+def openai_responses(url, **options):
+    return OpenAI(base_url=url, endpoint="responses", **options)
+
+
 def gemini(url, **options):
     return Gemini(base_url=url, **options)
 
@@ -21,6 +25,7 @@ def gemini(url, **options):
 # Wire format: adapter, and the server's name of its vendor.
 VENDORS = {
     "openai_chat": (openai_chat, "openai"),
+    "openai_responses": (openai_responses, "openai"),
     "gemini": (gemini, "gemini"),
 }
 
@@ -33,7 +38,7 @@ def engine(vendor, url, *, api_key=KEY, model="any-model", retry=None, **options
 
 def each(*vendors):
     """Run a test for each of these wire formats, or for all."""
-    return pytest.mark.parametrize("vendor", vendors or VENDORS)
+    return pytest.mark.parametrize("vendor", [name for name in vendors or VENDORS if name in VENDORS])
 
 
 @allm.tool
