@@ -96,9 +96,10 @@ def servers(session: nox.Session) -> None:
     folder = session.cache_dir / "aimock"
     if shutil.which("npm"):
         shutil.copytree("tests/servers/aimock", folder, dirs_exist_ok=True)
-        options = ("--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder))
-        session.run("npm", "ci", *options, external=True)
-    session.run("pytest", "tests/servers", *session.posargs, env={"AIMOCK_MODULES": str(folder / "node_modules")})
+        quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
+        session.run("npm", "ci", *quiet, "--prefix", str(folder), external=True)
+    options = session.posargs or ["--numprocesses=auto", "--dist=loadfile"]  # each file has a server of its own
+    session.run("pytest", "tests/servers", *options, env={"AIMOCK_MODULES": str(folder / "node_modules")})
 
 
 @nox.session(python=False)
@@ -128,6 +129,8 @@ def validators(session: nox.Session) -> None:
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "tests", "validators")
     session.run("pytest", "tests/providers", *session.posargs)
+    _tools(session, "validators-anthropic-2026-10-21")
+    session.run("pytest", "tests/providers", "-k", "anthropic", *session.posargs)
 
 
 @nox.session(default=False)

@@ -23,6 +23,7 @@ from servers import tiny_model  # noqa: E402  # it needs gguf, which comes along
 WIRE_FORMATS = [name for name in ("openai_chat", "openai_responses", "anthropic") if name in vendors.VENDORS]
 SLOTS = 2
 ENDLESS = 1900  # tokens: most of the context, and seconds of work
+BEGUN = [allm.user("hello"), allm.assistant("x")]  # after a letter the model finds no end
 
 
 @pytest.fixture(scope="module")
@@ -152,7 +153,7 @@ async def test_answer_that_fits_a_schema(ask_at):
 async def test_leaving_stops_the_engine(ask_at, server, way):
     """An answer of a thousand tokens is not computed to its end for nobody."""
     with trio.CancelScope() as scope:
-        async with allm.stream_generate(ask_at(), "hello", max_tokens=ENDLESS, options={"ignore_eos": True}) as events:
+        async with allm.stream_generate(ask_at(), BEGUN, max_tokens=ENDLESS) as events:
             count = 0
             async for event in events:
                 count += isinstance(event, allm.TextDelta)
@@ -164,7 +165,7 @@ async def test_leaving_stops_the_engine(ask_at, server, way):
     assert scope.cancelled_caught == (way == "deadline")
     await idle(server)
     assert events.result().finish_reason is None
-    assert max(slot["n_prompt_tokens"] for slot in slots(server)) < ENDLESS  # those of the answer count as well
+    assert max(slot.get("n_prompt_tokens", 0) for slot in slots(server)) < ENDLESS  # those of the answer count as well
 
 
 async def test_calls_at_once(ask_at):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import allm
-from allm.providers import Gemini, OpenAI
+from allm.providers import Anthropic, Gemini, OpenAI
 
 KEY = "test-key-of-nobody"
 
@@ -18,6 +18,10 @@ def openai_responses(url, **options):
     return OpenAI(base_url=url, endpoint="responses", **options)
 
 
+def anthropic(url, **options):
+    return Anthropic(base_url=url, **options)
+
+
 def gemini(url, **options):
     return Gemini(base_url=url, **options)
 
@@ -26,6 +30,7 @@ def gemini(url, **options):
 VENDORS = {
     "openai_chat": (openai_chat, "openai"),
     "openai_responses": (openai_responses, "openai"),
+    "anthropic": (anthropic, "anthropic"),
     "gemini": (gemini, "gemini"),
 }
 
