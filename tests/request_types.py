@@ -87,8 +87,7 @@ def check_anthropic(body, version):
     installed = vendor("anthropic").__version__
     if not installed.startswith(ANTHROPIC_SDKS[version]):
         pytest.skip(f"anthropic {installed} does not speak {version}: nox -s validators")
-    checked = force(anthropic_types().validate_python(body, extra="forbid"))
-    assert checked == body
+    force(anthropic_types().validate_python(body, extra="forbid"))
 
 
 @functools.cache

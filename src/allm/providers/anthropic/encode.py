@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -121,7 +121,7 @@ def _tool_choice(request: Request, problems: list[Problem]) -> dict[str, Any] | 
         return None
     if isinstance(choice, Mapping):
         return dict(choice)
-    names = {tool.name for tool in request.tools} | {as_object(tool).get("name") for tool in _more_tools(request)}
+    names = {tool.name for tool in request.tools} | _names(_more_tools(request.options))
     if choice not in _CHOICES and choice not in names:
         sentence = f"{choice!r} is neither auto, none, required nor the name of a tool of this request"
         problems.append(Problem(("tool_choice",), "unknown_tool", sentence))
@@ -163,9 +163,14 @@ def _output_format(request: Request, settings: Settings, problems: list[Problem]
     return {}
 
 
-def _more_tools(request: Request) -> list[Any]:
+def _more_tools(options: Mapping[str, Any]) -> list[Any]:
     """Tools in Anthropic's own words, such as its web search."""
-    return as_list(request.options.get("tools"))
+    tools = options.get("tools")
+    return list(tools) if isinstance(tools, tuple) else as_list(tools)
+
+
+def _names(tools: Iterable[Any]) -> set[Any]:
+    return {as_object(tool).get("name") for tool in tools}
 
 
 def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
@@ -174,9 +179,9 @@ def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Se
         for place, key in ((body, "system"), *((turn, "content") for turn in users[-1:])):
             _mark(place, key, settings)
     merged = {**body, **options}
-    more = as_list(options.get("tools"))
+    more = _more_tools(options)
     if more:
-        names = {as_object(tool).get("name") for tool in more}
+        names = _names(more)
         merged["tools"] = [*(tool for tool in body.get("tools", ()) if tool["name"] not in names), *more]
     output = {**as_object(body.get("output_config")), **as_object(options.get("output_config"))}
     if output:
