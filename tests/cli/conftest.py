@@ -118,7 +118,11 @@ class Screen:
     async def read_until(self, ending):
         """Read until `ending` is on the screen."""
         while ending not in self.text:
-            self._add(await self.ours.receive_some(65536))
+            await self.read_more()
+
+    async def read_more(self):
+        """Read what comes next."""
+        self._add(await self.ours.receive_some(65536))
 
     async def read_all(self):
         """Read until the command ends, and return its exit code."""

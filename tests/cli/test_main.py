@@ -18,7 +18,7 @@ def test_version(capsys):
     assert capsys.readouterr().out == f"allm {allm.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "generate"])
+@pytest.mark.parametrize("command", ["chat", "demo", "generate"])
 def test_help_names_every_command(capsys, command):
     """The commands are found from `allm --help`, and have a help of their own."""
     assert main(["--help"]) == 0

@@ -1,4 +1,4 @@
-"""The command `allm` (extra `cli`): `allm demo` and `allm generate`."""
+"""The command `allm` (extra `cli`): `allm demo`, `allm generate` and `allm chat`."""
 
 from __future__ import annotations
 

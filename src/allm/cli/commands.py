@@ -50,9 +50,8 @@ def demo(context: click.Context, *, fast: bool) -> None:
     context.exit(settle(terminal, Demo(terminal, fast=fast).run))
 
 
-@command.command()
-@click.argument("prompt", required=False)
-@click.option(
+# What `chat` and `generate` have in common.
+_model = click.option(
     "-m",
     "--model",
     required=True,
@@ -61,7 +60,76 @@ def demo(context: click.Context, *, fast: bool) -> None:
     metavar="PROVIDER:ID",
     help="Who answers, such as openai:gpt-5-mini.",
 )
-@click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
+_system = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
+_body = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A field of the provider's request body; may be repeated. VALUE is JSON or text.",
+)
+_base_url = click.option("--base-url", metavar="URL", help="Another server that speaks the provider's format.")
+
+
+@command.command()
+@_model
+@_system
+@click.option(
+    "--tools",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.PY",
+    help="Offer the model the tools in this Python file; may be repeated.",
+)
+@click.option(
+    "--session",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.JSON",
+    help="Resume the conversation in this file if it exists, and save it there after every turn.",
+)
+@click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls for one line (8).")
+@_body
+@_base_url
+@click.pass_context
+def chat(
+    context: click.Context,
+    *,
+    model: str,
+    system: str | None,
+    tools: tuple[Path, ...],
+    session: Path | None,
+    max_turns: int | None,
+    options: tuple[str, ...],
+    base_url: str | None,
+) -> None:
+    """Talk to a model, line by line, and let it use your tools.
+
+    Ctrl-C stops an answer, Ctrl-D ends the chat, /help lists what else there is. Lines can be piped in, too. API keys
+    come from the environment, such as OPENAI_API_KEY.
+    """
+    from allm.cli.chat import Chat
+    from allm.cli.conversation import with_system
+    from allm.cli.session_file import SessionFile
+    from allm.cli.tools_file import tools_of
+
+    terminal: Terminal = context.obj
+
+    def talk() -> int:
+        engine = engine_of(model, base_url).with_tools(*tools_of(tools))
+        how: allm.CallOptions = {"options": options_of(options)}
+        if max_turns is not None:
+            how["max_turns"] = max_turns
+        file = None if session is None else SessionFile.at(session)
+        thread = (file and file.load()) or allm.Thread()
+        return Chat(engine=engine, options=how, terminal=terminal, thread=with_system(thread, system), file=file).run()
+
+    context.exit(settle(terminal, talk))
+
+
+@command.command()
+@click.argument("prompt", required=False)
+@_model
+@_system
 @click.option("--json", "as_json", is_flag=True, help="Print the whole response as one JSON document, at the end.")
 @click.option(
     "--schema",
@@ -74,14 +142,8 @@ def demo(context: click.Context, *, fast: bool) -> None:
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest answer, in tokens.")
 @click.option("--reasoning", metavar="EFFORT", help="How hard to think, in the provider's words: low, medium, high.")
 @click.option("--show-reasoning", is_flag=True, help="Print the thinking on standard error.")
-@click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A field of the provider's request body; may be repeated. VALUE is JSON or text.",
-)
-@click.option("--base-url", metavar="URL", help="Another server that speaks the provider's format.")
+@_body
+@_base_url
 @click.pass_context
 def generate(
     context: click.Context,

@@ -127,8 +127,9 @@ class Terminal:
         """The streams of this process; one that whoever started it has closed (`>&-`) is empty."""
         return cls(sys.stdin or io.StringIO(), sys.stdout or io.StringIO(), sys.stderr or io.StringIO())
 
-    def line(self, text: str) -> None:
+    def line(self, text: str, *, dim: bool = False) -> None:
         """One line on standard error, after whatever line is open on the screen."""
         self.stdout.end_line()
         self.stderr.end_line()
-        self.stderr.show(" ".join(text.split()) + "\n")
+        self.stderr.show(" ".join(text.split()), dim=dim)
+        self.stderr.write("\n")

@@ -1,0 +1,128 @@
+"""What a turn of `allm chat` looks like: the answer on standard output, all about it on standard error."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any, final
+
+import attrs
+
+import allm
+from allm.cli.outcome import describe
+from allm.cli.terminal import Terminal
+
+__all__ = ["TurnScreen", "call_text", "short"]
+
+LONGEST = 100  # characters of a value in a line
+LONGEST_ARGUMENT = 40  # characters of one argument
+
+
+def short(text: str, limit: int = LONGEST) -> str:
+    """One line of `text`, cut with `...` where it is longer than `limit` characters."""
+    line = " ".join(text[: 8 * limit].split())  # a megabyte of result is not worth splitting
+    return line if len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def call_text(call: allm.ToolCall, name: str | None = None) -> str:
+    """A call as Python would write it: `weather(city="Zug", days=2)`."""
+    if call.arguments is None:
+        arguments = short(call.raw_arguments or "")
+    else:
+        pairs = [f"{key}={short(_json(value), LONGEST_ARGUMENT)}" for key, value in call.arguments.items()]
+        arguments = short(", ".join(pairs))
+    return f"{name or call.name}({arguments})"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+@final
+@attrs.define(eq=False)
+class TurnScreen:
+    """Shows the events of one turn as they come."""
+
+    _terminal: Terminal
+    _whole: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text came in pieces
+    _shown: int = attrs.field(default=0, init=False)  # characters of the text of this step
+    _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)  # by the id of the call
+    _counts: Counter[str] = attrs.field(factory=Counter[str], init=False)
+
+    async def event(self, event: allm.Event) -> None:
+        """Show what one event adds."""
+        match event:
+            case allm.TextDelta(id, text):
+                self._whole.add(id)
+                await self._text(text)
+            case allm.TextCompleted(id, text) if id not in self._whole:  # it came whole
+                await self._text(text)
+            case allm.ToolCallCompleted(id, name):
+                self._number(id, name)
+            case allm.ToolExecutionStarted(call):
+                self._line(f"* {call_text(call, self._name(call))}")
+            case allm.ToolProgress(call, payload):
+                self._line(f"- {self._name(call)}: {short(payload if isinstance(payload, str) else _json(payload))}")
+            case allm.ToolExecutionCompleted(call, error=error) if error is not None:
+                self._line(f"- {self._name(call)} failed: {short(error.message)}")
+            case allm.ToolResultEncoded(call, message) if not message.is_error:
+                self._line(f"- {self._name(call)} = {short(message.text)}")
+            case allm.StepCompleted():
+                self._next_step()
+            case _:
+                pass
+
+    def ended(self, result: allm.ChatResult) -> None:
+        """Show what of the answer is not on the screen yet, and what the text alone does not tell."""
+        last = result.final_response
+        if result.halted_reason in {"cancelled", "error"} and last is not None:
+            self._terminal.stdout.show(last.output_text[self._shown :])
+        self._terminal.stdout.end_line()
+        if result.pending_question is not None:
+            self._terminal.stdout.show(result.pending_question)
+            self._terminal.stdout.end_line()
+        note = _note(result)
+        if note:
+            self._terminal.line(note)
+
+    async def _text(self, text: str) -> None:
+        self._terminal.stderr.end_line()
+        await self._terminal.stdout.ready()
+        self._shown += len(text)
+        self._terminal.stdout.show(text)
+
+    def _line(self, text: str) -> None:
+        self._terminal.line(text, dim=True)
+
+    def _number(self, id: str, name: str) -> None:
+        """Tell calls of one tool apart, in the model's order and not in that in which they happen to start."""
+        self._counts[name] += 1
+        count = self._counts[name]
+        self._names[id] = name if count == 1 else f"{name}#{count}"
+
+    def _name(self, call: allm.ToolCall) -> str:
+        return self._names.get(call.id, call.name)
+
+    def _next_step(self) -> None:
+        self._whole.clear()
+        self._names.clear()
+        self._shown = 0
+        self._terminal.stdout.end_line()
+
+
+def _note(result: allm.ChatResult) -> str:
+    """How the turn ended, in a line, unless that is plain from its text."""
+    last, reason = result.final_response, result.halted_reason
+    error = result.metadata.get("error")
+    if isinstance(error, allm.AllmError):
+        return f"Error: {describe(error)}"
+    if reason == "cancelled":
+        return "interrupted"
+    if reason == "max_turns":
+        return f"Note: stopped after {len(result.steps)} model calls (--max-turns); say anything to go on"
+    ended = None if last is None else last.raw_finish_reason or last.finish_reason
+    if reason == "incomplete" or (last is not None and last.finish_reason in {"length", "content_filter"}):
+        return f"Note: the answer ended early, with finish reason {ended!r}"
+    if reason in {"completed", "ask_user", "manual_tool_calls"}:
+        return ""
+    return f"Note: a tool ended the turn: {reason}"

@@ -1,0 +1,40 @@
+"""Ctrl-C as a request to stop what is running, not the program."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import trio
+
+__all__ = ["run_until_interrupted"]
+
+
+async def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work`, and cancel it when the user presses Ctrl-C; outside this call Ctrl-C does what it always does.
+
+    What `work` raises comes out as itself. Signals reach the main thread only: in another one `work` just runs.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        await work()
+        return
+    failure: Exception | None = None
+    try:
+        with trio.open_signal_receiver(signal.SIGINT) as signals:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_at_first, signals, nursery.cancel_scope)
+                try:
+                    await work()
+                except Exception as error:  # raised below, where no nursery wraps it into a group
+                    failure = error
+                nursery.cancel_scope.cancel()
+    except KeyboardInterrupt:  # pressed once more, or just before or after `work`: it has been stopped already
+        pass
+    if failure is not None:
+        raise failure
+
+
+async def _cancel_at_first(signals: AsyncIterator[int], scope: trio.CancelScope) -> None:
+    async for _ in signals:
+        scope.cancel()

@@ -1,0 +1,91 @@
+"""`--tools file.py`: the tools of a Python file."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+
+import allm
+
+__all__ = ["tools_of"]
+
+
+def tools_of(paths: Iterable[Path]) -> list[allm.Tool]:
+    """Every `allm.Tool` at the top level of the files, and what their `TOOLS` lists: tools, functions, names of either.
+
+    A file can import the modules beside it, as it could if it were run.
+
+    Raises:
+        click.BadParameter: A file that fails, holds no tools, or some that cannot be used: one sentence says which.
+    """
+    tools: dict[str, allm.Tool] = {}
+    for path in paths:
+        module = _load(path)
+        found = list(_found(module, path))
+        if not found:
+            raise _broken(path, "it holds no tools: put @allm.tool above a function, or list functions in TOOLS")
+        for tool in found:
+            _check(tool, path)
+            if tools.setdefault(tool.name, tool) is not tool:
+                raise _broken(path, f"there are two tools called {tool.name!r}")
+    return list(tools.values())
+
+
+def _load(path: Path) -> ModuleType:
+    module = ModuleType(f"allm tools {path.stem}")  # a name that nothing can be imported by
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module  # where dataclasses and type hints look their names up
+    folder = str(path.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))  # noqa: S102  (what the user asked for)
+    except (Exception, SystemExit) as error:
+        raise _broken(path, f"{_line(error, path)}{_words(error)}") from error
+    return module
+
+
+def _found(module: ModuleType, path: Path) -> Iterator[allm.Tool]:
+    names = vars(module)
+    yield from [value for value in names.values() if isinstance(value, allm.Tool)]
+    listed: Any = names.get("TOOLS", ())
+    if not isinstance(listed, (list, tuple)):
+        raise _broken(path, f"TOOLS is of type {type(listed).__name__}; expected a list")
+    for item in listed:
+        value: Any = names.get(item) if isinstance(item, str) else item
+        if not isinstance(value, allm.Tool) and not callable(value):
+            raise _broken(path, f"TOOLS lists {item!r}, which is neither a tool nor a function")
+        try:
+            yield value if isinstance(value, allm.Tool) else allm.tool(value)
+        except allm.ValidationError as error:
+            raise _broken(path, error.message) from error
+
+
+def _check(tool: allm.Tool, path: Path) -> None:
+    try:
+        allm.validate(tool)
+    except allm.ValidationError as error:
+        raise _broken(path, f"the tool {tool.name!r} cannot be used: {error.message}") from error
+
+
+def _line(error: BaseException, path: Path) -> str:
+    """Which line of the file it was, if it was one."""
+    if isinstance(error, SyntaxError):
+        return f"line {error.lineno}: " if error.filename == str(path) else ""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f"line {lines[-1]}: " if lines else ""
+
+
+def _words(error: BaseException) -> str:
+    text = error.msg if isinstance(error, SyntaxError) else str(error)
+    return " ".join(f"{type(error).__name__}: {text}".split())
+
+
+def _broken(path: Path, why: str) -> click.BadParameter:
+    return click.BadParameter(f"{path}: {why}", param_hint="'--tools'")

@@ -1,0 +1,400 @@
+"""`allm chat` with scripted models: what is sent, what is kept, and what is on the screen."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+
+import pytest
+import trio
+import trio.testing
+
+import allm
+from allm import fake
+from allm.cli.chat import Chat
+from allm.cli.interrupts import run_until_interrupted
+from allm.cli.outcome import settle
+from allm.cli.session_file import SessionFile
+from allm.cli.terminal import Terminal
+from allm.providers import Fake
+
+WEATHER = allm.Tool("weather", "Tells it.", handler=lambda arguments: f"21 degrees in {arguments['city']}")
+ASK = allm.Tool("ask", "Asks.", handler=lambda _: allm.AskUser("Which city?"))
+APPROVE = allm.Tool("approve", "Asks the boss.", manual=True)
+
+
+def chat(terminal, lines, *scripts, tools=(), thread=None, file=None, **options):
+    """The chat that was held and its exit code."""
+    adapter = Fake(scripts=list(scripts))
+    terminal.stdin.write(lines)
+    terminal.stdin.seek(0)
+    held = Chat(
+        engine=allm.Engine(adapter=adapter, model="scripted", tools=tools),
+        options=options,
+        terminal=terminal,
+        thread=thread or allm.Thread(),
+        file=file,
+    )
+    return held, settle(terminal, held.run)
+
+
+def out(terminal):
+    """What is on standard output."""
+    return terminal.stdout.stream.getvalue()
+
+
+def err(terminal):
+    """What is on standard error."""
+    return terminal.stderr.stream.getvalue()
+
+
+def reading(stdin, terminal):
+    """The terminal with another standard input."""
+    return Terminal(stdin, terminal.stdout.stream, terminal.stderr.stream)
+
+
+def roles(held):
+    """Who speaks in the conversation."""
+    return [message.role for message in held.thread.messages]
+
+
+def test_a_line_is_a_turn(pipes):
+    """Answers go to standard output, a line each; nothing else is written where nobody types."""
+    held, code = chat(pipes, "One?\n\n  Two?  \n", [fake.text("1")], [fake.text("2")])
+
+    assert (code, out(pipes), err(pipes)) == (0, "1\n2\n", "")
+    assert [message.text for message in held.thread.messages] == ["One?", "1", "Two?", "2"]
+
+
+def test_tools_are_shown_as_they_run(pipes):
+    """Name, arguments and result in a line each, beside the answer; a second call of a tool has a number."""
+    calls = [fake.tool_call("weather", {"city": city}) for city in ("Zug", "Bern")]
+    held, code = chat(pipes, "Weather?\n", [fake.text("I look."), *calls], [fake.text("Warm.")], tools=[WEATHER])
+
+    assert (code, out(pipes)) == (0, "I look.\nWarm.\n")
+    assert sorted(err(pipes).splitlines()) == [
+        '* weather#2(city="Bern")',
+        '* weather(city="Zug")',
+        "- weather = 21 degrees in Zug",
+        "- weather#2 = 21 degrees in Bern",
+    ]
+    assert roles(held) == ["user", "assistant", "tool", "tool", "assistant"]
+
+
+def test_long_values_are_cut(pipes):
+    """A result of a megabyte, with line ends in it, is still one line."""
+    noisy = allm.Tool("noisy", "", handler=lambda _: "line\n" * 200_000)
+    call = fake.tool_call("noisy", {"text": "x" * 1000, "list": ["y" * 1000] * 10})
+
+    chat(pipes, "?\n", [call], [fake.text("Done.")], tools=[noisy])
+
+    lines = err(pipes).splitlines()
+    assert len(lines) == 2
+    assert all(len(line) < 120 and "..." in line for line in lines)
+
+
+def test_progress_is_shown(pipes):
+    """What a tool reports while it runs."""
+
+    @allm.tool
+    async def work(context: allm.ToolContext) -> str:
+        await context.emit("half way")
+        await context.emit({"done": 0.9})
+        return "all"
+
+    chat(pipes, "?\n", [fake.tool_call("work")], [fake.text("Done.")], tools=[work])
+
+    assert err(pipes).splitlines() == ["* work()", "- work: half way", '- work: {"done": 0.9}', "- work = all"]
+
+
+@pytest.mark.parametrize("arguments", [{"args": {}}, {"raw_arguments": "{broken"}])
+def test_a_failing_tool_is_one_line(pipes, arguments):
+    """The model is told, and so is the user; the turn goes on."""
+
+    def fail(_):
+        raise ValueError("no\nidea")
+
+    tool = allm.Tool("look", "", handler=fail)
+    _, code = chat(pipes, "?\n", [fake.tool_call("look", **arguments)], [fake.text("Sorry.")], tools=[tool])
+
+    assert (code, out(pipes)) == (0, "Sorry.\n")
+    assert err(pipes).splitlines()[-1].startswith("- look failed: ")
+
+
+def test_a_tool_can_ask_the_user(terminal):
+    """The question is on the screen, and the next line answers it."""
+    held, code = chat(terminal, "Weather?\nZug\n", [fake.tool_call("ask")], [fake.text("Warm.")], tools=[ASK])
+
+    assert code == 0
+    assert "Which city?\n" in out(terminal)
+    assert roles(held) == ["user", "assistant", "tool", "assistant", "user", "assistant"]
+    assert held.thread.messages[4].text == "Zug"
+
+
+def test_manual_calls_are_answered_by_the_user(terminal):
+    """Each waiting call is named, and each line is one result; the model is asked when there are all."""
+    calls = [fake.tool_call("approve", {"sum": total}, id=f"c{total}") for total in (1, 2)]
+    held, code = chat(terminal, "May I?\nyes\nno\n", calls, [fake.text("One.")], tools=[APPROVE])
+
+    assert code == 0
+    assert "approve(sum=1) waits" in err(terminal)
+    assert "approve(sum=2) waits" in err(terminal)
+    results = [(message.tool_call_id, message.text) for message in held.thread.messages if message.role == "tool"]
+    assert results == [("c1", "yes"), ("c2", "no")]
+    assert roles(held)[-1] == "assistant"
+
+
+def test_a_manual_call_beside_a_question_is_answered_first(terminal):
+    """The result stands among those of its answer, in the calls' order, where providers accept it."""
+    calls = [fake.tool_call("approve", id="c1"), fake.tool_call("ask", id="c2")]
+    held, _ = chat(terminal, "?\nyes\n", calls, [fake.text("Fine.")], tools=[APPROVE, ASK])
+
+    assert [m.tool_call_id for m in held.thread.messages if m.role == "tool"] == ["c1", "c2"]
+    assert roles(held) == ["user", "assistant", "tool", "tool", "assistant", "assistant"]
+
+
+def test_a_failed_turn_keeps_the_conversation(terminal):
+    """One line says what happened, the partial answer stays, and the next turn carries it."""
+    broken = [fake.text("Four"), fake.error(allm.AdapterError("cut", reason="network_error"))]
+    held, code = chat(terminal, "Legs?\nAnd?\n", broken, [fake.text("Sorry.")])
+
+    assert code == 0
+    assert err(terminal).count("Error: cut [network_error]\n") == 1
+    assert [message.text for message in held.thread.messages] == ["Legs?", "Four", "And?", "Sorry."]
+
+
+def test_a_call_that_cannot_be_made_is_one_line(pipes):
+    """Nothing was sent, so the line is not in the conversation; a program can tell from the exit code."""
+    held, code = chat(pipes, "?\n", [], temperature=7)
+
+    assert (code, roles(held), out(pipes)) == (1, [], "")
+    assert err(pipes).startswith("Error: ")
+    assert err(pipes).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ([fake.text("Once"), fake.finish("length")], "'length'"),
+        ([fake.text("Once"), fake.finish("other")], "'other'"),
+        ([fake.tool_call("weather", {"city": "Zug"})], "after 1 model calls"),
+        ([fake.tool_call("stop")], "a tool ended the turn: enough"),
+    ],
+)
+def test_an_early_end_is_noted(pipes, script, says):
+    """What the text alone does not tell."""
+    stop = allm.Tool("stop", "", handler=lambda _: allm.Halt("enough"))
+    _, code = chat(pipes, "?\n", script, tools=[WEATHER, stop], max_turns=1)
+
+    assert code == 0
+    assert says in err(pipes).splitlines()[-1]
+
+
+def test_commands(terminal):
+    """They are not sent; everything else that begins with a slash is."""
+    lines = "/help\n/etc/hosts?\n/thread\n/nope\n/clear\nHi\n/quit\nnever read\n"
+    begun = allm.Thread([allm.system("Be brief."), allm.user("Hello")])
+    scripts = [[fake.tool_call("weather", {"city": "Zug"})], [fake.text("A file.")], [fake.text("Hi.")]]
+    held, code = chat(terminal, lines, *scripts, tools=[WEATHER], thread=begun)
+
+    assert code == 0
+    assert "/clear" in out(terminal)
+    shown = 'system: Be brief.\nuser: Hello\nuser: /etc/hosts?\ncall: weather(city="Zug")\ntool: 21 degrees in Zug\n'
+    assert shown in out(terminal)
+    assert "no command /nope" in err(terminal)
+    assert [message.text for message in held.thread.messages] == ["Be brief.", "Hi", "Hi."]
+
+
+class Whole:
+    """An adapter whose blocks come without deltas, as a provider may send them."""
+
+    provider = "whole"
+
+    def prepare(self, request, options):
+        """Nothing to prepare."""
+
+    async def stream(self, prepared, emit):
+        """A whole block."""
+        await emit(allm.MessageStarted(), allm.TextCompleted("1", "Yes."))
+        await emit(allm.MessageCompleted(allm.assistant("Yes."), "stop"))
+
+
+class Interrupted(Whole):
+    """Half an answer, and Ctrl-C as often as a user may press it."""
+
+    presses = 1
+
+    async def stream(self, prepared, emit):
+        """Half an answer."""
+        await emit(allm.MessageStarted(), allm.TextDelta("0", "Four "), allm.TextDelta("0", "legs"))
+        await trio.testing.wait_all_tasks_blocked()
+        for _ in range(self.presses):
+            signal.raise_signal(signal.SIGINT)
+        await trio.sleep_forever()
+
+
+class Impatient(Interrupted):
+    """Twice, before anything could be done about the first."""
+
+    presses = 2
+
+
+def with_adapter(terminal, adapter, lines, file=None):
+    """The chat with another adapter."""
+    terminal.stdin.write(lines)
+    terminal.stdin.seek(0)
+    engine = allm.Engine(adapter=adapter, model="scripted")
+    held = Chat(engine=engine, options={}, terminal=terminal, thread=allm.Thread(), file=file)
+    return held, settle(terminal, held.run)
+
+
+def test_blocks_that_come_whole_are_shown(pipes):
+    """No delta, no loss."""
+    with_adapter(pipes, Whole(), "?\n")
+
+    assert out(pipes) == "Yes.\n"
+
+
+@pytest.mark.parametrize("adapter", [Interrupted(), Impatient()])
+def test_ctrl_c_stops_a_turn(terminal, adapter, tmp_path):
+    """What had arrived is on the screen, in the conversation and in the file, and the chat goes on."""
+    file = SessionFile(tmp_path / "a.json")
+    held, code = with_adapter(terminal, adapter, "Legs?\n/thread\n", file)
+
+    assert code == 0
+    assert "Four legs\n" in out(terminal)
+    assert "assistant: Four legs\n" in out(terminal)
+    assert err(terminal).count("interrupted\n") == 1
+    assert roles(held) == ["user", "assistant"]
+    assert file.load() == held.thread
+
+
+def test_ctrl_c_ends_a_chat_that_nobody_types(pipes):
+    """A program that stops another one does not mean its first line only."""
+    _, code = with_adapter(pipes, Interrupted(), "Legs?\nArms?\n")
+
+    assert (code, out(pipes), err(pipes)) == (130, "Four legs\n", "interrupted\n")
+
+
+def test_text_that_was_read_and_not_yet_written_is_written(terminal, monkeypatch):
+    """Ctrl-C may strike while the command waits for a slow reader."""
+
+    async def never_ready(self):
+        signal.raise_signal(signal.SIGINT)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr("allm.cli.terminal.Output.ready", never_ready)
+    held, _ = chat(terminal, "?\n", [fake.text("Four legs")])
+
+    assert "Four legs\n" in out(terminal)
+    assert held.thread.last.text == "Four legs"
+
+
+def test_ctrl_c_before_a_turn_begins_is_the_same(terminal, monkeypatch):
+    """There is nothing to show yet; the line is kept."""
+
+    async def struck(work):
+        pass
+
+    monkeypatch.setattr("allm.cli.chat.run_until_interrupted", struck)
+    held, code = chat(terminal, "?\n", [])
+
+    assert (code, roles(held)) == (0, ["user"])
+
+
+@pytest.mark.parametrize(("typed", "expected"), [(True, 0), (False, 130)])
+def test_ctrl_c_at_the_prompt_ends_the_chat(terminal, pipes, typed, expected):
+    """For who types that is a way to leave, for a program an interrupt."""
+
+    class Pressed(io.StringIO):
+        def isatty(self):
+            return typed
+
+        def readline(self, *_):
+            signal.raise_signal(signal.SIGINT)
+
+    streams = reading(Pressed(), terminal if typed else pipes)
+    _, code = chat(streams, "", [])
+
+    assert code == expected
+    assert ("interrupted" in err(streams)) is not typed
+
+
+def test_what_goes_wrong_with_the_output_comes_out_as_itself(pipes, tmp_path):
+    """A reader that has gone ends the chat as it ends every command, with the conversation saved."""
+
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    streams = Terminal(pipes.stdin, Gone(), pipes.stderr.stream)
+    file = SessionFile(tmp_path / "a.json")
+    _, code = chat(streams, "?\n", [fake.text("Four legs")], file=file)
+
+    assert code == 141
+    assert [message.role for message in file.load().messages] == ["user", "assistant"]
+
+
+def test_a_line_that_is_no_text_is_told(terminal):
+    """Who types gets another chance."""
+    lines = [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "a\udcff\n", ""]
+
+    class Garbled(io.StringIO):
+        def isatty(self):
+            return True
+
+        def readline(self, *_):
+            line = lines.pop(0)
+            if isinstance(line, Exception):
+                raise line
+            return line
+
+    held, code = chat(reading(Garbled(), terminal), "", [fake.text("Yes?")])
+
+    assert code == 0
+    assert "not text" in err(terminal)
+    assert held.thread.messages[0].text == "a?"
+
+
+def test_the_line_editor_is_used_on_a_terminal(terminal, monkeypatch):
+    """`input` reads where both ends are this process' terminal; without readline it reads plain lines."""
+    prompts = []
+
+    def read(prompt):
+        prompts.append(prompt)
+        if len(prompts) > 1:
+            raise EOFError
+        return "Hi"
+
+    monkeypatch.setattr(sys, "stdin", terminal.stdin)
+    monkeypatch.setattr(sys, "stdout", terminal.stdout.stream)
+    monkeypatch.setitem(sys.modules, "readline", None)
+    monkeypatch.setattr("builtins.input", read)
+    held, code = chat(terminal, "", [fake.text("Hello.")])
+
+    assert (code, prompts) == (0, ["> ", "> "])
+    assert roles(held) == ["user", "assistant"]
+
+
+async def test_signals_are_left_alone_in_other_threads():
+    """Only the main thread can be told of them; elsewhere the work just runs."""
+    done = []
+
+    async def work():
+        done.append(True)
+
+    await trio.to_thread.run_sync(trio.run, run_until_interrupted, work)
+
+    assert done
+
+
+def test_a_conversation_that_cannot_be_saved_goes_on(pipes, tmp_path):
+    """One line says so, and the exit code of a program's chat is 1."""
+    (tmp_path / "gone").mkdir()
+    file = SessionFile.at(tmp_path / "gone" / "a.json")
+    (tmp_path / "gone").rmdir()
+    _, code = chat(pipes, "?\n", [fake.text("Yes.")], file=file)
+
+    assert (code, out(pipes)) == (1, "Yes.\n")
+    assert "cannot save" in err(pipes)
