@@ -66,6 +66,12 @@ def check_client(client: Any) -> None:
     _library_of(client)
 
 
+@functools.cache
+def _tls_context() -> Any:
+    """The TLS settings of every shared client: reading the certificates takes 0.2 s, for each client otherwise."""
+    return _library().create_ssl_context()
+
+
 def _shared_client() -> Any:
     try:
         client = _shared.get()
@@ -74,6 +80,7 @@ def _shared_client() -> Any:
     if client is None or client.is_closed:
         library = _library()
         client = library.AsyncClient(
+            verify=_tls_context(),
             timeout=library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None),
             limits=library.Limits(max_connections=None, max_keepalive_connections=20),
         )
