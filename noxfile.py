@@ -78,7 +78,8 @@ def _wheel_folder(session: nox.Session) -> str:
 def tests(session: nox.Session, http: str) -> None:
     """The tests, on the built wheel, for each Python and each HTTP library."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
-    extras = EXTRAS if http == "httpx" else f"{EXTRAS},{http}"
+    # genai-prices needs httpx2.
+    extras = EXTRAS if http == "httpx" else f"{EXTRAS},{http},prices"
     session.install(f"{built}[{extras}]")
     _tools(session, "tests")
     tested.setdefault(str(session.python), []).append(http)
@@ -118,7 +119,7 @@ def coverage(session: nox.Session) -> None:
     _tools(session, "tests", "coverage")
     session.run("coverage", "erase")
     session.run("coverage", "run", "--append", "-m", "pytest", "-q")
-    session.install("--editable", f".[{EXTRAS},httpx2]")
+    session.install("--editable", f".[{EXTRAS},httpx2,prices]")
     session.run("coverage", "run", "--append", "-m", "pytest", "-q")
     session.run("coverage", "report")
 
@@ -139,6 +140,14 @@ def docs(session: nox.Session) -> None:
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "docs")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(default=False)
+def catalog(session: nox.Session) -> None:
+    """Write the catalog of models anew, from the packages of the group `catalog`."""
+    session.install("--editable", ".")
+    _tools(session, "catalog")
+    session.run("python", "scripts/update_catalog.py")
 
 
 @nox.session(default=False)

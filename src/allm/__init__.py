@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from allm import fake as fake, keys as keys, telemetry as telemetry
+from allm import fake as fake, keys as keys, models as models, telemetry as telemetry
 from allm._version import __version__ as __version__
 from allm.data.build import (
     assistant as assistant,
@@ -177,6 +177,7 @@ __all__ = [
     "generate",
     "json_schema",
     "keys",
+    "models",
     "parse_retry_after",
     "providers",
     "request",

@@ -1,0 +1,206 @@
+"""What is known of models: what they can do, how much they take and write, what they cost.
+
+The facts are in `models.json` beside this file, written by `scripts/update_catalog.py` from the packages it names; no
+number is typed in by hand. The file is read at the first question, not when `allm` is imported. A fact that no source
+gives is None, which is neither yes nor no: a model that is not known passes every check and has no cost.
+
+A model id is looked up in this order, and a row put in with `put` goes before a bundled one at each step:
+
+1. the id itself,
+2. the id without the mark of a snapshot (`gpt-5-2025-08-07`, `claude-opus-4-5@20251101`, `gemini-2.0-flash-001`),
+3. the longest prefix, of rows whose id ends in `*` (`ft:gpt-4o-mini-2024-07-18:*`).
+
+Other suffixes are other models: `gpt-5-mini` never gets the prices of `gpt-5`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Mapping
+from datetime import date
+from importlib import resources
+from typing import Any
+
+import attrs
+
+from allm.data.errors import ValidationError
+from allm.data.jsontext import loads
+
+__all__ = ["CAPABILITIES", "ModelInfo", "Prices", "bundled", "clear", "lookup", "output_limit", "put"]
+
+CAPABILITIES = ("tools", "json_schema", "json_schema_with_tools", "vision", "reasoning")
+
+_SNAPSHOT = re.compile(r"(.+?)(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d|-\d{3})")
+"""OpenAI, Anthropic (also on Vertex AI) and Google mark snapshots so."""
+
+
+@attrs.frozen(kw_only=True)
+class Prices:
+    """US dollars for a million tokens.
+
+    Attributes:
+        input: Of the prompt. Cached and written tokens without a price of their own cost the same.
+        output: Of the answer, reasoning included.
+        cached_input: Of prompt tokens that came from the provider's cache.
+        cache_write: Of prompt tokens written to its cache.
+        cache_write_1h: Of those kept for an hour (Anthropic), where that costs more.
+        above: For prompts of more tokens than this; then for all of their tokens.
+        starts: First day on which these prices hold (UTC); None for always.
+    """
+
+    input: float
+    output: float
+    cached_input: float | None = None
+    cache_write: float | None = None
+    cache_write_1h: float | None = None
+    above: int = 0
+    starts: date | None = None
+
+
+def _prices(value: Prices | Iterable[Prices]) -> tuple[Prices, ...]:
+    return (value,) if isinstance(value, Prices) else tuple(value)
+
+
+def _not_empty(_info: ModelInfo, attribute: Any, value: Any) -> None:
+    if not isinstance(value, str) or not value.strip("*"):
+        raise ValidationError(
+            [((attribute.name,), "invalid_type" if not isinstance(value, str) else "empty")],
+            message=f"ModelInfo({attribute.name}=...) is {value!r}; expected a name",
+        )
+
+
+@attrs.frozen(kw_only=True)
+class ModelInfo:
+    """What is known of one model; None where nothing is.
+
+    Attributes:
+        provider: Who serves it: the provider's name in `"openai:gpt-5"`, the preset's in `"groq:..."`.
+        id: The provider's model id, or the beginning of several ids and a `*`.
+        tools: Whether it calls tools.
+        json_schema: Whether the provider itself holds its answers to a JSON Schema.
+        json_schema_with_tools: Whether it can do so in a call that offers tools.
+        vision: Whether it reads images.
+        reasoning: Whether it thinks before it answers, so that `reasoning_effort` means something to it.
+        context_window: Most tokens of prompt and answer together.
+        output_limit: Most tokens of one answer, thinking included.
+        prices: One, or several that differ in `above` and `starts`.
+    """
+
+    provider: str = attrs.field(validator=_not_empty)
+    id: str = attrs.field(validator=_not_empty)
+    tools: bool | None = None
+    json_schema: bool | None = None
+    json_schema_with_tools: bool | None = None
+    vision: bool | None = None
+    reasoning: bool | None = None
+    context_window: int | None = None
+    output_limit: int | None = None
+    prices: tuple[Prices, ...] = attrs.field(default=(), converter=_prices)
+
+    def prices_for(self, input_tokens: int | None, day: date) -> Prices | None:
+        """The prices of a call with a prompt of so many tokens on `day` (UTC); None when they are not known."""
+        current = [prices for prices in self.prices if prices.starts is None or prices.starts <= day]
+        newest = max((prices.starts or date.min for prices in current), default=None)
+        bands = [prices for prices in current if (prices.starts or date.min) == newest]
+        if input_tokens is None:  # with a single band the size of the prompt does not matter
+            return bands[0] if len(bands) == 1 and not bands[0].above else None
+        fitting = [prices for prices in bands if input_tokens > prices.above or not prices.above]
+        return max(fitting, key=lambda prices: prices.above, default=None)
+
+
+class _Index:
+    """Rows by provider and id, and by prefix."""
+
+    def __init__(self, rows: Iterable[ModelInfo] = ()) -> None:
+        self.exact: dict[tuple[str, str], ModelInfo] = {}
+        self.prefixes: dict[tuple[str, str], ModelInfo] = {}
+        for row in rows:
+            self.add(row)
+
+    def add(self, row: ModelInfo) -> None:
+        table = self.prefixes if row.id.endswith("*") else self.exact
+        table[row.provider, _plain(row.id.rstrip("*"))] = row
+
+    def longest_prefix(self, provider: str, model: str) -> ModelInfo | None:
+        fitting = [key for key in self.prefixes if key[0] == provider and model.startswith(key[1])]
+        return self.prefixes[max(fitting, key=lambda key: len(key[1]))] if fitting else None
+
+
+_own = _Index()
+
+
+@functools.cache
+def bundled() -> tuple[ModelInfo, ...]:
+    """The rows of the data file."""
+    data = loads(resources.files("allm.runtime").joinpath("models.json").read_bytes())
+    return tuple(_row(row) for row in data["models"])
+
+
+def _row(row: Mapping[str, Any]) -> ModelInfo:
+    fields: dict[str, Any] = {**row, "prices": [_band(band) for band in row.get("prices", ())]}
+    return ModelInfo(**fields)
+
+
+def _band(band: Mapping[str, Any]) -> Prices:
+    starts = band.get("starts")
+    fields: dict[str, Any] = {**band, "starts": None if starts is None else date.fromisoformat(starts)}
+    return Prices(**fields)
+
+
+@functools.cache
+def _bundled_index() -> _Index:
+    return _Index(bundled())
+
+
+def lookup(provider: str, model: str) -> ModelInfo | None:
+    """What is known of a model, or None.
+
+    Args:
+        provider: The name before the colon in `"openai:gpt-5"`.
+        model: Its id, or that of a dated snapshot.
+    """
+    return own(provider, model) or _find(_bundled_index(), provider, model)
+
+
+def own(provider: str, model: str) -> ModelInfo | None:
+    """What was `put` in of a model, or None."""
+    return _find(_own, provider, model)
+
+
+def _find(index: _Index, provider: str, model: str) -> ModelInfo | None:
+    model = _plain(model)
+    row = index.exact.get((provider, model))
+    if row is None:
+        row = index.exact.get((provider, without_snapshot(model)))
+    return row or index.longest_prefix(provider, model)
+
+
+def without_snapshot(model: str) -> str:
+    """The id of the model that `model` is a dated or numbered snapshot of; `model` itself if it is none."""
+    match = _SNAPSHOT.fullmatch(model)
+    return match[1] if match else model
+
+
+def _plain(model: str) -> str:
+    return model.strip().lower().removeprefix("models/")  # Gemini's resource names
+
+
+def put(info: ModelInfo) -> None:
+    """Add a model, or say more or something else of a bundled one, for the whole process.
+
+    What it says is all that counts: prices of the bundled row and of genai-prices are no longer used.
+    """
+    _own.add(info)
+
+
+def clear() -> None:
+    """Forget everything that was `put` in."""
+    _own.exact.clear()
+    _own.prefixes.clear()
+
+
+def output_limit(provider: str, model: str) -> int | None:
+    """Most tokens that the model writes in one answer, or None if that is not known."""
+    info = lookup(provider, model)
+    return info.output_limit if info is not None else None
