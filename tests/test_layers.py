@@ -41,6 +41,7 @@ OWNERS = {
 }
 # Optional packages, and required ones that cost much to import: nothing may load them before it needs them.
 LATE = {
+    "genai_prices",
     "httpx",
     "httpx2",
     "tenacity",

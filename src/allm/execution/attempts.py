@@ -13,16 +13,19 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, AllmError, StreamError
-from allm.data.events import AdapterEvent, Failed, MessageCompleted, StepCompleted
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, StepCompleted, UsageReported
 from allm.execution.bursts import BurstSender, Flow
 from allm.execution.options import Controls, ModelCall
 from allm.runtime import telemetry
+from allm.runtime.costs import Pricing
 
 __all__ = ["fail_at_limit", "run_model_call"]
 
 logger = logging.getLogger("allm")
 
 _ENDS = frozenset({MessageCompleted, Failed})
+_NOTED = _ENDS | {MessageStarted, UsageReported}
+"""Events that mean more to an attempt than that something came."""
 _UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), StepCompleted, type(None))
 """What the newest event is while an answer runs or is about to."""
 _PRECISION = 0.001
@@ -31,11 +34,12 @@ _PRECISION = 0.001
 
 @attrs.define(eq=False)
 class _Attempt:
-    """The `emit` of one attempt: keeps time, and holds back a failure that may still be retried."""
+    """The `emit` of one attempt: keeps time, puts costs on usage, and holds back a failure that may be retried."""
 
     send: BurstSender
     scope: trio.CancelScope
     gap: float
+    pricing: Pricing | None
     emitted: bool = False
     ended: bool = False
     error: AllmError | None = None
@@ -48,7 +52,11 @@ class _Attempt:
             raise StreamError(
                 f"the adapter emitted {type(events[0]).__name__} after the end of its answer", reason="already_done"
             )
+        noted = False
         for index, event in enumerate(events):
+            if type(event) not in _NOTED:
+                continue
+            noted = True
             if type(event) in _ENDS:
                 events = events[: index + 1]
                 self.ended = True
@@ -57,6 +65,8 @@ class _Attempt:
                     return
                 break
         self.emitted = True
+        if noted and self.pricing is not None:
+            events = self.pricing.on(events)
         waited = not self.send.send_nowait(events)
         if waited:
             self.scope.deadline = float("inf")  # from here on it is the consumer's time
@@ -109,8 +119,9 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[A
 
 async def _timed(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[AllmError | None, bool]:
     controls, adapter = call.controls, call.engine.adapter
+    pricing = Pricing.of_call(adapter, call.request)
     scope = trio.CancelScope(deadline=trio.current_time() + _seconds(controls.first_event_timeout))
-    attempt = _Attempt(send, scope, _seconds(controls.stream_timeout))
+    attempt = _Attempt(send, scope, _seconds(controls.stream_timeout), pricing)
     error: AllmError | None = None
     with scope:
         try:

@@ -1,0 +1,365 @@
+"""Costs: arithmetic, whose prices count, and that the fold of the events has what the answer has."""
+
+from __future__ import annotations
+
+import importlib.util
+from datetime import UTC, date, datetime
+
+import pytest
+
+import allm
+from allm import fake, models
+from allm.data.events import MessageCompleted, MessageStarted, UsageReported
+from allm.models import ModelInfo, Prices
+from allm.runtime import costs
+
+HAS_GENAI_PRICES = importlib.util.find_spec("genai_prices") is not None
+
+
+@pytest.fixture(autouse=True)
+def _nothing_put_in():
+    yield
+    models.clear()
+
+
+@pytest.fixture
+def without_genai_prices(monkeypatch):
+    """Only our own prices, whatever is installed."""
+    monkeypatch.setattr(costs, "_genai_prices", lambda: None)
+
+
+def priced(model="alpha", provider="test", **counts):
+    """The usage of an answer of `model` that reports these counts."""
+    [event] = costs.Pricing(provider, model, datetime(2026, 11, 21, tzinfo=UTC)).on(
+        (UsageReported(allm.Usage(**counts)),)
+    )
+    return event.usage
+
+
+def put(**prices):
+    models.put(ModelInfo(provider="test", id="alpha", prices=Prices(**{"input": 2, "output": 10, **prices})))
+
+
+def in_dollars(usage):
+    return usage.input_cost, usage.output_cost, usage.total_cost
+
+
+# --- arithmetic -------------------------------------------------------------------------------------------------------
+
+
+def test_prices_are_for_a_million_tokens():
+    """Input and output are priced apart, and added up."""
+    put()
+    assert in_dollars(priced(input_tokens=1_000_000, output_tokens=100_000)) == (2.0, 1.0, 3.0)
+
+
+def test_cached_tokens_are_priced_as_cached():
+    """They are part of the prompt's count, and are not paid for twice."""
+    put(cached_input=0.2)
+    usage = priced(input_tokens=1_000_000, cached_input_tokens=600_000, output_tokens=0)
+    assert in_dollars(usage) == (0.4 * 2 + 0.6 * 0.2, 0.0, 0.92)
+
+
+def test_written_tokens_are_priced_as_written():
+    """Beside cached ones in one prompt, and apart by how long they are kept."""
+    put(cached_input=0.2, cache_write=2.5, cache_write_1h=4)
+    counts = {"input_tokens": 1_000_000, "cached_input_tokens": 300_000, "cache_write_input_tokens": 200_000}
+    assert priced(**counts).input_cost == pytest.approx(0.5 * 2 + 0.3 * 0.2 + 0.2 * 2.5)
+    usage = priced(**counts, extra={"ephemeral_1h_input_tokens": 150_000, "ephemeral_5m_input_tokens": 50_000})
+    assert usage.input_cost == pytest.approx(0.5 * 2 + 0.3 * 0.2 + 0.05 * 2.5 + 0.15 * 4)
+
+
+def test_without_a_cache_price_cached_tokens_cost_what_all_cost():
+    """A provider without a discount lists none."""
+    put()
+    usage = priced(input_tokens=1_000_000, cached_input_tokens=300_000, cache_write_input_tokens=300_000)
+    assert usage.input_cost == 2.0
+
+
+def test_reasoning_is_not_counted_twice():
+    """Output tokens include it."""
+    put()
+    with_reasoning = priced(input_tokens=1, output_tokens=1000, reasoning_tokens=900)
+    assert with_reasoning.output_cost == priced(input_tokens=1, output_tokens=1000).output_cost == 0.01
+
+
+def test_costs_are_exact():
+    """No dust of binary fractions, which sums would pile up."""
+    put(input=0.1, output=0.7)
+    assert in_dollars(priced(input_tokens=3, output_tokens=3)) == (3e-07, 2.1e-06, 2.4e-06)
+
+
+def test_long_prompts_cost_more():
+    """The size of the prompt chooses the prices of input and output."""
+    bands = [Prices(input=2, output=10), Prices(input=4, output=20, above=1000)]
+    models.put(ModelInfo(provider="test", id="alpha", prices=bands))
+    assert in_dollars(priced(input_tokens=1000, output_tokens=1000)) == (0.002, 0.01, 0.012)
+    assert in_dollars(priced(input_tokens=2000, output_tokens=1000)) == (0.008, 0.02, 0.028)
+    assert in_dollars(priced(output_tokens=1000)) == (None, None, None)
+
+
+def test_prices_are_those_of_the_day(without_genai_prices):
+    """A price that has not begun does not count yet."""
+    bands = [Prices(input=2, output=10), Prices(input=4, output=20, starts=date(2026, 11, 22))]
+    models.put(ModelInfo(provider="test", id="alpha", prices=bands))
+    assert priced(input_tokens=1000).input_cost == 0.002
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, (None, None, None)),
+        ({"input_tokens": 10}, (2e-05, None, None)),
+        ({"output_tokens": 10}, (None, 1e-04, None)),
+        ({"input_tokens": 0, "output_tokens": 0}, (0.0, 0.0, 0.0)),
+        ({"input_tokens": 10, "cached_input_tokens": 11, "output_tokens": 10}, (None, 1e-04, None)),
+        ({"input_tokens": 10, "output_tokens": 10, "total_cost": 0.5}, (None, None, 0.5)),
+    ],
+    ids=["nothing", "input", "output", "zero", "contradiction", "reported"],
+)
+def test_what_is_not_known_is_none(counts, expected):
+    """Never 0, and never a total of one half; what the provider reported itself is left alone."""
+    put()
+    assert in_dollars(priced(**counts)) == expected
+
+
+def test_an_unknown_model_costs_nothing_known():
+    """None, not 0."""
+    assert in_dollars(priced("nobody-knows", "openai", input_tokens=10, output_tokens=10)) == (None, None, None)
+
+
+# --- in a call --------------------------------------------------------------------------------------------------------
+
+
+class Adapter:
+    """Emits what it is told, in single bursts."""
+
+    def __init__(self, *events, provider="test"):
+        self.events = events
+        self.provider = provider
+
+    def prepare(self, request, options):
+        return request
+
+    async def stream(self, prepared, emit):
+        for event in self.events:
+            await emit(event)
+
+
+def used(**counts):
+    return UsageReported(allm.Usage(**counts))
+
+
+def done(model=None):
+    return MessageCompleted(allm.assistant("x"), "stop", model=model)
+
+
+def engine(*events, model="alpha", **fields):
+    return allm.Engine(adapter=Adapter(*events), model=model, **fields)
+
+
+def two_prices():
+    put()
+    models.put(ModelInfo(provider="test", id="beta", prices=Prices(input=1, output=1)))
+
+
+async def test_the_model_that_ran_sets_the_price():
+    """A router may answer with another model than the one asked for."""
+    two_prices()
+    response = await allm.generate(engine(MessageStarted(model="beta"), used(input_tokens=1_000_000), done()), "hi")
+    assert response.usage.input_cost == 1.0
+
+
+async def test_the_model_asked_for_sets_the_price_when_the_answer_names_none():
+    """Some services leave the name out."""
+    two_prices()
+    response = await allm.generate(engine(MessageStarted(), used(input_tokens=1_000_000), done()), "hi")
+    assert response.usage.input_cost == 2.0
+
+
+async def test_the_model_may_be_named_at_the_end():
+    """Then the price is set right before the answer ends."""
+    two_prices()
+    answer = [MessageStarted(), used(input_tokens=1_000_000, output_tokens=0), done("beta")]
+    response = await allm.generate(engine(*answer), "hi")
+    assert (response.model, response.usage.total_cost) == ("beta", 1.0)
+
+
+async def test_an_unknown_model_that_ran_has_no_price():
+    """That of the model asked for would be somebody else's."""
+    put()
+    response = await allm.generate(engine(MessageStarted(model="other"), used(input_tokens=10), done("other")), "hi")
+    assert response.usage == allm.Usage(input_tokens=10)
+
+
+async def test_counts_in_pieces_have_the_costs_of_all():
+    """A provider may report the prompt first and the answer last; cached tokens may come with either."""
+    put(cached_input=0.2)
+    pieces = [used(input_tokens=1000, cached_input_tokens=500), used(output_tokens=1), used(output_tokens=100)]
+    response = await allm.generate(engine(MessageStarted(model="alpha"), *pieces, done()), "hi")
+    assert in_dollars(response.usage) == (0.0011, 0.001, 0.0021)
+
+
+async def test_folding_the_events_by_hand_gives_the_costs_too():
+    """Costs are in the events, so that every fold of them is the same."""
+    put()
+    events_of = engine(MessageStarted(model="alpha"), used(input_tokens=10), used(output_tokens=5), done())
+    fold = allm.StreamCollector()
+    async with allm.stream_generate(events_of, "hi") as events:
+        async for event in events:
+            fold.add(event)
+            assert fold.response() == events.result()
+    assert fold.response() == await allm.generate(events_of, "hi")
+    assert fold.response().usage.total_cost == 7e-05
+
+
+@pytest.mark.parametrize(
+    "options", [{"service_tier": "flex"}, {"speed": "fast"}, {"inference_geo": "us"}, {"service_tier": ["odd"]}]
+)
+async def test_a_special_tariff_has_no_price(options):
+    """The catalog has the standard prices only."""
+    put()
+    answer = engine(MessageStarted(model="alpha"), used(input_tokens=10), done())
+    assert (await allm.generate(answer, "hi", options=options)).usage.input_cost is None
+    assert (await allm.generate(answer, "hi", options={"service_tier": "default"})).usage.input_cost == 2e-05
+
+
+async def test_an_adapter_without_a_name_has_no_prices():
+    """And works all the same."""
+    response = await allm.generate(
+        allm.Engine(adapter=Adapter(used(input_tokens=1), done(), provider=None), model="alpha"), "hi"
+    )
+    assert response.usage == allm.Usage(input_tokens=1)
+
+
+async def test_a_failed_answer_costs_what_was_reported():
+    """The tokens are paid for."""
+    put()
+    error = allm.AdapterError("gone", reason="network_error")
+    response = await allm.generate(
+        engine(MessageStarted(model="alpha"), used(input_tokens=10), allm.Failed(error)), "hi"
+    )
+    assert response.error == error
+    assert response.usage.input_cost == 2e-05
+
+
+async def test_a_turn_adds_its_steps_up():
+    """The usage of a chat has the costs of all its model calls."""
+    models.put(ModelInfo(provider="fake", id="fake", prices=Prices(input=2, output=10)))
+    counts = fake.usage(input_tokens=100, output_tokens=10)
+    scripts = [[fake.tool_call("now"), counts], [fake.text("Noon."), counts]]
+    clock = allm.Tool("now", "The time.", {"type": "object"}, handler=lambda _: "12:00")
+    result = await allm.chat(allm.Engine(adapter=allm.providers.Fake(scripts=scripts)), "When?", tools=[clock])
+    assert [step.response.usage.total_cost for step in result.steps] == [0.0003, 0.0003]
+    assert result.usage.total_cost == 0.0006
+
+
+# --- genai-prices -----------------------------------------------------------------------------------------------------
+
+needs_genai_prices = pytest.mark.skipif(not HAS_GENAI_PRICES, reason="genai-prices is not installed: extra `prices`")
+COUNTS = {
+    "input_tokens": 100_000,
+    "cached_input_tokens": 40_000,
+    "cache_write_input_tokens": 30_000,
+    "output_tokens": 5000,
+    "reasoning_tokens": 4000,
+    "extra": {"ephemeral_1h_input_tokens": 10_000},
+}
+
+
+@needs_genai_prices
+@pytest.mark.parametrize(
+    ("provider", "model"),
+    [("openai", "gpt-4o-2024-08-06"), ("anthropic", "claude-haiku-4-5-20251001"), ("gemini", "gemini-2.5-pro")],
+)
+def test_genai_prices_and_the_catalog_agree(provider, model, monkeypatch):
+    """On models whose prices have settled, both ways come to the same figure."""
+    theirs = priced(model, provider, **COUNTS)
+    monkeypatch.setattr(costs, "_genai_prices", lambda: None)
+    assert in_dollars(theirs) == in_dollars(priced(model, provider, **COUNTS))
+    assert theirs.total_cost is not None
+
+
+@needs_genai_prices
+def test_genai_prices_knows_more_services(monkeypatch):
+    """It is asked first, and about services that the catalog has no rows for."""
+    counts = {"input_tokens": 1000, "output_tokens": 10}
+    assert priced("openai/gpt-4o-mini", "openrouter", **counts).total_cost is not None
+    monkeypatch.setattr(costs, "_genai_prices", lambda: None)
+    assert priced("openai/gpt-4o-mini", "openrouter", **counts).total_cost is None
+
+
+@needs_genai_prices
+def test_own_prices_go_before_genai_prices():
+    """An application knows what it pays."""
+    models.put(ModelInfo(provider="openai", id="gpt-4o", prices=Prices(input=1, output=1)))
+    assert priced("gpt-4o-2024-08-06", "openai", input_tokens=1_000_000).input_cost == 1.0
+
+
+class Stub:
+    """genai-prices with prices of our own."""
+
+    def __init__(self, input_mtok=1, output_mtok=1, raises=None):
+        self.input_mtok, self.output_mtok, self.raises = input_mtok, output_mtok, raises
+        self.asked = []
+
+    class Usage(dict):
+        """Its counts."""
+
+    @property
+    def model_price(self):
+        return self
+
+    input_price, output_price = 7, 8
+
+    def calc_price(self, usage, model, **where):
+        self.asked.append((dict(usage), model, where))
+        if self.raises:
+            raise self.raises
+        return self
+
+
+def test_genai_prices_is_asked_in_its_words(monkeypatch):
+    """Provider names, inclusive counts, written tokens by how long they are kept, and the time of the call."""
+    stub = Stub()
+    monkeypatch.setattr(costs, "_genai_prices", lambda: stub)
+    assert in_dollars(priced("gemini-x", "gemini", **COUNTS)) == (7.0, 8.0, 15.0)
+    [(counts, model, where)] = stub.asked
+    assert counts == {
+        "input_tokens": 100_000,
+        "output_tokens": 5000,
+        "cache_read_tokens": 40_000,
+        "cache_write_tokens": 30_000,
+        "cache_write_1h_tokens": 10_000,
+    }
+    assert (model, where["provider_id"]) == ("gemini-x", "google")
+    assert where["genai_request_timestamp"].tzinfo is UTC
+
+
+@pytest.mark.parametrize("stub", [Stub(raises=LookupError()), Stub(raises=ValueError()), Stub(input_mtok=None)])
+def test_the_catalog_speaks_when_genai_prices_cannot(monkeypatch, stub):
+    """A model it does not know, counts it does not take, and a price it does not have and would count as 0."""
+    monkeypatch.setattr(costs, "_genai_prices", lambda: stub)
+    usage = priced("gpt-4o", "openai", input_tokens=1_000_000, output_tokens=0)
+    assert in_dollars(usage) == (2.5, 0.0, 2.5)
+
+
+@pytest.mark.parametrize("missing", ["input_tokens", "output_tokens"])
+def test_what_was_not_counted_is_not_free(monkeypatch, missing):
+    """genai-prices takes a missing count for 0."""
+    monkeypatch.setattr(costs, "_genai_prices", Stub)
+    counts = {"input_tokens": 10, "output_tokens": 10}
+    del counts[missing]
+    usage = priced("gpt-4o", "openai", **counts)
+    assert usage.total_cost is None
+    assert (usage.input_cost is None) == (missing == "input_tokens")
+
+
+def test_without_the_package_there_is_none(monkeypatch):
+    """It is optional."""
+    costs._genai_prices.cache_clear()
+    monkeypatch.setitem(__import__("sys").modules, "genai_prices", None)
+    assert costs._genai_prices() is None
+    costs._genai_prices.cache_clear()
+    monkeypatch.undo()
+    assert (costs._genai_prices() is not None) == HAS_GENAI_PRICES
