@@ -29,6 +29,7 @@ from allm.execution.chat_fold import ChatFold, StepFold, total_usage
 from allm.execution.options import CallOptions, Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.step import run_step
 from allm.execution.stream_runner import StreamBlock, open_stream
+from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 
 __all__ = ["chat", "step", "stream", "stream_step"]
@@ -248,8 +249,10 @@ def _invalid_output(result: StepResult) -> str | None:
 
 def _needs_two_passes(call: ModelCall) -> bool:
     """Whether the model cannot have tools and a response format in one call."""
-    needs = getattr(call.engine.adapter, "needs_structured_finalize", None)
-    return bool(call.request.tools) and callable(needs) and bool(needs(call.request))
+    adapter = call.engine.adapter
+    needs = getattr(adapter, "needs_structured_finalize", None)
+    asks = bool(call.request.tools) and callable(needs) and bool(needs(call.request))
+    return asks or needs_two_passes(adapter, call.request)
 
 
 def _check_answered(thread: Thread) -> None:

@@ -22,6 +22,7 @@ from allm.data.structure import object_schema
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 from allm.data.validate import validate
+from allm.runtime.capability import check_capabilities
 from allm.runtime.engine import Engine, merge_tools
 from allm.runtime.keys import Secret
 from allm.runtime.ports import AdapterOptions
@@ -351,7 +352,7 @@ def prepare_call(call: ModelCall) -> Any:
 
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
-        ValidationError, AdapterError: What the adapter finds wrong with the request.
+        ValidationError, AdapterError: What the model or the adapter cannot do with the request.
     """
     adapter = call.engine.adapter
     if call.request.model is None and getattr(adapter, "requires_model", True):
@@ -359,6 +360,7 @@ def prepare_call(call: ModelCall) -> Any:
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
             reason="missing_model",
         )
+    check_capabilities(adapter, call.request, call.adapter_options)
     return adapter.prepare(call.request, call.adapter_options)
 
 
