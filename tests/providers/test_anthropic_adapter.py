@@ -101,6 +101,7 @@ def test_headers():
     assert bearer["authorization"] == f"Bearer {KEY}"
     assert "x-api-key" not in bearer
     assert own["anthropic-beta"] == "b"
+    assert prepare(allm.providers.Anthropic(api_key=KEY, betas="one")).headers["anthropic-beta"] == "one"
 
 
 def test_the_environment(monkeypatch):

@@ -8,14 +8,14 @@ import attrs
 import pytest
 
 import allm
-from allm import Request, TextCompleted, TextDelta, Tool, ToolCall, ValidationError, fake, json_schema, user
+from allm import RawChunk, Request, TextCompleted, TextDelta, Tool, ToolCall, ValidationError, fake, json_schema, user
 from allm.providers import Anthropic
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.structured import closed_schema, tool_answer_name
 from allm.runtime.ports import AdapterOptions
 from allm.testing import Reply, WireServer
-from anthropic_wire import answer, call, decode, fold, sse, started, stopped, text
+from anthropic_wire import answer, block, call, decode, fold, sse, started, stopped, text
 from request_types import check_anthropic
 
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -129,6 +129,16 @@ def test_an_answer_that_comes_whole():
 
     assert (whole.output_text, whole.finish_reason) == ('{"city":"Ulm"}', "stop")
     assert (empty.output_text, empty.finish_reason) == ("{}", "stop")
+
+
+def test_what_an_answer_does_not_know_is_passed_on():
+    """A delta of another kind changes nothing of it."""
+    lost = {"type": "text_delta", "text": "lost"}
+    start = {"type": "tool_use", "id": "t", "name": "answer_place", "input": {}}
+    events = decode(sse(started(), block(0, start, lost), stopped("tool_use")), decoder=decoder())
+
+    assert RawChunk("text_delta", lost) in events
+    assert fold(events).output_text == "{}"
 
 
 def test_an_answer_that_is_cut_off():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, final
 from urllib.parse import urlsplit
 
@@ -34,6 +34,10 @@ KEY_VARIABLES = {
 
 def _secret(value: str | keys.Secret | None) -> keys.Secret | None:
     return keys.Secret(value) if isinstance(value, str) else value
+
+
+def _names(value: str | Iterable[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 @final
@@ -79,7 +83,7 @@ class Anthropic:
     )
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     http_client: Any = attrs.field(default=None, repr=False)
-    betas: tuple[str, ...] = attrs.field(default=(), converter=tuple[str, ...])
+    betas: tuple[str, ...] = attrs.field(default=(), converter=_names)
     prompt_cache: bool | Literal["5m", "1h"] = attrs.field(
         default=False, validator=attrs.validators.in_((False, True, "5m", "1h"))
     )
