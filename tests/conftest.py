@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
 from pathlib import Path
 
@@ -18,6 +19,12 @@ LONG = [
 def pytest_addoption(parser):
     """Add the option."""
     parser.addoption("--quick", action="store_true", help="leave out the long replays (nox runs them on one Python)")
+
+
+def pytest_configure():
+    """Give the tests of Ctrl-C their signal back: a shell lets what it starts in the background ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
