@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from allm import Request, Tool, ValidationError, json_schema, user
+from allm import Request, Tool, ValidationError, json_schema, models, user
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.models import FALLBACK_MAX_TOKENS, Model, default_max_tokens, output_limit
 from allm.runtime.ports import AdapterOptions
@@ -76,6 +76,16 @@ def test_output_limits(name, limit):
     """A request without `max_tokens` gets all that its model can give."""
     assert output_limit(name) == limit
     assert body_of(name)["max_tokens"] == (limit or FALLBACK_MAX_TOKENS)
+
+
+def test_the_catalog_knows_the_limit():
+    """Facts of the catalog, and those that an application put in, go before what a version suggests."""
+    assert output_limit("claude-mythos-preview") == 128_000
+    models.put(models.ModelInfo(provider="anthropic", id="my-model", output_limit=777))
+    try:
+        assert body_of("my-model")["max_tokens"] == 777
+    finally:
+        models.clear()
 
 
 def test_an_unknown_limit_is_logged_once(caplog):

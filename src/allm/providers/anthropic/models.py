@@ -15,6 +15,8 @@ from typing import Literal
 
 import attrs
 
+from allm.runtime import catalog
+
 __all__ = ["Model", "default_max_tokens", "output_limit"]
 
 logger = logging.getLogger("allm")
@@ -108,7 +110,13 @@ class Model:
 
 
 def output_limit(model: str) -> int | None:
-    """The most tokens that `model` can put out, or None where that is not known."""
+    """The most tokens that `model` can put out, or None where that is not known.
+
+    The catalog says it; the version does for a model that is not in it, or is there under another platform's name.
+    """
+    known = catalog.output_limit("anthropic", model)
+    if known is not None:
+        return known
     found = Model.named(model)
     if not found.is_claude or found.version == _NEWEST:
         return None
