@@ -12,7 +12,12 @@ import pytest
 # Replays of every sample at every split, and searches by Hypothesis: minutes, for code that no Python version changes.
 LONG = [
     Path(__file__).parent / name
-    for name in ("test_corpus.py", "providers/test_bad_wire.py", "execution/test_fold_property.py")
+    for name in (
+        "test_corpus.py",
+        "providers/test_bad_wire.py",
+        "execution/test_fold_property.py",
+        "session/test_passed_on.py",
+    )
 ]
 
 

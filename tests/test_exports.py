@@ -11,7 +11,16 @@ import pytest
 import allm
 
 REFERENCE = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf-8")
-PUBLIC_MODULES = ["allm", "allm.fake", "allm.keys", "allm.models", "allm.providers", "allm.telemetry", "allm.testing"]
+PUBLIC_MODULES = [
+    "allm",
+    "allm.fake",
+    "allm.keys",
+    "allm.models",
+    "allm.providers",
+    "allm.session",
+    "allm.telemetry",
+    "allm.testing",
+]
 
 
 @pytest.fixture(params=PUBLIC_MODULES)

@@ -37,6 +37,7 @@ from allm.data.errors import (
     EngineError as EngineError,
     ImageAdapterError as ImageAdapterError,
     OptionError as OptionError,
+    SessionConflict as SessionConflict,
     SessionError as SessionError,
     StreamError as StreamError,
     ToolError as ToolError,
@@ -75,6 +76,7 @@ from allm.data.outcomes import AskUser as AskUser, Halt as Halt
 from allm.data.request import JsonSchema as JsonSchema, Request as Request
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
 from allm.data.results import ChatResult as ChatResult, HaltedReason as HaltedReason, StepResult as StepResult
+from allm.data.session import Session as Session, SessionStatus as SessionStatus
 from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
 from allm.data.validate import validate as validate
@@ -96,7 +98,7 @@ from allm.runtime.retry import RetryPolicy as RetryPolicy, parse_retry_after as 
 from allm.runtime.tools import ToolContext as ToolContext, tool as tool
 
 if TYPE_CHECKING:
-    from allm import providers as providers, testing as testing
+    from allm import providers as providers, session as session, testing as testing
 
 __all__ = [
     "AdapterError",
@@ -139,7 +141,10 @@ __all__ = [
     "Response",
     "RetryPolicy",
     "Role",
+    "Session",
+    "SessionConflict",
     "SessionError",
+    "SessionStatus",
     "StepCompleted",
     "StepResult",
     "StreamAdapter",
@@ -181,6 +186,7 @@ __all__ = [
     "parse_retry_after",
     "providers",
     "request",
+    "session",
     "set_defaults",
     "step",
     "stream",
@@ -197,7 +203,7 @@ __all__ = [
     "validate",
 ]
 
-_LAZY = frozenset({"providers", "testing"})
+_LAZY = frozenset({"providers", "session", "testing"})
 
 
 def __getattr__(name: str) -> Any:

@@ -15,8 +15,9 @@ import base64
 import functools
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar, cast, get_args, overload
+from typing import Any, NoReturn, TypeVar, cast, get_args, overload
 
 import attrs
 import cattrs
@@ -27,13 +28,15 @@ from allm.data.errors import ERROR_TYPES, AllmError, ValidationError
 from allm.data.events import Event
 from allm.data.image import Image
 from allm.data.message import Message
+from allm.data.outcomes import AskUser, Halt
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
 from allm.data.response import Response, Usage
 from allm.data.results import ChatResult, StepResult
+from allm.data.session import AnswerEntry, Approval, ResultEntry, Session
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 
-__all__ = ["MAX_DEPTH", "MAX_JSON_BYTES", "VERSION", "from_json", "to_json"]
+__all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_JSON_BYTES", "VERSION", "from_json", "to_json"]
 
 T = TypeVar("T")
 
@@ -42,6 +45,9 @@ MAX_JSON_BYTES = 64 * 1024 * 1024
 """Longest document that is read, in UTF-8 bytes: a long conversation with images has some tens of megabytes."""
 MAX_DEPTH = 200
 """Deepest nesting that is read; the library's own values need about 15 levels."""
+MAX_ITEMS = 1_000_000
+"""Most values in one document: a conversation of ten thousand messages has about a tenth of that. Each costs some
+hundred bytes of memory, however short its text is."""
 
 PART_TAGS: dict[str, type] = {cls.__name__: cls for cls in get_args(Part)}
 EVENT_TAGS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
@@ -50,9 +56,14 @@ VALUE_TAGS: dict[str, type] = {
     **EVENT_TAGS,
     **{
         cls.__name__: cls
-        for cls in (Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema)
+        for cls in (
+            *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
+            *(Session, Approval, AnswerEntry, ResultEntry, AskUser, Halt),
+        )
     },
 }
+_STRING = re.compile(r'"[^"]*"?')
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _TAG_OF: dict[type, str] = {cls: tag for tag, cls in VALUE_TAGS.items()}
 
 
@@ -66,12 +77,13 @@ def to_json(value: Any) -> str:
     if tag is None:
         raise _problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
     try:
-        body = _converter().unstructure(value)
-        return json.dumps(
-            {"v": VERSION, "type": tag, **body}, allow_nan=False, separators=(",", ":"), ensure_ascii=False
-        )
+        document = {"v": VERSION, "type": tag, **_converter().unstructure(value)}
+        text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        if not text.isascii() and _LONE_SURROGATE.search(text):  # has no UTF-8 form: only its escape can be stored
+            text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     except RecursionError:
         raise _problem("too_deep", "cannot serialise a value that nests without end") from None
+    return text
 
 
 @overload
@@ -87,13 +99,14 @@ def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
 
     Raises:
         ValidationError: Not JSON, no known tag or version, another type than `as_`, a field of the wrong type, or a
-            document larger than `MAX_JSON_BYTES` or deeper than `MAX_DEPTH`.
+            document larger than `MAX_JSON_BYTES`, deeper than `MAX_DEPTH` or of more than `MAX_ITEMS` values.
     """
     document = _parse(text)
     if not isinstance(document, dict) or "type" not in document:
         raise _problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
-    if document.get("v") != VERSION:
-        raise _problem("unknown_version", f"document version {document.get('v')!r} is not known; expected {VERSION}")
+    version = document.get("v")
+    if type(version) is not int or version != VERSION:
+        raise _problem("unknown_version", f"document version {version!r} is not known; expected {VERSION}")
     tag = document["type"]
     cls = VALUE_TAGS.get(tag) or ERROR_TYPES.get(tag) if isinstance(tag, str) else None
     if cls is None:
@@ -109,9 +122,13 @@ def _parse(text: str | bytes) -> Any:
     if len(text) > MAX_JSON_BYTES:
         raise _problem("too_large", f"the document is longer than {MAX_JSON_BYTES} bytes")
     try:
-        document = json.loads(text)
+        text = text if isinstance(text, str) else bytes(text).decode(json.detect_encoding(text))
+        _check_count(text)
+        document = json.loads(text, parse_constant=_no_constant)
     except RecursionError:
         raise _problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels") from None
+    except ValidationError:
+        raise
     except ValueError as error:
         raise _problem("malformed", f"not JSON: {error}") from error
     layer, depth = _containers([document]), 0
@@ -121,6 +138,24 @@ def _parse(text: str | bytes) -> Any:
             raise _problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels")
         layer = _containers(item for value in layer for item in (value.values() if type(value) is dict else value))
     return document
+
+
+def _check_count(text: str) -> None:
+    """Refuse a document of too many values before memory is spent on them."""
+
+    def count(source: str) -> int:
+        return source.count(",") + source.count("[") + source.count("{")
+
+    # Counting is cheap and counts too much, as texts hold commas too; only where it matters are they left out.
+    if count(text) <= MAX_ITEMS:
+        return
+    without_escapes = text.replace("\\\\", "").replace('\\"', "")
+    if count(_STRING.sub("", without_escapes)) > MAX_ITEMS:
+        raise _problem("too_many", f"the document has more than {MAX_ITEMS} values")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _containers(values: Iterable[Any]) -> list[Any]:
@@ -239,6 +274,7 @@ def _converter() -> cattrs.Converter:
     _register_image(converter)
     _register_tool(converter)
     _register_response(converter)
+    converter.register_structure_hook(AskUser, _ask_user)
     _register_union(converter, Event, EVENT_TAGS)
     return converter
 
@@ -326,6 +362,14 @@ def _register_response(converter: cattrs.Converter) -> None:
     dump = make_dict_unstructure_fn(Response, converter, output_type=left_out, _cattrs_omit_if_default=True)
     converter.register_unstructure_hook(Response, dump)
     converter.register_structure_hook(Response, make_dict_structure_fn(Response, converter, output_type=left_out))
+
+
+def _ask_user(value: Any, _: Any) -> AskUser:
+    """Its hints are keyword arguments."""
+    question, hints = value["question"], value.get("hints", {})
+    if not isinstance(question, str):
+        raise TypeError(f"expected str, got {type(question).__name__}")
+    return AskUser(question, **_open_mapping(hints, None))
 
 
 def _register_tool(converter: cattrs.Converter) -> None:

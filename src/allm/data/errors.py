@@ -9,7 +9,8 @@
     │   └── EmbeddingAdapterError
     ├── StreamError             a stream used in a way it does not allow
     ├── ToolError               one tool call failed
-    ├── SessionError            an operation that the session's status does not allow
+    ├── SessionError            an operation that the session's status or its store does not allow
+    │   └── SessionConflict     someone else saved a newer version
     └── UnwrapError             `unwrap` of a response that is not a clean stop
 
 Every error has a closed `reason` (a `Literal` per class), a message that says what happened, what was expected and
@@ -20,7 +21,10 @@ JSON and back as part of a response.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+if TYPE_CHECKING:
+    from allm.data.session import Session
 
 __all__ = [
     "AdapterError",
@@ -31,6 +35,7 @@ __all__ = [
     "ImageAdapterError",
     "OptionError",
     "Path",
+    "SessionConflict",
     "SessionError",
     "StreamError",
     "ToolError",
@@ -80,6 +85,9 @@ SessionReason = Literal[
     "not_found",
     "unreadable",
     "lease_lost",
+    "not_approved",
+    "interrupted",
+    "unavailable",
 ]
 OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
 UnwrapReason = Literal["non_stop_finish", "empty_response", "error"]
@@ -255,12 +263,35 @@ class ToolError(AllmError):
 
 
 class SessionError(AllmError):
-    """The session's status does not allow the operation; the message says which call does."""
+    """The session's status, or the store it is kept in, does not allow the operation; the message says what does."""
 
     reasons = frozenset(get_args(SessionReason))
 
     def __init__(self, message: str, *, reason: SessionReason) -> None:
         super().__init__(message, reason=reason)
+
+
+class SessionConflict(SessionError):
+    """Someone else saved the session in the meantime; nothing of this change was saved.
+
+    Attributes:
+        session: The newer session, to apply the change to; None when it was deleted.
+        version: Its version; 0 when it was deleted.
+    """
+
+    fields = ("message", "reason", "session", "version")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        session: Session | None = None,
+        version: int = 0,
+        reason: Literal["conflict"] = "conflict",
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.session = session
+        self.version = version
 
 
 class UnwrapError(AllmError):
@@ -286,6 +317,7 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
         StreamError,
         ToolError,
         SessionError,
+        SessionConflict,
         UnwrapError,
     )
 }

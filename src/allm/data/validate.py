@@ -12,10 +12,11 @@ from allm.data.errors import Path, ValidationError
 from allm.data.image import Image
 from allm.data.message import Message, Role
 from allm.data.request import JsonSchema, Request
+from allm.data.session import Session, SessionStatus
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 
-__all__ = ["RESERVED_TOOL_NAMES", "unanswered_tool_calls", "validate"]
+__all__ = ["RESERVED_TOOL_NAMES", "is_session_id", "unanswered_tool_calls", "validate"]
 
 Problem = tuple[Path, str]
 
@@ -24,10 +25,13 @@ TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # the strictest of the three ven
 RESERVED_TOOL_NAMES = frozenset({"auto", "none", "required"})
 RESPONSE_FORMAT_WORDS = frozenset({"text", "json"})
 MAX_TEMPERATURE = 2
+STATUSES = frozenset(get_args(SessionStatus))
+MAX_SESSION_ID = 255
+"""Characters: any database can index that."""
 
 
 def validate(value: Any) -> None:
-    """Check a `Message`, `Tool`, `Request` or `Thread`.
+    """Check a `Message`, `Tool`, `Request`, `Thread` or `Session`.
 
     Raises:
         ValidationError: With every problem as a `(path, tag)` pair.
@@ -187,9 +191,53 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
     return tuple(waiting)
 
 
+def check_session(session: Session) -> list[Problem]:
+    """The problems of a session: its messages, and whether its fields tell the same story."""
+    problems: list[Problem] = []
+    if session.id is not None and not is_session_id(session.id):
+        problems.append((("id",), "invalid_format"))
+    if not isinstance(session.thread, Thread):
+        return [*problems, (("thread",), "invalid_type")]
+    problems += _nested(check_thread(session.thread), "thread")
+    if session.status not in STATUSES:
+        problems.append((("status",), "unknown"))
+    return problems or _contradictions(session)
+
+
+def _contradictions(session: Session) -> list[Problem]:
+    """Where the fields of a session, each valid, do not fit each other."""
+    problems: list[Problem] = []
+    asked = {call.id: call for message in session.thread.messages for call in message.tool_calls}
+    waiting = unanswered_tool_calls(session.thread.messages)
+    pending = [call.id for call in session.pending_tool_calls]
+    if sorted(pending) != sorted(waiting):
+        problems.append((("pending_tool_calls",), "not_the_unanswered_calls"))
+    elif any(asked[call.id] != call for call in session.pending_tool_calls):
+        problems.append((("pending_tool_calls",), "not_as_asked"))
+    if {approval.tool_call_id for approval in session.approvals} - set(pending):
+        problems.append((("approvals",), "not_pending"))
+    if (session.status == "awaiting_tools") != bool(pending):
+        problems.append((("status",), "not_as_pending_tool_calls"))
+    if session.status == "awaiting_user" and session.pending_question is None:
+        problems.append((("pending_question",), "required"))
+    if session.status == "error" and session.error is None:
+        problems.append((("error",), "required"))
+    if session.resume_at is not None and not (
+        _is_count(session.resume_at) and 0 <= session.resume_at <= len(session.thread.messages)
+    ):
+        problems.append((("resume_at",), "out_of_range"))
+    return problems
+
+
+def is_session_id(value: Any) -> bool:
+    """Whether every store can keep a session under this id."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_SESSION_ID and value.isprintable()
+
+
 CHECKS: dict[type, Callable[[Any], list[Problem]]] = {
     Message: check_message,
     Tool: check_tool,
     Request: check_request,
     Thread: check_thread,
+    Session: check_session,
 }

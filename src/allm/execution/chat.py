@@ -26,13 +26,14 @@ from allm.data.validate import unanswered_tool_calls, validate
 from allm.execution.attempts import fail_at_limit
 from allm.execution.bursts import Flow
 from allm.execution.chat_fold import ChatFold, StepFold, total_usage
+from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, check_adapter, output_type, prepare_call, resolve
-from allm.execution.step import run_step
+from allm.execution.step import finish_step, run_step
 from allm.execution.stream_runner import StreamBlock, open_stream
 from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 
-__all__ = ["chat", "step", "stream", "stream_step"]
+__all__ = ["chat", "open_chat", "open_step", "step", "stream", "stream_step"]
 
 _FINISHED = frozenset({"stop", "length", "content_filter"})
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
@@ -44,7 +45,14 @@ def stream_step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -
     Args and errors: as `stream_generate`; and `ValidationError(unanswered_tool_call)` for a conversation with a tool
     call that has no result.
     """
-    turn = _Turn(engine, thread, options)
+    return open_step(engine, thread, options)
+
+
+def open_step(
+    engine: Engine, thread: Input, options: CallOptions, *, journal: ToolJournal | None = None
+) -> StreamBlock[StepResult]:
+    """`stream_step` with a journal."""
+    turn = _Turn(engine, thread, options, journal=journal)
     call, prepared = turn.first
 
     async def produce(flow: Flow) -> None:
@@ -72,10 +80,20 @@ def stream(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> Str
 
     Args and errors: as `stream_step`.
     """
-    turn = _Turn(engine, thread, options)
-    return open_stream(
-        "chat", turn.produce, turn.first[0].controls, ChatFold(turn.thread, turn.output_type), **turn.facts
-    )
+    return open_chat(engine, thread, options)
+
+
+def open_chat(
+    engine: Engine,
+    thread: Input,
+    options: CallOptions,
+    *,
+    journal: ToolJournal | None = None,
+    unfinished: Unfinished | None = None,
+) -> StreamBlock[ChatResult]:
+    """`stream` with a journal, or from an answer whose calls are not all answered; `thread` ends before that."""
+    turn = _Turn(engine, thread, options, journal=journal, unfinished=unfinished)
+    return open_stream("chat", turn.produce, turn.first[0].controls, turn.fold(), **turn.facts)
 
 
 async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> ChatResult:
@@ -91,11 +109,20 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions]) ->
 class _Turn:
     """A turn with its first call prepared, so that what is wrong with it is raised before anything runs."""
 
-    def __init__(self, engine: Engine, given: Input, options: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        given: Input,
+        options: Mapping[str, Any],
+        *,
+        journal: ToolJournal | None = None,
+        unfinished: Unfinished | None = None,
+    ) -> None:
         if isinstance(engine, Engine):
             check_adapter(engine)
         self.engine = engine
         self.options = options
+        self.journal = journal
         self.request = given if isinstance(given, Request) else Request(to_messages(given))
         self.thread = given if isinstance(given, Thread) else Thread(self.request.messages)
         validate(self.thread)
@@ -106,25 +133,41 @@ class _Turn:
         )
         self.output_type = output_type(resolved)
         self.limit = float("inf") if resolved.controls.request_timeout is None else resolved.controls.request_timeout
-        self.first = self._prepared(resolved, self.thread, final=False)
+        self.unfinished = unfinished
+        if unfinished is None:
+            self.first = self._prepared(resolved, self.thread, final=False)
+        else:
+            response = attrs.evolve(unfinished.response, output_type=self.output_type)
+            self.unfinished = attrs.evolve(unfinished, response=response)
+            self.first = self._call(resolved, self.thread, final=False), None
         self.facts = {"provider": getattr(engine.adapter, "provider", None), "model": resolved.request.model}
 
     def _prepared(self, call: ModelCall, thread: Thread, *, final: bool) -> tuple[ModelCall, Any]:
+        call = self._call(call, thread, final=final)
+        return call, prepare_call(call)
+
+    def _call(self, call: ModelCall, thread: Thread, *, final: bool) -> ModelCall:
         changes: dict[str, Any] = {"messages": thread.messages, "structured_finalize": False}
         if self.two_pass and final:
             changes |= {"tools": (), "tool_choice": None}
         elif self.two_pass:
             changes["response_format"] = None
-        call = attrs.evolve(call, request=attrs.evolve(call.request, **changes))
-        return call, prepare_call(call)
+        return attrs.evolve(call, request=attrs.evolve(call.request, **changes), journal=self.journal)
 
     def _next(self, thread: Thread, *, final: bool) -> tuple[ModelCall, Any]:
         request = attrs.evolve(self.request, messages=thread.messages)
         return self._prepared(resolve(self.engine, request, self.options), thread, final=final)
 
+    def fold(self) -> ChatFold:
+        """A fold for the turn's events."""
+        fold = ChatFold(self.thread, self.output_type)
+        if self.unfinished is not None:
+            fold.begin_with(self.unfinished)
+        return fold
+
     async def produce(self, flow: Flow) -> None:
         """Run the turn."""
-        fold = ChatFold(self.thread, self.output_type)
+        fold = self.fold()
         flow.send.delivered = fold.add
         result: ChatResult | None = None
         with trio.move_on_after(self.limit):
@@ -136,7 +179,7 @@ class _Turn:
         await flow.send.send((ChatCompleted(result),))
 
     async def _run(self, flow: Flow, fold: ChatFold) -> ChatResult:
-        result = await self._loop(flow, fold, self.thread, self.first)
+        result = await self._loop(flow, fold, self.thread, self.first, unfinished=self.unfinished)
         if not self.two_pass:
             return result
         first_halt = result.halted_reason
@@ -164,12 +207,16 @@ class _Turn:
         *,
         steps: list[StepResult] | None = None,
         final: bool = False,
+        unfinished: Unfinished | None = None,
     ) -> ChatResult:
         steps = steps if steps is not None else []
         controls = prepared[0].controls
         turns, retries = 0, controls.validation_retries
         while True:
-            result = await run_step(*prepared, flow, fold.current)
+            if unfinished is None:
+                result = await run_step(*prepared, flow, fold.current)
+            else:
+                result, unfinished = await finish_step(prepared[0], unfinished, flow, fold.current), None
             steps.append(result)
             turns += 1
             reason = await _gate(result, controls, 1 if final else controls.max_turns, turns)

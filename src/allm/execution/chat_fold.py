@@ -29,6 +29,7 @@ from allm.data.response import Response, Usage
 from allm.data.results import ChatResult, StepResult
 from allm.data.thread import Thread
 from allm.execution.collector import StreamCollector
+from allm.execution.journal import Unfinished
 from allm.execution.tool_runner import error_message
 
 __all__ = ["ChatFold", "StepFold", "answered", "total_usage"]
@@ -59,6 +60,7 @@ class StepFold:
     output_type: type | None = None
     _collector: StreamCollector = attrs.field(init=False)
     _results: dict[str, Message] = attrs.field(factory=dict, init=False)
+    _answer: Response | None = attrs.field(default=None, init=False)
     _step: StepResult | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -76,7 +78,7 @@ class StepFold:
         """The step, or what there is of it."""
         if self._step is not None:
             return self._step
-        response = self._collector.response()
+        response = self._answer or self._collector.response()
         messages = answered(response.message, self._results)
         return StepResult(
             thread=self.thread.add(*messages),
@@ -89,6 +91,11 @@ class StepFold:
         """What telemetry says of it."""
         response = self.result().response
         return {"finish_reason": response.finish_reason, "usage": response.usage, "error": response.error}
+
+    def begin_with(self, unfinished: Unfinished) -> None:
+        """The step begins with an answer that is there already."""
+        self._answer = unfinished.response
+        self._results = {call_id: outcome.message for call_id, outcome in unfinished.outcomes.items()}
 
     def _result(self, event: ToolResultEncoded | AskUserRequested | ToolHalted) -> None:
         self._results[event.tool_call.id] = event.message
@@ -142,6 +149,11 @@ class ChatFold:
     def current(self) -> StepFold:
         """The fold of the step that is running or comes next."""
         return self._current
+
+    def begin_with(self, unfinished: Unfinished) -> None:
+        """The turn begins with an answer that is there already."""
+        self._current.begin_with(unfinished)
+        self._begun = True
 
     def next_step(self, thread: Thread) -> None:
         """The next step starts from `thread`, which is not the last one's (a message was added between them)."""

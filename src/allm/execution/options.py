@@ -22,6 +22,7 @@ from allm.data.structure import object_schema
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 from allm.data.validate import validate
+from allm.execution.journal import ToolJournal
 from allm.runtime.capability import check_capabilities
 from allm.runtime.engine import Engine, merge_tools
 from allm.runtime.keys import Secret
@@ -257,6 +258,7 @@ class ModelCall:
     request: Request
     adapter_options: AdapterOptions
     controls: Controls
+    journal: ToolJournal | None = None
 
 
 def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCall:

@@ -15,11 +15,12 @@ from allm.data.results import StepResult
 from allm.execution.attempts import run_model_call
 from allm.execution.bursts import Flow
 from allm.execution.chat_fold import StepFold, answered
+from allm.execution.journal import ToolOutcome, Unfinished
 from allm.execution.options import ModelCall
-from allm.execution.tool_runner import ToolOutcome, ToolRunner
+from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 
-__all__ = ["run_step"]
+__all__ = ["finish_step", "run_step"]
 
 _TOOLS_NOT_RUN = frozenset({"error", "content_filter", None})
 """Finish reasons of an answer whose calls may be cut or withheld: they are answered, not run."""
@@ -47,18 +48,46 @@ async def run_step(call: ModelCall, prepared: Any, flow: Flow, fold: StepFold) -
     return step
 
 
+async def finish_step(call: ModelCall, unfinished: Unfinished, flow: Flow, fold: StepFold) -> StepResult:
+    """Run what is left of the calls of an earlier answer and emit its events, `StepCompleted` last.
+
+    Args:
+        fold: Was given `unfinished`; starts from the conversation before the answer.
+    """
+    span = telemetry.start_span("step", parent=flow.span, model=call.request.model)
+    response = unfinished.response
+    step = await _with_tools(call, flow, fold, response, _unique(response.tool_calls), span, unfinished)
+    span.stop(finish_reason=response.finish_reason)
+    await flow.send.send((StepCompleted(step),))
+    return step
+
+
 async def _with_tools(
-    call: ModelCall, flow: Flow, fold: StepFold, response: Response, calls: Sequence[ToolCall], span: telemetry.Span
+    call: ModelCall,
+    flow: Flow,
+    fold: StepFold,
+    response: Response,
+    calls: Sequence[ToolCall],
+    span: telemetry.Span,
+    unfinished: Unfinished | None = None,
 ) -> StepResult:
+    unfinished = unfinished or Unfinished(response=response)
+    before = unfinished.outcomes
+    may_run = unfinished.approved.union(before)
     tools = {tool.name: tool for tool in call.request.tools}
     by_hand = call.controls.mode == "manual"
-    manual = [c for c in calls if by_hand or (c.name in tools and tools[c.name].manual)]
+    manual = [c for c in calls if c.id not in may_run and (by_hand or (c.name in tools and tools[c.name].manual))]
     automatic = [c for c in calls if c not in manual]
+    to_run = [c for c in automatic if c.id not in before]
+    if to_run and call.journal is not None:
+        await call.journal.answered(fold.thread, response, before)
 
     async def emit(*events: Any) -> None:
         await flow.send.send(events)
 
-    outcomes = await ToolRunner(call, emit, span).run(automatic)
+    ran = await ToolRunner(call, emit, span).run(to_run)
+    ended = {**before, **{c.id: outcome for c, outcome in zip(to_run, ran, strict=True)}}
+    outcomes = [ended[c.id] for c in automatic]
     results = [outcome.message for outcome in outcomes]
     metadata = _halt_metadata(automatic, outcomes)
     if manual:

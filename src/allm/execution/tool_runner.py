@@ -30,11 +30,12 @@ from allm.data.message import Message
 from allm.data.outcomes import AWAITING_USER, RESERVED_REASONS, AskUser, Halt
 from allm.data.structure import encode_result
 from allm.data.tool import Tool
+from allm.execution.journal import ToolOutcome
 from allm.execution.options import ModelCall
 from allm.runtime import telemetry
 from allm.runtime.tools import FunctionHandler, ToolContext, is_async
 
-__all__ = ["ToolOutcome", "ToolRunner", "error_message"]
+__all__ = ["ToolRunner", "error_message"]
 
 MAX_THREADS = 64
 """Sync handlers that run at once in one Trio run; abandoned ones no longer count."""
@@ -59,19 +60,6 @@ def error_message(call: ToolCall, kind: str, text: str) -> Message:
     return Message("tool", content, tool_call_id=call.id, name=call.name, is_error=True)
 
 
-@attrs.frozen(kw_only=True)
-class ToolOutcome:
-    """How one call ended.
-
-    Attributes:
-        message: The result message.
-        halt: What stops the turn: the handler's `AskUser` or `Halt`, or the error that `on_tool_error` halts for.
-    """
-
-    message: Message
-    halt: AskUser | Halt | ToolError | None = None
-
-
 class _Failure(Exception):
     """How a call failed, and whether its thread still runs."""
 
@@ -94,17 +82,28 @@ class ToolRunner:
         self._tools = {tool.name: tool for tool in self.call.request.tools}
 
     async def run(self, calls: Sequence[ToolCall]) -> list[ToolOutcome]:
-        """Run `calls` and return their outcomes in call order, whatever the order they end in."""
+        """Run `calls` and return their outcomes in call order, whatever the order they end in.
+
+        Raises:
+            Exception: What the journal raised; the other calls are cancelled.
+        """
         outcomes: list[ToolOutcome | None] = [None] * len(calls)
+        failures: list[Exception] = []
         limiter = trio.CapacityLimiter(self.call.controls.max_concurrency or max(1, len(calls)))
 
         async def run_one(index: int) -> None:
             async with limiter:
-                outcomes[index] = await self._run_call(calls[index])
+                try:
+                    outcomes[index] = await self._run_call(calls[index])
+                except Exception as error:
+                    failures.append(error)
+                    nursery.cancel_scope.cancel()
 
         async with trio.open_nursery() as nursery:
             for index in range(len(calls)):
                 nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
+        if failures:
+            raise failures[0]
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def _run_call(self, call: ToolCall) -> ToolOutcome:
@@ -127,14 +126,20 @@ class ToolRunner:
         completed = ToolExecutionCompleted(call, value)
         if isinstance(value, AskUser):
             message = self._message(call, AWAITING_USER)
-            await self.emit(completed, AskUserRequested(call, value.question, message, hints=value.hints))
-            return ToolOutcome(message=message, halt=value)
+            asked = AskUserRequested(call, value.question, message, hints=value.hints)
+            return await self._ended(ToolOutcome(message=message, halt=value), completed, asked)
         message = self._message(call, content)
         if isinstance(value, Halt):
-            await self.emit(completed, ToolHalted(call, value.reason, message, result=value.result))
-            return ToolOutcome(message=message, halt=value)
-        await self.emit(completed, ToolResultEncoded(call, message))
-        return ToolOutcome(message=message)
+            halted = ToolHalted(call, value.reason, message, result=value.result)
+            return await self._ended(ToolOutcome(message=message, halt=value), completed, halted)
+        return await self._ended(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))
+
+    async def _ended(self, outcome: ToolOutcome, *events: Any) -> ToolOutcome:
+        """Let the journal know before anyone else does."""
+        if self.call.journal is not None:
+            await self.call.journal.ended(outcome)
+        await self.emit(*events)
+        return outcome
 
     async def _failed(self, call: ToolCall, failure: _Failure) -> ToolOutcome:
         """`on_tool_error` decides, once."""
@@ -159,11 +164,8 @@ class ToolRunner:
                 )
                 halt.__cause__ = raised
         completed = ToolExecutionCompleted(call, error=error, abandoned=failure.abandoned)
-        if halt is not None:
-            await self.emit(completed, ToolHalted(call, "tool_error", message))
-        else:
-            await self.emit(completed, ToolResultEncoded(call, message))
-        return ToolOutcome(message=message, halt=halt)
+        ended = ToolResultEncoded(call, message) if halt is None else ToolHalted(call, "tool_error", message)
+        return await self._ended(ToolOutcome(message=message, halt=halt), completed, ended)
 
     async def _execute(self, call: ToolCall) -> Any:
         """The handler's return value.

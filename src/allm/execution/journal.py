@@ -1,0 +1,60 @@
+"""What makes a turn survive its process: a journal of finished tool calls, and an answer that a turn goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import attrs
+
+from allm.data.errors import ToolError
+from allm.data.message import Message
+from allm.data.outcomes import AskUser, Halt
+from allm.data.response import Response
+from allm.data.thread import Thread
+
+__all__ = ["ToolJournal", "ToolOutcome", "Unfinished"]
+
+
+@attrs.frozen(kw_only=True)
+class ToolOutcome:
+    """How one call ended.
+
+    Attributes:
+        message: The result message.
+        halt: What stops the turn: the handler's `AskUser` or `Halt`, or the error that `on_tool_error` halts for.
+    """
+
+    message: Message
+    halt: AskUser | Halt | ToolError | None = None
+
+
+class ToolJournal(Protocol):
+    """Remembers what a turn's tools did. What it raises ends the turn, since what it does not know could run twice."""
+
+    async def answered(self, thread: Thread, response: Response, outcomes: Mapping[str, ToolOutcome]) -> None:
+        """The model asks for tools, and none of them has started.
+
+        Args:
+            thread: The conversation before the answer.
+            outcomes: Calls of the answer that ended in an earlier run of the step.
+        """
+        ...
+
+    async def ended(self, outcome: ToolOutcome) -> None:
+        """A call has ended, and nobody has seen its result yet."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Unfinished:
+    """An answer with calls that have not ended: the turn goes on by running these.
+
+    Attributes:
+        outcomes: How the others ended, by call id.
+        approved: Ids of manual calls that may run.
+    """
+
+    response: Response
+    outcomes: Mapping[str, ToolOutcome] = attrs.field(factory=dict)
+    approved: frozenset[str] = frozenset()

@@ -1,0 +1,50 @@
+"""Layer D, sessions: conversations that outlive a turn, a process and a machine."""
+
+from __future__ import annotations
+
+from allm.data.errors import SessionConflict as SessionConflict
+from allm.data.session import Approval as Approval, Session as Session, fingerprint as fingerprint
+from allm.session.calls import (
+    approve as approve,
+    deny as deny,
+    submit_tool_result as submit_tool_result,
+    submit_tool_results as submit_tool_results,
+)
+from allm.session.opening import append as append, append_user as append_user, clear_error as clear_error
+from allm.session.operations import (
+    continue_ as continue_,
+    reply as reply,
+    start as start,
+    step as step,
+    stream_continue as stream_continue,
+    stream_reply as stream_reply,
+    stream_start as stream_start,
+    stream_step as stream_step,
+)
+from allm.session.reducer import StreamReducer as StreamReducer
+from allm.session.stream import SessionBlock as SessionBlock, SessionStream as SessionStream
+
+__all__ = [
+    "Approval",
+    "Session",
+    "SessionBlock",
+    "SessionConflict",
+    "SessionStream",
+    "StreamReducer",
+    "append",
+    "append_user",
+    "approve",
+    "clear_error",
+    "continue_",
+    "deny",
+    "fingerprint",
+    "reply",
+    "start",
+    "step",
+    "stream_continue",
+    "stream_reply",
+    "stream_start",
+    "stream_step",
+    "submit_tool_result",
+    "submit_tool_results",
+]

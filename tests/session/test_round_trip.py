@@ -1,0 +1,220 @@
+"""Documents: what every release reads, what none does, and what the difference is called."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+import allm
+from allm.data import codec
+from allm.data.session import AnswerEntry, ResultEntry
+from conversations import TEXT, engine
+
+GOLDEN = Path(__file__).parent / "golden"
+
+REPLAY = allm.assistant(
+    allm.ReasoningPart("Hm.", provider="anthropic", signature="sig+/="),
+    allm.ReasoningPart("", provider="openai", id="rs_1", encrypted_content="enc"),
+    allm.TextPart("Let me look.", metadata={"gemini": {"thought_signature": "abc"}}),
+    allm.ProviderPart("openai", {"type": "web_search_call", "id": "ws_1", "action": {"query": "Zug"}}),
+    allm.ToolCall("c1", "pay", {"amount": 5, "to": "Zürich \u2028"}, '{"amount": 5, "to": "Z\\u00fcrich"}'),
+    allm.ToolCall("c2", "broken", None, "{", metadata={"incomplete": True}),
+)
+PICTURES = allm.user(
+    "What are these?",
+    allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n", mime_type="image/png"),
+    allm.Image.from_url("https://example.org/x.png"),
+    allm.ImagePart(allm.Image.from_base64("/9j/", mime_type="image/jpeg"), "low"),
+)
+PENDING = REPLAY.tool_calls[:1]
+BROKEN = allm.tool_result("c2", '{"error":{"type":"invalid_arguments","message":"no JSON"}}', is_error=True)
+ERROR = allm.AdapterError(
+    "slow down",
+    reason="rate_limited",
+    provider="openai",
+    status=429,
+    retry_after=2.5,
+    request_id="req_1",
+    provider_code="rate_limit_exceeded",
+)
+# One session per state. What is here was written by some release and has to be read by every later one: add to it,
+# change nothing.
+VERSION_1 = {
+    "empty": allm.Session(),
+    "idle": allm.Session(id="trip-1", thread=allm.Thread([allm.system("Be brief."), PICTURES], metadata={"t": 1})),
+    "completed": allm.Session(
+        id="trip-1",
+        thread=allm.Thread([allm.user("go"), allm.assistant(allm.TextPart("No.", refusal=True))]),
+        status="completed",
+        context={"user": 7, "tuple": (1, b"\x00\xff"), "far": float("inf"), "$type": "mine", "keys": {1: "one"}},
+        metadata={"halt_tool_call_id": "c0", "halt_result": "{}", "cut": "half \ud83d"},
+    ),
+    "awaiting_tools": allm.Session(
+        id="trip-1",
+        thread=allm.Thread([PICTURES, REPLAY, BROKEN]),
+        status="awaiting_tools",
+        pending_tool_calls=PENDING,
+        approvals=[allm.session.Approval("c1", allm.session.fingerprint(PENDING[0]))],
+    ),
+    "awaiting_user": allm.Session(
+        id="trip-1",
+        thread=allm.Thread(
+            [
+                allm.user("go"),
+                allm.assistant(allm.ToolCall("c1", "ask", {}, "{}")),
+                allm.tool_result("c1", "<awaiting user response>"),
+                allm.Message("assistant", "Which?", metadata={"ask_user": True, "tool_call_id": "c1"}),
+            ]
+        ),
+        status="awaiting_user",
+        pending_question="Which?",
+        pending_tool_call_id="c1",
+        metadata={"ask_user_hints": {"choices": ["a", "b"]}},
+    ),
+    "error": allm.Session(
+        id="trip-1",
+        thread=allm.Thread([allm.user("go"), allm.assistant(allm.TextPart("half"))]),
+        status="error",
+        error=ERROR,
+        resume_at=1,
+    ),
+    "tool_error": allm.Session(
+        thread=allm.Thread([allm.user("go")]),
+        status="error",
+        error=allm.ToolError("nope", reason="handler_raised", tool_name="pay", tool_call_id="c1"),
+    ),
+    "journal_answer": AnswerEntry(
+        kept=1,
+        messages=[BROKEN],
+        response=allm.Response(
+            message=REPLAY, finish_reason="tool_calls", usage=allm.Usage(input_tokens=3, extra={"x": 1}), id="resp_1"
+        ),
+    ),
+    "journal_result": ResultEntry(
+        message=allm.tool_result("c1", "paid"), halt="ask_user", detail={"question": "Which?", "hints": {"a": 1}}
+    ),
+}
+
+
+@pytest.mark.parametrize("name", VERSION_1)
+def test_golden_files_of_version_1(name):
+    """Today's reader reads what version 1 wrote, and today's writer writes the same text."""
+    text = (GOLDEN / "v1" / f"{name}.json").read_text("utf-8").rstrip("\n")
+    assert allm.from_json(text) == VERSION_1[name]
+    assert allm.to_json(VERSION_1[name]) == text
+    if isinstance(VERSION_1[name], allm.Session):
+        allm.validate(VERSION_1[name])
+
+
+def test_every_golden_file_is_tested():
+    """One that no test reads could rot."""
+    assert {path.stem for path in (GOLDEN / "v1").iterdir()} == set(VERSION_1)
+
+
+def test_fields_of_a_later_release_are_ignored():
+    """At the top, in messages, in parts and in errors: a reader survives what it does not know."""
+    document = json.loads((GOLDEN / "v1" / "error.json").read_text("utf-8"))
+    document["new"] = document["error"]["new"] = {"deep": [1]}
+    for message in document["thread"]["messages"]:
+        message["new"] = True
+    document["thread"]["messages"][1]["content"][0]["new"] = None
+    assert allm.from_json(json.dumps(document)) == VERSION_1["error"]
+
+
+# --- documents that someone or something has changed ---------------------------------------------------------------
+
+
+def session_text(**changes):
+    return json.dumps({**json.loads(allm.to_json(VERSION_1["awaiting_tools"])), **changes})
+
+
+BAD = {
+    "truncated": (session_text()[:-40], "malformed"),
+    "empty": ("", "malformed"),
+    "not JSON": ("Session(id=1)", "malformed"),
+    "not UTF-8": (b'{"v": 1, "type": "\xff"}', "malformed"),
+    "NaN": (session_text(metadata={"x": float("nan")}), "malformed"),
+    "no object": ("[]", "missing_type_tag"),
+    "no tag": ('{"v": 1}', "missing_type_tag"),
+    "unknown tag": (session_text(type="Engine"), "unknown_type_tag"),
+    "code as a tag": (session_text(metadata={"x": {"$type": "os.system", "command": "false"}}), "malformed_value"),
+    "a list as a tag": (session_text(metadata={"x": {"$type": []}}), "malformed_value"),
+    "another type": (allm.to_json(allm.user("go")), "unexpected_type"),
+    "no version": ('{"type": "Session"}', "unknown_version"),
+    "later version": (session_text(v=2), "unknown_version"),
+    "version as text": (session_text(v="1"), "unknown_version"),
+    "version as a flag": (session_text(v=True), "unknown_version"),
+    "unknown status": (session_text(status="running"), "malformed_value"),
+    "wrong type": (session_text(pending_tool_calls="c1"), "malformed_value"),
+    "id as a number": (session_text(id=7), "malformed_value"),
+    "unknown part": (
+        session_text(thread={"messages": [{"role": "user", "content": [{"type": "Handler"}]}]}),
+        "malformed_value",
+    ),
+    "unknown error": (session_text(error={"type": "SystemExit", "message": "x"}), "malformed_value"),
+    "unknown reason": (session_text(error={"type": "AdapterError", "message": "x", "reason": "y"}), "malformed_value"),
+    "bad base64": (session_text(metadata={"x": {"$type": "bytes", "base64": "!"}}), "malformed_value"),
+    "deep": ('{"v": 1, "type": "Session", "metadata": ' + '{"a": ' * 300 + "1" + "}" * 301, "too_deep"),
+    "bottomless": ("[" * 1_000_000, "too_deep"),
+    "very many values": ('{"v": 1, "type": "Session", "metadata": {"x": [' + "[]," * 1_100_000 + "1]}}", "too_many"),
+}
+
+
+@pytest.mark.parametrize(("text", "tag"), BAD.values(), ids=BAD)
+def test_changed_documents_are_refused(text, tag):
+    """With one word for what is wrong with them."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.from_json(text, allm.Session)
+    assert caught.value.reason == "invalid_json"
+    assert [found for _, found in caught.value.errors] == [tag]
+
+
+def test_a_document_that_is_too_long_is_not_parsed(monkeypatch):
+    """Its length is looked at first."""
+    monkeypatch.setattr(codec, "MAX_JSON_BYTES", 1000)
+    monkeypatch.setattr(codec.json, "loads", None)
+    with pytest.raises(allm.ValidationError, match="longer than 1000 bytes"):
+        allm.from_json(" " * 1001)
+
+
+def test_a_long_text_is_not_many_values():
+    """Commas and brackets in a text count for nothing, whatever is escaped in it."""
+    text = '[{,"\\,\\\\' * 150_000
+    session = allm.Session(thread=allm.Thread([allm.user(text)]))
+    assert allm.from_json(allm.to_json(session)) == session
+
+
+CONTRADICTIONS = {
+    "forged approval": ({"approvals": [{"tool_call_id": "c9", "fingerprint": "x"}]}, ("approvals",)),
+    "call left out": ({"pending_tool_calls": []}, ("pending_tool_calls",)),
+    "call made up": (
+        {"pending_tool_calls": [{"id": "c9", "name": "pay", "arguments": {}}]},
+        ("pending_tool_calls",),
+    ),
+    "other arguments": (
+        {"pending_tool_calls": [{"id": "c1", "name": "pay", "arguments": {"amount": 500}}]},
+        ("pending_tool_calls",),
+    ),
+    "other status": ({"status": "completed"}, ("status",)),
+    "question without one": ({"status": "awaiting_user"}, ("pending_question",)),
+    "error without one": ({"status": "error"}, ("error",)),
+    "beyond the end": ({"resume_at": 99}, ("resume_at",)),
+    "id of a file": ({"id": "a\nb"}, ("id",)),
+    "message of nobody": (
+        {"thread": {"messages": [{"role": "tool", "content": "x"}]}},
+        ("thread", "messages", 0, "tool_call_id"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "path"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+async def test_documents_that_contradict_themselves_are_refused(changes, path):
+    """They can be read, but nothing can be done with them, and the error has the field."""
+    session = allm.from_json(session_text(**changes), allm.Session)
+    model = engine(TEXT)
+    with pytest.raises(allm.ValidationError) as caught:
+        await allm.session.continue_(model, session)
+    assert path in [found for found, _ in caught.value.errors]
+    assert model.adapter.requests == []
