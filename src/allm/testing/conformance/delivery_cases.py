@@ -13,8 +13,8 @@ from allm.testing.conformance.setup import case
 
 __all__ = ["DeliveryCases"]
 
-CUTS_APART = 127  # bytes between the cuts of one delivery: every byte is cut at in as many deliveries
-SIZES = (1, 16, 499)  # bytes: of single bytes, of parts of an event, of several events
+CUTS_APART = 97  # bytes between the cuts of one delivery: every byte is cut at in as many deliveries
+SIZES = (16, 499)  # bytes: less and more than an event
 
 
 class DeliveryCases(LifetimeCases):
@@ -23,7 +23,8 @@ class DeliveryCases(LifetimeCases):
     @case("http")
     async def test_answer_cut_at_every_byte(self) -> None:
         """In the middle of a line end, of a character, of an escape, of a number."""
-        reply = self.make_reply((fake.text("Zü👋"), *short_answer(self.capabilities)))
+        call = [fake.tool_call("get_time", {"city": "Zü👋"}, id="call_1")] if self.has("tools") else []
+        reply = self.make_reply((fake.text("Zü👋"), *call))
         size = len(reply.body)
         async with self.playing(default=reply) as stage:
             whole = await generate(stage.engine(), "hi", tools=self.tools)
@@ -34,9 +35,17 @@ class DeliveryCases(LifetimeCases):
                 same(response, whole, f"the response with the answer cut at bytes {first}, {first + CUTS_APART}, ...")
 
     @case("http")
+    async def test_answer_byte_by_byte(self) -> None:
+        """The slowest delivery there is."""
+        reply = self.make_reply((fake.text("Zü👋"),))
+        async with self.playing(reply, attrs.evolve(reply, chunks=1, flush=True)) as stage:
+            whole = await generate(stage.engine(), "hi")
+            same(await generate(stage.engine(), "hi"), whole, "the response with the answer sent byte by byte")
+
+    @case("http")
     async def test_answer_in_pieces_of_one_size(self) -> None:
-        """Byte by byte, and in pieces that hold less or more than an event."""
-        reply = self.make_reply((fake.text("Zü👋"), *short_answer(self.capabilities)))
+        """Pieces that hold a part of an event, or several."""
+        reply = self.make_reply(short_answer(self.capabilities))
         async with self.playing(default=reply) as stage:
             whole = await generate(stage.engine(), "hi", tools=self.tools)
             for size in SIZES:

@@ -36,7 +36,7 @@ MOST_STEPS = 5000  # far above any short answer: a call that never ends its step
 CALLS = 8  # at once
 THINKING = 1000.0  # seconds
 PIECE = 64 * 1024  # bytes
-PIECES = 400  # 25 MB: more than the pipeline and the socket buffers (Linux: up to 6 MB and 4 MB) may hold
+PIECES = 160  # 10 MB: several times what the pipeline and idle socket buffers hold
 
 
 Exit = Literal["the end of its block", "an exception", "a cancel"]
