@@ -336,6 +336,17 @@ def test_genai_prices_is_asked_in_its_words(monkeypatch):
     assert where["genai_request_timestamp"].tzinfo is UTC
 
 
+def test_genai_prices_is_loaded_before_the_answer(monkeypatch):
+    """Its import takes long; a provider that it is not asked about does not need it."""
+    loaded = []
+    monkeypatch.setattr(costs, "_genai_prices", lambda: loaded.append(1))
+    request = allm.request("hi", model="alpha")
+    assert costs.Pricing.of_call(Adapter(provider="test"), request) is not None
+    assert not loaded
+    assert costs.Pricing.of_call(Adapter(provider="openai"), request) is not None
+    assert loaded
+
+
 @pytest.mark.parametrize("stub", [Stub(raises=LookupError()), Stub(raises=ValueError()), Stub(input_mtok=None)])
 def test_the_catalog_speaks_when_genai_prices_cannot(monkeypatch, stub):
     """A model it does not know, counts it does not take, and a price it does not have and would count as 0."""
