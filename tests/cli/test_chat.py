@@ -13,6 +13,7 @@ import trio.testing
 import allm
 from allm import fake
 from allm.cli.chat import Chat
+from allm.cli.conversation import with_system
 from allm.cli.interrupts import run_until_interrupted
 from allm.cli.outcome import settle
 from allm.cli.session_file import SessionFile
@@ -145,6 +146,23 @@ def test_manual_calls_are_answered_by_the_user(terminal):
     assert roles(held)[-1] == "assistant"
 
 
+def test_a_waiting_call_with_broken_arguments_is_shown_as_it_is(pipes):
+    """The user sees what the model wrote."""
+    chat(pipes, "?\n", [fake.tool_call("approve", raw_arguments="{sum: ")], tools=[APPROVE])
+
+    assert err(pipes) == "* approve({sum:) waits: the next line is its result\n"
+
+
+def test_instructions_can_be_replaced():
+    """Those of a resumed conversation give way to those of the command line, and stay without any."""
+    thread = allm.Thread([allm.system("Be brief."), allm.user("Hello")], metadata={"id": 7})
+
+    assert with_system(thread, None) is thread
+    replaced = with_system(thread, "Be long.")
+    assert [message.text for message in replaced.messages] == ["Be long.", "Hello"]
+    assert replaced.metadata == {"id": 7}
+
+
 def test_a_manual_call_beside_a_question_is_answered_first(terminal):
     """The result stands among those of its answer, in the calls' order, where providers accept it."""
     calls = [fake.tool_call("approve", id="c1"), fake.tool_call("ask", id="c2")]
@@ -221,23 +239,25 @@ class Whole:
 
 
 class Interrupted(Whole):
-    """Half an answer, and Ctrl-C as often as a user may press it."""
-
-    presses = 1
+    """Half an answer, and Ctrl-C."""
 
     async def stream(self, prepared, emit):
         """Half an answer."""
         await emit(allm.MessageStarted(), allm.TextDelta("0", "Four "), allm.TextDelta("0", "legs"))
         await trio.testing.wait_all_tasks_blocked()
-        for _ in range(self.presses):
-            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         await trio.sleep_forever()
 
 
 class Impatient(Interrupted):
-    """Twice, before anything could be done about the first."""
+    """Ctrl-C once more while the first one is being obeyed."""
 
-    presses = 2
+    async def stream(self, prepared, emit):
+        """Half an answer."""
+        try:
+            await super().stream(prepared, emit)
+        finally:
+            signal.raise_signal(signal.SIGINT)
 
 
 def with_adapter(terminal, adapter, lines, file=None):

@@ -67,6 +67,16 @@ def test_a_file_of_tools(tmp_path):
     assert tools["plain"].description == "Says it."
 
 
+def test_files_of_one_folder(tmp_path):
+    """The tools of several files are offered together, and their folder is looked into once."""
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.py").write_text(f"import allm\nx = allm.Tool('{name}', '')")
+    paths = [tmp_path / "a.py", tmp_path / "b.py"]
+
+    assert [tool.name for tool in tools_of(paths)] == ["a", "b"]
+    assert sys.path.count(str(tmp_path)) == 1
+
+
 BROKEN = {
     "def weather(:": "line 1: SyntaxError",
     "\n\nimport not_there_at_all": "line 3: ModuleNotFoundError: No module named",

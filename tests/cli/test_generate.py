@@ -52,7 +52,7 @@ async def test_options_reach_the_provider(server, to_server, allm_main, tmp_path
     assert expected.items() <= body.items()
     assert instruction == {"role": "system", "content": "Be brief."}
     assert body["response_format"]["json_schema"]["name"] == "a_cat"
-    assert body["response_format"]["json_schema"]["schema"] == {"type": "object"}
+    assert body["response_format"]["json_schema"]["schema"]["type"] == "object"
     assert question["content"][0] == {"type": "text", "text": "What is it?"}
     urls = [part["image_url"]["url"] for part in question["content"][1:]]
     assert urls[0].startswith("data:image/png;base64,iVBORw0KGgo")
