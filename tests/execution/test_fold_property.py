@@ -43,8 +43,8 @@ options = st.fixed_dictionaries(
         "emit_text_deltas": st.booleans(),
         "emit_tool_deltas": st.booleans(),
         "include_raw_chunks": st.booleans(),
-        "stream_timeout": st.just(3),
-        "request_timeout": st.integers(2, 9),
+        "stream_timeout": st.just(3.41),  # never at the same instant as a tool or a script item
+        "request_timeout": st.integers(2, 9).map(lambda seconds: seconds + 0.37),
     },
 )
 

@@ -526,7 +526,7 @@ def test_documents_that_are_no_answers(document):
     """JSON of another kind is a malformed response."""
     try:
         events = GeminiDecoder().decode_document(document)
-    except Exception as error:  # noqa: BLE001  either way of saying it
+    except Exception as error:
         events = [Failed(error)]
 
     assert fold(events).error.reason == "malformed_response"

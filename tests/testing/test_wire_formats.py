@@ -96,17 +96,17 @@ def test_openai_tool_calls():
 def test_responses():
     """Items are added, filled and done one after the other, and are in the terminal event again."""
     found = events(Reply.script("openai_responses", SCRIPT).body)
-    datas = [data for _, data in found]
+    payloads = [data for _, data in found]
 
     assert all(name == data["type"] for name, data in found)
-    assert [data["sequence_number"] for data in datas] == list(range(len(datas)))
-    assert [data["type"] for data in datas[:2]] == ["response.created", "response.in_progress"]
-    added = [data["item"]["type"] for data in datas if data["type"] == "response.output_item.added"]
-    done = [data["item"] for data in datas if data["type"] == "response.output_item.done"]
+    assert [data["sequence_number"] for data in payloads] == list(range(len(payloads)))
+    assert [data["type"] for data in payloads[:2]] == ["response.created", "response.in_progress"]
+    added = [data["item"]["type"] for data in payloads if data["type"] == "response.output_item.added"]
+    done = [data["item"] for data in payloads if data["type"] == "response.output_item.done"]
     assert added == ["reasoning", "message", "function_call", "function_call"]
     assert [item["type"] for item in done] == added
-    final = datas[-1]["response"]
-    assert datas[-1]["type"] == "response.completed"
+    final = payloads[-1]["response"]
+    assert payloads[-1]["type"] == "response.completed"
     assert final["output"] == done
     assert final["output"][1]["content"][0]["text"] == TEXT
     assert final["output"][2]["call_id"] == "id-1"
@@ -136,27 +136,27 @@ def test_anthropic():
     """Blocks one after the other, padded JSON, a ping, signatures, usage first and last."""
     reply = Reply.script("anthropic", SCRIPT)
     found = events(reply.body)
-    datas = [data for _, data in found]
+    payloads = [data for _, data in found]
 
     assert all(name == data["type"] for name, data in found)
-    assert [data["content_block"]["type"] for data in datas if data["type"] == "content_block_start"] == [
+    assert [data["content_block"]["type"] for data in payloads if data["type"] == "content_block_start"] == [
         "thinking",
         "text",
         "tool_use",
         "tool_use",
     ]
-    assert [data["index"] for data in datas if data["type"] == "content_block_stop"] == [0, 1, 2, 3]
-    assert datas[0]["message"]["usage"]["input_tokens"] == 40
-    assert datas[-2]["usage"] == {
+    assert [data["index"] for data in payloads if data["type"] == "content_block_stop"] == [0, 1, 2, 3]
+    assert payloads[0]["message"]["usage"]["input_tokens"] == 40
+    assert payloads[-2]["usage"] == {
         "input_tokens": 40,
         "cache_read_input_tokens": 60,
         "output_tokens": 30,
         "output_tokens_details": {"thinking_tokens": 12},
     }
-    assert (datas[-2]["delta"]["stop_reason"], datas[-1]["type"]) == ("tool_use", "message_stop")
-    kinds = [data["delta"]["type"] for data in datas if data.get("index") == 0 and "delta" in data]
+    assert (payloads[-2]["delta"]["stop_reason"], payloads[-1]["type"]) == ("tool_use", "message_stop")
+    kinds = [data["delta"]["type"] for data in payloads if data.get("index") == 0 and "delta" in data]
     assert kinds[-1] == "signature_delta"
-    assert [d["delta"]["partial_json"] for d in datas if d.get("index") == 3 and "delta" in d] == [""]
+    assert [d["delta"]["partial_json"] for d in payloads if d.get("index") == 3 and "delta" in d] == [""]
     assert b'data: {"type": "ping"}\n' in reply.body
     assert b"  }\n\n" in reply.body
 
@@ -205,15 +205,15 @@ def test_gemini_usage_in_parts():
     assert "usageMetadata" not in data_of("gemini", [fake.text("x")])[-1]
 
 
-def text_of(provider, datas):
+def text_of(provider, payloads):
     """The visible text, read in the vendor's own place."""
     if provider == "openai":
-        return "".join(c["delta"].get("content") or "" for data in datas for c in data["choices"])
+        return "".join(c["delta"].get("content") or "" for data in payloads for c in data["choices"])
     if provider == "openai_responses":
-        return "".join(data["delta"] for data in datas if data["type"] == "response.output_text.delta")
+        return "".join(data["delta"] for data in payloads if data["type"] == "response.output_text.delta")
     if provider == "anthropic":
-        return "".join(data["delta"]["text"] for data in datas if data.get("delta", {}).get("type") == "text_delta")
-    parts = [part for data in datas for part in data["candidates"][0]["content"]["parts"]]
+        return "".join(data["delta"]["text"] for data in payloads if data.get("delta", {}).get("type") == "text_delta")
+    parts = [part for data in payloads for part in data["candidates"][0]["content"]["parts"]]
     return "".join(part.get("text", "") for part in parts if not part.get("thought"))
 
 
@@ -240,20 +240,20 @@ def test_blocks(provider):
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_nothing_at_all(provider):
     """An empty script is an empty answer with a proper end."""
-    datas = data_of(provider, [])
+    payloads = data_of(provider, [])
 
-    assert text_of(provider, datas) == ""
-    assert len(datas) >= 1
+    assert text_of(provider, payloads) == ""
+    assert len(payloads) >= 1
 
 
-def arguments_of(provider, datas):
+def arguments_of(provider, payloads):
     """The joined raw arguments of all calls."""
     if provider == "openai":
-        calls = [call for d in datas for c in d["choices"] for call in c["delta"].get("tool_calls", [])]
+        calls = [call for d in payloads for c in d["choices"] for call in c["delta"].get("tool_calls", [])]
         return "".join(call["function"]["arguments"] for call in calls)
     if provider == "openai_responses":
-        return "".join(d["delta"] for d in datas if d["type"] == "response.function_call_arguments.delta")
-    return "".join(d["delta"].get("partial_json", "") for d in datas if "delta" in d)
+        return "".join(d["delta"] for d in payloads if d["type"] == "response.function_call_arguments.delta")
+    return "".join(d["delta"].get("partial_json", "") for d in payloads if "delta" in d)
 
 
 @pytest.mark.parametrize("provider", ["openai", "openai_responses", "anthropic"])
@@ -275,13 +275,13 @@ def test_arguments_in_pieces(provider):
     """Pieces belong to the call before them, over a silence too; a call without a start has no name."""
     pieces = [fake.tool_call_delta("1", '{"a"'), fake.delay(1.0), fake.tool_call_delta("1", ": 2}")]
     reply = Reply.script(provider, [fake.tool_call("f", id="1"), *pieces, fake.text("x")])
-    datas = [data for _, data in events(reply.body)]
+    payloads = [data for _, data in events(reply.body)]
 
     if provider == "gemini":
-        assert datas[0]["candidates"][0]["content"]["parts"][0]["functionCall"]["args"] == {"a": 2}
-        assert datas[-1]["candidates"][0]["finishReason"] == "STOP"
+        assert payloads[0]["candidates"][0]["content"]["parts"][0]["functionCall"]["args"] == {"a": 2}
+        assert payloads[-1]["candidates"][0]["finishReason"] == "STOP"
     else:
-        assert arguments_of(provider, datas) == '{"a": 2}'
+        assert arguments_of(provider, payloads) == '{"a": 2}'
         assert list(reply.pauses.values()) == [1.0]
         assert arguments_of(provider, data_of(provider, pieces)) == '{"a": 2}'
 

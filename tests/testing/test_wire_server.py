@@ -197,7 +197,7 @@ async def reset(stream):
 async def test_an_exception_in_the_body_comes_out_as_itself(http_client):
     """The server's nursery stays hidden: no exception group, and the same object."""
     mine = ValueError("mine")
-    with pytest.raises(ValueError, match="mine") as caught:  # noqa: PT012
+    with pytest.raises(ValueError, match="mine") as caught:
         async with WireServer(default=OK) as server, http_client() as client:
             await client.get(server.base_url)
             raise mine

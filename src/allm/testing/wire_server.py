@@ -168,7 +168,7 @@ class WireServer:
         self._connections += 1
         try:
             await Connection(stream, number, self._answer, self._changed.unpark_all).serve()
-        except Exception as error:  # noqa: BLE001 - a reply function's: it has to fail the test, not a background task
+        except Exception as error:
             self._crash = error
             server.cancel()
         finally:
