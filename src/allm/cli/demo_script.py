@@ -42,7 +42,7 @@ class Scene:
 
 
 @allm.tool
-async def get_weather(city: str, days: int = 1) -> dict[str, str]:
+def get_weather(city: str, days: int = 1) -> dict[str, str]:
     """The weather of the next days."""
     return {f"day {day}": f"rain in {city}" for day in range(1, days + 1)}
 
