@@ -53,6 +53,14 @@ async def test_one_task_per_call_runs_them_in_parallel(autojump_clock):
     assert len(step.tool_results) == 10
 
 
+async def test_calls_start_in_their_order(autojump_clock):
+    """One at a time: the first call first, whichever task Trio wakes first."""
+    for _ in range(20):
+        calls = [("nap", {"seconds": 1})] * 4
+        _, seen = await run(engine(*calls, tools=[sleeper()]), max_concurrency=1)
+        assert [event.tool_call.id for event in of(seen, allm.ToolExecutionStarted)] == ["c0", "c1", "c2", "c3"]
+
+
 async def test_max_concurrency_limits_how_many_run(autojump_clock):
     """Ten naps of a second, three at a time, take four; a queued call's own time has not begun."""
     step, seen = await run(

@@ -92,15 +92,17 @@ class ToolRunner:
         limiter = trio.CapacityLimiter(self.call.controls.max_concurrency or max(1, len(calls)))
 
         async def run_one(index: int) -> None:
-            async with limiter:
-                try:
-                    outcomes[index] = await self._run_call(calls[index])
-                except Exception as error:
-                    failures.append(error)
-                    nursery.cancel_scope.cancel()
+            try:
+                outcomes[index] = await self._run_call(calls[index])
+            except Exception as error:
+                failures.append(error)
+                nursery.cancel_scope.cancel()
+            finally:
+                limiter.release_on_behalf_of(index)
 
         async with trio.open_nursery() as nursery:
             for index in range(len(calls)):
+                await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
                 nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
         if failures:
             raise failures[0]
