@@ -20,7 +20,7 @@ from allm.execution.options import ModelCall
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 
-__all__ = ["finish_step", "run_step"]
+__all__ = ["finish_step", "halt_metadata", "run_step"]
 
 _TOOLS_NOT_RUN = frozenset({"error", "content_filter", None})
 """Finish reasons of an answer whose calls may be cut or withheld: they are answered, not run."""
@@ -89,7 +89,7 @@ async def _with_tools(
     ended = {**before, **{c.id: outcome for c, outcome in zip(to_run, ran, strict=True)}}
     outcomes = [ended[c.id] for c in automatic]
     results = [outcome.message for outcome in outcomes]
-    metadata = _halt_metadata(automatic, outcomes)
+    metadata = halt_metadata(automatic, outcomes)
     if manual:
         metadata["manual_tool_calls"] = tuple(manual)
     if by_hand:
@@ -112,7 +112,7 @@ def _results(messages: Sequence[Message]) -> tuple[Message, ...]:
     return tuple(message for message in messages if message.role == "tool")
 
 
-def _halt_metadata(calls: Sequence[ToolCall], outcomes: Sequence[ToolOutcome]) -> dict[str, Any]:
+def halt_metadata(calls: Sequence[ToolCall], outcomes: Sequence[ToolOutcome]) -> dict[str, Any]:
     """What the halt of the lowest call index says; nothing without one."""
     for call, outcome in zip(calls, outcomes, strict=True):
         halt = outcome.halt

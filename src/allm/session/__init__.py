@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from allm.data.errors import SessionConflict as SessionConflict
 from allm.data.session import Approval as Approval, Session as Session, fingerprint as fingerprint
+from allm.session.backend import Record as Record, StoreBackend as StoreBackend
 from allm.session.calls import (
     approve as approve,
     deny as deny,
@@ -22,15 +23,21 @@ from allm.session.operations import (
     stream_step as stream_step,
 )
 from allm.session.reducer import StreamReducer as StreamReducer
+from allm.session.store import SessionStore as SessionStore, open_store as open_store
 from allm.session.stream import SessionBlock as SessionBlock, SessionStream as SessionStream
+from allm.session.turn import Turn as Turn
 
 __all__ = [
     "Approval",
+    "Record",
     "Session",
     "SessionBlock",
     "SessionConflict",
+    "SessionStore",
     "SessionStream",
+    "StoreBackend",
     "StreamReducer",
+    "Turn",
     "append",
     "append_user",
     "approve",
@@ -38,6 +45,7 @@ __all__ = [
     "continue_",
     "deny",
     "fingerprint",
+    "open_store",
     "reply",
     "start",
     "step",

@@ -25,6 +25,7 @@ __all__ = [
     "SessionInput",
     "append",
     "append_user",
+    "approved_calls",
     "clear_error",
     "open_continue",
     "open_reply",
@@ -179,12 +180,32 @@ def _with_message(session: Session, message: Message) -> Opening:
 
 def _open_approved(engine: Engine, session: Session, options: CallOptions) -> Opening:
     """Go on from the newest answer, whose pending calls may all run."""
+    position = last_answer(session.thread)
+    messages = session.thread.messages
+    approved = approved_calls(engine, session, options)
+    outcomes = {
+        message.tool_call_id: _outcome(session, message)
+        for message in messages[position + 1 :]
+        if message.role == "tool" and message.tool_call_id is not None
+    }
+    response = Response(message=messages[position], finish_reason="tool_calls")
+    return Opening(
+        session=session,
+        thread=attrs.evolve(session.thread, messages=messages[:position]),
+        unfinished=Unfinished(response=response, outcomes=outcomes, approved=approved),
+    )
+
+
+def approved_calls(engine: Engine, session: Session, options: CallOptions) -> frozenset[str]:
+    """Ids of the pending calls, if every one of them may run now.
+
+    Raises:
+        SessionError: `invalid_status` where approvals are missing, `not_approved` where one does not hold.
+    """
     approvals = {approval.tool_call_id: approval for approval in session.approvals}
     if any(call.id not in approvals for call in session.pending_tool_calls):
         raise refused(session, "continue_")
-    position = last_answer(session.thread)
-    messages = session.thread.messages
-    thread = attrs.evolve(session.thread, messages=messages[:position])
+    thread = attrs.evolve(session.thread, messages=session.thread.messages[: last_answer(session.thread)])
     tools = {tool.name: tool for tool in resolve(engine, thread, options).request.tools}
     for call in session.pending_tool_calls:
         tool = tools.get(call.name)
@@ -200,14 +221,7 @@ def _open_approved(engine: Engine, session: Session, options: CallOptions) -> Op
             f"call {call.id} ({call.name}) is not run: {problem}; deny(session, id) answers it, nothing has run",
             reason="not_approved",
         )
-    outcomes = {
-        message.tool_call_id: _outcome(session, message)
-        for message in messages[position + 1 :]
-        if message.role == "tool" and message.tool_call_id is not None
-    }
-    response = Response(message=messages[position], finish_reason="tool_calls")
-    unfinished = Unfinished(response=response, outcomes=outcomes, approved=frozenset(approvals))
-    return Opening(session=session, thread=thread, unfinished=unfinished)
+    return frozenset(approvals)
 
 
 def _outcome(session: Session, message: Message) -> ToolOutcome:

@@ -13,7 +13,7 @@ Sessions are values: an operation gives a new one, and an exception leaves yours
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Unpack, cast
 
 from allm.data.message import Message
@@ -37,6 +37,7 @@ __all__ = [
     "stream_reply",
     "stream_start",
     "stream_step",
+    "with_session",
 ]
 
 
@@ -91,7 +92,7 @@ def stream_continue(
 
     Errors: as `stream_start`; and `SessionError(not_approved)` for a call that may not run after all.
     """
-    return chat_block(engine, open_continue(engine, session, message, _options(session, options)), options)
+    return chat_block(engine, open_continue(engine, session, message, with_session(session, options)), options)
 
 
 async def continue_(
@@ -122,12 +123,13 @@ def chat_block(
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
+    enter: Callable[[], None] | None = None,
     save: Save | None = None,
 ) -> SessionBlock[ChatResult]:
-    """The stream of a turn; `save` gets the session when the block is left."""
-    options = _options(opening.session, options)
+    """The stream of a turn; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
+    options = with_session(opening.session, options)
     block = open_chat(engine, opening.thread, options, journal=journal, unfinished=opening.unfinished)
-    return SessionBlock(block, opening.session, save)
+    return SessionBlock(block, opening.session, enter, save)
 
 
 def step_block(
@@ -136,11 +138,12 @@ def step_block(
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
+    enter: Callable[[], None] | None = None,
     save: Save | None = None,
 ) -> SessionBlock[StepResult]:
-    """The stream of one step; `save` gets the session when the block is left."""
-    block = open_step(engine, opening.thread, _options(opening.session, options), journal=journal)
-    return SessionBlock(block, opening.session, save)
+    """The stream of one step; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
+    block = open_step(engine, opening.thread, with_session(opening.session, options), journal=journal)
+    return SessionBlock(block, opening.session, enter, save)
 
 
 async def _outcome(block: SessionBlock[ChatResult]) -> tuple[Session, ChatResult]:
@@ -149,7 +152,7 @@ async def _outcome(block: SessionBlock[ChatResult]) -> tuple[Session, ChatResult
     return events.outcome()
 
 
-def _options(session: Session, options: CallOptions) -> CallOptions:
+def with_session(session: Session, options: CallOptions) -> CallOptions:
     """The session's own context and id under those of the call."""
     merged: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
     if session.context:

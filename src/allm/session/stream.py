@@ -20,7 +20,7 @@ __all__ = ["Save", "SessionBlock", "SessionStream"]
 
 T = TypeVar("T", ChatResult, StepResult)
 
-Save = Callable[[Session], Awaitable[None]]
+Save = Callable[[Session, ChatResult | StepResult], Awaitable[None]]
 
 
 @final
@@ -71,10 +71,15 @@ class SessionBlock(Generic[T]):
 
     _block: StreamBlock[T]
     _session: Session
+    _enter: Callable[[], None] | None = None
     _save: Save | None = None
     _stream: SessionStream[T] | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> SessionStream[T]:
+        if self._stream is not None:
+            raise StreamError("this stream was entered before; a turn runs once: open another", reason="closed")
+        if self._enter is not None:
+            self._enter()
         events = await self._block.__aenter__()
         self._stream = SessionStream(events, self._session)
         return self._stream
@@ -86,7 +91,7 @@ class SessionBlock(Generic[T]):
             return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
         finally:
             if self._save is not None and self._stream is not None:
-                await self._save(self._stream.outcome()[0])  # noqa: ASYNC102  (shields itself, within a limit)
+                await self._save(*self._stream.outcome())  # noqa: ASYNC102  (shields itself, within a limit)
 
     def __aiter__(self) -> NoReturn:
         raise StreamError(

@@ -1,0 +1,86 @@
+"""A task beside a block: who is cancelled by whom, and whose exception comes out."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from allm.execution.alongside import alongside
+
+
+async def forever():
+    await trio.sleep_forever()
+
+
+async def fail():
+    await trio.lowlevel.checkpoint()
+    raise LookupError("work")
+
+
+async def test_the_task_ends_with_the_block():
+    """Before the next statement."""
+    ended = []
+
+    async def work():
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append("work")
+
+    async with alongside(work, "work"):
+        await trio.testing.wait_all_tasks_blocked()
+    assert ended == ["work"]
+
+
+async def test_the_block_raises_as_itself():
+    """No group around it."""
+    with pytest.raises(KeyError) as caught:
+        async with alongside(forever, "work"):
+            raise KeyError("body")
+    assert caught.value.args == ("body",)
+
+
+async def test_a_failing_task_ends_the_block():
+    """Its exception comes out instead of the cancellation."""
+    with pytest.raises(LookupError, match="work"):
+        async with alongside(fail, "work"):
+            await trio.sleep_forever()
+
+
+async def test_a_failing_task_after_the_block():
+    """A block that was done is not undone, but its caller hears of the failure."""
+    with pytest.raises(LookupError, match="work"):
+        async with alongside(fail, "work"):
+            with trio.CancelScope(shield=True):
+                await trio.testing.wait_all_tasks_blocked()
+
+
+async def test_the_blocks_own_exception_wins():
+    """Over that of the task which cancelled it."""
+    with pytest.raises(KeyError):
+        async with alongside(fail, "work"):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise KeyError("body")
+
+
+async def test_a_cancellation_from_outside_passes():
+    """To the scope it belongs to."""
+    with trio.CancelScope() as scope:
+        async with alongside(forever, "work"):
+            scope.cancel()
+            await trio.sleep_forever()
+    assert scope.cancelled_caught
+
+
+async def test_a_task_that_is_done_leaves_the_block_alone():
+    """The block goes on without it."""
+
+    async def work():
+        await trio.lowlevel.checkpoint()
+
+    async with alongside(work, "work"):
+        await trio.testing.wait_all_tasks_blocked()
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,309 @@
+"""Every store: what is saved is there, what is newer is not lost, and one worker at a time has a turn."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+
+import attrs
+import pytest
+import trio
+
+import allm
+from allm.session import backend as backends, documents, open_store
+from conversations import TEXT, engine, in_status
+
+
+async def named(new_id, status="completed", **fields):
+    return attrs.evolve(await in_status(status, **fields), id=new_id)
+
+
+@pytest.mark.parametrize("status", ["idle", "completed", "awaiting_user", "awaiting_tools", "error"])
+async def test_what_is_saved_is_loaded(store, other, new_id, status):
+    """By this worker and another, in every state, byte for byte."""
+    session = await named(new_id, status, metadata={"text": "Zürich \0 \u2028 half \ud83d"})
+    assert await store.save(session) == 1
+    assert await store.load(new_id) == (session, 1)
+    assert await other.load(new_id) == (session, 1)
+
+
+async def test_versions_count_up(store, new_id):
+    """Each save is over the version it came from."""
+    session = await named(new_id)
+    for version in range(3):
+        assert await store.save(session, version=version) == version + 1
+        session = allm.session.append_user(session, str(version))
+    assert (await store.load(new_id))[1] == 3
+
+
+async def test_a_lost_update_is_a_conflict(store, other, new_id):
+    """Of two that change the same version one gets the newer session instead, and nothing is overwritten."""
+    session = await named(new_id)
+    await store.save(session)
+    mine, version = await store.load(new_id)
+    theirs, _ = await other.load(new_id)
+    newer = allm.session.append_user(theirs, "theirs")
+    await other.save(newer, version=version)
+    with pytest.raises(allm.SessionConflict) as caught:
+        await store.save(allm.session.append_user(mine, "mine"), version=version)
+    assert (caught.value.session, caught.value.version, caught.value.reason) == (newer, 2, "conflict")
+    assert await store.load(new_id) == (newer, 2)
+    with pytest.raises(allm.SessionConflict):
+        await store.save(session)  # not there yet, it says
+
+
+async def test_two_replies_at_once(store, other, new_id):
+    """Exactly one wins; the other has the newer session in hand and can say it again."""
+    await store.save(await named(new_id))
+    outcomes = []
+    started = [await opened.load(new_id) for opened in (store, other)]
+
+    async def reply(opened, text, session, version):
+        session, _ = await allm.session.reply(engine(TEXT), session, text)
+        try:
+            outcomes.append(await opened.save(session, version=version))
+        except allm.SessionConflict as conflict:
+            outcomes.append(conflict)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reply, store, "one", *started[0])
+        nursery.start_soon(reply, other, "two", *started[1])
+    [conflict] = [outcome for outcome in outcomes if isinstance(outcome, allm.SessionConflict)]
+    assert 2 in outcomes
+    assert (conflict.session, conflict.version) == await store.load(new_id)
+
+
+async def test_a_deleted_session_is_gone(store, new_id):
+    """Only in the version that is meant; a conflict of its own when it is still wanted."""
+    session = await named(new_id)
+    assert await store.delete(new_id) is False
+    await store.save(session)
+    with pytest.raises(allm.SessionConflict):
+        await store.delete(new_id, version=7)
+    assert await store.delete(new_id, version=1) is True
+    with pytest.raises(allm.SessionError) as caught:
+        await store.load(new_id)
+    assert caught.value.reason == "not_found"
+    with pytest.raises(allm.SessionConflict) as conflict:
+        await store.save(session, version=1)
+    assert (conflict.value.session, conflict.value.version) == (None, 0)
+
+
+async def test_what_cannot_be_saved(store, new_id):
+    """No id, a bad id, a session that contradicts itself, and what has no JSON form."""
+    for session in (allm.Session(), 7):
+        with pytest.raises((allm.SessionError, TypeError)):
+            await store.save(session)
+    for operation in (store.load, store.delete):
+        with pytest.raises(allm.SessionError) as caught:
+            await operation("a\nb")
+        assert caught.value.reason == "invalid_input"
+    for session in (
+        allm.Session(id=new_id, status="error"),
+        allm.Session(id=new_id, context={"file": open}),
+    ):
+        with pytest.raises(allm.ValidationError):
+            await store.save(session)
+    with pytest.raises(allm.SessionError):
+        await store.load(new_id)
+
+
+async def test_saving_goes_on_when_cancelled(store, new_id):
+    """The session is saved, and the cancellation is seen after that."""
+    session = await named(new_id)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await store.save(session)
+    assert scope.cancelled_caught
+    assert await store.load(new_id) == (session, 1)
+
+
+async def test_documents_that_cannot_be_read(store, new_id):
+    """Of a later release, or damaged: an error that says so, and `delete` gets rid of them."""
+    for document in (
+        '{"v": 2, "type": "Session"}',
+        "{",
+        allm.to_json(allm.user("go")),
+        '{"v":1,"type":"Session","resume_at":9}',
+    ):
+        await store._backend.write(new_id, document, version=0, token=None)
+        with pytest.raises(allm.SessionError) as caught:
+            await store.load(new_id)
+        assert caught.value.reason == "unreadable"
+        with pytest.raises(allm.SessionError) as caught:
+            async with store.turn(new_id):
+                pass
+        assert caught.value.reason == "unreadable"
+        assert await store.delete(new_id)
+
+
+async def test_journals_that_cannot_be_read(store, new_id):
+    """A turn is not begun on a guess."""
+    assert await store._backend.acquire(new_id, "dead", 30.0) is not None
+    assert await store._backend.append(new_id, "dead", ["{"])
+    await store._backend.release(new_id, "dead")
+    with pytest.raises(allm.SessionError) as caught:
+        async with store.turn(new_id):
+            pass
+    assert caught.value.reason == "unreadable"
+    assert await store.delete(new_id)
+
+
+# --- leases ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_lease_keeps_others_out(store, other, new_id):
+    """Until it is given back; meanwhile others cannot save, delete or take it."""
+    one, two = store._backend, other._backend
+    assert await one.acquire(new_id, "A", 60.0) == backends.Record(version=0, document=None, token="A")
+    assert await two.acquire(new_id, "B", 60.0) is None
+    assert not await two.write(new_id, "{}", version=0, token="B")
+    assert not await two.write(new_id, "{}", version=0, token=None)
+    assert not await two.append(new_id, "B", ["x"])
+    assert not await two.forget(new_id, "B")
+    assert not await two.renew(new_id, "B", 60.0)
+    await two.release(new_id, "B")
+    assert await one.write(new_id, "{}", version=0, token="A")
+    assert not await two.delete(new_id, version=None)
+    assert await one.append(new_id, "A", ["x", "y"])
+    await one.release(new_id, "A")
+    taken = await two.acquire(new_id, "B", 60.0)
+    assert taken == backends.Record(version=1, document="{}", token="B", journal=("x", "y"))
+    assert await two.append(new_id, "B", ["z"])
+    assert not await one.write(new_id, "{}", version=1, token="A")
+    assert await two.forget(new_id, "B")
+    await two.release(new_id, "B")
+    assert (await one.acquire(new_id, "A", 60.0)).journal == ()
+
+
+async def test_a_lease_runs_out(store, other, new_id):
+    """Its turn may go on while nobody has taken the session, and not after that."""
+    one, two = store._backend, other._backend
+    await one.acquire(new_id, "A", -1.0)
+    assert await one.append(new_id, "A", ["x"])
+    assert (await two.acquire(new_id, "B", 60.0)).journal == ("x",)
+    assert not await one.renew(new_id, "A", 60.0)
+    assert not await one.append(new_id, "A", ["y"])
+    assert not await one.write(new_id, "{}", version=0, token="A")
+    await one.release(new_id, "A")
+    assert await one.acquire(new_id, "C", 60.0) is None
+
+
+async def test_an_expired_lease_does_not_keep_a_save_out(store, other, new_id):
+    """The turn that held it cannot save over that."""
+    await store._backend.acquire(new_id, "A", -1.0)
+    assert await other.save(await named(new_id)) == 1
+    assert not await store._backend.write(new_id, "{}", version=1, token="A")
+
+
+async def test_a_lease_alone_leaves_nothing(store, new_id):
+    """Opening a turn of a session that is never saved does not make one."""
+    async with store.turn(new_id) as turn:
+        assert (turn.session, turn.version, turn.interrupted) == (allm.Session(id=new_id), 0, None)
+    with pytest.raises(allm.SessionError):
+        await store.load(new_id)
+    assert not await store.delete(new_id)
+
+
+async def test_operations_of_one_store_at_once(store, new_id):
+    """Tasks share it."""
+    sessions = [await named(f"{new_id}-{n}") for n in range(20)]
+    async with trio.open_nursery() as nursery:
+        for session in sessions:
+            nursery.start_soon(store.save, session)
+    for session in sessions:
+        assert await store.load(session.id) == (session, 1)
+
+
+async def test_a_closed_store_opens_again(store_url, new_id):
+    """`aclose` gives connections back; nothing is lost by it."""
+    opened = open_store(store_url)
+    await opened.save(await named(new_id))
+    await opened.aclose()
+    assert (await opened.load(new_id))[1] == 1
+    await opened.aclose()
+
+
+# --- SQLite and URLs ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url", ["chat.db", "mysql://host/x", "sqlite://", "sqlite:///", "sqlite://host/chat.db", "", "sqlite:"]
+)
+def test_urls_that_name_no_store(url):
+    """The error lists what there is."""
+    with pytest.raises(ValueError, match="expected"):
+        open_store(url)
+
+
+async def test_relative_and_absolute_files(tmp_path, monkeypatch):
+    """Three slashes and four, as elsewhere; percent-encoded where a URL needs it. Readable by the owner alone."""
+    monkeypatch.chdir(tmp_path)
+    for url, path in [
+        ("sqlite:///chat.db", tmp_path / "chat.db"),
+        (f"sqlite:///{tmp_path}/other%20chat.db", tmp_path / "other chat.db"),
+    ]:
+        async with open_store(url) as store:
+            await store.save(await named("s"))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with sqlite3.connect(path) as connection:
+            assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        connection.close()
+
+
+async def test_a_file_that_cannot_be_used(tmp_path):
+    """Not there, not a database: the store says so, and the session goes on living in memory."""
+    (tmp_path / "text.db").write_text("This is no database, however long one looks at it. " * 50)
+    for url in (f"sqlite:///{tmp_path}/missing/chat.db", f"sqlite:///{tmp_path}/text.db"):
+        async with open_store(url) as store:
+            with pytest.raises(allm.SessionError) as caught:
+                await store.save(await named("s"))
+            assert caught.value.reason == "unavailable"
+
+
+async def test_a_locked_file(tmp_path, monkeypatch):
+    """Waiting for a lock has a limit; after that the store is as good as before."""
+    monkeypatch.setattr("allm.session.sqlite.BOUND", 0.05)
+    session = await named("s")
+    async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
+        await store.save(session)
+        with sqlite3.connect(tmp_path / "chat.db") as blocker:
+            blocker.execute("BEGIN IMMEDIATE")
+            with pytest.raises(allm.SessionError, match="locked") as caught:
+                await store.save(session, version=1)
+            assert caught.value.reason == "unavailable"
+            blocker.rollback()
+        blocker.close()
+        assert await store.save(session, version=1) == 2
+
+
+async def test_a_failing_operation_changes_nothing(tmp_path):
+    """A transaction that fails half-way is rolled back, whatever made it fail, and its connection is fit for more."""
+    async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
+        await store._backend.acquire("s", "A", 60.0)
+        with pytest.raises(KeyError):
+            await store._backend.append("s", "A", _Failing())
+        await store._backend.release("s", "A")
+        assert (await store._backend.acquire("s", "B", 60.0)).journal == ()
+
+
+class _Failing(list):
+    def __iter__(self):
+        yield "x"
+        raise KeyError
+
+
+async def test_a_database_that_does_not_answer(autojump_clock):
+    """Saving is bounded: the error comes after a time, also under a cancellation."""
+
+    class Stuck:
+        async def write(self, *args, **options):
+            await trio.sleep_forever()
+
+    store = allm.session.SessionStore(Stuck())
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        with pytest.raises(allm.SessionError) as caught:
+            await store.save(allm.Session(id="s"))
+    assert caught.value.reason == "unavailable"
+    assert trio.current_time() >= documents.SHIELD
