@@ -247,6 +247,11 @@ def set_defaults(**options: Any) -> None:
     _app_defaults.update(options)
 
 
+def application_defaults() -> dict[str, Any]:
+    """What `set_defaults` and `defaults` have set here."""
+    return {**_app_defaults, **(_local_defaults.get() or {})}
+
+
 # --- putting a call together --------------------------------------------------------------------------------------
 
 
@@ -273,7 +278,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     request = given if isinstance(given, Request) else Request(to_messages(given))
     params = {name: value for name, value in engine.params.items() if name in NAMES}
     check_options(params)
-    app = {**_app_defaults, **(_local_defaults.get() or {})}
+    app = application_defaults()
     from_engine: dict[str, Any] = {"retry": engine.retry, "on_tool_error": engine.on_tool_error, **params}
     if engine.model is not None:
         from_engine["model"] = engine.model

@@ -11,7 +11,7 @@ import trio
 from allm.data.errors import EngineError
 from allm.data.fields import mapping_field
 from allm.data.tool import Tool
-from allm.runtime.registry import adapter_for, split_model
+from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import RetryPolicy
 from allm.runtime.transport import check_client
 
@@ -63,6 +63,8 @@ class Engine:
         context: Handed to tool handlers.
         retry: What happens when a call fails before its first event.
         limiter: Bounds how many calls of this engine are at the provider at once.
+        image_adapter, image_model: Who makes images, with which model; the chat model is never used for it. The same
+            for embed, moderation, speech and transcription.
         http_client: Your `httpx.AsyncClient` or `httpx2.AsyncClient`; never closed here.
 
     Raises:
@@ -77,7 +79,15 @@ class Engine:
     retry: RetryPolicy | None = attrs.field(factory=RetryPolicy, validator=_optional(RetryPolicy))
     limiter: trio.CapacityLimiter | None = attrs.field(default=None, validator=_optional(trio.CapacityLimiter))
     image_adapter: Any = None
+    image_model: str | None = attrs.field(default=None, validator=_optional(str))
     embed_adapter: Any = None
+    embed_model: str | None = attrs.field(default=None, validator=_optional(str))
+    moderation_adapter: Any = None
+    moderation_model: str | None = attrs.field(default=None, validator=_optional(str))
+    speech_adapter: Any = None
+    speech_model: str | None = attrs.field(default=None, validator=_optional(str))
+    transcription_adapter: Any = None
+    transcription_model: str | None = attrs.field(default=None, validator=_optional(str))
     tool_executor: Any = None
     tool_result_encoder: Any = None
     on_tool_error: Any = "continue"
@@ -87,6 +97,9 @@ class Engine:
     def from_model(cls, model: str, **overrides: Any) -> Engine:
         """The engine of a model name: `Engine.from_model("openai:gpt-5")` or `"gpt-5@openai"`.
 
+        The models of other services can be named in the same way:
+        `Engine.from_model("anthropic:claude-sonnet-4-6", embed_model="voyage:voyage-3.5")`.
+
         Raises:
             EngineError: `unknown_provider`.
         """
@@ -94,7 +107,27 @@ class Engine:
         fields: dict[str, Any] = {"adapter": None, "model": model_id, **overrides}
         if fields["adapter"] is None:
             fields["adapter"] = adapter_for(provider)
-        return cls(**fields)
+        services = [name for name in SERVICES if f"{name}_model" in fields and f"{name}_adapter" not in fields]
+        models = {f"{name}_model": fields.pop(f"{name}_model") for name in services}
+        return cls(**fields).with_services(**models)
+
+    def with_services(self, **models: str) -> Engine:
+        """The same engine with models for images, embeddings and so on, each with its provider's adapter.
+
+        engine.with_services(image_model="openai:gpt-image-1", embed_model="voyage:voyage-3.5")
+
+        Raises:
+            EngineError: `unknown_provider`; `invalid_engine` for a service that there is not.
+        """
+        changes: dict[str, Any] = {}
+        for name, model in models.items():
+            service = name.removesuffix("_model")
+            if service not in SERVICES or service == name:
+                expected = ", ".join(f"{service}_model" for service in SERVICES)
+                raise EngineError(f"{name} is no service's model; expected one of: {expected}", reason="invalid_engine")
+            provider, changes[name] = split_model(model, SERVICES[service])
+            changes[f"{service}_adapter"] = service_adapter(service, provider)
+        return attrs.evolve(self, **changes)
 
     def with_model(self, model: str) -> Engine:
         """The same engine with another model id."""

@@ -14,25 +14,20 @@ import trio
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted
 from allm.data.jsontext import JsonTextError, loads
+from allm.runtime.http_answers import HTTP_REDIRECT, Classify, error_answer, finished, malformed, request_id_of
 from allm.runtime.keys import Secret
 from allm.runtime.ports import Emit
-from allm.runtime.retry import parse_retry_after
 from allm.runtime.sse import MAX_EVENT_BYTES, SSEDecoder
 from allm.runtime.transport import HttpResponse, open_response
 
-__all__ = ["Classify", "HttpCall", "WireDecoder", "exchange", "malformed"]
+__all__ = ["HttpCall", "WireDecoder", "exchange"]
 
-MAX_ERROR_BYTES = 256 * 1024
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON answer, in bytes; an answer with generated images has some tens of megabytes."""
 BOM = b"\xef\xbb\xbf"
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
 used again. It normally is in the same packet."""
-SNIPPET = 200  # characters of a strange answer that an error message quotes
-
-HTTP_ERROR = 400
-HTTP_REDIRECT = 300
 
 
 class WireDecoder(Protocol):
@@ -60,10 +55,6 @@ class WireDecoder(Protocol):
         ...
 
 
-Classify = Callable[[int, Mapping[str, str], Any], AdapterError]
-"""`(status, headers, body)` of an error answer; the body is parsed JSON, or text where it is not JSON."""
-
-
 @attrs.frozen(kw_only=True)
 class HttpCall:
     """A prepared call.
@@ -88,13 +79,6 @@ class HttpCall:
     flush_at_end: bool = False
 
 
-def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
-    """A `malformed_response` error that quotes the start of what came."""
-    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
-    snippet = text[:SNIPPET] + ("..." if len(text) > SNIPPET else "")
-    return AdapterError(f"{what}; the data begins with {snippet!r}", reason="malformed_response", provider=provider)
-
-
 async def exchange(call: HttpCall, emit: Emit) -> None:
     """Make the call and emit its events.
 
@@ -105,49 +89,13 @@ async def exchange(call: HttpCall, emit: Emit) -> None:
         async with open_response(
             "POST", call.url, headers=call.headers, content=call.body, client=call.client
         ) as response:
-            request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
             if response.status >= HTTP_REDIRECT:
-                raise await _error_answer(call, response, request_id)
+                raise await error_answer(call, response)
             decoder = call.new_decoder()
-            decoder.begin(request_id)
+            decoder.begin(request_id_of(response.headers))
             await _Reader(call, decoder, emit).read(response)
     except AdapterError as error:
-        raise _finished(error, call) from error.__cause__
-
-
-def _finished(error: AdapterError, call: HttpCall) -> AdapterError:
-    """The error with the provider's name, and without the key if the provider echoed it."""
-    error.provider = error.provider or call.provider
-    if call.secret is not None:
-        error.message = call.secret.redact(error.message)
-        error.args = (error.message,)
-    return error
-
-
-async def _error_answer(call: HttpCall, response: HttpResponse, request_id: str | None) -> AdapterError:
-    body = await response.read(MAX_ERROR_BYTES)
-    if response.status < HTTP_ERROR:
-        place = response.headers.get("location", "elsewhere")
-        return AdapterError(
-            f"{call.provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, as "
-            "they would carry the key along: check base_url",
-            reason="invalid_request",
-            status=response.status,
-        )
-    try:
-        content: Any = loads(body)
-    except JsonTextError:
-        content = body.decode("utf-8", "replace")
-    error = call.classify(response.status, response.headers, content)
-    error.status = response.status
-    error.request_id = error.request_id or request_id
-    if error.retry_after is None:
-        error.retry_after = parse_retry_after(response.headers)
-    # The one header that is made for this decision wins over every other sign (Anthropic, OpenAI).
-    wish = response.headers.get("x-should-retry")
-    if wish in {"true", "false"}:
-        error.retryable = wish == "true"
-    return error
+        raise finished(error, call) from error.__cause__
 
 
 @attrs.define(eq=False)
@@ -203,7 +151,7 @@ class _Reader:
         """Emit; True when that was the end of the answer."""
         last = events[-1]
         if isinstance(last, Failed) and isinstance(last.error, AdapterError):
-            _finished(last.error, self.call)
+            finished(last.error, self.call)
         await self.emit(*events)
         return isinstance(last, (MessageCompleted, Failed))
 

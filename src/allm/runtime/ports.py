@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -13,7 +13,7 @@ from allm.data.request import Request
 from allm.data.tool import Tool
 from allm.runtime.keys import Secret
 
-__all__ = ["AdapterOptions", "Emit", "StreamAdapter", "ToolExecutor", "ToolResultEncoder"]
+__all__ = ["AdapterOptions", "Emit", "StreamAdapter", "ToolExecutor", "ToolResultEncoder", "UnaryAdapter"]
 
 
 class Emit(Protocol):
@@ -70,6 +70,38 @@ class StreamAdapter(Protocol):
 
     async def stream(self, prepared: Any, emit: Emit, /) -> None:
         """Make the call that `prepare` built and emit its events, `MessageCompleted` last."""
+        ...
+
+
+RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
+ResponseT_co = TypeVar("ResponseT_co", covariant=True)
+
+
+class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
+    """A provider of what answers in one piece: images, embeddings, moderation, speech.
+
+    As with `StreamAdapter`, `prepare` is pure and `send` neither retries nor times out.
+    """
+
+    @property
+    def provider(self) -> str:
+        """The provider's short name, as in `"openai:gpt-image-1"`."""
+        ...
+
+    def prepare(self, request: RequestT_contra, options: AdapterOptions, /) -> Any:
+        """Check the request, find the key, build the body. Sends nothing.
+
+        Raises:
+            ValidationError, EngineError, AdapterError: What is wrong with the call.
+        """
+        ...
+
+    async def send(self, prepared: Any, /) -> ResponseT_co:
+        """Make the call that `prepare` built, once.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
         ...
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Collection
 from typing import Any
 
 from allm.data.errors import EngineError
 
-__all__ = ["PROVIDERS", "adapter_for", "split_model"]
+__all__ = ["PROVIDERS", "SERVICES", "adapter_for", "service_adapter", "split_model"]
 
 PROVIDERS: dict[str, str] = {
     "openai": "allm.providers.openai:OpenAI",
@@ -38,23 +39,33 @@ COMPATIBLE = frozenset(
 PROVIDERS.update(dict.fromkeys(COMPATIBLE, PROVIDERS["openai"]))
 
 
-def split_model(text: str) -> tuple[str, str]:
+SERVICES: dict[str, dict[str, str]] = {
+    "image": {},
+    "embed": {},
+    "moderation": {},
+    "speech": {},
+    "transcription": {},
+}
+"""What else an engine can do, and who does it: the adapters of `Engine(image_adapter=...)` and the like."""
+
+
+def split_model(text: str, known: Collection[str] = PROVIDERS) -> tuple[str, str]:
     """`"provider:id"` or `"id@provider"` as `(provider, id)`; the id may hold colons (`ollama:llama3:8b`).
 
     Raises:
         EngineError: `unknown_provider`.
     """
     provider, colon, model = text.partition(":")
-    if not (colon and provider in PROVIDERS):
+    if not (colon and provider in known):
         head, at, tail = text.rpartition("@")
-        if at and tail in PROVIDERS:
+        if at and tail in known:
             provider, model = tail, head
-    if provider not in PROVIDERS or not model:
-        near = difflib.get_close_matches(provider, PROVIDERS, 1)
+    if provider not in known or not model:
+        near = difflib.get_close_matches(provider, known, 1)
         hint = f"; did you mean {near[0]!r}?" if near and near[0] != provider else ""
         raise EngineError(
             f"cannot tell the provider of {text!r}: expected provider:model or model@provider, with a provider of "
-            f"{', '.join(sorted(PROVIDERS))}{hint}",
+            f"{', '.join(sorted(known))}{hint}",
             reason="unknown_provider",
         )
     return provider, model
@@ -63,5 +74,12 @@ def split_model(text: str) -> tuple[str, str]:
 def adapter_for(provider: str) -> Any:
     """A new adapter of `provider`, with its defaults."""
     module, _, name = PROVIDERS[provider].partition(":")
+    adapter_type = getattr(importlib.import_module(module), name)
+    return adapter_type(preset=provider) if provider in COMPATIBLE else adapter_type()
+
+
+def service_adapter(service: str, provider: str) -> Any:
+    """A new adapter of `provider` for one of `SERVICES`, with its defaults."""
+    module, _, name = SERVICES[service][provider].partition(":")
     adapter_type = getattr(importlib.import_module(module), name)
     return adapter_type(preset=provider) if provider in COMPATIBLE else adapter_type()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from types import ModuleType
 from typing import Any
@@ -25,7 +25,7 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 
-__all__ = ["CLEANUP_SECONDS", "HttpResponse", "check_client", "join_url", "open_response"]
+__all__ = ["CLEANUP_SECONDS", "HttpResponse", "check_client", "join_url", "multipart", "open_response"]
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
@@ -120,6 +120,17 @@ def _split(url: Any) -> SplitResult | None:
     except (ValueError, AttributeError):
         return None
     return parts if usable else None
+
+
+def multipart(fields: Mapping[str, str], files: Iterable[tuple[str, tuple[str, bytes, str]]]) -> tuple[str, bytes]:
+    """A form with files, as `(content type, body)`.
+
+    Args:
+        files: `(field, (file name, content, MIME type))`; a field may come more than once.
+    """
+    request = _library().Request("POST", "http://localhost", data=dict(fields), files=list(files))
+    body: bytes = request.read()
+    return request.headers["content-type"], body
 
 
 @attrs.define(eq=False)

@@ -22,7 +22,7 @@ from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.usage import UsageReports
 from allm.providers.anthropic.values import PROVIDER, as_count, as_object, as_text
-from allm.runtime.exchange import malformed
+from allm.runtime.http_answers import malformed
 
 __all__ = ["MessagesDecoder"]
 

@@ -19,7 +19,7 @@ from allm.data.response import FinishReason, Usage
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 from allm.providers.gemini.values import as_count, as_list, as_object, as_text
-from allm.runtime.exchange import malformed
+from allm.runtime.http_answers import malformed
 
 __all__ = ["GeminiDecoder", "gemini_usage"]
 

@@ -31,7 +31,7 @@ from allm.data.events import (
 from allm.data.jsontext import JsonTextError, dumps, loads
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
-from allm.runtime.exchange import malformed
+from allm.runtime.http_answers import malformed
 
 __all__ = ["ChatDecoder", "chat_usage"]
 

@@ -36,7 +36,7 @@ from allm.data.events import (
 from allm.data.jsontext import JsonTextError, loads, parse_arguments
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
-from allm.runtime.exchange import malformed
+from allm.runtime.http_answers import malformed
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 

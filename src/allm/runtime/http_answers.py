@@ -1,0 +1,90 @@
+"""What every call over HTTP does with an answer that is none: errors, redirects, nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from allm.data.errors import AdapterError
+from allm.data.jsontext import JsonTextError, loads
+from allm.runtime.keys import Secret
+from allm.runtime.retry import parse_retry_after
+from allm.runtime.transport import HttpResponse
+
+__all__ = ["HTTP_REDIRECT", "Called", "Classify", "error_answer", "finished", "malformed", "request_id_of"]
+
+MAX_ERROR_BYTES = 256 * 1024
+SNIPPET = 200  # characters of a strange answer that an error message quotes
+
+HTTP_ERROR = 400
+HTTP_REDIRECT = 300
+
+Classify = Callable[[int, Mapping[str, str], Any], AdapterError]
+"""`(status, headers, body)` of an error answer; the body is parsed JSON, or text where it is not JSON."""
+
+
+class Called(Protocol):
+    """What a prepared call says of whom it asks."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's short name."""
+        ...
+
+    @property
+    def classify(self) -> Classify:
+        """Reads error answers."""
+        ...
+
+    @property
+    def secret(self) -> Secret | None:
+        """The key that was sent."""
+        ...
+
+
+def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
+    """A `malformed_response` error that quotes the start of what came."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    snippet = text[:SNIPPET] + ("..." if len(text) > SNIPPET else "")
+    return AdapterError(f"{what}; the data begins with {snippet!r}", reason="malformed_response", provider=provider)
+
+
+def finished(error: AdapterError, call: Called) -> AdapterError:
+    """The error with the provider's name, and without the key if the provider echoed it."""
+    error.provider = error.provider or call.provider
+    if call.secret is not None:
+        error.message = call.secret.redact(error.message)
+        error.args = (error.message,)
+    return error
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The provider's id of the request (OpenAI `x-request-id`, Anthropic `request-id`)."""
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+async def error_answer(call: Called, response: HttpResponse) -> AdapterError:
+    """The error that an answer with an error status, or a redirect, stands for."""
+    body = await response.read(MAX_ERROR_BYTES)
+    if response.status < HTTP_ERROR:
+        place = response.headers.get("location", "elsewhere")
+        return AdapterError(
+            f"{call.provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, as "
+            "they would carry the key along: check base_url",
+            reason="invalid_request",
+            status=response.status,
+        )
+    try:
+        content: Any = loads(body)
+    except JsonTextError:
+        content = body.decode("utf-8", "replace")
+    error = call.classify(response.status, response.headers, content)
+    error.status = response.status
+    error.request_id = error.request_id or request_id_of(response.headers)
+    if error.retry_after is None:
+        error.retry_after = parse_retry_after(response.headers)
+    # The one header that is made for this decision wins over every other sign (Anthropic, OpenAI).
+    wish = response.headers.get("x-should-retry")
+    if wish in {"true", "false"}:
+        error.retryable = wish == "true"
+    return error

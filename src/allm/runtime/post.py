@@ -1,0 +1,94 @@
+"""One provider call that answers in one piece: post, look at the status, read. The same for every vendor.
+
+What streams is `allm.runtime.exchange`'s; this is for images, embeddings, moderation and speech.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from allm.data.errors import AdapterError
+from allm.data.jsontext import JsonTextError, loads
+from allm.runtime.http_answers import HTTP_REDIRECT, Classify, error_answer, finished, malformed, request_id_of
+from allm.runtime.keys import Secret
+from allm.runtime.transport import HttpResponse, open_response
+
+__all__ = ["MAX_ANSWER_BYTES", "Answer", "HttpPost", "open_answer", "post"]
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+"""Largest answer, in bytes: ten images of 4096 x 4096 pixels in base64 have about 200 MB."""
+
+
+@attrs.frozen(kw_only=True)
+class HttpPost:
+    """A prepared call.
+
+    Attributes:
+        url: Without secrets.
+        headers: Hidden from `repr`, as one of them carries the key.
+        body: JSON or multipart bytes, whichever the header `content-type` says.
+    """
+
+    provider: str
+    url: str
+    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    body: bytes = attrs.field(repr=False)
+    classify: Classify = attrs.field(repr=False)
+    secret: Secret | None = None
+    client: Any = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """A JSON answer.
+
+    Attributes:
+        document: The parsed JSON object.
+        request_id: The provider's id of the request.
+    """
+
+    document: dict[str, Any]
+    request_id: str | None
+    headers: Mapping[str, str] = attrs.field(hash=False)
+
+
+async def post(call: HttpPost) -> Answer:
+    """Make the call and read its JSON answer.
+
+    Raises:
+        AdapterError: Whatever went wrong, with the provider's name filled in and the key masked.
+    """
+    async with open_answer(call) as response:
+        body = await response.read(MAX_ANSWER_BYTES + 1)
+        if len(body) > MAX_ANSWER_BYTES:
+            raise malformed(call.provider, f"the answer is longer than {MAX_ANSWER_BYTES} bytes", body[:1000])
+        try:
+            document = loads(body)
+        except JsonTextError as error:
+            kind = response.headers.get("content-type", "no content type")
+            raise malformed(call.provider, f"expected JSON, got {kind} ({error})", body) from error
+        if not isinstance(document, dict):
+            raise malformed(call.provider, "expected a JSON object", body)
+        return Answer(document=document, request_id=request_id_of(response.headers), headers=response.headers)
+
+
+@asynccontextmanager
+async def open_answer(call: HttpPost) -> AsyncGenerator[HttpResponse]:
+    """Make the call and yield its answer, once that has a good status: for answers that are no JSON.
+
+    Raises:
+        AdapterError: As `post`.
+    """
+    try:
+        async with open_response(
+            "POST", call.url, headers=call.headers, content=call.body, client=call.client
+        ) as response:
+            if response.status >= HTTP_REDIRECT:
+                raise await error_answer(call, response)
+            yield response
+    except AdapterError as error:
+        raise finished(error, call) from error.__cause__
