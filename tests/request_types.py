@@ -64,18 +64,18 @@ def force(value):
 
 def check_openai_chat(body):
     """Raise if `body` is no body of POST /chat/completions: an unknown key or a wrong type at any depth."""
-    pydantic = vendor("pydantic")
-    module = vendor("openai.types.chat.completion_create_params")
-    adapter = pydantic.TypeAdapter(module.CompletionCreateParamsStreaming)
-    force(adapter.validate_python(body, extra="forbid"))
+    force(openai_types("chat.completion", "CompletionCreateParamsStreaming").validate_python(body, extra="forbid"))
 
 
 def check_openai_responses(body):
     """Raise if `body` is no body of POST /responses: an unknown key or a wrong type at any depth."""
-    pydantic = vendor("pydantic")
-    module = vendor("openai.types.responses.response_create_params")
-    adapter = pydantic.TypeAdapter(module.ResponseCreateParamsStreaming)
-    force(adapter.validate_python(body, extra="forbid"))
+    force(openai_types("responses.response", "ResponseCreateParamsStreaming").validate_python(body, extra="forbid"))
+
+
+@functools.cache
+def openai_types(module, name):
+    """What judges a request, made once: it takes a while."""
+    return vendor("pydantic").TypeAdapter(getattr(vendor(f"openai.types.{module}_create_params"), name))
 
 
 # The SDK that speaks each API version: its types know what that version takes. One of them can be installed.

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
     from allm.providers.fake import Fake as Fake
     from allm.providers.gemini import Gemini as Gemini
-    from allm.providers.openai import OpenAI as OpenAI
+    from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
 
-__all__ = ["Anthropic", "Fake", "Gemini", "OpenAI"]
+__all__ = ["Anthropic", "Fake", "Gemini", "OpenAI", "Preset"]
 
-_MODULES = {"Anthropic": "anthropic", "Fake": "fake", "Gemini": "gemini", "OpenAI": "openai"}
+_MODULES = {"Anthropic": "anthropic", "Fake": "fake", "Gemini": "gemini", "OpenAI": "openai", "Preset": "openai"}
 
 
 def __getattr__(name: str) -> Any:

@@ -14,8 +14,9 @@ from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.errors import classify
-from allm.providers.openai.presets import OPENAI
+from allm.providers.openai.models import endpoint_for, is_openai
 from allm.providers.openai.responses_decode import ResponsesDecoder
+from allm.providers.openai.urls import find_base_url, url_value
 from allm.runtime.exchange import HttpCall, exchange
 from allm.runtime.ports import AdapterOptions, Emit
 from allm.runtime.sse import MAX_EVENT_BYTES
@@ -23,20 +24,20 @@ from allm.runtime.transport import join_url
 
 __all__ = ["OpenAI"]
 
+Endpoint = Literal["auto", "chat_completions", "responses"]
+_ENDPOINTS = ("auto", "chat_completions", "responses")
 STREAM_HEADERS = {
     "content-type": "application/json",
     "accept": "text/event-stream, application/json",
     "accept-encoding": "identity",  # compression would hold back the small pieces of a stream
 }
+_PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
 
-Endpoint = Literal["auto", "chat_completions", "responses"]
 
-
-def _endpoint(_adapter: Any, _attribute: Any, value: str) -> None:
-    if value not in {"auto", "chat_completions", "responses"}:
-        raise EngineError(
-            f"endpoint is {value!r}; expected 'auto', 'chat_completions' or 'responses'", reason="invalid_engine"
-        )
+def _is_endpoint(_adapter: Any, _attribute: Any, value: str) -> None:
+    if value not in _ENDPOINTS:
+        expected = ", ".join(map(repr, _ENDPOINTS))
+        raise EngineError(f"endpoint is {value!r}; expected one of {expected}", reason="invalid_engine")
 
 
 @final
@@ -45,24 +46,36 @@ class OpenAI(Connection):
     """OpenAI, and every service that speaks its wire format.
 
     Args:
-        preset: A known service: `azure`, `groq`, `openrouter`, `mistral`, `deepseek`, `together`, `fireworks`, `xai`,
-            `ollama`, `vllm`, `llamacpp`. `Engine.from_model("groq:...")` means the same.
-        api_key: Else `keys.override(openai=...)` (or the preset's name), `keys.put`, then OPENAI_API_KEY (or the
-            preset's variable).
-        base_url: With the version segment, as the vendor's SDK takes it; else OPENAI_BASE_URL (or the preset's), else
-            the service itself. A query (Azure's `?api-version=...`) is kept.
-        endpoint: Which API to use. `auto` is Responses for OpenAI's reasoning models (o series, gpt-5 and later) at
-            OpenAI itself, and Chat Completions for everything else and everywhere else.
+        preset: A known service: `azure`, `deepseek`, `fireworks`, `groq`, `llamacpp`, `mistral`, `ollama`,
+            `openrouter`, `together`, `vllm`, `xai`; or a `Preset` of your own. `Engine.from_model("groq:...")` means
+            `OpenAI(preset="groq")`.
+        api_key: Else `keys.override(openai=...)`, `keys.put`, then OPENAI_API_KEY; with a preset its name and variable.
+        base_url: With the version segment, as the vendor's SDK takes it; else OPENAI_BASE_URL, or the preset's
+            variable, else the service itself. A query is kept.
+        endpoint: Which API to use. `auto` is what the preset says. At OpenAI itself it depends on the model: Responses
+            for the o series, gpt-5 and newer, and what has no other API, Chat Completions for the rest. At any other
+            `base_url` it is Chat Completions.
         organization, project: Sent as OpenAI-Organization and OpenAI-Project.
-        headers: Sent with every request.
+        resource, deployment, api_version: For Azure. The resource's name, else AZURE_OPENAI_ENDPOINT (the whole
+            address) or AZURE_OPENAI_RESOURCE. The deployment, else the request's model, else AZURE_OPENAI_DEPLOYMENT. A
+            dated version of the API, else OPENAI_API_VERSION; without one it is version 1, whose URLs have no date.
+        headers: Sent with every request; an `authorization` or `api-key` here takes the place of the key.
         http_client: Your own client, never closed here; wins over the engine's.
         max_event_bytes: Largest server-sent event accepted, in bytes.
 
+    A request's `options` are fields of the request body. They win over what is derived, field by field; `tools` and
+    `include` are added to what is there, and `text`, `reasoning` and `stream_options` are merged key by key.
+
+    Responses are stateless here: `store` is false, and reasoning goes back encrypted. Each tool is sent with `strict`,
+    which is true where its schema fits the rules of strict mode or `Tool(metadata={"openai": {"strict": True}})` says
+    so; Chat Completions gets `strict` from the metadata only.
+
     Raises:
-        EngineError: `unknown_provider`: there is no such preset. `invalid_engine`: no such endpoint.
+        EngineError: `unknown_provider`: no such preset. `invalid_engine`: no such endpoint, or a part of Azure's URLs
+            for another service.
     """
 
-    endpoint: Endpoint = attrs.field(default="auto", validator=_endpoint)
+    endpoint: Endpoint = attrs.field(default="auto", validator=_is_endpoint)
     max_event_bytes: int = MAX_EVENT_BYTES
 
     def prepare(self, request: Request, options: AdapterOptions) -> HttpCall:
@@ -70,31 +83,40 @@ class OpenAI(Connection):
 
         Raises:
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
-            ValidationError: A tool choice or image that cannot be sent.
+            ValidationError: A tool choice or images that cannot be sent; all problems at once.
         """
-        base_url, secret = self.address(), self.resolve_key(options)
-        if self._uses_responses(request, base_url):
-            path, body = "/responses", responses_encode.encode(request, options)
-            decoder: Any = functools.partial(ResponsesDecoder, self.provider)
+        row = self.row
+        if self.deployment or request.model is None:
+            request = attrs.evolve(request, model=self.deployment or url_value(row, "deployment", {}))
+        endpoint = self._endpoint(request)
+        base_url = find_base_url(self.place, endpoint, request.model)
+        secret = self.resolve_key(options)
+        if endpoint == "responses":
+            body = responses_encode.encode(request, options, row)
+            decoder: Any = functools.partial(ResponsesDecoder, row.name)
         else:
-            path, body = "/chat/completions", chat_encode.encode(request, options, self.row)
-            decoder = functools.partial(ChatDecoder, self.provider)
+            body = chat_encode.encode(request, options, row)
+            decoder = functools.partial(ChatDecoder, row.name, row.sends_done)
         return HttpCall(
-            provider=self.provider,
-            url=join_url(base_url, path),
+            provider=row.name,
+            url=join_url(base_url, _PATHS[endpoint]),
             headers=self.all_headers(secret, options, STREAM_HEADERS),
             body=dumps(body),
             new_decoder=decoder,
-            classify=functools.partial(classify, self.provider),
+            classify=functools.partial(classify, row.name),
             secret=secret,
             client=self.client(options),
             max_event_bytes=self.max_event_bytes,
+            flush_at_end=endpoint == "chat_completions" and not row.sends_done,
         )
 
-    def _uses_responses(self, request: Request, base_url: str) -> bool:
+    def _endpoint(self, request: Request) -> str:
         if self.endpoint != "auto":
-            return self.endpoint == "responses"
-        return base_url == OPENAI.base_url and bool(responses_encode.REASONING_MODEL.match(request.model or ""))
+            return self.endpoint
+        if self.row.endpoint is not None:
+            return self.row.endpoint
+        at_openai = is_openai(find_base_url(self.place, "responses", request.model))
+        return endpoint_for(request.model or "") if at_openai else "chat_completions"
 
     async def stream(self, prepared: HttpCall, emit: Emit) -> None:
         """Make the call and emit its events."""

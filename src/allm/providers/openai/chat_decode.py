@@ -22,8 +22,10 @@ from allm.data.events import (
     MessageCompleted,
     MessageStarted,
     RawChunk,
+    ReasoningCompleted,
     ReasoningDelta,
     TextDelta,
+    ToolCallCompleted,
     ToolCallDelta,
     ToolCallStarted,
     UsageReported,
@@ -31,6 +33,8 @@ from allm.data.events import (
 from allm.data.jsontext import JsonTextError, dumps, loads
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
+from allm.providers.openai.shared_encode import CUSTOM_CALL
+from allm.providers.openai.values import as_count, as_object, as_objects, as_text
 from allm.runtime.http_answers import malformed
 
 __all__ = ["ChatDecoder", "chat_usage"]
@@ -45,30 +49,18 @@ _FINISH: dict[str, FinishReason] = {
 }
 
 
-def _object(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None
-
-
-def _count(value: Any) -> int | None:
-    return value if type(value) is int else None
-
-
 def chat_usage(usage: dict[str, Any]) -> Usage:
     """`usage` of Chat Completions; counts that are not there stay None."""
-    prompt = _object(usage.get("prompt_tokens_details"))
-    completion = _object(usage.get("completion_tokens_details"))
+    prompt = as_object(usage.get("prompt_tokens_details"))
+    completion = as_object(usage.get("completion_tokens_details"))
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
+        input_tokens=as_count(usage.get("prompt_tokens")),
+        output_tokens=as_count(usage.get("completion_tokens")),
         # DeepSeek has the count at the top level.
-        cached_input_tokens=_count(prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
-        cache_write_input_tokens=_count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=_count(completion.get("reasoning_tokens")),
-        total_tokens=_count(usage.get("total_tokens")),
+        cached_input_tokens=as_count(prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
+        cache_write_input_tokens=as_count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=as_count(completion.get("reasoning_tokens")),
+        total_tokens=as_count(usage.get("total_tokens")),
     )
 
 
@@ -90,12 +82,18 @@ class _Call:
 
 @attrs.define(eq=False)
 class ChatDecoder:
-    """One answer. States: not begun, begun (the first chunk with an id, a model or a choice), done."""
+    """One answer. States: not begun, begun (the first chunk with an id, a model or a choice), done.
+
+    Attributes:
+        sends_done: The service ends a stream with `[DONE]`.
+    """
 
     provider: str = "openai"
+    sends_done: bool = True
     done: bool = attrs.field(default=False, init=False)
     _assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
     _calls: dict[Any, _Call] = attrs.field(factory=dict, init=False)
+    _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls whose input is free text
     _begun: bool = attrs.field(default=False, init=False)
     _finish: str | None = attrs.field(default=None, init=False)
     _request_id: str | None = attrs.field(default=None, init=False)
@@ -135,7 +133,9 @@ class ChatDecoder:
         return events + self._complete()
 
     def end(self, _stray: str) -> list[AdapterEvent]:
-        """The body ended without `[DONE]`, which every complete stream has."""
+        """The body ended without `[DONE]`, which every complete stream has, but for the services that never send it."""
+        if not self.sends_done and self._finish is not None:
+            return self._complete()
         raise AdapterError(
             "the stream ended without its end marker [DONE]: the answer is cut off",
             reason="stream_truncated",
@@ -145,8 +145,8 @@ class ChatDecoder:
     def _chunk(self, chunk: dict[str, Any], content_key: str, events: list[AdapterEvent]) -> None:
         choice = _first_choice(chunk.get("choices"))
         if not self._begun:
-            self._id = self._id or _text(chunk.get("id"))
-            self._model = self._model or _text(chunk.get("model"))
+            self._id = self._id or as_text(chunk.get("id"))
+            self._model = self._model or as_text(chunk.get("model"))
             if self._id or self._model or choice:
                 self._begun = True
                 events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
@@ -156,8 +156,8 @@ class ChatDecoder:
                 take = _TAKE.get(key)
                 if take is not None and value:
                     take(self, value, events)
-            self._finish = _text(choice.get("finish_reason")) or self._finish
-        usage = chunk.get("usage") or _object(chunk.get("x_groq")).get("usage")
+            self._finish = as_text(choice.get("finish_reason")) or self._finish
+        usage = chunk.get("usage") or as_object(chunk.get("x_groq")).get("usage")
         if isinstance(usage, dict):
             events.append(UsageReported(chat_usage(usage)))
         if not events:
@@ -173,8 +173,8 @@ class ChatDecoder:
         for part in value if isinstance(value, list) else ():  # Mistral's reasoning models send parts
             if isinstance(part, dict):
                 self._content(part.get("text"), events)
-                for thought in part.get("thinking") or ():
-                    self._reasoning(_object(thought).get("text"), events)
+                for thought in as_objects(part.get("thinking")):
+                    self._reasoning(thought.get("text"), events)
 
     def _refusal(self, value: Any, events: list[AdapterEvent]) -> None:
         if isinstance(value, str):
@@ -186,13 +186,17 @@ class ChatDecoder:
                 self._call(call, position, events)
 
     def _call(self, delta: dict[str, Any], position: int, events: list[AdapterEvent]) -> None:
-        key = delta.get("index", position)
+        index = delta.get("index")
+        key = index if isinstance(index, (int, str)) else position
         call = self._calls.get(key)
-        call_id = _text(delta.get("id"))
+        call_id = as_text(delta.get("id"))
         if call is None or (call_id and call.id != call_id):  # some gateways give every call index 0
             call = self._calls[key] = _Call(call_id or f"call_{len(self._calls)}")
-        function = _object(delta.get("function")) or _object(delta.get("custom"))
-        call.name = call.name or _text(function.get("name")) or ""
+        custom = as_object(delta.get("custom"))
+        function = as_object(delta.get("function")) or custom
+        if custom:
+            self._custom.add(call.id)
+        call.name = call.name or as_text(function.get("name")) or ""
         piece = function.get("arguments", function.get("input"))
         if isinstance(piece, dict):  # Ollama sends the object itself
             piece = dumps(piece).decode()
@@ -213,7 +217,7 @@ class ChatDecoder:
 
     def _complete(self) -> list[AdapterEvent]:
         self.done = True
-        events = self._assembly.complete()
+        events = [self._replayable(event) for event in self._assembly.complete()]
         finish: FinishReason = _FINISH.get(self._finish or "", "other")
         # A forced tool ends with "stop": what the answer holds decides, not the word.
         if finish == "stop" and self._assembly.has_tool_calls():
@@ -221,6 +225,15 @@ class ChatDecoder:
         message = self._assembly.message()
         completed = MessageCompleted(message, finish, raw_finish_reason=self._finish, id=self._id, model=self._model)
         return [*events, completed]
+
+    def _replayable(self, event: AdapterEvent) -> AdapterEvent:
+        """The completion of a block with what has to go back with it."""
+        if isinstance(event, ReasoningCompleted):
+            event = attrs.evolve(event, provider=self.provider)
+        elif isinstance(event, ToolCallCompleted) and event.id in self._custom:
+            event = attrs.evolve(event, arguments=None, metadata={self.provider: {"type": CUSTOM_CALL}})
+        self._assembly.add(event)
+        return event
 
 
 _TAKE: dict[str, Callable[[ChatDecoder, Any, list[AdapterEvent]], None]] = {

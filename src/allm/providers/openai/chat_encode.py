@@ -1,120 +1,149 @@
-"""A `Request` as the body of POST /chat/completions (https://platform.openai.com/docs/api-reference/chat/create)."""
+"""A `Request` as the body of POST /chat/completions (https://platform.openai.com/docs/api-reference/chat/create).
+
+What the wire format does not have, or not so:
+
+- The text of an assistant message is one string before its calls; a refusal stands beside it.
+- Reasoning goes back only to a service that wants it (`Preset.reasoning_field`), and only its own.
+- Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because nobody
+  takes it: images in assistant messages. Images in tool results are refused: the model would not see them.
+- A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound.
+- A tool has `strict` only if its metadata says so: `Tool(..., metadata={"openai": {"strict": True}})`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
-from allm.data.content import ImagePart, TextPart, ToolCall
-from allm.data.errors import ValidationError
-from allm.data.jsontext import dumps
+import attrs
+
+from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.errors import Path
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
+from allm.providers.openai.shared_encode import (
+    CUSTOM_CALL,
+    Problem,
+    arguments_text,
+    image_url,
+    kept,
+    refuse,
+    tool_choice,
+    with_options,
+)
+from allm.providers.openai.strict import closed
 from allm.runtime.ports import AdapterOptions
 
-__all__ = ["check_tool_choice", "encode"]
+__all__ = ["encode"]
 
-_CHOICE_WORDS = frozenset({"auto", "none", "required"})
+_USER_PARTS = frozenset({"file", "image_url", "input_audio", "text"})
 
 
 def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
-    """The request body; `request.options` are merged over it and win."""
+    """The request body; `request.options` are merged over it and win.
+
+    Raises:
+        ValidationError: With every problem found.
+    """
+    encoder = _MessageEncoder(preset)
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [_message(message) for message in request.messages],
+        "messages": [encoder.encode(message, ("messages", i)) for i, message in enumerate(request.messages)],
         "stream": True,
     }
     if preset.stream_usage:
         body["stream_options"] = {"include_usage": True}  # without it a stream reports no usage at all
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
-    if request.tool_choice is not None:
-        body["tool_choice"] = _tool_choice(request)
-    if request.response_format is not None:
-        body["response_format"] = _response_format(request.response_format)
     optional = {
+        "tool_choice": tool_choice(request, encoder.problems, nested=True),
+        "response_format": _response_format(request.response_format),
         "temperature": request.temperature,
         preset.max_tokens_field: request.max_tokens,
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
-    return {**body, **request.options}
+    refuse(encoder.problems)
+    return with_options(body, request.options)
 
 
-def _message(message: Message) -> dict[str, Any]:
-    encoded: dict[str, Any] = {"role": message.role}
-    if message.name is not None:
-        encoded["name"] = message.name
-    if message.role == "assistant":
-        return {**encoded, **_assistant(message)}
-    if message.role == "tool":
+@attrs.define(eq=False)
+class _MessageEncoder:
+    preset: Preset
+    problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+
+    def encode(self, message: Message, path: Path) -> dict[str, Any]:
+        if message.role == "tool":
+            return self._result(message, path)
+        encoded: dict[str, Any] = {"role": message.role}
+        if message.name is not None:
+            encoded["name"] = message.name
+        if message.role == "assistant":
+            return {**encoded, **self._assistant(message)}
+        if isinstance(message.content, str):
+            return {**encoded, "content": message.content}
+        parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.content))
+        return {**encoded, "content": [part for part in parts if part is not None]}
+
+    def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
+        if isinstance(part, TextPart):
+            return {"type": "text", "text": part.text}
+        if isinstance(part, ImagePart):
+            url = image_url(part, self.preset.name, path, self.problems)
+            return None if url is None else {"type": "image_url", "image_url": {"url": url, "detail": part.detail}}
+        if isinstance(part, ProviderPart) and part.provider == self.preset.name:
+            return dict(part.data) if part.data.get("type") in _USER_PARTS else None
+        return None
+
+    def _result(self, message: Message, path: Path) -> dict[str, Any]:
+        for index, part in enumerate(message.parts):
+            if isinstance(part, ImagePart):
+                sentence = 'Chat Completions takes only text from a tool; endpoint="responses" takes images'
+                self.problems.append(Problem((*path, "content", index), "image_in_tool_message", sentence))
         return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
-    if isinstance(message.content, str):
-        encoded["content"] = message.content
-    else:
-        encoded["content"] = [_part(part) for part in message.content if isinstance(part, (TextPart, ImagePart))]
-    return encoded
 
+    def _assistant(self, message: Message) -> dict[str, Any]:
+        texts = [part for part in message.parts if isinstance(part, TextPart)]
+        text = "".join(part.text for part in texts if not part.refusal)
+        refusal = "".join(part.text for part in texts if part.refusal)
+        calls = [self._call(call) for call in message.tool_calls]
+        encoded: dict[str, Any] = {"content": text or (None if calls or refusal else "")}
+        if refusal:
+            encoded["refusal"] = refusal
+        if calls:
+            encoded["tool_calls"] = calls
+        if self.preset.reasoning_field is not None:
+            own = [part for part in message.parts if isinstance(part, ReasoningPart)]
+            thinking = "".join(part.text for part in own if part.provider == self.preset.name)
+            if thinking:
+                encoded[self.preset.reasoning_field] = thinking
+        return encoded
 
-def _part(part: TextPart | ImagePart) -> dict[str, Any]:
-    if isinstance(part, TextPart):
-        return {"type": "text", "text": part.text}
-    url = part.image.url or part.image.to_data_uri()
-    return {"type": "image_url", "image_url": {"url": url, "detail": part.detail}}
-
-
-def _assistant(message: Message) -> dict[str, Any]:
-    """Text, refusal and calls. Reasoning has no place in this API and is left out."""
-    text = "".join(part.text for part in message.parts if isinstance(part, TextPart) and not part.refusal)
-    refusal = "".join(part.text for part in message.parts if isinstance(part, TextPart) and part.refusal)
-    calls = [_call(part) for part in message.parts if isinstance(part, ToolCall)]
-    encoded: dict[str, Any] = {"content": text or (None if calls or refusal else "")}
-    if refusal:
-        encoded["refusal"] = refusal
-    if calls:
-        encoded["tool_calls"] = calls
-    return encoded
-
-
-def _call(part: ToolCall) -> dict[str, Any]:
-    # The model's own text where there is one: it may not be valid JSON, and must be sent back as it came.
-    arguments = part.raw_arguments or dumps(dict(part.arguments or {})).decode()
-    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
+    def _call(self, call: ToolCall) -> dict[str, Any]:
+        if kept(call, self.preset.name).get("type") == CUSTOM_CALL:
+            return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.raw_arguments or ""}}
+        function = {"name": call.name, "arguments": arguments_text(call)}
+        return {"id": call.id, "type": "function", "function": function}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    function = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    asked = tool.metadata.get("openai")
+    if isinstance(asked, Mapping) and "strict" in asked:
+        function["strict"] = bool(cast("Mapping[str, Any]", asked)["strict"])
     return {"type": "function", "function": function}
-
-
-def _tool_choice(request: Request) -> Any:
-    choice = request.tool_choice
-    if isinstance(choice, Mapping) or choice in _CHOICE_WORDS:
-        return choice
-    return {"type": "function", "function": {"name": check_tool_choice(request)}}
-
-
-def check_tool_choice(request: Request) -> str:
-    """The name in `tool_choice`.
-
-    Raises:
-        ValidationError: No tool of the request has it.
-    """
-    name = str(request.tool_choice)
-    if name not in {tool.name for tool in request.tools}:
-        raise ValidationError(
-            [(("tool_choice",), "unknown_tool")],
-            reason="invalid_request",
-            message=f"tool_choice {name!r} is neither auto, none, required nor the name of a tool of this request",
-        )
-    return name
 
 
 def _response_format(wanted: Any) -> Any:
     if isinstance(wanted, JsonSchema):
-        schema = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict}
-        return {"type": "json_schema", "json_schema": schema}
-    return {"text": {"type": "text"}, "json": {"type": "json_object"}}[wanted] if isinstance(wanted, str) else wanted
+        schema = closed(wanted.schema) if wanted.strict else wanted.schema
+        return {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": schema, "strict": wanted.strict}}
+    if isinstance(wanted, str):
+        return {"type": "json_object" if wanted == "json" else "text"}
+    if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema" and "json_schema" not in wanted:
+        inner = {key: value for key, value in cast("Mapping[str, Any]", wanted).items() if key != "type"}
+        return {"type": "json_schema", "json_schema": inner}  # as the Responses API has it
+    return wanted

@@ -22,6 +22,9 @@ _BY_WORD: dict[str, AdapterReason] = {
     "exceed_context_size_error": "context_length_exceeded",  # llama.cpp
     "content_filter": "content_filter",  # Azure: the prompt was filtered
     "content_policy_violation": "content_filter",
+    "image_content_policy_violation": "content_filter",
+    "bio_policy": "content_filter",
+    "misalignment_policy_violation": "content_filter",
     "tool_use_failed": "malformed_tool_call",  # Groq
     "invalid_api_key": "authentication_failed",
     "authentication_error": "authentication_failed",
@@ -34,9 +37,32 @@ _BY_WORD: dict[str, AdapterReason] = {
     "slow_down": "overloaded",
     "api_error": "provider_unavailable",
     "internal_server_error": "provider_unavailable",
+    "vector_store_timeout": "provider_unavailable",
     "invalid_request_error": "invalid_request",
+    "invalid_prompt": "invalid_request",
     "not_found_error": "not_found",
 }
+# `response.error.code` of the Responses API, which has neither a status nor a type: what is wrong with an image.
+_BY_WORD.update(
+    dict.fromkeys(
+        (
+            "empty_image_file",
+            "failed_to_download_image",
+            "image_file_not_found",
+            "image_file_too_large",
+            "image_parse_error",
+            "image_too_large",
+            "image_too_small",
+            "invalid_base64_image",
+            "invalid_image",
+            "invalid_image_format",
+            "invalid_image_mode",
+            "invalid_image_url",
+            "unsupported_image_media_type",
+        ),
+        "invalid_request",
+    )
+)
 _NEVER_FITS = "request too large"  # OpenAI 429: the request alone exceeds the limit of tokens per minute
 _STATUS_RANGE = range(400, 600)
 

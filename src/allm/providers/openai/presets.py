@@ -1,6 +1,8 @@
 """Services that speak OpenAI's wire format, as data: what differs between them, one row each.
 
-Facts: each service's API reference for its base URL, its variable and its field for the output limit.
+Facts: each service's API reference for its URL, its variables and its field for the output limit; Mistral answers 422
+to `stream_options` and `max_completion_tokens`; DeepSeek answers 400 when the thinking before a call does not come
+back; xAI calls its Chat Completions API deprecated.
 """
 
 from __future__ import annotations
@@ -10,78 +12,164 @@ from typing import Literal
 
 import attrs
 
-__all__ = ["OPENAI", "PRESETS", "Preset"]
+from allm.providers.openai.models import THINKING, Endpoint
+
+__all__ = ["OPENAI", "PRESETS", "Preset", "UrlField"]
+
+
+@attrs.frozen
+class UrlField:
+    """A part of a URL that differs from user to user.
+
+    Attributes:
+        env: Variables that give it; the first that is set counts.
+        default: What it is otherwise, with fields of its own in braces; None: not known.
+    """
+
+    env: tuple[str, ...] = ()
+    default: str | None = None
 
 
 @attrs.frozen(kw_only=True)
 class Preset:
-    """One service.
+    """A service that speaks OpenAI's wire format; `OpenAI(preset=...)` takes one of your own as well.
 
     Attributes:
-        base_url: With the version segment.
-        base_url_env: A variable that wins over `base_url`; `path` is put behind its value.
-        key_env: Variables of the key, first found wins.
+        name: What `adapter.provider` says, and the name of its key in `allm.keys`.
+        base_url: With the version segment, fields in braces; None: a URL has to be given.
+        base_url_env: A variable that wins over `base_url`; `base_url_env_path` is put behind its value.
+        dated_urls: The URL for each endpoint when an API version is given (Azure).
+        url_fields: The fields of these URLs.
+        key_env: Variables of the key; the first that is set counts.
         key_required: Without a key the call is refused; local servers need none.
-        key_header: How the key is sent.
-        max_tokens_field: The name of the output limit in the body.
-        stream_usage: Whether it takes `stream_options`; without it usage comes by itself or not at all.
+        key_header: How the key is sent: `authorization` as a bearer token, any other header as it is.
         headers: Sent with every request.
+        endpoint: What `endpoint="auto"` means; None: it depends on the model, at OpenAI itself.
+        max_tokens_field: The name of the output limit in a body of Chat Completions.
+        stream_usage: Whether it takes `stream_options`; without it, usage comes by itself or not at all.
+        sends_done: A stream ends with `[DONE]`. Where it does not, a finish reason and the end of the body are the end.
+        reasoning_field: Where the thinking of an earlier turn goes back in Chat Completions; None: nowhere.
+        encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
+            reasoning; None: no model.
     """
 
-    base_url: str | None
+    name: str
+    base_url: str | None = None
     base_url_env: str | None = None
-    path: str = ""
+    base_url_env_path: str = ""
+    dated_urls: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
+    url_fields: Mapping[str, UrlField] = attrs.field(factory=dict[str, UrlField], hash=False)
     key_env: tuple[str, ...] = ()
     key_required: bool = True
-    key_header: Literal["authorization", "api-key"] = "authorization"
-    max_tokens_field: str = "max_tokens"
+    key_header: str = "authorization"
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
+    endpoint: Endpoint | None = "chat_completions"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     stream_usage: bool = True
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], hash=False)
+    sends_done: bool = True
+    reasoning_field: str | None = None
+    encrypted_reasoning: str | None = THINKING
 
 
 OPENAI = Preset(
+    name="openai",
     base_url="https://api.openai.com/v1",
     base_url_env="OPENAI_BASE_URL",
     key_env=("OPENAI_API_KEY",),
+    endpoint=None,
     max_tokens_field="max_completion_tokens",
 )
 
-PRESETS: dict[str, Preset] = {
-    "azure": Preset(  # the model is the name of the deployment
-        base_url=None,
-        base_url_env="AZURE_OPENAI_ENDPOINT",
-        path="/openai/v1",
+_ROWS = (
+    Preset(
+        name="azure",  # https://learn.microsoft.com/azure/ai-foundry/openai/api-version-lifecycle
+        base_url="{endpoint}/openai/v1",
+        dated_urls={
+            "chat_completions": "{endpoint}/openai/deployments/{deployment}?api-version={api_version}",
+            "responses": "{endpoint}/openai?api-version={api_version}",
+        },
+        url_fields={
+            "resource": UrlField(("AZURE_OPENAI_RESOURCE", "AZURE_RESOURCE_NAME")),
+            "endpoint": UrlField(("AZURE_OPENAI_ENDPOINT",), "https://{resource}.openai.azure.com"),
+            "deployment": UrlField(("AZURE_OPENAI_DEPLOYMENT",)),
+            "api_version": UrlField(("OPENAI_API_VERSION", "AZURE_OPENAI_API_VERSION")),
+        },
         key_env=("AZURE_OPENAI_API_KEY",),
         key_header="api-key",
         max_tokens_field="max_completion_tokens",
     ),
-    "groq": Preset(
+    Preset(
+        name="deepseek",
+        base_url="https://api.deepseek.com/v1",
+        base_url_env="DEEPSEEK_BASE_URL",
+        key_env=("DEEPSEEK_API_KEY",),
+        reasoning_field="reasoning_content",
+    ),
+    Preset(
+        name="fireworks",
+        base_url="https://api.fireworks.ai/inference/v1",
+        base_url_env="FIREWORKS_BASE_URL",
+        key_env=("FIREWORKS_API_KEY",),
+    ),
+    Preset(
+        name="groq",
         base_url="https://api.groq.com/openai/v1",
+        base_url_env="GROQ_BASE_URL",  # as Groq's own SDK takes it
+        base_url_env_path="/openai/v1",
         key_env=("GROQ_API_KEY",),
         max_tokens_field="max_completion_tokens",
     ),
-    "openrouter": Preset(base_url="https://openrouter.ai/api/v1", key_env=("OPENROUTER_API_KEY",)),
-    "mistral": Preset(base_url="https://api.mistral.ai/v1", key_env=("MISTRAL_API_KEY",), stream_usage=False),
-    "deepseek": Preset(base_url="https://api.deepseek.com/v1", key_env=("DEEPSEEK_API_KEY",)),
-    "together": Preset(base_url="https://api.together.xyz/v1", key_env=("TOGETHER_API_KEY",)),
-    "fireworks": Preset(base_url="https://api.fireworks.ai/inference/v1", key_env=("FIREWORKS_API_KEY",)),
-    "xai": Preset(base_url="https://api.x.ai/v1", key_env=("XAI_API_KEY",), max_tokens_field="max_completion_tokens"),
-    "ollama": Preset(
+    Preset(
+        name="llamacpp",
+        base_url="http://127.0.0.1:8080/v1",
+        base_url_env="LLAMACPP_BASE_URL",
+        key_env=("LLAMACPP_API_KEY", "LLAMA_API_KEY"),
+        key_required=False,
+        reasoning_field="reasoning_content",
+    ),
+    Preset(
+        name="mistral",
+        base_url="https://api.mistral.ai/v1",
+        base_url_env="MISTRAL_BASE_URL",
+        key_env=("MISTRAL_API_KEY",),
+        stream_usage=False,
+    ),
+    Preset(
+        name="ollama",
         base_url="http://127.0.0.1:11434/v1",
         base_url_env="OLLAMA_BASE_URL",
         key_env=("OLLAMA_API_KEY",),
         key_required=False,
     ),
-    "vllm": Preset(
+    Preset(
+        name="openrouter",
+        base_url="https://openrouter.ai/api/v1",
+        base_url_env="OPENROUTER_BASE_URL",
+        key_env=("OPENROUTER_API_KEY",),
+        reasoning_field="reasoning",
+    ),
+    Preset(
+        name="together",
+        base_url="https://api.together.xyz/v1",
+        base_url_env="TOGETHER_BASE_URL",
+        key_env=("TOGETHER_API_KEY",),
+    ),
+    Preset(
+        name="vllm",
         base_url="http://127.0.0.1:8000/v1",
         base_url_env="VLLM_BASE_URL",
         key_env=("VLLM_API_KEY",),
         key_required=False,
     ),
-    "llamacpp": Preset(
-        base_url="http://127.0.0.1:8080/v1",
-        base_url_env="LLAMACPP_BASE_URL",
-        key_env=("LLAMACPP_API_KEY",),
-        key_required=False,
+    Preset(
+        name="xai",
+        base_url="https://api.x.ai/v1",
+        base_url_env="XAI_BASE_URL",
+        key_env=("XAI_API_KEY",),
+        endpoint="responses",
+        max_tokens_field="max_completion_tokens",
+        encrypted_reasoning="",  # all of them
     ),
-}
+)
+
+PRESETS: dict[str, Preset] = {row.name: row for row in _ROWS}

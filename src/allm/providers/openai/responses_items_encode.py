@@ -1,0 +1,183 @@
+"""Messages as the `input` items of a request.
+
+https://platform.openai.com/docs/api-reference/responses/create#responses-create-input,
+https://platform.openai.com/docs/guides/reasoning#keeping-reasoning-items-in-context.
+
+What the wire format does not have, or not so:
+
+- An assistant message is a row of items: messages, calls, reasoning, and those of OpenAI's own tools, each in its
+  place and with the id it came with. Text that did not come from this API is a message without an id; texts next to
+  each other are one.
+- A reasoning item needs the item that followed it: alone it is a 400. One that cannot go back (it has no encrypted
+  content) takes the id of its successor with it, as that id would ask for it.
+- A call's result names the `call_id`, and is in kind: free text for a custom tool. It may hold images.
+- A `ProviderPart` of OpenAI in a user's message is sent as it is: as a part of the message where its type begins with
+  `input_`, else as an item of its own after it (`mcp_approval_response`, `computer_call_output`).
+- Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because the API
+  has no place for it: names of speakers, images in assistant messages, text with nothing in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.errors import Path
+from allm.data.message import Message
+from allm.providers.openai.shared_encode import CUSTOM_CALL, Problem, arguments_text, image_url, kept
+
+__all__ = ["ItemEncoder"]
+
+Item = dict[str, Any]
+
+
+@attrs.define(eq=False)
+class ItemEncoder:
+    """Encodes the messages of one request.
+
+    Attributes:
+        provider: Whose opaque data is sent.
+        stored: The service keeps the items, so that reasoning may go back as its id alone.
+        problems: What cannot be sent.
+    """
+
+    provider: str
+    stored: bool = attrs.field(default=False, kw_only=True)
+    problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls of custom tools
+
+    def encode(self, messages: Iterable[Message]) -> list[Item]:
+        """The items of a whole conversation."""
+        items: list[Item] = []
+        for index, message in enumerate(messages):
+            if message.role == "assistant":
+                items += self._assistant(message)
+            elif message.role == "tool":
+                items.append(self._result(message, ("messages", index)))
+            else:
+                items += self._prompt(message, ("messages", index))
+        return items
+
+    def _prompt(self, message: Message, path: Path) -> list[Item]:
+        if isinstance(message.content, str):
+            return [{"role": message.role, "content": message.content}]
+        content = self._contents(message, path)
+        after = [
+            dict(part.data)
+            for part in message.content
+            if isinstance(part, ProviderPart) and part.provider == self.provider and not _is_content(part)
+        ]
+        return [{"role": message.role, "content": content}, *after] if content else after
+
+    def _result(self, message: Message, path: Path) -> Item:
+        kind = f"{CUSTOM_CALL}_output" if message.tool_call_id in self._custom else "function_call_output"
+        only_text = all(isinstance(part, TextPart) for part in message.parts)
+        output = message.text if only_text else self._contents(message, path)
+        return {"type": kind, "call_id": message.tool_call_id, "output": output}
+
+    def _contents(self, message: Message, path: Path) -> list[Item]:
+        encoded = (self._content(part, (*path, "content", index)) for index, part in enumerate(message.parts))
+        return [part for part in encoded if part is not None]
+
+    def _content(self, part: Part, path: Path) -> Item | None:
+        if isinstance(part, TextPart):
+            return {"type": "input_text", "text": part.text}
+        if isinstance(part, ImagePart):
+            url = image_url(part, self.provider, path, self.problems)
+            return None if url is None else {"type": "input_image", "image_url": url, "detail": part.detail}
+        if isinstance(part, ProviderPart) and part.provider == self.provider and _is_content(part):
+            return dict(part.data)
+        return None
+
+    def _assistant(self, message: Message) -> list[Item]:
+        items: list[Item] = []
+        waiting: list[Item] = []  # reasoning whose successor has not come yet
+        without_id: set[Any] = set()  # successors of reasoning that is left out
+        orphaned = False
+        for part in message.parts:
+            if isinstance(part, ReasoningPart):
+                if part.provider == self.provider:
+                    thought = self._reasoning(part)
+                    orphaned = thought is None
+                    waiting = [] if thought is None else [*waiting, thought]
+                continue
+            if orphaned and isinstance(part, (TextPart, ToolCall)) and "id" in kept(part, self.provider):
+                without_id.add(kept(part, self.provider)["id"])
+            item = self._item(part, without_id)
+            if item is None:
+                continue
+            orphaned = False
+            if waiting or not items or not _joined(items[-1], item):
+                items += [*waiting, item]
+                waiting = []
+        return items
+
+    def _reasoning(self, part: ReasoningPart) -> Item | None:
+        if part.encrypted_content is None and not (self.stored and part.id):
+            return None
+        replay: Any = part.metadata.get(self.provider)
+        texts: dict[str, Any] = replay if isinstance(replay, dict) else {"summary": [part.text] if part.text else []}
+        summary = [{"type": "summary_text", "text": text} for text in texts.get("summary", ())]
+        item: Item = {"type": "reasoning", "summary": summary}
+        if part.id is not None:
+            item["id"] = part.id
+        if texts.get("content"):
+            item["content"] = [{"type": "reasoning_text", "text": text} for text in texts["content"]]
+        if part.encrypted_content is not None:
+            item["encrypted_content"] = part.encrypted_content
+        return item
+
+    def _item(self, part: Part, without_id: set[Any]) -> Item | None:
+        if isinstance(part, TextPart):
+            return self._message(part, without_id) if part.text else None
+        if isinstance(part, ToolCall):
+            return self._call(part, without_id)
+        if isinstance(part, ProviderPart) and part.provider == self.provider:
+            return dict(part.data)
+        return None
+
+    def _message(self, part: TextPart, without_id: set[Any]) -> Item:
+        replay = kept(part, self.provider)
+        phase = {"phase": replay["phase"]} if "phase" in replay else {}
+        if "id" not in replay or replay["id"] in without_id:
+            return {"type": "message", "role": "assistant", "content": part.text, **phase}
+        content: Item = {"type": "output_text", "text": part.text, "annotations": replay.get("annotations", [])}
+        if part.refusal:
+            content = {"type": "refusal", "refusal": part.text}
+        return {
+            "type": "message",
+            "id": replay["id"],
+            "role": "assistant",
+            "status": replay.get("status", "completed"),
+            "content": [content],
+            **phase,
+        }
+
+    def _call(self, part: ToolCall, without_id: set[Any]) -> Item:
+        replay = dict(kept(part, self.provider))
+        kind = replay.pop("type", None)
+        if replay.get("id") in without_id:
+            del replay["id"]
+        if kind == CUSTOM_CALL:
+            self._custom.add(part.id)
+            own = {"type": CUSTOM_CALL, "input": part.raw_arguments or ""}
+        else:
+            own = {"type": "function_call", "arguments": arguments_text(part)}
+        return {**replay, **own, "call_id": part.id, "name": part.name}
+
+
+def _is_content(part: ProviderPart) -> bool:
+    return str(part.data.get("type")).startswith("input_")
+
+
+def _joined(before: Item, item: Item) -> bool:
+    """Whether `item` is more of the message `before`, to which it has then been added."""
+    if not before.get("type") == item["type"] == "message":
+        return False
+    if before.get("id") != item.get("id") or before.get("phase") != item.get("phase"):
+        return False
+    before["content"] += item["content"]
+    return True

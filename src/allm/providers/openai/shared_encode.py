@@ -1,0 +1,134 @@
+"""What the bodies of both endpoints have in common: problems, images, tool choice, formats, and merging the options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
+
+import attrs
+
+from allm.data.content import ImagePart, TextPart, ToolCall
+from allm.data.errors import Path, ValidationError, render_path
+from allm.data.jsontext import dumps
+from allm.data.request import Request
+
+__all__ = ["CUSTOM_CALL", "Problem", "arguments_text", "image_url", "kept", "refuse", "tool_choice", "with_options"]
+
+CUSTOM_CALL = "custom_tool_call"
+"""Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""
+
+_CHOICE_WORDS = frozenset({"auto", "none", "required"})
+
+# https://platform.openai.com/docs/guides/images-vision#image-input-requirements. Other services take other formats.
+_IMAGE_FORMATS = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
+_AT_OPENAI = frozenset({"openai", "azure"})
+
+_ADDED = frozenset({"tools", "include"})
+_MERGED = frozenset({"reasoning", "stream_options", "text"})
+
+
+@attrs.frozen
+class Problem:
+    """Why a part of the request cannot be sent."""
+
+    path: Path
+    tag: str
+    sentence: str
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """Raise if there are problems.
+
+    Raises:
+        ValidationError: With every one of them.
+    """
+    if problems:
+        raise ValidationError(
+            [(problem.path, problem.tag) for problem in problems],
+            reason="invalid_request",
+            message="; ".join(f"{render_path(problem.path)}: {problem.sentence}" for problem in problems),
+        )
+
+
+def kept(part: TextPart | ToolCall, provider: str) -> Mapping[str, Any]:
+    """What a decoder kept with the part for replay."""
+    value = part.metadata.get(provider)
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def arguments_text(call: ToolCall) -> str:
+    """The model's own text where there is one: it may not be valid JSON, and is sent back as it came."""
+    return call.raw_arguments or dumps(dict(call.arguments or {})).decode()
+
+
+def image_url(part: ImagePart, provider: str, path: Path, problems: list[Problem]) -> str | None:
+    """The image's URL, a `data:` URL for everything that has none; None when it cannot be sent."""
+    if part.image.url is not None:
+        return part.image.url
+    try:
+        mime_type = part.image.resolved_mime_type()
+        url = part.image.to_data_uri()
+    except ValidationError as error:
+        problems.append(Problem(path, error.errors[0][1], str(error)))
+        return None
+    if provider in _AT_OPENAI and mime_type not in _IMAGE_FORMATS:
+        sentence = f"OpenAI does not take {mime_type}; convert it to PNG, JPEG, WebP or GIF"
+        problems.append(Problem(path, "unsupported_image_format", sentence))
+        return None
+    return url
+
+
+def tool_choice(request: Request, problems: list[Problem], *, nested: bool) -> Any:
+    """`tool_choice` as the body has it; None where it is not sent.
+
+    Args:
+        request: Whose choice.
+        problems: Takes what is wrong with it.
+        nested: The name of a function is one level down, as in Chat Completions. A mapping in the other form is put
+            into this one, as `endpoint="auto"` may take a call to either.
+    """
+    choice = request.tool_choice
+    if isinstance(choice, Mapping):
+        return _choice_mapping(dict(choice), nested=nested)
+    names = {tool.name for tool in request.tools}
+    if choice is None or choice in _CHOICE_WORDS:
+        if names or request.options.get("tools"):
+            return choice
+        if choice == "required":
+            problems.append(Problem(("tool_choice",), "requires_tools", "a call is required, but there are no tools"))
+        return None  # without tools, the API refuses the field
+    if choice not in names:
+        sentence = f"{choice!r} is neither auto, none, required nor the name of a tool of this request"
+        problems.append(Problem(("tool_choice",), "unknown_tool", sentence))
+    return _choice_mapping({"type": "function", "name": choice}, nested=nested)
+
+
+def _choice_mapping(choice: dict[str, Any], *, nested: bool) -> dict[str, Any]:
+    kind: Literal["function"] = "function"
+    if choice.get("type") != kind:
+        return choice
+    if nested and "name" in choice:
+        return {"type": kind, kind: {"name": choice["name"]}}
+    inner = choice.get(kind)
+    if not nested and isinstance(inner, Mapping):
+        return {"type": kind, **cast("Mapping[str, Any]", inner)}
+    return choice
+
+
+def with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` over `body`.
+
+    They win, field by field. `tools` and `include` are added to what is there, and the objects `text`, `reasoning` and
+    `stream_options` are merged key by key: who asks for a summary does not take the effort away.
+    """
+    merged = dict(body)
+    for key, value in options.items():
+        current = merged.get(key)
+        if key in _ADDED and isinstance(current, list) and isinstance(value, (list, tuple)):
+            items: list[Any] = cast("Any", current)
+            merged[key] = items + [item for item in cast("list[Any]", value) if item not in items]
+        elif key in _MERGED and isinstance(current, dict) and isinstance(value, Mapping):
+            merged[key] = {**cast("dict[str, Any]", current), **cast("Mapping[str, Any]", value)}
+        else:
+            merged[key] = value
+    return merged

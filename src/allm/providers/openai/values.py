@@ -1,0 +1,28 @@
+"""JSON values of the types that are expected, whatever came."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+__all__ = ["as_count", "as_object", "as_objects", "as_text"]
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """`value` if it is an object, else an empty one."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def as_objects(value: Any) -> list[dict[str, Any]]:
+    """The objects in `value` if it is an array."""
+    items: list[Any] = cast("Any", value) if isinstance(value, list) else []
+    return [as_object(item) for item in items if isinstance(item, dict)]
+
+
+def as_text(value: Any) -> str | None:
+    """`value` if it is a string that is not empty."""
+    return value if isinstance(value, str) and value else None
+
+
+def as_count(value: Any) -> int | None:
+    """`value` if it is an integer."""
+    return value if type(value) is int else None
