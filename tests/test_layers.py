@@ -38,6 +38,9 @@ OWNERS = {
     "click": ("allm.cli",),
     "rich": ("allm.cli",),
     "h11": ("allm.testing",),
+    "sqlite3": ("allm.session.sqlite",),
+    "psycopg": ("allm.session.postgres",),
+    "redis": ("allm.session.redis",),
 }
 # Optional packages, and required ones that cost much to import: nothing may load them before it needs them.
 LATE = {
@@ -51,6 +54,9 @@ LATE = {
     "h11",
     "dotenv",
     "opentelemetry",
+    "psycopg",
+    "redis",
+    "sqlite3",
     "pytest",
     "allm.testing",
 }
@@ -133,8 +139,8 @@ def test_modules_stay_readable(module):
 
 
 def test_importing_allm_is_light():
-    """`import allm` loads no provider, no optional package and no HTTP library until something uses it."""
-    program = "import sys, json, allm; print(json.dumps(list(sys.modules)))"
+    """`import allm`, with its sessions, loads no provider, no optional package, no HTTP library and no database."""
+    program = "import sys, json, allm, allm.session; print(json.dumps(list(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = json.loads(answer.stdout)
     providers = [name for name in loaded if name.startswith("allm.providers.")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg
+import psycopg  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
 
 from allm.session.sql import BOUND, TABLES, Dialect, SqlBackend
 

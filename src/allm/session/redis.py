@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, final
 
-import redis as driver
+import redis as driver  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
 import trio
 
 from allm.data.errors import SessionError
@@ -95,8 +95,10 @@ class RedisBackend:
             raise SessionError(f"the Redis store failed: {error}", reason="unavailable") from error
 
     async def _script(self, name: str, key: str, token: str | None, *arguments: Any) -> Any:
-        keys = _keys(key)
-        return await self._run(lambda: self._scripts[name](keys=keys, args=[token or "", *arguments]))
+        def work() -> Any:
+            return self._scripts[name](keys=_keys(key), args=[token or "", *arguments])
+
+        return await self._run(work)
 
     async def read(self, key: str, /) -> Record | None:
         """See `StoreBackend`."""
