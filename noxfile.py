@@ -13,7 +13,7 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"  # test with what is installed
 nox.options.error_on_missing_interpreters = False  # `pythons` says which were missing
-nox.options.sessions = ["lint", "async_lint", "typing", "tests", "servers", "pythons"]
+nox.options.sessions = ["lint", "async_lint", "typing", "tests", "validators", "servers", "pythons"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -131,14 +131,15 @@ def coverage(session: nox.Session) -> None:
     session.run("coverage", "report")
 
 
-@nox.session(default=False)
+@nox.session
 def validators(session: nox.Session) -> None:
     """Judge the request bodies by the vendors' own types, which are large and bring httpx2 along."""
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "tests", "validators")
-    session.run("pytest", "tests/providers", *session.posargs)
+    options = session.posargs or ["--numprocesses=auto", "--quick"]
+    session.run("pytest", "tests/providers", *options)
     _tools(session, "validators-anthropic-2026-10-21")
-    session.run("pytest", "tests/providers", "-k", "anthropic", *session.posargs)
+    session.run("pytest", "tests/providers", "-k", "anthropic", *options)
 
 
 @nox.session(default=False)

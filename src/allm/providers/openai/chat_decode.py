@@ -157,7 +157,9 @@ class ChatDecoder:
                 if take is not None and value:
                     take(self, value, events)
             self._finish = as_text(choice.get("finish_reason")) or self._finish
-        usage = chunk.get("usage") or as_object(chunk.get("x_groq")).get("usage")
+        usage = chunk.get("usage")
+        if usage is None and "x_groq" in chunk:
+            usage = as_object(chunk["x_groq"]).get("usage")
         if isinstance(usage, dict):
             events.append(UsageReported(chat_usage(usage)))
         if not events:
