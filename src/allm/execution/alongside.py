@@ -32,7 +32,7 @@ async def alongside(work: Callable[[], Awaitable[None]], name: str) -> AsyncGene
         nursery.start_soon(run, name=name)
         try:
             yield
-        except BaseException as error:  # raised again below, once the task has ended
+        except BaseException as error:  # noqa: ASYNC103  (raised again below, once the task has ended)
             body_error = error
         nursery.cancel_scope.cancel()
     try:
