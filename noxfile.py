@@ -13,12 +13,13 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"  # test with what is installed
 nox.options.error_on_missing_interpreters = False  # `pythons` says which were missing
-nox.options.sessions = ["lint", "async_lint", "typing", "tests", "validators", "servers", "pythons"]
+nox.options.sessions = ["lint", "async_lint", "typing", "tests", "validators", "servers", "stores", "pythons"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # The declared Pythons, and this one should it be newer: so that there is always one to test with.
 PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), THIS_PYTHON]))
+WITH_SERVERS = "tests/session/with_servers.py"
 EXTRAS = "cli,dotenv,otel,testing"
 tested: dict[str, list[str]] = {}  # Python version: HTTP libraries
 
@@ -110,6 +111,17 @@ def servers(session: nox.Session) -> None:
     session.run("pytest", "tests/servers", *options, env={"AIMOCK_MODULES": str(folder / "node_modules")})
 
 
+@nox.session(requires=["wheel"])
+def stores(session: nox.Session) -> None:
+    """Sessions in PostgreSQL and Redis, and workers that are killed 200 times with each store."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS},postgres,redis]")
+    _tools(session, "tests", "stores")
+    options = session.posargs or ["--numprocesses=auto"]
+    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns")]
+    session.run("python", WITH_SERVERS, "pytest", *tests, *options)
+
+
 @nox.session(python=False)
 def pythons(session: nox.Session) -> None:
     """Say which Pythons the tests of this run had."""
@@ -126,8 +138,9 @@ def coverage(session: nox.Session) -> None:
     _tools(session, "tests", "coverage")
     session.run("coverage", "erase")
     session.run("coverage", "run", "--append", "-m", "pytest", "-q")
-    session.install("--editable", f".[{EXTRAS},httpx2,prices]")
-    session.run("coverage", "run", "--append", "-m", "pytest", "-q")
+    session.install("--editable", f".[{EXTRAS},httpx2,prices,postgres,redis]")
+    _tools(session, "stores")
+    session.run("python", WITH_SERVERS, "coverage", "run", "--append", "-m", "pytest", "-q")
     session.run("coverage", "report")
 
 
