@@ -15,8 +15,8 @@ from allm.data.request import Request
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.errors import classify
+from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import Mode, tool_answer_name
-from allm.providers.anthropic.values import PROVIDER
 from allm.runtime import keys
 from allm.runtime.exchange import HttpCall, exchange
 from allm.runtime.ports import AdapterOptions, Emit

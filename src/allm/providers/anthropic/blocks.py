@@ -28,7 +28,8 @@ from allm.data.events import (
     ToolCallStarted,
 )
 from allm.data.jsontext import dumps, parse_arguments
-from allm.providers.anthropic.values import INVALID_JSON, PROVIDER, as_list, as_object, as_text
+from allm.data.jsonvalues import as_list, as_object, as_text
+from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
 __all__ = ["Block", "open_block"]
 

@@ -28,10 +28,11 @@ import attrs
 
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path
+from allm.data.jsonvalues import as_object
 from allm.data.message import Message
-from allm.providers.anthropic.images import ImageEncoder, UnusableImageError
-from allm.providers.anthropic.problems import Problem
-from allm.providers.anthropic.values import INVALID_JSON, PROVIDER, as_object
+from allm.data.problems import Problem, UnusableImageError
+from allm.providers.anthropic.images import ImageEncoder
+from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
 __all__ = ["ContentEncoder"]
 

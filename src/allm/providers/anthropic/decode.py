@@ -17,11 +17,12 @@ from allm.data.assembly import MessageAssembly
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.jsontext import JsonTextError, loads
+from allm.data.jsonvalues import as_count, as_object, as_text
 from allm.data.response import FinishReason
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
+from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.usage import UsageReports
-from allm.providers.anthropic.values import PROVIDER, as_count, as_object, as_text
 from allm.runtime.http_answers import malformed
 
 __all__ = ["MessagesDecoder"]

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.providers.anthropic.values import as_object, as_text
+from allm.data.jsonvalues import as_object, as_text
 from allm.runtime.answers import RETRYABLE_STATUS, Envelope, read_envelope, reason_for_status
 
 __all__ = ["classify", "stream_error"]

@@ -13,8 +13,9 @@ import attrs
 
 from allm.data.errors import ValidationError
 from allm.data.image import Image
+from allm.data.problems import UnusableImageError
 
-__all__ = ["ImageEncoder", "UnusableImageError"]
+__all__ = ["ImageEncoder"]
 
 FORMATS = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 URL_SCHEMES = frozenset({"https", "http"})
@@ -23,14 +24,6 @@ MAX_IMAGE_BYTES = 10 * 1024 * 1024
 of PNG); it took 5 MiB until the summer of 2026, and still does so behind some clouds, whose answer then says so."""
 MAX_REQUEST_BYTES = 32 * 1024 * 1024
 """Base64 text of all images of a request, in bytes: nothing else would fit."""
-
-
-class UnusableImageError(Exception):
-    """Why an image cannot be sent: the `tag` of the problem, and a sentence."""
-
-    def __init__(self, tag: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.tag = tag
 
 
 @attrs.define(eq=False)

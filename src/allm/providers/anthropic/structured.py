@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
 from allm.data.jsontext import dumps
+from allm.data.jsonvalues import as_list, as_object
+from allm.data.problems import Problem
 from allm.data.request import JsonSchema, Request
 from allm.providers.anthropic.models import Model
-from allm.providers.anthropic.problems import Problem
-from allm.providers.anthropic.values import as_list, as_object
 
 __all__ = ["Mode", "answer_tool", "closed_schema", "tool_answer_name"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from allm.data.problems import Problem
 from allm.providers.anthropic.models import Model
-from allm.providers.anthropic.problems import Problem
 from allm.runtime.ports import AdapterOptions
 
 __all__ = ["thinking_fields"]

@@ -13,8 +13,8 @@ from typing import Any
 
 import attrs
 
+from allm.data.jsonvalues import as_count, as_list, as_object
 from allm.data.response import Usage
-from allm.providers.anthropic.values import as_count, as_list, as_object
 
 __all__ = ["UsageReports"]
 

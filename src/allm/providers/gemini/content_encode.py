@@ -26,27 +26,19 @@ import attrs
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path
 from allm.data.jsontext import JsonTextError, loads
+from allm.data.jsonvalues import as_object
 from allm.data.message import Message
-from allm.providers.gemini.images import ImageEncoder, UnusableImageError
+from allm.data.problems import Problem, UnusableImageError
+from allm.providers.gemini.images import ImageEncoder
 from allm.providers.gemini.part_decode import PROVIDER
-from allm.providers.gemini.values import as_object
 
-__all__ = ["NO_SIGNATURE", "ContentEncoder", "Problem"]
+__all__ = ["NO_SIGNATURE", "ContentEncoder"]
 
 NO_SIGNATURE = "skip_thought_signature_validator"
 """Stands for the signature of a call that Gemini did not make. Gemini 3 and newer answer 400 when the first call of a
 content has no signature, and document this value for conversations that come from elsewhere."""
 
 _NOT_PARTS = frozenset({"groundingMetadata"})
-
-
-@attrs.frozen
-class Problem:
-    """Why a part of the request cannot be sent."""
-
-    path: Path
-    tag: str
-    sentence: str
 
 
 @attrs.frozen

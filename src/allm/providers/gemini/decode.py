@@ -15,10 +15,10 @@ import attrs
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.jsontext import JsonTextError, loads
+from allm.data.jsonvalues import as_count, as_list, as_object, as_text
 from allm.data.response import FinishReason, Usage
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
-from allm.providers.gemini.values import as_count, as_list, as_object, as_text
 from allm.runtime.http_answers import malformed
 
 __all__ = ["GeminiDecoder", "gemini_usage"]

@@ -6,11 +6,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.data.errors import ValidationError, render_path
+from allm.data.jsonvalues import as_object
+from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
-from allm.providers.gemini.content_encode import ContentEncoder, Problem
-from allm.providers.gemini.values import as_object
+from allm.providers.gemini.content_encode import ContentEncoder
 from allm.runtime.ports import AdapterOptions
 
 __all__ = ["encode"]
@@ -53,12 +53,7 @@ def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
         config["thinkingConfig"] = thinking
     if config:
         body["generationConfig"] = config
-    if problems:
-        raise ValidationError(
-            [(problem.path, problem.tag) for problem in problems],
-            reason="invalid_request",
-            message="; ".join(f"{render_path(problem.path)}: {problem.sentence}" for problem in problems),
-        )
+    refuse(problems)
     return _with_options(body, request.options)
 
 

@@ -15,22 +15,15 @@ import attrs
 
 from allm.data.errors import ValidationError
 from allm.data.image import EXTENSIONS, Image
+from allm.data.problems import UnusableImageError
 
-__all__ = ["ImageEncoder", "UnusableImageError"]
+__all__ = ["ImageEncoder"]
 
 FORMATS = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "image/bmp"})
 URL_SCHEMES = frozenset({"https", "http", "gs"})
 MAX_IMAGES = 3600
 MAX_INLINE_BYTES = 100 * 1024 * 1024
 """Base64 text of all inline images of a request, in bytes."""
-
-
-class UnusableImageError(Exception):
-    """Why an image cannot be sent: the `tag` of the problem, and a sentence."""
-
-    def __init__(self, tag: str, sentence: str) -> None:
-        super().__init__(sentence)
-        self.tag = tag
 
 
 @attrs.define(eq=False)

@@ -24,8 +24,8 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.data.jsonvalues import as_list, as_object, as_text
 from allm.providers.gemini.partial_args import PartialArguments
-from allm.providers.gemini.values import as_list, as_object, as_text
 
 __all__ = ["PROVIDER", "PartDecoder"]
 

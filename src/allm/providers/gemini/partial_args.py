@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from allm.data.jsontext import JsonTextError, dumps, loads
-from allm.providers.gemini.values import as_list, as_object
+from allm.data.jsonvalues import as_list, as_object
 
 __all__ = ["PartialArguments", "parse_path"]
 

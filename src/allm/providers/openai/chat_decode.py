@@ -31,10 +31,10 @@ from allm.data.events import (
     UsageReported,
 )
 from allm.data.jsontext import JsonTextError, dumps, loads
+from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.shared_encode import CUSTOM_CALL
-from allm.providers.openai.values import as_count, as_object, as_objects, as_text
 from allm.runtime.http_answers import malformed
 
 __all__ = ["ChatDecoder", "chat_usage"]

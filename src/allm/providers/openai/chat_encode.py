@@ -20,16 +20,15 @@ import attrs
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path
 from allm.data.message import Message
+from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.shared_encode import (
     CUSTOM_CALL,
-    Problem,
     arguments_text,
     image_url,
     kept,
-    refuse,
     tool_choice,
     with_options,
 )

@@ -15,10 +15,10 @@ import attrs
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.jsontext import JsonTextError, loads
+from allm.data.jsonvalues import as_count, as_object, as_text
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_item_decode import ItemDecoder
-from allm.providers.openai.values import as_count, as_object, as_text
 from allm.runtime.http_answers import malformed
 
 __all__ = ["ResponsesDecoder", "responses_usage"]

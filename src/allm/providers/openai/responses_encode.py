@@ -14,11 +14,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
+from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder
-from allm.providers.openai.shared_encode import refuse, tool_choice, with_options
+from allm.providers.openai.shared_encode import tool_choice, with_options
 from allm.providers.openai.strict import closed, fits_strict
 from allm.runtime.ports import AdapterOptions
 

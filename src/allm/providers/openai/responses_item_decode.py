@@ -26,8 +26,8 @@ from allm.data.events import (
     ToolCallStarted,
 )
 from allm.data.jsontext import parse_arguments
+from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
 from allm.providers.openai.shared_encode import CUSTOM_CALL
-from allm.providers.openai.values import as_count, as_object, as_objects, as_text
 
 __all__ = ["CALLS", "ItemDecoder"]
 

@@ -27,7 +27,8 @@ import attrs
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path
 from allm.data.message import Message
-from allm.providers.openai.shared_encode import CUSTOM_CALL, Problem, arguments_text, image_url, kept
+from allm.data.problems import Problem
+from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, image_url, kept
 
 __all__ = ["ItemEncoder"]
 

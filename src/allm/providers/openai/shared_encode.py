@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-import attrs
-
 from allm.data.content import ImagePart, TextPart, ToolCall
-from allm.data.errors import Path, ValidationError, render_path
+from allm.data.errors import Path, ValidationError
 from allm.data.jsontext import dumps
+from allm.data.problems import Problem
 from allm.data.request import Request
 
-__all__ = ["CUSTOM_CALL", "Problem", "arguments_text", "image_url", "kept", "refuse", "tool_choice", "with_options"]
+__all__ = ["CUSTOM_CALL", "arguments_text", "image_url", "kept", "tool_choice", "with_options"]
 
 CUSTOM_CALL = "custom_tool_call"
 """Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""
@@ -25,29 +24,6 @@ _AT_OPENAI = frozenset({"openai", "azure"})
 
 _ADDED = frozenset({"tools", "include"})
 _MERGED = frozenset({"reasoning", "stream_options", "text"})
-
-
-@attrs.frozen
-class Problem:
-    """Why a part of the request cannot be sent."""
-
-    path: Path
-    tag: str
-    sentence: str
-
-
-def refuse(problems: Sequence[Problem]) -> None:
-    """Raise if there are problems.
-
-    Raises:
-        ValidationError: With every one of them.
-    """
-    if problems:
-        raise ValidationError(
-            [(problem.path, problem.tag) for problem in problems],
-            reason="invalid_request",
-            message="; ".join(f"{render_path(problem.path)}: {problem.sentence}" for problem in problems),
-        )
 
 
 def kept(part: TextPart | ToolCall, provider: str) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ import attrs
 
 from allm.data.errors import Path, ValidationError, render_path
 
-__all__ = ["Problem", "refuse"]
+__all__ = ["Problem", "UnusableImageError", "refuse"]
 
 
 @attrs.frozen
@@ -32,3 +32,11 @@ def refuse(problems: Sequence[Problem]) -> None:
             reason="invalid_request",
             message="; ".join(f"{render_path(problem.path)}: {problem.sentence}" for problem in problems),
         )
+
+
+class UnusableImageError(Exception):
+    """Why an image cannot be sent: the `tag` of the problem, and a sentence."""
+
+    def __init__(self, tag: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.tag = tag

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-__all__ = ["as_count", "as_object", "as_objects", "as_text"]
+__all__ = ["as_count", "as_list", "as_object", "as_objects", "as_text"]
 
 
 def as_object(value: Any) -> dict[str, Any]:
@@ -12,10 +12,15 @@ def as_object(value: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
+def as_list(value: Any) -> list[Any]:
+    """`value` if it is an array, else an empty one."""
+    items: list[Any] = cast("Any", value) if isinstance(value, list) else []
+    return items
+
+
 def as_objects(value: Any) -> list[dict[str, Any]]:
     """The objects in `value` if it is an array."""
-    items: list[Any] = cast("Any", value) if isinstance(value, list) else []
-    return [as_object(item) for item in items if isinstance(item, dict)]
+    return [as_object(item) for item in as_list(value) if isinstance(item, dict)]
 
 
 def as_text(value: Any) -> str | None:
