@@ -48,7 +48,7 @@ class SSEDecoder:
     _pieces: list[bytes] = attrs.field(factory=list, init=False)
     _data: list[bytes] = attrs.field(factory=list, init=False)
     _name: str = attrs.field(default="", init=False)
-    _size: int = attrs.field(default=0, init=False)  # bytes of the data lines of the event being read
+    _size: int = attrs.field(default=0, init=False)  # bytes of the data lines of the event being read, ends included
     _pending: int = attrs.field(default=0, init=False)  # bytes of the line being read
     _stray_size: int = attrs.field(default=0, init=False)
     _first_line: bool = attrs.field(default=True, init=False)
@@ -74,11 +74,11 @@ class SSEDecoder:
                 line = self._whole_line(line)
             if line[:6] == b"data: ":
                 data.append(line[6:])
-                self._size += len(line)
+                self._size += len(line) + 1
             elif line:
                 self._other_line(line)
             elif data:
-                self._check_size()
+                self._check_size(0)
                 yield ServerSentEvent(self._name, data[0] if len(data) == 1 else b"\n".join(data))
                 data.clear()
                 self._name = ""
@@ -88,7 +88,7 @@ class SSEDecoder:
         if rest:
             self._pieces.append(rest)
             self._pending += len(rest)
-            self._check_size()
+        self._check_size(self._pending)
 
     def close(self) -> Iterator[ServerSentEvent]:
         """The event that the end of the stream cut off, if any: only for providers that have no end marker."""
@@ -98,6 +98,7 @@ class SSEDecoder:
         """The line whose last piece is `end`; the first line of the stream without its byte order mark."""
         self._pieces.append(end)
         line = b"".join(self._pieces)
+        self._check_size(len(line))
         self._pieces.clear()
         self._pending = 0
         if self._first_line:
@@ -107,13 +108,15 @@ class SSEDecoder:
 
     def _other_line(self, line: bytes) -> None:
         """A line that is neither empty nor the usual `data: ...`."""
+        self._check_size(len(line))
         if line.startswith(b"data:"):
             self._data.append(line[5:])
-            self._size += len(line)
+            self._size += len(line) + 1
         elif line.startswith(b"event:"):
             self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
         elif line == b"data":
             self._data.append(b"")
+            self._size += len(line) + 1
         elif not line.startswith((b":", b"id:", b"retry:")) and line not in {b"event", b"id", b"retry"}:
             self._stray_line(line)
 
@@ -122,8 +125,9 @@ class SSEDecoder:
             self._stray_size += len(line)
             self.stray.append(line)
 
-    def _check_size(self) -> None:
-        if self._size + self._pending > self.max_event_bytes:
+    def _check_size(self, line: int) -> None:
+        """Refuse an event, or one line of `line` bytes, that is too large, wherever the reads cut it."""
+        if self._size > self.max_event_bytes or line > self.max_event_bytes:
             self._pieces.clear()
             self._data.clear()
             raise AdapterError(
