@@ -71,6 +71,12 @@ from allm.data.events import (
     UsageReported as UsageReported,
 )
 from allm.data.image import Image as Image
+from allm.data.image_request import (
+    ImageRequest as ImageRequest,
+    ImageResponse as ImageResponse,
+    ImageUsage as ImageUsage,
+    image_request as image_request,
+)
 from allm.data.message import Message as Message, Role as Role
 from allm.data.outcomes import AskUser as AskUser, Halt as Halt
 from allm.data.request import JsonSchema as JsonSchema, Request as Request
@@ -83,9 +89,16 @@ from allm.data.validate import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.collector import StreamCollector as StreamCollector
 from allm.execution.event_stream import EventStream as EventStream
+from allm.execution.images import (
+    ImageOptions as ImageOptions,
+    edit_image as edit_image,
+    generate_image as generate_image,
+    image_variations as image_variations,
+)
 from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
 from allm.execution.runner import generate as generate, stream_generate as stream_generate, unwrap as unwrap
 from allm.execution.stream_runner import StreamBlock as StreamBlock
+from allm.execution.unary import UnaryOptions as UnaryOptions
 from allm.runtime.engine import Engine as Engine
 from allm.runtime.ports import (
     AdapterOptions as AdapterOptions,
@@ -93,6 +106,7 @@ from allm.runtime.ports import (
     StreamAdapter as StreamAdapter,
     ToolExecutor as ToolExecutor,
     ToolResultEncoder as ToolResultEncoder,
+    UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.retry import RetryPolicy as RetryPolicy, parse_retry_after as parse_retry_after
 from allm.runtime.tools import ToolContext as ToolContext, tool as tool
@@ -123,7 +137,11 @@ __all__ = [
     "HaltedReason",
     "Image",
     "ImageAdapterError",
+    "ImageOptions",
     "ImagePart",
+    "ImageRequest",
+    "ImageResponse",
+    "ImageUsage",
     "JsonSchema",
     "Message",
     "MessageCompleted",
@@ -169,6 +187,8 @@ __all__ = [
     "ToolProgress",
     "ToolResultEncoded",
     "ToolResultEncoder",
+    "UnaryAdapter",
+    "UnaryOptions",
     "UnwrapError",
     "Usage",
     "UsageReported",
@@ -177,9 +197,13 @@ __all__ = [
     "assistant",
     "chat",
     "defaults",
+    "edit_image",
     "fake",
     "from_json",
     "generate",
+    "generate_image",
+    "image_request",
+    "image_variations",
     "json_schema",
     "keys",
     "models",

@@ -27,6 +27,7 @@ from allm.data.content import Part
 from allm.data.errors import ERROR_TYPES, AllmError, ValidationError
 from allm.data.events import Event
 from allm.data.image import Image
+from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
 from allm.data.message import Message
 from allm.data.outcomes import AskUser, Halt
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
@@ -59,6 +60,7 @@ VALUE_TAGS: dict[str, type] = {
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
             *(Session, Approval, AnswerEntry, ResultEntry, AskUser, Halt),
+            *(ImageRequest, ImageResponse, ImageUsage),
         )
     },
 }

@@ -12,18 +12,12 @@ import attrs
 
 from allm.data.errors import ValidationError
 from allm.data.fields import mapping_field
+from allm.data.image_header import read_size, sniff_mime
 
-__all__ = ["Image", "sniff_mime"]
+__all__ = ["EXTENSIONS", "Image"]
 
 SourceKind = Literal["bytes", "base64", "url", "file"]
 
-# First bytes of the formats the three vendors take (PNG spec 5.2, JFIF, RFC 9649, GIF89a).
-SIGNATURES: tuple[tuple[bytes, str], ...] = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-)
 EXTENSIONS = {
     ".png": "image/png",
     ".jpg": "image/jpeg",
@@ -31,16 +25,6 @@ EXTENSIONS = {
     ".webp": "image/webp",
     ".gif": "image/gif",
 }
-
-
-def sniff_mime(data: bytes) -> str | None:
-    """The MIME type that the first bytes of `data` tell, or None."""
-    for signature, mime_type in SIGNATURES:
-        if data.startswith(signature):
-            return mime_type
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "image/webp"
-    return None
 
 
 @attrs.frozen(repr=False)
@@ -145,14 +129,27 @@ class Image:
             )
         return found
 
+    def size(self) -> tuple[int, int] | None:
+        """`(width, height)` in pixels, read from the bytes of a PNG, JPEG, GIF or WebP; None for anything else.
+
+        Raises:
+            ValidationError: As `to_bytes`.
+        """
+        return read_size(self.to_bytes())
+
     def to_data_uri(self) -> str:
         """The image as a `data:` URI."""
         return f"data:{self.resolved_mime_type()};base64,{self.to_base64()}"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to `path` and return it."""
-        target = Path(path)
-        target.write_bytes(self.to_bytes())
+        """Write the bytes to `path`, in place of what is there, and return it.
+
+        Raises:
+            ValidationError: As `to_bytes`; nothing is written.
+            OSError: The file cannot be written.
+        """
+        data, target = self.to_bytes(), Path(path)
+        target.write_bytes(data)
         return target
 
     def __repr__(self) -> str:

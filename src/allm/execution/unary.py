@@ -6,15 +6,16 @@ for one call, such as a long list of texts, shares one budget of retries and one
 
 from __future__ import annotations
 
+import difflib
 import logging
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, Generic, TypedDict, TypeVar
 
 import attrs
 import trio
 
-from allm.data.errors import AdapterError, EngineError
+from allm.data.errors import AdapterError, EngineError, OptionError
 from allm.execution.options import Controls, application_defaults, check_options
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine
@@ -70,6 +71,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     controls: Controls
     error_type: type[AdapterError]
     _failures: int = attrs.field(default=0, init=False)
+    _resume: float = attrs.field(default=float("-inf"), init=False)  # when the latest pause of the call is over
     _deadline: float = attrs.field(default=float("inf"), init=False)
 
     @contextmanager
@@ -110,7 +112,9 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     async def attempt(self, work: Callable[[], Awaitable[ResponseT]], span: telemetry.Span) -> ResponseT:
         """`send` for whatever else may be tried again as a whole."""
         while True:
-            error = None
+            if trio.current_time() < self._resume:
+                await trio.sleep_until(self._resume)
+            error, seen = None, self._failures
             try:
                 return await self._once(work)
             except AdapterError as raised:
@@ -121,7 +125,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                     provider=self.adapter.provider,
                 )
                 error.__cause__ = raised
-            await trio.sleep(self._pause(error, span))
+            await trio.sleep(self._pause(error, span, seen))
 
     async def _once(self, work: Callable[[], Awaitable[ResponseT]]) -> ResponseT:
         limiter, limit = self.engine.limiter, self.controls.first_event_timeout
@@ -136,13 +140,24 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             if limiter is not None:
                 limiter.release()
 
-    def _pause(self, error: AdapterError, span: telemetry.Span) -> float:
-        """Seconds until the next try, which the budget of the whole call is charged for."""
-        self._failures += 1
-        policy = self.controls.retry
-        delay = policy.delay(error, self._failures) if policy is not None else None
-        if delay is None or trio.current_time() + delay >= self._deadline:
+    def _pause(self, error: AdapterError, span: telemetry.Span, seen: int) -> float:
+        """Seconds until the next try, which the budget of the whole call is charged for.
+
+        A request that was under way when another one failed has met the same trouble, such as a rate limit: it waits
+        with the other and is not charged. So is the budget one of troubles, however many requests run at once.
+
+        Args:
+            seen: How many failures there had been when the request was sent.
+        """
+        charged = self._failures == seen
+        self._failures += charged
+        policy, now = self.controls.retry, trio.current_time()
+        delay = policy.delay(error, self._failures if charged else 1) if policy is not None else None
+        if delay is not None and not charged:
+            delay = max(delay, self._resume - now)
+        if delay is None or now + delay >= self._deadline:
             raise typed(error, self.error_type) from error.__cause__
+        self._resume = max(self._resume, now + delay)
         telemetry.emit(
             "adapter.retry", span, provider=self.adapter.provider, attempt=self._failures, delay=delay, error=error
         )
@@ -158,12 +173,17 @@ def typed(error: AdapterError, wanted: type[AdapterError]) -> AdapterError:
 
 
 def resolve_unary(
-    engine: Engine, service: str, options: Mapping[str, Any], error_type: type[AdapterError] = AdapterError
+    engine: Engine,
+    service: str,
+    options: Mapping[str, Any],
+    error_type: type[AdapterError] = AdapterError,
+    also: Collection[str] = (),
 ) -> UnaryCall[Any, Any]:
     """Decide who answers and how, by the one precedence rule.
 
     Args:
         options: Those of `UnaryOptions` only.
+        also: The service's own arguments, to be suggested for a misspelt name.
 
     Raises:
         EngineError: `missing_adapter`: the engine has none for this service.
@@ -171,6 +191,7 @@ def resolve_unary(
     """
     if not isinstance(engine, Engine):
         raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
+    _check_names(options, {*UnaryOptions.__annotations__, *also})
     merged = _merged(engine, options)
     adapter = getattr(engine, f"{service}_adapter")
     if not (callable(getattr(adapter, "prepare", None)) and callable(getattr(adapter, "send", None))):
@@ -203,3 +224,15 @@ def _merged(engine: Engine, options: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**general, "model": None, "options": {}, **options}
     key = merged.get("api_key")
     return {**merged, "api_key": Secret(key) if isinstance(key, str) else key}
+
+
+def _check_names(options: Mapping[str, Any], known: Collection[str]) -> None:
+    for name in options:
+        if name not in UnaryOptions.__annotations__:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}"
+            raise OptionError(
+                f"unknown option {name!r}; {hint} Provider parameters go into options={{...}}",
+                reason="unknown_option",
+                option=name,
+            )

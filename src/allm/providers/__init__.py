@@ -8,12 +8,33 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
     from allm.providers.fake import Fake as Fake
+    from allm.providers.fake.images import FakeImages as FakeImages
     from allm.providers.gemini import Gemini as Gemini
+    from allm.providers.gemini.image_adapter import GeminiImages as GeminiImages
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
+    from allm.providers.openai.images import OpenAIImages as OpenAIImages
 
-__all__ = ["Anthropic", "Fake", "Gemini", "OpenAI", "Preset"]
+__all__ = [
+    "Anthropic",
+    "Fake",
+    "FakeImages",
+    "Gemini",
+    "GeminiImages",
+    "OpenAI",
+    "OpenAIImages",
+    "Preset",
+]
 
-_MODULES = {"Anthropic": "anthropic", "Fake": "fake", "Gemini": "gemini", "OpenAI": "openai", "Preset": "openai"}
+_MODULES = {
+    "Anthropic": "anthropic",
+    "Fake": "fake",
+    "FakeImages": "fake.images",
+    "Gemini": "gemini",
+    "GeminiImages": "gemini.image_adapter",
+    "OpenAI": "openai",
+    "OpenAIImages": "openai.images",
+    "Preset": "openai",
+}
 
 
 def __getattr__(name: str) -> Any:

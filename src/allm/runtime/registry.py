@@ -40,7 +40,12 @@ PROVIDERS.update(dict.fromkeys(COMPATIBLE, PROVIDERS["openai"]))
 
 
 SERVICES: dict[str, dict[str, str]] = {
-    "image": {},
+    "image": {
+        "openai": "allm.providers.openai.images:OpenAIImages",
+        "azure": "allm.providers.openai.images:OpenAIImages",
+        "gemini": "allm.providers.gemini.image_adapter:GeminiImages",
+        "fake": "allm.providers.fake.images:FakeImages",
+    },
     "embed": {},
     "moderation": {},
     "speech": {},

@@ -1,0 +1,52 @@
+"""Images by Gemini's models."""
+
+from __future__ import annotations
+
+from typing import final
+
+import attrs
+
+from allm.data.image_request import ImageRequest, ImageResponse
+from allm.providers.gemini.connection import Connection
+from allm.providers.gemini.image_decode import decode_images
+from allm.providers.gemini.image_encode import encode_image
+from allm.runtime.ports import AdapterOptions
+from allm.runtime.post import HttpPost, post
+
+__all__ = ["GeminiImages"]
+
+
+@attrs.frozen
+class _Prepared:
+    call: HttpPost
+    request: ImageRequest
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class GeminiImages(Connection):
+    """Images by Gemini: drawing, and editing one image or several. Google's answer may have text beside the images.
+
+    The arguments are those of `Gemini`.
+    """
+
+    def prepare(self, request: ImageRequest, options: AdapterOptions) -> _Prepared:
+        """The HTTP call for `request`.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: What Gemini does not take, an image that cannot be sent; all problems at once.
+        """
+        body = encode_image(request)
+        return _Prepared(self.post(request.model or "", "generateContent", body, options), request)
+
+    async def send(self, prepared: _Prepared) -> ImageResponse:
+        """Make the call.
+
+        Raises:
+            AdapterError: Whatever went wrong; `content_filter` where the images were withheld.
+        """
+        answer = await post(prepared.call)
+        request = prepared.request
+        response = decode_images(answer.document, provider=self.provider, model=request.model, prompt=request.prompt)
+        return attrs.evolve(response, request_id=answer.request_id)

@@ -1,0 +1,59 @@
+"""OpenAI's Images API, and what speaks it."""
+
+from __future__ import annotations
+
+from typing import final
+
+import attrs
+
+from allm.data.image_request import ImageRequest, ImageResponse
+from allm.providers.openai.connection import Connection
+from allm.providers.openai.image_decode import decode_images
+from allm.providers.openai.image_encode import encode_files, encode_image, form_fields
+from allm.runtime.ports import AdapterOptions
+from allm.runtime.post import HttpPost, post
+from allm.runtime.transport import multipart
+
+__all__ = ["OpenAIImages"]
+
+_PATHS = {"generate": "/images/generations", "edit": "/images/edits", "variation": "/images/variations"}
+
+
+@attrs.frozen
+class _Prepared:
+    call: HttpPost
+    request: ImageRequest
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class OpenAIImages(Connection):
+    """Images by OpenAI, and by services that speak its format: `Engine(image_adapter=OpenAIImages(), image_model=...)`.
+
+    What a model does not take is refused before anything is sent; names that no family knows are sent as they are.
+    The arguments are those of `OpenAI`.
+    """
+
+    def prepare(self, request: ImageRequest, options: AdapterOptions) -> _Prepared:
+        """The HTTP call for `request`.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: What the model does not take, an image that cannot be sent; all problems at once.
+        """
+        body, path = encode_image(request), _PATHS[request.operation]
+        if request.operation == "generate":
+            return _Prepared(self.post(path, body, options, model=request.model), request)
+        kind, form = multipart(form_fields(body), encode_files(request))
+        return _Prepared(self.post(path, form, options, kind, model=request.model), request)
+
+    async def send(self, prepared: _Prepared) -> ImageResponse:
+        """Make the call.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
+        answer = await post(prepared.call)
+        request = prepared.request
+        response = decode_images(answer.document, provider=self.provider, model=request.model, prompt=request.prompt)
+        return attrs.evolve(response, request_id=answer.request_id)
