@@ -72,6 +72,19 @@ def check_openai_responses(body):
     force(openai_types("responses.response", "ResponseCreateParamsStreaming").validate_python(body, extra="forbid"))
 
 
+def check_openai_embeddings(body):
+    """Raise if `body` is no body of POST /embeddings."""
+    force(openai_types("embedding", "EmbeddingCreateParams").validate_python(body, extra="forbid"))
+
+
+def check_gemini_embeddings(body):
+    """Raise if Google would refuse `body` as one of `batchEmbedContents`."""
+    json_format = vendor("google.protobuf.json_format")
+    descriptors = vendor("google.ai.generativelanguage_v1beta.types")
+    message = descriptors.BatchEmbedContentsRequest.pb()()
+    json_format.ParseDict(body, message, ignore_unknown_fields=False)
+
+
 @functools.cache
 def openai_types(module, name):
     """What judges a request, made once: it takes a while."""

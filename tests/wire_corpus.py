@@ -81,12 +81,7 @@ def folded(response):
     error = None
     if response.error is not None:
         assert isinstance(response.error, AdapterError)
-        error = {
-            "reason": response.error.reason,
-            "retryable": response.error.retryable,
-            "retry_after_s": response.error.retry_after,
-            "provider_code": response.error.provider_code,
-        }
+        error = error_of(response.error)
     return {
         "text": response.output_text,
         "refusal": response.refusal is not None,
@@ -104,6 +99,26 @@ def folded(response):
         "response_id": response.id,
         "error": error,
     }
+
+
+def error_of(error):
+    """An error in the shape of `expected.json`."""
+    return {
+        "reason": error.reason,
+        "retryable": error.retryable,
+        "retry_after_s": error.retry_after,
+        "provider_code": error.provider_code,
+    }
+
+
+def accepted(expected, name, found):
+    """What in the object `found` is neither the expected value under `name` nor one of the others that are right."""
+    also_ok = expected.get("also_ok", {})
+    return [
+        f"{name}.{key}: {value!r}, expected {expected[name][key]!r}"
+        for key, value in found.items()
+        if value not in [expected[name][key], *also_ok.get(f"{name}.{key}", [])]
+    ]
 
 
 def differences(response, expected):

@@ -29,6 +29,11 @@ from allm.data.content import (
     TextPart as TextPart,
     ToolCall as ToolCall,
 )
+from allm.data.embedding import (
+    Embedding as Embedding,
+    EmbeddingRequest as EmbeddingRequest,
+    EmbeddingResponse as EmbeddingResponse,
+)
 from allm.data.errors import (
     AdapterError as AdapterError,
     AdapterReason as AdapterReason,
@@ -88,6 +93,8 @@ from allm.data.tool import Tool as Tool
 from allm.data.validate import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.collector import StreamCollector as StreamCollector
+from allm.execution.embedding import embed as embed, stream_embed as stream_embed
+from allm.execution.embedding_stream import EmbeddingBlock as EmbeddingBlock, EmbeddingStream as EmbeddingStream
 from allm.execution.event_stream import EventStream as EventStream
 from allm.execution.images import (
     ImageOptions as ImageOptions,
@@ -99,9 +106,11 @@ from allm.execution.options import CallOptions as CallOptions, defaults as defau
 from allm.execution.runner import generate as generate, stream_generate as stream_generate, unwrap as unwrap
 from allm.execution.stream_runner import StreamBlock as StreamBlock
 from allm.execution.unary import UnaryOptions as UnaryOptions
+from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.engine import Engine as Engine
 from allm.runtime.ports import (
     AdapterOptions as AdapterOptions,
+    EmbeddingAdapter as EmbeddingAdapter,
     Emit as Emit,
     StreamAdapter as StreamAdapter,
     ToolExecutor as ToolExecutor,
@@ -122,10 +131,17 @@ __all__ = [
     "AllmError",
     "AskUser",
     "AskUserRequested",
+    "BatchLimits",
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
+    "Embedding",
+    "EmbeddingAdapter",
     "EmbeddingAdapterError",
+    "EmbeddingBlock",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
+    "EmbeddingStream",
     "Emit",
     "Engine",
     "EngineError",
@@ -198,6 +214,7 @@ __all__ = [
     "chat",
     "defaults",
     "edit_image",
+    "embed",
     "fake",
     "from_json",
     "generate",
@@ -214,6 +231,7 @@ __all__ = [
     "set_defaults",
     "step",
     "stream",
+    "stream_embed",
     "stream_generate",
     "stream_step",
     "system",

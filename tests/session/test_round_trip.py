@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import allm
-from allm.data import codec
+from allm.data import json_document
 from allm.data.session import AnswerEntry, ResultEntry
 from conversations import TEXT, engine
 
@@ -173,8 +173,8 @@ def test_changed_documents_are_refused(text, tag):
 
 def test_a_document_that_is_too_long_is_not_parsed(monkeypatch):
     """Its length is looked at first."""
-    monkeypatch.setattr(codec, "MAX_JSON_BYTES", 1000)
-    monkeypatch.setattr(codec.json, "loads", None)
+    monkeypatch.setattr(json_document, "MAX_JSON_BYTES", 1000)
+    monkeypatch.setattr(json_document.json, "loads", None)
     with pytest.raises(allm.ValidationError, match="longer than 1000 bytes"):
         allm.from_json(" " * 1001)
 

@@ -16,18 +16,27 @@ import functools
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NoReturn, TypeVar, cast, get_args, overload
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast, get_args, overload
 
 import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
 from allm.data.content import Part
+from allm.data.embedding import (
+    Embedding,
+    EmbeddingInput,
+    EmbeddingRequest,
+    EmbeddingResponse,
+    dump_embedding,
+    load_embedding,
+)
 from allm.data.errors import ERROR_TYPES, AllmError, ValidationError
 from allm.data.events import Event
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
+from allm.data.json_document import MAX_DEPTH, MAX_ITEMS, MAX_JSON_BYTES, json_problem, parse_document
 from allm.data.message import Message
 from allm.data.outcomes import AskUser, Halt
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
@@ -42,13 +51,6 @@ __all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_JSON_BYTES", "VERSION", "from_json", "
 T = TypeVar("T")
 
 VERSION = 1
-MAX_JSON_BYTES = 64 * 1024 * 1024
-"""Longest document that is read, in UTF-8 bytes: a long conversation with images has some tens of megabytes."""
-MAX_DEPTH = 200
-"""Deepest nesting that is read; the library's own values need about 15 levels."""
-MAX_ITEMS = 1_000_000
-"""Most values in one document: a conversation of ten thousand messages has about a tenth of that. Each costs some
-hundred bytes of memory, however short its text is."""
 
 PART_TAGS: dict[str, type] = {cls.__name__: cls for cls in get_args(Part)}
 EVENT_TAGS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
@@ -61,10 +63,10 @@ VALUE_TAGS: dict[str, type] = {
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
             *(Session, Approval, AnswerEntry, ResultEntry, AskUser, Halt),
             *(ImageRequest, ImageResponse, ImageUsage),
+            *(Embedding, EmbeddingRequest, EmbeddingResponse),
         )
     },
 }
-_STRING = re.compile(r'"[^"]*"?')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _TAG_OF: dict[type, str] = {cls: tag for tag, cls in VALUE_TAGS.items()}
 
@@ -77,14 +79,14 @@ def to_json(value: Any) -> str:
     """
     tag = _tag(value)
     if tag is None:
-        raise _problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
+        raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
     try:
         document = {"v": VERSION, "type": tag, **_converter().unstructure(value)}
         text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
         if not text.isascii() and _LONE_SURROGATE.search(text):  # has no UTF-8 form: only its escape can be stored
             text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     except RecursionError:
-        raise _problem("too_deep", "cannot serialise a value that nests without end") from None
+        raise json_problem("too_deep", "cannot serialise a value that nests without end") from None
     return text
 
 
@@ -103,65 +105,21 @@ def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
         ValidationError: Not JSON, no known tag or version, another type than `as_`, a field of the wrong type, or a
             document larger than `MAX_JSON_BYTES`, deeper than `MAX_DEPTH` or of more than `MAX_ITEMS` values.
     """
-    document = _parse(text)
+    document = parse_document(text)
     if not isinstance(document, dict) or "type" not in document:
-        raise _problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
+        raise json_problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
     version = document.get("v")
     if type(version) is not int or version != VERSION:
-        raise _problem("unknown_version", f"document version {version!r} is not known; expected {VERSION}")
+        raise json_problem("unknown_version", f"document version {version!r} is not known; expected {VERSION}")
     tag = document["type"]
     cls = VALUE_TAGS.get(tag) or ERROR_TYPES.get(tag) if isinstance(tag, str) else None
     if cls is None:
-        raise _problem("unknown_type_tag", f"unknown type {tag!r}; expected one of: {', '.join(sorted(VALUE_TAGS))}")
+        raise json_problem(
+            "unknown_type_tag", f"unknown type {tag!r}; expected one of: {', '.join(sorted(VALUE_TAGS))}"
+        )
     if as_ is not None and not issubclass(cls, as_):
-        raise _problem("unexpected_type", f"the document holds a {tag}; expected {as_.__name__}")
+        raise json_problem("unexpected_type", f"the document holds a {tag}; expected {as_.__name__}")
     return _structure(document, cls)
-
-
-def _parse(text: str | bytes) -> Any:
-    if not isinstance(text, (str, bytes, bytearray)):
-        raise _problem("invalid_type", f"expected JSON text, got {type(text).__name__}")
-    if len(text) > MAX_JSON_BYTES:
-        raise _problem("too_large", f"the document is longer than {MAX_JSON_BYTES} bytes")
-    try:
-        text = text if isinstance(text, str) else bytes(text).decode(json.detect_encoding(text))
-        _check_count(text)
-        document = json.loads(text, parse_constant=_no_constant)
-    except RecursionError:
-        raise _problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels") from None
-    except ValidationError:
-        raise
-    except ValueError as error:
-        raise _problem("malformed", f"not JSON: {error}") from error
-    layer, depth = _containers([document]), 0
-    while layer:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise _problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels")
-        layer = _containers(item for value in layer for item in (value.values() if type(value) is dict else value))
-    return document
-
-
-def _check_count(text: str) -> None:
-    """Refuse a document of too many values before memory is spent on them."""
-
-    def count(source: str) -> int:
-        return source.count(",") + source.count("[") + source.count("{")
-
-    # Counting is cheap and counts too much, as texts hold commas too; only where it matters are they left out.
-    if count(text) <= MAX_ITEMS:
-        return
-    without_escapes = text.replace("\\\\", "").replace('\\"', "")
-    if count(_STRING.sub("", without_escapes)) > MAX_ITEMS:
-        raise _problem("too_many", f"the document has more than {MAX_ITEMS} values")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _containers(values: Iterable[Any]) -> list[Any]:
-    return [value for value in values if type(value) in {dict, list}]
 
 
 def _structure(document: Any, cls: type[T]) -> T:
@@ -171,15 +129,11 @@ def _structure(document: Any, cls: type[T]) -> T:
         raise
     except Exception as error:
         details = "; ".join(cattrs.transform_error(error, format_exception=_describe))
-        raise _problem("malformed_value", f"not a valid {cls.__name__}: {details}") from error
+        raise json_problem("malformed_value", f"not a valid {cls.__name__}: {details}") from error
 
 
 def _describe(error: BaseException, _type: type | None) -> str:
     return f"missing field {error}" if isinstance(error, KeyError) else str(error)
-
-
-def _problem(tag: str, message: str) -> ValidationError:
-    return ValidationError([(("json",), tag)], reason="invalid_json", message=message)
 
 
 def _tag(value: Any) -> str | None:
@@ -209,7 +163,9 @@ def _dump_open(value: Any) -> Any:
         return {"$type": "mapping", "items": [[_dump_open(key), _dump_open(item)] for key, item in value.items()]}
     tag = _tag(value)
     if tag is None:
-        raise _problem("not_serialisable", f"cannot serialise {kind.__name__}; expected JSON data or a value of allm")
+        raise json_problem(
+            "not_serialisable", f"cannot serialise {kind.__name__}; expected JSON data or a value of allm"
+        )
     return {"$type": tag, **_converter().unstructure(value)}
 
 
@@ -226,7 +182,7 @@ def _load_open(value: Any) -> Any:
         return loader(value)
     cls = VALUE_TAGS.get(tag) or ERROR_TYPES.get(tag)
     if cls is None:
-        raise _problem("unknown_type_tag", f"unknown $type {tag!r} in open data")
+        raise json_problem("unknown_type_tag", f"unknown $type {tag!r} in open data")
     return _converter().structure(value, cls)
 
 
@@ -267,7 +223,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(float, _strict(float, int))
     for mapping in (dict[str, Any], Mapping[str, Any]):
         _register(converter, mapping, _dump_open, _open_mapping)
-    for anything in (Any, ToolChoice | None, ResponseFormat | None):
+    for anything in (Any, ToolChoice | None, ResponseFormat | None, EmbeddingInput):
         _register(converter, anything, _dump_open, lambda value, _: _load_open(value))
     # Parts before events: an inner union has to be known before the classes that hold it.
     _register_union(converter, Part, PART_TAGS)
@@ -277,6 +233,7 @@ def _converter() -> cattrs.Converter:
     _register_tool(converter)
     _register_response(converter)
     converter.register_structure_hook(AskUser, _ask_user)
+    _register(converter, Embedding, dump_embedding, load_embedding)
     _register_union(converter, Event, EVENT_TAGS)
     return converter
 
@@ -380,7 +337,7 @@ def _register_tool(converter: cattrs.Converter) -> None:
 
     def unstructure(tool: Tool) -> dict[str, Any]:
         if tool.handler is not None:
-            raise _problem(
+            raise json_problem(
                 "not_serialisable",
                 f"tool {tool.name!r} has a handler, which JSON cannot hold: evolve it with handler=None",
             )

@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 if TYPE_CHECKING:
+    from allm.data.embedding import EmbeddingResponse
     from allm.data.session import Session
 
 __all__ = [
@@ -199,7 +200,7 @@ class AdapterError(AllmError):
     """
 
     reasons = frozenset(get_args(AdapterReason))
-    fields = (
+    fields: ClassVar[tuple[str, ...]] = (
         "message",
         "reason",
         "provider",
@@ -236,7 +237,30 @@ class ImageAdapterError(AdapterError):
 
 
 class EmbeddingAdapterError(AdapterError):
-    """An embedding call failed at the provider."""
+    """An embedding call failed at the provider.
+
+    Attributes:
+        partial: The embeddings that were finished, each with the index of its input; those that a stream has handed
+            over before are not in it.
+        completed_inputs: How many inputs were finished.
+        completed_batches: How many requests they were in.
+    """
+
+    fields = (*AdapterError.fields, "partial", "completed_inputs", "completed_batches")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        partial: EmbeddingResponse | None = None,
+        completed_inputs: int = 0,
+        completed_batches: int = 0,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.partial = partial
+        self.completed_inputs = completed_inputs
+        self.completed_batches = completed_batches
 
 
 class StreamError(AllmError):

@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from allm.data.build import PART_TYPES
 from allm.data.content import ImagePart, ToolCall
+from allm.data.embedding import EmbeddingRequest, check_embedding_request
 from allm.data.errors import Path, ValidationError
 from allm.data.image import Image
 from allm.data.message import Message, Role
@@ -31,7 +32,7 @@ MAX_SESSION_ID = 255
 
 
 def validate(value: Any) -> None:
-    """Check a `Message`, `Tool`, `Request`, `Thread` or `Session`.
+    """Check a `Message`, `Tool`, `Request`, `Thread`, `Session` or `EmbeddingRequest`.
 
     Raises:
         ValidationError: With every problem as a `(path, tag)` pair.
@@ -240,4 +241,5 @@ CHECKS: dict[type, Callable[[Any], list[Problem]]] = {
     Request: check_request,
     Thread: check_thread,
     Session: check_session,
+    EmbeddingRequest: check_embedding_request,
 }

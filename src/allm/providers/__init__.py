@@ -8,32 +8,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
     from allm.providers.fake import Fake as Fake
+    from allm.providers.fake.embeddings import FakeEmbeddings as FakeEmbeddings
     from allm.providers.fake.images import FakeImages as FakeImages
     from allm.providers.gemini import Gemini as Gemini
+    from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
     from allm.providers.gemini.image_adapter import GeminiImages as GeminiImages
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
+    from allm.providers.openai.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
     from allm.providers.openai.images import OpenAIImages as OpenAIImages
+    from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
 
 __all__ = [
     "Anthropic",
     "Fake",
+    "FakeEmbeddings",
     "FakeImages",
     "Gemini",
+    "GeminiEmbeddings",
     "GeminiImages",
     "OpenAI",
+    "OpenAIEmbeddings",
     "OpenAIImages",
     "Preset",
+    "VoyageEmbeddings",
 ]
 
 _MODULES = {
     "Anthropic": "anthropic",
     "Fake": "fake",
+    "FakeEmbeddings": "fake.embeddings",
     "FakeImages": "fake.images",
     "Gemini": "gemini",
+    "GeminiEmbeddings": "gemini.embeddings",
     "GeminiImages": "gemini.image_adapter",
     "OpenAI": "openai",
+    "OpenAIEmbeddings": "openai.embeddings",
     "OpenAIImages": "openai.images",
     "Preset": "openai",
+    "VoyageEmbeddings": "voyage.embeddings",
 }
 
 

@@ -8,12 +8,22 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import attrs
 
 from allm.data.content import ToolCall
+from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.events import AdapterEvent
 from allm.data.request import Request
 from allm.data.tool import Tool
+from allm.runtime.batches import BatchLimits
 from allm.runtime.keys import Secret
 
-__all__ = ["AdapterOptions", "Emit", "StreamAdapter", "ToolExecutor", "ToolResultEncoder", "UnaryAdapter"]
+__all__ = [
+    "AdapterOptions",
+    "EmbeddingAdapter",
+    "Emit",
+    "StreamAdapter",
+    "ToolExecutor",
+    "ToolResultEncoder",
+    "UnaryAdapter",
+]
 
 
 class Emit(Protocol):
@@ -102,6 +112,14 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
         Raises:
             AdapterError: Whatever went wrong.
         """
+        ...
+
+
+class EmbeddingAdapter(UnaryAdapter[EmbeddingRequest, EmbeddingResponse], Protocol):
+    """A provider of embeddings. The indexes in its answers count from 0 within each request."""
+
+    def batch_limits(self, model: str | None, /) -> BatchLimits:
+        """The most that one request may hold; an adapter without this method is given 100 inputs at most."""
         ...
 
 

@@ -5,9 +5,9 @@ What streams is `allm.runtime.exchange`'s; this is for images, embeddings, moder
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -17,7 +17,9 @@ from allm.runtime.http_answers import HTTP_REDIRECT, Classify, error_answer, fin
 from allm.runtime.keys import Secret
 from allm.runtime.transport import HttpResponse, open_response
 
-__all__ = ["MAX_ANSWER_BYTES", "Answer", "HttpPost", "open_answer", "post"]
+__all__ = ["MAX_ANSWER_BYTES", "Answer", "HttpPost", "ask", "open_answer", "post"]
+
+T = TypeVar("T")
 
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Largest answer, in bytes: ten images of 4096 x 4096 pixels in base64 have about 200 MB."""
@@ -74,6 +76,20 @@ async def post(call: HttpPost) -> Answer:
         if not isinstance(document, dict):
             raise malformed(call.provider, "expected a JSON object", body)
         return Answer(document=document, request_id=request_id_of(response.headers), headers=response.headers)
+
+
+async def ask(call: HttpPost, decode: Callable[[Answer], T]) -> T:
+    """Make the call and decode its JSON answer.
+
+    Raises:
+        AdapterError: As `post`; what `decode` raises gets the provider's name and request id as well.
+    """
+    answer = await post(call)
+    try:
+        return decode(answer)
+    except AdapterError as error:
+        error.request_id = error.request_id or answer.request_id
+        raise finished(error, call) from error.__cause__
 
 
 @asynccontextmanager

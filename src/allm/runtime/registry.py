@@ -46,7 +46,15 @@ SERVICES: dict[str, dict[str, str]] = {
         "gemini": "allm.providers.gemini.image_adapter:GeminiImages",
         "fake": "allm.providers.fake.images:FakeImages",
     },
-    "embed": {},
+    "embed": {
+        **dict.fromkeys(
+            ("openai", "azure", "fireworks", "llamacpp", "mistral", "ollama", "openrouter", "together", "vllm"),
+            "allm.providers.openai.embeddings:OpenAIEmbeddings",
+        ),
+        "gemini": "allm.providers.gemini.embeddings:GeminiEmbeddings",
+        "voyage": "allm.providers.voyage.embeddings:VoyageEmbeddings",
+        "fake": "allm.providers.fake.embeddings:FakeEmbeddings",
+    },
     "moderation": {},
     "speech": {},
     "transcription": {},

@@ -1,0 +1,277 @@
+"""Texts as vectors: what is asked, one vector, and the answer.
+
+Vectors are kept packed. One of 1536 numbers takes 6 kB as 32-bit floats and 12 kB as 64-bit ones, but 49 kB as a tuple
+of Python's floats; a hundred thousand of them are the difference between 0.6 and 5 GB.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import sys
+from array import array
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast, get_args
+
+import attrs
+
+from allm.data.errors import Path, ValidationError
+from allm.data.fields import mapping_field
+from allm.data.image import Image
+from allm.data.response import Usage
+
+__all__ = [
+    "Embedding",
+    "EmbeddingInput",
+    "EmbeddingRequest",
+    "EmbeddingResponse",
+    "EncodingFormat",
+    "check_embedding_fields",
+    "check_embedding_input",
+    "check_embedding_request",
+    "dump_embedding",
+    "input_problem",
+    "load_embedding",
+    "text_size",
+    "unpack",
+]
+
+EmbeddingInput = str | Image | tuple[str | Image, ...]
+"""A text; with models that see, an image, or several texts and images that make one vector."""
+
+EncodingFormat = Literal["float", "base64"]
+
+PACKED = frozenset("fdbB")
+"""Type codes of `array`: 32-bit and 64-bit floats, and the integers of quantized vectors."""
+
+
+def _packed(values: Any) -> array[float]:
+    if isinstance(values, array) and values.typecode in PACKED:
+        return values[:]
+    if isinstance(values, str | bytes | bytearray):
+        raise TypeError(f"a vector is an iterable of numbers, not {type(values).__name__}")
+    return array("d", values)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Embedding:
+    """One vector.
+
+    Attributes:
+        index: The position of its text among the inputs, from 0.
+        vector: Any numbers; an `array` of type code `f`, `d`, `b` or `B` keeps its type, anything else becomes doubles.
+    """
+
+    index: int
+    _values: array[float] = attrs.field(alias="vector", converter=_packed)
+
+    @property
+    def vector(self) -> tuple[float, ...]:
+        """The numbers. Made anew each time; `buffer` is what is stored."""
+        return tuple(self._values)
+
+    @property
+    def buffer(self) -> memoryview:
+        """The stored numbers, read-only and without a copy: `numpy.asarray(embedding.buffer)`."""
+        return memoryview(self._values).toreadonly()
+
+    @property
+    def dimensions(self) -> int:
+        """How many numbers the vector has."""
+        return len(self._values)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Embedding):
+            return NotImplemented
+        return self.index == other.index and self._values == other._values
+
+    def __hash__(self) -> int:
+        return hash((self.index, self.vector))
+
+    def __repr__(self) -> str:
+        return f"Embedding(index={self.index}, vector=<{self.dimensions} numbers>)"
+
+
+def _input(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _inputs(value: Any) -> Any:
+    if isinstance(value, str | Image):
+        return (value,)
+    if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray | Mapping):
+        return value
+    return tuple(_input(item) for item in value)
+
+
+def _shown(inputs: Any) -> str:
+    return f"<{len(inputs)} inputs>" if isinstance(inputs, tuple) else repr(inputs)
+
+
+@attrs.frozen
+class EmbeddingRequest:
+    """What is to be embedded. Fields left at None are filled from the call's options, then the engine.
+
+    Attributes:
+        inputs: Texts; a single one may be given as it is.
+        dimensions: Length of the vectors, where the model lets it be chosen.
+        task_type: What the vectors are for: `query` or `document` with every provider; Gemini knows more.
+        encoding_format: How the numbers travel: `float` or `base64`. Both give the same vectors.
+        user: An id of your end user, for the provider's watch over abuse (OpenAI).
+        options: Merged over the provider's request body as it is, and wins over anything derived.
+    """
+
+    inputs: tuple[EmbeddingInput, ...] = attrs.field(converter=_inputs, repr=_shown)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    dimensions: int | None = attrs.field(default=None, kw_only=True)
+    task_type: str | None = attrs.field(default=None, kw_only=True)
+    encoding_format: EncodingFormat | None = attrs.field(default=None, kw_only=True)
+    user: str | None = attrs.field(default=None, kw_only=True)
+    options: dict[str, Any] = mapping_field()
+    metadata: dict[str, Any] = mapping_field()
+
+
+def _texts(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(texts)
+
+
+def _by_index(embeddings: Iterable[Embedding]) -> tuple[Embedding, ...]:
+    return tuple(sorted(embeddings, key=lambda embedding: embedding.index))
+
+
+@attrs.frozen(kw_only=True)
+class EmbeddingResponse:
+    """The vectors of a call, or of a part of it.
+
+    Attributes:
+        embeddings: In the order of the inputs, each with its position; a partial answer has gaps.
+        usage: Summed over all requests of the call.
+        model: The model that answered, as the provider names it.
+        request_ids: The provider's ids of the HTTP requests that gave these embeddings.
+    """
+
+    embeddings: tuple[Embedding, ...] = attrs.field(
+        default=(), converter=_by_index, repr=lambda embeddings: f"<{len(embeddings)} embeddings>"
+    )
+    usage: Usage = attrs.field(factory=Usage)
+    model: str | None = None
+    request_ids: tuple[str, ...] = attrs.field(default=(), converter=_texts)
+    metadata: dict[str, Any] = mapping_field()
+
+    @property
+    def vectors(self) -> tuple[tuple[float, ...], ...]:
+        """The vectors as tuples, in the order of the inputs."""
+        return tuple(embedding.vector for embedding in self.embeddings)
+
+    def to_numpy(self) -> Any:
+        """The vectors as the rows of one numpy array, of the type they came in (mostly `float32`).
+
+        Raises:
+            ImportError: numpy is not installed.
+            ValueError: The vectors differ in length.
+        """
+        try:
+            numpy = importlib.import_module("numpy")
+        except ImportError as error:
+            raise ImportError("to_numpy() needs numpy: pip install numpy; `vectors` has the same numbers") from error
+        if not self.embeddings:
+            return numpy.empty((0, 0), dtype=numpy.float32)
+        return numpy.stack([numpy.asarray(embedding.buffer) for embedding in self.embeddings])
+
+
+def unpack(text: str, typecode: str) -> array[float]:
+    """The numbers whose little-endian bytes are in the base64 text.
+
+    Raises:
+        ValueError: Not base64 text, or not of whole numbers.
+    """
+    values: array[float] = array(cast("Literal['f']", typecode))
+    values.frombytes(base64.b64decode(text, validate=True))
+    if sys.byteorder == "big":
+        values.byteswap()
+    return values
+
+
+# --- JSON -------------------------------------------------------------------------------------------------------
+
+
+def dump_embedding(embedding: Embedding) -> dict[str, Any]:
+    """The vector as the base64 text of its little-endian numbers: exact, and a third as long as a list."""
+    values = embedding._values
+    little = values[:]
+    if sys.byteorder == "big":
+        little.byteswap()
+    text = base64.b64encode(little.tobytes()).decode("ascii")
+    return {"index": embedding.index, "vector": {"type": values.typecode, "base64": text}}
+
+
+def load_embedding(value: Any, _: Any = None) -> Embedding:
+    """What `dump_embedding` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: Anything else.
+    """
+    index, vector = value["index"], value["vector"]
+    if type(index) is not int or vector["type"] not in PACKED:
+        raise ValueError(f"expected an index and a vector of type {', '.join(sorted(PACKED))}")
+    return Embedding(index, unpack(vector["base64"], vector["type"]))
+
+
+# --- checks -------------------------------------------------------------------------------------------------------
+
+
+def text_size(item: EmbeddingInput) -> int:
+    """Bytes of text in an input: no tokenizer in use makes more tokens of it."""
+    if isinstance(item, str):
+        return len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
+    return 0 if isinstance(item, Image) else sum(text_size(part) for part in item)
+
+
+def check_embedding_input(item: Any) -> str | None:
+    """What is wrong with an input, or None."""
+    if isinstance(item, str):
+        return None if item else "empty"
+    if isinstance(item, Image):
+        return None
+    if not isinstance(item, tuple):
+        return "invalid_type"
+    problems = ("invalid_type" if isinstance(part, tuple) else check_embedding_input(part) for part in item)
+    return next((problem for problem in problems if problem), None) if item else "empty"
+
+
+def check_embedding_request(request: EmbeddingRequest) -> list[tuple[Path, str]]:
+    """The problems of a request."""
+    problems: list[tuple[Path, str]] = []
+    if not isinstance(request.inputs, tuple):
+        problems.append((("inputs",), "invalid_type"))
+    elif not request.inputs:
+        problems.append((("inputs",), "empty"))
+    else:
+        found = ((index, check_embedding_input(item)) for index, item in enumerate(request.inputs))
+        problems += [(("inputs", index), tag) for index, tag in found if tag]
+    return problems + check_embedding_fields(request)
+
+
+def check_embedding_fields(request: EmbeddingRequest) -> list[tuple[Path, str]]:
+    """The problems of a request other than those of its inputs."""
+    problems: list[tuple[Path, str]] = []
+    dimensions = request.dimensions
+    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
+        problems.append((("dimensions",), "must_be_positive" if type(dimensions) is int else "invalid_type"))
+    for name in ("model", "task_type", "user"):
+        value = getattr(request, name)
+        if value is not None and not isinstance(value, str):
+            problems.append(((name,), "invalid_type"))
+    if request.encoding_format is not None and request.encoding_format not in get_args(EncodingFormat):
+        problems.append((("encoding_format",), "unknown"))
+    return problems
+
+
+def input_problem(index: int, tag: str) -> ValidationError:
+    """The error of one input that cannot be embedded."""
+    expected = "a text with something in it, an Image, or a tuple of both"
+    return ValidationError(
+        [(("inputs", index), tag)],
+        reason="invalid_request",
+        message=f"inputs[{index}] cannot be embedded ({tag}); expected {expected}",
+    )

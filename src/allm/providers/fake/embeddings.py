@@ -1,0 +1,97 @@
+"""Embeddings without a provider, for tests and demonstrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import final
+
+import trio
+
+from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, text_size
+from allm.data.errors import AllmError
+from allm.data.response import Usage
+from allm.data.script import Delay, ErrorItem, PreflightError
+from allm.providers.fake.vectors import made_vector
+from allm.runtime.batches import BatchLimits
+from allm.runtime.ports import AdapterOptions
+
+__all__ = ["FakeEmbeddings"]
+
+BYTES_PER_TOKEN = 4
+
+
+@final
+class FakeEmbeddings:
+    """Makes a vector of every text: the same text, the same vector.
+
+        adapter = FakeEmbeddings(vectors={"red": [1, 0], "green": [0, 1]})
+        response = await allm.embed(allm.Engine(embed_adapter=adapter), ["red", "green"])
+
+    Args:
+        dimensions: Length of the vectors, where the request asks for none.
+        vectors: Your own vectors for some texts.
+        script: What becomes of the requests, one list of `fake.delay(...)` and `fake.error(...)` for each in the order
+            they are sent; those after it succeed at once. `fake.preflight_error(...)` is raised before that.
+        batch_limit: Most inputs in one request.
+
+    Attributes:
+        requests: What was asked, in order; each has the inputs of one batch.
+    """
+
+    provider = "fake"
+    requires_model = False
+
+    def __init__(
+        self,
+        dimensions: int = 8,
+        *,
+        vectors: Mapping[str, Sequence[float]] | None = None,
+        script: Iterable[Sequence[Delay | ErrorItem | PreflightError]] = (),
+        batch_limit: int = 100,
+    ) -> None:
+        self.dimensions = dimensions
+        self.requests: list[EmbeddingRequest] = []
+        self._vectors = dict(vectors or {})
+        self._script = [list(items) for items in script]
+        self._limits = BatchLimits(batch_limit)
+
+    def batch_limits(self, _model: str | None) -> BatchLimits:
+        """What was given."""
+        return self._limits
+
+    def prepare(self, request: EmbeddingRequest, _options: AdapterOptions) -> EmbeddingRequest:
+        """Record the request.
+
+        Raises:
+            AllmError: The script has it next.
+        """
+        self.requests.append(request)
+        if self._script and self._script[0] and isinstance(self._script[0][0], PreflightError):
+            error: AllmError = self._script.pop(0)[0].error  # type: ignore[union-attr]
+            raise error
+        return request
+
+    async def send(self, prepared: EmbeddingRequest) -> EmbeddingResponse:
+        """Play the script for this request, then answer.
+
+        Raises:
+            AllmError: The script has it.
+        """
+        await trio.lowlevel.checkpoint()
+        for item in self._script.pop(0) if self._script else ():
+            if isinstance(item, Delay):
+                await trio.sleep(item.seconds)
+            else:
+                raise item.error
+        dimensions = prepared.dimensions or self.dimensions
+        tokens = sum(-(-text_size(item) // BYTES_PER_TOKEN) for item in prepared.inputs)
+        return EmbeddingResponse(
+            embeddings=(Embedding(index, self._vector(item, dimensions)) for index, item in enumerate(prepared.inputs)),
+            usage=Usage(input_tokens=tokens, total_tokens=tokens),
+            model=prepared.model or "fake",
+        )
+
+    def _vector(self, item: EmbeddingInput, dimensions: int) -> Sequence[float]:
+        if isinstance(item, str):
+            return self._vectors.get(item) or made_vector(item, dimensions)
+        return made_vector(repr(item), dimensions)

@@ -1,0 +1,52 @@
+"""The adapter for embeddings: OpenAI's, and those of the services that speak its wire format."""
+
+from __future__ import annotations
+
+import attrs
+
+from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
+from allm.providers.openai.connection import Connection
+from allm.providers.openai.embedding_decode import embedding_response
+from allm.providers.openai.embedding_encode import embedding_body, limits_of
+from allm.runtime.batches import BatchLimits
+from allm.runtime.ports import AdapterOptions
+from allm.runtime.post import Answer, HttpPost, ask
+
+__all__ = ["OpenAIEmbeddings"]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class OpenAIEmbeddings(Connection):
+    """OpenAI's embeddings, or those of a service that speaks the same wire format.
+
+        engine = allm.Engine(embed_adapter=OpenAIEmbeddings(), embed_model="text-embedding-3-small")
+
+    Args: those of `OpenAI`, but for the endpoint.
+    """
+
+    def batch_limits(self, _model: str | None) -> BatchLimits:
+        """2048 inputs and 300,000 tokens at OpenAI."""
+        return limits_of(self.provider)
+
+    def prepare(self, request: EmbeddingRequest, options: AdapterOptions) -> HttpPost:
+        """The call for one batch of inputs.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: An input that is no text, a task type.
+        """
+        body = embedding_body(request, self.provider)
+        return self.post("/embeddings", body, options, model=request.model)
+
+    async def send(self, prepared: HttpPost) -> EmbeddingResponse:
+        """Make the call.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
+        return await ask(prepared, _decode)
+
+
+def _decode(answer: Answer) -> EmbeddingResponse:
+    request_ids = () if answer.request_id is None else (answer.request_id,)
+    return attrs.evolve(embedding_response(answer.document), request_ids=request_ids)

@@ -1,0 +1,153 @@
+"""Vectors as values: packed, exact, equal by their numbers, and the same after JSON."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import sys
+from array import array
+
+import pytest
+from hypothesis import given, strategies as st
+
+import allm
+from allm.data import embedding as module
+
+FLOATS = st.lists(st.floats(allow_nan=False), max_size=6)
+
+
+@given(FLOATS)
+def test_the_numbers_are_those_that_were_given(numbers):
+    """As a tuple, as a buffer, and after JSON."""
+    embedding = allm.Embedding(3, numbers)
+    assert embedding.vector == tuple(numbers)
+    assert list(embedding.buffer) == numbers
+    assert embedding.dimensions == len(numbers)
+    assert allm.from_json(allm.to_json(embedding)) == embedding
+
+
+@pytest.mark.parametrize("typecode", "fdbB")
+def test_packed_numbers_stay_packed(typecode):
+    """In a copy that nobody else can change."""
+    numbers = array(typecode, [1, 2, 3])
+    embedding = allm.Embedding(0, numbers)
+    numbers[0] = 9
+    assert embedding.buffer.format == typecode
+    assert embedding.buffer.readonly
+    assert embedding.vector == (1, 2, 3)
+    again = allm.from_json(allm.to_json(embedding), allm.Embedding)
+    assert again.buffer.format == typecode
+    assert again == embedding
+
+
+def test_embeddings_compare_by_index_and_numbers():
+    """However they are stored; they can be keys."""
+    single, double = allm.Embedding(0, array("f", [0.5])), allm.Embedding(0, [0.5])
+    assert single == double
+    assert hash(single) == hash(double)
+    assert single != allm.Embedding(1, [0.5])
+    assert single != allm.Embedding(0, [0.25])
+    assert single != (0, (0.5,))
+    assert repr(single) == "Embedding(index=0, vector=<1 numbers>)"
+
+
+@pytest.mark.parametrize("vector", ["0.5", b"00000000", ["x"], 5, [None], [[1.0]]])
+def test_what_is_no_vector_is_refused(vector):
+    """Bytes too: they could mean anything."""
+    with pytest.raises(TypeError):
+        allm.Embedding(0, vector)
+
+
+def test_a_vector_takes_no_more_memory_than_its_numbers():
+    """An eighth of what a tuple of floats takes."""
+    vector = array("f", [0.5] * 1536)
+    assert sys.getsizeof(allm.Embedding(0, vector)._values) < 1536 * 4 + 200
+
+
+def test_inputs_become_a_tuple():
+    """A single one as well as a generator; parts that make one vector stay together."""
+    image = allm.Image.from_bytes(b"x", "image/png")
+    assert allm.EmbeddingRequest("a").inputs == ("a",)
+    assert allm.EmbeddingRequest(image).inputs == (image,)
+    assert allm.EmbeddingRequest(text for text in "ab").inputs == ("a", "b")
+    assert allm.EmbeddingRequest(["a", ["b", image]]).inputs == ("a", ("b", image))
+    assert repr(allm.EmbeddingRequest(["a", "b"])).startswith("EmbeddingRequest(inputs=<2 inputs>, ")
+    allm.validate(allm.EmbeddingRequest(["a", ["b", image]], dimensions=2, task_type="query"))
+
+
+def test_a_request_survives_json():
+    """With its images and parts."""
+    image = allm.Image.from_bytes(b"x", "image/png")
+    request = allm.EmbeddingRequest(
+        ["a", image, ("b", image)], model="m", dimensions=4, encoding_format="float", options={"a": 1}
+    )
+    assert allm.from_json(allm.to_json(request), allm.EmbeddingRequest) == request
+
+
+def test_a_response_is_in_the_order_of_its_inputs():
+    """Whatever the order they come in; it survives JSON and does not print its numbers."""
+    response = allm.EmbeddingResponse(
+        embeddings=[allm.Embedding(2, [math.inf]), allm.Embedding(0, [1.0])],
+        usage=allm.Usage(input_tokens=3),
+        request_ids=["r"],
+        model="m",
+    )
+    assert response.vectors == ((1.0,), (math.inf,))
+    assert "<2 embeddings>" in repr(response)
+    assert allm.from_json(allm.to_json(response)) == response
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"v":1,"type":"Embedding","index":"0","vector":{"type":"f","base64":""}}',
+        '{"v":1,"type":"Embedding","index":0,"vector":{"type":"u","base64":""}}',
+        '{"v":1,"type":"Embedding","index":0,"vector":{"type":"f","base64":"AAA="}}',
+        '{"v":1,"type":"Embedding","index":0,"vector":{"type":"f","base64":"!"}}',
+        '{"v":1,"type":"Embedding","index":0}',
+    ],
+)
+def test_json_that_is_no_embedding_is_refused(text):
+    """As every other document."""
+    with pytest.raises(allm.ValidationError):
+        allm.from_json(text)
+
+
+def test_on_a_big_endian_machine(monkeypatch):
+    """The text is the same as elsewhere."""
+    embedding = allm.Embedding(0, array("f", [0.5, -3.0]))
+    text = allm.to_json(embedding)
+    monkeypatch.setattr(module.sys, "byteorder", "big")
+    swapped = array("f", [0.5, -3.0])
+    swapped.byteswap()
+    assert allm.to_json(allm.Embedding(0, swapped)) == text
+    assert allm.from_json(text).buffer.tobytes() == swapped.tobytes()
+
+
+def test_numpy():
+    """One row for each text, in the type that the numbers came in."""
+    numpy = pytest.importorskip("numpy")
+    response = allm.EmbeddingResponse(
+        embeddings=[allm.Embedding(1, array("f", [0.5, 1])), allm.Embedding(0, array("f", [2, 3]))]
+    )
+    rows = response.to_numpy()
+    assert rows.dtype == numpy.float32
+    assert rows.tolist() == [[2, 3], [0.5, 1]]
+    assert allm.EmbeddingResponse().to_numpy().shape == (0, 0)
+    with pytest.raises(ValueError, match="shape"):
+        allm.EmbeddingResponse(embeddings=[allm.Embedding(0, [1]), allm.Embedding(1, [1, 2])]).to_numpy()
+
+
+def test_without_numpy(monkeypatch):
+    """It says what to install."""
+    original = builtins.__import__
+
+    def fail(name, *args, **kwargs):
+        if name == "numpy":
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    monkeypatch.setattr(builtins, "__import__", fail)
+    with pytest.raises(ImportError, match="pip install numpy"):
+        allm.EmbeddingResponse(embeddings=[allm.Embedding(0, [1])]).to_numpy()

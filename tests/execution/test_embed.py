@@ -1,0 +1,530 @@
+"""Embeddings: batches side by side, put in order, one budget, and nothing lost that was finished."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import weakref
+
+import pytest
+import trio
+
+import allm
+from allm import fake
+from allm.providers import FakeEmbeddings
+
+RETRY = allm.RetryPolicy(max_attempts=3, base_delay=1, jitter=0)
+
+
+def engine(adapter=None, **fields):
+    return allm.Engine(embed_adapter=adapter or FakeEmbeddings(batch_limit=2), **{"retry": RETRY, **fields})
+
+
+def texts(count):
+    return [f"text {index}" for index in range(count)]
+
+
+def failure(**fields):
+    return fake.error(allm.AdapterError("no", **{"reason": "invalid_request", **fields}))
+
+
+def indexes(response):
+    return [embedding.index for embedding in response.embeddings]
+
+
+async def test_one_text():
+    """Is one vector, by its text."""
+    response = await allm.embed(engine(FakeEmbeddings(vectors={"red": [1, 0.5]})), "red")
+    assert response.vectors == ((1.0, 0.5),)
+    assert response.embeddings[0].dimensions == 2
+
+
+async def test_many_texts_are_sent_in_batches_and_come_in_their_order(autojump_clock):
+    """Whichever batch is answered first; usage is the sum."""
+    adapter = FakeEmbeddings(batch_limit=2, script=[[fake.delay(3)], [fake.delay(1)], [fake.delay(2)]])
+    response = await allm.embed(engine(adapter), texts(5), dimensions=3)
+    assert [request.inputs for request in adapter.requests] == [
+        ("text 0", "text 1"),
+        ("text 2", "text 3"),
+        ("text 4",),
+    ]
+    assert indexes(response) == [0, 1, 2, 3, 4]
+    alone = FakeEmbeddings()
+    for text, vector in zip(texts(5), response.vectors, strict=True):
+        assert (await allm.embed(engine(alone), text, dimensions=3)).vectors == (vector,)
+    assert response.usage.input_tokens == sum(request.usage.input_tokens for request in [response])
+    assert response.usage.input_tokens == 10
+    assert response.model == "fake"
+    assert trio.current_time() == 3
+
+
+@pytest.mark.parametrize(("limit", "seconds"), [(1, 4), (2, 2), (4, 1)])
+async def test_at_most_so_many_requests_at_once(autojump_clock, limit, seconds):
+    """Four requests of a second each."""
+    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)]] * 4)
+    await allm.embed(engine(adapter), texts(4), max_concurrency=limit)
+    assert trio.current_time() == seconds
+
+
+async def test_batch_size_is_an_upper_bound():
+    """The provider's own limit still counts."""
+    adapter = FakeEmbeddings(batch_limit=3)
+    await allm.embed(engine(adapter), texts(4), batch_size=2)
+    await allm.embed(engine(adapter), texts(4), batch_size=50)
+    assert [len(request.inputs) for request in adapter.requests] == [2, 2, 3, 1]
+
+
+async def test_an_adapter_without_limits_gets_a_hundred():
+    """As its protocol says."""
+
+    class Plain:
+        provider = "plain"
+        requires_model = False
+
+        def __init__(self):
+            self.sizes = []
+
+        def prepare(self, request, options):
+            self.sizes.append(len(request.inputs))
+            return request
+
+        async def send(self, prepared):
+            return allm.EmbeddingResponse(embeddings=[allm.Embedding(i, [i]) for i, _ in enumerate(prepared.inputs)])
+
+    adapter = Plain()
+    await allm.embed(engine(adapter), texts(150))
+    assert adapter.sizes == [100, 50]
+
+
+async def test_stream_hands_batches_over_in_order(autojump_clock):
+    """Each embedding once, and the result has what is left: nothing, but the usage of all."""
+    adapter = FakeEmbeddings(batch_limit=2, script=[[fake.delay(3)], [fake.delay(1)], [fake.delay(2)]])
+    async with allm.stream_embed(engine(adapter), iter(texts(5))) as batches:
+        seen = [indexes(batch) async for batch in batches]
+        assert (batches.done, batches.total) == (5, None)
+    assert seen == [[0, 1], [2, 3], [4]]
+    assert indexes(batches.result()) == []
+    assert batches.result().usage.input_tokens == 10
+
+
+async def test_nothing_is_sent_before_the_first_batch_is_asked_for():
+    """Entering the block alone is free, and so is leaving it."""
+    adapter = FakeEmbeddings()
+    adapter.send = None  # would fail
+    async with allm.stream_embed(engine(FakeEmbeddings()), texts(3)) as batches:
+        await trio.testing.wait_all_tasks_blocked()
+        assert batches.done == 0
+    assert batches.result() == allm.EmbeddingResponse()
+
+
+async def test_until_done_after_some_batches():
+    """Gives the rest."""
+    async with allm.stream_embed(engine(), texts(7), max_concurrency=1) as batches:
+        first = await anext(batches)
+        rest = await batches.until_done()
+    assert indexes(first) == [0, 1]
+    assert indexes(rest) == [2, 3, 4, 5, 6]
+
+
+async def test_batches_after_a_cancelled_until_done(autojump_clock):
+    """Can still be taken one by one."""
+    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)], [fake.delay(9)], [fake.delay(1)]])
+    async with allm.stream_embed(engine(adapter), texts(6), max_concurrency=2) as batches:
+        with trio.move_on_after(5):
+            await batches.until_done()
+        assert indexes(batches.result()) == [0, 2, 3, 4, 5]
+        assert [indexes(batch) async for batch in batches] == [[index] for index in range(6)]
+
+
+@pytest.mark.parametrize("way", ["break", "exception", "deadline", "deadline inside"])
+async def test_leaving_half_way_keeps_what_is_done(autojump_clock, way):
+    """And ends every request before the next statement runs; the body's own exception comes out as itself."""
+    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)], [fake.delay(50)], [fake.delay(2)]])
+    with trio.CancelScope() as scope:
+        try:
+            async with allm.stream_embed(engine(adapter), texts(3)) as batches:
+                assert indexes(await anext(batches)) == [0]
+                await trio.sleep(2)
+                if way == "exception":
+                    {}["mine"]
+                if way == "deadline":
+                    scope.deadline = trio.current_time() + 1
+                if way == "deadline inside":
+                    with trio.move_on_after(1):
+                        await anext(batches)
+                elif way == "deadline":
+                    await anext(batches)
+        except KeyError:
+            assert way == "exception"
+    assert trio.current_time() < 10
+    assert indexes(batches.result()) == [2]
+    assert (batches.done, batches.total) == (2, 3)
+    assert batches.result().usage.input_tokens == 4
+    assert trio.lowlevel.current_statistics().tasks_living < 8
+
+
+async def test_a_cancelled_embed_leaves_nothing_running(autojump_clock):
+    """The engine's limiter is whole again."""
+    limiter = trio.CapacityLimiter(2)
+    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(50)]] * 3)
+    with trio.move_on_after(1):
+        await allm.embed(engine(adapter, limiter=limiter), texts(3))
+    assert limiter.borrowed_tokens == 0
+    assert trio.current_time() == 1
+
+
+async def test_a_failed_batch_ends_the_others_and_brings_what_is_done(autojump_clock):
+    """Each embedding at its index, with the counts; no group around the error."""
+    adapter = FakeEmbeddings(batch_limit=2, script=[[fake.delay(9)], [fake.delay(1)], [fake.delay(2), failure()]])
+    with pytest.raises(allm.EmbeddingAdapterError, match="no") as caught:
+        await allm.embed(engine(adapter), texts(6))
+    error = caught.value
+    assert indexes(error.partial) == [2, 3]
+    assert (error.completed_inputs, error.completed_batches) == (2, 1)
+    assert error.partial.usage.input_tokens == 4
+    assert error.reason == "invalid_request"
+    assert trio.current_time() == 2
+    assert allm.from_json(allm.to_json(error)) == error
+
+
+async def test_a_stream_gives_the_batches_before_the_failed_one(autojump_clock):
+    """Then the error, with those beyond it; and again, when asked again."""
+    adapter = FakeEmbeddings(
+        batch_limit=1, script=[[fake.delay(1)], [fake.delay(3), failure()], [fake.delay(2)], [fake.delay(9)]]
+    )
+    seen = []
+    async with allm.stream_embed(engine(adapter), texts(4)) as batches:
+        await trio.sleep(5)
+        for _ in range(2):
+            with pytest.raises(allm.EmbeddingAdapterError) as caught:
+                async for batch in batches:
+                    seen += indexes(batch)
+    assert seen == [0]
+    assert indexes(caught.value.partial) == [2]
+    assert caught.value.completed_inputs == 2
+
+
+async def test_one_trouble_of_many_requests_is_charged_once(autojump_clock):
+    """All that were under way meet the same rate limit: they wait together, and there is a second retry left."""
+    busy = [fake.delay(1), failure(reason="rate_limited", retry_after=7)]
+    adapter = FakeEmbeddings(batch_limit=1, script=[busy, busy, busy, busy, [failure(reason="overloaded")]])
+    response = await allm.embed(engine(adapter), texts(4))
+    assert len(response.embeddings) == 4
+    assert trio.current_time() == 10
+
+
+async def test_nothing_is_sent_while_the_call_pauses(autojump_clock):
+    """A provider that is overloaded gets no further batches until it is asked again."""
+    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)], [failure(reason="overloaded", retry_after=5)]])
+    await allm.embed(engine(adapter), texts(4), max_concurrency=2)
+    assert trio.current_time() == 5
+
+
+async def test_the_budget_of_retries_is_that_of_the_whole_call(autojump_clock):
+    """Two retries in all, not two for each batch."""
+    adapter = FakeEmbeddings(
+        batch_limit=1, script=[[failure(reason="overloaded")], [], [failure(reason="timeout")]] * 2
+    )
+    with pytest.raises(allm.EmbeddingAdapterError) as caught:
+        await allm.embed(engine(adapter), texts(9), max_concurrency=1)
+    assert caught.value.reason == "overloaded"
+    assert indexes(caught.value.partial) == [0]
+
+
+async def test_a_retry_that_is_not_charged_can_be_refused(autojump_clock):
+    """What cannot succeed is not tried again, also in company."""
+    adapter = FakeEmbeddings(
+        batch_limit=1,
+        script=[[fake.delay(0.2), failure(reason="overloaded")], [fake.delay(0.5), failure(reason="quota_exhausted")]],
+    )
+    with pytest.raises(allm.EmbeddingAdapterError) as caught:
+        await allm.embed(engine(adapter), texts(2))
+    assert caught.value.reason == "quota_exhausted"
+    assert trio.current_time() == 0.5
+
+
+async def test_the_time_limit_is_that_of_the_whole_call(autojump_clock):
+    """However many requests it makes, and what is done is kept."""
+    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(2)]] * 9)
+    with pytest.raises(allm.EmbeddingAdapterError, match="request_timeout") as caught:
+        await allm.embed(engine(adapter), texts(9), max_concurrency=2, request_timeout=5)
+    assert trio.current_time() == 5
+    assert indexes(caught.value.partial) == [0, 1, 2, 3]
+    assert caught.value.reason == "timeout"
+
+
+async def test_inputs_are_read_as_they_are_needed():
+    """Of an endless generator only what is under way or waits to be taken."""
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        while True:
+            taken += 1
+            yield f"text {taken}"
+
+    async with allm.stream_embed(engine(), endless(), batch_size=1, max_concurrency=3) as batches:
+        assert taken == 1
+        for count in range(1, 20):
+            await anext(batches)
+            await trio.testing.wait_all_tasks_blocked()
+            assert taken <= count + 6
+
+
+async def test_batches_do_not_pile_up():
+    """Of a thousand, no more than the window are alive at any time while the consumer streams."""
+    alive, most = weakref.WeakSet(), 0
+
+    class Counting:
+        provider = "counting"
+        requires_model = False
+        batch_limits = FakeEmbeddings(batch_limit=10).batch_limits
+
+        def prepare(self, request, options):
+            return request.inputs
+
+        async def send(self, prepared):
+            await trio.lowlevel.checkpoint()
+            values = [Tracked(index, [1.0, 2.0]) for index, _ in enumerate(prepared)]
+            alive.add(values[0])
+            return allm.EmbeddingResponse(embeddings=values)
+
+    async with allm.stream_embed(engine(Counting()), (f"t{index}" for index in range(10_000))) as batches:
+        count = 0
+        async for batch in batches:
+            count += len(batch.embeddings)
+            gc.collect(0)
+            most = max(most, len(alive))
+            del batch
+    assert count == 10_000
+    assert 1 <= most <= 2 * 4 + 1
+
+
+class Tracked:
+    """Stands in for an embedding, and can be referred to weakly."""
+
+    def __init__(self, index, values):
+        self.index, self._values = index, values
+
+
+async def test_progress_is_told_after_each_batch(autojump_clock):
+    """By a plain function or an async one, with a total where it is known."""
+    for total, given in ((5, texts(5)), (5, dict.fromkeys(texts(5)).keys()), (None, iter(texts(5)))):
+        seen = []
+        await allm.embed(engine(), given, on_progress=lambda *counts: seen.append(counts))  # noqa: B023
+        assert [done for done, _ in seen] == [2, 4, 5]
+        assert {of for _, of in seen} == {total}
+
+    async def slowly(done, total):
+        await trio.sleep(1)
+        seen.append(done)
+
+    seen.clear()
+    async with allm.stream_embed(engine(), texts(4), on_progress=slowly) as batches:
+        assert [indexes(batch) async for batch in batches] == [[0, 1], [2, 3]]
+    assert seen == [2, 4]
+
+
+async def test_what_on_progress_raises_comes_out_as_itself():
+    """And the batch that it was told of is not lost."""
+
+    def fail(done, total):
+        raise KeyError(done)
+
+    with pytest.raises(KeyError):
+        await allm.embed(engine(), texts(4), on_progress=fail)
+    async with allm.stream_embed(engine(), texts(4), on_progress=fail) as batches:
+        with pytest.raises(KeyError):
+            await anext(batches)
+    assert 0 in indexes(batches.result())
+
+
+async def test_what_the_iterable_raises_comes_out_as_itself():
+    """Also an exception group; what is done can be had from the stream."""
+
+    def source():
+        yield from texts(3)
+        raise ExceptionGroup("mine", [ValueError("x")])
+
+    with pytest.raises(ExceptionGroup, match="mine"):
+        await allm.embed(engine(), source())
+    async with allm.stream_embed(engine(), source(), batch_size=1, max_concurrency=1) as batches:
+        with pytest.raises(ExceptionGroup, match="mine"):
+            await batches.until_done()
+    assert indexes(batches.result()) == [0, 1, 2]
+
+
+async def test_a_bad_input_far_down_an_iterable_is_found_when_it_is_reached():
+    """With its position."""
+    with pytest.raises(allm.ValidationError, match=r"inputs\[3\]") as caught:
+        await allm.embed(engine(), iter([*texts(3), None]))
+    assert caught.value.errors == ((("inputs", 3), "invalid_type"),)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "errors"),
+    [
+        ("", [(("inputs", 0), "empty")]),
+        ([], [(("inputs",), "empty")]),
+        (iter([]), [(("inputs",), "empty")]),
+        (["a", "", 3, ()], [(("inputs", 1), "empty"), (("inputs", 2), "invalid_type"), (("inputs", 3), "empty")]),
+        ([("a", ("b",))], [(("inputs", 0), "invalid_type")]),
+        (iter([""]), [(("inputs", 0), "empty")]),
+        (5, [(("inputs",), "invalid_type")]),
+        (b"bytes", [(("inputs",), "invalid_type")]),
+        ({"a": 1}, [(("inputs",), "invalid_type")]),
+        (allm.EmbeddingRequest({"a": 1}.values), [(("inputs",), "invalid_type")]),
+        (
+            allm.EmbeddingRequest("a", dimensions=0, task_type=4, encoding_format="hex", user="u"),
+            [
+                (("dimensions",), "must_be_positive"),
+                (("task_type",), "invalid_type"),
+                (("encoding_format",), "unknown"),
+            ],
+        ),
+        (allm.EmbeddingRequest("a", dimensions=1.5), [(("dimensions",), "invalid_type")]),
+    ],
+)
+async def test_bad_inputs_are_one_error_before_anything_is_sent(inputs, errors):
+    """With every problem of a list or a request."""
+    adapter = FakeEmbeddings()
+    with pytest.raises(allm.ValidationError) as caught:
+        await allm.embed(engine(adapter), inputs)
+    assert list(caught.value.errors) == errors
+    assert adapter.requests == []
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"dimension": 3}, allm.OptionError, "'dimensions'"),
+        ({"temperature": 1}, allm.OptionError, "expected one of"),
+        ({"batch_size": 0}, allm.ValidationError, "greater than 0"),
+        ({"batch_size": "2"}, allm.OptionError, "expected int"),
+        ({"max_concurrency": None}, allm.OptionError, "expected int"),
+        ({"max_concurrency": -1}, allm.ValidationError, "greater than 0"),
+        ({"on_progress": 4}, allm.OptionError, "function"),
+        ({"dimensions": -1}, allm.ValidationError, "must_be_positive"),
+    ],
+)
+async def test_bad_options_are_refused_at_the_call(options, error, match):
+    """Not at the first batch."""
+    with pytest.raises(error, match=match):
+        allm.stream_embed(engine(), "text", **options)
+
+
+async def test_who_embeds_has_to_be_known():
+    """An adapter, and a model unless the adapter needs none; the chat's are never used."""
+    with pytest.raises(allm.EngineError, match="embed_adapter"):
+        await allm.embed(allm.Engine(adapter=allm.providers.Fake(), model="m"), "text")
+    adapter = FakeEmbeddings()
+    adapter.requires_model = True
+    with pytest.raises(allm.EngineError, match="embed_model") as caught:
+        await allm.embed(engine(adapter, model="chat"), "text")
+    assert caught.value.reason == "missing_model"
+
+
+async def test_options_come_from_the_usual_places():
+    """The call's, else the request's, else the engine's."""
+    adapter = FakeEmbeddings()
+    request = allm.EmbeddingRequest(
+        "text", model="of request", dimensions=4, task_type="query", options={"a": 1, "b": 1}, metadata={"mine": 1}
+    )
+    asked = engine(adapter, embed_model="of engine")
+    await allm.embed(asked, request)
+    await allm.embed(asked, request, model="of call", dimensions=5, task_type="document", options={"b": 2})
+    await allm.embed(asked, "text")
+    first, second, third = adapter.requests
+    assert (first.model, first.dimensions, first.task_type, first.options) == (
+        "of request",
+        4,
+        "query",
+        {"a": 1, "b": 1},
+    )
+    assert (second.model, second.dimensions, second.task_type) == ("of call", 5, "document")
+    assert second.options == {"a": 1, "b": 2}
+    assert first.metadata == {"mine": 1}
+    assert third.model == "of engine"
+
+
+@pytest.mark.parametrize("answer", [[0], [0, 0], [1, 2], [0, 1, 2], "no response"])
+async def test_an_answer_that_does_not_fit_its_request_is_refused(answer):
+    """A vector under another text's index would be worse than none."""
+
+    class Odd:
+        provider = "odd"
+        requires_model = False
+
+        def prepare(self, request, options):
+            return None
+
+        async def send(self, prepared):
+            if isinstance(answer, str):
+                return answer
+            return allm.EmbeddingResponse(embeddings=[allm.Embedding(index, [1.0]) for index in answer])
+
+    with pytest.raises(allm.EmbeddingAdapterError):
+        await allm.embed(engine(Odd(), retry=None), texts(2))
+
+
+async def test_misuse_says_what_to_do(autojump_clock):
+    """Not entered, left, and two readers."""
+    block = allm.stream_embed(engine(), texts(2))
+    with pytest.raises(allm.StreamError, match="async with"):
+        aiter(block)
+    async with block as batches:
+        pass
+    for use in (lambda: anext(batches), batches.until_done):
+        with pytest.raises(allm.StreamError) as caught:
+            await use()
+        assert caught.value.reason == "closed"
+    adapter = FakeEmbeddings(script=[[fake.delay(1)]])
+    async with trio.open_nursery() as nursery, allm.stream_embed(engine(adapter), texts(2)) as batches:
+        nursery.start_soon(trio.sleep, 1)
+        await anext(batches)
+
+        async def second():
+            with pytest.raises(allm.StreamError, match="one reader"):
+                await anext(batches)
+
+        async with trio.open_nursery() as inner:
+            inner.start_soon(second)
+
+
+async def test_telemetry_has_one_span_for_the_call(autojump_clock):
+    """With its model, its usage and how many inputs were embedded."""
+    events = []
+    detach = allm.telemetry.attach(events.append)
+    try:
+        await allm.embed(engine(), texts(5), model="m")
+        with pytest.raises(allm.EmbeddingAdapterError):
+            await allm.embed(engine(FakeEmbeddings(script=[[failure()]])), "text")
+        with trio.move_on_after(1):
+            await allm.embed(engine(FakeEmbeddings(script=[[fake.delay(5)]])), "text")
+    finally:
+        detach()
+    assert [(event.name, event.phase) for event in events] == [
+        ("embed", phase) for phase in ("start", "stop", "start", "exception", "start", "stop")
+    ]
+    assert events[0].attributes["model"] == "m"
+    assert (events[1].attributes["inputs"], events[1].attributes["usage"].input_tokens) == (5, 10)
+    assert events[-1].attributes["outcome"] == "cancelled"
+
+
+def test_ctrl_c_comes_out_as_itself():
+    """Whichever task it hits."""
+
+    class Interrupted:
+        provider = "interrupted"
+        requires_model = False
+
+        def prepare(self, request, options):
+            return request
+
+        async def send(self, prepared):
+            await trio.lowlevel.checkpoint()
+            signal.raise_signal(signal.SIGINT)
+            await trio.sleep(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(allm.embed, engine(Interrupted()), "text")

@@ -1,0 +1,56 @@
+"""Recorded answers of the embedding APIs, replayed over loopback HTTP, give what is expected of them."""
+
+from __future__ import annotations
+
+import pytest
+
+import allm
+from allm.testing import Reply, WireServer
+from wire_corpus import CORPUS, USAGE, accepted, cases, error_of
+
+CASES = cases("embeddings")
+
+
+def adapter_of(case, server):
+    """The adapter that would have made the recorded request."""
+    if "googleapis" in case.url:
+        return allm.providers.GeminiEmbeddings(api_key="test", base_url=server.url("gemini"))
+    if "voyageai" in case.url:
+        return allm.providers.VoyageEmbeddings(api_key="test", base_url=server.base_url + "/v1")
+    return allm.providers.OpenAIEmbeddings(api_key="test", base_url=server.url("openai"))
+
+
+def asked(case):
+    """What the recorded client asked for."""
+    body = case.request_body
+    first = body["requests"][0] if "requests" in body else body
+    dimensions = first.get("dimensions") or first.get("outputDimensionality") or first.get("output_dimension")
+    count = len(body["requests"]) if "requests" in body else 1 if isinstance(body["input"], str) else len(body["input"])
+    return [f"text {index}" for index in range(count)], {"model": first["model"], "dimensions": dimensions}
+
+
+@pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.parametrize("cut", [None, 7])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.folder.name)
+async def test_recorded_answer_gives_what_is_expected(case, cut):
+    """Count, length and first numbers of the vectors, usage, model; or the error."""
+    expected = case.expected
+    async with WireServer() as server:
+        server.add(Reply.recorded(case.folder, chunks=cut))
+        engine = allm.Engine(embed_adapter=adapter_of(case, server), retry=None)
+        texts, options = asked(case)
+        if expected["error"] is not None:
+            with pytest.raises(allm.EmbeddingAdapterError) as caught:
+                await allm.embed(engine, texts, **options)
+            assert accepted(expected, "error", error_of(caught.value)) == []
+            assert expected["error"]["message_contains"] in caught.value.message
+            assert caught.value.status == expected["status"]
+            return
+        response = await allm.embed(engine, texts, **options)
+    wanted = expected["embeddings"]
+    assert [embedding.index for embedding in response.embeddings] == list(range(wanted["count"]))
+    assert {embedding.dimensions for embedding in response.embeddings} == {wanted["dimensions"]}
+    assert response.vectors[0][:3] == pytest.approx(wanted["first_values"], abs=1e-6)
+    assert accepted(expected, "usage", {name: getattr(response.usage, name) for name in USAGE}) == []
+    assert response.model == expected["model"]
+    assert allm.from_json(allm.to_json(response)) == response
