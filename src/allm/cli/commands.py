@@ -9,7 +9,9 @@ import click
 
 import allm
 from allm.cli.answer import Answer
+from allm.cli.image import image
 from allm.cli.inputs import engine_of, images_of, options_of, prompt_of, schema_of
+from allm.cli.options import base_url_option, body_option, model_option, system_option
 from allm.cli.outcome import settle
 from allm.cli.terminal import Terminal
 
@@ -50,30 +52,9 @@ def demo(context: click.Context, *, fast: bool) -> None:
     context.exit(settle(terminal, Demo(terminal, fast=fast).run))
 
 
-# What `chat` and `generate` have in common.
-_model = click.option(
-    "-m",
-    "--model",
-    required=True,
-    envvar="ALLM_MODEL",
-    show_envvar=True,
-    metavar="PROVIDER:ID",
-    help="Who answers, such as openai:gpt-5-mini.",
-)
-_system = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
-_body = click.option(
-    "--option",
-    "options",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="A field of the provider's request body; may be repeated. VALUE is JSON or text.",
-)
-_base_url = click.option("--base-url", metavar="URL", help="Another server that speaks the provider's format.")
-
-
 @command.command()
-@_model
-@_system
+@model_option
+@system_option
 @click.option(
     "--tools",
     multiple=True,
@@ -88,8 +69,8 @@ _base_url = click.option("--base-url", metavar="URL", help="Another server that 
     help="Resume the conversation in this file if it exists, and save it there after every turn.",
 )
 @click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls for one line (8).")
-@_body
-@_base_url
+@body_option
+@base_url_option
 @click.pass_context
 def chat(
     context: click.Context,
@@ -128,8 +109,8 @@ def chat(
 
 @command.command()
 @click.argument("prompt", required=False)
-@_model
-@_system
+@model_option
+@system_option
 @click.option("--json", "as_json", is_flag=True, help="Print the whole response as one JSON document, at the end.")
 @click.option(
     "--schema",
@@ -142,8 +123,8 @@ def chat(
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest answer, in tokens.")
 @click.option("--reasoning", metavar="EFFORT", help="How hard to think, in the provider's words: low, medium, high.")
 @click.option("--show-reasoning", is_flag=True, help="Print the thinking on standard error.")
-@_body
-@_base_url
+@body_option
+@base_url_option
 @click.pass_context
 def generate(
     context: click.Context,
@@ -195,3 +176,6 @@ def generate(
         return answer.run()
 
     context.exit(settle(terminal, ask))
+
+
+command.add_command(image)

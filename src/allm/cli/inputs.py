@@ -17,7 +17,7 @@ import click
 import allm
 from allm.runtime.transport import join_url
 
-__all__ = ["engine_of", "images_of", "options_of", "prompt_of", "schema_of"]
+__all__ = ["engine_of", "images_of", "options_of", "prompt_of", "schema_of", "service_of"]
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 _LONGEST_NAME = 64  # characters; OpenAI's limit for the name of a format
@@ -58,16 +58,34 @@ def engine_of(model: str, base_url: str | None) -> allm.Engine:
         engine = allm.Engine.from_model(model)
     except allm.EngineError as error:
         raise click.BadParameter(error.message, param_hint="'--model'") from error
+    return _at(base_url, engine, "adapter")
+
+
+def service_of(service: str, model: str, base_url: str | None) -> allm.Engine:
+    """The engine of `provider:model` for another service than chat, such as `image`.
+
+    Raises:
+        click.BadParameter: As `engine_of`.
+    """
+    try:
+        engine = allm.Engine().with_services(**{f"{service}_model": model})
+    except allm.EngineError as error:
+        raise click.BadParameter(error.message, param_hint="'--model'") from error
+    return _at(base_url, engine, f"{service}_adapter")
+
+
+def _at(base_url: str | None, engine: allm.Engine, slot: str) -> allm.Engine:
     if base_url is None:
         return engine
     try:
         join_url(base_url, "")
     except allm.EngineError as error:
         raise click.BadParameter(error.message, param_hint="'--base-url'") from error
-    adapter = engine.adapter
+    adapter: Any = getattr(engine, slot)
     if not hasattr(adapter, "base_url"):
         raise click.BadParameter(f"{adapter.provider} has no base URL.", param_hint="'--base-url'")
-    return attrs.evolve(engine, adapter=attrs.evolve(adapter, base_url=base_url))
+    changes: dict[str, Any] = {slot: attrs.evolve(adapter, base_url=base_url)}
+    return attrs.evolve(engine, **changes)
 
 
 def schema_of(path: Path) -> allm.JsonSchema:
@@ -86,16 +104,16 @@ def schema_of(path: Path) -> allm.JsonSchema:
     return allm.json_schema(name, cast("dict[str, Any]", schema))
 
 
-def images_of(places: Iterable[str]) -> list[allm.Image]:
+def images_of(places: Iterable[str], option: str = "--image") -> list[allm.Image]:
     """Images from files, http(s) URLs and data URIs.
 
     Raises:
         click.BadParameter: A file that cannot be read or is no image.
     """
-    return [_image(place) for place in places]
+    return [_image(place, option) for place in places]
 
 
-def _image(place: str) -> allm.Image:
+def _image(place: str, option: str) -> allm.Image:
     if place.startswith(("http://", "https://")):
         return allm.Image.from_url(place)
     try:
@@ -104,7 +122,7 @@ def _image(place: str) -> allm.Image:
         image.resolved_mime_type()
     except allm.ValidationError as error:
         shown = place if len(place) <= _LONGEST_NAME else f"{place[:_LONGEST_NAME]}..."
-        raise click.BadParameter(f"{shown}: {error.message}", param_hint="'--image'") from error
+        raise click.BadParameter(f"{shown}: {error.message}", param_hint=f"'{option}'") from error
     return image
 
 

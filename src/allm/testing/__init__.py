@@ -5,6 +5,8 @@ from allm.testing.conformance import (
     AdapterConformance as AdapterConformance,
     AdapterSetup as AdapterSetup,
     Capability as Capability,
+    ImageAdapterConformance as ImageAdapterConformance,
+    ImageCapability as ImageCapability,
     StreamAdapterConformance as StreamAdapterConformance,
 )
 from allm.testing.faults import (
@@ -30,6 +32,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Fault",
     "Garbage",
     "GarbageHead",
+    "ImageAdapterConformance",
+    "ImageCapability",
     "KeepAlive",
     "RecordedRequest",
     "Reply",

@@ -9,10 +9,21 @@
 The cases are plain synchronous tests that start Trio themselves, so they need no pytest plugin and no mode of one.
 """
 
+from allm.testing.conformance.image_suite import (
+    ImageAdapterConformance as ImageAdapterConformance,
+    ImageCapability as ImageCapability,
+)
 from allm.testing.conformance.setup import AdapterSetup as AdapterSetup, Capability as Capability
 from allm.testing.conformance.suites import (
     AdapterConformance as AdapterConformance,
     StreamAdapterConformance as StreamAdapterConformance,
 )
 
-__all__ = ["AdapterConformance", "AdapterSetup", "Capability", "StreamAdapterConformance"]
+__all__ = [
+    "AdapterConformance",
+    "AdapterSetup",
+    "Capability",
+    "ImageAdapterConformance",
+    "ImageCapability",
+    "StreamAdapterConformance",
+]

@@ -29,7 +29,7 @@ from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply
 from allm.testing.wire_server import WireServer
 
-__all__ = ["LifetimeCases"]
+__all__ = ["LifetimeCases", "settled"]
 
 AT_ONCE = RetryPolicy(max_attempts=3, base_delay=0, jitter=0)
 MOST_STEPS = 5000  # far above any short answer: a call that never ends its steps fails here
@@ -94,7 +94,7 @@ class LifetimeCases(FailureCases):
         if not steps.scope.cancelled_caught:
             same(response.message, whole.message, f"the whole answer {after} that came too late")
         if stage.server is not None:
-            await _settled(stage.server, after)
+            await settled(stage.server, after)
         response = await generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools)
         same(response.message, whole.message, f"the answer to the next call {after}")
         return steps.scope.cancel_called
@@ -238,7 +238,7 @@ async def _answers(stage: Stage) -> None:
     same((response.error, response.output_text), (None, "one two three four five six"), "the answer in one of two runs")
 
 
-async def _settled(server: WireServer, after: str) -> None:
+async def settled(server: WireServer, after: str) -> None:
     """Wait until every request has its outcome, and no connection is open but one that can be used again."""
     with trio.move_on_after(5) as scope:
         await server.wait_outcomes()

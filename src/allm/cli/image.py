@@ -1,0 +1,142 @@
+"""`allm image`: pictures into files."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import attrs
+import click
+import trio
+
+import allm
+from allm.cli.inputs import images_of, options_of, prompt_of, service_of
+from allm.cli.options import base_url_option, body_option
+from allm.cli.outcome import SUCCESS, settle
+from allm.cli.terminal import Terminal
+
+__all__ = ["image"]
+
+_SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
+
+
+@final
+@attrs.frozen(kw_only=True)
+class Drawing:
+    """One call, and where its images go.
+
+    Attributes:
+        output: The file of the first image; the others have a number before the suffix.
+        force: Overwrite what is there.
+    """
+
+    engine: allm.Engine
+    request: allm.ImageRequest
+    output: Path
+    force: bool
+    terminal: Terminal
+
+    def run(self) -> int:
+        """Draw, save, and print where.
+
+        Raises:
+            click.UsageError: A file is in the way; nothing has been sent.
+            AllmError: What is wrong with the call, or what the provider said.
+            OSError: A file cannot be written.
+        """
+        places = [self._place(number) for number in range(self.request.n or 1)]
+        in_the_way = [str(place) for place in places if place.exists()]
+        if in_the_way and not self.force:
+            raise click.UsageError(f"{', '.join(in_the_way)}: there already; --force overwrites.")
+        if not self.output.parent.is_dir():
+            raise click.UsageError(f"{self.output.parent} is no folder.")
+        response = trio.run(partial(allm.generate_image, self.engine, self.request))
+        for number, drawn in enumerate(response.images):
+            self._keep(drawn, self._place(number))
+        if response.text:
+            self.terminal.line(response.text)
+        return SUCCESS
+
+    def _place(self, number: int) -> Path:
+        return self.output if number == 0 else self.output.with_stem(f"{self.output.stem}-{number + 1}")
+
+    def _keep(self, drawn: allm.Image, place: Path) -> None:
+        if drawn.url is not None:
+            self.terminal.stdout.show(f"{drawn.url}\n")
+            self.terminal.line(
+                "Note: the provider answered a URL, which is not fetched; it may live for an hour or two"
+            )
+            return
+        self.terminal.stdout.show(f"{drawn.save(place)}\n")
+        mime_type = drawn.resolved_mime_type()
+        if _SUFFIXES.get(mime_type, place.suffix) != place.suffix.lower().replace(".jpeg", ".jpg"):
+            self.terminal.line(f"Note: {place} holds {mime_type}, which its name does not say")
+
+
+@click.command()
+@click.argument("prompt", required=False)
+@click.option(
+    "-m",
+    "--model",
+    required=True,
+    envvar="ALLM_IMAGE_MODEL",
+    show_envvar=True,
+    metavar="PROVIDER:ID",
+    help="Who draws, such as openai:gpt-image-2.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Where the image goes; further ones go beside it as FILE-2, FILE-3, ...",
+)
+@click.option("-n", "--number", type=click.IntRange(min=1), metavar="COUNT", help="How many images (1).")
+@click.option("--size", metavar="WxH", help="Size in pixels, such as 1024x1024, or auto.")
+@click.option("--quality", metavar="WORD", help="In the provider's words: low, medium, high.")
+@click.option("--edit", "originals", multiple=True, metavar="FILE", help="Start from this image; may be repeated.")
+@click.option("--mask", metavar="FILE", help="Where the first image may change: its transparent parts.")
+@click.option("--force", is_flag=True, help="Overwrite files.")
+@body_option
+@base_url_option
+@click.pass_context
+def image(
+    context: click.Context,
+    *,
+    prompt: str | None,
+    model: str,
+    output: Path,
+    number: int | None,
+    size: str | None,
+    quality: str | None,
+    originals: tuple[str, ...],
+    mask: str | None,
+    force: bool,
+    options: tuple[str, ...],
+    base_url: str | None,
+) -> None:
+    """Draw an image, or change one, and save it.
+
+    PROMPT is read from standard input when it is "-" or left out. API keys come from the environment, such as
+    OPENAI_API_KEY.
+    """
+    terminal: Terminal = context.obj
+
+    def draw() -> int:
+        masks = images_of([mask] if mask is not None else [], "--mask")
+        request = allm.image_request(
+            prompt_of(prompt, terminal.stdin),
+            operation="edit" if originals else "generate",
+            images=images_of(originals, "--edit"),
+            mask=masks[0] if masks else None,
+            n=number,
+            size=size,
+            quality=quality,
+            options=options_of(options),
+        )
+        engine = service_of("image", model, base_url)
+        return Drawing(engine=engine, request=request, output=output, force=force, terminal=terminal).run()
+
+    context.exit(settle(terminal, draw))

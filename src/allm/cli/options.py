@@ -1,0 +1,26 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["base_url_option", "body_option", "model_option", "system_option"]
+
+model_option = click.option(
+    "-m",
+    "--model",
+    required=True,
+    envvar="ALLM_MODEL",
+    show_envvar=True,
+    metavar="PROVIDER:ID",
+    help="Who answers, such as openai:gpt-5-mini.",
+)
+system_option = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
+body_option = click.option(
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A field of the provider's request body; may be repeated. VALUE is JSON or text.",
+)
+base_url_option = click.option("--base-url", metavar="URL", help="Another server that speaks the provider's format.")

@@ -1,0 +1,108 @@
+"""`allm image`: what it sends, what it writes, and what it leaves alone."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from allm.providers.fake.images import plain_png
+from allm.testing import Reply
+
+PNG = plain_png("fox")
+
+
+@pytest.fixture
+def to_server(server):
+    """The arguments that send `image` to the server."""
+    return ["--model", "openai:gpt-image-2", "--base-url", server.url("openai")]
+
+
+def answer(*images):
+    return Reply.json({"data": [{"b64_json": base64.b64encode(image).decode()} for image in images]})
+
+
+async def test_an_image_in_a_file(server, to_server, allm_main, tmp_path):
+    """Its place is all that is printed."""
+    server.add(answer(PNG))
+    place = tmp_path / "out.png"
+    assert await allm_main("image", "a fox", "-o", str(place), *to_server) == (0, f"{place}\n", "")
+    assert place.read_bytes() == PNG
+    assert server.requests[0].json() == {"model": "gpt-image-2", "prompt": "a fox"}
+
+
+async def test_several_images(server, to_server, allm_main, tmp_path):
+    """Are numbered; the options reach the provider."""
+    server.add(answer(PNG, plain_png("b")))
+    options = ["-n", "2", "--size", "1024x1024", "--quality", "high", "--option", "moderation=low"]
+    code, output, _ = await allm_main("image", "a fox", "-o", str(tmp_path / "f.png"), *options, *to_server)
+    assert code == 0
+    assert output.split() == [str(tmp_path / "f.png"), str(tmp_path / "f-2.png")]
+    expected = {"n": 2, "size": "1024x1024", "quality": "high", "moderation": "low"}
+    assert expected.items() <= server.requests[0].json().items()
+
+
+async def test_an_edit(server, to_server, allm_main, tmp_path):
+    """Every original goes along, and the mask."""
+    server.add(answer(PNG))
+    for name in ("a.png", "b.png", "m.png"):
+        (tmp_path / name).write_bytes(plain_png(name))
+    files = ["--edit", str(tmp_path / "a.png"), "--edit", str(tmp_path / "b.png"), "--mask", str(tmp_path / "m.png")]
+    code, _, errors = await allm_main("image", "join", "-o", str(tmp_path / "out.png"), *files, *to_server)
+    assert (code, errors) == (0, "")
+    assert server.requests[0].path == "/v1/images/edits"
+    assert all(plain_png(name) in server.requests[0].body for name in ("a.png", "b.png", "m.png"))
+
+
+async def test_files_are_not_overwritten(server, to_server, allm_main, tmp_path):
+    """Unless that is said; nothing is sent before."""
+    place = tmp_path / "out.png"
+    place.write_bytes(b"mine")
+    code, _, errors = await allm_main("image", "a fox", "-o", str(place), *to_server)
+    assert (code, place.read_bytes(), server.requests) == (2, b"mine", [])
+    assert "--force" in errors
+    server.add(answer(PNG))
+    code, _, _ = await allm_main("image", "a fox", "-o", str(place), "--force", *to_server)
+    assert (code, place.read_bytes()) == (0, PNG)
+
+
+async def test_a_url_is_printed(server, to_server, allm_main, tmp_path):
+    """And not fetched."""
+    server.add(Reply.json({"data": [{"url": "https://example.com/fox.png"}]}))
+    code, output, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *to_server)
+    assert (code, output) == (0, "https://example.com/fox.png\n")
+    assert "not fetched" in errors
+    assert not (tmp_path / "out.png").exists()
+
+
+async def test_a_name_that_says_something_else(server, to_server, allm_main, tmp_path):
+    """Is kept, with a note."""
+    server.add(answer(PNG))
+    code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.webp"), *to_server)
+    assert code == 0
+    assert "image/png" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "nobody:x"], "nobody"),
+        (["--model", "anthropic:x"], "anthropic"),
+        (["--model", "openai:gpt-image-2", "--size", "big"], "size"),
+        (["--model", "openai:gpt-image-2", "--edit", "missing.png"], "missing.png"),
+        (["--model", "fake:x", "--base-url", "http://127.0.0.1"], "no base URL"),
+    ],
+)
+async def test_what_cannot_be_drawn(allm_main, tmp_path, arguments, said):
+    """One clear line, and no file."""
+    code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *arguments)
+    assert code in {1, 2}
+    assert said in errors
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_folder_that_is_not_there(allm_main, tmp_path):
+    """Is found before anyone is asked."""
+    code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "no" / "x.png"), "--model", "fake:x")
+    assert code == 2
+    assert "no folder" in errors
