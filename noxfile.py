@@ -118,8 +118,8 @@ def stores(session: nox.Session) -> None:
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
     options = session.posargs or ["--numprocesses=auto"]
-    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns")]
-    session.run("python", WITH_SERVERS, "pytest", *tests, *options)
+    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "kill")]
+    session.run("python", WITH_SERVERS, "pytest", *tests, *options, env={"ALLM_TEST_KILLS": "200"})
 
 
 @nox.session(python=False)

@@ -16,6 +16,7 @@ LONG = [
         "test_corpus.py",
         "providers/test_bad_wire.py",
         "execution/test_fold_property.py",
+        "session/test_kill.py",
         "session/test_passed_on.py",
     )
 ]
