@@ -77,6 +77,11 @@ def check_openai_embeddings(body):
     force(openai_types("embedding", "EmbeddingCreateParams").validate_python(body, extra="forbid"))
 
 
+def check_openai_moderation(body):
+    """Raise if `body` is no body of POST /moderations."""
+    force(openai_types("moderation", "ModerationCreateParams").validate_python(body, extra="forbid"))
+
+
 def check_gemini_embeddings(body):
     """Raise if Google would refuse `body` as one of `batchEmbedContents`."""
     json_format = vendor("google.protobuf.json_format")

@@ -83,6 +83,11 @@ from allm.data.image_request import (
     image_request as image_request,
 )
 from allm.data.message import Message as Message, Role as Role
+from allm.data.moderation import (
+    ModerationRequest as ModerationRequest,
+    ModerationResponse as ModerationResponse,
+    ModerationResult as ModerationResult,
+)
 from allm.data.outcomes import AskUser as AskUser, Halt as Halt
 from allm.data.request import JsonSchema as JsonSchema, Request as Request
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
@@ -102,6 +107,7 @@ from allm.execution.images import (
     generate_image as generate_image,
     image_variations as image_variations,
 )
+from allm.execution.moderation import moderate as moderate
 from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
 from allm.execution.runner import generate as generate, stream_generate as stream_generate, unwrap as unwrap
 from allm.execution.stream_runner import StreamBlock as StreamBlock
@@ -162,6 +168,9 @@ __all__ = [
     "Message",
     "MessageCompleted",
     "MessageStarted",
+    "ModerationRequest",
+    "ModerationResponse",
+    "ModerationResult",
     "OptionError",
     "OrchestrationEvent",
     "Part",
@@ -224,6 +233,7 @@ __all__ = [
     "json_schema",
     "keys",
     "models",
+    "moderate",
     "parse_retry_after",
     "providers",
     "request",

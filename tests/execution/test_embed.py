@@ -404,7 +404,7 @@ async def test_bad_inputs_are_one_error_before_anything_is_sent(inputs, errors):
         ({"max_concurrency": None}, allm.OptionError, "expected int"),
         ({"max_concurrency": -1}, allm.ValidationError, "greater than 0"),
         ({"on_progress": 4}, allm.OptionError, "function"),
-        ({"dimensions": -1}, allm.ValidationError, "must_be_positive"),
+        ({"dimensions": -1}, allm.ValidationError, "dimensions: -1"),
     ],
 )
 async def test_bad_options_are_refused_at_the_call(options, error, match):

@@ -38,6 +38,7 @@ from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
 from allm.data.json_document import MAX_DEPTH, MAX_ITEMS, MAX_JSON_BYTES, json_problem, parse_document
 from allm.data.message import Message
+from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.outcomes import AskUser, Halt
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
 from allm.data.response import Response, Usage
@@ -64,6 +65,7 @@ VALUE_TAGS: dict[str, type] = {
             *(Session, Approval, AnswerEntry, ResultEntry, AskUser, Halt),
             *(ImageRequest, ImageResponse, ImageUsage),
             *(Embedding, EmbeddingRequest, EmbeddingResponse),
+            *(ModerationRequest, ModerationResponse, ModerationResult),
         )
     },
 }
@@ -223,7 +225,7 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(float, _strict(float, int))
     for mapping in (dict[str, Any], Mapping[str, Any]):
         _register(converter, mapping, _dump_open, _open_mapping)
-    for anything in (Any, ToolChoice | None, ResponseFormat | None, EmbeddingInput):
+    for anything in (Any, ToolChoice | None, ResponseFormat | None, EmbeddingInput, ModerationInput):
         _register(converter, anything, _dump_open, lambda value, _: _load_open(value))
     # Parts before events: an inner union has to be known before the classes that hold it.
     _register_union(converter, Part, PART_TAGS)

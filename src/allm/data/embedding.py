@@ -11,11 +11,10 @@ import importlib
 import sys
 from array import array
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, cast
 
 import attrs
 
-from allm.data.errors import Path, ValidationError
 from allm.data.fields import mapping_field
 from allm.data.image import Image
 from allm.data.response import Usage
@@ -26,13 +25,8 @@ __all__ = [
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EncodingFormat",
-    "check_embedding_fields",
-    "check_embedding_input",
-    "check_embedding_request",
     "dump_embedding",
-    "input_problem",
     "load_embedding",
-    "text_size",
     "unpack",
 ]
 
@@ -192,9 +186,6 @@ def unpack(text: str, typecode: str) -> array[float]:
     return values
 
 
-# --- JSON -------------------------------------------------------------------------------------------------------
-
-
 def dump_embedding(embedding: Embedding) -> dict[str, Any]:
     """The vector as the base64 text of its little-endian numbers: exact, and a third as long as a list."""
     values = embedding._values
@@ -215,63 +206,3 @@ def load_embedding(value: Any, _: Any = None) -> Embedding:
     if type(index) is not int or vector["type"] not in PACKED:
         raise ValueError(f"expected an index and a vector of type {', '.join(sorted(PACKED))}")
     return Embedding(index, unpack(vector["base64"], vector["type"]))
-
-
-# --- checks -------------------------------------------------------------------------------------------------------
-
-
-def text_size(item: EmbeddingInput) -> int:
-    """Bytes of text in an input: no tokenizer in use makes more tokens of it."""
-    if isinstance(item, str):
-        return len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
-    return 0 if isinstance(item, Image) else sum(text_size(part) for part in item)
-
-
-def check_embedding_input(item: Any) -> str | None:
-    """What is wrong with an input, or None."""
-    if isinstance(item, str):
-        return None if item else "empty"
-    if isinstance(item, Image):
-        return None
-    if not isinstance(item, tuple):
-        return "invalid_type"
-    problems = ("invalid_type" if isinstance(part, tuple) else check_embedding_input(part) for part in item)
-    return next((problem for problem in problems if problem), None) if item else "empty"
-
-
-def check_embedding_request(request: EmbeddingRequest) -> list[tuple[Path, str]]:
-    """The problems of a request."""
-    problems: list[tuple[Path, str]] = []
-    if not isinstance(request.inputs, tuple):
-        problems.append((("inputs",), "invalid_type"))
-    elif not request.inputs:
-        problems.append((("inputs",), "empty"))
-    else:
-        found = ((index, check_embedding_input(item)) for index, item in enumerate(request.inputs))
-        problems += [(("inputs", index), tag) for index, tag in found if tag]
-    return problems + check_embedding_fields(request)
-
-
-def check_embedding_fields(request: EmbeddingRequest) -> list[tuple[Path, str]]:
-    """The problems of a request other than those of its inputs."""
-    problems: list[tuple[Path, str]] = []
-    dimensions = request.dimensions
-    if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
-        problems.append((("dimensions",), "must_be_positive" if type(dimensions) is int else "invalid_type"))
-    for name in ("model", "task_type", "user"):
-        value = getattr(request, name)
-        if value is not None and not isinstance(value, str):
-            problems.append(((name,), "invalid_type"))
-    if request.encoding_format is not None and request.encoding_format not in get_args(EncodingFormat):
-        problems.append((("encoding_format",), "unknown"))
-    return problems
-
-
-def input_problem(index: int, tag: str) -> ValidationError:
-    """The error of one input that cannot be embedded."""
-    expected = "a text with something in it, an Image, or a tuple of both"
-    return ValidationError(
-        [(("inputs", index), tag)],
-        reason="invalid_request",
-        message=f"inputs[{index}] cannot be embedded ({tag}); expected {expected}",
-    )

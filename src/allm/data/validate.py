@@ -8,10 +8,12 @@ from typing import Any, get_args
 
 from allm.data.build import PART_TYPES
 from allm.data.content import ImagePart, ToolCall
-from allm.data.embedding import EmbeddingRequest, check_embedding_request
+from allm.data.embedding import EmbeddingRequest
+from allm.data.embedding_check import request_problems
 from allm.data.errors import Path, ValidationError
 from allm.data.image import Image
 from allm.data.message import Message, Role
+from allm.data.moderation import ModerationRequest, moderation_problems
 from allm.data.request import JsonSchema, Request
 from allm.data.session import Session, SessionStatus
 from allm.data.thread import Thread
@@ -32,7 +34,7 @@ MAX_SESSION_ID = 255
 
 
 def validate(value: Any) -> None:
-    """Check a `Message`, `Tool`, `Request`, `Thread`, `Session` or `EmbeddingRequest`.
+    """Check a `Message`, `Tool`, `Request`, `Thread`, `Session`, `EmbeddingRequest` or `ModerationRequest`.
 
     Raises:
         ValidationError: With every problem as a `(path, tag)` pair.
@@ -230,6 +232,16 @@ def _contradictions(session: Session) -> list[Problem]:
     return problems
 
 
+def check_embedding_request(request: EmbeddingRequest) -> list[Problem]:
+    """The problems of a request for embeddings."""
+    return [(problem.path, problem.tag) for problem in request_problems(request)]
+
+
+def check_moderation_request(request: ModerationRequest) -> list[Problem]:
+    """The problems of a request for moderation."""
+    return [(problem.path, problem.tag) for problem in moderation_problems(request)]
+
+
 def is_session_id(value: Any) -> bool:
     """Whether every store can keep a session under this id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_SESSION_ID and value.isprintable()
@@ -242,4 +254,5 @@ CHECKS: dict[type, Callable[[Any], list[Problem]]] = {
     Thread: check_thread,
     Session: check_session,
     EmbeddingRequest: check_embedding_request,
+    ModerationRequest: check_moderation_request,
 }

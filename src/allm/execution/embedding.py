@@ -7,15 +7,11 @@ from typing import Any, Unpack
 
 import attrs
 
-from allm.data.embedding import (
-    EmbeddingInput,
-    EmbeddingRequest,
-    EmbeddingResponse,
-    check_embedding_fields,
-    check_embedding_request,
-)
-from allm.data.errors import EmbeddingAdapterError, EngineError, OptionError, Path, ValidationError
+from allm.data.embedding import EmbeddingInput, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding_check import field_problems, request_problems
+from allm.data.errors import EmbeddingAdapterError, EngineError, OptionError, ValidationError
 from allm.data.image import Image
+from allm.data.problems import Problem, refuse
 from allm.execution.embedding_stream import EmbeddingBlock, EmbeddingRun, Progress
 from allm.execution.unary import UnaryCall, UnaryOptions, resolve_unary
 from allm.runtime.batches import BatchLimits, in_batches
@@ -83,7 +79,9 @@ def stream_embed(
     batches = in_batches(source, _limits(call, request.model, batch_size))
     first = next(batches, None)
     if first is None:
-        raise _no_inputs()
+        raise ValidationError(
+            [(("inputs",), "empty")], reason="invalid_request", message="inputs: there is nothing to embed"
+        )
     run = EmbeddingRun(call, request, batches, (first, None), max_concurrency, total)
     run.first = (first, run.prepare(first))
     return EmbeddingBlock(run, on_progress)
@@ -142,11 +140,11 @@ def _request_of(inputs: Any) -> tuple[EmbeddingRequest, Iterable[EmbeddingInput]
     if isinstance(inputs, list | tuple | str | Image):
         inputs = EmbeddingRequest(inputs)
     if isinstance(inputs, EmbeddingRequest):
-        _refuse(check_embedding_request(inputs))
+        refuse(request_problems(inputs))
         return inputs, inputs.inputs, len(inputs.inputs)
     if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | bytearray | Mapping):
-        message = f"inputs is {type(inputs).__name__}; expected a text, an iterable of texts, or an EmbeddingRequest"
-        raise ValidationError([(("inputs",), "invalid_type")], reason="invalid_request", message=message)
+        expected = "expected a text, an iterable of texts, or an EmbeddingRequest"
+        refuse([Problem(("inputs",), "invalid_type", f"{type(inputs).__name__}; {expected}")])
     return EmbeddingRequest(()), inputs, len(inputs) if isinstance(inputs, Sized) else None
 
 
@@ -162,24 +160,11 @@ def _resolved(request: EmbeddingRequest, call: UnaryCall[Any, Any], given: Mappi
         )
     body = {**request.options, **call.body}
     resolved = attrs.evolve(request, inputs=(), model=model, options=body, **changes)
-    _refuse(check_embedding_fields(resolved))
+    refuse(field_problems(resolved))
     return resolved
-
-
-def _refuse(problems: list[tuple[Path, str]]) -> None:
-    if problems:
-        raise ValidationError(problems, reason="invalid_request")
 
 
 def _limits(call: UnaryCall[Any, Any], model: str | None, batch_size: int | None) -> BatchLimits:
     of_adapter: Any = getattr(call.adapter, "batch_limits", None)
     limits: BatchLimits = UNKNOWN_LIMITS if of_adapter is None else of_adapter(model)
     return limits if batch_size is None else attrs.evolve(limits, inputs=min(limits.inputs, batch_size))
-
-
-def _no_inputs() -> ValidationError:
-    return ValidationError(
-        [(("inputs",), "empty")],
-        reason="invalid_request",
-        message="there is nothing to embed: the iterable of inputs is empty",
-    )

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from allm.providers.fake import Fake as Fake
     from allm.providers.fake.embeddings import FakeEmbeddings as FakeEmbeddings
     from allm.providers.fake.images import FakeImages as FakeImages
+    from allm.providers.fake.moderation import FakeModeration as FakeModeration
     from allm.providers.gemini import Gemini as Gemini
     from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
     from allm.providers.gemini.image_adapter import GeminiImages as GeminiImages
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
     from allm.providers.openai.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
     from allm.providers.openai.images import OpenAIImages as OpenAIImages
+    from allm.providers.openai.moderation import OpenAIModeration as OpenAIModeration
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
 
 __all__ = [
@@ -23,12 +25,14 @@ __all__ = [
     "Fake",
     "FakeEmbeddings",
     "FakeImages",
+    "FakeModeration",
     "Gemini",
     "GeminiEmbeddings",
     "GeminiImages",
     "OpenAI",
     "OpenAIEmbeddings",
     "OpenAIImages",
+    "OpenAIModeration",
     "Preset",
     "VoyageEmbeddings",
 ]
@@ -38,12 +42,14 @@ _MODULES = {
     "Fake": "fake",
     "FakeEmbeddings": "fake.embeddings",
     "FakeImages": "fake.images",
+    "FakeModeration": "fake.moderation",
     "Gemini": "gemini",
     "GeminiEmbeddings": "gemini.embeddings",
     "GeminiImages": "gemini.image_adapter",
     "OpenAI": "openai",
     "OpenAIEmbeddings": "openai.embeddings",
     "OpenAIImages": "openai.images",
+    "OpenAIModeration": "openai.moderation",
     "Preset": "openai",
     "VoyageEmbeddings": "voyage.embeddings",
 }

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
-from allm.data.embedding import EmbeddingInput, check_embedding_input, input_problem, text_size
+from allm.data.embedding import EmbeddingInput
+from allm.data.embedding_check import input_problem, text_size
+from allm.data.problems import refuse
 
 __all__ = ["BatchLimits", "in_batches"]
 
@@ -37,9 +39,9 @@ def in_batches(inputs: Iterable[EmbeddingInput], limits: BatchLimits) -> Iterato
     size = 0
     for index, item in enumerate(inputs):
         item = tuple(item) if isinstance(item, list) else item
-        tag = check_embedding_input(item)
-        if tag is not None:
-            raise input_problem(index, tag)
+        problem = input_problem(index, item)
+        if problem is not None:
+            refuse([problem])
         more = text_size(item)
         too_large = limits.size is not None and size + more > limits.size
         if batch and (len(batch) >= limits.inputs or too_large):

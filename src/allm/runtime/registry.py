@@ -55,7 +55,11 @@ SERVICES: dict[str, dict[str, str]] = {
         "voyage": "allm.providers.voyage.embeddings:VoyageEmbeddings",
         "fake": "allm.providers.fake.embeddings:FakeEmbeddings",
     },
-    "moderation": {},
+    "moderation": {
+        "openai": "allm.providers.openai.moderation:OpenAIModeration",
+        "mistral": "allm.providers.openai.moderation:OpenAIModeration",
+        "fake": "allm.providers.fake.moderation:FakeModeration",
+    },
     "speech": {},
     "transcription": {},
 }

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
-import trio
-
-from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse, text_size
-from allm.data.errors import AllmError
+from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding_check import text_size
 from allm.data.response import Usage
-from allm.data.script import Delay, ErrorItem, PreflightError
+from allm.providers.fake.troubles import Trouble, Troubles
 from allm.providers.fake.vectors import made_vector
 from allm.runtime.batches import BatchLimits
 from allm.runtime.ports import AdapterOptions
@@ -46,13 +44,13 @@ class FakeEmbeddings:
         dimensions: int = 8,
         *,
         vectors: Mapping[str, Sequence[float]] | None = None,
-        script: Iterable[Sequence[Delay | ErrorItem | PreflightError]] = (),
+        script: Iterable[Sequence[Trouble]] = (),
         batch_limit: int = 100,
     ) -> None:
         self.dimensions = dimensions
         self.requests: list[EmbeddingRequest] = []
         self._vectors = dict(vectors or {})
-        self._script = [list(items) for items in script]
+        self._troubles = Troubles(script)
         self._limits = BatchLimits(batch_limit)
 
     def batch_limits(self, _model: str | None) -> BatchLimits:
@@ -66,9 +64,7 @@ class FakeEmbeddings:
             AllmError: The script has it next.
         """
         self.requests.append(request)
-        if self._script and self._script[0] and isinstance(self._script[0][0], PreflightError):
-            error: AllmError = self._script.pop(0)[0].error  # type: ignore[union-attr]
-            raise error
+        self._troubles.check()
         return request
 
     async def send(self, prepared: EmbeddingRequest) -> EmbeddingResponse:
@@ -77,12 +73,7 @@ class FakeEmbeddings:
         Raises:
             AllmError: The script has it.
         """
-        await trio.lowlevel.checkpoint()
-        for item in self._script.pop(0) if self._script else ():
-            if isinstance(item, Delay):
-                await trio.sleep(item.seconds)
-            else:
-                raise item.error
+        await self._troubles.play()
         dimensions = prepared.dimensions or self.dimensions
         tokens = sum(-(-text_size(item) // BYTES_PER_TOKEN) for item in prepared.inputs)
         return EmbeddingResponse(

@@ -54,3 +54,39 @@ async def test_recorded_answer_gives_what_is_expected(case, cut):
     assert accepted(expected, "usage", {name: getattr(response.usage, name) for name in USAGE}) == []
     assert response.model == expected["model"]
     assert allm.from_json(allm.to_json(response)) == response
+
+
+MODERATION = cases("moderation")
+
+
+def judged(case):
+    """What the recorded client asked about."""
+    given = case.request_body["input"]
+    if isinstance(given, str):
+        return given
+    return [item["text"] if item["type"] == "text" else allm.Image.from_url(item["image_url"]["url"]) for item in given]
+
+
+@pytest.mark.skipif(not MODERATION, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.parametrize("case", MODERATION, ids=lambda case: case.folder.name)
+async def test_recorded_verdict_is_what_is_expected(case):
+    """Count, flags, categories, model, id; or the error."""
+    expected = case.expected
+    async with WireServer() as server:
+        server.add(Reply.recorded(case.folder))
+        adapter = allm.providers.OpenAIModeration(api_key="test", base_url=server.url("openai"))
+        engine = allm.Engine(moderation_adapter=adapter, retry=None)
+        model = case.request_body.get("model")
+        if expected["error"] is not None:
+            with pytest.raises(allm.AdapterError) as caught:
+                await allm.moderate(engine, judged(case), model=model)
+            assert accepted(expected, "error", error_of(caught.value)) == []
+            assert expected["error"]["message_contains"] in caught.value.message
+            return
+        response = await allm.moderate(engine, judged(case), model=model)
+    wanted = expected["moderation"]
+    assert [result.flagged for result in response.results] == wanted["flagged"]
+    assert [sorted(result.flagged_categories) for result in response.results] == wanted["true_categories"]
+    assert all(result.scores.keys() == result.categories.keys() for result in response.results)
+    assert (response.model, response.id) == (expected["model"], expected["response_id"])
+    assert allm.from_json(allm.to_json(response)) == response

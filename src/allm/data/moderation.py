@@ -1,0 +1,125 @@
+"""Texts and images judged by a provider's rules: what is asked, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from allm.data.fields import mapping_field
+from allm.data.image import Image
+from allm.data.problems import Problem
+
+__all__ = ["ModerationInput", "ModerationRequest", "ModerationResponse", "ModerationResult", "moderation_problems"]
+
+ModerationInput = str | Image
+
+
+def _inputs(value: Any) -> Any:
+    if isinstance(value, str | Image):
+        return (value,)
+    if not isinstance(value, Iterable) or isinstance(value, bytes | bytearray | Mapping):
+        return value
+    return tuple(value)
+
+
+@attrs.frozen
+class ModerationRequest:
+    """What is to be judged. Texts alone have a result each; texts and images together have a single one.
+
+    Attributes:
+        inputs: Texts and images; a single one may be given as it is.
+        options: Merged over the provider's request body as it is, and wins over anything derived.
+    """
+
+    inputs: tuple[ModerationInput, ...] = attrs.field(converter=_inputs)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    options: dict[str, Any] = mapping_field()
+    metadata: dict[str, Any] = mapping_field()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there is an image, and so a single result for everything."""
+        return any(isinstance(item, Image) for item in self.inputs)
+
+
+def _flags(value: Mapping[str, bool]) -> dict[str, bool]:
+    return dict(value)
+
+
+def _scores(value: Mapping[str, float]) -> dict[str, float]:
+    return dict(value)
+
+
+def _types(value: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
+    return {name: tuple(types) for name, types in value.items()}
+
+
+@attrs.frozen(kw_only=True)
+class ModerationResult:
+    """One verdict. The names of categories are the provider's.
+
+    Attributes:
+        flagged: Whether anything in it breaks the provider's rules.
+        categories: Which rules it breaks.
+        scores: How sure the model is, from 0 to 1. What counts as too much is the provider's or yours to say.
+        applied_input_types: What each score was made from: `text`, `image`. Empty for models that see text only.
+    """
+
+    flagged: bool
+    categories: dict[str, bool] = attrs.field(factory=dict, converter=_flags, hash=False)
+    scores: dict[str, float] = attrs.field(factory=dict, converter=_scores, hash=False)
+    applied_input_types: dict[str, tuple[str, ...]] = attrs.field(factory=dict, converter=_types, hash=False)
+
+    @property
+    def flagged_categories(self) -> tuple[str, ...]:
+        """The rules it breaks, by name."""
+        return tuple(name for name, broken in self.categories.items() if broken)
+
+
+def _results(value: Iterable[ModerationResult]) -> tuple[ModerationResult, ...]:
+    return tuple(value)
+
+
+@attrs.frozen(kw_only=True)
+class ModerationResponse:
+    """The verdicts, in the order of the texts, or the one on texts and images together.
+
+    Attributes:
+        model: The model that judged, as the provider names it.
+        id, request_id: The provider's ids of the answer and of the HTTP request.
+    """
+
+    results: tuple[ModerationResult, ...] = attrs.field(default=(), converter=_results)
+    model: str | None = None
+    id: str | None = None
+    request_id: str | None = None
+    metadata: dict[str, Any] = mapping_field()
+
+    @property
+    def flagged(self) -> bool:
+        """Whether any of it breaks the provider's rules."""
+        return any(result.flagged for result in self.results)
+
+
+def moderation_problems(request: ModerationRequest) -> list[Problem]:
+    """What no provider could judge."""
+    inputs: Any = request.inputs
+    if not isinstance(inputs, tuple):
+        sentence = f"{type(inputs).__name__}; expected a text, an Image, or an iterable of them"
+        return [Problem(("inputs",), "invalid_type", sentence)]
+    return list(_problems(request))
+
+
+def _problems(request: ModerationRequest) -> Iterator[Problem]:
+    if not request.inputs:
+        yield Problem(("inputs",), "empty", "there is nothing to judge")
+    for index, item in enumerate(request.inputs):
+        if not isinstance(item, str | Image):
+            sentence = f"{type(item).__name__}; expected a text or an Image"
+            yield Problem(("inputs", index), "invalid_type", sentence)
+        elif item == "":
+            yield Problem(("inputs", index), "empty", "an empty text cannot be judged; leave it out")
+    if request.model is not None and not isinstance(request.model, str):
+        yield Problem(("model",), "invalid_type", f"{type(request.model).__name__}; expected str")

@@ -1,0 +1,64 @@
+"""A `ModerationRequest` as the body of POST /moderations.
+
+https://platform.openai.com/docs/api-reference/moderations/create. Answers to requests that are too large add what that
+page leaves out: "Number of images (2) exceeds maximum of 1" (`too_many_images`), and at most 32 texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from allm.data.errors import ValidationError
+from allm.data.image import Image
+from allm.data.moderation import ModerationRequest
+from allm.data.problems import Problem, refuse
+
+__all__ = ["MAX_INPUTS", "moderation_body"]
+
+MAX_INPUTS = 32
+MAX_IMAGES = 1
+
+
+def moderation_body(request: ModerationRequest, *, provider: str, max_inputs: int) -> dict[str, Any]:
+    """The body: a list of texts, or of typed objects as soon as there is an image.
+
+    Raises:
+        ValidationError: More than fits into one request, an image that the model does not see or that cannot be sent.
+    """
+    refuse([*_too_much(request, max_inputs), *_unseen(request, provider)])
+    with_images = request.has_images
+    inputs = [_object(index, item) if with_images else item for index, item in enumerate(request.inputs)]
+    body: dict[str, Any] = {"input": inputs}
+    if request.model is not None:
+        body["model"] = request.model
+    return body | request.options
+
+
+def _too_much(request: ModerationRequest, max_inputs: int) -> Iterator[Problem]:
+    count = len(request.inputs)
+    if count > max_inputs:
+        sentence = f"{count} inputs, and one request takes {max_inputs}: make several calls, or raise max_inputs="
+        yield Problem(("inputs",), "too_many", sentence)
+    images = [index for index, item in enumerate(request.inputs) if isinstance(item, Image)]
+    if len(images) > MAX_IMAGES:
+        sentence = f"{len(images)} images, and one request takes {MAX_IMAGES}: make several calls"
+        yield Problem(("inputs", images[MAX_IMAGES]), "too_many_images", sentence)
+
+
+def _unseen(request: ModerationRequest, provider: str) -> Iterator[Problem]:
+    texts_only = provider != "openai" or (request.model or "").startswith("text-moderation")
+    if texts_only and request.has_images:
+        name = request.model or provider
+        yield Problem(("inputs",), "unsupported", f"{name} judges texts only; omni-moderation-latest sees images")
+
+
+def _object(index: int, item: str | Image) -> dict[str, Any]:
+    if isinstance(item, str):
+        return {"type": "text", "text": item}
+    try:
+        url = item.url or item.to_data_uri()
+    except ValidationError as error:
+        problem = (("inputs", index), error.errors[0][1])
+        raise ValidationError([problem], reason="invalid_request", message=f"inputs[{index}]: {error}") from error
+    return {"type": "image_url", "image_url": {"url": url}}
