@@ -15,7 +15,15 @@ import attrs
 
 from allm.data.script import ScriptItem
 from allm.testing.faults import BEFORE_HEAD, Cut, Fault, Garbage, GarbageHead, KeepAlive, Stall
-from allm.testing.wire_formats import Provider, VendorError, by_status, encode_error, encode_script
+from allm.testing.recorded import RecordedRequest
+from allm.testing.wire_formats import (
+    Provider,
+    VendorError,
+    by_status,
+    encode_embeddings,
+    encode_error,
+    encode_script,
+)
 
 __all__ = ["DeliveryOptions", "Piece", "Reply", "ReplyOptions"]
 
@@ -230,6 +238,19 @@ class Reply:
             options.setdefault("fault", faults[answer.failure])
         options["pauses"] = {**answer.pauses, **options.get("pauses", {})}
         return cls(headers=answer.headers, body=answer.body, **options)
+
+    @classmethod
+    def embeddings(cls, request: RecordedRequest, *, dimensions: int = 8, **options: Unpack[ReplyOptions]) -> Reply:
+        """Vectors for the texts in an embedding request of OpenAI, Voyage or Gemini: the same text, the same vector.
+
+            async with WireServer(default=Reply.embeddings) as server: ...
+
+        Args:
+            request: What it answers: its path tells the format, and it may ask for a length and for base64.
+            dimensions: Length of the vectors where it does not.
+            **options: See `ReplyOptions`.
+        """
+        return cls.json(encode_embeddings(request.path, request.json(), dimensions), **options)
 
     @property
     def event_ends(self) -> tuple[int, ...]:

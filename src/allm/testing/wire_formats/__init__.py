@@ -1,5 +1,6 @@
 """What each vendor sends, written from scripts: one module per streaming format, and the error envelopes."""
 
+from allm.testing.wire_formats.embeddings import encode_embeddings as encode_embeddings
 from allm.testing.wire_formats.errors import (
     Provider as Provider,
     VendorError as VendorError,
@@ -8,4 +9,4 @@ from allm.testing.wire_formats.errors import (
 )
 from allm.testing.wire_formats.scripts import encode_script as encode_script
 
-__all__ = ["Provider", "VendorError", "by_status", "encode_error", "encode_script"]
+__all__ = ["Provider", "VendorError", "by_status", "encode_embeddings", "encode_error", "encode_script"]

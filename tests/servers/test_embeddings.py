@@ -1,0 +1,110 @@
+"""Embeddings of servers that others wrote: llmock's made-up ones, and those of llama.cpp, a real engine."""
+
+from __future__ import annotations
+
+import gc
+import math
+import platform
+import sys
+
+import pytest
+
+import allm
+from allm.providers import OpenAIEmbeddings
+from servers.vendors import KEY
+
+TEXTS = ["hello", "I am a tiny model", "bye", "hello"]
+
+
+def asking(url, *, model="any-model", **fields):
+    return allm.Engine(embed_adapter=OpenAIEmbeddings(base_url=url, api_key=KEY), embed_model=model, **fields)
+
+
+@pytest.fixture(scope="module")
+def llmock():
+    testing = pytest.importorskip("llmock.testing", reason="llmock is installed by `nox -s servers`")
+    with testing.LLMockServer(host="127.0.0.1") as server:
+        yield server
+
+
+async def test_lists_where_base64_was_asked_for(llmock):
+    """It knows lists only; several requests side by side, put in order."""
+    engine = asking(llmock.base_url("openai"))
+    seen = []
+    response = await allm.embed(engine, TEXTS, batch_size=1, on_progress=lambda done, total: seen.append((done, total)))
+    assert [embedding.index for embedding in response.embeddings] == [0, 1, 2, 3]
+    assert {embedding.buffer.format for embedding in response.embeddings} == {"d"}
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert response.usage.input_tokens > 0
+    [alone] = (await allm.embed(engine, TEXTS[1])).vectors
+    assert alone == response.vectors[1]
+
+
+async def test_a_limit_of_requests_is_waited_for(llmock):
+    """By all requests of the call together."""
+    from llmock.scenarios import Fail
+
+    llmock.state.reset()
+    llmock.state.scenarios.add(Fail(429, retry_after=1))
+    response = await allm.embed(asking(llmock.base_url("openai")), TEXTS, batch_size=2)
+    assert len(response.vectors) == 4
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory):
+    """The server's address. It runs in threads of its own and is stopped by being collected."""
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        pytest.skip("xllamacpp, the llama.cpp of these tests, is built for x86_64 Linux")
+    xllamacpp = pytest.importorskip("xllamacpp", reason="xllamacpp is installed by `nox -s servers`")
+    from servers import tiny_model
+
+    settings = xllamacpp.CommonParams()
+    settings.model.path = str(tiny_model.write(tmp_path_factory.mktemp("model") / "tiny.gguf"))
+    settings.hostnames = ["127.0.0.1"]
+    settings.port = 0
+    settings.api_keys = [KEY]
+    settings.n_ctx = tiny_model.CONTEXT
+    settings.n_batch = settings.n_ubatch = 256
+    settings.cpuparams.n_threads = 1
+    settings.embedding = True
+    settings.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
+    settings.warmup = False
+    settings.verbosity = -1
+    server = xllamacpp.Server(settings)
+    yield f"{server.listening_address}/v1"
+    del server
+    gc.collect()
+
+
+async def test_both_forms_are_the_same_vectors(llama):
+    """As 32-bit floats in base64, and as lists."""
+    engine = asking(llama, model="tiny")
+    packed = await allm.embed(engine, TEXTS)
+    listed = await allm.embed(engine, allm.EmbeddingRequest(TEXTS, encoding_format="float"))
+    assert {embedding.buffer.format for embedding in packed.embeddings} == {"f"}
+    assert {embedding.buffer.format for embedding in listed.embeddings} == {"d"}
+    for one, other in zip(packed.vectors, listed.vectors, strict=True):
+        assert one == pytest.approx(other, abs=1e-6)
+        assert math.hypot(*one) == pytest.approx(1, abs=1e-4)
+    assert packed.vectors[0] == packed.vectors[3]
+    assert len(set(packed.vectors)) == 3
+    assert packed.usage.input_tokens == listed.usage.input_tokens > 0
+
+
+async def test_a_stream_of_batches(llama):
+    """In the order of the texts, and the same as in one request."""
+    engine = asking(llama, model="tiny")
+    together = await allm.embed(engine, TEXTS)
+    async with allm.stream_embed(engine, iter(TEXTS), batch_size=1) as batches:
+        vectors = [vector async for batch in batches for vector in batch.vectors]
+    for one, other in zip(vectors, together.vectors, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)  # it computes in batches of its own
+
+
+async def test_a_wrong_key(llama):
+    """Ends the call at the first answer."""
+    adapter = OpenAIEmbeddings(base_url=llama, api_key="some-other-key")
+    with pytest.raises(allm.EmbeddingAdapterError) as caught:
+        await allm.embed(allm.Engine(embed_adapter=adapter, embed_model="tiny"), TEXTS)
+    assert caught.value.reason == "authentication_failed"
+    assert caught.value.completed_inputs == 0
