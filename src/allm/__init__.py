@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from allm import fake as fake, keys as keys, models as models, telemetry as telemetry
 from allm._version import __version__ as __version__
+from allm.data.audio import (
+    Audio as Audio,
+    Speech as Speech,
+    SpeechRequest as SpeechRequest,
+    Transcription as Transcription,
+    TranscriptionPart as TranscriptionPart,
+    TranscriptionRequest as TranscriptionRequest,
+)
 from allm.data.build import (
     assistant as assistant,
     json_schema as json_schema,
@@ -110,7 +118,17 @@ from allm.execution.images import (
 from allm.execution.moderation import moderate as moderate
 from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
 from allm.execution.runner import generate as generate, stream_generate as stream_generate, unwrap as unwrap
+from allm.execution.speech import (
+    SpeechOptions as SpeechOptions,
+    SpeechStream as SpeechStream,
+    stream_synthesize as stream_synthesize,
+    synthesize as synthesize,
+)
 from allm.execution.stream_runner import StreamBlock as StreamBlock
+from allm.execution.transcription import (
+    TranscriptionOptions as TranscriptionOptions,
+    transcribe as transcribe,
+)
 from allm.execution.unary import UnaryOptions as UnaryOptions
 from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.engine import Engine as Engine
@@ -118,6 +136,8 @@ from allm.runtime.ports import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
     Emit as Emit,
+    SpeechAdapter as SpeechAdapter,
+    SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
     ToolExecutor as ToolExecutor,
     ToolResultEncoder as ToolResultEncoder,
@@ -137,6 +157,7 @@ __all__ = [
     "AllmError",
     "AskUser",
     "AskUserRequested",
+    "Audio",
     "BatchLimits",
     "CallOptions",
     "ChatCompleted",
@@ -188,6 +209,12 @@ __all__ = [
     "SessionConflict",
     "SessionError",
     "SessionStatus",
+    "Speech",
+    "SpeechAdapter",
+    "SpeechOptions",
+    "SpeechRequest",
+    "SpeechStream",
+    "SpokenAnswer",
     "StepCompleted",
     "StepResult",
     "StreamAdapter",
@@ -212,6 +239,10 @@ __all__ = [
     "ToolProgress",
     "ToolResultEncoded",
     "ToolResultEncoder",
+    "Transcription",
+    "TranscriptionOptions",
+    "TranscriptionPart",
+    "TranscriptionRequest",
     "UnaryAdapter",
     "UnaryOptions",
     "UnwrapError",
@@ -244,12 +275,15 @@ __all__ = [
     "stream_embed",
     "stream_generate",
     "stream_step",
+    "stream_synthesize",
+    "synthesize",
     "system",
     "telemetry",
     "testing",
     "to_json",
     "tool",
     "tool_result",
+    "transcribe",
     "unwrap",
     "user",
     "validate",

@@ -23,6 +23,7 @@ import attrs
 import cattrs
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn
 
+from allm.data.audio import Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.content import Part
 from allm.data.embedding import (
     Embedding,
@@ -64,6 +65,7 @@ VALUE_TAGS: dict[str, type] = {
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
             *(Session, Approval, AnswerEntry, ResultEntry, AskUser, Halt),
             *(ImageRequest, ImageResponse, ImageUsage),
+            *(Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest),
             *(Embedding, EmbeddingRequest, EmbeddingResponse),
             *(ModerationRequest, ModerationResponse, ModerationResult),
         )
@@ -236,6 +238,9 @@ def _converter() -> cattrs.Converter:
     _register_response(converter)
     converter.register_structure_hook(AskUser, _ask_user)
     _register(converter, Embedding, dump_embedding, load_embedding)
+    # By class, since cattrs has hooks of its own for it that come before those by predicate.
+    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode("ascii"))
+    converter.register_structure_hook(bytes, _bytes)
     _register_union(converter, Event, EVENT_TAGS)
     return converter
 
@@ -298,6 +303,12 @@ def _register_content(converter: cattrs.Converter) -> None:
         return tuple(converter.structure(part, cast("Any", Part)) for part in value)
 
     _register(converter, content, unstructure, structure)
+
+
+def _bytes(value: Any, _: Any) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"expected base64 text, got {type(value).__name__}")
+    return base64.b64decode(value, validate=True)
 
 
 def _register_image(converter: cattrs.Converter) -> None:

@@ -178,12 +178,14 @@ def resolve_unary(
     options: Mapping[str, Any],
     error_type: type[AdapterError] = AdapterError,
     also: Collection[str] = (),
+    method: str = "send",
 ) -> UnaryCall[Any, Any]:
     """Decide who answers and how, by the one precedence rule.
 
     Args:
         options: Those of `UnaryOptions` only.
         also: The service's own arguments, to be suggested for a misspelt name.
+        method: What an adapter of this service has, besides `prepare`.
 
     Raises:
         EngineError: `missing_adapter`: the engine has none for this service.
@@ -194,7 +196,7 @@ def resolve_unary(
     _check_names(options, {*UnaryOptions.__annotations__, *also})
     merged = _merged(engine, options)
     adapter = getattr(engine, f"{service}_adapter")
-    if not (callable(getattr(adapter, "prepare", None)) and callable(getattr(adapter, "send", None))):
+    if not (callable(getattr(adapter, "prepare", None)) and callable(getattr(adapter, method, None))):
         what = f"{type(adapter).__name__}, which is none" if adapter is not None else "no adapter"
         raise EngineError(
             f"the engine has {what} for {service}: set Engine({service}_adapter=..., {service}_model=...), or use "

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
     from allm.providers.fake import Fake as Fake
+    from allm.providers.fake.audio import FakeSpeech as FakeSpeech, FakeTranscription as FakeTranscription
     from allm.providers.fake.embeddings import FakeEmbeddings as FakeEmbeddings
     from allm.providers.fake.images import FakeImages as FakeImages
     from allm.providers.fake.moderation import FakeModeration as FakeModeration
     from allm.providers.gemini import Gemini as Gemini
     from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
     from allm.providers.gemini.image_adapter import GeminiImages as GeminiImages
+    from allm.providers.gemini.transcription import GeminiTranscription as GeminiTranscription
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
     from allm.providers.openai.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
     from allm.providers.openai.images import OpenAIImages as OpenAIImages
     from allm.providers.openai.moderation import OpenAIModeration as OpenAIModeration
+    from allm.providers.openai.speech import OpenAISpeech as OpenAISpeech
+    from allm.providers.openai.transcription import OpenAITranscription as OpenAITranscription
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
 
 __all__ = [
@@ -26,13 +30,18 @@ __all__ = [
     "FakeEmbeddings",
     "FakeImages",
     "FakeModeration",
+    "FakeSpeech",
+    "FakeTranscription",
     "Gemini",
     "GeminiEmbeddings",
     "GeminiImages",
+    "GeminiTranscription",
     "OpenAI",
     "OpenAIEmbeddings",
     "OpenAIImages",
     "OpenAIModeration",
+    "OpenAISpeech",
+    "OpenAITranscription",
     "Preset",
     "VoyageEmbeddings",
 ]
@@ -43,13 +52,18 @@ _MODULES = {
     "FakeEmbeddings": "fake.embeddings",
     "FakeImages": "fake.images",
     "FakeModeration": "fake.moderation",
+    "FakeSpeech": "fake.audio",
+    "FakeTranscription": "fake.audio",
     "Gemini": "gemini",
     "GeminiEmbeddings": "gemini.embeddings",
     "GeminiImages": "gemini.image_adapter",
+    "GeminiTranscription": "gemini.transcription",
     "OpenAI": "openai",
     "OpenAIEmbeddings": "openai.embeddings",
     "OpenAIImages": "openai.images",
     "OpenAIModeration": "openai.moderation",
+    "OpenAISpeech": "openai.speech",
+    "OpenAITranscription": "openai.transcription",
     "Preset": "openai",
     "VoyageEmbeddings": "voyage.embeddings",
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
+from allm.data.audio import SpeechRequest
 from allm.data.content import ToolCall
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.events import AdapterEvent
@@ -19,6 +21,8 @@ __all__ = [
     "AdapterOptions",
     "EmbeddingAdapter",
     "Emit",
+    "SpeechAdapter",
+    "SpokenAnswer",
     "StreamAdapter",
     "ToolExecutor",
     "ToolResultEncoder",
@@ -120,6 +124,46 @@ class EmbeddingAdapter(UnaryAdapter[EmbeddingRequest, EmbeddingResponse], Protoc
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         """The most that one request may hold; an adapter without this method is given 100 inputs at most."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class SpokenAnswer:
+    """Audio that is arriving.
+
+    Attributes:
+        pieces: The bytes, one item per read; ends with the audio. An `AdapterError` out of it is a failure.
+        mime_type: Such as `audio/mpeg`.
+        request_id: The provider's id of the HTTP request.
+    """
+
+    pieces: AsyncIterator[bytes]
+    mime_type: str | None = None
+    request_id: str | None = None
+
+
+class SpeechAdapter(Protocol):
+    """A provider of speech: `Engine(speech_adapter=...)`."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's short name."""
+        ...
+
+    def prepare(self, request: SpeechRequest, options: AdapterOptions, /) -> Any:
+        """Check the request, find the key, build the body. Sends nothing.
+
+        Raises:
+            ValidationError, EngineError, AdapterError: What is wrong with the call.
+        """
+        ...
+
+    def open(self, prepared: Any, /) -> AbstractAsyncContextManager[SpokenAnswer]:
+        """Make the call that `prepare` built, once, and give its audio while the block is open.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
         ...
 
 

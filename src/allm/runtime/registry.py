@@ -60,8 +60,19 @@ SERVICES: dict[str, dict[str, str]] = {
         "mistral": "allm.providers.openai.moderation:OpenAIModeration",
         "fake": "allm.providers.fake.moderation:FakeModeration",
     },
-    "speech": {},
-    "transcription": {},
+    "speech": {
+        "openai": "allm.providers.openai.speech:OpenAISpeech",
+        "azure": "allm.providers.openai.speech:OpenAISpeech",
+        "groq": "allm.providers.openai.speech:OpenAISpeech",
+        "fake": "allm.providers.fake.audio:FakeSpeech",
+    },
+    "transcription": {
+        "openai": "allm.providers.openai.transcription:OpenAITranscription",
+        "azure": "allm.providers.openai.transcription:OpenAITranscription",
+        "groq": "allm.providers.openai.transcription:OpenAITranscription",
+        "gemini": "allm.providers.gemini.transcription:GeminiTranscription",
+        "fake": "allm.providers.fake.audio:FakeTranscription",
+    },
 }
 """What else an engine can do, and who does it: the adapters of `Engine(image_adapter=...)` and the like."""
 

@@ -122,7 +122,9 @@ def _split(url: Any) -> SplitResult | None:
     return parts if usable else None
 
 
-def multipart(fields: Mapping[str, str], files: Iterable[tuple[str, tuple[str, bytes, str]]]) -> tuple[str, bytes]:
+def multipart(
+    fields: Mapping[str, str | list[str]], files: Iterable[tuple[str, tuple[str, bytes, str]]]
+) -> tuple[str, bytes]:
     """A form with files, as `(content type, body)`.
 
     Args:

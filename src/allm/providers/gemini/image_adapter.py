@@ -11,7 +11,7 @@ from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.image_decode import decode_images
 from allm.providers.gemini.image_encode import encode_image
 from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import HttpPost, post
+from allm.runtime.post import Answer, HttpPost, ask
 
 __all__ = ["GeminiImages"]
 
@@ -46,7 +46,10 @@ class GeminiImages(Connection):
         Raises:
             AdapterError: Whatever went wrong; `content_filter` where the images were withheld.
         """
-        answer = await post(prepared.call)
-        request = prepared.request
-        response = decode_images(answer.document, provider=self.provider, model=request.model, prompt=request.prompt)
-        return attrs.evolve(response, request_id=answer.request_id)
+        request, provider = prepared.request, self.provider
+
+        def decode(answer: Answer) -> ImageResponse:
+            found = decode_images(answer.document, provider=provider, model=request.model, prompt=request.prompt)
+            return attrs.evolve(found, request_id=answer.request_id)
+
+        return await ask(prepared.call, decode)

@@ -11,7 +11,7 @@ from allm.providers.openai.connection import Connection
 from allm.providers.openai.image_decode import decode_images
 from allm.providers.openai.image_encode import encode_files, encode_image, form_fields
 from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import HttpPost, post
+from allm.runtime.post import Answer, HttpPost, ask
 from allm.runtime.transport import multipart
 
 __all__ = ["OpenAIImages"]
@@ -53,7 +53,10 @@ class OpenAIImages(Connection):
         Raises:
             AdapterError: Whatever went wrong.
         """
-        answer = await post(prepared.call)
-        request = prepared.request
-        response = decode_images(answer.document, provider=self.provider, model=request.model, prompt=request.prompt)
-        return attrs.evolve(response, request_id=answer.request_id)
+        request, provider = prepared.request, self.provider
+
+        def decode(answer: Answer) -> ImageResponse:
+            found = decode_images(answer.document, provider=provider, model=request.model, prompt=request.prompt)
+            return attrs.evolve(found, request_id=answer.request_id)
+
+        return await ask(prepared.call, decode)

@@ -1,0 +1,290 @@
+"""Sound as a value, what is asked of models that speak or listen, and what they answer."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import attrs
+
+from allm.data.errors import ValidationError
+from allm.data.fields import mapping_field
+from allm.data.problems import Problem, refuse
+from allm.data.response import Usage
+
+__all__ = [
+    "Audio",
+    "Granularity",
+    "Speech",
+    "SpeechRequest",
+    "Transcription",
+    "TranscriptionPart",
+    "TranscriptionRequest",
+    "check_speech_request",
+    "check_transcription_request",
+    "sniff_audio",
+]
+
+Granularity = Literal["segment", "word"]
+
+EXTENSIONS = {
+    ".aac": "audio/aac",
+    ".flac": "audio/flac",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".mp4": "audio/mp4",
+    ".mpeg": "audio/mpeg",
+    ".mpga": "audio/mpeg",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+    ".webm": "audio/webm",
+}
+_SIGNATURES = (
+    (b"ID3", "audio/mpeg"),
+    (b"fLaC", "audio/flac"),
+    (b"OggS", "audio/ogg"),
+    (b"\x1aE\xdf\xa3", "audio/webm"),
+)
+_MPEG_SYNC = 0xFF
+_MPEG_MASK, _ADTS, _LAYERS = 0xF6, 0xF0, 0xE6
+
+
+def sniff_audio(data: bytes) -> str | None:
+    """The MIME type that the first bytes tell (RIFF, ISO 14496-12, RFC 9639, RFC 3533, ISO 11172-3), or None."""
+    for signature, mime_type in _SIGNATURES:
+        if data.startswith(signature):
+            return mime_type
+    if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        return "audio/wav"
+    if data[4:8] == b"ftyp":
+        return "audio/mp4"
+    if len(data) > 1 and data[0] == _MPEG_SYNC:
+        if data[1] & _MPEG_MASK == _ADTS:
+            return "audio/aac"
+        if data[1] & _LAYERS in {0xE2, 0xE4, 0xE6}:
+            return "audio/mpeg"
+    return None
+
+
+@attrs.frozen(repr=False)
+class Audio:
+    """A piece of sound, as the bytes of a file.
+
+    Attributes:
+        mime_type: Such as `audio/mpeg`; read from the bytes or the name where it is not given, None where unknown.
+        name: A file name for the provider, which some tell the format by.
+    """
+
+    data: bytes
+    mime_type: str | None = None
+    name: str | None = attrs.field(default=None, kw_only=True)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, mime_type: str | None = None) -> Audio:
+        """Raw bytes; without `mime_type` it is read from the first of them."""
+        return cls(bytes(data), mime_type or sniff_audio(data))
+
+    @classmethod
+    def from_base64(cls, text: str, mime_type: str | None = None) -> Audio:
+        """Base64 text, as a provider sends it.
+
+        Raises:
+            ValidationError: It does not decode.
+        """
+        try:
+            return cls.from_bytes(base64.b64decode(text, validate=True), mime_type)
+        except binascii.Error as error:
+            raise _unusable("invalid_base64", f"the base64 text of the audio does not decode: {error}") from error
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Audio:
+        """The file at `path`, which is read now.
+
+        Raises:
+            ValidationError: It cannot be read.
+        """
+        place = Path(path)
+        try:
+            data = place.read_bytes()
+        except OSError as error:
+            message = f"cannot read the audio file {os.fspath(path)!r}: {error.strerror}"
+            raise _unusable("unreadable_file", message) from error
+        return cls(data, EXTENSIONS.get(place.suffix.lower()) or sniff_audio(data), name=place.name)
+
+    def to_base64(self) -> str:
+        """The bytes as base64 text."""
+        return base64.b64encode(self.data).decode("ascii")
+
+    def file_name(self) -> str:
+        """Its name, else one with the suffix of its type."""
+        if self.name is not None:
+            return self.name
+        suffixes = {mime_type: suffix for suffix, mime_type in reversed(EXTENSIONS.items())}
+        return f"audio{suffixes.get(self.mime_type or '', '')}"
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the bytes to `path`, in place of what is there, and return it.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        target = Path(path)
+        target.write_bytes(self.data)
+        return target
+
+    def __repr__(self) -> str:
+        return f"Audio(<{len(self.data)} bytes>, mime_type={self.mime_type!r}, name={self.name!r})"
+
+
+def _unusable(tag: str, message: str) -> ValidationError:
+    return ValidationError([(("data",), tag)], reason="invalid_audio", message=message)
+
+
+@attrs.frozen
+class SpeechRequest:
+    """What is to be said, and how.
+
+    Attributes:
+        voice, format, instructions: The provider's own words; formats are `mp3`, `wav`, `opus`, `flac`, `aac`, `pcm`.
+        speed: 1.0 is normal.
+        options: Goes into the provider's request body as it is.
+    """
+
+    text: str
+    model: str | None = attrs.field(default=None, kw_only=True)
+    voice: str | None = attrs.field(default=None, kw_only=True)
+    format: str | None = attrs.field(default=None, kw_only=True)
+    speed: float | None = attrs.field(default=None, kw_only=True)
+    instructions: str | None = attrs.field(default=None, kw_only=True)
+    options: dict[str, Any] = mapping_field()
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen(kw_only=True)
+class Speech:
+    """Spoken text.
+
+    Attributes:
+        audio: What was said, or as much as arrived.
+        complete: Whether that is all.
+        request_id: The provider's id of the HTTP request.
+    """
+
+    audio: Audio
+    complete: bool = True
+    model: str | None = None
+    request_id: str | None = None
+    metadata: dict[str, Any] = mapping_field()
+
+
+def _audio(value: Any) -> Any:
+    return Audio.from_file(value) if isinstance(value, (str, os.PathLike)) else value
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+@attrs.frozen
+class TranscriptionRequest:
+    """What is to be written down.
+
+    Attributes:
+        audio: An `Audio`, or the path of a file.
+        language: Of the speech, as an ISO 639-1 code; None: the model finds out.
+        prompt: Names and words that occur in it.
+        timestamps: `segment`, `word`, both or none.
+        options: Goes into the provider's request as it is.
+    """
+
+    audio: Audio = attrs.field(converter=_audio)
+    model: str | None = attrs.field(default=None, kw_only=True)
+    language: str | None = attrs.field(default=None, kw_only=True)
+    prompt: str | None = attrs.field(default=None, kw_only=True)
+    temperature: float | None = attrs.field(default=None, kw_only=True)
+    timestamps: tuple[Granularity, ...] = attrs.field(default=(), kw_only=True, converter=_several)
+    options: dict[str, Any] = mapping_field()
+    metadata: dict[str, Any] = mapping_field()
+
+
+@attrs.frozen(kw_only=True)
+class TranscriptionPart:
+    """A segment or a word.
+
+    Attributes:
+        start, end: Seconds from the beginning.
+        speaker: Who, where the model tells them apart.
+    """
+
+    text: str
+    start: float | None = None
+    end: float | None = None
+    speaker: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Transcription:
+    """What was said.
+
+    Attributes:
+        language: As the provider names it.
+        duration: Of the audio, in seconds.
+        segments, words: With their times, where these were asked for.
+    """
+
+    text: str
+    language: str | None = None
+    duration: float | None = None
+    segments: tuple[TranscriptionPart, ...] = ()
+    words: tuple[TranscriptionPart, ...] = ()
+    model: str | None = None
+    usage: Usage = attrs.field(factory=Usage)
+    request_id: str | None = None
+    metadata: dict[str, Any] = mapping_field()
+
+
+def check_speech_request(request: SpeechRequest) -> None:
+    """Refuse what nobody could say.
+
+    Raises:
+        ValidationError: `invalid_request`, with every problem.
+    """
+    problems = _wrong_types(request, dict.fromkeys(("model", "voice", "format", "instructions"), str))
+    if not isinstance(request.text, str):
+        problems.append(Problem(("text",), "invalid_type", f"{type(request.text).__name__}; expected str"))
+    elif not request.text.strip():
+        problems.append(Problem(("text",), "empty", "there is nothing to say"))
+    if request.speed is not None and not (type(request.speed) in {int, float} and request.speed > 0):
+        problems.append(Problem(("speed",), "must_be_positive", f"{request.speed!r}; expected a number, 1 is normal"))
+    refuse(problems)
+
+
+def check_transcription_request(request: TranscriptionRequest) -> None:
+    """Refuse what nobody could write down.
+
+    Raises:
+        ValidationError: `invalid_request`, with every problem.
+    """
+    problems = _wrong_types(request, dict.fromkeys(("model", "language", "prompt"), str))
+    if not isinstance(request.audio, Audio):
+        sentence = f"{type(request.audio).__name__}; expected Audio, or the path of a file"
+        problems.append(Problem(("audio",), "invalid_type", sentence))
+    elif not request.audio.data:
+        problems.append(Problem(("audio",), "empty", "there are no bytes in it"))
+    for word in request.timestamps:
+        if word not in get_args(Granularity):
+            problems.append(Problem(("timestamps",), "unknown", f"{word!r}; expected 'segment' or 'word'"))
+    refuse(problems)
+
+
+def _wrong_types(request: Any, expected: dict[str, type]) -> list[Problem]:
+    return [
+        Problem((name,), "invalid_type", f"{type(value).__name__}; expected {kind.__name__}")
+        for name, kind in expected.items()
+        if (value := getattr(request, name)) is not None and not isinstance(value, kind)
+    ]

@@ -1,0 +1,121 @@
+"""Transcription by Gemini: `generateContent` with the audio and an instruction.
+
+Facts: https://ai.google.dev/gemini-api/docs/audio. There is no endpoint for it, so the model is told what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+import attrs
+
+from allm.data.audio import Transcription, TranscriptionRequest
+from allm.data.errors import AdapterError
+from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.data.problems import Problem, refuse
+from allm.data.response import Usage
+from allm.providers.gemini.connection import Connection
+from allm.runtime.ports import AdapterOptions
+from allm.runtime.post import Answer, HttpPost, ask
+
+__all__ = ["GeminiTranscription", "decode_transcription", "encode_transcription"]
+
+MOST_BYTES = 15 * 1024 * 1024
+"""Of audio: a request may have 20 MB, and base64 adds a third."""
+INSTRUCTION = "Write down word for word what is said in this recording. Answer with the transcript and nothing else."
+
+
+def encode_transcription(request: TranscriptionRequest) -> dict[str, Any]:
+    """The request body; `request.options` win.
+
+    Raises:
+        ValidationError: What Gemini does not take; all problems at once.
+    """
+    audio = request.audio
+    problems: list[Problem] = []
+    if request.timestamps:
+        problems.append(Problem(("timestamps",), "unsupported_option", "Gemini gives no times; leave it out"))
+    if audio.mime_type is None:
+        sentence = "the type of the audio is not known: pass Audio.from_bytes(data, 'audio/wav') or similar"
+        problems.append(Problem(("audio",), "missing_mime_type", sentence))
+    if len(audio.data) > MOST_BYTES:
+        sentence = f"{len(audio.data)} bytes; Gemini takes {MOST_BYTES} inside a request, so send it in parts"
+        problems.append(Problem(("audio",), "too_large", sentence))
+    refuse(problems)
+    words = [INSTRUCTION]
+    if request.language is not None:
+        words.append(f"The language is {request.language}.")
+    if request.prompt is not None:
+        words.append(f"These words may occur in it: {request.prompt}")
+    inline = {"mimeType": audio.mime_type, "data": audio.to_base64()}
+    parts = [{"text": " ".join(words)}, {"inlineData": inline}]
+    body: dict[str, Any] = {"contents": [{"role": "user", "parts": parts}]}
+    if request.temperature is not None:
+        body["generationConfig"] = {"temperature": request.temperature}
+    return {**body, **request.options}
+
+
+def decode_transcription(document: dict[str, Any], *, provider: str, model: str | None) -> Transcription:
+    """The text of an answer.
+
+    Raises:
+        AdapterError: `malformed_response` or `content_filter`: there is none.
+    """
+    candidate = next(iter(as_objects(document.get("candidates"))), {})
+    parts = [part for part in as_objects(as_object(candidate.get("content")).get("parts")) if not part.get("thought")]
+    text = "".join(as_text(part.get("text")) or "" for part in parts).strip()
+    blocked = as_text(as_object(document.get("promptFeedback")).get("blockReason"))
+    reason = blocked or as_text(candidate.get("finishReason"))
+    if not parts and reason != "STOP":
+        raise AdapterError(
+            f"the answer has no text in it ({reason or 'no reason given'})",
+            reason="content_filter" if blocked or "SAFETY" in (reason or "") else "malformed_response",
+            provider=provider,
+            provider_code=reason,
+        )
+    usage = as_object(document.get("usageMetadata"))
+    return Transcription(
+        text=text,
+        model=as_text(document.get("modelVersion")) or model,
+        usage=Usage(
+            input_tokens=as_count(usage.get("promptTokenCount")),
+            output_tokens=as_count(usage.get("candidatesTokenCount")),
+            total_tokens=as_count(usage.get("totalTokenCount")),
+        ),
+        metadata={provider: {"finish_reason": reason}} if reason not in {None, "STOP"} else {},
+    )
+
+
+@attrs.frozen
+class _Prepared:
+    call: HttpPost
+    model: str | None
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class GeminiTranscription(Connection):
+    """Transcription by Gemini's models. The arguments are those of `Gemini`."""
+
+    def prepare(self, request: TranscriptionRequest, options: AdapterOptions) -> _Prepared:
+        """The HTTP call for `request`.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: What Gemini does not take; all problems at once.
+        """
+        body = encode_transcription(request)
+        return _Prepared(self.post(request.model or "", "generateContent", body, options), request.model)
+
+    async def send(self, prepared: _Prepared) -> Transcription:
+        """Make the call.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
+
+        def decode(answer: Answer) -> Transcription:
+            found = decode_transcription(answer.document, provider=self.provider, model=prepared.model)
+            return attrs.evolve(found, request_id=answer.request_id)
+
+        return await ask(prepared.call, decode)

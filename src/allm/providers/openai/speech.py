@@ -1,0 +1,92 @@
+"""OpenAI's speech: POST /audio/speech (https://platform.openai.com/docs/api-reference/audio/createSpeech)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, final
+
+import attrs
+
+from allm.data.audio import SpeechRequest
+from allm.data.problems import Problem, refuse
+from allm.providers.openai.connection import Connection
+from allm.runtime.http_answers import malformed, request_id_of
+from allm.runtime.ports import AdapterOptions, SpokenAnswer
+from allm.runtime.post import HttpPost, open_answer
+
+__all__ = ["OpenAISpeech", "encode_speech"]
+
+MOST_CHARACTERS = 4096
+SPEEDS = (0.25, 4.0)
+VOICE = "alloy"
+"""For a request that names none, as the API has no default."""
+MIME_TYPES = {
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+    "wav": "audio/wav",
+    "pcm": "audio/pcm",
+}
+WITHOUT_INSTRUCTIONS = ("tts-1",)
+
+
+def encode_speech(request: SpeechRequest) -> dict[str, Any]:
+    """The body; `request.options` win.
+
+    Raises:
+        ValidationError: What OpenAI does not take; all problems at once.
+    """
+    problems: list[Problem] = []
+    if len(request.text) > MOST_CHARACTERS:
+        sentence = f"{len(request.text)} characters; OpenAI says at most {MOST_CHARACTERS} in a call: say it in parts"
+        problems.append(Problem(("text",), "too_long", sentence))
+    if request.speed is not None and not SPEEDS[0] <= request.speed <= SPEEDS[1]:
+        sentence = f"{request.speed}; OpenAI takes {SPEEDS[0]} to {SPEEDS[1]}"
+        problems.append(Problem(("speed",), "out_of_range", sentence))
+    if request.instructions is not None and (request.model or "").startswith(WITHOUT_INSTRUCTIONS):
+        sentence = f"{request.model} takes none; gpt-4o-mini-tts does"
+        problems.append(Problem(("instructions",), "unsupported_option", sentence))
+    refuse(problems)
+    body = {"model": request.model, "input": request.text, "voice": request.voice or VOICE}
+    optional = {"response_format": request.format, "speed": request.speed, "instructions": request.instructions}
+    return {**body, **{name: value for name, value in optional.items() if value is not None}, **request.options}
+
+
+@attrs.frozen
+class _Prepared:
+    call: HttpPost
+    format: str
+
+
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class OpenAISpeech(Connection):
+    """Speech by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""
+
+    def prepare(self, request: SpeechRequest, options: AdapterOptions) -> _Prepared:
+        """The HTTP call for `request`.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: What OpenAI does not take; all problems at once.
+        """
+        body = encode_speech(request)
+        call = self.post("/audio/speech", body, options, model=request.model)
+        return _Prepared(call, str(body.get("response_format", "mp3")))
+
+    @asynccontextmanager
+    async def open(self, prepared: _Prepared) -> AsyncGenerator[SpokenAnswer]:
+        """Make the call.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
+        async with open_answer(prepared.call) as response:
+            kind = response.headers.get("content-type", "").partition(";")[0].strip()
+            if kind.endswith("json") or kind.startswith("text/"):
+                raise malformed(self.provider, f"expected audio, got {kind}", await response.read(1000))
+            mime_type = MIME_TYPES.get(prepared.format) or kind or None
+            async with response.chunks() as pieces:
+                yield SpokenAnswer(pieces=pieces, mime_type=mime_type, request_id=request_id_of(response.headers))
