@@ -175,3 +175,53 @@ async def test_events_come_as_they_are_made(server, vendor):
             first = await anext(events.text())
     assert "One two three four".startswith(first)
     assert events.result().finish_reason is None
+
+
+def with_service(server, slot, adapter, model):
+    asked = adapter(base_url=server + "/v1", api_key=KEY)
+    return allm.Engine(**{f"{slot}_adapter": asked, f"{slot}_model": model})
+
+
+async def test_an_image_is_drawn(server):
+    """From words, as base64."""
+    engine = with_service(server, "image", allm.providers.OpenAIImages, "gpt-image-2")
+    response = await allm.generate_image(engine, "a pixel", size="1024x1024")
+    assert (response.image.size(), response.image.revised_prompt) == ((1, 1), "one black pixel")
+
+
+async def test_an_image_is_edited(server):
+    """From two images and a mask, in one form."""
+    engine = with_service(server, "image", allm.providers.OpenAIImages, "gpt-image-2")
+    original = (await allm.generate_image(engine, "a pixel")).image
+    response = await allm.edit_image(engine, [original, original], "a pixel with a hat", mask=original)
+    assert response.image.to_bytes() == original.to_bytes()
+
+
+async def test_speech_arrives(server):
+    """As the bytes of a file."""
+    engine = with_service(server, "speech", allm.providers.OpenAISpeech, "gpt-4o-mini-tts")
+    speech = await allm.synthesize(engine, "Guten Tag", format="wav")
+    assert speech.complete
+    assert allm.Audio.from_bytes(speech.audio.data).mime_type == "audio/wav"
+
+
+async def test_speech_is_written_down(server):
+    """With times where they are asked for."""
+    speaker = with_service(server, "speech", allm.providers.OpenAISpeech, "gpt-4o-mini-tts")
+    listener = with_service(server, "transcription", allm.providers.OpenAITranscription, "whisper-1")
+    speech = await allm.synthesize(speaker, "Guten Tag", format="wav")
+    assert (await allm.transcribe(listener, speech.audio)).text == "Guten Tag"
+    found = await allm.transcribe(listener, speech.audio, timestamps=["word", "segment"])
+    assert (found.text, found.language, found.duration) == ("Guten Tag", "german", 1.5)
+    assert [(word.text, word.start) for word in found.words] == [("Guten", 0.0), ("Tag", 0.6)]
+    assert found.segments[0].end == 1.1
+
+
+async def test_a_service_refuses_the_wrong_key(server):
+    """With the reason, and without showing the key."""
+    adapter = allm.providers.OpenAIImages(base_url=server + "/v1", api_key="some-other-key")
+    engine = allm.Engine(image_adapter=adapter, image_model="gpt-image-2")
+    with pytest.raises(allm.ImageAdapterError) as caught:
+        await allm.generate_image(engine, "a pixel")
+    assert caught.value.reason == "authentication_failed"
+    assert "some-other-key" not in str(caught.value)

@@ -314,3 +314,20 @@ async def test_many_calls_at_once(server, vendor):
             nursery.start_soon(ask, number)
     assert [response.error for response in responses] == [None] * 20
     assert len(records(server)) == 20
+
+
+async def test_an_image_is_drawn(server):
+    """It answers drawings in data URLs, whose bytes are there without fetching anything."""
+    adapter = allm.providers.OpenAIImages(base_url=server.base_url("openai"), api_key=vendors.KEY)
+    engine = allm.Engine(image_adapter=adapter, image_model="gpt-image-2", retry=QUICK)
+    response = await allm.generate_image(engine, "a fox", n=2)
+    assert len(response.images) == response.usage.images == 2
+    assert all(image.to_bytes() for image in response.images)
+
+
+async def test_drawing_is_tried_again(server):
+    """When the server says so, and after as long as it says."""
+    server.state.scenarios.add(Fail(429, retry_after=1))
+    adapter = allm.providers.OpenAIImages(base_url=server.base_url("openai"), api_key=vendors.KEY)
+    engine = allm.Engine(image_adapter=adapter, image_model="gpt-image-2", retry=QUICK)
+    assert (await allm.generate_image(engine, "a fox")).images
