@@ -118,7 +118,7 @@ def stores(session: nox.Session) -> None:
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
     options = session.posargs or ["--numprocesses=auto"]
-    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "kill")]
+    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "kill")]
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env={"ALLM_TEST_KILLS": "200"})
 
 

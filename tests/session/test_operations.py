@@ -11,20 +11,37 @@ from allm import fake
 from conversations import BY_HAND, CALL, NOOP, PAY, SCRIPTS, TEXT, engine, in_status, roles, texts
 
 OPERATIONS = {
-    "start": lambda session: allm.session.start(engine(TEXT), session),
-    "reply": lambda session: allm.session.reply(engine(TEXT), session, "hello"),
-    "continue_": lambda session: allm.session.continue_(engine(TEXT), session),
-    "continue_ with a user message": lambda session: allm.session.continue_(engine(TEXT), session, allm.user("hello")),
-    "continue_ with a system message": lambda session: allm.session.continue_(
-        engine(TEXT), session, allm.system("hello")
+    "start": allm.session.start,
+    "reply": lambda model, session: allm.session.reply(model, session, "hello"),
+    "continue_": allm.session.continue_,
+    "continue_ with a user message": lambda model, session: allm.session.continue_(model, session, allm.user("hello")),
+    "continue_ with a system message": lambda model, session: allm.session.continue_(
+        model, session, allm.system("hello")
     ),
-    "step": lambda session: allm.session.step(engine(TEXT), session),
-    "submit_tool_result": lambda session: allm.session.submit_tool_result(session, "c1", "x"),
-    "approve": lambda session: allm.session.approve(session, "c1"),
-    "deny": lambda session: allm.session.deny(session, "c1"),
-    "append": lambda session: allm.session.append(session, allm.user("hello")),
-    "clear_error": allm.session.clear_error,
+    "step": allm.session.step,
+    "stream_start": lambda model, session: read(allm.session.stream_start(model, session)),
+    "stream_reply": lambda model, session: read(allm.session.stream_reply(model, session, "hello")),
+    "stream_continue": lambda model, session: read(allm.session.stream_continue(model, session)),
+    "stream_continue with a user message": lambda model, session: read(
+        allm.session.stream_continue(model, session, allm.user("hello"))
+    ),
+    "stream_step": lambda model, session: read(allm.session.stream_step(model, session)),
+    "submit_tool_result": lambda model, session: allm.session.submit_tool_result(session, "c1", "x"),
+    "submit_tool_results": lambda model, session: allm.session.submit_tool_results(session, {"c1": "x"}),
+    "approve": lambda model, session: allm.session.approve(session, "c1"),
+    "deny": lambda model, session: allm.session.deny(session, "c1"),
+    "append": lambda model, session: allm.session.append(session, allm.user("hello")),
+    "append_user": lambda model, session: allm.session.append_user(session, "hello"),
+    "clear_error": lambda model, session: allm.session.clear_error(session),
 }
+
+
+async def read(block):
+    async with block as events:
+        await events.until_done()
+    return events.outcome()
+
+
 BETWEEN_TURNS = {
     "start",
     "reply",
@@ -32,33 +49,61 @@ BETWEEN_TURNS = {
     "continue_ with a user message",
     "continue_ with a system message",
     "step",
+    "stream_start",
+    "stream_reply",
+    "stream_continue",
+    "stream_continue with a user message",
+    "stream_step",
     "append",
+    "append_user",
 }
 ALLOWED = {
     "idle": BETWEEN_TURNS,
     "completed": BETWEEN_TURNS,
-    "awaiting_user": {"reply", "continue_ with a user message"},
-    "awaiting_tools": {"submit_tool_result", "approve", "deny"},
-    "error": {"continue_", "clear_error"},
+    "awaiting_user": {
+        "reply",
+        "continue_ with a user message",
+        "stream_reply",
+        "stream_continue with a user message",
+    },
+    "awaiting_tools": {"submit_tool_result", "submit_tool_results", "approve", "deny"},
+    "awaiting_tools, approved": {
+        "continue_",
+        "stream_continue",
+        "submit_tool_result",
+        "submit_tool_results",
+        "deny",
+    },
+    "error": {"continue_", "stream_continue", "clear_error"},
 }
 INSTEAD = {
     "idle": "reply(",
     "completed": "reply(",
     "awaiting_user": "reply(",
     "awaiting_tools": "submit_tool_result(",
+    "awaiting_tools, approved": "continue_(",
     "error": "continue_(",
 }
+
+
+# What an error calls the operation, where that is not its name.
+CALLED = {"submit_tool_results": "submit_tool_result", "append_user": "append"}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("status", ALLOWED)
 async def test_status_table(status, operation):
-    """Each operation is possible exactly where the table says so; else the error names what to call."""
-    session = await in_status(status)
+    """Each operation is possible where the table says so; if not, nothing runs, and the error says what to call."""
+    model = engine(TEXT)
+    if status == "awaiting_tools, approved":
+        session, _ = await allm.session.start(engine([fake.tool_call("pay", id="c1")]), "go")
+        session = allm.session.approve(session, "c1")
+    else:
+        session = await in_status(status)
     before = allm.to_json(session)
 
     async def run():
-        outcome = OPERATIONS[operation](session)
+        outcome = OPERATIONS[operation](model, session)
         return outcome if isinstance(outcome, allm.Session) else (await outcome)[0]
 
     if operation in ALLOWED[status]:
@@ -66,10 +111,14 @@ async def test_status_table(status, operation):
         allm.validate(after)
         assert allm.from_json(allm.to_json(after)) == after
     else:
-        with pytest.raises(allm.SessionError, match=operation.partition(" ")[0]) as caught:
+        with pytest.raises(allm.SessionError) as caught:
             await run()
-        assert caught.value.reason == "invalid_status"
+        approved_twice = (status, operation) == ("awaiting_tools, approved", "approve")
+        assert caught.value.reason == ("already_answered" if approved_twice else "invalid_status")
         assert INSTEAD[status] in caught.value.message
+        name = operation.partition(" ")[0].removeprefix("stream_")
+        assert approved_twice or caught.value.message.startswith(CALLED.get(name, name))
+        assert model.adapter.requests == []
     assert allm.to_json(session) == before
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import stat
 
@@ -92,8 +93,9 @@ async def test_a_deleted_session_is_gone(store, new_id):
 async def test_what_cannot_be_saved(store, new_id):
     """No id, a bad id, a session that contradicts itself, and what has no JSON form."""
     for session in (allm.Session(), 7):
-        with pytest.raises((allm.SessionError, TypeError)):
+        with pytest.raises(allm.SessionError) as caught:
             await store.save(session)
+        assert caught.value.reason == "invalid_input"
     for operation in (store.load, store.delete):
         with pytest.raises(allm.SessionError) as caught:
             await operation("a\nb")
@@ -118,23 +120,89 @@ async def test_saving_goes_on_when_cancelled(store, new_id):
     assert await store.load(new_id) == (session, 1)
 
 
-async def test_documents_that_cannot_be_read(store, new_id):
+UNREADABLE = {
+    "later version": '{"v": 2, "type": "Session"}',
+    "truncated": allm.to_json(allm.Session(id="s", context={"user": 7}))[:-9],
+    "no JSON": "{",
+    "bottomless": "[" * 1_000_000,
+    "very many values": "[" + "[]," * 1_100_000 + "1]",
+    "another value": allm.to_json(allm.user("go")),
+    "contradiction": '{"v":1,"type":"Session","resume_at":9}',
+    "code": '{"v":1,"type":"Session","metadata":{"x":{"$type":"os.system","command":"false"}}}',
+}
+
+
+@pytest.mark.parametrize("document", UNREADABLE.values(), ids=UNREADABLE)
+async def test_documents_that_cannot_be_read(store, new_id, document):
     """Of a later release, or damaged: an error that says so, and `delete` gets rid of them."""
-    for document in (
-        '{"v": 2, "type": "Session"}',
-        "{",
-        allm.to_json(allm.user("go")),
-        '{"v":1,"type":"Session","resume_at":9}',
-    ):
-        await store._backend.write(new_id, document, version=0, token=None)
-        with pytest.raises(allm.SessionError) as caught:
+    await store._backend.write(new_id, document, version=0, token=None)
+    with pytest.raises(allm.SessionError) as caught:
+        await store.load(new_id)
+    assert caught.value.reason == "unreadable"
+    with pytest.raises(allm.SessionError) as caught:
+        async with store.turn(new_id):
+            pass
+    assert caught.value.reason == "unreadable"
+    assert await store.delete(new_id)
+
+
+async def test_a_document_that_is_too_long_is_not_fetched(store_url, new_id, monkeypatch):
+    """Nor is an entry of the journal: no more than what shows that it is too long."""
+    for module in ("sql", "redis"):
+        with contextlib.suppress(ImportError):  # the extra is not installed
+            monkeypatch.setattr(f"allm.session.{module}.LONGEST", 1001)
+    monkeypatch.setattr("allm.data.json_document.MAX_JSON_BYTES", 1000)
+    text = '{"v":1,"type":"Session"}' + " " * 100_000
+    async with open_store(store_url) as store:
+        await store._backend.write(new_id, text, version=0, token=None)
+        with pytest.raises(allm.SessionError, match="longer than 1000 bytes") as caught:
             await store.load(new_id)
         assert caught.value.reason == "unreadable"
-        with pytest.raises(allm.SessionError) as caught:
-            async with store.turn(new_id):
-                pass
-        assert caught.value.reason == "unreadable"
-        assert await store.delete(new_id)
+        if not store_url.startswith("memory"):
+            assert len((await store._backend.read(new_id)).document) == 1001
+            record = await store._backend.acquire(new_id, "A", 60.0)
+            await store._backend.append(new_id, "A", [text])
+            await store._backend.release(new_id, "A")
+            record = await store._backend.acquire(new_id, "B", 60.0)
+            assert [len(record.document), *map(len, record.journal)] == [1001, 1001]
+
+
+async def test_bytes_that_are_no_text(store, store_url, new_id, tmp_path):
+    """A damaged file, or what another program has put there: unreadable, and neither guessed nor half a crash."""
+    await store.save(attrs.evolve(await named(new_id), metadata={"x": "damage"}))
+    if store_url.startswith("sqlite"):
+        with sqlite3.connect(tmp_path / "chat.db") as connection:
+            connection.execute(
+                "UPDATE allm_sessions SET document = CAST(replace(CAST(document AS BLOB), 'damage', x'ff') AS TEXT)"
+            )
+        connection.close()
+    elif store_url.startswith("redis"):
+        client = store._backend._client
+        key = f"allm:session:{{{new_id}}}"
+        client.hset(key, "document", client.hget(key, "document").encode().replace(b"damage", b"\xff"))
+    else:
+        pytest.skip("keeps texts alone")
+    with pytest.raises(allm.SessionError) as caught:
+        await store.load(new_id)
+    assert caught.value.reason == "unreadable"
+
+
+async def test_what_could_not_be_read_is_not_saved(store, new_id, monkeypatch):
+    """Too deep or too long: refused while the session can still be made smaller."""
+    deep = []
+    for _ in range(300):
+        deep = [deep]
+    monkeypatch.setattr("allm.data.json_document.MAX_JSON_BYTES", 10_000)
+    for metadata, tag in (({"x": deep}, "too_deep"), ({"x": "x" * 10_000}, "too_large")):
+        session = await named(new_id, metadata=metadata)
+        with pytest.raises(allm.ValidationError) as caught:
+            await store.save(session)
+        assert [found for _, found in caught.value.errors] == [tag]
+        async with store.turn(new_id) as turn:
+            with pytest.raises(allm.ValidationError):
+                await turn.save(session)
+    with pytest.raises(allm.SessionError):
+        await store.load(new_id)
 
 
 async def test_journals_that_cannot_be_read(store, new_id):
@@ -155,7 +223,7 @@ async def test_journals_that_cannot_be_read(store, new_id):
 async def test_a_lease_keeps_others_out(store, other, new_id):
     """Until it is given back; meanwhile others cannot save, delete or take it."""
     one, two = store._backend, other._backend
-    assert await one.acquire(new_id, "A", 60.0) == backends.Record(version=0, document=None, token="A")
+    assert await one.acquire(new_id, "A", 60.0) == backends.Record(version=0, document=None)
     assert await two.acquire(new_id, "B", 60.0) is None
     assert not await two.write(new_id, "{}", version=0, token="B")
     assert not await two.write(new_id, "{}", version=0, token=None)
@@ -168,7 +236,7 @@ async def test_a_lease_keeps_others_out(store, other, new_id):
     assert await one.append(new_id, "A", ["x", "y"])
     await one.release(new_id, "A")
     taken = await two.acquire(new_id, "B", 60.0)
-    assert taken == backends.Record(version=1, document="{}", token="B", journal=("x", "y"))
+    assert taken == backends.Record(version=1, document="{}", journal=("x", "y"))
     assert await two.append(new_id, "B", ["z"])
     assert not await one.write(new_id, "{}", version=1, token="A")
     assert await two.forget(new_id, "B")
@@ -194,6 +262,29 @@ async def test_an_expired_lease_does_not_keep_a_save_out(store, other, new_id):
     await store._backend.acquire(new_id, "A", -1.0)
     assert await other.save(await named(new_id)) == 1
     assert not await store._backend.write(new_id, "{}", version=1, token="A")
+
+
+async def test_a_plain_save_does_not_drop_a_journal(store, other, new_id):
+    """What tools did before their worker died is for the next turn; deleting the session is still possible."""
+    session = await named(new_id)
+    await store.save(session)
+    await store._backend.acquire(new_id, "dead", -1.0)
+    await store._backend.append(new_id, "dead", ["x"])
+    for opened in (store, other):
+        with pytest.raises(allm.SessionConflict, match="interrupted") as caught:
+            await opened.save(session, version=1)
+        assert (caught.value.session, caught.value.version) == (session, 1)
+    assert (await store._backend.acquire(new_id, "B", 60.0)).journal == ("x",)
+    await store._backend.release(new_id, "B")
+    assert await store.delete(new_id)
+
+
+@pytest.mark.parametrize("lease", [0, -1, float("inf"), float("nan")])
+async def test_a_lease_takes_time(store, new_id, lease):
+    """But not for ever."""
+    with pytest.raises(ValueError, match="lease"):
+        async with store.turn(new_id, lease=lease):
+            pass
 
 
 async def test_a_lease_alone_leaves_nothing(store, new_id):

@@ -498,6 +498,40 @@ async def test_a_killed_turn_can_be_forgotten(autojump_clock):
     assert texts((await store.load("s"))[0]) == ["again", "done"]
 
 
+async def test_forgetting_a_turn_uses_up_its_approvals(autojump_clock):
+    """An approved call that may have run does not run again without another yes."""
+    begin, _ = await allm.session.start(engine([fake.tool_call("pay", id="c0"), fake.tool_call("pay", id="c1")]), "go")
+    for call_id in ("c0", "c1"):
+        begin = allm.session.approve(begin, call_id)
+    store = await killed_turn(TEXT, [NOOP, PAY], 3, begin=begin, max_concurrency=1)
+    async with store.turn("s") as turn:
+        await turn.discard()
+        assert turn.interrupted is None
+        assert turn.session == attrs.evolve(begin, id="s", approvals=())
+        assert await store.load("s") == (turn.session, turn.version)
+        with pytest.raises(allm.SessionError) as caught:
+            await turn.continue_(engine(TEXT, tools=[NOOP, PAY]))
+        assert caught.value.reason == "invalid_status"
+    with pytest.raises(allm.SessionError):
+        await turn.discard()  # the block is left
+
+
+async def test_a_result_that_could_not_be_read_ends_the_turn(autojump_clock, monkeypatch):
+    """It does not get into the journal, where it would keep every later worker out; the session stays readable."""
+    monkeypatch.setattr("allm.data.json_document.MAX_JSON_BYTES", 2000)
+
+    async def large(arguments):
+        return "x" * 2000
+
+    store = memory_store()
+    with pytest.raises(allm.ValidationError, match="longer"):
+        async with store.turn("s") as turn:
+            await turn.reply(engine(CALL, TEXT, tools=[allm.Tool("noop", "N.", handler=large)]), "go")
+    async with store.turn("s") as turn:
+        assert turn.interrupted is None
+        assert (roles(turn.session), turn.session.status) == (["user", "assistant", "tool"], "idle")
+
+
 @pytest.mark.parametrize("halting", ["ask", "halt", "broken"])
 async def test_a_halt_that_was_written_halts_the_resumed_turn(autojump_clock, halting):
     """A question, a handler's own halt, a failure: none is forgotten."""

@@ -7,7 +7,12 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["Record", "StoreBackend"]
+from allm.data.codec import MAX_JSON_BYTES
+
+__all__ = ["LONGEST", "Record", "StoreBackend"]
+
+LONGEST = MAX_JSON_BYTES + 1
+"""Characters: one more than the reader of documents takes, so that it sees that there are too many."""
 
 
 @attrs.frozen(kw_only=True)
@@ -17,18 +22,18 @@ class Record:
     Attributes:
         version: Counts the writes; 0 before the first.
         document: The session as JSON; None before the first write.
-        token: Of the turn that holds the lease, or held it last; None when it was given back.
         journal: Entries of a turn that has not ended, oldest first; only read by `acquire`.
     """
 
     version: int
     document: str | None
-    token: str | None = None
     journal: tuple[str, ...] = ()
 
 
 class StoreBackend(Protocol):
     """Keeps documents, leases and journals. Each operation is atomic, and durable when it returns.
+
+    Of a text longer than `LONGEST` characters, which no session has, `read` and `acquire` may leave the rest out.
 
     A lease belongs to a token until it expires by the database's own clock, and after that until another token takes
     it. Operations raise `SessionError(unavailable)` when the database does not answer in time, bounded by themselves:
@@ -43,11 +48,11 @@ class StoreBackend(Protocol):
         """Replace version `version` (0: there is none) by the next one, and forget the journal.
 
         Args:
-            token: Of the turn that writes, which must hold the lease. None: no turn may hold one; a lease that has
-                expired is taken from its turn.
+            token: Of the turn that writes, which must hold the lease. None: no turn may hold one, or have left a
+                journal; a lease that has expired is taken from its turn.
 
         Returns:
-            Whether it was written: not when the version is another, or the lease is in other hands.
+            Whether it was written: not when the version is another, or a turn is in the way.
         """
         ...
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import trio
 
-from allm.data.codec import from_json
+from allm.data.codec import from_json, to_json
 from allm.data.errors import SessionConflict, SessionError, ValidationError
+from allm.data.json_document import parse_document
 from allm.data.session import Session
 from allm.data.validate import is_session_id, validate
 from allm.session.backend import Record
 
-__all__ = ["SHIELD", "check_id", "conflict", "lease_lost", "session_of", "shielded", "unreadable"]
+__all__ = ["SHIELD", "check_id", "conflict", "document_of", "lease_lost", "session_of", "shielded", "unreadable"]
 
 T = TypeVar("T")
 
@@ -49,6 +50,19 @@ def session_of(key: str, record: Record | None) -> Session:
     except ValidationError as error:
         raise unreadable(key, error) from error
     return attrs.evolve(session, id=key)
+
+
+def document_of(value: Any) -> str:
+    """The JSON of a session or a journal entry, which can be read again.
+
+    Raises:
+        ValidationError: It contradicts itself, has no JSON form, or is beyond what `from_json` reads.
+    """
+    if isinstance(value, Session):
+        validate(value)
+    document = to_json(value)
+    parse_document(document)
+    return document
 
 
 def unreadable(key: str, error: Exception) -> SessionError:

@@ -38,13 +38,13 @@ class MemoryBackend:
         row = self._rows.get(key)
         if row is None or row.document is None:
             return None
-        return Record(version=row.version, document=row.document, token=row.token)
+        return Record(version=row.version, document=row.document)
 
     async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
         """See `StoreBackend`."""
         await trio.lowlevel.checkpoint()
         row = self._rows.get(key, _Row())
-        allowed = row.token == token if token is not None else not row.leased()
+        allowed = row.token == token if token is not None else not row.leased() and not row.journal
         if row.version != version or not allowed:
             return False
         self._rows[key] = row
@@ -67,7 +67,7 @@ class MemoryBackend:
         if row.leased():
             return None
         row.token, row.expires = token, trio.current_time() + seconds
-        return Record(version=row.version, document=row.document, token=token, journal=tuple(row.journal))
+        return Record(version=row.version, document=row.document, journal=tuple(row.journal))
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
         """See `StoreBackend`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import psycopg  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
@@ -30,19 +31,28 @@ def postgres_backend(url: str) -> SqlBackend:
 
 
 def _connect(url: str) -> Any:
-    milliseconds = int(BOUND * 1000)
-    connection = psycopg.connect(
+    connection: Any = psycopg.connect(
         url,
         autocommit=True,
-        connect_timeout=int(BOUND),
-        options=f"-c statement_timeout={milliseconds} -c lock_timeout={milliseconds}",
+        connect_timeout=max(2, round(BOUND)),  # it takes no less
+        client_encoding="utf8",
+        prepare_threshold=None,  # a pooler between us may hand every transaction to another server process
     )
+    # A server that has stopped without hanging up answers no timeout of its own.
+    connection.wait = functools.partial(connection.wait, timeout=BOUND)
     try:
+        connection.execute(f"SET statement_timeout = {round(BOUND * 1000)}")
         with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
-            for table in TABLES:
-                connection.execute(table)
+            _make_tables(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _make_tables(connection: Any) -> None:
+    """Make the tables, unless the last of them is there: a role that may not make any can use them."""
+    if connection.execute("SELECT to_regclass('allm_journal')").fetchone()[0] is None:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
+        for table in TABLES:
+            connection.execute(table)

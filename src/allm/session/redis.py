@@ -12,9 +12,11 @@ from typing import Any, TypeVar, final
 
 import redis as driver  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
 import trio
+from redis.backoff import NoBackoff  # pyright: ignore[reportMissingImports]
+from redis.retry import Retry  # pyright: ignore[reportMissingImports]
 
 from allm.data.errors import SessionError
-from allm.session.backend import Record
+from allm.session.backend import LONGEST, Record
 from allm.session.sql import BOUND
 
 __all__ = ["RedisBackend"]
@@ -29,12 +31,18 @@ local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local token = redis.call('HGET', KEYS[1], 'token')
 local version = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
 local leased = token and tonumber(redis.call('HGET', KEYS[1], 'expires')) > now
+local longest = LONGEST
+local document = function()
+    local text = redis.call('HGET', KEYS[1], 'document')
+    return text and string.sub(text, 1, longest)
+end
 """
 _SCRIPTS = {
+    "read": "return {version, document()}",
     "write": """
         if version ~= tonumber(ARGV[2]) then return 0 end
         if ARGV[1] == '' then
-            if leased then return 0 end
+            if leased or redis.call('LLEN', KEYS[2]) > 0 then return 0 end
             redis.call('HDEL', KEYS[1], 'token', 'expires')
         elseif token ~= ARGV[1] then return 0 end
         redis.call('HSET', KEYS[1], 'version', version + 1, 'document', ARGV[3])
@@ -49,7 +57,9 @@ _SCRIPTS = {
     "acquire": """
         if leased then return false end
         redis.call('HSET', KEYS[1], 'version', version, 'token', ARGV[1], 'expires', now + tonumber(ARGV[2]))
-        return {version, redis.call('HGET', KEYS[1], 'document'), redis.call('LRANGE', KEYS[2], 0, -1)}
+        local journal = redis.call('LRANGE', KEYS[2], 0, -1)
+        for index = 1, #journal do journal[index] = string.sub(journal[index], 1, longest) end
+        return {version, document(), journal}
     """,
     "renew": """
         if token ~= ARGV[1] then return 0 end
@@ -83,9 +93,16 @@ class RedisBackend:
 
     def __init__(self, url: str) -> None:
         self._client: Any = driver.Redis.from_url(
-            url, decode_responses=True, socket_timeout=BOUND, socket_connect_timeout=BOUND
+            url,
+            decode_responses=True,
+            encoding_errors="backslashreplace",  # a damaged text is read too, as one that is no JSON any more
+            socket_timeout=BOUND,
+            socket_connect_timeout=BOUND,
+            # What was done although the answer got lost must not be done again: it would look like someone else's.
+            retry=Retry(NoBackoff(), 0),
         )
-        self._scripts = {name: self._client.register_script(_COMMON + text) for name, text in _SCRIPTS.items()}
+        common = _COMMON.replace("LONGEST", str(LONGEST))
+        self._scripts = {name: self._client.register_script(common + text) for name, text in _SCRIPTS.items()}
         self._limiter = trio.CapacityLimiter(_CONNECTIONS)
 
     async def _run(self, work: Callable[[], T]) -> T:
@@ -102,9 +119,8 @@ class RedisBackend:
 
     async def read(self, key: str, /) -> Record | None:
         """See `StoreBackend`."""
-        fields = ["version", "document", "token"]
-        version, document, token = await self._run(lambda: self._client.hmget(_keys(key)[0], fields))
-        return None if document is None else Record(version=int(version), document=document, token=token)
+        version, document = await self._script("read", key, None)
+        return None if document is None else Record(version=int(version), document=document)
 
     async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
         """See `StoreBackend`."""
@@ -120,7 +136,7 @@ class RedisBackend:
         if found is None:
             return None
         version, document, journal = found
-        return Record(version=int(version), document=document, token=token, journal=tuple(journal))
+        return Record(version=int(version), document=document, journal=tuple(journal))
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
         """See `StoreBackend`."""

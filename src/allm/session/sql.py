@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from allm.data.errors import SessionError
-from allm.session.backend import Record
+from allm.session.backend import LONGEST, Record
 
 __all__ = ["BOUND", "Connection", "Dialect", "SqlBackend"]
 
@@ -33,6 +33,11 @@ TABLES = (
         id TEXT NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (id, seq)
     )""",
 )
+_WORDS = {
+    "FREE": "(token IS NULL OR expires <= NOW)",
+    "NO_JOURNAL": "NOT EXISTS (SELECT 1 FROM allm_journal WHERE allm_journal.id = allm_sessions.id)",
+}
+"""What the statements below say in one word."""
 
 
 class Connection(Protocol):
@@ -80,20 +85,22 @@ class SqlBackend:
         self._limiter = trio.CapacityLimiter(dialect.connections)
 
     def _sql(self, text: str) -> str:
-        return text.replace("?", self._dialect.mark).replace("NOW", self._dialect.now)
+        for word, meaning in {**_WORDS, "NOW": self._dialect.now, "?": self._dialect.mark}.items():
+            text = text.replace(word, meaning)
+        return text
 
     async def _run(self, work: Callable[[_Transaction], T]) -> T:
         """Run `work` in one transaction, in a worker thread; not interrupted half-way by a cancellation."""
         try:
             return await trio.to_thread.run_sync(self._in_thread, work, limiter=self._limiter)
         except self._dialect.errors as error:
-            raise SessionError(
-                f"the {self._dialect.name} store failed: {error}; nothing of this operation was kept",
-                reason="unavailable",
-            ) from error
+            raise SessionError(f"the {self._dialect.name} store failed: {error}", reason="unavailable") from error
 
     def _in_thread(self, work: Callable[[_Transaction], T]) -> T:
-        connection = self._idle.pop() if self._idle else self._dialect.connect()
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self._dialect.connect()
         try:
             with self._dialect.transaction(connection):
                 result = work(_Transaction(connection, self._sql))
@@ -110,10 +117,10 @@ class SqlBackend:
         """See `StoreBackend`."""
 
         def work(transaction: _Transaction) -> Record | None:
-            row = transaction.one("SELECT version, document, token FROM allm_sessions WHERE id = ?", key)
-            if row is None or row[1] is None:
-                return None
-            return Record(version=row[0], document=row[1], token=row[2])
+            row = transaction.one(
+                "SELECT version, substr(document, 1, ?) FROM allm_sessions WHERE id = ?", LONGEST, key
+            )
+            return None if row is None or row[1] is None else Record(version=row[0], document=row[1])
 
         return await self._run(work)
 
@@ -130,7 +137,7 @@ class SqlBackend:
                 )
                 changed = transaction.change(
                     "UPDATE allm_sessions SET version = version + 1, document = ?, token = NULL "
-                    "WHERE id = ? AND version = ? AND (token IS NULL OR expires <= NOW)",
+                    "WHERE id = ? AND version = ? AND FREE AND NO_JOURNAL",
                     document,
                     key,
                     version,
@@ -155,8 +162,7 @@ class SqlBackend:
 
         def work(transaction: _Transaction) -> bool:
             deleted = transaction.change(
-                "DELETE FROM allm_sessions WHERE id = ? AND version = COALESCE(CAST(? AS INTEGER), version) "
-                "AND (token IS NULL OR expires <= NOW)",
+                "DELETE FROM allm_sessions WHERE id = ? AND version = COALESCE(CAST(? AS INTEGER), version) AND FREE",
                 key,
                 version,
             )
@@ -172,18 +178,21 @@ class SqlBackend:
         def work(transaction: _Transaction) -> Record | None:
             transaction.change("INSERT INTO allm_sessions (id, version) VALUES (?, 0) ON CONFLICT (id) DO NOTHING", key)
             taken = transaction.change(
-                "UPDATE allm_sessions SET token = ?, expires = NOW + ? "
-                "WHERE id = ? AND (token IS NULL OR expires <= NOW)",
+                "UPDATE allm_sessions SET token = ?, expires = NOW + ? WHERE id = ? AND FREE",
                 token,
                 seconds,
                 key,
             )
             if not taken:
                 return None
-            row = transaction.one("SELECT version, document FROM allm_sessions WHERE id = ?", key)
-            entries = transaction.all("SELECT entry FROM allm_journal WHERE id = ? ORDER BY seq", key)
+            row = transaction.one(
+                "SELECT version, substr(document, 1, ?) FROM allm_sessions WHERE id = ?", LONGEST, key
+            )
+            entries = transaction.all(
+                "SELECT substr(entry, 1, ?) FROM allm_journal WHERE id = ? ORDER BY seq", LONGEST, key
+            )
             assert row is not None  # noqa: S101  (it was updated just now, and is locked)
-            return Record(version=row[0], document=row[1], token=token, journal=tuple(entry for (entry,) in entries))
+            return Record(version=row[0], document=row[1], journal=tuple(entry for (entry,) in entries))
 
         return await self._run(work)
 
@@ -197,11 +206,7 @@ class SqlBackend:
 
         def work(transaction: _Transaction) -> None:
             if transaction.change("UPDATE allm_sessions SET token = NULL WHERE id = ? AND token = ?", key, token):
-                transaction.change(
-                    "DELETE FROM allm_sessions WHERE id = ? AND document IS NULL "
-                    "AND NOT EXISTS (SELECT 1 FROM allm_journal WHERE allm_journal.id = allm_sessions.id)",
-                    key,
-                )
+                transaction.change("DELETE FROM allm_sessions WHERE id = ? AND document IS NULL AND NO_JOURNAL", key)
 
         await self._run(work)
 

@@ -35,6 +35,7 @@ def _connect(path: str) -> sqlite3.Connection:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     # The store uses a connection in one thread at a time, but not always in the same one.
     connection = sqlite3.connect(path, timeout=BOUND, isolation_level=None, check_same_thread=False)
+    connection.text_factory = _text
     try:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut as well
@@ -44,6 +45,11 @@ def _connect(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(stored: bytes) -> str:
+    """A damaged text is read too, as one that is no JSON any more."""
+    return stored.decode("utf-8", "backslashreplace")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:

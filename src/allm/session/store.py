@@ -8,6 +8,7 @@ async with allm.session.open_store("sqlite:///chat.db") as store:
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -17,13 +18,11 @@ from urllib.parse import unquote, urlsplit
 
 import trio
 
-from allm.data.codec import to_json
 from allm.data.errors import SessionConflict, SessionError
 from allm.data.session import Session
-from allm.data.validate import validate
 from allm.execution.alongside import alongside
 from allm.session.backend import Record, StoreBackend
-from allm.session.documents import SHIELD, check_id, conflict, lease_lost, session_of, shielded
+from allm.session.documents import SHIELD, check_id, conflict, document_of, lease_lost, session_of, shielded
 from allm.session.memory import MemoryBackend
 from allm.session.turn import Turn
 
@@ -140,14 +139,14 @@ class SessionStore:
             version: What `load` or `save` gave; 0 for a session that is not there yet.
 
         Raises:
-            SessionConflict: Someone else saved it first, or a turn of it is running; it has the newer session.
+            SessionConflict: Someone else saved it first, or a turn of it runs, or was interrupted after tools had
+                run; it has the newer session.
             SessionError: `unavailable`; `invalid_input` for a session without an id.
-            ValidationError: It contradicts itself, or holds something that has no JSON form.
+            ValidationError: It contradicts itself, holds something that has no JSON form, or is too large to be read.
         """
-        validate(session)
-        if session.id is None:
-            raise SessionError("a session needs an id to be saved: Session(id=...)", reason="invalid_input")
-        key, document = session.id, to_json(session)
+        if not isinstance(session, Session) or session.id is None:
+            raise SessionError("a Session with an id can be saved: Session(id=...)", reason="invalid_input")
+        document, key = document_of(session), session.id
         written = await shielded(lambda: self._backend.write(key, document, version=version, token=None))
         if not written:
             raise await self._conflict(key, version)
@@ -196,9 +195,11 @@ class SessionStore:
                 was taken for dead and another has the session.
         """
         check_id(session_id)
+        if not 0 < lease < math.inf:
+            raise ValueError(f"lease is {lease!r}; expected seconds, more than none")
         token = secrets.token_hex(16)
-        record = await self._acquire(session_id, token, version, lease)
         try:
+            record = await self._acquire(session_id, token, version, lease)
             turn = Turn(self._backend, session_id, token, record, session_of(session_id, record))
             async with alongside(lambda: self._keep(session_id, token, lease), f"allm lease of {session_id}"):
                 try:
@@ -218,7 +219,6 @@ class SessionStore:
             await trio.sleep(poll)
             poll = min(2 * poll, LAST_POLL)
         if seen not in {None, record.version}:
-            await self._release(key, token)
             raise conflict(key, record)
         return record
 
@@ -249,7 +249,8 @@ class SessionStore:
         record = await shielded(lambda: self._backend.read(key))
         if record is not None and record.version == version:
             return SessionConflict(
-                f"a turn of session {key!r} is running; wait for it with `async with store.turn(id)`",
+                f"a turn of session {key!r} is running, or was interrupted after tools had run: "
+                "`async with store.turn(id)` waits for it, and can finish it",
                 session=session_of(key, record),
                 version=record.version,
             )

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar, Unpack, final
 
-from allm.data.codec import to_json
+import attrs
+
 from allm.data.errors import SessionError
 from allm.data.message import Message
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
 from allm.data.thread import Thread
-from allm.data.validate import validate
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
 from allm.runtime.engine import Engine
 from allm.session.backend import Record, StoreBackend
-from allm.session.documents import conflict, lease_lost, shielded, unreadable
+from allm.session.documents import conflict, document_of, lease_lost, shielded, unreadable
 from allm.session.journal import TurnJournal
 from allm.session.opening import (
     Opening,
@@ -147,12 +147,18 @@ class Turn:
     async def discard(self) -> None:
         """Forget the turn that was killed; the session stays as it was before that turn, what its tools did is done.
 
+        Approvals that the turn may have used are used up.
+
         Raises:
-            SessionError: `lease_lost`, `unavailable`.
+            SessionError: `lease_lost`, `unavailable`, `invalid_status`; `SessionConflict` as `save`.
         """
-        if not await shielded(lambda: self._backend.forget(self._key, self._token)):
+        self._check(resumes=True)
+        if self.interrupted is not None and self._session.approvals:
+            await self._write(attrs.evolve(self._session, approvals=()))
+        elif await shielded(lambda: self._backend.forget(self._key, self._token)):
+            self._journal = TurnJournal(self._append, self._session.thread)
+        else:
             raise lease_lost(self._key)
-        self._journal = TurnJournal(self._append, self._session.thread)
 
     async def save(self, session: Session) -> None:
         """Save a session that was changed between turns: with results, approvals, metadata.
@@ -162,7 +168,7 @@ class Turn:
         Raises:
             SessionError: `lease_lost`, `unavailable`, `interrupted`; `invalid_input` for another session's id.
             SessionConflict: Someone saved the session in spite of this turn.
-            ValidationError: It contradicts itself, or holds something that has no JSON form.
+            ValidationError: It contradicts itself, holds something that has no JSON form, or is too large to be read.
         """
         self._check()
         await self._write(session)
@@ -220,11 +226,9 @@ class Turn:
         await self._write(self._journal.settle(session, result))
 
     async def _write(self, session: Session) -> None:
-        if session.id != self._key:
-            raise SessionError(f"this turn is of session {self._key!r}, not of {session.id!r}", reason="invalid_input")
-        validate(session)
-        document = to_json(session)
-        version = self._version
+        if not isinstance(session, Session) or session.id != self._key:
+            raise SessionError(f"this turn saves the Session with the id {self._key!r} alone", reason="invalid_input")
+        document, version = document_of(session), self._version
         if not await shielded(lambda: self._backend.write(self._key, document, version=version, token=self._token)):
             record = await shielded(lambda: self._backend.read(self._key))
             if record is not None and record.version != version:
