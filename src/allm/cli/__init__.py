@@ -1,4 +1,4 @@
-"""The command `allm` (extra `cli`): `allm demo`, `allm generate` and `allm chat`."""
+"""The command `allm` (extra `cli`): `allm demo`, `allm generate`, `allm chat`, `allm image` and `allm embed`."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import click
 
 import allm
 from allm.cli.answer import Answer
+from allm.cli.embed import embed
 from allm.cli.image import image
 from allm.cli.inputs import engine_of, images_of, options_of, prompt_of, schema_of
 from allm.cli.options import base_url_option, body_option, model_option, system_option
@@ -178,4 +179,5 @@ def generate(
     context.exit(settle(terminal, ask))
 
 
+command.add_command(embed)
 command.add_command(image)

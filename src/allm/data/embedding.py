@@ -11,6 +11,7 @@ import importlib
 import sys
 from array import array
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Literal, cast
 
 import attrs
@@ -130,7 +131,7 @@ def _texts(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def _by_index(embeddings: Iterable[Embedding]) -> tuple[Embedding, ...]:
-    return tuple(sorted(embeddings, key=lambda embedding: embedding.index))
+    return tuple(sorted(embeddings, key=attrgetter("index")))
 
 
 @attrs.frozen(kw_only=True)

@@ -38,11 +38,14 @@ def in_batches(inputs: Iterable[EmbeddingInput], limits: BatchLimits) -> Iterato
     batch: list[EmbeddingInput] = []
     size = 0
     for index, item in enumerate(inputs):
-        item = tuple(item) if isinstance(item, list) else item
-        problem = input_problem(index, item)
-        if problem is not None:
-            refuse([problem])
-        more = text_size(item)
+        if type(item) is str and item.isascii() and item:  # most are, and there may be very many
+            more = len(item)
+        else:
+            item = tuple(item) if isinstance(item, list) else item
+            problem = input_problem(index, item)
+            if problem is not None:
+                refuse([problem])
+            more = text_size(item)
         too_large = limits.size is not None and size + more > limits.size
         if batch and (len(batch) >= limits.inputs or too_large):
             yield tuple(batch)

@@ -1,0 +1,211 @@
+"""`allm embed`: one line of JSON for each text."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import IO, Any, TextIO, final
+
+import attrs
+import click
+import trio
+
+import allm
+from allm.cli.inputs import options_of, service_of
+from allm.cli.interrupts import run_until_interrupted
+from allm.cli.options import base_url_option, body_option
+from allm.cli.outcome import SUCCESS, settle
+from allm.cli.terminal import Terminal
+from allm.data.jsontext import dumps
+
+__all__ = ["embed"]
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Embedding:
+    """One call, and where its lines go.
+
+    Attributes:
+        request: Everything but the texts.
+        total: How many texts there are, if that is known.
+        output: A file; None is standard output.
+    """
+
+    engine: allm.Engine
+    texts: Iterable[str]
+    request: allm.EmbeddingRequest
+    batch_size: int | None
+    total: int | None
+    output: Path | None
+    terminal: Terminal
+    _pending: deque[str] = attrs.field(factory=deque[str], init=False)  # read, and not written with their vectors yet
+    _written: int = attrs.field(default=0, init=False)
+    _finished: bool = attrs.field(default=False, init=False)
+
+    def run(self) -> int:
+        """Embed, and write each batch when it is its turn.
+
+        Raises:
+            AllmError: What is wrong with the call, or what the provider said. The lines before it are written.
+            KeyboardInterrupt: After whole lines.
+            click.UsageError: The texts are no text.
+            OSError: From the output.
+        """
+        block = allm.stream_embed(
+            self.engine,
+            self._reading(),
+            dimensions=self.request.dimensions,
+            task_type=self.request.task_type,
+            options=self.request.options,
+            batch_size=self.batch_size,
+            on_progress=self._progress if self._shows_progress() else None,
+        )
+
+        async def work() -> None:
+            with nullcontext() if self.output is None else self.output.open("wb") as file:
+                async with block as batches:
+                    async for batch in batches:
+                        await self._write(batch, file)
+            self._finished = True
+
+        try:
+            trio.run(run_until_interrupted, work)
+        finally:
+            self.terminal.stderr.end_line()
+        if not self._finished:
+            self.terminal.line(f"{self._written} texts are embedded and written")
+            raise KeyboardInterrupt
+        return SUCCESS
+
+    def _reading(self) -> Iterator[str]:
+        for text in self.texts:
+            self._pending.append(text)
+            yield text
+
+    async def _write(self, batch: allm.EmbeddingResponse, file: IO[bytes] | None) -> None:
+        for embedding in batch.embeddings:
+            text = self._pending.popleft()
+            line = dumps({"index": embedding.index, "text": text, "embedding": embedding.vector}) + b"\n"
+            if file is not None:
+                file.write(line)
+            else:
+                await self.terminal.stdout.ready()
+                self.terminal.stdout.show(line.decode())
+            self._written += 1
+        if file is not None:
+            file.flush()
+
+    def _shows_progress(self) -> bool:
+        on_screen = self.output is None and self.terminal.stdout.isatty()  # the lines themselves are
+        return self.terminal.stderr.isatty() and not on_screen
+
+    def _progress(self, done: int, _total: int | None) -> None:
+        of = "" if self.total is None else f" of {self.total}"
+        self.terminal.stderr.write(f"\r{done}{of} texts")
+
+
+def texts_of(arguments: tuple[str, ...], file: str | None, stdin: TextIO) -> tuple[Iterable[str], int | None]:
+    """The texts, and how many they are: the arguments, or the lines of a file that are not blank.
+
+    A file on disk is read as it is needed. Anything else may keep its reader waiting, and is read to its end first.
+
+    Raises:
+        click.UsageError: None, both, or a file that cannot be read.
+    """
+    if arguments and file is not None:
+        raise click.UsageError("Give texts or a --file of them, not both.")
+    if arguments:
+        return arguments, len(arguments)
+    if file is None and stdin.isatty():
+        raise click.UsageError("Missing argument 'TEXT': give texts, or --file, or pipe lines in.")
+    if file is None or file == "-":
+        lines: Iterable[Any] = list(getattr(stdin, "buffer", stdin))
+        return _texts(lines, "Standard input"), None
+    path = Path(file)
+    try:
+        return _texts(_lines_of(path) if path.is_file() else path.read_bytes().splitlines(), file), None
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {path}: {error.strerror}", param_hint="'--file'") from error
+
+
+def _lines_of(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        yield from file
+
+
+def _texts(lines: Iterable[bytes | str], name: str) -> Iterator[str]:
+    for number, line in enumerate(lines, 1):
+        try:
+            text = line if isinstance(line, str) else line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise click.UsageError(f"{name}, line {number}, is not UTF-8 text ({error.reason}).") from error
+        text = text.strip()
+        if text:
+            yield text
+
+
+@click.command()
+@click.argument("texts", nargs=-1, metavar="[TEXT]...")
+@click.option(
+    "-m",
+    "--model",
+    required=True,
+    envvar="ALLM_EMBED_MODEL",
+    show_envvar=True,
+    metavar="PROVIDER:ID",
+    help="Who embeds, such as openai:text-embedding-3-small.",
+)
+@click.option("--file", metavar="FILE|-", help="Embed the lines of this file, or of standard input.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.JSONL",
+    help="Where the lines go; standard output if left out.",
+)
+@click.option("--dimensions", type=click.IntRange(min=1), metavar="COUNT", help="Length of the vectors.")
+@click.option("--task", metavar="WORD", help="What the vectors are for: query, document, or a word of the provider's.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="COUNT", help="Most texts in one request.")
+@click.option("--force", is_flag=True, help="Overwrite the file.")
+@body_option
+@base_url_option
+@click.pass_context
+def embed(
+    context: click.Context,
+    *,
+    texts: tuple[str, ...],
+    model: str,
+    file: str | None,
+    output: Path | None,
+    dimensions: int | None,
+    task: str | None,
+    batch_size: int | None,
+    force: bool,
+    options: tuple[str, ...],
+    base_url: str | None,
+) -> None:
+    """Print the vectors of texts, one line of JSON for each, in their order.
+
+    Ctrl-C keeps what is written. API keys come from the environment, such as OPENAI_API_KEY.
+    """
+    terminal: Terminal = context.obj
+
+    def run() -> int:
+        if output is not None and output.exists() and not force:
+            raise click.UsageError(f"{output}: there already; --force overwrites.")
+        given, total = texts_of(texts, file, terminal.stdin)
+        embedding = Embedding(
+            engine=service_of("embed", model, base_url),
+            texts=given,
+            request=allm.EmbeddingRequest((), dimensions=dimensions, task_type=task, options=options_of(options)),
+            batch_size=batch_size,
+            total=total,
+            output=output,
+            terminal=terminal,
+        )
+        return embedding.run()
+
+    context.exit(settle(terminal, run))
