@@ -63,6 +63,7 @@ async def converse(scripts, turns, passed_on):
             async for _ in events:
                 cut = None if cut is None else cut - 1
                 if cut == 0:
+                    await trio.testing.wait_all_tasks_blocked()  # how far the turn got must not be left to chance
                     break
         session = passed_on(events.outcome()[0])
         allm.validate(session)
