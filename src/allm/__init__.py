@@ -132,6 +132,7 @@ from allm.execution.transcription import (
 from allm.execution.unary import UnaryOptions as UnaryOptions
 from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.engine import Engine as Engine
+from allm.runtime.fetch import fetch_image as fetch_image
 from allm.runtime.ports import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
@@ -256,6 +257,7 @@ __all__ = [
     "edit_image",
     "embed",
     "fake",
+    "fetch_image",
     "from_json",
     "generate",
     "generate_image",

@@ -25,7 +25,7 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 
-__all__ = ["CLEANUP_SECONDS", "HttpResponse", "check_client", "join_url", "multipart", "open_response"]
+__all__ = ["CLEANUP_SECONDS", "HttpResponse", "check_client", "join_url", "multipart", "open_at", "open_response"]
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
@@ -242,6 +242,37 @@ async def open_response(
     finally:
         with trio.move_on_after(CLEANUP_SECONDS, shield=True):
             await response.aclose()
+
+
+@asynccontextmanager
+async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGenerator[HttpResponse]:
+    """GET `url` from the machine at `address`: its name is not looked up again, no proxy is asked, nothing is followed.
+
+    The connection is its own, since one that is kept for an address would serve every name that has this address.
+
+    Raises:
+        AdapterError: As `open_response`.
+    """
+    library, parts = _library(), urlsplit(url)
+    host = f"[{address}]" if ":" in address else address
+    target = urlunsplit(
+        (parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path or "/", parts.query, "")
+    )
+    timeout = library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None)
+    with _mapped(library, reading=False):
+        async with library.AsyncClient(verify=_tls_context(), trust_env=False, timeout=timeout) as client:
+            request = client.build_request(
+                "GET",
+                target,
+                headers={**headers, "host": parts.netloc, "accept-encoding": "identity"},
+                extensions={"sni_hostname": parts.hostname},  # the certificate has to be for the name
+            )
+            response = await client.send(request, stream=True)
+            try:
+                yield HttpResponse(response.status_code, response.headers, response, library)
+            finally:
+                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                    await response.aclose()
 
 
 class _mapped:  # noqa: N801  (a `with` block, not a thing)
