@@ -8,10 +8,22 @@ import sys
 
 import attrs
 import pytest
+import trio
 
-from allm.cli.embed import texts_of
+import allm
+from allm.cli.embed import Embedding, texts_of
+from allm.cli.terminal import Terminal
+from allm.providers import FakeEmbeddings
 from allm.providers.fake.vectors import made_vector
 from allm.testing import Reply, Stall
+
+
+class TerminalText(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        """Yes."""
+        return True
 
 
 @pytest.fixture
@@ -156,6 +168,45 @@ async def test_ctrl_c_keeps_what_is_written(server, to_server, on_a_terminal, tm
         assert not screen.settings_changed
     assert [line["text"] for line in lines(place.read_text())] == ["a", "b"]
     await server.wait_idle()
+
+
+def embedding(terminal, texts, **fields):
+    adapter = FakeEmbeddings(batch_limit=1)
+    return Embedding(
+        engine=allm.Engine(embed_adapter=adapter),
+        texts=texts,
+        request=allm.EmbeddingRequest(()),
+        batch_size=None,
+        output=None,
+        terminal=terminal,
+        **{"total": None, **fields},
+    )
+
+
+async def test_progress(terminal, pipes, tmp_path):
+    """On a terminal, beside a file or a pipe; not where the lines themselves are on the screen."""
+    for total, shown in ((2, "\r1 of 2 texts\r2 of 2 texts\n"), (None, "\r1 texts\r2 texts\n")):
+        beside = Terminal(terminal.stdin, io.StringIO(), TerminalText())
+        run = embedding(beside, iter("ab"), total=total).run
+        assert await trio.to_thread.run_sync(run) == 0
+        assert beside.stderr.stream.getvalue() == shown
+    for quiet in (terminal, pipes):
+        assert await trio.to_thread.run_sync(embedding(quiet, ["a"]).run) == 0
+        assert quiet.stderr.stream.getvalue() == ""
+
+
+async def test_an_interrupt_says_what_is_written(pipes, monkeypatch):
+    """And then ends as every other."""
+
+    async def struck(work):
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await work()
+
+    monkeypatch.setattr("allm.cli.embed.run_until_interrupted", struck)
+    with pytest.raises(KeyboardInterrupt):
+        await trio.to_thread.run_sync(embedding(pipes, ["a"]).run)
+    assert pipes.stderr.stream.getvalue() == "0 texts are embedded and written\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")

@@ -187,6 +187,21 @@ async def test_a_failed_batch_ends_the_others_and_brings_what_is_done(autojump_c
     assert allm.from_json(allm.to_json(error)) == error
 
 
+async def test_failures_at_the_same_moment(autojump_clock):
+    """Are one error, the first."""
+    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1), failure()]] * 4)
+    with pytest.raises(allm.EmbeddingAdapterError, match="no"):
+        await allm.embed(engine(adapter), texts(4))
+
+    def source():
+        yield "text"
+        raise KeyError("too late")
+
+    adapter = FakeEmbeddings(batch_limit=1, script=[[failure()]])
+    with pytest.raises(allm.EmbeddingAdapterError, match="no"):
+        await allm.embed(engine(adapter), source(), max_concurrency=1)
+
+
 async def test_a_stream_gives_the_batches_before_the_failed_one(autojump_clock):
     """Then the error, with those beyond it; and again, when asked again."""
     adapter = FakeEmbeddings(
@@ -415,6 +430,8 @@ async def test_bad_options_are_refused_at_the_call(options, error, match):
 
 async def test_who_embeds_has_to_be_known():
     """An adapter, and a model unless the adapter needs none; the chat's are never used."""
+    with pytest.raises(allm.EngineError, match="expected an Engine"):
+        await allm.embed("engine", "text")
     with pytest.raises(allm.EngineError, match="embed_adapter"):
         await allm.embed(allm.Engine(adapter=allm.providers.Fake(), model="m"), "text")
     adapter = FakeEmbeddings()

@@ -141,6 +141,18 @@ async def test_nonsense_is_told_apart(adapter, document):
     assert (error.reason, error.provider) == ("malformed_response", adapter().provider)
 
 
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"{", b'{"data": ' + b" " * 2000 + b"[]}"])
+async def test_what_is_no_json_object(body, monkeypatch):
+    """Or is longer than any answer."""
+    monkeypatch.setattr("allm.runtime.post.MAX_ANSWER_BYTES", 1000)
+    async with WireServer() as server:
+        server.add(Reply(body=body))
+        adapter = OpenAIEmbeddings(api_key="k", base_url=server.url("openai"))
+        with pytest.raises(allm.EmbeddingAdapterError) as caught:
+            await allm.embed(allm.Engine(embed_adapter=adapter, embed_model="m", retry=None), "text")
+    assert (caught.value.reason, caught.value.provider) == ("malformed_response", "openai")
+
+
 def test_a_gemini_body():
     """A small request for each input, each with the task, the length and the options."""
     adapter = GeminiEmbeddings()

@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import assert_never, assert_type
 
 import allm
-from allm.providers import Fake, OpenAI
+from allm.providers import (
+    Fake,
+    FakeEmbeddings,
+    GeminiEmbeddings,
+    OpenAI,
+    OpenAIEmbeddings,
+    VoyageEmbeddings,
+)
 
 
 async def results_have_exact_types(engine: allm.Engine) -> None:
@@ -20,6 +27,27 @@ async def results_have_exact_types(engine: allm.Engine) -> None:
         assert_type(await events.until_done(), allm.Response)
     assert_type(events.result(), allm.Response)
     assert_type(allm.unwrap(events.result()), str)
+
+
+async def embeddings_have_exact_types(engine: allm.Engine, texts: list[str]) -> None:
+    """At once and batch by batch; a verdict, too."""
+    response = await allm.embed(engine, texts, dimensions=256, task_type="query", request_timeout=60)
+    assert_type(response, allm.EmbeddingResponse)
+    assert_type(response.vectors, tuple[tuple[float, ...], ...])
+    await allm.embed(engine, ["a", ("b", allm.Image.from_file("c.png"))])
+    async with allm.stream_embed(engine, (text for text in texts), on_progress=print) as batches:
+        async for batch in batches:
+            assert_type(batch, allm.EmbeddingResponse)
+            for embedding in batch.embeddings:
+                assert_type(embedding.vector, tuple[float, ...])
+        assert_type(await batches.until_done(), allm.EmbeddingResponse)
+    assert_type(batches.result(), allm.EmbeddingResponse)
+    assert_type((await allm.moderate(engine, texts)).flagged, bool)
+
+
+def embedding_adapters_fit() -> list[allm.EmbeddingAdapter]:
+    """The bundled adapters are what an engine takes."""
+    return [OpenAIEmbeddings(), GeminiEmbeddings(), VoyageEmbeddings(), FakeEmbeddings()]
 
 
 def adapters_fit() -> list[allm.StreamAdapter]:

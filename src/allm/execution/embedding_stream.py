@@ -266,8 +266,6 @@ class EmbeddingStream:
     async def _more(self) -> bool:
         """Wait for a change; False when everything has been sent and answered."""
         run = self._run
-        if run.reports:
-            return True
         if not run.ended:
             await run.changed.park()
             return True
