@@ -54,7 +54,8 @@ class Embedding:
 
     Attributes:
         index: The position of its text among the inputs, from 0.
-        vector: Any numbers; an `array` of type code `f`, `d`, `b` or `B` keeps its type, anything else becomes doubles.
+
+    It is made of any numbers: an `array` of type code `f`, `d`, `b` or `B` keeps its type, anything else becomes doubles.
     """
 
     index: int
