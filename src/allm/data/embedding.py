@@ -55,7 +55,7 @@ class Embedding:
     Attributes:
         index: The position of its text among the inputs, from 0.
 
-    It is made of any numbers: an `array` of type code `f`, `d`, `b` or `B` keeps its type, anything else becomes doubles.
+    Made of any numbers: an `array` of type code `f`, `d`, `b` or `B` keeps its type, anything else becomes doubles.
     """
 
     index: int
