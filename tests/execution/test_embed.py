@@ -187,19 +187,29 @@ async def test_a_failed_batch_ends_the_others_and_brings_what_is_done(autojump_c
     assert allm.from_json(allm.to_json(error)) == error
 
 
-async def test_failures_at_the_same_moment(autojump_clock):
+async def test_failures_at_the_same_moment():
     """Are one error, the first."""
-    adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1), failure()]] * 4)
-    with pytest.raises(allm.EmbeddingAdapterError, match="no"):
-        await allm.embed(engine(adapter), texts(4))
 
-    def source():
-        yield "text"
-        raise KeyError("too late")
+    class Together:
+        provider = "together"
+        requires_model = False
+        batch_limits = FakeEmbeddings(batch_limit=1).batch_limits
 
-    adapter = FakeEmbeddings(batch_limit=1, script=[[failure()]])
-    with pytest.raises(allm.EmbeddingAdapterError, match="no"):
-        await allm.embed(engine(adapter), source(), max_concurrency=1)
+        def __init__(self):
+            self.event, self.waiting = trio.Event(), 0
+
+        def prepare(self, request, options):
+            return request.inputs[0]
+
+        async def send(self, prepared):
+            self.waiting += 1
+            if self.waiting == 3:
+                self.event.set()
+            await self.event.wait()
+            raise allm.AdapterError(prepared, reason="invalid_request")
+
+    with pytest.raises(allm.EmbeddingAdapterError, match="text"):
+        await allm.embed(engine(Together()), texts(3))
 
 
 async def test_a_stream_gives_the_batches_before_the_failed_one(autojump_clock):
