@@ -254,6 +254,19 @@ async def test_a_turn_adds_its_steps_up():
     assert result.usage.total_cost == 0.0006
 
 
+async def test_embeddings_cost_what_is_read():
+    """In every batch and in all; images cost more than as many tokens of text, so nothing is said of them."""
+    models.put(ModelInfo(provider="fake", id="vectors", prices=Prices(input=2, output=0)))
+    engine = allm.Engine(embed_adapter=allm.providers.FakeEmbeddings(batch_limit=1), embed_model="vectors")
+    response = await allm.embed(engine, ["four", "four and four"])
+    assert response.usage.input_tokens == 5
+    assert response.usage.input_cost == response.usage.total_cost == pytest.approx(1e-05)
+    assert (await allm.embed(engine, allm.Image.from_bytes(b"x"))).usage.total_cost is None
+    assert (await allm.embed(engine, "text", model="other")).usage.total_cost is None
+    assert costs.embedding_usage("fake", "vectors", allm.Usage(total_tokens=1000)).input_cost == 0.002
+    assert costs.embedding_usage("fake", "vectors", allm.Usage()) == allm.Usage()
+
+
 # --- genai-prices -----------------------------------------------------------------------------------------------------
 
 needs_genai_prices = pytest.mark.skipif(not HAS_GENAI_PRICES, reason="genai-prices is not installed: extra `prices`")
@@ -287,6 +300,13 @@ def test_genai_prices_knows_more_services(monkeypatch):
     assert priced("openai/gpt-4o-mini", "openrouter", **counts).total_cost is not None
     monkeypatch.setattr(costs, "_genai_prices", lambda: None)
     assert priced("openai/gpt-4o-mini", "openrouter", **counts).total_cost is None
+
+
+@needs_genai_prices
+def test_genai_prices_knows_embeddings():
+    """Whose models have no price for what they write."""
+    usage = costs.embedding_usage("openai", "text-embedding-3-small", allm.Usage(input_tokens=1_000_000))
+    assert usage.total_cost == pytest.approx(0.02)
 
 
 @needs_genai_prices

@@ -15,6 +15,7 @@ from allm.data.problems import Problem, refuse
 from allm.execution.embedding_stream import EmbeddingBlock, EmbeddingRun, Progress
 from allm.execution.unary import UnaryCall, UnaryOptions, resolve_unary
 from allm.runtime.batches import BatchLimits, in_batches
+from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 
 __all__ = ["EmbeddingInputs", "embed", "stream_embed"]
@@ -77,6 +78,7 @@ def stream_embed(
     request, source, total = _request_of(inputs)
     request = _resolved(request, call, {"dimensions": dimensions, "task_type": task_type})
     batches = in_batches(source, _limits(call, request.model, batch_size))
+    load_prices(call.adapter.provider)
     first = next(batches, None)
     if first is None:
         raise ValidationError(

@@ -26,6 +26,7 @@ from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, Emb
 from allm.data.errors import AdapterError, EmbeddingAdapterError, StreamError
 from allm.data.response import Usage
 from allm.execution.unary import UnaryCall
+from allm.runtime.costs import embedding_usage
 from allm.runtime.telemetry import Span
 
 __all__ = ["EmbeddingBlock", "EmbeddingRun", "EmbeddingStream", "Progress"]
@@ -105,7 +106,7 @@ class EmbeddingRun:
                         return
                     batch, prepared = following, self.prepare(following)
                 name = f"allm embed batch {number}"
-                nursery.start_soon(self._send, number, offset, len(batch), prepared, nursery, span, name=name)
+                nursery.start_soon(self._send, number, offset, batch, prepared, nursery, span, name=name)
                 number += 1
                 offset += len(batch)
         except Exception as error:  # inputs that cannot be embedded, or what the iterable of inputs raised
@@ -116,13 +117,15 @@ class EmbeddingRun:
         return self.call.adapter.prepare(attrs.evolve(self.request, inputs=batch), self.call.adapter_options)
 
     async def _send(
-        self, number: int, offset: int, count: int, prepared: Any, nursery: trio.Nursery, span: Span
+        self, number: int, offset: int, batch: Batch, prepared: Any, nursery: trio.Nursery, span: Span
     ) -> None:
+        count = len(batch)
+
         async def work() -> EmbeddingResponse:
             return _checked(await self.call.adapter.send(prepared), count, self.call.adapter.provider)
 
         try:
-            response = await self.call.attempt(work, span)
+            response = self._priced(await self.call.attempt(work, span), batch)
         except Exception as error:
             self._fail(error, nursery)
             return
@@ -135,6 +138,12 @@ class EmbeddingRun:
         self.model = self.model or response.model
         self.reports.append(self.done_inputs)
         self.changed.unpark_all()
+
+    def _priced(self, response: EmbeddingResponse, batch: Batch) -> EmbeddingResponse:
+        if not all(isinstance(item, str) for item in batch):  # an image costs more than as many tokens of text
+            return response
+        usage = embedding_usage(self.call.adapter.provider, response.model or self.request.model, response.usage)
+        return attrs.evolve(response, usage=usage)
 
     def _fail(self, error: Exception, nursery: trio.Nursery) -> None:
         if self.failure is None:

@@ -21,7 +21,7 @@ from allm.data.response import Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
-__all__ = ["Pricing"]
+__all__ = ["Pricing", "embedding_usage", "load_prices"]
 
 Costs = tuple[Decimal | None, Decimal | None]
 
@@ -69,8 +69,7 @@ class Pricing:
         provider = getattr(adapter, "provider", None)
         if not isinstance(provider, str) or any(_is_special(name, request.options.get(name)) for name in _TARIFFS):
             return None
-        if provider in _GENAI_NAMES:
-            _genai_prices()  # its import takes most of a second, which an answer that is under way should not wait for
+        load_prices(provider)
         return cls(provider, request.model)
 
     def on(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
@@ -114,6 +113,22 @@ class Pricing:
         if prices is None:
             return None, None
         return _input_cost(usage, prices), _cost(usage.output_tokens, prices.output)
+
+
+def load_prices(provider: str) -> None:
+    """Load what is asked for the prices of `provider`: it takes most of a second, better before a call than in it."""
+    if provider in _GENAI_NAMES:
+        _genai_prices()
+
+
+def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
+    """The usage of embedded texts with its costs, where the model's prices are known: all tokens are input."""
+    tokens = usage.input_tokens if usage.input_tokens is not None else usage.total_tokens
+    if model is None or tokens is None or usage.total_cost is not None:
+        return usage
+    counts = Usage(input_tokens=tokens, output_tokens=0)
+    cost, _ = Pricing(provider, model)._input_and_output(counts, model)
+    return usage if cost is None else attrs.evolve(usage, input_cost=float(cost), total_cost=float(cost))
 
 
 def _is_special(name: str, value: Any) -> bool:
@@ -179,7 +194,8 @@ def _genai_costs(provider: str, model: str, usage: Usage, at: datetime) -> Costs
     except (LookupError, ValueError):  # ValueError: counts that contradict each other
         return None
     prices = found.model_price
-    if prices.input_mtok is None or prices.output_mtok is None:  # it would count them as free
+    writes_nothing = usage.output_tokens == 0  # embeddings, whose models have no price for it
+    if prices.input_mtok is None or (prices.output_mtok is None and not writes_nothing):  # it would count them as free
         return None
     return (
         None if usage.input_tokens is None else found.input_price,
