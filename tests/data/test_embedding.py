@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 import sys
 from array import array
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -138,16 +138,18 @@ def test_numpy():
         allm.EmbeddingResponse(embeddings=[allm.Embedding(0, [1]), allm.Embedding(1, [1, 2])]).to_numpy()
 
 
+def test_what_numpy_is_given(monkeypatch):
+    """The packed numbers, without a detour over Python's floats."""
+    calls = SimpleNamespace(asarray=lambda buffer: (type(buffer), buffer.format), stack=list, empty=dict, float32="f")
+    monkeypatch.setitem(sys.modules, "numpy", calls)
+    response = allm.EmbeddingResponse(embeddings=[allm.Embedding(0, array("f", [1]))])
+    assert response.to_numpy() == [(memoryview, "f")]
+    calls.empty = lambda shape, dtype: (shape, dtype)
+    assert allm.EmbeddingResponse().to_numpy() == ((0, 0), "f")
+
+
 def test_without_numpy(monkeypatch):
     """It says what to install."""
-    original = builtins.__import__
-
-    def fail(name, *args, **kwargs):
-        if name == "numpy":
-            raise ImportError(name)
-        return original(name, *args, **kwargs)
-
     monkeypatch.setitem(sys.modules, "numpy", None)
-    monkeypatch.setattr(builtins, "__import__", fail)
     with pytest.raises(ImportError, match="pip install numpy"):
         allm.EmbeddingResponse(embeddings=[allm.Embedding(0, [1])]).to_numpy()

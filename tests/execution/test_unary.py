@@ -76,6 +76,22 @@ async def test_the_whole_call_has_one_limit(autojump_clock):
     assert trio.current_time() == 5
 
 
+async def test_a_retry_past_the_callers_deadline_is_not_tried(autojump_clock):
+    """The failure comes out at once; a scope that is cancelled already stays cancelled."""
+    with trio.move_on_after(5), pytest.raises(allm.ImageAdapterError, match="down"):
+        await ask(engine(Echo(down(retry_after=9))))
+    assert trio.current_time() == 0
+
+    class Cancelling(Echo):
+        async def send(self, prepared):
+            scope.cancel()
+            raise down()
+
+    with trio.CancelScope() as scope:
+        await ask(engine(Cancelling()))
+    assert scope.cancelled_caught
+
+
 async def test_each_request_has_a_limit(autojump_clock):
     """A provider that does not answer is asked again, within the budget."""
     adapter = Echo(nap=10)

@@ -88,6 +88,8 @@ async def test_both_forms_are_the_same_vectors(llama):
         assert math.hypot(*one) == pytest.approx(1, abs=1e-4)
     assert packed.vectors[0] == packed.vectors[3]
     assert len(set(packed.vectors)) == 3
+    assert packed.to_numpy().shape == (4, len(packed.vectors[0]))
+    assert str(packed.to_numpy().dtype) == "float32"
     assert packed.usage.input_tokens == listed.usage.input_tokens > 0
 
 

@@ -155,7 +155,8 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         delay = policy.delay(error, self._failures if charged else 1) if policy is not None else None
         if delay is not None and not charged:
             delay = max(delay, self._resume - now)
-        if delay is None or now + delay >= self._deadline:
+        # With the caller's own scopes; one that has been cancelled, or is about to be, ends the sleep instead.
+        if delay is None or now < min(self._deadline, trio.current_effective_deadline()) <= now + delay:
             raise typed(error, self.error_type) from error.__cause__
         self._resume = max(self._resume, now + delay)
         telemetry.emit(
