@@ -14,6 +14,7 @@ LONG = [
     Path(__file__).parent / name
     for name in (
         "test_corpus.py",
+        "data/test_codec.py",
         "providers/test_bad_wire.py",
         "execution/test_fold_property.py",
         "session/test_kill.py",

@@ -32,7 +32,7 @@ OWNERS = {
     "httpx": ("allm.runtime.transport",),
     "httpx2": ("allm.runtime.transport",),
     "tenacity": ("allm.runtime.retry",),
-    "cattrs": ("allm.data.codec", "allm.data.structure"),
+    "cattrs": ("allm.data.codec", "allm.data.strict_converter", "allm.data.structure"),
     "msgspec": ("allm.data.jsontext", "allm.data.structure"),
     "docstring_parser": ("allm.runtime.tools",),
     "click": ("allm.cli",),

@@ -204,6 +204,8 @@ def load_embedding(value: Any, _: Any = None) -> Embedding:
     Raises:
         KeyError, TypeError, ValueError: Anything else.
     """
+    if not isinstance(value, dict) or not isinstance(value["vector"], dict):
+        raise TypeError("expected an object with an index and a vector")
     index, vector = value["index"], value["vector"]
     if type(index) is not int or vector["type"] not in PACKED:
         raise ValueError(f"expected an index and a vector of type {', '.join(sorted(PACKED))}")

@@ -332,6 +332,7 @@ class UnwrapError(AllmError):
 ERROR_TYPES: dict[str, type[AllmError]] = {
     cls.__name__: cls
     for cls in (
+        AllmError,
         ValidationError,
         OptionError,
         EngineError,

@@ -1,63 +1,92 @@
-"""Reading a JSON document from anywhere: whatever it is, it costs no more memory and time than its limits allow."""
+"""JSON documents as text: written and read within limits, so that no document costs more than it is worth.
+
+What one side refuses, the other does too: nothing is written that could not be read again.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from allm.data.errors import ValidationError
 
-__all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_JSON_BYTES", "json_problem", "parse_document"]
+__all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_JSON_BYTES", "json_problem", "parse_document", "write_document"]
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
-"""Longest document that is read, in UTF-8 bytes: a long conversation with images has some tens of megabytes."""
+"""Longest document, in UTF-8 bytes: a long conversation with images has some tens of megabytes."""
 MAX_DEPTH = 200
-"""Deepest nesting that is read; the library's own values need about 15 levels."""
+"""Deepest nesting; the library's own values need about 15 levels."""
 MAX_ITEMS = 1_000_000
 """Most values in one document: a conversation of ten thousand messages has about a tenth of that. Each costs some
 hundred bytes of memory, however short its text is."""
 
 _STRING = re.compile(r'"[^"]*"?')
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def json_problem(tag: str, message: str) -> ValidationError:
-    """The error of a document that cannot be read or written."""
+    """A document, or a value that is to become one, that is refused as a whole."""
     return ValidationError([(("json",), tag)], reason="invalid_json", message=message)
 
 
-def parse_document(text: str | bytes) -> Any:
-    """The document's value.
+def write_document(document: dict[str, Any]) -> str:
+    """`document`, made of plain JSON data, as compact text.
 
     Raises:
-        ValidationError: Not JSON, or beyond one of the limits.
+        ValidationError: `not_serialisable`, `too_deep`, `too_large`, `too_many`.
+    """
+    try:
+        text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        if not text.isascii() and _LONE_SURROGATE.search(text):  # has no UTF-8 form: only its escape can be stored
+            text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    except RecursionError:
+        raise _too_deep() from None
+    except (TypeError, ValueError) as error:
+        raise json_problem("not_serialisable", f"the value holds what JSON has no form for: {error}") from error
+    _check_size(text)
+    _check_depth(document)
+    return text
+
+
+def parse_document(text: str | bytes) -> Any:
+    """The JSON data in `text`.
+
+    Raises:
+        ValidationError: `malformed`, `duplicate_key`, `too_deep`, `too_large`, `too_many`, `invalid_type`.
     """
     if not isinstance(text, (str, bytes, bytearray)):
         raise json_problem("invalid_type", f"expected JSON text, got {type(text).__name__}")
     if len(text) > MAX_JSON_BYTES:
-        raise json_problem("too_large", f"the document is longer than {MAX_JSON_BYTES} bytes")
+        raise _too_large()
     try:
         text = text if isinstance(text, str) else bytes(text).decode(json.detect_encoding(text))
-        _check_count(text)
-        document = json.loads(text, parse_constant=_no_constant)
+        _check_size(text)
+        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_object)
     except RecursionError:
-        raise json_problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels") from None
+        raise _too_deep() from None
     except ValidationError:
         raise
     except ValueError as error:
         raise json_problem("malformed", f"not JSON: {error}") from error
-    layer, depth = _containers([document]), 0
-    while layer:
-        depth += 1
-        if depth > MAX_DEPTH:
-            raise json_problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels")
-        layer = _containers(item for value in layer for item in (value.values() if type(value) is dict else value))
+    _check_depth(document)
     return document
 
 
-def _check_count(text: str) -> None:
-    """Refuse a document of too many values before memory is spent on them."""
+def _too_deep() -> ValidationError:
+    return json_problem("too_deep", f"the document nests deeper than {MAX_DEPTH} levels")
+
+
+def _too_large() -> ValidationError:
+    return json_problem("too_large", f"the document is longer than {MAX_JSON_BYTES} bytes")
+
+
+def _check_size(text: str) -> None:
+    """Refuse a document that is too long or has too many values before memory is spent on them."""
+    longest = MAX_JSON_BYTES // 4  # characters that surely fit, as one has up to four bytes
+    if len(text) > longest and len(text.encode("utf-8", "surrogatepass")) > MAX_JSON_BYTES:
+        raise _too_large()
 
     def count(source: str) -> int:
         return source.count(",") + source.count("[") + source.count("{")
@@ -70,9 +99,37 @@ def _check_count(text: str) -> None:
         raise json_problem("too_many", f"the document has more than {MAX_ITEMS} values")
 
 
+def _check_depth(document: Any) -> None:
+    layer: list[Any] = [[document]]
+    depth = -1
+    while layer:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        layer = [
+            item
+            for value in layer
+            for item in (value.values() if type(value) is dict else value)
+            if type(item) is dict or type(item) is list
+        ]
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Readers differ in which of two values of one key they take, so a document with both says two things."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise json_problem("duplicate_key", f"the key {twice!r:.60} comes twice in one object")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is no finite number")
+    return value
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _containers(values: Iterable[Any]) -> list[Any]:
-    return [value for value in values if type(value) in {dict, list}]
