@@ -7,7 +7,6 @@ something else a moment later gains nothing. Each redirect is a new URL with the
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -16,6 +15,7 @@ import trio
 from allm.data.errors import AdapterError, ValidationError
 from allm.data.image import Image
 from allm.data.image_header import sniff_mime
+from allm.runtime.addresses import is_public
 from allm.runtime.answers import reason_for_status
 from allm.runtime.transport import HttpResponse, open_at
 
@@ -23,15 +23,13 @@ __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
 
 MAX_BYTES = 20 * 1024 * 1024
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+ALIASES = {"image/jpg": "image/jpeg"}
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HTTP_ERROR = 300
 PORTS = {"http": 80, "https": 443}
-# IPv6 networks that carry an IPv4 address: RFC 6052 (NAT64), RFC 3056 (6to4) has a property of its own.
-NAT64 = ipaddress.ip_network("64:ff9b::/96")
-LOW_32_BITS = 0xFFFF_FFFF
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+UNREACHED = frozenset({"network_error", "timeout"})
+"""After these the next address is tried, as a browser does."""
 
 
 async def fetch_image(
@@ -50,10 +48,10 @@ async def fetch_image(
     Args:
         image: A URL, or an image by URL; another image is returned as it is.
         max_bytes: Longest image.
-        types: MIME types that are taken; the answer has to say one, and its bytes have to be of it.
+        types: MIME types that are taken: the answer has to say one of them, and its bytes have to be one.
         timeout: Seconds for all of it.
         max_redirects: How many are followed.
-        allow_hosts: Names that may have private addresses, such as a server of your own.
+        allow_hosts: Names, without ports, that may have private addresses, such as a server of your own.
 
     Raises:
         ValidationError: `invalid_image`: the URL, an address, a redirect or the answer is none that is taken.
@@ -65,9 +63,10 @@ async def fetch_image(
         return image
     if not isinstance(url, str):
         raise _refused("invalid_type", f"expected a URL or an Image, got {type(url).__name__}")
+    wanted, hosts = _set_of(types), frozenset(host.strip("[]") for host in _set_of(allow_hosts))
     with trio.move_on_after(timeout):
         for _ in range(max_redirects + 1):
-            found = await _one(url, max_bytes, types, allow_hosts)
+            found = await _one(url, max_bytes, wanted, hosts)
             if isinstance(found, Image):
                 return found
             url = found
@@ -75,28 +74,53 @@ async def fetch_image(
     raise AdapterError(f"the image did not come within {timeout} s", reason="timeout")
 
 
-async def _one(url: str, max_bytes: int, types: Collection[str], allow_hosts: Collection[str]) -> Image | str:
+def _set_of(names: Collection[str]) -> frozenset[str]:
+    """Lower case; a single name is no collection of its letters, nor of all that is part of it."""
+    return frozenset(name.lower() for name in ((names,) if isinstance(names, str) else names))
+
+
+async def _one(url: str, max_bytes: int, types: frozenset[str], hosts: frozenset[str]) -> Image | str:
     """The image, or the URL that the answer points to."""
     parts = _checked(url)
-    address = await _public_address(parts, allow_hosts)
-    async with open_at(url, address, {"accept": ", ".join(sorted(types))}) as response:
+    *others, last = await _addresses(parts, hosts)
+    for address in others:
+        try:
+            return await _from(url, address, max_bytes, types)
+        except AdapterError as error:
+            if error.reason not in UNREACHED or error.status is not None:
+                raise
+    return await _from(url, last, max_bytes, types)
+
+
+async def _from(url: str, address: str, max_bytes: int, types: frozenset[str]) -> Image | str:
+    headers = {"accept": ", ".join(sorted(types)), "user-agent": "allm"}  # some servers answer none without a name
+    async with open_at(url, address, headers) as response:
         if response.status in REDIRECTS and "location" in response.headers:
-            target = urljoin(url, response.headers["location"])
-            if parts.scheme == "https" and urlsplit(target).scheme != "https":
-                raise _refused("forbidden_redirect", f"{url!r} redirects to {target!r}, which is not encrypted")
-            return target
+            return _target(url, response.headers["location"])
         if response.status >= HTTP_ERROR:
             reason = reason_for_status(response.status)
             raise AdapterError(f"{url!r} answered HTTP {response.status}", reason=reason, status=response.status)
         return await _image(url, response, max_bytes, types)
 
 
-async def _image(url: str, response: HttpResponse, max_bytes: int, types: Collection[str]) -> Image:
+def _target(url: str, location: str) -> str:
+    """Where a redirect leads."""
+    try:
+        target = urljoin(url, location)
+    except ValueError as error:
+        raise _refused("invalid_url", f"{url!r} redirects to what is no URL ({error})") from error
+    if urlsplit(url).scheme == "https" and _checked(target).scheme == "http":
+        raise _refused("forbidden_redirect", f"{url!r} redirects to {target!r}, which is not encrypted")
+    return target
+
+
+async def _image(url: str, response: HttpResponse, max_bytes: int, types: frozenset[str]) -> Image:
     said = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if said not in types:
+    if ALIASES.get(said, said) not in types:
         raise _refused("unsupported_type", f"{url!r} is {said or 'of no type'}; expected {', '.join(sorted(types))}")
-    if "content-encoding" in response.headers:  # it was not asked for, and could unpack to anything
-        raise _refused("unsupported_encoding", f"{url!r} came as {response.headers['content-encoding']}")
+    encoding = response.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":  # not what was asked for, and it could unpack to anything
+        raise _refused("unsupported_encoding", f"{url!r} came packed with {encoding}; expected it as it is")
     data = await response.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise _refused("too_large", f"{url!r} is longer than {max_bytes} bytes")
@@ -118,8 +142,8 @@ def _checked(url: str) -> SplitResult:
     return parts
 
 
-async def _public_address(parts: SplitResult, allow_hosts: Collection[str]) -> str:
-    """An address of the host, once all that it has were checked."""
+async def _addresses(parts: SplitResult, hosts: frozenset[str]) -> list[str]:
+    """The addresses of the host, once all of them were checked."""
     host = parts.hostname or ""
     try:
         found = await trio.socket.getaddrinfo(
@@ -128,25 +152,13 @@ async def _public_address(parts: SplitResult, allow_hosts: Collection[str]) -> s
     except (OSError, UnicodeError) as error:
         raise AdapterError(f"the name {host!r} cannot be looked up: {error}", reason="network_error") from error
     addresses = [str(entry[4][0]) for entry in found]
-    if host not in allow_hosts:
-        for address in addresses:
-            if not _is_public(ipaddress.ip_address(address.partition("%")[0])):
-                raise _refused(
-                    "forbidden_address",
-                    f"{host!r} is at {address}, which is no public address; allow_hosts= names hosts of your own",
-                )
-    return addresses[0]
-
-
-def _is_public(address: Address) -> bool:
-    if isinstance(address, ipaddress.IPv6Address):
-        carried = address.ipv4_mapped or address.sixtofour or (address.teredo and address.teredo[1])
-        if address in NAT64:
-            carried = ipaddress.IPv4Address(int(address) & LOW_32_BITS)
-        if carried:
-            return _is_public(carried)
-    local = isinstance(address, ipaddress.IPv6Address) and address.is_site_local
-    return address.is_global and not (address.is_multicast or address.is_reserved or local)
+    for address in addresses:
+        if host not in hosts and not is_public(address):
+            raise _refused(
+                "forbidden_address",
+                f"{host!r} is at {address}, which is no public address; allow_hosts= names hosts of your own",
+            )
+    return addresses
 
 
 def _refused(tag: str, message: str) -> ValidationError:

@@ -259,15 +259,17 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
         (parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path or "/", parts.query, "")
     )
     timeout = library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None)
+    request = library.Request(
+        "GET",
+        target,
+        headers={**headers, "host": parts.netloc, "accept-encoding": "identity", "connection": "close"},
+        # The certificate has to be for the name.
+        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict()},
+    )
     with _mapped(library, reading=False):
-        async with library.AsyncClient(verify=_tls_context(), trust_env=False, timeout=timeout) as client:
-            request = client.build_request(
-                "GET",
-                target,
-                headers={**headers, "host": parts.netloc, "accept-encoding": "identity"},
-                extensions={"sni_hostname": parts.hostname},  # the certificate has to be for the name
-            )
-            response = await client.send(request, stream=True)
+        # A client would read proxies from the environment, and make a request of a redirect.
+        async with library.AsyncHTTPTransport(verify=_tls_context(), trust_env=False) as connection:
+            response = await connection.handle_async_request(request)
             try:
                 yield HttpResponse(response.status_code, response.headers, response, library)
             finally:
@@ -291,7 +293,7 @@ class _mapped:  # noqa: N801  (a `with` block, not a thing)
             raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
         if not isinstance(error, library.TransportError):
             return
-        what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        what = _words_of(error)
         if isinstance(error, library.TimeoutException):
             raise AdapterError(f"the connection timed out ({what})", reason="timeout") from error
         if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
@@ -300,4 +302,12 @@ class _mapped:  # noqa: N801  (a `with` block, not a thing)
             raise AdapterError(
                 f"the connection ended before the answer did ({what})", reason="stream_truncated"
             ) from error
-        raise AdapterError(f"the provider cannot be reached ({what})", reason="network_error") from error
+        raise AdapterError(f"the server cannot be reached ({what})", reason="network_error") from error
+
+
+def _words_of(error: BaseException | None) -> str:
+    """Its type, and what it says, or what its causes say: of TLS, the library's own exceptions say nothing."""
+    cause = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(error).__name__}: {cause}" if cause is not None else type(error).__name__
