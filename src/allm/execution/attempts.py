@@ -15,7 +15,8 @@ import trio
 from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, StepCompleted, UsageReported
 from allm.execution.bursts import BurstSender, Flow
-from allm.execution.options import Controls, ModelCall
+from allm.execution.option_types import Controls
+from allm.execution.options import ModelCall
 from allm.runtime import telemetry
 from allm.runtime.costs import Pricing
 

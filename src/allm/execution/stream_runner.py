@@ -25,7 +25,7 @@ from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, RawChunk, TextDelta, ToolCallDelta
 from allm.execution.bursts import HAND_OVER, READ_AHEAD, Burst, BurstSender, Flow, receive_waiting
 from allm.execution.event_stream import EventStream, Fold, Hidden
-from allm.execution.options import Controls
+from allm.execution.option_types import Controls
 from allm.runtime import telemetry
 
 __all__ = ["Produce", "StreamBlock", "open_stream"]

@@ -6,7 +6,6 @@ for one call, such as a long list of texts, shares one budget of retries and one
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import contextmanager
@@ -15,8 +14,9 @@ from typing import Any, Generic, TypedDict, TypeVar
 import attrs
 import trio
 
-from allm.data.errors import AdapterError, EngineError, OptionError
-from allm.execution.options import Controls, application_defaults, check_options
+from allm.data.errors import AdapterError, EngineError
+from allm.execution.option_types import Controls, check_options, unknown_option
+from allm.execution.options import application_defaults, engine_options
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine
 from allm.runtime.keys import Secret
@@ -221,7 +221,7 @@ def resolve_unary(
 def _merged(engine: Engine, options: Mapping[str, Any]) -> dict[str, Any]:
     """Every option's value; what engine and application say of a chat's model and body is not meant for it."""
     check_options(options)
-    layers = (application_defaults(), {"retry": engine.retry}, engine.params)
+    layers = (application_defaults(), engine_options(engine))
     general = {name: layer[name] for layer in layers for name in UnaryOptions.__annotations__ if name in layer}
     check_options(general)
     merged = {**general, "model": None, "options": {}, **options}
@@ -232,10 +232,4 @@ def _merged(engine: Engine, options: Mapping[str, Any]) -> dict[str, Any]:
 def _check_names(options: Mapping[str, Any], known: Collection[str]) -> None:
     for name in options:
         if name not in UnaryOptions.__annotations__:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}"
-            raise OptionError(
-                f"unknown option {name!r}; {hint} Provider parameters go into options={{...}}",
-                reason="unknown_option",
-                option=name,
-            )
+            raise unknown_option(name, known)

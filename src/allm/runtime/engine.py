@@ -12,7 +12,7 @@ from allm.data.errors import EngineError
 from allm.data.fields import mapping_field
 from allm.data.tool import Tool
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
-from allm.runtime.retry import RetryPolicy
+from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 from allm.runtime.transport import check_client
 
 __all__ = ["Engine"]
@@ -61,7 +61,8 @@ class Engine:
         tools: Offered with every call.
         params: Defaults of call options; names that are no option go into the provider's request body.
         context: Handed to tool handlers.
-        retry: What happens when a call fails before its first event.
+        retry: What happens when a call fails before its first event; None never retries.
+        on_tool_error: As the call option; None: the application's, else "continue".
         limiter: Bounds how many calls of this engine are at the provider at once.
         image_adapter, image_model: Who makes images, with which model; the chat model is never used for it. The same
             for embed, moderation, speech and transcription.
@@ -76,7 +77,7 @@ class Engine:
     tools: tuple[Tool, ...] = attrs.field(default=(), converter=_tools, validator=_are_tools)
     params: dict[str, Any] = mapping_field()
     context: dict[str, Any] = mapping_field()
-    retry: RetryPolicy | None = attrs.field(factory=RetryPolicy, validator=_optional(RetryPolicy))
+    retry: RetryPolicy | None = attrs.field(default=DEFAULT_RETRY, validator=_optional(RetryPolicy))
     limiter: trio.CapacityLimiter | None = attrs.field(default=None, validator=_optional(trio.CapacityLimiter))
     image_adapter: Any = None
     image_model: str | None = attrs.field(default=None, validator=_optional(str))
@@ -90,7 +91,7 @@ class Engine:
     transcription_model: str | None = attrs.field(default=None, validator=_optional(str))
     tool_executor: Any = None
     tool_result_encoder: Any = None
-    on_tool_error: Any = "continue"
+    on_tool_error: Any = None
     http_client: Any = attrs.field(default=None, validator=_is_client)
 
     @classmethod

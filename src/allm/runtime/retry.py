@@ -13,7 +13,7 @@ import attrs
 
 from allm.data.errors import AdapterError
 
-__all__ = ["RetryPolicy", "parse_retry_after"]
+__all__ = ["DEFAULT_RETRY", "RetryPolicy", "parse_retry_after"]
 
 _MAX_SANE_RETRY_AFTER = 24 * 3600.0  # seconds; a longer wait is a broken header, not a plan
 
@@ -54,6 +54,10 @@ class RetryPolicy:
             0, self.base_delay * self.jitter
         )
         return min(wait(state), self.max_delay)
+
+
+DEFAULT_RETRY = RetryPolicy()
+"""The library's own policy, which an engine has that says nothing of it."""
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:

@@ -1,0 +1,493 @@
+"""Every option: where its value comes from, what may be in it, and what a mistake is called."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+
+import attrs
+import pytest
+import trio
+
+import allm
+from allm import fake
+from allm.data.tool import Tool
+from allm.execution.option_types import Controls
+from allm.execution.options import resolve
+from allm.execution.unary import UnaryOptions, resolve_unary
+from allm.runtime.keys import Secret
+from allm.runtime.retry import RetryPolicy
+
+LAYERS = ("application", "engine", "request", "call")  # a later one wins
+
+
+def policy(attempts):
+    return RetryPolicy(max_attempts=attempts)
+
+
+def stop(step):
+    return True
+
+
+def schema(name):
+    return allm.json_schema(name, {"type": "object"})
+
+
+@attrs.frozen
+class Row:
+    """One option: a value for each layer, the library's own, where it ends up, and what it cannot be."""
+
+    values: tuple
+    read: object
+    default: object = None
+    wrong: tuple = ()
+    bad: tuple = ()
+    in_request: bool = False
+
+
+def of_request(name):
+    return lambda call: getattr(call.request, name)
+
+
+def of_adapter(name):
+    return lambda call: getattr(call.adapter_options, name)
+
+
+def of_controls(name):
+    return lambda call: getattr(call.controls, name)
+
+
+def words(name, read=of_adapter):
+    return Row(("a", "b", "c", "d"), read(name), wrong=(7, b"a", ["a"]))
+
+
+def seconds(name, default):
+    return Row(
+        (1, 2.5, 3, None), of_controls(name), default, wrong=("5", True, [1], 10**400), bad=(0, -1, math.nan, -math.inf)
+    )
+
+
+def flag(name, *, default):
+    return Row((True, False, True, False), of_controls(name), default, wrong=(1, "yes", None))
+
+
+def callback(name):
+    return Row((print, repr, len, stop), of_controls(name), wrong=("print", 7))
+
+
+COUNTS = (4, 3, 2, 1)
+ROWS = {
+    "model": Row(("a", "b", "c", "d"), of_request("model"), wrong=(7, b"gpt"), bad=("",), in_request=True),
+    "tool_choice": Row(
+        ("auto", "none", {"type": "x"}, "required"), of_request("tool_choice"), wrong=(7, ["auto"]), in_request=True
+    ),
+    "temperature": Row(
+        (0.1, 0.2, 0.3, 0),
+        of_request("temperature"),
+        wrong=("0.5", True, [0.5]),
+        bad=(-0.1, 2.1, math.nan),
+        in_request=True,
+    ),
+    "max_tokens": Row(COUNTS, of_request("max_tokens"), wrong=("5", 5.0, True), bad=(0, -1), in_request=True),
+    "response_format": Row(
+        (schema("a"), "json", {"type": "x"}, schema("d")),
+        of_request("response_format"),
+        wrong=(7, [schema("a")]),
+        bad=("yaml", schema("no name"), int, allm.JsonSchema("n", "x")),
+        in_request=True,
+    ),
+    "structured_finalize": Row(
+        (False, True, True, False),
+        of_request("structured_finalize"),
+        default=False,
+        wrong=(1, "yes", None),
+        in_request=True,
+    ),
+    "reasoning_effort": words("reasoning_effort"),
+    "reasoning_summary": words("reasoning_summary"),
+    "verbosity": words("verbosity"),
+    "api_key": Row(
+        ("a", "b", "c", Secret("d")),
+        lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),
+        wrong=(7, b"key"),
+    ),
+    "request_id": words("request_id"),
+    "session_id": words("session_id"),
+    "mode": Row(("auto", "manual", "auto", "manual"), of_controls("mode"), "auto", wrong=(7, None), bad=("Auto", "")),
+    "max_turns": Row(COUNTS, of_controls("max_turns"), 8, wrong=("5", 5.0, True, None), bad=(0, -1)),
+    "halt_when": callback("halt_when"),
+    "on_tool_error": Row(
+        ("halt", "continue", print, "halt"), of_controls("on_tool_error"), "continue", wrong=(7, None, "stop", ["halt"])
+    ),
+    "tool_timeout": seconds("tool_timeout", 30.0),
+    "max_concurrency": Row((4, 3, 2, None), of_controls("max_concurrency"), wrong=("5", 5.0, True), bad=(0, -1)),
+    "structured_finalize_nudge": Row(
+        ("a", "b", "c", ""),
+        of_controls("structured_finalize_nudge"),
+        Controls().structured_finalize_nudge,
+        wrong=(7, None),
+    ),
+    "validation_retries": Row(
+        (4, 3, 2, 0), of_controls("validation_retries"), 0, wrong=("5", 5.0, True, None), bad=(-1,)
+    ),
+    "emit_text_deltas": flag("emit_text_deltas", default=True),
+    "emit_tool_deltas": flag("emit_tool_deltas", default=True),
+    "include_raw_chunks": flag("include_raw_chunks", default=False),
+    "on_event": callback("on_event"),
+    "request_timeout": seconds("request_timeout", None),
+    "first_event_timeout": seconds("first_event_timeout", 300.0),
+    "stream_timeout": seconds("stream_timeout", 300.0),
+    "retry": Row(
+        (policy(1), policy(2), policy(3), None), of_controls("retry"), RetryPolicy(), wrong=(3, "never", RetryPolicy)
+    ),
+}
+# Options whose layers are put together instead of replaced; they have tests of their own.
+UNITED = {"tools": (7, None, "noop", {"a": 1}, 5.0), "options": (7, None, "a", [("a", 1)]), "context": (7, None, "a")}
+ENGINE_FIELDS = ("model", "retry", "on_tool_error")
+
+
+def test_every_option_has_a_row():
+    """A new one fails here, and is to be given values for every layer."""
+    assert ROWS.keys() | UNITED.keys() == allm.CallOptions.__annotations__.keys()
+    for name, row in ROWS.items():
+        assert len(set(map(repr, row.values))) > 1, name
+
+
+@pytest.fixture(autouse=True)
+def _no_defaults():
+    yield
+    allm.set_defaults()
+
+
+def resolved(name, values, *, engine_field=False):
+    """The call, with the option given in some layers."""
+    allm.set_defaults(**({name: values["application"]} if "application" in values else {}))
+    engine = allm.Engine(adapter=allm.providers.Fake(script=[fake.text("x")]))
+    if "engine" in values:
+        given = {name: values["engine"]}
+        engine = attrs.evolve(engine, **given) if engine_field else engine.with_params(given)
+    request = allm.request("go", **({name: values["request"]} if "request" in values else {}))
+    if name == "structured_finalize":  # goes with a format only
+        request = attrs.evolve(request, response_format=schema("f"))
+    return resolve(engine, request, {name: values["call"]} if "call" in values else {})
+
+
+@pytest.mark.parametrize(
+    ("name", "engine_field"), [*((name, False) for name in ROWS), *((name, True) for name in ENGINE_FIELDS)]
+)
+def test_the_highest_layer_that_says_something_wins(name, engine_field):
+    """Call, request, engine, application, library: in this order, for every set of layers that say something."""
+    row = ROWS[name]
+    layers = [layer for layer in LAYERS if row.in_request or layer != "request"]
+    values = dict(zip(LAYERS, row.values, strict=True))
+    for count in range(len(layers) + 1):
+        for given in itertools.combinations(layers, count):
+            expected = values[given[-1]] if given else row.default
+            if name == "api_key" and isinstance(expected, Secret):
+                expected = expected.reveal()
+            call = resolved(name, {layer: values[layer] for layer in given}, engine_field=engine_field)
+            assert row.read(call) == expected, given
+
+
+@pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.in_request and row.default is None])
+def test_none_says_nothing_where_a_request_would_say_nothing_with_it(name):
+    """`temperature=None` leaves the decision to the next layer; it does not take it."""
+    row = ROWS[name]
+    values = dict(zip(LAYERS, row.values, strict=True))
+    nothing = dict.fromkeys(LAYERS[1:])
+    assert row.read(resolved(name, {**nothing, "application": values["application"]})) == values["application"]
+    assert row.read(resolved(name, {"call": None, "engine": values["engine"]})) == values["engine"]
+
+
+def test_none_is_a_value_elsewhere():
+    """No limit, no retry, no function: it can be said over a layer that has one."""
+    for name in ("request_timeout", "stream_timeout", "tool_timeout", "retry", "halt_when", "max_concurrency"):
+        call = resolved(name, {"application": ROWS[name].values[0], "call": None})
+        assert ROWS[name].read(call) is None
+
+
+def test_the_retry_policy_of_a_new_engine_says_nothing():
+    """It is the library's. One that was given does, even an equal one."""
+    with allm.defaults(retry=None):
+        assert resolve(allm.Engine(), "go", {}).controls.retry is None
+        assert resolve(allm.Engine(retry=RetryPolicy()), "go", {}).controls.retry == RetryPolicy()
+        assert resolve(allm.Engine().with_model("m"), "go", {}).controls.retry is None
+
+
+# --- what is put together --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["options", "context"])
+def test_mappings_are_united_key_by_key(name):
+    """A higher layer wins where both say something, and adds to it elsewhere."""
+    layers = {layer: {layer: 1, "all": layer} for layer in LAYERS}
+    allm.set_defaults(**{name: layers["application"]})
+    engine = allm.Engine()
+    inner = {"all": "field", "field": 1}
+    engine = engine.with_context(inner) if name == "context" else engine.with_params(inner)
+    engine = engine.with_params({name: layers["engine"]})
+    request = allm.request("go", **({name: layers["request"]} if name == "options" else {}))
+    call = resolve(engine, request, {name: layers["call"]})
+    united = call.request.options if name == "options" else call.controls.context
+    expected = {layer: 1 for layer in LAYERS if layer != "request" or name == "options"}
+    assert united == {"field": 1, "all": "call", **expected}
+    without = resolve(engine, allm.request("go"), {})
+    united = without.request.options if name == "options" else without.controls.context
+    assert united["all"] == "engine"
+
+
+def test_tools_are_united_by_name():
+    """A later one of the same name takes the place of the earlier one."""
+
+    def tool(name, layer):
+        return Tool(name, layer)
+
+    engine = allm.Engine(tools=[tool("x", "engine"), tool("e", "engine")]).with_params(tools=[tool("p", "params")])
+    request = allm.request("go", tools=[tool("r", "request"), tool("e", "request")])
+    with allm.defaults(tools=(tool(name, "application") for name in "ax")):
+        for _ in range(2):  # an iterator is not used up by the first call
+            call = resolve(engine, request, {"tools": iter([tool("r", "call"), tool("c", "call")])})
+            assert [(found.name, found.description) for found in call.request.tools] == [
+                ("a", "application"),
+                ("x", "engine"),
+                ("e", "request"),
+                ("p", "params"),
+                ("r", "call"),
+                ("c", "call"),
+            ]
+
+
+# --- application defaults --------------------------------------------------------------------------------------------
+
+
+async def test_defaults_are_those_of_the_context():
+    """Of a block and the tasks started in it; an inner block adds to the outer one, and leaves it as it was."""
+    allm.set_defaults(model="process", temperature=0.5)
+
+    def seen():
+        request = resolve(allm.Engine(), "go", {}).request
+        return request.model, request.temperature, request.max_tokens
+
+    async def elsewhere(found):
+        with allm.defaults(model="other task"):
+            await trio.lowlevel.checkpoint()
+            found.append(seen())
+
+    found = []
+    with allm.defaults(model="outer", max_tokens=1):
+        with allm.defaults(model="inner"):
+            assert seen() == ("inner", 0.5, 1)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(elsewhere, found)
+                await trio.lowlevel.checkpoint()
+                assert seen() == ("inner", 0.5, 1)
+        assert seen() == ("outer", 0.5, 1)
+    assert found == [("other task", 0.5, 1)]
+    assert seen() == ("process", 0.5, None)
+    allm.set_defaults(temperature=1)
+    assert seen() == (None, 1, None)
+
+
+def test_a_block_that_fails_leaves_no_defaults():
+    """However it is left."""
+    with pytest.raises(LookupError), allm.defaults(model="x"):
+        raise LookupError
+    assert resolve(allm.Engine(), "go", {}).request.model is None
+
+
+def test_defaults_that_cannot_be_change_nothing():
+    """Those that were set stay."""
+    allm.set_defaults(model="x")
+    with pytest.raises(allm.OptionError):
+        allm.set_defaults(model="y", temprature=1)
+    with pytest.raises(allm.OptionError), allm.defaults(max_turns="3"):
+        pytest.fail("the block was entered")
+    assert resolve(allm.Engine(), "go", {}).request.model == "x"
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+def model_engine():
+    return allm.Engine(adapter=allm.providers.Fake(script=[fake.text("x")]))
+
+
+def mistakes():
+    for name, row in ROWS.items():
+        for value in row.wrong:
+            yield pytest.param(name, value, allm.OptionError, id=f"{name}={value!r:.20}")
+        for value in row.bad:
+            yield pytest.param(name, value, allm.ValidationError, id=f"{name}={value!r:.20}")
+    for name, values in UNITED.items():
+        for value in values:
+            yield pytest.param(name, value, allm.OptionError, id=f"{name}={value!r:.20}")
+
+
+@pytest.mark.parametrize(("name", "value", "kind"), list(mistakes()))
+async def test_what_an_option_cannot_be_is_said_before_anything_is_sent(name, value, kind):
+    """In the call, in the engine's params and in the defaults alike, by the name of the option."""
+    engine = model_engine()
+    with pytest.raises(kind) as caught:
+        await allm.chat(engine, "go", **{name: value})
+    assert name in str(caught.value)
+    assert len(str(caught.value)) < 300
+    if kind is allm.OptionError:
+        assert (caught.value.reason, caught.value.option) == ("invalid_type", name)
+        assert isinstance(caught.value, TypeError)
+        assert "expected" in str(caught.value)
+        with pytest.raises(allm.OptionError):
+            allm.set_defaults(**{name: value})
+    else:
+        assert name in [path[0] for path, _ in caught.value.errors]
+    if not (value is None and name == "tools"):
+        with pytest.raises(kind):
+            await allm.generate(engine.with_params({name: value}), "go")
+    assert engine.adapter.requests == []
+
+
+@pytest.mark.parametrize("name", ROWS)
+async def test_every_value_of_a_row_is_taken(name):
+    """What is refused is refused for its value, not for its name."""
+    for value in ROWS[name].values:
+        options = {"response_format": schema("f")} if name == "structured_finalize" else {}
+        with allm.defaults(**{name: value}):
+            pass
+        resolve(model_engine(), "go", {**options, name: value})
+
+
+MISSPELT = {
+    "temprature": "temperature",
+    "max_token": "max_tokens",
+    "timeout": "tool_timeout",
+    "tool": "tools",
+    "maxturns": "max_turns",
+    "streaming_timeout": "stream_timeout",
+}
+
+
+@pytest.mark.parametrize(("name", "near"), MISSPELT.items())
+async def test_an_unknown_option_suggests_the_nearest_one(name, near):
+    """And says where the provider's own parameters go."""
+    engine = model_engine()
+    for call in (allm.generate, allm.step, allm.chat):
+        with pytest.raises(allm.OptionError, match=f"unknown option '{name}'; did you mean '{near}'\\?") as caught:
+            await call(engine, "go", **{name: 1})
+        assert (caught.value.reason, caught.value.option) == ("unknown_option", name)
+        assert "options={...}" in str(caught.value)
+    assert engine.adapter.requests == []
+
+
+def test_an_option_like_no_other_lists_them_all():
+    """Rather than guess."""
+    with pytest.raises(allm.OptionError, match=r"expected one of: api_key, .*verbosity\. Provider") as caught:
+        resolve(model_engine(), "go", {"zzz": 1})
+    assert all(name in str(caught.value) for name in allm.CallOptions.__annotations__)
+
+
+@pytest.mark.parametrize("tools", [["noop"], [None], [print]])
+async def test_tools_that_are_none(tools):
+    """Wherever they are given, with their place."""
+    engine = model_engine()
+    with pytest.raises(allm.ValidationError, match=r"tools\[0\] is .*expected Tool"):
+        await allm.chat(engine, "go", tools=tools)
+    with pytest.raises(allm.ValidationError, match=r"tools\[0\]"):
+        await allm.chat(engine, allm.request("go", tools=tools))
+    with pytest.raises(allm.EngineError, match="expected Tool"):
+        allm.Engine(tools=tools)
+    with pytest.raises(allm.ValidationError, match="tools is int"):
+        await allm.chat(engine, allm.request("go", tools=7))
+    assert engine.adapter.requests == []
+
+
+def test_a_key_of_the_wrong_type_is_not_shown():
+    """Not even by mistake."""
+    with pytest.raises(allm.OptionError) as caught:
+        resolve(model_engine(), "go", {"api_key": ["sk-canary"]})
+    assert "canary" not in repr(caught.value) + str(caught.value)
+
+
+@pytest.mark.parametrize("given", [7, None, b"go", {"role": "user"}, ["go"], [allm.user("x"), None], [], "", ...])
+async def test_what_is_no_conversation(given):
+    """A ValidationError, whatever was meant."""
+    engine = model_engine()
+    if given == "":  # an empty text is one: some providers answer it
+        assert resolve(engine, given, {}).request.messages == (allm.user(""),)
+        return
+    with pytest.raises(allm.ValidationError):
+        await allm.generate(engine, given)
+    assert engine.adapter.requests == []
+
+
+def test_what_is_no_engine():
+    """The first argument, forgotten."""
+    with pytest.raises(allm.EngineError, match="first argument is str") as caught:
+        resolve("go", "go", {})
+    assert caught.value.reason == "invalid_engine"
+
+
+async def test_options_of_the_chat_loop_do_nothing_on_a_single_call(caplog):
+    """And one line of the log says so for each."""
+    caplog.set_level(logging.DEBUG, "allm")
+    response = await allm.generate(model_engine(), "go", max_turns=3, mode="manual", halt_when=stop, temperature=0)
+    assert response.output_text == "x"
+    said = [record.getMessage() for record in caplog.records if "no effect" in record.getMessage()]
+    assert [name for name in ("mode", "max_turns", "halt_when") if any(f" {name} " in line for line in said)] == [
+        "mode",
+        "max_turns",
+        "halt_when",
+    ]
+    assert len(said) == 3
+
+
+# --- calls that answer in one piece ----------------------------------------------------------------------------------
+
+
+class Unary:
+    provider = "fake"
+
+    def prepare(self, request, options):
+        raise NotImplementedError
+
+    async def send(self, prepared):
+        raise NotImplementedError
+
+
+READ_UNARY = {
+    "model": lambda call: call.model,
+    "options": lambda call: call.body,
+    "api_key": lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),
+    "request_id": lambda call: call.adapter_options.request_id,
+    "request_timeout": lambda call: call.controls.request_timeout,
+    "first_event_timeout": lambda call: call.controls.first_event_timeout,
+    "retry": lambda call: call.controls.retry,
+}
+
+
+def test_every_unary_option_is_read():
+    """A new one fails here."""
+    assert READ_UNARY.keys() == UnaryOptions.__annotations__.keys()
+
+
+@pytest.mark.parametrize("name", [name for name in READ_UNARY if name in ROWS and name != "model"])
+def test_calls_in_one_piece_have_the_same_precedence(name):
+    """Call, engine, application, library."""
+    row, read = ROWS[name], READ_UNARY[name]
+    values = {layer: value for layer, value in zip(LAYERS, row.values, strict=True) if layer != "request"}
+    for count in range(len(values) + 1):
+        for given in itertools.combinations(values, count):
+            allm.set_defaults(**({name: values["application"]} if "application" in given else {}))
+            engine = allm.Engine(embed_adapter=Unary(), embed_model="m")
+            engine = engine.with_params({name: values["engine"]}) if "engine" in given else engine
+            call = resolve_unary(engine, "embed", {name: values["call"]} if "call" in given else {})
+            expected = values[given[-1]] if given else row.default
+            assert read(call) == (expected.reveal() if isinstance(expected, Secret) else expected), given
+
+
+def test_the_model_and_the_body_of_chats_are_not_for_them():
+    """What is said to all chats of an engine or an application means another kind of model."""
+    engine = allm.Engine(embed_adapter=Unary(), model="chat", params={"options": {"a": 1}, "top_k": 1})
+    with allm.defaults(model="app", options={"b": 1}):
+        call = resolve_unary(engine, "embed", {})
+    assert (call.model, call.body) == (None, {})
+    assert resolve_unary(engine, "embed", {"model": "m", "options": {"c": 1}}).body == {"c": 1}
