@@ -66,6 +66,17 @@ async def test_files_are_not_overwritten(server, to_server, allm_main, tmp_path)
     assert (code, place.read_bytes()) == (0, PNG)
 
 
+async def test_more_images_than_asked_for(server, to_server, allm_main, tmp_path):
+    """Are kept too, and not in the place of a file that is there."""
+    (tmp_path / "out-2.png").write_bytes(b"mine")
+    server.add(answer(PNG, plain_png("b")))
+    code, output, _ = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *to_server)
+    assert code == 0
+    assert output.split() == [str(tmp_path / "out.png"), str(tmp_path / "out-3.png")]
+    assert (tmp_path / "out-2.png").read_bytes() == b"mine"
+    assert (tmp_path / "out-3.png").read_bytes() == plain_png("b")
+
+
 async def test_a_url_is_printed(server, to_server, allm_main, tmp_path):
     """And not fetched."""
     server.add(Reply.json({"data": [{"url": "https://example.com/fox.png"}]}))

@@ -121,6 +121,16 @@ def test_images_that_cannot_be_sent(image):
     assert [place for place, _ in caught.value.errors] == [("images", 1), ("mask",)]
 
 
+def test_the_type_of_a_file_is_in_its_bytes():
+    """Not in its name, nor in what a provider or a user called it."""
+    images = [allm.Image.from_bytes(JPEG.to_bytes(), mime_type) for mime_type in ("image/png", "image/jpg")]
+    files = encode_files(allm.image_request("x", operation="edit", images=images))
+    assert [(name, mime_type) for _, (name, _, mime_type) in files] == [
+        ("image-1.jpg", "image/jpeg"),
+        ("image-2.jpg", "image/jpeg"),
+    ]
+
+
 def test_fields_of_a_form():
     """Everything is text there."""
     body = {"n": 2, "stream": False, "svg": {"model": "m", "reasoning": {"effort": "low"}}, "none": None}
@@ -176,6 +186,7 @@ async def test_a_generation_over_http(clock):
     [
         (Reply.json({"data": []}), "malformed_response"),
         (Reply.json({"data": [{}, "x", {"b64_json": ""}]}), "malformed_response"),
+        (Reply.json({"data": [{"url": "data:image/png,plain"}]}), "malformed_response"),
         (Reply.json([1]), "malformed_response"),
         (Reply(body=b"<html>", headers={"content-type": "text/html"}), "malformed_response"),
         (Reply.json({"error": {"message": "no", "code": "rate_limit_exceeded"}}, status=429), "rate_limited"),

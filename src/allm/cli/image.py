@@ -53,13 +53,19 @@ class Drawing:
             raise click.UsageError(f"{self.output.parent} is no folder.")
         response = trio.run(partial(allm.generate_image, self.engine, self.request))
         for number, drawn in enumerate(response.images):
-            self._keep(drawn, self._place(number))
+            self._keep(drawn, self._place(number) if number < len(places) else self._free_place(number))
         if response.text:
             self.terminal.line(response.text)
         return SUCCESS
 
     def _place(self, number: int) -> Path:
         return self.output if number == 0 else self.output.with_stem(f"{self.output.stem}-{number + 1}")
+
+    def _free_place(self, number: int) -> Path:
+        """Where an image goes that was not asked for: what is there already was not looked for, nor is it lost."""
+        while not self.force and self._place(number).exists():
+            number += 1
+        return self._place(number)
 
     def _keep(self, drawn: allm.Image, place: Path) -> None:
         if drawn.url is not None:

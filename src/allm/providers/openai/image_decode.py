@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from allm.data.errors import AdapterError
+from allm.data.errors import AdapterError, ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageResponse, ImageUsage
 from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
@@ -29,10 +29,15 @@ def decode_images(document: dict[str, Any], *, provider: str, model: str | None,
     """The images of an answer.
 
     Raises:
-        AdapterError: `malformed_response`: there are none in it.
+        AdapterError: `malformed_response`: there are none in it, or one in a broken data URI.
     """
     mime_type = MIME_TYPES.get(str(document.get("output_format")))
-    images = [image for item in as_objects(document.get("data")) if (image := _image(item, mime_type, prompt))]
+    try:
+        images = [image for item in as_objects(document.get("data")) if (image := _image(item, mime_type, prompt))]
+    except ValidationError as error:
+        raise AdapterError(
+            f"the answer has an image that cannot be read: {error}", reason="malformed_response", provider=provider
+        ) from error
     if not images:
         raise AdapterError("the answer has no image in it", reason="malformed_response", provider=provider)
     chosen = {name: document[name] for name in CHOSEN if document.get(name) is not None}

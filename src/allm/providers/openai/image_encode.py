@@ -15,6 +15,7 @@ import attrs
 
 from allm.data.errors import ValidationError
 from allm.data.image import Image
+from allm.data.image_header import sniff_mime
 from allm.data.image_request import ImageRequest
 from allm.data.problems import Problem, refuse
 
@@ -134,7 +135,8 @@ def encode_files(request: ImageRequest) -> list[File]:
 
 def _file(field: str, image: Image, name: str, path: tuple[str | int, ...], problems: list[Problem]) -> File | None:
     try:
-        data, mime_type = image.to_bytes(), image.resolved_mime_type()
+        data = image.to_bytes()
+        mime_type = sniff_mime(data) or image.resolved_mime_type()  # a name may say something else than the bytes
     except ValidationError as error:
         problems.append(Problem(path, error.errors[0][1], str(error)))
         return None
