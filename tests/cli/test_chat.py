@@ -16,7 +16,7 @@ from allm.cli.chat import Chat
 from allm.cli.conversation import with_system
 from allm.cli.interrupts import run_until_interrupted
 from allm.cli.outcome import settle
-from allm.cli.session_file import SessionFile
+from allm.cli.stores import kept_of
 from allm.cli.terminal import Terminal
 from allm.providers import Fake
 
@@ -25,7 +25,7 @@ ASK = allm.Tool("ask", "Asks.", handler=lambda _: allm.AskUser("Which city?"))
 APPROVE = allm.Tool("approve", "Asks the boss.", manual=True)
 
 
-def chat(terminal, lines, *scripts, tools=(), thread=None, file=None, **options):
+def chat(terminal, lines, *scripts, tools=(), place=None, system=None, **options):
     """The chat that was held and its exit code."""
     adapter = Fake(scripts=list(scripts))
     terminal.stdin.write(lines)
@@ -34,8 +34,8 @@ def chat(terminal, lines, *scripts, tools=(), thread=None, file=None, **options)
         engine=allm.Engine(adapter=adapter, model="scripted", tools=tools),
         options=options,
         terminal=terminal,
-        thread=thread or allm.Thread(),
-        file=file,
+        kept=kept_of(place, None, terminal),
+        system=system,
     )
     return held, settle(terminal, held.run)
 
@@ -50,6 +50,17 @@ def err(terminal):
     return terminal.stderr.stream.getvalue()
 
 
+def saved(place):
+    """The session in the file."""
+
+    async def load():
+        async with allm.session.open_store(f"sqlite:///{place}") as store:
+            session, _ = await store.load("chat")
+            return session
+
+    return trio.run(load)
+
+
 def reading(stdin, terminal):
     """The terminal with another standard input."""
     return Terminal(stdin, terminal.stdout.stream, terminal.stderr.stream)
@@ -57,7 +68,7 @@ def reading(stdin, terminal):
 
 def roles(held):
     """Who speaks in the conversation."""
-    return [message.role for message in held.thread.messages]
+    return [message.role for message in held.kept.session.thread.messages]
 
 
 def test_a_line_is_a_turn(pipes):
@@ -65,7 +76,7 @@ def test_a_line_is_a_turn(pipes):
     held, code = chat(pipes, "One?\n\n  Two?  \n", [fake.text("1")], [fake.text("2")])
 
     assert (code, out(pipes), err(pipes)) == (0, "1\n2\n", "")
-    assert [message.text for message in held.thread.messages] == ["One?", "1", "Two?", "2"]
+    assert [message.text for message in held.kept.session.thread.messages] == ["One?", "1", "Two?", "2"]
 
 
 def test_tools_are_shown_as_they_run(pipes):
@@ -130,7 +141,7 @@ def test_a_tool_can_ask_the_user(terminal):
     assert code == 0
     assert "Which city?\n" in out(terminal)
     assert roles(held) == ["user", "assistant", "tool", "assistant", "user", "assistant"]
-    assert held.thread.messages[4].text == "Zug"
+    assert held.kept.session.thread.messages[4].text == "Zug"
 
 
 def test_manual_calls_are_answered_by_the_user(terminal):
@@ -141,7 +152,9 @@ def test_manual_calls_are_answered_by_the_user(terminal):
     assert code == 0
     assert "approve(sum=1) waits" in err(terminal)
     assert "approve(sum=2) waits" in err(terminal)
-    results = [(message.tool_call_id, message.text) for message in held.thread.messages if message.role == "tool"]
+    results = [
+        (message.tool_call_id, message.text) for message in held.kept.session.thread.messages if message.role == "tool"
+    ]
     assert results == [("c1", "yes"), ("c2", "no")]
     assert roles(held)[-1] == "assistant"
 
@@ -156,9 +169,10 @@ def test_a_waiting_call_with_broken_arguments_is_shown_as_it_is(pipes):
 def test_instructions_can_be_replaced():
     """Those of a resumed conversation give way to those of the command line, and stay without any."""
     thread = allm.Thread([allm.system("Be brief."), allm.user("Hello")], metadata={"id": 7})
+    session = allm.Session(thread=thread)
 
-    assert with_system(thread, None) is thread
-    replaced = with_system(thread, "Be long.")
+    assert with_system(session, None) is session
+    replaced = with_system(session, "Be long.").thread
     assert [message.text for message in replaced.messages] == ["Be long.", "Hello"]
     assert replaced.metadata == {"id": 7}
 
@@ -166,10 +180,10 @@ def test_instructions_can_be_replaced():
 def test_a_manual_call_beside_a_question_is_answered_first(terminal):
     """The result stands among those of its answer, in the calls' order, where providers accept it."""
     calls = [fake.tool_call("approve", id="c1"), fake.tool_call("ask", id="c2")]
-    held, _ = chat(terminal, "?\nyes\n", calls, [fake.text("Fine.")], tools=[APPROVE, ASK])
+    held, _ = chat(terminal, "?\nyes\nZug\n", calls, [fake.text("Fine.")], tools=[APPROVE, ASK])
 
-    assert [m.tool_call_id for m in held.thread.messages if m.role == "tool"] == ["c1", "c2"]
-    assert roles(held) == ["user", "assistant", "tool", "tool", "assistant", "assistant"]
+    assert [m.tool_call_id for m in held.kept.session.thread.messages if m.role == "tool"] == ["c1", "c2"]
+    assert roles(held) == ["user", "assistant", "tool", "tool", "assistant", "user", "assistant"]
 
 
 def test_a_failed_turn_keeps_the_conversation(terminal):
@@ -179,7 +193,7 @@ def test_a_failed_turn_keeps_the_conversation(terminal):
 
     assert code == 0
     assert err(terminal).count("Error: cut [network_error]\n") == 1
-    assert [message.text for message in held.thread.messages] == ["Legs?", "Four", "And?", "Sorry."]
+    assert [message.text for message in held.kept.session.thread.messages] == ["Legs?", "Four", "And?", "Sorry."]
 
 
 def test_a_call_that_cannot_be_made_is_one_line(pipes):
@@ -211,17 +225,22 @@ def test_an_early_end_is_noted(pipes, script, says):
 
 def test_commands(terminal):
     """They are not sent; everything else that begins with a slash is."""
-    lines = "/help\n/etc/hosts?\n/thread\n/nope\n/clear\nHi\n/quit\nnever read\n"
-    begun = allm.Thread([allm.system("Be brief."), allm.user("Hello")])
-    scripts = [[fake.tool_call("weather", {"city": "Zug"})], [fake.text("A file.")], [fake.text("Hi.")]]
-    held, code = chat(terminal, lines, *scripts, tools=[WEATHER], thread=begun)
+    lines = "Hello\n/help\n/etc/hosts?\n/thread\n/nope\n/clear\nHi\n/quit\nnever read\n"
+    scripts = [
+        [fake.text("Hm.")],
+        [fake.tool_call("weather", {"city": "Zug"})],
+        [fake.text("A file.")],
+        [fake.text("Hi.")],
+    ]
+    held, code = chat(terminal, lines, *scripts, tools=[WEATHER], system="Be brief.")
 
     assert code == 0
     assert "/clear" in out(terminal)
-    shown = 'system: Be brief.\nuser: Hello\nuser: /etc/hosts?\ncall: weather(city="Zug")\ntool: 21 degrees in Zug\n'
+    shown = 'assistant: Hm.\nuser: /etc/hosts?\ncall: weather(city="Zug")\ntool: 21 degrees in Zug\n'
+    assert "system: Be brief.\nuser: Hello\n" in out(terminal)
     assert shown in out(terminal)
     assert "no command /nope" in err(terminal)
-    assert [message.text for message in held.thread.messages] == ["Be brief.", "Hi", "Hi."]
+    assert [message.text for message in held.kept.session.thread.messages] == ["Be brief.", "Hi", "Hi."]
 
 
 class Whole:
@@ -260,12 +279,12 @@ class Impatient(Interrupted):
             signal.raise_signal(signal.SIGINT)
 
 
-def with_adapter(terminal, adapter, lines, file=None):
+def with_adapter(terminal, adapter, lines, place=None):
     """The chat with another adapter."""
     terminal.stdin.write(lines)
     terminal.stdin.seek(0)
     engine = allm.Engine(adapter=adapter, model="scripted")
-    held = Chat(engine=engine, options={}, terminal=terminal, thread=allm.Thread(), file=file)
+    held = Chat(engine=engine, options={}, terminal=terminal, kept=kept_of(place, None, terminal))
     return held, settle(terminal, held.run)
 
 
@@ -279,15 +298,15 @@ def test_blocks_that_come_whole_are_shown(pipes):
 @pytest.mark.parametrize("adapter", [Interrupted(), Impatient()])
 def test_ctrl_c_stops_a_turn(terminal, adapter, tmp_path):
     """What had arrived is on the screen, in the conversation and in the file, and the chat goes on."""
-    file = SessionFile(tmp_path / "a.json")
-    held, code = with_adapter(terminal, adapter, "Legs?\n/thread\n", file)
+    place = str(tmp_path / "a.db")
+    held, code = with_adapter(terminal, adapter, "Legs?\n/thread\n", place)
 
     assert code == 0
     assert "Four legs\n" in out(terminal)
     assert "assistant: Four legs\n" in out(terminal)
     assert err(terminal).count("interrupted\n") == 1
     assert roles(held) == ["user", "assistant"]
-    assert file.load() == held.thread
+    assert saved(place) == held.kept.session
 
 
 def test_ctrl_c_ends_a_chat_that_nobody_types(pipes):
@@ -308,11 +327,11 @@ def test_text_that_was_read_and_not_yet_written_is_written(terminal, monkeypatch
     held, _ = chat(terminal, "?\n", [fake.text("Four legs")])
 
     assert "Four legs\n" in out(terminal)
-    assert held.thread.last.text == "Four legs"
+    assert held.kept.session.thread.last.text == "Four legs"
 
 
 def test_ctrl_c_before_a_turn_begins_is_the_same(terminal, monkeypatch):
-    """There is nothing to show yet; the line is kept."""
+    """There is nothing to show yet, and nothing was said."""
 
     async def struck(work):
         pass
@@ -320,7 +339,8 @@ def test_ctrl_c_before_a_turn_begins_is_the_same(terminal, monkeypatch):
     monkeypatch.setattr("allm.cli.chat.run_until_interrupted", struck)
     held, code = chat(terminal, "?\n", [])
 
-    assert (code, roles(held)) == (0, ["user"])
+    assert (code, roles(held)) == (0, [])
+    assert "interrupted\n" in err(terminal)
 
 
 @pytest.mark.parametrize(("typed", "expected"), [(True, 0), (False, 130)])
@@ -349,11 +369,11 @@ def test_what_goes_wrong_with_the_output_comes_out_as_itself(pipes, tmp_path):
             raise BrokenPipeError
 
     streams = Terminal(pipes.stdin, Gone(), pipes.stderr.stream)
-    file = SessionFile(tmp_path / "a.json")
-    _, code = chat(streams, "?\n", [fake.text("Four legs")], file=file)
+    place = str(tmp_path / "a.db")
+    _, code = chat(streams, "?\n", [fake.text("Four legs")], place=place)
 
     assert code == 141
-    assert [message.role for message in file.load().messages] == ["user", "assistant"]
+    assert [message.role for message in saved(place).thread.messages] == ["user", "assistant"]
 
 
 def test_a_line_that_is_no_text_is_told(terminal):
@@ -374,7 +394,7 @@ def test_a_line_that_is_no_text_is_told(terminal):
 
     assert code == 0
     assert "not text" in err(terminal)
-    assert held.thread.messages[0].text == "a?"
+    assert held.kept.session.thread.messages[0].text == "a?"
 
 
 def test_the_line_editor_is_used_on_a_terminal(terminal, monkeypatch):
@@ -407,14 +427,3 @@ async def test_signals_are_left_alone_in_other_threads():
     await trio.to_thread.run_sync(trio.run, run_until_interrupted, work)
 
     assert done
-
-
-def test_a_conversation_that_cannot_be_saved_goes_on(pipes, tmp_path):
-    """One line says so, and the exit code of a program's chat is 1."""
-    (tmp_path / "gone").mkdir()
-    file = SessionFile.at(tmp_path / "gone" / "a.json")
-    (tmp_path / "gone").rmdir()
-    _, code = chat(pipes, "?\n", [fake.text("Yes.")], file=file)
-
-    assert (code, out(pipes)) == (1, "Yes.\n")
-    assert "cannot save" in err(pipes)

@@ -1,4 +1,4 @@
-"""The files of `allm chat`: the tools that it offers and the conversation that it keeps."""
+"""The files of `allm chat`: the tools that it offers."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ import sys
 import click
 import pytest
 
-import allm
-from allm.cli.session_file import SessionFile
 from allm.cli.tools_file import tools_of
 
 GOOD = '''
@@ -104,48 +102,3 @@ def test_a_broken_file_of_tools_is_one_sentence(tmp_path, source):
     assert BROKEN[source] in caught.value.message
     assert caught.value.message.startswith(f"{path}: ")
     assert "\n" not in caught.value.message
-
-
-def test_a_conversation_is_kept(tmp_path):
-    """What is saved is read back, and no other file is left in the folder."""
-    file = SessionFile.at(tmp_path / "trip.json")
-    assert file.load() is None
-    thread = allm.Thread([allm.user("Hello"), allm.assistant("Hi.")])
-
-    file.save(allm.Thread())
-    file.save(thread)
-
-    assert file.load() == thread
-    assert list(tmp_path.iterdir()) == [file.path]
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
-def test_a_conversation_is_private_unless_its_owner_says_otherwise(tmp_path):
-    """A new file is for its owner alone; an existing one keeps its permissions, and a link stays one."""
-    file = SessionFile.at(tmp_path / "trip.json")
-    file.save(allm.Thread())
-    assert file.path.stat().st_mode & 0o777 == 0o600
-
-    file.path.chmod(0o640)
-    (tmp_path / "link.json").symlink_to(file.path)
-    SessionFile.at(tmp_path / "link.json").save(allm.Thread())
-
-    assert file.path.stat().st_mode & 0o777 == 0o640
-    assert (tmp_path / "link.json").is_symlink()
-
-
-def test_a_conversation_is_never_half_written(tmp_path, monkeypatch):
-    """When anything fails on the way, the old file is still there, and nothing else."""
-
-    def fail(*_):
-        raise OSError("disk full")
-
-    file = SessionFile.at(tmp_path / "trip.json")
-    file.save(allm.Thread())
-    monkeypatch.setattr("os.fsync", fail)
-
-    with pytest.raises(OSError, match="disk full"):
-        file.save(allm.Thread([allm.user("Hello")]))
-
-    assert file.load() == allm.Thread()
-    assert list(tmp_path.iterdir()) == [file.path]

@@ -100,7 +100,7 @@ async def test_two_turns_with_a_tool(server, to_server, answers, on_a_terminal, 
 async def test_ctrl_c_stops_a_turn_and_not_the_chat(server, to_server, answers, on_a_terminal, tmp_path):
     """The partial answer goes with the next turn, and the connection of the stopped one is closed."""
     answers(STALLED, [fake.text("Sorry.")])
-    async with on_a_terminal("chat", *to_server, "--session", str(tmp_path / "a.json")) as screen:
+    async with on_a_terminal("chat", *to_server, "--session", str(tmp_path / "a.db")) as screen:
         await at_prompt(screen, 1)
         await screen.press(b"What is a cat?\r")
         await screen.read_until("one")
@@ -168,8 +168,8 @@ async def test_piped_lines_are_turns(server, answers, piped, tools):
 
 async def test_a_chat_resumes_from_its_file(server, answers, piped, tmp_path):
     """A second process goes on where the first one ended; new instructions take the place of the old ones."""
-    answers([fake.text("One.")], [fake.text("Two.")])
-    session = ["--session", str(tmp_path / "trip.json")]
+    answers([fake.text("One.")], [fake.text("Two.")], [fake.text("Other.")])
+    session = ["--session", str(tmp_path / "trip.db")]
 
     await piped("First?\n", *session, "--system", "Be brief.")
     ended = await piped("Second?\n", *session, "--system", "Be long.")
@@ -177,13 +177,16 @@ async def test_a_chat_resumes_from_its_file(server, answers, piped, tmp_path):
     assert (ended.returncode, ended.stdout) == (0, b"Two.\n")
     roles = [("system", "Be long."), ("user", "First?"), ("assistant", "One."), ("user", "Second?")]
     assert sent(server.requests[1]) == roles
-    assert len(allm.from_json((tmp_path / "trip.json").read_text(), allm.Thread).messages) == 5
+    async with allm.session.open_store(f"sqlite:///{tmp_path}/trip.db") as store:
+        assert len((await store.load("chat"))[0].thread.messages) == 5
+    await piped("Another?\n", "--session", f"sqlite:///{tmp_path}/trip.db", "--id", "other")
+    assert sent(server.requests[2]) == [("user", "Another?")]
 
 
 async def test_calls_that_wait_survive_the_process(server, answers, piped, tmp_path):
     """A chat that ended among manual calls asks for their results when it is resumed."""
     (tmp_path / "boss.py").write_text("import allm\napprove = allm.Tool('approve', '', manual=True)")
-    arguments = ["--tools", str(tmp_path / "boss.py"), "--session", str(tmp_path / "trip.json")]
+    arguments = ["--tools", str(tmp_path / "boss.py"), "--session", str(tmp_path / "trip.db")]
     answers([fake.tool_call("approve", {"sum": 7}, id="c1")], [fake.text("Done.")])
 
     first = await piped("Pay!\n", *arguments)
@@ -211,8 +214,12 @@ async def test_a_failed_turn_does_not_end_a_chat(server, answers, piped):
     [
         (["--tools", "{folder}/broken.py"], "broken.py: line 2: NameError: name 'x' is not defined"),
         (["--tools", "{folder}/missing.py"], "--tools"),
-        (["--session", "{folder}/no/folder.json"], "there is no folder"),
-        (["--session", "{folder}/broken.py"], "holds no conversation"),
+        (["--session", "{folder}/no/folder.db"], "there is no folder"),
+        (["--session", "{folder}/broken.py"], "holds no conversations"),
+        (["--session", "{folder}"], "cannot read"),
+        (["--session", "mysql://host/x"], "no store has the scheme 'mysql'"),
+        (["--session", "{folder}/new.db", "--id", ""], "--id"),
+        (["--id", "trip"], "--session"),
         (["--option", "seed"], "--option"),
         (["--max-turns", "0"], "--max-turns"),
     ],

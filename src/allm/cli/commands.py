@@ -65,10 +65,10 @@ def demo(context: click.Context, *, fast: bool) -> None:
 )
 @click.option(
     "--session",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.JSON",
-    help="Resume the conversation in this file if it exists, and save it there after every turn.",
+    metavar="FILE|URL",
+    help="Keep the conversation in this SQLite file or database, and go on with it if it is there.",
 )
+@click.option("--id", "name", metavar="NAME", help="Which conversation of the file or database (chat).")
 @click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls for one line (8).")
 @body_option
 @base_url_option
@@ -79,7 +79,8 @@ def chat(
     model: str,
     system: str | None,
     tools: tuple[Path, ...],
-    session: Path | None,
+    session: str | None,
+    name: str | None,
     max_turns: int | None,
     options: tuple[str, ...],
     base_url: str | None,
@@ -90,8 +91,7 @@ def chat(
     come from the environment, such as OPENAI_API_KEY.
     """
     from allm.cli.chat import Chat
-    from allm.cli.conversation import with_system
-    from allm.cli.session_file import SessionFile
+    from allm.cli.stores import kept_of
     from allm.cli.tools_file import tools_of
 
     terminal: Terminal = context.obj
@@ -101,9 +101,8 @@ def chat(
         how: allm.CallOptions = {"options": options_of(options)}
         if max_turns is not None:
             how["max_turns"] = max_turns
-        file = None if session is None else SessionFile.at(session)
-        thread = (file and file.load()) or allm.Thread()
-        return Chat(engine=engine, options=how, terminal=terminal, thread=with_system(thread, system), file=file).run()
+        kept = kept_of(session, name, terminal)
+        return Chat(engine=engine, options=how, terminal=terminal, kept=kept, system=system).run()
 
     context.exit(settle(terminal, talk))
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 import trio
 
 from allm.data.codec import from_json, to_json
 from allm.data.errors import SessionConflict, SessionError, ValidationError
-from allm.data.json_document import parse_document
 from allm.data.session import Session
 from allm.data.validate import is_session_id, validate
 from allm.session.backend import Record
@@ -52,17 +51,14 @@ def session_of(key: str, record: Record | None) -> Session:
     return attrs.evolve(session, id=key)
 
 
-def document_of(value: Any) -> str:
-    """The JSON of a session or a journal entry, which can be read again.
+def document_of(session: Session) -> str:
+    """The JSON of a session, which can be read again.
 
     Raises:
         ValidationError: It contradicts itself, has no JSON form, or is beyond what `from_json` reads.
     """
-    if isinstance(value, Session):
-        validate(value)
-    document = to_json(value)
-    parse_document(document)
-    return document
+    validate(session)
+    return to_json(session)
 
 
 def unreadable(key: str, error: Exception) -> SessionError:

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import attrs
 
-from allm.data.codec import from_json
+from allm.data.codec import from_json, to_json
 from allm.data.errors import ToolError
 from allm.data.message import Message
 from allm.data.outcomes import AskUser, Halt
@@ -24,7 +24,6 @@ from allm.data.thread import Thread
 from allm.execution.chat_fold import answered
 from allm.execution.journal import ToolOutcome
 from allm.execution.step import halt_metadata
-from allm.session.documents import document_of
 from allm.session.projection import project
 
 __all__ = ["TurnJournal"]
@@ -81,12 +80,12 @@ class TurnJournal:
         while kept < min(len(known), len(thread.messages)) and known[kept] == thread.messages[kept]:
             kept += 1
         entry = AnswerEntry(kept=kept, messages=thread.messages[kept:], response=response)
-        await self._append([document_of(entry), *(document_of(_entry_of(outcome)) for outcome in outcomes.values())])
+        await self._append([to_json(entry), *(to_json(_entry_of(outcome)) for outcome in outcomes.values())])
         self.thread, self.response, self.outcomes = thread, response, dict(outcomes)
 
     async def ended(self, outcome: ToolOutcome) -> None:
         """See `ToolJournal`."""
-        await self._append([document_of(_entry_of(outcome))])
+        await self._append([to_json(_entry_of(outcome))])
         self.outcomes[outcome.message.tool_call_id or ""] = outcome
 
     def settle(self, session: Session, result: ChatResult | StepResult) -> Session:
