@@ -163,6 +163,29 @@ async def test_leaving_half_way_keeps_what_is_done(autojump_clock, way):
     assert trio.lowlevel.current_statistics().tasks_living < 8
 
 
+@pytest.mark.parametrize("seconds", range(12))
+async def test_whenever_it_is_cancelled_each_embedding_is_handed_over_once(autojump_clock, seconds):
+    """In a batch or in the result, whether the consumer was waiting, saving or being told of the progress."""
+    delays = [[fake.delay(delay)] for delay in (3, 1, 4, 1, 5, 2, 6)]
+    handed = []
+
+    async def told(done, total):
+        await trio.sleep(0.5)
+
+    with trio.move_on_at(seconds + 0.25):
+        adapter = FakeEmbeddings(batch_limit=1, script=delays)
+        block = allm.stream_embed(engine(adapter), texts(7), max_concurrency=2, on_progress=told)
+        async with block as batches:
+            async for batch in batches:
+                handed += indexes(batch)
+                await trio.sleep(0.5)
+    assert handed == list(range(len(handed)))
+    left = indexes(batches.result())
+    assert sorted(handed + left) == sorted(set(handed + left))
+    assert len(handed) + len(left) == batches.done
+    assert batches.result().usage.input_tokens == (2 * batches.done or None)
+
+
 async def test_a_cancelled_embed_leaves_nothing_running(autojump_clock):
     """The engine's limiter is whole again."""
     limiter = trio.CapacityLimiter(2)

@@ -75,6 +75,17 @@ def test_services_of_openais_format():
     assert limits["ollama"] == allm.BatchLimits(256, 300_000)
 
 
+def test_a_deployment_at_azure():
+    """Is the model, in a URL with a date or without."""
+    fields = {"preset": "azure", "resource": "mine", "api_key": "k"}
+    request = allm.EmbeddingRequest("a", model="small")
+    dated = OpenAIEmbeddings(**fields, api_version="2024-10-21").prepare(request, OPTIONS)
+    assert dated.url == ("https://mine.openai.azure.com/openai/deployments/small/embeddings?api-version=2024-10-21")
+    assert OpenAIEmbeddings(**fields).prepare(request, OPTIONS).url == (
+        "https://mine.openai.azure.com/openai/v1/embeddings"
+    )
+
+
 @pytest.mark.parametrize("service", ["openai", "voyage"])
 @pytest.mark.parametrize(
     ("fields", "path"),
