@@ -220,6 +220,8 @@ async def test_a_failed_turn_does_not_end_a_chat(server, answers, piped):
         (["--session", "mysql://host/x"], "no store has the scheme 'mysql'"),
         (["--session", "{folder}/new.db", "--id", ""], "--id"),
         (["--id", "trip"], "--session"),
+        (["--id", "trip", "--session", "{folder}/new.json"], "--id"),
+        (["--session", "{folder}/no/folder.json"], "there is no folder"),
         (["--option", "seed"], "--option"),
         (["--max-turns", "0"], "--max-turns"),
     ],

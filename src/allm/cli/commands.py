@@ -66,9 +66,9 @@ def demo(context: click.Context, *, fast: bool) -> None:
 @click.option(
     "--session",
     metavar="FILE|URL",
-    help="Keep the conversation in this SQLite file or database, and go on with it if it is there.",
+    help="Keep the conversation in this file (JSON if it ends in .json, else SQLite) or database, and go on with it.",
 )
-@click.option("--id", "name", metavar="NAME", help="Which conversation of the file or database (chat).")
+@click.option("--id", "name", metavar="NAME", help="Which conversation of the database (chat).")
 @click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls for one line (8).")
 @body_option
 @base_url_option

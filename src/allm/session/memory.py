@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import final
 
 import attrs
 import trio
@@ -25,7 +24,6 @@ class _Row:
         return self.token is not None and self.expires > trio.current_time()
 
 
-@final
 @attrs.define(eq=False)
 class MemoryBackend:
     """A dictionary. Each operation checkpoints first and then runs without one, which makes it atomic."""

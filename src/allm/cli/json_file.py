@@ -1,0 +1,102 @@
+"""`--session file.json`: one conversation in a file that people and programs can read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar, final
+
+import attrs
+import trio
+
+import allm
+from allm.session.backend import LONGEST, Record
+from allm.session.memory import MemoryBackend
+
+__all__ = ["JsonFileBackend"]
+
+T = TypeVar("T")
+
+
+@final
+@attrs.define(eq=False)
+class JsonFileBackend(MemoryBackend):
+    """A file with a `Session` as `allm.to_json` writes it; a `Thread` is read too.
+
+    Lease and journal are this process's own, so that a turn whose process was killed is lost, which it would not be in
+    a database. What someone else has written since is not overwritten: it is a conflict.
+    """
+
+    path: Path
+    _text: str | None = attrs.field(default=None, init=False)  # what the file held when last read or written
+
+    async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
+        """See `StoreBackend`."""
+        await self._look(key)
+        return await super().acquire(key, token, seconds)
+
+    async def read(self, key: str, /) -> Record | None:
+        """See `StoreBackend`."""
+        await self._look(key)
+        return await super().read(key)
+
+    async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
+        """See `StoreBackend`."""
+        if await _in_thread(self._load) != self._text:
+            return False
+        await _in_thread(lambda: _replace(self.path, document))
+        self._text = document
+        return await super().write(key, document, version=version, token=token)  # True: one chat has this backend
+
+    async def _look(self, key: str) -> None:
+        """Take over what the file holds, if that is new."""
+        text = await _in_thread(self._load)
+        if text is None or text == self._text:
+            return
+        record = await super().read(key)
+        if await super().write(key, _session_document(text), version=record.version if record else 0, token=None):
+            self._text = text
+
+    def _load(self) -> str | None:
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as file:
+                return file.read(LONGEST) or None
+        except FileNotFoundError:
+            return None
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    try:
+        return await trio.to_thread.run_sync(work)
+    except OSError as error:
+        raise allm.SessionError(f"the file of the conversation: {error}", reason="unavailable") from error
+
+
+def _session_document(text: str) -> str:
+    """The document of a session; of a thread it becomes one, and anything else is found out by who reads it."""
+    with suppress(allm.ValidationError):
+        value = allm.from_json(text)
+        if isinstance(value, allm.Thread):
+            return allm.to_json(allm.Session(thread=value))
+    return text
+
+
+def _replace(path: Path, text: str) -> None:
+    """Replace the file at once: whoever reads it finds the old conversation or the new one, never half of one."""
+    # Readable by its owner only, unless the file that it replaces says otherwise.
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:  # noqa: PTH123  (a descriptor)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileNotFoundError):
+            shutil.copymode(path, name)
+        os.replace(name, path)  # noqa: PTH105  (`name` is a text)
+    except BaseException:
+        os.unlink(name)  # noqa: PTH108  (same)
+        raise
