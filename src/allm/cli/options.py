@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
 import click
 
 __all__ = ["base_url_option", "body_option", "model_option", "system_option"]
 
-model_option = click.option(
+Command = TypeVar("Command", bound=Callable[..., Any] | click.Command)
+
+
+class AddsOption(Protocol):
+    """Decorates a command."""
+
+    def __call__(self, command: Command, /) -> Command: ...
+
+
+model_option: AddsOption = click.option(
     "-m",
     "--model",
     required=True,
@@ -15,12 +27,14 @@ model_option = click.option(
     metavar="PROVIDER:ID",
     help="Who answers, such as openai:gpt-5-mini.",
 )
-system_option = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
-body_option = click.option(
+system_option: AddsOption = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
+body_option: AddsOption = click.option(
     "--option",
     "options",
     multiple=True,
     metavar="NAME=VALUE",
     help="A field of the provider's request body; may be repeated. VALUE is JSON or text.",
 )
-base_url_option = click.option("--base-url", metavar="URL", help="Another server that speaks the provider's format.")
+base_url_option: AddsOption = click.option(
+    "--base-url", metavar="URL", help="Another server that speaks the provider's format."
+)

@@ -146,12 +146,12 @@ class ValidationError(AllmError, ValueError):
         errors: Every problem as `(path, tag)`: `(("messages", 2, "role"), "unknown")`. `reason` is `invalid_<value>`.
     """
 
-    fields = ("errors", "reason", "message")
+    fields: ClassVar[tuple[str, ...]] = ("errors", "reason", "message")
 
     def __init__(
         self, errors: Iterable[tuple[Path, str]], *, reason: str = "invalid_value", message: str | None = None
     ) -> None:
-        self.errors = tuple((tuple(path), tag) for path, tag in errors)
+        self.errors: tuple[tuple[Path, str], ...] = tuple((tuple(path), tag) for path, tag in errors)
         if message is None:
             listed = "; ".join(f"{render_path(path)}: {tag}" for path, tag in self.errors)
             count = len(self.errors)
@@ -170,8 +170,8 @@ def render_path(path: Path) -> str:
 class OptionError(AllmError, TypeError):
     """A call option that does not exist (the nearest name is suggested) or has the wrong type."""
 
-    reasons = frozenset(get_args(OptionReason))
-    fields = ("message", "reason", "option")
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(OptionReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "option")
 
     def __init__(self, message: str, *, reason: OptionReason = "unknown_option", option: str | None = None) -> None:
         super().__init__(message, reason=reason)
@@ -181,7 +181,7 @@ class OptionError(AllmError, TypeError):
 class EngineError(AllmError):
     """The engine lacks something this call needs: an adapter, a model, a key. Nothing was sent."""
 
-    reasons = frozenset(get_args(EngineReason))
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(EngineReason))
 
     def __init__(self, message: str, *, reason: EngineReason) -> None:
         super().__init__(message, reason=reason)
@@ -199,7 +199,7 @@ class AdapterError(AllmError):
         provider_code: The provider's own error code, as text.
     """
 
-    reasons = frozenset(get_args(AdapterReason))
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(AdapterReason))
     fields: ClassVar[tuple[str, ...]] = (
         "message",
         "reason",
@@ -227,7 +227,7 @@ class AdapterError(AllmError):
         self.provider = provider
         self.status = status
         self.retry_after = retry_after
-        self.retryable = reason in RETRYABLE_REASONS if retryable is None else retryable
+        self.retryable: bool = reason in RETRYABLE_REASONS if retryable is None else retryable
         self.request_id = request_id
         self.provider_code = provider_code
 
@@ -246,7 +246,7 @@ class EmbeddingAdapterError(AdapterError):
         completed_batches: How many requests they were in.
     """
 
-    fields = (*AdapterError.fields, "partial", "completed_inputs", "completed_batches")
+    fields: ClassVar[tuple[str, ...]] = (*AdapterError.fields, "partial", "completed_inputs", "completed_batches")
 
     def __init__(
         self,
@@ -266,7 +266,7 @@ class EmbeddingAdapterError(AdapterError):
 class StreamError(AllmError):
     """A stream was used outside its `async with` block, or by two tasks at once."""
 
-    reasons = frozenset(get_args(StreamReason))
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(StreamReason))
 
     def __init__(self, message: str, *, reason: StreamReason) -> None:
         super().__init__(message, reason=reason)
@@ -275,8 +275,8 @@ class StreamError(AllmError):
 class ToolError(AllmError):
     """One tool call failed; `__cause__` holds the handler's own exception, which the model never sees."""
 
-    reasons = frozenset(get_args(ToolReason))
-    fields = ("message", "reason", "tool_name", "tool_call_id")
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(ToolReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "tool_name", "tool_call_id")
 
     def __init__(
         self, message: str, *, reason: ToolReason, tool_name: str | None = None, tool_call_id: str | None = None
@@ -289,7 +289,7 @@ class ToolError(AllmError):
 class SessionError(AllmError):
     """The session's status, or the store it is kept in, does not allow the operation; the message says what does."""
 
-    reasons = frozenset(get_args(SessionReason))
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(SessionReason))
 
     def __init__(self, message: str, *, reason: SessionReason) -> None:
         super().__init__(message, reason=reason)
@@ -303,7 +303,7 @@ class SessionConflict(SessionError):
         version: Its version; 0 when it was deleted.
     """
 
-    fields = ("message", "reason", "session", "version")
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "version")
 
     def __init__(
         self,
@@ -321,8 +321,8 @@ class SessionConflict(SessionError):
 class UnwrapError(AllmError):
     """`unwrap` met a response that did not end as a clean stop."""
 
-    reasons = frozenset(get_args(UnwrapReason))
-    fields = ("message", "reason", "finish_reason")
+    reasons: ClassVar[frozenset[str]] = frozenset(get_args(UnwrapReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "finish_reason")
 
     def __init__(self, message: str, *, reason: UnwrapReason, finish_reason: str | None = None) -> None:
         super().__init__(message, reason=reason)

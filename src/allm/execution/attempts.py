@@ -22,7 +22,7 @@ from allm.runtime.costs import Pricing
 
 __all__ = ["fail_at_limit", "run_model_call"]
 
-logger = logging.getLogger("allm")
+logger: logging.Logger = logging.getLogger("allm")
 
 _ENDS = frozenset({MessageCompleted, Failed})
 _NOTED = _ENDS | {MessageStarted, UsageReported}

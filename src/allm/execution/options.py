@@ -42,7 +42,7 @@ __all__ = [
     "set_defaults",
 ]
 
-logger = logging.getLogger("allm")
+logger: logging.Logger = logging.getLogger("allm")
 
 Input = str | Message | Thread | Request | Iterable[Message]
 

@@ -25,7 +25,7 @@ from allm.runtime.retry import RetryPolicy
 
 __all__ = ["UnaryCall", "UnaryOptions", "resolve_unary"]
 
-logger = logging.getLogger("allm")
+logger: logging.Logger = logging.getLogger("allm")
 
 RequestT = TypeVar("RequestT")
 ResponseT = TypeVar("ResponseT")

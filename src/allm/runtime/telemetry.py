@@ -17,7 +17,7 @@ import attrs
 
 __all__ = ["Handler", "Phase", "Span", "TelemetryEvent", "attach", "emit", "start_span"]
 
-logger = logging.getLogger("allm")
+logger: logging.Logger = logging.getLogger("allm")
 
 Phase = Literal["start", "stop", "exception", "event"]
 

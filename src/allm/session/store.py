@@ -28,7 +28,7 @@ from allm.session.turn import Turn
 
 __all__ = ["SessionStore", "open_store"]
 
-logger = logging.getLogger("allm")
+logger: logging.Logger = logging.getLogger("allm")
 
 LEASE = 30.0
 FIRST_POLL, LAST_POLL = 0.01, 0.5  # seconds between two looks at a lease that another turn holds

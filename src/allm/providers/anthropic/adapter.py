@@ -26,7 +26,7 @@ from allm.runtime.transport import check_client, join_url
 __all__ = ["Anthropic"]
 
 DEFAULT_BASE_URL = "https://api.anthropic.com"
-KEY_VARIABLES = {
+KEY_VARIABLES: dict[str, tuple[str, ...]] = {
     "x-api-key": ("ANTHROPIC_API_KEY",),
     "bearer": ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"),
 }

@@ -19,7 +19,7 @@ from allm.runtime import catalog
 
 __all__ = ["Model", "default_max_tokens", "output_limit"]
 
-logger = logging.getLogger("allm")
+logger: logging.Logger = logging.getLogger("allm")
 
 FALLBACK_MAX_TOKENS = 4096
 """For models whose limit is not known: that of Claude 3 Opus, the smallest there has been."""
