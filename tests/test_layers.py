@@ -33,7 +33,7 @@ OWNERS = {
     "httpx2": ("allm.runtime.transport",),
     "tenacity": ("allm.runtime.retry",),
     "cattrs": ("allm.data.codec", "allm.data.strict_converter", "allm.data.structure"),
-    "msgspec": ("allm.data.jsontext", "allm.data.structure"),
+    "msgspec": ("allm.data.jsontext", "allm.data.structure", "allm.data.type_schema"),
     "docstring_parser": ("allm.runtime.tools",),
     "click": ("allm.cli",),
     "rich": ("allm.cli",),

@@ -7,6 +7,7 @@ import sys
 from array import array
 from types import SimpleNamespace
 
+import numpy
 import pytest
 from hypothesis import given, strategies as st
 
@@ -126,7 +127,6 @@ def test_on_a_big_endian_machine(monkeypatch):
 
 def test_numpy():
     """One row for each text, in the type that the numbers came in."""
-    numpy = pytest.importorskip("numpy")
     response = allm.EmbeddingResponse(
         embeddings=[allm.Embedding(1, array("f", [0.5, 1])), allm.Embedding(0, array("f", [2, 3]))]
     )

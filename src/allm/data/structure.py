@@ -1,7 +1,6 @@
-"""Users' own types: their JSON Schema, values of them from JSON, and JSON from values.
+"""Values of users' own types from JSON, and JSON from values: by cattrs; a pydantic model brings that itself.
 
-The schema comes from msgspec, the structuring from cattrs; a pydantic model brings both itself. Structuring is strict:
-a model that sends `"7"` for an int is told so, in words it can act on.
+Structuring is strict: a model that sends `"7"` for an int is told so, in words it can act on.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import math
 import sys
 import typing
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any, TypeVar
@@ -26,7 +25,7 @@ import msgspec
 from allm.data.errors import ValidationError
 from allm.data.jsontext import JsonTextError, dumps, loads
 
-__all__ = ["NotStructured", "encode_result", "object_schema", "parse_text", "schemas_of", "structure"]
+__all__ = ["NotStructured", "encode_result", "fields_of", "is_pydantic", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -37,101 +36,8 @@ class NotStructured(Exception):
     """A value does not fit its type; `problems` are `(where, what)` pairs in plain words."""
 
     def __init__(self, problems: Problems) -> None:
-        super().__init__("; ".join(f"{where}: {what}" if where else what for where, what in problems))
+        super().__init__("; ".join(f"{where.lstrip('.')}: {what}" if where else what for where, what in problems))
         self.problems = problems
-
-
-# --- schemas -----------------------------------------------------------------------------------------------------
-
-
-def schemas_of(hints: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """JSON Schemas of types, and the definitions they refer to as `#/$defs/<name>`.
-
-    A text in `Annotated[int, "..."]` becomes the description.
-
-    Raises:
-        TypeError: A type that has no JSON Schema.
-    """
-    wanted = list(hints)
-    schemas, definitions = msgspec.json.schema_components(
-        wanted, schema_hook=_custom_schema, ref_template="#/$defs/{name}"
-    )
-    found: dict[str, type] = {}
-    for hint in wanted:
-        _collect_classes(hint, found)
-    for name, cls in found.items():
-        properties = definitions.get(name, {}).get("properties", {})
-        for field, hint in _fields(cls).items():
-            text = _description(hint)
-            if field in properties and text:
-                properties[field] = {**properties[field], "description": text}
-    described = [
-        {**schema, "description": text} if (text := _description(hint)) else schema
-        for schema, hint in zip(schemas, wanted, strict=True)
-    ]
-    closed = {
-        name: {**schema, "additionalProperties": False} if "properties" in schema else schema
-        for name, schema in definitions.items()
-    }
-    return described, closed
-
-
-def _custom_schema(cls: type) -> dict[str, Any]:
-    if _is_pydantic(cls):
-        return typing.cast("Any", cls).model_json_schema()  # type: ignore[no-any-return]
-    if issubclass(cls, PurePath):
-        return {"type": "string", "format": "path"}
-    raise NotImplementedError
-
-
-def _description(hint: Any) -> str | None:
-    metadata = getattr(hint, "__metadata__", ())
-    return next((item for item in metadata if isinstance(item, str)), None)
-
-
-def _fields(cls: type) -> dict[str, Any]:
-    if attrs.has(cls) or hasattr(cls, "__dataclass_fields__") or typing.is_typeddict(cls):
-        return typing.get_type_hints(cls, include_extras=True)
-    return {}
-
-
-def _collect_classes(hint: Any, found: dict[str, type]) -> None:
-    for inner in typing.get_args(hint):
-        _collect_classes(inner, found)
-    if isinstance(hint, type) and hint.__name__ not in found:
-        fields = _fields(hint)
-        if fields:
-            found[hint.__name__] = hint
-            for inner in fields.values():
-                _collect_classes(inner, found)
-
-
-def object_schema(cls: type) -> tuple[dict[str, Any], bool]:
-    """The schema of a class as a whole document, and whether it fits the vendors' strict mode.
-
-    Strict mode (OpenAI, structured outputs) wants every property required and no others allowed.
-
-    Raises:
-        TypeError: The class has no JSON Schema, or is no object.
-    """
-    [schema], definitions = schemas_of([cls])
-    name = str(schema.get("$ref", "")).rpartition("/")[2]
-    root = definitions.get(name, schema)
-    if root.get("type") != "object":
-        raise TypeError(f"{getattr(cls, '__name__', cls)} is no object in JSON; expected a class with fields")
-    rest = {
-        key: value for key, value in definitions.items() if key != name or f'#/$defs/{name}"' in str(dumps(definitions))
-    }
-    document = {**root, "$defs": rest} if rest else dict(root)
-    objects = [node for node in (root, *rest.values()) if "properties" in node]
-    strict = all(
-        node.get("additionalProperties") is False and set(node.get("required", ())) == set(node["properties"])
-        for node in objects
-    )
-    return document, strict
-
-
-# --- values ------------------------------------------------------------------------------------------------------
 
 
 def structure(value: Any, hint: Any) -> Any:
@@ -140,19 +46,25 @@ def structure(value: Any, hint: Any) -> Any:
     Raises:
         NotStructured: It does not fit; every problem with its place, such as `.address.zip`.
     """
-    if _is_pydantic(hint):
-        return _pydantic(value, hint)
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        try:
-            return msgspec.convert(value, hint)
-        except msgspec.ValidationError as error:
-            raise NotStructured([("", str(error))]) from error
     try:
         return _converter().structure(value, hint)
     except Exception as error:  # cattrs raises what its hooks raise
-        lines = cattrs.transform_error(error, path="", format_exception=_describe)
-        problems = [tuple(line.rpartition(" @ ")[::2]) for line in lines]
-        raise NotStructured([(where.lstrip("."), what) for what, where in problems]) from error
+        raise NotStructured(list(_problems(error, ""))) from error
+
+
+def _problems(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
+    if isinstance(error, NotStructured):
+        for where, what in error.problems:
+            yield path + where, what
+    elif isinstance(error, cattrs.errors.ClassValidationError | cattrs.errors.IterableValidationError):
+        placed, others = error.group_exceptions()
+        for inner, note in placed:
+            step = f".{note.name}" if isinstance(note, cattrs.AttributeValidationNote) else f"[{note.index!r}]"
+            yield from _problems(inner, path + step)
+        for inner in others:
+            yield from _problems(inner, path)
+    else:
+        yield path, _describe(error)
 
 
 def parse_text(text: str, hint: type[T]) -> T:
@@ -174,7 +86,7 @@ def parse_text(text: str, hint: type[T]) -> T:
         return structure(value, hint)  # type: ignore[no-any-return]
     except NotStructured as error:
         raise ValidationError(
-            [((where,), what) for where, what in error.problems],
+            [((where.lstrip("."),), what) for where, what in error.problems],
             reason="invalid_output",
             message=f"the answer is JSON but not a valid {name}: {error}",
         ) from error
@@ -204,7 +116,7 @@ def _plain(value: Any) -> Any:  # noqa: C901  (a table of types)
         return [_plain(item) for item in value]
     if isinstance(value, (bytes, bytearray)):
         return base64.b64encode(value).decode("ascii")
-    if _is_pydantic(type(value)):
+    if is_pydantic(type(value)):
         return value.model_dump(mode="json")
     if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
         return _plain(_converter().unstructure(value))
@@ -217,21 +129,44 @@ def _plain(value: Any) -> Any:  # noqa: C901  (a table of types)
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def _is_pydantic(cls: Any) -> bool:
+def fields_of(cls: type) -> dict[str, Any]:
+    """The annotations of a class with fields, those of its bases included."""
+    if attrs.has(cls) or hasattr(cls, "__dataclass_fields__") or typing.is_typeddict(cls):
+        return typing.get_type_hints(cls, include_extras=True)
+    return {}
+
+
+def is_pydantic(cls: Any) -> bool:
+    """Whether it is a class of pydantic models."""
     pydantic = sys.modules.get("pydantic")  # a model of it exists only where it is loaded
     return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
 
 
+def _is_struct(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, msgspec.Struct)
+
+
 def _pydantic(value: Any, cls: Any) -> Any:
     try:
-        return cls.model_validate(value)
+        return cls.model_validate_json(dumps(value))  # what is strict about JSON takes a text for a date
     except ValueError as error:
-        raise NotStructured(
-            [(".".join(str(part) for part in item["loc"]), item["msg"]) for item in typing.cast("Any", error).errors()]
-        ) from error
+        found = typing.cast("Any", error).errors(include_url=False, include_context=False, include_input=False)
+        raise NotStructured([(_path(item["loc"]), item["msg"]) for item in found]) from error
 
 
-def _describe(error: BaseException, _type: type | None) -> str:
+def _path(parts: Iterable[int | str]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+
+
+def _struct(value: Any, cls: type[msgspec.Struct]) -> msgspec.Struct:
+    try:
+        return msgspec.convert(value, cls)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).partition(" - at `$")
+        raise NotStructured([(where.rstrip("`"), what)]) from error
+
+
+def _describe(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return f"required field {error} is missing"
     if isinstance(error, cattrs.errors.ForbiddenExtraKeysError):
@@ -269,18 +204,24 @@ def _converter() -> cattrs.Converter:
     converter.register_structure_hook(uuid.UUID, lambda value, _: uuid.UUID(value))
     converter.register_structure_hook_func(lambda hint: typing.get_origin(hint) in _SEQUENCES, _sequence)
     converter.register_structure_hook_func(_is_literal, _literal)
+    converter.register_structure_hook_func(is_pydantic, _pydantic)
+    converter.register_structure_hook_func(_is_struct, _struct)
     converter.register_structure_hook_func(lambda hint: isinstance(hint, type) and issubclass(hint, enum.Enum), _member)
     converter.register_structure_hook_func(lambda hint: hint == Any, lambda value, _: value)
-    converter.register_structure_hook_factory(lambda hint: isinstance(hint, type) and bool(_fields(hint)), _object_hook)
+    converter.register_structure_hook_factory(_has_fields, _object_hook)
     return converter
 
 
+def _has_fields(hint: Any) -> bool:
+    return isinstance(hint, type) and bool(fields_of(hint))
+
+
 def _object_hook(cls: Any, converter: Any) -> Callable[[Any, Any], Any]:
-    fill = (
-        converter.gen_structure_typeddict(cls)
-        if typing.is_typeddict(cls)
-        else converter.gen_structure_attrs_fromdict(cls)
-    )
+    if typing.is_typeddict(cls):
+        cls = _with_required(cls)
+        fill = converter.gen_structure_typeddict(cls)
+    else:
+        fill = converter.gen_structure_attrs_fromdict(cls)
 
     def hook(value: Any, _: Any) -> Any:
         if not isinstance(value, dict):
@@ -288,6 +229,20 @@ def _object_hook(cls: Any, converter: Any) -> Callable[[Any, Any], Any]:
         return fill(value, cls)
 
     return hook
+
+
+def _with_required(cls: Any) -> Any:
+    """The same TypedDict, where its class was defined with annotations that are texts: it has not read them."""
+    marks = {typing.Required, typing.NotRequired}
+    hints = {
+        name: hint
+        if typing.get_origin(hint) in marks
+        else typing.Required[hint]
+        if name in cls.__required_keys__
+        else typing.NotRequired[hint]
+        for name, hint in fields_of(cls).items()
+    }
+    return typing.TypedDict(cls.__name__, hints)  # type: ignore[operator]
 
 
 def _integer(value: Any, _: Any) -> int:
@@ -318,7 +273,7 @@ def _sequence(value: Any, hint: Any) -> Any:
         try:
             items.append(structure(item, inner[index if fixed else 0]))
         except NotStructured as error:
-            problems += [(f"[{index}]{'.' * bool(where)}{where}", what) for where, what in error.problems]
+            problems += [(f"[{index}]{where}", what) for where, what in error.problems]
     if problems:
         raise NotStructured(problems)
     return _SEQUENCES[origin](items)

@@ -18,9 +18,9 @@ from allm.data.build import to_messages
 from allm.data.errors import EngineError
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
-from allm.data.structure import object_schema
 from allm.data.thread import Thread
 from allm.data.tool import Tool
+from allm.data.type_schema import object_schema
 from allm.data.validate import validate
 from allm.execution.journal import ToolJournal
 from allm.execution.option_types import NAMES, CallOptions, Controls, check_options, invalid_option

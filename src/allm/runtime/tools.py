@@ -15,8 +15,9 @@ import trio
 
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError, ValidationError
-from allm.data.structure import NotStructured, schemas_of, structure
+from allm.data.structure import NotStructured, structure
 from allm.data.tool import Tool
+from allm.data.type_schema import schemas_of
 
 __all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
 
@@ -91,7 +92,7 @@ class FunctionHandler:
                 try:
                     values[name] = structure(arguments[name], hint)
                 except NotStructured as error:
-                    problems += [(f"{name}{'.' * bool(where)}{where}", what) for where, what in error.problems]
+                    problems += [(name + where, what) for where, what in error.problems]
             elif self._signature.parameters[name].default is inspect.Parameter.empty:
                 problems.append((name, "required argument is missing"))
         if problems:
