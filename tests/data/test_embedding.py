@@ -7,7 +7,7 @@ import sys
 from array import array
 from types import SimpleNamespace
 
-import numpy
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -131,7 +131,7 @@ def test_numpy():
         embeddings=[allm.Embedding(1, array("f", [0.5, 1])), allm.Embedding(0, array("f", [2, 3]))]
     )
     rows = response.to_numpy()
-    assert rows.dtype == numpy.float32
+    assert rows.dtype == np.float32
     assert rows.tolist() == [[2, 3], [0.5, 1]]
     assert allm.EmbeddingResponse().to_numpy().shape == (0, 0)
     with pytest.raises(ValueError, match="shape"):
