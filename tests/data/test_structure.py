@@ -186,9 +186,18 @@ def test_what_does_not_fit(value, hint):
 
 
 @pytest.mark.parametrize(
+    "text", ['{"city": "Zug"}', '```json\n{"city": "Zug"}\n```', '\n```\n{\n"city": "Zug"\n}\n```\n']
+)
+def test_an_answer(text):
+    """Also in the code fence that some models put around it."""
+    assert parse_text(text, AttrsPlace) == AttrsPlace("Zug")
+
+
+@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "the answer is not the JSON of a AttrsPlace"),
+        ('Sure!\n```json\n{"city": "Zug"}\n```', "It begins with 'Sure!"),
         ("{'city': 1}", "It begins with \"{'city': 1}\""),
         ('{"city": 1}', "the answer is JSON but not a valid AttrsPlace: city: expected a string, got 1"),
     ],

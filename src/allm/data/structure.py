@@ -10,6 +10,7 @@ import datetime as dt
 import enum
 import functools
 import math
+import re
 import sys
 import typing
 import uuid
@@ -30,6 +31,8 @@ __all__ = ["NotStructured", "encode_result", "fields_of", "is_pydantic", "parse_
 T = TypeVar("T")
 
 Problems = list[tuple[str, str]]
+_FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
+"""What models write that were not made to keep to a schema."""
 
 
 class NotStructured(Exception):
@@ -68,14 +71,14 @@ def _problems(error: BaseException, path: str) -> Iterator[tuple[str, str]]:
 
 
 def parse_text(text: str, hint: type[T]) -> T:
-    """The JSON document in `text` as an instance of `hint`.
+    """The JSON document in `text` as an instance of `hint`; a Markdown code fence around it is no part of it.
 
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem in it.
     """
     name = getattr(hint, "__name__", str(hint))
     try:
-        value = loads(text)
+        value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
     except JsonTextError as error:
         raise ValidationError(
             [((), "not_json")],
