@@ -12,6 +12,7 @@ from allm.data.audio import SpeechRequest
 from allm.data.content import ToolCall
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.events import AdapterEvent
+from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
 from allm.runtime.batches import BatchLimits
@@ -21,6 +22,7 @@ __all__ = [
     "AdapterOptions",
     "EmbeddingAdapter",
     "Emit",
+    "ImageAdapter",
     "SpeechAdapter",
     "SpokenAnswer",
     "StreamAdapter",
@@ -117,6 +119,10 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
             AdapterError: Whatever went wrong.
         """
         ...
+
+
+class ImageAdapter(UnaryAdapter[ImageRequest, ImageResponse], Protocol):
+    """A provider of images: `Engine(image_adapter=...)`."""
 
 
 class EmbeddingAdapter(UnaryAdapter[EmbeddingRequest, EmbeddingResponse], Protocol):

@@ -9,6 +9,7 @@ from allm.testing.conformance import (
     ImageCapability as ImageCapability,
     StreamAdapterConformance as StreamAdapterConformance,
 )
+from allm.testing.events import collect as collect, text as text, tool_calls as tool_calls
 from allm.testing.faults import (
     BEFORE_HEAD as BEFORE_HEAD,
     Cut as Cut,
@@ -42,5 +43,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Stall",
     "StreamAdapterConformance",
     "WireServer",
+    "collect",
     "loopback_clock",
+    "text",
+    "tool_calls",
 ]

@@ -13,10 +13,10 @@ import attrs
 from allm.data.codec import from_json, to_json
 from allm.data.errors import AdapterReason, AllmError, EngineError, ImageAdapterError
 from allm.data.image import Image
-from allm.data.image_request import ImageRequest, ImageResponse
+from allm.data.image_request import ImageRequest
 from allm.execution.images import edit_image, generate_image
 from allm.runtime.engine import Engine
-from allm.runtime.ports import AdapterOptions, UnaryAdapter
+from allm.runtime.ports import AdapterOptions, ImageAdapter
 from allm.runtime.retry import RetryPolicy
 from allm.testing.conformance.checks import hides, holds, same
 from allm.testing.conformance.lifetime_cases import settled
@@ -87,7 +87,7 @@ class ImageAdapterConformance:
 
     # --- for authors ---
 
-    def make_adapter(self, setup: AdapterSetup) -> UnaryAdapter[ImageRequest, ImageResponse]:
+    def make_adapter(self, setup: AdapterSetup) -> ImageAdapter:
         """The adapter under test; one without HTTP has to answer every call by itself."""
         raise NotImplementedError(f"{type(self).__name__} has to define make_adapter(self, setup)")
 
