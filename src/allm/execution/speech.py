@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Unpack, final
 
@@ -42,13 +42,16 @@ class SpeechStream:
     What went wrong in the middle is raised there; what had arrived is in `result()`, at any time.
     """
 
-    def __init__(self, request: SpeechRequest, call: UnaryCall[Any, Any]) -> None:
+    def __init__(self, request: SpeechRequest, call: UnaryCall[Any, Any], place: ExitStack) -> None:
         self._request = request
         self._call = call
+        self._place = place
         self._answer: SpokenAnswer | None = None
         self._first = b""
         self._pieces: list[bytes] = []
         self._complete = False
+        self._interrupted = False
+        self._reading = False
         self._open = False
 
     def _begin(self, answer: SpokenAnswer, first: bytes) -> None:
@@ -61,24 +64,53 @@ class SpeechStream:
         return self
 
     async def __anext__(self) -> bytes:
-        if not self._open or self._answer is None:
-            raise StreamError("the audio is read inside `async with allm.stream_synthesize(...)`", reason="closed")
-        piece, self._first = self._first, b""
-        if piece:
+        """The next piece.
+
+        Raises:
+            AdapterError: The provider failed, or a limit passed.
+            StreamError: Used outside its block, by two tasks at once, or after a piece that was not read to its end.
+        """
+        answer = self._readable()
+        self._reading = True
+        try:
+            # Pieces that wait in the HTTP library's buffer come without one.
             await trio.lowlevel.checkpoint()
-        elif not self._complete:
-            piece = await self._next(self._answer)
+            piece, self._first = self._first, b""
+            if not piece and not self._complete:
+                piece = await self._next(answer)
+        finally:
+            self._reading = False
         if not piece:
             self._complete = True
+            self._place.close()
             raise StopAsyncIteration
         self._pieces.append(piece)
         return piece
 
+    def _readable(self) -> SpokenAnswer:
+        if not self._open or self._answer is None:
+            raise StreamError("the audio is read inside `async with allm.stream_synthesize(...)`", reason="closed")
+        if self._reading:
+            raise StreamError(
+                "the audio is being read by another task; it has one reader: pass the pieces on through a channel",
+                reason="concurrent_iteration",
+            )
+        if self._interrupted:
+            raise StreamError(
+                "reading was cut short by a failure or a cancel, so the rest of the audio is lost; result() has what "
+                "came before",
+                reason="closed",
+            )
+        return self._answer
+
     async def _next(self, answer: SpokenAnswer) -> bytes:
         limit = self._call.controls.first_event_timeout
+        self._interrupted = True  # a cancelled read has lost its place in the body
         try:
-            with trio.move_on_after(float("inf") if limit is None else limit):
-                return await anext(answer.pieces, b"")
+            with self._call.within_limit(), trio.move_on_after(float("inf") if limit is None else limit):
+                piece = await anext(answer.pieces, b"")
+                self._interrupted = False
+                return piece
         except AdapterError as error:
             raise typed(error, self._call.error_type) from error.__cause__
         raise self._call.error_type(
@@ -127,7 +159,8 @@ def stream_synthesize(
     Args:
         engine: Who speaks: its `speech_adapter`, with its `speech_model`.
         text: What to say, or a whole request.
-        options: See `SpeechOptions`; `first_event_timeout` is also the longest wait for the next piece.
+        options: See `SpeechOptions`; `first_event_timeout` is also the longest wait for the next piece, and
+            `request_timeout` ends waiting for the provider, never the code of the block.
 
     Raises:
         EngineError, OptionError, ValidationError: What is wrong with the call, at the call itself; nothing is sent.
@@ -174,22 +207,25 @@ def _resolved(
 
 @asynccontextmanager
 async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: Any) -> AsyncGenerator[SpeechStream]:
-    stream = SpeechStream(request, call)
     adapter: Any = call.adapter  # a `SpeechAdapter`
-    async with AsyncExitStack() as stack:
-        span = stack.enter_context(call.running(model=request.model))
+    # The place at the limiter is kept as long as the connection is in use: to the end of the audio or of the block.
+    with call.started(model=request.model) as span, ExitStack() as place:
+        stream = SpeechStream(request, call, place)
+        async with AsyncExitStack() as stack:
 
-        async def begin() -> tuple[SpokenAnswer, bytes]:
-            async with AsyncExitStack() as attempt:
-                answer: SpokenAnswer = await attempt.enter_async_context(adapter.open(prepared))
-                first = await anext(answer.pieces, b"")
-                if not first:
-                    raise AdapterError("the answer has no audio in it", reason="malformed_response")
-                await stack.enter_async_context(attempt.pop_all())
-            return answer, first
+            async def begin() -> tuple[SpokenAnswer, bytes]:
+                async with AsyncExitStack() as attempt:
+                    answer: SpokenAnswer = await attempt.enter_async_context(adapter.open(prepared))
+                    first = await anext(answer.pieces, b"")
+                    if not first:
+                        raise AdapterError("the answer has no audio in it", reason="malformed_response")
+                    await stack.enter_async_context(attempt.pop_all())
+                return answer, first
 
-        stream._begin(*await call.attempt(begin, span))
-        try:
-            yield stream
-        finally:
-            stream._end()
+            with call.within_limit():
+                opened = await call.attempt(begin, span, after=place)
+            stream._begin(*opened)
+            try:
+                yield stream
+            finally:
+                stream._end()

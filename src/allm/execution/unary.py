@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypedDict, TypeVar
 
 import attrs
@@ -81,13 +81,17 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         Raises:
             AdapterError: `timeout`.
         """
+        with self.started(**attributes) as span, self.within_limit():
+            yield span
+
+    @contextmanager
+    def started(self, **attributes: Any) -> Generator[telemetry.Span]:
+        """The call's telemetry, and the moment from which its time limit counts."""
         limit = self.controls.request_timeout
         self._deadline = trio.current_time() + (float("inf") if limit is None else limit)
         span = telemetry.start_span(self.service, provider=self.adapter.provider, **attributes)
         try:
-            with trio.CancelScope(deadline=self._deadline) as scope:
-                yield span
-            self._check_limit(scope)
+            yield span
         except Exception as error:
             span.fail(error)
             raise
@@ -96,7 +100,15 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         finally:
             span.stop(outcome="cancelled")
 
-    def _check_limit(self, scope: trio.CancelScope) -> None:
+    @contextmanager
+    def within_limit(self) -> Generator[None]:
+        """What is left of the time limit of the whole call.
+
+        Raises:
+            AdapterError: `timeout`.
+        """
+        with trio.CancelScope(deadline=self._deadline) as scope:
+            yield
         if scope.cancelled_caught:
             message = f"the call took longer than {self.controls.request_timeout} s (request_timeout)"
             raise self.error_type(message, reason="timeout", provider=self.adapter.provider)
@@ -109,14 +121,20 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         """
         return await self.attempt(lambda: self.adapter.send(prepared), span)
 
-    async def attempt(self, work: Callable[[], Awaitable[ResponseT]], span: telemetry.Span) -> ResponseT:
-        """`send` for whatever else may be tried again as a whole."""
+    async def attempt(
+        self, work: Callable[[], Awaitable[ResponseT]], span: telemetry.Span, *, after: ExitStack | None = None
+    ) -> ResponseT:
+        """`send` for whatever else may be tried again as a whole.
+
+        Args:
+            after: Gives the place at the engine's limiter back; None: that is done when `work` has ended.
+        """
         while True:
             if trio.current_time() < self._resume:
                 await trio.sleep_until(self._resume)
             error, seen = None, self._failures
             try:
-                return await self._once(work)
+                return await self._once(work, after)
             except AdapterError as raised:
                 error = raised
             except Exception as raised:
@@ -127,18 +145,20 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                 error.__cause__ = raised
             await trio.sleep(self._pause(error, span, seen))
 
-    async def _once(self, work: Callable[[], Awaitable[ResponseT]]) -> ResponseT:
+    async def _once(self, work: Callable[[], Awaitable[ResponseT]], after: ExitStack | None) -> ResponseT:
         limiter, limit = self.engine.limiter, self.controls.first_event_timeout
-        if limiter is not None:
-            await limiter.acquire()
-        try:
+        with ExitStack() as place:
+            if limiter is not None:
+                borrower = object()  # not the task, which may have another call open
+                await limiter.acquire_on_behalf_of(borrower)
+                place.callback(limiter.release_on_behalf_of, borrower)
             with trio.move_on_after(float("inf") if limit is None else limit):
-                return await work()
+                answer = await work()
+                if after is not None:
+                    after.push(place.pop_all())
+                return answer
             message = f"no answer within {limit} s (first_event_timeout)"
             raise AdapterError(message, reason="timeout", provider=self.adapter.provider)
-        finally:
-            if limiter is not None:
-                limiter.release()
 
     def _pause(self, error: AdapterError, span: telemetry.Span, seen: int) -> float:
         """Seconds until the next try, which the budget of the whole call is charged for.

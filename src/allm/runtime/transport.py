@@ -170,11 +170,25 @@ class HttpResponse:
         """
         encoded = "content-encoding" in self.headers
         source = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
-        with _mapped(self._library, reading=True):
-            try:
-                yield source
-            finally:
-                await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+        try:
+            yield _Chunks(source, _mapped(self._library, reading=True))
+        finally:
+            await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+
+
+@attrs.define(eq=False)
+class _Chunks:
+    """A body whose own errors are mapped, and not those of the code that reads it."""
+
+    _source: AsyncIterator[bytes]
+    _mapped: _mapped
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._mapped:
+            return await anext(self._source)
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:
