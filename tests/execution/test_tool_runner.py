@@ -14,6 +14,7 @@ import trio
 
 import allm
 from allm import fake
+from allm.data.structure import encode_result
 
 
 def engine(*calls, tools=(), **fields):
@@ -506,3 +507,70 @@ async def test_each_call_is_a_telemetry_span():
     [ended] = [event for event in seen if event.name == "tool" and event.phase == "stop"]
     assert ended.parent_id == spans["step"].span_id
     assert ended.attributes["error"].reason == "unknown_tool"
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+async def test_exception_without_a_text_is_the_calls_own_failure():
+    """An error whose text cannot be made is named by its class, and the turn goes on."""
+
+    def handler(arguments):
+        raise Unspeakable
+
+    step, _ = await run(engine(("fail", {}), tools=[allm.Tool("fail", "Fails.", handler=handler)]))
+    assert error_of(step.tool_results[0]) == {"type": "handler_raised", "message": "Unspeakable"}
+
+
+@pytest.mark.parametrize("value", [allm.AskUser(None), allm.AskUser(3), allm.AskUser(""), allm.Halt("")], ids=repr)
+async def test_invalid_return_for_a_question_or_reason_that_is_no_text(value):
+    """Nobody could answer it; the model is told."""
+    step, _ = await run(engine(("odd", {}), tools=[allm.Tool("odd", "Is odd.", handler=lambda _: value)]))
+    assert error_of(step.tool_results[0])["type"] == "invalid_return"
+    assert "halted_reason" not in step.metadata
+
+
+@pytest.mark.parametrize("error_type", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("asynchronous", [True, False])
+def test_interrupt_in_a_handler_comes_out_as_itself(error_type, asynchronous):
+    """No ExceptionGroup of the tasks it passed through."""
+
+    def handler(arguments):
+        raise error_type
+
+    async def async_handler(arguments):
+        raise error_type
+
+    tool = allm.Tool("stop", "Stops.", handler=async_handler if asynchronous else handler)
+    with pytest.raises(error_type):
+        trio.run(allm.chat, engine(("stop", {}), ("stop", {}), tools=[tool]), "go")
+
+
+async def test_sync_handler_may_give_a_coroutine():
+    """As a lambda around an async function does."""
+
+    async def add(a):
+        return a + 1
+
+    tool = allm.Tool("add", "Adds.", handler=lambda arguments: add(arguments["a"]))
+    step, _ = await run(engine(("add", {"a": 1}), tools=[tool]))
+    assert [message.text for message in step.tool_results] == ["2"]
+
+
+def test_result_that_holds_itself_has_no_text_form():
+    """A clear error of the kind that says so, wherever a result is taken."""
+    circle = []
+    circle.append(circle)
+    with pytest.raises(ValueError, match="holds itself"):
+        encode_result(circle)
+
+
+def test_keys_of_a_result_are_those_of_json():
+    """And numbers and texts of the user's own classes are numbers and texts."""
+
+    class Metres(int):
+        pass
+
+    assert encode_result({None: 1, True: 2, 3: Metres(4), (5, 6): 7}) == '{"null":1,"true":2,"3":4,"[5,6]":7}'

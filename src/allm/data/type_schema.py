@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 import typing
 from collections.abc import Iterable
 from pathlib import PurePath
@@ -10,7 +11,7 @@ from typing import Any
 import msgspec
 
 from allm.data.jsontext import dumps
-from allm.data.structure import fields_of, is_pydantic
+from allm.data.type_hooks import fields_of, is_pydantic
 
 __all__ = ["object_schema", "schemas_of"]
 
@@ -35,11 +36,8 @@ def schemas_of(hints: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, An
     for hint in wanted:
         _collect_classes(hint, found)
     for name, cls in found.items():
-        properties = definitions.get(name, {}).get("properties", {})
-        for field, hint in fields_of(cls).items():
-            text = _description(hint)
-            if field in properties and text:
-                properties[field] = {**properties[field], "description": text}
+        if "properties" in definitions.get(name, {}):
+            definitions[name] = _as_made(definitions[name], cls)
     described = [
         {**schema, "description": text} if (text := _description(hint)) else schema
         for schema, hint in zip(schemas, wanted, strict=True)
@@ -63,12 +61,14 @@ def _components(
             return dict(models.setdefault(cls, {"type": "object"}))
         if issubclass(cls, PurePath):
             return {"type": "string", "format": "path"}
-        raise NotImplementedError
+        raise TypeError(f"{cls.__name__} has no JSON Schema")
 
     try:
         return msgspec.json.schema_components(hints, schema_hook=custom, ref_template="#/$defs/{name}")
     except KeyError as error:  # msgspec looks up each field's annotation
         raise TypeError(f"the field {error} has no type") from error
+    except NameError as error:  # an annotation of a class that only a function knows
+        raise TypeError(f"{error}, which an annotation names: define the type at module level") from error
 
 
 def _of_models(models: dict[type, dict[str, Any]], end: str) -> dict[str, Any]:
@@ -82,9 +82,28 @@ def _of_models(models: dict[type, dict[str, Any]], end: str) -> dict[str, Any]:
     return {name + end: schema for name, schema in document["$defs"].items()}
 
 
+def _as_made(schema: dict[str, Any], cls: type) -> dict[str, Any]:
+    """The schema with the fields' descriptions, and without the fields that the class fills in itself."""
+    declared = [*getattr(cls, "__attrs_attrs__", ()), *getattr(cls, "__dataclass_fields__", {}).values()]
+    hidden = {field.name for field in declared if not field.init}
+    properties = {name: value for name, value in schema["properties"].items() if name not in hidden}
+    for field, hint in fields_of(cls).items():
+        text = _description(hint)
+        if field in properties and text:
+            properties[field] = {**properties[field], "description": text}
+    return {
+        **schema,
+        "properties": properties,
+        "required": [name for name in schema.get("required", ()) if name in properties],
+    }
+
+
 def _description(hint: Any) -> str | None:
-    metadata = getattr(hint, "__metadata__", ())
-    return next((item for item in metadata if isinstance(item, str)), None)
+    """The text of `Annotated[int, "text"]`, also in `Annotated[int, "text"] | None`."""
+    is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
+    annotated = [hint, *typing.get_args(hint)] if is_union else [hint]
+    texts = [item for inner in annotated for item in getattr(inner, "__metadata__", ()) if isinstance(item, str)]
+    return texts[0] if texts else None
 
 
 def _collect_classes(hint: Any, found: dict[str, type]) -> None:
@@ -116,7 +135,7 @@ def object_schema(cls: type) -> tuple[dict[str, Any], bool]:
     }
     document = {**root, "$defs": rest} if rest else dict(root)
     objects = [node for node in (root, *rest.values()) if "properties" in node]
-    strict = all(
+    strict = root in objects and all(
         node.get("additionalProperties") is False and set(node.get("required", ())) == set(node["properties"])
         for node in objects
     )

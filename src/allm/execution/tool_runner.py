@@ -54,6 +54,14 @@ def _thread_limiter() -> trio.CapacityLimiter:
         return limiter
 
 
+def _interrupt(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The `SystemExit` or `KeyboardInterrupt` of a handler without the groups that nurseries put around it."""
+    error: BaseException = group.split(trio.Cancelled)[1] or group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
 def error_message(call: ToolCall, kind: str, text: str) -> Message:
     """The result message of a call that failed, as the model reads it: two fields and nothing of the internals."""
     content = dumps({"error": {"type": kind, "message": text}}).decode()
@@ -100,10 +108,13 @@ class ToolRunner:
             finally:
                 limiter.release_on_behalf_of(index)
 
-        async with trio.open_nursery() as nursery:
-            for index in range(len(calls)):
-                await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
-                nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
+        try:
+            async with trio.open_nursery() as nursery:
+                for index in range(len(calls)):
+                    await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
+                    nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
+        except BaseExceptionGroup as group:
+            raise _interrupt(group) from None
         if failures:
             raise failures[0]
         return [outcome for outcome in outcomes if outcome is not None]
@@ -159,7 +170,8 @@ class ToolRunner:
                     message = self._message(call, self._text(answer))
             except Exception as raised:
                 halt = ToolError(
-                    f"on_tool_error raised {type(raised).__name__}: {raised}; it was asked about: {error.message}",
+                    f"on_tool_error raised {type(raised).__name__}: {_text_of(raised)}; it was asked about: "
+                    f"{error.message}",
                     reason="handler_raised",
                     tool_name=call.name,
                     tool_call_id=call.id,
@@ -201,16 +213,18 @@ class ToolRunner:
                 except ToolError as error:
                     raise _Failure(_named(error, call)) from error
                 except Exception as error:
-                    text = str(error) or type(error).__name__
-                    failure = self._failure(call, "handler_raised", text)
+                    failure = self._failure(call, "handler_raised", _text_of(error))
                     failure.error.__cause__ = error
                     raise failure from error
             if scope.cancelled_caught:
                 failure = self._failure(call, "timeout", f"the tool took longer than {limit} s")
                 failure.abandoned = in_thread
                 raise failure
-        if isinstance(value, Halt) and (value.reason in RESERVED_REASONS or not isinstance(value.reason, str)):
-            raise self._failure(call, "invalid_return", f"the tool halted with the reserved reason {value.reason!r}")
+        if isinstance(value, Halt) and not (_is_text(value.reason) and value.reason not in RESERVED_REASONS):
+            why = f"the tool halted with {value.reason!r:.60}; expected a reason of its own, not a reserved one"
+            raise self._failure(call, "invalid_return", why)
+        if isinstance(value, AskUser) and not _is_text(value.question):
+            raise self._failure(call, "invalid_return", f"the tool asked {value.question!r:.60}; expected a text")
         return value
 
     def _context(self, call: ToolCall, scope: trio.CancelScope) -> ToolContext:
@@ -237,7 +251,8 @@ class ToolRunner:
         try:
             return self._text(value.result if isinstance(value, Halt) else value)
         except Exception as error:
-            raise self._failure(call, "encoding_failed", f"the tool's result has no text form: {error}") from error
+            why = f"the tool's result has no text form: {_text_of(error)}"
+            raise self._failure(call, "encoding_failed", why) from error
 
     def _text(self, value: Any) -> str:
         encoder = self.call.engine.tool_result_encoder
@@ -248,6 +263,17 @@ class ToolRunner:
 
     def _failure(self, call: ToolCall, reason: Any, message: str) -> _Failure:
         return _Failure(ToolError(message, reason=reason, tool_name=call.name, tool_call_id=call.id))
+
+
+def _text_of(error: Exception) -> str:
+    try:
+        return str(error) or type(error).__name__
+    except Exception:  # a class of the caller's, with a text that cannot be made
+        return type(error).__name__
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _named(error: ToolError, call: ToolCall) -> ToolError:
@@ -268,8 +294,11 @@ async def _invoke(tool: Tool, call: ToolCall, context: ToolContext, in_thread: b
     arguments = dict(call.arguments or {})
     args = (arguments, context) if _takes_context(handler) else (arguments,)
     if in_thread:
-        # A limiter of its own: the runner has counted this thread already, and stops counting it once it is abandoned.
-        value = await trio.to_thread.run_sync(handler, *args, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
+        # In a list, since Trio takes no coroutine from a thread, and a lambda may give one. A limiter of its own: the
+        # runner has counted this thread already, and stops counting it once it is abandoned.
+        [value] = await trio.to_thread.run_sync(
+            lambda: [handler(*args)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+        )
     else:
         value = handler(*args)
     return await value if inspect.isawaitable(value) else value

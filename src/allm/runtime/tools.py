@@ -5,10 +5,11 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import math
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import attrs
 import trio
@@ -52,10 +53,15 @@ class ToolContext:
         trio.from_thread.run(self._report, payload)
 
 
+def _without_partials(function: Any) -> Any:
+    while isinstance(function, functools.partial):
+        function = cast("Any", function).func
+    return function
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling `function` gives an awaitable: through partials, methods and callable objects."""
-    while isinstance(function, functools.partial):
-        function = function.func
+    function = _without_partials(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
@@ -88,12 +94,15 @@ class FunctionHandler:
         problems = [(name, "unknown argument") for name in arguments if name not in self.hints]
         values: dict[str, Any] = dict.fromkeys(self.context_names, context)
         for name, hint in self.hints.items():
-            if name in arguments:
+            default = self._signature.parameters[name].default
+            if name in arguments and arguments[name] is None is default:
+                values[name] = None  # `days: int = None`
+            elif name in arguments:
                 try:
                     values[name] = structure(arguments[name], hint)
                 except NotStructured as error:
                     problems += [(name + where, what) for where, what in error.problems]
-            elif self._signature.parameters[name].default is inspect.Parameter.empty:
+            elif default is inspect.Parameter.empty:
                 problems.append((name, "required argument is missing"))
         if problems:
             raise ToolError(
@@ -165,10 +174,18 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
     names = sys._getframe(1).f_locals
     from_parts = schema is not None or handler is not None
     if isinstance(function, str) or (function is None and name is not None and from_parts):
-        parts = schema if schema is not None else {"type": "object", "properties": {}}
-        return Tool(str(name or function), description or "", dict(parts), handler=handler, **fields)
+        parts: Any = schema if schema is not None else {"type": "object", "properties": {}}
+        parts = dict(parts) if isinstance(parts, Mapping) else parts  # `validate` says that it is no schema
+        return Tool(str(name or function), description or "", parts, handler=handler, **fields)
     if function is None:
         return functools.partial(tool, name=name, description=description, **fields)
+    if not callable(function):
+        raise ValidationError(
+            [((), "not_callable")],
+            reason="invalid_tool",
+            message=f"allm.tool makes a tool of a function, got {type(function).__name__}; from parts it is "
+            "allm.tool(name, description, schema, handler)",
+        )
     # Annotations may name classes of the function that is being run, as in a test: only its frame knows them.
     return _from_function(function, name, description, fields, names)
 
@@ -180,8 +197,9 @@ def _from_function(
     fields: dict[str, Any],
     names: Mapping[str, Any],
 ) -> Tool:
-    plain = _plain_function(function)
-    name = name or str(getattr(plain, "__name__", type(plain).__name__))
+    inner = _without_partials(function)
+    plain = inner if inspect.isroutine(inner) or inspect.isclass(inner) else inner.__call__  # of a callable object
+    name = name or str(getattr(inner, "__name__", type(inner).__name__))
     signature = inspect.signature(function)
     types = _hints(plain, name, names)
     given: dict[str, Any] = {}
@@ -203,14 +221,6 @@ def _from_function(
     schema = _schema(name, given, signature, parameter_texts)
     handler = FunctionHandler(function, given, tuple(contexts), signature)
     return Tool(name, description or summary, schema, handler=handler, **fields)
-
-
-def _plain_function(function: Any) -> Any:
-    while isinstance(function, functools.partial):
-        function = function.func
-    if inspect.isroutine(function) or inspect.isclass(function):
-        return function
-    return function.__call__  # a callable object
 
 
 def _hints(plain: Any, name: str, names: Mapping[str, Any]) -> dict[str, Any]:
@@ -239,10 +249,16 @@ def _schema(
         properties[parameter] = {**schema, **({"description": text} if text else {})}
         if default is inspect.Parameter.empty:
             required.append(parameter)
-        elif default is None or isinstance(default, (bool, int, float, str, enum.Enum)):
+        elif _has_json(default):
             properties[parameter]["default"] = default.value if isinstance(default, enum.Enum) else default
     result = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
     return {**result, "$defs": definitions} if definitions else result
+
+
+def _has_json(default: Any) -> bool:
+    if isinstance(default, float):
+        return math.isfinite(default)
+    return default is None or isinstance(default, (bool, int, str, enum.Enum))
 
 
 def _docstring(plain: Any) -> tuple[str, dict[str, str]]:

@@ -1,0 +1,253 @@
+"""Tools from functions: whatever the annotations, a schema and arguments that agree with each other."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import functools
+import uuid
+from collections.abc import Collection, Mapping, MutableSequence, Sequence
+from decimal import Decimal
+from pathlib import Path, PurePath
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar
+
+import attrs
+import msgspec
+import pytest
+
+import allm
+from allm.data.structure import NotStructured, structure
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class Place:
+    city: str
+    zip: int = 0
+
+
+def positive(_instance, _attribute, value):
+    if value < 0:
+        raise ValueError("it must not be negative")
+
+
+@attrs.frozen
+class Price:
+    amount: int = attrs.field(validator=positive)
+
+
+@attrs.frozen
+class Tree:
+    value: int
+    children: list[Tree] = attrs.field(factory=list)
+
+
+@attrs.define
+class Counted:
+    start: int
+    now: int = attrs.field(default=0, init=False)
+
+
+@attrs.frozen
+class Box(Generic[T]):
+    item: T
+
+
+class Point(NamedTuple):
+    x: int
+    y: int = 7
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Record(msgspec.Struct):
+    a: int
+
+
+class Options(TypedDict, total=False):
+    fast: bool
+
+
+UserId = NewType("UserId", int)
+
+FITS = [
+    (Optional[Place], {"city": "Zug"}, Place("Zug")),  # noqa: UP045
+    (Place | None, None, None),
+    (Place | str, "Zug", "Zug"),
+    (int | list[int], [1], [1]),
+    (float | int, 3, 3),
+    (Literal["auto"] | int, 3, 3),
+    (Level, 1, Level.LOW),
+    (Colour, "red", Colour.RED),
+    (Colour | None, "red", Colour.RED),
+    (dict[int, str], {"1": "one"}, {1: "one"}),
+    (dict[Colour, int], {"red": 1}, {Colour.RED: 1}),
+    (Mapping[str, Place], {"a": {"city": "Zug"}}, {"a": Place("Zug")}),
+    (Collection[int], [1], [1]),
+    (MutableSequence[int], [1], [1]),
+    (Point, [1], Point(1, 7)),
+    (tuple[()], [], ()),
+    (Box[int], {"item": 1}, Box(1)),
+    (Tree, {"value": 1, "children": [{"value": 2}]}, Tree(1, [Tree(2)])),
+    (Counted, {"start": 1}, Counted(1)),
+    (Options, {}, {}),
+    (UserId, 1, 1),
+    (None, None, None),
+    (dt.time, "12:30:00", dt.time(12, 30)),
+    (dt.timedelta, "PT90S", dt.timedelta(seconds=90)),
+    (PurePath, "/a", PurePath("/a")),
+    (Decimal, 1.5, Decimal("1.5")),
+    (Literal["a", 1], 1, 1),
+    (float, 1, 1.0),
+    (int, 1.0, 1),
+    (bytearray, "aGk=", bytearray(b"hi")),
+    (Record | None, {"a": 1}, Record(1)),
+    (dict[str, Record], {"r": {"a": 1}}, {"r": Record(1)}),
+    (Annotated[list[int], "numbers"] | None, [1], [1]),
+]
+WRONG = [
+    (list, "abc", "expected a list, got 'abc'"),
+    (set, "abc", "expected a list, got 'abc'"),
+    (Sequence[int], "abc", "expected a list, got 'abc'"),
+    (dict[str, int], [1], "expected an object, got [1]"),
+    (dict, "abc", "expected an object, got 'abc'"),
+    (int | str, None, "expected an integer or a string, got null"),
+    (int, True, "expected an integer, got true"),
+    (Level, 3, "expected one of 1, 2, got 3"),
+    (Level, True, "expected one of 1, 2, got true"),
+    (Colour, "blue", "expected one of 'red', got 'blue'"),
+    (Literal[1], True, "expected one of 1, got true"),
+    (bytes, "!", "expected bytes in base64, got '!'"),
+    (dt.date, 1, "expected a date such as '2024-01-31', got 1"),
+    (Decimal, "x", "expected a decimal number, got 'x'"),
+    (uuid.UUID, 1, "expected a UUID, got 1"),
+    (Path, None, "expected a path, got null"),
+    (dict[int, str], {"x": "one"}, "['x']: as a key: expected an integer, got 'x'"),
+    (list[Place], [{"city": 1}, {}], "[0].city: expected a string, got 1; [1].city: required field 'city' is missing"),
+    (dict[str, list[int]], {"a": ["b"]}, "['a'][0]: expected an integer, got 'b'"),
+    (Tree, {"value": 1, "children": [{"value": "2"}]}, "children[0].value: expected an integer, got '2'"),
+    (list[Record], [{"a": "1"}], "[0].a: Expected 'int', got 'str'"),
+    (Point, [], "expected 1 to 2 items, got 0"),
+    (Place | str, 1, "expected an object or a string, got 1"),
+    (Place | list[int], {"city": 1}, "city: expected a string, got 1"),
+    (Counted, {"start": 1, "now": 2}, "unknown field 'now'"),
+    (Annotated[int, "number"] | Point, "x", "expected an integer or a list, got 'x'"),
+    (Level | Decimal, "x", "expected one of 1, 2 or a decimal number, got 'x'"),
+    (Point, "x", "expected a list, got 'x'"),
+    (None, 1, "expected null, got 1"),
+    (Price, {"amount": -1}, "it must not be negative"),
+    (Place, 1, "expected an object, got 1"),
+    (Place, {}, "city: required field 'city' is missing"),
+    (float, "1", "expected a number, got '1'"),
+]
+
+
+@pytest.mark.parametrize(("hint", "value", "expected"), FITS, ids=str)
+def test_arguments_come_as_the_annotated_type(hint, value, expected):
+    """And whatever can be structured has a schema."""
+    found = structure(value, hint)
+    assert found == expected
+    assert type(found) is type(expected)
+    annotated(hint)
+
+
+@pytest.mark.parametrize(("hint", "value", "problem"), WRONG, ids=str)
+def test_what_does_not_fit_is_said_in_words_for_a_model(hint, value, problem):
+    """With the place, as it is in JSON, and without a Python type or an exception's text."""
+    with pytest.raises(NotStructured) as caught:
+        structure(value, hint)
+    assert str(caught.value) == problem
+
+
+def annotated(hint, **options):
+    def handler(value):
+        return value
+
+    handler.__annotations__ = {"value": hint}
+    return allm.tool(**options)(handler)
+
+
+def test_fields_that_a_class_fills_in_itself_are_not_asked_for():
+    """A model that sent one would be told that there is no such field."""
+    assert list(annotated(Counted).schema["$defs"]["Counted"]["properties"]) == ["start"]
+
+
+def test_descriptions_are_found_in_optional_parameters_too():
+    """`Annotated[int, "text"] | None` says as much as `Annotated[int | None, "text"]`."""
+    assert annotated(Annotated[int, "how many"] | None).schema["properties"]["value"]["description"] == "how many"
+
+
+def test_descriptions_of_fields_are_in_the_definitions():
+    """Of an attrs class as of any other."""
+
+    @attrs.frozen
+    class Trip:
+        days: Annotated[int, "how long"]
+
+    assert annotated(Trip).schema["$defs"]["Trip"]["properties"]["days"]["description"] == "how long"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: allm.tool(3), "got int"),
+        (lambda: allm.tool(annotated(int)), "got Tool"),
+        (lambda: annotated(complex), "complex has no JSON Schema"),
+        (lambda: annotated(list[complex]), "complex has no JSON Schema"),
+    ],
+)
+def test_what_is_no_tool_is_one_clear_error(make, words):
+    """Of this library's tree, when the tool is made."""
+    with pytest.raises(allm.ValidationError) as caught:
+        make()
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_class_of_a_function_whose_own_annotations_cannot_be_resolved_is_a_clear_error():
+    """Only the function knows `Inner`; the class's module does not."""
+
+    @attrs.frozen
+    class Inner:
+        a: int
+
+    @attrs.frozen
+    class Outer:
+        inner: Inner
+
+    with pytest.raises(allm.ValidationError, match="define the type at module level"):
+        annotated(Outer)
+
+
+def test_schema_that_is_no_mapping_is_found_before_anything_is_sent():
+    """Whatever it is."""
+    with pytest.raises(allm.ValidationError, match="not_a_mapping"):
+        allm.validate(allm.tool("name", "text", "schema"))
+
+
+def test_callable_object_is_named_after_its_class():
+    """`__call__` would tell a model nothing."""
+
+    class Adder:
+        def __call__(self, a: int) -> int:
+            return a
+
+    assert allm.tool(Adder()).name == "Adder"
+    assert allm.tool(functools.partial(Adder(), 1)).name == "Adder"
+
+
+def test_defaults_without_a_json_form_are_not_in_the_schema():
+    """JSON has no infinity."""
+
+    def handler(limit: float = float("inf"), other: Any = object()):  # noqa: B008
+        return limit
+
+    assert not [schema for schema in allm.tool(handler).schema["properties"].values() if "default" in schema]
