@@ -171,7 +171,14 @@ async def test_a_path_is_a_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("audio", "options", "path"),
-    [(7, {}, "audio"), (allm.Audio(b""), {}, "audio"), (allm.Audio(WAV), {"timestamps": ["hour"]}, "timestamps")],
+    [
+        (7, {}, "audio"),
+        (allm.Audio(b""), {}, "audio"),
+        (allm.Audio("text"), {}, "audio.data"),
+        (allm.Audio(WAV), {"timestamps": ["hour"]}, "timestamps"),
+        (allm.Audio(WAV), {"timestamps": 5}, "timestamps"),
+        (allm.Audio(WAV), {"temperature": "hot"}, "temperature"),
+    ],
 )
 async def test_what_nobody_could_write_down(audio, options, path):
     """Is refused at the call."""

@@ -12,8 +12,9 @@ from allm.providers import GeminiImages, OpenAIImages
 from allm.providers.fake.images import plain_png
 from allm.providers.gemini.image_decode import decode_images as decode_gemini
 from allm.providers.gemini.image_encode import encode_image as encode_gemini
+from allm.providers.openai.form_encode import form_fields
 from allm.providers.openai.image_decode import decode_images
-from allm.providers.openai.image_encode import encode_files, encode_image, form_fields
+from allm.providers.openai.image_encode import encode_files, encode_image
 from allm.testing import Reply, WireServer, loopback_clock
 from request_types import check_gemini, force, vendor
 from wire_corpus import cases
@@ -83,7 +84,15 @@ def test_a_generation():
 
 
 @pytest.mark.parametrize(
-    "model", ["gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2.6-flare", "chatgpt-image-latest"]
+    "model",
+    [
+        "gpt-image-1",
+        "gpt-image-1-mini",
+        "gpt-image-1.5",
+        "gpt-image-2.6-flare",
+        "chatgpt-image-latest",
+        "openai/gpt-image-1",
+    ],
 )
 def test_gpt_image_models_get_no_response_format(model):
     """They answer 400 to it: asking for one is refused, and none is sent unasked."""
@@ -107,6 +116,12 @@ def test_what_a_family_of_models_does_not_take(fields, path):
     with pytest.raises(allm.ValidationError, match="models") as caught:
         encode_image(allm.image_request("x", **fields))
     assert [place[0] for place, _ in caught.value.errors] == [path]
+
+
+def test_an_answer_in_events_is_refused():
+    """It would be paid for, and then not be understood."""
+    with pytest.raises(allm.ValidationError, match="in one piece"):
+        encode_image(allm.image_request("x", model="gpt-image-2", options={"stream": True}))
 
 
 @pytest.mark.parametrize(
@@ -133,8 +148,45 @@ def test_the_type_of_a_file_is_in_its_bytes():
 
 def test_fields_of_a_form():
     """Everything is text there."""
-    body = {"n": 2, "stream": False, "svg": {"model": "m", "reasoning": {"effort": "low"}}, "none": None}
-    assert form_fields(body) == {"n": "2", "stream": "false", "svg[model]": "m", "svg[reasoning][effort]": "low"}
+    body = {
+        "n": 2,
+        "stream": False,
+        "svg": {"model": "m", "reasoning": {"effort": "low"}},
+        "none": None,
+        "include": ["logprobs", True],
+        "languages[]": ("de", "en"),
+        "points": [{"x": 1}, {"x": 2}],
+        "nothing": [],
+    }
+    assert form_fields(body) == {
+        "n": ["2"],
+        "stream": ["false"],
+        "svg[model]": ["m"],
+        "svg[reasoning][effort]": ["low"],
+        "include[]": ["logprobs", "true"],
+        "languages[]": ["de", "en"],
+        "points[][x]": ["1", "2"],
+    }
+
+
+def test_fields_of_a_form_are_those_of_openais_own_sdk():
+    """A list is repeated under a name with brackets."""
+    sdk = vendor("openai._qs").Querystring()
+    body = {"a": [1, True], "b": {"c": {"d": [2.5]}, "e": None}, "f": "x", "g": [{"h": 1}]}
+    fields = form_fields(body)
+    assert sorted(sdk.stringify_items(body, array_format="brackets")) == sorted(
+        (name, value) for name, values in fields.items() for value in values
+    )
+
+
+async def test_a_list_in_an_edit_is_sent_as_one(clock):
+    """Each of its items under the same name."""
+    async with WireServer() as server:
+        server.add(Reply.json({"data": [{"b64_json": TEXT}]}))
+        await allm.edit_image(openai(server), PNG, "x", options={"tags": ["a", "b"]})
+        [seen] = server.requests
+    assert seen.body.count(b'name="tags[]"') == 2
+    assert b"['a'" not in seen.body
 
 
 async def test_an_edit_sends_every_image(clock):

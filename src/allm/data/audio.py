@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -187,7 +188,7 @@ def _audio(value: Any) -> Any:
 
 
 def _several(value: Any) -> tuple[Any, ...]:
-    return (value,) if isinstance(value, str) else tuple(value)
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
 @attrs.frozen
@@ -274,8 +275,14 @@ def check_transcription_request(request: TranscriptionRequest) -> None:
     if not isinstance(request.audio, Audio):
         sentence = f"{type(request.audio).__name__}; expected Audio, or the path of a file"
         problems.append(Problem(("audio",), "invalid_type", sentence))
+    elif not isinstance(request.audio.data, bytes):
+        sentence = f"{type(request.audio.data).__name__}; expected bytes"
+        problems.append(Problem(("audio", "data"), "invalid_type", sentence))
     elif not request.audio.data:
         problems.append(Problem(("audio",), "empty", "there are no bytes in it"))
+    if request.temperature is not None and type(request.temperature) not in {int, float}:
+        sentence = f"{type(request.temperature).__name__}; expected a number"
+        problems.append(Problem(("temperature",), "invalid_type", sentence))
     for word in request.timestamps:
         if word not in get_args(Granularity):
             problems.append(Problem(("timestamps",), "unknown", f"{word!r}; expected 'segment' or 'word'"))

@@ -8,7 +8,6 @@ to `response_format` and always answer base64.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -18,8 +17,10 @@ from allm.data.image import Image
 from allm.data.image_header import sniff_mime
 from allm.data.image_request import ImageRequest
 from allm.data.problems import Problem, refuse
+from allm.providers.openai.form_encode import streaming_problems
+from allm.providers.openai.models import own_name
 
-__all__ = ["FAMILIES", "Family", "File", "encode_files", "encode_image", "family_of", "form_fields"]
+__all__ = ["FAMILIES", "Family", "File", "encode_files", "encode_image", "family_of"]
 
 File = tuple[str, tuple[str, bytes, str]]
 """A file of a form: `(field, (file name, content, MIME type))`."""
@@ -81,8 +82,9 @@ FORMATS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def family_of(model: str | None) -> Family:
-    """The row of a model."""
-    return next((family for pattern, family in FAMILIES if re.match(pattern, model or "")), UNKNOWN)
+    """The row of a model, also of one that a gateway gives (`openai/gpt-image-1`)."""
+    name = own_name(model)
+    return next((family for pattern, family in FAMILIES if re.match(pattern, name)), UNKNOWN)
 
 
 def encode_image(request: ImageRequest) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def encode_image(request: ImageRequest) -> dict[str, Any]:
     """
     family = family_of(request.model)
     given = {name: value for name in sorted(EVERYWHERE) if (value := getattr(request, name)) is not None}
-    problems: list[Problem] = []
+    problems = streaming_problems(request.options)
     if request.operation not in family.operations:
         able = " and ".join(sorted(family.operations))
         sentence = f"{request.model} does not do {request.operation}: {family.name} models do {able}"
@@ -145,17 +147,3 @@ def _file(field: str, image: Image, name: str, path: tuple[str | int, ...], prob
         problems.append(Problem(path, "unsupported_image_format", sentence))
         return None
     return field, (f"{name}.{FORMATS[mime_type]}", data, mime_type)
-
-
-def form_fields(body: Mapping[str, Any], form: str = "{}") -> dict[str, str]:
-    """The fields of a body as a form has them; nested ones in brackets (`svg[model]`)."""
-    fields: dict[str, str] = {}
-    for key, value in body.items():
-        name = form.format(key)
-        if isinstance(value, Mapping):
-            fields.update(form_fields(value, name + "[{}]"))
-        elif isinstance(value, bool):
-            fields[name] = "true" if value else "false"
-        elif value is not None:
-            fields[name] = str(value)
-    return fields

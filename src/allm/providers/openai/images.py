@@ -8,8 +8,9 @@ import attrs
 
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.providers.openai.connection import Connection
+from allm.providers.openai.form_encode import form_fields
 from allm.providers.openai.image_decode import decode_images
-from allm.providers.openai.image_encode import encode_files, encode_image, form_fields
+from allm.providers.openai.image_encode import encode_files, encode_image
 from allm.runtime.ports import AdapterOptions
 from allm.runtime.post import Answer, HttpPost, ask
 from allm.runtime.transport import multipart

@@ -10,7 +10,7 @@ import re
 from typing import Literal
 from urllib.parse import urlsplit
 
-__all__ = ["ENDPOINTS", "THINKING", "endpoint_for", "is_openai"]
+__all__ = ["ENDPOINTS", "THINKING", "endpoint_for", "is_openai", "own_name"]
 
 Endpoint = Literal["chat_completions", "responses"]
 
@@ -34,6 +34,11 @@ def endpoint_for(model: str) -> Endpoint:
         if re.match(pattern, model):
             return endpoint
     return "chat_completions"
+
+
+def own_name(model: str | None) -> str:
+    """The name without the vendor that a gateway puts before it (`openai/gpt-image-1`); "" for None."""
+    return (model or "").rpartition("/")[2]
 
 
 def is_openai(base_url: str) -> bool:

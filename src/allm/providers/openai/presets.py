@@ -14,7 +14,7 @@ import attrs
 
 from allm.providers.openai.models import THINKING, Endpoint
 
-__all__ = ["OPENAI", "PRESETS", "Preset", "UrlField"]
+__all__ = ["OPENAI", "OPENAI_ITSELF", "PRESETS", "Preset", "UrlField"]
 
 
 @attrs.frozen
@@ -79,6 +79,9 @@ OPENAI = Preset(
     endpoint=None,
     max_tokens_field="max_completion_tokens",
 )
+
+OPENAI_ITSELF = frozenset({"openai", "azure"})
+"""Whom the limits in OpenAI's documentation bind; what other services take is for them to say."""
 
 _ROWS = (
     Preset(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, final
 
@@ -11,6 +11,8 @@ import attrs
 from allm.data.audio import SpeechRequest
 from allm.data.problems import Problem, refuse
 from allm.providers.openai.connection import Connection
+from allm.providers.openai.models import own_name
+from allm.providers.openai.presets import OPENAI_ITSELF
 from allm.runtime.http_answers import malformed, request_id_of
 from allm.runtime.ports import AdapterOptions, SpokenAnswer
 from allm.runtime.post import HttpPost, open_answer
@@ -32,26 +34,35 @@ MIME_TYPES = {
 WITHOUT_INSTRUCTIONS = ("tts-1",)
 
 
-def encode_speech(request: SpeechRequest) -> dict[str, Any]:
+def encode_speech(request: SpeechRequest, provider: str = "openai") -> dict[str, Any]:
     """The body; `request.options` win.
 
     Raises:
-        ValidationError: What OpenAI does not take; all problems at once.
+        ValidationError: What OpenAI does not take, or no call could read the answer to; all problems at once.
     """
-    problems: list[Problem] = []
-    if len(request.text) > MOST_CHARACTERS:
-        sentence = f"{len(request.text)} characters; OpenAI says at most {MOST_CHARACTERS} in a call: say it in parts"
-        problems.append(Problem(("text",), "too_long", sentence))
-    if request.speed is not None and not SPEEDS[0] <= request.speed <= SPEEDS[1]:
-        sentence = f"{request.speed}; OpenAI takes {SPEEDS[0]} to {SPEEDS[1]}"
-        problems.append(Problem(("speed",), "out_of_range", sentence))
-    if request.instructions is not None and (request.model or "").startswith(WITHOUT_INSTRUCTIONS):
-        sentence = f"{request.model} takes none; gpt-4o-mini-tts does"
+    problems = list(_of_the_limits(request)) if provider in OPENAI_ITSELF else []
+    model = own_name(request.model)
+    if request.instructions is not None and model.startswith(WITHOUT_INSTRUCTIONS):
+        sentence = f"{model} takes none; gpt-4o-mini-tts does"
         problems.append(Problem(("instructions",), "unsupported_option", sentence))
+    if request.options.get("stream_format") == "sse":
+        sentence = "'sse' is no audio; stream_synthesize gives the audio as it arrives without it"
+        problems.append(Problem(("options", "stream_format"), "unsupported_option", sentence))
     refuse(problems)
     body = {"model": request.model, "input": request.text, "voice": request.voice or VOICE}
     optional = {"response_format": request.format, "speed": request.speed, "instructions": request.instructions}
     return {**body, **{name: value for name, value in optional.items() if value is not None}, **request.options}
+
+
+def _of_the_limits(request: SpeechRequest) -> Iterator[Problem]:
+    if len(request.text) > MOST_CHARACTERS:
+        sentence = f"{len(request.text)} characters; OpenAI says at most {MOST_CHARACTERS} in a call: say it in parts"
+        yield Problem(("text",), "too_long", sentence)
+    if request.speed is not None and not SPEEDS[0] <= request.speed <= SPEEDS[1]:
+        yield Problem(("speed",), "out_of_range", f"{request.speed}; OpenAI takes {SPEEDS[0]} to {SPEEDS[1]}")
+    if request.format is not None and request.format not in MIME_TYPES:
+        expected = ", ".join(MIME_TYPES)
+        yield Problem(("format",), "unsupported_audio_format", f"{request.format!r}; OpenAI gives one of {expected}")
 
 
 @attrs.frozen
@@ -72,7 +83,7 @@ class OpenAISpeech(Connection):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: What OpenAI does not take; all problems at once.
         """
-        body = encode_speech(request)
+        body = encode_speech(request, self.provider)
         call = self.post("/audio/speech", body, options, model=request.model)
         return _Prepared(call, str(body.get("response_format", "mp3")))
 

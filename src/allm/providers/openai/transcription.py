@@ -6,6 +6,7 @@ whisper-1 has; the models that tell speakers apart need `diarized_json` and a ch
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, final
 
 import attrs
@@ -16,6 +17,9 @@ from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
 from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
 from allm.providers.openai.connection import Connection
+from allm.providers.openai.form_encode import form_fields, streaming_problems
+from allm.providers.openai.models import own_name
+from allm.providers.openai.presets import OPENAI_ITSELF
 from allm.runtime.ports import AdapterOptions
 from allm.runtime.post import Answer, HttpPost, ask
 from allm.runtime.transport import multipart
@@ -25,35 +29,63 @@ __all__ = ["OpenAITranscription", "decode_transcription", "encode_transcription"
 MOST_BYTES = 25 * 1024 * 1024
 WITHOUT_TIMES = "gpt-4o"
 DIARIZES = "diarize"
+PLAIN = frozenset({"text", "srt", "vtt"})
 FORMATS = frozenset({"audio/mpeg", "audio/mp4", "audio/wav", "audio/webm", "audio/flac", "audio/ogg"})
 
 
-def encode_transcription(request: TranscriptionRequest) -> dict[str, Any]:
+def encode_transcription(request: TranscriptionRequest, provider: str = "openai") -> dict[str, Any]:
     """The fields of the form beside the file; `request.options` win.
 
     Raises:
-        ValidationError: What OpenAI does not take; all problems at once.
+        ValidationError: What OpenAI does not take, or no call could read the answer to; all problems at once.
     """
-    model, audio = request.model or "", request.audio
-    problems: list[Problem] = []
-    if len(audio.data) > MOST_BYTES:
-        sentence = f"{len(audio.data)} bytes; OpenAI takes {MOST_BYTES} in a call, so send it in parts or compressed"
-        problems.append(Problem(("audio",), "too_large", sentence))
-    if audio.mime_type is not None and audio.mime_type not in FORMATS:
-        sentence = f"OpenAI does not take {audio.mime_type}; convert it to one of {', '.join(sorted(FORMATS))}"
-        problems.append(Problem(("audio",), "unsupported_audio_format", sentence))
-    if request.timestamps and model.startswith(WITHOUT_TIMES):
-        problems.append(Problem(("timestamps",), "unsupported_option", f"{model} gives no times; whisper-1 does"))
-    refuse(problems)
+    model = own_name(request.model)
+    refuse(
+        [
+            *(_of_the_audio(request) if provider in OPENAI_ITSELF else ()),
+            *_of_the_model(request, model),
+            *_of_the_options(request),
+        ]
+    )
     body: dict[str, Any] = {"model": request.model}
     if DIARIZES in model:
         body.update(response_format="diarized_json", chunking_strategy="auto")
     elif request.timestamps:
-        body.update({"response_format": "verbose_json", "timestamp_granularities[]": list(request.timestamps)})
+        body.update({"response_format": "verbose_json", "timestamp_granularities": list(request.timestamps)})
     else:
         body["response_format"] = "json"
     optional = {"language": request.language, "prompt": request.prompt, "temperature": request.temperature}
     return {**body, **{name: value for name, value in optional.items() if value is not None}, **request.options}
+
+
+def _of_the_audio(request: TranscriptionRequest) -> Iterator[Problem]:
+    audio = request.audio
+    if len(audio.data) > MOST_BYTES:
+        sentence = f"{len(audio.data)} bytes; OpenAI takes {MOST_BYTES} in a call, so send it in parts or compressed"
+        yield Problem(("audio",), "too_large", sentence)
+    if audio.mime_type is not None and audio.mime_type not in FORMATS:
+        sentence = f"OpenAI does not take {audio.mime_type}; convert it to one of {', '.join(sorted(FORMATS))}"
+        yield Problem(("audio",), "unsupported_audio_format", sentence)
+
+
+def _of_the_model(request: TranscriptionRequest, model: str) -> Iterator[Problem]:
+    if DIARIZES in model:
+        if request.prompt is not None:
+            yield Problem(("prompt",), "unsupported_option", f"{model} takes none")
+        if "word" in request.timestamps:
+            yield Problem(
+                ("timestamps",), "unsupported_option", f"{model} gives the times of segments; whisper-1 of words"
+            )
+    elif request.timestamps and model.startswith(WITHOUT_TIMES):
+        yield Problem(("timestamps",), "unsupported_option", f"{model} gives no times; whisper-1 does")
+
+
+def _of_the_options(request: TranscriptionRequest) -> Iterator[Problem]:
+    wanted = request.options.get("response_format")
+    if wanted in PLAIN:
+        sentence = f"{wanted!r} is no JSON, which the answer is read as; timestamps='segment' gives the times as values"
+        yield Problem(("options", "response_format"), "unsupported_option", sentence)
+    yield from streaming_problems(request.options)
 
 
 def decode_transcription(document: dict[str, Any], *, provider: str, model: str | None) -> Transcription:
@@ -113,14 +145,9 @@ class OpenAITranscription(Connection):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: What OpenAI does not take; all problems at once.
         """
-        body, audio = encode_transcription(request), request.audio
-        fields = {
-            name: [str(item) for item in value] if isinstance(value, (list, tuple)) else str(value)
-            for name, value in body.items()
-            if value is not None
-        }
+        body, audio = encode_transcription(request, self.provider), request.audio
         file = (audio.file_name(), audio.data, audio.mime_type or "application/octet-stream")
-        kind, form = multipart(fields, [("file", file)])
+        kind, form = multipart(form_fields(body), [("file", file)])
         return _Prepared(self.post("/audio/transcriptions", form, options, kind, model=request.model), request.model)
 
     async def send(self, prepared: _Prepared) -> Transcription:
