@@ -71,7 +71,9 @@ def decode(chunks, limit=1 << 20):
     events, refused = [], None
     try:
         for chunk in chunks:
-            events += decoder.feed(chunk)  # keeps those before an exception
+            data = decoder.one(chunk)
+            # The second keeps the events before an exception.
+            events += [ServerSentEvent("", data)] if data is not None else decoder.feed(chunk)
     except allm.AdapterError as error:
         refused = error.reason
     return events, refused, decoder
@@ -96,6 +98,8 @@ STREAMS = {
     "BOM on an event": b"\xef\xbb\xbfdata: 1\r\n\r\n",
     "two BOMs": b"\xef\xbb\xbf\xef\xbb\xbfdata: 1\n\ndata: 2\n\n",
     "BOM later": b"data: 1\n\n\xef\xbb\xbfdata: 2\n\n",
+    "events alone": b"".join(b"data: %d\n\n" % digit for digit in range(9)),
+    "events after names": b"data: 1\n\nevent: a\ndata: 2\n\nevent: b\n\ndata: 3\n\n: c\ndata: 4\n\ndata: \n\n",
     "empty": b"",
     "blank": b"\r\n\r\n\r\r\n\n",
 }
@@ -112,6 +116,23 @@ def test_a_stream_is_the_same_wherever_it_is_cut(stream):
         assert decoder.stray == strays
     for size in range(1, len(stream) + 1):
         assert decode([stream[at : at + size] for at in range(0, len(stream), size)])[0] == expected
+
+
+def test_a_read_that_is_one_event_is_told_at_once():
+    """But for the first, which may begin with a byte order mark."""
+    decoder = SSEDecoder(20)
+    assert decoder.one(b"data: 1\n\n") is None
+    assert list(decoder.feed(b"data: 1\n\n")) == [("", b"1")]
+    assert decoder.one(b"data: 2\n\n") == b"2"
+    others = [
+        b"data: 2\n",
+        b"data: 2\n\n\n",
+        b"data: \r\n\n",
+        b"data:2\n\n",
+        b"data: 1\n\ndata: 2\n\n",
+        b"data: %b\n\n" % (b"x" * 20),
+    ]
+    assert [decoder.one(other) for other in others] == [None] * len(others)
 
 
 def test_what_the_grammar_says():

@@ -24,6 +24,7 @@ __all__ = ["HttpCall", "WireDecoder", "exchange"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON answer, in bytes; an answer with generated images has some tens of megabytes."""
+_ENDS = (MessageCompleted, Failed)
 BOM = b"\xef\xbb\xbf"
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
@@ -135,25 +136,27 @@ class _Reader:
         events: list[AdapterEvent] = []
         decoder = self.decoder
         try:
-            for name, data in self.sse.feed(chunk):
-                events += decoder.decode(name, data)
-                if decoder.done:
-                    break
+            data = self.sse.one(chunk)
+            if data is not None:
+                events = decoder.decode("", data)
+            else:
+                for name, data in self.sse.feed(chunk):
+                    events += decoder.decode(name, data)
+                    if decoder.done:
+                        break
         except AdapterError as error:
             # What was decoded before a failure is emitted with it: nothing that arrived is lost.
             events.append(Failed(error))
             self.broken = True
         if not events:
             return decoder.done
-        return await self._burst(events) or decoder.done
+        self._finish(events[-1])
+        await self.emit(*events)
+        return decoder.done or isinstance(events[-1], _ENDS)
 
-    async def _burst(self, events: list[AdapterEvent]) -> bool:
-        """Emit; True when that was the end of the answer."""
-        last = events[-1]
+    def _finish(self, last: AdapterEvent) -> None:
         if isinstance(last, Failed) and isinstance(last.error, AdapterError):
             finished(last.error, self.call)
-        await self.emit(*events)
-        return isinstance(last, (MessageCompleted, Failed))
 
     async def _document(self, head: bytes, chunks: Any, response: HttpResponse) -> None:
         pieces, size = [head], len(head)
@@ -169,7 +172,9 @@ class _Reader:
             kind = response.headers.get("content-type", "no content type")
             what = f"expected an event stream or JSON, got {kind} that is neither ({error})"
             raise malformed(self.call.provider, what, body) from error
-        await self._burst(self.decoder.decode_document(document))
+        events = self.decoder.decode_document(document)
+        self._finish(events[-1])
+        await self.emit(*events)
 
     async def _end(self) -> None:
         events: list[AdapterEvent] = []
@@ -183,7 +188,8 @@ class _Reader:
         except AdapterError as error:
             events.append(Failed(error))
         if events:
-            await self._burst(events)
+            self._finish(events[-1])
+            await self.emit(*events)
 
     def _decode_last(self, name: str, data: bytes) -> list[AdapterEvent]:
         """Decode the event that no blank line closed: whole, or cut off with the body."""

@@ -54,6 +54,23 @@ class SSEDecoder:
     _first_line: bool = attrs.field(default=True, init=False)
     _skip_lf: bool = attrs.field(default=False, init=False)
 
+    def one(self, chunk: bytes) -> bytes | None:
+        """The data of `chunk` if it is just one unnamed event of one line, as most reads are; None: `feed` it."""
+        if (
+            chunk[:6] != b"data: "
+            or chunk.find(b"\n") != len(chunk) - 2
+            or chunk[-1:] != b"\n"
+            or b"\r" in chunk
+            or len(chunk) > self.max_event_bytes
+            or self._first_line
+            or self._skip_lf
+            or self._pieces
+            or self._data
+            or self._name
+        ):
+            return None
+        return chunk[6:-2]
+
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """The events that `chunk` completes, one by one, so that those before a broken one are not lost.
 
