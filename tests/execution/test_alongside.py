@@ -84,3 +84,20 @@ async def test_a_task_that_is_done_leaves_the_block_alone():
     async with alongside(work, "work"):
         await trio.testing.wait_all_tasks_blocked()
         await trio.lowlevel.checkpoint()
+
+
+def test_an_interrupt_in_the_task_comes_out_as_itself():
+    """Whatever the block raises because of it."""
+
+    async def interrupted():
+        raise KeyboardInterrupt
+
+    async def main():
+        async with alongside(interrupted, "work"):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise LookupError
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)

@@ -8,6 +8,7 @@ import weakref
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import allm
 from allm import fake
@@ -142,6 +143,39 @@ async def test_on_event_exception_reaches_the_consumer_as_itself(asynchronous):
     assert events.result().output_text == "a"
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("number", range(6))
+async def test_on_event_may_fail_at_any_event(asynchronous, hidden, number):
+    """At the first one of a read as at the last one: it comes out as itself, after those before it."""
+    error, left = LookupError("observer"), [number]
+
+    def observe(event):
+        left[0] -= 1
+        if left[0] < 0:
+            raise error
+
+    async def observe_later(event):
+        observe(event)
+
+    items = [fake.text("a b"), fake.delay(0), fake.text("c"), fake.usage(input_tokens=1)]
+    with pytest.raises(LookupError) as caught:
+        await allm.generate(
+            engine(*items), "hi", on_event=observe_later if asynchronous else observe, emit_text_deltas=not hidden
+        )
+    assert caught.value is error
+
+
+async def test_on_event_cannot_end_the_iteration():
+    """An exception that means the end to `async for` is not taken for one."""
+
+    def observe(event):
+        raise StopAsyncIteration
+
+    with pytest.raises(RuntimeError, match="StopAsyncIteration"):
+        await allm.generate(engine(fake.text("a")), "hi", on_event=observe)
+
+
 async def test_on_event_sees_every_adapter_event_before_the_filters():
     """In order, hidden ones too."""
     observed = []
@@ -256,6 +290,45 @@ async def test_two_tasks_cannot_read_one_stream():
         assert (await events.until_done()).output_text == "ab"
 
 
+async def test_second_task_does_not_even_get_what_has_arrived():
+    """Which events it would get is a matter of how they came."""
+    async with allm.stream_generate(engine(fake.text("a b c")), "hi") as events:
+        await anext(events)
+
+        async def second():
+            with pytest.raises(allm.StreamError, match="one reader"):
+                await anext(events)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(second)
+        assert (await events.until_done()).output_text == "a b c"
+
+
+async def test_block_left_while_another_task_reads(autojump_clock):
+    """The reader gets a clear error, and none of the channels."""
+
+    async def read(events):
+        with pytest.raises(allm.StreamError) as caught:
+            await events.until_done()
+        assert caught.value.reason == "closed"
+
+    stream = allm.stream_generate(engine(fake.text("a"), fake.delay(99)), "hi")
+    async with trio.open_nursery() as nursery, stream as events:
+        nursery.start_soon(read, events)
+        await trio.sleep(1)
+    assert events.result().output_text == "a"
+
+
+async def test_stream_is_entered_once():
+    """A call runs once."""
+    stream = allm.stream_generate(engine(fake.text("a")), "hi")
+    async with stream as events:
+        await events.until_done()
+    with pytest.raises(allm.StreamError, match="runs once"):
+        async with stream:
+            pass
+
+
 async def test_until_done_and_iteration_checkpoint():
     """Every public async function lets other tasks run and can be cancelled."""
     async with allm.stream_generate(engine(fake.text("a")), "hi") as events:
@@ -342,6 +415,28 @@ def test_interrupt_in_a_stage_comes_out_as_itself(error_type):
 
     with pytest.raises(error_type):
         trio.run(main)
+
+
+@pytest.mark.parametrize("end", ["deadline", "exception"])
+def test_interrupt_in_a_task_is_shown_whatever_else_ends_the_block(end):
+    """At the very moment of a deadline, or with a failing body: not lost, and in no group."""
+
+    async def stop(arguments):
+        await trio.sleep(1)
+        raise KeyboardInterrupt
+
+    async def main():
+        asking = engine(fake.tool_call("stop"), tools=[allm.Tool("stop", "Stops.", handler=stop)])
+        with trio.move_on_after(1 if end == "deadline" else 9):
+            async with allm.stream(asking, "go") as events:
+                try:
+                    await events.until_done()
+                finally:
+                    if end == "exception":
+                        raise LookupError
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
 def test_interrupt_in_the_body_comes_out_as_itself():

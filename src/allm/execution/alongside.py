@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 
 import trio
 
+from allm.execution.ungrouped import ungrouped
+
 __all__ = ["alongside"]
 
 
@@ -28,13 +30,16 @@ async def alongside(work: Callable[[], Awaitable[None]], name: str) -> AsyncGene
             failure = error
             nursery.cancel_scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(run, name=name)
-        try:
-            yield
-        except BaseException as error:  # noqa: ASYNC103  (raised again below, once the task has ended)
-            body_error = error
-        nursery.cancel_scope.cancel()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, name=name)
+            try:
+                yield
+            except BaseException as error:  # noqa: ASYNC103  (raised again below, once the task has ended)
+                body_error = error
+            nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        body_error = ungrouped(group, body_error)
     try:
         if failure is not None and (body_error is None or isinstance(body_error, trio.Cancelled)):
             raise failure

@@ -26,6 +26,7 @@ from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, Emb
 from allm.data.errors import AdapterError, EmbeddingAdapterError, StreamError
 from allm.data.response import Usage
 from allm.execution.unary import UnaryCall
+from allm.execution.ungrouped import ungrouped
 from allm.runtime.costs import embedding_usage
 from allm.runtime.telemetry import Span
 
@@ -337,18 +338,10 @@ async def _opened(run: EmbeddingRun, on_progress: Progress | None) -> AsyncGener
             finally:
                 stream._close()
                 nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:  # the tasks have a KeyboardInterrupt at most, which hits whichever is running
-        first = _single(group)
-        if body_error is None or (isinstance(body_error, trio.Cancelled) and not isinstance(first, trio.Cancelled)):
-            body_error = first
+    except BaseExceptionGroup as group:
+        body_error = ungrouped(group, body_error)
     try:
         if body_error is not None:
             raise body_error
     finally:
         del body_error  # the frame would keep its own exception alive
-
-
-def _single(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

@@ -71,9 +71,12 @@ class EventStream(Generic[T]):
             StreamError: Used outside its block, or by a second task.
             Exception: What `on_event` raised, as itself.
         """
+        if self._closed:
+            raise _misuse_after_block()
+        task = trio.lowlevel.current_task()
+        if task is not self._owner:
+            self._begin(task)
         while True:
-            if self._closed:
-                raise _misuse_after_block()
             while self._index < len(self._burst):
                 event = self._burst[self._index]
                 self._index += 1
@@ -85,26 +88,29 @@ class EventStream(Generic[T]):
             if not await self._next_burst():
                 raise StopAsyncIteration
 
-    async def _next_burst(self) -> bool:
-        """Fetch a burst; False at the end. Checkpoints, and loses nothing when cancelled."""
-        task = trio.lowlevel.current_task()
-        if self._owner is None:
-            self._owner = task
-            self._started_at = trio.current_time()
-            self._start()
-        elif self._owner is not task:
+    def _begin(self, reader: trio.lowlevel.Task) -> None:
+        if self._owner is not None:
             raise StreamError(
                 f"this stream is being read by task {self._owner.name!r}; a stream has one reader: open a second "
                 "stream, or pass events on through a memory channel",
                 reason="concurrent_iteration",
             )
+        self._owner = reader
+        self._started_at = trio.current_time()
+        self._start()
+
+    async def _next_burst(self) -> bool:
+        """Fetch a burst; False at the end. Checkpoints, and loses nothing when cancelled."""
         if not self._ended:
             await self._receive()
         if not self._ended:
             return True
         await trio.lowlevel.checkpoint()
-        if self._flow.failure is not None:
-            raise self._flow.failure
+        failure = self._flow.failure
+        if isinstance(failure, StopAsyncIteration):  # it would end the iteration as if nothing had happened
+            failure = RuntimeError("on_event or halt_when raised StopAsyncIteration")
+        if failure is not None:
+            raise failure
         return False
 
     async def _receive(self) -> None:
@@ -118,6 +124,8 @@ class EventStream(Generic[T]):
         except trio.EndOfChannel:
             self._ended = True
             return
+        except trio.ClosedResourceError:  # the block was left by another task than the one that reads
+            raise _misuse_after_block() from None
         if self._first_event is None:
             self._first_event = trio.current_time() - self._started_at
 

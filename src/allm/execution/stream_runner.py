@@ -26,6 +26,7 @@ from allm.data.events import AdapterEvent, RawChunk, TextDelta, ToolCallDelta
 from allm.execution.bursts import HAND_OVER, READ_AHEAD, Burst, BurstSender, Flow, receive_waiting
 from allm.execution.event_stream import EventStream, Fold, Hidden
 from allm.execution.option_types import Controls
+from allm.execution.ungrouped import ungrouped
 from allm.runtime import telemetry
 
 __all__ = ["Produce", "StreamBlock", "open_stream"]
@@ -44,8 +45,12 @@ class StreamBlock(Generic[T]):
 
     def __init__(self, manager: AbstractAsyncContextManager[EventStream[T]]) -> None:
         self._manager = manager
+        self._entered = False
 
     async def __aenter__(self) -> EventStream[T]:
+        if self._entered:
+            raise StreamError("this stream was entered before; a call runs once: open another", reason="closed")
+        self._entered = True
         return await self._manager.__aenter__()
 
     async def __aexit__(
@@ -99,12 +104,7 @@ async def _pipeline(
                 for scope in stages:
                     scope.cancel()
     except BaseExceptionGroup as group:
-        # Only the body can raise. A KeyboardInterrupt that hit a stage cancelled the body, and is shown instead.
-        first = group.exceptions[0]
-        if len(group.exceptions) != 1 or body_error is None:
-            raise
-        if isinstance(body_error, trio.Cancelled) and not isinstance(first, trio.Cancelled):
-            body_error = first
+        body_error = ungrouped(group, body_error)
     finally:
         if flow.span is not None:
             flow.span.stop(**events._facts())
@@ -167,7 +167,8 @@ async def _stage(
                 try:
                     burst = await work(burst)
                 except _ObserverFailed as failed:
-                    await send.send(burst[: failed.index])
+                    if failed.index:
+                        await send.send(burst[: failed.index])
                     flow.failure = failed.error
                     return
                 await send.send(burst)

@@ -32,6 +32,7 @@ from allm.data.structure import encode_result
 from allm.data.tool import Tool
 from allm.execution.journal import ToolOutcome
 from allm.execution.options import ModelCall
+from allm.execution.ungrouped import ungrouped
 from allm.runtime import telemetry
 from allm.runtime.tools import FunctionHandler, ToolContext, is_async
 
@@ -52,14 +53,6 @@ def _thread_limiter() -> trio.CapacityLimiter:
         limiter = trio.CapacityLimiter(MAX_THREADS)
         _threads.set(limiter)
         return limiter
-
-
-def _interrupt(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The `SystemExit` or `KeyboardInterrupt` of a handler without the groups that nurseries put around it."""
-    error: BaseException = group.split(trio.Cancelled)[1] or group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 def error_message(call: ToolCall, kind: str, text: str) -> Message:
@@ -114,7 +107,7 @@ class ToolRunner:
                     await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
                     nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
         except BaseExceptionGroup as group:
-            raise _interrupt(group) from None
+            raise ungrouped(group) from None
         if failures:
             raise failures[0]
         return [outcome for outcome in outcomes if outcome is not None]
