@@ -77,6 +77,28 @@ async def test_more_images_than_asked_for(server, to_server, allm_main, tmp_path
     assert (tmp_path / "out-3.png").read_bytes() == plain_png("b")
 
 
+async def test_n_is_the_number_too(server, to_server, allm_main, tmp_path):
+    """As the field is called in the API."""
+    server.add(answer(PNG, PNG))
+    code, output, _ = await allm_main("image", "a fox", "-o", str(tmp_path / "f.png"), "--n", "2", *to_server)
+    assert (code, len(output.split())) == (0, 2)
+    assert server.requests[0].json()["n"] == 2
+
+
+async def test_links_that_lead_nowhere(server, to_server, allm_main, tmp_path):
+    """One into a folder that is there is written through; any other is found before anything is paid for."""
+    server.add(answer(PNG))
+    link, lost = tmp_path / "link.png", tmp_path / "lost.png"
+    link.symlink_to(tmp_path / "real.png")
+    lost.symlink_to(tmp_path / "none" / "real.png")
+    assert (await allm_main("image", "a fox", "-o", str(link), *to_server))[0] == 0
+    assert (tmp_path / "real.png").read_bytes() == PNG
+    assert link.is_symlink()
+    code, _, errors = await allm_main("image", "a fox", "-o", str(lost), *to_server)
+    assert (code, len(server.requests)) == (2, 1)
+    assert "no folder" in errors
+
+
 async def test_a_url_is_printed(server, to_server, allm_main, tmp_path):
     """And not fetched."""
     server.add(Reply.json({"data": [{"url": "https://example.com/fox.png"}]}))

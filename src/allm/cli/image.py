@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -49,8 +50,11 @@ class Drawing:
         in_the_way = [str(place) for place in places if place.exists()]
         if in_the_way and not self.force:
             raise click.UsageError(f"{', '.join(in_the_way)}: there already; --force overwrites.")
-        if not self.output.parent.is_dir():
-            raise click.UsageError(f"{self.output.parent} is no folder.")
+        for folder in {Path(os.path.realpath(place)).parent: None for place in places}:
+            if not folder.is_dir():
+                raise click.UsageError(f"{folder} is no folder.")
+            if not os.access(folder, os.W_OK):
+                raise click.UsageError(f"{folder} cannot be written to.")
         response = trio.run(partial(allm.generate_image, self.engine, self.request))
         for number, drawn in enumerate(response.images):
             self._keep(drawn, self._place(number) if number < len(places) else self._free_place(number))
@@ -99,7 +103,9 @@ class Drawing:
     metavar="FILE",
     help="Where the image goes; further ones go beside it as FILE-2, FILE-3, ...",
 )
-@click.option("-n", "--number", type=click.IntRange(min=1), metavar="COUNT", help="How many images (1).")
+@click.option(
+    "-n", "--n", "--number", "number", type=click.IntRange(min=1), metavar="COUNT", help="How many images (1)."
+)
 @click.option("--size", metavar="WxH", help="Size in pixels, such as 1024x1024, or auto.")
 @click.option("--quality", metavar="WORD", help="In the provider's words: low, medium, high.")
 @click.option("--edit", "originals", multiple=True, metavar="FILE", help="Start from this image; may be repeated.")

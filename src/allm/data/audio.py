@@ -13,6 +13,7 @@ import attrs
 
 from allm.data.errors import ValidationError
 from allm.data.fields import mapping_field
+from allm.data.files import write_whole
 from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
 
@@ -129,14 +130,12 @@ class Audio:
         return f"audio{suffixes.get(self.mime_type or '', '')}"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to `path`, in place of what is there, and return it.
+        """Write the bytes to `path`, in place of what is there and all at once, and return it.
 
         Raises:
-            OSError: The file cannot be written.
+            OSError: The file cannot be written; what was there still is.
         """
-        target = Path(path)
-        target.write_bytes(self.data)
-        return target
+        return write_whole(path, self.data)
 
     def __repr__(self) -> str:
         return f"Audio(<{len(self.data)} bytes>, mime_type={self.mime_type!r}, name={self.name!r})"

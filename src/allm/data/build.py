@@ -9,6 +9,7 @@ from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, Text
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.message import Message
+from allm.data.problems import check_names
 from allm.data.request import JsonSchema, Request
 from allm.data.thread import Thread
 
@@ -63,7 +64,13 @@ def json_schema(name: str, schema: Mapping[str, Any], *, strict: bool = True) ->
 
 
 def request(messages: str | Message | Thread | Iterable[Message], **fields: Any) -> Request:
-    """A `Request` from anything that `generate` accepts as messages; `fields` are those of `Request`."""
+    """A `Request` from anything that `generate` accepts as messages; `fields` are those of `Request`.
+
+    Raises:
+        OptionError: An unknown name (suggests the nearest one); it is a `TypeError`.
+        ValidationError: `messages` is nothing that stands for a conversation.
+    """
+    check_names(Request, fields)
     return Request(to_messages(messages), **fields)
 
 

@@ -12,6 +12,7 @@ import attrs
 
 from allm.data.errors import ValidationError
 from allm.data.fields import mapping_field
+from allm.data.files import write_whole
 from allm.data.image_header import read_size, sniff_mime
 
 __all__ = ["EXTENSIONS", "Image"]
@@ -142,15 +143,13 @@ class Image:
         return f"data:{self.resolved_mime_type()};base64,{self.to_base64()}"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to `path`, in place of what is there, and return it.
+        """Write the bytes to `path`, in place of what is there and all at once, and return it.
 
         Raises:
             ValidationError: As `to_bytes`; nothing is written.
-            OSError: The file cannot be written.
+            OSError: The file cannot be written; what was there still is.
         """
-        data, target = self.to_bytes(), Path(path)
-        target.write_bytes(data)
-        return target
+        return write_whole(path, self.to_bytes())
 
     def __repr__(self) -> str:
         kind, value = self.source

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, get_args
 
 import attrs
 
 from allm.data.fields import mapping_field
 from allm.data.image import Image
-from allm.data.problems import Problem, refuse
+from allm.data.problems import Problem, check_names, refuse
 
 __all__ = ["ImageOperation", "ImageRequest", "ImageResponse", "ImageUsage", "check_image_request", "image_request"]
 
@@ -28,8 +28,10 @@ def _size(value: Any) -> Any:
             return value
 
 
-def _images(value: Image | Iterable[Image]) -> tuple[Image, ...]:
-    return (value,) if isinstance(value, Image) else tuple(value)
+def _images(value: Any) -> Any:
+    if isinstance(value, Image):
+        return (value,)
+    return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else value
 
 
 @attrs.frozen
@@ -66,7 +68,12 @@ class ImageRequest:
 
 
 def image_request(prompt: str | None = None, **fields: Any) -> ImageRequest:
-    """An `ImageRequest`: `allm.image_request("a red fox", size="1024x1024", n=2)`."""
+    """An `ImageRequest`: `allm.image_request("a red fox", size="1024x1024", n=2)`.
+
+    Raises:
+        OptionError: An unknown name (suggests the nearest one); it is a `TypeError`.
+    """
+    check_names(ImageRequest, fields)
     return ImageRequest(prompt, **fields)
 
 
@@ -143,6 +150,10 @@ def _of_the_prompt(request: ImageRequest) -> Iterator[Problem]:
 
 def _of_the_images(request: ImageRequest) -> Iterator[Problem]:
     images, mask, operation = request.images, request.mask, request.operation
+    if not isinstance(images, tuple):
+        sentence = f"{type(images).__name__}; expected an Image or several: Image.from_file(path) makes one"
+        yield Problem(("images",), "invalid_type", sentence)
+        return
     if operation == "generate" and images:
         yield Problem(("images",), "unexpected", "generate_image starts from nothing; use edit_image")
     if operation == "edit" and not images:

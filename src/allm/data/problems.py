@@ -1,14 +1,15 @@
-"""What is wrong with a request: all of it, in one error."""
+"""What is wrong with a request: all of it, in one error; and names that are none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Iterable, Sequence
 
 import attrs
 
-from allm.data.errors import Path, ValidationError, render_path
+from allm.data.errors import OptionError, Path, ValidationError, render_path
 
-__all__ = ["Problem", "UnusableImageError", "refuse"]
+__all__ = ["Problem", "UnusableImageError", "check_names", "refuse", "unknown_option"]
 
 
 @attrs.frozen
@@ -32,6 +33,29 @@ def refuse(problems: Sequence[Problem]) -> None:
             reason="invalid_request",
             message="; ".join(f"{render_path(problem.path)}: {problem.sentence}" for problem in problems),
         )
+
+
+def unknown_option(name: str, known: Collection[str]) -> OptionError:
+    """The error of a name that is no option, with the nearest one of those that are."""
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}."
+    return OptionError(
+        f"unknown option {name!r}; {hint} Provider parameters go into options={{...}}",
+        reason="unknown_option",
+        option=name,
+    )
+
+
+def check_names(cls: type[attrs.AttrsInstance], names: Iterable[str]) -> None:
+    """Refuse what is no field of `cls` that is given by its name.
+
+    Raises:
+        OptionError: Suggests the nearest one.
+    """
+    known = {field.name for field in attrs.fields(cls) if field.kw_only}
+    for name in names:
+        if name not in known:
+            raise unknown_option(name, known)
 
 
 class UnusableImageError(Exception):

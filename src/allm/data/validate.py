@@ -6,14 +6,17 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
+from allm.data.audio import SpeechRequest, TranscriptionRequest, check_speech_request, check_transcription_request
 from allm.data.build import PART_TYPES
 from allm.data.content import ImagePart, ToolCall
 from allm.data.embedding import EmbeddingRequest
 from allm.data.embedding_check import request_problems
 from allm.data.errors import Path, ValidationError
 from allm.data.image import Image
+from allm.data.image_request import ImageRequest, check_image_request
 from allm.data.message import Message, Role
 from allm.data.moderation import ModerationRequest, moderation_problems
+from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.session import Session, SessionStatus
 from allm.data.thread import Thread
@@ -34,7 +37,7 @@ MAX_SESSION_ID = 255
 
 
 def validate(value: Any) -> None:
-    """Check a `Message`, `Tool`, `Request`, `Thread`, `Session`, `EmbeddingRequest` or `ModerationRequest`.
+    """Check a `Message`, `Tool`, `Thread` or `Session`, or a request to a model, of any kind.
 
     Raises:
         ValidationError: With every problem as a `(path, tag)` pair.
@@ -46,7 +49,11 @@ def validate(value: Any) -> None:
             if problems:
                 raise ValidationError(problems, reason=f"invalid_{cls.__name__.lower()}")
             return
-    known = ", ".join(cls.__name__ for cls in CHECKS)
+    for cls, refuse_bad in REQUESTS.items():
+        if isinstance(value, cls):
+            refuse_bad(value)
+            return
+    known = ", ".join(cls.__name__ for cls in (*CHECKS, *REQUESTS))
     raise TypeError(f"cannot validate {type(value).__name__}; expected one of: {known}")
 
 
@@ -232,16 +239,6 @@ def _contradictions(session: Session) -> list[Problem]:
     return problems
 
 
-def check_embedding_request(request: EmbeddingRequest) -> list[Problem]:
-    """The problems of a request for embeddings."""
-    return [(problem.path, problem.tag) for problem in request_problems(request)]
-
-
-def check_moderation_request(request: ModerationRequest) -> list[Problem]:
-    """The problems of a request for moderation."""
-    return [(problem.path, problem.tag) for problem in moderation_problems(request)]
-
-
 def is_session_id(value: Any) -> bool:
     """Whether every store can keep a session under this id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_SESSION_ID and value.isprintable()
@@ -253,6 +250,12 @@ CHECKS: dict[type, Callable[[Any], list[Problem]]] = {
     Request: check_request,
     Thread: check_thread,
     Session: check_session,
-    EmbeddingRequest: check_embedding_request,
-    ModerationRequest: check_moderation_request,
 }
+REQUESTS: dict[type, Callable[[Any], None]] = {
+    EmbeddingRequest: lambda request: refuse(request_problems(request)),
+    ImageRequest: check_image_request,
+    ModerationRequest: lambda request: refuse(moderation_problems(request)),
+    SpeechRequest: check_speech_request,
+    TranscriptionRequest: check_transcription_request,
+}
+"""What raises as the calls do that take these requests."""

@@ -7,7 +7,7 @@ from typing import Any, Literal, Unpack
 
 import attrs
 
-from allm.data.errors import EngineError, ImageAdapterError, ValidationError
+from allm.data.errors import EngineError, ImageAdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, check_image_request
 from allm.execution.unary import UnaryOptions, resolve_unary
@@ -71,7 +71,7 @@ async def edit_image(
     Raises:
         ImageAdapterError, EngineError, OptionError, ValidationError: As `generate_image`.
     """
-    return await _call(engine, ImageRequest(prompt, operation="edit", images=_several(images), mask=mask), options)
+    return await _call(engine, ImageRequest(prompt, operation="edit", images=images, mask=mask), options)
 
 
 async def image_variations(engine: Engine, image: Image, **options: Unpack[ImageOptions]) -> ImageResponse:
@@ -80,19 +80,7 @@ async def image_variations(engine: Engine, image: Image, **options: Unpack[Image
     Raises:
         ImageAdapterError, EngineError, OptionError, ValidationError: As `generate_image`.
     """
-    return await _call(engine, ImageRequest(operation="variation", images=_several(image)), options)
-
-
-def _several(images: Any) -> tuple[Image, ...]:
-    if isinstance(images, Image):
-        return (images,)
-    if isinstance(images, (str, bytes, Mapping)) or not isinstance(images, Iterable):
-        raise ValidationError(
-            [(("images",), "invalid_type")],
-            reason="invalid_request",
-            message=f"expected an Image or several, got {type(images).__name__}: Image.from_file(path) makes one",
-        )
-    return tuple(images)
+    return await _call(engine, ImageRequest(operation="variation", images=image), options)
 
 
 async def _call(engine: Engine, request: ImageRequest, options: Mapping[str, Any]) -> ImageResponse:

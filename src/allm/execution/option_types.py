@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
 import attrs
 
 from allm.data.errors import OptionError, ValidationError
+from allm.data.problems import unknown_option
 from allm.data.request import JsonSchema, ResponseFormat, ToolChoice
 from allm.data.tool import Tool
 from allm.runtime.keys import Secret
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
-__all__ = ["NAMES", "CallOptions", "Controls", "check_options", "invalid_option", "unknown_option"]
+__all__ = ["NAMES", "CallOptions", "Controls", "check_options", "invalid_option"]
 
 MAX_INT = sys.float_info.max
 """An int can be larger, and no clock could count to it."""
@@ -192,17 +192,6 @@ def check_options(options: Mapping[str, Any]) -> None:
             )
         if name == "mode" and value not in {"auto", "manual"}:
             raise invalid_option(name, "unknown", f"option mode is {value!r:.80}; expected 'auto' or 'manual'")
-
-
-def unknown_option(name: str, known: Collection[str]) -> OptionError:
-    """The error of a name that is no option, with the nearest one of those that are."""
-    near = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}."
-    return OptionError(
-        f"unknown option {name!r}; {hint} Provider parameters go into options={{...}}",
-        reason="unknown_option",
-        option=name,
-    )
 
 
 def invalid_option(name: str, tag: str, message: str) -> ValidationError:

@@ -15,7 +15,8 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, EngineError
-from allm.execution.option_types import Controls, check_options, unknown_option
+from allm.data.problems import unknown_option
+from allm.execution.option_types import Controls, check_options
 from allm.execution.options import application_defaults, engine_options
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine

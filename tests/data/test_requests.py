@@ -1,0 +1,62 @@
+"""Requests of every kind are checked by `allm.validate` as the calls check them."""
+
+from __future__ import annotations
+
+import pytest
+
+import allm
+
+SOUND = allm.Audio(b"RIFF")
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        allm.request("x"),
+        allm.image_request("x"),
+        allm.EmbeddingRequest("x"),
+        allm.ModerationRequest("x"),
+        allm.SpeechRequest("x"),
+        allm.TranscriptionRequest(SOUND),
+    ],
+)
+def test_good_ones_pass(request_):
+    """Of every kind."""
+    allm.validate(request_)
+
+
+@pytest.mark.parametrize(
+    ("request_", "paths"),
+    [
+        (allm.image_request("", n=0), [("prompt",), ("n",)]),
+        (allm.image_request("x", operation="edit", images=5), [("images",)]),
+        (allm.image_request("x", operation="edit", images="a.png"), [("images",)]),
+        (allm.EmbeddingRequest([""], dimensions=0), [("inputs", 0), ("dimensions",)]),
+        (allm.ModerationRequest([]), [("inputs",)]),
+        (allm.SpeechRequest("", speed=0), [("text",), ("speed",)]),
+        (allm.TranscriptionRequest(SOUND, timestamps="hour", temperature="hot"), [("temperature",), ("timestamps",)]),
+    ],
+)
+def test_bad_ones_say_everything(request_, paths):
+    """In one error, with a sentence for each problem."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.validate(request_)
+    assert [path for path, _ in caught.value.errors] == paths
+    assert caught.value.reason == "invalid_request"
+
+
+def test_other_values_are_no_requests():
+    """The types that can be checked are named."""
+    with pytest.raises(TypeError, match="ImageRequest"):
+        allm.validate(5)
+
+
+def test_names_that_are_no_fields():
+    """Suggest the nearest one, as every option does."""
+    for build, near in (
+        (lambda: allm.image_request("x", sizes="1x1"), "size"),
+        (lambda: allm.request("x", temprature=1), "temperature"),
+    ):
+        with pytest.raises(TypeError, match=f"did you mean {near!r}") as caught:
+            build()
+        assert isinstance(caught.value, allm.OptionError)
