@@ -29,5 +29,7 @@ def as_text(value: Any) -> str | None:
 
 
 def as_count(value: Any) -> int | None:
-    """`value` if it is an integer."""
+    """`value` if it is a whole number; some servers write counts as `12.0`."""
+    if type(value) is float and value.is_integer():
+        return int(value)
     return value if type(value) is int else None

@@ -1,10 +1,10 @@
 """Chat Completions answers as events, streamed chunks and plain JSON alike.
 
 What the recordings show beyond the vendor's documents: usage comes in an extra chunk with `"choices": []`, in a chunk
-that has a choice (OpenRouter), or three times (Groq); Azure's first chunk has empty ids; only choice 0 counts; the
-arguments of a call come in pieces under its `index`; a forced tool ends with `finish_reason: "stop"`; a failure inside
-the stream is an object with `error` and no `[DONE]` follows; thinking is `reasoning` (Groq, OpenRouter) or
-`reasoning_content` (DeepSeek, vLLM, llama.cpp).
+that has a choice (OpenRouter), in the choice itself (Moonshot), or three times (Groq); Azure's first chunk has empty
+ids; only choice 0 counts; a forced tool ends with `finish_reason: "stop"`; a failure inside the stream is an object
+with `error`, or is one itself (`"object": "error"`, vLLM), or stands in the choice (OpenRouter) or in `x_groq`, and
+often no `[DONE]` follows. The calls are in `chat_call_decode`, thinking is in `chat_reasoning`.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from allm.data.events import (
     RawChunk,
     ReasoningCompleted,
     ReasoningDelta,
+    TextCompleted,
     TextDelta,
     ToolCallCompleted,
-    ToolCallDelta,
-    ToolCallStarted,
     UsageReported,
 )
-from allm.data.jsontext import JsonTextError, dumps, loads
-from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.data.jsontext import JsonTextError, loads
+from allm.data.jsonvalues import as_count, as_list, as_object, as_objects, as_text
 from allm.data.response import FinishReason, Usage
+from allm.providers.openai.chat_call_decode import CallDecoder
+from allm.providers.openai.chat_reasoning import Reasoning
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 from allm.runtime.http_answers import malformed
@@ -40,9 +41,11 @@ from allm.runtime.http_answers import malformed
 __all__ = ["ChatDecoder", "chat_usage"]
 
 _DONE = b"[DONE]"
+_ERROR = "error"  # a finish reason of Mistral and OpenRouter
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
+    "model_length": "length",  # Mistral: the context is full
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
     "content_filter": "content_filter",
@@ -53,14 +56,19 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
     """`usage` of Chat Completions; counts that are not there stay None."""
     prompt = as_object(usage.get("prompt_tokens_details"))
     completion = as_object(usage.get("completion_tokens_details"))
+    inputs, outputs = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
+    reasoning, total = as_count(completion.get("reasoning_tokens")), as_count(usage.get("total_tokens"))
+    cached = as_count(prompt.get("cached_tokens"))
+    if reasoning and inputs is not None and outputs is not None and inputs + outputs + reasoning == total:
+        outputs += reasoning  # xAI counts it beside the completion
     return Usage(
-        input_tokens=as_count(usage.get("prompt_tokens")),
-        output_tokens=as_count(usage.get("completion_tokens")),
+        input_tokens=inputs,
+        output_tokens=outputs,
         # DeepSeek has the count at the top level.
-        cached_input_tokens=as_count(prompt.get("cached_tokens", usage.get("prompt_cache_hit_tokens"))),
+        cached_input_tokens=as_count(usage.get("prompt_cache_hit_tokens")) if cached is None else cached,
         cache_write_input_tokens=as_count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=as_count(completion.get("reasoning_tokens")),
-        total_tokens=as_count(usage.get("total_tokens")),
+        reasoning_tokens=reasoning,
+        total_tokens=total,
     )
 
 
@@ -70,14 +78,6 @@ def _first_choice(choices: Any) -> dict[str, Any]:
         if isinstance(choice, dict) and not choice.get("index"):
             return choice
     return {}
-
-
-@attrs.define(eq=False)
-class _Call:
-    id: str
-    name: str = ""
-    started: bool = False
-    waiting: list[str] = attrs.field(factory=list)  # argument pieces that came before the name
 
 
 @attrs.define(eq=False)
@@ -92,9 +92,11 @@ class ChatDecoder:
     sends_done: bool = True
     done: bool = attrs.field(default=False, init=False)
     _assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
-    _calls: dict[Any, _Call] = attrs.field(factory=dict, init=False)
-    _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls whose input is free text
+    _calls: CallDecoder = attrs.field(factory=CallDecoder, init=False)
+    _reasoning: Reasoning = attrs.field(factory=Reasoning, init=False)
+    _annotations: list[Any] = attrs.field(factory=list[Any], init=False)
     _begun: bool = attrs.field(default=False, init=False)
+    _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
     _request_id: str | None = attrs.field(default=None, init=False)
     _id: str | None = attrs.field(default=None, init=False)
@@ -112,10 +114,12 @@ class ChatDecoder:
             chunk = loads(data)
         except JsonTextError as error:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
+        chunk = as_list(chunk)[0] if as_list(chunk) else chunk  # Gemini puts an error into an array
         if not isinstance(chunk, dict):
             raise malformed(self.provider, "an event of the stream is not a JSON object", data)
-        if chunk.get("error") or name == "error":
-            return [Failed(stream_error(self.provider, chunk))]
+        failure = chunk if name == _ERROR else _failure(chunk)
+        if failure is not None:
+            return [Failed(stream_error(self.provider, failure))]
         events: list[AdapterEvent] = []
         self._chunk(chunk, "delta", events)
         return events
@@ -124,8 +128,9 @@ class ChatDecoder:
         """A plain JSON answer, which some gateways give to a streaming request."""
         if not isinstance(document, dict):
             raise malformed(self.provider, "the answer is not a JSON object", repr(document))
-        if document.get("error"):
-            return [Failed(stream_error(self.provider, document))]
+        failure = _failure(document)
+        if failure is not None:
+            return [Failed(stream_error(self.provider, failure))]
         if not isinstance(document.get("choices"), list):
             raise malformed(self.provider, "the answer has no choices", repr(document))
         events: list[AdapterEvent] = []
@@ -144,74 +149,48 @@ class ChatDecoder:
 
     def _chunk(self, chunk: dict[str, Any], content_key: str, events: list[AdapterEvent]) -> None:
         choice = _first_choice(chunk.get("choices"))
-        if not self._begun:
-            self._id = self._id or as_text(chunk.get("id"))
-            self._model = self._model or as_text(chunk.get("model"))
-            if self._id or self._model or choice:
-                self._begun = True
-                events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
+        self._id = self._id or as_text(chunk.get("id"))
+        self._model = self._model or as_text(chunk.get("model"))
+        if not self._begun and (self._id or self._model or choice):
+            self._begun = True
+            events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
         if choice:
-            content = choice.get(content_key)
-            for key, value in content.items() if isinstance(content, dict) else ():
+            # Some services end a stream with one whole message.
+            content = as_object(choice[content_key] if content_key in choice else choice.get("message"))
+            if thought := self._reasoning.take(content):
+                self._add(ReasoningDelta("reasoning-0", thought), events)
+            for key, value in content.items():
                 take = _TAKE.get(key)
                 if take is not None and value:
                     take(self, value, events)
             self._finish = as_text(choice.get("finish_reason")) or self._finish
-        usage = chunk.get("usage")
-        if usage is None and "x_groq" in chunk:
-            usage = as_object(chunk["x_groq"]).get("usage")
+        usage = chunk.get("usage") or as_object(chunk.get("x_groq")).get("usage") or choice.get("usage")
         if isinstance(usage, dict):
             events.append(UsageReported(chat_usage(usage)))
         if not events:
             events.append(RawChunk("chunk", chunk))
-
-    def _reasoning(self, value: Any, events: list[AdapterEvent]) -> None:
-        if value and isinstance(value, str):
-            self._add(ReasoningDelta("reasoning-0", value), events)
+            self._strange = self._strange or repr(chunk)
 
     def _content(self, value: Any, events: list[AdapterEvent]) -> None:
         if value and isinstance(value, str):
             self._add(TextDelta("text-0", value), events)
-        for part in value if isinstance(value, list) else ():  # Mistral's reasoning models send parts
-            if isinstance(part, dict):
-                self._content(part.get("text"), events)
-                for thought in as_objects(part.get("thinking")):
-                    self._reasoning(thought.get("text"), events)
+        for part in as_objects(value):  # Mistral's reasoning models send parts
+            self._content(part.get("text"), events)
+            self._refusal(part.get("refusal"), events)
+
+    def _annotate(self, value: Any, _events: list[AdapterEvent]) -> None:
+        self._annotations += as_list(value)
 
     def _refusal(self, value: Any, events: list[AdapterEvent]) -> None:
-        if isinstance(value, str):
+        if value and isinstance(value, str):
             self._add(TextDelta("refusal-0", value, refusal=True), events)
 
     def _tool_calls(self, value: Any, events: list[AdapterEvent]) -> None:
-        for position, call in enumerate(value if isinstance(value, list) else ()):
-            if isinstance(call, dict):
-                self._call(call, position, events)
+        for event in self._calls.decode(value):
+            self._add(event, events)
 
-    def _call(self, delta: dict[str, Any], position: int, events: list[AdapterEvent]) -> None:
-        index = delta.get("index")
-        key = index if isinstance(index, (int, str)) else position
-        call = self._calls.get(key)
-        call_id = as_text(delta.get("id"))
-        if call is None or (call_id and call.id != call_id):  # some gateways give every call index 0
-            call = self._calls[key] = _Call(call_id or f"call_{len(self._calls)}")
-        custom = as_object(delta.get("custom"))
-        function = as_object(delta.get("function")) or custom
-        if custom:
-            self._custom.add(call.id)
-        call.name = call.name or as_text(function.get("name")) or ""
-        piece = function.get("arguments", function.get("input"))
-        if isinstance(piece, dict):  # Ollama sends the object itself
-            piece = dumps(piece).decode()
-        if isinstance(piece, str) and piece:
-            call.waiting.append(piece)
-        if not call.name:
-            return
-        if not call.started:
-            call.started = True
-            self._add(ToolCallStarted(call.id, call.name), events)
-        for text in call.waiting:
-            self._add(ToolCallDelta(call.id, text), events)
-        call.waiting.clear()
+    def _function_call(self, value: Any, events: list[AdapterEvent]) -> None:
+        self._tool_calls([{"function": value}], events)
 
     def _add(self, event: AdapterEvent, events: list[AdapterEvent]) -> None:
         self._assembly.add(event)
@@ -219,29 +198,54 @@ class ChatDecoder:
 
     def _complete(self) -> list[AdapterEvent]:
         self.done = True
-        events = [self._replayable(event) for event in self._assembly.complete()]
+        if not self._begun:
+            raise malformed(self.provider, "the stream ended without an answer", self._strange)
+        events: list[AdapterEvent] = []
+        for event in self._calls.complete():
+            self._add(event, events)
+        events += [self._replayable(event) for event in self._assembly.complete()]
+        if self._reasoning.details and not any(isinstance(event, ReasoningCompleted) for event in events):
+            events.append(self._replayable(ReasoningCompleted("reasoning-0", "")))
+        if self._finish == _ERROR:
+            what = "the service ended the answer with the finish reason 'error', and did not say why"
+            error = AdapterError(what, reason="provider_unavailable", provider=self.provider)
+            return [*events, Failed(error, raw_finish_reason=self._finish)]
         finish: FinishReason = _FINISH.get(self._finish or "", "other")
-        # A forced tool ends with "stop": what the answer holds decides, not the word.
-        if finish == "stop" and self._assembly.has_tool_calls():
-            finish = "tool_calls"
+        # A forced tool ends with "stop", and some services end without a word: what the answer holds decides.
+        called = self._assembly.has_tool_calls()
+        if finish in {"stop", "tool_calls"} or (self._finish is None and called):
+            finish = "tool_calls" if called else "stop"
         message = self._assembly.message()
         completed = MessageCompleted(message, finish, raw_finish_reason=self._finish, id=self._id, model=self._model)
         return [*events, completed]
 
     def _replayable(self, event: AdapterEvent) -> AdapterEvent:
-        """The completion of a block with what has to go back with it."""
+        """The completion of a block with what has to go back with it, or belongs to it."""
         if isinstance(event, ReasoningCompleted):
-            event = attrs.evolve(event, provider=self.provider)
-        elif isinstance(event, ToolCallCompleted) and event.id in self._custom:
+            event = self._reasoning.completed(event, self.provider)
+        elif isinstance(event, TextCompleted) and self._annotations and not event.refusal:
+            event = attrs.evolve(event, metadata={self.provider: {"annotations": self._annotations}})
+        elif isinstance(event, ToolCallCompleted) and event.id in self._calls.custom:
             event = attrs.evolve(event, arguments=None, metadata={self.provider: {"type": CUSTOM_CALL}})
         self._assembly.add(event)
         return event
 
 
+def _failure(chunk: dict[str, Any]) -> dict[str, Any] | None:
+    """The error that a chunk, or a plain answer, stands for."""
+    if chunk.get("error") or chunk.get("object") == _ERROR:
+        return chunk
+    for holder in (chunk.get("x_groq"), _first_choice(chunk.get("choices"))):
+        error = as_object(holder).get("error")
+        if error:
+            return {"error": error}
+    return None
+
+
 _TAKE: dict[str, Callable[[ChatDecoder, Any, list[AdapterEvent]], None]] = {
-    "reasoning": ChatDecoder._reasoning,
-    "reasoning_content": ChatDecoder._reasoning,
     "content": ChatDecoder._content,
     "refusal": ChatDecoder._refusal,
     "tool_calls": ChatDecoder._tool_calls,
+    "function_call": ChatDecoder._function_call,  # before there were tools
+    "annotations": ChatDecoder._annotate,
 }

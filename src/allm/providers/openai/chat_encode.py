@@ -3,7 +3,8 @@
 What the wire format does not have, or not so:
 
 - The text of an assistant message is one string before its calls; a refusal stands beside it.
-- Reasoning goes back only to a service that wants it (`Preset.reasoning_field`), and only its own.
+- Reasoning goes back only to a service that wants it (`Preset.reasoning_field`, or it sent `reasoning_details`), and
+  only its own.
 - Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because nobody
   takes it: images in assistant messages. Images in tool results are refused: the model would not see them.
 - A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound.
@@ -17,12 +18,13 @@ from typing import Any, cast
 
 import attrs
 
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import ImagePart, Part, ProviderPart, TextPart, ToolCall
 from allm.data.errors import Path
 from allm.data.message import Message
 from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
+from allm.providers.openai.chat_reasoning import DETAILS
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.shared_encode import (
     CUSTOM_CALL,
@@ -114,12 +116,15 @@ class _MessageEncoder:
             encoded["refusal"] = refusal
         if calls:
             encoded["tool_calls"] = calls
-        if self.preset.reasoning_field is not None:
-            own = [part for part in message.parts if isinstance(part, ReasoningPart)]
-            thinking = "".join(part.text for part in own if part.provider == self.preset.name)
-            if thinking:
-                encoded[self.preset.reasoning_field] = thinking
-        return encoded
+        return {**encoded, **self._thinking(message)}
+
+    def _thinking(self, message: Message) -> dict[str, Any]:
+        own = [part for part in message.reasoning if part.provider == self.preset.name]
+        details = [detail for part in own for detail in kept(part, self.preset.name).get(DETAILS, ())]
+        if details:
+            return {DETAILS: details}
+        text = "".join(part.text for part in own)
+        return {self.preset.reasoning_field: text} if text and self.preset.reasoning_field is not None else {}
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         if kept(call, self.preset.name).get("type") == CUSTOM_CALL:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from allm.data.content import ImagePart, TextPart, ToolCall
+from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path, ValidationError
 from allm.data.jsontext import dumps
 from allm.data.problems import Problem
@@ -26,7 +26,7 @@ _ADDED = frozenset({"tools", "include"})
 _MERGED = frozenset({"reasoning", "stream_options", "text"})
 
 
-def kept(part: TextPart | ToolCall, provider: str) -> Mapping[str, Any]:
+def kept(part: ReasoningPart | TextPart | ToolCall, provider: str) -> Mapping[str, Any]:
     """What a decoder kept with the part for replay."""
     value = part.metadata.get(provider)
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
