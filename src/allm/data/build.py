@@ -60,7 +60,7 @@ def tool_result(tool_call_id: str, content: str, *, is_error: bool = False) -> M
 
 def json_schema(name: str, schema: Mapping[str, Any], *, strict: bool = True) -> JsonSchema:
     """A structured-output format for `response_format=`."""
-    return JsonSchema(name, dict(schema), strict)
+    return JsonSchema(name, dict(schema) if isinstance(schema, Mapping) else schema, strict)
 
 
 def request(messages: str | Message | Thread | Iterable[Message], **fields: Any) -> Request:
@@ -87,9 +87,22 @@ def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Mess
     if isinstance(value, Thread):
         return value.messages
     if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
-        return tuple(value)
+        return _messages(tuple(value))
     raise ValidationError(
         [(("messages",), "invalid_type")],
         reason="invalid_request",
         message=f"cannot make messages of {type(value).__name__}; expected str, Message, Thread, Request or messages",
     )
+
+
+def _messages(values: tuple[Any, ...]) -> tuple[Message, ...]:
+    others = [index for index, value in enumerate(values) if not isinstance(value, Message)]
+    if others:
+        first = others[0]
+        raise ValidationError(
+            [(("messages", index), "invalid_type") for index in others],
+            reason="invalid_request",
+            message=f"messages[{first}] is {type(values[first]).__name__}; expected a Message: allm.user(text), "
+            "allm.system(text), allm.assistant(text), allm.tool_result(id, text)",
+        )
+    return values

@@ -2,18 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import attrs
 
-__all__ = ["mapping_field"]
+from allm.data.errors import ValidationError
+
+__all__ = ["mapping_field", "tuple_of"]
+
+T = TypeVar("T")
 
 
-def _copied(value: Mapping[str, Any]) -> dict[str, Any]:
+def _copied(value: Mapping[str, Any], field: attrs.Attribute[Any]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _invalid(field.name, "a mapping", value)
     return dict(value)
 
 
 def mapping_field() -> Any:
     """A keyword-only open mapping, copied on the way in; left out of the hash so that its owner stays hashable."""
-    return attrs.field(factory=dict, kw_only=True, converter=_copied, hash=False)
+    converter = attrs.Converter(_copied, takes_field=True)
+    return attrs.field(factory=dict, kw_only=True, converter=converter, hash=False)
+
+
+def tuple_of(name: str, value: Iterable[T]) -> tuple[T, ...]:
+    """The values as a tuple.
+
+    Raises:
+        ValidationError: They are none, but one thing, or a text.
+    """
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise _invalid(name, f"a list or another iterable of {name}", value)
+    return tuple(value)
+
+
+def _invalid(name: str, expected: str, value: Any) -> ValidationError:
+    return ValidationError(
+        [((name,), "invalid_type")], message=f"{name} is {type(value).__name__}; expected {expected}"
+    )

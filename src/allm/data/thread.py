@@ -7,14 +7,14 @@ from typing import Any
 
 import attrs
 
-from allm.data.fields import mapping_field
+from allm.data.fields import mapping_field, tuple_of
 from allm.data.message import Message
 
 __all__ = ["Thread"]
 
 
 def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
-    return tuple(value)
+    return tuple_of("messages", value)
 
 
 @attrs.frozen

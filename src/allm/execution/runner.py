@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import attrs
 import trio
 
-from allm.data.errors import UnwrapError
+from allm.data.errors import UnwrapError, ValidationError
 from allm.data.response import Response
 from allm.execution.attempts import fail_at_limit, run_model_call
 from allm.execution.bursts import Flow
@@ -115,7 +115,11 @@ def unwrap(response: Response) -> str:
     Raises:
         AllmError: The response's own error.
         UnwrapError: It ended in another way (`non_stop_finish`) or has no text (`empty_response`).
+        ValidationError: It is no response.
     """
+    if not isinstance(response, Response):
+        what = f"unwrap takes a Response, got {type(response).__name__}"
+        raise ValidationError([((), "invalid_type")], reason="invalid_response", message=what)
     if response.error is not None:
         raise response.error
     if response.finish_reason != "stop":

@@ -9,7 +9,7 @@ import attrs
 import trio
 
 from allm.data.errors import EngineError
-from allm.data.fields import mapping_field
+from allm.data.fields import mapping_field, tuple_of
 from allm.data.tool import Tool
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
@@ -41,7 +41,7 @@ def _are_tools(_engine: Any, _attribute: Any, value: Any) -> None:
 
 
 def _tools(value: Iterable[Tool]) -> tuple[Tool, ...]:
-    return tuple(value)
+    return tuple_of("tools", value)
 
 
 def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:
@@ -69,7 +69,7 @@ class Engine:
         http_client: Your `httpx.AsyncClient` or `httpx2.AsyncClient`; never closed here.
 
     Raises:
-        EngineError: A field of the wrong type.
+        EngineError, ValidationError: A field of the wrong type.
     """
 
     adapter: Any = None

@@ -83,6 +83,10 @@ def split_model(text: str, known: Collection[str] = PROVIDERS) -> tuple[str, str
     Raises:
         EngineError: `unknown_provider`.
     """
+    if not isinstance(text, str):
+        raise EngineError(
+            f"the model is {type(text).__name__}; expected a text such as 'openai:gpt-5'", reason="unknown_provider"
+        )
     provider, colon, model = text.partition(":")
     if not (colon and provider in known):
         head, at, tail = text.rpartition("@")

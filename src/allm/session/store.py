@@ -48,6 +48,8 @@ def open_store(url: str) -> SessionStore:
         ValueError: No URL of these forms.
         ImportError: The extra is not installed.
     """
+    if not isinstance(url, str):
+        raise ValueError(f"the URL is {type(url).__name__}; expected a text such as 'sqlite:///chat.db'")  # noqa: TRY004
     scheme = urlsplit(url).scheme
     opener = _OPENERS.get(scheme)
     if opener is None:
