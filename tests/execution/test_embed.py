@@ -352,7 +352,7 @@ class Tracked:
     """Stands in for an embedding, and can be referred to weakly."""
 
     def __init__(self, index, values):
-        self.index, self._values = index, values
+        self.index, self._values, self.dimensions = index, values, len(values)
 
 
 async def test_progress_is_told_after_each_batch(autojump_clock):
@@ -515,6 +515,56 @@ async def test_an_answer_that_does_not_fit_its_request_is_refused(answer):
 
     with pytest.raises(allm.EmbeddingAdapterError):
         await allm.embed(engine(Odd(), retry=None), texts(2))
+
+
+@pytest.mark.parametrize(
+    ("lengths", "dimensions", "reason"),
+    [
+        ([[2, 3]], None, "malformed_response"),
+        ([[2, 2], [3, 3]], None, "malformed_response"),
+        ([[4, 4], [4, 2]], 4, "unsupported_feature"),
+        ([[16, 16]], 8, "unsupported_feature"),
+    ],
+)
+async def test_vectors_of_other_lengths_are_refused(lengths, dimensions, reason):
+    """Than each other, in one answer or two, or than was asked for: nobody could compare them. The rest is kept."""
+    with pytest.raises(allm.EmbeddingAdapterError, match="numbers") as caught:
+        await allm.embed(engine(Lengths(lengths)), texts(4), dimensions=dimensions, batch_size=2, max_concurrency=1)
+    assert caught.value.reason == reason
+    assert indexes(caught.value.partial) == list(range(2 * (len(lengths) - 1)))
+
+
+async def test_vectors_of_bits_have_an_eighth_of_the_numbers():
+    """Services count dimensions before they are packed."""
+    response = await allm.embed(engine(Lengths([[32, 32]])), texts(2), dimensions=256)
+    assert [embedding.dimensions for embedding in response.embeddings] == [32, 32]
+
+
+class Lengths:
+    """Answers each request with vectors of the given lengths."""
+
+    provider = "odd"
+    requires_model = False
+
+    def __init__(self, lengths):
+        self.lengths = iter(lengths)
+
+    def prepare(self, request, options):
+        return None
+
+    async def send(self, prepared):
+        await trio.lowlevel.checkpoint()
+        answer = enumerate(next(self.lengths))
+        return allm.EmbeddingResponse(embeddings=[allm.Embedding(index, [1.0] * length) for index, length in answer])
+
+
+async def test_many_mistakes_are_a_short_message():
+    """With every one of them as a value: someone may pass a hundred thousand token ids."""
+    with pytest.raises(allm.ValidationError, match="token ids") as caught:
+        await allm.embed(engine(), list(range(100_000)))
+    assert len(caught.value.errors) == 100_000
+    assert len(str(caught.value)) < 3000
+    assert "and 99980 more" in str(caught.value)
 
 
 async def test_misuse_says_what_to_do(autojump_clock):

@@ -118,6 +118,14 @@ async def test_both_forms_of_an_openai_answer():
     assert request.headers["authorization"] == "Bearer k"
 
 
+async def test_very_large_numbers_are_numbers():
+    """Also those that look like infinity at first."""
+    largest = struct.unpack("<f", b"\xff\xff\x7f\x7f")[0]
+    for vector in (packed(largest, -largest), [1.7e308, -1.7e308]):
+        response, _ = await answered(OpenAIEmbeddings, {"data": [{"embedding": vector}]})
+        assert response.embeddings[0].dimensions == 2
+
+
 async def test_the_ids_of_all_requests_are_kept():
     """In the order of the batches."""
     async with WireServer() as server:
@@ -137,6 +145,10 @@ async def test_the_ids_of_all_requests_are_kept():
         {"data": [{"index": 0, "embedding": "no base64!"}]},
         {"data": [{"index": 0, "embedding": "AAA="}]},
         {"data": [{"index": 0, "embedding": ["x"]}]},
+        {"data": [{"index": 0, "embedding": []}], "embeddings": [{"values": []}]},
+        {"data": [{"index": 0, "embedding": ""}], "embeddings": [{"values": ""}]},
+        {"data": [{"index": 0, "embedding": packed(1.0, math.nan)}], "embeddings": [{"values": packed(math.nan)}]},
+        {"data": [{"index": 0, "embedding": packed(-math.inf)}], "embeddings": [{"values": packed(math.inf)}]},
         {"data": [{"index": 0, "embedding": [10**400]}]},
         {"data": ["x"]},
         {"embeddings": 3},
@@ -304,6 +316,12 @@ async def test_fake_vectors():
     assert first == third == tuple(made_vector("a", 16))
     assert len({first, second, picture}) == 3
     assert math.hypot(*second) == pytest.approx(1, abs=1e-6)
+
+
+async def test_fake_vectors_have_one_length():
+    """Beside your own vectors, others are made as long as these."""
+    engine = allm.Engine(embed_adapter=FakeEmbeddings(vectors={"red": [1, 0]}))
+    assert {len(vector) for vector in (await allm.embed(engine, ["red", "blue"])).vectors} == {2}
 
 
 async def test_a_fake_refuses_before_sending():

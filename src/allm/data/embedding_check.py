@@ -26,7 +26,7 @@ def input_problem(index: int, item: Any) -> Problem | None:
     pieces = item if isinstance(item, tuple) else (item,)
     for piece in pieces:
         if not isinstance(piece, str | Image):
-            expected = "expected a text, an Image, or a tuple of both"
+            expected = "expected a text, an Image, or a tuple of both (token ids are not sent)"
             return Problem(("inputs", index), "invalid_type", f"{type(piece).__name__}; {expected}")
     if not pieces or "" in pieces:
         return Problem(("inputs", index), "empty", "an empty text has no vector; leave it out")

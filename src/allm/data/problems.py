@@ -11,6 +11,9 @@ from allm.data.errors import OptionError, Path, ValidationError, render_path
 
 __all__ = ["Problem", "UnusableImageError", "check_names", "refuse", "unknown_option"]
 
+MOST_SHOWN = 20
+"""Problems in the text of an error, which has every one of them as a value: a list of 100,000 may be wrong all over."""
+
 
 @attrs.frozen
 class Problem:
@@ -28,11 +31,11 @@ def refuse(problems: Sequence[Problem]) -> None:
         ValidationError: With every one of them.
     """
     if problems:
-        raise ValidationError(
-            [(problem.path, problem.tag) for problem in problems],
-            reason="invalid_request",
-            message="; ".join(f"{render_path(problem.path)}: {problem.sentence}" for problem in problems),
-        )
+        shown = [f"{render_path(problem.path)}: {problem.sentence}" for problem in problems[:MOST_SHOWN]]
+        if len(problems) > MOST_SHOWN:
+            shown.append(f"and {len(problems) - MOST_SHOWN} more")
+        errors = [(problem.path, problem.tag) for problem in problems]
+        raise ValidationError(errors, reason="invalid_request", message="; ".join(shown))
 
 
 def unknown_option(name: str, known: Collection[str]) -> OptionError:

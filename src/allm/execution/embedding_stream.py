@@ -39,6 +39,9 @@ Progress = Callable[[int, int | None], Any]
 WINDOW = 2
 """Batches that exist at once, per request under way: as many again as are waiting for one that takes longer."""
 
+BITS = 8
+"""Numbers in a byte of a vector that is quantized to bits; services count `dimensions` before that."""
+
 
 @attrs.define(eq=False)
 class EmbeddingRun:
@@ -63,6 +66,7 @@ class EmbeddingRun:
     reports: deque[int] = attrs.field(factory=deque[int], init=False)
     done_inputs: int = attrs.field(default=0, init=False)
     done_batches: int = attrs.field(default=0, init=False)
+    length: int = attrs.field(default=0, init=False)  # of every vector, once there is one
     usage: Usage = attrs.field(factory=Usage, init=False)
     model: str | None = attrs.field(default=None, init=False)
     failure: Exception | None = attrs.field(default=None, init=False)
@@ -123,7 +127,7 @@ class EmbeddingRun:
         count = len(batch)
 
         async def work() -> EmbeddingResponse:
-            return _checked(await self.call.adapter.send(prepared), count, self.call.adapter.provider)
+            return self._checked(await self.call.adapter.send(prepared), count)
 
         try:
             response = self._priced(await self.call.attempt(work, span), batch)
@@ -140,6 +144,29 @@ class EmbeddingRun:
         self.reports.append(self.done_inputs)
         self.changed.unpark_all()
 
+    def _checked(self, response: EmbeddingResponse, count: int) -> EmbeddingResponse:
+        """The answer, if it has one vector for each input: a vector under another's index would be worse than none."""
+        provider, wanted = self.call.adapter.provider, self.request.dimensions
+        indexes = [embedding.index for embedding in response.embeddings]
+        if indexes != list(range(count)):
+            shown = f"{len(indexes)} vectors" if len(indexes) != count else f"the indexes {indexes[:10]}"
+            message = f"{provider} answered with {shown} for {count} inputs; expected one for each, counted from 0"
+            raise AdapterError(message, reason="malformed_response", provider=provider)
+        for embedding in response.embeddings:
+            length = embedding.dimensions
+            if wanted is not None and wanted not in {length, length * BITS}:
+                raise AdapterError(
+                    f"{provider} answered with a vector of {length} numbers where dimensions={wanted} was asked for: "
+                    "this model has no such length, or the server takes no notice of it; leave dimensions out",
+                    reason="unsupported_feature",
+                    provider=provider,
+                )
+            self.length = self.length or length
+            if length != self.length:
+                message = f"{provider} answered with vectors of {self.length} and of {length} numbers in one call"
+                raise AdapterError(message, reason="malformed_response", provider=provider)
+        return response
+
     def _priced(self, response: EmbeddingResponse, batch: Batch) -> EmbeddingResponse:
         if not all(isinstance(item, str) for item in batch):  # an image costs more than as many tokens of text
             return response
@@ -150,16 +177,6 @@ class EmbeddingRun:
         if self.failure is None:
             self.failure = error
             nursery.cancel_scope.cancel()
-
-
-def _checked(response: EmbeddingResponse, count: int, provider: str) -> EmbeddingResponse:
-    """The answer, if it has one vector for each input: a vector under another's index would be worse than none."""
-    indexes = [embedding.index for embedding in response.embeddings]
-    if indexes != list(range(count)):
-        shown = f"{len(indexes)} vectors" if len(indexes) != count else f"the indexes {indexes[:10]}"
-        message = f"{provider} answered with {shown} for {count} inputs; expected one for each, counted from 0"
-        raise AdapterError(message, reason="malformed_response", provider=provider)
-    return response
 
 
 def _moved(response: EmbeddingResponse, offset: int) -> EmbeddingResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from array import array
 from typing import Any
 
@@ -21,15 +22,26 @@ def vector_of(value: Any, typecode: str = "f") -> array[float]:
         typecode: What the base64 text holds, as in `array`.
 
     Raises:
-        AdapterError: `malformed_response`: anything else.
+        AdapterError: `malformed_response`: anything else, also a vector of no numbers, or of some that are not finite.
     """
     try:
-        if not isinstance(value, str):
-            return array("d", _list(value))
-        return unpack(value, typecode)
+        return _checked(unpack(value, typecode) if isinstance(value, str) else array("d", _list(value)))
     except (TypeError, ValueError, OverflowError) as error:
         message = f"expected a vector as a list of numbers or as base64 text, got {_shown(value)} ({error})"
         raise AdapterError(message, reason="malformed_response") from error
+
+
+def _checked(vector: array[float]) -> array[float]:
+    if not vector:
+        raise ValueError("it has no numbers")
+    if vector.typecode in "fd":
+        # Looking at each number would take as long as all the rest. In what is not finite, the highest byte has every
+        # bit set but the sign; so it has in numbers from 10**38 on, which do not occur.
+        size = vector.itemsize
+        highest = vector.tobytes()[size - 1 if sys.byteorder == "little" else 0 :: size]
+        if (b"\x7f" in highest or b"\xff" in highest) and not all(map(math.isfinite, vector)):
+            raise ValueError("not all of its numbers are finite")
+    return vector
 
 
 def _list(value: Any) -> list[Any]:

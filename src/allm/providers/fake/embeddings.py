@@ -16,6 +16,7 @@ from allm.runtime.ports import AdapterOptions
 __all__ = ["FakeEmbeddings"]
 
 BYTES_PER_TOKEN = 4
+DIMENSIONS = 8
 
 
 @final
@@ -26,7 +27,7 @@ class FakeEmbeddings:
         response = await allm.embed(allm.Engine(embed_adapter=adapter), ["red", "green"])
 
     Args:
-        dimensions: Length of the vectors, where the request asks for none.
+        dimensions: Length of the vectors, where the request asks for none; 8, or that of your own vectors.
         vectors: Your own vectors for some texts.
         script: What becomes of the requests, one list of `fake.delay(...)` and `fake.error(...)` for each in the order
             they are sent; those after it succeed at once. `fake.preflight_error(...)` is raised before that.
@@ -41,15 +42,16 @@ class FakeEmbeddings:
 
     def __init__(
         self,
-        dimensions: int = 8,
+        dimensions: int | None = None,
         *,
         vectors: Mapping[str, Sequence[float]] | None = None,
         script: Iterable[Sequence[Trouble]] = (),
         batch_limit: int = 100,
     ) -> None:
-        self.dimensions = dimensions
         self.requests: list[EmbeddingRequest] = []
         self._vectors = dict(vectors or {})
+        own = next(map(len, self._vectors.values()), DIMENSIONS)
+        self.dimensions = own if dimensions is None else dimensions
         self._troubles = Troubles(script)
         self._limits = BatchLimits(batch_limit)
 
