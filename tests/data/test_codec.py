@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 import json
 import math
@@ -133,6 +134,38 @@ def test_what_has_no_form_is_refused(value, tag):
     with pytest.raises(allm.ValidationError) as caught:
         allm.to_json(value)
     assert (caught.value.reason, caught.value.errors) == ("invalid_json", ((("json",), tag),))
+
+
+OF_ANOTHER_TYPE = {
+    "no role": (allm.Message(3, "x"), ("role",)),
+    "unknown role in a thread": (allm.Thread((allm.Message("robot", "x"),)), ("messages", 0, "role")),
+    "number for a text": (allm.Message("user", (allm.TextPart(3),)), ("content", 0, "text")),
+    "part of a token": (allm.Usage(input_tokens=1.5), ("input_tokens",)),
+    "list for arguments": (allm.ToolCall("1", "add", [1]), ("arguments",)),
+    "text for a status": (allm.AdapterError("no", status="400"), ("status",)),
+    "value in open data": (allm.Thread(metadata={"m": allm.Message(3, "x")}), ("metadata", "m", "role")),
+    "unknown kind of image": (allm.Image(("disk", "x")), ("source",)),
+}
+
+
+@pytest.mark.parametrize(("value", "path"), OF_ANOTHER_TYPE.values(), ids=OF_ANOTHER_TYPE)
+def test_a_field_of_another_type_is_refused_with_its_place(value, path):
+    """When it is written, while the value is still in hand; its document could never be read."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.to_json(value)
+    assert caught.value.errors == ((path, "malformed_value"),)
+
+
+def test_a_subclass_of_text_is_written_as_text():
+    """Such as an enumeration's."""
+
+    class Name(enum.StrEnum):
+        USER = "user"
+
+    message = allm.Message(Name.USER, "hi", name=Name.USER)
+    read = allm.from_json(allm.to_json(message))
+    assert read == message
+    assert {type(read.role), type(read.name)} == {str}
 
 
 def nested(depth):

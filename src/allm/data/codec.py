@@ -71,8 +71,8 @@ def to_json(value: Any) -> str:
     An error of a class of your own is written as the library's class it derives from.
 
     Raises:
-        ValidationError: It holds something JSON has no form for (a handler, an engine, an open file), or is larger than
-            what `from_json` reads.
+        ValidationError: It holds something JSON has no form for (a handler, an engine, an open file), a field that is
+            not of its type (`malformed_value`, with its path), or more than what `from_json` reads.
     """
     tag = tag_of(value)
     if tag is None:
@@ -87,7 +87,17 @@ def to_json(value: Any) -> str:
         raise json_problem(
             "not_serialisable", f"a field of the {tag} is not of the type it should be: {error}"
         ) from error
-    return write_document(document)
+    text = write_document(document)
+    _check_readable(document, text, VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
+    return text
+
+
+def _check_readable(document: dict[str, Any], text: str, cls: type) -> None:
+    """Refuse a value whose fields are not of their types, which Python does not hold: its text could not be read."""
+    try:
+        _converter().structure(document, cls)
+    except Exception:  # subclasses of the types, such as an enumeration's texts, become plain in the text
+        _structure(parse_document(text), cls)
 
 
 @overload

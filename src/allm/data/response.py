@@ -47,11 +47,16 @@ class Usage:
         return attrs.evolve(self, **changes, extra={**self.extra, **newer.extra})
 
     def __add__(self, other: Usage) -> Usage:
-        """The sum over two calls; a count that neither call reported stays None."""
+        """The sum over two calls; a count that neither call reported stays None.
+
+        A cost is None when it is not known of a call that used tokens: a total that leaves something out is wrong.
+        """
+        both = (self, other)
 
         def total(name: str) -> Any:
-            values = [value for value in (getattr(self, name), getattr(other, name)) if value is not None]
-            return sum(values) if values else None
+            values = [value for usage in both if (value := getattr(usage, name)) is not None]
+            unknown = name in COSTS and any(getattr(usage, name) is None and usage._used() for usage in both)
+            return sum(values) if values and not unknown else None
 
         extra = dict(self.extra)
         for key, value in other.extra.items():
@@ -59,8 +64,13 @@ class Usage:
             extra[key] = extra[key] + value if both_numbers else value
         return Usage(**{name: total(name) for name in COUNTS}, extra=extra)
 
+    def _used(self) -> bool:
+        """Whether anything was used that may have cost something."""
+        return any(getattr(self, name) for name in COUNTS)
+
 
 COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "extra")
+COSTS = frozenset(name for name in COUNTS if name.endswith("_cost"))
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,42 @@
+"""What one answer says, and what several used together."""
+
+from __future__ import annotations
+
+import pytest
+
+import allm
+
+KNOWN = allm.Usage(input_tokens=10, output_tokens=5, input_cost=0.25, output_cost=0.5, total_cost=0.75)
+COSTS = ("input_cost", "output_cost", "total_cost")
+
+
+def costs(usage):
+    return tuple(getattr(usage, name) for name in COSTS)
+
+
+@pytest.mark.parametrize("unknown", [allm.Usage(input_tokens=3), allm.Usage(output_tokens=1, extra={"searches": 1})])
+def test_a_total_that_leaves_a_cost_out_is_unknown(unknown):
+    """Whichever comes first; the tokens are added all the same."""
+    for total in (KNOWN + unknown, unknown + KNOWN, allm.Usage() + unknown + KNOWN):
+        assert costs(total) == (None, None, None)
+        assert total.input_tokens == 10 + (unknown.input_tokens or 0)
+
+
+def test_a_total_of_totals_has_only_the_costs_that_all_have():
+    """A service that reports one sum tells nothing of its parts."""
+    assert costs(KNOWN + allm.Usage(input_tokens=3, total_cost=0.25)) == (None, None, 1.0)
+    assert costs(KNOWN + KNOWN) == (0.5, 1.0, 1.5)
+
+
+@pytest.mark.parametrize("nothing", [allm.Usage(), allm.Usage(input_tokens=0, output_tokens=0)])
+def test_a_call_that_used_nothing_leaves_the_costs_as_they_are(nothing):
+    """Such as one that failed before it was read."""
+    assert costs(KNOWN + nothing) == costs(nothing + KNOWN) == costs(KNOWN)
+
+
+def test_counts_that_no_call_reported_stay_unknown():
+    """And a reported 0 stays 0; a provider's own counts are added where both are numbers."""
+    first = allm.Usage(input_tokens=0, extra={"searches": 1, "tier": "default", "first": 1})
+    total = first + allm.Usage(output_tokens=2, extra={"searches": 2, "tier": "flex"})
+    assert (total.input_tokens, total.output_tokens, total.cached_input_tokens) == (0, 2, None)
+    assert total.extra == {"searches": 3, "tier": "flex", "first": 1}
