@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from allm.data.audio import SpeechRequest, TranscriptionRequest, check_speech_request, check_transcription_request
 from allm.data.build import PART_TYPES
@@ -113,8 +113,7 @@ def check_tool(tool: Tool) -> list[Problem]:
         problems.append((("name",), "invalid_format"))
     if not isinstance(tool.description, str):
         problems.append((("description",), "not_a_string"))
-    if not isinstance(tool.schema, dict):
-        problems.append((("schema",), "not_a_mapping"))
+    problems += _nested(_check_arguments_schema(tool.schema), "schema")
     if not isinstance(tool.manual, bool):
         problems.append((("manual",), "not_a_boolean"))
     if tool.handler is not None and not callable(tool.handler):
@@ -122,6 +121,15 @@ def check_tool(tool: Tool) -> list[Problem]:
     if tool.timeout is not None and not (_is_number(tool.timeout) and tool.timeout > 0):
         problems.append((("timeout",), "must_be_positive"))
     return problems
+
+
+def _check_arguments_schema(schema: Any) -> list[Problem]:
+    if not isinstance(schema, dict):
+        return [((), "not_a_mapping")]
+    fields = cast("dict[str, Any]", schema)
+    if fields.get("type", "object") != "object":
+        return [(("type",), "not_an_object")]
+    return [] if isinstance(fields.get("properties", {}), Mapping) else [(("properties",), "not_a_mapping")]
 
 
 def check_thread(thread: Thread) -> list[Problem]:

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from allm.data.build import to_messages
-from allm.data.errors import EngineError
+from allm.data.errors import EngineError, ValidationError
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.thread import Thread
@@ -227,7 +227,14 @@ def prepare_call(call: ModelCall) -> Any:
             reason="missing_model",
         )
     check_capabilities(adapter, call.request, call.adapter_options)
-    return adapter.prepare(call.request, call.adapter_options)
+    try:
+        return adapter.prepare(call.request, call.adapter_options)
+    except RecursionError:
+        raise ValidationError(
+            [((), "nested_too_deep")],
+            reason="invalid_request",
+            message="the request is nested too deep, or holds itself: see its options, schemas and format",
+        ) from None
 
 
 def check_adapter(engine: Engine) -> None:

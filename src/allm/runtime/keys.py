@@ -120,7 +120,7 @@ def resolve(provider: str, explicit: Secret | None, env_names: Sequence[str]) ->
         if value and value.strip():
             found, source = Secret(value.strip()), name
             break
-    if found is None or not found.reveal():
+    if found is None or not found.reveal().strip():
         names = " or ".join(env_names) or "(no variable)"
         raise EngineError(
             f"no API key for {provider}: set the environment variable {names}, or pass api_key=. Looked in: the call, "

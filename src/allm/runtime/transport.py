@@ -25,12 +25,22 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 
-__all__ = ["CLEANUP_SECONDS", "HttpResponse", "check_client", "join_url", "multipart", "open_at", "open_response"]
+__all__ = [
+    "CLEANUP_SECONDS",
+    "HttpResponse",
+    "check_client",
+    "join_url",
+    "multipart",
+    "open_at",
+    "open_response",
+    "parts_of",
+]
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
 CLEANUP_SECONDS = 5.0
 """Longest time a shielded clean-up step may take; closing a socket takes microseconds."""
+_NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
 LIBRARIES = ("httpx2", "httpx")
 
 _shared: trio.lowlevel.RunVar[Any] = trio.lowlevel.RunVar("allm_http_client")
@@ -103,6 +113,16 @@ def join_url(base_url: str, path: str) -> str:
     Raises:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
+    parts = parts_of(base_url)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+
+
+def parts_of(base_url: str) -> SplitResult:
+    """The parts of a base URL that can be used.
+
+    Raises:
+        EngineError: `invalid_base_url`.
+    """
     parts = _split(base_url)
     if parts is None:
         raise EngineError(
@@ -110,13 +130,16 @@ def join_url(base_url: str, path: str) -> str:
             "https://api.openai.com/v1",
             reason="invalid_base_url",
         )
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+    return parts
 
 
 def _split(url: Any) -> SplitResult | None:
     try:
         parts = urlsplit(url.strip())
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
+        if usable and parts.hostname.isascii():
+            parts.hostname.encode("idna")  # as the socket will: an empty label, or one that is too long
     except (ValueError, AttributeError):
         return None
     return parts if usable else None

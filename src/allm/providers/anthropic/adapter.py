@@ -6,11 +6,9 @@ import functools
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, final
-from urllib.parse import urlsplit
 
 import attrs
 
-from allm.data.jsontext import dumps
 from allm.data.request import Request
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
@@ -18,10 +16,11 @@ from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import Mode, tool_answer_name
 from allm.runtime import keys
+from allm.runtime.adapter_fields import json_body, own_headers, secret_of
 from allm.runtime.exchange import HttpCall, exchange
 from allm.runtime.ports import AdapterOptions, Emit
 from allm.runtime.sse import MAX_EVENT_BYTES
-from allm.runtime.transport import check_client, join_url
+from allm.runtime.transport import check_client, join_url, parts_of
 
 __all__ = ["Anthropic"]
 
@@ -30,10 +29,6 @@ KEY_VARIABLES: dict[str, tuple[str, ...]] = {
     "x-api-key": ("ANTHROPIC_API_KEY",),
     "bearer": ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"),
 }
-
-
-def _secret(value: str | keys.Secret | None) -> keys.Secret | None:
-    return keys.Secret(value) if isinstance(value, str) else value
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -75,7 +70,7 @@ class Anthropic:
     Without `max_tokens` the model's own limit is sent, or 4096 where that is not known (logged once).
     """
 
-    api_key: keys.Secret | None = attrs.field(default=None, converter=_secret)
+    api_key: keys.Secret | None = attrs.field(default=None, converter=secret_of)
     base_url: str | None = None
     api_version: str = "2023-06-01"
     auth: Literal["x-api-key", "bearer"] = attrs.field(
@@ -121,7 +116,7 @@ class Anthropic:
             provider=self.provider,
             url=url,
             headers=self._headers(secret, options),
-            body=dumps(encode(request, options, settings)),
+            body=json_body(encode(request, options, settings)),
             new_decoder=functools.partial(MessagesDecoder, self.provider, answer_tool),
             classify=functools.partial(classify, self.provider),
             secret=secret,
@@ -130,9 +125,11 @@ class Anthropic:
         )
 
     def _url(self) -> str:
-        base_url = self.base_url or os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
+        base_url = self.base_url
+        if base_url is None:
+            base_url = os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
         # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
-        has_version = urlsplit(base_url.strip()).path.rstrip("/").endswith("/v1")
+        has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
         return join_url(base_url, "/messages" if has_version else "/v1/messages")
 
     def _headers(self, secret: keys.Secret, options: AdapterOptions) -> dict[str, str]:
@@ -148,7 +145,7 @@ class Anthropic:
             headers["anthropic-beta"] = ",".join(self.betas)
         if options.request_id is not None:
             headers["x-request-id"] = options.request_id
-        headers.update({name.lower(): value for name, value in self.headers.items()})
+        headers.update(own_headers(self.headers))
         return headers
 
     async def stream(self, prepared: HttpCall, emit: Emit) -> None:

@@ -7,12 +7,12 @@ from typing import final
 
 import attrs
 
-from allm.data.jsontext import dumps
 from allm.data.request import Request
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.gemini.encode import encode
 from allm.providers.gemini.errors import classify
+from allm.runtime.adapter_fields import json_body
 from allm.runtime.exchange import HttpCall, exchange
 from allm.runtime.ports import AdapterOptions, Emit
 from allm.runtime.sse import MAX_EVENT_BYTES
@@ -69,7 +69,7 @@ class Gemini(Connection):
             provider=self.provider,
             url=f"{url}{'&' if '?' in url else '?'}alt=sse",
             headers=self.all_headers(secret, options, STREAM_HEADERS),
-            body=dumps(encode(request, options)),
+            body=json_body(encode(request, options)),
             new_decoder=functools.partial(GeminiDecoder, self.provider, taken),
             classify=functools.partial(classify, self.provider),
             secret=secret,

@@ -6,17 +6,17 @@ import functools
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import attrs
 
 from allm.data.errors import ValidationError
-from allm.data.jsontext import dumps
 from allm.providers.gemini.errors import classify
 from allm.runtime import keys
+from allm.runtime.adapter_fields import json_body, own_headers, secret_of
 from allm.runtime.ports import AdapterOptions
 from allm.runtime.post import HttpPost
-from allm.runtime.transport import check_client, join_url
+from allm.runtime.transport import check_client, join_url, parts_of
 
 __all__ = ["Connection", "resource_name"]
 
@@ -24,10 +24,6 @@ DEFAULT_BASE_URL = "https://generativelanguage.googleapis.com"
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 # First segments of a model name that is a whole resource name already; the last two are Vertex AI's.
 COLLECTIONS = frozenset({"models", "tunedModels", "publishers", "projects"})
-
-
-def _secret(value: str | keys.Secret | None) -> keys.Secret | None:
-    return keys.Secret(value) if isinstance(value, str) else value
 
 
 def resource_name(model: str) -> str:
@@ -39,7 +35,7 @@ def resource_name(model: str) -> str:
     segments = model.split("/")
     if segments[0] not in COLLECTIONS or len(segments) == 1:
         segments = ["models", model]
-    if any(segment in {"", ".", ".."} for segment in segments):
+    if any(segment in {"", ".", ".."} for segment in segments) or not model.isprintable():
         raise ValidationError(
             [(("model",), "invalid_format")],
             reason="invalid_request",
@@ -63,7 +59,7 @@ class Connection:
         http_client: Your own client, never closed here; wins over the engine's.
     """
 
-    api_key: keys.Secret | None = attrs.field(default=None, converter=_secret)
+    api_key: keys.Secret | None = attrs.field(default=None, converter=secret_of)
     base_url: str | None = None
     api_version: str = "v1beta"
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
@@ -86,7 +82,7 @@ class Connection:
             provider=self.provider,
             url=url,
             headers=self.all_headers(secret, options, {"content-type": "application/json"}),
-            body=dumps(body),
+            body=json_body(body),
             classify=functools.partial(classify, self.provider),
             secret=secret,
             client=self.client(options),
@@ -114,11 +110,13 @@ class Connection:
             EngineError: `invalid_base_url`.
             ValidationError: A model name that cannot be part of a URL.
         """
-        base_url = self.base_url or os.environ.get("GOOGLE_GEMINI_BASE_URL") or DEFAULT_BASE_URL
+        base_url = self.base_url
+        if base_url is None:
+            base_url = os.environ.get("GOOGLE_GEMINI_BASE_URL") or DEFAULT_BASE_URL
         version = self.api_version.strip("/")
         path = f"/{resource_name(model)}:{method}"
         # Google's own examples of URLs have the version in them, so a base URL that ends with it is understood as well.
-        if version and not urlsplit(base_url.strip()).path.rstrip("/").endswith(f"/{version}"):
+        if version and not parts_of(base_url).path.rstrip("/").endswith(f"/{version}"):
             path = f"/{version}{path}"
         return join_url(base_url, path)
 
@@ -127,5 +125,5 @@ class Connection:
         every = {**headers, "x-goog-api-key": secret.reveal()}
         if options.request_id is not None:
             every["x-request-id"] = options.request_id
-        every.update({name.lower(): value for name, value in self.headers.items()})
+        every.update(own_headers(self.headers))
         return every

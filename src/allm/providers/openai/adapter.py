@@ -8,7 +8,6 @@ from typing import Any, Literal, final
 import attrs
 
 from allm.data.errors import EngineError
-from allm.data.jsontext import dumps
 from allm.data.request import Request
 from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
@@ -17,6 +16,7 @@ from allm.providers.openai.errors import classify
 from allm.providers.openai.models import endpoint_for, is_openai
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.providers.openai.urls import find_base_url, url_value
+from allm.runtime.adapter_fields import json_body
 from allm.runtime.exchange import HttpCall, exchange
 from allm.runtime.ports import AdapterOptions, Emit
 from allm.runtime.sse import MAX_EVENT_BYTES
@@ -101,7 +101,7 @@ class OpenAI(Connection):
             provider=row.name,
             url=join_url(base_url, _PATHS[endpoint]),
             headers=self.all_headers(secret, options, STREAM_HEADERS),
-            body=dumps(body),
+            body=json_body(body),
             new_decoder=decoder,
             classify=functools.partial(classify, row.name),
             secret=secret,

@@ -10,11 +10,11 @@ from typing import Any
 import attrs
 
 from allm.data.errors import EngineError
-from allm.data.jsontext import dumps
 from allm.providers.openai.errors import classify
 from allm.providers.openai.presets import OPENAI, PRESETS, Preset
 from allm.providers.openai.urls import Place, find_base_url, url_value
 from allm.runtime import keys
+from allm.runtime.adapter_fields import json_body, own_headers, secret_of
 from allm.runtime.ports import AdapterOptions
 from allm.runtime.post import HttpPost
 from allm.runtime.transport import check_client, join_url
@@ -22,10 +22,6 @@ from allm.runtime.transport import check_client, join_url
 __all__ = ["Connection"]
 
 JSON = "application/json"
-
-
-def _secret(value: str | keys.Secret | None) -> keys.Secret | None:
-    return keys.Secret(value) if isinstance(value, str) else value
 
 
 def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
@@ -61,7 +57,7 @@ class Connection:
     """
 
     preset: str | Preset | None = attrs.field(default=None, validator=_known)
-    api_key: keys.Secret | None = attrs.field(default=None, converter=_secret)
+    api_key: keys.Secret | None = attrs.field(default=None, converter=secret_of)
     base_url: str | None = None
     organization: str | None = None
     project: str | None = None
@@ -134,7 +130,7 @@ class Connection:
             provider=self.provider,
             url=join_url(find_base_url(self.place, "chat_completions", model), path),
             headers=self.all_headers(secret, options, {"content-type": content_type}),
-            body=body if isinstance(body, bytes) else dumps(body),
+            body=body if isinstance(body, bytes) else json_body(body),
             classify=functools.partial(classify, self.provider),
             secret=secret,
             client=self.client(options),
@@ -177,5 +173,5 @@ class Connection:
             "x-client-request-id": options.request_id,
         }
         every.update({name: value for name, value in optional.items() if value is not None})
-        every.update({name.lower(): value for name, value in self.headers.items()})
+        every.update(own_headers(self.headers))
         return every

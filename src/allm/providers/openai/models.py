@@ -45,6 +45,6 @@ def is_openai(base_url: str) -> bool:
     """Whether the URL is OpenAI's own, or that of one of its regions (`eu.api.openai.com`)."""
     try:
         host = urlsplit(base_url.strip()).hostname or ""
-    except ValueError:
+    except (ValueError, AttributeError):  # no URL, which is said where it is used
         return False
-    return host == _HOST or host.endswith(f".{_HOST}")
+    return host == _HOST or str(host).endswith(f".{_HOST}")

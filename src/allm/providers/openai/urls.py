@@ -33,7 +33,7 @@ def find_base_url(place: Place, endpoint: str, model: str | None) -> str:
         EngineError: `invalid_base_url`: it cannot be known without something that is missing.
     """
     row = place.row
-    if place.base_url:
+    if place.base_url is not None:
         return place.base_url
     from_env = _variable((row.base_url_env,)) if row.base_url_env else None
     if from_env is not None:

@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.data.jsontext import dumps
 from allm.providers.voyage.decode import TYPECODES, classify, embedding_response
 from allm.providers.voyage.encode import embedding_body, limits_of
 from allm.runtime import keys
+from allm.runtime.adapter_fields import json_body, own_headers, secret_of
 from allm.runtime.batches import BatchLimits
 from allm.runtime.ports import AdapterOptions
 from allm.runtime.post import Answer, HttpPost, ask
@@ -22,10 +22,6 @@ __all__ = ["VoyageEmbeddings"]
 
 DEFAULT_BASE_URL = "https://api.voyageai.com/v1"
 KEY_VARIABLES = ("VOYAGE_API_KEY",)
-
-
-def _secret(value: str | keys.Secret | None) -> keys.Secret | None:
-    return keys.Secret(value) if isinstance(value, str) else value
 
 
 @attrs.frozen
@@ -47,7 +43,7 @@ class VoyageEmbeddings:
         http_client: Your own client, never closed here; wins over the engine's.
     """
 
-    api_key: keys.Secret | None = attrs.field(default=None, converter=_secret)
+    api_key: keys.Secret | None = attrs.field(default=None, converter=secret_of)
     base_url: str | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     http_client: Any = attrs.field(default=None, repr=False)
@@ -71,14 +67,17 @@ class VoyageEmbeddings:
         body = embedding_body(request)
         secret = keys.resolve(self.provider, options.api_key or self.api_key, KEY_VARIABLES)
         headers = {"content-type": "application/json", "authorization": f"Bearer {secret.reveal()}"}
+        base_url = self.base_url
+        if base_url is None:
+            base_url = os.environ.get("VOYAGE_BASE_URL") or DEFAULT_BASE_URL
         client = self.http_client or options.http_client
         if client is not None:
             check_client(client)
         call = HttpPost(
             provider=self.provider,
-            url=join_url(self.base_url or os.environ.get("VOYAGE_BASE_URL") or DEFAULT_BASE_URL, "/embeddings"),
-            headers={**headers, **{name.lower(): value for name, value in self.headers.items()}},
-            body=dumps(body),
+            url=join_url(base_url, "/embeddings"),
+            headers={**headers, **own_headers(self.headers)},
+            body=json_body(body),
             classify=classify,
             secret=secret,
             client=client,
