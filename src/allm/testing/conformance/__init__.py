@@ -9,6 +9,10 @@
 The cases are plain synchronous tests that start Trio themselves, so they need no pytest plugin and no mode of one.
 """
 
+from allm.testing.conformance.embedding_suite import (
+    EmbeddingAdapterConformance as EmbeddingAdapterConformance,
+    EmbeddingCapability as EmbeddingCapability,
+)
 from allm.testing.conformance.image_suite import (
     ImageAdapterConformance as ImageAdapterConformance,
     ImageCapability as ImageCapability,
@@ -23,6 +27,8 @@ __all__ = [
     "AdapterConformance",
     "AdapterSetup",
     "Capability",
+    "EmbeddingAdapterConformance",
+    "EmbeddingCapability",
     "ImageAdapterConformance",
     "ImageCapability",
     "StreamAdapterConformance",

@@ -1,0 +1,214 @@
+"""What every adapter holds that answers in one piece, whatever the service. Each case starts Trio itself."""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, TypeVar
+
+import attrs
+
+from allm.data.codec import from_json, to_json
+from allm.data.errors import AdapterError, AdapterReason, AllmError, EngineError
+from allm.runtime.engine import Engine
+from allm.runtime.ports import AdapterOptions
+from allm.runtime.retry import RetryPolicy
+from allm.testing.conformance.checks import hides, holds, same
+from allm.testing.conformance.lifetime_cases import settled
+from allm.testing.conformance.setup import KEY, NO_SERVER, AdapterSetup, run
+from allm.testing.conformance.steps import family
+from allm.testing.faults import Cut, Stall
+from allm.testing.replies import Reply
+from allm.testing.wire_server import WireServer
+
+__all__ = ["UnaryCases", "UnaryStage", "unary_case"]
+
+ErrorT = TypeVar("ErrorT", bound=AllmError)
+
+AT_ONCE = RetryPolicy(max_attempts=2, base_delay=0, jitter=0)
+MOST_STEPS = 5000
+REASONS: dict[int, AdapterReason] = {
+    400: "invalid_request",
+    401: "authentication_failed",
+    429: "rate_limited",
+    500: "provider_unavailable",
+}
+
+
+@attrs.frozen(eq=False)
+class UnaryStage:
+    """A server that plays an answer, and an engine with the adapter that asks it."""
+
+    engine: Engine
+    server: WireServer
+
+
+def unary_case(*needs: str) -> Callable[[Callable[[Any], Awaitable[None]]], Callable[[Any], None]]:
+    """A synchronous test of an async case, skipped where the adapter lacks what it needs."""
+
+    def decorate(function: Callable[[Any], Awaitable[None]]) -> Callable[[Any], None]:
+        @functools.wraps(function)
+        def test(self: UnaryCases) -> None:
+            for capability in needs:
+                if capability in self.lacks:
+                    import pytest  # what needs no pytest must not load it
+
+                    pytest.skip(f"lacks {capability}: {self.lacks[capability]}")
+            run(function, self)
+
+        return test
+
+    return decorate
+
+
+class UnaryCases(ABC):
+    """The cases that the suites of all services share; a suite says how its service is asked."""
+
+    model: ClassVar[str] = "conformance-model"
+    lacks: ClassVar[Mapping[Any, str]] = {}
+    _slot: ClassVar[str]  # of the engine: `image`, `embed`
+    _capabilities: ClassVar[Sequence[str]]
+    _error_type: ClassVar[type[AdapterError]]
+
+    def make_adapter(self, setup: AdapterSetup) -> Any:
+        """The adapter under test; one without HTTP has to answer every call by itself."""
+        raise NotImplementedError(f"{type(self).__name__} has to define make_adapter(self, setup)")
+
+    @abstractmethod
+    def _request(self) -> Any: ...
+
+    @abstractmethod
+    async def _ask(self, engine: Engine, **options: Any) -> Any: ...
+
+    @abstractmethod
+    def _answer(self) -> Reply: ...
+
+    # --- the cases ---
+
+    def test_what_it_lacks_is_spelled_right(self) -> None:
+        """A misspelt name would skip nothing, or something else."""
+        known = sorted(self._capabilities)
+        same(sorted(set(self.lacks) - {*known}), [], f"names in lacks that are no capability, which are {known}")
+
+    @unary_case()
+    async def test_preparing_sends_nothing_and_is_repeatable(self) -> None:
+        """And leaves the request as it was."""
+        async with self._playing() as stage:
+            request = self._request()
+            copy = from_json(to_json(request))
+            for _ in range(2):
+                self._adapter(stage).prepare(request, AdapterOptions())
+            same(request, copy, "the request after it was prepared")
+            same(stage.server.requests, [], "requests that were sent by prepare")
+
+    @unary_case("api_key")
+    async def test_a_missing_key_is_found_before_anything_is_sent(self) -> None:
+        """And the error names where it could come from."""
+        async with self._playing(api_key=None) as stage:
+            error = await self._failure_of(stage, EngineError)
+            same(error.reason, "missing_key", "the reason")
+            same(stage.server.requests, [], "requests that were sent without a key")
+
+    @unary_case("http", "api_key")
+    async def test_the_key_is_in_a_header_only(self) -> None:
+        """Not in the URL, the body, a repr, the response, or an error that quotes it."""
+        refusal = Reply.json({"error": {"message": f"the key {KEY} is not valid", "code": 401}}, status=401)
+        async with self._playing(self._answer(), refusal) as stage:
+            response = await self._ask(stage.engine)
+            error = await self._failure_of(stage, self._error_type)
+            request = stage.server.requests[0]
+            holds(any(KEY in value for value in request.headers.values()), "the key is in a header")
+            prepared = self._adapter(stage).prepare(self._request(), AdapterOptions())
+            texts = {
+                "the URL": request.path,
+                "the body": request.body.decode("latin-1"),
+                "repr(engine)": repr(stage.engine),
+                "repr(prepared)": repr(prepared),
+                "repr(response)": repr(response),
+                "to_json(response)": to_json(response),
+                "str(error)": str(error),
+                "repr(error)": repr(error),
+                "to_json(error)": to_json(error),
+            }
+            hides(KEY, texts.items())
+
+    @unary_case("http")
+    async def test_error_answers_have_their_reason(self) -> None:
+        """With the status; what may pass is tried again, what cannot is not."""
+        for status, reason in REASONS.items():
+            refusal = Reply.json({"error": {"message": "no", "code": status}}, status=status)
+            async with self._playing(refusal, refusal, retry=AT_ONCE) as stage:
+                error = await self._failure_of(stage, self._error_type)
+                same((error.reason, error.status), (reason, status), f"reason and status for HTTP {status}")
+                tries = 2 if status in {429, 500} else 1
+                same(len(stage.server.requests), tries, f"requests for HTTP {status}, with one retry allowed")
+
+    @unary_case("http")
+    async def test_a_retry_after_is_read(self) -> None:
+        """So that whoever retries knows."""
+        refusal = Reply.json({"error": {"message": "no", "code": 429}}, status=429, headers={"retry-after": "7"})
+        async with self._playing(refusal) as stage:
+            error = await self._failure_of(stage, self._error_type)
+            same(error.retry_after, 7.0, "seconds to wait")
+
+    @unary_case("http")
+    async def test_an_answer_cut_off_anywhere_is_never_a_success(self) -> None:
+        """Nor is one that is no JSON, or has nothing in it."""
+        reply = self._answer()
+        cuts = sorted({0, 1, len(reply.body) // 2, len(reply.body) - 1})
+        strange = [Reply(body=body, headers=reply.headers) for body in (b"", b"<html>", b"null", b"[]", b"{}")]
+        cut_off = [attrs.evolve(reply, fault=Cut(after, clean)) for after in cuts for clean in (False, True)]
+        for bad in [*cut_off, *strange]:
+            async with self._playing(bad) as stage:
+                await self._failure_of(stage, self._error_type)
+
+    @unary_case("http")
+    async def test_silence_ends_with_a_timeout(self) -> None:
+        """Whether before the answer or in the middle of it."""
+        reply = self._answer()
+        for after in (0, len(reply.body) // 2):
+            async with self._playing(attrs.evolve(reply, fault=Stall(after))) as stage:
+                error = await self._failure_of(stage, self._error_type, first_event_timeout=20)
+                same(error.reason, "timeout", f"the reason after silence at byte {after}")
+
+    @unary_case()
+    async def test_cancel_at_every_checkpoint(self) -> None:
+        """No task is left, the connection is closed or idle, and the next call works."""
+        for step in range(MOST_STEPS):
+            async with self._playing(self._answer(), self._answer()) as stage:
+                with family(at=step) as steps, steps.scope:
+                    if step == 0:
+                        steps.scope.cancel()
+                    await self._ask(stage.engine)
+                steps.check_joined(f"after a cancel at step {step}")
+                await settled(stage.server, f"after a cancel at step {step}")
+                holds(await self._ask(stage.engine), f"the call after a cancel at step {step}")
+                if not steps.scope.cancel_called:
+                    return
+        raise AssertionError(f"a short call took more than {MOST_STEPS} steps")
+
+    # --- for the cases ---
+
+    @asynccontextmanager
+    async def _playing(
+        self, *replies: Reply, api_key: str | None = KEY, retry: RetryPolicy | None = None
+    ) -> AsyncGenerator[UnaryStage]:
+        async with WireServer() as server:
+            over_http = "http" not in self.lacks
+            if over_http:
+                server.add(*(attrs.evolve(reply, framing="content-length") for reply in replies))
+            setup = AdapterSetup(base_url=server.base_url if over_http else NO_SERVER, api_key=api_key)
+            service: Any = {f"{self._slot}_adapter": self.make_adapter(setup), f"{self._slot}_model": self.model}
+            yield UnaryStage(Engine(retry=retry, **service), server)
+
+    def _adapter(self, stage: UnaryStage) -> Any:
+        return getattr(stage.engine, f"{self._slot}_adapter")
+
+    async def _failure_of(self, stage: UnaryStage, kind: type[ErrorT], **options: Any) -> ErrorT:
+        try:
+            response = await self._ask(stage.engine, **options)
+        except kind as error:
+            return error
+        raise AssertionError(f"expected {kind.__name__}, got {response!r}")
