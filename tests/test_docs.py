@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Iterator
@@ -41,9 +42,10 @@ def run(code: str, page: Path, names: dict[str, object]) -> None:
     exec(compile(code, str(page), "exec"), names)  # noqa: S102  # our own pages
     for name in sorted(names.keys() - before):
         if name.startswith("test_"):
-            takes_clock = "autojump_clock" in names[name].__code__.co_varnames
             clock = trio.testing.MockClock(autojump_threshold=0)
-            trio.run(names[name], *([clock] if takes_clock else []), clock=clock if takes_clock else None)
+            fixtures = {"autojump_clock": clock, "tmp_path": Path.cwd()}
+            wanted = list(inspect.signature(names[name]).parameters)
+            trio.run(names[name], *map(fixtures.get, wanted), clock=clock if "autojump_clock" in wanted else None)
 
 
 def with_examples() -> list[Path]:

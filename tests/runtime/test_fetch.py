@@ -12,7 +12,7 @@ import trio
 import allm
 from allm.providers.fake.images import plain_png
 from allm.runtime import fetch
-from allm.runtime.transport import HttpResponse
+from allm.runtime.http import HttpResponse
 from allm.testing import Cut, Reply, Stall, WireServer, loopback_clock
 
 PNG = plain_png("fetched")
@@ -257,7 +257,7 @@ async def test_redirects_that_drop_the_encryption(names, monkeypatch, location, 
     @asynccontextmanager
     async def answer(*_):
         await trio.lowlevel.checkpoint()
-        yield HttpResponse(302, {"location": location}, None, None)
+        yield HttpResponse(302, {"location": location})
 
     monkeypatch.setattr(fetch, "open_at", answer)
     with pytest.raises(allm.ValidationError) as caught:

@@ -43,6 +43,22 @@ def command() -> None:
 
 
 @command.command()
+@click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_context
+def replay(context: click.Context, cassette: Path) -> None:
+    """Show the answers in a cassette of allm.testing.record."""
+    from allm.cli.replay import Replay
+    from allm.testing import Cassette
+    from allm.testing.tape import load
+
+    try:
+        recorded = Cassette(load(cassette))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="'CASSETTE'") from error
+    context.exit(settle(context.obj, Replay(context.obj, recorded).run))
+
+
+@command.command()
 @click.option("--fast", is_flag=True, help="Without the delays of a real model.")
 @click.pass_context
 def demo(context: click.Context, *, fast: bool) -> None:

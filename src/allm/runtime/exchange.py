@@ -14,11 +14,12 @@ import trio
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted
 from allm.data.jsontext import JsonTextError, loads
+from allm.runtime.http import HttpResponse
 from allm.runtime.http_answers import HTTP_REDIRECT, Classify, error_answer, finished, malformed, request_id_of
 from allm.runtime.keys import Secret
 from allm.runtime.ports import Emit
 from allm.runtime.sse import MAX_EVENT_BYTES, SSEDecoder
-from allm.runtime.transport import HttpResponse, open_response
+from allm.runtime.transport import open_response
 
 __all__ = ["HttpCall", "WireDecoder", "exchange"]
 

@@ -17,7 +17,8 @@ from allm.data.image import Image
 from allm.data.image_header import sniff_mime
 from allm.runtime.addresses import is_public
 from allm.runtime.answers import reason_for_status
-from allm.runtime.transport import HttpResponse, open_at
+from allm.runtime.http import HttpResponse
+from allm.runtime.transport import open_at
 
 __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 from allm.data.errors import AdapterError
 from allm.data.jsontext import JsonTextError, loads
+from allm.runtime.http import HttpResponse
 from allm.runtime.keys import Secret
 from allm.runtime.retry import parse_retry_after
-from allm.runtime.transport import HttpResponse
 
 __all__ = ["HTTP_REDIRECT", "Called", "Classify", "error_answer", "finished", "malformed", "request_id_of"]
 

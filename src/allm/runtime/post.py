@@ -13,9 +13,10 @@ import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.jsontext import JsonTextError, loads
+from allm.runtime.http import HttpResponse
 from allm.runtime.http_answers import HTTP_REDIRECT, Classify, error_answer, finished, malformed, request_id_of
 from allm.runtime.keys import Secret
-from allm.runtime.transport import HttpResponse, open_response
+from allm.runtime.transport import open_response
 
 __all__ = ["MAX_ANSWER_BYTES", "Answer", "HttpPost", "ask", "open_answer", "post"]
 

@@ -15,25 +15,26 @@ import functools
 import importlib
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from types import ModuleType
-from typing import Any
+from typing import Any, final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 import trio
 
 from allm.data.errors import AdapterError, EngineError
+from allm.runtime.http import HttpResponse, stand_in
 
 __all__ = [
     "CLEANUP_SECONDS",
-    "HttpResponse",
     "check_client",
     "join_url",
     "multipart",
     "open_at",
     "open_response",
     "parts_of",
+    "send",
 ]
 
 CONNECT_SECONDS = 10.0
@@ -158,39 +159,15 @@ def multipart(
     return request.headers["content-type"], body
 
 
+@final
 @attrs.define(eq=False)
-class HttpResponse:
-    """A response whose body is still to be read.
-
-    Attributes:
-        status: HTTP status.
-        headers: Lower-case names.
-    """
-
-    status: int
-    headers: Mapping[str, str]
+class _LiveResponse(HttpResponse):
     _response: Any
     _library: ModuleType
 
-    async def read(self, limit: int) -> bytes:
-        """The body, decoded; cut at `limit` bytes."""
-        pieces: list[bytes] = []
-        size = 0
-        async with self.chunks() as chunks:
-            async for chunk in chunks:
-                pieces.append(chunk)
-                size += len(chunk)
-                if size >= limit:
-                    break
-        return b"".join(pieces)[:limit]
-
     @asynccontextmanager
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
-        """The body as it arrives, one item per read.
-
-        Raises:
-            AdapterError: `stream_truncated` when the connection ends before the body does, `network_error`.
-        """
+        """See `HttpResponse`."""
         encoded = "content-encoding" in self.headers
         source = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
         try:
@@ -257,15 +234,18 @@ def _body_type(library: ModuleType) -> Any:
     return Body
 
 
+def open_response(
+    method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+) -> AbstractAsyncContextManager[HttpResponse]:
+    """See `OpenResponse`."""
+    return (stand_in.get() or send)(method, url, headers=headers, content=content, client=client)
+
+
 @asynccontextmanager
-async def open_response(
+async def send(
     method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
 ) -> AsyncGenerator[HttpResponse]:
-    """Send a request and yield its response; the response is closed on every way out.
-
-    Raises:
-        AdapterError: `network_error`, `timeout` or `invalid_request` when no response came.
-    """
+    """See `OpenResponse`: over the network."""
     if client is None:
         client, library = _shared_client(), _library()
     else:
@@ -275,7 +255,7 @@ async def open_response(
         request.stream = _body_type(library)(content)
         response = await client.send(request, stream=True)
     try:
-        yield HttpResponse(response.status_code, response.headers, response, library)
+        yield _LiveResponse(response.status_code, response.headers, response, library)
     finally:
         with trio.move_on_after(CLEANUP_SECONDS, shield=True):
             await response.aclose()
@@ -308,7 +288,7 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
         async with library.AsyncHTTPTransport(verify=_tls_context(), trust_env=False) as connection:
             response = await connection.handle_async_request(request)
             try:
-                yield HttpResponse(response.status_code, response.headers, response, library)
+                yield _LiveResponse(response.status_code, response.headers, response, library)
             finally:
                 with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                     await response.aclose()

@@ -1,5 +1,6 @@
 """Tools for tests: a loopback server that plays the providers and their faults, and the suites that adapters pass."""
 
+from allm.testing.cassette import Cassette as Cassette, record as record, replay as replay
 from allm.testing.clock import loopback_clock as loopback_clock
 from allm.testing.conformance import (
     AdapterConformance as AdapterConformance,
@@ -31,6 +32,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "AdapterSetup",
     "BEFORE_HEAD",
     "Capability",
+    "Cassette",
     "Cut",
     "EmbeddingAdapterConformance",
     "EmbeddingCapability",
@@ -49,6 +51,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "WireServer",
     "collect",
     "loopback_clock",
+    "record",
+    "replay",
     "text",
     "tool_calls",
 ]

@@ -1,0 +1,241 @@
+"""Real traffic, recorded once and replayed for ever: no network, no key, the same answers in the same pieces.
+
+with allm.testing.record("trip.json"):
+    await allm.chat(engine, "How warm is it in Zug?")
+
+with allm.testing.replay("trip.json"):
+    await allm.chat(engine, "How warm is it in Zug?")
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Self, cast, final
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterError, AdapterReason
+from allm.runtime import keys
+from allm.runtime.http import HttpResponse, OpenResponse, stand_in
+from allm.runtime.registry import PROVIDERS, SERVICES
+from allm.runtime.transport import send
+from allm.testing.tape import KEPT_HEADERS, Exchange, load, plain_body, plain_url, save, secrets_in
+
+__all__ = ["Cassette", "played_by", "record", "replay"]
+
+_LONGEST = 80  # characters of a value in a message
+
+
+@final
+@attrs.define(eq=False)
+class Cassette:
+    """Exchanges with providers, in the order of their requests.
+
+    Attributes:
+        exchanges: All of them.
+        unused: Those that nothing has asked for yet; when replaying.
+    """
+
+    exchanges: list[Exchange] = attrs.field(factory=list[Exchange])
+    unused: list[Exchange] = attrs.field(factory=list[Exchange], init=False)
+
+    def assert_exhausted(self) -> None:
+        """Fail if something that was recorded was not asked for.
+
+        Raises:
+            AssertionError: It names those requests.
+        """
+        left = ", ".join(f"{exchange.method} {exchange.url}" for exchange in self.unused)
+        if left:
+            raise AssertionError(f"recorded and not asked for: {left}")
+
+
+@contextmanager
+def record(path: str | os.PathLike[str]) -> Generator[Cassette]:
+    """Write every exchange with a provider in this context, and in the tasks started from it, to a file.
+
+    The file has the requests' bodies and what the providers answered; no request header, and no key that was in one.
+    It is written when the block is left, however that is, unless nothing was asked. `allm.fetch_image` is not recorded.
+    """
+    cassette, secrets = Cassette(), set[str]()
+    token = stand_in.set(_recorder(cassette, secrets, stand_in.get() or send))
+    try:
+        yield cassette
+    finally:
+        stand_in.reset(token)
+        if cassette.exchanges:
+            save(path, cassette.exchanges, secrets)
+
+
+@contextmanager
+def replay(path: str | os.PathLike[str]) -> Generator[Cassette]:
+    """Answer every request in this context, and in the tasks started from it, from a file that `record` wrote.
+
+    Each recorded exchange answers one request with the same method, URL and body. For another request the call fails
+    with `AdapterError(no_scripted_response)`, which says what is different. No key is needed.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no cassette.
+    """
+    cassette = Cassette(load(path))
+    cassette.unused = list(cassette.exchanges)
+    with (
+        played_by(functools.partial(_match, cassette)),
+        keys.override(**dict.fromkeys(set(PROVIDERS).union(*SERVICES.values()), "replayed")),
+    ):
+        yield cassette
+
+
+@contextmanager
+def played_by(find: Callable[[str, str, Any], Exchange]) -> Generator[None]:
+    """Answer every request in this context with the exchange that `find` gives for its method, URL and body."""
+    token = stand_in.set(_player(find))
+    try:
+        yield
+    finally:
+        stand_in.reset(token)
+
+
+def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenResponse:
+    @asynccontextmanager
+    async def recorded(
+        method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+    ) -> AsyncGenerator[HttpResponse]:
+        secrets.update(secrets_in(headers))
+        exchange = Exchange(method=method, url=plain_url(url), body=plain_body(headers, content))
+        cassette.exchanges.append(exchange)
+        answered = False
+        try:
+            async with ask(method, url, headers=headers, content=content, client=client) as response:
+                answered = True
+                exchange.status = response.status
+                exchange.headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
+                yield _Recorded(response.status, response.headers, response, exchange)
+        except AdapterError as error:
+            if not answered:
+                exchange.failed(error)
+            raise
+
+    return recorded
+
+
+def _player(find: Callable[[str, str, Any], Exchange]) -> OpenResponse:
+    @asynccontextmanager
+    async def played(
+        method: str, url: str, *, headers: Mapping[str, str], content: bytes, **_: Any
+    ) -> AsyncGenerator[HttpResponse]:
+        await trio.lowlevel.checkpoint()
+        exchange = find(method, plain_url(url), plain_body(headers, content))
+        if exchange.status is None:
+            raise _failure(exchange)
+        yield _Played(exchange.status, exchange.headers, exchange)
+
+    return played
+
+
+@final
+@attrs.define(eq=False)
+class _Recorded(HttpResponse):
+    _response: HttpResponse
+    _exchange: Exchange
+
+    @asynccontextmanager
+    async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """See `HttpResponse`."""
+        try:
+            async with self._response.chunks() as source:
+                yield _Copying(source, self._exchange)
+        except AdapterError as error:
+            self._exchange.failed(error)
+            raise
+
+
+@final
+@attrs.define(eq=False)
+class _Copying:
+    _source: AsyncIterator[bytes]
+    _exchange: Exchange
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            piece = await anext(self._source)
+        except StopAsyncIteration:
+            self._exchange.ended = True
+            raise
+        self._exchange.pieces.append(piece)
+        return piece
+
+
+@final
+@attrs.define(eq=False)
+class _Played(HttpResponse):
+    _exchange: Exchange
+
+    @asynccontextmanager
+    async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """See `HttpResponse`."""
+        yield _Playing(self._exchange, iter(self._exchange.pieces))
+
+
+@final
+@attrs.define(eq=False)
+class _Playing:
+    _exchange: Exchange
+    _pieces: Iterator[bytes]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        for piece in self._pieces:
+            return piece
+        if self._exchange.ended:
+            raise StopAsyncIteration
+        raise _failure(self._exchange)
+
+
+def _failure(exchange: Exchange) -> AdapterError:
+    reason, message = exchange.error or ("stream_truncated", "the recording ends here: its reader had left")
+    return AdapterError(message, reason=cast("AdapterReason", reason))
+
+
+def _match(cassette: Cassette, method: str, url: str, body: Any) -> Exchange:
+    alike = [exchange for exchange in cassette.unused if (exchange.method, exchange.url) == (method, url)]
+    for exchange in alike:
+        if exchange.body == body:
+            cassette.unused.remove(exchange)
+            return exchange
+    if alike:
+        what = f"the next one recorded differs: {_difference(alike[0].body, body)}"
+    else:
+        what = f"of the {len(cassette.exchanges)} recorded requests none is left that has this URL"
+    raise AdapterError(f"nothing was recorded for {method} {url}: {what}", reason="no_scripted_response")
+
+
+def _difference(recorded: Any, asked: Any, path: str = "body") -> str:
+    """Where two documents differ first, in words."""
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for key in [*recorded, *asked]:
+            if recorded.get(key) != asked.get(key):
+                return _difference(recorded.get(key), asked.get(key), f"{path}.{key}")
+    if isinstance(recorded, list) and isinstance(asked, list):
+        for index, (one, other) in enumerate(zip(recorded, asked, strict=False)):
+            if one != other:
+                return _difference(one, other, f"{path}[{index}]")
+        return f"{path} has {len(recorded)} items there and {len(asked)} here"
+    return f"{path} is {_shown(recorded)} there and {_shown(asked)} here"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
