@@ -223,7 +223,7 @@ def test_finish_reasons(raw, finish):
     assert (response.finish_reason, response.raw_finish_reason) == (finish, raw)
 
     response = answer(started(), call(0, "a", "clock"), stopped(raw))
-    assert response.finish_reason == ("tool_calls" if finish == "stop" else finish)
+    assert response.finish_reason == ("tool_calls" if finish == "stop" or raw is None else finish)
 
 
 def test_calls_of_anthropics_own_tools_are_no_calls():
@@ -486,3 +486,42 @@ def test_a_document_that_is_an_error(document):
     [event] = MessagesDecoder().decode_document(document)
 
     assert (event.error.reason, event.error.message) == ("rate_limited", "Slow down")
+
+
+def test_deltas_that_do_not_say_which_block_they_are_for():
+    """Some servers do not count the blocks, or leave out where one starts: nothing of the text is lost."""
+    delta = {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "hi"}}
+    start, stop = text(0)[0], {"type": "content_block_stop", "index": 0}
+    assert answer(started(), start, delta, stop, stopped()).output_text == "hi"
+    assert answer(started(), {**delta, "index": 0}, stop, stopped()).output_text == "hi"
+    thought = {"type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "hm"}}
+    assert answer(started(), thought, stop, text(1, "hi"), stopped()).reasoning_text == "hm"
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        'data: {"error": {"type": "overloaded_error", "message": "m"}}\n\n',
+        'event: error\ndata: {"type": "overloaded_error", "message": "m"}\n\n',
+        'event: error\ndata: {"code": 529, "message": "m", "type": "server_error"}\n\n',
+    ],
+)
+def test_errors_in_other_clothes_are_errors(event):
+    """Gateways leave out the type, or have one of their own."""
+    events = decode(sse(started(), text(0, "hi"), event))
+    assert fold(events).error.reason == "overloaded"
+    assert fold(events).output_text == "hi"
+
+
+def test_end_marker_of_another_format_is_passed_over():
+    """It is no end either."""
+    body = sse(started(), text(0, "hi"), "data: [DONE]\n\n", stopped())
+    assert fold(decode(body)).output_text == "hi"
+
+
+def test_input_as_text_is_an_object():
+    """Some servers send it whole, as JSON in a string."""
+    block = {"type": "tool_use", "id": "t", "name": "f", "input": '{"a": 1}'}
+    start = {"type": "content_block_start", "index": 0, "content_block": block}
+    (found,) = answer(started(), start, {"type": "content_block_stop", "index": 0}, stopped("tool_use")).tool_calls
+    assert found.arguments == {"a": 1}

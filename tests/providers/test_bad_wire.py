@@ -265,3 +265,54 @@ async def test_x_should_retry_wins_over_the_status(server):
     assert not response.error.retryable
     response = await ask(server, Reply(status=400, headers={"x-should-retry": "true"}, body=b"{}"))
     assert response.error.retryable
+
+
+@pytest.mark.parametrize("blank", [b"data:\n\n", b"data: \n\n", b"event: ping\ndata:  \n\n", b"data\n\n"])
+async def test_events_without_data_keep_the_connection_alive(server, blank):
+    """They say nothing, at the start as in the middle."""
+    for place in (0, MIDDLE):
+        response = await ask(server, with_fault(Garbage(place, blank)))
+        assert (response.finish_reason, response.output_text) == ("stop", WORDS)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'{\n  "error": {\n    "message": "no room",\n    "code": 503\n  }\n}\n',
+        b'error: {"code":503,"message":"no room","type":"later_error"}\n\n',
+        b'event: error\ndata: {"code":503,"message":"no room"}\n\n',
+    ],
+    ids=["bare", "llama.cpp", "event"],
+)
+async def test_error_between_the_events_is_the_error(server, error):
+    """It says more than that the stream was cut off."""
+    response = await ask(server, Reply(body=ANSWER.body[:MIDDLE] + error))
+    assert (response.error.reason, response.error.retryable) == ("provider_unavailable", True)
+    assert "no room" in response.error.message
+    assert response.output_text
+
+
+async def test_plain_json_that_breaks_off_is_truncation(server):
+    """Its last brace is missing; what is whole and no JSON is malformed."""
+    response = await ask(server, Reply(body=b'{"choices": [{"message": {"content": "x"'))
+    assert response.error.reason == "stream_truncated"
+    response = await ask(server, Reply(body=b"{choices}"))
+    assert response.error.reason == "malformed_response"
+
+
+async def test_error_answer_that_breaks_off_still_has_its_status(server):
+    """What came of its body will do."""
+    body = b'{"error": {"message": "Incorrect API key"}}'
+    response = await ask(server, Reply(status=401, body=body, fault=Cut(20)))
+    assert (response.error.reason, response.error.status) == ("authentication_failed", 401)
+    assert not response.error.retryable
+
+
+# Its generator that was reading the body cannot be reached any more.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+async def test_body_that_is_not_in_its_encoding_is_malformed(server):
+    """The HTTP library's own exception does not get through."""
+    response = await ask(server, Reply(headers={"content-encoding": "gzip"}, body=b"data: no gzip\n\n"))
+    assert response.error.reason == "malformed_response"
+    response = await ask(server, Reply(status=400, headers={"content-encoding": "gzip"}, body=b"no gzip"))
+    assert (response.error.reason, response.error.status) == ("invalid_request", 400)

@@ -353,6 +353,29 @@ def test_same_id_twice_makes_two_items():
     assert response.output_text == "one two"
 
 
+def test_same_call_id_twice_makes_two_calls():
+    """Each has an id of its own, that its result can name."""
+    first, second = call(id="fc_1"), call("other", "{}", id="fc_2")
+    events = decode(CREATED, added(first, 0), done(first, 0), added(second, 1), done(second, 1), completed())
+    calls = fold(events).tool_calls
+    assert [found.name for found in calls] == ["weather", "other"]
+    assert len({found.id for found in calls}) == 2
+
+
+def test_output_beside_its_call_is_an_item_of_its_own():
+    """Both have the same `call_id`, and the output may have no id."""
+    output = {"type": "function_call_output", "call_id": "call_1", "output": "sunny"}
+    response = folded(call(), output, message("Sun."))
+    assert (len(response.tool_calls), response.output_text) == (1, "Sun.")
+    assert response.message.parts[1] == allm.ProviderPart("openai", output)
+
+
+def test_arguments_as_an_object_are_taken():
+    """Some servers do not write them as text."""
+    (found,) = folded(call(arguments={"city": "Zug"})).tool_calls
+    assert (found.arguments, found.raw_arguments) == ({"city": "Zug"}, '{"city":"Zug"}')
+
+
 @pytest.mark.parametrize(
     ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter"), ("steered", "other")]
 )
@@ -383,6 +406,20 @@ def test_answer_that_is_not_there_yet_is_no_clean_end(status):
 
 NESTED = {"error": {"type": "server_error", "code": "server_error", "message": "broke", "param": None}}
 FLAT = {"code": "server_error", "message": "broke", "param": None}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ("response.error", NESTED),
+        ("later", {"object": "error", **FLAT}),
+    ],
+)
+def test_errors_in_other_clothes_are_errors(event):
+    """Servers that speak the format without all of it."""
+    response = fold(decode(CREATED, added(message()), text("So ", item_id="msg_1"), event))
+    assert (response.error.reason, response.error.message) == ("provider_unavailable", "broke")
+    assert response.output_text == "So "
 
 
 @pytest.mark.parametrize("error", [NESTED, FLAT], ids=["nested", "flat"])

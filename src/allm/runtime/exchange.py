@@ -27,6 +27,7 @@ MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON answer, in bytes; an answer with generated images has some tens of megabytes."""
 _ENDS = (MessageCompleted, Failed)
 BOM = b"\xef\xbb\xbf"
+_CLOSING = {b"{": b"}", b"[": b"]", b"<": b">"}
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
 used again. It normally is in the same packet."""
@@ -139,10 +140,10 @@ class _Reader:
         try:
             data = self.sse.one(chunk)
             if data is not None:
-                events = decoder.decode("", data)
+                events = [] if _is_blank(data) else decoder.decode("", data)
             else:
                 for name, data in self.sse.feed(chunk):
-                    events += decoder.decode(name, data)
+                    events += [] if _is_blank(data) else decoder.decode(name, data)
                     if decoder.done:
                         break
         except AdapterError as error:
@@ -170,6 +171,9 @@ class _Reader:
         try:
             document = loads(body)
         except JsonTextError as error:
+            if body.rstrip()[-1:] != _CLOSING.get(body.removeprefix(BOM).lstrip()[:1]):
+                what = f"the answer ended before its JSON did ({error})"
+                raise AdapterError(what, reason="stream_truncated") from error
             kind = response.headers.get("content-type", "no content type")
             what = f"expected an event stream or JSON, got {kind} that is neither ({error})"
             raise malformed(self.call.provider, what, body) from error
@@ -203,6 +207,10 @@ class _Reader:
                 f"the stream ended in the middle of an event: the answer is cut off ({error.message})",
                 reason="stream_truncated",
             ) from error
+
+
+def _is_blank(data: bytes) -> bool:
+    return not data or data.isspace()  # some gateways keep the connection alive so
 
 
 async def _drain(chunks: Any) -> None:

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 
 import attrs
 
+from allm.data.errors import AdapterError
+
 __all__ = ["HttpResponse", "OpenResponse", "stand_in"]
 
 
@@ -32,16 +34,28 @@ class HttpResponse:
         """
         raise NotImplementedError
 
-    async def read(self, limit: int) -> bytes:
-        """The body, decoded; cut at `limit` bytes."""
+    async def read(self, limit: int, *, cut: bool = False) -> bytes:
+        """The body, decoded; cut at `limit` bytes.
+
+        Args:
+            limit: In bytes.
+            cut: What came of a body that breaks off will do.
+
+        Raises:
+            AdapterError: As `chunks`, unless `cut`.
+        """
         pieces: list[bytes] = []
         size = 0
-        async with self.chunks() as chunks:
-            async for chunk in chunks:
-                pieces.append(chunk)
-                size += len(chunk)
-                if size >= limit:
-                    break
+        try:
+            async with self.chunks() as chunks:
+                async for chunk in chunks:
+                    pieces.append(chunk)
+                    size += len(chunk)
+                    if size >= limit:
+                        break
+        except AdapterError:
+            if not cut:
+                raise
         return b"".join(pieces)[:limit]
 
 

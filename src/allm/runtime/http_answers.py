@@ -65,7 +65,7 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
 
 async def error_answer(call: Called, response: HttpResponse) -> AdapterError:
     """The error that an answer with an error status, or a redirect, stands for."""
-    body = await response.read(MAX_ERROR_BYTES)
+    body = await response.read(MAX_ERROR_BYTES, cut=True)
     if response.status < HTTP_ERROR:
         place = response.headers.get("location", "elsewhere")
         return AdapterError(

@@ -67,8 +67,9 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     recorded answers some say 1970.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _sane(milliseconds / 1000)
+    wait = None if milliseconds is None else _sane(milliseconds / 1000)
+    if wait is not None:
+        return wait
     text = headers.get("retry-after")
     if text is None:
         return None

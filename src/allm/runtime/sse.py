@@ -131,6 +131,10 @@ class SSEDecoder:
             self._size += len(line) + 1
         elif line.startswith(b"event:"):
             self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
+        elif line.startswith(b"error:"):  # no field of the format: llama.cpp's own, in place of event and data
+            self._name = "error"
+            self._data.append(line[6:])
+            self._size += len(line) + 1
         elif line == b"data":
             self._data.append(b"")
             self._size += len(line) + 1

@@ -308,6 +308,9 @@ class _mapped:  # noqa: N801  (a `with` block, not a thing)
         library = self._library
         if isinstance(error, library.InvalidURL):
             raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
+        if isinstance(error, library.DecodingError):
+            what = f"the body is not in the encoding that its headers name ({error})"
+            raise AdapterError(what, reason="malformed_response") from error
         if not isinstance(error, library.TransportError):
             return
         what = _words_of(error)

@@ -163,8 +163,9 @@ class _Input:
     pieces: list[str] = attrs.field(factory=list[str], init=False)
 
     def whole(self) -> dict[str, Any]:
-        """What came with the start; only where no piece follows it."""
-        return as_object(self.data.get("input"))
+        """What came with the start; only where no piece follows it. Some servers send it as JSON text."""
+        value = self.data.get("input")
+        return as_object(parse_arguments(value) if isinstance(value, str) else value)
 
     def add(self, delta: Mapping[str, Any]) -> str | None:
         """The text of a delta of the input ("" too), None for another delta."""

@@ -23,6 +23,7 @@ from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.usage import UsageReports
+from allm.runtime.answers import stray_error
 from allm.runtime.http_answers import malformed
 
 __all__ = ["MessagesDecoder"]
@@ -37,6 +38,7 @@ _FINISH: dict[str, FinishReason] = {
     "refusal": "content_filter",
 }
 _CLEAN = frozenset({"stop", "tool_calls"})
+_BLOCK_OF = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 _NOTES = ("stop_sequence", "stop_details", "container", "context_management")
 """What an answer says about itself beyond its content; kept in `Response.metadata["anthropic"]`."""
 
@@ -72,10 +74,14 @@ class MessagesDecoder:
         try:
             event = loads(data)
         except JsonTextError as error:
+            if data.strip() == b"[DONE]":  # some gateways add Chat Completions' end marker
+                return []
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
         if not isinstance(event, dict):
             raise malformed(self.provider, "an event of the stream is not a JSON object", data)
         kind = as_text(event.get("type")) or name
+        if name == "error" or ("type" not in event and event.get("error")):
+            kind = "error"
         step = _STEPS.get(kind)
         return step(self, event) if step is not None else [RawChunk(kind or "event", event)]
 
@@ -84,7 +90,7 @@ class MessagesDecoder:
         if not isinstance(document, dict):
             raise malformed(self.provider, "the answer is not a JSON object", repr(document))
         if document.get("type") == "error" or document.get("error"):
-            return [Failed(stream_error(self.provider, document))]
+            return self._error(document)
         if not isinstance(document.get("content"), list):
             raise malformed(self.provider, "the answer has no content", repr(document))
         events = self._start_message(document)
@@ -94,8 +100,11 @@ class MessagesDecoder:
         self._note(document)
         return events + self._complete()
 
-    def end(self, _stray: str) -> list[AdapterEvent]:
+    def end(self, stray: str) -> list[AdapterEvent]:
         """The body ended without `message_stop`, which every complete stream has."""
+        error = stray_error(stray)
+        if error is not None:
+            return self._error(error)
         raise AdapterError(
             "the stream ended without its end marker message_stop: the answer is cut off",
             reason="stream_truncated",
@@ -111,10 +120,16 @@ class MessagesDecoder:
         return self._start_block(as_object(event.get("content_block")), as_count(event.get("index")))
 
     def _content_block_delta(self, event: Mapping[str, Any]) -> list[AdapterEvent]:
-        block = self._open.get(as_count(event.get("index")))
+        index, delta = as_count(event.get("index")), as_object(event.get("delta"))
+        if index is None and self._open:  # not every server counts them: it is the newest one
+            index = next(reversed(self._open))
+        events: list[AdapterEvent] = []
+        if not self._open and delta.get("type") in _BLOCK_OF:  # nor says where a block starts
+            events = self._start_block({"type": _BLOCK_OF[delta["type"]]}, index)
+        block = self._open.get(index)
         if block is None:
             return [RawChunk("content_block_delta", event)]
-        return self._added(block.grow(as_object(event.get("delta"))))
+        return events + self._added(block.grow(delta))
 
     def _content_block_stop(self, event: Mapping[str, Any]) -> list[AdapterEvent]:
         return self._stop_block(as_count(event.get("index")))
@@ -130,7 +145,8 @@ class MessagesDecoder:
     def _ping(self, _event: Mapping[str, Any]) -> list[AdapterEvent]:
         return []  # no event at all: it is no progress
 
-    def _error(self, event: Mapping[str, Any]) -> list[AdapterEvent]:
+    def _error(self, event: Any) -> list[AdapterEvent]:
+        self.done = True
         return [Failed(stream_error(self.provider, event))]
 
     # --- the parts of an answer ---
@@ -179,9 +195,10 @@ class MessagesDecoder:
         self.done = True
         events = [event for index in list(self._open) for event in self._stop_block(index)]
         finish: FinishReason = _FINISH.get(self._stop_reason or "", "other")
-        if finish in _CLEAN:
+        called = self._assembly.has_tool_calls()
+        if finish in _CLEAN or (self._stop_reason is None and called):
             # What the answer holds decides, not the word: the only call may be the structured answer.
-            finish = "tool_calls" if self._assembly.has_tool_calls() else "stop"
+            finish = "tool_calls" if called else "stop"
         completed = MessageCompleted(
             self._assembly.message(),
             finish,

@@ -13,7 +13,14 @@ from typing import Any
 
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.jsonvalues import as_object, as_text
-from allm.runtime.answers import RETRYABLE_STATUS, Envelope, read_envelope, reason_for_status
+from allm.runtime.answers import (
+    CONTEXT_OVERFLOW,
+    RETRYABLE_STATUS,
+    Envelope,
+    read_envelope,
+    reason_for_status,
+    status_in,
+)
 
 __all__ = ["classify", "stream_error"]
 
@@ -29,11 +36,7 @@ _BY_TYPE: dict[str, AdapterReason] = {
 }
 _INVALID = "invalid_request_error"
 _BY_MESSAGE: tuple[tuple[re.Pattern[str], AdapterReason], ...] = (
-    # The last alternative is llama.cpp's.
-    (
-        re.compile(r"prompt is too long|exceeds? (the )?context (window|limit)|available context size", re.IGNORECASE),
-        "context_length_exceeded",
-    ),
+    (CONTEXT_OVERFLOW, "context_length_exceeded"),
     (re.compile(r"credit balance is too low|API usage limits", re.IGNORECASE), "quota_exhausted"),
     (re.compile(r"blocked by content filtering", re.IGNORECASE), "content_filter"),
 )
@@ -41,16 +44,16 @@ _BY_MESSAGE: tuple[tuple[re.Pattern[str], AdapterReason], ...] = (
 
 def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
     """The error of an HTTP answer with an error status."""
-    return _build(provider, body, status)
+    return _build(provider, body, read_envelope(body), status)
 
 
 def stream_error(provider: str, body: Any) -> AdapterError:
     """The error of an `error` event."""
-    return _build(provider, body, None)
-
-
-def _build(provider: str, body: Any, status: int | None) -> AdapterError:
     envelope = read_envelope(body)
+    return _build(provider, body, envelope, status_in(envelope))
+
+
+def _build(provider: str, body: Any, envelope: Envelope, status: int | None) -> AdapterError:
     reason, retryable = _reason(envelope, status)
     return AdapterError(
         envelope.message,

@@ -19,6 +19,7 @@ from allm.data.jsonvalues import as_count, as_list, as_object, as_text
 from allm.data.response import FinishReason, Usage
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
+from allm.runtime.answers import stray_error
 from allm.runtime.http_answers import malformed
 
 __all__ = ["GeminiDecoder", "gemini_usage"]
@@ -121,16 +122,12 @@ class GeminiDecoder:
 
     def end(self, stray: str) -> list[AdapterEvent]:
         """The body ended: the only end that a stream has."""
-        if stray.lstrip()[:1] in {"{", "["}:
-            try:
-                value = loads(stray)
-            except JsonTextError:
-                value = None
-            if value is None and '"error"' in stray:
-                what = f"the stream ended inside an error report: {stray[:200]!r}"
-                return self._fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
-            if any(as_object(envelope).get("error") for envelope in as_list(value) or [value]):
-                return self._fail(stream_error(self.provider, value))
+        error = stray_error(stray)
+        if error is not None:
+            return self._fail(stream_error(self.provider, error))
+        if stray.lstrip()[:1] in {"{", "["} and '"error"' in stray:
+            what = f"the stream ended inside an error report: {stray[:200]!r}"
+            return self._fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
         return self._complete()
 
     def _take(self, value: Any) -> list[AdapterEvent]:

@@ -36,6 +36,7 @@ from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_reasoning import Reasoning
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.shared_encode import CUSTOM_CALL
+from allm.runtime.answers import stray_error
 from allm.runtime.http_answers import malformed
 
 __all__ = ["ChatDecoder", "chat_usage"]
@@ -119,7 +120,7 @@ class ChatDecoder:
             raise malformed(self.provider, "an event of the stream is not a JSON object", data)
         failure = chunk if name == _ERROR else _failure(chunk)
         if failure is not None:
-            return [Failed(stream_error(self.provider, failure))]
+            return self._fail(failure)
         events: list[AdapterEvent] = []
         self._chunk(chunk, "delta", events)
         return events
@@ -130,15 +131,18 @@ class ChatDecoder:
             raise malformed(self.provider, "the answer is not a JSON object", repr(document))
         failure = _failure(document)
         if failure is not None:
-            return [Failed(stream_error(self.provider, failure))]
+            return self._fail(failure)
         if not isinstance(document.get("choices"), list):
             raise malformed(self.provider, "the answer has no choices", repr(document))
         events: list[AdapterEvent] = []
         self._chunk(document, "message", events)
         return events + self._complete()
 
-    def end(self, _stray: str) -> list[AdapterEvent]:
+    def end(self, stray: str) -> list[AdapterEvent]:
         """The body ended without `[DONE]`, which every complete stream has, but for the services that never send it."""
+        error = stray_error(stray)
+        if error is not None:
+            return self._fail(error)
         if not self.sends_done and self._finish is not None:
             return self._complete()
         raise AdapterError(
@@ -146,6 +150,10 @@ class ChatDecoder:
             reason="stream_truncated",
             provider=self.provider,
         )
+
+    def _fail(self, body: Any) -> list[AdapterEvent]:
+        self.done = True
+        return [Failed(stream_error(self.provider, body))]
 
     def _chunk(self, chunk: dict[str, Any], content_key: str, events: list[AdapterEvent]) -> None:
         choice = _first_choice(chunk.get("choices"))

@@ -11,12 +11,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.runtime.answers import RETRYABLE_STATUS, Envelope, read_envelope, reason_for_status
+from allm.runtime.answers import (
+    CONTEXT_OVERFLOW,
+    RETRYABLE_STATUS,
+    Envelope,
+    read_envelope,
+    reason_for_status,
+    status_in,
+)
 
 __all__ = ["classify", "stream_error"]
 
 _BY_WORD: dict[str, AdapterReason] = {
     "insufficient_quota": "quota_exhausted",
+    "billing_hard_limit_reached": "quota_exhausted",
+    "billing_not_active": "quota_exhausted",
     "model_not_found": "not_found",
     "context_length_exceeded": "context_length_exceeded",
     "exceed_context_size_error": "context_length_exceeded",  # llama.cpp
@@ -64,7 +73,6 @@ _BY_WORD.update(
     )
 )
 _NEVER_FITS = "request too large"  # OpenAI 429: the request alone exceeds the limit of tokens per minute
-_STATUS_RANGE = range(400, 600)
 
 
 def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
@@ -75,14 +83,7 @@ def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any)
 def stream_error(provider: str, body: Any) -> AdapterError:
     """The error of an event inside a 200 stream; its status, if any, is a field of the event."""
     envelope = read_envelope(body)
-    status = next((s for name in ("status_code", "status", "code") if (s := _status(envelope.fields.get(name)))), None)
-    return _build(provider, envelope, status)
-
-
-def _status(value: Any) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value)
-    return value if type(value) is int and value in _STATUS_RANGE else None
+    return _build(provider, envelope, status_in(envelope))
 
 
 def _build(provider: str, envelope: Envelope, status: int | None) -> AdapterError:
@@ -101,9 +102,13 @@ def _reason(envelope: Envelope, status: int | None) -> tuple[AdapterReason, bool
     by_code = _BY_WORD.get(envelope.code or "")
     by_type = _BY_WORD.get(envelope.type or "")
     by_status = reason_for_status(status) if status is not None else None
-    # A generic type ("invalid_request_error" on a 401) says less than the status; a specific one says more.
-    specific_type = by_type if by_type not in {None, "invalid_request"} else None
-    reason = by_code or specific_type or by_status or by_type or "unknown"
+    # A generic word ("invalid_request_error" on a 401) says less than the status; a specific one says more.
+    words: list[AdapterReason] = [word for word in (by_code, by_type) if word is not None]
+    specific: AdapterReason | None = next((word for word in words if word != "invalid_request"), None)
+    generic: AdapterReason = "invalid_request" if words else "unknown"
+    reason: AdapterReason = specific or by_status or generic
+    if reason == "invalid_request" and CONTEXT_OVERFLOW.search(envelope.message):
+        return "context_length_exceeded", False
     if reason == "rate_limited" and _NEVER_FITS in envelope.message.lower():
         return reason, False
     if status is not None and reason == by_status:

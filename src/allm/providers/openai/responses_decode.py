@@ -19,12 +19,14 @@ from allm.data.jsonvalues import as_count, as_object, as_text
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_item_decode import ItemDecoder
+from allm.runtime.answers import stray_error
 from allm.runtime.http_answers import malformed
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _FAILED = frozenset({"failed", "cancelled"})
+_ERRORS = frozenset({"error", "response.error"})
 
 
 def responses_usage(usage: dict[str, Any]) -> Usage:
@@ -68,7 +70,7 @@ class ResponsesDecoder:
         if not isinstance(event, dict):
             raise malformed(self.provider, "an event of the stream is not a JSON object", data)
         kind = as_text(event.get("type")) or name
-        if "error" in {kind, name} or ("type" not in event and event.get("error")):
+        if not _ERRORS.isdisjoint({kind, name, event.get("object")}) or ("type" not in event and event.get("error")):
             return self._fail(event)
         response = as_object(event.get("response"))
         if kind in _TERMINAL:
@@ -89,8 +91,11 @@ class ResponsesDecoder:
             raise malformed(self.provider, "the answer has no output", repr(document))
         return self._terminal(response)
 
-    def end(self, _stray: str) -> list[AdapterEvent]:
+    def end(self, stray: str) -> list[AdapterEvent]:
         """The body ended without a terminal event."""
+        error = stray_error(stray)
+        if error is not None:
+            return self._fail(error)
         raise AdapterError(
             "the stream ended without response.completed, response.incomplete or response.failed: it is cut off",
             reason="stream_truncated",
@@ -107,7 +112,7 @@ class ResponsesDecoder:
             response_id, model = as_text(response.get("id")), as_text(response.get("model"))
             self._items.events.append(MessageStarted(id=response_id, model=model, request_id=self._request_id))
 
-    def _fail(self, body: dict[str, Any]) -> list[AdapterEvent]:
+    def _fail(self, body: Any) -> list[AdapterEvent]:
         self.done = True
         return [*self._flush(), Failed(stream_error(self.provider, body))]
 

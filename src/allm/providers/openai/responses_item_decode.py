@@ -25,7 +25,7 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.jsontext import parse_arguments
+from allm.data.jsontext import dumps, parse_arguments
 from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 
@@ -122,6 +122,8 @@ class ItemDecoder:
             kind = str(item.get("type"))
             at_place = self._items[index] if index < len(self._items) else None
             opened = self._find({}, item)
+            if opened is not None and opened.kind != kind:  # a call and its output have the same `call_id`
+                opened = None
             if opened is None and at_place is not None and at_place.kind == kind:
                 opened = at_place
             if opened is None:
@@ -138,7 +140,10 @@ class ItemDecoder:
         name = as_text(item.get("id")) or as_text(event.get("item_id"))
         call_id = as_text(item.get("call_id")) or name or f"call_{number}"
         key = name or f"item-{number}"
-        opened = _Open(key if key not in {other.key for other in self._items} else f"{key}-{number}", kind, call_id)
+        # Neither twice in the answer, whatever the server sends.
+        key = f"{key}-{number}" if key in {other.key for other in self._items} else key
+        call_id = f"{call_id}_{number}" if call_id in {other.call_id for other in self._items} else call_id
+        opened = _Open(key, kind, call_id)
         self._items.append(opened)
         for known in (name, as_text(item.get("call_id"))):
             if known is not None:
@@ -226,7 +231,7 @@ class ItemDecoder:
 
     def _call(self, opened: _Open, item: dict[str, Any]) -> None:
         raw = item.get(CALLS[opened.kind])
-        raw = raw if isinstance(raw, str) else ""
+        raw = dumps(raw).decode() if isinstance(raw, dict) else as_text(raw) or ""
         if not opened.started:
             self._start(opened, item)
             if raw:
