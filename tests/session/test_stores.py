@@ -11,6 +11,7 @@ import pytest
 import trio
 
 import allm
+from allm.data.session import AnswerEntry, ResultEntry
 from allm.session import backend as backends, documents, open_store
 from conversations import TEXT, engine, in_status
 
@@ -205,16 +206,52 @@ async def test_what_could_not_be_read_is_not_saved(store, new_id, monkeypatch):
         await store.load(new_id)
 
 
-async def test_journals_that_cannot_be_read(store, new_id):
+ANSWER = allm.Response(message=allm.assistant(allm.ToolCall("c1", "noop", {}, None)), finish_reason="tool_calls")
+JOURNALS = {
+    "no JSON": ["{"],
+    "another value": [allm.to_json(allm.user("go"))],
+    "a session": [allm.to_json(allm.Session())],
+    "a result of nothing": [allm.to_json(ResultEntry(message=allm.tool_result("c1", "x")))],
+    "a result of another call": [
+        allm.to_json(AnswerEntry(kept=0, response=ANSWER)),
+        allm.to_json(ResultEntry(message=allm.tool_result("c2", "x"))),
+    ],
+    "an answer to a longer conversation": [allm.to_json(AnswerEntry(kept=9, response=ANSWER))],
+    "messages that cannot be": [
+        allm.to_json(AnswerEntry(kept=0, messages=[allm.Message("tool", "x")], response=ANSWER)),
+    ],
+}
+
+
+@pytest.mark.parametrize("entries", JOURNALS.values(), ids=JOURNALS)
+async def test_journals_that_cannot_be_read(store, new_id, entries):
     """A turn is not begun on a guess."""
     assert await store._backend.acquire(new_id, "dead", 30.0) is not None
-    assert await store._backend.append(new_id, "dead", ["{"])
+    assert await store._backend.append(new_id, "dead", entries)
     await store._backend.release(new_id, "dead")
     with pytest.raises(allm.SessionError) as caught:
         async with store.turn(new_id):
             pass
     assert caught.value.reason == "unreadable"
     assert await store.delete(new_id)
+
+
+@pytest.mark.parametrize("version", [-1, 2**63, 1.5, "1", True])
+async def test_what_is_no_version_is_refused(store, new_id, version):
+    """It is nobody's conflict, and no database's overflow."""
+
+    async def enter():
+        async with store.turn(new_id, version=version):
+            pass
+
+    for operation in (
+        lambda: store.save(allm.Session(id=new_id), version=version),
+        lambda: store.delete(new_id, version=version),
+        enter,
+    ):
+        with pytest.raises(allm.SessionError) as caught:
+            await operation()
+        assert caught.value.reason == "invalid_input"
 
 
 # --- leases ------------------------------------------------------------------------------------------------------
@@ -279,7 +316,7 @@ async def test_a_plain_save_does_not_drop_a_journal(store, other, new_id):
     assert await store.delete(new_id)
 
 
-@pytest.mark.parametrize("lease", [0, -1, float("inf"), float("nan")])
+@pytest.mark.parametrize("lease", [0, -1, float("inf"), float("nan"), None, "1"])
 async def test_a_lease_takes_time(store, new_id, lease):
     """But not for ever."""
     with pytest.raises(ValueError, match="lease"):

@@ -14,12 +14,25 @@ from allm.data.session import Session
 from allm.data.validate import is_session_id, validate
 from allm.session.backend import Record
 
-__all__ = ["SHIELD", "check_id", "conflict", "document_of", "lease_lost", "session_of", "shielded", "unreadable"]
+__all__ = [
+    "SHIELD",
+    "check_id",
+    "check_version",
+    "conflict",
+    "document_of",
+    "lease_lost",
+    "session_of",
+    "shielded",
+    "unreadable",
+]
 
 T = TypeVar("T")
 
 SHIELD = 10.0
 """Seconds that saving goes on for after a cancellation; twice what a backend may wait for its database."""
+
+MOST_VERSIONS = 2**31
+"""One write a second takes 68 years to get there; the narrowest column of the databases holds it."""
 
 
 def check_id(session_id: str) -> None:
@@ -33,6 +46,16 @@ def check_id(session_id: str) -> None:
             f"{session_id!r} cannot be the id of a session: expected 1 to 255 printable characters",
             reason="invalid_input",
         )
+
+
+def check_version(version: int) -> None:
+    """Refuse what is the version of nothing.
+
+    Raises:
+        SessionError: `invalid_input`.
+    """
+    if type(version) is not int or not 0 <= version < MOST_VERSIONS:
+        raise SessionError(f"version is {version!r:.60}; expected what load or save gave, or 0", reason="invalid_input")
 
 
 def session_of(key: str, record: Record | None) -> Session:

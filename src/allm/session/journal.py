@@ -14,13 +14,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 import attrs
 
 from allm.data.codec import from_json, to_json
-from allm.data.errors import ToolError
+from allm.data.errors import ToolError, ValidationError
 from allm.data.message import Message
 from allm.data.outcomes import AskUser, Halt
 from allm.data.response import Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import AnswerEntry, ResultEntry, Session
 from allm.data.thread import Thread
+from allm.data.validate import validate
 from allm.execution.chat_fold import answered
 from allm.execution.journal import ToolOutcome
 from allm.execution.step import halt_metadata
@@ -52,12 +53,20 @@ class TurnJournal:
         """
         for text in entries:
             entry = from_json(text)
-            if isinstance(entry, AnswerEntry):
+            if isinstance(entry, AnswerEntry) and 0 <= entry.kept <= len(self._known()):
                 messages = (*self._known()[: entry.kept], *entry.messages)
                 self.thread = attrs.evolve(self.thread, messages=messages)
                 self.response, self.outcomes = entry.response, {}
-            elif isinstance(entry, ResultEntry):
+            elif isinstance(entry, ResultEntry) and self._asked(entry.message.tool_call_id):
                 self.outcomes[entry.message.tool_call_id or ""] = _outcome_of(entry)
+            else:
+                raise ValidationError(
+                    [((), "unexpected_entry")], reason="invalid_session", message="an entry of its journal has no place"
+                )
+        validate(self.conversation)
+
+    def _asked(self, call_id: str | None) -> bool:
+        return self.response is not None and any(call.id == call_id for call in self.response.tool_calls)
 
     def _known(self) -> tuple[Message, ...]:
         """The conversation as whoever reads the entries knows it."""

@@ -22,7 +22,16 @@ from allm.data.errors import SessionConflict, SessionError
 from allm.data.session import Session
 from allm.execution.alongside import alongside
 from allm.session.backend import Record, StoreBackend
-from allm.session.documents import SHIELD, check_id, conflict, document_of, lease_lost, session_of, shielded
+from allm.session.documents import (
+    SHIELD,
+    check_id,
+    check_version,
+    conflict,
+    document_of,
+    lease_lost,
+    session_of,
+    shielded,
+)
 from allm.session.memory import MemoryBackend
 from allm.session.turn import Turn
 
@@ -143,11 +152,12 @@ class SessionStore:
         Raises:
             SessionConflict: Someone else saved it first, or a turn of it runs, or was interrupted after tools had
                 run; it has the newer session.
-            SessionError: `unavailable`; `invalid_input` for a session without an id.
+            SessionError: `unavailable`; `invalid_input` for a session without an id, or what is no version.
             ValidationError: It contradicts itself, holds something that has no JSON form, or is too large to be read.
         """
         if not isinstance(session, Session) or session.id is None:
             raise SessionError("a Session with an id can be saved: Session(id=...)", reason="invalid_input")
+        check_version(version)
         document, key = document_of(session), session.id
         written = await shielded(lambda: self._backend.write(key, document, version=version, token=None))
         if not written:
@@ -166,6 +176,8 @@ class SessionStore:
             SessionError: `unavailable`.
         """
         check_id(session_id)
+        if version is not None:
+            check_version(version)
         if await shielded(lambda: self._backend.delete(session_id, version=version)):
             return True
         if await self._backend.read(session_id) is None:
@@ -197,7 +209,9 @@ class SessionStore:
                 was taken for dead and another has the session.
         """
         check_id(session_id)
-        if not 0 < lease < math.inf:
+        if version is not None:
+            check_version(version)
+        if not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
             raise ValueError(f"lease is {lease!r}; expected seconds, more than none")
         token = secrets.token_hex(16)
         try:
