@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-# Replays of every sample at every split, and searches by Hypothesis: minutes, for code that no Python version changes.
+# Replays of every sample at every split, every fault with every provider, and searches by Hypothesis: minutes, for
+# code that no Python version changes.
 LONG = [
     Path(__file__).parent / name
     for name in (
         "test_corpus.py",
         "data/test_codec.py",
         "providers/test_bad_wire.py",
+        "providers/test_keys_stay_hidden.py",
         "execution/test_fold_property.py",
         "session/test_kill.py",
         "session/test_passed_on.py",

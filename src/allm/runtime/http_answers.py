@@ -50,12 +50,27 @@ def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
 
 
 def finished(error: AdapterError, call: Called) -> AdapterError:
-    """The error with the provider's name, and without the key if the provider echoed it."""
+    """The error with the provider's name, and without the key if the provider echoed it, in whatever place."""
     error.provider = error.provider or call.provider
     if call.secret is not None:
-        error.message = call.secret.redact(error.message)
+        for name in ("message", "request_id", "provider_code"):
+            text = getattr(error, name)
+            setattr(error, name, text and call.secret.redact(text))
         error.args = (error.message,)
+        if _tells(error, call.secret):
+            error.__cause__ = error.__context__ = None
     return error
+
+
+def _tells(error: BaseException, secret: Secret) -> bool:
+    """Whether the key is in a cause of the error, which a traceback shows with it."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        text = str(cause)
+        if secret.redact(text) != text:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def request_id_of(headers: Mapping[str, str]) -> str | None:

@@ -18,6 +18,8 @@ from allm.data.errors import EngineError
 __all__ = ["MASK", "Secret", "clear", "load_dotenv", "override", "put", "resolve"]
 
 MASK = "***"
+TELLING = 12
+"""The start of a key that is masked even alone, in characters; the public prefixes of vendors are about as long."""
 
 
 @final
@@ -34,8 +36,12 @@ class Secret:
         return self._value
 
     def redact(self, text: str) -> str:
-        """`text` with the key masked, wherever it is echoed."""
-        return text.replace(self._value, MASK) if self._value else text
+        """`text` with the key masked, wherever it is echoed, also where a quotation ends in the middle of it."""
+        shortest = min(len(self._value), TELLING)
+        if self._value and self._value[:shortest] in text:
+            for length in range(len(self._value), shortest - 1, -1):
+                text = text.replace(self._value[:length], MASK)
+        return text
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and other._value == self._value
@@ -129,10 +135,10 @@ def resolve(provider: str, explicit: Secret | None, env_names: Sequence[str]) ->
             reason="missing_key",
         )
     value = found.reveal()
-    if not value.isascii() or not value.isprintable():
+    if not value.isascii() or not value.isprintable() or value != value.strip():
         raise EngineError(
-            f"the API key for {provider} from {source} has a line break or a character outside ASCII, which an HTTP "
-            "header cannot carry: check how it was copied",
+            f"the API key for {provider} from {source} has a line break, a space around it or a character outside "
+            "ASCII, which an HTTP header cannot carry: check how it was copied",
             reason="invalid_key",
         )
     return found

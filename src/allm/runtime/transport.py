@@ -168,12 +168,15 @@ class _LiveResponse(HttpResponse):
     @asynccontextmanager
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         """See `HttpResponse`."""
-        encoded = "content-encoding" in self.headers
-        source = self._response.aiter_bytes() if encoded else self._response.aiter_raw()
+        source = raw = self._response.aiter_raw()
+        if "content-encoding" in self.headers:
+            self._response.aiter_raw = lambda: _LeftOpen(raw)
+            source = self._response.aiter_bytes()
         try:
             yield _Chunks(source, _mapped(self._library, reading=True))
         finally:
             await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+            await _finish(raw)  # noqa: ASYNC102  (same)
 
 
 @attrs.define(eq=False)
@@ -189,6 +192,22 @@ class _Chunks:
     async def __anext__(self) -> bytes:
         with self._mapped:
             return await anext(self._source)
+
+
+@attrs.define(eq=False)
+class _LeftOpen:
+    """A body for the library to decompress; where that fails it would close the outermost generator only."""
+
+    _source: AsyncIterator[bytes]
+
+    def __aiter__(self) -> _LeftOpen:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._source)
+
+    async def aclose(self) -> None:
+        pass
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:
