@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
+import os
 
 import pytest
 import trio
@@ -105,6 +107,19 @@ async def test_early_exits_close_the_connection(server, client, leave):
     assert speech.result().audio.data
     assert SOUND.startswith(speech.result().audio.data)
     assert not speech.result().complete
+
+
+async def test_leaving_a_compressed_answer(server, client):
+    """Closes it as any other."""
+    body = gzip.compress(SOUND + os.urandom(9000))
+    server.add(Reply(body=body, headers={"content-encoding": "gzip"}, chunks=20, fault=Stall(6000)))
+    async with allm.stream_synthesize(engine_for(server, client), "hi") as speech:
+        async for piece in speech:
+            assert SOUND.startswith(piece[:100])
+            break
+    with trio.fail_after(30):
+        await server.wait_idle()
+    assert speech.result().audio.data
 
 
 async def test_the_normal_end_leaves_the_connection_reusable(server, client):

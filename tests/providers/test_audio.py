@@ -151,6 +151,23 @@ async def test_speech_over_http(clock):
     assert (result.audio.mime_type, result.request_id, result.complete) == ("audio/mpeg", "r1", True)
 
 
+@pytest.mark.parametrize(
+    ("asked", "kind", "mime_type"),
+    [
+        (None, "audio/wav; rate=24000", "audio/wav"),
+        (None, "application/octet-stream", "audio/mpeg"),
+        ("opus", "audio/mpeg", "audio/ogg"),
+        ("mulaw", "audio/basic", "audio/basic"),
+    ],
+)
+async def test_the_type_of_speech(clock, asked, kind, mime_type):
+    """Is what was asked for, else what the server calls it, else what OpenAI sends unasked."""
+    async with WireServer() as server:
+        server.add(Reply(body=SOUND, headers={"content-type": kind}))
+        speech = await allm.synthesize(speaker(server), "hello", options={"response_format": asked} if asked else {})
+    assert speech.audio.mime_type == mime_type
+
+
 async def test_a_connection_that_breaks_keeps_what_had_arrived(clock):
     """And raises: half a sentence is no success."""
     async with WireServer() as server:
@@ -185,13 +202,15 @@ async def test_refusals(clock):
     """Have their reason; JSON in place of audio is no audio."""
     refusal = {"error": {"message": f"bad key {KEY}", "code": "invalid_api_key"}}
     async with WireServer() as server:
-        server.add(Reply.json(refusal, status=401), Reply.json({"x": 1}))
+        xml = Reply(body=b"<Error/>", headers={"content-type": "application/xml"})
+        server.add(Reply.json(refusal, status=401), Reply.json({"x": 1}), xml)
         with pytest.raises(allm.AdapterError, match="bad key") as caught:
             await allm.synthesize(speaker(server), "hello")
         assert caught.value.reason == "authentication_failed"
         assert KEY not in str(caught.value)
-        with pytest.raises(allm.AdapterError, match="expected audio"):
-            await allm.synthesize(speaker(server), "hello")
+        for _ in range(2):
+            with pytest.raises(allm.AdapterError, match="expected audio"):
+                await allm.synthesize(speaker(server), "hello")
 
 
 async def test_a_transcription_over_http(clock):
@@ -233,6 +252,7 @@ async def test_gemini_over_http(clock):
     ("document", "reason"),
     [
         ({"promptFeedback": {"blockReason": "SAFETY"}}, "content_filter"),
+        ({"candidates": [{"finishReason": "RECITATION"}]}, "content_filter"),
         ({"candidates": [{"finishReason": "OTHER"}]}, "malformed_response"),
         ({}, "malformed_response"),
     ],

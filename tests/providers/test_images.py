@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 
 import pytest
@@ -253,6 +254,88 @@ async def test_answers_that_are_none(clock, reply, reason):
             await allm.generate_image(openai(server), "a fox")
     assert (caught.value.reason, caught.value.provider) == (reason, "openai")
     assert "sk-image-key" not in str(caught.value)
+
+
+PAGE = base64.b64encode(b"<!DOCTYPE html><p>Sorry").decode()
+NOTE = base64.b64encode(b'{"error": "try again"}').decode()
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"b64_json": TEXT[:-3]},
+        {"b64_json": "@@@@"},
+        {"b64_json": f"{TEXT} ?"},
+        {"b64_json": PAGE},
+        {"b64_json": NOTE},
+        {"b64_json": "data:image/png,plain"},
+        {"url": f"data:image/png;base64,{TEXT[:-3]}"},
+        {"url": "file:///etc/passwd"},
+        {"url": "/files/1.png"},
+    ],
+)
+def test_images_that_cannot_be_read(item):
+    """Are found when they come, and not when they are saved; good ones beside them are kept."""
+    with pytest.raises(allm.AdapterError, match="cannot be read") as caught:
+        decode_images({"data": [item]}, provider="openai", model="m", prompt="x")
+    assert caught.value.reason == "malformed_response"
+    response = decode_images({"data": [item, {"b64_json": TEXT}]}, provider="openai", model="m", prompt="x")
+    assert response.image.to_bytes() == plain_png("b")
+    assert (response.usage.images, response.metadata) == (1, {"openai": {"unreadable_images": 1}})
+
+
+@pytest.mark.parametrize("text", [f"{TEXT[:8]}\n{TEXT[8:]}\n", f"data:image/png;base64,{TEXT}"])
+def test_images_in_other_clothes(text):
+    """Lines, and a data URI where base64 text is expected."""
+    [image] = decode_images({"data": [{"b64_json": text}]}, provider="openai", model="m", prompt="x").images
+    assert image.to_bytes() == plain_png("b")
+
+
+def test_a_broken_image_of_gemini():
+    """Is none."""
+    parts = [{"inlineData": {"mimeType": "image/png", "data": TEXT[:-3]}}]
+    with pytest.raises(allm.AdapterError, match="no image"):
+        decode_gemini({"candidates": [{"content": {"parts": parts}}]}, provider="gemini", model="m", prompt="x")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        ({"message": "too many", "code": 429}, ("rate_limited", 429, True)),
+        ({"message": "busy", "type": "server_error"}, ("provider_unavailable", None, True)),
+        ({"message": "odd", "code": True}, ("unknown", None, False)),
+        ("no such thing", ("unknown", None, False)),
+        (["x"], ("malformed_response", None, False)),
+        ({}, ("malformed_response", None, False)),
+    ],
+)
+async def test_an_error_under_a_good_status(clock, error, expected):
+    """As gateways send it: it is what was said; without it the answer is malformed."""
+    async with WireServer() as server:
+        server.add(Reply.json({"error": error}, headers={"x-request-id": "r1"}))
+        with pytest.raises(allm.ImageAdapterError) as caught:
+            await allm.generate_image(openai(server), "a fox")
+    found = caught.value
+    assert (found.reason, found.status, found.retryable) == expected
+    assert (found.request_id, found.provider) == ("r1", "openai")
+
+
+async def test_a_compressed_body(clock):
+    """Is read as any other."""
+    body = gzip.compress(json.dumps({"data": [{"b64_json": TEXT}]}).encode())
+    async with WireServer() as server:
+        server.add(Reply(body=body, headers={"content-encoding": "gzip"}, chunks=7))
+        response = await allm.generate_image(openai(server), "a fox")
+    assert response.image.to_bytes() == plain_png("b")
+
+
+async def test_a_body_that_cannot_be_decompressed(clock):
+    """Is an answer that cannot be read, and not an error of the adapter."""
+    async with WireServer() as server:
+        server.add(Reply(body=b"no gzip", headers={"content-encoding": "gzip"}))
+        with pytest.raises(allm.ImageAdapterError, match="encoding") as caught:
+            await allm.generate_image(openai(server), "a fox")
+    assert caught.value.reason == "malformed_response"
 
 
 @pytest.mark.parametrize("case", cases("openai_images"), ids=lambda case: case.folder.name)

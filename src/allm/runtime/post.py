@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import attrs
 
@@ -22,6 +22,7 @@ __all__ = ["MAX_ANSWER_BYTES", "Answer", "HttpPost", "ask", "open_answer", "post
 
 T = TypeVar("T")
 
+ERROR_STATUS = range(400, 600)
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 """Largest answer, in bytes: ten images of 4096 x 4096 pixels in base64 have about 200 MB."""
 
@@ -51,10 +52,12 @@ class Answer:
 
     Attributes:
         document: The parsed JSON object.
+        status: Of HTTP, a good one.
         request_id: The provider's id of the request.
     """
 
     document: dict[str, Any]
+    status: int
     request_id: str | None
     headers: Mapping[str, str] = attrs.field(hash=False)
 
@@ -76,21 +79,39 @@ async def post(call: HttpPost) -> Answer:
             raise malformed(call.provider, f"expected JSON, got {kind} ({error})", body) from error
         if not isinstance(document, dict):
             raise malformed(call.provider, "expected a JSON object", body)
-        return Answer(document=document, request_id=request_id_of(response.headers), headers=response.headers)
+        return Answer(
+            document=document,
+            status=response.status,
+            request_id=request_id_of(response.headers),
+            headers=response.headers,
+        )
 
 
 async def ask(call: HttpPost, decode: Callable[[Answer], T]) -> T:
     """Make the call and decode its JSON answer.
 
     Raises:
-        AdapterError: As `post`; what `decode` raises gets the provider's name and request id as well.
+        AdapterError: As `post`; what `decode` raises gets the provider's name and request id as well. Where the answer
+            is an error under a good status, as gateways send it, that is what is raised.
     """
     answer = await post(call)
     try:
         return decode(answer)
     except AdapterError as error:
-        error.request_id = error.request_id or answer.request_id
-        raise finished(error, call) from error.__cause__
+        said = _said(call, answer) or error
+        said.request_id = said.request_id or answer.request_id
+        raise finished(said, call) from error.__cause__
+
+
+def _said(call: HttpPost, answer: Answer) -> AdapterError | None:
+    content = answer.document.get("error")
+    if not content or not isinstance(content, dict | str):
+        return None
+    code: Any = cast("dict[str, Any]", content).get("code") if isinstance(content, dict) else None
+    status = code if type(code) is int and code in ERROR_STATUS else None
+    error = call.classify(status or answer.status, answer.headers, answer.document)
+    error.status = status
+    return error
 
 
 @asynccontextmanager

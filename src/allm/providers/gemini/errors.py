@@ -17,7 +17,7 @@ from allm.data.errors import AdapterError, AdapterReason
 from allm.data.jsonvalues import as_count, as_list, as_object, as_text
 from allm.runtime.answers import RETRYABLE_STATUS, Envelope, read_envelope, reason_for_status
 
-__all__ = ["classify", "stream_error"]
+__all__ = ["classify", "is_withheld", "stream_error"]
 
 # https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto, the HTTP mapping of each code.
 _HTTP_STATUS = {
@@ -48,12 +48,18 @@ _OVERLOADED = re.compile(r"overloaded|high demand", re.IGNORECASE)
 # A quota of a day or more, or one of zero (a model that the plan does not include): waiting does not help.
 _LONG_QUOTA = re.compile(r"per[_ ]?(day|week|month)", re.IGNORECASE)
 _ZERO_QUOTA = re.compile(r"limit: 0\b")
+_WITHHELD = ("SAFETY", "PROHIBITED", "BLOCKLIST", "SPII", "RECITATION")
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
 def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
     """The error of an HTTP answer with an error status."""
     return _build(provider, read_envelope(body), status)
+
+
+def is_withheld(finish_reason: str | None) -> bool:
+    """Whether an answer without content has none because a filter took it."""
+    return any(word in (finish_reason or "") for word in _WITHHELD)
 
 
 def stream_error(provider: str, body: Any) -> AdapterError:

@@ -12,10 +12,11 @@ from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageResponse, ImageUsage
 from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.providers.gemini.errors import is_withheld
+from allm.runtime.generated import image_of_base64
 
 __all__ = ["decode_images"]
 
-_WITHHELD = ("SAFETY", "PROHIBITED", "BLOCKLIST", "SPII", "RECITATION")
 _COUNTS = {"promptTokenCount", "candidatesTokenCount", "totalTokenCount"}
 
 
@@ -49,7 +50,7 @@ def _image(inline: dict[str, Any], prompt: str | None) -> Image | None:
     data, mime_type = as_text(inline.get("data")), as_text(inline.get("mimeType"))
     if data is None or not (mime_type or "image/").startswith("image/"):
         return None
-    return Image(("base64", data), mime_type, prompt=prompt)
+    return image_of_base64(data, mime_type, prompt=prompt)
 
 
 def _none(document: dict[str, Any], candidates: list[dict[str, Any]], text: str, provider: str) -> AdapterError:
@@ -57,10 +58,9 @@ def _none(document: dict[str, Any], candidates: list[dict[str, Any]], text: str,
     reasons = [reason for candidate in candidates if (reason := as_text(candidate.get("finishReason")))]
     reason = blocked or next((reason for reason in reasons if reason != "STOP"), None)
     said = f"; the model said: {text[:200]}" if text else ""
-    withheld = blocked or any(word in (reason or "") for word in _WITHHELD)
     return AdapterError(
         f"the answer has no image in it ({reason or 'no reason given'}){said}",
-        reason="content_filter" if withheld else "malformed_response",
+        reason="content_filter" if blocked or is_withheld(reason) else "malformed_response",
         provider=provider,
         provider_code=reason,
     )

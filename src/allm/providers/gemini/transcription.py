@@ -15,6 +15,7 @@ from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
 from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
 from allm.providers.gemini.connection import Connection
+from allm.providers.gemini.errors import is_withheld
 from allm.runtime.ports import AdapterOptions
 from allm.runtime.post import Answer, HttpPost, ask
 
@@ -69,7 +70,7 @@ def decode_transcription(document: dict[str, Any], *, provider: str, model: str 
     if not parts and reason != "STOP":
         raise AdapterError(
             f"the answer has no text in it ({reason or 'no reason given'})",
-            reason="content_filter" if blocked or "SAFETY" in (reason or "") else "malformed_response",
+            reason="content_filter" if blocked or is_withheld(reason) else "malformed_response",
             provider=provider,
             provider_code=reason,
         )

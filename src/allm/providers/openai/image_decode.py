@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from allm.data.errors import AdapterError, ValidationError
+from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageResponse, ImageUsage
 from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.runtime.generated import image_of_base64, image_of_url
 
 __all__ = ["decode_images"]
 
@@ -26,40 +27,43 @@ CHOSEN = ("background", "created", "output_format", "quality", "size")
 
 
 def decode_images(document: dict[str, Any], *, provider: str, model: str | None, prompt: str | None) -> ImageResponse:
-    """The images of an answer.
+    """The images of an answer; beside good ones, those that cannot be read are counted in `metadata`.
 
     Raises:
-        AdapterError: `malformed_response`: there are none in it, or one in a broken data URI.
+        AdapterError: `malformed_response`: there are none in it, or none that can be read.
     """
     mime_type = MIME_TYPES.get(str(document.get("output_format")))
-    try:
-        images = [image for item in as_objects(document.get("data")) if (image := _image(item, mime_type, prompt))]
-    except ValidationError as error:
-        raise AdapterError(
-            f"the answer has an image that cannot be read: {error}", reason="malformed_response", provider=provider
-        ) from error
+    items = as_objects(document.get("data"))
+    images = [image for item in items if (image := _image(item, mime_type, prompt))]
     if not images:
-        raise AdapterError("the answer has no image in it", reason="malformed_response", provider=provider)
-    chosen = {name: document[name] for name in CHOSEN if document.get(name) is not None}
+        raise AdapterError(
+            "the answer has an image that cannot be read"
+            if any(map(_sent, items))
+            else "the answer has no image in it",
+            reason="malformed_response",
+            provider=provider,
+        )
+    notes = {name: document[name] for name in CHOSEN if document.get(name) is not None}
+    if len(images) < len(items):
+        notes["unreadable_images"] = len(items) - len(images)
     return ImageResponse(
         images=images,
         model=as_text(document.get("model")) or model,
         usage=_usage(as_object(document.get("usage")), len(images)),
-        metadata={provider: chosen} if chosen else {},
+        metadata={provider: notes} if notes else {},
     )
 
 
+def _sent(item: dict[str, Any]) -> str | None:
+    return as_text(item.get("b64_json")) or as_text(item.get("url"))
+
+
 def _image(item: dict[str, Any], mime_type: str | None, prompt: str | None) -> Image | None:
-    revised = as_text(item.get("revised_prompt"))
     data, url = as_text(item.get("b64_json")), as_text(item.get("url"))
+    fields = {"prompt": prompt, "revised_prompt": as_text(item.get("revised_prompt"))}
     if data is not None:
-        return Image(("base64", data), mime_type, prompt=prompt, revised_prompt=revised)
-    if url is None:
-        return None
-    if url.startswith("data:"):  # some gateways put the image into the URL
-        inline = Image.from_data_uri(url)
-        return Image(inline.source, inline.mime_type, prompt=prompt, revised_prompt=revised)
-    return Image(("url", url), mime_type, prompt=prompt, revised_prompt=revised)
+        return image_of_base64(data, mime_type, **fields)
+    return image_of_url(url, mime_type, **fields) if url is not None else None
 
 
 def _usage(usage: dict[str, Any], images: int) -> ImageUsage:

@@ -9,6 +9,7 @@ from typing import Any, final
 import attrs
 
 from allm.data.audio import SpeechRequest
+from allm.data.jsonvalues import as_text
 from allm.data.problems import Problem, refuse
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.models import own_name
@@ -31,6 +32,8 @@ MIME_TYPES = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
+DEFAULT = MIME_TYPES["mp3"]
+"""Of an answer that says nothing, to a request that names no format."""
 WITHOUT_INSTRUCTIONS = ("tts-1",)
 
 
@@ -68,7 +71,7 @@ def _of_the_limits(request: SpeechRequest) -> Iterator[Problem]:
 @attrs.frozen
 class _Prepared:
     call: HttpPost
-    format: str
+    format: str | None
 
 
 @final
@@ -85,7 +88,7 @@ class OpenAISpeech(Connection):
         """
         body = encode_speech(request, self.provider)
         call = self.post("/audio/speech", body, options, model=request.model)
-        return _Prepared(call, str(body.get("response_format", "mp3")))
+        return _Prepared(call, as_text(body.get("response_format")))
 
     @asynccontextmanager
     async def open(self, prepared: _Prepared) -> AsyncGenerator[SpokenAnswer]:
@@ -96,8 +99,9 @@ class OpenAISpeech(Connection):
         """
         async with open_answer(prepared.call) as response:
             kind = response.headers.get("content-type", "").partition(";")[0].strip()
-            if kind.endswith("json") or kind.startswith("text/"):
+            if kind.endswith(("json", "xml")) or kind.startswith("text/"):
                 raise malformed(self.provider, f"expected audio, got {kind}", await response.read(1000))
-            mime_type = MIME_TYPES.get(prepared.format) or kind or None
+            # Of the two, what was asked for says more: gateways call everything audio/mpeg.
+            mime_type = MIME_TYPES.get(prepared.format or "") or (kind if kind.startswith("audio/") else DEFAULT)
             async with response.chunks() as pieces:
                 yield SpokenAnswer(pieces=pieces, mime_type=mime_type, request_id=request_id_of(response.headers))

@@ -1,0 +1,48 @@
+"""Generated images as providers send them: base64 text, a `data:` URI, or a URL to fetch them from."""
+
+from __future__ import annotations
+
+import base64
+import re
+from typing import Any
+
+from allm.data.errors import ValidationError
+from allm.data.image import Image
+
+__all__ = ["image_of_base64", "image_of_url"]
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+_HEAD = 64  # characters of base64 text: 48 bytes, enough to tell an error page
+_TEXT = re.compile(rb"\s*(\{|\[|<!doctype html|<html)", re.IGNORECASE)
+
+
+def image_of_base64(text: str, mime_type: str | None, **fields: Any) -> Image | None:
+    """The image, or None where there is none: broken base64 text, or that of an error message.
+
+    Args:
+        text: Some gateways put line ends into it, or make a `data:` URI of it.
+        mime_type: Where it is known.
+        fields: Further ones of `Image`.
+    """
+    if text.startswith("data:"):
+        try:
+            inline = Image.from_data_uri(text)
+        except ValidationError:
+            return None
+        text, mime_type = str(inline.source[1]), inline.mime_type or mime_type
+    if not _BASE64.fullmatch(text):
+        text = "".join(text.split())
+        if not _BASE64.fullmatch(text):
+            return None
+    if len(text) % 4 or _TEXT.match(base64.b64decode(text[:_HEAD])):
+        return None
+    return Image(("base64", text), mime_type, **fields)
+
+
+def image_of_url(url: str, mime_type: str | None, **fields: Any) -> Image | None:
+    """The image, which is not fetched, or None where the URL is one that nobody could fetch it from."""
+    if url.startswith("data:"):  # some gateways put the image into the URL
+        return image_of_base64(url, mime_type, **fields)
+    if not url.startswith(("https://", "http://")):
+        return None
+    return Image(("url", url), mime_type, **fields)
