@@ -240,3 +240,10 @@ def test_results_without_a_json_form(value):
     """Are refused."""
     with pytest.raises((TypeError, ValueError)):
         encode_result(value)
+
+
+@pytest.mark.parametrize("cls", [type("Plain", (), {}), 3, "Place"], ids=str)
+def test_what_is_no_type_to_parse_into(cls):
+    """Said in words of this library."""
+    with pytest.raises(allm.ValidationError, match="is no type that JSON can be made into"):
+        parse_text('{"a": 1}', cls)

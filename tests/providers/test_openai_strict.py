@@ -9,6 +9,8 @@ import attrs
 import pytest
 
 import allm
+from allm.data.jsontext import loads
+from allm.execution.options import resolve
 from allm.providers.openai.strict import closed, fits_strict
 
 
@@ -163,3 +165,27 @@ def test_objects_that_say_nothing_are_closed():
         "anyOf": 7,
         "additionalProperties": False,
     }
+
+
+@attrs.frozen
+class Counts:
+    counts: dict[str, int]
+
+
+@attrs.frozen
+class City:
+    name: str
+
+
+@pytest.mark.parametrize("endpoint", ["responses", "chat_completions"])
+@pytest.mark.parametrize(
+    ("wanted", "strict"),
+    [(City, True), (Counts, False), (allm.json_schema("n", {"type": "object", "patternProperties": {}}), True)],
+)
+def test_answers_are_strict_where_the_class_allows_it(endpoint, wanted, strict):
+    """An open mapping in a class would be a 400; a schema written by hand is sent as its author says."""
+    adapter = allm.providers.OpenAI(api_key="key-of-a-test", endpoint=endpoint)
+    call = resolve(allm.Engine(adapter=adapter, model="m"), "hi", {"response_format": wanted})
+    body = loads(adapter.prepare(call.request, call.adapter_options).body)
+    sent = body["text"]["format"] if endpoint == "responses" else body["response_format"]["json_schema"]
+    assert sent["strict"] is strict

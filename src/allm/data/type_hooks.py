@@ -100,6 +100,8 @@ def _problems(error: BaseException, place: str) -> Problems:
         inside, whole = error.group_exceptions()
         found = [problem for inner, note in inside for problem in _problems(inner, f"{place}.{note.name}")]
         return [*found, *(problem for inner in whole for problem in _problems(inner, place))]
+    if isinstance(error, cattrs.StructureHandlerNotFoundError):
+        return [(place, f"{getattr(error.type_, '__name__', error.type_)!r:.60} is no type that JSON can be made into")]
     if isinstance(error, KeyError):
         return [(place, f"required field {error} is missing")]
     if isinstance(error, cattrs.ForbiddenExtraKeysError):

@@ -34,7 +34,7 @@ from allm.providers.openai.shared_encode import (
     tool_choice,
     with_options,
 )
-from allm.providers.openai.strict import closed
+from allm.providers.openai.strict import as_sent
 from allm.runtime.ports import AdapterOptions
 
 __all__ = ["encode"]
@@ -143,8 +143,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 def _response_format(wanted: Any) -> Any:
     if isinstance(wanted, JsonSchema):
-        schema = closed(wanted.schema) if wanted.strict else wanted.schema
-        return {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": schema, "strict": wanted.strict}}
+        schema, strict = as_sent(wanted)
+        return {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": schema, "strict": strict}}
     if isinstance(wanted, str):
         return {"type": "json_object" if wanted == "json" else "text"}
     if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema" and "json_schema" not in wanted:

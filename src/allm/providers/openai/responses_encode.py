@@ -20,7 +20,7 @@ from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder
 from allm.providers.openai.shared_encode import tool_choice, with_options
-from allm.providers.openai.strict import closed, fits_strict
+from allm.providers.openai.strict import as_sent, fits_strict
 from allm.runtime.ports import AdapterOptions
 
 __all__ = ["encode"]
@@ -74,8 +74,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 def _format(wanted: Any) -> Any:
     if isinstance(wanted, JsonSchema):
-        schema = closed(wanted.schema) if wanted.strict else wanted.schema
-        return {"type": "json_schema", "name": wanted.name, "schema": schema, "strict": wanted.strict}
+        schema, strict = as_sent(wanted)
+        return {"type": "json_schema", "name": wanted.name, "schema": schema, "strict": strict}
     if isinstance(wanted, str):
         return {"type": "json_object" if wanted == "json" else "text"}
     inner = cast("Mapping[str, Any]", wanted).get("json_schema") if isinstance(wanted, Mapping) else None

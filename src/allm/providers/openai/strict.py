@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-__all__ = ["closed", "fits_strict"]
+from allm.data.request import JsonSchema
+
+__all__ = ["as_sent", "closed", "fits_strict"]
 
 _KNOWN = frozenset(
     {
@@ -54,6 +56,12 @@ def fits_strict(schema: Any) -> bool:
         and sum(len(_object(node.get("properties"))) for node, _ in nodes) <= _MAX_PROPERTIES
         and sum(len(_list(node.get("enum"))) for node, _ in nodes) <= _MAX_VALUES
     )
+
+
+def as_sent(wanted: JsonSchema) -> tuple[dict[str, Any], bool]:
+    """The schema of an answer and its `strict`: as it is asked for, but for a class only where its schema fits."""
+    strict = wanted.strict and (wanted.output_type is None or fits_strict(wanted.schema))
+    return closed(wanted.schema) if strict else wanted.schema, strict
 
 
 def _object(value: Any) -> Mapping[str, Any]:
