@@ -175,6 +175,8 @@ async def test_a_path_is_a_file(tmp_path):
         (7, {}, "audio"),
         (allm.Audio(b""), {}, "audio"),
         (allm.Audio("text"), {}, "audio.data"),
+        (allm.Audio(WAV, "audio/wav\r\nx-other: field"), {}, "audio.mime_type"),
+        (allm.Audio(WAV, 5), {}, "audio.mime_type"),
         (allm.Audio(WAV), {"timestamps": ["hour"]}, "timestamps"),
         (allm.Audio(WAV), {"timestamps": 5}, "timestamps"),
         (allm.Audio(WAV), {"temperature": "hot"}, "temperature"),

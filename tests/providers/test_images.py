@@ -170,6 +170,13 @@ def test_fields_of_a_form():
     }
 
 
+def test_what_a_form_cannot_carry():
+    """Is refused by name, all of it at once, instead of being sent as its repr."""
+    with pytest.raises(allm.ValidationError) as caught:
+        form_fields({"a": object(), "b": [b"x"], "c": "\ud800", "d": 1})
+    assert [path for path, _ in caught.value.errors] == [("a",), ("b[]",), ("c",)]
+
+
 def test_fields_of_a_form_are_those_of_openais_own_sdk():
     """A list is repeated under a name with brackets."""
     sdk = vendor("openai._qs").Querystring()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -46,6 +47,7 @@ EXTENSIONS = {
     ".wav": "audio/wav",
     ".webm": "audio/webm",
 }
+MIME_TYPE = re.compile(r"[\w.+-]+/[\w.+-]+(;[\w.+=; -]*)?", re.ASCII)
 _SIGNATURES = (
     (b"ID3", "audio/mpeg"),
     (b"fLaC", "audio/flac"),
@@ -279,6 +281,10 @@ def check_transcription_request(request: TranscriptionRequest) -> None:
         problems.append(Problem(("audio", "data"), "invalid_type", sentence))
     elif not request.audio.data:
         problems.append(Problem(("audio",), "empty", "there are no bytes in it"))
+    mime_type = getattr(request.audio, "mime_type", None)
+    if mime_type is not None and not (isinstance(mime_type, str) and MIME_TYPE.fullmatch(mime_type)):
+        sentence = f"{mime_type!r}; expected a type such as 'audio/wav', or None"
+        problems.append(Problem(("audio", "mime_type"), "invalid_format", sentence))
     if request.temperature is not None and type(request.temperature) not in {int, float}:
         sentence = f"{type(request.temperature).__name__}; expected a number"
         problems.append(Problem(("temperature",), "invalid_type", sentence))

@@ -8,30 +8,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from allm.data.problems import Problem
+from allm.data.problems import Problem, refuse
 
 __all__ = ["form_fields", "streaming_problems"]
 
 
 def form_fields(body: Mapping[str, Any], form: str = "{}") -> dict[str, list[str]]:
-    """The texts of each field; None has none."""
+    """The texts of each field; None has none.
+
+    Raises:
+        ValidationError: A value, of the request's options perhaps, that a form cannot carry; all problems at once.
+    """
     fields: dict[str, list[str]] = {}
+    problems: list[Problem] = []
     for key, value in body.items():
-        _add(fields, form.format(key), value)
+        _add(fields, problems, form.format(key), value)
+    refuse(problems)
     return fields
 
 
-def _add(fields: dict[str, list[str]], name: str, value: Any) -> None:
+def _add(fields: dict[str, list[str]], problems: list[Problem], name: str, value: Any) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
-            _add(fields, f"{name}[{key}]", item)
+            _add(fields, problems, f"{name}[{key}]", item)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            _add(fields, name if name.endswith("[]") else f"{name}[]", item)
+            _add(fields, problems, name if name.endswith("[]") else f"{name}[]", item)
     elif isinstance(value, bool):
         fields.setdefault(name, []).append("true" if value else "false")
-    elif value is not None:
+    elif isinstance(value, str) and not _encodable(value):
+        problems.append(Problem((name,), "invalid_text", "it has half of a surrogate pair, which is no character"))
+    elif isinstance(value, (str, int, float)):
         fields.setdefault(name, []).append(str(value))
+    elif value is not None:
+        sentence = f"{type(value).__name__}; a form carries texts, numbers, booleans, and lists and mappings of them"
+        problems.append(Problem((name,), "invalid_type", sentence))
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def streaming_problems(options: Mapping[str, Any]) -> list[Problem]:
