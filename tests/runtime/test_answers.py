@@ -6,7 +6,7 @@ import pytest
 
 from allm.providers.anthropic import errors as anthropic
 from allm.providers.openai import errors as openai
-from allm.runtime.answers import read_envelope, stray_error
+from allm.runtime.answers import read_envelope, status_in, stray_error
 from allm.runtime.retry import parse_retry_after
 
 
@@ -121,3 +121,10 @@ def test_stray_errors(stray, found):
 def test_retry_after(headers, seconds):
     """In every form; nonsense is no hint."""
     assert parse_retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize("code", ["429", 429])
+def test_a_status_in_the_body(code):
+    """As a number or as its digits; a number that is none is no status, however long."""
+    assert status_in(read_envelope({"error": {"code": code}})) == 429
+    assert status_in(read_envelope({"error": {"code": str(code) * 5000}})) is None

@@ -18,7 +18,7 @@ from allm.data.message import Message, Role
 from allm.data.moderation import ModerationRequest, moderation_problems
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request
-from allm.data.session import Session, SessionStatus
+from allm.data.session import Approval, Session, SessionStatus
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 
@@ -61,6 +61,10 @@ def _nested(problems: list[Problem], *path: str | int) -> list[Problem]:
     return [((*path, *inner), tag) for inner, tag in problems]
 
 
+def _is_one_of(value: Any, words: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in words
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
@@ -72,7 +76,7 @@ def _is_number(value: Any) -> bool:
 def check_message(message: Message) -> list[Problem]:
     """The problems of one message."""
     problems: list[Problem] = []
-    if message.role not in ROLES:
+    if not _is_one_of(message.role, ROLES):
         problems.append((("role",), "unknown"))
     if isinstance(message.content, tuple):
         for index, part in enumerate(message.content):
@@ -174,7 +178,7 @@ def _check_tools(tools: Any) -> list[Problem]:
     for index, tool in enumerate(tools):
         found: list[Problem] = check_tool(tool) if isinstance(tool, Tool) else [((), "invalid_type")]
         problems += _nested(found, "tools", index)
-    names = [tool.name for tool in tools if isinstance(tool, Tool)]
+    names = [tool.name for tool in tools if isinstance(tool, Tool) and isinstance(tool.name, str)]
     if len(set(names)) != len(names):
         problems.append((("tools",), "duplicate_name"))
     return problems
@@ -217,8 +221,11 @@ def check_session(session: Session) -> list[Problem]:
     if not isinstance(session.thread, Thread):
         return [*problems, (("thread",), "invalid_type")]
     problems += _nested(check_thread(session.thread), "thread")
-    if session.status not in STATUSES:
+    if not _is_one_of(session.status, STATUSES):
         problems.append((("status",), "unknown"))
+    for name, cls in (("pending_tool_calls", ToolCall), ("approvals", Approval)):
+        wrong = [index for index, item in enumerate(getattr(session, name)) if not isinstance(item, cls)]
+        problems += [((name, index), "invalid_type") for index in wrong]
     return problems or _contradictions(session)
 
 

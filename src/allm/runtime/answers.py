@@ -57,6 +57,7 @@ _MAX_TEXT = 500  # characters of a non-JSON answer that go into the message
 _MAX_DEPTH = 4  # of envelopes in envelopes
 _MESSAGES = ("message", "msg", "detail", "error", "errors")
 _STATUS_FIELDS = ("status_code", "status", "code")
+_STATUS_DIGITS = 3
 _STATUS_RANGE = range(400, 600)
 
 
@@ -122,7 +123,7 @@ def status_in(envelope: Envelope) -> int | None:
     """The HTTP status that an error inside a 200 answer would have had, if it says so."""
     for name in _STATUS_FIELDS:
         value = envelope.fields.get(name)
-        if isinstance(value, str) and value.isascii() and value.isdigit():
+        if isinstance(value, str) and len(value) == _STATUS_DIGITS and value.isascii() and value.isdigit():
             value = int(value)
         if type(value) is int and value in _STATUS_RANGE:
             return value

@@ -77,7 +77,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     if seconds is None:
         try:
             moment = parsedate_to_datetime(text)
-        except ValueError:
+        except (ValueError, OverflowError):  # the year may have any number of digits
             return None
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)

@@ -1,0 +1,33 @@
+"""Short ways to build messages, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+
+import allm
+
+IMAGE = allm.Image.from_url("https://example.com/x.png")
+
+
+def test_pieces_become_parts_in_their_order():
+    """Texts, images and parts; a single text stays one."""
+    part = allm.TextPart("b")
+    assert allm.user("a").content == "a"
+    assert allm.user("a", IMAGE, part).content == (allm.TextPart("a"), allm.ImagePart(IMAGE), part)
+    assert allm.user("a", IMAGE).images == (allm.ImagePart(IMAGE),)
+
+
+def test_a_piece_that_is_none():
+    """It is refused with its place."""
+    with pytest.raises(allm.ValidationError, match=r"content\[1\] is bytes; expected str, Image or a part") as caught:
+        allm.user("a", b"b")
+    assert caught.value.errors == ((("content", 1), "invalid_part_type"),)
+
+
+def test_what_stands_for_a_conversation():
+    """A text, a message, several, a thread."""
+    hi = allm.user("hi")
+    for given in ("hi", hi, [hi], iter([hi]), allm.Thread((hi,))):
+        assert allm.request(given).messages == (hi,)
+    with pytest.raises(allm.ValidationError, match="cannot make messages of int"):
+        allm.request(3)

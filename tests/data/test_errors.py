@@ -1,0 +1,58 @@
+"""Errors are values: they compare, travel and say what they hold."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+import allm
+from allm.data.errors import ERROR_TYPES, render_path
+
+LIMITED = allm.AdapterError("slow down", reason="rate_limited", provider="openai", retry_after=2.0)
+ERRORS = [
+    LIMITED,
+    allm.ValidationError([(("messages", 0), "invalid_type")]),
+    allm.OptionError("no such option", option="modle"),
+    allm.EngineError("no key", reason="missing_key"),
+    allm.ToolError("failed", reason="handler_raised", tool_name="add"),
+    allm.SessionConflict("newer", session=allm.Session(id="a"), version=3),
+    allm.EmbeddingAdapterError("cut off", completed_inputs=2),
+    allm.UnwrapError("not done", reason="non_stop_finish", finish_reason="length"),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_an_error_travels_to_another_process(error):
+    """Equal, with every field, and of the same hash."""
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
+    assert (copy, hash(copy), repr(copy), str(copy)) == (error, hash(error), repr(error), str(error))
+    assert copy is not error
+
+
+def test_errors_of_different_classes_differ():
+    """Also where one derives from the other, and from anything else."""
+    image = allm.ImageAdapterError("slow down", reason="rate_limited", provider="openai", retry_after=2.0)
+    assert image != LIMITED
+    assert LIMITED != "slow down"
+    assert allm.AdapterError("slow down", reason="rate_limited") != LIMITED
+
+
+def test_repr_shows_what_is_known():
+    """And leaves out what is not."""
+    assert repr(LIMITED) == (
+        "AdapterError(message='slow down', reason='rate_limited', provider='openai', retry_after=2.0, retryable=True)"
+    )
+
+
+@pytest.mark.parametrize("cls", [cls for cls in ERROR_TYPES.values() if cls.reasons])
+def test_a_reason_that_there_is_not(cls):
+    """It is refused at once, where the mistake is."""
+    with pytest.raises(ValueError, match=f"{cls.__name__} has no reason 'tired'; expected one of"):
+        cls("x", reason="tired")
+
+
+def test_paths_are_rendered_as_one_writes_them():
+    """Names with dots, indexes in brackets."""
+    assert render_path(("messages", 2, "role")) == "messages[2].role"
+    assert render_path(()) == "value"

@@ -1,0 +1,56 @@
+"""An engine is checked when it is made, and a changed one is another."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+
+import allm
+from allm.providers import Fake, FakeEmbeddings, OpenAI
+
+TOOL = allm.Tool("add", "Adds.")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"model": 3}, {"retry": 3}, {"limiter": 3}, {"tools": [3]}, {"http_client": 3}, {"embed_model": OpenAI}],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_field_of_another_type(fields):
+    """It is refused with its name, what it is, and what it should be."""
+    [name] = fields
+    with pytest.raises(allm.EngineError, match=f"{name}.*expected") as caught:
+        allm.Engine(**fields)
+    assert caught.value.reason == "invalid_engine"
+
+
+def test_changes_make_another_engine():
+    """The one before stays as it was."""
+    engine = allm.Engine(adapter=Fake(), model="a", tools=[TOOL], params={"top_p": 1}, context={"user": 1})
+    other = (
+        engine.with_model("b")
+        .with_tools(allm.Tool("add", "Sums."), allm.Tool("sub", "Subtracts."))
+        .with_params({"seed": 1}, top_p=2)
+        .with_context({"user": 2}, tenant=3)
+    )
+    assert (other.model, [tool.description for tool in other.tools]) == ("b", ["Sums.", "Subtracts."])
+    assert (other.params, other.context) == ({"top_p": 2, "seed": 1}, {"user": 2, "tenant": 3})
+    assert (engine.model, engine.tools, engine.params, engine.context) == ("a", (TOOL,), {"top_p": 1}, {"user": 1})
+
+
+def test_an_engine_of_a_name():
+    """The provider's adapter, unless one is given; other services by their own names."""
+    engine = allm.Engine.from_model("m@fake", embed_model="fake:v", limiter=trio.CapacityLimiter(1))
+    assert (type(engine.adapter), engine.model) == (Fake, "m")
+    assert (type(engine.embed_adapter), engine.embed_model) == (FakeEmbeddings, "v")
+    adapter, embedder = Fake(), FakeEmbeddings()
+    given = allm.Engine.from_model("fake:m", adapter=adapter, embed_model="v", embed_adapter=embedder)
+    assert (given.adapter, given.embed_adapter, given.embed_model) == (adapter, embedder, "v")
+
+
+@pytest.mark.parametrize("name", ["embed", "chat_model", "model"])
+def test_a_service_that_there_is_not(name):
+    """Those that there are are named."""
+    with pytest.raises(allm.EngineError, match="embed_model") as caught:
+        allm.Engine().with_services(**{name: "fake:m"})
+    assert caught.value.reason == "invalid_engine"

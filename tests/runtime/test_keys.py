@@ -1,0 +1,118 @@
+"""Keys: where they are found, in which order, and that they do not show."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+
+import pytest
+import trio
+
+import allm
+from allm import keys
+from allm.runtime.keys import Secret, resolve
+
+NAMES = ("ALLM_TEST_KEY", "ALLM_OTHER_KEY")
+
+
+@pytest.fixture(autouse=True)
+def no_other_keys(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    yield
+    keys.clear()
+
+
+def found(explicit=None):
+    return resolve("openai", explicit and Secret(explicit), NAMES).reveal()
+
+
+def test_the_order_of_places(monkeypatch, tmp_path):
+    """A file, the environment, the process, the context, the call: each wins over those before it."""
+    file = tmp_path / ".env"
+    file.write_text("ALLM_TEST_KEY=of-the-file\nALLM_OTHER_KEY=\n")
+    keys.load_dotenv(file)
+    assert found() == "of-the-file"
+    monkeypatch.setenv("ALLM_TEST_KEY", " of-the-environment\n")
+    assert found() == "of-the-environment"
+    keys.put("openai", "of-the-process")
+    assert found() == "of-the-process"
+    with keys.override(openai="of-the-context"):
+        assert found() == "of-the-context"
+        assert found("of-the-call") == "of-the-call"
+        with keys.override(anthropic="x"):
+            assert found() == "of-the-context"
+    keys.clear()
+    assert found() == "of-the-environment"
+
+
+async def test_a_context_has_its_own_keys():
+    """Two tasks at once, and the tasks that they start."""
+    seen = []
+
+    async def tenant(key):
+        with keys.override(openai=key):
+            await trio.lowlevel.checkpoint()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(note)
+
+    async def note():
+        seen.append(found())
+
+    async with trio.open_nursery() as nursery:
+        for key in ("a", "b"):
+            nursery.start_soon(tenant, key)
+    assert sorted(seen) == ["a", "b"]
+
+
+@pytest.mark.parametrize("key", [None, "", " "])
+def test_no_key(key):
+    """Every place that was looked in is named."""
+    with pytest.raises(allm.EngineError, match=r"ALLM_TEST_KEY or ALLM_OTHER_KEY.*keys\.override") as caught:
+        found(key)
+    assert caught.value.reason == "missing_key"
+
+
+@pytest.mark.parametrize("key", ["a\nb", "a\N{EURO SIGN}", "a\x7f", " a", "a "])
+def test_a_key_that_no_header_can_carry(key):
+    """It is refused without being shown."""
+    with pytest.raises(allm.EngineError, match="check how it was copied") as caught:
+        found(key)
+    assert caught.value.reason == "invalid_key"
+    assert key not in str(caught.value)
+
+
+def test_a_secret_does_not_show():
+    """As text, in a collection, as a copy, as a pickle."""
+    secret = Secret("sk-canary")
+    for text in (repr(secret), str(secret), f"{secret}", repr([secret]), repr({"key": secret})):
+        assert "canary" not in text
+    assert copy.copy(secret) is copy.deepcopy(secret) is secret
+    with pytest.raises(TypeError, match="cannot be pickled"):
+        pickle.dumps(secret)
+    assert secret == Secret("sk-canary") != Secret("other")
+    assert secret != "sk-canary"
+    assert hash(secret) == hash(Secret("other"))  # a hash of the key would tell of it
+
+
+def test_what_is_masked():
+    """The key, and the start of it where a quotation was cut."""
+    secret = Secret("sk-canary-0123456789")
+    assert secret.redact("key sk-canary-0123456789, sk-canary-012...") == "key ***, ***..."
+    assert secret.redact("sk-ca... is short enough") == "sk-ca... is short enough"
+    assert Secret("abc").redact("ab abc") == "ab ***"
+    assert Secret("").redact("text") == "text"
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    """Nothing is guessed."""
+    with pytest.raises(FileNotFoundError):
+        keys.load_dotenv(tmp_path / "no.env")
+
+
+def test_without_the_extra(monkeypatch, tmp_path):
+    """The message says what to install."""
+    monkeypatch.setitem(sys.modules, "dotenv", None)
+    with pytest.raises(ImportError, match=r"allm-trio\[dotenv\]"):
+        keys.load_dotenv(tmp_path / ".env")

@@ -1,0 +1,59 @@
+"""Providers by name: what a model's name says, and what answers to it."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import allm
+from allm.runtime.registry import PROVIDERS, SERVICES, adapter_for, service_adapter, split_model
+
+NAMES = {
+    "openai:gpt-5": ("openai", "gpt-5"),
+    "gpt-5@openai": ("openai", "gpt-5"),
+    "ollama:llama3:8b": ("ollama", "llama3:8b"),
+    "openrouter:a/b@c": ("openrouter", "a/b@c"),
+    "llama3:8b@ollama": ("ollama", "llama3:8b"),
+}
+
+
+@pytest.mark.parametrize("text", NAMES)
+def test_both_spellings(text):
+    """The model's own name may hold colons and at signs."""
+    assert split_model(text) == NAMES[text]
+
+
+@pytest.mark.parametrize("text", ["gpt-5", "", ":", "openai:", "@openai", "opanai:gpt-5", "gpt-5@opanai"])
+def test_a_name_without_a_provider(text):
+    """The known ones are listed, and the nearest is suggested."""
+    with pytest.raises(allm.EngineError, match="openai, openrouter") as caught:
+        split_model(text)
+    assert caught.value.reason == "unknown_provider"
+    assert ("did you mean 'openai'" in str(caught.value)) == text.startswith("opanai")
+
+
+@pytest.mark.parametrize("name", sorted(PROVIDERS))
+def test_every_provider_has_an_adapter(name):
+    """Which says by what name it was made."""
+    assert adapter_for(name).provider == name
+
+
+@pytest.mark.parametrize(
+    ("service", "name"), sorted((service, name) for service, names in SERVICES.items() for name in names)
+)
+def test_every_service_has_an_adapter(service, name):
+    """Which says by what name it was made."""
+    assert service_adapter(service, name).provider == name
+
+
+def test_the_adapters_by_their_own_names():
+    """They are there when they are asked for, and a name that is none is an AttributeError."""
+    providers = importlib.import_module("allm.providers")
+    for name in providers.__all__:
+        assert getattr(providers, name).__name__ == name
+        assert name in dir(providers)
+    with pytest.raises(AttributeError, match="NoSuchThing"):
+        _ = providers.NoSuchThing
+    with pytest.raises(AttributeError, match="no_such_thing"):
+        _ = allm.no_such_thing

@@ -1,0 +1,65 @@
+"""Telemetry: who hears what, and that a listener cannot break a call."""
+
+from __future__ import annotations
+
+import logging
+
+import allm
+from allm.runtime import telemetry
+
+
+def test_only_what_was_asked_for():
+    """By name; all of it without names."""
+    everything, some = [], []
+    detach = [
+        telemetry.attach(lambda event: everything.append(event.name)),
+        telemetry.attach(lambda event: some.append(event.name), ["tool"]),
+    ]
+    telemetry.emit("adapter.retry", attempt=1)
+    telemetry.start_span("tool").stop()
+    for each in detach:
+        each()
+        each()  # a second time does nothing
+    telemetry.emit("tool")
+    assert everything == ["adapter.retry", "tool", "tool"]
+    assert some == ["tool", "tool"]
+
+
+def test_a_handler_that_fails_is_heard_of_once(caplog):
+    """It is logged and detached; the others go on."""
+    heard = []
+
+    def fails(_event):
+        raise ValueError("no")
+
+    telemetry.attach(fails)
+    detach = telemetry.attach(heard.append)
+    with caplog.at_level(logging.ERROR, "allm"):
+        telemetry.emit("a")
+        telemetry.emit("b")
+    detach()
+    assert [event.name for event in heard] == ["a", "b"]
+    assert [record.message.split()[0:2] for record in caplog.records] == [["telemetry", "handler"]]
+
+
+def test_a_span_ends_once():
+    """With what is known at its end; an event within it names it as its parent."""
+    heard = []
+    detach = allm.telemetry.attach(heard.append)
+    span = telemetry.start_span("generate", model="m")
+    telemetry.emit("adapter.retry", span, attempt=1)
+    inner = telemetry.start_span("tool", parent=span)
+    inner.fail(ValueError("no"))
+    span.stop(finish_reason="stop")
+    span.fail(ValueError("later"))
+    detach()
+    assert [(event.name, event.phase) for event in heard] == [
+        ("generate", "start"),
+        ("adapter.retry", "event"),
+        ("tool", "start"),
+        ("tool", "exception"),
+        ("generate", "stop"),
+    ]
+    assert {event.parent_id for event in heard[1:4]} == {span.id}
+    assert heard[-1].attributes == {"model": "m", "finish_reason": "stop"}
+    assert heard[-1].duration >= 0
