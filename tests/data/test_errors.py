@@ -13,7 +13,7 @@ LIMITED = allm.AdapterError("slow down", reason="rate_limited", provider="openai
 ERRORS = [
     LIMITED,
     allm.ValidationError([(("messages", 0), "invalid_type")]),
-    allm.OptionError("no such option", option="modle"),
+    allm.OptionError("no such option", option="models"),
     allm.EngineError("no key", reason="missing_key"),
     allm.ToolError("failed", reason="handler_raised", tool_name="add"),
     allm.SessionConflict("newer", session=allm.Session(id="a"), version=3),

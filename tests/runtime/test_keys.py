@@ -74,13 +74,13 @@ def test_no_key(key):
     assert caught.value.reason == "missing_key"
 
 
-@pytest.mark.parametrize("key", ["a\nb", "a\N{EURO SIGN}", "a\x7f", " a", "a "])
+@pytest.mark.parametrize("key", ["KEY\n1", "KEY\N{EURO SIGN}", "KEY\x7f", " KEY", "KEY "])
 def test_a_key_that_no_header_can_carry(key):
     """It is refused without being shown."""
     with pytest.raises(allm.EngineError, match="check how it was copied") as caught:
         found(key)
     assert caught.value.reason == "invalid_key"
-    assert key not in str(caught.value)
+    assert "KEY" not in str(caught.value)
 
 
 def test_a_secret_does_not_show():
