@@ -140,7 +140,7 @@ class _Reader:
         try:
             data = self.sse.one(chunk)
             if data is not None:
-                events = [] if _is_blank(data) else decoder.decode("", data)
+                events = decoder.decode("", data)
             else:
                 for name, data in self.sse.feed(chunk):
                     events += [] if _is_blank(data) else decoder.decode(name, data)

@@ -60,6 +60,7 @@ class SSEDecoder:
             chunk[:6] != b"data: "
             or chunk.find(b"\n") != len(chunk) - 2
             or chunk[-1:] != b"\n"
+            or chunk[6:7] in b" \t\n\v\f"
             or b"\r" in chunk
             or len(chunk) > self.max_event_bytes
             or self._first_line

@@ -33,7 +33,7 @@ from allm.data.jsontext import JsonTextError, loads
 from allm.data.jsonvalues import as_count, as_list, as_object, as_objects, as_text
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_reasoning import Reasoning
+from allm.providers.openai.chat_reasoning import Reasoning, may_think
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 from allm.runtime.answers import stray_error
@@ -115,28 +115,27 @@ class ChatDecoder:
             chunk = loads(data)
         except JsonTextError as error:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
-        chunk = as_list(chunk)[0] if as_list(chunk) else chunk  # Gemini puts an error into an array
+        if isinstance(chunk, list) and chunk:  # Gemini puts an error into an array
+            chunk = chunk[0]
         if not isinstance(chunk, dict):
             raise malformed(self.provider, "an event of the stream is not a JSON object", data)
-        failure = chunk if name == _ERROR else _failure(chunk)
+        choice = _first_choice(chunk.get("choices"))
+        failure = chunk if name == _ERROR else _failure(chunk, choice)
         if failure is not None:
             return self._fail(failure)
-        events: list[AdapterEvent] = []
-        self._chunk(chunk, "delta", events)
-        return events
+        return self._chunk(chunk, choice, "delta")
 
     def decode_document(self, document: Any) -> list[AdapterEvent]:
         """A plain JSON answer, which some gateways give to a streaming request."""
         if not isinstance(document, dict):
             raise malformed(self.provider, "the answer is not a JSON object", repr(document))
-        failure = _failure(document)
+        choice = _first_choice(document.get("choices"))
+        failure = _failure(document, choice)
         if failure is not None:
             return self._fail(failure)
         if not isinstance(document.get("choices"), list):
             raise malformed(self.provider, "the answer has no choices", repr(document))
-        events: list[AdapterEvent] = []
-        self._chunk(document, "message", events)
-        return events + self._complete()
+        return self._chunk(document, choice, "message") + self._complete()
 
     def end(self, stray: str) -> list[AdapterEvent]:
         """The body ended without `[DONE]`, which every complete stream has, but for the services that never send it."""
@@ -155,33 +154,43 @@ class ChatDecoder:
         self.done = True
         return [Failed(stream_error(self.provider, body))]
 
-    def _chunk(self, chunk: dict[str, Any], content_key: str, events: list[AdapterEvent]) -> None:
-        choice = _first_choice(chunk.get("choices"))
-        self._id = self._id or as_text(chunk.get("id"))
-        self._model = self._model or as_text(chunk.get("model"))
-        if not self._begun and (self._id or self._model or choice):
-            self._begun = True
-            events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
+    def _chunk(self, chunk: dict[str, Any], choice: dict[str, Any], content_key: str) -> list[AdapterEvent]:
+        # Once per token: what is rare is looked for where a key says that it may be there.
+        events: list[AdapterEvent] = []
+        if self._id is None or self._model is None or not self._begun:
+            self._begin(chunk, choice, events)
         if choice:
             # Some services end a stream with one whole message.
             content = as_object(choice[content_key] if content_key in choice else choice.get("message"))
-            if thought := self._reasoning.take(content):
+            if may_think(content) and (thought := self._reasoning.take(content)):
                 self._add(ReasoningDelta("reasoning-0", thought), events)
             for key, value in content.items():
                 take = _TAKE.get(key)
                 if take is not None and value:
                     take(self, value, events)
             self._finish = as_text(choice.get("finish_reason")) or self._finish
-        usage = chunk.get("usage") or as_object(chunk.get("x_groq")).get("usage") or choice.get("usage")
+        usage = chunk.get("usage") or choice.get("usage")
+        if usage is None and "x_groq" in chunk:
+            usage = as_object(chunk["x_groq"]).get("usage")
         if isinstance(usage, dict):
             events.append(UsageReported(chat_usage(usage)))
         if not events:
             events.append(RawChunk("chunk", chunk))
             self._strange = self._strange or repr(chunk)
+        return events
+
+    def _begin(self, chunk: dict[str, Any], choice: dict[str, Any], events: list[AdapterEvent]) -> None:
+        self._id = self._id or as_text(chunk.get("id"))
+        self._model = self._model or as_text(chunk.get("model"))
+        if not self._begun and (self._id or self._model or choice):
+            self._begun = True
+            events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
 
     def _content(self, value: Any, events: list[AdapterEvent]) -> None:
-        if value and isinstance(value, str):
-            self._add(TextDelta("text-0", value), events)
+        if isinstance(value, str):
+            if value:
+                self._add(TextDelta("text-0", value), events)
+            return
         for part in as_objects(value):  # Mistral's reasoning models send parts
             self._content(part.get("text"), events)
             self._refusal(part.get("refusal"), events)
@@ -239,15 +248,12 @@ class ChatDecoder:
         return event
 
 
-def _failure(chunk: dict[str, Any]) -> dict[str, Any] | None:
+def _failure(chunk: dict[str, Any], choice: dict[str, Any]) -> dict[str, Any] | None:
     """The error that a chunk, or a plain answer, stands for."""
     if chunk.get("error") or chunk.get("object") == _ERROR:
         return chunk
-    for holder in (chunk.get("x_groq"), _first_choice(chunk.get("choices"))):
-        error = as_object(holder).get("error")
-        if error:
-            return {"error": error}
-    return None
+    error = choice.get("error") or ("x_groq" in chunk and as_object(chunk["x_groq"]).get("error"))
+    return {"error": error} if error else None
 
 
 _TAKE: dict[str, Callable[[ChatDecoder, Any, list[AdapterEvent]], None]] = {

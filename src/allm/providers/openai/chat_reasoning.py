@@ -15,12 +15,18 @@ import attrs
 from allm.data.events import ReasoningCompleted
 from allm.data.jsonvalues import as_objects, as_text
 
-__all__ = ["DETAILS", "Reasoning"]
+__all__ = ["DETAILS", "Reasoning", "may_think"]
 
 DETAILS = "reasoning_details"
 
 _FIELDS = ("reasoning_content", "reasoning")
 _GROWING = ("text", "summary")
+_HOLDERS = frozenset({DETAILS, *_FIELDS})
+
+
+def may_think(delta: dict[str, Any]) -> bool:
+    """Whether there can be a thought in a delta: most have none."""
+    return not _HOLDERS.isdisjoint(delta) or isinstance(delta.get("content"), list)
 
 
 @attrs.define(eq=False)
