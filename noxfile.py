@@ -127,14 +127,13 @@ def pythons(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Branch coverage over both HTTP libraries."""
-    session.install("--editable", f".[{EXTRAS}]")
-    _tools(session, "tests", "coverage")
-    session.run("coverage", "erase")
-    session.run("coverage", "run", "--append", "-m", "pytest", "-q")
+    """Branch coverage, with every extra and every store."""
     session.install("--editable", f".[{EXTRAS},httpx2,prices,postgres,redis]")
-    _tools(session, "stores")
-    session.run("python", WITH_SERVERS, "coverage", "run", "--append", "-m", "pytest", "-q")
+    _tools(session, "tests", "coverage", "stores")
+    session.run("coverage", "erase")
+    options = session.posargs or ["-q", "--numprocesses=auto"]
+    session.run("python", WITH_SERVERS, "coverage", "run", "-m", "pytest", *options)
+    session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
 

@@ -54,6 +54,14 @@ async def test_an_edit(server, to_server, allm_main, tmp_path):
     assert all(plain_png(name) in server.requests[0].body for name in ("a.png", "b.png", "m.png"))
 
 
+async def test_a_folder_that_cannot_be_written_to(to_server, server, allm_main, tmp_path, monkeypatch):
+    """Is found out before anything is paid for."""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *to_server)
+    assert (code, server.requests) == (2, [])
+    assert f"{tmp_path} cannot be written to" in errors
+
+
 async def test_files_are_not_overwritten(server, to_server, allm_main, tmp_path):
     """Unless that is said; nothing is sent before."""
     place = tmp_path / "out.png"
