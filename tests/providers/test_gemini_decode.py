@@ -537,3 +537,17 @@ def test_a_whole_document():
     response = fold(GeminiDecoder().decode_document(chunk(text("a"), usage={"promptTokenCount": 1}, finish="STOP")))
 
     assert (response.output_text, response.finish_reason, response.usage.input_tokens) == ("a", "stop", 1)
+
+
+def test_fields_that_are_null_are_not_there():
+    """Servers that write every field they know."""
+    part = {"text": "hi", "functionCall": None, "thoughtSignature": None, "inlineData": None}
+    response = fold(decode(sse(chunk({"text": None}, part, finish="STOP"))))
+    assert response.message.parts == (TextPart("hi"),)
+
+
+def test_odd_calls_are_not_lost():
+    """Arguments as JSON in a string, and a call that lacks its name."""
+    calls = [{"functionCall": {"name": "f", "args": '{"a": 1}'}}, {"functionCall": {"args": {"b": 2}}}]
+    response = fold(decode(sse(chunk(*calls, finish="STOP"))))
+    assert [(call.name, call.arguments) for call in response.tool_calls] == [("f", {"a": 1}), ("", {"b": 2})]

@@ -7,7 +7,7 @@ What the wire format does not have, or not so:
 
 - System messages go to `system`, one block each, wherever in the conversation they stand.
 - Messages of one side that follow each other are one turn. The results of a turn's calls come first in the turn after
-  it, before what the user said, and are sent with `is_error` where the tool failed.
+  it, before what the user said, wherever they stand, and are sent with `is_error` where the tool failed.
 - Ids of calls are made of letters, digits, `_` and `-`, and appear once in a conversation. Those of other providers are
   changed so that they do, the same in a call and its result.
 - `input` is an object: arguments that were not JSON go under `INVALID_JSON`.
@@ -31,6 +31,7 @@ from allm.data.errors import Path
 from allm.data.jsonvalues import as_object
 from allm.data.message import Message
 from allm.data.problems import Problem, UnusableImageError
+from allm.data.sendable import call_name, results_in_place
 from allm.providers.anthropic.images import ImageEncoder
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
@@ -71,7 +72,7 @@ class ContentEncoder:
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         """The turns of a whole conversation."""
-        for index, message in enumerate(messages):
+        for index, message in results_in_place(messages):
             path: Path = ("messages", index)
             if message.role == "system":
                 if message.text.strip():
@@ -123,9 +124,10 @@ class ContentEncoder:
 
     def _call(self, part: ToolCall) -> dict[str, Any]:
         arguments = {INVALID_JSON: part.raw_arguments or ""} if part.arguments is None else dict(part.arguments)
-        block = {"type": "tool_use", "id": self._new_id(part.id), "name": part.name, "input": arguments, **_kept(part)}
+        name = call_name(part.name)
+        block = {"type": "tool_use", "id": self._new_id(part.id), "name": name, "input": arguments, **_kept(part)}
         self._calls[part.id] = block
-        self.called[part.name] = None
+        self.called[name] = None
         return block
 
     def _new_id(self, given: str) -> str:

@@ -17,6 +17,7 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, assert_never
@@ -29,10 +30,14 @@ from allm.data.jsontext import JsonTextError, loads
 from allm.data.jsonvalues import as_object
 from allm.data.message import Message
 from allm.data.problems import Problem, UnusableImageError
+from allm.data.sendable import call_name, results_in_place
 from allm.providers.gemini.images import ImageEncoder
 from allm.providers.gemini.part_decode import PROVIDER
 
-__all__ = ["NO_SIGNATURE", "ContentEncoder"]
+__all__ = ["NO_SIGNATURE", "TOOL_NAME", "ContentEncoder"]
+
+TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")
+"""`FunctionDeclaration.name`."""
 
 NO_SIGNATURE = "skip_thought_signature_validator"
 """Stands for the signature of a call that Gemini did not make. Gemini 3 and newer answer 400 when the first call of a
@@ -72,14 +77,15 @@ class ContentEncoder:
 
     def encode(self, messages: Iterable[Message]) -> None:
         """Encode a whole conversation."""
-        for index, message in enumerate(messages):
+        for index, message in results_in_place(messages):
             path: Path = ("messages", index)
             if message.role == "tool":
                 self._result(message, path)
                 continue
             self._close_results()
             if message.role == "system":
-                self.system.append(message.text)
+                if message.text.strip():
+                    self.system.append(message.text)
             elif message.role == "assistant":
                 self._content("model", message, path)
             else:
@@ -121,14 +127,16 @@ class ContentEncoder:
 
     def _call(self, part: ToolCall) -> dict[str, Any]:
         kept = _kept(part)
-        call: dict[str, Any] = {"name": part.name}
+        name = part.name if TOOL_NAME.fullmatch(part.name) else call_name(part.name)
+        name = name if TOOL_NAME.match(name) else f"_{name}"
+        call: dict[str, Any] = {"name": name}
         if part.arguments is not None:
             call["args"] = dict(part.arguments)
         else:  # the model's text was not JSON; only an object has a place here
             call["args"] = {"raw_arguments": part.raw_arguments or ""}
         if "id" in kept:
             call["id"] = kept["id"]
-        self._calls[part.id] = _Sent(self._count, part.name, kept.get("id"))
+        self._calls[part.id] = _Sent(self._count, name, kept.get("id"))
         self._count += 1
         return _signed({"functionCall": call}, kept.get("thought_signature"))
 

@@ -10,13 +10,12 @@ from allm.data.jsonvalues import as_object
 from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
-from allm.providers.gemini.content_encode import ContentEncoder
+from allm.providers.gemini.content_encode import TOOL_NAME, ContentEncoder
 from allm.runtime.ports import AdapterOptions
 
 __all__ = ["encode"]
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
-_TOOL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]{0,127}")  # FunctionDeclaration.name
 
 # Google's own mapping for models that know no levels: https://ai.google.dev/gemini-api/docs/openai#thinking.
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
@@ -72,7 +71,7 @@ def _tool_problems(tools: tuple[Tool, ...]) -> list[Problem]:
     return [
         Problem(("tools", index, "name"), "invalid_format", f"Gemini does not take the name {tool.name!r}: {sentence}")
         for index, tool in enumerate(tools)
-        if not _TOOL_NAME.fullmatch(tool.name)
+        if not TOOL_NAME.fullmatch(tool.name)
     ]
 
 

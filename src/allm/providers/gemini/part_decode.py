@@ -24,6 +24,7 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.data.jsontext import parse_arguments
 from allm.data.jsonvalues import as_list, as_object, as_text
 from allm.providers.gemini.partial_args import PartialArguments
 
@@ -82,6 +83,7 @@ class PartDecoder:
 
     def decode(self, part: dict[str, Any]) -> None:
         """Take one part."""
+        part = {key: value for key, value in part.items() if value is not None}
         signature = as_text(part.get("thoughtSignature"))
         call, text = part.get("functionCall"), part.get("text")
         if isinstance(call, dict):
@@ -135,17 +137,19 @@ class PartDecoder:
 
     def _function_call(self, part: dict[str, Any], signature: str | None) -> None:
         name, sent_id = as_text(part.get("name")), as_text(part.get("id"))
+        sent = part.get("args")
+        args = as_object(parse_arguments(sent) if isinstance(sent, str) else sent)
         call = self._call
         if call is not None and (name not in {None, call.name} or sent_id not in {None, call.sent_id}):
             self._close_call()
             call = None
         if call is None:
-            if name is None:
+            if name is None and not args:
                 return
-            call = self._call = _Call(self._call_id(sent_id), name, sent_id)
-            self._add(ToolCallStarted(call.id, name))
+            call = self._call = _Call(self._call_id(sent_id), name or "", sent_id)
+            self._add(ToolCallStarted(call.id, call.name))
         call.signature = signature or call.signature
-        call.arguments.update(as_object(part.get("args")))
+        call.arguments.update(args)
         call.arguments.extend(as_list(part.get("partialArgs")))
         if not part.get("willContinue"):
             self._close_call()

@@ -7,13 +7,15 @@ What the wire format does not have, or not so:
   only its own.
 - Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because nobody
   takes it: images in assistant messages. Images in tool results are refused: the model would not see them.
+- The results of a message's calls follow it directly. Ids and names that the service refuses are changed.
+- Left out, because some services refuse it: an assistant message with nothing in it.
 - A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound.
 - A tool has `strict` only if its metadata says so: `Tool(..., metadata={"openai": {"strict": True}})`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import attrs
@@ -23,12 +25,14 @@ from allm.data.errors import Path
 from allm.data.message import Message
 from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
+from allm.data.sendable import call_name, results_in_place
 from allm.data.tool import Tool
 from allm.providers.openai.chat_reasoning import DETAILS
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.shared_encode import (
     CUSTOM_CALL,
     arguments_text,
+    call_id,
     image_url,
     kept,
     tool_choice,
@@ -51,7 +55,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
     encoder = _MessageEncoder(preset)
     body: dict[str, Any] = {
         "model": request.model,
-        "messages": [encoder.encode(message, ("messages", i)) for i, message in enumerate(request.messages)],
+        "messages": encoder.encode(request.messages),
         "stream": True,
     }
     if preset.stream_usage:
@@ -76,18 +80,23 @@ class _MessageEncoder:
     preset: Preset
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
 
-    def encode(self, message: Message, path: Path) -> dict[str, Any]:
+    def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
+        encoded = (self._message(message, ("messages", index)) for index, message in results_in_place(messages))
+        return [message for message in encoded if message is not None]
+
+    def _message(self, message: Message, path: Path) -> dict[str, Any] | None:
         if message.role == "tool":
             return self._result(message, path)
         encoded: dict[str, Any] = {"role": message.role}
         if message.name is not None:
             encoded["name"] = message.name
         if message.role == "assistant":
-            return {**encoded, **self._assistant(message)}
+            answer = self._assistant(message)
+            return {**encoded, **answer} if answer != {"content": ""} else None
         if isinstance(message.content, str):
             return {**encoded, "content": message.content}
         parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.content))
-        return {**encoded, "content": [part for part in parts if part is not None]}
+        return {**encoded, "content": [part for part in parts if part is not None] or ""}
 
     def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
         if isinstance(part, TextPart):
@@ -104,7 +113,7 @@ class _MessageEncoder:
             if isinstance(part, ImagePart):
                 sentence = 'Chat Completions takes only text from a tool; endpoint="responses" takes images'
                 self.problems.append(Problem((*path, "content", index), "image_in_tool_message", sentence))
-        return {"role": "tool", "tool_call_id": message.tool_call_id, "content": message.text}
+        return {"role": "tool", "tool_call_id": call_id(message.tool_call_id, self.preset), "content": message.text}
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         texts = [part for part in message.parts if isinstance(part, TextPart)]
@@ -127,10 +136,11 @@ class _MessageEncoder:
         return {self.preset.reasoning_field: text} if text and self.preset.reasoning_field is not None else {}
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
+        name, sent_id = call_name(call.name), call_id(call.id, self.preset)
         if kept(call, self.preset.name).get("type") == CUSTOM_CALL:
-            return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.raw_arguments or ""}}
-        function = {"name": call.name, "arguments": arguments_text(call)}
-        return {"id": call.id, "type": "function", "function": function}
+            return {"id": sent_id, "type": "custom", "custom": {"name": name, "input": call.raw_arguments or ""}}
+        function = {"name": name, "arguments": arguments_text(call, self.preset.name)}
+        return {"id": sent_id, "type": "function", "function": function}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -49,6 +49,7 @@ class Preset:
         stream_usage: Whether it takes `stream_options`; without it, usage comes by itself or not at all.
         sends_done: A stream ends with `[DONE]`. Where it does not, a finish reason and the end of the body are the end.
         reasoning_field: Where the thinking of an earlier turn goes back in Chat Completions; None: nowhere.
+        call_ids: Regular expression that the id of a call has to match; others are changed. None: any.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
             reasoning; None: no model.
     """
@@ -68,11 +69,15 @@ class Preset:
     stream_usage: bool = True
     sends_done: bool = True
     reasoning_field: str | None = None
+    call_ids: str | None = None
     encrypted_reasoning: str | None = THINKING
 
 
+_AT_MOST_40 = ".{1,40}"  # "string too long. Expected a string with maximum length 40"; Responses takes 64
+
 OPENAI = Preset(
     name="openai",
+    call_ids=_AT_MOST_40,
     base_url="https://api.openai.com/v1",
     base_url_env="OPENAI_BASE_URL",
     key_env=("OPENAI_API_KEY",),
@@ -99,6 +104,7 @@ _ROWS = (
         },
         key_env=("AZURE_OPENAI_API_KEY",),
         key_header="api-key",
+        call_ids=_AT_MOST_40,
         max_tokens_field="max_completion_tokens",
     ),
     Preset(
@@ -136,6 +142,7 @@ _ROWS = (
         base_url_env="MISTRAL_BASE_URL",
         key_env=("MISTRAL_API_KEY",),
         stream_usage=False,
+        call_ids="[A-Za-z0-9]{9}",  # "must be a-z, A-Z, 0-9, with a length of 9"
     ),
     Preset(
         name="ollama",

@@ -32,7 +32,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = ItemEncoder(preset.name, stored=request.options.get("store") is True)
+    encoder = ItemEncoder(preset, stored=request.options.get("store") is True)
     body: dict[str, Any] = {
         "model": request.model,
         "input": encoder.encode(request.messages),

@@ -28,7 +28,9 @@ from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, Text
 from allm.data.errors import Path
 from allm.data.message import Message
 from allm.data.problems import Problem
-from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, image_url, kept
+from allm.data.sendable import call_name
+from allm.providers.openai.presets import Preset
+from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, call_id, image_url, kept
 
 __all__ = ["ItemEncoder"]
 
@@ -40,15 +42,20 @@ class ItemEncoder:
     """Encodes the messages of one request.
 
     Attributes:
-        provider: Whose opaque data is sent.
+        preset: Whose opaque data is sent, and which ids it takes.
         stored: The service keeps the items, so that reasoning may go back as its id alone.
         problems: What cannot be sent.
     """
 
-    provider: str
+    preset: Preset
     stored: bool = attrs.field(default=False, kw_only=True)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls of custom tools
+
+    @property
+    def provider(self) -> str:
+        """Whose opaque data is sent."""
+        return self.preset.name
 
     def encode(self, messages: Iterable[Message]) -> list[Item]:
         """The items of a whole conversation."""
@@ -77,7 +84,7 @@ class ItemEncoder:
         kind = f"{CUSTOM_CALL}_output" if message.tool_call_id in self._custom else "function_call_output"
         only_text = all(isinstance(part, TextPart) for part in message.parts)
         output = message.text if only_text else self._contents(message, path)
-        return {"type": kind, "call_id": message.tool_call_id, "output": output}
+        return {"type": kind, "call_id": call_id(message.tool_call_id, self.preset), "output": output}
 
     def _contents(self, message: Message, path: Path) -> list[Item]:
         encoded = (self._content(part, (*path, "content", index)) for index, part in enumerate(message.parts))
@@ -166,8 +173,8 @@ class ItemEncoder:
             self._custom.add(part.id)
             own = {"type": CUSTOM_CALL, "input": part.raw_arguments or ""}
         else:
-            own = {"type": "function_call", "arguments": arguments_text(part)}
-        return {**replay, **own, "call_id": part.id, "name": part.name}
+            own = {"type": "function_call", "arguments": arguments_text(part, self.provider)}
+        return {**replay, **own, "call_id": call_id(part.id, self.preset), "name": call_name(part.name)}
 
 
 def _is_content(part: ProviderPart) -> bool:

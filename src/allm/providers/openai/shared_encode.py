@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
@@ -10,12 +12,17 @@ from allm.data.errors import Path, ValidationError
 from allm.data.jsontext import dumps
 from allm.data.problems import Problem
 from allm.data.request import Request
+from allm.providers.openai.presets import Preset
 
-__all__ = ["CUSTOM_CALL", "arguments_text", "image_url", "kept", "tool_choice", "with_options"]
+__all__ = ["CUSTOM_CALL", "arguments_text", "call_id", "image_url", "kept", "tool_choice", "with_options"]
 
 CUSTOM_CALL = "custom_tool_call"
 """Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""
 
+INVALID_JSON = "INVALID_JSON"
+"""The key of arguments that are not JSON, where an object is wanted; Anthropic documents it."""
+
+_SHORT_ID = 9  # characters: Mistral takes neither more nor fewer
 _CHOICE_WORDS = frozenset({"auto", "none", "required"})
 
 # https://platform.openai.com/docs/guides/images-vision#image-input-requirements. Other services take other formats.
@@ -32,9 +39,22 @@ def kept(part: ReasoningPart | TextPart | ToolCall, provider: str) -> Mapping[st
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
 
 
-def arguments_text(call: ToolCall) -> str:
-    """The model's own text where there is one: it may not be valid JSON, and is sent back as it came."""
+def arguments_text(call: ToolCall, provider: str) -> str:
+    """The model's own text where there is one.
+
+    It may not be JSON: OpenAI takes it back as it came, other servers parse it and refuse the conversation for ever
+    (vLLM, llama.cpp), so that they get an object with the text in it.
+    """
+    if call.arguments is None and call.raw_arguments and provider not in _AT_OPENAI:
+        return dumps({INVALID_JSON: call.raw_arguments}).decode()
     return call.raw_arguments or dumps(dict(call.arguments or {})).decode()
+
+
+def call_id(given: str | None, preset: Preset) -> str | None:
+    """The id of a call as the service takes it; what it refuses is changed, the same in a call and its result."""
+    if given is None or preset.call_ids is None or re.fullmatch(preset.call_ids, given, re.DOTALL):
+        return given
+    return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT_ID]
 
 
 def image_url(part: ImagePart, provider: str, path: Path, problems: list[Problem]) -> str | None:
