@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import weakref
+from contextlib import suppress
 
 import pytest
 import trio
@@ -317,6 +318,64 @@ async def test_inputs_are_read_as_they_are_needed():
             await anext(batches)
             await trio.testing.wait_all_tasks_blocked()
             assert taken <= count + 6
+
+
+async def test_an_async_iterable_is_read_as_it_is_needed(autojump_clock):
+    """And its generator is closed with the block, whatever ends that."""
+    taken, closed = 0, 0
+
+    async def endless():
+        nonlocal taken, closed
+        try:
+            with trio.CancelScope():
+                while True:
+                    await trio.sleep(1)
+                    taken += 1
+                    yield f"text {taken}"
+        finally:
+            closed += 1
+
+    for way in ("break", "exception", "deadline"):
+        taken = 0
+        with trio.move_on_after(25), suppress(KeyError):
+            async with allm.stream_embed(engine(), endless(), batch_size=1, max_concurrency=3) as batches:
+                assert (taken, batches.total) == (0, None)
+                for count in range(1, 20 if way != "deadline" else 99):
+                    assert indexes(await anext(batches)) == [count - 1]
+                    await trio.sleep(0.1)
+                    assert taken <= count + 6
+                if way == "exception":
+                    raise KeyError
+    assert closed == 3
+
+
+async def test_an_async_iterable_with_an_end(autojump_clock):
+    """Gives the same as a list; without a first text it is an error, as is what it raises."""
+
+    async def source(items, error=None):
+        for item in items:
+            yield item
+        if error is not None:
+            raise error
+
+    response = await allm.embed(engine(), source(texts(5)), on_progress=lambda done, total: None)
+    assert response == await allm.embed(engine(), texts(5))
+    with pytest.raises(allm.ValidationError, match="nothing to embed"):
+        await allm.embed(engine(), source([]))
+    with pytest.raises(allm.ValidationError, match=r"inputs\[3\]"):
+        await allm.embed(engine(), source([*texts(3), 4]))
+    with pytest.raises(ZeroDivisionError):
+        await allm.embed(engine(), source(texts(3), ZeroDivisionError()))
+
+    class Failing:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        await allm.embed(engine(), Failing())
 
 
 async def test_batches_do_not_pile_up():

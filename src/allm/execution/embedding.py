@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import AsyncIterable, Iterable, Mapping, Sized
 from typing import Any, Unpack
 
 import attrs
@@ -14,14 +14,14 @@ from allm.data.image import Image
 from allm.data.problems import Problem, refuse
 from allm.execution.embedding_stream import EmbeddingBlock, EmbeddingRun, Progress
 from allm.execution.unary import UnaryCall, UnaryOptions, resolve_unary
-from allm.runtime.batches import BatchLimits, in_batches
+from allm.runtime.batches import AsyncBatches, BatchLimits, in_batches
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 
 __all__ = ["EmbeddingInputs", "embed", "stream_embed"]
 
-EmbeddingInputs = EmbeddingInput | Iterable[EmbeddingInput] | EmbeddingRequest
-"""One input, any iterable of inputs, or a request."""
+EmbeddingInputs = EmbeddingInput | Iterable[EmbeddingInput] | AsyncIterable[EmbeddingInput] | EmbeddingRequest
+"""One input, any iterable of inputs, async ones too, or a request."""
 
 MAX_CONCURRENCY = 4
 """Requests under way at once: enough to hide the network, few enough for the smallest rate limits."""
@@ -53,7 +53,8 @@ def stream_embed(
 
     Args:
         engine: Who embeds: its `embed_adapter` and `embed_model`.
-        inputs: A text, an iterable of texts, or an `EmbeddingRequest`.
+        inputs: A text, an iterable of texts, or an `EmbeddingRequest`. An async iterable is read, and a generator then
+            closed, by a task of the block; what is wrong with its first batch is found when that is reached.
         dimensions: Length of the vectors, where the model lets it be chosen.
         task_type: What the vectors are for: `query` or `document` with every provider; Gemini knows more.
         batch_size: Most inputs in one request, within what the provider takes.
@@ -77,8 +78,13 @@ def stream_embed(
         )
     request, source, total = _request_of(inputs)
     request = _resolved(request, call, {"dimensions": dimensions, "task_type": task_type})
-    batches = in_batches(source, _limits(call, request.model, batch_size))
+    limits = _limits(call, request.model, batch_size)
     load_prices(call.adapter.provider)
+    if isinstance(source, AsyncIterable):
+        return EmbeddingBlock(
+            EmbeddingRun(call, request, AsyncBatches(source, limits), None, max_concurrency, total), on_progress
+        )
+    batches = in_batches(source, limits)
     first = next(batches, None)
     if first is None:
         raise ValidationError(
@@ -134,11 +140,15 @@ def _check_count(name: str, count: Any) -> None:
         raise ValidationError([((name,), "must_be_positive")], reason="invalid_options", message=message)
 
 
-def _request_of(inputs: Any) -> tuple[EmbeddingRequest, Iterable[EmbeddingInput], int | None]:
+def _request_of(
+    inputs: Any,
+) -> tuple[EmbeddingRequest, Iterable[EmbeddingInput] | AsyncIterable[EmbeddingInput], int | None]:
     """The request, where its inputs come from, and how many they are.
 
     A list is looked at in whole, so that no mistake in it is found half-way; other iterables are read as needed.
     """
+    if isinstance(inputs, AsyncIterable):
+        return EmbeddingRequest(()), inputs, None
     if isinstance(inputs, list | tuple | str | Image):
         inputs = EmbeddingRequest(inputs)
     if isinstance(inputs, EmbeddingRequest):

@@ -22,17 +22,20 @@ from typing import Any, NoReturn, final
 import attrs
 import trio
 
-from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding_check import request_problems
 from allm.data.errors import AdapterError, EmbeddingAdapterError, StreamError
+from allm.data.problems import refuse
 from allm.data.response import Usage
 from allm.execution.unary import UnaryCall
 from allm.execution.ungrouped import ungrouped
+from allm.runtime.batches import AsyncBatches, Batch
 from allm.runtime.costs import embedding_usage
 from allm.runtime.telemetry import Span
+from allm.runtime.transport import CLEANUP_SECONDS
 
 __all__ = ["EmbeddingBlock", "EmbeddingRun", "EmbeddingStream", "Progress"]
 
-Batch = tuple[EmbeddingInput, ...]
 Progress = Callable[[int, int | None], Any]
 """`(done, total)` in inputs; total is None where it is not known. May be async."""
 
@@ -50,7 +53,7 @@ class EmbeddingRun:
     Attributes:
         request: Everything but the inputs.
         batches: The inputs, read as they are needed.
-        first: The first batch, prepared when the call was made.
+        first: The first batch, prepared when the call was made; None where it has to be waited for.
         total: How many inputs there are, if that is known.
         finished: Answers that the consumer has not taken, by the number of their batch.
         reports: The count of finished inputs after each answer that `on_progress` has not been told of.
@@ -58,8 +61,8 @@ class EmbeddingRun:
 
     call: UnaryCall[EmbeddingRequest, EmbeddingResponse]
     request: EmbeddingRequest
-    batches: Iterator[Batch]
-    first: tuple[Batch, Any]
+    batches: Iterator[Batch] | AsyncBatches
+    first: tuple[Batch, Any] | None
     concurrency: int
     total: int | None
     finished: dict[int, EmbeddingResponse] = attrs.field(factory=dict[int, EmbeddingResponse], init=False)
@@ -99,23 +102,38 @@ class EmbeddingRun:
 
     async def _feed(self, nursery: trio.Nursery, span: Span) -> None:
         """Start a task for each batch, as there is room."""
-        offset = number = 0
-        batch, prepared = self.first
         try:
-            while True:
-                await self.window.acquire()
-                await self._places.acquire()
-                if number:
-                    following = next(self.batches, None)
-                    if following is None:
-                        return
-                    batch, prepared = following, self.prepare(following)
-                name = f"allm embed batch {number}"
-                nursery.start_soon(self._send, number, offset, batch, prepared, nursery, span, name=name)
-                number += 1
-                offset += len(batch)
+            try:
+                await self._start_batches(nursery, span)
+            finally:
+                if isinstance(self.batches, AsyncBatches):
+                    with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                        await self.batches.aclose()
         except Exception as error:  # inputs that cannot be embedded, or what the iterable of inputs raised
             self._fail(error, nursery)
+
+    async def _start_batches(self, nursery: trio.Nursery, span: Span) -> None:
+        offset = number = 0
+        while True:
+            await self.window.acquire()
+            await self._places.acquire()
+            following = self.first if self.first is not None and not number else await self._following()
+            if following is None:
+                if not number:
+                    refuse(request_problems(self.request))
+                return
+            batch, prepared = following
+            name = f"allm embed batch {number}"
+            nursery.start_soon(self._send, number, offset, batch, prepared, nursery, span, name=name)
+            number += 1
+            offset += len(batch)
+
+    async def _following(self) -> tuple[Batch, Any] | None:
+        if isinstance(self.batches, AsyncBatches):
+            batch = await anext(self.batches, None)
+        else:
+            batch = next(self.batches, None)
+        return None if batch is None else (batch, self.prepare(batch))
 
     def prepare(self, batch: Batch) -> Any:
         """The adapter's own prepared request for one batch."""

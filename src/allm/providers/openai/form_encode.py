@@ -13,7 +13,7 @@ from allm.data.problems import Problem, refuse
 __all__ = ["form_fields", "streaming_problems"]
 
 
-def form_fields(body: Mapping[str, Any], form: str = "{}") -> dict[str, list[str]]:
+def form_fields(body: Mapping[str, Any]) -> dict[str, list[str]]:
     """The texts of each field; None has none.
 
     Raises:
@@ -22,7 +22,7 @@ def form_fields(body: Mapping[str, Any], form: str = "{}") -> dict[str, list[str
     fields: dict[str, list[str]] = {}
     problems: list[Problem] = []
     for key, value in body.items():
-        _add(fields, problems, form.format(key), value)
+        _add(fields, problems, str(key), value)
     refuse(problems)
     return fields
 
