@@ -419,15 +419,17 @@ def test_interrupt_in_a_stage_comes_out_as_itself(error_type):
 
 @pytest.mark.parametrize("end", ["deadline", "exception"])
 def test_interrupt_in_a_task_is_shown_whatever_else_ends_the_block(end):
-    """At the very moment of a deadline, or with a failing body: not lost, and in no group."""
+    """A deadline that is passing, or a failing body: not lost, and in no group."""
 
     async def stop(arguments):
-        await trio.sleep(1)
-        raise KeyboardInterrupt
+        try:
+            await trio.sleep(1 if end == "exception" else 99)
+        finally:
+            raise KeyboardInterrupt
 
     async def main():
         asking = engine(fake.tool_call("stop"), tools=[allm.Tool("stop", "Stops.", handler=stop)])
-        with trio.move_on_after(1 if end == "deadline" else 9):
+        with trio.move_on_after(9):
             async with allm.stream(asking, "go") as events:
                 try:
                     await events.until_done()

@@ -574,3 +574,57 @@ def test_keys_of_a_result_are_those_of_json():
         pass
 
     assert encode_result({None: 1, True: 2, 3: Metres(4), (5, 6): 7}) == '{"null":1,"true":2,"3":4,"[5,6]":7}'
+
+
+async def test_results_that_wait_for_a_slow_consumer_are_not_lost_at_the_limit(autojump_clock):
+    """Whoever has run has its own result, however many of them were waiting to tell it."""
+    ran = []
+
+    async def handler(arguments):
+        await trio.sleep(1)
+        ran.append(arguments)
+        return "ran"
+
+    asking = engine(*[("go", {})] * 100, tools=[allm.Tool("go", "Goes.", handler=handler)])
+    async with allm.stream(asking, "go", request_timeout=5) as events:
+        while not isinstance(await anext(events), allm.MessageCompleted):
+            pass
+        await trio.sleep(9)
+        result = await events.until_done()
+    assert result.halted_reason == "error"
+    texts = [message.text for message in result.thread.messages if message.role == "tool"]
+    assert len(texts) == 100
+    assert 1 < texts.count("ran") == len(ran)
+
+
+async def test_emitting_after_the_turn_is_a_clear_error(autojump_clock):
+    """A handler may have kept its context."""
+    kept = []
+
+    async def handler(arguments, context):
+        kept.append(context)
+
+    await run(engine(("keep", {}), tools=[allm.Tool("keep", "Keeps.", handler=handler)]))
+    with pytest.raises(allm.StreamError, match="is over") as caught:
+        await kept[0].emit("late")
+    assert caught.value.reason == "closed"
+
+
+async def test_errors_of_a_handlers_own_nursery_are_told_one_by_one():
+    """`Exceptions from Trio nursery` would tell a model nothing."""
+
+    async def fail(text):
+        raise ValueError(text)
+
+    async def handler(arguments):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, "no such city")
+
+    step, _ = await run(engine(("look", {}), tools=[allm.Tool("look", "Looks.", handler=handler)]))
+    assert error_of(step.tool_results[0]) == {"type": "handler_raised", "message": "no such city"}
+
+
+def test_time_limit_that_no_clock_can_count_to():
+    """A float cannot hold it."""
+    with pytest.raises(allm.ValidationError, match="timeout: must_be_positive"):
+        allm.validate(allm.Tool("t", "d", timeout=10**400))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, cast, get_args
 
@@ -32,6 +33,8 @@ RESERVED_TOOL_NAMES = frozenset({"auto", "none", "required"})
 RESPONSE_FORMAT_WORDS = frozenset({"text", "json"})
 MAX_TEMPERATURE = 2
 STATUSES = frozenset(get_args(SessionStatus))
+MAX_SECONDS = sys.float_info.max
+"""An int can be larger, and no clock could count to it."""
 MAX_SESSION_ID = 255
 """Characters: any database can index that."""
 
@@ -71,6 +74,10 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_seconds(value: float) -> bool:
+    return 0 < value <= MAX_SECONDS or value == float("inf")
 
 
 def check_message(message: Message) -> list[Problem]:
@@ -122,7 +129,7 @@ def check_tool(tool: Tool) -> list[Problem]:
         problems.append((("manual",), "not_a_boolean"))
     if tool.handler is not None and not callable(tool.handler):
         problems.append((("handler",), "not_callable"))
-    if tool.timeout is not None and not (_is_number(tool.timeout) and tool.timeout > 0):
+    if tool.timeout is not None and not (_is_number(tool.timeout) and _is_seconds(tool.timeout)):
         problems.append((("timeout",), "must_be_positive"))
     return problems
 

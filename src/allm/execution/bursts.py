@@ -31,13 +31,13 @@ class BurstSender:
     """The sending end of a stage.
 
     Attributes:
-        unsent: The burst that a cancelled `send` did not deliver.
+        unsent: The bursts that are being sent, or that a cancelled `send` did not deliver; several where tools run.
         last: The newest event that is on its way.
         delivered: Called with every event once it is on its way.
     """
 
     channel: trio.MemorySendChannel[Burst]
-    unsent: Burst = ()
+    unsent: dict[int, Burst] = attrs.field(factory=dict[int, Burst])
     last: Any = None
     delivered: Callable[[Any], None] | None = None
 
@@ -58,18 +58,18 @@ class BurstSender:
         """
         if self.send_nowait(burst):
             return
-        self.unsent = burst
+        self.unsent[id(burst)] = burst
         with suppress(trio.BrokenResourceError):
             await self.channel.send(burst)
-            self.unsent = ()
+            del self.unsent[id(burst)]
             self._record(burst)
             return
         await trio.sleep_forever()
 
     async def send_unsent(self) -> None:
         """Deliver what a cancelled `send` did not."""
-        if self.unsent:
-            await self.send(self.unsent)
+        while self.unsent:
+            await self.send(self.unsent.pop(next(iter(self.unsent))))
 
     def _record(self, burst: Burst) -> None:
         self.last = burst[-1]

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from allm.data.content import ToolCall
-from allm.data.errors import ToolError
+from allm.data.errors import StreamError, ToolError
 from allm.data.events import (
     AskUserRequested,
     ToolExecutionCompleted,
@@ -228,7 +228,12 @@ class ToolRunner:
                 scope.deadline - trio.current_time(),
                 float("inf"),
             )  # the consumer's time, not the tool's
-            await self.emit(ToolProgress(call, payload))
+            try:
+                await self.emit(ToolProgress(call, payload))
+            except trio.ClosedResourceError:
+                raise StreamError(
+                    f"the turn of tool call {call.id!r} is over, so nothing more can be emitted", reason="closed"
+                ) from None
             scope.deadline = trio.current_time() + left
 
         return ToolContext(
@@ -259,6 +264,9 @@ class ToolRunner:
 
 
 def _text_of(error: Exception) -> str:
+    """What it says; of a group, as a handler's own nursery raises, what each one in it says."""
+    if isinstance(error, ExceptionGroup):
+        return "; ".join(map(_text_of, error.exceptions))
     try:
         return str(error) or type(error).__name__
     except Exception:  # a class of the caller's, with a text that cannot be made
