@@ -441,6 +441,20 @@ def test_interrupt_in_a_task_is_shown_whatever_else_ends_the_block(end):
         trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
 
 
+def test_group_of_the_body_comes_out_as_itself():
+    """Whatever is in it."""
+    group = BaseExceptionGroup("mine", [KeyboardInterrupt(), LookupError()])
+
+    async def main():
+        async with allm.stream_generate(engine(fake.text("a"), fake.delay(99)), "hi") as events:
+            await anext(events)
+            raise group
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        trio.run(main)
+    assert caught.value is group
+
+
 def test_interrupt_in_the_body_comes_out_as_itself():
     """Also while the stages are busy."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import enum
 import functools
+import sys
 import uuid
 from collections.abc import Collection, Mapping, MutableSequence, Sequence
 from decimal import Decimal
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, Optional, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotRequired, Optional, TypedDict, TypeVar
 
 import attrs
 import msgspec
@@ -59,6 +60,16 @@ class Point(NamedTuple):
     y: int = 7
 
 
+class BoxDict(TypedDict, Generic[T]):
+    item: T
+    more: NotRequired[list[T]]
+
+
+class BoxTuple(NamedTuple, Generic[T]):
+    item: T
+    more: tuple[T, ...] = ()
+
+
 class Level(enum.IntEnum):
     LOW = 1
     HIGH = 2
@@ -96,6 +107,9 @@ FITS = [
     (Point, [1], Point(1, 7)),
     (tuple[()], [], ()),
     (Box[int], {"item": 1}, Box(1)),
+    (BoxDict[int], {"item": 1, "more": [2]}, {"item": 1, "more": [2]}),
+    (BoxDict, {"item": "any"}, {"item": "any"}),
+    (BoxTuple[int], [1, [2]], BoxTuple(1, (2,))),
     (Tree, {"value": 1, "children": [{"value": 2}]}, Tree(1, [Tree(2)])),
     (Counted, {"start": 1}, Counted(1)),
     (Options, {}, {}),
@@ -141,6 +155,8 @@ WRONG = [
     (Counted, {"start": 1, "now": 2}, "unknown field 'now'"),
     (Annotated[int, "number"] | Point, "x", "expected an integer or a list, got 'x'"),
     (Level | Decimal, "x", "expected one of 1, 2 or a decimal number, got 'x'"),
+    (BoxDict[int], {"item": 1, "more": ["x"]}, "more[0]: expected an integer, got 'x'"),
+    (BoxTuple[int], ["x"], "[0]: expected an integer, got 'x'"),
     (Point, "x", "expected a list, got 'x'"),
     (None, 1, "expected null, got 1"),
     (Price, {"amount": -1}, "it must not be negative"),
@@ -251,3 +267,15 @@ def test_defaults_without_a_json_form_are_not_in_the_schema():
         return limit
 
     assert not [schema for schema in allm.tool(handler).schema["properties"].values() if "default" in schema]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is that of Python 3.12")
+def test_type_statements():
+    """An alias is what it stands for; one that holds itself is refused."""
+    names: dict[str, Any] = {}
+    exec("type Ints = list[int]\ntype Pair[T] = tuple[T, T]\ntype Endless = dict[str, Endless] | int", names)  # noqa: S102
+    assert structure([1], names["Ints"] | None) == [1]
+    assert annotated(names["Ints"]).schema["properties"]["value"] == {"type": "array", "items": {"type": "integer"}}
+    assert structure([1, 2], names["Pair"][int]) == (1, 2)
+    with pytest.raises(allm.ValidationError, match="needs a class with a name"):
+        annotated(names["Endless"])

@@ -80,7 +80,7 @@ def converter() -> cattrs.Converter:
         (lambda hint: _origin(hint) in _MAPPINGS, _mapping),
         (lambda hint: _origin(hint) is typing.Literal, _literal),
         (lambda hint: _origin(hint) in (typing.Union, types.UnionType), _union),
-        (_is_named_tuple, _named_tuple),
+        (lambda hint: _is_named_tuple(_origin(hint)), _named_tuple),
         (lambda hint: isinstance(hint, type) and issubclass(hint, msgspec.Struct), _struct),
         (is_pydantic, _pydantic),
     ]
@@ -232,9 +232,23 @@ def _is_named_tuple(hint: Any) -> bool:
 def _named_tuple(value: Any, hint: Any) -> Any:
     if not isinstance(value, list):
         raise _misfit("a list", value)
-    types_of = typing.get_type_hints(hint, include_extras=True)
-    inner = [types_of.get(name, Any) for name in hint._fields]
-    return hint(*_items(value, inner, len(inner) - len(hint._field_defaults)))
+    cls = _origin(hint)
+    types_of = _filled(typing.get_type_hints(cls, include_extras=True), hint)
+    inner = [types_of.get(name, Any) for name in cls._fields]
+    return cls(*_items(value, inner, len(inner) - len(cls._field_defaults)))
+
+
+def _filled(fields: dict[str, Any], hint: Any) -> dict[str, Any]:
+    """The fields of `Box[int]` with `int` for its type variable."""
+    given = dict(zip(getattr(_origin(hint), "__parameters__", ()), typing.get_args(hint), strict=False))
+
+    def fill(inner: Any) -> Any:
+        if isinstance(inner, typing.TypeVar):
+            return given.get(inner, Any)
+        variables = getattr(inner, "__parameters__", ()) if typing.get_origin(inner) is not None else ()
+        return inner[tuple(given.get(variable, Any) for variable in variables)] if variables else inner
+
+    return {name: fill(inner) for name, inner in fields.items()}
 
 
 def _items(value: list[Any], inner: typing.Sequence[Any], least: int) -> list[Any]:
@@ -332,7 +346,7 @@ def _path(steps: Iterable[int | str]) -> str:
 
 
 def _object_hook(cls: Any, made: Any) -> Callable[[Any, Any], Any]:
-    if typing.is_typeddict(cls):
+    if typing.is_typeddict(_origin(cls)):
         cls = _with_required(cls)
         fill = made.gen_structure_typeddict(cls)
     else:
@@ -353,8 +367,8 @@ def _with_required(cls: Any) -> Any:
         name: hint
         if typing.get_origin(hint) in marks
         else typing.Required[hint]
-        if name in cls.__required_keys__
+        if name in _origin(cls).__required_keys__
         else typing.NotRequired[hint]
-        for name, hint in fields_of(cls).items()
+        for name, hint in _filled(fields_of(_origin(cls)), cls).items()
     }
-    return typing.TypedDict(cls.__name__, hints)  # type: ignore[operator]
+    return typing.TypedDict(_origin(cls).__name__, hints)  # type: ignore[operator]

@@ -67,6 +67,8 @@ def _components(
         return msgspec.json.schema_components(hints, schema_hook=custom, ref_template="#/$defs/{name}")
     except KeyError as error:  # msgspec looks up each field's annotation
         raise TypeError(f"the field {error} has no type") from error
+    except RecursionError:
+        raise TypeError("a type that holds itself needs a class with a name") from None
     except NameError as error:  # an annotation of a class that only a function knows
         raise TypeError(f"{error}, which an annotation names: define the type at module level") from error
 

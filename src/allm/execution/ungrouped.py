@@ -15,9 +15,10 @@ def ungrouped(group: BaseExceptionGroup[BaseException], body_error: BaseExceptio
     The tasks here hand over what goes wrong, and raise nothing but an interrupt: a `KeyboardInterrupt` or `SystemExit`
     that hit one of them. It comes first; else it is what the body raised, whatever that is.
     """
-    leaves = [leaf for error in group.exceptions if error is not body_error for leaf in _leaves(error)]
+    leaves = list(_leaves(group))
+    of_body = {id(leaf) for leaf in _leaves(body_error)} if body_error is not None else set()
     for leaf in leaves:
-        if not isinstance(leaf, (Exception, trio.Cancelled)):
+        if id(leaf) not in of_body and not isinstance(leaf, (Exception, trio.Cancelled)):
             return leaf
     return body_error or leaves[0]
 
