@@ -196,3 +196,16 @@ async def test_services_are_apart():
             await call
     named = allm.Engine().with_services(speech_model="openai:tts-1", transcription_model="gemini:gemini-3-flash")
     assert (named.speech_model, named.transcription_model) == ("tts-1", "gemini-3-flash")
+
+
+async def test_a_model_is_needed():
+    """Unless the adapter knows its own; nothing is sent."""
+    speech = allm.Engine(speech_adapter=allm.providers.OpenAISpeech(api_key="k"))
+    with pytest.raises(allm.EngineError, match="no model for speech") as caught:
+        await allm.synthesize(speech, "hi")
+    assert caught.value.reason == "missing_model"
+    with pytest.raises(allm.EngineError, match="no model for transcription") as caught:
+        await allm.transcribe(
+            allm.Engine(transcription_adapter=allm.providers.OpenAITranscription(api_key="k")), allm.Audio(WAV)
+        )
+    assert caught.value.reason == "missing_model"

@@ -324,6 +324,20 @@ async def test_validation_retries_ask_again_with_the_problem():
         result.final_response.parsed()
 
 
+@pytest.mark.parametrize("options", [{"response_format": Answer}, {}], ids=["valid", "no class"])
+async def test_validation_retries_ask_only_for_what_is_wrong(options):
+    """A valid answer is the last one, and so is one that nothing is expected of."""
+    asked = engine([fake.text('{"n": 7}')])
+    result = await allm.chat(asked, "go", validation_retries=3, **options)
+    assert (result.halted_reason, len(asked.adapter.requests)) == ("completed", 1)
+
+
+async def test_request_timeout_bounds_a_step(autojump_clock):
+    """It ends with what there is, and says why."""
+    result = await allm.step(engine([fake.text("one"), fake.delay(60)]), "go", request_timeout=5)
+    assert (result.response.output_text, result.response.error.reason) == ("one", "timeout")
+
+
 async def test_thread_of_any_kind_goes_in_and_is_not_changed():
     """A text, a message, messages, a thread with metadata, a request."""
     thread = allm.Thread((allm.user("go"),), metadata={"k": 1})

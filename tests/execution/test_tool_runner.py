@@ -628,3 +628,10 @@ def test_time_limit_that_no_clock_can_count_to():
     """A float cannot hold it."""
     with pytest.raises(allm.ValidationError, match="timeout: must_be_positive"):
         allm.validate(allm.Tool("t", "d", timeout=10**400))
+
+
+@pytest.mark.parametrize("handler", [dict, lambda *args: {"n": len(args)}], ids=["built in", "any number"])
+async def test_handlers_with_and_without_a_signature(handler):
+    """A built-in gets the arguments alone; one that takes any number gets the context, too."""
+    step, _ = await run(engine(("x", {"n": 2}), tools=[allm.Tool("x", "X.", handler=handler)]))
+    assert json.loads(step.tool_results[0].text) == {"n": 2}

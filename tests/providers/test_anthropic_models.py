@@ -63,6 +63,7 @@ def test_a_claude_without_a_version_is_new(name):
         ("claude-3-7-sonnet-latest", 64_000),
         ("claude-sonnet-4-0", 64_000),
         ("claude-opus-4-1", 32_000),
+        ("claude-opus-4-1@elsewhere", 32_000),
         ("claude-haiku-4-5", 64_000),
         ("claude-opus-4-5", 64_000),
         ("claude-sonnet-4-6", 128_000),

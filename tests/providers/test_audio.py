@@ -281,3 +281,19 @@ def test_what_gemini_does_not_take(audio, fields, path):
     with pytest.raises(allm.ValidationError) as caught:
         encode_gemini(allm.TranscriptionRequest(audio, **fields))
     assert caught.value.errors[0][0] == (path,)
+
+
+@pytest.mark.parametrize(
+    ("request_", "tag"),
+    [
+        (allm.TranscriptionRequest(WAV, timestamps="word"), "unsupported_option"),
+        (allm.TranscriptionRequest(allm.Audio(b"?")), "missing_mime_type"),
+        (allm.TranscriptionRequest(allm.Audio(bytes(15 * 1024 * 1024 + 1), "audio/wav")), "too_large"),
+    ],
+    ids=["times", "type", "size"],
+)
+def test_what_gemini_cannot_write_down(request_, tag):
+    """Is found before anything is sent."""
+    with pytest.raises(allm.ValidationError) as caught:
+        encode_gemini(request_)
+    assert [found for _, found in caught.value.errors] == [tag]
