@@ -32,7 +32,7 @@ def loads(text: bytes | str) -> Any:
     """
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):  # text with a lone surrogate cannot be encoded
         pass
     try:
         return json.loads(text, parse_constant=_no_constant)

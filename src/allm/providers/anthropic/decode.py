@@ -124,8 +124,9 @@ class MessagesDecoder:
         if index is None and self._open:  # not every server counts them: it is the newest one
             index = next(reversed(self._open))
         events: list[AdapterEvent] = []
-        if not self._open and delta.get("type") in _BLOCK_OF:  # nor says where a block starts
-            events = self._start_block({"type": _BLOCK_OF[delta["type"]]}, index)
+        kind = _BLOCK_OF.get(as_text(delta.get("type")) or "")
+        if not self._open and kind is not None:  # nor says where a block starts
+            events = self._start_block({"type": kind}, index)
         block = self._open.get(index)
         if block is None:
             return [RawChunk("content_block_delta", event)]

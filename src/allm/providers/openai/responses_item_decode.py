@@ -201,8 +201,9 @@ class ItemDecoder:
 
     def _message(self, opened: _Open, item: dict[str, Any]) -> None:
         replay = {name: text for name in ("id", "phase") if (text := as_text(item.get(name)))}
-        if item.get("status") not in {"completed", None}:
-            replay["status"] = item["status"]
+        status = as_text(item.get("status"))
+        if status not in {"completed", None}:
+            replay["status"] = status
         for index, part in enumerate(as_objects(item.get("content"))):
             refusal = part.get("type") == "refusal"
             text = part.get("refusal" if refusal else "text")
@@ -238,6 +239,8 @@ class ItemDecoder:
                 self._add(ToolCallDelta(opened.call_id, raw))
         name = as_text(item.get("name")) or opened.name
         replay = {key: item[key] for key in _KEPT if item.get(key) is not None}
+        if as_text(item.get("id")) is None:
+            replay.pop("id", None)
         if opened.kind == CUSTOM_CALL:
             replay["type"] = CUSTOM_CALL
         arguments = None if opened.kind == CUSTOM_CALL else parse_arguments(raw)

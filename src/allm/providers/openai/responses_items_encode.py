@@ -183,7 +183,7 @@ def _is_content(part: ProviderPart) -> bool:
 
 def _joined(before: Item, item: Item) -> bool:
     """Whether `item` is more of the message `before`, to which it has then been added."""
-    if not before.get("type") == item["type"] == "message":
+    if not before.get("type") == item.get("type") == "message":
         return False
     if before.get("id") != item.get("id") or before.get("phase") != item.get("phase"):
         return False
