@@ -240,13 +240,14 @@ def _named_tuple(value: Any, hint: Any) -> Any:
 
 def _filled(fields: dict[str, Any], hint: Any) -> dict[str, Any]:
     """The fields of `Box[int]` with `int` for its type variable."""
-    given = dict(zip(getattr(_origin(hint), "__parameters__", ()), typing.get_args(hint), strict=False))
+    variables: tuple[Any, ...] = getattr(_origin(hint), "__parameters__", ())
+    given: dict[Any, Any] = dict(zip(variables, typing.get_args(hint), strict=False))
 
     def fill(inner: Any) -> Any:
         if isinstance(inner, typing.TypeVar):
             return given.get(inner, Any)
-        variables = getattr(inner, "__parameters__", ()) if typing.get_origin(inner) is not None else ()
-        return inner[tuple(given.get(variable, Any) for variable in variables)] if variables else inner
+        open_ones = getattr(inner, "__parameters__", ()) if typing.get_origin(inner) is not None else ()
+        return inner[tuple(given.get(variable, Any) for variable in open_ones)] if open_ones else inner
 
     return {name: fill(inner) for name, inner in fields.items()}
 
