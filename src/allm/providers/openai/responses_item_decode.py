@@ -202,7 +202,7 @@ class ItemDecoder:
     def _message(self, opened: _Open, item: dict[str, Any]) -> None:
         replay = {name: text for name in ("id", "phase") if (text := as_text(item.get(name)))}
         status = as_text(item.get("status"))
-        if status not in {"completed", None}:
+        if status is not None and status != "completed":
             replay["status"] = status
         for index, part in enumerate(as_objects(item.get("content"))):
             refusal = part.get("type") == "refusal"
