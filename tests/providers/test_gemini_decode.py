@@ -498,6 +498,13 @@ def test_what_gateways_add_does_no_harm(harmless):
     assert (response.output_text, response.finish_reason) == ("a", "stop")
 
 
+@pytest.mark.parametrize("report", ["{", '{\n  "err', '{\n  "error": {\n    "code": 499\n  }', "[{"])
+def test_stream_that_ends_inside_an_error_report_is_cut(report):
+    """Even if the answer had a finish reason before it, and however little of the report came."""
+    events = decode(sse(chunk(text("a"), finish="STOP"), report))
+    assert fold(events).error.reason == "stream_truncated"
+
+
 @pytest.mark.parametrize("document", [list(STREAM), [*STREAM[:2], *STREAM[2:]]])
 def test_an_array_of_chunks_is_the_same_answer(document):
     """A gateway that ignores `alt=sse` sends one array, with the same events in it."""

@@ -125,7 +125,8 @@ class GeminiDecoder:
         error = stray_error(stray)
         if error is not None:
             return self._fail(stream_error(self.provider, error))
-        if stray.lstrip()[:1] in {"{", "["} and '"error"' in stray:
+        begun = stray.strip()
+        if begun[:1] in {"{", "["} and ('"error"' in begun or begun[-1] not in "}]"):
             what = f"the stream ended inside an error report: {stray[:200]!r}"
             return self._fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
         return self._complete()
