@@ -96,6 +96,7 @@ async def test_what_had_arrived_stays(autojump_clock):
 async def test_saving_as_it_arrives(tmp_path, autojump_clock):
     """Each piece is in the file when it has come, also when the rest does not."""
     async with allm.stream_synthesize(speaker(), "one two") as speech:
+        await anext(speech)
         place = await speech.save(tmp_path / "a.wav")
     assert place.read_bytes() == b"one two "
     with pytest.raises(allm.AdapterError):

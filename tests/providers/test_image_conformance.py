@@ -112,3 +112,9 @@ def test_names_that_are_no_capability():
 
     with pytest.raises(AssertionError, match="htpp"):
         Suite().test_what_it_lacks_is_spelled_right()
+
+
+def test_what_has_to_be_defined():
+    """Is said by name."""
+    with pytest.raises(NotImplementedError, match="make_reply"):
+        ImageAdapterConformance.make_reply(TestFakeImages(), [])

@@ -53,9 +53,6 @@ class AsyncBatches:
         self._inputs = aiter(inputs)
         self._cutter = _Cutter(limits)
 
-    def __aiter__(self) -> AsyncBatches:
-        return self
-
     async def __anext__(self) -> Batch:
         async for item in self._inputs:
             batch = self._cutter.add(item)

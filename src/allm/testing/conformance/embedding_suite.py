@@ -11,9 +11,7 @@ from allm.data.errors import EmbeddingAdapterError
 from allm.data.jsontext import dumps
 from allm.execution.embedding import embed
 from allm.runtime.engine import Engine
-from allm.runtime.ports import EmbeddingAdapter
 from allm.testing.conformance.checks import holds, same
-from allm.testing.conformance.setup import AdapterSetup
 from allm.testing.conformance.unary_cases import UnaryCases, unary_case
 from allm.testing.replies import Reply
 
@@ -44,11 +42,6 @@ class EmbeddingAdapterConformance(UnaryCases):
     _error_type = EmbeddingAdapterError
 
     # --- for authors ---
-
-    def make_adapter(self, setup: AdapterSetup) -> EmbeddingAdapter:
-        """The adapter under test; one without HTTP has to answer every call by itself."""
-        adapter: EmbeddingAdapter = super().make_adapter(setup)
-        return adapter
 
     def make_reply(self, vectors: Sequence[Sequence[float]]) -> Reply:
         """An answer with these vectors, in the order of the inputs, as the provider would send it."""

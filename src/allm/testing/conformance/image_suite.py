@@ -12,9 +12,7 @@ from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.execution.images import edit_image, generate_image
 from allm.runtime.engine import Engine
-from allm.runtime.ports import ImageAdapter
 from allm.testing.conformance.checks import holds, same
-from allm.testing.conformance.setup import AdapterSetup
 from allm.testing.conformance.unary_cases import UnaryCases, unary_case
 from allm.testing.replies import Reply
 
@@ -46,11 +44,6 @@ class ImageAdapterConformance(UnaryCases):
     _slot = "image"
     _capabilities = get_args(ImageCapability)
     _error_type = ImageAdapterError
-
-    def make_adapter(self, setup: AdapterSetup) -> ImageAdapter:
-        """The adapter under test; one without HTTP has to answer every call by itself."""
-        adapter: ImageAdapter = super().make_adapter(setup)
-        return adapter
 
     def make_reply(self, images: Sequence[bytes]) -> Reply:
         """An answer with these images, as the provider would send it."""
