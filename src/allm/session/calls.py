@@ -96,15 +96,8 @@ def approve(session: Session, tool_call_id: str, *, shown: str | None = None) ->
 
 
 def last_answer(thread: Thread) -> int:
-    """Index of the newest message with tool calls.
-
-    Raises:
-        SessionError: `invalid_input`: there is none.
-    """
-    for index in range(len(thread.messages) - 1, -1, -1):
-        if thread.messages[index].tool_calls:
-            return index
-    raise SessionError("the conversation has no tool calls", reason="invalid_input")
+    """Index of the newest message with tool calls; a valid session that waits for tools has one."""
+    return next(index for index in reversed(range(len(thread.messages))) if thread.messages[index].tool_calls)
 
 
 def _pending(session: Session, tool_call_id: str) -> ToolCall:
