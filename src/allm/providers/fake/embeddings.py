@@ -51,7 +51,7 @@ class FakeEmbeddings:
         self.requests: list[EmbeddingRequest] = []
         self._vectors = dict(vectors or {})
         own = next(map(len, self._vectors.values()), DIMENSIONS)
-        self.dimensions = own if dimensions is None else dimensions
+        self.dimensions: int = own if dimensions is None else dimensions
         self._troubles = Troubles(script)
         self._limits = BatchLimits(batch_limit)
 
