@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 
@@ -317,6 +318,12 @@ async def test_block_left_while_another_task_reads(autojump_clock):
         nursery.start_soon(read, events)
         await trio.sleep(1)
     assert events.result().output_text == "a"
+
+
+def test_another_event_loop_is_a_clear_error():
+    """Not one of Trio's internals."""
+    with pytest.raises(RuntimeError, match="runs on Trio"):
+        asyncio.run(allm.generate(engine(fake.text("a")), "hi"))
 
 
 async def test_stream_is_entered_once():

@@ -51,6 +51,10 @@ class StreamBlock(Generic[T]):
         if self._entered:
             raise StreamError("this stream was entered before; a call runs once: open another", reason="closed")
         self._entered = True
+        if not trio.lowlevel.in_trio_task():
+            raise RuntimeError(
+                "this library runs on Trio, and this is no Trio task: trio.run(main), not asyncio.run(main())"
+            )
         return await self._manager.__aenter__()
 
     async def __aexit__(
