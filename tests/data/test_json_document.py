@@ -34,3 +34,15 @@ def test_depth(monkeypatch):
     assert json_document.parse_document('[{"a": 1}]') == [{"a": 1}]
     with pytest.raises(allm.ValidationError, match="deeper than 2"):
         json_document.parse_document('[{"a": []}]')
+
+
+def test_what_nests_deeper_than_python_can_follow():
+    """It is refused as what is merely too deep."""
+    data = []
+    for _ in range(100_000):
+        data = [data]
+    with pytest.raises(allm.ValidationError, match="nests deeper") as caught:
+        json_document.write_document({"x": data})
+    assert [tag for _, tag in caught.value.errors] == ["too_deep"]
+    while data:  # the interpreter would free it one in the other
+        data = data.pop()

@@ -40,3 +40,11 @@ def test_counts_that_no_call_reported_stay_unknown():
     total = first + allm.Usage(output_tokens=2, extra={"searches": 2, "tier": "flex"})
     assert (total.input_tokens, total.output_tokens, total.cached_input_tokens) == (0, 2, None)
     assert total.extra == {"searches": 3, "tier": "flex", "first": 1}
+
+
+def test_parsed_needs_a_class():
+    """Its own, or that of the call."""
+    with pytest.raises(allm.ValidationError, match="pass one, or make the call with response_format") as caught:
+        allm.Response(message=allm.assistant("{}")).parsed()
+    assert caught.value.errors == (((), "missing_output_type"),)
+    assert allm.Response(message=allm.assistant("{}"), output_type=dict).parsed() == {}

@@ -51,6 +51,8 @@ PROBLEMS = {
     "no messages": (allm.Request(()), ("messages",), "empty"),
     "a message that is none": (request(messages=(HI, 3)), ("messages", 1), "invalid_type"),
     "a role in a request": (request(messages=(HI, allm.Message("robot", "x"))), ("messages", 1, "role"), "unknown"),
+    "messages that are none": (request(messages=3), ("messages",), "invalid_type"),
+    "tools that are none": (request(tools=3), ("tools",), "invalid_type"),
     "no model": (request(model=""), ("model",), "invalid_type"),
     "a tool that is none": (request(tools=(TOOL, 3)), ("tools", 1), "invalid_type"),
     "two tools of one name": (request(tools=(TOOL, TOOL)), ("tools",), "duplicate_name"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import re
 
 import pytest
 
 import allm
 from allm.runtime import transport
+from allm.runtime.http import HttpResponse
 from allm.runtime.transport import join_url, open_response
 from allm.testing import Reply, WireServer
 
@@ -61,3 +63,39 @@ def test_without_an_http_library(monkeypatch):
     monkeypatch.setattr(transport, "LIBRARIES", ("no_such_library",))
     with pytest.raises(ImportError, match="pip install httpx"):
         transport._library.__wrapped__()
+
+
+def raising(error):
+    """A client whose every request ends with `error`."""
+    library = transport._library()
+
+    def respond(request):
+        raise error(library)
+
+    return library.AsyncClient(transport=library.MockTransport(respond))
+
+
+FAILURES = {
+    "slow": (lambda http: http.ConnectTimeout(""), "timeout", True, "timed out (ConnectTimeout)"),
+    "refused": (lambda http: http.ConnectError("no"), "network_error", True, "cannot be reached (ConnectError: no)"),
+    "impossible": (lambda http: http.LocalProtocolError("x"), "invalid_request", False, "cannot be sent"),
+    "a bug": (lambda http: ZeroDivisionError("x"), None, None, "x"),
+}
+
+
+@pytest.mark.parametrize("case", FAILURES)
+async def test_failures_of_the_library(case):
+    """Each has the reason that says what can be done; what is no failure of HTTP stays what it is."""
+    error, reason, retryable, words = FAILURES[case]
+    async with raising(error) as client:
+        with pytest.raises((allm.AdapterError, ZeroDivisionError), match=re.escape(words)) as caught:
+            async with open_response("POST", "http://localhost", headers={}, content=b"", client=client):
+                pass
+    assert getattr(caught.value, "reason", None) == reason
+    assert getattr(caught.value, "retryable", None) == retryable
+
+
+def test_a_response_of_ones_own_has_to_say_how_it_is_read():
+    """Whoever stands in for the network makes a class of it."""
+    with pytest.raises(NotImplementedError):
+        HttpResponse(200, {}).chunks()

@@ -67,8 +67,6 @@ def open_start(given: SessionInput, session_id: str | None) -> Opening:
     else:
         thread = given if isinstance(given, Thread) else Thread(to_messages(given))
         session = Session(id=session_id, thread=thread)
-        if not isinstance(given, Thread) and not all(isinstance(message, Message) for message in thread.messages):
-            raise SessionError("start needs a text, messages, a Thread or a Session", reason="invalid_input")
     check(session, "start")
     return Opening(session=session, thread=session.thread)
 
