@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import types
 import typing
 from collections.abc import Iterable
@@ -75,9 +76,8 @@ def _components(
 
 def _of_models(models: dict[type, dict[str, Any]], end: str) -> dict[str, Any]:
     """Refer from `models` to definitions by pydantic, whose names end with `end`, and return those."""
-    from pydantic.json_schema import models_json_schema
-
-    references, document = models_json_schema(
+    pydantic: Any = importlib.import_module("pydantic.json_schema")  # there are models, so it is there
+    references, document = pydantic.models_json_schema(
         [(typing.cast("Any", cls), "validation") for cls in models], ref_template=f"#/$defs/{{model}}{end}"
     )
     models.update({cls: schema for (cls, _), schema in references.items()})
