@@ -23,6 +23,7 @@ SAMPLES = {
         "image/jpeg",
         (30, 20),
     ),
+    "jpeg that begins anew": (HEAD + b"\xff\xd8\xff\x01\xff\xc0" + FRAME, "image/jpeg", (30, 20)),
     "webp": (RIFF + b"VP8 " + bytes(7) + b"\x9d\x01\x2a" + struct.pack("<HH", 176, 144), "image/webp", (176, 144)),
     "lossless webp": (
         RIFF + b"VP8L" + bytes(4) + b"\x2f" + struct.pack("<I", 99 | 49 << 14),

@@ -174,6 +174,7 @@ def test_types_beside_classes(value, hint, wanted):
         ("not base64!", bytes),
         ("no uuid", uuid.UUID),
         ("x", Decimal),
+        ([], Decimal),
         (None, int),
         ({}, object),
     ],
