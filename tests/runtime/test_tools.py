@@ -279,3 +279,45 @@ def test_type_statements():
     assert structure([1, 2], names["Pair"][int]) == (1, 2)
     with pytest.raises(allm.ValidationError, match="needs a class with a name"):
         annotated(names["Endless"])
+
+
+class Desk:
+    """With a method that is decorated before there is an instance."""
+
+    def look(self, days: int) -> int:
+        return days
+
+
+def unresolved(where: Nowhere) -> None:  # noqa: F821
+    """Its annotation is the name of nothing."""
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [(Desk.look, "decorate the bound method instead"), (unresolved, "define the type at module level")],
+)
+def test_function_that_cannot_be_a_tool_says_what_to_do(function, words):
+    """When it is decorated."""
+    with pytest.raises(allm.ValidationError, match=words):
+        allm.tool(function)
+
+
+async def test_arguments_are_all_checked_and_null_stands_for_a_default_of_none():
+    """The model is told of every problem at once."""
+    given = []
+
+    def look(city: str, days: int = None, weeks: int = 1) -> str:  # noqa: RUF013  (as people write it)
+        given.append((city, days, weeks))
+        return "seen"
+
+    calls = [
+        allm.fake.tool_call("look", {"city": "Zug", "days": None}),
+        allm.fake.tool_call("look", {"weeks": None, "street": "x"}),
+    ]
+    adapter = allm.providers.Fake(scripts=[calls, [allm.fake.text("done")]])
+    result = await allm.chat(allm.Engine(adapter=adapter, tools=[allm.tool(look)]), "?")
+    assert given == [("Zug", None, 1)]
+    refused = result.thread.messages[3].text
+    assert "street: unknown argument" in refused
+    assert "city: required argument is missing" in refused
+    assert "weeks: expected an integer, got null" in refused

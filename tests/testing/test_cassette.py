@@ -242,3 +242,23 @@ async def test_people_can_read_it(tmp_path):
     assert exchange["headers"]["content-type"].startswith("text/event-stream")
     assert (exchange["status"], exchange["ended"]) == (200, True)
     assert set(exchange) == {"request", "status", "headers", "pieces", "ended", "error"}
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "words"),
+    [
+        ([allm.user("Hello"), allm.assistant("Hi."), allm.user("And?")], {}, "messages has 1 items there and 3 here"),
+        ("Hello", {"temperature": 0.5}, "body.temperature is null there and 0.5 here"),
+        ("x" * 500, {}, "xxx... here"),
+    ],
+)
+async def test_what_is_different_is_told(tmp_path, prompt, options, words):
+    """The first place, in a line."""
+    async with WireServer() as server:
+        server.add(Reply.script("openai", [fake.text("Hi.")]))
+        url = server.url("openai")
+        with record(tmp_path / "one.json"):
+            await allm.generate(engine("openai", url, api_key=KEY), "Hello")
+    with replay(tmp_path / "one.json"):
+        response = await allm.generate(engine("openai", url), prompt, **options)
+    assert words in response.error.message
