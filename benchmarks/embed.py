@@ -84,7 +84,7 @@ async def bare(client: Any, url: str, count: int, *, loads: Callable[[bytes], An
 
 def engine(client: Any, url: str) -> allm.Engine:
     adapter = allm.providers.OpenAIEmbeddings(api_key="k", base_url=url, http_client=client)
-    return allm.Engine(embed_adapter=adapter, embed_model="m")
+    return allm.Engine(embedding_adapter=adapter, embedding_model="m")
 
 
 async def stream(client: Any, url: str, count: int, **options: Any) -> int:

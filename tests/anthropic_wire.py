@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from allm import AdapterError, Failed, StreamCollector
+from allm.http.sse import SSEDecoder
 from allm.providers.anthropic.decode import MessagesDecoder
-from allm.runtime.sse import SSEDecoder
 
 SIGNATURE = "c2lnbmVk"
 

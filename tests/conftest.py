@@ -20,7 +20,7 @@ LONG = [
     Path(__file__).parent / name
     for name in (
         "test_corpus.py",
-        "data/test_codec.py",
+        "data/json/test_codec.py",
         "providers/test_bad_wire.py",
         "providers/test_keys_stay_hidden.py",
         "execution/test_fold_property.py",

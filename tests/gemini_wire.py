@@ -7,8 +7,8 @@ from functools import partial
 from itertools import chain
 
 from allm import AdapterError, Failed, StreamCollector
+from allm.http.sse import SSEDecoder
 from allm.providers.gemini.decode import GeminiDecoder
-from allm.runtime.sse import SSEDecoder
 
 SIGNATURE = "c2lnbmVk"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import allm
-from allm.data.jsontext import dumps, loads
+from allm.data.json.text import dumps, loads
 from allm.providers.openai.responses_decode import ResponsesDecoder
 
 TOOL = allm.Tool("weather", "Tells the weather.", {"type": "object", "properties": {"city": {"type": "string"}}})

@@ -37,7 +37,7 @@ async def test_recorded_answer_gives_what_is_expected(case, cut):
     expected = case.expected
     async with WireServer() as server:
         server.add(Reply.recorded(case.folder, chunks=cut))
-        engine = allm.Engine(embed_adapter=adapter_of(case, server), retry=None)
+        engine = allm.Engine(embedding_adapter=adapter_of(case, server), retry=None)
         texts, options = asked(case)
         if expected["error"] is not None:
             with pytest.raises(allm.EmbeddingAdapterError) as caught:

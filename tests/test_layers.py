@@ -19,27 +19,36 @@ MODULES = {
 # What each part of the package may import of the rest. A part that is not named here may import everything.
 LAYERS = {
     "allm.data": (),
-    "allm.runtime": ("allm.data",),
-    "allm.execution": ("allm.data", "allm.runtime"),
-    "allm.session": ("allm.data", "allm.runtime", "allm.execution"),
-    "allm.providers": ("allm.data", "allm.runtime"),
+    "allm.http": ("allm.data",),
+    "allm.runtime": ("allm.data", "allm.http"),
+    "allm.execution": ("allm.data", "allm.http", "allm.runtime"),
+    "allm.session": ("allm.data", "allm.http", "allm.runtime", "allm.execution"),
+    "allm.providers": ("allm.data", "allm.http", "allm.runtime"),
 }
 OPENS_NURSERIES = ("allm.execution", "allm.testing", "allm.cli")
 # Module: the only places that may import it.
 OWNERS = {
-    "trio": ("allm.runtime", "allm.execution", "allm.session", "allm.providers", "allm.testing", "allm.cli"),
-    "httpx": ("allm.runtime.transport",),
-    "httpx2": ("allm.runtime.transport",),
+    "trio": (
+        "allm.http",
+        "allm.runtime",
+        "allm.execution",
+        "allm.session",
+        "allm.providers",
+        "allm.testing",
+        "allm.cli",
+    ),
+    "httpx": ("allm.http.transport",),
+    "httpx2": ("allm.http.transport",),
     "tenacity": ("allm.runtime.retry",),
-    "cattrs": ("allm.data.codec", "allm.data.strict_converter", "allm.data.type_hooks"),
-    "msgspec": ("allm.data.jsontext", "allm.data.structure", "allm.data.type_hooks", "allm.data.type_schema"),
+    "cattrs": ("allm.data.json.codec", "allm.data.json.strict", "allm.data.types.hooks"),
+    "msgspec": ("allm.data.json.text", "allm.data.types.structure", "allm.data.types.hooks", "allm.data.types.schema"),
     "docstring_parser": ("allm.runtime.tools",),
     "click": ("allm.cli",),
     "rich": ("allm.cli",),
     "h11": ("allm.testing",),
-    "sqlite3": ("allm.session.sqlite",),
-    "psycopg": ("allm.session.postgres",),
-    "redis": ("allm.session.redis",),
+    "sqlite3": ("allm.session.stores.sqlite",),
+    "psycopg": ("allm.session.stores.postgres",),
+    "redis": ("allm.session.stores.redis",),
 }
 # Optional packages, and required ones that cost much to import: nothing may load them before it needs them.
 LATE = {
@@ -98,7 +107,7 @@ def uses(module: str, name: str) -> bool:
 
 def test_the_modules_are_found():
     """An empty list would let every other test here pass."""
-    assert {"allm", "allm.data.events", "allm.runtime.transport"} <= MODULES.keys()
+    assert {"allm", "allm.data.events", "allm.http.transport"} <= MODULES.keys()
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -122,7 +131,7 @@ def test_each_dependency_has_one_owner(module):
 @pytest.mark.parametrize("module", [name for name in MODULES if name.endswith(("encode", "decode"))])
 def test_encoders_and_decoders_are_pure(module):
     """What maps a vendor's wire format does no I/O, so that its tests need none."""
-    assert not [name for name in imports(module) if is_inside(name, "trio", "allm.runtime.transport")]
+    assert not [name for name in imports(module) if is_inside(name, "trio", "allm.http.transport")]
 
 
 @pytest.mark.parametrize("module", MODULES)

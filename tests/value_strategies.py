@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 import allm
 from allm.data.errors import ERROR_TYPES, Path
 from allm.data.image import SourceKind
+from allm.data.json.tags import VALUE_TAGS, error_arguments
 from allm.data.request import ResponseFormat
-from allm.data.tags import VALUE_TAGS, error_arguments
 
 VALUE_TYPES = [*VALUE_TAGS.values(), *ERROR_TYPES.values()]
 

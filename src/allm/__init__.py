@@ -20,7 +20,7 @@ from allm.data.audio import (
     TranscriptionPart as TranscriptionPart,
     TranscriptionRequest as TranscriptionRequest,
 )
-from allm.data.build import (
+from allm.data.builders import (
     assistant as assistant,
     json_schema as json_schema,
     request as request,
@@ -28,7 +28,6 @@ from allm.data.build import (
     tool_result as tool_result,
     user as user,
 )
-from allm.data.codec import from_json as from_json, to_json as to_json
 from allm.data.content import (
     ImagePart as ImagePart,
     Part as Part,
@@ -90,50 +89,53 @@ from allm.data.image_request import (
     ImageUsage as ImageUsage,
     image_request as image_request,
 )
+from allm.data.json.codec import from_json as from_json, to_json as to_json
 from allm.data.message import Message as Message, Role as Role
 from allm.data.moderation import (
     ModerationRequest as ModerationRequest,
     ModerationResponse as ModerationResponse,
     ModerationResult as ModerationResult,
 )
-from allm.data.outcomes import AskUser as AskUser, Halt as Halt
 from allm.data.request import JsonSchema as JsonSchema, Request as Request
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
 from allm.data.results import ChatResult as ChatResult, HaltedReason as HaltedReason, StepResult as StepResult
 from allm.data.session import Session as Session, SessionStatus as SessionStatus
 from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
-from allm.data.validate import validate as validate
+from allm.data.tool_control import AskUser as AskUser, Halt as Halt
+from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
-from allm.execution.collector import StreamCollector as StreamCollector
-from allm.execution.embedding import embed as embed, stream_embed as stream_embed
-from allm.execution.embedding_stream import EmbeddingBlock as EmbeddingBlock, EmbeddingStream as EmbeddingStream
-from allm.execution.event_stream import EventStream as EventStream
-from allm.execution.images import (
+from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap
+from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
+from allm.execution.services.embedding_stream import (
+    EmbeddingBlock as EmbeddingBlock,
+    EmbeddingStream as EmbeddingStream,
+)
+from allm.execution.services.embeddings import embed as embed, stream_embed as stream_embed
+from allm.execution.services.images import (
     ImageOptions as ImageOptions,
     edit_image as edit_image,
     generate_image as generate_image,
     image_variations as image_variations,
 )
-from allm.execution.moderation import moderate as moderate
-from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
-from allm.execution.runner import generate as generate, stream_generate as stream_generate, unwrap as unwrap
-from allm.execution.speech import (
+from allm.execution.services.moderation import moderate as moderate
+from allm.execution.services.speech import (
     SpeechOptions as SpeechOptions,
     SpeechStream as SpeechStream,
     stream_synthesize as stream_synthesize,
     synthesize as synthesize,
 )
-from allm.execution.stream_runner import StreamBlock as StreamBlock
-from allm.execution.transcription import (
+from allm.execution.services.transcription import (
     TranscriptionOptions as TranscriptionOptions,
     transcribe as transcribe,
 )
-from allm.execution.unary import UnaryOptions as UnaryOptions
-from allm.runtime.batches import BatchLimits as BatchLimits
-from allm.runtime.engine import Engine as Engine
-from allm.runtime.fetch import fetch_image as fetch_image
-from allm.runtime.ports import (
+from allm.execution.services.unary import UnaryOptions as UnaryOptions
+from allm.execution.stream.collector import StreamCollector as StreamCollector
+from allm.execution.stream.event_stream import EventStream as EventStream
+from allm.execution.stream.pipeline import StreamBlock as StreamBlock
+from allm.http.fetch import fetch_image as fetch_image
+from allm.http.retry_after import parse_retry_after as parse_retry_after
+from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
     Emit as Emit,
@@ -145,7 +147,9 @@ from allm.runtime.ports import (
     ToolResultEncoder as ToolResultEncoder,
     UnaryAdapter as UnaryAdapter,
 )
-from allm.runtime.retry import RetryPolicy as RetryPolicy, parse_retry_after as parse_retry_after
+from allm.runtime.batches import BatchLimits as BatchLimits
+from allm.runtime.engine import Engine as Engine
+from allm.runtime.retry import RetryPolicy as RetryPolicy
 from allm.runtime.tools import ToolContext as ToolContext, tool as tool
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import allm
 from allm import fake
 from allm.cli.chat import Chat
 from allm.cli.conversation import with_system
+from allm.cli.exit_codes import settle
 from allm.cli.interrupts import run_until_interrupted
-from allm.cli.outcome import settle
 from allm.cli.stores import kept_of
 from allm.cli.terminal import Terminal
 from allm.providers import Fake

@@ -13,7 +13,7 @@ from allm import fake
 from allm.cli import demo as demo_module, demo_script
 from allm.cli.demo import Demo
 from allm.cli.demo_screen import Screen, sequence
-from allm.cli.outcome import settle
+from allm.cli.exit_codes import settle
 
 ESCAPE = "\x1b"
 

@@ -173,7 +173,7 @@ async def test_ctrl_c_keeps_what_is_written(server, to_server, on_a_terminal, tm
 def embedding(terminal, texts, **fields):
     adapter = FakeEmbeddings(batch_limit=1)
     return Embedding(
-        engine=allm.Engine(embed_adapter=adapter),
+        engine=allm.Engine(embedding_adapter=adapter),
         texts=texts,
         request=allm.EmbeddingRequest(()),
         batch_size=None,

@@ -42,7 +42,7 @@ async def test_failures_and_other_answers(allm_main, server, tmp_path):
     server.add(Reply(body=b'{"data": [{"index": 0, "embedding": [1.0]}]}'))
     adapter = ENGINES["openai"](server.url("openai"))
     embeddings = allm.providers.OpenAIEmbeddings(api_key="k0123456789", base_url=server.url("openai"))
-    engine = allm.Engine(adapter=adapter, model="m", embed_adapter=embeddings, embed_model="e", retry=None)
+    engine = allm.Engine(adapter=adapter, model="m", embedding_adapter=embeddings, embedding_model="e", retry=None)
     with record(tmp_path / "a.json"):
         await allm.generate(engine, "1")
         await allm.generate(engine, "2")

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import allm
-from allm.cli.outcome import settle
+from allm.cli.exit_codes import settle
 from allm.cli.terminal import Output, Terminal
 
 

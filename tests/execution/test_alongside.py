@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from allm.execution.alongside import alongside
+from allm.execution.stream.alongside import background_task
 
 
 async def forever():
@@ -28,7 +28,7 @@ async def test_the_task_ends_with_the_block():
         finally:
             ended.append("work")
 
-    async with alongside(work, "work"):
+    async with background_task(work, "work"):
         await trio.testing.wait_all_tasks_blocked()
     assert ended == ["work"]
 
@@ -36,7 +36,7 @@ async def test_the_task_ends_with_the_block():
 async def test_the_block_raises_as_itself():
     """No group around it."""
     with pytest.raises(KeyError) as caught:
-        async with alongside(forever, "work"):
+        async with background_task(forever, "work"):
             raise KeyError("body")
     assert caught.value.args == ("body",)
 
@@ -44,14 +44,14 @@ async def test_the_block_raises_as_itself():
 async def test_a_failing_task_ends_the_block():
     """Its exception comes out instead of the cancellation."""
     with pytest.raises(LookupError, match="work"):
-        async with alongside(fail, "work"):
+        async with background_task(fail, "work"):
             await trio.sleep_forever()
 
 
 async def test_a_failing_task_after_the_block():
     """A block that was done is not undone, but its caller hears of the failure."""
     with pytest.raises(LookupError, match="work"):
-        async with alongside(fail, "work"):
+        async with background_task(fail, "work"):
             with trio.CancelScope(shield=True):
                 await trio.testing.wait_all_tasks_blocked()
 
@@ -59,7 +59,7 @@ async def test_a_failing_task_after_the_block():
 async def test_the_blocks_own_exception_wins():
     """Over that of the task which cancelled it."""
     with pytest.raises(KeyError):
-        async with alongside(fail, "work"):
+        async with background_task(fail, "work"):
             try:
                 await trio.sleep_forever()
             finally:
@@ -69,7 +69,7 @@ async def test_the_blocks_own_exception_wins():
 async def test_a_cancellation_from_outside_passes():
     """To the scope it belongs to."""
     with trio.CancelScope() as scope:
-        async with alongside(forever, "work"):
+        async with background_task(forever, "work"):
             scope.cancel()
             await trio.sleep_forever()
     assert scope.cancelled_caught
@@ -81,7 +81,7 @@ async def test_a_task_that_is_done_leaves_the_block_alone():
     async def work():
         await trio.lowlevel.checkpoint()
 
-    async with alongside(work, "work"):
+    async with background_task(work, "work"):
         await trio.testing.wait_all_tasks_blocked()
         await trio.lowlevel.checkpoint()
 
@@ -93,7 +93,7 @@ def test_an_interrupt_in_the_task_comes_out_as_itself():
         raise KeyboardInterrupt
 
     async def main():
-        async with alongside(interrupted, "work"):
+        async with background_task(interrupted, "work"):
             try:
                 await trio.sleep_forever()
             finally:

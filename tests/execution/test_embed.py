@@ -18,7 +18,7 @@ RETRY = allm.RetryPolicy(max_attempts=3, base_delay=1, jitter=0)
 
 
 def engine(adapter=None, **fields):
-    return allm.Engine(embed_adapter=adapter or FakeEmbeddings(batch_limit=2), **{"retry": RETRY, **fields})
+    return allm.Engine(embedding_adapter=adapter or FakeEmbeddings(batch_limit=2), **{"retry": RETRY, **fields})
 
 
 def texts(count):
@@ -524,11 +524,11 @@ async def test_who_embeds_has_to_be_known():
     """An adapter, and a model unless the adapter needs none; the chat's are never used."""
     with pytest.raises(allm.EngineError, match="expected an Engine"):
         await allm.embed("engine", "text")
-    with pytest.raises(allm.EngineError, match="embed_adapter"):
+    with pytest.raises(allm.EngineError, match="embedding_adapter"):
         await allm.embed(allm.Engine(adapter=allm.providers.Fake(), model="m"), "text")
     adapter = FakeEmbeddings()
     adapter.requires_model = True
-    with pytest.raises(allm.EngineError, match="embed_model") as caught:
+    with pytest.raises(allm.EngineError, match="embedding_model") as caught:
         await allm.embed(engine(adapter, model="chat"), "text")
     assert caught.value.reason == "missing_model"
 
@@ -539,7 +539,7 @@ async def test_options_come_from_the_usual_places():
     request = allm.EmbeddingRequest(
         "text", model="of request", dimensions=4, task_type="query", options={"a": 1, "b": 1}, metadata={"mine": 1}
     )
-    asked = engine(adapter, embed_model="of engine")
+    asked = engine(adapter, embedding_model="of engine")
     await allm.embed(asked, request)
     await allm.embed(asked, request, model="of call", dimensions=5, task_type="document", options={"b": 2})
     await allm.embed(asked, "text")

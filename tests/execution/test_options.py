@@ -13,9 +13,9 @@ import trio
 import allm
 from allm import fake
 from allm.data.tool import Tool
-from allm.execution.option_types import Controls
+from allm.execution.call_options import ExecutionOptions
 from allm.execution.options import resolve
-from allm.execution.unary import UnaryOptions, resolve_unary
+from allm.execution.services.unary import UnaryOptions, resolve_unary
 from allm.runtime.keys import Secret
 from allm.runtime.retry import RetryPolicy
 
@@ -125,7 +125,7 @@ ROWS = {
     "structured_finalize_nudge": Row(
         ("a", "b", "c", ""),
         of_controls("structured_finalize_nudge"),
-        Controls().structured_finalize_nudge,
+        ExecutionOptions().structured_finalize_nudge,
         wrong=(7, None),
     ),
     "validation_retries": Row(
@@ -477,17 +477,17 @@ def test_calls_in_one_piece_have_the_same_precedence(name):
     for count in range(len(values) + 1):
         for given in itertools.combinations(values, count):
             allm.set_defaults(**({name: values["application"]} if "application" in given else {}))
-            engine = allm.Engine(embed_adapter=Unary(), embed_model="m")
+            engine = allm.Engine(embedding_adapter=Unary(), embedding_model="m")
             engine = engine.with_params({name: values["engine"]}) if "engine" in given else engine
-            call = resolve_unary(engine, "embed", {name: values["call"]} if "call" in given else {})
+            call = resolve_unary(engine, "embedding", {name: values["call"]} if "call" in given else {})
             expected = values[given[-1]] if given else row.default
             assert read(call) == (expected.reveal() if isinstance(expected, Secret) else expected), given
 
 
 def test_the_model_and_the_body_of_chats_are_not_for_them():
     """What is said to all chats of an engine or an application means another kind of model."""
-    engine = allm.Engine(embed_adapter=Unary(), model="chat", params={"options": {"a": 1}, "top_k": 1})
+    engine = allm.Engine(embedding_adapter=Unary(), model="chat", params={"options": {"a": 1}, "top_k": 1})
     with allm.defaults(model="app", options={"b": 1}):
-        call = resolve_unary(engine, "embed", {})
+        call = resolve_unary(engine, "embedding", {})
     assert (call.model, call.body) == (None, {})
-    assert resolve_unary(engine, "embed", {"model": "m", "options": {"c": 1}}).body == {"c": 1}
+    assert resolve_unary(engine, "embedding", {"model": "m", "options": {"c": 1}}).body == {"c": 1}

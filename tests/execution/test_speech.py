@@ -174,7 +174,7 @@ async def test_each_piece_is_a_checkpoint():
 
     class Opened:
         async def __aenter__(self):
-            return importlib.import_module("allm.runtime.ports").SpokenAnswer(pieces=Pieces(), mime_type=None)
+            return importlib.import_module("allm.runtime.adapters").SpokenAnswer(pieces=Pieces(), mime_type=None)
 
         async def __aexit__(self, *_):
             pass

@@ -6,7 +6,7 @@ import pytest
 import trio
 
 import allm
-from allm.execution.unary import resolve_unary
+from allm.execution.services.unary import resolve_unary
 
 RETRY = allm.RetryPolicy(max_attempts=3, base_delay=1, jitter=0)
 

@@ -24,9 +24,9 @@ from allm import (
     tool_result,
     user,
 )
-from allm.providers.anthropic import images
+from allm.providers.anthropic import image_parts as images
 from allm.providers.anthropic.encode import Settings, encode
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 from request_types import check_anthropic
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"

@@ -9,7 +9,7 @@ import pytest
 from allm import Request, Tool, ValidationError, json_schema, models, user
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.models import FALLBACK_MAX_TOKENS, Model, default_max_tokens, output_limit
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 from request_types import check_anthropic
 
 CLOCK = Tool("clock", "Tells the time.")

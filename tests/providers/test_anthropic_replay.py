@@ -8,12 +8,12 @@ import pytest
 
 import allm
 from allm import Request
+from allm.http.sse import SSEDecoder
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.gemini.encode import encode as encode_gemini
 from allm.providers.openai.chat_encode import encode as encode_openai
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.sse import SSEDecoder
+from allm.runtime.adapters import AdapterOptions
 from anthropic_wire import SIGNATURE, answer, block, call, fold, started, stopped, text, thinking
 from request_types import check_anthropic
 from wire_corpus import CORPUS, cases

@@ -13,7 +13,7 @@ from allm.providers import Anthropic
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.structured import closed_schema, tool_answer_name
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 from allm.testing import Reply, WireServer
 from anthropic_wire import answer, block, call, decode, fold, sse, started, stopped, text
 from request_types import check_anthropic

@@ -64,7 +64,7 @@ def test_headers_have_one_case(adapter):
 
 
 def adapter_options():
-    from allm.runtime.ports import AdapterOptions
+    from allm.runtime.adapters import AdapterOptions
 
     return AdapterOptions()
 

@@ -9,7 +9,7 @@ import struct
 import pytest
 
 import allm
-from allm.data.jsontext import loads
+from allm.data.json.text import loads
 from allm.providers import FakeEmbeddings, GeminiEmbeddings, OpenAIEmbeddings, VoyageEmbeddings
 from allm.providers.fake.vectors import made_vector
 from allm.runtime.registry import SERVICES, service_adapter
@@ -34,7 +34,7 @@ async def answered(adapter_type, document, *, path="/v1", **options):
         server.add(Reply.json(document, headers={"x-request-id": "req-1"}))
         adapter = adapter_type(api_key="k", base_url=server.base_url + path)
         count = options.pop("count", 1)
-        engine = allm.Engine(embed_adapter=adapter, embed_model=options.pop("model", "m"), retry=None)
+        engine = allm.Engine(embedding_adapter=adapter, embedding_model=options.pop("model", "m"), retry=None)
         response = await allm.embed(engine, ["text"] * count, **options)
         return response, server.requests[0]
 
@@ -66,7 +66,7 @@ def test_an_openai_body():
 def test_services_of_openais_format():
     """Their names of fields and their limits."""
     assert body_of(OpenAIEmbeddings(preset="mistral"), "a", dimensions=3)["output_dimension"] == 3
-    limits = {name: service_adapter("embed", name).batch_limits("m") for name in SERVICES["embed"]}
+    limits = {name: service_adapter("embedding", name).batch_limits("m") for name in SERVICES["embedding"]}
     assert (limits["openai"].inputs, limits["openai"].size) == (2048, 300_000)
     assert limits["azure"] == limits["openai"]
     assert (limits["mistral"].inputs, limits["mistral"].size) == (512, 16_384)
@@ -98,7 +98,7 @@ def test_a_deployment_at_azure():
 def test_what_only_gemini_can(service, fields, path):
     """Is refused by the others before anything is sent."""
     with pytest.raises(allm.ValidationError) as caught:
-        service_adapter("embed", service).prepare(allm.EmbeddingRequest(model="m", **fields), OPTIONS)
+        service_adapter("embedding", service).prepare(allm.EmbeddingRequest(model="m", **fields), OPTIONS)
     assert caught.value.errors == ((path, "unsupported"),)
 
 
@@ -132,7 +132,7 @@ async def test_the_ids_of_all_requests_are_kept():
         answer = {"data": [{"embedding": [1.0]}]}
         server.add(*(Reply.json(answer, headers={"x-request-id": name}) for name in "abc"))
         adapter = OpenAIEmbeddings(api_key="k", base_url=server.url("openai"))
-        engine = allm.Engine(embed_adapter=adapter, embed_model="m")
+        engine = allm.Engine(embedding_adapter=adapter, embedding_model="m")
         response = await allm.embed(engine, ["1", "2", "3"], batch_size=1, max_concurrency=1)
     assert response.request_ids == ("a", "b", "c")
 
@@ -167,12 +167,12 @@ async def test_nonsense_is_told_apart(adapter, document):
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"{", b'{"data": ' + b" " * 2000 + b"[]}"])
 async def test_what_is_no_json_object(body, monkeypatch):
     """Or is longer than any answer."""
-    monkeypatch.setattr("allm.runtime.post.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("allm.http.json_call.MAX_ANSWER_BYTES", 1000)
     async with WireServer() as server:
         server.add(Reply(body=body))
         adapter = OpenAIEmbeddings(api_key="k", base_url=server.url("openai"))
         with pytest.raises(allm.EmbeddingAdapterError) as caught:
-            await allm.embed(allm.Engine(embed_adapter=adapter, embed_model="m", retry=None), "text")
+            await allm.embed(allm.Engine(embedding_adapter=adapter, embedding_model="m", retry=None), "text")
     assert (caught.value.reason, caught.value.provider) == ("malformed_response", "openai")
 
 
@@ -289,7 +289,7 @@ async def test_quantized_voyage_vectors(dtype, form):
 async def test_voyage_without_a_key(monkeypatch):
     """Names the variable; and with one in the environment it is used, as is the address."""
     monkeypatch.delenv("VOYAGE_API_KEY", raising=False)
-    engine = allm.Engine.from_model("fake:x", embed_model="voyage:voyage-3.5")
+    engine = allm.Engine.from_model("fake:x", embedding_model="voyage:voyage-3.5")
     with pytest.raises(allm.EngineError, match="VOYAGE_API_KEY"):
         await allm.embed(engine, "text")
     async with WireServer() as server:
@@ -311,7 +311,7 @@ def test_a_client_that_is_none_is_refused():
 
 async def test_fake_vectors():
     """The same text, the same vector, of length one; others differ; images have one, too."""
-    engine = allm.Engine(embed_adapter=FakeEmbeddings(dimensions=16))
+    engine = allm.Engine(embedding_adapter=FakeEmbeddings(dimensions=16))
     first, second, third, picture = (await allm.embed(engine, ["a", "b", "a", IMAGE])).vectors
     assert first == third == tuple(made_vector("a", 16))
     assert len({first, second, picture}) == 3
@@ -320,14 +320,14 @@ async def test_fake_vectors():
 
 async def test_fake_vectors_have_one_length():
     """Beside your own vectors, others are made as long as these."""
-    engine = allm.Engine(embed_adapter=FakeEmbeddings(vectors={"red": [1, 0]}))
+    engine = allm.Engine(embedding_adapter=FakeEmbeddings(vectors={"red": [1, 0]}))
     assert {len(vector) for vector in (await allm.embed(engine, ["red", "blue"])).vectors} == {2}
 
 
 async def test_a_fake_refuses_before_sending():
     """When its script says so."""
     error = allm.AdapterError("no", reason="unsupported_feature")
-    engine = allm.Engine(embed_adapter=FakeEmbeddings(script=[[allm.fake.preflight_error(error)]]))
+    engine = allm.Engine(embedding_adapter=FakeEmbeddings(script=[[allm.fake.preflight_error(error)]]))
     with pytest.raises(allm.AdapterError, match="no"):
         await allm.embed(engine, "text")
     assert len((await allm.embed(engine, "text")).embeddings) == 1

@@ -23,10 +23,10 @@ from allm import (
     tool_result,
     user,
 )
-from allm.providers.gemini import images
+from allm.providers.gemini import image_parts as images
 from allm.providers.gemini.content_encode import NO_SIGNATURE
 from allm.providers.gemini.encode import encode
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 from request_types import check_gemini
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"

@@ -8,11 +8,11 @@ import pytest
 
 import allm
 from allm import Request
+from allm.http.sse import SSEDecoder
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.gemini.encode import encode
 from allm.providers.openai.chat_encode import encode as encode_openai
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.sse import SSEDecoder
+from allm.runtime.adapters import AdapterOptions
 from gemini_wire import SIGNATURE, answer, call, chunk, text, thought
 from request_types import check_gemini
 from wire_corpus import CORPUS, cases

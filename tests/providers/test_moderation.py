@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import allm
-from allm.data.jsontext import loads
+from allm.data.json.text import loads
 from allm.providers import FakeModeration, OpenAIModeration
 from allm.testing import Reply, WireServer
 from request_types import check_openai_moderation

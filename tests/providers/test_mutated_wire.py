@@ -9,12 +9,12 @@ import pytest
 
 import allm
 from allm import fake
-from allm.data.jsontext import dumps, loads, parse_arguments
+from allm.data.json.text import dumps, loads, parse_arguments
+from allm.http.sse import SSEDecoder
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
-from allm.runtime.sse import SSEDecoder
 from allm.testing import Reply
 
 SCRIPT = [

@@ -7,7 +7,7 @@ import re
 import pytest
 
 import allm
-from allm.data.jsontext import loads
+from allm.data.json.text import loads
 from request_types import check_anthropic, check_gemini, check_openai_chat, check_openai_responses
 
 LONG = "chatcmpl-tool-" + "0" * 32

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import allm
-from allm.data.jsontext import dumps
+from allm.data.json.text import dumps
 from allm.providers.openai.chat_decode import ChatDecoder
 
 

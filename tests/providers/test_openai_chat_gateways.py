@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import allm
-from allm.data.jsontext import dumps, loads
+from allm.data.json.text import dumps, loads
 from allm.providers.openai.chat_decode import ChatDecoder
 from openai_wire import prepare
 

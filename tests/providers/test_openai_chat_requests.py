@@ -6,11 +6,11 @@ import attrs
 import pytest
 
 import allm
-from allm.data.jsontext import dumps, loads
+from allm.data.json.text import dumps, loads
+from allm.http.sse import SSEDecoder
 from allm.providers import Preset
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.presets import PRESETS
-from allm.runtime.sse import SSEDecoder
 from openai_wire import (
     BODY_FIELDS,
     CONVERSATION,

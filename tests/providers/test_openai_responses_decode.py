@@ -6,7 +6,7 @@ import pytest
 
 import allm
 from allm.data.events import Failed
-from allm.data.jsontext import dumps
+from allm.data.json.text import dumps
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from openai_wire import (

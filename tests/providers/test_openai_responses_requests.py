@@ -6,9 +6,9 @@ import attrs
 import pytest
 
 import allm
-from allm.data.jsontext import loads
+from allm.data.json.text import loads
+from allm.http.sse import SSEDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
-from allm.runtime.sse import SSEDecoder
 from openai_wire import (
     BODY_FIELDS,
     CONVERSATION,

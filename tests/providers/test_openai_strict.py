@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 import allm
-from allm.data.jsontext import loads
+from allm.data.json.text import loads
 from allm.execution.options import resolve
 from allm.providers.openai.strict import closed, fits_strict
 

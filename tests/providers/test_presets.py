@@ -9,7 +9,7 @@ import pytest
 
 import allm
 from allm import fake
-from allm.data.jsontext import loads
+from allm.data.json.text import loads
 from allm.providers import OpenAI, Preset
 from allm.providers.openai.models import endpoint_for, is_openai
 from allm.providers.openai.presets import OPENAI, PRESETS

@@ -257,7 +257,7 @@ async def test_a_turn_adds_its_steps_up():
 async def test_embeddings_cost_what_is_read():
     """In every batch and in all; images cost more than as many tokens of text, so nothing is said of them."""
     models.put(ModelInfo(provider="fake", id="vectors", prices=Prices(input=2, output=0)))
-    engine = allm.Engine(embed_adapter=allm.providers.FakeEmbeddings(batch_limit=1), embed_model="vectors")
+    engine = allm.Engine(embedding_adapter=allm.providers.FakeEmbeddings(batch_limit=1), embedding_model="vectors")
     response = await allm.embed(engine, ["four", "four and four"])
     assert response.usage.input_tokens == 5
     assert response.usage.input_cost == response.usage.total_cost == pytest.approx(1e-05)

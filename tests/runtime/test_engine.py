@@ -13,7 +13,7 @@ TOOL = allm.Tool("add", "Adds.")
 
 @pytest.mark.parametrize(
     "fields",
-    [{"model": 3}, {"retry": 3}, {"limiter": 3}, {"tools": [3]}, {"http_client": 3}, {"embed_model": OpenAI}],
+    [{"model": 3}, {"retry": 3}, {"limiter": 3}, {"tools": [3]}, {"http_client": 3}, {"embedding_model": OpenAI}],
     ids=lambda fields: next(iter(fields)),
 )
 def test_a_field_of_another_type(fields):
@@ -40,17 +40,17 @@ def test_changes_make_another_engine():
 
 def test_an_engine_of_a_name():
     """The provider's adapter, unless one is given; other services by their own names."""
-    engine = allm.Engine.from_model("m@fake", embed_model="fake:v", limiter=trio.CapacityLimiter(1))
+    engine = allm.Engine.from_model("m@fake", embedding_model="fake:v", limiter=trio.CapacityLimiter(1))
     assert (type(engine.adapter), engine.model) == (Fake, "m")
-    assert (type(engine.embed_adapter), engine.embed_model) == (FakeEmbeddings, "v")
+    assert (type(engine.embedding_adapter), engine.embedding_model) == (FakeEmbeddings, "v")
     adapter, embedder = Fake(), FakeEmbeddings()
-    given = allm.Engine.from_model("fake:m", adapter=adapter, embed_model="v", embed_adapter=embedder)
-    assert (given.adapter, given.embed_adapter, given.embed_model) == (adapter, embedder, "v")
+    given = allm.Engine.from_model("fake:m", adapter=adapter, embedding_model="v", embedding_adapter=embedder)
+    assert (given.adapter, given.embedding_adapter, given.embedding_model) == (adapter, embedder, "v")
 
 
 @pytest.mark.parametrize("name", ["embed", "chat_model", "model"])
 def test_a_service_that_there_is_not(name):
     """Those that there are are named."""
-    with pytest.raises(allm.EngineError, match="embed_model") as caught:
+    with pytest.raises(allm.EngineError, match="embedding_model") as caught:
         allm.Engine().with_services(**{name: "fake:m"})
     assert caught.value.reason == "invalid_engine"

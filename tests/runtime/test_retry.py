@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import pytest
 
 import allm
-from allm.runtime.retry import parse_retry_after
+from allm.http.retry_after import parse_retry_after
 
 
 def error(**fields):

@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 import allm
-from allm.data.structure import NotStructured, structure
+from allm.data.types.structure import NotStructured, structure
 
 T = TypeVar("T")
 

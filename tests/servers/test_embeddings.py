@@ -17,7 +17,7 @@ TEXTS = ["hello", "I am a tiny model", "bye", "hello"]
 
 
 def asking(url, *, model="any-model", **fields):
-    return allm.Engine(embed_adapter=OpenAIEmbeddings(base_url=url, api_key=KEY), embed_model=model, **fields)
+    return allm.Engine(embedding_adapter=OpenAIEmbeddings(base_url=url, api_key=KEY), embedding_model=model, **fields)
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +107,6 @@ async def test_a_wrong_key(llama):
     """Ends the call at the first answer."""
     adapter = OpenAIEmbeddings(base_url=llama, api_key="some-other-key")
     with pytest.raises(allm.EmbeddingAdapterError) as caught:
-        await allm.embed(allm.Engine(embed_adapter=adapter, embed_model="tiny"), TEXTS)
+        await allm.embed(allm.Engine(embedding_adapter=adapter, embedding_model="tiny"), TEXTS)
     assert caught.value.reason == "authentication_failed"
     assert caught.value.completed_inputs == 0

@@ -1,4 +1,4 @@
-"""Opening a store: what its URL may be, what it lacks, and that a connection that fails is closed."""
+"""TurnStart a store: what its URL may be, what it lacks, and that a connection that fails is closed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import types
 import pytest
 
 import allm
-from allm.session import open_store, sqlite
+from allm.session import open_store
+from allm.session.stores import sqlite
 from conversations import in_status
 
 
 @pytest.mark.parametrize("name", ["postgres", "redis"])
 def test_a_store_whose_extra_is_not_installed(name, monkeypatch):
     """The message says what to install."""
-    monkeypatch.setitem(sys.modules, f"allm.session.{name}", None)
+    monkeypatch.setitem(sys.modules, f"allm.session.stores.{name}", None)
     scheme = {"postgres": "postgresql"}.get(name, name)
     with pytest.raises(ImportError, match=rf"pip install 'allm-trio\[{name}\]'"):
         open_store(f"{scheme}://localhost/0")
@@ -89,7 +90,7 @@ def test_a_transaction_that_the_database_has_ended(tmp_path):
 def test_a_postgresql_server_that_fails_at_the_start(monkeypatch):
     """The connection is closed, whatever went wrong."""
     psycopg = pytest.importorskip("psycopg")
-    postgres = pytest.importorskip("allm.session.postgres")
+    postgres = pytest.importorskip("allm.session.stores.postgres")
     closed = []
 
     def fail(_statement):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import allm
-from allm.data import json_document
+from allm.data.json import document as json_document
 from allm.data.session import AnswerEntry, ResultEntry
 from conversations import TEXT, engine
 

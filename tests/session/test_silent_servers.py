@@ -49,7 +49,7 @@ class Proxy:
 @pytest.mark.parametrize("way", ["asking", "answering"])
 async def test_a_server_that_falls_silent(store_url, new_id, nursery, monkeypatch, way):
     """An error after a time, no second try that would find the first one done, and a store that works afterwards."""
-    monkeypatch.setattr(f"allm.session.{store_url.partition(':')[0].removesuffix('ql')}.BOUND", 2.0)
+    monkeypatch.setattr(f"allm.session.stores.{store_url.partition(':')[0].removesuffix('ql')}.BOUND", 2.0)
     proxy = Proxy(store_url)
     session = attrs.evolve(await in_status("completed"), id=new_id)
     async with allm.session.open_store(await nursery.start(proxy.serve)) as store:

@@ -12,7 +12,8 @@ import trio
 
 import allm
 from allm.data.session import AnswerEntry, ResultEntry
-from allm.session import backend as backends, documents, open_store
+from allm.session import open_store
+from allm.session.stores import backend as backends, serialization as documents
 from conversations import TEXT, engine, in_status
 
 
@@ -151,8 +152,8 @@ async def test_a_document_that_is_too_long_is_not_fetched(store_url, new_id, mon
     """Nor is an entry of the journal: no more than what shows that it is too long."""
     for module in ("sql", "redis"):
         with contextlib.suppress(ImportError):  # the extra is not installed
-            monkeypatch.setattr(f"allm.session.{module}.LONGEST", 1001)
-    monkeypatch.setattr("allm.data.json_document.MAX_JSON_BYTES", 1000)
+            monkeypatch.setattr(f"allm.session.stores.{module}.LONGEST", 1001)
+    monkeypatch.setattr("allm.data.json.document.MAX_JSON_BYTES", 1000)
     text = '{"v":1,"type":"Session"}' + " " * 100_000
     async with open_store(store_url) as store:
         await store._backend.write(new_id, text, version=0, token=None)
@@ -179,7 +180,7 @@ async def test_bytes_that_are_no_text(store, store_url, new_id, tmp_path):
         connection.close()
     elif store_url.startswith("redis"):
         client = store._backend._client
-        key = f"allm:session:{{{new_id}}}"
+        key = f"allm.session.stores.{{{new_id}}}"
         client.hset(key, "document", client.hget(key, "document").encode().replace(b"damage", b"\xff"))
     else:
         pytest.skip("keeps texts alone")
@@ -193,7 +194,7 @@ async def test_what_could_not_be_read_is_not_saved(store, new_id, monkeypatch):
     deep = []
     for _ in range(300):
         deep = [deep]
-    monkeypatch.setattr("allm.data.json_document.MAX_JSON_BYTES", 10_000)
+    monkeypatch.setattr("allm.data.json.document.MAX_JSON_BYTES", 10_000)
     for metadata, tag in (({"x": deep}, "too_deep"), ({"x": "x" * 10_000}, "too_large")):
         session = await named(new_id, metadata=metadata)
         with pytest.raises(allm.ValidationError) as caught:
@@ -325,7 +326,7 @@ async def test_a_lease_takes_time(store, new_id, lease):
 
 
 async def test_a_lease_alone_leaves_nothing(store, new_id):
-    """Opening a turn of a session that is never saved does not make one."""
+    """TurnStart a turn of a session that is never saved does not make one."""
     async with store.turn(new_id) as turn:
         assert (turn.session, turn.version, turn.interrupted) == (allm.Session(id=new_id), 0, None)
     with pytest.raises(allm.SessionError):
@@ -391,7 +392,7 @@ async def test_a_file_that_cannot_be_used(tmp_path):
 
 async def test_a_locked_file(tmp_path, monkeypatch):
     """Waiting for a lock has a limit; after that the store is as good as before."""
-    monkeypatch.setattr("allm.session.sqlite.BOUND", 0.05)
+    monkeypatch.setattr("allm.session.stores.sqlite.BOUND", 0.05)
     session = await named("s")
     async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
         await store.save(session)

@@ -9,7 +9,7 @@ import trio.testing
 
 import allm
 from allm import fake
-from allm.session.memory import MemoryBackend
+from allm.session.stores.memory import MemoryBackend
 from conversations import ASK, BY_HAND, CALL, NOOP, PAY, TEXT, engine, in_status, roles, texts
 
 
@@ -518,7 +518,7 @@ async def test_forgetting_a_turn_uses_up_its_approvals(autojump_clock):
 
 async def test_a_result_that_could_not_be_read_ends_the_turn(autojump_clock, monkeypatch):
     """It does not get into the journal, where it would keep every later worker out; the session stays readable."""
-    monkeypatch.setattr("allm.data.json_document.MAX_JSON_BYTES", 2000)
+    monkeypatch.setattr("allm.data.json.document.MAX_JSON_BYTES", 2000)
 
     async def large(arguments):
         return "x" * 2000

@@ -25,7 +25,7 @@ import trio
 
 import allm
 from allm import fake
-from allm.session import sql
+from allm.session.stores import sql
 
 SESSIONS = 8  # in turn, so that the lease of a killed worker has mostly run out when its session is next
 LEASE = 0.4  # seconds, short for the same reason

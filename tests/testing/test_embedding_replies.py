@@ -21,10 +21,10 @@ async def test_each_vendors_requests_are_answered(adapter, encoding, dimensions)
     """With the vectors that the fake has for these texts."""
     texts = ["a", "ü"]
     async with WireServer(default=Reply.embeddings) as server:
-        engine = allm.Engine(embed_adapter=adapter(api_key="k", base_url=server.base_url + PATHS[adapter]))
+        engine = allm.Engine(embedding_adapter=adapter(api_key="k", base_url=server.base_url + PATHS[adapter]))
         request = allm.EmbeddingRequest(texts, model="m", dimensions=dimensions, encoding_format=encoding)
         response = await allm.embed(engine, request)
-    fake = allm.Engine(embed_adapter=FakeEmbeddings())
+    fake = allm.Engine(embedding_adapter=FakeEmbeddings())
     expected = await allm.embed(fake, texts, dimensions=dimensions)
     for vector, other in zip(response.vectors, expected.vectors, strict=True):
         assert vector == pytest.approx(other, abs=1e-7)

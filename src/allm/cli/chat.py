@@ -13,12 +13,12 @@ import trio
 import allm
 from allm.cli.chat_screen import TurnScreen, call_text, short
 from allm.cli.conversation import going_on, with_system
+from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
 from allm.cli.interrupts import run_until_interrupted
-from allm.cli.kept import Kept
-from allm.cli.lines import Lines
-from allm.cli.outcome import FAILURE, INTERRUPTED, SUCCESS, describe
+from allm.cli.line_reader import Lines
+from allm.cli.session_storage import Kept
 from allm.cli.terminal import Terminal
-from allm.session import SessionBlock, SessionStream, Turn, submit_tool_result
+from allm.session import SessionBlock, SessionLease, SessionStream, submit_tool_result
 
 __all__ = ["Chat"]
 
@@ -31,7 +31,7 @@ Ctrl-C stops an answer and keeps what had arrived; at the prompt it ends the cha
 """
 _COMMAND = re.compile(r"/[a-z]+")  # nothing else on the line: "/etc/hosts: what is it?" goes to the model
 
-Begin = Callable[[Turn], SessionBlock[allm.ChatResult]]
+Begin = Callable[[SessionLease], SessionBlock[allm.ChatResult]]
 
 
 @final
@@ -129,7 +129,7 @@ class Chat:
         """
         done = False
 
-        async def work(turn: Turn) -> None:
+        async def work(turn: SessionLease) -> None:
             if turn.interrupted is not None:
                 self.terminal.line("going on with a turn that was interrupted", dim=True)
                 await self._show(turn.stream_resume(self.engine, **self.options))

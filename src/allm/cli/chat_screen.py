@@ -9,7 +9,7 @@ from typing import Any, final
 import attrs
 
 import allm
-from allm.cli.outcome import describe
+from allm.cli.exit_codes import describe
 from allm.cli.terminal import Terminal
 
 __all__ = ["TurnScreen", "call_text", "short"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 import allm
-from allm.cli.answer import Answer
 from allm.cli.embed import embed
+from allm.cli.exit_codes import settle
+from allm.cli.generate import Answer
 from allm.cli.image import image
 from allm.cli.inputs import engine_of, images_of, options_of, prompt_of, schema_of
 from allm.cli.options import base_url_option, body_option, model_option, system_option
-from allm.cli.outcome import settle
 from allm.cli.terminal import Terminal
 
 __all__ = ["command", "run"]

@@ -13,7 +13,7 @@ import trio
 import allm
 from allm.cli.demo_screen import Screen, sequence
 from allm.cli.demo_script import FORMATS, SCENES, Scene, reply
-from allm.cli.outcome import FAILURE, SUCCESS
+from allm.cli.exit_codes import FAILURE, SUCCESS
 from allm.cli.terminal import Terminal
 from allm.testing import WireServer
 from allm.testing.wire_formats import Provider

@@ -13,12 +13,12 @@ import click
 import trio
 
 import allm
+from allm.cli.exit_codes import SUCCESS, settle
 from allm.cli.inputs import options_of, service_of
 from allm.cli.interrupts import run_until_interrupted
 from allm.cli.options import base_url_option, body_option
-from allm.cli.outcome import SUCCESS, settle
 from allm.cli.terminal import Terminal
-from allm.data.jsontext import dumps
+from allm.data.json.text import dumps
 
 __all__ = ["embed"]
 
@@ -198,7 +198,7 @@ def embed(
             raise click.UsageError(f"{output}: there already; --force overwrites.")
         given, total = texts_of(texts, file, terminal.stdin)
         embedding = Embedding(
-            engine=service_of("embed", model, base_url),
+            engine=service_of("embedding", model, base_url),
             texts=given,
             request=allm.EmbeddingRequest((), dimensions=dimensions, task_type=task, options=options_of(options)),
             batch_size=batch_size,

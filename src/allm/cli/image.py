@@ -12,9 +12,9 @@ import click
 import trio
 
 import allm
+from allm.cli.exit_codes import SUCCESS, settle
 from allm.cli.inputs import images_of, options_of, prompt_of, service_of
 from allm.cli.options import base_url_option, body_option
-from allm.cli.outcome import SUCCESS, settle
 from allm.cli.terminal import Terminal
 
 __all__ = ["image"]

@@ -14,8 +14,8 @@ import attrs
 import trio
 
 import allm
-from allm.session.backend import LONGEST, Record
-from allm.session.memory import MemoryBackend
+from allm.session.stores.backend import LONGEST, Record
+from allm.session.stores.memory import MemoryBackend
 
 __all__ = ["JsonFileBackend"]
 

@@ -11,7 +11,7 @@ import trio
 
 import allm
 from allm.cli.chat_screen import TurnScreen, call_text
-from allm.cli.outcome import SUCCESS, describe
+from allm.cli.exit_codes import SUCCESS, describe
 from allm.cli.terminal import Terminal
 from allm.providers import Anthropic, Gemini, OpenAI
 from allm.testing import Cassette

@@ -12,9 +12,9 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from allm.data.atomic_write import write_whole
+from allm.data.attrs_fields import mapping_field
 from allm.data.errors import ValidationError
-from allm.data.fields import mapping_field
-from allm.data.files import write_whole
 from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from allm.data.fields import mapping_field
+from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
 
 __all__ = ["ImagePart", "Part", "ProviderPart", "ReasoningPart", "TextPart", "ToolCall"]

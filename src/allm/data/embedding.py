@@ -16,7 +16,7 @@ from typing import Any, Literal, cast
 
 import attrs
 
-from allm.data.fields import mapping_field
+from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
 from allm.data.response import Usage
 

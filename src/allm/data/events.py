@@ -9,13 +9,14 @@ Orchestration events come from the chat loop, around and between the answers.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable
+from typing import Any, Protocol
 
 import attrs
 
+from allm.data.attrs_fields import mapping_field
 from allm.data.content import ProviderPart, ToolCall
 from allm.data.errors import AllmError, ToolError
-from allm.data.fields import mapping_field
 from allm.data.message import Message
 from allm.data.response import FinishReason, Usage
 from allm.data.results import ChatResult, StepResult
@@ -24,6 +25,7 @@ __all__ = [
     "AdapterEvent",
     "AskUserRequested",
     "ChatCompleted",
+    "Emit",
     "Event",
     "Failed",
     "MessageCompleted",
@@ -282,3 +284,11 @@ OrchestrationEvent = (
 )
 
 Event = AdapterEvent | OrchestrationEvent
+
+
+class Emit(Protocol):
+    """Where an adapter puts its events. One call is one burst: the events decoded from one network read."""
+
+    def __call__(self, *events: AdapterEvent) -> Awaitable[None]:
+        """Emit one burst; waits while the consumer is behind."""
+        ...

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.atomic_write import write_whole
+from allm.data.attrs_fields import mapping_field
 from allm.data.errors import ValidationError
-from allm.data.fields import mapping_field
-from allm.data.files import write_whole
 from allm.data.image_header import read_size, sniff_mime
 
 __all__ = ["EXTENSIONS", "Image"]

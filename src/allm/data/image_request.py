@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from allm.data.fields import mapping_field
+from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
 from allm.data.problems import Problem, check_names, refuse
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_fields import mapping_field
 from allm.data.content import ImagePart, Part, ReasoningPart, TextPart, ToolCall
-from allm.data.fields import mapping_field
 
 __all__ = ["Message", "Role"]
 

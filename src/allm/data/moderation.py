@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.fields import mapping_field
+from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
 from allm.data.problems import Problem
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.fields import mapping_field
+from allm.data.attrs_fields import mapping_field
 from allm.data.message import Message
 from allm.data.tool import Tool
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, TypeVar, overload
 
 import attrs
 
+from allm.data.attrs_fields import mapping_field
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, ValidationError
-from allm.data.fields import mapping_field
 from allm.data.message import Message
-from allm.data.structure import parse_text
+from allm.data.types.structure import parse_text
 
 __all__ = ["FinishReason", "Response", "Usage"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_fields import mapping_field
 from allm.data.content import ToolCall
-from allm.data.fields import mapping_field
 from allm.data.message import Message
 from allm.data.response import Response, Usage
 from allm.data.thread import Thread

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_fields import mapping_field
 from allm.data.content import ToolCall
 from allm.data.errors import AllmError
-from allm.data.fields import mapping_field
 from allm.data.message import Message
 from allm.data.response import Response
 from allm.data.thread import Thread

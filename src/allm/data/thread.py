@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.fields import mapping_field, tuple_of
+from allm.data.attrs_fields import mapping_field, tuple_of
 from allm.data.message import Message
 
 __all__ = ["Thread"]

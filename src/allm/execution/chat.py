@@ -15,21 +15,21 @@ from typing import Any, Unpack
 import attrs
 import trio
 
-from allm.data.build import assistant, to_messages, user
+from allm.data.builders import assistant, to_messages, user
 from allm.data.errors import AllmError, ValidationError
 from allm.data.events import ChatCompleted
 from allm.data.message import Message
 from allm.data.request import Request
 from allm.data.results import ChatResult, StepResult
 from allm.data.thread import Thread
-from allm.data.validate import unanswered_tool_calls, validate
-from allm.execution.attempts import fail_at_limit
-from allm.execution.bursts import Flow
-from allm.execution.chat_fold import ChatFold, StepFold, total_usage
+from allm.data.validation import unanswered_tool_calls, validate
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.step import finish_step, run_step
-from allm.execution.stream_runner import StreamBlock, open_stream
+from allm.execution.stream.channel import StreamContext
+from allm.execution.stream.folds import ChatFold, StepFold, total_usage
+from allm.execution.stream.pipeline import StreamBlock, open_stream
+from allm.execution.stream.retrying import fail_at_limit
 from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 
@@ -52,10 +52,10 @@ def open_step(
     engine: Engine, thread: Input, options: CallOptions, *, journal: ToolJournal | None = None
 ) -> StreamBlock[StepResult]:
     """`stream_step` with a journal."""
-    turn = _Turn(engine, thread, options, journal=journal)
+    turn = _ChatRun(engine, thread, options, journal=journal)
     call, prepared = turn.first
 
-    async def produce(flow: Flow) -> None:
+    async def produce(flow: StreamContext) -> None:
         fold = StepFold(turn.thread, turn.output_type)
         flow.send.delivered = fold.add
         with trio.move_on_after(turn.limit) as whole_call:
@@ -92,7 +92,7 @@ def open_chat(
     unfinished: Unfinished | None = None,
 ) -> StreamBlock[ChatResult]:
     """`stream` with a journal, or from an answer whose calls are not all answered; `thread` ends before that."""
-    turn = _Turn(engine, thread, options, journal=journal, unfinished=unfinished)
+    turn = _ChatRun(engine, thread, options, journal=journal, unfinished=unfinished)
     return open_stream("chat", turn.produce, turn.first[0].controls, turn.fold(), **turn.facts)
 
 
@@ -106,7 +106,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions]) ->
         return await events.until_done()
 
 
-class _Turn:
+class _ChatRun:
     """A turn with its first call prepared, so that what is wrong with it is raised before anything runs."""
 
     def __init__(
@@ -165,7 +165,7 @@ class _Turn:
             fold.begin_with(self.unfinished)
         return fold
 
-    async def produce(self, flow: Flow) -> None:
+    async def produce(self, flow: StreamContext) -> None:
         """Run the turn."""
         fold = self.fold()
         flow.send.delivered = fold.add
@@ -178,7 +178,7 @@ class _Turn:
             result = attrs.evolve(partial, halted_reason="error", metadata={**partial.metadata, "error": error})
         await flow.send.send((ChatCompleted(result),))
 
-    async def _run(self, flow: Flow, fold: ChatFold) -> ChatResult:
+    async def _run(self, flow: StreamContext, fold: ChatFold) -> ChatResult:
         result = await self._loop(flow, fold, self.thread, self.first, unfinished=self.unfinished)
         if not self.two_pass:
             return result
@@ -200,7 +200,7 @@ class _Turn:
 
     async def _loop(
         self,
-        flow: Flow,
+        flow: StreamContext,
         fold: ChatFold,
         thread: Thread,
         prepared: tuple[ModelCall, Any],

@@ -9,9 +9,9 @@ import attrs
 
 from allm.data.errors import ToolError
 from allm.data.message import Message
-from allm.data.outcomes import AskUser, Halt
 from allm.data.response import Response
 from allm.data.thread import Thread
+from allm.data.tool_control import AskUser, Halt
 
 __all__ = ["ToolJournal", "ToolOutcome", "Unfinished"]
 

@@ -14,20 +14,20 @@ from typing import Any
 
 import attrs
 
-from allm.data.build import to_messages
+from allm.data.builders import to_messages
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.thread import Thread
 from allm.data.tool import Tool
-from allm.data.type_schema import object_schema
-from allm.data.validate import validate
+from allm.data.types.schema import object_schema
+from allm.data.validation import validate
+from allm.execution.call_options import NAMES, CallOptions, ExecutionOptions, check_options, invalid_option
 from allm.execution.journal import ToolJournal
-from allm.execution.option_types import NAMES, CallOptions, Controls, check_options, invalid_option
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.capability import check_capabilities
 from allm.runtime.engine import Engine, merge_tools
 from allm.runtime.keys import Secret
-from allm.runtime.ports import AdapterOptions
 from allm.runtime.retry import DEFAULT_RETRY
 
 __all__ = [
@@ -48,7 +48,7 @@ Input = str | Message | Thread | Request | Iterable[Message]
 
 ADAPTER_NAMES = ("reasoning_effort", "reasoning_summary", "verbosity", "request_id", "session_id")
 REQUEST_NAMES = ("model", "tool_choice", "temperature", "max_tokens", "response_format", "structured_finalize")
-CONTROL_NAMES = tuple(field.name for field in attrs.fields(Controls))
+CONTROL_NAMES = tuple(field.name for field in attrs.fields(ExecutionOptions))
 ORCHESTRATION_NAMES = ("mode", "max_turns", "halt_when", "validation_retries")
 
 _app_defaults: dict[str, Any] = {}
@@ -101,7 +101,7 @@ class ModelCall:
     engine: Engine
     request: Request
     adapter_options: AdapterOptions
-    controls: Controls
+    controls: ExecutionOptions
     journal: ToolJournal | None = None
 
 
@@ -142,7 +142,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
             api_key=_secret(merged.get("api_key")),
             http_client=engine.http_client,
         ),
-        controls=Controls(
+        controls=ExecutionOptions(
             **{name: merged[name] for name in CONTROL_NAMES if name in merged and name != "context"},
             context=_united(context),
         ),
@@ -206,7 +206,7 @@ def output_type(call: ModelCall) -> type | None:
     return wanted.output_type if isinstance(wanted, JsonSchema) else None
 
 
-def drop_orchestration(options: Mapping[str, Any]) -> None:
+def warn_ignored_options(options: Mapping[str, Any]) -> None:
     """Say that options of the chat loop do nothing on a single call."""
     for name in ORCHESTRATION_NAMES:
         if name in options:

@@ -9,14 +9,14 @@ from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.events import StepCompleted
 from allm.data.message import Message
-from allm.data.outcomes import AskUser
 from allm.data.response import Response
 from allm.data.results import StepResult
-from allm.execution.attempts import run_model_call
-from allm.execution.bursts import Flow
-from allm.execution.chat_fold import StepFold, answered
+from allm.data.tool_control import AskUser
 from allm.execution.journal import ToolOutcome, Unfinished
 from allm.execution.options import ModelCall
+from allm.execution.stream.channel import StreamContext
+from allm.execution.stream.folds import StepFold, answered
+from allm.execution.stream.retrying import run_model_call
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 
@@ -26,7 +26,7 @@ _TOOLS_NOT_RUN = frozenset({"error", "content_filter", None})
 """Finish reasons of an answer whose calls may be cut or withheld: they are answered, not run."""
 
 
-async def run_step(call: ModelCall, prepared: Any, flow: Flow, fold: StepFold) -> StepResult:
+async def run_step(call: ModelCall, prepared: Any, flow: StreamContext, fold: StepFold) -> StepResult:
     """Run one step and emit its events, `StepCompleted` last.
 
     Args:
@@ -48,7 +48,7 @@ async def run_step(call: ModelCall, prepared: Any, flow: Flow, fold: StepFold) -
     return step
 
 
-async def finish_step(call: ModelCall, unfinished: Unfinished, flow: Flow, fold: StepFold) -> StepResult:
+async def finish_step(call: ModelCall, unfinished: Unfinished, flow: StreamContext, fold: StepFold) -> StepResult:
     """Run what is left of the calls of an earlier answer and emit its events, `StepCompleted` last.
 
     Args:
@@ -64,7 +64,7 @@ async def finish_step(call: ModelCall, unfinished: Unfinished, flow: Flow, fold:
 
 async def _with_tools(
     call: ModelCall,
-    flow: Flow,
+    flow: StreamContext,
     fold: StepFold,
     response: Response,
     calls: Sequence[ToolCall],

@@ -25,14 +25,14 @@ from allm.data.events import (
     ToolProgress,
     ToolResultEncoded,
 )
-from allm.data.jsontext import dumps
+from allm.data.json.text import dumps
 from allm.data.message import Message
-from allm.data.outcomes import AWAITING_USER, RESERVED_REASONS, AskUser, Halt
-from allm.data.structure import encode_result
 from allm.data.tool import Tool
+from allm.data.tool_control import AWAITING_USER, RESERVED_REASONS, AskUser, Halt
+from allm.data.types.structure import encode_result
 from allm.execution.journal import ToolOutcome
 from allm.execution.options import ModelCall
-from allm.execution.ungrouped import ungrouped
+from allm.execution.stream.nurseries import collapse_exception_group
 from allm.runtime import telemetry
 from allm.runtime.tools import FunctionHandler, ToolContext, is_async
 
@@ -107,7 +107,7 @@ class ToolRunner:
                     await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
                     nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
         except BaseExceptionGroup as group:
-            raise ungrouped(group) from None
+            raise collapse_exception_group(group) from None
         if failures:
             raise failures[0]
         return [outcome for outcome in outcomes if outcome is not None]

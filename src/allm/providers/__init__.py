@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from allm.providers.fake.moderation import FakeModeration as FakeModeration
     from allm.providers.gemini import Gemini as Gemini
     from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
-    from allm.providers.gemini.image_adapter import GeminiImages as GeminiImages
+    from allm.providers.gemini.images import GeminiImages as GeminiImages
     from allm.providers.gemini.transcription import GeminiTranscription as GeminiTranscription
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
     from allm.providers.openai.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
@@ -56,7 +56,7 @@ _MODULES = {
     "FakeTranscription": "fake.audio",
     "Gemini": "gemini",
     "GeminiEmbeddings": "gemini.embeddings",
-    "GeminiImages": "gemini.image_adapter",
+    "GeminiImages": "gemini.images",
     "GeminiTranscription": "gemini.transcription",
     "OpenAI": "openai",
     "OpenAIEmbeddings": "openai.embeddings",

@@ -13,7 +13,7 @@ from allm.data.content import ImagePart
 from allm.data.errors import Path, ValidationError
 from allm.data.request import JsonSchema, Request
 from allm.runtime import catalog
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["check_capabilities", "needs_two_passes"]
 

@@ -25,7 +25,7 @@ from typing import Any
 import attrs
 
 from allm.data.errors import ValidationError
-from allm.data.jsontext import loads
+from allm.data.json.text import loads
 
 __all__ = ["CAPABILITIES", "ModelInfo", "Prices", "bundled", "clear", "lookup", "output_limit", "put"]
 

@@ -8,12 +8,12 @@ from typing import Any
 import attrs
 import trio
 
+from allm.data.attrs_fields import mapping_field, tuple_of
 from allm.data.errors import EngineError
-from allm.data.fields import mapping_field, tuple_of
 from allm.data.tool import Tool
+from allm.http.transport import check_client
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
-from allm.runtime.transport import check_client
 
 __all__ = ["Engine"]
 
@@ -81,8 +81,8 @@ class Engine:
     limiter: trio.CapacityLimiter | None = attrs.field(default=None, validator=_optional(trio.CapacityLimiter))
     image_adapter: Any = None
     image_model: str | None = attrs.field(default=None, validator=_optional(str))
-    embed_adapter: Any = None
-    embed_model: str | None = attrs.field(default=None, validator=_optional(str))
+    embedding_adapter: Any = None
+    embedding_model: str | None = attrs.field(default=None, validator=_optional(str))
     moderation_adapter: Any = None
     moderation_model: str | None = attrs.field(default=None, validator=_optional(str))
     speech_adapter: Any = None
@@ -99,7 +99,7 @@ class Engine:
         """The engine of a model name: `Engine.from_model("openai:gpt-5")` or `"gpt-5@openai"`.
 
         The models of other services can be named in the same way:
-        `Engine.from_model("anthropic:claude-sonnet-4-6", embed_model="voyage:voyage-3.5")`.
+        `Engine.from_model("anthropic:claude-sonnet-4-6", embedding_model="voyage:voyage-3.5")`.
 
         Raises:
             EngineError: `unknown_provider`.
@@ -115,7 +115,7 @@ class Engine:
     def with_services(self, **models: str) -> Engine:
         """The same engine with models for images, embeddings and so on, each with its provider's adapter.
 
-        engine.with_services(image_model="openai:gpt-image-1", embed_model="voyage:voyage-3.5")
+        engine.with_services(image_model="openai:gpt-image-1", embedding_model="voyage:voyage-3.5")
 
         Raises:
             EngineError: `unknown_provider`; `invalid_engine` for a service that there is not.

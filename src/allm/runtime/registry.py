@@ -43,10 +43,10 @@ SERVICES: dict[str, dict[str, str]] = {
     "image": {
         "openai": "allm.providers.openai.images:OpenAIImages",
         "azure": "allm.providers.openai.images:OpenAIImages",
-        "gemini": "allm.providers.gemini.image_adapter:GeminiImages",
+        "gemini": "allm.providers.gemini.images:GeminiImages",
         "fake": "allm.providers.fake.images:FakeImages",
     },
-    "embed": {
+    "embedding": {
         **dict.fromkeys(
             ("openai", "azure", "fireworks", "llamacpp", "mistral", "ollama", "openrouter", "together", "vllm"),
             "allm.providers.openai.embeddings:OpenAIEmbeddings",

@@ -16,9 +16,9 @@ import trio
 
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError, ValidationError
-from allm.data.structure import NotStructured, structure
 from allm.data.tool import Tool
-from allm.data.type_schema import schemas_of
+from allm.data.types.schema import schemas_of
+from allm.data.types.structure import NotStructured, structure
 
 __all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
 

@@ -4,15 +4,7 @@ from __future__ import annotations
 
 from allm.data.errors import SessionConflict as SessionConflict
 from allm.data.session import Approval as Approval, Session as Session, fingerprint as fingerprint
-from allm.session.backend import Record as Record, StoreBackend as StoreBackend
-from allm.session.calls import (
-    approve as approve,
-    deny as deny,
-    submit_tool_result as submit_tool_result,
-    submit_tool_results as submit_tool_results,
-)
-from allm.session.opening import append as append, append_user as append_user, clear_error as clear_error
-from allm.session.operations import (
+from allm.session.api import (
     continue_ as continue_,
     reply as reply,
     start as start,
@@ -23,9 +15,17 @@ from allm.session.operations import (
     stream_step as stream_step,
 )
 from allm.session.reducer import StreamReducer as StreamReducer
-from allm.session.store import SessionStore as SessionStore, open_store as open_store
+from allm.session.stores.backend import Record as Record, StoreBackend as StoreBackend
+from allm.session.stores.lease import SessionLease as SessionLease
+from allm.session.stores.store import SessionStore as SessionStore, open_store as open_store
 from allm.session.stream import SessionBlock as SessionBlock, SessionStream as SessionStream
-from allm.session.turn import Turn as Turn
+from allm.session.tool_results import (
+    approve as approve,
+    deny as deny,
+    submit_tool_result as submit_tool_result,
+    submit_tool_results as submit_tool_results,
+)
+from allm.session.turn_start import append as append, append_user as append_user, clear_error as clear_error
 
 __all__ = [
     "Approval",
@@ -33,11 +33,11 @@ __all__ = [
     "Session",
     "SessionBlock",
     "SessionConflict",
+    "SessionLease",
     "SessionStore",
     "SessionStream",
     "StoreBackend",
     "StreamReducer",
-    "Turn",
     "append",
     "append_user",
     "approve",

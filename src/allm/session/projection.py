@@ -6,14 +6,14 @@ from typing import Any
 
 import attrs
 
-from allm.data.build import assistant
+from allm.data.builders import assistant
 from allm.data.content import ToolCall
 from allm.data.errors import AdapterError, AllmError
 from allm.data.response import Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session, SessionStatus
 from allm.data.thread import Thread
-from allm.data.validate import unanswered_tool_calls
+from allm.data.validation import unanswered_tool_calls
 
 __all__ = ["project"]
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from allm.data.errors import SessionError
 from allm.data.session import Session, SessionStatus
-from allm.data.validate import validate
+from allm.data.validation import validate
 
 __all__ = ["Operation", "check", "refused"]
 

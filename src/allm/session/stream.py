@@ -12,8 +12,8 @@ from allm.data.errors import StreamError
 from allm.data.events import Event
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
-from allm.execution.event_stream import EventStream
-from allm.execution.stream_runner import StreamBlock
+from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.pipeline import StreamBlock
 from allm.session.projection import project
 
 __all__ = ["Save", "SessionBlock", "SessionStream"]

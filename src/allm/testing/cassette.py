@@ -20,10 +20,10 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, AdapterReason
+from allm.http.response import HttpResponse, OpenResponse, transport_override
+from allm.http.transport import send
 from allm.runtime import keys
-from allm.runtime.http import HttpResponse, OpenResponse, stand_in
 from allm.runtime.registry import PROVIDERS, SERVICES
-from allm.runtime.transport import send
 from allm.testing.tape import KEPT_HEADERS, Exchange, load, plain_body, plain_url, save, secrets_in
 
 __all__ = ["Cassette", "played_by", "record", "replay"]
@@ -63,11 +63,11 @@ def record(path: str | os.PathLike[str]) -> Generator[Cassette]:
     It is written when the block is left, however that is, unless nothing was asked. `allm.fetch_image` is not recorded.
     """
     cassette, secrets = Cassette(), set[str]()
-    token = stand_in.set(_recorder(cassette, secrets, stand_in.get() or send))
+    token = transport_override.set(_recorder(cassette, secrets, transport_override.get() or send))
     try:
         yield cassette
     finally:
-        stand_in.reset(token)
+        transport_override.reset(token)
         if cassette.exchanges:
             save(path, cassette.exchanges, secrets)
 
@@ -95,11 +95,11 @@ def replay(path: str | os.PathLike[str]) -> Generator[Cassette]:
 @contextmanager
 def played_by(find: Callable[[str, str, Any], Exchange]) -> Generator[None]:
     """Answer every request in this context with the exchange that `find` gives for its method, URL and body."""
-    token = stand_in.set(_player(find))
+    token = transport_override.set(_player(find))
     try:
         yield
     finally:
-        stand_in.reset(token)
+        transport_override.reset(token)
 
 
 def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenResponse:

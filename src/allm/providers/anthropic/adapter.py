@@ -10,17 +10,17 @@ from typing import Any, Literal, final
 import attrs
 
 from allm.data.request import Request
+from allm.http.settings import json_body, own_headers, secret_of
+from allm.http.sse import MAX_EVENT_BYTES
+from allm.http.stream_call import HttpCall, exchange
+from allm.http.transport import check_client, join_url, parts_of
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import Mode, tool_answer_name
 from allm.runtime import keys
-from allm.runtime.adapter_fields import json_body, own_headers, secret_of
-from allm.runtime.exchange import HttpCall, exchange
-from allm.runtime.ports import AdapterOptions, Emit
-from allm.runtime.sse import MAX_EVENT_BYTES
-from allm.runtime.transport import check_client, join_url, parts_of
+from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["Anthropic"]
 

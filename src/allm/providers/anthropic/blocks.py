@@ -27,8 +27,8 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.jsontext import dumps, parse_arguments
-from allm.data.jsonvalues import as_list, as_object, as_text
+from allm.data.json.text import dumps, parse_arguments
+from allm.data.json.wire import as_list, as_object, as_text
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
 __all__ = ["Block", "open_block"]

@@ -28,12 +28,12 @@ import attrs
 
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path
-from allm.data.jsonvalues import as_object
+from allm.data.json.wire import as_object
 from allm.data.message import Message
 from allm.data.problems import Problem, UnusableImageError
-from allm.data.sendable import call_name, results_in_place
-from allm.providers.anthropic.images import ImageEncoder
+from allm.providers.anthropic.image_parts import ImageEncoder
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
+from allm.providers.normalize import call_name, results_in_place
 
 __all__ = ["ContentEncoder"]
 
@@ -41,7 +41,7 @@ _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 
 
 @attrs.define(eq=False)
-class _Turn:
+class _WireTurn:
     role: str
     results: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     blocks: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
@@ -62,7 +62,7 @@ class ContentEncoder:
     system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
-    _turns: list[_Turn] = attrs.field(factory=list[_Turn], init=False)
+    _turns: list[_WireTurn] = attrs.field(factory=list[_WireTurn], init=False)
     _images: ImageEncoder = attrs.field(init=False)
     _calls: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], init=False)
     _ids: set[str] = attrs.field(factory=set[str], init=False)
@@ -87,9 +87,9 @@ class ContentEncoder:
             _end_with_text(self._turns[-1])
         return [{"role": turn.role, "content": [*turn.results, *turn.blocks]} for turn in self._turns]
 
-    def _turn(self, role: str) -> _Turn:
+    def _turn(self, role: str) -> _WireTurn:
         if not self._turns or self._turns[-1].role != role:
-            self._turns.append(_Turn(role))
+            self._turns.append(_WireTurn(role))
         return self._turns[-1]
 
     def _blocks(self, message: Message, path: Path) -> list[dict[str, Any]]:
@@ -181,7 +181,7 @@ def _reasoning(part: ReasoningPart) -> dict[str, Any] | None:
     return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
 
-def _end_with_text(turn: _Turn) -> None:
+def _end_with_text(turn: _WireTurn) -> None:
     """Cut the white space off an answer that the model is to continue."""
     last = turn.blocks[-1] if turn.blocks else {}
     if turn.role == "assistant" and last.get("type") == "text":

@@ -13,18 +13,18 @@ from typing import Any
 
 import attrs
 
-from allm.data.assembly import MessageAssembly
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
-from allm.data.jsontext import JsonTextError, loads
-from allm.data.jsonvalues import as_count, as_object, as_text
+from allm.data.json.text import JsonTextError, loads
+from allm.data.json.wire import as_count, as_object, as_text
+from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
+from allm.http.error_body import stray_error
+from allm.http.errors import malformed
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.usage import UsageReports
-from allm.runtime.answers import stray_error
-from allm.runtime.http_answers import malformed
 
 __all__ = ["MessagesDecoder"]
 
@@ -54,7 +54,7 @@ class MessagesDecoder:
     provider: str = PROVIDER
     answer_tool: str | None = None
     done: bool = attrs.field(default=False, init=False)
-    _assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
+    _assembly: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     _usage: UsageReports = attrs.field(factory=UsageReports, init=False)
     _open: dict[int | None, Block] = attrs.field(factory=dict[int | None, Block], init=False)
     _count: int = attrs.field(default=0, init=False)

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.data.jsonvalues import as_object, as_text
-from allm.runtime.answers import (
+from allm.data.json.wire import as_object, as_text
+from allm.http.error_body import (
     CONTEXT_OVERFLOW,
     RETRYABLE_STATUS,
-    Envelope,
-    read_envelope,
+    ErrorBody,
+    read_error_body,
     reason_for_status,
     status_in,
 )
@@ -44,16 +44,16 @@ _BY_MESSAGE: tuple[tuple[re.Pattern[str], AdapterReason], ...] = (
 
 def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
     """The error of an HTTP answer with an error status."""
-    return _build(provider, body, read_envelope(body), status)
+    return _build(provider, body, read_error_body(body), status)
 
 
 def stream_error(provider: str, body: Any) -> AdapterError:
     """The error of an `error` event."""
-    envelope = read_envelope(body)
+    envelope = read_error_body(body)
     return _build(provider, body, envelope, status_in(envelope))
 
 
-def _build(provider: str, body: Any, envelope: Envelope, status: int | None) -> AdapterError:
+def _build(provider: str, body: Any, envelope: ErrorBody, status: int | None) -> AdapterError:
     reason, retryable = _reason(envelope, status)
     return AdapterError(
         envelope.message,
@@ -66,7 +66,7 @@ def _build(provider: str, body: Any, envelope: Envelope, status: int | None) -> 
     )
 
 
-def _reason(envelope: Envelope, status: int | None) -> tuple[AdapterReason, bool | None]:
+def _reason(envelope: ErrorBody, status: int | None) -> tuple[AdapterReason, bool | None]:
     kind = envelope.type
     if kind in _BY_TYPE:
         return _BY_TYPE[kind], None

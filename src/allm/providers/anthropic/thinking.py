@@ -10,7 +10,7 @@ from typing import Any
 
 from allm.data.problems import Problem
 from allm.providers.anthropic.models import Model
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["thinking_fields"]
 

@@ -8,7 +8,6 @@ from typing import Any, final, get_args
 import attrs
 import trio
 
-from allm.data.assembly import MessageAssembly
 from allm.data.errors import AdapterError, ValidationError
 from allm.data.events import (
     AdapterEvent,
@@ -23,7 +22,8 @@ from allm.data.events import (
     ToolCallStarted,
     UsageReported,
 )
-from allm.data.jsontext import dumps, parse_arguments
+from allm.data.json.text import dumps, parse_arguments
+from allm.data.message_builder import MessageBuilder
 from allm.data.request import Request
 from allm.data.response import FinishReason
 from allm.data.script import (
@@ -39,7 +39,7 @@ from allm.data.script import (
     ToolCallItem,
     UsageItem,
 )
-from allm.runtime.ports import AdapterOptions, Emit
+from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["Fake"]
 
@@ -169,7 +169,7 @@ def _checked(script: Any, index: int) -> Script:
 class _Player:
     """Script items as events. Text items in a row are one block; any other content ends it."""
 
-    _assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
+    _assembly: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     _started: bool = False
     _block: str = ""
     _count: int = 0

@@ -11,7 +11,7 @@ import trio
 
 from allm.data.audio import SpeechRequest, Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError, AllmError
-from allm.runtime.ports import AdapterOptions, SpokenAnswer
+from allm.runtime.adapters import AdapterOptions, SpokenAnswer
 
 __all__ = ["FakeSpeech", "FakeTranscription"]
 

@@ -8,10 +8,10 @@ from typing import final
 from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import text_size
 from allm.data.response import Usage
-from allm.providers.fake.troubles import Trouble, Troubles
+from allm.providers.fake.scripted_failures import Trouble, Troubles
 from allm.providers.fake.vectors import made_vector
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
-from allm.runtime.ports import AdapterOptions
 
 __all__ = ["FakeEmbeddings"]
 
@@ -24,7 +24,7 @@ class FakeEmbeddings:
     """Makes a vector of every text: the same text, the same vector.
 
         adapter = FakeEmbeddings(vectors={"red": [1, 0], "green": [0, 1]})
-        response = await allm.embed(allm.Engine(embed_adapter=adapter), ["red", "green"])
+        response = await allm.embed(allm.Engine(embedding_adapter=adapter), ["red", "green"])
 
     Args:
         dimensions: Length of the vectors, where the request asks for none; 8, or that of your own vectors.

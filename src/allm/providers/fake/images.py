@@ -13,7 +13,7 @@ import trio
 from allm.data.errors import AllmError, ImageAdapterError, ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["FakeImages", "plain_png"]
 

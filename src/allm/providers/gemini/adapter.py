@@ -8,14 +8,14 @@ from typing import final
 import attrs
 
 from allm.data.request import Request
+from allm.http.settings import json_body
+from allm.http.sse import MAX_EVENT_BYTES
+from allm.http.stream_call import HttpCall, exchange
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.gemini.encode import encode
 from allm.providers.gemini.errors import classify
-from allm.runtime.adapter_fields import json_body
-from allm.runtime.exchange import HttpCall, exchange
-from allm.runtime.ports import AdapterOptions, Emit
-from allm.runtime.sse import MAX_EVENT_BYTES
+from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["Gemini"]
 

@@ -11,12 +11,12 @@ from urllib.parse import quote
 import attrs
 
 from allm.data.errors import ValidationError
+from allm.http.json_call import HttpPost
+from allm.http.settings import json_body, own_headers, secret_of
+from allm.http.transport import check_client, join_url, parts_of
 from allm.providers.gemini.errors import classify
 from allm.runtime import keys
-from allm.runtime.adapter_fields import json_body, own_headers, secret_of
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import HttpPost
-from allm.runtime.transport import check_client, join_url, parts_of
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["Connection", "resource_name"]
 

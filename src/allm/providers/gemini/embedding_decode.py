@@ -6,7 +6,7 @@ from typing import Any
 
 from allm.data.embedding import Embedding, EmbeddingResponse
 from allm.data.errors import AdapterError
-from allm.data.jsonvalues import as_count, as_list, as_object
+from allm.data.json.wire import as_count, as_list, as_object
 from allm.data.response import Usage
 from allm.runtime.vectors import unit_vector, vector_of
 

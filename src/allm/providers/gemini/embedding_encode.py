@@ -11,7 +11,7 @@ from typing import Any
 
 from allm.data.embedding import EmbeddingInput, EmbeddingRequest
 from allm.data.problems import Problem, UnusableImageError, refuse
-from allm.providers.gemini.images import ImageEncoder
+from allm.providers.gemini.image_parts import ImageEncoder
 
 __all__ = ["embedding_body"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
+from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.gemini.connection import Connection, resource_name
 from allm.providers.gemini.embedding_decode import embedding_response
 from allm.providers.gemini.embedding_encode import embedding_body
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import Answer, HttpPost, ask
 
 __all__ = ["GeminiEmbeddings"]
 
@@ -28,7 +28,7 @@ class _Prepared:
 class GeminiEmbeddings(Connection):
     """Gemini's embeddings: texts, and with gemini-embedding-2 images.
 
-        engine = allm.Engine(embed_adapter=GeminiEmbeddings(), embed_model="gemini-embedding-001")
+        engine = allm.Engine(embedding_adapter=GeminiEmbeddings(), embedding_model="gemini-embedding-001")
 
     Args: those of `Gemini`.
     """
@@ -56,7 +56,7 @@ class GeminiEmbeddings(Connection):
             AdapterError: Whatever went wrong.
         """
 
-        def decode(answer: Answer) -> EmbeddingResponse:
+        def decode(answer: JsonResponse) -> EmbeddingResponse:
             response = embedding_response(answer.document, shortened=prepared.shortened)
             request_ids = () if answer.request_id is None else (answer.request_id,)
             return attrs.evolve(response, request_ids=request_ids)

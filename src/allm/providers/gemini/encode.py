@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.data.jsonvalues import as_object
+from allm.data.json.wire import as_object
 from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.gemini.content_encode import TOOL_NAME, ContentEncoder
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["encode"]
 

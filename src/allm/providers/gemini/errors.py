@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.data.jsonvalues import as_count, as_list, as_object, as_text
-from allm.runtime.answers import RETRYABLE_STATUS, Envelope, read_envelope, reason_for_status
+from allm.data.json.wire import as_count, as_list, as_object, as_text
+from allm.http.error_body import RETRYABLE_STATUS, ErrorBody, read_error_body, reason_for_status
 
 __all__ = ["classify", "is_withheld", "stream_error"]
 
@@ -54,7 +54,7 @@ _DELAY = re.compile(r"(\d+(?:\.\d+)?)s")
 
 def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
     """The error of an HTTP answer with an error status."""
-    return _build(provider, read_envelope(body), status)
+    return _build(provider, read_error_body(body), status)
 
 
 def is_withheld(finish_reason: str | None) -> bool:
@@ -64,14 +64,14 @@ def is_withheld(finish_reason: str | None) -> bool:
 
 def stream_error(provider: str, body: Any) -> AdapterError:
     """The error of an envelope inside a 200 answer; the status that it would have had is a field of it."""
-    envelope = read_envelope(body)
+    envelope = read_error_body(body)
     status = as_count(envelope.fields.get("code"))
     if status not in _STATUS_RANGE:
         status = _HTTP_STATUS.get(str(envelope.fields.get("status")))
     return _build(provider, envelope, status)
 
 
-def _build(provider: str, envelope: Envelope, status: int | None) -> AdapterError:
+def _build(provider: str, envelope: ErrorBody, status: int | None) -> AdapterError:
     details = [as_object(detail) for detail in as_list(envelope.fields.get("details"))]
     reason, retryable = _reason(envelope, status, details)
     return AdapterError(
@@ -92,7 +92,9 @@ def _wait(detail: dict[str, Any]) -> float | None:
     return float(found[1]) if found else None
 
 
-def _reason(envelope: Envelope, status: int | None, details: list[dict[str, Any]]) -> tuple[AdapterReason, bool | None]:
+def _reason(
+    envelope: ErrorBody, status: int | None, details: list[dict[str, Any]]
+) -> tuple[AdapterReason, bool | None]:
     if any(str(detail.get("reason")).startswith("API_KEY_") for detail in details):
         return "authentication_failed", False
     if status is None or status == _CLIENT_CLOSED:
@@ -106,7 +108,7 @@ def _reason(envelope: Envelope, status: int | None, details: list[dict[str, Any]
     return reason_for_status(status), status in RETRYABLE_STATUS
 
 
-def _is_used_up(envelope: Envelope, details: list[dict[str, Any]]) -> bool:
+def _is_used_up(envelope: ErrorBody, details: list[dict[str, Any]]) -> bool:
     for violation in (as_object(item) for detail in details for item in as_list(detail.get("violations"))):
         names = f"{violation.get('quotaId')} {violation.get('quotaMetric')}"
         if _LONG_QUOTA.search(names) or str(violation.get("quotaValue")) == "0":

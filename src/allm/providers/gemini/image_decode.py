@@ -11,7 +11,7 @@ from typing import Any
 from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageResponse, ImageUsage
-from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.data.json.wire import as_count, as_object, as_objects, as_text
 from allm.providers.gemini.errors import is_withheld
 from allm.runtime.generated import image_of_base64
 

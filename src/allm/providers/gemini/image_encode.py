@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from allm.data.image_request import ImageRequest
 from allm.data.problems import Problem, UnusableImageError, refuse
-from allm.providers.gemini.images import ImageEncoder
+from allm.providers.gemini.image_parts import ImageEncoder
 
 __all__ = ["encode_image"]
 

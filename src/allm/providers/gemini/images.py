@@ -1,85 +1,55 @@
-"""Images as parts of a request, and what the Gemini API takes of them.
-
-https://ai.google.dev/gemini-api/docs/image-understanding (formats, 3,600 images) and
-https://ai.google.dev/gemini-api/docs/file-input-methods (100 MB of inline data, URLs that Google fetches: Files API,
-Cloud Storage, public and signed https).
-"""
+"""Images by Gemini's models."""
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from typing import Any
-from urllib.parse import urlsplit
+from typing import final
 
 import attrs
 
-from allm.data.errors import ValidationError
-from allm.data.image import EXTENSIONS, Image
-from allm.data.problems import UnusableImageError
+from allm.data.image_request import ImageRequest, ImageResponse
+from allm.http.json_call import HttpPost, JsonResponse, ask
+from allm.providers.gemini.connection import Connection
+from allm.providers.gemini.image_decode import decode_images
+from allm.providers.gemini.image_encode import encode_image
+from allm.runtime.adapters import AdapterOptions
 
-__all__ = ["ImageEncoder"]
-
-FORMATS = frozenset({"image/png", "image/jpeg", "image/webp", "image/heic", "image/heif", "image/bmp"})
-URL_SCHEMES = frozenset({"https", "http", "gs"})
-MAX_IMAGES = 3600
-MAX_INLINE_BYTES = 100 * 1024 * 1024
-"""Base64 text of all inline images of a request, in bytes."""
+__all__ = ["GeminiImages"]
 
 
-@attrs.define(eq=False)
-class ImageEncoder:
-    """Encodes the images of one request and counts them."""
+@attrs.frozen
+class _Prepared:
+    call: HttpPost
+    request: ImageRequest
 
-    _images: int = attrs.field(default=0, init=False)
-    _inline: int = attrs.field(default=0, init=False)
 
-    def encode(self, image: Image) -> dict[str, Any]:
-        """`fileData` for a URL, `inlineData` for everything else.
+@final
+@attrs.frozen(kw_only=True, eq=False)
+class GeminiImages(Connection):
+    """Images by Gemini: drawing, and editing one image or several. Google's answer may have text beside the images.
+
+    The arguments are those of `Gemini`.
+    """
+
+    def prepare(self, request: ImageRequest, options: AdapterOptions) -> _Prepared:
+        """The HTTP call for `request`.
 
         Raises:
-            UnusableImageError: Gemini would refuse the request.
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: What Gemini does not take, an image that cannot be sent; all problems at once.
         """
-        self._images += 1
-        if self._images > MAX_IMAGES:
-            raise UnusableImageError("too_many_images", f"Gemini takes at most {MAX_IMAGES} images in a request")
-        return self._inlined(image) if image.url is None else _linked(image.url, image.mime_type)
+        body = encode_image(request)
+        return _Prepared(self.post(request.model or "", "generateContent", body, options), request)
 
-    def _inlined(self, image: Image) -> dict[str, Any]:
-        try:
-            mime_type = image.resolved_mime_type()
-            data = image.to_base64()
-        except ValidationError as error:
-            raise UnusableImageError(error.errors[0][1], str(error)) from error
-        _check_format(mime_type)
-        self._inline += len(data)
-        if self._inline > MAX_INLINE_BYTES:
-            raise UnusableImageError(
-                "image_too_large",
-                f"the images of this request are more than {MAX_INLINE_BYTES} bytes as base64 text; upload them with "
-                "the Files API and pass their URLs with Image.from_url",
-            )
-        return {"inlineData": {"mimeType": mime_type, "data": data}}
+    async def send(self, prepared: _Prepared) -> ImageResponse:
+        """Make the call.
 
+        Raises:
+            AdapterError: Whatever went wrong; `content_filter` where the images were withheld.
+        """
+        request, provider = prepared.request, self.provider
 
-def _linked(url: str, mime_type: str | None) -> dict[str, Any]:
-    parts = urlsplit(url)
-    if parts.scheme not in URL_SCHEMES:
-        raise UnusableImageError(
-            "unsupported_image_url",
-            f"Gemini fetches https and gs URLs, not {parts.scheme or 'a text without a scheme'}; use "
-            "Image.from_data_uri, from_file or from_bytes for what is not on a server",
-        )
-    data = {"fileUri": url}
-    mime_type = mime_type or EXTENSIONS.get(PurePosixPath(parts.path).suffix.lower())
-    if mime_type is not None:
-        _check_format(mime_type)
-        data["mimeType"] = mime_type
-    return {"fileData": data}
+        def decode(answer: JsonResponse) -> ImageResponse:
+            found = decode_images(answer.document, provider=provider, model=request.model, prompt=request.prompt)
+            return attrs.evolve(found, request_id=answer.request_id)
 
-
-def _check_format(mime_type: str) -> None:
-    # What is no image (a PDF, audio) has formats of its own, and Gemini takes it in the same place.
-    if mime_type.startswith("image/") and mime_type not in FORMATS:
-        raise UnusableImageError(
-            "unsupported_image_format", f"Gemini does not take {mime_type}; convert it to PNG, JPEG, WebP or HEIC"
-        )
+        return await ask(prepared.call, decode)

@@ -11,7 +11,6 @@ from typing import Any
 
 import attrs
 
-from allm.data.assembly import MessageAssembly
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -24,8 +23,9 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.jsontext import parse_arguments
-from allm.data.jsonvalues import as_list, as_object, as_text
+from allm.data.json.text import parse_arguments
+from allm.data.json.wire import as_list, as_object, as_text
+from allm.data.message_builder import MessageBuilder
 from allm.providers.gemini.partial_args import PartialArguments
 
 __all__ = ["PROVIDER", "PartDecoder"]
@@ -74,7 +74,7 @@ class PartDecoder:
     """
 
     taken: frozenset[str] = frozenset()
-    assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
+    assembly: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
     _run: _Run | None = attrs.field(default=None, init=False)
     _call: _Call | None = attrs.field(default=None, init=False)

@@ -15,8 +15,8 @@ from typing import Any
 
 import attrs
 
-from allm.data.jsontext import JsonTextError, dumps, loads
-from allm.data.jsonvalues import as_list, as_object
+from allm.data.json.text import JsonTextError, dumps, loads
+from allm.data.json.wire import as_list, as_object
 
 __all__ = ["PartialArguments", "parse_path"]
 

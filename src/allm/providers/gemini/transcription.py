@@ -11,13 +11,13 @@ import attrs
 
 from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError
-from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.data.json.wire import as_count, as_object, as_objects, as_text
 from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
+from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.errors import is_withheld
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import Answer, HttpPost, ask
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["GeminiTranscription", "decode_transcription", "encode_transcription"]
 
@@ -115,7 +115,7 @@ class GeminiTranscription(Connection):
             AdapterError: Whatever went wrong.
         """
 
-        def decode(answer: Answer) -> Transcription:
+        def decode(answer: JsonResponse) -> Transcription:
             found = decode_transcription(answer.document, provider=self.provider, model=prepared.model)
             return attrs.evolve(found, request_id=answer.request_id)
 

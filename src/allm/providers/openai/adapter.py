@@ -9,6 +9,10 @@ import attrs
 
 from allm.data.errors import EngineError
 from allm.data.request import Request
+from allm.http.settings import json_body
+from allm.http.sse import MAX_EVENT_BYTES
+from allm.http.stream_call import HttpCall, exchange
+from allm.http.transport import join_url
 from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection
@@ -16,11 +20,7 @@ from allm.providers.openai.errors import classify
 from allm.providers.openai.models import endpoint_for, is_openai
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.providers.openai.urls import find_base_url, url_value
-from allm.runtime.adapter_fields import json_body
-from allm.runtime.exchange import HttpCall, exchange
-from allm.runtime.ports import AdapterOptions, Emit
-from allm.runtime.sse import MAX_EVENT_BYTES
-from allm.runtime.transport import join_url
+from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["OpenAI"]
 

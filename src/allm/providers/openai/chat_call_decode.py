@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
-from allm.data.jsontext import dumps, parse_arguments
-from allm.data.jsonvalues import as_object, as_objects, as_text
+from allm.data.json.text import dumps, parse_arguments
+from allm.data.json.wire import as_object, as_objects, as_text
 
 __all__ = ["CallDecoder"]
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import attrs
 
-from allm.data.assembly import MessageAssembly
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
@@ -29,15 +28,16 @@ from allm.data.events import (
     ToolCallCompleted,
     UsageReported,
 )
-from allm.data.jsontext import JsonTextError, loads
-from allm.data.jsonvalues import as_count, as_list, as_object, as_objects, as_text
+from allm.data.json.text import JsonTextError, loads
+from allm.data.json.wire import as_count, as_list, as_object, as_objects, as_text
+from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason, Usage
+from allm.http.error_body import stray_error
+from allm.http.errors import malformed
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_reasoning import Reasoning, may_think
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.shared_encode import CUSTOM_CALL
-from allm.runtime.answers import stray_error
-from allm.runtime.http_answers import malformed
 
 __all__ = ["ChatDecoder", "chat_usage"]
 
@@ -92,7 +92,7 @@ class ChatDecoder:
     provider: str = "openai"
     sends_done: bool = True
     done: bool = attrs.field(default=False, init=False)
-    _assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
+    _assembly: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     _calls: CallDecoder = attrs.field(factory=CallDecoder, init=False)
     _reasoning: Reasoning = attrs.field(factory=Reasoning, init=False)
     _annotations: list[Any] = attrs.field(factory=list[Any], init=False)

@@ -25,8 +25,8 @@ from allm.data.errors import Path
 from allm.data.message import Message
 from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
-from allm.data.sendable import call_name, results_in_place
 from allm.data.tool import Tool
+from allm.providers.normalize import call_name, results_in_place
 from allm.providers.openai.chat_reasoning import DETAILS
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.shared_encode import (
@@ -39,7 +39,7 @@ from allm.providers.openai.shared_encode import (
     with_options,
 )
 from allm.providers.openai.strict import as_sent
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["encode"]
 

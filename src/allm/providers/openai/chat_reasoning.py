@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from allm.data.events import ReasoningCompleted
-from allm.data.jsonvalues import as_objects, as_text
+from allm.data.json.wire import as_objects, as_text
 
 __all__ = ["DETAILS", "Reasoning", "may_think"]
 

@@ -10,14 +10,14 @@ from typing import Any
 import attrs
 
 from allm.data.errors import EngineError
+from allm.http.json_call import HttpPost
+from allm.http.settings import json_body, own_headers, secret_of
+from allm.http.transport import check_client, join_url
 from allm.providers.openai.errors import classify
 from allm.providers.openai.presets import OPENAI, PRESETS, Preset
 from allm.providers.openai.urls import Place, find_base_url, url_value
 from allm.runtime import keys
-from allm.runtime.adapter_fields import json_body, own_headers, secret_of
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import HttpPost
-from allm.runtime.transport import check_client, join_url
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["Connection"]
 

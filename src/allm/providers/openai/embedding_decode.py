@@ -6,7 +6,7 @@ from typing import Any
 
 from allm.data.embedding import Embedding, EmbeddingResponse
 from allm.data.errors import AdapterError
-from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.data.json.wire import as_count, as_object, as_objects, as_text
 from allm.data.response import Usage
 from allm.runtime.vectors import vector_of
 

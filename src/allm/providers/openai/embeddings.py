@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
+from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.embedding_decode import embedding_response
 from allm.providers.openai.embedding_encode import embedding_body, limits_of
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import Answer, HttpPost, ask
 
 __all__ = ["OpenAIEmbeddings"]
 
@@ -19,7 +19,7 @@ __all__ = ["OpenAIEmbeddings"]
 class OpenAIEmbeddings(Connection):
     """OpenAI's embeddings, or those of a service that speaks the same wire format.
 
-        engine = allm.Engine(embed_adapter=OpenAIEmbeddings(), embed_model="text-embedding-3-small")
+        engine = allm.Engine(embedding_adapter=OpenAIEmbeddings(), embedding_model="text-embedding-3-small")
 
     Args: those of `OpenAI`, but for the endpoint.
     """
@@ -47,6 +47,6 @@ class OpenAIEmbeddings(Connection):
         return await ask(prepared, _decode)
 
 
-def _decode(answer: Answer) -> EmbeddingResponse:
+def _decode(answer: JsonResponse) -> EmbeddingResponse:
     request_ids = () if answer.request_id is None else (answer.request_id,)
     return attrs.evolve(embedding_response(answer.document), request_ids=request_ids)

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.runtime.answers import (
+from allm.http.error_body import (
     CONTEXT_OVERFLOW,
     RETRYABLE_STATUS,
-    Envelope,
-    read_envelope,
+    ErrorBody,
+    read_error_body,
     reason_for_status,
     status_in,
 )
@@ -77,16 +77,16 @@ _NEVER_FITS = "request too large"  # OpenAI 429: the request alone exceeds the l
 
 def classify(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
     """The error of an HTTP answer with an error status."""
-    return _build(provider, read_envelope(body), status)
+    return _build(provider, read_error_body(body), status)
 
 
 def stream_error(provider: str, body: Any) -> AdapterError:
     """The error of an event inside a 200 stream; its status, if any, is a field of the event."""
-    envelope = read_envelope(body)
+    envelope = read_error_body(body)
     return _build(provider, envelope, status_in(envelope))
 
 
-def _build(provider: str, envelope: Envelope, status: int | None) -> AdapterError:
+def _build(provider: str, envelope: ErrorBody, status: int | None) -> AdapterError:
     reason, retryable = _reason(envelope, status)
     return AdapterError(
         envelope.message,
@@ -98,7 +98,7 @@ def _build(provider: str, envelope: Envelope, status: int | None) -> AdapterErro
     )
 
 
-def _reason(envelope: Envelope, status: int | None) -> tuple[AdapterReason, bool | None]:
+def _reason(envelope: ErrorBody, status: int | None) -> tuple[AdapterReason, bool | None]:
     by_code = _BY_WORD.get(envelope.code or "")
     by_type = _BY_WORD.get(envelope.type or "")
     by_status = reason_for_status(status) if status is not None else None

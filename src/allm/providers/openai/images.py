@@ -7,13 +7,13 @@ from typing import final
 import attrs
 
 from allm.data.image_request import ImageRequest, ImageResponse
+from allm.http.json_call import HttpPost, JsonResponse, ask
+from allm.http.transport import multipart
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields
 from allm.providers.openai.image_decode import decode_images
 from allm.providers.openai.image_encode import encode_files, encode_image
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import Answer, HttpPost, ask
-from allm.runtime.transport import multipart
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["OpenAIImages"]
 
@@ -56,7 +56,7 @@ class OpenAIImages(Connection):
         """
         request, provider = prepared.request, self.provider
 
-        def decode(answer: Answer) -> ImageResponse:
+        def decode(answer: JsonResponse) -> ImageResponse:
             found = decode_images(answer.document, provider=provider, model=request.model, prompt=request.prompt)
             return attrs.evolve(found, request_id=answer.request_id)
 

@@ -7,11 +7,11 @@ from typing import final
 import attrs
 
 from allm.data.moderation import ModerationRequest, ModerationResponse
+from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.moderation_decode import moderation_response
 from allm.providers.openai.moderation_encode import MAX_INPUTS, moderation_body
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import Answer, HttpPost, ask
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["OpenAIModeration"]
 
@@ -53,5 +53,5 @@ class OpenAIModeration(Connection):
         return await ask(prepared, _decode)
 
 
-def _decode(answer: Answer) -> ModerationResponse:
+def _decode(answer: JsonResponse) -> ModerationResponse:
     return attrs.evolve(moderation_response(answer.document), request_id=answer.request_id)

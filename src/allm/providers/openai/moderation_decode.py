@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from allm.data.errors import AdapterError
-from allm.data.jsonvalues import as_list, as_object, as_objects, as_text
+from allm.data.json.wire import as_list, as_object, as_objects, as_text
 from allm.data.moderation import ModerationResponse, ModerationResult
 
 __all__ = ["moderation_response"]

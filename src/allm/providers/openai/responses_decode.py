@@ -14,13 +14,13 @@ import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
-from allm.data.jsontext import JsonTextError, loads
-from allm.data.jsonvalues import as_count, as_object, as_text
+from allm.data.json.text import JsonTextError, loads
+from allm.data.json.wire import as_count, as_object, as_text
 from allm.data.response import FinishReason, Usage
+from allm.http.error_body import stray_error
+from allm.http.errors import malformed
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_item_decode import ItemDecoder
-from allm.runtime.answers import stray_error
-from allm.runtime.http_answers import malformed
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 

@@ -21,7 +21,7 @@ from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder
 from allm.providers.openai.shared_encode import tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
-from allm.runtime.ports import AdapterOptions
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["encode"]
 

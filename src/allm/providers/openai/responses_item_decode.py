@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 
-from allm.data.assembly import MessageAssembly
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -25,8 +24,9 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.jsontext import dumps, parse_arguments
-from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.data.json.text import dumps, parse_arguments
+from allm.data.json.wire import as_count, as_object, as_objects, as_text
+from allm.data.message_builder import MessageBuilder
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 
 __all__ = ["CALLS", "ItemDecoder"]
@@ -66,7 +66,7 @@ class ItemDecoder:
     """
 
     provider: str
-    assembly: MessageAssembly = attrs.field(factory=MessageAssembly, init=False)
+    assembly: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
     _items: list[_Open] = attrs.field(factory=list[_Open], init=False)
     _by_name: dict[str, _Open] = attrs.field(factory=dict[str, _Open], init=False)

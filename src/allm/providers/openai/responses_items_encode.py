@@ -28,7 +28,7 @@ from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, Text
 from allm.data.errors import Path
 from allm.data.message import Message
 from allm.data.problems import Problem
-from allm.data.sendable import call_name
+from allm.providers.normalize import call_name
 from allm.providers.openai.presets import Preset
 from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, call_id, image_url, kept
 

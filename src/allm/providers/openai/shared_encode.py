@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path, ValidationError
-from allm.data.jsontext import dumps
+from allm.data.json.text import dumps
 from allm.data.problems import Problem
 from allm.data.request import Request
 from allm.providers.openai.presets import Preset

@@ -9,14 +9,14 @@ from typing import Any, final
 import attrs
 
 from allm.data.audio import SpeechRequest
-from allm.data.jsonvalues import as_text
+from allm.data.json.wire import as_text
 from allm.data.problems import Problem, refuse
+from allm.http.errors import malformed, request_id_of
+from allm.http.json_call import HttpPost, open_answer
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.models import own_name
 from allm.providers.openai.presets import OPENAI_ITSELF
-from allm.runtime.http_answers import malformed, request_id_of
-from allm.runtime.ports import AdapterOptions, SpokenAnswer
-from allm.runtime.post import HttpPost, open_answer
+from allm.runtime.adapters import AdapterOptions, SpokenAnswer
 
 __all__ = ["OpenAISpeech", "encode_speech"]
 

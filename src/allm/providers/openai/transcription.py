@@ -13,16 +13,16 @@ import attrs
 
 from allm.data.audio import Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.errors import AdapterError
-from allm.data.jsonvalues import as_count, as_object, as_objects, as_text
+from allm.data.json.wire import as_count, as_object, as_objects, as_text
 from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
+from allm.http.json_call import HttpPost, JsonResponse, ask
+from allm.http.transport import multipart
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields, streaming_problems
 from allm.providers.openai.models import own_name
 from allm.providers.openai.presets import OPENAI_ITSELF
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import Answer, HttpPost, ask
-from allm.runtime.transport import multipart
+from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["OpenAITranscription", "decode_transcription", "encode_transcription"]
 
@@ -157,7 +157,7 @@ class OpenAITranscription(Connection):
             AdapterError: Whatever went wrong.
         """
 
-        def decode(answer: Answer) -> Transcription:
+        def decode(answer: JsonResponse) -> Transcription:
             found = decode_transcription(answer.document, provider=self.provider, model=prepared.model)
             return attrs.evolve(found, request_id=answer.request_id)
 

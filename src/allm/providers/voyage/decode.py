@@ -8,7 +8,7 @@ from typing import Any, cast
 from allm.data.embedding import Embedding, EmbeddingResponse
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
-from allm.runtime.answers import RETRYABLE_STATUS, read_envelope, reason_for_status
+from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status
 from allm.runtime.vectors import vector_of
 
 __all__ = ["TYPECODES", "classify", "embedding_response"]
@@ -47,7 +47,7 @@ def embedding_response(document: dict[str, Any], typecode: str = "f") -> Embeddi
 
 def classify(status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
     """The error of an answer with an error status: `{"detail": "..."}`, with no code and no type."""
-    envelope = read_envelope(body)
+    envelope = read_error_body(body)
     return AdapterError(
         envelope.message,
         reason=reason_for_status(status),

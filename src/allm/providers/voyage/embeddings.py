@@ -9,14 +9,14 @@ from typing import Any
 import attrs
 
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
+from allm.http.json_call import HttpPost, JsonResponse, ask
+from allm.http.settings import json_body, own_headers, secret_of
+from allm.http.transport import check_client, join_url
 from allm.providers.voyage.decode import TYPECODES, classify, embedding_response
 from allm.providers.voyage.encode import embedding_body, limits_of
 from allm.runtime import keys
-from allm.runtime.adapter_fields import json_body, own_headers, secret_of
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
-from allm.runtime.ports import AdapterOptions
-from allm.runtime.post import Answer, HttpPost, ask
-from allm.runtime.transport import check_client, join_url
 
 __all__ = ["VoyageEmbeddings"]
 
@@ -34,7 +34,7 @@ class _Prepared:
 class VoyageEmbeddings:
     """Voyage AI's embeddings.
 
-        engine = allm.Engine(embed_adapter=VoyageEmbeddings(), embed_model="voyage-3.5")
+        engine = allm.Engine(embedding_adapter=VoyageEmbeddings(), embedding_model="voyage-3.5")
 
     Args:
         api_key: Else `keys.override(voyage=...)`, `keys.put`, then VOYAGE_API_KEY.
@@ -91,7 +91,7 @@ class VoyageEmbeddings:
             AdapterError: Whatever went wrong.
         """
 
-        def decode(answer: Answer) -> EmbeddingResponse:
+        def decode(answer: JsonResponse) -> EmbeddingResponse:
             response = embedding_response(answer.document, prepared.typecode)
             request_ids = () if answer.request_id is None else (answer.request_id,)
             return attrs.evolve(response, request_ids=request_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from allm import fake
-from allm.execution.runner import generate
+from allm.execution.generate import generate
 from allm.testing.conformance.checks import same
 from allm.testing.conformance.lifetime_cases import LifetimeCases
 from allm.testing.conformance.samples import short_answer

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
-from allm.data.codec import from_json, to_json
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import EmbeddingAdapterError
-from allm.data.jsontext import dumps
-from allm.execution.embedding import embed
+from allm.data.json.codec import from_json, to_json
+from allm.data.json.text import dumps
+from allm.execution.services.embeddings import embed
 from allm.runtime.engine import Engine
 from allm.testing.conformance.checks import holds, same
 from allm.testing.conformance.unary_cases import UnaryCases, unary_case
@@ -37,7 +37,7 @@ class EmbeddingAdapterConformance(UnaryCases):
     """
 
     lacks: ClassVar[Mapping[EmbeddingCapability, str]] = {}
-    _slot = "embed"
+    _slot = "embedding"
     _capabilities = get_args(EmbeddingCapability)
     _error_type = EmbeddingAdapterError
 

@@ -11,10 +11,10 @@ import attrs
 import trio
 
 from allm import fake
-from allm.data.codec import to_json
 from allm.data.errors import AdapterError
 from allm.data.events import Failed
-from allm.execution.runner import generate
+from allm.data.json.codec import to_json
+from allm.execution.generate import generate
 from allm.runtime import telemetry
 from allm.runtime.retry import RetryPolicy
 from allm.testing.conformance.answer_cases import AnswerCases, read

@@ -6,11 +6,11 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
-from allm.data.codec import from_json, to_json
 from allm.data.errors import ImageAdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse
-from allm.execution.images import edit_image, generate_image
+from allm.data.json.codec import from_json, to_json
+from allm.execution.services.images import edit_image, generate_image
 from allm.runtime.engine import Engine
 from allm.testing.conformance.checks import holds, same
 from allm.testing.conformance.unary_cases import UnaryCases, unary_case

@@ -12,18 +12,18 @@ import trio
 import trio.testing
 
 from allm import fake
-from allm.data.codec import from_json, to_json
 from allm.data.events import AdapterEvent, Failed
+from allm.data.json.codec import from_json, to_json
 from allm.data.response import Response
+from allm.execution.generate import generate, stream_generate
 from allm.execution.options import prepare_call, resolve
-from allm.execution.runner import generate, stream_generate
 from allm.runtime.retry import RetryPolicy
+from allm.testing.conformance.checkpoint_counter import family
 from allm.testing.conformance.checks import holds, same
-from allm.testing.conformance.elsewhere import serving_elsewhere
 from allm.testing.conformance.failure_cases import FailureCases
 from allm.testing.conformance.samples import TEXT, failure, short_answer
 from allm.testing.conformance.setup import KEY, AdapterSetup, Script, Stage, case
-from allm.testing.conformance.steps import family
+from allm.testing.conformance.threaded_server import serving_elsewhere
 from allm.testing.faults import Stall
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply

@@ -13,12 +13,12 @@ from unittest import mock
 
 import attrs
 
-from allm.data.codec import to_json
 from allm.data.errors import AllmError, EngineError, ValidationError
+from allm.data.json.codec import to_json
 from allm.execution.options import check_adapter
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.engine import Engine
 from allm.runtime.keys import Secret
-from allm.runtime.ports import AdapterOptions
 from allm.testing.conformance.checks import hides, holds, same
 from allm.testing.conformance.samples import FOREIGN, TEXT, foreign_thread, full_request
 from allm.testing.conformance.setup import CAPABILITIES, KEY, Setting, case

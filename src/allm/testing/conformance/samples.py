@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container
 
 from allm import fake
-from allm.data.build import assistant, system, tool_result, user
+from allm.data.builders import assistant, system, tool_result, user
 from allm.data.content import ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.message import Message

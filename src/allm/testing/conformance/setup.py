@@ -14,9 +14,9 @@ import trio
 from allm.data.errors import AdapterReason
 from allm.data.response import FinishReason
 from allm.data.script import ScriptItem
+from allm.http.stream_call import HttpCall
+from allm.runtime.adapters import StreamAdapter
 from allm.runtime.engine import Engine
-from allm.runtime.exchange import HttpCall
-from allm.runtime.ports import StreamAdapter
 from allm.runtime.retry import RetryPolicy
 from allm.testing.clock import loopback_clock
 from allm.testing.replies import Reply

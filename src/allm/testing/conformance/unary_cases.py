@@ -11,15 +11,15 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 
-from allm.data.codec import from_json, to_json
 from allm.data.errors import AdapterError, AdapterReason, AllmError, EngineError
+from allm.data.json.codec import from_json, to_json
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.engine import Engine
-from allm.runtime.ports import AdapterOptions
 from allm.runtime.retry import RetryPolicy
+from allm.testing.conformance.checkpoint_counter import family
 from allm.testing.conformance.checks import hides, holds, same
 from allm.testing.conformance.lifetime_cases import settled
 from allm.testing.conformance.setup import KEY, NO_SERVER, AdapterSetup, run
-from allm.testing.conformance.steps import family
 from allm.testing.faults import Cut, Stall
 from allm.testing.replies import Reply
 from allm.testing.wire_server import WireServer

@@ -1,0 +1,109 @@
+"""`allm generate`: one answer, shown while it arrives."""
+
+from __future__ import annotations
+
+from typing import final
+
+import attrs
+import trio
+
+import allm
+from allm.cli.exit_codes import FAILURE, SUCCESS, describe
+from allm.cli.terminal import Terminal
+
+__all__ = ["Answer"]
+
+
+@final
+@attrs.define(eq=False, kw_only=True)
+class Answer:
+    """Asks, and prints what comes.
+
+    Attributes:
+        as_json: Print the whole response as one JSON document, when it has ended.
+        show_reasoning: Print the model's thinking on standard error.
+    """
+
+    engine: allm.Engine
+    request: allm.Request
+    options: allm.CallOptions
+    terminal: Terminal
+    as_json: bool = False
+    show_reasoning: bool = False
+    _events: allm.EventStream[allm.Response] | None = attrs.field(default=None, init=False)
+    _blocks: set[str] = attrs.field(factory=set[str], init=False)
+
+    def run(self) -> int:
+        """Print the answer and return the exit code.
+
+        Raises:
+            AllmError: What is wrong with the call; nothing has been sent or printed.
+            KeyboardInterrupt: After everything that had arrived was printed.
+            OSError: From the output.
+        """
+        try:
+            response = trio.run(self._stream)
+        except KeyboardInterrupt:
+            if self._events is not None:
+                self._finish(self._events.result())
+            raise
+        self._finish(response)
+        if response.error is not None:
+            self.terminal.line(f"Error: {describe(response.error)}")
+            return FAILURE
+        if not self.as_json:
+            self._notes(response)
+        return SUCCESS
+
+    async def _stream(self) -> allm.Response:
+        async with allm.stream_generate(self.engine, self.request, **self.options) as events:
+            self._events = events
+            async for event in events:
+                if not self.as_json:
+                    await self._show(event)
+        return events.result()
+
+    async def _show(self, event: allm.Event) -> None:
+        match event:
+            case allm.TextDelta(id, text):
+                self._blocks.add(id)
+                await self._text(text)
+            case allm.TextCompleted(id, text) if id not in self._blocks:  # it came whole
+                await self._text(text)
+            case allm.ReasoningDelta(id, text) if self.show_reasoning:
+                self._blocks.add(id)
+                await self._thought(text)
+            case allm.ReasoningCompleted(id, text) if self.show_reasoning:
+                await self._thought(text if id not in self._blocks else "")
+                self.terminal.stderr.end_line()
+            case _:
+                pass
+
+    async def _text(self, text: str) -> None:
+        self.terminal.stderr.end_line()
+        await self.terminal.stdout.ready()
+        self.terminal.stdout.show(text)
+
+    async def _thought(self, text: str) -> None:
+        if self.terminal.stdout.isatty():  # the answer in a file or a pipe stays as it is
+            self.terminal.stdout.end_line()
+        await self.terminal.stderr.ready()
+        self.terminal.stderr.show(text, dim=True)
+
+    def _finish(self, response: allm.Response) -> None:
+        """Print what has arrived and is not printed yet."""
+        stdout = self.terminal.stdout
+        if self.as_json:
+            stdout.show(allm.to_json(response) + "\n")
+        else:
+            stdout.show(response.output_text[stdout.taken :])
+            stdout.end_line()
+            self.terminal.stderr.end_line()
+
+    def _notes(self, response: allm.Response) -> None:
+        """What the text alone does not tell."""
+        for call in response.tool_calls:
+            self.terminal.line(f"Note: the model calls {call.name}, but no tools run here; --json shows the call")
+        if response.finish_reason in {"length", "content_filter", "other"}:
+            reason = response.raw_finish_reason or response.finish_reason
+            self.terminal.line(f"Note: the answer ended early, with finish reason {reason!r}")

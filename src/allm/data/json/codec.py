@@ -1,0 +1,370 @@
+"""Values to JSON and back: tagged, versioned, an exact round trip.
+
+A document is `{"v": 1, "type": "Thread", ...fields}`. Fields at their default are left out; unknown fields of a known
+version are ignored on reading, so that a reader survives an added field. A value of a closed union carries its own
+`"type"`. Open data (metadata, arguments, payloads) is plain JSON; what JSON has no form for is wrapped as
+`{"$type": "tuple" | "bytes" | "float" | "mapping" | <class name>, ...}`. Functions, keys and engines have no form.
+
+cattrs does the walking, strictly (`data/json/strict.py`), and the text has limits of its own
+(`data/json/document.py`). The converter is built on first use, since building it costs more than importing it.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import inspect
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import NoneType
+from typing import Any, TypeVar, cast, get_args, overload
+
+import attrs
+import cattrs
+
+from allm.data.content import Part
+from allm.data.embedding import (
+    Embedding,
+    dump_embedding,
+    load_embedding,
+)
+from allm.data.errors import ERROR_TYPES, AllmError, Path, ValidationError, render_path
+from allm.data.events import Event
+from allm.data.image import Image
+from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
+from allm.data.json.strict import (
+    MAX_PROBLEMS,
+    each,
+    problems_of,
+    register,
+    register_union,
+    sequence,
+    strict_converter,
+)
+from allm.data.json.tags import (
+    EVENT_TAGS,
+    LEFT_OUT,
+    OPEN_FIELDS,
+    PART_TAGS,
+    VALUE_TAGS,
+    error_arguments,
+    known_error,
+    tag_of,
+)
+from allm.data.tool import Tool
+from allm.data.tool_control import AskUser
+
+__all__ = ["MAX_JSON_BYTES", "VERSION", "from_json", "to_json"]
+
+T = TypeVar("T")
+
+VERSION = 1
+MAX_SAME_HASH = 100
+"""Keys of one mapping that may share a hash. Texts never do, but numbers can be chosen so, and a dictionary of them
+takes time in the square of their number."""
+
+
+def to_json(value: Any) -> str:
+    """Any value of the library as one JSON document.
+
+    An error of a class of your own is written as the library's class it derives from.
+
+    Raises:
+        ValidationError: It holds something JSON has no form for (a handler, an engine, an open file), a field that is
+            not of its type (`malformed_value`, with its path), or more than what `from_json` reads.
+    """
+    tag = tag_of(value)
+    if tag is None:
+        raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
+    try:
+        document = {"v": VERSION, "type": tag, **_converter().unstructure(value)}
+    except RecursionError:
+        raise json_problem("too_deep", "cannot serialise a value that nests without end") from None
+    except ValidationError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise json_problem(
+            "not_serialisable", f"a field of the {tag} is not of the type it should be: {error}"
+        ) from error
+    text = write_document(document)
+    _check_readable(document, text, VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
+    return text
+
+
+def _check_readable(document: dict[str, Any], text: str, cls: type) -> None:
+    """Refuse a value whose fields are not of their types, which Python does not hold: its text could not be read."""
+    try:
+        _converter().structure(document, cls)
+    except Exception:  # subclasses of the types, such as an enumeration's texts, become plain in the text
+        _structure(parse_document(text), cls)
+
+
+@overload
+def from_json(text: str | bytes, as_: type[T]) -> T: ...
+@overload
+def from_json(text: str | bytes, as_: None = None) -> Any: ...
+def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
+    """The value that `to_json` wrote.
+
+    Args:
+        text: The document.
+        as_: The type it has to be.
+
+    Raises:
+        ValidationError: Not JSON, no known tag or version, another type than `as_`, fields that are missing or of the
+            wrong type (`malformed_value`, each with its path), or more than 64 MiB, 200 levels or a million values.
+    """
+    document = parse_document(text)
+    if not isinstance(document, dict) or "type" not in document:
+        raise json_problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
+    version = document.get("v")
+    if type(version) is not int or version != VERSION:
+        raise json_problem("unknown_version", f"document version {version!r:.60} is not known; expected {VERSION}")
+    tag = document["type"]
+    cls = VALUE_TAGS.get(tag) or ERROR_TYPES.get(tag) if isinstance(tag, str) else None
+    if cls is None:
+        raise json_problem(
+            "unknown_type_tag", f"unknown type {tag!r:.60}; expected one of: {', '.join(sorted(VALUE_TAGS))}"
+        )
+    if as_ is not None and not issubclass(cls, as_):
+        raise json_problem("unexpected_type", f"the document holds a {tag}; expected {getattr(as_, '__name__', as_)}")
+    return _structure(document, cls)
+
+
+def _structure(document: Any, cls: type[T]) -> T:
+    try:
+        return _converter().structure(document, cls)
+    except Exception as error:  # cattrs raises what its hooks raise
+        found = list(itertools.islice(problems_of(error), MAX_PROBLEMS))
+        details = "; ".join(f"{render_path(path)}: {what}" if path else what for path, what in found)
+        raise ValidationError(
+            [(path or ("json",), "malformed_value") for path, _ in found],
+            reason="invalid_json",
+            message=f"not a valid {cls.__name__}: {details}",
+        ) from error
+
+
+# --- open data: metadata, arguments, payloads --------------------------------------------------------------------
+
+
+def _dump_open(value: Any) -> Any:
+    kind = type(value)
+    if value is None or kind in {bool, int, str}:
+        return value
+    if kind is float:
+        return value if math.isfinite(value) else {"$type": "float", "value": repr(value)}
+    if kind is list:
+        return [_dump_open(item) for item in value]
+    if kind is tuple:
+        return {"$type": "tuple", "items": [_dump_open(item) for item in value]}
+    if kind is bytes:
+        return {"$type": "bytes", "base64": base64.b64encode(value).decode("ascii")}
+    if kind is dict:
+        if "$type" not in value and all(type(key) is str for key in value):
+            return {key: _dump_open(item) for key, item in value.items()}
+        return {"$type": "mapping", "items": [[_dump_open(key), _dump_open(item)] for key, item in value.items()]}
+    tag = tag_of(value)
+    if tag is None:
+        raise json_problem(
+            "not_serialisable", f"cannot serialise {kind.__name__}; expected JSON data or a value of allm"
+        )
+    return {"$type": tag, **_converter().unstructure(value)}
+
+
+def _load_open(value: Any) -> Any:
+    if isinstance(value, list):
+        return sequence(value, _load_open)
+    if not isinstance(value, dict):
+        return value
+    if "$type" not in value:
+        return dict(zip(value, each(value.items(), lambda _, item: _load_open(item)), strict=True))
+    tag = value["$type"]
+    if not isinstance(tag, str):
+        raise TypeError(f"expected text as $type, got {type(tag).__name__}")
+    loader = _OPEN_LOADERS.get(tag)
+    if loader is not None:
+        return loader(value)
+    cls = VALUE_TAGS.get(tag) or ERROR_TYPES.get(tag)
+    if cls is None:
+        raise ValueError(f"unknown $type {tag!r:.60}")
+    return _converter().structure(value, cls)
+
+
+def _load_mapping(value: dict[str, Any]) -> dict[Any, Any]:
+    items = [(_load_open(key), _load_open(item)) for key, item in value["items"]]
+    if len(items) - len({hash(key) for key, _ in items}) > MAX_SAME_HASH:
+        raise ValueError(f"more than {MAX_SAME_HASH} keys have the hash of another")
+    return dict(items)
+
+
+_OPEN_LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "tuple": lambda value: tuple(sequence(value["items"], _load_open)),
+    "bytes": lambda value: base64.b64decode(value["base64"], validate=True),
+    "float": lambda value: float(value["value"]),
+    "mapping": _load_mapping,
+}
+
+
+# --- the converter -----------------------------------------------------------------------------------------------
+
+
+def _open_mapping(value: Any, _: Any) -> Any:
+    loaded = _load_open(value)
+    if not isinstance(loaded, dict):
+        raise TypeError(f"expected an object, got {type(value).__name__}")
+    return loaded
+
+
+def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
+    def structure(value: Any, _: Any) -> Any:
+        loaded = _load_open(value)
+        if not isinstance(loaded, types):
+            expected = " or ".join(cls.__name__ for cls in types)
+            raise TypeError(f"expected {expected}, got {type(loaded).__name__}")
+        return loaded
+
+    return structure
+
+
+def _bytes(value: Any, _: Any) -> bytes:
+    if not isinstance(value, str):
+        raise TypeError(f"expected base64 text, got {type(value).__name__}")
+    return base64.b64decode(value, validate=True)
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    converter = strict_converter(LEFT_OUT)
+    for mapping in (dict[str, Any], Mapping[str, Any]):
+        register(converter, mapping, _dump_open, _open_mapping)
+    for anything, types in OPEN_FIELDS.items():
+        register(converter, anything, _dump_open, _open_value(types))
+    # Parts before events: an inner union has to be known before the classes that hold it.
+    register_union(converter, Part, PART_TAGS)
+    _register_errors(converter)
+    _register_content(converter)
+    _register_image(converter)
+    _register_tool(converter)
+    _register_ask_user(converter)
+    register(converter, Embedding, dump_embedding, load_embedding)
+    # By class, since cattrs has hooks of its own for it that come before those by predicate.
+    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode("ascii"))
+    converter.register_structure_hook(bytes, _bytes)
+    register_union(converter, Event, EVENT_TAGS)
+    return converter
+
+
+def _register_errors(converter: cattrs.Converter) -> None:
+    def unstructure(error: AllmError) -> dict[str, Any]:
+        cls = known_error(error)
+        return {"type": cls.__name__, **{name: _dump_open(getattr(error, name)) for name in cls.fields}}
+
+    def structure(value: Any, expected: Any) -> AllmError:
+        tag = value.get("type") or value.get("$type") if isinstance(value, dict) else None
+        cls = ERROR_TYPES.get(tag) if isinstance(tag, str) else None
+        if cls is None or not issubclass(cls, expected):
+            names = sorted(name for name, known in ERROR_TYPES.items() if issubclass(known, expected))
+            raise ValueError(f"unknown error type {tag!r:.60}; expected one of: {', '.join(names)}")
+        return cls(**_error_fields(converter, cls, value))
+
+    converter.register_unstructure_hook_func(_is_error, unstructure)
+    converter.register_structure_hook_func(_is_error, structure)
+
+
+def _error_fields(converter: cattrs.Converter, cls: type[AllmError], value: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of an error's class, which are its fields."""
+
+    def load(name: str, argument: tuple[Any, Any]) -> Any:
+        hint, default = argument
+        if name not in value and default is not inspect.Parameter.empty:
+            return default
+        return _error_field(converter, _load_open(value[name]), hint)
+
+    arguments = error_arguments(cls)
+    return dict(zip(arguments, each(arguments.items(), load), strict=True))
+
+
+def _error_field(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
+    if hint == Iterable[tuple[Path, str]]:  # the problems of a ValidationError
+        if isinstance(value, (list, tuple)) and all(map(_is_path_and_tag, value)):
+            return value
+        raise TypeError("expected pairs of a path and a tag")
+    values = tuple(cls for cls in get_args(hint) if isinstance(cls, type) and attrs.has(cls))
+    if values:  # written as open data, which says what it is
+        return _open_value((*values, NoneType))(value, hint)
+    return converter.structure(value, hint)
+
+
+def _is_path_and_tag(value: Any) -> bool:
+    match value:
+        case [[*path], str()]:
+            return {type(step) for step in path} <= {str, int}
+        case _:
+            return False
+
+
+def _is_error(cls: Any) -> bool:
+    return isinstance(cls, type) and issubclass(cls, AllmError)
+
+
+def _register_content(converter: cattrs.Converter) -> None:
+    content = str | tuple[Part, ...]
+
+    def unstructure(value: Any) -> Any:
+        return value if isinstance(value, str) else [converter.unstructure(part, unstructure_as=Part) for part in value]
+
+    def structure(value: Any, _: Any) -> Any:
+        if isinstance(value, str):
+            return value
+        return tuple(sequence(value, lambda part: converter.structure(part, cast("Any", Part))))
+
+    register(converter, content, unstructure, structure)
+
+
+def _register_image(converter: cattrs.Converter) -> None:
+    source = attrs.fields(attrs.resolve_types(Image)).source.type
+    kinds = {"bytes", "base64", "url", "file"}
+
+    def unstructure(value: tuple[str, str | bytes]) -> dict[str, str]:
+        kind, data = value
+        return {"type": kind, "value": base64.b64encode(data).decode("ascii") if isinstance(data, bytes) else data}
+
+    def structure(value: Any, _: Any) -> Any:
+        if not isinstance(value, dict) or value.get("type") not in kinds or not isinstance(value.get("value"), str):
+            raise ValueError(f'expected {{"type": one of {", ".join(sorted(kinds))}, "value": text}}')
+        kind, data = value["type"], value["value"]
+        return (kind, base64.b64decode(data, validate=True) if kind == "bytes" else data)
+
+    register(converter, source, unstructure, structure)
+
+
+def _register_ask_user(converter: cattrs.Converter) -> None:
+    """Its hints are keyword arguments."""
+
+    def structure(value: Any, _: Any) -> AskUser:
+        if not isinstance(value, dict):
+            raise TypeError(f"expected an object, got {type(value).__name__}")
+        loaders: dict[str, Callable[[], Any]] = {
+            "question": lambda: converter.structure(value["question"], str),
+            "hints": lambda: _open_mapping(value.get("hints", {}), None),
+        }
+        question, hints = each(loaders.items(), lambda _, load: load())
+        return AskUser(question, **hints)
+
+    converter.register_structure_hook(AskUser, structure)
+
+
+def _register_tool(converter: cattrs.Converter) -> None:
+    """A tool that has a handler is refused: losing it would change what the tool does."""
+    dump = converter.get_unstructure_hook(Tool)
+
+    def unstructure(tool: Tool) -> Any:
+        if tool.handler is not None:
+            raise json_problem(
+                "not_serialisable",
+                f"tool {tool.name!r} has a handler, which JSON cannot hold: evolve it with handler=None",
+            )
+        return dump(tool)
+
+    converter.register_unstructure_hook(Tool, unstructure)

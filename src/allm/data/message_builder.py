@@ -1,0 +1,157 @@
+"""Putting one message together from its events.
+
+Blocks are kept in order of first appearance. A block's text is a list of pieces, joined once, so that a stream of n
+tokens costs n steps. A `...Completed` event is authoritative: it replaces what its deltas had built. Adapters use an
+assembly to build the message of `MessageCompleted`; the collector uses another to fold what a consumer has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from allm.data.content import Part, ReasoningPart, TextPart, ToolCall
+from allm.data.events import (
+    AdapterEvent,
+    ProviderPartCompleted,
+    ReasoningCompleted,
+    ReasoningDelta,
+    TextCompleted,
+    TextDelta,
+    ToolCallCompleted,
+    ToolCallDelta,
+    ToolCallStarted,
+)
+from allm.data.json.text import parse_arguments
+from allm.data.message import Message
+
+__all__ = ["INCOMPLETE", "MessageBuilder"]
+
+INCOMPLETE = "incomplete"
+"""Metadata key of a tool call whose arguments never finished arriving."""
+
+
+@attrs.define(eq=False)
+class _Block:
+    kind: str
+    id: str
+    pieces: list[str] = attrs.field(factory=list)
+    name: str = ""
+    refusal: bool = False
+    part: Part | None = None
+
+    def to_part(self) -> Part | None:
+        if self.part is not None:
+            return self.part
+        text = "".join(self.pieces)
+        if self.kind == "tool":
+            return ToolCall(self.id, self.name, None, text, metadata={INCOMPLETE: True})
+        if not text:
+            return None
+        return TextPart(text, refusal=self.refusal) if self.kind == "text" else ReasoningPart(text)
+
+
+@attrs.define(eq=False)
+class MessageBuilder:
+    """The growing content of one assistant message."""
+
+    _blocks: dict[tuple[str, str], _Block] = attrs.field(factory=dict, init=False)
+
+    def add(self, event: Any) -> bool:
+        """Take one event; False when it says nothing about content."""
+        step = _STEPS.get(type(event))
+        if step is None:
+            return False
+        step(self, event)
+        return True
+
+    def has_tool_calls(self) -> bool:
+        """Whether a call has begun."""
+        return any(kind == "tool" for kind, _ in self._blocks)
+
+    def complete(self) -> list[AdapterEvent]:
+        """Complete every open block, in order: the events to emit, already added here.
+
+        For adapters whose provider marks only the end of the answer, not of its blocks.
+        """
+        events = [_COMPLETIONS[block.kind](block) for block in self._blocks.values() if block.part is None]
+        for event in events:
+            self.add(event)
+        return events
+
+    def content(self) -> tuple[Part, ...]:
+        """The parts so far; a text or reasoning block nothing has arrived for is left out."""
+        parts = (block.to_part() for block in self._blocks.values())
+        return tuple(part for part in parts if part is not None)
+
+    def message(self) -> Message:
+        """The assistant message so far."""
+        return Message("assistant", self.content())
+
+    def _block(self, kind: str, block_id: str) -> _Block:
+        key = (kind, block_id)
+        block = self._blocks.get(key)
+        if block is None:
+            block = self._blocks[key] = _Block(kind, block_id)
+        return block
+
+    def _text_delta(self, event: TextDelta) -> None:
+        block = self._blocks.get(("text", event.id))
+        if block is None:
+            block = self._block("text", event.id)
+            block.refusal = event.refusal
+        block.pieces.append(event.delta)
+
+    def _text_completed(self, event: TextCompleted) -> None:
+        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata)
+        self._block("text", event.id).part = part
+
+    def _reasoning_delta(self, event: ReasoningDelta) -> None:
+        self._block("reasoning", event.id).pieces.append(event.delta)
+
+    def _reasoning_completed(self, event: ReasoningCompleted) -> None:
+        self._block("reasoning", event.id).part = ReasoningPart(
+            event.text,
+            provider=event.provider,
+            id=event.item_id,
+            signature=event.signature,
+            encrypted_content=event.encrypted_content,
+            metadata=event.metadata,
+        )
+
+    def _tool_started(self, event: ToolCallStarted) -> None:
+        self._block("tool", event.id).name = event.name
+
+    def _tool_delta(self, event: ToolCallDelta) -> None:
+        self._block("tool", event.id).pieces.append(event.arguments_delta)
+
+    def _tool_completed(self, event: ToolCallCompleted) -> None:
+        self._block("tool", event.id).part = event.to_tool_call()
+
+    def _provider_part(self, event: ProviderPartCompleted) -> None:
+        self._block("provider", event.id).part = event.part
+
+
+def _complete_tool(block: _Block) -> AdapterEvent:
+    raw = "".join(block.pieces)
+    return ToolCallCompleted(block.id, block.name, parse_arguments(raw), raw)
+
+
+_COMPLETIONS: dict[str, Callable[[_Block], AdapterEvent]] = {
+    "text": lambda block: TextCompleted(block.id, "".join(block.pieces), block.refusal),
+    "reasoning": lambda block: ReasoningCompleted(block.id, "".join(block.pieces)),
+    "tool": _complete_tool,
+}
+
+_STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
+    TextDelta: MessageBuilder._text_delta,
+    TextCompleted: MessageBuilder._text_completed,
+    ReasoningDelta: MessageBuilder._reasoning_delta,
+    ReasoningCompleted: MessageBuilder._reasoning_completed,
+    ToolCallStarted: MessageBuilder._tool_started,
+    ToolCallDelta: MessageBuilder._tool_delta,
+    ToolCallCompleted: MessageBuilder._tool_completed,
+    ProviderPartCompleted: MessageBuilder._provider_part,
+}

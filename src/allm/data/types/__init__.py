@@ -1,0 +1,1 @@
+"""Users' types: their JSON Schema, and values structured into them."""

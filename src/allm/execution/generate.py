@@ -1,0 +1,134 @@
+"""`generate` and `stream_generate`: one call to one model, as a value or as a stream."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import attrs
+import trio
+
+from allm.data.errors import UnwrapError, ValidationError
+from allm.data.response import Response
+from allm.execution.options import (
+    CallOptions,
+    Input,
+    check_adapter,
+    output_type,
+    prepare_call,
+    resolve,
+    warn_ignored_options,
+)
+from allm.execution.stream.channel import StreamContext
+from allm.execution.stream.collector import StreamCollector
+from allm.execution.stream.pipeline import StreamBlock, open_stream
+from allm.execution.stream.retrying import fail_at_limit, run_model_call
+from allm.runtime.engine import Engine
+
+__all__ = ["generate", "stream_generate", "unwrap"]
+
+
+@attrs.define(eq=False)
+class ResponseFold:
+    """The fold of a single call."""
+
+    collector: StreamCollector = attrs.field(factory=StreamCollector)
+
+    def add(self, event: object) -> None:
+        """Fold one event."""
+        self.collector.add(event)
+
+    def result(self) -> Response:
+        """The response so far."""
+        return self.collector.response()
+
+    def facts(self) -> dict[str, Any]:
+        """What telemetry says of it."""
+        response = self.result()
+        return {
+            "finish_reason": response.finish_reason,
+            "usage": response.usage,
+            "error": response.error,
+            "response_id": response.id,
+            "response_model": response.model,
+        }
+
+
+def stream_generate(engine: Engine, request: Input, **options: Unpack[CallOptions]) -> StreamBlock[Response]:
+    """Ask a model and see its answer arrive.
+
+        async with allm.stream_generate(engine, "Tell me a joke") as events:
+            async for event in events:
+                ...
+        response = events.result()
+
+    Leaving the block for any reason closes the connection and joins every task before the next statement runs.
+    A failure in the middle is the last event, `Failed`; what had arrived is kept.
+
+    Args:
+        engine: Who answers.
+        request: A text, a message, messages, a `Thread` or a `Request`.
+        options: See `CallOptions`.
+
+    Raises:
+        EngineError, OptionError, ValidationError, AdapterError: What is wrong with the call, at the call itself:
+            nothing has been sent.
+    """
+    if isinstance(engine, Engine):
+        check_adapter(engine)
+    call = resolve(engine, request, options)
+    warn_ignored_options(options)
+    prepared = prepare_call(call)
+
+    async def produce(flow: StreamContext) -> None:
+        limit = call.controls.request_timeout
+        with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
+            await run_model_call(call, prepared, flow)
+        if whole_call.cancelled_caught:
+            await fail_at_limit(flow, limit)
+
+    provider = getattr(engine.adapter, "provider", None)
+    return open_stream(
+        "generate",
+        produce,
+        call.controls,
+        ResponseFold(StreamCollector(output_type(call))),
+        provider=provider,
+        model=call.request.model,
+    )
+
+
+async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions]) -> Response:
+    """Ask a model and wait for the whole answer: the fold of `stream_generate` with the same arguments.
+
+    A failure of the provider is not raised: it is in `response.error`, beside what had arrived. `unwrap` raises it.
+
+    Raises:
+        EngineError, OptionError, ValidationError, AdapterError: What is wrong with the call; nothing has been sent.
+    """
+    async with stream_generate(engine, request, **options) as events:
+        return await events.until_done()
+
+
+def unwrap(response: Response) -> str:
+    """The text of an answer that ended cleanly.
+
+    Raises:
+        AllmError: The response's own error.
+        UnwrapError: It ended in another way (`non_stop_finish`) or has no text (`empty_response`).
+        ValidationError: It is no response.
+    """
+    if not isinstance(response, Response):
+        what = f"unwrap takes a Response, got {type(response).__name__}"
+        raise ValidationError([((), "invalid_type")], reason="invalid_response", message=what)
+    if response.error is not None:
+        raise response.error
+    if response.finish_reason != "stop":
+        raise UnwrapError(
+            f"the answer ended with finish_reason {response.finish_reason!r}, not 'stop'; the partial text is in "
+            "response.output_text",
+            reason="non_stop_finish",
+            finish_reason=response.finish_reason,
+        )
+    if not response.output_text:
+        raise UnwrapError("the answer has no text", reason="empty_response", finish_reason="stop")
+    return response.output_text

@@ -1,0 +1,1 @@
+"""Calls that answer in one piece, and those made of many of them."""

@@ -1,0 +1,182 @@
+"""`embed` and `stream_embed`: texts as vectors, all at once or batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Iterable, Mapping, Sized
+from typing import Any, Unpack
+
+import attrs
+
+from allm.data.embedding import EmbeddingInput, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding_check import field_problems, request_problems
+from allm.data.errors import EmbeddingAdapterError, EngineError, OptionError, ValidationError
+from allm.data.image import Image
+from allm.data.problems import Problem, refuse
+from allm.execution.services.embedding_stream import EmbeddingBlock, EmbeddingRun, Progress
+from allm.execution.services.unary import UnaryCall, UnaryOptions, resolve_unary
+from allm.runtime.batches import AsyncBatches, BatchLimits, in_batches
+from allm.runtime.costs import load_prices
+from allm.runtime.engine import Engine
+
+__all__ = ["EmbeddingInputs", "embed", "stream_embed"]
+
+EmbeddingInputs = EmbeddingInput | Iterable[EmbeddingInput] | AsyncIterable[EmbeddingInput] | EmbeddingRequest
+"""One input, any iterable of inputs, async ones too, or a request."""
+
+MAX_CONCURRENCY = 4
+"""Requests under way at once: enough to hide the network, few enough for the smallest rate limits."""
+UNKNOWN_LIMITS = BatchLimits(100)
+"""For an adapter that does not say: the least of what the bundled ones take."""
+ARGUMENTS = ("dimensions", "task_type", "batch_size", "max_concurrency", "on_progress")
+
+
+def stream_embed(
+    engine: Engine,
+    inputs: EmbeddingInputs,
+    *,
+    dimensions: int | None = None,
+    task_type: str | None = None,
+    batch_size: int | None = None,
+    max_concurrency: int = MAX_CONCURRENCY,
+    on_progress: Progress | None = None,
+    **options: Unpack[UnaryOptions],
+) -> EmbeddingBlock:
+    """Embed any number of texts and take the vectors batch by batch, in the order of the texts.
+
+        async with allm.stream_embed(engine, texts) as batches:
+            async for batch in batches:
+                save(batch.embeddings)
+
+    An iterable is read only as far as batches are needed, and what has been handed over is not kept: memory is bounded
+    by `batch_size` and `max_concurrency`, however many texts there are. Leaving the block for any reason ends every
+    request before the next statement runs; `batches.result()` has what was finished and not handed over.
+
+    Args:
+        engine: Who embeds: its `embedding_adapter` and `embedding_model`.
+        inputs: A text, an iterable of texts, or an `EmbeddingRequest`. An async iterable is read, and a generator then
+            closed, by a task of the block; what is wrong with its first batch is found when that is reached.
+        dimensions: Length of the vectors, where the model lets it be chosen.
+        task_type: What the vectors are for: `query` or `document` with every provider; Gemini knows more.
+        batch_size: Most inputs in one request, within what the provider takes.
+        max_concurrency: Most requests under way at once.
+        on_progress: Called with `(done, total)`, in inputs, after each batch; may be async. It runs in your task.
+        options: See `UnaryOptions`. The time limit and the retries are those of the whole call, however many requests
+            it makes.
+
+    Raises:
+        EngineError, OptionError, ValidationError: What is wrong with the call, at the call itself: nothing has been
+            sent.
+    """
+    call = resolve_unary(engine, "embedding", options, EmbeddingAdapterError, ARGUMENTS)
+    for name, count in (("batch_size", batch_size), ("max_concurrency", max_concurrency)):
+        _check_count(name, count)
+    if on_progress is not None and not callable(on_progress):
+        raise OptionError(
+            f"option on_progress is {type(on_progress).__name__}; expected a function of (done, total)",
+            reason="invalid_type",
+            option="on_progress",
+        )
+    request, source, total = _request_of(inputs)
+    request = _resolved(request, call, {"dimensions": dimensions, "task_type": task_type})
+    limits = _limits(call, request.model, batch_size)
+    load_prices(call.adapter.provider)
+    if isinstance(source, AsyncIterable):
+        return EmbeddingBlock(
+            EmbeddingRun(call, request, AsyncBatches(source, limits), None, max_concurrency, total), on_progress
+        )
+    batches = in_batches(source, limits)
+    first = next(batches, None)
+    if first is None:
+        raise ValidationError(
+            [(("inputs",), "empty")], reason="invalid_request", message="inputs: there is nothing to embed"
+        )
+    run = EmbeddingRun(call, request, batches, (first, None), max_concurrency, total)
+    run.first = (first, run.prepare(first))
+    return EmbeddingBlock(run, on_progress)
+
+
+async def embed(
+    engine: Engine,
+    inputs: EmbeddingInputs,
+    *,
+    dimensions: int | None = None,
+    task_type: str | None = None,
+    batch_size: int | None = None,
+    max_concurrency: int = MAX_CONCURRENCY,
+    on_progress: Progress | None = None,
+    **options: Unpack[UnaryOptions],
+) -> EmbeddingResponse:
+    """Embed texts and wait for all vectors: the fold of `stream_embed` with the same arguments.
+
+        response = await allm.embed(engine, ["first text", "second text"])
+        first, second = response.vectors
+
+    Raises:
+        EmbeddingAdapterError: A request failed for good, which ended the others; `partial` has what is finished.
+        EngineError, OptionError, ValidationError: What is wrong with the call.
+        Exception: What the iterable of inputs or `on_progress` raised, as itself.
+    """
+    block = stream_embed(
+        engine,
+        inputs,
+        dimensions=dimensions,
+        task_type=task_type,
+        batch_size=batch_size,
+        max_concurrency=max_concurrency,
+        on_progress=on_progress,
+        **options,
+    )
+    async with block as batches:
+        return await batches.until_done()
+
+
+def _check_count(name: str, count: Any) -> None:
+    if count is None and name == "batch_size":
+        return
+    if type(count) is not int:
+        raise OptionError(f"option {name} is {type(count).__name__}; expected int", reason="invalid_type", option=name)
+    if count < 1:
+        message = f"option {name} is {count}; expected a number greater than 0"
+        raise ValidationError([((name,), "must_be_positive")], reason="invalid_options", message=message)
+
+
+def _request_of(
+    inputs: Any,
+) -> tuple[EmbeddingRequest, Iterable[EmbeddingInput] | AsyncIterable[EmbeddingInput], int | None]:
+    """The request, where its inputs come from, and how many they are.
+
+    A list is looked at in whole, so that no mistake in it is found half-way; other iterables are read as needed.
+    """
+    if isinstance(inputs, AsyncIterable):
+        return EmbeddingRequest(()), inputs, None
+    if isinstance(inputs, list | tuple | str | Image):
+        inputs = EmbeddingRequest(inputs)
+    if isinstance(inputs, EmbeddingRequest):
+        refuse(request_problems(inputs))
+        return inputs, inputs.inputs, len(inputs.inputs)
+    if not isinstance(inputs, Iterable) or isinstance(inputs, bytes | bytearray | Mapping):
+        expected = "expected a text, an iterable of texts, or an EmbeddingRequest"
+        refuse([Problem(("inputs",), "invalid_type", f"{type(inputs).__name__}; {expected}")])
+    return EmbeddingRequest(()), inputs, len(inputs) if isinstance(inputs, Sized) else None
+
+
+def _resolved(request: EmbeddingRequest, call: UnaryCall[Any, Any], given: Mapping[str, Any]) -> EmbeddingRequest:
+    """The request with every field decided, but for its inputs."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    model = call.model or request.model or call.engine.embedding_model
+    if model is None and getattr(call.adapter, "requires_model", True):
+        raise EngineError(
+            "no model for embeddings is given: pass model=, set Engine(embedding_model=...), or use "
+            "engine.with_services(embedding_model='provider:model')",
+            reason="missing_model",
+        )
+    body = {**request.options, **call.body}
+    resolved = attrs.evolve(request, inputs=(), model=model, options=body, **changes)
+    refuse(field_problems(resolved))
+    return resolved
+
+
+def _limits(call: UnaryCall[Any, Any], model: str | None, batch_size: int | None) -> BatchLimits:
+    of_adapter: Any = getattr(call.adapter, "batch_limits", None)
+    limits: BatchLimits = UNKNOWN_LIMITS if of_adapter is None else of_adapter(model)
+    return limits if batch_size is None else attrs.evolve(limits, inputs=min(limits.inputs, batch_size))

@@ -1,0 +1,1 @@
+"""The stream: channel, pipeline, folds, retries."""

@@ -1,0 +1,105 @@
+"""What every call over HTTP does with an answer that is none: errors, redirects, nonsense."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from allm.data.errors import AdapterError
+from allm.data.json.text import JsonTextError, loads
+from allm.data.secret import Secret
+from allm.http.response import HttpResponse
+from allm.http.retry_after import parse_retry_after
+
+__all__ = ["HTTP_REDIRECT", "Called", "Classify", "annotate_error", "error_from_response", "malformed", "request_id_of"]
+
+MAX_ERROR_BYTES = 256 * 1024
+SNIPPET = 200  # characters of a strange answer that an error message quotes
+
+HTTP_ERROR = 400
+HTTP_REDIRECT = 300
+
+Classify = Callable[[int, Mapping[str, str], Any], AdapterError]
+"""`(status, headers, body)` of an error answer; the body is parsed JSON, or text where it is not JSON."""
+
+
+class Called(Protocol):
+    """What a prepared call says of whom it asks."""
+
+    @property
+    def provider(self) -> str:
+        """The provider's short name."""
+        ...
+
+    @property
+    def classify(self) -> Classify:
+        """Reads error answers."""
+        ...
+
+    @property
+    def secret(self) -> Secret | None:
+        """The key that was sent."""
+        ...
+
+
+def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
+    """A `malformed_response` error that quotes the start of what came."""
+    text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
+    snippet = text[:SNIPPET] + ("..." if len(text) > SNIPPET else "")
+    return AdapterError(f"{what}; the data begins with {snippet!r}", reason="malformed_response", provider=provider)
+
+
+def annotate_error(error: AdapterError, call: Called) -> AdapterError:
+    """The error with the provider's name, and without the key if the provider echoed it, in whatever place."""
+    error.provider = error.provider or call.provider
+    if call.secret is not None:
+        for name in ("message", "request_id", "provider_code"):
+            text = getattr(error, name)
+            setattr(error, name, text and call.secret.redact(text))
+        error.args = (error.message,)
+        if _tells(error, call.secret):
+            error.__cause__ = error.__context__ = None
+    return error
+
+
+def _tells(error: BaseException, secret: Secret) -> bool:
+    """Whether the key is in a cause of the error, which a traceback shows with it."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        text = str(cause)
+        if secret.redact(text) != text:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """The provider's id of the request (OpenAI `x-request-id`, Anthropic `request-id`)."""
+    return headers.get("x-request-id") or headers.get("request-id")
+
+
+async def error_from_response(call: Called, response: HttpResponse) -> AdapterError:
+    """The error that an answer with an error status, or a redirect, stands for."""
+    body = await response.read(MAX_ERROR_BYTES, cut=True)
+    if response.status < HTTP_ERROR:
+        place = response.headers.get("location", "elsewhere")
+        return AdapterError(
+            f"{call.provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, as "
+            "they would carry the key along: check base_url",
+            reason="invalid_request",
+            status=response.status,
+        )
+    try:
+        content: Any = loads(body)
+    except JsonTextError:
+        content = body.decode("utf-8", "replace")
+    error = call.classify(response.status, response.headers, content)
+    error.status = response.status
+    error.request_id = error.request_id or request_id_of(response.headers)
+    if error.retry_after is None:
+        error.retry_after = parse_retry_after(response.headers)
+    # The one header that is made for this decision wins over every other sign (Anthropic, OpenAI).
+    wish = response.headers.get("x-should-retry")
+    if wish in {"true", "false"}:
+        error.retryable = wish == "true"
+    return error

@@ -1,0 +1,47 @@
+"""How long a provider asks to wait, read from the headers of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+__all__ = ["parse_retry_after"]
+
+_MAX_SANE_RETRY_AFTER = 24 * 3600.0  # seconds; a longer wait is a broken header, not a plan
+
+
+def parse_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds from `retry-after-ms` (OpenAI) or `retry-after` (seconds or an HTTP date, RFC 9110 10.2.3), else None.
+
+    The `...-ratelimit-...` headers are not read: they describe other limits than the one that was hit, and in
+    recorded answers some say 1970.
+    """
+    milliseconds = _number(headers.get("retry-after-ms"))
+    wait = None if milliseconds is None else _sane(milliseconds / 1000)
+    if wait is not None:
+        return wait
+    text = headers.get("retry-after")
+    if text is None:
+        return None
+    seconds = _number(text)
+    if seconds is None:
+        try:
+            moment = parsedate_to_datetime(text)
+        except (ValueError, OverflowError):  # the year may have any number of digits
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        seconds = max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    return _sane(seconds)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text is not None else None
+    except ValueError:
+        return None
+
+
+def _sane(seconds: float) -> float | None:
+    return seconds if 0 <= seconds <= _MAX_SANE_RETRY_AFTER else None

@@ -1,0 +1,352 @@
+"""HTTP, in one place: the only module that knows the HTTP library.
+
+httpx2 is used when it is installed, else httpx (same API). httpx 0.28 loses a pool slot for good when a request is
+cancelled between two checkpoints (encode/httpcore#1093), so the pool is unbounded; `Engine(limiter=...)` bounds
+concurrency instead. One client is shared by all calls of a Trio run, so that connections are reused without the user
+managing anything; a system task closes it when the run ends. A client that the user passes in is never closed here.
+
+No read timeout is set at this level: bytes are not progress (keep-alive comments would reset it). The execution layer
+times parsed events.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from types import ModuleType
+from typing import Any, final
+from urllib.parse import SplitResult, urlsplit, urlunsplit
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterError, EngineError
+from allm.http.response import HttpResponse, transport_override
+
+__all__ = [
+    "CLEANUP_SECONDS",
+    "check_client",
+    "join_url",
+    "multipart",
+    "open_at",
+    "open_response",
+    "parts_of",
+    "send",
+]
+
+CONNECT_SECONDS = 10.0
+WRITE_SECONDS = 30.0
+CLEANUP_SECONDS = 5.0
+"""Longest time a shielded clean-up step may take; closing a socket takes microseconds."""
+_NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
+LIBRARIES = ("httpx2", "httpx")
+
+_shared: trio.lowlevel.RunVar[Any] = trio.lowlevel.RunVar("allm_http_client")
+
+
+@functools.cache
+def _library() -> ModuleType:
+    for name in LIBRARIES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    raise ImportError("allm needs httpx or httpx2: pip install httpx")
+
+
+def _library_of(client: Any) -> ModuleType:
+    for name in LIBRARIES:
+        module = sys.modules.get(name)
+        if module is not None and isinstance(client, module.AsyncClient):
+            return module
+    raise EngineError(
+        f"http_client is {type(client).__name__}; expected httpx.AsyncClient or httpx2.AsyncClient",
+        reason="invalid_engine",
+    )
+
+
+def check_client(client: Any) -> None:
+    """Refuse anything that is not an async client of a known library.
+
+    Raises:
+        EngineError: `invalid_engine`.
+    """
+    _library_of(client)
+
+
+@functools.cache
+def _tls_context() -> Any:
+    """The TLS settings of every shared client: reading the certificates takes 0.2 s, for each client otherwise."""
+    return _library().create_ssl_context()
+
+
+def _shared_client() -> Any:
+    try:
+        client = _shared.get()
+    except LookupError:
+        client = None
+    if client is None or client.is_closed:
+        library = _library()
+        client = library.AsyncClient(
+            verify=_tls_context(),
+            timeout=library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None),
+            limits=library.Limits(max_connections=None, max_keepalive_connections=20),
+        )
+        _shared.set(client)
+        trio.lowlevel.spawn_system_task(_close_at_the_end, client, name="allm: close the HTTP client")
+    return client
+
+
+async def _close_at_the_end(client: Any) -> None:
+    try:
+        await trio.sleep_forever()
+    finally:
+        with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+            await client.aclose()
+
+
+def join_url(base_url: str, path: str) -> str:
+    """`path` under `base_url`; a query of the base (Azure's `?api-version=`) stays.
+
+    Raises:
+        EngineError: `invalid_base_url`: not an http(s) URL with a host.
+    """
+    parts = parts_of(base_url)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+
+
+def parts_of(base_url: str) -> SplitResult:
+    """The parts of a base URL that can be used.
+
+    Raises:
+        EngineError: `invalid_base_url`.
+    """
+    parts = _split(base_url)
+    if parts is None:
+        raise EngineError(
+            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
+            "https://api.openai.com/v1",
+            reason="invalid_base_url",
+        )
+    return parts
+
+
+def _split(url: Any) -> SplitResult | None:
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
+        if usable and parts.hostname.isascii():
+            parts.hostname.encode("idna")  # as the socket will: an empty label, or one that is too long
+    except (ValueError, AttributeError):
+        return None
+    return parts if usable else None
+
+
+def multipart(
+    fields: Mapping[str, str | list[str]], files: Iterable[tuple[str, tuple[str, bytes, str]]]
+) -> tuple[str, bytes]:
+    """A form with files, as `(content type, body)`.
+
+    Args:
+        files: `(field, (file name, content, MIME type))`; a field may come more than once.
+    """
+    request = _library().Request("POST", "http://localhost", data=dict(fields), files=list(files))
+    body: bytes = request.read()
+    return request.headers["content-type"], body
+
+
+@final
+@attrs.define(eq=False)
+class _LiveResponse(HttpResponse):
+    _response: Any
+    _library: ModuleType
+
+    @asynccontextmanager
+    async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """See `HttpResponse`."""
+        source = raw = self._response.aiter_raw()
+        if "content-encoding" in self.headers:
+            self._response.aiter_raw = lambda: _LeftOpen(raw)
+            source = self._response.aiter_bytes()
+        try:
+            yield _Chunks(source, _mapped(self._library, reading=True))
+        finally:
+            await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+            await _finish(raw)  # noqa: ASYNC102  (same)
+
+
+@attrs.define(eq=False)
+class _Chunks:
+    """A body whose own errors are mapped, and not those of the code that reads it."""
+
+    _source: AsyncIterator[bytes]
+    _mapped: _mapped
+
+    def __aiter__(self) -> _Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        with self._mapped:
+            return await anext(self._source)
+
+
+@attrs.define(eq=False)
+class _LeftOpen:
+    """A body for the library to decompress; where that fails it would close the outermost generator only."""
+
+    _source: AsyncIterator[bytes]
+
+    def __aiter__(self) -> _LeftOpen:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._source)
+
+    async def aclose(self) -> None:
+        pass
+
+
+async def _finish(source: AsyncIterator[bytes]) -> None:
+    """Let every generator of a body end that was not read to its end.
+
+    Closing the outermost one would leave those inside it to the garbage collector, which warns under Trio. In a
+    cancelled scope the next read ends them all, from the inside out.
+    """
+    with trio.CancelScope(shield=True) as scope:
+        scope.cancel()
+        with suppress(Exception):
+            async for _ in source:
+                pass
+
+
+@attrs.define(eq=False)
+class _Pieces:
+    _left: list[bytes]
+
+    def __aiter__(self) -> _Pieces:
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+@functools.cache
+def _body_type(library: ModuleType) -> Any:
+    """A request body that is iterated without an async generator.
+
+    httpx's own leaves its generator to the garbage collector when sending is cancelled, which warns under Trio.
+    """
+
+    class Body(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, content: bytes) -> None:
+            self._content = content
+
+        def __aiter__(self) -> _Pieces:
+            return _Pieces([self._content])
+
+    return Body
+
+
+def open_response(
+    method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+) -> AbstractAsyncContextManager[HttpResponse]:
+    """See `OpenResponse`."""
+    return (transport_override.get() or send)(method, url, headers=headers, content=content, client=client)
+
+
+@asynccontextmanager
+async def send(
+    method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+) -> AsyncGenerator[HttpResponse]:
+    """See `OpenResponse`: over the network."""
+    if client is None:
+        client, library = _shared_client(), _library()
+    else:
+        library = _library_of(client)
+    with _mapped(library, reading=False):
+        request = client.build_request(method, url, headers={**headers, "content-length": str(len(content))})
+        request.stream = _body_type(library)(content)
+        response = await client.send(request, stream=True)
+    try:
+        yield _LiveResponse(response.status_code, response.headers, response, library)
+    finally:
+        with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+            await response.aclose()
+
+
+@asynccontextmanager
+async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGenerator[HttpResponse]:
+    """GET `url` from the machine at `address`: its name is not looked up again, no proxy is asked, nothing is followed.
+
+    The connection is its own, since one that is kept for an address would serve every name that has this address.
+
+    Raises:
+        AdapterError: As `open_response`.
+    """
+    library, parts = _library(), urlsplit(url)
+    host = f"[{address}]" if ":" in address else address
+    target = urlunsplit(
+        (parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path or "/", parts.query, "")
+    )
+    timeout = library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None)
+    request = library.Request(
+        "GET",
+        target,
+        headers={**headers, "host": parts.netloc, "accept-encoding": "identity", "connection": "close"},
+        # The certificate has to be for the name.
+        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict()},
+    )
+    with _mapped(library, reading=False):
+        # A client would read proxies from the environment, and make a request of a redirect.
+        async with library.AsyncHTTPTransport(verify=_tls_context(), trust_env=False) as connection:
+            response = await connection.handle_async_request(request)
+            try:
+                yield _LiveResponse(response.status_code, response.headers, response, library)
+            finally:
+                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                    await response.aclose()
+
+
+class _mapped:  # noqa: N801  (a `with` block, not a thing)
+    """The HTTP library's exceptions as `AdapterError`."""
+
+    def __init__(self, library: ModuleType, *, reading: bool) -> None:
+        self._library = library
+        self._reading = reading
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        library = self._library
+        if isinstance(error, library.InvalidURL):
+            raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
+        if isinstance(error, library.DecodingError):
+            what = f"the body is not in the encoding that its headers name ({error})"
+            raise AdapterError(what, reason="malformed_response") from error
+        if not isinstance(error, library.TransportError):
+            return
+        what = _words_of(error)
+        if isinstance(error, library.TimeoutException):
+            raise AdapterError(f"the connection timed out ({what})", reason="timeout") from error
+        if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
+            raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
+        if self._reading and isinstance(error, library.RemoteProtocolError):
+            raise AdapterError(
+                f"the connection ended before the answer did ({what})", reason="stream_truncated"
+            ) from error
+        raise AdapterError(f"the server cannot be reached ({what})", reason="network_error") from error
+
+
+def _words_of(error: BaseException | None) -> str:
+    """Its type, and what it says, or what its causes say: of TLS, the library's own exceptions say nothing."""
+    cause = error
+    while cause is not None and not str(cause):
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(error).__name__}: {cause}" if cause is not None else type(error).__name__

@@ -1,0 +1,164 @@
+"""The turns of a session: each operation as a stream, and as the fold of that stream.
+
+    session, result = await allm.session.start(engine, "Plan a trip to Zug", id="trip-1")
+    session, result = await allm.session.reply(engine, session, "In winter")
+
+    async with allm.session.stream_reply(engine, session, "By train") as events:
+        async for piece in events.text():
+            print(piece, end="")
+    session, result = events.outcome()
+
+Sessions are values: an operation gives a new one, and an exception leaves yours as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack, cast
+
+from allm.data.message import Message
+from allm.data.results import ChatResult, StepResult
+from allm.data.session import Session
+from allm.execution.chat import open_chat, open_step
+from allm.execution.journal import ToolJournal
+from allm.execution.options import CallOptions
+from allm.runtime.engine import Engine
+from allm.session.stream import Save, SessionBlock
+from allm.session.turn_start import SessionInput, TurnStart, open_continue, open_reply, open_start, open_step_of
+
+__all__ = [
+    "chat_block",
+    "continue_",
+    "reply",
+    "start",
+    "step",
+    "step_block",
+    "stream_continue",
+    "stream_reply",
+    "stream_start",
+    "stream_step",
+    "with_session",
+]
+
+
+def stream_start(
+    engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions]
+) -> SessionBlock[ChatResult]:
+    """The first turn of a conversation, as a stream.
+
+    Args:
+        messages: A text, messages, a `Thread`, or a `Session` of your own making (with `context`, `metadata`).
+        id: The session's id; stores need one.
+        options: As those of `allm.chat`. `context` goes over the session's own, `session_id` is the session's id.
+
+    Raises:
+        SessionError: The session's status does not allow it; the message says what to call.
+        ValidationError, EngineError, OptionError, AdapterError: As `allm.stream`. Nothing has been sent.
+    """
+    return chat_block(engine, open_start(messages, id), options)
+
+
+async def start(
+    engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions]
+) -> tuple[Session, ChatResult]:
+    """The first turn of a conversation: the fold of `stream_start`."""
+    return await _outcome(stream_start(engine, messages, id=id, **options))
+
+
+def stream_reply(
+    engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions]
+) -> SessionBlock[ChatResult]:
+    """A turn that begins with what the user says, or answers what was asked, as a stream.
+
+    Args and errors: as `stream_start`.
+    """
+    return chat_block(engine, open_reply(session, content), options)
+
+
+async def reply(
+    engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions]
+) -> tuple[Session, ChatResult]:
+    """A turn that begins with what the user says, or answers what was asked: the fold of `stream_reply`."""
+    return await _outcome(stream_reply(engine, session, content, **options))
+
+
+def stream_continue(
+    engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions]
+) -> SessionBlock[ChatResult]:
+    """A turn that goes on, as a stream: after results, with approved calls, or again after an error.
+
+    Args:
+        message: What to say first; None where nothing is to be said.
+
+    Errors: as `stream_start`; and `SessionError(not_approved)` for a call that may not run after all.
+    """
+    return chat_block(engine, open_continue(engine, session, message, with_session(session, options)), options)
+
+
+async def continue_(
+    engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions]
+) -> tuple[Session, ChatResult]:
+    """A turn that goes on: the fold of `stream_continue`."""
+    return await _outcome(stream_continue(engine, session, message, **options))
+
+
+def stream_step(engine: Engine, session: Session, **options: Unpack[CallOptions]) -> SessionBlock[StepResult]:
+    """One model call and the tools it asks for, as a stream. The session is `idle` while there is more to do.
+
+    Args and errors: as `stream_start`.
+    """
+    return step_block(engine, open_step_of(session), options)
+
+
+async def step(engine: Engine, session: Session, **options: Unpack[CallOptions]) -> tuple[Session, StepResult]:
+    """One model call and the tools it asks for: the fold of `stream_step`."""
+    async with stream_step(engine, session, **options) as events:
+        await events.until_done()
+    return events.outcome()
+
+
+def chat_block(
+    engine: Engine,
+    opening: TurnStart,
+    options: CallOptions,
+    *,
+    journal: ToolJournal | None = None,
+    enter: Callable[[], None] | None = None,
+    save: Save | None = None,
+) -> SessionBlock[ChatResult]:
+    """The stream of a turn; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
+    options = with_session(opening.session, options)
+    block = open_chat(engine, opening.thread, options, journal=journal, unfinished=opening.unfinished)
+    return SessionBlock(block, opening.session, enter, save)
+
+
+def step_block(
+    engine: Engine,
+    opening: TurnStart,
+    options: CallOptions,
+    *,
+    journal: ToolJournal | None = None,
+    enter: Callable[[], None] | None = None,
+    save: Save | None = None,
+) -> SessionBlock[StepResult]:
+    """The stream of one step; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
+    block = open_step(engine, opening.thread, with_session(opening.session, options), journal=journal)
+    return SessionBlock(block, opening.session, enter, save)
+
+
+async def _outcome(block: SessionBlock[ChatResult]) -> tuple[Session, ChatResult]:
+    async with block as events:
+        await events.until_done()
+    return events.outcome()
+
+
+def with_session(session: Session, options: CallOptions) -> CallOptions:
+    """The session's own context and id under those of the call."""
+    merged: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
+    if session.context:
+        given = merged.get("context", {})
+        if isinstance(given, Mapping):
+            merged["context"] = {**session.context, **given}
+    if session.id is not None:
+        merged.setdefault("session_id", session.id)
+    return cast("CallOptions", merged)

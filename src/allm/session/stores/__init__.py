@@ -1,0 +1,1 @@
+"""Keeping sessions: versions, leases, journals and the databases."""

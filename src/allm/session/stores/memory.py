@@ -1,0 +1,108 @@
+"""Sessions in the memory of one process: for tests, and for programs that forget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+import trio
+
+from allm.session.stores.backend import Record
+
+__all__ = ["MemoryBackend"]
+
+
+@attrs.define(eq=False)
+class _Row:
+    version: int = 0
+    document: str | None = None
+    token: str | None = None
+    expires: float = 0.0  # on the Trio clock, which is the clock of this database
+    journal: list[str] = attrs.field(factory=list)
+
+    def leased(self) -> bool:
+        return self.token is not None and self.expires > trio.current_time()
+
+
+@attrs.define(eq=False)
+class MemoryBackend:
+    """A dictionary. Each operation checkpoints first and then runs without one, which makes it atomic."""
+
+    _rows: dict[str, _Row] = attrs.field(factory=dict, init=False)
+
+    async def read(self, key: str, /) -> Record | None:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.get(key)
+        if row is None or row.document is None:
+            return None
+        return Record(version=row.version, document=row.document)
+
+    async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.get(key, _Row())
+        allowed = row.token == token if token is not None else not row.leased() and not row.journal
+        if row.version != version or not allowed:
+            return False
+        self._rows[key] = row
+        row.version, row.document, row.token, row.journal = version + 1, document, token, []
+        return True
+
+    async def delete(self, key: str, /, *, version: int | None) -> bool:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.get(key)
+        if row is None or row.leased() or version not in {None, row.version}:
+            return False
+        del self._rows[key]
+        return True
+
+    async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.setdefault(key, _Row())
+        if row.leased():
+            return None
+        row.token, row.expires = token, trio.current_time() + seconds
+        return Record(version=row.version, document=row.document, journal=tuple(row.journal))
+
+    async def renew(self, key: str, token: str, seconds: float, /) -> bool:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.get(key)
+        if row is None or row.token != token:
+            return False
+        row.expires = trio.current_time() + seconds
+        return True
+
+    async def release(self, key: str, token: str, /) -> None:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.get(key)
+        if row is not None and row.token == token:
+            row.token = None
+            if row.document is None and not row.journal:
+                del self._rows[key]
+
+    async def append(self, key: str, token: str, entries: Sequence[str], /) -> bool:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.get(key)
+        if row is None or row.token != token:
+            return False
+        row.journal += entries
+        return True
+
+    async def forget(self, key: str, token: str, /) -> bool:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        row = self._rows.get(key)
+        if row is None or row.token != token:
+            return False
+        row.journal = []
+        return True
+
+    async def aclose(self) -> None:
+        """Nothing to close; the sessions stay."""
+        await trio.lowlevel.checkpoint()

@@ -1,0 +1,58 @@
+"""Sessions in PostgreSQL, for workers on several machines (extra `postgres`)."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import psycopg  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
+
+from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend
+
+__all__ = ["postgres_backend"]
+
+_TABLES_LOCK = 0x616C6C6D
+"""Key of the advisory lock for making the tables: "allm". CREATE TABLE IF NOT EXISTS alone fails when two race."""
+
+
+def postgres_backend(url: str) -> SqlBackend:
+    """The store in the database at `url`, in tables `allm_sessions` and `allm_journal` of the first schema."""
+    return SqlBackend(
+        Dialect(
+            name="PostgreSQL",
+            connect=lambda: _connect(url),
+            transaction=lambda connection: connection.transaction(),
+            now="extract(epoch from clock_timestamp())",
+            mark="%s",
+            errors=(psycopg.Error, OSError),
+            connections=4,
+        )
+    )
+
+
+def _connect(url: str) -> Any:
+    connection: Any = psycopg.connect(
+        url,
+        autocommit=True,
+        connect_timeout=max(2, round(BOUND)),  # it takes no less
+        client_encoding="utf8",
+        prepare_threshold=None,  # a pooler between us may hand every transaction to another server process
+    )
+    # A server that has stopped without hanging up answers no timeout of its own.
+    connection.wait = functools.partial(connection.wait, timeout=BOUND)
+    try:
+        connection.execute(f"SET statement_timeout = {round(BOUND * 1000)}")
+        with connection.transaction():
+            _make_tables(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _make_tables(connection: Any) -> None:
+    """Make the tables, unless the last of them is there: a role that may not make any can use them."""
+    if connection.execute("SELECT to_regclass('allm_journal')").fetchone()[0] is None:
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
+        for table in TABLES:
+            connection.execute(table)

@@ -1,0 +1,273 @@
+"""Stores: sessions under their ids, each change against the version it was made from.
+
+async with allm.session.open_store("sqlite:///chat.db") as store:
+    async with store.turn("trip-1") as turn:
+        result = await turn.reply(engine, "Where are we?")
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import secrets
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self, final
+from urllib.parse import unquote, urlsplit
+
+import trio
+
+from allm.data.errors import SessionConflict, SessionError
+from allm.data.session import Session
+from allm.execution.stream.alongside import background_task
+from allm.session.stores.backend import Record, StoreBackend
+from allm.session.stores.lease import SessionLease
+from allm.session.stores.memory import MemoryBackend
+from allm.session.stores.serialization import (
+    SHIELD,
+    check_id,
+    check_version,
+    conflict,
+    document_of,
+    lease_lost,
+    session_of,
+    shielded,
+)
+
+__all__ = ["SessionStore", "open_store"]
+
+logger: logging.Logger = logging.getLogger("allm")
+
+LEASE = 30.0
+FIRST_POLL, LAST_POLL = 0.01, 0.5  # seconds between two looks at a lease that another turn holds
+
+
+def open_store(url: str) -> SessionStore:
+    """A store by its URL. Nothing is opened before the first use.
+
+    | URL | where | for |
+    | --- | --- | --- |
+    | `sqlite:///chat.db`, `sqlite:////var/lib/chat.db` | a file, relative or absolute | processes on one machine |
+    | `postgresql://user@host/database` | PostgreSQL (extra `postgres`) | several machines |
+    | `redis://host:6379/0`, `rediss://...` | Redis (extra `redis`) | several machines |
+    | `memory://` | this process | tests |
+
+    Raises:
+        ValueError: No URL of these forms.
+        ImportError: The extra is not installed.
+    """
+    if not isinstance(url, str):
+        raise ValueError(f"the URL is {type(url).__name__}; expected a text such as 'sqlite:///chat.db'")  # noqa: TRY004
+    scheme = urlsplit(url).scheme
+    opener = _OPENERS.get(scheme)
+    if opener is None:
+        raise ValueError(f"no store has the scheme {scheme!r}; expected one of: {', '.join(sorted(_OPENERS))}")
+    return SessionStore(opener(url))
+
+
+def _open_sqlite(url: str) -> StoreBackend:
+    from allm.session.stores.sqlite import sqlite_backend
+
+    parts = urlsplit(url)
+    path = unquote(parts.path)[1:]
+    if parts.netloc or not path:
+        raise ValueError(f"{url!r} names no file; expected sqlite:///relative.db or sqlite:////absolute.db")
+    return sqlite_backend(path)
+
+
+def _open_postgres(url: str) -> StoreBackend:
+    try:
+        from allm.session.stores.postgres import postgres_backend
+    except ModuleNotFoundError as error:
+        raise _missing("postgres", error) from error
+    return postgres_backend(url)
+
+
+def _open_redis(url: str) -> StoreBackend:
+    try:
+        from allm.session.stores.redis import RedisBackend
+    except ModuleNotFoundError as error:
+        raise _missing("redis", error) from error
+    return RedisBackend(url)
+
+
+def _missing(extra: str, error: ModuleNotFoundError) -> ImportError:
+    return ImportError(f"this store needs the extra {extra!r}: pip install 'allm-trio[{extra}]' ({error})")
+
+
+_OPENERS: dict[str, Callable[[str], StoreBackend]] = {
+    "memory": lambda _: MemoryBackend(),
+    "sqlite": _open_sqlite,
+    "postgresql": _open_postgres,
+    "postgres": _open_postgres,
+    "redis": _open_redis,
+    "rediss": _open_redis,
+}
+
+
+@final
+class SessionStore:
+    """Sessions in a database; get one from `open_store`, or give it a backend of your own.
+
+    One store serves any number of tasks. Use it as `async with`, or call `aclose` at the end.
+    """
+
+    def __init__(self, backend: StoreBackend) -> None:
+        self._backend = backend
+
+    async def __aenter__(self) -> Self:
+        await trio.lowlevel.checkpoint()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()  # noqa: ASYNC102  (shields itself)
+
+    async def aclose(self) -> None:
+        """Close the connections. The sessions stay."""
+        with trio.move_on_after(SHIELD, shield=True):
+            await self._backend.aclose()
+
+    async def load(self, session_id: str) -> tuple[Session, int]:
+        """A session and its version.
+
+        Raises:
+            SessionError: `not_found`, `unreadable`, `unavailable`; `invalid_input` for an id that no store could keep.
+        """
+        check_id(session_id)
+        record = await self._backend.read(session_id)
+        if record is None:
+            raise SessionError(f"there is no session {session_id!r}; a turn makes one", reason="not_found")
+        return session_of(session_id, record), record.version
+
+    async def save(self, session: Session, *, version: int = 0) -> int:
+        """Save a session over the version it came from, even when cancelled meanwhile; gives its new version.
+
+        Args:
+            session: One with an id.
+            version: What `load` or `save` gave; 0 for a session that is not there yet.
+
+        Raises:
+            SessionConflict: Someone else saved it first, or a turn of it runs, or was interrupted after tools had
+                run; it has the newer session.
+            SessionError: `unavailable`; `invalid_input` for a session without an id, or what is no version.
+            ValidationError: It contradicts itself, holds something that has no JSON form, or is too large to be read.
+        """
+        if not isinstance(session, Session) or session.id is None:
+            raise SessionError("a Session with an id can be saved: Session(id=...)", reason="invalid_input")
+        check_version(version)
+        document, key = document_of(session), session.id
+        written = await shielded(lambda: self._backend.write(key, document, version=version, token=None))
+        if not written:
+            raise await self._conflict(key, version)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return version + 1
+
+    async def delete(self, session_id: str, *, version: int | None = None) -> bool:
+        """Delete a session and the journal of its turn; False when there is none.
+
+        Args:
+            version: Only this version; None for any.
+
+        Raises:
+            SessionConflict: It has another version, or a turn of it is running.
+            SessionError: `unavailable`.
+        """
+        check_id(session_id)
+        if version is not None:
+            check_version(version)
+        if await shielded(lambda: self._backend.delete(session_id, version=version)):
+            return True
+        if await self._backend.read(session_id) is None:
+            return False
+        raise await self._conflict(session_id, version)
+
+    @asynccontextmanager
+    async def turn(
+        self, session_id: str, *, version: int | None = None, lease: float = LEASE
+    ) -> AsyncGenerator[SessionLease, None]:
+        """One writer at a time: load the session, run turns, save each when it ends.
+
+            async with store.turn("trip-1") as turn:
+                if turn.interrupted is not None:
+                    await turn.resume(engine)
+                result = await turn.reply(engine, "Where are we?")
+
+        A session that is not there begins empty. While another worker has a turn of the session, this waits: put a
+        Trio deadline around it. When the other has saved, this raises `SessionConflict` with the newer session, since
+        what is about to be said was said to the older one; enter again to say it all the same.
+
+        Args:
+            version: The version that the caller has seen; another one is a conflict.
+            lease: Seconds after which a worker that died is taken to be dead. A living one renews its lease.
+
+        Raises:
+            SessionConflict: As above.
+            SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block when this worker
+                was taken for dead and another has the session.
+        """
+        check_id(session_id)
+        if version is not None:
+            check_version(version)
+        if not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
+            raise ValueError(f"lease is {lease!r}; expected seconds, more than none")
+        token = secrets.token_hex(16)
+        try:
+            record = await self._acquire(session_id, token, version, lease)
+            turn = SessionLease(self._backend, session_id, token, record, session_of(session_id, record))
+            async with background_task(lambda: self._keep(session_id, token, lease), f"allm lease of {session_id}"):
+                try:
+                    yield turn
+                finally:
+                    turn.close()
+        finally:
+            await self._release(session_id, token)  # noqa: ASYNC102  (shields itself)
+
+    async def _acquire(self, key: str, token: str, version: int | None, lease: float) -> Record:
+        seen = version
+        poll = FIRST_POLL
+        while (record := await self._backend.acquire(key, token, lease)) is None:
+            if seen is None:
+                found = await self._backend.read(key)
+                seen = found.version if found is not None else 0
+            await trio.sleep(poll)
+            poll = min(2 * poll, LAST_POLL)
+        if seen not in {None, record.version}:
+            raise conflict(key, record)
+        return record
+
+    async def _keep(self, key: str, token: str, lease: float) -> None:
+        """Renew the lease, three times as often as needed; ends with an exception when it is lost."""
+        renewed = trio.current_time()
+        while True:
+            await trio.sleep(lease / 3)
+            asked = trio.current_time()
+            try:
+                held = await self._backend.renew(key, token, lease)
+            except SessionError as error:
+                logger.warning("the lease of session %r was not renewed: %s", key, error.message)
+                held = trio.current_time() < renewed + lease
+            else:
+                renewed = asked
+            if not held:
+                raise lease_lost(key)
+
+    async def _release(self, key: str, token: str) -> None:
+        """Give the lease back; where that fails it expires."""
+        try:
+            await shielded(lambda: self._backend.release(key, token))
+        except SessionError as error:
+            logger.warning("the lease of session %r was not given back: %s", key, error.message)
+
+    async def _conflict(self, key: str, version: int | None) -> SessionConflict:
+        record = await shielded(lambda: self._backend.read(key))
+        if record is not None and record.version == version:
+            return SessionConflict(
+                f"a turn of session {key!r} is running, or was interrupted after tools had run: "
+                "`async with store.turn(id)` waits for it, and can finish it",
+                session=session_of(key, record),
+                version=record.version,
+            )
+        return conflict(key, record)

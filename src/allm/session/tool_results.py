@@ -1,0 +1,134 @@
+"""Answering the calls that a turn has left: results, refusals, approvals. All pure: a session in, a session out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+import attrs
+
+from allm.data.content import ToolCall
+from allm.data.errors import SessionError
+from allm.data.message import Message
+from allm.data.session import Approval, Session, fingerprint
+from allm.data.thread import Thread
+from allm.data.types.structure import encode_result
+from allm.execution.tool_runner import error_message
+from allm.session.status import check
+
+__all__ = ["approve", "deny", "last_answer", "submit_tool_result", "submit_tool_results"]
+
+
+def submit_tool_result(session: Session, tool_call_id: str, value: Any, *, is_error: bool = False) -> Session:
+    """Answer one pending call. The last answer ends the wait: then `continue_` goes on, or the user is asked.
+
+    Args:
+        session: One that is `awaiting_tools`.
+        tool_call_id: Of one of its `pending_tool_calls`, in any order.
+        value: A text as it is; anything else becomes its JSON, as a handler's result does.
+        is_error: Tell the model that the tool failed.
+
+    Raises:
+        SessionError: `invalid_status`, `unknown_tool_call`, `already_answered`; `invalid_input` for a value without a
+            JSON form. The session you hold stays as it was.
+    """
+    check(session, "submit_tool_result")
+    call = _pending(session, tool_call_id)
+    try:
+        text = encode_result(value)
+    except (TypeError, ValueError) as error:
+        raise SessionError(
+            f"the result of {tool_call_id} has no JSON form ({error}); pass a text", reason="invalid_input"
+        ) from error
+    return _answered(session, Message("tool", text, tool_call_id=call.id, name=call.name, is_error=is_error))
+
+
+def submit_tool_results(session: Session, results: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Session:
+    """Answer several pending calls, all or none: `submit_tool_results(session, [("c1", 1), ("c2", "two")])`.
+
+    Raises:
+        SessionError: As `submit_tool_result`, for the first one that cannot be taken.
+    """
+    pairs = results.items() if isinstance(results, Mapping) else results
+    for tool_call_id, value in cast("Iterable[tuple[str, Any]]", pairs):
+        session = submit_tool_result(session, tool_call_id, value)
+    return session
+
+
+def deny(session: Session, tool_call_id: str, reason: str = "the user did not allow this call") -> Session:
+    """Answer one pending call with a refusal, which the model reads.
+
+    Raises:
+        SessionError: As `submit_tool_result`.
+    """
+    check(session, "deny")
+    return _answered(session, error_message(_pending(session, tool_call_id), "denied", reason))
+
+
+def approve(session: Session, tool_call_id: str, *, shown: str | None = None) -> Session:
+    """Allow one pending call to run, once and with these arguments; the next `continue_` runs it.
+
+    The tool has to have a handler and `manual=True` when the turn goes on: that is the rule which asked for approval,
+    and where it is missing nothing runs.
+
+    Args:
+        session: One that is `awaiting_tools`.
+        tool_call_id: Of one of its `pending_tool_calls`.
+        shown: `fingerprint(call)` of what the person saw; anything else under the same id is refused.
+
+    Raises:
+        SessionError: As `submit_tool_result`; `already_answered` when it is approved already; `not_approved` when
+            something else was shown.
+    """
+    check(session, "approve")
+    call = _pending(session, tool_call_id)
+    if any(approval.tool_call_id == tool_call_id for approval in session.approvals):
+        raise SessionError(
+            f"call {tool_call_id} is approved already: continue_(engine, session) runs it", reason="already_answered"
+        )
+    current = fingerprint(call)
+    if shown is not None and shown != current:
+        raise SessionError(
+            f"call {tool_call_id} is not what was shown: its tool or its arguments differ; show it again",
+            reason="not_approved",
+        )
+    return attrs.evolve(session, approvals=(*session.approvals, Approval(tool_call_id, current)))
+
+
+def last_answer(thread: Thread) -> int:
+    """Index of the newest message with tool calls; a valid session that waits for tools has one."""
+    return next(index for index in reversed(range(len(thread.messages))) if thread.messages[index].tool_calls)
+
+
+def _pending(session: Session, tool_call_id: str) -> ToolCall:
+    for call in session.pending_tool_calls:
+        if call.id == tool_call_id:
+            return call
+    messages = session.thread.messages[last_answer(session.thread) :]
+    if any(message.role == "tool" and message.tool_call_id == tool_call_id for message in messages):
+        raise SessionError(f"call {tool_call_id} has its result already", reason="already_answered")
+    waiting = ", ".join(call.id for call in session.pending_tool_calls)
+    raise SessionError(f"no pending call has the id {tool_call_id!r}; pending: {waiting}", reason="unknown_tool_call")
+
+
+def _answered(session: Session, result: Message) -> Session:
+    """The session with one call less pending; results stand in call order, before a question of the same turn."""
+    position = last_answer(session.thread)
+    order = {call.id: index for index, call in enumerate(session.thread.messages[position].tool_calls)}
+    after = (*session.thread.messages[position + 1 :], result)
+    results = sorted((m for m in after if m.role == "tool"), key=lambda m: order.get(m.tool_call_id or "", -1))
+    others = [message for message in after if message.role != "tool"]
+    pending = tuple(call for call in session.pending_tool_calls if call.id != result.tool_call_id)
+    if pending:
+        status = session.status
+    elif session.pending_question is not None:
+        status = "awaiting_user"
+    else:
+        status = "error" if session.error is not None else "idle"
+    return attrs.evolve(
+        session,
+        thread=attrs.evolve(session.thread, messages=(*session.thread.messages[: position + 1], *results, *others)),
+        status=status,
+        pending_tool_calls=pending,
+        approvals=tuple(a for a in session.approvals if a.tool_call_id != result.tool_call_id),
+    )

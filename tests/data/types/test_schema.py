@@ -1,0 +1,197 @@
+"""JSON Schemas of users' types: what a model is shown of them."""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+
+import allm
+from allm.data.json.text import dumps
+from allm.data.types.schema import object_schema, schemas_of
+
+
+class Unit(enum.Enum):
+    CELSIUS = "C"
+    FAHRENHEIT = "F"
+
+
+@attrs.frozen
+class AttrsPlace:
+    city: typing.Annotated[str, "Without the country"]
+    unit: Unit
+
+
+@dataclass
+class DataclassPlace:
+    city: typing.Annotated[str, "Without the country"]
+    unit: Unit
+
+
+class DictPlace(typing.TypedDict):
+    city: typing.Annotated[str, "Without the country"]
+    unit: Unit
+
+
+class StructPlace(msgspec.Struct):
+    city: typing.Annotated[str, msgspec.Meta(description="Without the country")]
+    unit: Unit
+
+
+class PydanticPlace(pydantic.BaseModel):
+    city: str = pydantic.Field(description="Without the country")
+    unit: Unit
+
+
+class Node(pydantic.BaseModel):
+    name: str
+    inner: list[Node]
+
+
+class Loose(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+    name: str
+
+
+@attrs.frozen
+class Holder:
+    place: PydanticPlace
+    node: Node
+    struct: StructPlace
+
+
+@attrs.frozen
+class Optional:
+    name: str = ""
+
+
+def plain(schema):
+    """Without the titles, which differ, and with every reference replaced."""
+    definitions = schema.get("$defs", {})
+
+    def walk(node):
+        if isinstance(node, list):
+            return [walk(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        if "$ref" in node:
+            return walk(definitions[node["$ref"].removeprefix("#/$defs/")])
+        return {key: walk(value) for key, value in node.items() if key not in {"title", "$defs"}}
+
+    return walk(schema)
+
+
+def references(node):
+    """Every reference in a schema."""
+    if isinstance(node, dict):
+        return {node["$ref"]} if "$ref" in node else set().union(*map(references, node.values()))
+    return set().union(*map(references, node)) if isinstance(node, list) else set()
+
+
+@pytest.mark.parametrize("cls", [AttrsPlace, DataclassPlace, DictPlace, StructPlace, PydanticPlace])
+def test_every_kind_of_class_has_the_same_schema(cls):
+    """Closed, with descriptions, and fit for strict mode."""
+    schema, strict = object_schema(cls)
+    assert strict
+    wanted = {
+        "type": "object",
+        "properties": {
+            "city": {"type": "string", "description": "Without the country"},
+            "unit": {"enum": ["C", "F"]},
+        },
+        "required": ["city", "unit"],
+        "additionalProperties": False,
+    }
+    found = plain(schema)
+    found["properties"]["unit"].pop("type", None)  # pydantic says that the two are strings
+    assert found == wanted
+
+
+@pytest.mark.parametrize("cls", [Holder, Node, list[Node], dict[str, PydanticPlace]])
+def test_references_lead_to_definitions(cls):
+    """Those of pydantic models too, which come with definitions of their own."""
+    [schema], definitions = schemas_of([cls])
+    found = references(schema) | references(definitions)
+    assert found
+    assert found <= {f"#/$defs/{name}" for name in definitions}
+    assert "$defs" not in dumps([schema, *definitions.values()]).decode().replace("#/$defs", "")
+
+
+def test_a_model_that_contains_itself():
+    """Is the root, and can be referred to."""
+    schema, strict = object_schema(Node)
+    assert (schema["type"], list(schema["$defs"]), strict) == ("object", ["Node"], True)
+
+
+def test_an_open_model_stays_open():
+    """Strict mode has no such thing."""
+    schema, strict = object_schema(Loose)
+    assert (schema["additionalProperties"], strict) == (True, False)
+
+
+def test_what_is_optional_does_not_fit_strict_mode():
+    """It wants every property."""
+    assert object_schema(Optional) == (
+        {
+            "title": "Optional",
+            "type": "object",
+            "properties": {"name": {"type": "string", "default": ""}},
+            "required": [],
+            "additionalProperties": False,
+        },
+        False,
+    )
+
+
+def test_types_beside_classes():
+    """Also those that JSON writes as text."""
+    schemas, _ = schemas_of([int, Path, dt.date, typing.Literal["a", "b"], typing.Annotated[float, "In metres"]])
+    assert schemas == [
+        {"type": "integer"},
+        {"type": "string", "format": "path"},
+        {"type": "string", "format": "date"},
+        {"enum": ["a", "b"]},
+        {"type": "number", "description": "In metres"},
+    ]
+
+
+def test_two_types_of_one_name():
+    """Have a definition each."""
+    first, second = pydantic.create_model("Same", a=(int, ...)), pydantic.create_model("Same", b=(int, ...))
+    third = attrs.make_class("Same", {"c": attrs.field(type=int)})
+    third.__annotations__ = {"c": int}
+    schemas, definitions = schemas_of([first, second, third])
+    found = [definitions[schema["$ref"].removeprefix("#/$defs/")]["properties"] for schema in schemas]
+    assert [list(properties) for properties in found] == [["a"], ["b"], ["c"]]
+
+
+def test_a_field_without_a_type():
+    """Cannot be described."""
+    with pytest.raises(TypeError, match="the field 'x' has no type"):
+        schemas_of([attrs.make_class("Same", ["x"])])
+
+
+@pytest.mark.parametrize("cls", [int, list[int], Unit, pydantic.RootModel[list[int]], complex, object()])
+def test_no_object(cls):
+    """A format of answers has fields."""
+    with pytest.raises(TypeError):
+        object_schema(cls)
+
+
+@pytest.mark.parametrize("cls", [AttrsPlace, DataclassPlace, DictPlace, StructPlace, PydanticPlace, Holder, Node])
+def test_classes_as_parameters_of_a_tool(cls):
+    """The schema stands on its own."""
+
+    def place(where):
+        """Looks."""
+
+    place.__annotations__["where"] = cls
+    schema = allm.tool(place).schema
+    assert references(schema) <= {f"#/$defs/{name}" for name in schema["$defs"]}

@@ -1,0 +1,232 @@
+"""The decoder of server-sent events, beside a plain reading of the WHATWG grammar."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import allm
+from allm.http.sse import ServerSentEvent, SSEDecoder
+
+# Every form of the grammar once. Line ends are put in by the tests.
+LINES = [
+    b": a comment",
+    b":",
+    b"event: delta",
+    b'data: {"a": 1}',
+    b"",
+    b"data:no space",
+    b"data:  one of two spaces",
+    b"data: second line",
+    b"data",
+    b"",
+    b"event: without data",
+    b"",
+    b"id: 7",
+    b"retry: 1000",
+    b"data: \xe2\x80\xa8 is no line end",
+    b"event",
+    b"",
+    b"event: one",
+    b"event: the last counts",
+    b"data:",
+    b"",
+    b"data: \xff is not UTF-8",
+    b"event: \xff",
+    b"",
+    b"data: x: y",
+    b" data: stray",
+    b"database: stray",
+    b'{"error": "stray"}',
+    b"",
+    b"",
+    b"data: cut off",
+]
+
+
+def plain_reading(stream: bytes) -> list[ServerSentEvent]:
+    """What the grammar says of a whole stream (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    events, name, data = [], "", []
+    for line in re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
+        if not line:
+            if data:
+                events.append(ServerSentEvent(name, b"\n".join(data)))
+            name, data = "", []
+            continue
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"event":
+            name = value.decode("utf-8", "replace")
+        elif field == b"data":
+            data.append(value)
+    return events
+
+
+def decode(chunks, limit=1 << 20):
+    """The events of a stream that arrives in `chunks`, why it was refused, and the decoder."""
+    decoder = SSEDecoder(limit)
+    events, refused = [], None
+    try:
+        for chunk in chunks:
+            data = decoder.one(chunk)
+            # The second keeps the events before an exception.
+            events += [ServerSentEvent("", data)] if data is not None else decoder.feed(chunk)
+    except allm.AdapterError as error:
+        refused = error.reason
+    return events, refused, decoder
+
+
+def cut(stream, positions):
+    edges = [0, *sorted(positions), len(stream)]
+    return [stream[start:end] for start, end in itertools.pairwise(edges)]
+
+
+def written(ends, bom=b""):
+    """`LINES` with those line ends in turn."""
+    return bom + b"".join(line + ends[index % len(ends)] for index, line in enumerate(LINES))
+
+
+STREAMS = {
+    "LF": written([b"\n"]),
+    "CR": written([b"\r"]),
+    "CRLF": written([b"\r\n"]),
+    "mixed": written([b"\r\n", b"\n", b"\r\n", b"\r"]),
+    "BOM": written([b"\n"], b"\xef\xbb\xbf"),
+    "BOM on an event": b"\xef\xbb\xbfdata: 1\r\n\r\n",
+    "two BOMs": b"\xef\xbb\xbf\xef\xbb\xbfdata: 1\n\ndata: 2\n\n",
+    "BOM later": b"data: 1\n\n\xef\xbb\xbfdata: 2\n\n",
+    "events alone": b"".join(b"data: %d\n\n" % digit for digit in range(9)),
+    "events after names": b"data: 1\n\nevent: a\ndata: 2\n\nevent: b\n\ndata: 3\n\n: c\ndata: 4\n\ndata: \n\n",
+    "empty": b"",
+    "blank": b"\r\n\r\n\r\r\n\n",
+}
+
+
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
+def test_a_stream_is_the_same_wherever_it_is_cut(stream):
+    """Cut in two at every byte, or into pieces of every size, it gives what the grammar says of the whole."""
+    expected = plain_reading(stream)
+    strays = decode([stream])[2].stray
+    for position in range(len(stream) + 1):
+        events, _, decoder = decode([stream[:position], b"", stream[position:]])
+        assert events == expected
+        assert decoder.stray == strays
+    for size in range(1, len(stream) + 1):
+        assert decode([stream[at : at + size] for at in range(0, len(stream), size)])[0] == expected
+
+
+def test_a_read_that_is_one_event_is_told_at_once():
+    """But for the first, which may begin with a byte order mark."""
+    decoder = SSEDecoder(20)
+    assert decoder.one(b"data: 1\n\n") is None
+    assert list(decoder.feed(b"data: 1\n\n")) == [("", b"1")]
+    assert decoder.one(b"data: 2\n\n") == b"2"
+    others = [
+        b"data: 2\n",
+        b"data: 2\n\n\n",
+        b"data: \r\n\n",
+        b"data:2\n\n",
+        b"data: 1\n\ndata: 2\n\n",
+        b"data: %b\n\n" % (b"x" * 20),
+    ]
+    assert [decoder.one(other) for other in others] == [None] * len(others)
+
+
+def test_what_the_grammar_says():
+    """The events of the sample, by hand: the plain reading is right too."""
+    expected = [
+        ("delta", b'{"a": 1}'),
+        ("", b"no space\n one of two spaces\nsecond line\n"),
+        ("", "\u2028 is no line end".encode()),
+        ("the last counts", b""),
+        ("\ufffd", b"\xff is not UTF-8"),
+        ("", b"x: y"),
+    ]
+    assert decode([STREAMS["CRLF"]])[0] == plain_reading(STREAMS["LF"]) == expected
+
+
+def test_lines_that_are_no_field_are_kept():
+    """An error may come as a bare JSON object between the events."""
+    assert decode([STREAMS["mixed"]])[2].stray == [b" data: stray", b"database: stray", b'{"error": "stray"}']
+
+
+def test_what_is_kept_of_them_is_bounded():
+    """A stream of nonsense fills no memory."""
+    decoder = SSEDecoder()
+    for _ in range(200):
+        assert list(decoder.feed(b"nonsense " * 100 + b"\n\n")) == []
+    assert 0 < sum(map(len, decoder.stray)) <= 64 * 1024
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
+def test_an_event_without_its_blank_line_is_given_on_close(end):
+    """And not before: only a provider without an end marker may count it."""
+    events, _, decoder = decode([b"event: e\ndata: whole\n\ndata: last" + end])
+    assert events == [("e", b"whole")]
+    assert list(decoder.close()) == [("", b"last")]
+    assert list(decoder.close()) == []
+
+
+def test_events_before_a_large_one_are_given():
+    """Also those of the same read."""
+    events, refused, _ = decode([b"data: 1\n\ndata: 2\n\ndata: " + b"x" * 200 + b"\n\ndata: 3\n\n"], limit=100)
+    assert refused == "malformed_response"
+    assert events == [("", b"1"), ("", b"2")]
+
+
+@pytest.mark.parametrize("piece", [b"x" * 10, b"data: x\n", b"data:\r\n", b"data\r"])
+def test_an_event_that_never_ends_is_refused(piece):
+    """At the limit, in one line or in many, and what was kept of it is let go."""
+    decoder = SSEDecoder(1000)
+    fed = 0
+    with pytest.raises(allm.AdapterError, match="larger than 1000 bytes"):
+        while fed < 5000:
+            fed += len(piece)
+            assert list(decoder.feed(piece)) == []
+    assert 1000 < fed <= 1200 + len(piece)
+    assert not decoder._data
+    assert not decoder._pieces
+
+
+@pytest.mark.parametrize("piece", [b": ping\n", b"event: x\r\n", b"id: 7\r", b"\n"])
+def test_lines_that_are_not_kept_have_no_limit(piece):
+    """A provider may keep the connection alive for hours before the event comes."""
+    decoder = SSEDecoder(1000)
+    for _ in range(1000):
+        assert list(decoder.feed(piece)) == []
+    assert [event.data for event in decoder.feed(b"data: 1\n\n")] == [b"1"]
+
+
+def test_many_events_are_no_large_one():
+    """The limit is for one event; pings between them, or the length of the stream, do not count."""
+    stream = b"".join(b": ping\n\nevent: e\ndata: %d\n\n" % number for number in range(1000))
+    events, refused, _ = decode([stream], limit=100)
+    assert refused is None
+    assert len(events) == 1000
+
+
+pieces = st.sampled_from(
+    [b"data", b"event", b":", b": ", b" ", b"x", b"\xff", b"\xef\xbb\xbf", b"\r", b"\n", b"\r\n", b"\n\n", b"\r\r"]
+)
+streams = st.lists(pieces, max_size=40).map(b"".join)
+
+
+@settings(deadline=None)
+@given(streams, st.lists(st.integers(0, 60)))
+def test_any_bytes_are_read_as_the_grammar_says(stream, positions):
+    """However they are cut."""
+    assert decode(cut(stream, [position for position in positions if position <= len(stream)]))[0] == plain_reading(
+        stream
+    )
+
+
+@settings(deadline=None)
+@given(streams, st.integers(1, 40))
+def test_the_limit_does_not_depend_on_the_reads(stream, limit):
+    """Byte by byte, or all at once: the same events, and the same verdict."""
+    whole, whole_refused, _ = decode([stream], limit)
+    bytewise, bytewise_refused, _ = decode(cut(stream, range(1, len(stream))), limit)
+    assert (whole, whole_refused) == (bytewise, bytewise_refused)
