@@ -14,9 +14,9 @@ import attrs
 from hypothesis import strategies as st
 
 import allm
-from allm.data.errors import ERROR_TYPES, Path
+from allm.data.errors import Path
 from allm.data.image import SourceKind
-from allm.data.json.tags import VALUE_TAGS, error_arguments
+from allm.data.json.tags import ERROR_TYPES, VALUE_TAGS, error_arguments
 from allm.data.request import ResponseFormat
 
 VALUE_TYPES = [*VALUE_TAGS.values(), *ERROR_TYPES.values()]
@@ -47,7 +47,8 @@ sources = st.one_of(
     st.tuples(st.just("bytes"), st.binary(max_size=5)),
     st.tuples(st.sampled_from(["base64", "url", "file"]), texts),
 )
-problems = st.lists(st.tuples(st.lists(texts | st.integers(0, 9), max_size=3).map(tuple), texts), max_size=2)
+paths = st.lists(texts | st.integers(0, 9), max_size=3).map(tuple)
+problems = st.lists(st.tuples(paths, texts), max_size=2)
 vectors = st.lists(st.integers(0, 200), max_size=3).flatmap(
     lambda whole: st.sampled_from("fdbB").map(lambda code: array(code, [n % 100 for n in whole]))
 ) | st.lists(numbers.filter(lambda number: abs(number) < 1e300), max_size=3)
@@ -67,7 +68,7 @@ SPECIAL = {
     Callable[..., Any]: st.nothing(),
     type: st.nothing(),
     ResponseFormat: st.deferred(lambda: texts | open_mappings | values_of(allm.JsonSchema)),
-    Path: st.just(()),
+    Path: paths,
 }
 
 

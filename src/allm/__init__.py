@@ -38,6 +38,7 @@ from allm.data.content import (
 )
 from allm.data.embedding import (
     Embedding as Embedding,
+    EmbeddingAdapterError as EmbeddingAdapterError,
     EmbeddingRequest as EmbeddingRequest,
     EmbeddingResponse as EmbeddingResponse,
 )
@@ -45,11 +46,10 @@ from allm.data.errors import (
     AdapterError as AdapterError,
     AdapterReason as AdapterReason,
     AllmError as AllmError,
-    EmbeddingAdapterError as EmbeddingAdapterError,
     EngineError as EngineError,
     ImageAdapterError as ImageAdapterError,
     OptionError as OptionError,
-    SessionConflict as SessionConflict,
+    Problem as Problem,
     SessionError as SessionError,
     StreamError as StreamError,
     ToolError as ToolError,
@@ -99,7 +99,11 @@ from allm.data.moderation import (
 from allm.data.request import JsonSchema as JsonSchema, Request as Request
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
 from allm.data.results import ChatResult as ChatResult, HaltedReason as HaltedReason, StepResult as StepResult
-from allm.data.session import Session as Session, SessionStatus as SessionStatus
+from allm.data.session import (
+    Session as Session,
+    SessionConflict as SessionConflict,
+    SessionStatus as SessionStatus,
+)
 from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
 from allm.data.tool_control import AskUser as AskUser, Halt as Halt
@@ -202,6 +206,7 @@ __all__ = [
     "OptionError",
     "OrchestrationEvent",
     "Part",
+    "Problem",
     "ProviderPart",
     "ProviderPartCompleted",
     "RawChunk",

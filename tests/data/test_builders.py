@@ -29,5 +29,5 @@ def test_what_stands_for_a_conversation():
     hi = allm.user("hi")
     for given in ("hi", hi, [hi], iter([hi]), allm.Thread((hi,))):
         assert allm.request(given).messages == (hi,)
-    with pytest.raises(allm.ValidationError, match="cannot make messages of int"):
+    with pytest.raises(allm.ValidationError, match="cannot convert int to messages"):
         allm.request(3)

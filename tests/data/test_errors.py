@@ -7,7 +7,8 @@ import pickle
 import pytest
 
 import allm
-from allm.data.errors import ERROR_TYPES, render_path
+from allm.data.errors import render_path
+from allm.data.json.tags import ERROR_TYPES
 
 LIMITED = allm.AdapterError("slow down", reason="rate_limited", provider="openai", retry_after=2.0)
 ERRORS = [
@@ -56,3 +57,21 @@ def test_paths_are_rendered_as_one_writes_them():
     """Names with dots, indexes in brackets."""
     assert render_path(("messages", 2, "role")) == "messages[2].role"
     assert render_path(()) == "value"
+
+
+def test_problems_travel_with_their_sentences():
+    """To another process and through JSON."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.validate(allm.request("hi", temperature=9))
+    error = caught.value
+    [problem] = error.problems
+    assert problem == allm.Problem(("temperature",), "out_of_range", "is 9; expected a number from 0 to 2")
+    for copy in (pickle.loads(pickle.dumps(error)), allm.from_json(allm.to_json(error))):  # noqa: S301  our own
+        assert (copy, copy.problems, str(copy)) == (error, error.problems, str(error))
+
+
+def test_pairs_alone_make_an_error_too():
+    """The tag stands in for the sentence that nobody gave, in the text as in the problems."""
+    error = allm.ValidationError([(("a", 0), "unknown"), ((), "empty")])
+    assert error.problems == (allm.Problem(("a", 0), "unknown", "unknown"), allm.Problem((), "empty", "empty"))
+    assert str(error) == "a[0]: unknown; empty"

@@ -138,10 +138,59 @@ def test_all_problems_are_told_at_once():
         ("temperature",),
         ("max_tokens",),
     ]
-    assert "messages[0].role: unknown" in str(caught.value)
+    assert str(caught.value) == (
+        "messages[0].role is 'robot'; expected one of 'system', 'user', 'assistant', 'tool'; "
+        "messages[0].content is int; expected a text, or parts such as TextPart; "
+        "model is ''; expected the model's name, or None; "
+        "temperature is 3; expected a number from 0 to 2; "
+        "max_tokens is 0; expected a number of tokens, 1 or more, or None"
+    )
 
 
 def test_what_cannot_be_checked():
     """A value of no such class is a TypeError, which names those that can be."""
     with pytest.raises(TypeError, match="expected one of: Message, Tool"):
         allm.validate("hi")
+
+
+@pytest.mark.parametrize("case", PROBLEMS)
+def test_every_problem_has_a_sentence(case):
+    """It says what was expected and is more than the tag; the pairs and the problems tell the same."""
+    value, _, _ = PROBLEMS[case]
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.validate(value)
+    problems = caught.value.problems
+    assert [(problem.path, problem.tag) for problem in problems] == list(caught.value.errors)
+    assert all(problem.tag not in problem.sentence and len(problem.sentence.split()) > 2 for problem in problems)
+    assert all(str(problem) in str(caught.value) for problem in problems)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        request(temperature=9),
+        request(model=["secret" * 1000]),
+        request(max_tokens=-(10**5000)),
+        request(response_format="x" * 100_000),
+        allm.Message("x" * 100_000, "hi"),
+        allm.Message("user", {"secret": 1}),
+        allm.Tool("x" * 100_000, "x"),
+        allm.Session(id="x" * 100_000),
+        waiting(pending_tool_calls=[allm.ToolCall("x" * 100_000, "add")] * 1000),
+        allm.image_request("x", size="9" * 100_000),
+    ],
+)
+def test_what_is_shown_of_a_value_is_short(value):
+    """A message is read by people: large values are cut, and containers shown by their type alone."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.validate(value)
+    assert all(len(problem.sentence) < 350 for problem in caught.value.problems)
+    assert "secret" not in str(caught.value)
+
+
+def test_many_problems_are_all_there_and_few_are_told():
+    """Every one as a value, twenty in the text."""
+    with pytest.raises(allm.ValidationError) as caught:
+        allm.validate(allm.Thread([3] * 1000))
+    assert len(caught.value.errors) == len(caught.value.problems) == 1000
+    assert str(caught.value).endswith("; and 980 more")

@@ -43,8 +43,9 @@ def test_every_message_that_is_none_is_told():
 def test_schema_that_is_none_is_found_by_validation():
     """As every other field of a request."""
     made = allm.request("hi", response_format=allm.json_schema("name", "schema"))
-    with pytest.raises(allm.ValidationError, match="not_a_mapping"):
+    with pytest.raises(allm.ValidationError, match="expected a JSON Schema") as caught:
         allm.validate(made)
+    assert caught.value.errors == ((("response_format", "schema"), "not_a_mapping"),)
 
 
 @pytest.mark.parametrize("url", [None, b"memory://", 3])

@@ -511,7 +511,7 @@ async def test_bad_inputs_are_one_error_before_anything_is_sent(inputs, errors):
         ({"max_concurrency": None}, allm.OptionError, "expected int"),
         ({"max_concurrency": -1}, allm.ValidationError, "greater than 0"),
         ({"on_progress": 4}, allm.OptionError, "function"),
-        ({"dimensions": -1}, allm.ValidationError, "dimensions: -1"),
+        ({"dimensions": -1}, allm.ValidationError, "dimensions is -1; expected"),
     ],
 )
 async def test_bad_options_are_refused_at_the_call(options, error, match):

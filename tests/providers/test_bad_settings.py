@@ -103,17 +103,17 @@ def test_schemas_without_an_end(adapter, schema):
 @pytest.mark.parametrize(
     ("schema", "problem"),
     [
-        ({"type": "string"}, "schema.type: not_an_object"),
-        ({"type": 3}, "schema.type: not_an_object"),
-        ({"type": "object", "properties": ["a"]}, "schema.properties: not_a_mapping"),
-        ("schema", "schema: not_a_mapping"),
+        ({"type": "string"}, (("tools", 0, "schema", "type"), "not_an_object")),
+        ({"type": 3}, (("tools", 0, "schema", "type"), "not_an_object")),
+        ({"type": "object", "properties": ["a"]}, (("tools", 0, "schema", "properties"), "not_a_mapping")),
+        ("schema", (("tools", 0, "schema"), "not_a_mapping")),
     ],
 )
 def test_schema_of_arguments_that_is_none(adapter, schema, problem):
     """Each vendor would refuse it in words of its own."""
     with pytest.raises(allm.ValidationError) as caught:
         prepare(adapter(), tools=[allm.Tool("t", "d", schema)])
-    assert problem in str(caught.value)
+    assert caught.value.errors == (problem,)
 
 
 def test_model_that_cannot_be_in_a_url():

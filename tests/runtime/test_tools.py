@@ -245,8 +245,9 @@ def test_class_of_a_function_whose_own_annotations_cannot_be_resolved_is_a_clear
 
 def test_schema_that_is_no_mapping_is_found_before_anything_is_sent():
     """Whatever it is."""
-    with pytest.raises(allm.ValidationError, match="not_a_mapping"):
+    with pytest.raises(allm.ValidationError, match="expected a JSON Schema") as caught:
         allm.validate(allm.tool("name", "text", "schema"))
+    assert caught.value.errors == ((("schema",), "not_a_mapping"),)
 
 
 def test_callable_object_is_named_after_its_class():

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import attrs
 
 from allm.data.errors import ValidationError
+from allm.data.problems import wrong_type
 
 __all__ = ["mapping_field", "tuple_of"]
 
@@ -16,7 +17,7 @@ T = TypeVar("T")
 
 def _copied(value: Mapping[str, Any], field: attrs.Attribute[Any]) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise _invalid(field.name, "a mapping", value)
+        raise ValidationError([wrong_type((field.name,), value, "a mapping")])
     return dict(value)
 
 
@@ -30,14 +31,8 @@ def tuple_of(name: str, value: Iterable[T]) -> tuple[T, ...]:
     """The values as a tuple.
 
     Raises:
-        ValidationError: They are none, but one thing, or a text.
+        ValidationError: A text, a mapping, or something that cannot be iterated.
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise _invalid(name, f"a list or another iterable of {name}", value)
+        raise ValidationError([wrong_type((name,), value, f"a list or another iterable of {name}")])
     return tuple(value)
-
-
-def _invalid(name: str, expected: str, value: Any) -> ValidationError:
-    return ValidationError(
-        [((name,), "invalid_type")], message=f"{name} is {type(value).__name__}; expected {expected}"
-    )

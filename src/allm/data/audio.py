@@ -15,7 +15,7 @@ import attrs
 from allm.data.atomic_write import write_whole
 from allm.data.attrs_fields import mapping_field
 from allm.data.errors import ValidationError
-from allm.data.problems import Problem, refuse
+from allm.data.problems import Problem, shown, wrong_type
 from allm.data.response import Usage
 
 __all__ = [
@@ -26,9 +26,9 @@ __all__ = [
     "Transcription",
     "TranscriptionPart",
     "TranscriptionRequest",
-    "check_speech_request",
-    "check_transcription_request",
     "sniff_audio",
+    "speech_problems",
+    "transcription_problems",
 ]
 
 Granularity = Literal["segment", "word"]
@@ -144,7 +144,7 @@ class Audio:
 
 
 def _unusable(tag: str, message: str) -> ValidationError:
-    return ValidationError([(("data",), tag)], reason="invalid_audio", message=message)
+    return ValidationError([Problem(("data",), tag, message)], reason="invalid_audio", message=message)
 
 
 @attrs.frozen
@@ -250,53 +250,44 @@ class Transcription:
     metadata: dict[str, Any] = mapping_field()
 
 
-def check_speech_request(request: SpeechRequest) -> None:
-    """Refuse what nobody could say.
-
-    Raises:
-        ValidationError: `invalid_request`, with every problem.
-    """
+def speech_problems(request: SpeechRequest) -> list[Problem]:
+    """The problems of a request: what no voice could say."""
     problems = _wrong_types(request, dict.fromkeys(("model", "voice", "format", "instructions"), str))
     if not isinstance(request.text, str):
-        problems.append(Problem(("text",), "invalid_type", f"{type(request.text).__name__}; expected str"))
+        problems.append(wrong_type(("text",), request.text, "str"))
     elif not request.text.strip():
         problems.append(Problem(("text",), "empty", "there is nothing to say"))
     if request.speed is not None and not (type(request.speed) in {int, float} and request.speed > 0):
-        problems.append(Problem(("speed",), "must_be_positive", f"{request.speed!r}; expected a number, 1 is normal"))
-    refuse(problems)
+        sentence = f"is {shown(request.speed)}; expected a number above 0, where 1 is normal"
+        problems.append(Problem(("speed",), "must_be_positive", sentence))
+    return problems
 
 
-def check_transcription_request(request: TranscriptionRequest) -> None:
-    """Refuse what nobody could write down.
-
-    Raises:
-        ValidationError: `invalid_request`, with every problem.
-    """
+def transcription_problems(request: TranscriptionRequest) -> list[Problem]:
+    """The problems of a request: what cannot be written down."""
     problems = _wrong_types(request, dict.fromkeys(("model", "language", "prompt"), str))
     if not isinstance(request.audio, Audio):
-        sentence = f"{type(request.audio).__name__}; expected Audio, or the path of a file"
-        problems.append(Problem(("audio",), "invalid_type", sentence))
+        problems.append(wrong_type(("audio",), request.audio, "Audio, or the path of a file"))
     elif not isinstance(request.audio.data, bytes):
-        sentence = f"{type(request.audio.data).__name__}; expected bytes"
-        problems.append(Problem(("audio", "data"), "invalid_type", sentence))
+        problems.append(wrong_type(("audio", "data"), request.audio.data, "bytes"))
     elif not request.audio.data:
         problems.append(Problem(("audio",), "empty", "there are no bytes in it"))
     mime_type = getattr(request.audio, "mime_type", None)
     if mime_type is not None and not (isinstance(mime_type, str) and MIME_TYPE.fullmatch(mime_type)):
-        sentence = f"{mime_type!r}; expected a type such as 'audio/wav', or None"
+        sentence = f"is {shown(mime_type)}; expected a type such as 'audio/wav', or None"
         problems.append(Problem(("audio", "mime_type"), "invalid_format", sentence))
     if request.temperature is not None and type(request.temperature) not in {int, float}:
-        sentence = f"{type(request.temperature).__name__}; expected a number"
-        problems.append(Problem(("temperature",), "invalid_type", sentence))
+        problems.append(wrong_type(("temperature",), request.temperature, "a number"))
     for word in request.timestamps:
         if word not in get_args(Granularity):
-            problems.append(Problem(("timestamps",), "unknown", f"{word!r}; expected 'segment' or 'word'"))
-    refuse(problems)
+            sentence = f"has {shown(word)}; expected 'segment' or 'word'"
+            problems.append(Problem(("timestamps",), "unknown", sentence))
+    return problems
 
 
 def _wrong_types(request: Any, expected: dict[str, type]) -> list[Problem]:
     return [
-        Problem((name,), "invalid_type", f"{type(value).__name__}; expected {kind.__name__}")
+        wrong_type((name,), value, kind.__name__)
         for name, kind in expected.items()
         if (value := getattr(request, name)) is not None and not isinstance(value, kind)
     ]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import PART_TYPES, ImagePart, Part, TextPart
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.message import Message
-from allm.data.problems import check_names
+from allm.data.problems import Problem, check_names, refuse, wrong_type
 from allm.data.request import JsonSchema, Request
 from allm.data.thread import Thread
 
 __all__ = ["assistant", "json_schema", "request", "system", "to_messages", "tool_result", "user"]
-
-PART_TYPES = (TextPart, ImagePart, ReasoningPart, ToolCall, ProviderPart)
 
 
 def _content(pieces: tuple[Any, ...]) -> str | tuple[Part, ...]:
@@ -28,12 +26,11 @@ def _content(pieces: tuple[Any, ...]) -> str | tuple[Part, ...]:
         elif isinstance(piece, Image):
             parts.append(ImagePart(piece))
         elif isinstance(piece, PART_TYPES):
-            parts.append(piece)
+            parts.append(cast("Part", piece))
         else:
+            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart"
             raise ValidationError(
-                [(("content", index), "invalid_part_type")],
-                reason="invalid_message",
-                message=f"content[{index}] is {type(piece).__name__}; expected str, Image or a part such as TextPart",
+                [Problem(("content", index), "invalid_part_type", sentence)], reason="invalid_message"
             )
     return tuple(parts)
 
@@ -68,7 +65,7 @@ def request(messages: str | Message | Thread | Iterable[Message], **fields: Any)
 
     Raises:
         OptionError: An unknown name (suggests the nearest one); it is a `TypeError`.
-        ValidationError: `messages` is nothing that stands for a conversation.
+        ValidationError: `messages` cannot be converted to messages.
     """
     check_names(Request, fields)
     return Request(to_messages(messages), **fields)
@@ -78,7 +75,7 @@ def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Mess
     """Anything that stands for a conversation, as messages.
 
     Raises:
-        ValidationError: It is none of them.
+        ValidationError: It is of another type, or holds something else than messages.
     """
     if isinstance(value, str):
         return (user(value),)
@@ -88,21 +85,18 @@ def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Mess
         return value.messages
     if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
         return _messages(tuple(value))
-    raise ValidationError(
-        [(("messages",), "invalid_type")],
-        reason="invalid_request",
-        message=f"cannot make messages of {type(value).__name__}; expected str, Message, Thread, Request or messages",
-    )
+    expected = "expected str, Message, Thread, Request, or an iterable of Message"
+    problem = Problem(("messages",), "invalid_type", f"cannot convert {type(value).__name__} to messages; {expected}")
+    raise ValidationError([problem], reason="invalid_request")
 
 
 def _messages(values: tuple[Any, ...]) -> tuple[Message, ...]:
-    others = [index for index, value in enumerate(values) if not isinstance(value, Message)]
-    if others:
-        first = others[0]
-        raise ValidationError(
-            [(("messages", index), "invalid_type") for index in others],
-            reason="invalid_request",
-            message=f"messages[{first}] is {type(values[first]).__name__}; expected a Message: allm.user(text), "
-            "allm.system(text), allm.assistant(text), allm.tool_result(id, text)",
-        )
+    expected = "a Message: allm.user(text), allm.system(text), allm.assistant(text), allm.tool_result(id, text)"
+    refuse(
+        [
+            wrong_type(("messages", index), value, expected)
+            for index, value in enumerate(values)
+            if not isinstance(value, Message)
+        ]
+    )
     return values

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
 
-__all__ = ["ImagePart", "Part", "ProviderPart", "ReasoningPart", "TextPart", "ToolCall"]
+__all__ = ["PART_TYPES", "ImagePart", "Part", "ProviderPart", "ReasoningPart", "TextPart", "ToolCall"]
 
 
 @attrs.frozen
@@ -83,3 +83,4 @@ class ProviderPart:
 
 
 Part = TextPart | ImagePart | ReasoningPart | ToolCall | ProviderPart
+PART_TYPES: tuple[type, ...] = get_args(Part)

@@ -12,11 +12,12 @@ import sys
 from array import array
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import attrs
 
 from allm.data.attrs_fields import mapping_field
+from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.response import Usage
 
@@ -210,3 +211,30 @@ def load_embedding(value: Any, _: Any = None) -> Embedding:
     if type(index) is not int or vector["type"] not in PACKED:
         raise ValueError(f"expected an index and a vector of type {', '.join(sorted(PACKED))}")
     return Embedding(index, unpack(vector["base64"], vector["type"]))
+
+
+class EmbeddingAdapterError(AdapterError):
+    """An embedding call failed at the provider.
+
+    Attributes:
+        partial: The embeddings that were finished, each with the index of its input; those that a stream has handed
+            over before are not in it.
+        completed_inputs: How many inputs were finished.
+        completed_batches: How many requests they were in.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = (*AdapterError.fields, "partial", "completed_inputs", "completed_batches")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        partial: EmbeddingResponse | None = None,
+        completed_inputs: int = 0,
+        completed_batches: int = 0,
+        **fields: Any,
+    ) -> None:
+        super().__init__(message, **fields)
+        self.partial = partial
+        self.completed_inputs = completed_inputs
+        self.completed_batches = completed_batches

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from allm.data.embedding import EmbeddingInput, EmbeddingRequest, EncodingFormat
 from allm.data.image import Image
-from allm.data.problems import Problem
+from allm.data.problems import Problem, shown, wrong_type
 
 __all__ = ["field_problems", "input_problem", "request_problems", "text_size"]
 
@@ -26,8 +26,8 @@ def input_problem(index: int, item: Any) -> Problem | None:
     pieces = item if isinstance(item, tuple) else (item,)
     for piece in pieces:
         if not isinstance(piece, str | Image):
-            expected = "expected a text, an Image, or a tuple of both (token ids are not sent)"
-            return Problem(("inputs", index), "invalid_type", f"{type(piece).__name__}; {expected}")
+            expected = "a text, an Image, or a tuple of both (token ids are not sent)"
+            return wrong_type(("inputs", index), piece, expected)
     if not pieces or "" in pieces:
         return Problem(("inputs", index), "empty", "an empty text has no vector; leave it out")
     return None
@@ -37,8 +37,7 @@ def request_problems(request: EmbeddingRequest) -> list[Problem]:
     """The problems of a request."""
     inputs: Any = request.inputs
     if not isinstance(inputs, tuple):
-        sentence = f"{type(inputs).__name__}; expected a text or an iterable of texts"
-        return [Problem(("inputs",), "invalid_type", sentence), *field_problems(request)]
+        return [wrong_type(("inputs",), inputs, "a text or an iterable of texts"), *field_problems(request)]
     if not inputs:
         return [Problem(("inputs",), "empty", "there is nothing to embed"), *field_problems(request)]
     found = (input_problem(index, item) for index, item in enumerate(inputs))
@@ -53,11 +52,12 @@ def field_problems(request: EmbeddingRequest) -> list[Problem]:
 def _fields(request: EmbeddingRequest) -> Iterator[Problem]:
     dimensions = request.dimensions
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
-        sentence = f"{dimensions!r}; expected how many numbers a vector is to have"
+        sentence = f"is {shown(dimensions)}; expected how many numbers a vector is to have"
         yield Problem(("dimensions",), "must_be_positive" if type(dimensions) is int else "invalid_type", sentence)
     for name in ("model", "task_type", "user"):
         value = getattr(request, name)
         if value is not None and not isinstance(value, str):
-            yield Problem((name,), "invalid_type", f"{type(value).__name__}; expected str")
+            yield wrong_type((name,), value, "str")
     if request.encoding_format is not None and request.encoding_format not in get_args(EncodingFormat):
-        yield Problem(("encoding_format",), "unknown", f"{request.encoding_format!r}; expected 'float' or 'base64'")
+        sentence = f"is {shown(request.encoding_format)}; expected 'float' or 'base64'"
+        yield Problem(("encoding_format",), "unknown", sentence)

@@ -13,6 +13,9 @@
     │   └── SessionConflict     someone else saved a newer version
     └── UnwrapError             `unwrap` of a response that is not a clean stop
 
+An error that carries a value stands beside that value: `EmbeddingAdapterError` in `data/embedding.py`,
+`SessionConflict` in `data/session.py`.
+
 Every error has a closed `reason` (a `Literal` per class), a message that says what happened, what was expected and
 what to do, and fields instead of facts hidden in the text. Errors are values: they compare by their fields, and go to
 JSON and back as part of a response.
@@ -20,23 +23,21 @@ JSON and back as part of a response.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any, ClassVar, Literal, get_args
 
-if TYPE_CHECKING:
-    from allm.data.embedding import EmbeddingResponse
-    from allm.data.session import Session
+import attrs
 
 __all__ = [
     "AdapterError",
     "AdapterReason",
     "AllmError",
-    "EmbeddingAdapterError",
     "EngineError",
     "ImageAdapterError",
     "OptionError",
     "Path",
-    "SessionConflict",
+    "Problem",
     "SessionError",
     "StreamError",
     "ToolError",
@@ -95,6 +96,8 @@ UnwrapReason = Literal["non_stop_finish", "empty_response", "error"]
 
 Path = tuple[str | int, ...]
 
+MOST_SHOWN = 20
+"""Problems in the text of an error, which has every one of them as a value: a list of 100,000 may be wrong all over."""
 RETRYABLE_REASONS = frozenset(
     {"rate_limited", "overloaded", "provider_unavailable", "timeout", "network_error", "stream_truncated"}
 )
@@ -139,32 +142,77 @@ def _rebuild(cls: type[AllmError], fields: dict[str, Any]) -> AllmError:
     return cls(**fields)
 
 
-class ValidationError(AllmError, ValueError):
-    """One value or several cannot be used; nothing was sent.
-
-    Attributes:
-        errors: Every problem as `(path, tag)`: `(("messages", 2, "role"), "unknown")`. `reason` is `invalid_<value>`.
-    """
-
-    fields: ClassVar[tuple[str, ...]] = ("errors", "reason", "message")
-
-    def __init__(
-        self, errors: Iterable[tuple[Path, str]], *, reason: str = "invalid_value", message: str | None = None
-    ) -> None:
-        self.errors: tuple[tuple[Path, str], ...] = tuple((tuple(path), tag) for path, tag in errors)
-        if message is None:
-            listed = "; ".join(f"{render_path(path)}: {tag}" for path, tag in self.errors)
-            count = len(self.errors)
-            message = f"{count} problem{'s' if count != 1 else ''} found: {listed}"
-        super().__init__(message, reason=reason)
-
-
 def render_path(path: Path) -> str:
     """`("messages", 2, "role")` as `messages[2].role`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text or "value"
+
+
+@attrs.frozen
+class Problem:
+    """One reason why a value cannot be used.
+
+    Attributes:
+        path: Where: `("messages", 2, "role")`; empty for the value itself.
+        tag: What kind of problem, as one stable word to match on.
+        sentence: What was given and what was expected. One that begins with "is" goes on from the path.
+    """
+
+    path: Path
+    tag: str
+    sentence: str
+
+    def under(self, *path: str | int) -> Problem:
+        """The same problem, seen from a value that holds the other one at `path`."""
+        return Problem((*path, *self.path), self.tag, self.sentence)
+
+    def __str__(self) -> str:
+        if self.sentence.startswith("is "):
+            return f"{render_path(self.path)} {self.sentence}"
+        return f"{render_path(self.path)}: {self.sentence}" if self.path else self.sentence
+
+
+class ValidationError(AllmError, ValueError):
+    """One value or several cannot be used; nothing was sent.
+
+    Attributes:
+        errors: Every problem as `(path, tag)`: `(("messages", 2, "role"), "unknown")`. `reason` is `invalid_<value>`.
+        sentences: What was given and what was expected, for each of `errors`; empty where only pairs were given.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("errors", "reason", "message", "sentences")
+
+    def __init__(
+        self,
+        errors: Iterable[Problem | tuple[Path, str]],
+        *,
+        reason: str = "invalid_value",
+        message: str | None = None,
+        sentences: tuple[str, ...] = (),
+    ) -> None:
+        found = [given if isinstance(given, Problem) else Problem(tuple(given[0]), given[1], "") for given in errors]
+        self.errors: tuple[tuple[Path, str], ...] = tuple((problem.path, problem.tag) for problem in found)
+        if any(problem.sentence for problem in found):
+            sentences = tuple(problem.sentence for problem in found)
+        self.sentences: tuple[str, ...] = tuple(sentences)
+        super().__init__(_listed(self.problems) if message is None else message, reason=reason)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Every problem with its sentence; its tag stands in for a sentence that nobody gave."""
+        sentences = itertools.chain(self.sentences, itertools.repeat(""))
+        return tuple(
+            Problem(path, tag, sentence or tag) for (path, tag), sentence in zip(self.errors, sentences, strict=False)
+        )
+
+
+def _listed(problems: Sequence[Problem]) -> str:
+    shown = [str(problem) for problem in problems[:MOST_SHOWN]]
+    if len(problems) > MOST_SHOWN:
+        shown.append(f"and {len(problems) - MOST_SHOWN} more")
+    return "; ".join(shown)
 
 
 class OptionError(AllmError, TypeError):
@@ -236,33 +284,6 @@ class ImageAdapterError(AdapterError):
     """An image call failed at the provider."""
 
 
-class EmbeddingAdapterError(AdapterError):
-    """An embedding call failed at the provider.
-
-    Attributes:
-        partial: The embeddings that were finished, each with the index of its input; those that a stream has handed
-            over before are not in it.
-        completed_inputs: How many inputs were finished.
-        completed_batches: How many requests they were in.
-    """
-
-    fields: ClassVar[tuple[str, ...]] = (*AdapterError.fields, "partial", "completed_inputs", "completed_batches")
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        partial: EmbeddingResponse | None = None,
-        completed_inputs: int = 0,
-        completed_batches: int = 0,
-        **fields: Any,
-    ) -> None:
-        super().__init__(message, **fields)
-        self.partial = partial
-        self.completed_inputs = completed_inputs
-        self.completed_batches = completed_batches
-
-
 class StreamError(AllmError):
     """A stream was used outside its `async with` block, or by two tasks at once."""
 
@@ -295,29 +316,6 @@ class SessionError(AllmError):
         super().__init__(message, reason=reason)
 
 
-class SessionConflict(SessionError):
-    """Someone else saved the session in the meantime; nothing of this change was saved.
-
-    Attributes:
-        session: The newer session, to apply the change to; None when it was deleted.
-        version: Its version; 0 when it was deleted.
-    """
-
-    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "version")
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        session: Session | None = None,
-        version: int = 0,
-        reason: Literal["conflict"] = "conflict",
-    ) -> None:
-        super().__init__(message, reason=reason)
-        self.session = session
-        self.version = version
-
-
 class UnwrapError(AllmError):
     """`unwrap` met a response that did not end as a clean stop."""
 
@@ -327,22 +325,3 @@ class UnwrapError(AllmError):
     def __init__(self, message: str, *, reason: UnwrapReason, finish_reason: str | None = None) -> None:
         super().__init__(message, reason=reason)
         self.finish_reason = finish_reason
-
-
-ERROR_TYPES: dict[str, type[AllmError]] = {
-    cls.__name__: cls
-    for cls in (
-        AllmError,
-        ValidationError,
-        OptionError,
-        EngineError,
-        AdapterError,
-        ImageAdapterError,
-        EmbeddingAdapterError,
-        StreamError,
-        ToolError,
-        SessionError,
-        SessionConflict,
-        UnwrapError,
-    )
-}

@@ -12,7 +12,7 @@ import attrs
 
 from allm.data.atomic_write import write_whole
 from allm.data.attrs_fields import mapping_field
-from allm.data.errors import ValidationError
+from allm.data.errors import Problem, ValidationError
 from allm.data.image_header import read_size, sniff_mime
 
 __all__ = ["EXTENSIONS", "Image"]
@@ -74,11 +74,8 @@ class Image:
         """
         head, comma, data = uri.partition(",")
         if not (comma and head.startswith("data:") and head.endswith(";base64")):
-            raise ValidationError(
-                [(("source",), "invalid_data_uri")],
-                reason="invalid_image",
-                message="not a base64 data URI: expected data:<mime type>;base64,<data>",
-            )
+            message = "not a base64 data URI: expected data:<mime type>;base64,<data>"
+            raise _image_error("invalid_data_uri", message)
         return cls(("base64", data), head[5:-7].split(";")[0] or None)
 
     @property
@@ -160,4 +157,4 @@ class Image:
 
 
 def _image_error(tag: str, message: str) -> ValidationError:
-    return ValidationError([(("source",), tag)], reason="invalid_image", message=message)
+    return ValidationError([Problem(("source",), tag, message)], reason="invalid_image", message=message)

@@ -10,9 +10,9 @@ import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
-from allm.data.problems import Problem, check_names, refuse
+from allm.data.problems import Problem, check_names, shown, wrong_type
 
-__all__ = ["ImageOperation", "ImageRequest", "ImageResponse", "ImageUsage", "check_image_request", "image_request"]
+__all__ = ["ImageOperation", "ImageRequest", "ImageResponse", "ImageUsage", "image_problems", "image_request"]
 
 ImageOperation = Literal["generate", "edit", "variation"]
 
@@ -121,25 +121,23 @@ class ImageResponse:
         return self.images[0]
 
 
-def check_image_request(request: ImageRequest) -> None:
-    """Refuse what no provider could do.
-
-    Raises:
-        ValidationError: `invalid_request`, with every problem.
-    """
+def image_problems(request: ImageRequest) -> list[Problem]:
+    """The problems of a request: what no provider could do."""
     problems = [*_of_the_prompt(request), *_of_the_images(request), *_of_the_words(request)]
     if request.n is not None and (type(request.n) is not int or request.n < 1):
-        problems.append(Problem(("n",), "must_be_positive", f"{request.n!r}; expected the number of images, from 1"))
+        problems.append(
+            Problem(("n",), "must_be_positive", f"is {shown(request.n)}; expected a number of images, from 1")
+        )
     if request.size is not None and not (isinstance(request.size, str) and SIZE.fullmatch(request.size)):
-        sentence = f"{request.size!r}; expected '1024x1024', (1024, 1024) or 'auto'"
+        sentence = f"is {shown(request.size)}; expected '1024x1024', (1024, 1024) or 'auto'"
         problems.append(Problem(("size",), "invalid_format", sentence))
-    refuse(problems)
+    return problems
 
 
 def _of_the_prompt(request: ImageRequest) -> Iterator[Problem]:
     prompt, operation = request.prompt, request.operation
     if prompt is not None and not isinstance(prompt, str):
-        yield Problem(("prompt",), "invalid_type", f"{type(prompt).__name__}; expected str")
+        yield wrong_type(("prompt",), prompt, "str")
     elif operation == "variation":
         if prompt:
             sentence = "a variation takes no prompt; use edit_image to say what should change"
@@ -151,8 +149,7 @@ def _of_the_prompt(request: ImageRequest) -> Iterator[Problem]:
 def _of_the_images(request: ImageRequest) -> Iterator[Problem]:
     images, mask, operation = request.images, request.mask, request.operation
     if not isinstance(images, tuple):
-        sentence = f"{type(images).__name__}; expected an Image or several: Image.from_file(path) makes one"
-        yield Problem(("images",), "invalid_type", sentence)
+        yield wrong_type(("images",), images, "an Image or several: Image.from_file(path) makes one")
         return
     if operation == "generate" and images:
         yield Problem(("images",), "unexpected", "generate_image starts from nothing; use edit_image")
@@ -162,9 +159,9 @@ def _of_the_images(request: ImageRequest) -> Iterator[Problem]:
         yield Problem(("images",), "wrong_number", f"{len(images)} images; a variation is of one")
     for index, image in enumerate(images):
         if not isinstance(image, Image):
-            yield Problem(("images", index), "invalid_type", f"{type(image).__name__}; expected Image")
+            yield wrong_type(("images", index), image, "Image")
     if mask is not None and not isinstance(mask, Image):
-        yield Problem(("mask",), "invalid_type", f"{type(mask).__name__}; expected Image")
+        yield wrong_type(("mask",), mask, "Image")
     elif mask is not None and operation != "edit":
         yield Problem(("mask",), "unexpected", "a mask is for edit_image")
 
@@ -173,7 +170,7 @@ def _of_the_words(request: ImageRequest) -> Iterator[Problem]:
     for name, words in (("operation", get_args(ImageOperation)), ("response_format", ("url", "b64_json", None))):
         if getattr(request, name) not in words:
             expected = ", ".join(repr(word) for word in words if word)
-            yield Problem((name,), "unknown", f"{getattr(request, name)!r}; expected one of {expected}")
+            yield Problem((name,), "unknown", f"is {shown(getattr(request, name))}; expected one of {expected}")
     for name in WORDS:
         if not isinstance(getattr(request, name), (str, type(None))):
-            yield Problem((name,), "invalid_type", f"{type(getattr(request, name)).__name__}; expected str")
+            yield wrong_type((name,), getattr(request, name), "str")

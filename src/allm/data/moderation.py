@@ -9,7 +9,7 @@ import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
-from allm.data.problems import Problem
+from allm.data.problems import Problem, wrong_type
 
 __all__ = ["ModerationInput", "ModerationRequest", "ModerationResponse", "ModerationResult", "moderation_problems"]
 
@@ -107,8 +107,7 @@ def moderation_problems(request: ModerationRequest) -> list[Problem]:
     """What no provider could judge."""
     inputs: Any = request.inputs
     if not isinstance(inputs, tuple):
-        sentence = f"{type(inputs).__name__}; expected a text, an Image, or an iterable of them"
-        return [Problem(("inputs",), "invalid_type", sentence)]
+        return [wrong_type(("inputs",), inputs, "a text, an Image, or an iterable of them")]
     return list(_problems(request))
 
 
@@ -117,9 +116,8 @@ def _problems(request: ModerationRequest) -> Iterator[Problem]:
         yield Problem(("inputs",), "empty", "there is nothing to judge")
     for index, item in enumerate(request.inputs):
         if not isinstance(item, str | Image):
-            sentence = f"{type(item).__name__}; expected a text or an Image"
-            yield Problem(("inputs", index), "invalid_type", sentence)
+            yield wrong_type(("inputs", index), item, "a text or an Image")
         elif item == "":
             yield Problem(("inputs", index), "empty", "an empty text cannot be judged; leave it out")
     if request.model is not None and not isinstance(request.model, str):
-        yield Problem(("model",), "invalid_type", f"{type(request.model).__name__}; expected str")
+        yield wrong_type(("model",), request.model, "str")

@@ -1,45 +1,55 @@
-"""What is wrong with a request: all of it, in one error; and names that are none."""
+"""Refusing values: what was given, in a few words, and one error for everything that is wrong."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import attrs
 
-from allm.data.errors import OptionError, Path, ValidationError, render_path
+from allm.data.errors import OptionError, Problem, ValidationError
 
-__all__ = ["Problem", "UnusableImageError", "check_names", "refuse", "unknown_option"]
+__all__ = ["Problem", "UnusableImageError", "check_names", "refuse", "shown", "unknown_option", "wrong_type"]
 
-MOST_SHOWN = 20
-"""Problems in the text of an error, which has every one of them as a value: a list of 100,000 may be wrong all over."""
-
-
-@attrs.frozen
-class Problem:
-    """Why a part of the request cannot be sent."""
-
-    path: Path
-    tag: str
-    sentence: str
+MOST_CHARACTERS = 60
+"""Of a value in a sentence: enough to find it again, and short enough for many problems in one message."""
 
 
-def refuse(problems: Sequence[Problem]) -> None:
+def shown(value: Any) -> str:
+    """What was given, for a sentence: a short text, a number or None as it is, of anything else the type.
+
+    What may hold much, or something that is nobody's business, is never printed whole.
+    """
+    if isinstance(value, str):
+        text = repr(value[:MOST_CHARACTERS])
+        return f"{text}..." if len(value) > MOST_CHARACTERS else text
+    if value is None or isinstance(value, (bool, int, float)):
+        try:
+            text = repr(value)
+        except ValueError:  # Python writes no int of more than 4,300 digits
+            return f"a huge {type(value).__name__}"
+        return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
+    return type(value).__name__
+
+
+def wrong_type(path: tuple[str | int, ...], value: Any, expected: str) -> Problem:
+    """The problem of a value of another type than `expected`; the value itself is not shown."""
+    return Problem(path, "invalid_type", f"is {type(value).__name__}; expected {expected}")
+
+
+def refuse(problems: Sequence[Problem], *, reason: str = "invalid_request") -> None:
     """Raise if there are problems.
 
     Raises:
         ValidationError: With every one of them.
     """
     if problems:
-        shown = [f"{render_path(problem.path)}: {problem.sentence}" for problem in problems[:MOST_SHOWN]]
-        if len(problems) > MOST_SHOWN:
-            shown.append(f"and {len(problems) - MOST_SHOWN} more")
-        errors = [(problem.path, problem.tag) for problem in problems]
-        raise ValidationError(errors, reason="invalid_request", message="; ".join(shown))
+        raise ValidationError(problems, reason=reason)
 
 
 def unknown_option(name: str, known: Collection[str]) -> OptionError:
-    """The error of a name that is no option, with the nearest one of those that are."""
+    """The error of an unknown option: with the nearest known name, or all of them where none is near."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}."
     return OptionError(
@@ -50,7 +60,7 @@ def unknown_option(name: str, known: Collection[str]) -> OptionError:
 
 
 def check_names(cls: type[attrs.AttrsInstance], names: Iterable[str]) -> None:
-    """Refuse what is no field of `cls` that is given by its name.
+    """Refuse a name that is not a keyword-only field of `cls`.
 
     Raises:
         OptionError: Suggests the nearest one.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from types import NoneType
 from typing import Any
 
 import attrs
 
 from allm.data.attrs_fields import mapping_field
-from allm.data.message import Message
-from allm.data.tool import Tool
+from allm.data.message import Message, messages_problems
+from allm.data.problems import Problem, shown, wrong_type
+from allm.data.tool import TOOL_NAME, Tool, tool_problems
 
-__all__ = ["JsonSchema", "Request", "ResponseFormat", "ToolChoice"]
+__all__ = ["JsonSchema", "Request", "ResponseFormat", "ToolChoice", "request_problems"]
+
+MAX_TEMPERATURE = 2
+"""OpenAI and Gemini take up to 2, Anthropic up to 1, which its adapter checks."""
 
 
 @attrs.frozen
@@ -63,3 +68,71 @@ class Request:
     structured_finalize: bool = attrs.field(default=False, kw_only=True)
     options: dict[str, Any] = mapping_field()
     metadata: dict[str, Any] = mapping_field()
+
+
+def request_problems(request: Request) -> list[Problem]:
+    """The problems of a request, in the order of its fields."""
+    problems: list[Problem] = []
+    if request.messages == ():
+        problems.append(Problem(("messages",), "empty", "there is no message; a model answers at least one"))
+    problems += messages_problems(request.messages)
+    if request.model is not None and not (isinstance(request.model, str) and request.model):
+        sentence = f"is {shown(request.model)}; expected the model's name, or None"
+        problems.append(Problem(("model",), "invalid_type", sentence))
+    problems += _tools_problems(request.tools)
+    if request.tool_choice is not None and not isinstance(request.tool_choice, (str, Mapping)):
+        expected = "'auto', 'none', 'required', a tool's name, a provider's mapping, or None"
+        problems.append(wrong_type(("tool_choice",), request.tool_choice, expected))
+    problems += _number_problems(request)
+    problems += _format_problems(request)
+    return problems
+
+
+def _tools_problems(tools: Any) -> list[Problem]:
+    if not isinstance(tools, tuple):
+        return [wrong_type(("tools",), tools, "an iterable of Tool")]
+    problems: list[Problem] = []
+    names: list[str] = []
+    for index, tool in enumerate(tools):
+        problems += [problem.under("tools", index) for problem in tool_problems(tool)]
+        if isinstance(tool, Tool) and isinstance(tool.name, str):
+            names.append(tool.name)
+    if len(set(names)) != len(names):
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        sentence = f"two tools have the name {shown(twice)}; a call could mean either"
+        problems.append(Problem(("tools",), "duplicate_name", sentence))
+    return problems
+
+
+def _number_problems(request: Request) -> Iterator[Problem]:
+    temperature, max_tokens = request.temperature, request.max_tokens
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float, NoneType)):
+        yield wrong_type(("temperature",), temperature, f"a number from 0 to {MAX_TEMPERATURE}, or None")
+    elif temperature is not None and not 0 <= temperature <= MAX_TEMPERATURE:
+        sentence = f"is {shown(temperature)}; expected a number from 0 to {MAX_TEMPERATURE}"
+        yield Problem(("temperature",), "out_of_range", sentence)
+    is_count = isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
+    if max_tokens is not None and not (is_count and max_tokens > 0):
+        sentence = f"is {shown(max_tokens)}; expected a number of tokens, 1 or more, or None"
+        yield Problem(("max_tokens",), "must_be_positive", sentence)
+
+
+def _format_problems(request: Request) -> Iterator[Problem]:
+    wanted = request.response_format
+    if isinstance(wanted, str):
+        if wanted not in {"text", "json"}:
+            sentence = f"is {shown(wanted)}; expected 'text' or 'json', a class, or json_schema(...)"
+            yield Problem(("response_format",), "unknown", sentence)
+    elif isinstance(wanted, JsonSchema):
+        if not isinstance(wanted.schema, dict):
+            sentence = f"is {type(wanted.schema).__name__}; expected a JSON Schema as a dict"
+            yield Problem(("response_format", "schema"), "not_a_mapping", sentence)
+        if not (isinstance(wanted.name, str) and TOOL_NAME.fullmatch(wanted.name)):
+            sentence = f"is {shown(wanted.name)}; expected 1 to 64 letters, digits, '_' or '-'"
+            yield Problem(("response_format", "name"), "invalid_format", sentence)
+    elif wanted is not None and not isinstance(wanted, Mapping):
+        sentence = f"is {type(wanted).__name__}; expected json_schema(...), 'text', 'json', or a provider's mapping"
+        yield Problem(("response_format",), "invalid_shape", sentence)
+    if request.structured_finalize and not isinstance(wanted, JsonSchema):
+        sentence = "is set, but response_format has no schema; expected a class or json_schema(...) there"
+        yield Problem(("structured_finalize",), "requires_json_schema", sentence)

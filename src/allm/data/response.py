@@ -8,7 +8,7 @@ import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.content import ReasoningPart, TextPart, ToolCall
-from allm.data.errors import AllmError, ValidationError
+from allm.data.errors import AllmError, Problem, ValidationError
 from allm.data.message import Message
 from allm.data.types.structure import parse_text
 
@@ -112,11 +112,8 @@ class Response:
         """
         wanted = cls if cls is not None else self.output_type
         if wanted is None:
-            raise ValidationError(
-                [((), "missing_output_type")],
-                reason="invalid_output",
-                message="parsed() needs a class: pass one, or make the call with response_format=YourClass",
-            )
+            sentence = "parsed() needs a class: pass one, or make the call with response_format=YourClass"
+            raise ValidationError([Problem((), "missing_output_type", sentence)], reason="invalid_output")
         return parse_text(self.output_text, wanted)
 
     @property

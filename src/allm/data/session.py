@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.content import ToolCall
-from allm.data.errors import AllmError
+from allm.data.errors import AllmError, SessionError
 from allm.data.message import Message
 from allm.data.response import Response
 from allm.data.thread import Thread
 
-__all__ = ["AnswerEntry", "Approval", "ResultEntry", "Session", "SessionStatus", "fingerprint"]
+__all__ = ["AnswerEntry", "Approval", "ResultEntry", "Session", "SessionConflict", "SessionStatus", "fingerprint"]
 
 SessionStatus = Literal["idle", "awaiting_user", "awaiting_tools", "completed", "error"]
 """`idle`: the model has more to say; `completed`: its turn is over; `awaiting_user`: a tool asked a question;
@@ -83,6 +83,29 @@ class Session:
     resume_at: int | None = None
     context: dict[str, Any] = mapping_field()
     metadata: dict[str, Any] = mapping_field()
+
+
+class SessionConflict(SessionError):
+    """Someone else saved the session in the meantime; nothing of this change was saved.
+
+    Attributes:
+        session: The newer session, to apply the change to; None when it was deleted.
+        version: Its version; 0 when it was deleted.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "version")
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        session: Session | None = None,
+        version: int = 0,
+        reason: Literal["conflict"] = "conflict",
+    ) -> None:
+        super().__init__(message, reason=reason)
+        self.session = session
+        self.version = version
 
 
 # --- the journal of a turn that is running, for the worker that finds it interrupted --------------------------------

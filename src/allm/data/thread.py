@@ -8,9 +8,10 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_fields import mapping_field, tuple_of
-from allm.data.message import Message
+from allm.data.message import Message, messages_problems
+from allm.data.problems import Problem
 
-__all__ = ["Thread"]
+__all__ = ["Thread", "thread_problems"]
 
 
 def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
@@ -32,3 +33,8 @@ class Thread:
     def last(self) -> Message | None:
         """The newest message, or None."""
         return self.messages[-1] if self.messages else None
+
+
+def thread_problems(thread: Thread) -> list[Problem]:
+    """The problems of a conversation's messages."""
+    return messages_problems(thread.messages)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import re
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import attrs
 
 from allm.data.attrs_fields import mapping_field
+from allm.data.problems import Problem, shown, wrong_type
 
-__all__ = ["Tool"]
+__all__ = ["TOOL_NAME", "Tool", "tool_problems"]
+
+TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""The strictest of the three vendors: OpenAI's function name."""
+RESERVED_NAMES = frozenset({"auto", "none", "required"})
+"""Words that mean something else as `tool_choice`."""
 
 
 @attrs.frozen
@@ -32,3 +40,62 @@ class Tool:
     manual: bool = attrs.field(default=False, kw_only=True)
     timeout: float | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
+
+
+def tool_problems(tool: Any) -> list[Problem]:
+    """The problems of one tool."""
+    if not isinstance(tool, Tool):
+        return [wrong_type((), tool, "a Tool: @allm.tool makes one of a function")]
+    problems = _name_problems(tool.name)
+    if not isinstance(tool.description, str):
+        problems.append(Problem(("description",), "not_a_string", _is_type(tool.description, "str")))
+    problems += _schema_problems(tool.schema)
+    if not isinstance(tool.manual, bool):
+        problems.append(Problem(("manual",), "not_a_boolean", f"is {shown(tool.manual)}; expected True or False"))
+    if tool.handler is not None and not callable(tool.handler):
+        sentence = f"is {shown(tool.handler)}; expected a function of (arguments) or (arguments, context), or None"
+        problems.append(Problem(("handler",), "not_callable", sentence))
+    if tool.timeout is not None and not _is_seconds(tool.timeout):
+        sentence = f"is {shown(tool.timeout)}; expected seconds, more than 0, or None"
+        problems.append(Problem(("timeout",), "must_be_positive", sentence))
+    return problems
+
+
+def _is_type(value: Any, expected: str) -> str:
+    return f"is {type(value).__name__}; expected {expected}"
+
+
+def _name_problems(name: Any) -> list[Problem]:
+    if not isinstance(name, str):
+        return [wrong_type(("name",), name, "str")]
+    if not name:
+        return [Problem(("name",), "empty", "is not given; expected 1 to 64 letters, digits, '_' or '-'")]
+    if name in RESERVED_NAMES:
+        return [
+            Problem(("name",), "reserved_tool_name", f"is {name!r}, which means something as tool_choice; rename it")
+        ]
+    if not TOOL_NAME.fullmatch(name):
+        sentence = f"is {shown(name)}; expected 1 to 64 letters, digits, '_' or '-'"
+        return [Problem(("name",), "invalid_format", sentence)]
+    return []
+
+
+def _schema_problems(schema: Any) -> list[Problem]:
+    if not isinstance(schema, dict):
+        return [Problem(("schema",), "not_a_mapping", _is_type(schema, "a JSON Schema as a dict"))]
+    fields = cast("dict[str, Any]", schema)
+    if (kind := fields.get("type", "object")) != "object":
+        sentence = f"is {shown(kind)}; expected 'object', since arguments have names"
+        return [Problem(("schema", "type"), "not_an_object", sentence)]
+    if not isinstance(properties := fields.get("properties", {}), Mapping):
+        return [
+            Problem(("schema", "properties"), "not_a_mapping", _is_type(properties, "a mapping of names to schemas"))
+        ]
+    return []
+
+
+def _is_seconds(value: Any) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    # An int can be larger than any float, and no clock could count to it.
+    return 0 < value <= sys.float_info.max or value == float("inf")

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypedDict
 
 import attrs
 
-from allm.data.errors import OptionError, ValidationError
+from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import unknown_option
 from allm.data.request import JsonSchema, ResponseFormat, ToolChoice
 from allm.data.tool import Tool
@@ -196,4 +196,4 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 def invalid_option(name: str, tag: str, message: str) -> ValidationError:
     """The error of an option whose value is of the right type and still cannot be."""
-    return ValidationError([((name,), tag)], reason="invalid_options", message=message)
+    return ValidationError([Problem((name,), tag, message)], reason="invalid_options", message=message)

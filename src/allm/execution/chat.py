@@ -16,13 +16,13 @@ import attrs
 import trio
 
 from allm.data.builders import assistant, to_messages, user
-from allm.data.errors import AllmError, ValidationError
+from allm.data.errors import AllmError, Problem, ValidationError
 from allm.data.events import ChatCompleted
-from allm.data.message import Message
+from allm.data.message import Message, unanswered_tool_calls
 from allm.data.request import Request
 from allm.data.results import ChatResult, StepResult
 from allm.data.thread import Thread
-from allm.data.validation import unanswered_tool_calls, validate
+from allm.data.validation import validate
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.step import finish_step, run_step
@@ -306,8 +306,12 @@ def _check_answered(thread: Thread) -> None:
     waiting = unanswered_tool_calls(thread.messages)
     if waiting:
         positions = {call.id: index for index, message in enumerate(thread.messages) for call in _calls(message)}
+        sentence = "has no result; add allm.tool_result(id, content) before the conversation is sent again"
         raise ValidationError(
-            [(("messages", positions[call_id], "tool_calls", call_id), "unanswered_tool_call") for call_id in waiting],
+            [
+                Problem(("messages", positions[call_id], "tool_calls", call_id), "unanswered_tool_call", sentence)
+                for call_id in waiting
+            ],
             reason="invalid_thread",
             message=f"these tool calls have no result: {', '.join(waiting)}; add allm.tool_result(id, content) for "
             "each before the conversation is sent again",

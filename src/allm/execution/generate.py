@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import attrs
 import trio
 
-from allm.data.errors import UnwrapError, ValidationError
+from allm.data.errors import Problem, UnwrapError, ValidationError
 from allm.data.response import Response
 from allm.execution.options import (
     CallOptions,
@@ -119,7 +119,7 @@ def unwrap(response: Response) -> str:
     """
     if not isinstance(response, Response):
         what = f"unwrap takes a Response, got {type(response).__name__}"
-        raise ValidationError([((), "invalid_type")], reason="invalid_response", message=what)
+        raise ValidationError([Problem((), "invalid_type", what)], reason="invalid_response")
     if response.error is not None:
         raise response.error
     if response.finish_reason != "stop":

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from allm.data.builders import to_messages
-from allm.data.errors import EngineError, ValidationError
+from allm.data.errors import EngineError, Problem, ValidationError
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.thread import Thread
@@ -230,11 +230,8 @@ def prepare_call(call: ModelCall) -> Any:
     try:
         return adapter.prepare(call.request, call.adapter_options)
     except RecursionError:
-        raise ValidationError(
-            [((), "nested_too_deep")],
-            reason="invalid_request",
-            message="the request is nested too deep, or holds itself: see its options, schemas and format",
-        ) from None
+        sentence = "the request is nested too deep, or holds itself: see its options, schemas and format"
+        raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
 
 
 def check_adapter(engine: Engine) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 import trio
 
-from allm.data.errors import AdapterError, ValidationError
+from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.image import Image
 from allm.data.image_header import sniff_mime
 from allm.http.addresses import is_public
@@ -163,4 +163,4 @@ async def _addresses(parts: SplitResult, hosts: frozenset[str]) -> list[str]:
 
 
 def _refused(tag: str, message: str) -> ValidationError:
-    return ValidationError([(("url",), tag)], reason="invalid_image", message=message)
+    return ValidationError([Problem(("url",), tag, message)], reason="invalid_image", message=message)

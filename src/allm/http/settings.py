@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from allm.data.errors import EngineError, ValidationError
+from allm.data.errors import EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.data.secret import Secret
 
@@ -59,8 +59,5 @@ def json_body(body: Any) -> bytes:
     try:
         return dumps(body)
     except (TypeError, ValueError, RecursionError) as error:
-        raise ValidationError(
-            [((), "not_json")],
-            reason="invalid_request",
-            message=f"the request has no JSON form ({error}): see its options, the schemas of its tools and its format",
-        ) from error
+        sentence = f"the request has no JSON form ({error}): see its options, the schemas of its tools and its format"
+        raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_request") from error

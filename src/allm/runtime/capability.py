@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from allm.data.content import ImagePart
-from allm.data.errors import Path, ValidationError
+from allm.data.errors import Path, Problem, ValidationError
 from allm.data.request import JsonSchema, Request
 from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions
@@ -39,16 +39,22 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
         ValidationError: `unsupported_capability`, at every place where one is asked for.
     """
     missing = _missing(adapter, request)
-    problems = [(path, capability) for path, capability in _asked_for(request, options) if capability in missing]
-    if problems:
-        sentences = dict.fromkeys("it {}: {}".format(*_MEANING[capability]) for _, capability in problems)
+    asked = [(path, capability) for path, capability in _asked_for(request, options) if capability in missing]
+    if asked:
+        # Once in the message for each capability: a conversation may hold a hundred images.
+        lacking = dict.fromkeys(capability for _, capability in asked)
+        reasons = "; ".join("it {}: {}".format(*_MEANING[capability]) for capability in lacking)
         raise ValidationError(
-            [(path, "unsupported_capability") for path, _ in problems],
+            [_problem(request.model, path, capability) for path, capability in asked],
             reason="invalid_request",
-            message=f"model {request.model!r} lacks {', '.join(dict.fromkeys(name for _, name in problems))}: "
-            f"{'; '.join(sentences)}; or use another model. If the catalog is wrong about this one, correct it with "
-            "allm.models.put",
+            message=f"model {request.model!r} lacks {', '.join(lacking)}: {reasons}; or use another model. If the "
+            "catalog is wrong about this one, correct it with allm.models.put",
         )
+
+
+def _problem(model: str | None, path: Path, capability: str) -> Problem:
+    meaning, advice = _MEANING[capability]
+    return Problem(path, "unsupported_capability", f"model {model!r} {meaning}; {advice}, or use another model")
 
 
 def needs_two_passes(adapter: Any, request: Request) -> bool:

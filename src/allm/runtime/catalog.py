@@ -26,6 +26,7 @@ import attrs
 
 from allm.data.errors import ValidationError
 from allm.data.json.text import loads
+from allm.data.problems import Problem, shown
 
 __all__ = ["CAPABILITIES", "ModelInfo", "Prices", "bundled", "clear", "lookup", "output_limit", "put"]
 
@@ -64,10 +65,9 @@ def _prices(value: Prices | Iterable[Prices]) -> tuple[Prices, ...]:
 
 def _not_empty(_info: ModelInfo, attribute: Any, value: Any) -> None:
     if not isinstance(value, str) or not value.strip("*"):
-        raise ValidationError(
-            [((attribute.name,), "invalid_type" if not isinstance(value, str) else "empty")],
-            message=f"ModelInfo({attribute.name}=...) is {value!r}; expected a name",
-        )
+        sentence = f"is {shown(value)}; expected a name"
+        tag = "empty" if isinstance(value, str) else "invalid_type"
+        raise ValidationError([Problem((attribute.name,), tag, sentence)], reason="invalid_model")
 
 
 @attrs.frozen(kw_only=True)

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from allm.data.content import ToolCall
-from allm.data.errors import ToolError, ValidationError
+from allm.data.errors import Problem, ToolError, ValidationError
 from allm.data.tool import Tool
 from allm.data.types.schema import schemas_of
 from allm.data.types.structure import NotStructured, structure
@@ -180,12 +180,11 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
     if function is None:
         return functools.partial(tool, name=name, description=description, **fields)
     if not callable(function):
-        raise ValidationError(
-            [((), "not_callable")],
-            reason="invalid_tool",
-            message=f"allm.tool makes a tool of a function, got {type(function).__name__}; from parts it is "
-            "allm.tool(name, description, schema, handler)",
+        sentence = (
+            f"allm.tool makes a tool of a function, got {type(function).__name__}; from parts it is "
+            "allm.tool(name, description, schema, handler)"
         )
+        raise ValidationError([Problem((), "not_callable", sentence)], reason="invalid_tool")
     # Annotations may name classes of the function that is being run, as in a test: only its frame knows them.
     return _from_function(function, name, description, fields, names)
 
@@ -274,8 +273,6 @@ def _docstring(plain: Any) -> tuple[str, dict[str, str]]:
 
 
 def _unusable(tool_name: str, parameter: str, what: str) -> ValidationError:
-    return ValidationError(
-        [((tool_name, parameter), "unusable_parameter")],
-        reason="invalid_tool",
-        message=f"parameter {parameter} of tool {tool_name}: {what}",
-    )
+    problem = Problem((tool_name, parameter), "unusable_parameter", what)
+    message = f"parameter {parameter} of tool {tool_name}: {what}"
+    return ValidationError([problem], reason="invalid_tool", message=message)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from allm.data.errors import SessionConflict as SessionConflict
-from allm.data.session import Approval as Approval, Session as Session, fingerprint as fingerprint
+from allm.data.session import (
+    Approval as Approval,
+    Session as Session,
+    SessionConflict as SessionConflict,
+    fingerprint as fingerprint,
+)
 from allm.session.api import (
     continue_ as continue_,
     reply as reply,

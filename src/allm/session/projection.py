@@ -9,11 +9,11 @@ import attrs
 from allm.data.builders import assistant
 from allm.data.content import ToolCall
 from allm.data.errors import AdapterError, AllmError
+from allm.data.message import unanswered_tool_calls
 from allm.data.response import Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session, SessionStatus
 from allm.data.thread import Thread
-from allm.data.validation import unanswered_tool_calls
 
 __all__ = ["project"]
 

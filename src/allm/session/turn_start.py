@@ -11,9 +11,9 @@ from allm.data.errors import SessionError, ToolError
 from allm.data.message import Message
 from allm.data.response import Response
 from allm.data.session import Session, fingerprint
+from allm.data.session_check import is_session_id
 from allm.data.thread import Thread
 from allm.data.tool_control import AskUser
-from allm.data.validation import is_session_id
 from allm.execution.journal import ToolOutcome, Unfinished
 from allm.execution.options import CallOptions, resolve
 from allm.runtime.engine import Engine

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 import allm
-from allm.data.errors import ERROR_TYPES
 from allm.data.json import document as limits
-from allm.data.json.tags import LEFT_OUT, VALUE_TAGS
+from allm.data.json.tags import ERROR_TYPES, LEFT_OUT, VALUE_TAGS
 from allm.data.session import AnswerEntry
 from value_strategies import VALUE_TYPES, values_of
 

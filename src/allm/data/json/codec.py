@@ -29,7 +29,7 @@ from allm.data.embedding import (
     dump_embedding,
     load_embedding,
 )
-from allm.data.errors import ERROR_TYPES, AllmError, Path, ValidationError, render_path
+from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
 from allm.data.image import Image
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
@@ -43,6 +43,7 @@ from allm.data.json.strict import (
     strict_converter,
 )
 from allm.data.json.tags import (
+    ERROR_TYPES,
     EVENT_TAGS,
     LEFT_OUT,
     OPEN_FIELDS,
@@ -137,11 +138,11 @@ def _structure(document: Any, cls: type[T]) -> T:
         return _converter().structure(document, cls)
     except Exception as error:  # cattrs raises what its hooks raise
         found = list(itertools.islice(problems_of(error), MAX_PROBLEMS))
-        details = "; ".join(f"{render_path(path)}: {what}" if path else what for path, what in found)
+        problems = [Problem(path, "malformed_value", what) for path, what in found]
         raise ValidationError(
-            [(path or ("json",), "malformed_value") for path, _ in found],
+            [problem if problem.path else problem.under("json") for problem in problems],
             reason="invalid_json",
-            message=f"not a valid {cls.__name__}: {details}",
+            message=f"not a valid {cls.__name__}: {'; '.join(map(str, problems))}",
         ) from error
 
 
@@ -242,6 +243,7 @@ def _converter() -> cattrs.Converter:
         register(converter, anything, _dump_open, _open_value(types))
     # Parts before events: an inner union has to be known before the classes that hold it.
     register_union(converter, Part, PART_TAGS)
+    register(converter, str | int, _dump_open, _open_value((str, int)))  # the steps of a path
     _register_errors(converter)
     _register_content(converter)
     _register_image(converter)
@@ -286,14 +288,14 @@ def _error_fields(converter: cattrs.Converter, cls: type[AllmError], value: dict
 
 
 def _error_field(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
-    if hint == Iterable[tuple[Path, str]]:  # the problems of a ValidationError
+    if hint == Iterable[Problem | tuple[Path, str]]:  # the problems of a ValidationError
         if isinstance(value, (list, tuple)) and all(map(_is_path_and_tag, value)):
             return value
         raise TypeError("expected pairs of a path and a tag")
     values = tuple(cls for cls in get_args(hint) if isinstance(cls, type) and attrs.has(cls))
     if values:  # written as open data, which says what it is
         return _open_value((*values, NoneType))(value, hint)
-    return converter.structure(value, hint)
+    return converter.structure(list(value) if isinstance(value, tuple) else value, hint)
 
 
 def _is_path_and_tag(value: Any) -> bool:

@@ -10,7 +10,7 @@ import math
 import re
 from typing import Any, NoReturn
 
-from allm.data.errors import ValidationError
+from allm.data.errors import Problem, ValidationError
 
 __all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_JSON_BYTES", "json_problem", "parse_document", "write_document"]
 
@@ -28,7 +28,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 def json_problem(tag: str, message: str) -> ValidationError:
     """A document, or a value that is to become one, that is refused as a whole."""
-    return ValidationError([(("json",), tag)], reason="invalid_json", message=message)
+    return ValidationError([Problem(("json",), tag, message)], reason="invalid_json", message=message)
 
 
 def write_document(document: dict[str, Any]) -> str:
@@ -120,14 +120,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise json_problem("duplicate_key", f"the key {twice!r:.60} comes twice in one object")
+        raise json_problem("duplicate_key", f"duplicate key {twice!r:.60}")
     return found
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text:.40} is no finite number")
+        raise ValueError(f"{text:.40} is not a finite number")
     return value
 
 

@@ -10,11 +10,24 @@ from allm.data.audio import Audio, Speech, SpeechRequest, Transcription, Transcr
 from allm.data.content import Part
 from allm.data.embedding import (
     Embedding,
+    EmbeddingAdapterError,
     EmbeddingInput,
     EmbeddingRequest,
     EmbeddingResponse,
 )
-from allm.data.errors import ERROR_TYPES, AllmError
+from allm.data.errors import (
+    AdapterError,
+    AllmError,
+    EngineError,
+    ImageAdapterError,
+    OptionError,
+    Problem,
+    SessionError,
+    StreamError,
+    ToolError,
+    UnwrapError,
+    ValidationError,
+)
 from allm.data.events import Event
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
@@ -23,12 +36,13 @@ from allm.data.moderation import ModerationInput, ModerationRequest, ModerationR
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
 from allm.data.response import Response, Usage
 from allm.data.results import ChatResult, StepResult
-from allm.data.session import AnswerEntry, Approval, ResultEntry, Session
+from allm.data.session import AnswerEntry, Approval, ResultEntry, Session, SessionConflict
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
 
 __all__ = [
+    "ERROR_TYPES",
     "EVENT_TAGS",
     "LEFT_OUT",
     "OPEN_FIELDS",
@@ -48,6 +62,7 @@ VALUE_TAGS: dict[str, type] = {
         cls.__name__: cls
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
+            Problem,
             *(Session, Approval, AnswerEntry, ResultEntry, AskUser, Halt),
             *(ImageRequest, ImageResponse, ImageUsage),
             *(Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest),
@@ -55,6 +70,23 @@ VALUE_TAGS: dict[str, type] = {
             *(ModerationRequest, ModerationResponse, ModerationResult),
         )
     },
+}
+ERROR_TYPES: dict[str, type[AllmError]] = {
+    cls.__name__: cls
+    for cls in (
+        AllmError,
+        ValidationError,
+        OptionError,
+        EngineError,
+        AdapterError,
+        ImageAdapterError,
+        EmbeddingAdapterError,
+        StreamError,
+        ToolError,
+        SessionError,
+        SessionConflict,
+        UnwrapError,
+    )
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",), Tool: ("handler",)}
 """Fields that are live objects of the caller's and no part of the value."""
@@ -92,7 +124,7 @@ def error_arguments(cls: type[AllmError]) -> dict[str, tuple[Any, Any]]:
     found: dict[str, tuple[Any, Any]] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, AllmError) and "__init__" in vars(base):
-            hints = get_type_hints(base.__init__, localns={cls.__name__: cls for cls in (Session, EmbeddingResponse)})
+            hints = get_type_hints(base.__init__)
             signature = inspect.signature(base.__init__)
             found |= {name: (hints[name], signature.parameters[name].default) for name in hints if name in base.fields}
     return found

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import attrs
 import msgspec
 
-from allm.data.errors import ValidationError
+from allm.data.errors import Problem, ValidationError
 from allm.data.json.text import JsonTextError, dumps, loads
 from allm.data.types.hooks import NotStructured, converter, is_pydantic, structure
 
@@ -38,11 +38,8 @@ def parse_text(text: str, hint: type[T]) -> T:
     try:
         value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
     except JsonTextError as error:
-        raise ValidationError(
-            [((), "not_json")],
-            reason="invalid_output",
-            message=f"the answer is not the JSON of a {name}: {error}. It begins with {text[:80]!r}",
-        ) from error
+        sentence = f"the answer is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
+        raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
         return structure(value, hint)  # type: ignore[no-any-return]
     except NotStructured as error:

@@ -22,9 +22,9 @@ from typing import Any, NoReturn, final
 import attrs
 import trio
 
-from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding import Embedding, EmbeddingAdapterError, EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import request_problems
-from allm.data.errors import AdapterError, EmbeddingAdapterError, StreamError
+from allm.data.errors import AdapterError, StreamError
 from allm.data.problems import refuse
 from allm.data.response import Usage
 from allm.execution.services.unary import UnaryCall

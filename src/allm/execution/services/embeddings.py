@@ -7,11 +7,11 @@ from typing import Any, Unpack
 
 import attrs
 
-from allm.data.embedding import EmbeddingInput, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding import EmbeddingAdapterError, EmbeddingInput, EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import field_problems, request_problems
-from allm.data.errors import EmbeddingAdapterError, EngineError, OptionError, ValidationError
+from allm.data.errors import EngineError, OptionError, ValidationError
 from allm.data.image import Image
-from allm.data.problems import Problem, refuse
+from allm.data.problems import Problem, refuse, shown
 from allm.execution.services.embedding_stream import EmbeddingBlock, EmbeddingRun, Progress
 from allm.execution.services.unary import UnaryCall, UnaryOptions, resolve_unary
 from allm.runtime.batches import AsyncBatches, BatchLimits, in_batches
@@ -87,9 +87,8 @@ def stream_embed(
     batches = in_batches(source, limits)
     first = next(batches, None)
     if first is None:
-        raise ValidationError(
-            [(("inputs",), "empty")], reason="invalid_request", message="inputs: there is nothing to embed"
-        )
+        problem = Problem(("inputs",), "empty", "there is nothing to embed")
+        raise ValidationError([problem], reason="invalid_request")
     run = EmbeddingRun(call, request, batches, (first, None), max_concurrency, total)
     run.first = (first, run.prepare(first))
     return EmbeddingBlock(run, on_progress)
@@ -136,8 +135,8 @@ def _check_count(name: str, count: Any) -> None:
     if type(count) is not int:
         raise OptionError(f"option {name} is {type(count).__name__}; expected int", reason="invalid_type", option=name)
     if count < 1:
-        message = f"option {name} is {count}; expected a number greater than 0"
-        raise ValidationError([((name,), "must_be_positive")], reason="invalid_options", message=message)
+        problem = Problem((name,), "must_be_positive", f"is {shown(count)}; expected a number greater than 0")
+        refuse([problem], reason="invalid_options")
 
 
 def _request_of(

@@ -9,7 +9,8 @@ import attrs
 
 from allm.data.errors import EngineError, ImageAdapterError
 from allm.data.image import Image
-from allm.data.image_request import ImageRequest, ImageResponse, check_image_request
+from allm.data.image_request import ImageRequest, ImageResponse
+from allm.data.validation import validate
 from allm.execution.services.unary import UnaryOptions, resolve_unary
 from allm.runtime.engine import Engine
 
@@ -98,7 +99,7 @@ async def _call(engine: Engine, request: ImageRequest, options: Mapping[str, Any
         model=call.model or request.model or engine.image_model,
         options={**request.options, **call.body},
     )
-    check_image_request(request)
+    validate(request)
     if request.model is None and getattr(call.adapter, "requires_model", True):
         raise EngineError(
             "no model for images is given: pass model=, set Engine(image_model=...), or use "

@@ -14,8 +14,9 @@ from typing import Any, Unpack, final
 import attrs
 import trio
 
-from allm.data.audio import Audio, Speech, SpeechRequest, check_speech_request
+from allm.data.audio import Audio, Speech, SpeechRequest
 from allm.data.errors import AdapterError, EngineError, StreamError
+from allm.data.validation import validate
 from allm.execution.services.unary import UnaryCall, UnaryOptions, resolve_unary, typed
 from allm.runtime.adapters import SpokenAnswer
 from allm.runtime.engine import Engine
@@ -195,7 +196,7 @@ def _resolved(
     call = resolve_unary(engine, "speech", others, also=FIELDS, method="open")
     model = call.model or request.model or engine.speech_model
     request = attrs.evolve(request, **given, model=model, options={**request.options, **call.body})
-    check_speech_request(request)
+    validate(request)
     if model is None and getattr(call.adapter, "requires_model", True):
         raise EngineError(
             "no model for speech is given: pass model=, set Engine(speech_model=...), or use "

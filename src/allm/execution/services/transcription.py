@@ -8,8 +8,9 @@ from typing import Any, Unpack
 
 import attrs
 
-from allm.data.audio import Audio, Granularity, Transcription, TranscriptionRequest, check_transcription_request
+from allm.data.audio import Audio, Granularity, Transcription, TranscriptionRequest
 from allm.data.errors import EngineError
+from allm.data.validation import validate
 from allm.execution.services.unary import UnaryOptions, resolve_unary
 from allm.runtime.engine import Engine
 
@@ -52,7 +53,7 @@ async def transcribe(
     request = audio if isinstance(audio, TranscriptionRequest) else TranscriptionRequest(audio)
     model = call.model or request.model or engine.transcription_model
     request = attrs.evolve(request, **given, model=model, options={**request.options, **call.body})
-    check_transcription_request(request)
+    validate(request)
     if model is None and getattr(call.adapter, "requires_model", True):
         raise EngineError(
             "no model for transcription is given: pass model=, set Engine(transcription_model=...), or use "

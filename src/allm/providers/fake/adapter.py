@@ -8,7 +8,7 @@ from typing import Any, final, get_args
 import attrs
 import trio
 
-from allm.data.errors import AdapterError, ValidationError
+from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
     AdapterEvent,
     Failed,
@@ -76,9 +76,8 @@ class Fake:
         self, script: Iterable[ScriptItem] | None = None, *, scripts: Iterable[Iterable[ScriptItem]] | None = None
     ) -> None:
         if script is not None and scripts is not None:
-            raise ValidationError(
-                [(("script",), "with_scripts")], message="give Fake either script= or scripts=, not both"
-            )
+            problem = Problem(("script",), "with_scripts", "give Fake either script= or scripts=, not both")
+            raise ValidationError([problem], reason="invalid_script")
         given = [script] if script is not None else list(scripts or ())
         self._scripts = [_checked(entry, index) for index, entry in enumerate(given)]
         self._next = 0
@@ -148,20 +147,18 @@ def _checked(script: Any, index: int) -> Script:
     items = tuple(script) if isinstance(script, Sequence) and not isinstance(script, (str, bytes)) else None
     kinds = get_args(ScriptItem)
     if items is None or not all(isinstance(item, kinds) for item in items):
-        raise ValidationError(
-            [(("scripts", index), "invalid_script")],
-            message=f"script {index} of Fake is not a list of items made with allm.fake, such as [fake.text('hi')]",
-        )
+        sentence = "is not a list of items made with allm.fake, such as [fake.text('hi')]"
+        problem = Problem(("scripts", index), "invalid_script", sentence)
+        raise ValidationError([problem], reason="invalid_script", message=f"script {index} of Fake {sentence}")
     for position, item in enumerate(items):
         if isinstance(item, PreflightError) and position:
-            problem = "preflight_error has to be the first item"
+            sentence = "preflight_error has to be the first item"
         elif isinstance(item, (*_LAST_ITEMS, PreflightError)) and position < len(items) - 1:
-            problem = f"items are left over after {type(item).__name__}, which ends the answer"
+            sentence = f"items are left over after {type(item).__name__}, which ends the answer"
         else:
             continue
-        raise ValidationError(
-            [(("scripts", index, position), "invalid_script")], message=f"script {index} of Fake: {problem}"
-        )
+        problem = Problem(("scripts", index, position), "invalid_script", sentence)
+        raise ValidationError([problem], reason="invalid_script", message=f"script {index} of Fake: {sentence}")
     return items
 
 

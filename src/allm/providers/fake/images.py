@@ -13,6 +13,7 @@ import trio
 from allm.data.errors import AllmError, ImageAdapterError, ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
+from allm.data.problems import wrong_type
 from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["FakeImages", "plain_png"]
@@ -45,11 +46,8 @@ class FakeImages:
         self._script = None if script is None else list(script)
         for index, entry in enumerate(self._script or ()):
             if not isinstance(entry, (ImageResponse, Image, AllmError, int, float)):
-                raise ValidationError(
-                    [(("script", index), "invalid_type")],
-                    message=f"script[{index}] is {type(entry).__name__}; expected ImageResponse, Image, an error or "
-                    "a number of seconds",
-                )
+                expected = "ImageResponse, Image, an error or a number of seconds"
+                raise ValidationError([wrong_type(("script", index), entry, expected)], reason="invalid_script")
         self._next = 0
         self.requests: list[ImageRequest] = []
 

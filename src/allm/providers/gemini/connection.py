@@ -11,6 +11,7 @@ from urllib.parse import quote
 import attrs
 
 from allm.data.errors import ValidationError
+from allm.data.problems import Problem, shown
 from allm.http.json_call import HttpPost
 from allm.http.settings import json_body, own_headers, secret_of
 from allm.http.transport import check_client, join_url, parts_of
@@ -36,12 +37,9 @@ def resource_name(model: str) -> str:
     if segments[0] not in COLLECTIONS or len(segments) == 1:
         segments = ["models", model]
     if any(segment in {"", ".", ".."} for segment in segments) or not model.isprintable():
-        raise ValidationError(
-            [(("model",), "invalid_format")],
-            reason="invalid_request",
-            message=f"model {model!r} cannot be part of a URL: expected a name such as gemini-3.5-flash, "
-            "models/gemini-3.5-flash or tunedModels/my-model",
-        )
+        expected = "gemini-3.5-flash, models/gemini-3.5-flash or tunedModels/my-model"
+        sentence = f"is {shown(model)}, which cannot be part of a URL; expected a name such as {expected}"
+        raise ValidationError([Problem(("model",), "invalid_format", sentence)], reason="invalid_request")
     return "/".join(quote(segment, safe="") for segment in segments)
 
 

@@ -59,6 +59,6 @@ def _object(index: int, item: str | Image) -> dict[str, Any]:
     try:
         url = item.url or item.to_data_uri()
     except ValidationError as error:
-        problem = (("inputs", index), error.errors[0][1])
-        raise ValidationError([problem], reason="invalid_request", message=f"inputs[{index}]: {error}") from error
+        problem = Problem(("inputs", index), error.errors[0][1], str(error))
+        raise ValidationError([problem], reason="invalid_request") from error
     return {"type": "image_url", "image_url": {"url": url}}

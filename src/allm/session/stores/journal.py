@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import attrs
 
-from allm.data.errors import ToolError, ValidationError
+from allm.data.errors import Problem, ToolError, ValidationError
 from allm.data.json.codec import from_json, to_json
 from allm.data.message import Message
 from allm.data.response import Response
@@ -60,9 +60,8 @@ class TurnJournal:
             elif isinstance(entry, ResultEntry) and self._asked(entry.message.tool_call_id):
                 self.outcomes[entry.message.tool_call_id or ""] = _outcome_of(entry)
             else:
-                raise ValidationError(
-                    [((), "unexpected_entry")], reason="invalid_session", message="an entry of its journal has no place"
-                )
+                problem = Problem((), "unexpected_entry", "an entry of its journal has no place")
+                raise ValidationError([problem], reason="invalid_session")
         validate(self.conversation)
 
     def _asked(self, call_id: str | None) -> bool:

@@ -8,10 +8,11 @@ from typing import TypeVar
 import attrs
 import trio
 
-from allm.data.errors import SessionConflict, SessionError, ValidationError
+from allm.data.errors import SessionError, ValidationError
 from allm.data.json.codec import from_json, to_json
-from allm.data.session import Session
-from allm.data.validation import is_session_id, validate
+from allm.data.session import Session, SessionConflict
+from allm.data.session_check import is_session_id
+from allm.data.validation import validate
 from allm.session.stores.backend import Record
 
 __all__ = [

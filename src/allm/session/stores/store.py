@@ -18,8 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 import trio
 
-from allm.data.errors import SessionConflict, SessionError
-from allm.data.session import Session
+from allm.data.errors import SessionError
+from allm.data.session import Session, SessionConflict
 from allm.execution.stream.alongside import background_task
 from allm.session.stores.backend import Record, StoreBackend
 from allm.session.stores.lease import SessionLease

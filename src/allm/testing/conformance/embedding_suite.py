@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
-from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.data.errors import EmbeddingAdapterError
+from allm.data.embedding import EmbeddingAdapterError, EmbeddingRequest, EmbeddingResponse
 from allm.data.json.codec import from_json, to_json
 from allm.data.json.text import dumps
 from allm.execution.services.embeddings import embed
