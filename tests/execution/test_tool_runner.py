@@ -14,7 +14,7 @@ import trio
 
 import allm
 from allm import fake
-from allm.data.types.structure import encode_result
+from allm.data.types.encode import encode_result
 
 
 def engine(*calls, tools=(), **fields):

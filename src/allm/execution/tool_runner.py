@@ -29,7 +29,7 @@ from allm.data.json.text import dumps
 from allm.data.message import Message
 from allm.data.tool import Tool
 from allm.data.tool_control import AWAITING_USER, RESERVED_REASONS, AskUser, Halt
-from allm.data.types.structure import encode_result
+from allm.data.types.encode import encode_result
 from allm.execution.journal import ToolOutcome
 from allm.execution.options import ModelCall
 from allm.execution.stream.nurseries import collapse_exception_group

@@ -12,7 +12,7 @@ from allm.data.errors import SessionError
 from allm.data.message import Message
 from allm.data.session import Approval, Session, fingerprint
 from allm.data.thread import Thread
-from allm.data.types.structure import encode_result
+from allm.data.types.encode import encode_result
 from allm.execution.tool_runner import error_message
 from allm.session.status import check
 

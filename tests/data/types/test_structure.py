@@ -17,7 +17,8 @@ import pydantic
 import pytest
 
 import allm
-from allm.data.types.structure import NotStructured, encode_result, parse_text, structure
+from allm.data.types.encode import encode_result
+from allm.data.types.structure import NotStructured, parse_text, structure
 
 
 class Unit(enum.Enum):

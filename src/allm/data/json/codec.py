@@ -33,15 +33,7 @@ from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
 from allm.data.image import Image
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
-from allm.data.json.strict import (
-    MAX_PROBLEMS,
-    each,
-    problems_of,
-    register,
-    register_union,
-    sequence,
-    strict_converter,
-)
+from allm.data.json.strict import problems_of, register, register_union, strict_converter
 from allm.data.json.tags import (
     ERROR_TYPES,
     EVENT_TAGS,
@@ -53,6 +45,8 @@ from allm.data.json.tags import (
     known_error,
     tag_of,
 )
+from allm.data.structuring.converter import sequence
+from allm.data.structuring.misfits import MAX_PROBLEMS, Misfit, each
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser
 
@@ -182,7 +176,7 @@ def _load_open(value: Any) -> Any:
         return dict(zip(value, each(value.items(), lambda _, item: _load_open(item)), strict=True))
     tag = value["$type"]
     if not isinstance(tag, str):
-        raise TypeError(f"expected text as $type, got {type(tag).__name__}")
+        raise Misfit("text as $type", tag)
     loader = _OPEN_LOADERS.get(tag)
     if loader is not None:
         return loader(value)
@@ -213,7 +207,7 @@ _OPEN_LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def _open_mapping(value: Any, _: Any) -> Any:
     loaded = _load_open(value)
     if not isinstance(loaded, dict):
-        raise TypeError(f"expected an object, got {type(value).__name__}")
+        raise Misfit(dict, value)
     return loaded
 
 
@@ -221,8 +215,7 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _: Any) -> Any:
         loaded = _load_open(value)
         if not isinstance(loaded, types):
-            expected = " or ".join(cls.__name__ for cls in types)
-            raise TypeError(f"expected {expected}, got {type(loaded).__name__}")
+            raise Misfit(" or ".join(cls.__name__ for cls in types), loaded)
         return loaded
 
     return structure
@@ -230,7 +223,7 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
 
 def _bytes(value: Any, _: Any) -> bytes:
     if not isinstance(value, str):
-        raise TypeError(f"expected base64 text, got {type(value).__name__}")
+        raise Misfit("base64 text", value)
     return base64.b64decode(value, validate=True)
 
 
@@ -243,7 +236,6 @@ def _converter() -> cattrs.Converter:
         register(converter, anything, _dump_open, _open_value(types))
     # Parts before events: an inner union has to be known before the classes that hold it.
     register_union(converter, Part, PART_TAGS)
-    register(converter, str | int, _dump_open, _open_value((str, int)))  # the steps of a path
     _register_errors(converter)
     _register_content(converter)
     _register_image(converter)
@@ -346,7 +338,7 @@ def _register_ask_user(converter: cattrs.Converter) -> None:
 
     def structure(value: Any, _: Any) -> AskUser:
         if not isinstance(value, dict):
-            raise TypeError(f"expected an object, got {type(value).__name__}")
+            raise Misfit(dict, value)
         loaders: dict[str, Callable[[], Any]] = {
             "question": lambda: converter.structure(value["question"], str),
             "hints": lambda: _open_mapping(value.get("hints", {}), None),

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from allm.data.json.text import dumps
-from allm.data.types.hooks import fields_of, is_pydantic
+from allm.data.types.classes import fields_of, is_pydantic
 
 __all__ = ["object_schema", "schemas_of"]
 

@@ -1,26 +1,29 @@
-"""Values of users' own types from the JSON that a model wrote, and JSON for a model from values."""
+"""The strict core for users' own types: JSON that a model wrote, structured, with every problem in words it can act on.
+
+Strict: a model that sends `"7"` for an int is told so, with the value, and can correct it. The core is
+`data/structuring`; `scalars.py` and `classes.py` add what users' types have beyond it.
+"""
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import enum
-import math
+import functools
 import re
-import uuid
-from collections.abc import Mapping
+import types
+import typing
 from decimal import Decimal
-from pathlib import PurePath
 from typing import Any, TypeVar
 
-import attrs
-import msgspec
+import cattrs
 
-from allm.data.errors import Problem, ValidationError
-from allm.data.json.text import JsonTextError, dumps, loads
-from allm.data.types.hooks import NotStructured, converter, is_pydantic, structure
+from allm.data.errors import Path, Problem, ValidationError
+from allm.data.json.text import JsonTextError, loads
+from allm.data.structuring.converter import SEQUENCES, origin_of, strict_converter
+from allm.data.structuring.misfits import Key, Misfit, problems_of
+from allm.data.types.classes import is_named_tuple, register_classes
+from allm.data.types.scalars import TEXT_FORMS, register_scalars
 
-__all__ = ["NotStructured", "encode_result", "parse_text", "structure"]
+__all__ = ["NotStructured", "converter", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -28,8 +31,37 @@ _FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*", re.DOTALL
 """What models write that were not made to keep to a schema."""
 
 
+class NotStructured(Exception):
+    """A value does not fit its type.
+
+    Attributes:
+        found: Every problem as a path and what is wrong there, in plain words.
+    """
+
+    def __init__(self, found: list[tuple[Path, str]]) -> None:
+        self.found = found
+        super().__init__("; ".join(f"{where.lstrip('.')}: {what}" if where else what for where, what in self.problems))
+
+    @property
+    def problems(self) -> list[tuple[str, str]]:
+        """The same with the places as text: `.address.zip`, `[0].name`, `['key']`."""
+        return [("".join(map(_written, path)), what) for path, what in self.found]
+
+
+def structure(value: Any, hint: Any) -> Any:
+    """`value`, parsed JSON, as an instance of the type `hint`.
+
+    Raises:
+        NotStructured: It does not fit; with every problem, twenty of each list or object at most.
+    """
+    try:
+        return converter().structure(value, hint)
+    except Exception as error:  # cattrs raises what its hooks raise
+        raise NotStructured(list(problems_of(error, _tell))) from error
+
+
 def parse_text(text: str, hint: type[T]) -> T:
-    """The JSON document in `text` as an instance of `hint`; a Markdown code fence around it is no part of it.
+    """The JSON document in `text`, with or without a Markdown code fence around it, as an instance of `hint`.
 
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem in it.
@@ -44,55 +76,74 @@ def parse_text(text: str, hint: type[T]) -> T:
         return structure(value, hint)  # type: ignore[no-any-return]
     except NotStructured as error:
         raise ValidationError(
-            [((where.lstrip("."),), what) for where, what in error.problems],
+            [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in error.found],
             reason="invalid_output",
             message=f"the answer is JSON but not a valid {name}: {error}",
         ) from error
 
 
-def encode_result(value: Any) -> str:
-    """A handler's result as the text the model reads: a str as it is, anything else as JSON.
-
-    Raises:
-        TypeError, ValueError: There is no JSON for it.
-    """
-    if isinstance(value, str) and not isinstance(value, enum.Enum):
-        return value
-    try:
-        return dumps(_plain(value)).decode("utf-8")
-    except RecursionError:
-        raise ValueError(f"{type(value).__name__} is nested too deep, or holds itself") from None
+@functools.cache
+def converter() -> cattrs.Converter:
+    """The converter for users' types."""
+    made = strict_converter(refuse_unknown=True)
+    register_scalars(made)
+    register_classes(made)
+    return made
 
 
-def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
-    if isinstance(value, enum.Enum):
-        return _plain(value.value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value!r} has no JSON form")
-    if value is None or isinstance(value, bool):
-        return value
-    for scalar in (int, float, str):
-        if isinstance(value, scalar):
-            return scalar(value)  # a subclass of it too
-    if isinstance(value, Mapping):
-        return {_key(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode("ascii")
-    if is_pydantic(type(value)):
-        return _plain(value.model_dump(mode="json"))
-    if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
-        return _plain(converter().unstructure(value))
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, (PurePath, uuid.UUID, Decimal)):
-        return str(value)
-    if isinstance(value, (dt.timedelta, msgspec.Struct)):
-        return _plain(msgspec.to_builtins(value))
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+# --- in words -----------------------------------------------------------------------------------------------------
+
+_NAMES: dict[Any, str] = {
+    str: "a string",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    Decimal: "a decimal number",
+    None: "null",
+    types.NoneType: "null",
+}
 
 
-def _key(key: Any) -> str:
-    plain = _plain(key)
-    return plain if isinstance(plain, str) else dumps(plain).decode("utf-8")
+def _plain(step: str | int) -> str | int:
+    return str(step) if isinstance(step, str) else step
+
+
+def _written(step: str | int) -> str:
+    if isinstance(step, Key):
+        return f"[{step!r:.60}]"
+    return f"[{step}]" if isinstance(step, int) else f".{step}"
+
+
+def _tell(error: BaseException, _: Path) -> str:
+    if isinstance(error, Misfit):
+        return f"expected {_expected(error.expected)}, got {_shown(error.value)}"
+    if isinstance(error, cattrs.StructureHandlerNotFoundError):
+        return f"{getattr(error.type_, '__name__', error.type_)!r:.60} is no type that JSON can be made into"
+    if isinstance(error, KeyError):
+        return f"required field {error} is missing"
+    if isinstance(error, cattrs.ForbiddenExtraKeysError):
+        return f"unknown field {', '.join(repr(name) for name in sorted(error.extra_fields))}"
+    return str(error) or type(error).__name__
+
+
+def _shown(value: Any) -> str:
+    """The value as JSON has it, as far as a model needs it to find its mistake."""
+    shown = f"{value!r:.60}"
+    return {"None": "null", "True": "true", "False": "false"}.get(shown, shown)
+
+
+def _expected(hint: Any) -> str:
+    """What a value of the type looks like in JSON."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _expected(hint.__origin__)
+    origin = origin_of(hint)
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not types.NoneType]
+        return " or ".join(dict.fromkeys(map(_expected, options)))
+    if origin is typing.Literal:
+        return f"one of {', '.join(map(repr, typing.get_args(hint)))}"
+    if isinstance(origin, type) and issubclass(origin, enum.Enum):
+        return f"one of {', '.join(repr(member.value) for member in origin)}"
+    if origin in SEQUENCES or is_named_tuple(origin):
+        return "a list"
+    return _NAMES.get(origin) or (TEXT_FORMS[origin][1] if origin in TEXT_FORMS else "an object")

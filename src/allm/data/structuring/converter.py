@@ -1,0 +1,237 @@
+"""The strict core: a cattrs converter that takes nothing for anything else.
+
+cattrs by itself is friendly: it takes a text for a list of characters, calls `int` on what should be one, and looks for
+the fields of a class in anything that has `in`. Neither a document nor a model is a friend, so there is a hook here for
+each kind of type that both can hold. There are two front ends:
+
+- `data/json` adds what the library's own values need: tagged unions, errors, open data. Fields of a later release are
+  ignored, since a reader has to survive them.
+- `data/types` adds what users' types need: more scalars, named tuples, classes of other libraries. Unknown fields are
+  refused, since a model that writes them means something that would be lost.
+
+A hook gets `(value, hint)` and returns the value of that type, or raises what `misfits.py` describes. cattrs looks for
+the hook of a plain class by its method resolution order, and for anything else by predicates, of which the one
+registered last wins: so a front end registers its own hooks over these. A type may hold itself, so a hook looks for the
+hooks of its parts when it runs and not when it is made.
+"""
+
+from __future__ import annotations
+
+import enum
+import types
+import typing
+from collections import abc
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn
+
+from allm.data.json.text import loads
+from allm.data.structuring.misfits import Key, KeyMisfit, Misfit, each, is_inside
+
+__all__ = [
+    "SEQUENCES",
+    "Hook",
+    "fields_in_order",
+    "objects",
+    "origin_of",
+    "scalar",
+    "sequence",
+    "strict_converter",
+]
+
+Hook = Callable[[Any, Any], Any]
+
+SEQUENCES: dict[Any, Callable[[Iterable[Any]], Any]] = {
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+    abc.Sequence: list,
+    abc.MutableSequence: list,
+    abc.Collection: list,
+    abc.Set: frozenset,
+    abc.MutableSet: set,
+}
+"""What a list of JSON is made into, by the origin of the type."""
+_MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
+
+
+def origin_of(hint: Any) -> Any:
+    """The class of a generic's instance, `list` of `list[int]`; any other type as it is."""
+    return typing.get_origin(hint) or hint
+
+
+def strict_converter(
+    *, refuse_unknown: bool, left_out: Mapping[type, tuple[str, ...]] | None = None
+) -> cattrs.Converter:
+    """A converter of the kinds of types that this module has hooks for.
+
+    Args:
+        refuse_unknown: Whether a field that a class does not have is a problem.
+        left_out: Fields of classes that are no part of their values.
+    """
+    converter = cattrs.Converter()
+    for kind in (str, int, bool, enum.Enum):  # by class, as cattrs has them: an IntEnum comes to int
+        converter.register_structure_hook(kind, scalar)
+    converter.register_structure_hook(float, _number)
+
+    def load_class(cls: Any) -> Hook:
+        omitted: Any = {name: cattrs.override(omit=True) for name in (left_out or {}).get(cls, ())}
+        load = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=refuse_unknown, **omitted)
+        return objects(load)
+
+    converter.register_structure_hook_factory(_is_class, load_class)
+    containers: list[tuple[Callable[[Any], bool], Callable[[cattrs.Converter, Any, Any], Any]]] = [
+        (lambda hint: origin_of(hint) in SEQUENCES, _sequence),
+        (lambda hint: origin_of(hint) in _MAPPINGS, _mapping),
+        (lambda hint: origin_of(hint) in (typing.Union, types.UnionType), _union),
+    ]
+    for fits, load in containers:
+        converter.register_structure_hook_func(fits, _with(converter, load))
+    converter.register_structure_hook_func(lambda hint: origin_of(hint) is typing.Literal, _literal)
+    return converter
+
+
+def _with(converter: cattrs.Converter, load: Callable[[cattrs.Converter, Any, Any], Any]) -> Hook:
+    return lambda value, hint: load(converter, value, hint)
+
+
+# --- scalars ---------------------------------------------------------------------------------------------------------
+
+
+def scalar(value: Any, hint: Any) -> Any:
+    """A text, a number or a flag of exactly the type, or the member of an enumeration that has the value."""
+    if issubclass(hint, enum.Enum):
+        for member in hint:
+            if _same(member.value, value):
+                return member
+    elif type(value) is hint:
+        return value
+    raise Misfit(hint, value)
+
+
+def _number(value: Any, hint: Any) -> Any:
+    return value if hint is float and type(value) is int else scalar(value, hint)
+
+
+def _literal(value: Any, hint: Any) -> Any:
+    for choice in typing.get_args(hint):
+        if _same(choice, value):
+            return choice
+    raise Misfit(hint, value)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equality as JSON has it: true is not 1."""
+    return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
+
+
+# --- lists and objects ------------------------------------------------------------------------------------------------
+
+
+def sequence(value: Any, load: Callable[[Any], Any]) -> list[Any]:
+    """A list, element by element.
+
+    Raises:
+        Misfit: It is something else.
+        Misfits: What did not fit.
+    """
+    if not isinstance(value, list):
+        raise Misfit(list, value)
+    return each(enumerate(value), lambda _, item: load(item))
+
+
+def _sequence(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
+    inner = typing.get_args(hint)
+    is_open = hint in (tuple, typing.Tuple) or inner[-1:] == (Ellipsis,)  # noqa: UP006  another object
+    if origin_of(hint) is tuple and not is_open:
+        return tuple(fields_in_order(converter, value, inner))
+    of_item = inner[0] if inner else Any
+    return SEQUENCES[origin_of(hint)](sequence(value, lambda item: converter.structure(item, of_item)))
+
+
+def fields_in_order(
+    converter: cattrs.Converter, value: Any, hints: typing.Sequence[Any], least: int | None = None
+) -> list[Any]:
+    """A list whose elements have a type each.
+
+    Args:
+        least: How many of them there have to be; None: all.
+
+    Raises:
+        Misfit, Misfits, ValueError: It is something else, or too short or too long.
+    """
+    if not isinstance(value, list):
+        raise Misfit(list, value)
+    least = len(hints) if least is None else least
+    if not least <= len(value) <= len(hints):
+        count = f"{least}" if least == len(hints) else f"{least} to {len(hints)}"
+        raise ValueError(f"expected {count} items, got {len(value)}")
+    return each(enumerate(value), lambda index, item: converter.structure(item, hints[index]))
+
+
+def _mapping(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
+    if not isinstance(value, dict):
+        raise Misfit(dict, value)
+    of_key, of_item = typing.get_args(hint) or (Any, Any)
+
+    def load(key: str, item: Any) -> tuple[Any, Any]:
+        return _key(converter, key, of_key), converter.structure(item, of_item)
+
+    items = typing.cast("dict[str, Any]", value).items()
+    return dict(each(((Key(key), item) for key, item in items), load))
+
+
+def _key(converter: cattrs.Converter, key: str, hint: Any) -> Any:
+    """JSON has text keys only: that of an int is its digits."""
+    text = str(key)
+    if hint in (str, Any):
+        return text
+    try:
+        return converter.structure(text, hint)
+    except Exception as error:
+        try:
+            return converter.structure(loads(text), hint)
+        except Exception:
+            raise KeyMisfit(error) from None
+
+
+def objects(load: Hook) -> Hook:
+    """A hook that gives `load` objects only, and refuses everything else."""
+
+    def structure(value: Any, hint: Any) -> Any:
+        if not isinstance(value, dict):
+            raise Misfit(dict, value)
+        return load(value, hint)
+
+    return structure
+
+
+def _is_class(hint: Any) -> bool:
+    return attrs.has(hint) or hasattr(origin_of(hint), "__dataclass_fields__")
+
+
+# --- unions -----------------------------------------------------------------------------------------------------------
+
+
+def _union(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
+    """The first member that the value fits, those of its own type before the others."""
+    members = typing.get_args(hint)
+    options = [option for option in members if option is not types.NoneType]
+    if value is None and len(options) < len(members):
+        return None
+    if len(options) == 1:
+        return converter.structure(value, options[0])
+    options.sort(key=lambda option: origin_of(option) is not type(value))  # 1 in `float | int` is an int
+    failures: list[Exception] = []
+    for option in options:
+        try:
+            return converter.structure(value, option)
+        except Exception as error:
+            failures.append(error)
+    # Where the value is of the kind of one member and something inside is wrong, that is what the sender meant.
+    inside = [error for error in failures if is_inside(error)]
+    raise inside[0] if len(inside) == 1 else Misfit(hint, value)
