@@ -26,10 +26,10 @@ from allm.data.validation import unanswered_tool_calls, validate
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.step import finish_step, run_step
+from allm.execution.stream.attempt import fail_at_limit
 from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.pipeline import StreamBlock, open_stream
-from allm.execution.stream.retrying import fail_at_limit
 from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 

@@ -18,10 +18,10 @@ from allm.execution.options import (
     resolve,
     warn_ignored_options,
 )
+from allm.execution.stream.attempt import fail_at_limit, run_model_call
 from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.collector import StreamCollector
 from allm.execution.stream.pipeline import StreamBlock, open_stream
-from allm.execution.stream.retrying import fail_at_limit, run_model_call
 from allm.runtime.engine import Engine
 
 __all__ = ["generate", "stream_generate", "unwrap"]

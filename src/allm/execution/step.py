@@ -14,9 +14,9 @@ from allm.data.results import StepResult
 from allm.data.tool_control import AskUser
 from allm.execution.journal import ToolOutcome, Unfinished
 from allm.execution.options import ModelCall
+from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.folds import StepFold, answered
-from allm.execution.stream.retrying import run_model_call
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 

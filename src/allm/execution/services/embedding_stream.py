@@ -28,7 +28,7 @@ from allm.data.errors import AdapterError, EmbeddingAdapterError, StreamError
 from allm.data.problems import refuse
 from allm.data.response import Usage
 from allm.execution.services.unary import UnaryCall
-from allm.execution.stream.nurseries import collapse_exception_group
+from allm.execution.stream.nurseries import nursery_boundary
 from allm.http.transport import CLEANUP_SECONDS
 from allm.runtime.batches import AsyncBatches, Batch
 from allm.runtime.costs import embedding_usage
@@ -361,22 +361,10 @@ class EmbeddingBlock:
 
 @asynccontextmanager
 async def _opened(run: EmbeddingRun, on_progress: Progress | None) -> AsyncGenerator[EmbeddingStream]:
-    body_error: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            stream = EmbeddingStream(run, lambda: nursery.start_soon(run.run, name="allm embed"), on_progress)
-            try:
-                yield stream
-            except BaseException as error:
-                body_error = error
-                raise
-            finally:
-                stream._close()
-                nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        body_error = collapse_exception_group(group, body_error)
-    try:
-        if body_error is not None:
-            raise body_error
-    finally:
-        del body_error  # the frame would keep its own exception alive
+    async with nursery_boundary() as nursery:
+        stream = EmbeddingStream(run, lambda: nursery.start_soon(run.run, name="allm embed"), on_progress)
+        try:
+            yield stream
+        finally:
+            stream._close()
+            nursery.cancel_scope.cancel()

@@ -6,7 +6,6 @@ for one call, such as a long list of texts, shares one budget of retries and one
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypedDict, TypeVar
@@ -18,6 +17,7 @@ from allm.data.errors import AdapterError, EngineError
 from allm.data.problems import unknown_option
 from allm.execution.call_options import ExecutionOptions, check_options
 from allm.execution.options import application_defaults, engine_options
+from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 from allm.runtime.engine import Engine
@@ -25,8 +25,6 @@ from allm.runtime.keys import Secret
 from allm.runtime.retry import RetryPolicy
 
 __all__ = ["UnaryCall", "UnaryOptions", "resolve_unary"]
-
-logger: logging.Logger = logging.getLogger("allm")
 
 _SPANS = {"embedding": "embed"}
 """Spans are named after the function that is called."""
@@ -74,8 +72,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     adapter_options: AdapterOptions
     controls: ExecutionOptions
     error_type: type[AdapterError]
-    _failures: int = attrs.field(default=0, init=False)
-    _resume: float = attrs.field(default=float("-inf"), init=False)  # when the latest pause of the call is over
+    _retries: Retries | None = attrs.field(default=None, init=False)
     _deadline: float = attrs.field(default=float("inf"), init=False)
 
     @contextmanager
@@ -91,8 +88,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     @contextmanager
     def started(self, **attributes: Any) -> Generator[telemetry.Span]:
         """The call's telemetry, and the moment from which its time limit counts."""
-        limit = self.controls.request_timeout
-        self._deadline = trio.current_time() + (float("inf") if limit is None else limit)
+        self._deadline = trio.current_time() + seconds(self.controls.request_timeout)
         span = telemetry.start_span(
             _SPANS.get(self.service, self.service), provider=self.adapter.provider, **attributes
         )
@@ -116,8 +112,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         with trio.CancelScope(deadline=self._deadline) as scope:
             yield
         if scope.cancelled_caught:
-            message = f"the call took longer than {self.controls.request_timeout} s (request_timeout)"
-            raise self.error_type(message, reason="timeout", provider=self.adapter.provider)
+            raise typed(request_timed_out(self.controls.request_timeout, self.adapter.provider), self.error_type)
 
     async def send(self, prepared: Any, span: telemetry.Span) -> ResponseT:
         """Make one request, as often as the call's budget allows. Inside `running`.
@@ -135,21 +130,18 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         Args:
             after: Gives the place at the engine's limiter back; None: that is done when `work` has ended.
         """
+        if self._retries is None:
+            self._retries = Retries(self.controls.retry, self.adapter.provider, span)
         while True:
-            if trio.current_time() < self._resume:
-                await trio.sleep_until(self._resume)
-            error, seen = None, self._failures
+            seen = await self._retries.ready()
             try:
                 return await self._once(work, after)
             except AdapterError as raised:
                 error = raised
             except Exception as raised:
-                error = AdapterError(
-                    f"the {self.adapter.provider} adapter raised {type(raised).__name__}: {raised}",
-                    provider=self.adapter.provider,
-                )
-                error.__cause__ = raised
-            await trio.sleep(self._pause(error, span, seen))
+                error = adapter_raised(self.adapter.provider, raised)
+            if not await self._retries.again(error, seen, deadline=self._deadline):
+                raise typed(error, self.error_type) from error.__cause__
 
     async def _once(self, work: Callable[[], Awaitable[ResponseT]], after: ExitStack | None) -> ResponseT:
         limiter, limit = self.engine.limiter, self.controls.first_event_timeout
@@ -158,38 +150,12 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                 borrower = object()  # not the task, which may have another call open
                 await limiter.acquire_on_behalf_of(borrower)
                 place.callback(limiter.release_on_behalf_of, borrower)
-            with trio.move_on_after(float("inf") if limit is None else limit):
+            with trio.move_on_after(seconds(limit)):
                 answer = await work()
                 if after is not None:
                     after.push(place.pop_all())
                 return answer
-            message = f"no answer within {limit} s (first_event_timeout)"
-            raise AdapterError(message, reason="timeout", provider=self.adapter.provider)
-
-    def _pause(self, error: AdapterError, span: telemetry.Span, seen: int) -> float:
-        """Seconds until the next try, which the budget of the whole call is charged for.
-
-        A request that was under way when another one failed has met the same trouble, such as a rate limit: it waits
-        with the other and is not charged. So is the budget one of troubles, however many requests run at once.
-
-        Args:
-            seen: How many failures there had been when the request was sent.
-        """
-        charged = self._failures == seen
-        self._failures += charged
-        policy, now = self.controls.retry, trio.current_time()
-        delay = policy.delay(error, self._failures if charged else 1) if policy is not None else None
-        if delay is not None and not charged:
-            delay = max(delay, self._resume - now)
-        # With the caller's own scopes; one that has been cancelled, or is about to be, ends the sleep instead.
-        if delay is None or now < min(self._deadline, trio.current_effective_deadline()) <= now + delay:
-            raise typed(error, self.error_type) from error.__cause__
-        self._resume = max(self._resume, now + delay)
-        telemetry.emit(
-            "adapter.retry", span, provider=self.adapter.provider, attempt=self._failures, delay=delay, error=error
-        )
-        logger.debug("request %d failed (%s); trying again in %.2f s", self._failures, error, delay)
-        return delay
+            raise timed_out("no answer within", limit, "first_event_timeout", self.adapter.provider)
 
 
 def typed(error: AdapterError, wanted: type[AdapterError]) -> AdapterError:

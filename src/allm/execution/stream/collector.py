@@ -37,6 +37,7 @@ class StreamCollector:
     _id: str | None = attrs.field(default=None, init=False)
     _model: str | None = attrs.field(default=None, init=False)
     _request_id: str | None = attrs.field(default=None, init=False)
+    _abandoned: Usage | None = attrs.field(default=None, init=False)
     _error: AllmError | None = attrs.field(default=None, init=False)
     _metadata: dict[str, Any] = attrs.field(factory=dict, init=False)
     ended: bool = attrs.field(default=False, init=False)
@@ -69,6 +70,7 @@ class StreamCollector:
             id=self._id,
             request_id=self._request_id,
             error=self._error,
+            abandoned_usage=self._abandoned,
             metadata=self._metadata,
             output_type=self.output_type,
         )
@@ -77,6 +79,7 @@ class StreamCollector:
         self._id = event.id or self._id
         self._model = event.model or self._model
         self._request_id = event.request_id or self._request_id
+        self._abandoned = event.abandoned_usage or self._abandoned
 
     def _usage_reported(self, event: UsageReported) -> None:
         self._usage = self._usage.merge(event.usage)

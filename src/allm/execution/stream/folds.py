@@ -6,6 +6,7 @@ message: its own if it had ended, else one that says it was cancelled.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
@@ -36,8 +37,9 @@ __all__ = ["ChatFold", "StepFold", "answered", "total_usage"]
 
 
 def total_usage(responses: Iterable[Response]) -> Usage:
-    """The sum over several answers."""
-    return reduce(lambda total, response: total + response.usage, responses, Usage())
+    """The sum over several answers, and over the attempts that were abandoned for them."""
+    used = ((response.abandoned_usage, response.usage) for response in responses)
+    return reduce(operator.add, (usage for both in used for usage in both if usage is not None), Usage())
 
 
 def answered(message: Message, results: dict[str, Message], why: str = "cancelled") -> list[Message]:
