@@ -88,7 +88,7 @@ async def test_usage_of_abandoned_attempts_is_told_and_totalled(autojump_clock):
     told = []
     detach = allm.telemetry.attach(told.append, events={"adapter.retry"})
     broken = [STARTED, USED, allm.Failed(BUSY)]
-    good = whole("ok", STARTED, allm.UsageReported(allm.Usage(input_tokens=10, output_tokens=5)))
+    good = [tuple(whole("ok", STARTED, allm.UsageReported(allm.Usage(input_tokens=10, output_tokens=5))))]
     try:
         _, seen, response = await read(broken, broken, good)
         result = await allm.chat(allm.Engine(adapter=Scripted(broken, good), retry=POLICY), "hi")
@@ -98,7 +98,8 @@ async def test_usage_of_abandoned_attempts_is_told_and_totalled(autojump_clock):
     assert response.usage.output_tokens == 5
     assert (response.abandoned_usage.input_tokens, response.abandoned_usage.output_tokens) == (20, 2)
     assert (result.usage.input_tokens, result.usage.output_tokens) == (20, 6)
-    assert isinstance(seen[0], allm.MessageStarted)
+    assert [type(event) for event in seen].count(allm.MessageStarted) == 1
+    assert seen[0].abandoned_usage == response.abandoned_usage
 
 
 async def test_usage_of_abandoned_attempts_without_a_new_start(autojump_clock):

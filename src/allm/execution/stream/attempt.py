@@ -122,7 +122,7 @@ class _Attempt:
                 return ()
             events = ()
         self.shown = True
-        return self.held.take() + events
+        return self.held.take(*events)
 
 
 async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext) -> None:
@@ -139,7 +139,7 @@ async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext)
         if error is not None and (await retries.again(error, seen, deadline=context.deadline, abandoned=held.usage())):
             held.abandon()
             continue
-        await context.send.send((*held.take(), failure))
+        await context.send.send(held.take(failure))
         return
 
 
@@ -148,8 +148,7 @@ async def fail_at_limit(context: StreamContext, limit: float | None) -> AdapterE
     error = request_timed_out(limit, None)
     await context.send.send_unsent()
     if isinstance(context.send.last, _UNFINISHED):
-        held = context.held.take() if context.held is not None else ()
-        await context.send.send((*held, Failed(error)))
+        await context.send.send(context.held.take(Failed(error)))
     return error
 
 

@@ -45,12 +45,12 @@ class HeldEvents:
         if used is not None:
             self.abandoned = used if self.abandoned is None else self.abandoned + used
 
-    def take(self) -> tuple[AdapterEvent, ...]:
-        """Everything, to be shown; nothing is held after it."""
-        events, self.events = self.events, []
+    def take(self, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
+        """Everything, to be shown, with `newest` behind it; nothing is held after it."""
+        events, self.events = (*self.events, *newest), []
         abandoned, self.abandoned = self.abandoned, None
         if abandoned is None:
-            return tuple(events)
+            return events
         first = events[0] if events else None
         if isinstance(first, MessageStarted):
             return attrs.evolve(first, abandoned_usage=abandoned), *events[1:]
