@@ -32,7 +32,7 @@ from allm.data.tool_control import AWAITING_USER, RESERVED_REASONS, AskUser, Hal
 from allm.data.types.structure import encode_result
 from allm.execution.journal import ToolOutcome
 from allm.execution.options import ModelCall
-from allm.execution.stream.nurseries import collapse_exception_group
+from allm.execution.stream.nurseries import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.tools import FunctionHandler, ToolContext, is_async
 
@@ -101,13 +101,10 @@ class ToolRunner:
             finally:
                 limiter.release_on_behalf_of(index)
 
-        try:
-            async with trio.open_nursery() as nursery:
-                for index in range(len(calls)):
-                    await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
-                    nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
-        except BaseExceptionGroup as group:
-            raise collapse_exception_group(group) from None
+        async with nursery_boundary() as nursery:
+            for index in range(len(calls)):
+                await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
+                nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
         if failures:
             raise failures[0]
         return [outcome for outcome in outcomes if outcome is not None]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 
 import trio
 
-__all__ = ["collapse_exception_group"]
+__all__ = ["collapse_exception_group", "nursery_boundary"]
 
 
 def collapse_exception_group(
@@ -31,3 +32,29 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+@asynccontextmanager
+async def nursery_boundary() -> AsyncGenerator[trio.Nursery]:
+    """A nursery that raises what its body raised, as itself, and never a group.
+
+    Like every nursery it waits for its tasks. They hand over what goes wrong, and raise nothing but an interrupt.
+    """
+    body_error: BaseException | None = None
+    raised: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            try:
+                yield nursery
+            except BaseException as error:
+                body_error = error
+                raise
+    except BaseExceptionGroup as group:
+        raised = collapse_exception_group(group, body_error)
+    try:
+        # Outside of `except`, so that the group does not become the context of the exception. A body that the nursery's
+        # own scope cancelled raises nothing here: that cancellation has ended with the scope.
+        if raised is not None:
+            raise raised
+    finally:
+        del body_error, raised  # the frame would keep its own exceptions alive
