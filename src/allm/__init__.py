@@ -107,10 +107,7 @@ from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap
 from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
-from allm.execution.services.embedding_stream import (
-    EmbeddingBlock as EmbeddingBlock,
-    EmbeddingStream as EmbeddingStream,
-)
+from allm.execution.services.embedding_stream import EmbeddingStream as EmbeddingStream
 from allm.execution.services.embeddings import embed as embed, stream_embed as stream_embed
 from allm.execution.services.images import (
     ImageOptions as ImageOptions,
@@ -119,6 +116,7 @@ from allm.execution.services.images import (
     image_variations as image_variations,
 )
 from allm.execution.services.moderation import moderate as moderate
+from allm.execution.services.service import UnaryOptions as UnaryOptions
 from allm.execution.services.speech import (
     SpeechOptions as SpeechOptions,
     SpeechStream as SpeechStream,
@@ -129,10 +127,9 @@ from allm.execution.services.transcription import (
     TranscriptionOptions as TranscriptionOptions,
     transcribe as transcribe,
 )
-from allm.execution.services.unary import UnaryOptions as UnaryOptions
+from allm.execution.stream.block import StreamBlock as StreamBlock
 from allm.execution.stream.collector import StreamCollector as StreamCollector
 from allm.execution.stream.event_stream import EventStream as EventStream
-from allm.execution.stream.pipeline import StreamBlock as StreamBlock
 from allm.http.fetch import fetch_image as fetch_image
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.runtime.adapters import (
@@ -171,7 +168,6 @@ __all__ = [
     "Embedding",
     "EmbeddingAdapter",
     "EmbeddingAdapterError",
-    "EmbeddingBlock",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EmbeddingStream",

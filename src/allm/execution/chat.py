@@ -27,9 +27,11 @@ from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.step import finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
+from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.channel import StreamContext
+from allm.execution.stream.event_stream import EventStream
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
-from allm.execution.stream.pipeline import StreamBlock, open_stream
+from allm.execution.stream.pipeline import open_stream
 from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 
@@ -39,7 +41,7 @@ _FINISHED = frozenset({"stop", "length", "content_filter"})
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
 
 
-def stream_step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[StepResult]:
+def stream_step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[EventStream[StepResult]]:
     """One model call and the tools it asks for, as a stream that ends with `StepCompleted`.
 
     Args and errors: as `stream_generate`; and `ValidationError(unanswered_tool_call)` for a conversation with a tool
@@ -50,7 +52,7 @@ def stream_step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -
 
 def open_step(
     engine: Engine, thread: Input, options: CallOptions, *, journal: ToolJournal | None = None
-) -> StreamBlock[StepResult]:
+) -> StreamBlock[EventStream[StepResult]]:
     """`stream_step` with a journal."""
     turn = _ChatRun(engine, thread, options, journal=journal)
     call, prepared = turn.first
@@ -72,7 +74,7 @@ async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) ->
         return await events.until_done()
 
 
-def stream(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[ChatResult]:
+def stream(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[EventStream[ChatResult]]:
     """A whole turn as a stream: model calls and tools until the model is done or something halts.
 
     `ChatCompleted` comes last, once. After leaving the block early, `events.result()` gives the finished steps, the
@@ -90,7 +92,7 @@ def open_chat(
     *,
     journal: ToolJournal | None = None,
     unfinished: Unfinished | None = None,
-) -> StreamBlock[ChatResult]:
+) -> StreamBlock[EventStream[ChatResult]]:
     """`stream` with a journal, or from an answer whose calls are not all answered; `thread` ends before that."""
     turn = _ChatRun(engine, thread, options, journal=journal, unfinished=unfinished)
     return open_stream("chat", turn.produce, turn.first[0].controls, turn.fold(), **turn.facts)

@@ -19,9 +19,11 @@ from allm.execution.options import (
     warn_ignored_options,
 )
 from allm.execution.stream.attempt import fail_at_limit, run_model_call
+from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.collector import StreamCollector
-from allm.execution.stream.pipeline import StreamBlock, open_stream
+from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.pipeline import open_stream
 from allm.runtime.engine import Engine
 
 __all__ = ["generate", "stream_generate", "unwrap"]
@@ -53,7 +55,9 @@ class ResponseFold:
         }
 
 
-def stream_generate(engine: Engine, request: Input, **options: Unpack[CallOptions]) -> StreamBlock[Response]:
+def stream_generate(
+    engine: Engine, request: Input, **options: Unpack[CallOptions]
+) -> StreamBlock[EventStream[Response]]:
     """Ask a model and see its answer arrive.
 
         async with allm.stream_generate(engine, "Tell me a joke") as events:

@@ -15,22 +15,21 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
-from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, final, get_args
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Protocol, TypeVar, get_args
 
 import attrs
 import trio
 
-from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, TextDelta, ToolCallDelta
 from allm.execution.call_options import ExecutionOptions
+from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.channel import HAND_OVER, READ_AHEAD, Burst, BurstSender, StreamContext, receive_waiting
 from allm.execution.stream.event_stream import EventStream, Fold, Hidden
 from allm.execution.stream.nurseries import nursery_boundary
 from allm.runtime import telemetry
 
-__all__ = ["Produce", "StreamBlock", "open_stream"]
+__all__ = ["Produce", "open_stream"]
 
 T = TypeVar("T")
 
@@ -40,45 +39,17 @@ Produce = Callable[[StreamContext], Awaitable[None]]
 _ADAPTER_EVENTS = frozenset(get_args(AdapterEvent))
 
 
-@final
-class StreamBlock(Generic[T]):
-    """What `stream_generate` and its like return: enter it with `async with` to get the `EventStream`."""
-
-    def __init__(self, manager: AbstractAsyncContextManager[EventStream[T]]) -> None:
-        self._manager = manager
-        self._entered = False
-
-    async def __aenter__(self) -> EventStream[T]:
-        if self._entered:
-            raise StreamError("this stream was entered before; a call runs once: open another", reason="closed")
-        self._entered = True
-        if not trio.lowlevel.in_trio_task():
-            raise RuntimeError(
-                "this library runs on Trio, and this is no Trio task: trio.run(main), not asyncio.run(main())"
-            )
-        return await self._manager.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
-
-    def __aiter__(self) -> NoReturn:
-        raise StreamError(
-            "a stream is opened with `async with`, which closes it for sure:\n"
-            "    async with allm.stream_generate(...) as events:\n"
-            "        async for event in events: ...",
-            reason="not_entered",
-        )
-
-
-def open_stream(name: str, produce: Produce, controls: ExecutionOptions, fold: Fold[T], **facts: Any) -> StreamBlock[T]:
+def open_stream(
+    name: str, produce: Produce, controls: ExecutionOptions, fold: Fold[T], **facts: Any
+) -> StreamBlock[EventStream[T]]:
     """The pipeline around `produce`, for the length of a block.
 
     Args:
         name: Of the telemetry span; `facts` are its attributes.
     """
-    return StreamBlock(_pipeline(name, produce, controls, fold, facts))
+    call = "stream" if name == "chat" else f"stream_{name}"
+    example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
+    return StreamBlock(_pipeline(name, produce, controls, fold, facts), example)
 
 
 @asynccontextmanager
