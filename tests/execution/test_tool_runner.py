@@ -285,8 +285,8 @@ async def test_on_tool_error_halt_ends_with_tool_error():
     tools = [allm.Tool("x", "X.", handler=handler), sleeper()]
     result = await allm.chat(engine(("x", {}), ("nap", {}), tools=tools), "go", on_tool_error="halt")
     assert result.halted_reason == "tool_error"
-    assert result.metadata["error"].reason == "handler_raised"
-    assert isinstance(result.metadata["error"].__cause__, RuntimeError)
+    assert result.error.reason == "handler_raised"
+    assert isinstance(result.error.__cause__, RuntimeError)
     assert [message.role for message in result.thread.messages[-2:]] == ["tool", "tool"]
 
 
@@ -325,7 +325,7 @@ async def test_on_tool_error_function_that_raises_halts_with_its_exception():
 
     result = await allm.chat(engine(("nope", {})), "go", on_tool_error=decide)
     assert result.halted_reason == "tool_error"
-    assert isinstance(result.metadata["error"].__cause__, LookupError)
+    assert isinstance(result.error.__cause__, LookupError)
     assert asked == ["c0"]
 
 
@@ -344,7 +344,9 @@ async def test_ask_user_halts_with_question_call_id_and_hints():
     result = await allm.chat(engine(("ask", {}), tools=[tool]), "go")
     assert result.halted_reason == "ask_user"
     assert (result.pending_question, result.pending_tool_call_id) == ("Which one?", "c0")
-    assert result.metadata["ask_user_hints"] == {"choices": ["a", "b"]}
+    asked = allm.PendingQuestion("Which one?", "c0", hints={"choices": ["a", "b"]})
+    assert result.halt == result.steps[0].halt == allm.UserAsked([asked])
+    assert result.pending_questions == (asked,)
     assert result.steps[0].thread.last.text == "<awaiting user response>"
     assert result.thread.last.text == "Which one?"
     assert result.thread.last.metadata == {"ask_user": True, "tool_call_id": "c0"}
@@ -529,7 +531,7 @@ async def test_invalid_return_for_a_question_or_reason_that_is_no_text(value):
     """Nobody could answer it; the model is told."""
     step, _ = await run(engine(("odd", {}), tools=[allm.Tool("odd", "Is odd.", handler=lambda _: value)]))
     assert error_of(step.tool_results[0])["type"] == "invalid_return"
-    assert "halted_reason" not in step.metadata
+    assert step.halt is None
 
 
 @pytest.mark.parametrize("error_type", [KeyboardInterrupt, SystemExit])
