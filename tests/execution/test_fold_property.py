@@ -158,9 +158,7 @@ def test_a_cut_at_any_event_keeps_what_was_read(scripts, cut):
         assert comparable(events.result()) == expected
         check_sendable(
             events.result().thread,
-            left_to_caller={
-                call.id for step in events.result().steps for call in step.manual_tool_calls
-            },
+            left_to_caller={call.id for step in events.result().steps for call in step.manual_tool_calls},
         )
 
     run(cut_short)

@@ -360,6 +360,51 @@ async def test_halt_ends_the_turn_for_the_handlers_own_reason():
     assert result.thread.last.text == '{"left":0}'
 
 
+async def test_halts_are_values_of_the_step_and_of_the_turn():
+    """The same value on both, and nothing of it in the metadata, which is the caller's."""
+    broken = allm.ToolError("no", reason="handler_raised")
+
+    def fail(arguments):
+        raise broken
+
+    handlers = {"ask": lambda _: allm.AskUser("?"), "halt": lambda _: allm.Halt("mine", [1]), "fail": fail}
+    tools = [allm.Tool(name, "T.", handler=handler) for name, handler in handlers.items()]
+    tools.append(allm.Tool("by_hand", "T.", manual=True))
+    expected = {
+        "ask": allm.UserAsked([allm.PendingQuestion("?", "c0")]),
+        "halt": allm.HandlerHalted("mine", "c0", "[1]"),
+        "fail": allm.ToolFailed(broken),
+        "by_hand": allm.ManualCalls([allm.ToolCall("c0", "by_hand", {}, "{}")]),
+    }
+    for name, halt in expected.items():
+        result = await allm.chat(engine((name, {}), tools=tools), "go", on_tool_error="halt")
+        assert result.halt == result.steps[0].halt == halt
+        assert result.halted_reason == halt.reason
+        assert result.metadata == result.steps[0].metadata == {}
+        assert result.error is (broken if name == "fail" else None)
+        assert result.steps[0].done == (name != "by_hand")
+    assert (broken.tool_name, broken.tool_call_id) == ("fail", "c0")
+
+
+async def test_manual_calls_beside_another_halt_are_left_to_the_caller():
+    """The halt is the reason, and the calls are known all the same."""
+    tools = [allm.Tool("ask", "A.", handler=lambda _: allm.AskUser("?")), allm.Tool("by_hand", "T.", manual=True)]
+    result = await allm.chat(engine(("by_hand", {}), ("ask", {}), tools=tools), "go")
+    assert result.halt == allm.UserAsked([allm.PendingQuestion("?", "c1")])
+    assert [call.id for call in result.manual_tool_calls] == ["c0"]
+
+
+async def test_a_step_that_is_left_early_says_so():
+    """One that ran to its end does not, whatever halted it."""
+    async with allm.stream_step(engine(("nope", {})), "go") as events:
+        async for _ in events:
+            assert events.result().cancelled
+            break
+    assert events.result().cancelled
+    step, _ = await run(engine(("nope", {})))
+    assert not step.cancelled
+
+
 async def test_several_halts_report_the_lowest_call_index(autojump_clock):
     """All calls finish, and each has its message."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import allm
-from allm.data.json import document as json_document
 from allm.data.halt import ToolOutcome
+from allm.data.json import document as json_document
 from allm.data.session import AnswerEntry
 from conversations import TEXT, engine
 
@@ -106,9 +106,7 @@ VERSION_1 = {
             allm.ToolError("no JSON", reason="invalid_arguments", tool_name="broken", tool_call_id="c2")
         ),
     ),
-    "journal_halt": ToolOutcome(
-        message=allm.tool_result("c1", "{}"), halt=allm.HandlerHalted("enough", "c1", "{}")
-    ),
+    "journal_halt": ToolOutcome(message=allm.tool_result("c1", "{}"), halt=allm.HandlerHalted("enough", "c1", "{}")),
 }
 
 

@@ -34,7 +34,7 @@ async def run_step(call: ModelCall, prepared: Any, flow: StreamContext, fold: St
     """
     span = telemetry.start_span("step", parent=flow.span, model=call.request.model)
     await run_model_call(call, prepared, flow)
-    response = fold.result().response
+    response = fold.response
     if not response.tool_calls or response.finish_reason in _TOOLS_NOT_RUN:
         messages = answered(response.message, {}, "not_run")
         results = tuple(message for message in messages if message.role == "tool")

@@ -174,11 +174,16 @@ class StepFold:
         else:
             fold(self, event)
 
+    @property
+    def response(self) -> Response:
+        """The answer as far as it came."""
+        return self._answer or self._collector.response()
+
     def result(self) -> StepResult:
         """The step, or what there is of it."""
         if self._step is not None:
             return self._step
-        response = self._answer or self._collector.result()
+        response = self.response
         messages = answered(response.message, self._results)
         return StepResult(
             thread=self.thread.add(*messages),
@@ -189,7 +194,7 @@ class StepFold:
 
     def facts(self) -> dict[str, Any]:
         """What telemetry says of it."""
-        response = self.result().response
+        response = self.response
         return {"finish_reason": response.finish_reason, "usage": response.usage, "error": response.error}
 
     def begin_with(self, unfinished: Unfinished) -> None:
