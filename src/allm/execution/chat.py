@@ -94,7 +94,7 @@ def open_chat(
     turn = TurnCalls(engine, thread, options, journal=journal, unfinished=unfinished)
 
     async def produce(flow: StreamContext) -> None:
-        loop = _ChatLoop(turn, flow, _fold(turn))
+        loop = _ChatLoop(turn, flow, turn.fold())
         flow.send.delivered = loop.fold.add
         result: ChatResult | None = None
         with trio.move_on_after(turn.limit):
@@ -104,7 +104,7 @@ def open_chat(
             result = attrs.evolve(loop.fold.result(), halted_reason="error", error=error)
         await flow.send.send((ChatCompleted(result),))
 
-    return open_stream("chat", produce, turn.first[0].controls, _fold(turn), **turn.facts)
+    return open_stream("chat", produce, turn.first[0].controls, turn.fold(), **turn.facts)
 
 
 def open_question(
@@ -132,14 +132,6 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions]) ->
     """
     async with stream(engine, thread, **options) as events:
         return await events.until_done()
-
-
-def _fold(turn: TurnCalls) -> ChatFold:
-    """A fold for the turn's events."""
-    fold = ChatFold(turn.thread, turn.output_type)
-    if turn.unfinished is not None:
-        fold.begin_with(turn.unfinished)
-    return fold
 
 
 @attrs.define(eq=False)

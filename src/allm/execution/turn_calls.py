@@ -14,6 +14,7 @@ from allm.data.thread import Thread
 from allm.data.validation import unanswered_tool_calls, validate
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_adapter, output_type, prepare_call, resolve
+from allm.execution.stream.folds import ChatFold
 from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 
@@ -65,6 +66,13 @@ class TurnCalls:
             unfinished = attrs.evolve(unfinished, response=response)
         self.unfinished = unfinished
         self.first: PreparedCall = first, prepare_call(first) if unfinished is None else None
+
+    def fold(self) -> ChatFold:
+        """A fold for the turn's events."""
+        fold = ChatFold(self.thread, self.output_type)
+        if self.unfinished is not None:
+            fold.begin_with(self.unfinished)
+        return fold
 
     def next(self, thread: Thread, *, final: bool) -> PreparedCall:
         """A later call, which sends `thread`; `final` is the one for the format.
