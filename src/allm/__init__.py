@@ -82,6 +82,15 @@ from allm.data.events import (
     ToolResultEncoded as ToolResultEncoded,
     UsageReported as UsageReported,
 )
+from allm.data.halt import (
+    HaltCause as HaltCause,
+    HaltedReason as HaltedReason,
+    HandlerHalted as HandlerHalted,
+    ManualCalls as ManualCalls,
+    PendingQuestion as PendingQuestion,
+    ToolFailed as ToolFailed,
+    UserAsked as UserAsked,
+)
 from allm.data.image import Image as Image
 from allm.data.image_request import (
     ImageRequest as ImageRequest,
@@ -98,7 +107,7 @@ from allm.data.moderation import (
 )
 from allm.data.request import JsonSchema as JsonSchema, Request as Request
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
-from allm.data.results import ChatResult as ChatResult, HaltedReason as HaltedReason, StepResult as StepResult
+from allm.data.results import ChatResult as ChatResult, FinalizeReport as FinalizeReport, StepResult as StepResult
 from allm.data.session import Session as Session, SessionStatus as SessionStatus
 from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
@@ -128,8 +137,8 @@ from allm.execution.services.transcription import (
     transcribe as transcribe,
 )
 from allm.execution.stream.block import StreamBlock as StreamBlock
-from allm.execution.stream.collector import StreamCollector as StreamCollector
 from allm.execution.stream.event_stream import EventStream as EventStream
+from allm.execution.stream.folds import StreamCollector as StreamCollector
 from allm.http.fetch import fetch_image as fetch_image
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.runtime.adapters import (
@@ -177,9 +186,12 @@ __all__ = [
     "Event",
     "EventStream",
     "Failed",
+    "FinalizeReport",
     "FinishReason",
     "Halt",
+    "HaltCause",
     "HaltedReason",
+    "HandlerHalted",
     "Image",
     "ImageAdapter",
     "ImageAdapterError",
@@ -189,6 +201,7 @@ __all__ = [
     "ImageResponse",
     "ImageUsage",
     "JsonSchema",
+    "ManualCalls",
     "Message",
     "MessageCompleted",
     "MessageStarted",
@@ -198,6 +211,7 @@ __all__ = [
     "OptionError",
     "OrchestrationEvent",
     "Part",
+    "PendingQuestion",
     "ProviderPart",
     "ProviderPartCompleted",
     "RawChunk",
@@ -238,6 +252,7 @@ __all__ = [
     "ToolExecutionCompleted",
     "ToolExecutionStarted",
     "ToolExecutor",
+    "ToolFailed",
     "ToolHalted",
     "ToolProgress",
     "ToolResultEncoded",
@@ -251,6 +266,7 @@ __all__ = [
     "UnwrapError",
     "Usage",
     "UsageReported",
+    "UserAsked",
     "ValidationError",
     "__version__",
     "assistant",

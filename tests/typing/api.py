@@ -98,6 +98,24 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
             assert_never(event)
 
 
+def halts_are_closed(result: allm.ChatResult) -> allm.HaltedReason:
+    """The same for what halts a turn; each says its reason."""
+    match result.halt:
+        case None:
+            return result.halted_reason
+        case allm.UserAsked(questions):
+            assert_type(questions, tuple[allm.PendingQuestion, ...])
+        case allm.ToolFailed():
+            assert_type(result.halt.error, allm.ToolError)
+        case allm.HandlerHalted():
+            assert_type(result.halt.result, str)
+        case allm.ManualCalls(calls):
+            assert_type(calls, tuple[allm.ToolCall, ...])
+        case _:
+            assert_never(result.halt)
+    return result.halt.reason
+
+
 def parts_are_closed(part: allm.Part) -> str:
     """The same for the parts of a message."""
     match part:

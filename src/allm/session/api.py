@@ -19,7 +19,7 @@ from typing import Any, Unpack, cast
 from allm.data.message import Message
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
-from allm.execution.chat import open_chat, open_step
+from allm.execution.chat import open_chat, open_question, open_step
 from allm.execution.journal import ToolJournal
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
@@ -131,7 +131,10 @@ def chat_block(
 ) -> StreamBlock[SessionStream[ChatResult]]:
     """The stream of a turn; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
     options = with_session(opening.session, options)
-    block = open_chat(engine, opening.thread, options, journal=journal, unfinished=opening.unfinished)
+    if opening.questions:
+        block = open_question(engine, opening.thread, options, opening.questions)
+    else:
+        block = open_chat(engine, opening.thread, options, journal=journal, unfinished=opening.unfinished)
     return open_session_stream(block, opening.session, enter, save)
 
 
