@@ -82,6 +82,15 @@ from allm.data.events import (
     ToolResultEncoded as ToolResultEncoded,
     UsageReported as UsageReported,
 )
+from allm.data.halt import (
+    HaltCause as HaltCause,
+    HaltedReason as HaltedReason,
+    HandlerHalted as HandlerHalted,
+    ManualCalls as ManualCalls,
+    PendingQuestion as PendingQuestion,
+    ToolFailed as ToolFailed,
+    UserAsked as UserAsked,
+)
 from allm.data.image import Image as Image
 from allm.data.image_request import (
     ImageRequest as ImageRequest,
@@ -98,7 +107,7 @@ from allm.data.moderation import (
 )
 from allm.data.request import JsonSchema as JsonSchema, Request as Request
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
-from allm.data.results import ChatResult as ChatResult, HaltedReason as HaltedReason, StepResult as StepResult
+from allm.data.results import ChatResult as ChatResult, FinalizeReport as FinalizeReport, StepResult as StepResult
 from allm.data.session import (
     Session as Session,
     SessionConflict as SessionConflict,
@@ -111,10 +120,7 @@ from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap
 from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
-from allm.execution.services.embedding_stream import (
-    EmbeddingBlock as EmbeddingBlock,
-    EmbeddingStream as EmbeddingStream,
-)
+from allm.execution.services.embedding_stream import EmbeddingStream as EmbeddingStream
 from allm.execution.services.embeddings import embed as embed, stream_embed as stream_embed
 from allm.execution.services.images import (
     ImageOptions as ImageOptions,
@@ -123,6 +129,7 @@ from allm.execution.services.images import (
     image_variations as image_variations,
 )
 from allm.execution.services.moderation import moderate as moderate
+from allm.execution.services.service import UnaryOptions as UnaryOptions
 from allm.execution.services.speech import (
     SpeechOptions as SpeechOptions,
     SpeechStream as SpeechStream,
@@ -133,10 +140,9 @@ from allm.execution.services.transcription import (
     TranscriptionOptions as TranscriptionOptions,
     transcribe as transcribe,
 )
-from allm.execution.services.unary import UnaryOptions as UnaryOptions
-from allm.execution.stream.collector import StreamCollector as StreamCollector
+from allm.execution.stream.block import StreamBlock as StreamBlock
 from allm.execution.stream.event_stream import EventStream as EventStream
-from allm.execution.stream.pipeline import StreamBlock as StreamBlock
+from allm.execution.stream.folds import StreamCollector as StreamCollector
 from allm.http.fetch import fetch_image as fetch_image
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.runtime.adapters import (
@@ -175,7 +181,6 @@ __all__ = [
     "Embedding",
     "EmbeddingAdapter",
     "EmbeddingAdapterError",
-    "EmbeddingBlock",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EmbeddingStream",
@@ -185,9 +190,12 @@ __all__ = [
     "Event",
     "EventStream",
     "Failed",
+    "FinalizeReport",
     "FinishReason",
     "Halt",
+    "HaltCause",
     "HaltedReason",
+    "HandlerHalted",
     "Image",
     "ImageAdapter",
     "ImageAdapterError",
@@ -197,6 +205,7 @@ __all__ = [
     "ImageResponse",
     "ImageUsage",
     "JsonSchema",
+    "ManualCalls",
     "Message",
     "MessageCompleted",
     "MessageStarted",
@@ -206,6 +215,7 @@ __all__ = [
     "OptionError",
     "OrchestrationEvent",
     "Part",
+    "PendingQuestion",
     "Problem",
     "ProviderPart",
     "ProviderPartCompleted",
@@ -247,6 +257,7 @@ __all__ = [
     "ToolExecutionCompleted",
     "ToolExecutionStarted",
     "ToolExecutor",
+    "ToolFailed",
     "ToolHalted",
     "ToolProgress",
     "ToolResultEncoded",
@@ -260,6 +271,7 @@ __all__ = [
     "UnwrapError",
     "Usage",
     "UsageReported",
+    "UserAsked",
     "ValidationError",
     "__version__",
     "assistant",

@@ -86,6 +86,8 @@ class Response:
         request_id: The provider's id of the HTTP request.
         output_type: The class given as `response_format=`; not part of the value, and not in its JSON.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
+        abandoned_usage: What attempts have used that failed before their content and were made again; part of no other
+            count of the response, and of the totals of a turn.
     """
 
     message: Message
@@ -96,6 +98,7 @@ class Response:
     id: str | None = None
     request_id: str | None = None
     error: AllmError | None = None
+    abandoned_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()
     output_type: type | None = attrs.field(default=None, eq=False, repr=False)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 from allm.data.content import ToolCall
+from allm.data.halt import PendingQuestion
 from allm.data.message import unanswered_tool_calls
 from allm.data.problems import Problem, shown, wrong_type
 from allm.data.session import Approval, Session, SessionStatus
@@ -41,7 +42,8 @@ def _field_problems(session: Session) -> Iterator[Problem]:
     if not (isinstance(session.status, str) and session.status in statuses):
         expected = f"expected one of {', '.join(map(repr, statuses))}"
         yield Problem(("status",), "unknown", f"is {shown(session.status)}; {expected}")
-    for name, cls in (("pending_tool_calls", ToolCall), ("approvals", Approval)):
+    listed = {"pending_tool_calls": ToolCall, "pending_questions": PendingQuestion, "approvals": Approval}
+    for name, cls in listed.items():
         for index, item in enumerate(getattr(session, name)):
             if not isinstance(item, cls):
                 yield wrong_type((name, index), item, cls.__name__)
@@ -50,8 +52,12 @@ def _field_problems(session: Session) -> Iterator[Problem]:
 def _contradictions(session: Session) -> Iterator[Problem]:
     yield from _pending_problems(session)
     status = session.status
-    if status == "awaiting_user" and session.pending_question is None:
-        yield Problem(("pending_question",), "required", "is None, but the status is 'awaiting_user'; expected a text")
+    if session.pending_questions and status not in {"awaiting_user", "awaiting_tools"}:
+        sentence = f"is {status!r} with pending questions; expected 'awaiting_user' or 'awaiting_tools'"
+        yield Problem(("status",), "not_as_pending_questions", sentence)
+    if status == "awaiting_user" and not session.pending_questions:
+        sentence = "is empty, but the status is 'awaiting_user'; expected what the user is asked"
+        yield Problem(("pending_questions",), "required", sentence)
     if status == "error" and session.error is None:
         yield Problem(("error",), "required", "is None, but the status is 'error'; expected an AllmError")
     length, resume_at = len(session.thread.messages), session.resume_at
