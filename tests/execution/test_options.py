@@ -13,7 +13,7 @@ import trio
 import allm
 from allm import fake
 from allm.data.tool import Tool
-from allm.execution.call_options import ExecutionOptions
+from allm.runtime.call_options import ExecutionOptions
 from allm.execution.options import resolve
 from allm.execution.services.unary import UnaryOptions, resolve_unary
 from allm.runtime.keys import Secret

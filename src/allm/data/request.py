@@ -9,6 +9,7 @@ import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.message import Message
+from allm.data.response import OutputT
 from allm.data.tool import Tool
 
 __all__ = ["JsonSchema", "Request", "ResponseFormat", "ToolChoice"]
@@ -33,7 +34,7 @@ class JsonSchema:
 ToolChoice = str | Mapping[str, Any]
 """`"auto"`, `"none"`, `"required"`, a tool's name, or a provider's own mapping."""
 
-ResponseFormat = JsonSchema | Mapping[str, Any] | str | type
+ResponseFormat = JsonSchema | Mapping[str, Any] | str | type[OutputT]
 """A class (attrs, dataclass, TypedDict, msgspec, pydantic), `json_schema(...)`, `"text"`, `"json"` (any object), or a
 provider's own mapping."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import attrs
+import typing_extensions  # typing's TypeVar has no default before Python 3.13
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.content import ReasoningPart, TextPart, ToolCall
@@ -12,9 +13,13 @@ from allm.data.errors import AllmError, ValidationError
 from allm.data.message import Message
 from allm.data.types.structure import parse_text
 
-__all__ = ["FinishReason", "Response", "Usage"]
+__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage"]
 
 T = TypeVar("T")
+OutputT = typing_extensions.TypeVar("OutputT", default=Any)
+"""The class given as `response_format=`; Any where none is given, so that a plain `Response` stays a complete type."""
+OutputT_co = typing_extensions.TypeVar("OutputT_co", covariant=True, default=Any)
+"""The same for the frozen values that hold it."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
 
@@ -74,8 +79,8 @@ COSTS = frozenset(name for name in COUNTS if name.endswith("_cost"))
 
 
 @attrs.frozen(kw_only=True)
-class Response:
-    """One model answer, whole or as far as it came.
+class Response(Generic[OutputT_co]):
+    """One model answer, whole or as far as it came. `Response[Person]` is one whose `parsed()` gives a `Person`.
 
     Attributes:
         message: The assistant message, all parts in the order they arrived.
@@ -97,13 +102,13 @@ class Response:
     request_id: str | None = None
     error: AllmError | None = None
     metadata: dict[str, Any] = mapping_field()
-    output_type: type | None = attrs.field(default=None, eq=False, repr=False)
+    output_type: type[OutputT_co] | None = attrs.field(default=None, eq=False, repr=False)
 
     @overload
-    def parsed(self, cls: type[T]) -> T: ...
+    def parsed(self) -> OutputT_co: ...
     @overload
-    def parsed(self) -> Any: ...
-    def parsed(self, cls: type[T] | None = None) -> T | Any:
+    def parsed(self, cls: type[T]) -> T: ...
+    def parsed(self, cls: type[Any] | None = None) -> Any:
         """The answer's JSON as an instance of `cls`; without it, of the class given as `response_format=`.
 
         Raises:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Generic
 
 import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.content import ToolCall
 from allm.data.message import Message
-from allm.data.response import Response, Usage
+from allm.data.response import OutputT, OutputT_co, Response, Usage
 from allm.data.thread import Thread
 
 __all__ = ["ChatResult", "HaltedReason", "StepResult"]
@@ -28,12 +28,12 @@ def _calls(value: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
     return tuple(value)
 
 
-def _steps(value: Iterable[StepResult]) -> tuple[StepResult, ...]:
+def _steps(value: Iterable[StepResult[OutputT]]) -> tuple[StepResult[OutputT], ...]:
     return tuple(value)
 
 
 @attrs.frozen(kw_only=True)
-class StepResult:
+class StepResult(Generic[OutputT_co]):
     """One model call and the tools it asked for.
 
     Attributes:
@@ -43,14 +43,14 @@ class StepResult:
     """
 
     thread: Thread
-    response: Response
+    response: Response[OutputT_co]
     tool_results: tuple[Message, ...] = attrs.field(default=(), converter=_messages)
     done: bool = False
     metadata: dict[str, Any] = mapping_field()
 
 
 @attrs.frozen(kw_only=True)
-class ChatResult:
+class ChatResult(Generic[OutputT_co]):
     """A whole turn: as many steps as it took, and why it ended.
 
     Attributes:
@@ -61,8 +61,8 @@ class ChatResult:
     """
 
     thread: Thread
-    final_response: Response | None = None
-    steps: tuple[StepResult, ...] = attrs.field(default=(), converter=_steps)
+    final_response: Response[OutputT_co] | None = None
+    steps: tuple[StepResult[OutputT_co], ...] = attrs.field(default=(), converter=_steps)
     halted_reason: HaltedReason = "completed"
     pending_question: str | None = None
     pending_tool_call_id: str | None = None

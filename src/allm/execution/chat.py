@@ -20,6 +20,7 @@ from allm.data.errors import AllmError, ValidationError
 from allm.data.events import ChatCompleted
 from allm.data.message import Message
 from allm.data.request import Request
+from allm.data.response import OutputT
 from allm.data.results import ChatResult, StepResult
 from allm.data.thread import Thread
 from allm.data.validation import unanswered_tool_calls, validate
@@ -39,7 +40,9 @@ _FINISHED = frozenset({"stop", "length", "content_filter"})
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
 
 
-def stream_step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[StepResult]:
+def stream_step(
+    engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[StepResult[OutputT]]:
     """One model call and the tools it asks for, as a stream that ends with `StepCompleted`.
 
     Args and errors: as `stream_generate`; and `ValidationError(unanswered_tool_call)` for a conversation with a tool
@@ -66,13 +69,13 @@ def open_step(
     return open_stream("step", produce, call.controls, StepFold(turn.thread, turn.output_type), **turn.facts)
 
 
-async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StepResult:
+async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
     """One model call and the tools it asks for: the fold of `stream_step`."""
     async with stream_step(engine, thread, **options) as events:
         return await events.until_done()
 
 
-def stream(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[ChatResult]:
+def stream(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StreamBlock[ChatResult[OutputT]]:
     """A whole turn as a stream: model calls and tools until the model is done or something halts.
 
     `ChatCompleted` comes last, once. After leaving the block early, `events.result()` gives the finished steps, the
@@ -96,7 +99,7 @@ def open_chat(
     return open_stream("chat", turn.produce, turn.first[0].controls, turn.fold(), **turn.facts)
 
 
-async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> ChatResult:
+async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
     """A whole turn: the fold of `stream`.
 
     result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])

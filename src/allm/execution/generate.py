@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from allm.data.errors import UnwrapError, ValidationError
-from allm.data.response import Response
+from allm.data.response import OutputT, Response
 from allm.execution.options import (
     CallOptions,
     Input,
@@ -53,7 +53,9 @@ class ResponseFold:
         }
 
 
-def stream_generate(engine: Engine, request: Input, **options: Unpack[CallOptions]) -> StreamBlock[Response]:
+def stream_generate(
+    engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[Response[OutputT]]:
     """Ask a model and see its answer arrive.
 
         async with allm.stream_generate(engine, "Tell me a joke") as events:
@@ -97,7 +99,7 @@ def stream_generate(engine: Engine, request: Input, **options: Unpack[CallOption
     )
 
 
-async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions]) -> Response:
+async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]) -> Response[OutputT]:
     """Ask a model and wait for the whole answer: the fold of `stream_generate` with the same arguments.
 
     A failure of the provider is not raised: it is in `response.error`, beside what had arrived. `unwrap` raises it.

@@ -22,7 +22,7 @@ from allm.data.thread import Thread
 from allm.data.tool import Tool
 from allm.data.types.schema import object_schema
 from allm.data.validation import validate
-from allm.execution.call_options import NAMES, CallOptions, ExecutionOptions, check_options, invalid_option
+from allm.runtime.call_options import NAMES, CallOptions, ExecutionOptions, check_options, invalid_option
 from allm.execution.journal import ToolJournal
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.capability import check_capabilities

@@ -18,7 +18,7 @@ from allm.session.projection import project
 
 __all__ = ["Save", "SessionBlock", "SessionStream"]
 
-T = TypeVar("T", ChatResult, StepResult)
+T = TypeVar("T", bound=ChatResult | StepResult)
 
 Save = Callable[[Session, ChatResult | StepResult], Awaitable[None]]
 

@@ -16,7 +16,7 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 from allm.data.problems import unknown_option
-from allm.execution.call_options import ExecutionOptions, check_options
+from allm.runtime.call_options import ExecutionOptions, check_options
 from allm.execution.options import application_defaults, engine_options
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter

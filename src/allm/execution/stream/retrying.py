@@ -14,7 +14,7 @@ import trio
 
 from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, StepCompleted, UsageReported
-from allm.execution.call_options import ExecutionOptions
+from allm.runtime.call_options import ExecutionOptions
 from allm.execution.options import ModelCall
 from allm.execution.stream.channel import BurstSender, StreamContext
 from allm.runtime import telemetry
