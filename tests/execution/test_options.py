@@ -13,9 +13,9 @@ import trio
 import allm
 from allm import fake
 from allm.data.tool import Tool
-from allm.runtime.call_options import ExecutionOptions
 from allm.execution.options import resolve
 from allm.execution.services.unary import UnaryOptions, resolve_unary
+from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.keys import Secret
 from allm.runtime.retry import RetryPolicy
 

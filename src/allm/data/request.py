@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 
@@ -12,7 +12,7 @@ from allm.data.message import Message
 from allm.data.response import OutputT
 from allm.data.tool import Tool
 
-__all__ = ["JsonSchema", "Request", "ResponseFormat", "ToolChoice"]
+__all__ = ["JsonSchema", "Request", "RequestFields", "ResponseFormat", "ToolChoice"]
 
 
 @attrs.frozen
@@ -64,3 +64,17 @@ class Request:
     structured_finalize: bool = attrs.field(default=False, kw_only=True)
     options: dict[str, Any] = mapping_field()
     metadata: dict[str, Any] = mapping_field()
+
+
+class RequestFields(TypedDict, total=False):
+    """The fields of a `Request` but its messages."""
+
+    model: str | None
+    tools: Iterable[Tool]
+    tool_choice: ToolChoice | None
+    temperature: float | None
+    max_tokens: int | None
+    response_format: ResponseFormat | None
+    structured_finalize: bool
+    options: dict[str, Any]
+    metadata: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any, Generic, Literal, TypeVar, overload
 
 import attrs
@@ -11,6 +12,7 @@ from allm.data.attrs_fields import mapping_field
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, ValidationError
 from allm.data.message import Message
+from allm.data.one_line import Printer, one_line
 from allm.data.types.structure import parse_text
 
 __all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage"]
@@ -73,9 +75,37 @@ class Usage:
         """Whether anything was used that may have cost something."""
         return any(getattr(self, name) for name in COUNTS)
 
+    def _in_short(self) -> str | None:
+        """`12 in, 34 out`, in tokens; None where neither is known."""
+        counts = (self.input_tokens, self.output_tokens)
+        if counts == (None, None):
+            return None
+        return "{} in, {} out".format(*("?" if count is None else count for count in counts))
+
 
 COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "extra")
 COSTS = frozenset(name for name in COUNTS if name.endswith("_cost"))
+
+
+@attrs.frozen
+class _OutputType:
+    """A response's output type on its way through pickle or copy.
+
+    A pickle names classes, which fails for one that was defined in a function: that one is left out, since the answer
+    is worth more than what `parsed()` needs. A copy keeps it.
+    """
+
+    cls: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            pickle.dumps(self.cls)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return _OutputType, (None,)
+        return _OutputType, (self.cls,)
+
+    def __deepcopy__(self, _memo: Any) -> _OutputType:
+        return self
 
 
 @attrs.frozen(kw_only=True)
@@ -89,7 +119,8 @@ class Response(Generic[OutputT_co]):
         model: The model that answered, as the provider names it.
         id: The provider's id of the answer.
         request_id: The provider's id of the HTTP request.
-        output_type: The class given as `response_format=`; not part of the value, and not in its JSON.
+        output_type: The class given as `response_format=`; not part of the value, and not in its JSON. A pickle keeps
+            it where it can be imported.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
     """
 
@@ -123,6 +154,29 @@ class Response(Generic[OutputT_co]):
                 message="parsed() needs a class: pass one, or make the call with response_format=YourClass",
             )
         return parse_text(self.output_text, wanted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        return {**state, "output_type": _OutputType(self.output_type)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in {**state, "output_type": state["output_type"].cls}.items():
+            object.__setattr__(self, name, value)  # as attrs does it: the class is frozen
+
+    def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:  # noqa: FBT001  (IPython's protocol)
+        printer.text(
+            one_line(
+                "Response",
+                self.output_text,
+                {
+                    "tool_calls": tuple(call.name for call in self.tool_calls),
+                    "finish_reason": self.finish_reason,
+                    "error": self.error.reason if self.error is not None else None,
+                    "model": self.model,
+                    "usage": self.usage._in_short(),
+                },
+            )
+        )
 
     @property
     def output_text(self) -> str:

@@ -10,6 +10,7 @@ import attrs
 from allm.data.attrs_fields import mapping_field
 from allm.data.content import ToolCall
 from allm.data.message import Message
+from allm.data.one_line import Printer, one_line
 from allm.data.response import OutputT, OutputT_co, Response, Usage
 from allm.data.thread import Thread
 
@@ -74,3 +75,18 @@ class ChatResult(Generic[OutputT_co]):
     def output_text(self) -> str:
         """The text of the final response, or ""."""
         return self.final_response.output_text if self.final_response is not None else ""
+
+    def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:  # noqa: FBT001  (IPython's protocol)
+        printer.text(
+            one_line(
+                "ChatResult",
+                self.output_text,
+                {
+                    "halted_reason": self.halted_reason,
+                    "pending_question": self.pending_question,
+                    "steps": len(self.steps),
+                    "model": self.final_response.model if self.final_response is not None else None,
+                    "usage": self.usage._in_short(),
+                },
+            )
+        )

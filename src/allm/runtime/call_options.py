@@ -28,6 +28,7 @@ __all__ = [
     "OnToolError",
     "check_options",
     "invalid_option",
+    "kept_options",
 ]
 
 MAX_INT = sys.float_info.max
@@ -45,8 +46,8 @@ OnEvent = Callable[[AdapterEvent], Any]
 """A function, sync or async, that is shown events; what it returns is not used."""
 
 
-# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the class given as `response_format=` into the result:
-# one signature per function and no overloads. Where none is given, or no class, OutputT is its default, Any.
+# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the class given as `response_format=` into the
+# result: one signature per function, no overloads. Where no class is given, OutputT is its default, Any.
 # `type[OutputT]` and not `TypeForm[OutputT]`: that one makes `response_format=None` a `Response[None]` in pyright, and
 # mypy takes a union for it only behind a flag.
 class CallOptions(TypedDict, Generic[OutputT], total=False):
@@ -220,6 +221,16 @@ def check_options(options: Mapping[str, Any]) -> None:
             )
         if name == "mode" and value not in {"auto", "manual"}:
             raise invalid_option(name, "unknown", f"option mode is {value!r:.80}; expected 'auto' or 'manual'")
+
+
+def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for many calls: an iterator of tools would be used up by the first one.
+
+    Raises:
+        OptionError, ValidationError: As `check_options`.
+    """
+    check_options(options)
+    return {name: tuple(value) if name == "tools" else value for name, value in options.items()}
 
 
 def invalid_option(name: str, tag: str, message: str) -> ValidationError:

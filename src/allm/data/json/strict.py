@@ -68,7 +68,8 @@ def strict_converter(left_out: Mapping[type, tuple[str, ...]]) -> cattrs.Convert
     converter.register_structure_hook_func(_of(Literal), _one_of)
 
     def omitted(cls: Any) -> Any:
-        return dict.fromkeys(left_out.get(cls, ()), cattrs.override(omit=True))
+        plain = get_origin(cls) or cls  # `Response[Person]` has the form of `Response`
+        return dict.fromkeys(left_out.get(plain, ()), cattrs.override(omit=True))
 
     def dump_class(cls: Any) -> Callable[[Any], Any]:
         return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **omitted(cls))

@@ -16,10 +16,10 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 from allm.data.problems import unknown_option
-from allm.runtime.call_options import ExecutionOptions, check_options
 from allm.execution.options import application_defaults, engine_options
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter
+from allm.runtime.call_options import ExecutionOptions, check_options
 from allm.runtime.engine import Engine
 from allm.runtime.keys import Secret
 from allm.runtime.retry import RetryPolicy

@@ -23,11 +23,11 @@ import trio
 
 from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, RawChunk, TextDelta, ToolCallDelta
-from allm.runtime.call_options import ExecutionOptions
 from allm.execution.stream.channel import HAND_OVER, READ_AHEAD, Burst, BurstSender, StreamContext, receive_waiting
 from allm.execution.stream.event_stream import EventStream, Fold, Hidden
 from allm.execution.stream.nurseries import collapse_exception_group
 from allm.runtime import telemetry
+from allm.runtime.call_options import ExecutionOptions
 
 __all__ = ["Produce", "StreamBlock", "open_stream"]
 

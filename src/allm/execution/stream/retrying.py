@@ -14,10 +14,10 @@ import trio
 
 from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, StepCompleted, UsageReported
-from allm.runtime.call_options import ExecutionOptions
 from allm.execution.options import ModelCall
 from allm.execution.stream.channel import BurstSender, StreamContext
 from allm.runtime import telemetry
+from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.costs import Pricing
 
 __all__ = ["fail_at_limit", "run_model_call"]
@@ -94,7 +94,7 @@ async def run_model_call(call: ModelCall, prepared: Any, flow: StreamContext) ->
             await flow.send.send((Failed(error),))
             return
         telemetry.emit(
-            "adapter.retry", flow.span, provider=call.engine.adapter.provider, attempt=number, delay=delay, error=error
+            "adapter.retry", flow.span, provider=call.adapter.provider, attempt=number, delay=delay, error=error
         )
         logger.debug("attempt %d failed (%s); trying again in %.2f s", number, error, delay)
         await trio.sleep(delay)
@@ -119,7 +119,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[A
 
 
 async def _timed(call: ModelCall, prepared: Any, send: BurstSender) -> tuple[AllmError | None, bool]:
-    controls, adapter = call.controls, call.engine.adapter
+    controls, adapter = call.controls, call.adapter
     pricing = Pricing.of_call(adapter, call.request)
     scope = trio.CancelScope(deadline=trio.current_time() + _seconds(controls.first_event_timeout))
     attempt = _Attempt(send, scope, _seconds(controls.stream_timeout), pricing)
