@@ -37,6 +37,7 @@ from allm.runtime.telemetry import Span
 __all__ = ["EmbeddingBlock", "EmbeddingRun", "EmbeddingStream", "Progress"]
 
 Progress = Callable[[int, int | None], Any]
+"""Told how many inputs are finished, and of how many; None while nobody knows."""
 """`(done, total)` in inputs; total is None where it is not known. May be async."""
 
 WINDOW = 2
