@@ -30,8 +30,8 @@ def engines(engine: allm.Engine) -> None:
 async def options(engine: allm.Engine) -> None:
     """The same for the options of calls."""
     allm.request("Hello", temprature=1)  # type: ignore[call-arg]
-    allm.image_request("a fox", sise="1024x1024")  # type: ignore[call-arg]
-    allm.set_defaults(modell="gpt-5")  # type: ignore[call-arg]
+    allm.image_request("a fox", sizes="1024x1024")  # type: ignore[call-arg]
+    allm.set_defaults(temprature=1)  # type: ignore[call-arg]
     with allm.defaults(max_turns="many"):  # type: ignore[arg-type]
         await allm.generate(engine, "Hello", on_event=on_event)  # type: ignore[arg-type]
     await allm.chat(engine, "Hello", halt_when=len)  # type: ignore[arg-type]
