@@ -93,6 +93,15 @@ from allm.data.events import (
     ToolResultEncoded as ToolResultEncoded,
     UsageReported as UsageReported,
 )
+from allm.data.halt import (
+    HaltCause as HaltCause,
+    HaltedReason as HaltedReason,
+    HandlerHalted as HandlerHalted,
+    ManualCalls as ManualCalls,
+    PendingQuestion as PendingQuestion,
+    ToolFailed as ToolFailed,
+    UserAsked as UserAsked,
+)
 from allm.data.image import Image as Image, SourceKind as SourceKind
 from allm.data.image_request import (
     ImageOperation as ImageOperation,
@@ -118,7 +127,7 @@ from allm.data.request import (
     ToolChoice as ToolChoice,
 )
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
-from allm.data.results import ChatResult as ChatResult, HaltedReason as HaltedReason, StepResult as StepResult
+from allm.data.results import ChatResult as ChatResult, FinalizeReport as FinalizeReport, StepResult as StepResult
 from allm.data.session import Session as Session, SessionStatus as SessionStatus
 from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
@@ -133,7 +142,6 @@ from allm.execution.options import (
     set_defaults as set_defaults,
 )
 from allm.execution.services.embedding_stream import (
-    EmbeddingBlock as EmbeddingBlock,
     EmbeddingStream as EmbeddingStream,
     Progress as OnProgress,
 )
@@ -149,6 +157,7 @@ from allm.execution.services.images import (
     image_variations as image_variations,
 )
 from allm.execution.services.moderation import moderate as moderate
+from allm.execution.services.service import UnaryOptions as UnaryOptions
 from allm.execution.services.speech import (
     SpeechOptions as SpeechOptions,
     SpeechStream as SpeechStream,
@@ -159,10 +168,9 @@ from allm.execution.services.transcription import (
     TranscriptionOptions as TranscriptionOptions,
     transcribe as transcribe,
 )
-from allm.execution.services.unary import UnaryOptions as UnaryOptions
-from allm.execution.stream.collector import StreamCollector as StreamCollector
+from allm.execution.stream.block import StreamBlock as StreamBlock
 from allm.execution.stream.event_stream import EventStream as EventStream
-from allm.execution.stream.pipeline import StreamBlock as StreamBlock
+from allm.execution.stream.folds import StreamCollector as StreamCollector
 from allm.http.client import HttpClient as HttpClient
 from allm.http.fetch import fetch_image as fetch_image
 from allm.http.retry_after import parse_retry_after as parse_retry_after
@@ -203,7 +211,6 @@ __all__ = [
     "Embedding",
     "EmbeddingAdapter",
     "EmbeddingAdapterError",
-    "EmbeddingBlock",
     "EmbeddingInput",
     "EmbeddingInputs",
     "EmbeddingRequest",
@@ -219,11 +226,14 @@ __all__ = [
     "Event",
     "EventStream",
     "Failed",
+    "FinalizeReport",
     "FinishReason",
     "Granularity",
     "Halt",
+    "HaltCause",
     "HaltWhen",
     "HaltedReason",
+    "HandlerHalted",
     "HttpClient",
     "Image",
     "ImageAdapter",
@@ -237,6 +247,7 @@ __all__ = [
     "ImageUsage",
     "Input",
     "JsonSchema",
+    "ManualCalls",
     "Message",
     "MessageCompleted",
     "MessageStarted",
@@ -251,6 +262,7 @@ __all__ = [
     "OptionReason",
     "OrchestrationEvent",
     "Part",
+    "PendingQuestion",
     "ProviderPart",
     "ProviderPartCompleted",
     "RawChunk",
@@ -297,6 +309,7 @@ __all__ = [
     "ToolExecutionCompleted",
     "ToolExecutionStarted",
     "ToolExecutor",
+    "ToolFailed",
     "ToolHalted",
     "ToolProgress",
     "ToolReason",
@@ -312,6 +325,7 @@ __all__ = [
     "UnwrapReason",
     "Usage",
     "UsageReported",
+    "UserAsked",
     "ValidationError",
     "__version__",
     "assistant",

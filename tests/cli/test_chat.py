@@ -144,6 +144,18 @@ def test_a_tool_can_ask_the_user(terminal):
     assert held.kept.session.thread.messages[4].text == "Zug"
 
 
+def test_several_questions_are_asked_one_after_the_other(terminal):
+    """Each line answers the one on the screen, and the model goes on after the last."""
+    when = allm.Tool("when", "Asks.", handler=lambda _: allm.AskUser("When?"))
+    calls = [fake.tool_call("ask"), fake.tool_call("when")]
+    held, code = chat(terminal, "Weather?\nZug\ntoday\n", calls, [fake.text("Warm.")], tools=[ASK, when])
+
+    assert code == 0
+    said = [message.text for message in held.kept.session.thread.messages[4:]]
+    assert said == ["Which city?", "Zug", "When?", "today", "Warm."]
+    assert out(terminal).index("Which city?\n") < out(terminal).index("When?\n") < out(terminal).index("Warm.")
+
+
 def test_manual_calls_are_answered_by_the_user(terminal):
     """Each waiting call is named, and each line is one result; the model is asked when there are all."""
     calls = [fake.tool_call("approve", {"sum": total}, id=f"c{total}") for total in (1, 2)]

@@ -66,7 +66,7 @@ async def test_finish_error_ends_with_error_and_keeps_what_came():
     error = allm.AdapterError("no", reason="invalid_request")
     result = await allm.chat(engine(CALL, [fake.text("half"), fake.error(error)]), "go")
     assert result.halted_reason == "error"
-    assert result.metadata["error"] is error
+    assert result.error is error
     assert result.thread.last.text == "half"
     assert sendable(result.thread)
 
@@ -193,7 +193,7 @@ async def test_first_step_preflight_raises_and_later_ones_fold():
     assert caught.value.reason == "no_scripted_response"
     result = await allm.chat(engine(CALL), "go")
     assert result.halted_reason == "error"
-    assert result.metadata["error"].reason == "no_scripted_response"
+    assert result.error.reason == "no_scripted_response"
     assert len(result.steps) == 1
     assert sendable(result.thread)
 
@@ -246,12 +246,12 @@ async def test_request_timeout_bounds_the_whole_turn(autojump_clock):
         seen = [event async for event in events]
     assert trio.current_time() == 7
     result = events.result()
-    assert (result.halted_reason, result.metadata["error"].reason) == ("error", "timeout")
+    assert (result.halted_reason, result.error.reason) == ("error", "timeout")
     assert isinstance(seen[-1], allm.ChatCompleted)
     assert sendable(result.thread)
     slow = [fake.text("half"), fake.delay(100), fake.text("late")]
     result = await allm.chat(engine(CALL, slow), "go", request_timeout=7)
-    assert (result.halted_reason, result.metadata["error"].reason) == ("error", "timeout")
+    assert (result.halted_reason, result.error.reason) == ("error", "timeout")
     assert result.thread.last.text == "half"
     assert sendable(result.thread)
 
@@ -277,7 +277,7 @@ async def test_structured_finalize_asks_for_the_format_last_and_without_tools():
         seen = [event async for event in events]
     result = events.result()
     assert result.final_response.parsed() == Answer(7)
-    assert result.metadata["structured_finalize"] == {"pass_1_halted": "completed"}
+    assert result.finalize == allm.FinalizeReport("completed")
     assert len(result.steps) == 3
     assert [type(event) for event in seen].count(allm.ChatCompleted) == 1
     first, second, last = asked.adapter.requests
@@ -300,7 +300,7 @@ async def test_structured_finalize_never_loses_the_first_pass():
     """When the second call cannot even be made, the first pass is the result."""
     result = await allm.chat(engine(TEXT), "go", response_format=Answer, structured_finalize=True)
     assert result.output_text == "done"
-    assert result.metadata["structured_finalize"]["pass_2_error"].reason == "no_scripted_response"
+    assert result.finalize.error.reason == "no_scripted_response"
 
 
 async def test_structured_finalize_stops_where_the_first_pass_halts():
@@ -308,7 +308,7 @@ async def test_structured_finalize_stops_where_the_first_pass_halts():
     tool = allm.Tool("noop", "N.", handler=lambda arguments: allm.AskUser("?"))
     result = await allm.chat(engine(CALL, TEXT, tools=[tool]), "go", response_format=Answer, structured_finalize=True)
     assert result.halted_reason == "ask_user"
-    assert result.metadata["structured_finalize"] == {"pass_1_halted": "ask_user"}
+    assert result.finalize == allm.FinalizeReport("ask_user")
 
 
 async def test_validation_retries_ask_again_with_the_problem():

@@ -124,7 +124,7 @@ def test_chat_is_the_fold_of_stream_and_every_prefix_can_be_sent_again(scripts, 
     result, prefixes = run(streamed, allm.stream, scripts, given)
     assert comparable(result) == comparable(run(called, allm.chat, scripts, given))
     for prefix in prefixes:
-        left = {call.id for step in prefix.steps for call in step.metadata.get("manual_tool_calls", ())}
+        left = {call.id for step in prefix.steps for call in step.manual_tool_calls}
         check_sendable(prefix.thread, left_to_caller=left)
         assert allm.from_json(allm.to_json(prefix)) == prefix
     for prefix in prefixes[:-1]:
@@ -138,7 +138,7 @@ def test_step_is_the_fold_of_stream_step(scripts, given):
     result, prefixes = run(streamed, allm.stream_step, scripts, given)
     assert comparable(result) == comparable(run(called, allm.step, scripts, given))
     for prefix in prefixes:
-        left = {call.id for call in prefix.metadata.get("manual_tool_calls", ())}
+        left = {call.id for call in prefix.manual_tool_calls}
         check_sendable(prefix.thread, left_to_caller=left)
 
 
@@ -158,9 +158,7 @@ def test_a_cut_at_any_event_keeps_what_was_read(scripts, cut):
         assert comparable(events.result()) == expected
         check_sendable(
             events.result().thread,
-            left_to_caller={
-                call.id for step in events.result().steps for call in step.metadata.get("manual_tool_calls", ())
-            },
+            left_to_caller={call.id for step in events.result().steps for call in step.manual_tool_calls},
         )
 
     run(cut_short)

@@ -7,7 +7,7 @@ import pytest
 import allm
 from allm import fake
 from allm.data.events import MessageCompleted, MessageStarted, TextDelta
-from allm.execution.stream.collector import StreamCollector
+from allm.execution.stream.folds import StreamCollector
 from allm.providers import Fake
 
 DONE = MessageCompleted(allm.assistant("hi"), "stop")

@@ -49,15 +49,17 @@ async def test_all_images_are_part_of_an_edit():
 
 
 async def test_where_the_fields_come_from():
-    """The call's own, else the request's, else the engine's; never the chat model."""
+    """The call's own, else the request's, else the engine's; never the chat model, nor its sampling."""
     adapter = FakeImages()
-    given = engine(adapter, model="chatty", image_model="painter", params={"options": {"chat": 1}, "temperature": 1})
+    given = engine(
+        adapter, model="chatty", image_model="painter", params={"options": {"a": 0, "c": 0}, "temperature": 1}
+    )
     request = allm.image_request("a fox", size=(512, 256), options={"a": 1, "b": 1}, metadata={"job": 7})
     await allm.generate_image(given, request)
     response = await allm.generate_image(given, request, size="auto", model="other", options={"b": 2})
     first, second = adapter.requests
-    assert (first.model, first.size, first.options) == ("painter", "512x256", {"a": 1, "b": 1})
-    assert (second.model, second.size, second.options) == ("other", "auto", {"a": 1, "b": 2})
+    assert (first.model, first.size, first.options) == ("painter", "512x256", {"a": 1, "b": 1, "c": 0})
+    assert (second.model, second.size, second.options) == ("other", "auto", {"a": 1, "b": 2, "c": 0})
     assert response.metadata == {"job": 7}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import attrs
 import pytest
 import trio
 
@@ -114,15 +113,43 @@ async def test_hopeless_failures_are_not_retried(reason):
     assert adapter.adapter.remaining == 1
 
 
-async def test_retry_after_is_a_floor_capped_by_the_policy(autojump_clock):
-    """The provider's wish is honoured up to max_delay."""
-    wish = attrs.evolve(NO_JITTER)
-    for asked, waited in ((7.0, 7.0), (0.1, 0.5), (1000.0, 30.0)):
+async def test_the_provider_says_how_long_to_wait(autojump_clock):
+    """Whatever our own back-off would be; `max_delay` bounds that alone."""
+    for asked, waited in ((7.0, 7.0), (0.1, 0.1), (45.0, 45.0)):
         error = allm.AdapterError("wait", reason="rate_limited", retry_after=asked)
         before = trio.current_time()
-        response = await allm.generate(engine([fake.error(error)], [fake.text("ok")], retry=wish), "hi")
+        response = await allm.generate(engine([fake.error(error)], [fake.text("ok")], retry=NO_JITTER), "hi")
         assert response.output_text == "ok"
-        assert trio.current_time() - before == waited
+        assert trio.current_time() - before == pytest.approx(waited)
+
+
+async def test_a_longer_ask_than_allowed_is_an_error_at_once(autojump_clock):
+    """Asking earlier than the provider said is refused again, so it is not tried; the error says how long."""
+    error = allm.AdapterError("wait", reason="rate_limited", retry_after=61.0)
+    adapter = engine([fake.error(error)], [fake.text("ok")], [fake.text("ok")])
+    response = await allm.generate(adapter, "hi")
+    assert (response.error.reason, response.error.retry_after) == ("rate_limited", 61.0)
+    assert trio.current_time() == 0
+    patient = allm.RetryPolicy(max_retry_after=120)
+    again = engine([fake.error(error)], [fake.text("ok")], retry=patient)
+    assert (await allm.generate(again, "hi")).output_text == "ok"
+
+
+async def test_a_wait_beyond_request_timeout_is_not_begun(autojump_clock):
+    """The provider's own words come at once, and not a timeout two seconds later."""
+    error = allm.AdapterError("wait", reason="rate_limited", retry_after=10)
+    response = await allm.generate(engine([fake.error(error)], [fake.text("ok")]), "hi", request_timeout=2)
+    assert response.error is error
+    assert trio.current_time() == 0
+
+
+async def test_the_wait_may_stand_in_the_sentence(autojump_clock):
+    """Inside a stream there is no header for it."""
+    error = allm.AdapterError("Limit 30000. Please try again in 1.5s. Visit us.", reason="rate_limited")
+    response = await allm.generate(engine([fake.error(error)], [fake.text("ok")], retry=NO_JITTER), "hi")
+    assert response.output_text == "ok"
+    assert trio.current_time() == 1.5
+    assert error.retry_after == 1.5
 
 
 async def test_retry_that_cannot_finish_in_time_is_not_tried(autojump_clock):
@@ -188,3 +215,53 @@ async def test_limiter_bounds_calls_of_one_engine(autojump_clock):
             nursery.start_soon(lambda: allm.generate(limited, "hi", first_event_timeout=11, retry=None))
     assert trio.current_time() == 30
     assert limited.limiter.borrowed_tokens == 0
+
+
+class Refusing:
+    """Every service, and each of them refuses with the same error."""
+
+    provider = "p"
+    requires_model = False
+
+    def __init__(self, **fields):
+        self.fields = fields
+
+    def prepare(self, request, options):
+        return None
+
+    async def stream(self, prepared, emit):
+        raise allm.AdapterError("slow down", reason="rate_limited", status=429, **self.fields)
+
+    async def send(self, prepared):
+        raise allm.AdapterError("slow down", reason="rate_limited", status=429, **self.fields)
+
+
+@pytest.mark.parametrize("retry_after", [None, 0.2, 10, 61])
+@pytest.mark.parametrize("limits", [{}, {"request_timeout": 2}, {"retry": None}], ids=str)
+async def test_every_kind_of_call_reports_the_same(autojump_clock, retry_after, limits):
+    """A stream, its fold and a call in one piece: the same error after the same time."""
+    adapter = Refusing(retry_after=retry_after)
+    refused = allm.Engine(adapter=adapter, embedding_adapter=adapter, image_adapter=adapter, moderation_adapter=adapter)
+    options = {"retry": NO_JITTER, **limits}
+
+    async def generated():
+        return (await allm.generate(refused, "hi", **options)).error
+
+    async def raised(call):
+        with pytest.raises(allm.AdapterError) as caught:
+            await call
+        return caught.value
+
+    said = []
+    for work in (
+        generated,
+        lambda: raised(allm.embed(refused, ["hi"], **options)),
+        lambda: raised(allm.generate_image(refused, "hi", **options)),
+        lambda: raised(allm.moderate(refused, "hi", **options)),
+    ):
+        before = trio.current_time()
+        error = await work()
+        said.append((error.reason, error.retry_after, error.message, round(trio.current_time() - before, 6)))
+    assert len(set(said)) == 1
+    if retry_after in {10, 61} and limits:
+        assert said[0][-1] == 0

@@ -14,7 +14,13 @@ import allm
 from allm import fake
 from allm.data.tool import Tool
 from allm.execution.options import resolve
-from allm.execution.services.unary import UnaryOptions, resolve_unary
+from allm.execution.services.embeddings import EMBEDDINGS
+from allm.execution.services.images import IMAGES
+from allm.execution.services.moderation import MODERATION
+from allm.execution.services.service import UnaryOptions
+from allm.execution.services.speech import SPEECH
+from allm.execution.services.transcription import TRANSCRIPTION
+from allm.execution.services.unary import resolve_unary
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.keys import Secret
 from allm.runtime.retry import RetryPolicy
@@ -452,6 +458,9 @@ class Unary:
     async def send(self, prepared):
         raise NotImplementedError
 
+    def open(self, prepared):
+        raise NotImplementedError
+
 
 READ_UNARY = {
     "model": lambda call: call.model,
@@ -479,15 +488,72 @@ def test_calls_in_one_piece_have_the_same_precedence(name):
             allm.set_defaults(**({name: values["application"]} if "application" in given else {}))
             engine = allm.Engine(embedding_adapter=Unary(), embedding_model="m")
             engine = engine.with_params({name: values["engine"]}) if "engine" in given else engine
-            call = resolve_unary(engine, "embedding", {name: values["call"]} if "call" in given else {})
+            call = resolve_unary(EMBEDDINGS, engine, {name: values["call"]} if "call" in given else {})
             expected = values[given[-1]] if given else row.default
             assert read(call) == (expected.reveal() if isinstance(expected, Secret) else expected), given
 
 
-def test_the_model_and_the_body_of_chats_are_not_for_them():
-    """What is said to all chats of an engine or an application means another kind of model."""
-    engine = allm.Engine(embedding_adapter=Unary(), model="chat", params={"options": {"a": 1}, "top_k": 1})
-    with allm.defaults(model="app", options={"b": 1}):
-        call = resolve_unary(engine, "embedding", {})
-    assert (call.model, call.body) == (None, {})
-    assert resolve_unary(engine, "embedding", {"model": "m", "options": {"c": 1}}).body == {"c": 1}
+SERVICES = {
+    IMAGES: allm.ImageRequest("a fox"),
+    EMBEDDINGS: allm.EmbeddingRequest("a fox"),
+    MODERATION: allm.ModerationRequest("a fox"),
+    SPEECH: allm.SpeechRequest("a fox"),
+    TRANSCRIPTION: allm.TranscriptionRequest(allm.Audio(b"x")),
+}
+every_service = pytest.mark.parametrize("service", [pytest.param(service, id=service.name) for service in SERVICES])
+
+
+def engine_of(service, **params):
+    return attrs.evolve(allm.Engine(params=params), **{f"{service.name}_adapter": Unary()})
+
+
+@every_service
+def test_the_options_of_every_layer_reach_services_as_they_reach_chats(service):
+    """United key by key, and the highest layer wins where several say something."""
+    for count in range(len(LAYERS) + 1):
+        for layers in itertools.combinations(LAYERS, count):
+            given = {layer: {"options": {layer: 1, "all": layer}} if layer in layers else {} for layer in LAYERS}
+            engine = engine_of(service, **given["engine"])
+            with allm.defaults(**given["application"]):
+                chat = resolve(engine, allm.request("go", **given["request"]), given["call"]).request
+                call = resolve_unary(service, engine, {"model": "m", **given["call"]})
+            request = call.request_for(attrs.evolve(SERVICES[service], **given["request"]))
+            expected = {**dict.fromkeys(layers, 1), "all": layers[-1]} if layers else {}
+            assert request.options == chat.options == expected, layers
+
+
+@every_service
+def test_what_only_chats_know_is_not_for_services(service):
+    """The model of the application and of the engine's chats is of another kind, and so are fields of their body."""
+    engine = attrs.evolve(engine_of(service, top_k=1, model="params"), model="chat")
+    with allm.defaults(model="app", temperature=0.5):
+        call = resolve_unary(service, engine, {})
+    request = call.request_for(attrs.evolve(SERVICES[service], model="m"))
+    assert (request.model, request.options) == ("m", {})
+    with pytest.raises(allm.EngineError, match=f"no model for {service.noun} is given.*{service.name}_model") as caught:
+        call.request_for(SERVICES[service])
+    assert caught.value.reason == "missing_model"
+
+
+@every_service
+@pytest.mark.parametrize("layer", ["call", "request", "engine"])
+def test_an_empty_model_is_the_same_mistake_everywhere(service, layer):
+    """It does not fall back on the next layer, and is refused as it is for a chat."""
+    with pytest.raises(allm.ValidationError) as of_chat:
+        resolve(allm.Engine(), "go", {"model": ""})
+    engine = attrs.evolve(engine_of(service), **{f"{service.name}_model": "" if layer == "engine" else "m"})
+    request = attrs.evolve(SERVICES[service], **({"model": ""} if layer == "request" else {}))
+    with pytest.raises(allm.ValidationError, match="model") as caught:
+        resolve_unary(service, engine, {"model": ""} if layer == "call" else {}).request_for(request)
+    assert (caught.value.reason, caught.value.errors) == (of_chat.value.reason, of_chat.value.errors)
+
+
+@every_service
+def test_an_adapter_of_something_else_is_not_asked(service):
+    """The error says what such an adapter has."""
+    engine = attrs.evolve(engine_of(service), **{f"{service.name}_adapter": allm.providers.Fake(script=[])})
+    with pytest.raises(
+        allm.EngineError, match=rf"{service.name}_adapter is Fake.*{service.method}\(prepared\)"
+    ) as caught:
+        resolve_unary(service, engine, {})
+    assert caught.value.reason == "missing_adapter"

@@ -285,8 +285,8 @@ async def test_on_tool_error_halt_ends_with_tool_error():
     tools = [allm.Tool("x", "X.", handler=handler), sleeper()]
     result = await allm.chat(engine(("x", {}), ("nap", {}), tools=tools), "go", on_tool_error="halt")
     assert result.halted_reason == "tool_error"
-    assert result.metadata["error"].reason == "handler_raised"
-    assert isinstance(result.metadata["error"].__cause__, RuntimeError)
+    assert result.error.reason == "handler_raised"
+    assert isinstance(result.error.__cause__, RuntimeError)
     assert [message.role for message in result.thread.messages[-2:]] == ["tool", "tool"]
 
 
@@ -325,7 +325,7 @@ async def test_on_tool_error_function_that_raises_halts_with_its_exception():
 
     result = await allm.chat(engine(("nope", {})), "go", on_tool_error=decide)
     assert result.halted_reason == "tool_error"
-    assert isinstance(result.metadata["error"].__cause__, LookupError)
+    assert isinstance(result.error.__cause__, LookupError)
     assert asked == ["c0"]
 
 
@@ -344,7 +344,9 @@ async def test_ask_user_halts_with_question_call_id_and_hints():
     result = await allm.chat(engine(("ask", {}), tools=[tool]), "go")
     assert result.halted_reason == "ask_user"
     assert (result.pending_question, result.pending_tool_call_id) == ("Which one?", "c0")
-    assert result.metadata["ask_user_hints"] == {"choices": ["a", "b"]}
+    asked = allm.PendingQuestion("Which one?", "c0", hints={"choices": ["a", "b"]})
+    assert result.halt == result.steps[0].halt == allm.UserAsked([asked])
+    assert result.pending_questions == (asked,)
     assert result.steps[0].thread.last.text == "<awaiting user response>"
     assert result.thread.last.text == "Which one?"
     assert result.thread.last.metadata == {"ask_user": True, "tool_call_id": "c0"}
@@ -356,6 +358,51 @@ async def test_halt_ends_the_turn_for_the_handlers_own_reason():
     result = await allm.chat(engine(("x", {}), tools=[tool]), "go")
     assert result.halted_reason == "sold_out"
     assert result.thread.last.text == '{"left":0}'
+
+
+async def test_halts_are_values_of_the_step_and_of_the_turn():
+    """The same value on both, and nothing of it in the metadata, which is the caller's."""
+    broken = allm.ToolError("no", reason="handler_raised")
+
+    def fail(arguments):
+        raise broken
+
+    handlers = {"ask": lambda _: allm.AskUser("?"), "halt": lambda _: allm.Halt("mine", [1]), "fail": fail}
+    tools = [allm.Tool(name, "T.", handler=handler) for name, handler in handlers.items()]
+    tools.append(allm.Tool("by_hand", "T.", manual=True))
+    expected = {
+        "ask": allm.UserAsked([allm.PendingQuestion("?", "c0")]),
+        "halt": allm.HandlerHalted("mine", "c0", "[1]"),
+        "fail": allm.ToolFailed(broken),
+        "by_hand": allm.ManualCalls([allm.ToolCall("c0", "by_hand", {}, "{}")]),
+    }
+    for name, halt in expected.items():
+        result = await allm.chat(engine((name, {}), tools=tools), "go", on_tool_error="halt")
+        assert result.halt == result.steps[0].halt == halt
+        assert result.halted_reason == halt.reason
+        assert result.metadata == result.steps[0].metadata == {}
+        assert result.error is (broken if name == "fail" else None)
+        assert result.steps[0].done == (name != "by_hand")
+    assert (broken.tool_name, broken.tool_call_id) == ("fail", "c0")
+
+
+async def test_manual_calls_beside_another_halt_are_left_to_the_caller():
+    """The halt is the reason, and the calls are known all the same."""
+    tools = [allm.Tool("ask", "A.", handler=lambda _: allm.AskUser("?")), allm.Tool("by_hand", "T.", manual=True)]
+    result = await allm.chat(engine(("by_hand", {}), ("ask", {}), tools=tools), "go")
+    assert result.halt == allm.UserAsked([allm.PendingQuestion("?", "c1")])
+    assert [call.id for call in result.manual_tool_calls] == ["c0"]
+
+
+async def test_a_step_that_is_left_early_says_so():
+    """One that ran to its end does not, whatever halted it."""
+    async with allm.stream_step(engine(("nope", {})), "go") as events:
+        async for _ in events:
+            assert events.result().cancelled
+            break
+    assert events.result().cancelled
+    step, _ = await run(engine(("nope", {})))
+    assert not step.cancelled
 
 
 async def test_several_halts_report_the_lowest_call_index(autojump_clock):
@@ -529,7 +576,7 @@ async def test_invalid_return_for_a_question_or_reason_that_is_no_text(value):
     """Nobody could answer it; the model is told."""
     step, _ = await run(engine(("odd", {}), tools=[allm.Tool("odd", "Is odd.", handler=lambda _: value)]))
     assert error_of(step.tool_results[0])["type"] == "invalid_return"
-    assert "halted_reason" not in step.metadata
+    assert step.halt is None
 
 
 @pytest.mark.parametrize("error_type", [KeyboardInterrupt, SystemExit])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import trio
 
 import allm
+from allm.execution.services.images import IMAGES
 from allm.execution.services.unary import resolve_unary
 
 RETRY = allm.RetryPolicy(max_attempts=3, base_delay=1, jitter=0)
@@ -39,9 +42,9 @@ def engine(adapter, **fields):
 
 
 async def ask(engine, requests=("a",), **options):
-    call = resolve_unary(engine, "image", options, allm.ImageAdapterError)
+    call = resolve_unary(IMAGES, engine, options)
     with call.running(requests=len(requests)) as span:
-        return [await call.send(call.adapter.prepare(request, call.adapter_options), span) for request in requests]
+        return [await call.attempt(functools.partial(call.adapter.send, call.prepare(x)), span) for x in requests]
 
 
 async def test_one_budget_for_all_requests_of_a_call(autojump_clock):
@@ -111,15 +114,16 @@ async def test_the_engines_limiter_counts_them(autojump_clock):
 
 
 async def test_options_come_from_the_usual_places():
-    """The call's own first; a chat's model, body and temperature are not meant for another service."""
+    """The call's own first; a chat's model, temperature and `top_p` are not meant for another service."""
     given = allm.Engine(
         image_adapter=Echo(), model="chatty", params={"request_timeout": 3, "temperature": 1, "top_p": 1, "model": "x"}
     )
     with allm.defaults(first_event_timeout=7, request_timeout=8, options={"a": 1}, api_key="k"):
-        call = resolve_unary(given, "image", {"retry": None})
+        call = resolve_unary(IMAGES, given, {"retry": None})
     controls = call.controls
     assert (controls.request_timeout, controls.first_event_timeout, controls.retry) == (3, 7, None)
-    assert (call.model, call.body) == (None, {})
+    request = call.request_for(allm.ImageRequest("a fox", model="m"))
+    assert (request.model, request.options) == ("m", {"a": 1})
     assert call.adapter_options.api_key.reveal() == "k"
 
 
@@ -127,7 +131,7 @@ async def test_options_come_from_the_usual_places():
 async def test_an_engine_without_the_service(adapter):
     """Says what to set; the chat adapter is never used instead."""
     with pytest.raises(allm.EngineError, match="image_adapter") as caught:
-        resolve_unary(allm.Engine(adapter=Echo(), image_adapter=adapter), "image", {})
+        resolve_unary(IMAGES, allm.Engine(adapter=Echo(), image_adapter=adapter), {})
     assert caught.value.reason == "missing_adapter"
 
 

@@ -204,12 +204,12 @@ async def test_answer_to_a_question():
     """The question is in the conversation, the reply answers it, and nothing is pending any more."""
     session = await in_status("awaiting_user")
     assert (session.pending_question, session.pending_tool_call_id) == ("Which city?", "c1")
-    assert session.metadata["ask_user_hints"] == {"choices": ["Zug", "Bern"]}
+    assert session.pending_questions[0].hints == {"choices": ["Zug", "Bern"]}
     session, _ = await allm.session.reply(engine(TEXT), session, "Zug")
     assert roles(session) == ["user", "assistant", "tool", "assistant", "user", "assistant"]
     assert texts(session)[3:] == ["Which city?", "Zug", "done"]
     assert (session.pending_question, session.pending_tool_call_id) == (None, None)
-    assert "ask_user_hints" not in session.metadata
+    assert session.pending_questions == ()
 
 
 async def test_failed_turn_is_run_again_from_where_it_failed():
@@ -257,20 +257,20 @@ async def test_tool_error_halts_and_goes_on_with_the_error_told():
 
 
 async def test_own_halt_completes_the_turn():
-    """What it halted with stays in the metadata until the next turn."""
+    """What it halted with stays in the session until the next turn."""
 
     async def halt(arguments):
         return allm.Halt("enough", {"x": 1})
 
     session, result = await allm.session.start(engine(CALL, tools=[allm.Tool("noop", "N.", handler=halt)]), "go")
     assert (session.status, result.halted_reason) == ("completed", "enough")
-    assert session.metadata == {"halt_tool_call_id": "c0", "halt_result": '{"x":1}'}
+    assert session.halt == result.halt == allm.HandlerHalted("enough", "c0", '{"x":1}')
     session, _ = await allm.session.reply(engine(TEXT), session, "and?")
-    assert session.metadata == {}
+    assert session.halt is None
 
 
 async def test_metadata_of_the_caller_stays():
-    """Turns only touch what turns report."""
+    """Turns do not touch it."""
     session = await in_status("awaiting_user", metadata={"user": 7})
     session, _ = await allm.session.reply(engine(TEXT), session, "Zug")
     assert session.metadata == {"user": 7}

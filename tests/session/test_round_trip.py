@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import allm
+from allm.data.halt import ToolOutcome
 from allm.data.json import document as json_document
-from allm.data.session import AnswerEntry, ResultEntry
+from allm.data.session import AnswerEntry
 from conversations import TEXT, engine
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -49,7 +50,8 @@ VERSION_1 = {
         thread=allm.Thread([allm.user("go"), allm.assistant(allm.TextPart("No.", refusal=True))]),
         status="completed",
         context={"user": 7, "tuple": (1, b"\x00\xff"), "far": float("inf"), "$type": "mine", "keys": {1: "one"}},
-        metadata={"halt_tool_call_id": "c0", "halt_result": "{}", "cut": "half \ud83d"},
+        halt=allm.HandlerHalted("enough", "c0", "{}"),
+        metadata={"cut": "half \ud83d"},
     ),
     "awaiting_tools": allm.Session(
         id="trip-1",
@@ -63,15 +65,17 @@ VERSION_1 = {
         thread=allm.Thread(
             [
                 allm.user("go"),
-                allm.assistant(allm.ToolCall("c1", "ask", {}, "{}")),
+                allm.assistant(allm.ToolCall("c1", "ask", {}, "{}"), allm.ToolCall("c2", "ask", {}, "{}")),
                 allm.tool_result("c1", "<awaiting user response>"),
+                allm.tool_result("c2", "<awaiting user response>"),
                 allm.Message("assistant", "Which?", metadata={"ask_user": True, "tool_call_id": "c1"}),
             ]
         ),
         status="awaiting_user",
-        pending_question="Which?",
-        pending_tool_call_id="c1",
-        metadata={"ask_user_hints": {"choices": ["a", "b"]}},
+        pending_questions=[
+            allm.PendingQuestion("Which?", "c1", hints={"choices": ["a", "b"]}),
+            allm.PendingQuestion("When?", "c2"),
+        ],
     ),
     "error": allm.Session(
         id="trip-1",
@@ -92,9 +96,17 @@ VERSION_1 = {
             message=REPLAY, finish_reason="tool_calls", usage=allm.Usage(input_tokens=3, extra={"x": 1}), id="resp_1"
         ),
     ),
-    "journal_result": ResultEntry(
-        message=allm.tool_result("c1", "paid"), halt="ask_user", detail={"question": "Which?", "hints": {"a": 1}}
+    "journal_result": ToolOutcome(
+        message=allm.tool_result("c1", "paid"),
+        halt=allm.UserAsked([allm.PendingQuestion("Which?", "c1", hints={"a": 1})]),
     ),
+    "journal_failure": ToolOutcome(
+        message=BROKEN,
+        halt=allm.ToolFailed(
+            allm.ToolError("no JSON", reason="invalid_arguments", tool_name="broken", tool_call_id="c2")
+        ),
+    ),
+    "journal_halt": ToolOutcome(message=allm.tool_result("c1", "{}"), halt=allm.HandlerHalted("enough", "c1", "{}")),
 }
 
 
@@ -198,7 +210,7 @@ CONTRADICTIONS = {
         ("pending_tool_calls",),
     ),
     "other status": ({"status": "completed"}, ("status",)),
-    "question without one": ({"status": "awaiting_user"}, ("pending_question",)),
+    "question without one": ({"status": "awaiting_user"}, ("pending_questions",)),
     "error without one": ({"status": "error"}, ("error",)),
     "beyond the end": ({"resume_at": 99}, ("resume_at",)),
     "id of a file": ({"id": "a\nb"}, ("id",)),

@@ -11,7 +11,8 @@ import pytest
 import trio
 
 import allm
-from allm.data.session import AnswerEntry, ResultEntry
+from allm.data.halt import ToolOutcome
+from allm.data.session import AnswerEntry
 from allm.session import open_store
 from allm.session.stores import backend as backends, serialization as documents
 from conversations import TEXT, engine, in_status
@@ -212,10 +213,10 @@ JOURNALS = {
     "no JSON": ["{"],
     "another value": [allm.to_json(allm.user("go"))],
     "a session": [allm.to_json(allm.Session())],
-    "a result of nothing": [allm.to_json(ResultEntry(message=allm.tool_result("c1", "x")))],
+    "a result of nothing": [allm.to_json(ToolOutcome(message=allm.tool_result("c1", "x")))],
     "a result of another call": [
         allm.to_json(AnswerEntry(kept=0, response=ANSWER)),
-        allm.to_json(ResultEntry(message=allm.tool_result("c2", "x"))),
+        allm.to_json(ToolOutcome(message=allm.tool_result("c2", "x"))),
     ],
     "an answer to a longer conversation": [allm.to_json(AnswerEntry(kept=9, response=ANSWER))],
     "messages that cannot be": [

@@ -243,7 +243,7 @@ async def test_a_question_waits_until_approved_calls_have_run():
     model = engine(TEXT, tools=recording_tools(ran))
     session, result = await allm.session.continue_(model, allm.session.approve(session, "c1"))
     assert (session.status, result.halted_reason, len(ran)) == ("awaiting_user", "ask_user", 1)
-    assert session.metadata["ask_user_hints"] == {"choices": ["Zug", "Bern"]}
+    assert session.pending_questions[0].hints == {"choices": ["Zug", "Bern"]}
     assert roles(session) == ["user", "assistant", "tool", "tool", "assistant"]
     session, _ = await allm.session.reply(model, session, "Zug")
     assert texts(session)[-2:] == ["Zug", "done"]

@@ -421,7 +421,7 @@ async def test_a_killed_turn_is_finished_by_the_next_worker(autojump_clock, oper
         died = True
     assert died == (operations < 8)  # acquire, 2 answers, 3 results, write, release
     await trio.sleep(60)
-    written = [text for row in memory._rows.values() for text in row.journal if "ResultEntry" in text]
+    written = [text for row in memory._rows.values() for text in row.journal if "ToolOutcome" in text]
     second = allm.session.SessionStore(memory)
     async with second.turn("s") as turn:
         assert (turn.interrupted is not None) == bool(1 < operations < 7)
@@ -554,8 +554,8 @@ async def test_a_halt_that_was_written_halts_the_resumed_turn(autojump_clock, ha
             "broken": ("tool_error", "error"),
         }
         assert (result.halted_reason, turn.session.status) == expected[halting]
-        assert turn.session.metadata.get("ask_user_hints") == (
-            {"choices": ["Zug", "Bern"]} if halting == "ask" else None
+        assert [asked.hints for asked in turn.session.pending_questions] == (
+            [{"choices": ["Zug", "Bern"]}] if halting == "ask" else []
         )
 
 

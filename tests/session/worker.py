@@ -85,7 +85,7 @@ class Watched:
         if name == "append" and result:
             entries = args[2]
         for entry in map(allm.from_json, entries):
-            if type(entry).__name__ == "ResultEntry":
+            if type(entry).__name__ == "ToolOutcome":
                 self.log("journaled", entry.message.tool_call_id)
         return result
 

@@ -127,7 +127,7 @@ async def a_class_reaches_the_result_of_a_session(engine: allm.Engine, lease: al
     stepped = await allm.session.step(engine, session, response_format=Person)
     assert_type(stepped, tuple[allm.Session, allm.StepResult[Person]])
     block = allm.session.stream_reply(engine, session, "?", response_format=Person)
-    assert_type(block, allm.session.SessionBlock[allm.ChatResult[Person]])
+    assert_type(block, allm.StreamBlock[allm.session.SessionStream[allm.ChatResult[Person]]])
     async with block as events:
         assert_type(events.outcome(), tuple[allm.Session, allm.ChatResult[Person]])
     assert_type(await lease.start(engine, "?", response_format=Person), allm.ChatResult[Person])
@@ -139,6 +139,30 @@ async def a_class_reaches_the_result_of_a_session(engine: allm.Engine, lease: al
         assert_type(await step_events.until_done(), allm.StepResult[Person])
     assert_type(allm.session.StreamReducer(session).outcome(), tuple[allm.Session, allm.ChatResult])
     assert_type(allm.session.StreamReducer(session, "step").outcome(), tuple[allm.Session, allm.StepResult])
+
+
+async def streams_are_opened_with_exact_types(engine: allm.Engine, session: allm.Session) -> None:
+    """Each block gives its own stream."""
+    assert_type(allm.stream(engine, "Hello"), allm.StreamBlock[allm.EventStream[allm.ChatResult]])
+    assert_type(allm.stream_embed(engine, "Hello"), allm.StreamBlock[allm.EmbeddingStream])
+    async with allm.stream_synthesize(engine, "Hello", voice="alloy") as speech:
+        assert_type(speech, allm.SpeechStream)
+        async for piece in speech:
+            assert_type(piece, bytes)
+    async with allm.session.stream_reply(engine, session, "Hello") as events:
+        assert_type(events, allm.session.SessionStream[allm.ChatResult])
+        assert_type(await events.until_done(), allm.ChatResult)
+    async with allm.session.stream_step(engine, session) as step:
+        assert_type(step.outcome(), tuple[allm.Session, allm.StepResult])
+
+
+async def blocks_are_not_streams(engine: allm.Engine) -> None:
+    """A block that is not opened with `async with` is found without running the code."""
+    async for _ in allm.stream_generate(engine, "Hello"):  # type: ignore[attr-defined]
+        pass
+    await allm.stream_embed(engine, "Hello")  # type: ignore[misc]
+    with allm.stream_synthesize(engine, "Hello"):  # type: ignore[attr-defined]
+        pass
 
 
 async def embeddings_have_exact_types(engine: allm.Engine, texts: list[str]) -> None:
@@ -227,6 +251,24 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
             return event.error.message
         case _:
             assert_never(event)
+
+
+def halts_are_closed(result: allm.ChatResult) -> allm.HaltedReason:
+    """The same for what halts a turn; each says its reason."""
+    match result.halt:
+        case None:
+            return result.halted_reason
+        case allm.UserAsked(questions):
+            assert_type(questions, tuple[allm.PendingQuestion, ...])
+        case allm.ToolFailed():
+            assert_type(result.halt.error, allm.ToolError)
+        case allm.HandlerHalted():
+            assert_type(result.halt.result, str)
+        case allm.ManualCalls(calls):
+            assert_type(calls, tuple[allm.ToolCall, ...])
+        case _:
+            assert_never(result.halt)
+    return result.halt.reason
 
 
 def parts_are_closed(part: allm.Part) -> str:

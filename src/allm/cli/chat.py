@@ -18,7 +18,7 @@ from allm.cli.interrupts import run_until_interrupted
 from allm.cli.line_reader import Lines
 from allm.cli.session_storage import Kept
 from allm.cli.terminal import Terminal
-from allm.session import SessionBlock, SessionLease, SessionStream, submit_tool_result
+from allm.session import SessionLease, SessionStream, submit_tool_result
 
 __all__ = ["Chat"]
 
@@ -31,7 +31,7 @@ Ctrl-C stops an answer and keeps what had arrived; at the prompt it ends the cha
 """
 _COMMAND = re.compile(r"/[a-z]+")  # nothing else on the line: "/etc/hosts: what is it?" goes to the model
 
-Begin = Callable[[SessionLease], SessionBlock[allm.ChatResult]]
+Begin = Callable[[SessionLease], allm.StreamBlock[SessionStream[allm.ChatResult]]]
 
 
 @final
@@ -146,7 +146,7 @@ class Chat:
             self._show_interrupted()
         return done
 
-    async def _show(self, block: SessionBlock[allm.ChatResult]) -> None:
+    async def _show(self, block: allm.StreamBlock[SessionStream[allm.ChatResult]]) -> None:
         screen = TurnScreen(self.terminal)
         async with block as events:
             self._showing = screen, events

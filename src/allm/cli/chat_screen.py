@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any, final
+from typing import Any, assert_never, final
 
 import attrs
 
@@ -113,9 +113,8 @@ class TurnScreen:
 def _note(result: allm.ChatResult) -> str:
     """How the turn ended, in a line, unless that is plain from its text."""
     last, reason = result.final_response, result.halted_reason
-    error = result.metadata.get("error")
-    if isinstance(error, allm.AllmError):
-        return f"Error: {describe(error)}"
+    if result.error is not None:
+        return f"Error: {describe(result.error)}"
     if reason == "cancelled":
         return "interrupted"
     if reason == "max_turns":
@@ -123,6 +122,10 @@ def _note(result: allm.ChatResult) -> str:
     ended = None if last is None else last.raw_finish_reason or last.finish_reason
     if reason == "incomplete" or (last is not None and last.finish_reason in {"length", "content_filter"}):
         return f"Note: the answer ended early, with finish reason {ended!r}"
-    if reason in {"completed", "ask_user", "manual_tool_calls"}:
-        return ""
-    return f"Note: a tool ended the turn: {reason}"
+    match result.halt:
+        case allm.HandlerHalted():
+            return f"Note: a tool ended the turn: {result.halt.reason}"
+        case allm.UserAsked() | allm.ManualCalls() | allm.ToolFailed() | None:
+            return ""
+        case _:
+            assert_never(result.halt)

@@ -52,11 +52,16 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class MessageStarted:
-    """The provider began to answer; its ids, as far as they are known by then."""
+    """The provider began to answer; its ids, as far as they are known by then.
+
+    Attributes:
+        abandoned_usage: What earlier attempts of the same call have used, which failed before their content.
+    """
 
     id: str | None = None
     model: str | None = None
     request_id: str | None = None
+    abandoned_usage: Usage | None = None
 
 
 @attrs.frozen
@@ -164,7 +169,7 @@ class MessageCompleted:
 
 @attrs.frozen
 class RawChunk:
-    """Provider data that has no event of its own; hidden unless `include_raw_chunks=True`."""
+    """One event of the provider's own format, as it came; only with `include_raw_chunks=True`."""
 
     kind: str
     payload: Any = attrs.field(default=None, hash=False)

@@ -122,6 +122,8 @@ class Response(Generic[OutputT_co]):
         output_type: The class given as `response_format=`; not part of the value, and not in its JSON. A pickle keeps
             it where it can be imported.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
+        abandoned_usage: What attempts have used that failed before their content and were made again; part of no other
+            count of the response, and of the totals of a turn.
     """
 
     message: Message
@@ -132,6 +134,7 @@ class Response(Generic[OutputT_co]):
     id: str | None = None
     request_id: str | None = None
     error: AllmError | None = None
+    abandoned_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()
     output_type: type[OutputT_co] | None = attrs.field(default=None, eq=False, repr=False)
 

@@ -1,4 +1,4 @@
-"""What a tool handler may return besides a result."""
+"""What a tool handler may return besides a result, and what the model reads in such cases."""
 
 from __future__ import annotations
 
@@ -7,26 +7,14 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_fields import mapping_field
+from allm.data.content import ToolCall
+from allm.data.json.text import dumps
+from allm.data.message import Message
 
-__all__ = ["AWAITING_USER", "RESERVED_REASONS", "AskUser", "Halt"]
+__all__ = ["AWAITING_USER", "AskUser", "Halt", "error_message"]
 
 AWAITING_USER = "<awaiting user response>"
 """What the model reads as the result of a call that asked the user."""
-
-RESERVED_REASONS = frozenset(
-    {
-        "completed",
-        "error",
-        "max_turns",
-        "halt_when",
-        "ask_user",
-        "tool_error",
-        "manual_tool_calls",
-        "cancelled",
-        "incomplete",
-    }
-)
-"""Halt reasons with a meaning of their own; a handler cannot use them."""
 
 
 @attrs.frozen(init=False)
@@ -46,3 +34,9 @@ class Halt:
 
     reason: str
     result: Any = attrs.field(default=None, hash=False)
+
+
+def error_message(call: ToolCall, kind: str, text: str) -> Message:
+    """The result message of a call that failed, as the model reads it: two fields and nothing of the internals."""
+    content = dumps({"error": {"type": kind, "message": text}}).decode()
+    return Message("tool", content, tool_call_id=call.id, name=call.name, is_error=True)

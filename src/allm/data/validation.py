@@ -13,6 +13,7 @@ from allm.data.content import ImagePart, ToolCall
 from allm.data.embedding import EmbeddingRequest
 from allm.data.embedding_check import request_problems
 from allm.data.errors import Path, ValidationError
+from allm.data.halt import PendingQuestion
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, check_image_request
 from allm.data.message import Message, Role
@@ -230,7 +231,8 @@ def check_session(session: Session) -> list[Problem]:
     problems += _nested(check_thread(session.thread), "thread")
     if not _is_one_of(session.status, STATUSES):
         problems.append((("status",), "unknown"))
-    for name, cls in (("pending_tool_calls", ToolCall), ("approvals", Approval)):
+    listed = {"pending_tool_calls": ToolCall, "pending_questions": PendingQuestion, "approvals": Approval}
+    for name, cls in listed.items():
         wrong = [index for index, item in enumerate(getattr(session, name)) if not isinstance(item, cls)]
         problems += [((name, index), "invalid_type") for index in wrong]
     return problems or _contradictions(session)
@@ -250,8 +252,10 @@ def _contradictions(session: Session) -> list[Problem]:
         problems.append((("approvals",), "not_pending"))
     if (session.status == "awaiting_tools") != bool(pending):
         problems.append((("status",), "not_as_pending_tool_calls"))
-    if session.status == "awaiting_user" and session.pending_question is None:
-        problems.append((("pending_question",), "required"))
+    if session.pending_questions and session.status not in {"awaiting_user", "awaiting_tools"}:
+        problems.append((("status",), "not_as_pending_questions"))
+    if session.status == "awaiting_user" and not session.pending_questions:
+        problems.append((("pending_questions",), "required"))
     if session.status == "error" and session.error is None:
         problems.append((("error",), "required"))
     if session.resume_at is not None and not (

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Unpack
 
-import attrs
 import trio
 
 from allm.data.errors import UnwrapError, ValidationError
@@ -18,44 +17,20 @@ from allm.execution.options import (
     resolve,
     warn_ignored_options,
 )
+from allm.execution.stream.attempt import fail_at_limit, run_model_call
+from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.channel import StreamContext
-from allm.execution.stream.collector import StreamCollector
-from allm.execution.stream.pipeline import StreamBlock, open_stream
-from allm.execution.stream.retrying import fail_at_limit, run_model_call
+from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.folds import StreamCollector
+from allm.execution.stream.pipeline import open_stream
 from allm.runtime.engine import Engine
 
 __all__ = ["generate", "stream_generate", "unwrap"]
 
 
-@attrs.define(eq=False)
-class ResponseFold:
-    """The fold of a single call."""
-
-    collector: StreamCollector = attrs.field(factory=StreamCollector)
-
-    def add(self, event: object) -> None:
-        """Fold one event."""
-        self.collector.add(event)
-
-    def result(self) -> Response:
-        """The response so far."""
-        return self.collector.response()
-
-    def facts(self) -> dict[str, Any]:
-        """What telemetry says of it."""
-        response = self.result()
-        return {
-            "finish_reason": response.finish_reason,
-            "usage": response.usage,
-            "error": response.error,
-            "response_id": response.id,
-            "response_model": response.model,
-        }
-
-
 def stream_generate(
     engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]
-) -> StreamBlock[Response[OutputT]]:
+) -> StreamBlock[EventStream[Response[OutputT]]]:
     """Ask a model and see its answer arrive.
 
         async with allm.stream_generate(engine, "Tell me a joke") as events:
@@ -93,7 +68,7 @@ def stream_generate(
         "generate",
         produce,
         call.controls,
-        ResponseFold(StreamCollector(output_type(call))),
+        StreamCollector(output_type(call)),
         provider=provider,
         model=call.request.model,
     )

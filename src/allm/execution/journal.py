@@ -7,26 +7,11 @@ from typing import Protocol
 
 import attrs
 
-from allm.data.errors import ToolError
-from allm.data.message import Message
+from allm.data.halt import ToolOutcome
 from allm.data.response import Response
 from allm.data.thread import Thread
-from allm.data.tool_control import AskUser, Halt
 
-__all__ = ["ToolJournal", "ToolOutcome", "Unfinished"]
-
-
-@attrs.frozen(kw_only=True)
-class ToolOutcome:
-    """How one call ended.
-
-    Attributes:
-        message: The result message.
-        halt: What stops the turn: the handler's `AskUser` or `Halt`, or the error that `on_tool_error` halts for.
-    """
-
-    message: Message
-    halt: AskUser | Halt | ToolError | None = None
+__all__ = ["ToolJournal", "Unfinished"]
 
 
 class ToolJournal(Protocol):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-__all__ = ["parse_retry_after"]
+__all__ = ["parse_retry_after", "retry_after_in"]
 
 _MAX_SANE_RETRY_AFTER = 24 * 3600.0  # seconds; a longer wait is a broken header, not a plan
 
@@ -45,3 +46,37 @@ def _number(text: str | None) -> float | None:
 
 def _sane(seconds: float) -> float | None:
     return seconds if 0 <= seconds <= _MAX_SANE_RETRY_AFTER else None
+
+
+_HINT = re.compile(r"(?:try again|retry)(?: in| after) ((?:\d+(?:\.\d+)?\s*[a-z]+[,\s]*)+)", re.IGNORECASE)
+_PIECE = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.IGNORECASE)
+_UNITS = {
+    "ms": 0.001,
+    "millisecond": 0.001,
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hour": 3600,
+}
+
+
+def retry_after_in(message: str) -> float | None:
+    """Seconds that a sentence asks for, else None.
+
+    Inside a stream this is the only place where a provider can say it: `Please try again in 1.5s.` (OpenAI, Groq:
+    `2m59.56s`), `Please retry after 20 seconds` (Azure), `Please retry in 37.2s.` (Gemini).
+    """
+    found = _HINT.search(message)
+    if found is None:
+        return None
+    total = 0.0
+    for number, unit in _PIECE.findall(found[1]):
+        factor = _UNITS.get(unit.lower()) or _UNITS.get(unit.lower().removesuffix("s"))
+        if factor is None:
+            break
+        total += float(number) * factor
+    return _sane(total) if total else None

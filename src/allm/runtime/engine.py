@@ -107,7 +107,8 @@ class Engine:
         adapter: The chat provider (`allm.providers.OpenAI()`); without one a call raises `missing_adapter`.
         model: The provider's model id.
         tools: Offered with every call.
-        params: Defaults of call options; other names go into the provider's request body.
+        params: Defaults of call options. Other names go into the request body of chats; what is meant for the bodies
+            of every service as well stands under `options`.
         context: Handed to tool handlers.
         retry: What happens when a call fails before its first event; None never retries.
         on_tool_error: As the call option; None: the application's, else "continue".

@@ -1,9 +1,8 @@
-"""When to try again, and how long to wait. The arithmetic of the back-off is tenacity's; the decision is here.
-
-One owner: only the execution layer loops, and only while nothing of the answer has been emitted.
-"""
+"""How long to wait before a failed request is asked again: the arithmetic. `allm.execution.retrying` decides."""
 
 from __future__ import annotations
+
+import random
 
 import attrs
 
@@ -11,22 +10,29 @@ from allm.data.errors import AdapterError
 
 __all__ = ["DEFAULT_RETRY", "RetryPolicy"]
 
+_MOST_DOUBLINGS = 63
+"""Far beyond any delay that is waited for; a float overflows at 1,024."""
+
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How a failed call is repeated before its first event.
+    """How a failed call is repeated before its first content. Times are seconds.
 
     Attributes:
         max_attempts: Calls in all, the first included; 1 never retries.
-        base_delay: Seconds before the first retry; doubled for each further one.
-        max_delay: Longest wait in seconds, also for what the provider asks.
-        jitter: Random part added, as a share of `base_delay`.
-        respect_retry_after: Wait at least as long as the provider asks.
+        base_delay: Wait before the first retry; doubled for each further one.
+        max_delay: Longest wait of our own choice.
+        max_retry_after: Longest wait that the provider may ask for. A longer ask is neither shortened nor tried early:
+            the error comes at once and carries `retry_after`.
+        jitter: Random part, so that callers who failed together do not come back together: at most this share of
+            `base_delay` is added to our own wait, and this share of what the provider asks to that.
+        respect_retry_after: Wait as long as the provider asks.
     """
 
     max_attempts: int = attrs.field(default=3, validator=[attrs.validators.instance_of(int), attrs.validators.ge(1)])
     base_delay: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
     max_delay: float = attrs.field(default=30.0, validator=attrs.validators.ge(0))
+    max_retry_after: float = attrs.field(default=60.0, validator=attrs.validators.ge(0))
     jitter: float = attrs.field(default=0.25, validator=attrs.validators.ge(0))
     respect_retry_after: bool = True
 
@@ -34,20 +40,11 @@ class RetryPolicy:
         """Seconds to wait after attempt number `attempt` (from 1) failed with `error`; None: do not try again."""
         if not error.retryable or attempt >= self.max_attempts:
             return None
-        seconds = self._backoff(attempt)
-        if self.respect_retry_after and error.retry_after is not None:
-            seconds = min(max(seconds, error.retry_after), self.max_delay)
-        return seconds
-
-    def _backoff(self, attempt: int) -> float:
-        import tenacity  # costs 60 ms to import: only a call that failed pays
-
-        state = tenacity.RetryCallState(tenacity.Retrying(), None, (), {})
-        state.attempt_number = attempt
-        wait = tenacity.wait_exponential(multiplier=self.base_delay) + tenacity.wait_random(
-            0, self.base_delay * self.jitter
-        )
-        return min(wait(state), self.max_delay)
+        spread = random.uniform(0, self.jitter)  # noqa: S311  (spreads callers, keeps no secret)
+        asked = error.retry_after if self.respect_retry_after else None
+        if asked:  # 0 names no time, so the wait is ours
+            return asked * (1 + spread) if asked <= self.max_retry_after else None
+        return min(self.base_delay * (2.0 ** min(attempt - 1, _MOST_DOUBLINGS) + spread), self.max_delay)
 
 
 DEFAULT_RETRY = RetryPolicy()

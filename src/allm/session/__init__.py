@@ -18,7 +18,7 @@ from allm.session.reducer import StreamReducer as StreamReducer
 from allm.session.stores.backend import Record as Record, StoreBackend as StoreBackend
 from allm.session.stores.lease import SessionLease as SessionLease
 from allm.session.stores.store import SessionStore as SessionStore, open_store as open_store
-from allm.session.stream import SessionBlock as SessionBlock, SessionStream as SessionStream
+from allm.session.stream import SessionStream as SessionStream
 from allm.session.tool_results import (
     approve as approve,
     deny as deny,
@@ -36,7 +36,6 @@ __all__ = [
     "Approval",
     "Record",
     "Session",
-    "SessionBlock",
     "SessionConflict",
     "SessionInput",
     "SessionLease",

@@ -20,11 +20,12 @@ from allm.data.message import Message
 from allm.data.response import OutputT
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
-from allm.execution.chat import open_chat, open_step
+from allm.execution.chat import open_chat, open_question, open_step
 from allm.execution.journal import ToolJournal
 from allm.execution.options import CallOptions
+from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
-from allm.session.stream import Save, SessionBlock
+from allm.session.stream import Save, SessionStream, open_session_stream
 from allm.session.turn_start import SessionInput, TurnStart, open_continue, open_reply, open_start, open_step_of
 
 __all__ = [
@@ -44,7 +45,7 @@ __all__ = [
 
 def stream_start(
     engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions[OutputT]]
-) -> SessionBlock[ChatResult[OutputT]]:
+) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
     """The first turn of a conversation, as a stream.
 
     Args:
@@ -68,7 +69,7 @@ async def start(
 
 def stream_reply(
     engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
-) -> SessionBlock[ChatResult[OutputT]]:
+) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
     """A turn that begins with what the user says, or answers what was asked, as a stream.
 
     Args and errors: as `stream_start`.
@@ -85,7 +86,7 @@ async def reply(
 
 def stream_continue(
     engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
-) -> SessionBlock[ChatResult[OutputT]]:
+) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
     """A turn that goes on, as a stream: after results, with approved calls, or again after an error.
 
     Args:
@@ -105,7 +106,7 @@ async def continue_(
 
 def stream_step(
     engine: Engine, session: Session, **options: Unpack[CallOptions[OutputT]]
-) -> SessionBlock[StepResult[OutputT]]:
+) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
     """One model call and the tools it asks for, as a stream. The session is `idle` while there is more to do.
 
     Args and errors: as `stream_start`.
@@ -130,11 +131,14 @@ def chat_block(
     journal: ToolJournal | None = None,
     enter: Callable[[], None] | None = None,
     save: Save | None = None,
-) -> SessionBlock[ChatResult]:
+) -> StreamBlock[SessionStream[ChatResult]]:
     """The stream of a turn; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
     options = with_session(opening.session, options)
-    block = open_chat(engine, opening.thread, options, journal=journal, unfinished=opening.unfinished)
-    return SessionBlock(block, opening.session, enter, save)
+    if opening.questions:
+        block = open_question(engine, opening.thread, options, opening.questions)
+    else:
+        block = open_chat(engine, opening.thread, options, journal=journal, unfinished=opening.unfinished)
+    return open_session_stream(block, opening.session, enter, save)
 
 
 def step_block(
@@ -145,13 +149,13 @@ def step_block(
     journal: ToolJournal | None = None,
     enter: Callable[[], None] | None = None,
     save: Save | None = None,
-) -> SessionBlock[StepResult]:
+) -> StreamBlock[SessionStream[StepResult]]:
     """The stream of one step; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
     block = open_step(engine, opening.thread, with_session(opening.session, options), journal=journal)
-    return SessionBlock(block, opening.session, enter, save)
+    return open_session_stream(block, opening.session, enter, save)
 
 
-async def _outcome(block: SessionBlock[ChatResult]) -> tuple[Session, ChatResult]:
+async def _outcome(block: StreamBlock[SessionStream[ChatResult]]) -> tuple[Session, ChatResult]:
     async with block as events:
         await events.until_done()
     return events.outcome()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from types import TracebackType
-from typing import Generic, NoReturn, TypeVar, final
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar, final
 
 import attrs
 
-from allm.data.errors import StreamError
 from allm.data.events import Event
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
+from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.event_stream import EventStream
-from allm.execution.stream.pipeline import StreamBlock
 from allm.session.projection import project
 
-__all__ = ["Save", "SessionBlock", "SessionStream"]
+__all__ = ["Save", "SessionStream", "open_session_stream"]
 
 T = TypeVar("T", bound=ChatResult | StepResult)
+
+EXAMPLE = """\
+async with allm.session.stream_reply(...) as events:
+    async for event in events: ..."""
 
 Save = Callable[[Session, ChatResult | StepResult], Awaitable[None]]
 
@@ -64,39 +67,33 @@ class SessionStream(Generic[T]):
         return self._events.text()
 
 
-@final
-@attrs.define(eq=False)
-class SessionBlock(Generic[T]):
-    """What `stream_reply` and its like return: enter it with `async with` to get the `SessionStream`."""
+def open_session_stream(
+    block: StreamBlock[EventStream[T]],
+    session: Session,
+    enter: Callable[[], None] | None = None,
+    save: Save | None = None,
+) -> StreamBlock[SessionStream[T]]:
+    """The stream of a turn around the stream of its events.
 
-    _block: StreamBlock[T]
-    _session: Session
-    _enter: Callable[[], None] | None = None
-    _save: Save | None = None
-    _stream: SessionStream[T] | None = attrs.field(default=None, init=False)
+    Args:
+        session: As it is when the turn begins.
+        enter: Called first; may refuse that the turn begins.
+        save: Given the outcome when the block is left, after every task has ended.
+    """
+    return StreamBlock(_opened(block, session, enter, save), EXAMPLE)
 
-    async def __aenter__(self) -> SessionStream[T]:
-        if self._stream is not None:
-            raise StreamError("this stream was entered before; a turn runs once: open another", reason="closed")
-        if self._enter is not None:
-            self._enter()
-        events = await self._block.__aenter__()
-        self._stream = SessionStream(events, self._session)
-        return self._stream
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        try:
-            return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
-        finally:
-            if self._save is not None and self._stream is not None:
-                await self._save(*self._stream.outcome())  # noqa: ASYNC102  (shields itself, within a limit)
-
-    def __aiter__(self) -> NoReturn:
-        raise StreamError(
-            "a stream is opened with `async with`, which closes it for sure:\n"
-            "    async with allm.session.stream_reply(...) as events:\n"
-            "        async for event in events: ...",
-            reason="not_entered",
-        )
+@asynccontextmanager
+async def _opened(
+    block: StreamBlock[EventStream[T]], session: Session, enter: Callable[[], None] | None, save: Save | None
+) -> AsyncGenerator[SessionStream[T]]:
+    if enter is not None:
+        enter()
+    stream: SessionStream[T] | None = None
+    try:
+        async with block as events:
+            stream = SessionStream(events, session)
+            yield stream
+    finally:
+        if save is not None and stream is not None:
+            await save(*stream.outcome())  # noqa: ASYNC102  (shields itself, within a limit)

@@ -12,8 +12,8 @@ from allm.data.errors import SessionError
 from allm.data.message import Message
 from allm.data.session import Approval, Session, fingerprint
 from allm.data.thread import Thread
+from allm.data.tool_control import error_message
 from allm.data.types.structure import encode_result
-from allm.execution.tool_runner import error_message
 from allm.session.status import check
 
 __all__ = ["approve", "deny", "last_answer", "submit_tool_result", "submit_tool_results"]
@@ -121,7 +121,7 @@ def _answered(session: Session, result: Message) -> Session:
     pending = tuple(call for call in session.pending_tool_calls if call.id != result.tool_call_id)
     if pending:
         status = session.status
-    elif session.pending_question is not None:
+    elif session.pending_questions:
         status = "awaiting_user"
     else:
         status = "error" if session.error is not None else "idle"

@@ -8,13 +8,13 @@ import attrs
 
 from allm.data.builders import to_messages, user
 from allm.data.errors import SessionError, ToolError
+from allm.data.halt import CallHalt, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.message import Message
 from allm.data.response import Response
 from allm.data.session import Session, fingerprint
 from allm.data.thread import Thread
-from allm.data.tool_control import AskUser
 from allm.data.validation import is_session_id
-from allm.execution.journal import ToolOutcome, Unfinished
+from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions, resolve
 from allm.runtime.engine import Engine
 from allm.session.status import check, refused
@@ -43,11 +43,13 @@ class TurnStart:
     Attributes:
         session: The session, which the turn's result is projected onto.
         thread: What is sent; ends before the answer of `unfinished`, if there is one.
+        questions: What the user is asked before the model is: those of an earlier turn that have no answer yet.
     """
 
     session: Session
     thread: Thread
     unfinished: Unfinished | None = None
+    questions: tuple[PendingQuestion, ...] = ()
 
 
 def open_start(given: SessionInput, session_id: str | None) -> TurnStart:
@@ -165,15 +167,11 @@ def _message(content: str | Message) -> Message:
 
 
 def _with_message(session: Session, message: Message) -> TurnStart:
-    """The message is in the session from here on, whatever becomes of the turn."""
-    session = attrs.evolve(
-        session,
-        thread=session.thread.add(message),
-        status="idle",
-        pending_question=None,
-        pending_tool_call_id=None,
-    )
-    return TurnStart(session=session, thread=session.thread)
+    """The message is in the session from here on, whatever becomes of the turn; it answers the first question."""
+    others = session.pending_questions[1:]
+    thread = session.thread.add(message)
+    session = attrs.evolve(session, thread=thread, status="idle", pending_questions=())
+    return TurnStart(session=session, thread=thread, questions=others)
 
 
 def _open_approved(engine: Engine, session: Session, options: CallOptions) -> TurnStart:
@@ -181,8 +179,9 @@ def _open_approved(engine: Engine, session: Session, options: CallOptions) -> Tu
     position = last_answer(session.thread)
     messages = session.thread.messages
     approved = approved_calls(engine, session, options)
+    halts = _halts(session)
     outcomes = {
-        message.tool_call_id: _outcome(session, message)
+        message.tool_call_id: ToolOutcome(message=message, halt=halts.get(message.tool_call_id))
         for message in messages[position + 1 :]
         if message.role == "tool" and message.tool_call_id is not None
     }
@@ -222,13 +221,11 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
     return frozenset(approvals)
 
 
-def _outcome(session: Session, message: Message) -> ToolOutcome:
-    """How a call of the same answer ended; one that halted the turn halts it again, now that the others are done."""
-    call_id, error = message.tool_call_id, session.error
-    if call_id == session.pending_tool_call_id and session.pending_question is not None:
-        return ToolOutcome(
-            message=message, halt=AskUser(session.pending_question, **session.metadata.get("ask_user_hints", {}))
-        )
-    if isinstance(error, ToolError) and error.tool_call_id == call_id:
-        return ToolOutcome(message=message, halt=error)
-    return ToolOutcome(message=message)
+def _halts(session: Session) -> dict[str | None, CallHalt]:
+    """What halted the turn, by call id: it halts again, now that the calls beside it are done."""
+    halts: dict[str | None, CallHalt] = {asked.tool_call_id: UserAsked([asked]) for asked in session.pending_questions}
+    if isinstance(session.error, ToolError):
+        halts[session.error.tool_call_id] = ToolFailed(session.error)
+    if session.halt is not None:
+        halts[session.halt.tool_call_id] = session.halt
+    return halts

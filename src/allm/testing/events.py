@@ -9,7 +9,7 @@ from typing import TypeVar, get_args
 from allm.data.content import ToolCall
 from allm.data.events import AdapterEvent, Event
 from allm.data.response import Response
-from allm.execution.stream.collector import StreamCollector
+from allm.execution.stream.folds import StreamCollector
 
 __all__ = ["collect", "text", "tool_calls"]
 

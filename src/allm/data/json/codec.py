@@ -31,6 +31,7 @@ from allm.data.embedding import (
 )
 from allm.data.errors import ERROR_TYPES, AllmError, Path, ValidationError, render_path
 from allm.data.events import Event
+from allm.data.halt import CallHalt, HaltCause, HaltedReason
 from allm.data.image import Image
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
 from allm.data.json.strict import (
@@ -247,6 +248,7 @@ def _converter() -> cattrs.Converter:
     _register_image(converter)
     _register_tool(converter)
     _register_ask_user(converter)
+    _register_halts(converter)
     register(converter, Embedding, dump_embedding, load_embedding)
     # By class, since cattrs has hooks of its own for it that come before those by predicate.
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode("ascii"))
@@ -337,6 +339,13 @@ def _register_image(converter: cattrs.Converter) -> None:
         return (kind, base64.b64decode(data, validate=True) if kind == "bytes" else data)
 
     register(converter, source, unstructure, structure)
+
+
+def _register_halts(converter: cattrs.Converter) -> None:
+    for cause in (HaltCause | None, CallHalt | None):
+        register_union(converter, cause, {cls.__name__: cls for cls in get_args(cause) if cls is not NoneType})
+    # A union of literals and texts in general, which cattrs cannot tell apart.
+    register(converter, HaltedReason, lambda reason: reason, lambda value, _: converter.structure(value, str))
 
 
 def _register_ask_user(converter: cattrs.Converter) -> None:

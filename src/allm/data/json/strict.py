@@ -7,6 +7,7 @@ that has `in`. A document is no friend.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
 import attrs
@@ -170,13 +171,16 @@ def register(
 
 
 def register_union(converter: cattrs.Converter, union: Any, tags: Mapping[str, type]) -> None:
-    """Hooks for a closed union, each value of which says in `type` what it is."""
+    """Hooks for a closed union, each value of which says in `type` what it is; None where the union has it."""
     names = {cls: tag for tag, cls in tags.items()}
+    optional = NoneType in get_args(union)
 
     def unstructure(value: Any) -> dict[str, Any]:
         return {"type": names[type(value)], **converter.unstructure(value)}
 
     def structure(value: Any, _: Any) -> Any:
+        if value is None and optional:
+            return None
         tag = value.get("type") if isinstance(value, dict) else None
         cls = tags.get(tag) if isinstance(tag, str) else None
         if cls is None:

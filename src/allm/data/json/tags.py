@@ -16,14 +16,15 @@ from allm.data.embedding import (
 )
 from allm.data.errors import ERROR_TYPES, AllmError
 from allm.data.events import Event
+from allm.data.halt import HaltCause, PendingQuestion, ToolOutcome
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
 from allm.data.message import Message
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
 from allm.data.response import Response, Usage
-from allm.data.results import ChatResult, StepResult
-from allm.data.session import AnswerEntry, Approval, ResultEntry, Session
+from allm.data.results import ChatResult, FinalizeReport, StepResult
+from allm.data.session import AnswerEntry, Approval, Session
 from allm.data.thread import Thread
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
@@ -48,7 +49,8 @@ VALUE_TAGS: dict[str, type] = {
         cls.__name__: cls
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
-            *(Session, Approval, AnswerEntry, ResultEntry, AskUser, Halt),
+            *(Session, Approval, AnswerEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
+            *get_args(HaltCause),
             *(ImageRequest, ImageResponse, ImageUsage),
             *(Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest),
             *(Embedding, EmbeddingRequest, EmbeddingResponse),

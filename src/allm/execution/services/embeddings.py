@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Mapping, Sized
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sized
+from itertools import chain, islice
 from typing import Any, Unpack
 
 import attrs
 
 from allm.data.embedding import EmbeddingInput, EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import field_problems, request_problems
-from allm.data.errors import EmbeddingAdapterError, EngineError, OptionError, ValidationError
+from allm.data.errors import EmbeddingAdapterError, OptionError, ValidationError
 from allm.data.image import Image
 from allm.data.problems import Problem, refuse
-from allm.execution.services.embedding_stream import EmbeddingBlock, EmbeddingRun, Progress
-from allm.execution.services.unary import UnaryCall, UnaryOptions, resolve_unary
-from allm.runtime.batches import AsyncBatches, BatchLimits, in_batches
+from allm.execution.services.embedding_run import EmbeddingRun, PreparedBatch, prepare_batch
+from allm.execution.services.embedding_stream import EmbeddingStream, Progress, open_embedding_stream
+from allm.execution.services.service import Service, UnaryOptions
+from allm.execution.services.unary import UnaryCall, resolve_unary
+from allm.execution.stream.block import StreamBlock
+from allm.runtime.batches import AsyncBatches, Batch, BatchLimits, in_batches
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 
@@ -27,7 +31,17 @@ MAX_CONCURRENCY = 4
 """Requests under way at once: enough to hide the network, few enough for the smallest rate limits."""
 UNKNOWN_LIMITS = BatchLimits(100)
 """For an adapter that does not say: the least of what the bundled ones take."""
-ARGUMENTS = ("dimensions", "task_type", "batch_size", "max_concurrency", "on_progress")
+
+EMBEDDINGS: Service[EmbeddingRequest, EmbeddingResponse] = Service(
+    name="embedding",
+    noun="embeddings",
+    span="embed",
+    request_type=EmbeddingRequest,
+    check=lambda request: refuse(field_problems(request)),  # the inputs are checked batch by batch
+    error_type=EmbeddingAdapterError,
+    fields=frozenset({"dimensions", "task_type"}),
+    arguments=frozenset({"batch_size", "max_concurrency", "on_progress"}),
+)
 
 
 def stream_embed(
@@ -40,7 +54,7 @@ def stream_embed(
     max_concurrency: int = MAX_CONCURRENCY,
     on_progress: Progress | None = None,
     **options: Unpack[UnaryOptions],
-) -> EmbeddingBlock:
+) -> StreamBlock[EmbeddingStream]:
     """Embed any number of texts and take the vectors batch by batch, in the order of the texts.
 
         async with allm.stream_embed(engine, texts) as batches:
@@ -67,32 +81,21 @@ def stream_embed(
         EngineError, OptionError, ValidationError: What is wrong with the call, at the call itself: nothing has been
             sent.
     """
-    call = resolve_unary(engine, "embedding", options, EmbeddingAdapterError, ARGUMENTS)
+    fields = {"dimensions": dimensions, "task_type": task_type}
+    call = resolve_unary(EMBEDDINGS, engine, {**options, **fields})
     for name, count in (("batch_size", batch_size), ("max_concurrency", max_concurrency)):
         _check_count(name, count)
-    if on_progress is not None and not callable(on_progress):
-        raise OptionError(
-            f"option on_progress is {type(on_progress).__name__}; expected a function of (done, total)",
-            reason="invalid_type",
-            option="on_progress",
-        )
+    _check_progress(on_progress)
     request, source, total = _request_of(inputs)
-    request = _resolved(request, call, {"dimensions": dimensions, "task_type": task_type})
+    request = call.request_for(attrs.evolve(request, inputs=()))
     limits = _limits(call, request.model, batch_size)
     load_prices(call.adapter.provider)
+    batches: Iterator[PreparedBatch] | AsyncBatches
     if isinstance(source, AsyncIterable):
-        return EmbeddingBlock(
-            EmbeddingRun(call, request, AsyncBatches(source, limits), None, max_concurrency, total), on_progress
-        )
-    batches = in_batches(source, limits)
-    first = next(batches, None)
-    if first is None:
-        raise ValidationError(
-            [(("inputs",), "empty")], reason="invalid_request", message="inputs: there is nothing to embed"
-        )
-    run = EmbeddingRun(call, request, batches, (first, None), max_concurrency, total)
-    run.first = (first, run.prepare(first))
-    return EmbeddingBlock(run, on_progress)
+        batches = AsyncBatches(source, limits)
+    else:
+        batches = _prepared(call, request, in_batches(source, limits))
+    return open_embedding_stream(EmbeddingRun(call, request, batches, max_concurrency, total), on_progress)
 
 
 async def embed(
@@ -140,6 +143,15 @@ def _check_count(name: str, count: Any) -> None:
         raise ValidationError([((name,), "must_be_positive")], reason="invalid_options", message=message)
 
 
+def _check_progress(on_progress: Any) -> None:
+    if on_progress is not None and not callable(on_progress):
+        raise OptionError(
+            f"option on_progress is {type(on_progress).__name__}; expected a function of (done, total)",
+            reason="invalid_type",
+            option="on_progress",
+        )
+
+
 def _request_of(
     inputs: Any,
 ) -> tuple[EmbeddingRequest, Iterable[EmbeddingInput] | AsyncIterable[EmbeddingInput], int | None]:
@@ -160,20 +172,19 @@ def _request_of(
     return EmbeddingRequest(()), inputs, len(inputs) if isinstance(inputs, Sized) else None
 
 
-def _resolved(request: EmbeddingRequest, call: UnaryCall[Any, Any], given: Mapping[str, Any]) -> EmbeddingRequest:
-    """The request with every field decided, but for its inputs."""
-    changes = {name: value for name, value in given.items() if value is not None}
-    model = call.model or request.model or call.engine.embedding_model
-    if model is None and getattr(call.adapter, "requires_model", True):
-        raise EngineError(
-            "no model for embeddings is given: pass model=, set Engine(embedding_model=...), or use "
-            "engine.with_services(embedding_model='provider:model')",
-            reason="missing_model",
-        )
-    body = {**request.options, **call.body}
-    resolved = attrs.evolve(request, inputs=(), model=model, options=body, **changes)
-    refuse(field_problems(resolved))
-    return resolved
+def _prepared(
+    call: UnaryCall[EmbeddingRequest, Any], request: EmbeddingRequest, batches: Iterator[Batch]
+) -> Iterator[PreparedBatch]:
+    """The batches with their requests. The first is prepared here and now, so that what is wrong is said at the call.
+
+    Raises:
+        ValidationError: There is no input, or one that cannot be embedded.
+    """
+    prepared = (prepare_batch(call, request, batch) for batch in batches)
+    first = list(islice(prepared, 1))
+    if not first:
+        refuse(request_problems(request))
+    return chain(first, prepared)
 
 
 def _limits(call: UnaryCall[Any, Any], model: str | None, batch_size: int | None) -> BatchLimits:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, Unpack
+from collections.abc import Iterable
+from typing import Literal, Unpack
 
-import attrs
-
-from allm.data.errors import EngineError, ImageAdapterError
+from allm.data.errors import ImageAdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, check_image_request
-from allm.execution.services.unary import UnaryOptions, resolve_unary
+from allm.execution.services.service import Service, UnaryOptions, own_options
+from allm.execution.services.unary import ask, resolve_unary
 from allm.runtime.engine import Engine
 
 __all__ = ["ImageOptions", "edit_image", "generate_image", "image_variations"]
@@ -29,7 +28,16 @@ class ImageOptions(UnaryOptions, total=False):
     user: str | None
 
 
-FIELDS = ImageOptions.__annotations__.keys() - UnaryOptions.__annotations__.keys()
+IMAGES: Service[ImageRequest, ImageResponse] = Service(
+    name="image",
+    noun="images",
+    span="image",
+    request_type=ImageRequest,
+    check=check_image_request,
+    facts=lambda _request, response: {"images": len(response.images), "usage": response.usage},
+    error_type=ImageAdapterError,
+    fields=own_options(ImageOptions),
+)
 
 
 async def generate_image(engine: Engine, prompt: str | ImageRequest, **options: Unpack[ImageOptions]) -> ImageResponse:
@@ -47,8 +55,7 @@ async def generate_image(engine: Engine, prompt: str | ImageRequest, **options: 
         ImageAdapterError: The provider failed, or could not be reached in time.
         EngineError, OptionError, ValidationError: What is wrong with the call; nothing has been sent.
     """
-    request = prompt if isinstance(prompt, ImageRequest) else ImageRequest(prompt)
-    return await _call(engine, request, options)
+    return await _ask(engine, IMAGES.request_of(prompt), options)
 
 
 async def edit_image(
@@ -71,7 +78,7 @@ async def edit_image(
     Raises:
         ImageAdapterError, EngineError, OptionError, ValidationError: As `generate_image`.
     """
-    return await _call(engine, ImageRequest(prompt, operation="edit", images=images, mask=mask), options)
+    return await _ask(engine, ImageRequest(prompt, operation="edit", images=images, mask=mask), options)
 
 
 async def image_variations(engine: Engine, image: Image, **options: Unpack[ImageOptions]) -> ImageResponse:
@@ -80,33 +87,10 @@ async def image_variations(engine: Engine, image: Image, **options: Unpack[Image
     Raises:
         ImageAdapterError, EngineError, OptionError, ValidationError: As `generate_image`.
     """
-    return await _call(engine, ImageRequest(operation="variation", images=image), options)
+    return await _ask(engine, ImageRequest(operation="variation", images=image), options)
 
 
-async def _call(engine: Engine, request: ImageRequest, options: Mapping[str, Any]) -> ImageResponse:
-    given = {name: value for name, value in options.items() if name in FIELDS and value is not None}
-    call = resolve_unary(
-        engine,
-        "image",
-        {name: value for name, value in options.items() if name not in FIELDS},
-        ImageAdapterError,
-        FIELDS,
-    )
-    request = attrs.evolve(
-        request,
-        **given,
-        model=call.model or request.model or engine.image_model,
-        options={**request.options, **call.body},
-    )
-    check_image_request(request)
-    if request.model is None and getattr(call.adapter, "requires_model", True):
-        raise EngineError(
-            "no model for images is given: pass model=, set Engine(image_model=...), or use "
-            "engine.with_services(image_model='provider:model')",
-            reason="missing_model",
-        )
-    prepared = call.adapter.prepare(request, call.adapter_options)
-    with call.running(model=request.model, operation=request.operation) as span:
-        response: ImageResponse = await call.send(prepared, span)
-        span.stop(images=len(response.images), usage=response.usage)
-    return attrs.evolve(response, metadata={**request.metadata, **response.metadata})
+async def _ask(engine: Engine, request: ImageRequest, options: ImageOptions) -> ImageResponse:
+    call = resolve_unary(IMAGES, engine, options)
+    request = call.request_for(request)
+    return await ask(call, request, operation=request.operation)

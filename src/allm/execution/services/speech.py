@@ -1,22 +1,26 @@
 """`synthesize` and `stream_synthesize`: text as sound, whole or as it arrives.
 
-The pieces are read in the task that uses them, so that nothing runs beside it: who stops reading stops the provider.
+The pieces are read in the task that uses them, and nothing runs beside it: when you stop reading, the provider stops
+sending.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Unpack, final
 
 import attrs
 import trio
 
 from allm.data.audio import Audio, Speech, SpeechRequest, check_speech_request
-from allm.data.errors import AdapterError, EngineError, StreamError
-from allm.execution.services.unary import UnaryCall, UnaryOptions, resolve_unary, typed
+from allm.data.errors import AdapterError, StreamError
+from allm.execution.services.service import Service, UnaryOptions, own_options
+from allm.execution.services.unary import UnaryCall, resolve_unary, typed
+from allm.execution.stream.block import StreamBlock
 from allm.runtime.adapters import SpokenAnswer
 from allm.runtime.engine import Engine
 
@@ -32,27 +36,38 @@ class SpeechOptions(UnaryOptions, total=False):
     instructions: str | None
 
 
-FIELDS = SpeechOptions.__annotations__.keys() - UnaryOptions.__annotations__.keys()
+SPEECH: Service[SpeechRequest, Speech] = Service(
+    name="speech",
+    noun="speech",
+    span="speech",
+    request_type=SpeechRequest,
+    check=check_speech_request,
+    fields=own_options(SpeechOptions),
+    method="open",
+)
+EXAMPLE = """\
+async with allm.stream_synthesize(...) as speech:
+    async for piece in speech: ..."""
 
 
 @final
+@attrs.define(eq=False)
 class SpeechStream:
     """The audio as it arrives: `async for piece in speech` gives bytes.
 
     What went wrong in the middle is raised there; what had arrived is in `result()`, at any time.
     """
 
-    def __init__(self, request: SpeechRequest, call: UnaryCall[Any, Any], place: ExitStack) -> None:
-        self._request = request
-        self._call = call
-        self._place = place
-        self._answer: SpokenAnswer | None = None
-        self._first = b""
-        self._pieces: list[bytes] = []
-        self._complete = False
-        self._interrupted = False
-        self._reading = False
-        self._open = False
+    _request: SpeechRequest
+    _call: UnaryCall[Any, Any]
+    _place: ExitStack  # at the engine's limiter
+    _answer: SpokenAnswer | None = attrs.field(default=None, init=False)
+    _first: bytes = attrs.field(default=b"", init=False)
+    _pieces: list[bytes] = attrs.field(factory=list[bytes], init=False)
+    _complete: bool = attrs.field(default=False, init=False)
+    _interrupted: bool = attrs.field(default=False, init=False)
+    _reading: bool = attrs.field(default=False, init=False)
+    _open: bool = attrs.field(default=False, init=False)
 
     def _begin(self, answer: SpokenAnswer, first: bytes) -> None:
         self._answer, self._first, self._open = answer, first, True
@@ -89,7 +104,11 @@ class SpeechStream:
 
     def _readable(self) -> SpokenAnswer:
         if not self._open or self._answer is None:
-            raise StreamError("the audio is read inside `async with allm.stream_synthesize(...)`", reason="closed")
+            raise StreamError(
+                "the block of this audio has been left, so it gives no more; read inside it:\n"
+                f"{indent(EXAMPLE, '    ')}\nresult() still tells what had arrived",
+                reason="closed",
+            )
         if self._reading:
             raise StreamError(
                 "the audio is being read by another task; it has one reader: pass the pieces on through a channel",
@@ -146,7 +165,7 @@ class SpeechStream:
 
 def stream_synthesize(
     engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]
-) -> AbstractAsyncContextManager[SpeechStream]:
+) -> StreamBlock[SpeechStream]:
     """Say something, and take the audio as it arrives.
 
         async with allm.stream_synthesize(engine, "Hello.", voice="alloy") as speech:
@@ -166,9 +185,9 @@ def stream_synthesize(
         EngineError, OptionError, ValidationError: What is wrong with the call, at the call itself; nothing is sent.
         AdapterError: Entering or reading: the provider failed, or could not be reached in time.
     """
-    request = text if isinstance(text, SpeechRequest) else SpeechRequest(text)
-    call, request = _resolved(engine, request, options)
-    return _opened(call, request, call.adapter.prepare(request, call.adapter_options))
+    call = resolve_unary(SPEECH, engine, options)
+    request = call.request_for(SPEECH.request_of(text))
+    return StreamBlock(_opened(call, request, call.prepare(request)), EXAMPLE)
 
 
 async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]) -> Speech:
@@ -185,24 +204,6 @@ async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpac
         async for _ in speech:
             pass
     return speech.result()
-
-
-def _resolved(
-    engine: Engine, request: SpeechRequest, options: Mapping[str, Any]
-) -> tuple[UnaryCall[Any, Any], SpeechRequest]:
-    given = {name: value for name, value in options.items() if name in FIELDS and value is not None}
-    others = {name: value for name, value in options.items() if name not in FIELDS}
-    call = resolve_unary(engine, "speech", others, also=FIELDS, method="open")
-    model = call.model or request.model or engine.speech_model
-    request = attrs.evolve(request, **given, model=model, options={**request.options, **call.body})
-    check_speech_request(request)
-    if model is None and getattr(call.adapter, "requires_model", True):
-        raise EngineError(
-            "no model for speech is given: pass model=, set Engine(speech_model=...), or use "
-            "engine.with_services(speech_model='provider:model')",
-            reason="missing_model",
-        )
-    return call, request
 
 
 @asynccontextmanager

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, Unpack
-
-import attrs
+from typing import Unpack
 
 from allm.data.audio import Audio, Granularity, Transcription, TranscriptionRequest, check_transcription_request
-from allm.data.errors import EngineError
-from allm.execution.services.unary import UnaryOptions, resolve_unary
+from allm.execution.services.service import Service, UnaryOptions, own_options
+from allm.execution.services.unary import ask, resolve_unary
 from allm.runtime.engine import Engine
 
 __all__ = ["TranscriptionOptions", "transcribe"]
@@ -25,7 +23,15 @@ class TranscriptionOptions(UnaryOptions, total=False):
     timestamps: Granularity | Iterable[Granularity]
 
 
-FIELDS = TranscriptionOptions.__annotations__.keys() - UnaryOptions.__annotations__.keys()
+TRANSCRIPTION: Service[TranscriptionRequest, Transcription] = Service(
+    name="transcription",
+    noun="transcription",
+    span="transcription",
+    request_type=TranscriptionRequest,
+    check=check_transcription_request,
+    facts=lambda _request, response: {"usage": response.usage, "duration": response.duration},
+    fields=own_options(TranscriptionOptions),
+)
 
 
 async def transcribe(
@@ -46,21 +52,5 @@ async def transcribe(
         AdapterError: The provider failed, or could not be reached in time.
         EngineError, OptionError, ValidationError: What is wrong with the call; nothing has been sent.
     """
-    given: dict[str, Any] = {name: value for name, value in options.items() if name in FIELDS and value is not None}
-    others = {name: value for name, value in options.items() if name not in FIELDS}
-    call = resolve_unary(engine, "transcription", others, also=FIELDS)
-    request = audio if isinstance(audio, TranscriptionRequest) else TranscriptionRequest(audio)
-    model = call.model or request.model or engine.transcription_model
-    request = attrs.evolve(request, **given, model=model, options={**request.options, **call.body})
-    check_transcription_request(request)
-    if model is None and getattr(call.adapter, "requires_model", True):
-        raise EngineError(
-            "no model for transcription is given: pass model=, set Engine(transcription_model=...), or use "
-            "engine.with_services(transcription_model='provider:model')",
-            reason="missing_model",
-        )
-    prepared = call.adapter.prepare(request, call.adapter_options)
-    with call.running(model=model) as span:
-        answer: Transcription = await call.send(prepared, span)
-        span.stop(usage=answer.usage, duration=answer.duration)
-    return attrs.evolve(answer, metadata={**request.metadata, **answer.metadata})
+    call = resolve_unary(TRANSCRIPTION, engine, options)
+    return await ask(call, call.request_for(TRANSCRIPTION.request_of(audio)))

@@ -6,54 +6,26 @@ for one call, such as a long list of texts, shares one budget of retries and one
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable, Collection, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import Any, Generic
 
 import attrs
 import trio
 
 from allm.data.errors import AdapterError, EngineError
-from allm.data.problems import unknown_option
+from allm.data.problems import Problem, refuse, unknown_option
 from allm.execution.options import application_defaults, engine_options
+from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
+from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
+from allm.execution.stream.block import check_trio_task
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 from allm.runtime.call_options import ExecutionOptions, check_options
 from allm.runtime.engine import Engine
 from allm.runtime.keys import Secret
-from allm.runtime.retry import RetryPolicy
 
-__all__ = ["UnaryCall", "UnaryOptions", "resolve_unary"]
-
-logger: logging.Logger = logging.getLogger("allm")
-
-_SPANS = {"embedding": "embed"}
-"""Spans are named after the function that is called."""
-
-RequestT = TypeVar("RequestT")
-ResponseT = TypeVar("ResponseT")
-
-
-class UnaryOptions(TypedDict, total=False):
-    """Options of every call that answers in one piece. Times are seconds.
-
-    model: Else the request's, else the engine's for this service (`image_model`, ...).
-    options: Goes into the provider's request body as it is.
-    api_key: For this call; wins over every other place.
-    request_id: An id of yours, for tracing.
-    request_timeout: Limit of the whole call, retries included; none by default.
-    first_event_timeout: Longest wait for the answer to one request (300).
-    retry: What happens when a request fails; None never retries.
-    """
-
-    model: str | None
-    options: Mapping[str, Any]
-    api_key: str | None
-    request_id: str | None
-    request_timeout: float | None
-    first_event_timeout: float | None
-    retry: RetryPolicy | None
+__all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]
 
 
 @attrs.define(eq=False)
@@ -61,22 +33,54 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     """A call with everything decided but the request.
 
     Attributes:
-        service: `image`, `embed`, `moderation`, `speech` or `transcription`.
-        model: The model asked for by the call or the engine, None where neither names one.
-        body: The `options` of the call over those of the application.
+        model: The model that the call names, None where it names none.
+        fields: The fields of the request that the call names.
+        body: The `options` of the call.
+        default_body: Those of the engine over those of the application.
     """
 
-    service: str
+    service: Service[RequestT, ResponseT]
     engine: Engine
     adapter: UnaryAdapter[RequestT, ResponseT]
     model: str | None
+    fields: Mapping[str, Any]
     body: Mapping[str, Any]
+    default_body: Mapping[str, Any]
     adapter_options: AdapterOptions
     controls: ExecutionOptions
-    error_type: type[AdapterError]
-    _failures: int = attrs.field(default=0, init=False)
-    _resume: float = attrs.field(default=float("-inf"), init=False)  # when the latest pause of the call is over
+    _retries: Retries | None = attrs.field(default=None, init=False)
     _deadline: float = attrs.field(default=float("inf"), init=False)
+
+    @property
+    def error_type(self) -> type[AdapterError]:
+        """The class of every failure of this call."""
+        return self.service.error_type
+
+    def request_for(self, given: Any) -> RequestT:
+        """The request with every field decided by the one precedence rule, and checked.
+
+        Raises:
+            EngineError: `missing_model`.
+            ValidationError: What no provider could do, with every problem.
+        """
+        of_engine = self.service.model_of(self.engine)
+        model = next((model for model in (self.model, given.model, of_engine) if model is not None), None)
+        body = {**self.default_body, **given.options, **self.body}
+        request: RequestT = attrs.evolve(given, **self.fields, model=model, options=body)
+        if model == "":
+            refuse([Problem(("model",), "invalid_type", "it is empty; expected the id of a model")])
+        self.service.check(request)
+        if model is None and getattr(self.adapter, "requires_model", True):
+            raise self.service.missing_model()
+        return request
+
+    def prepare(self, request: RequestT) -> Any:
+        """The adapter's own prepared request.
+
+        Raises:
+            ValidationError, EngineError, AdapterError: What the adapter cannot do with it.
+        """
+        return self.adapter.prepare(request, self.adapter_options)
 
     @contextmanager
     def running(self, **attributes: Any) -> Generator[telemetry.Span]:
@@ -91,11 +95,9 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     @contextmanager
     def started(self, **attributes: Any) -> Generator[telemetry.Span]:
         """The call's telemetry, and the moment from which its time limit counts."""
-        limit = self.controls.request_timeout
-        self._deadline = trio.current_time() + (float("inf") if limit is None else limit)
-        span = telemetry.start_span(
-            _SPANS.get(self.service, self.service), provider=self.adapter.provider, **attributes
-        )
+        check_trio_task()
+        self._deadline = trio.current_time() + seconds(self.controls.request_timeout)
+        span = telemetry.start_span(self.service.span, provider=self.adapter.provider, **attributes)
         try:
             yield span
         except Exception as error:
@@ -116,40 +118,29 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         with trio.CancelScope(deadline=self._deadline) as scope:
             yield
         if scope.cancelled_caught:
-            message = f"the call took longer than {self.controls.request_timeout} s (request_timeout)"
-            raise self.error_type(message, reason="timeout", provider=self.adapter.provider)
-
-    async def send(self, prepared: Any, span: telemetry.Span) -> ResponseT:
-        """Make one request, as often as the call's budget allows. Inside `running`.
-
-        Raises:
-            AdapterError: Of the type of this service.
-        """
-        return await self.attempt(lambda: self.adapter.send(prepared), span)
+            raise typed(request_timed_out(self.controls.request_timeout, self.adapter.provider), self.error_type)
 
     async def attempt(
         self, work: Callable[[], Awaitable[ResponseT]], span: telemetry.Span, *, after: ExitStack | None = None
     ) -> ResponseT:
-        """`send` for whatever else may be tried again as a whole.
+        """What `work` gives, tried as often as the call's budget allows. Inside `started`.
 
         Args:
+            work: Makes one request, and may be called again.
             after: Gives the place at the engine's limiter back; None: that is done when `work` has ended.
         """
+        if self._retries is None:
+            self._retries = Retries(self.controls.retry, self.adapter.provider, span)
         while True:
-            if trio.current_time() < self._resume:
-                await trio.sleep_until(self._resume)
-            error, seen = None, self._failures
+            seen = await self._retries.ready()
             try:
                 return await self._once(work, after)
             except AdapterError as raised:
                 error = raised
             except Exception as raised:
-                error = AdapterError(
-                    f"the {self.adapter.provider} adapter raised {type(raised).__name__}: {raised}",
-                    provider=self.adapter.provider,
-                )
-                error.__cause__ = raised
-            await trio.sleep(self._pause(error, span, seen))
+                error = adapter_raised(self.adapter.provider, raised)
+            if not await self._retries.again(error, seen, deadline=self._deadline):
+                raise typed(error, self.error_type) from error.__cause__
 
     async def _once(self, work: Callable[[], Awaitable[ResponseT]], after: ExitStack | None) -> ResponseT:
         limiter, limit = self.engine.limiter, self.controls.first_event_timeout
@@ -158,38 +149,12 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                 borrower = object()  # not the task, which may have another call open
                 await limiter.acquire_on_behalf_of(borrower)
                 place.callback(limiter.release_on_behalf_of, borrower)
-            with trio.move_on_after(float("inf") if limit is None else limit):
+            with trio.move_on_after(seconds(limit)):
                 answer = await work()
                 if after is not None:
                     after.push(place.pop_all())
                 return answer
-            message = f"no answer within {limit} s (first_event_timeout)"
-            raise AdapterError(message, reason="timeout", provider=self.adapter.provider)
-
-    def _pause(self, error: AdapterError, span: telemetry.Span, seen: int) -> float:
-        """Seconds until the next try, which the budget of the whole call is charged for.
-
-        A request that was under way when another one failed has met the same trouble, such as a rate limit: it waits
-        with the other and is not charged. So is the budget one of troubles, however many requests run at once.
-
-        Args:
-            seen: How many failures there had been when the request was sent.
-        """
-        charged = self._failures == seen
-        self._failures += charged
-        policy, now = self.controls.retry, trio.current_time()
-        delay = policy.delay(error, self._failures if charged else 1) if policy is not None else None
-        if delay is not None and not charged:
-            delay = max(delay, self._resume - now)
-        # With the caller's own scopes; one that has been cancelled, or is about to be, ends the sleep instead.
-        if delay is None or now < min(self._deadline, trio.current_effective_deadline()) <= now + delay:
-            raise typed(error, self.error_type) from error.__cause__
-        self._resume = max(self._resume, now + delay)
-        telemetry.emit(
-            "adapter.retry", span, provider=self.adapter.provider, attempt=self._failures, delay=delay, error=error
-        )
-        logger.debug("request %d failed (%s); trying again in %.2f s", self._failures, error, delay)
-        return delay
+            raise timed_out("no answer within", limit, "first_event_timeout", self.adapter.provider)
 
 
 def typed(error: AdapterError, wanted: type[AdapterError]) -> AdapterError:
@@ -199,20 +164,37 @@ def typed(error: AdapterError, wanted: type[AdapterError]) -> AdapterError:
     return wanted(**{name: getattr(error, name) for name in AdapterError.fields})
 
 
+async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) -> ResponseT:
+    """Make a call of one request, and tell telemetry of it.
+
+    Args:
+        request: What `call.request_for` gave.
+        attributes: What telemetry says when the call starts, besides the model.
+
+    Raises:
+        AdapterError: The provider failed, or could not be reached in time.
+    """
+    prepared = call.prepare(request)
+
+    async def send() -> ResponseT:
+        response = await call.adapter.send(prepared)
+        call.service.check_response(request, response, call.adapter.provider)
+        return response
+
+    with call.running(model=request.model, **attributes) as span:
+        response: Any = await call.attempt(send, span)
+        span.stop(**call.service.facts(request, response))
+    answered: ResponseT = attrs.evolve(response, metadata={**request.metadata, **response.metadata})
+    return answered
+
+
 def resolve_unary(
-    engine: Engine,
-    service: str,
-    options: Mapping[str, Any],
-    error_type: type[AdapterError] = AdapterError,
-    also: Collection[str] = (),
-    method: str = "send",
-) -> UnaryCall[Any, Any]:
+    service: Service[RequestT, ResponseT], engine: Engine, options: Mapping[str, Any]
+) -> UnaryCall[RequestT, ResponseT]:
     """Decide who answers and how, by the one precedence rule.
 
     Args:
-        options: Those of `UnaryOptions` only.
-        also: The service's own arguments, to be suggested for a misspelt name.
-        method: What an adapter of this service has, besides `prepare`.
+        options: Those of `UnaryOptions`, and fields of the service's request, where None says nothing.
 
     Raises:
         EngineError: `missing_adapter`: the engine has none for this service.
@@ -220,42 +202,45 @@ def resolve_unary(
     """
     if not isinstance(engine, Engine):
         raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
-    _check_names(options, {*UnaryOptions.__annotations__, *also})
-    merged = _merged(engine, options)
-    adapter = getattr(engine, f"{service}_adapter")
-    if not (callable(getattr(adapter, "prepare", None)) and callable(getattr(adapter, method, None))):
-        what = f"{type(adapter).__name__}, which is none" if adapter is not None else "no adapter"
-        raise EngineError(
-            f"the engine has {what} for {service}: set Engine({service}_adapter=..., {service}_model=...), or use "
-            f"engine.with_services({service}_model='provider:model')",
-            reason="missing_adapter",
-        )
+    fields = {name: value for name, value in options.items() if name in service.fields and value is not None}
+    given = {name: value for name, value in options.items() if name not in service.fields}
+    for name in given:
+        if name not in UnaryOptions.__annotations__:
+            raise unknown_option(name, {*UnaryOptions.__annotations__, *service.fields, *service.arguments})
+    check_options(given)
+    layers = _default_layers(engine)
+    merged: dict[str, Any] = {name: value for layer in (*layers, given) for name, value in layer.items()}
+    key = merged.pop("api_key", None)
+    steering = {name: value for name, value in merged.items() if name not in {"model", "options"}}
     return UnaryCall(
         service=service,
         engine=engine,
-        adapter=adapter,
-        model=merged.pop("model"),
-        body=merged.pop("options"),
+        adapter=service.adapter_of(engine),
+        model=given.get("model"),
+        fields=fields,
+        body=given.get("options", {}),
+        default_body={name: value for layer in layers for name, value in layer.get("options", {}).items()},
         adapter_options=AdapterOptions(
-            api_key=merged.pop("api_key"), request_id=merged.get("request_id"), http_client=engine.http_client
+            api_key=Secret(key) if isinstance(key, str) else key,
+            request_id=merged.get("request_id"),
+            http_client=engine.http_client,
         ),
-        controls=ExecutionOptions(**merged),
-        error_type=error_type,
+        controls=ExecutionOptions(**steering),
     )
 
 
-def _merged(engine: Engine, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option's value; what engine and application say of a chat's model and body is not meant for it."""
-    check_options(options)
-    layers = (application_defaults(), engine_options(engine))
-    general = {name: layer[name] for layer in layers for name in UnaryOptions.__annotations__ if name in layer}
-    check_options(general)
-    merged = {**general, "model": None, "options": {}, **options}
-    key = merged.get("api_key")
-    return {**merged, "api_key": Secret(key) if isinstance(key, str) else key}
+def _default_layers(engine: Engine) -> list[dict[str, Any]]:
+    """What the application and the engine say of these options; a later layer wins.
 
-
-def _check_names(options: Mapping[str, Any], known: Collection[str]) -> None:
-    for name in options:
-        if name not in UnaryOptions.__annotations__:
-            raise unknown_option(name, known)
+    Their `model` is left out, since it is a chat's: the engine names the model of a service apart. So are fields of the
+    body that stand in the engine's `params` beside the options: they are sampling parameters of chats, such as `top_k`,
+    which other services refuse.
+    """
+    names = UnaryOptions.__annotations__.keys() - {"model"}
+    layers = [
+        {name: value for name, value in layer.items() if name in names}
+        for layer in (application_defaults(), engine_options(engine))
+    ]
+    for layer in layers:
+        check_options(layer)
+    return layers

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import trio
 
+from allm.execution.stream.held_events import HeldEvents
 from allm.runtime.telemetry import Span
 
 __all__ = ["HAND_OVER", "READ_AHEAD", "Burst", "BurstSender", "StreamContext", "receive_waiting"]
@@ -84,6 +85,7 @@ class StreamContext:
 
     Attributes:
         send: Where its bursts go.
+        held: What the answer that is running has said before its content.
         deadline: When the consumer's own cancel scopes end the call, on the Trio clock; the stages are shielded from
             those scopes and cannot see them. Kept up to date by the consumer whenever it waits.
         span: The telemetry span of the stream.
@@ -91,6 +93,7 @@ class StreamContext:
     """
 
     send: BurstSender
+    held: HeldEvents = attrs.field(factory=HeldEvents)
     deadline: float = float("inf")
     span: Span | None = None
     failure: Exception | None = None

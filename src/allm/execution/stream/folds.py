@@ -1,55 +1,160 @@
-"""The fold of a turn: any prefix of its events gives a conversation that can be sent again.
+"""The folds: events in, result out. Every blocking call is such a fold over the stream that the streaming call shows.
 
-A prefix keeps the finished steps and the partial answer after them. Every tool call of that answer has a result
-message: its own if it had ended, else one that says it was cancelled.
+Any prefix of a stream folds to a valid value. One model call: text as far as it came, calls marked when they are
+incomplete, and `finish_reason` None while no end was seen. A step: the partial answer, with a result message for each
+of its calls: its own if it had ended, else one that says it was cancelled. A turn: the finished steps and the partial
+one after them, so that its conversation can be sent again.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterable
 from functools import reduce
 from typing import Any
 
 import attrs
 
-from allm.data.content import ToolCall
-from allm.data.errors import AllmError
+from allm.data.errors import AllmError, StreamError
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
+    Failed,
+    MessageCompleted,
+    MessageStarted,
     StepCompleted,
     ToolExecutionCompleted,
     ToolExecutionStarted,
     ToolHalted,
     ToolProgress,
     ToolResultEncoded,
+    UsageReported,
 )
 from allm.data.message import Message
-from allm.data.response import Response, Usage
-from allm.data.results import ChatResult, StepResult
+from allm.data.message_builder import MessageBuilder
+from allm.data.response import FinishReason, Response, Usage
+from allm.data.results import ChatResult, StepResult, unique_calls
 from allm.data.thread import Thread
+from allm.data.tool_control import error_message
 from allm.execution.journal import Unfinished
-from allm.execution.stream.collector import StreamCollector
-from allm.execution.tool_runner import error_message
 
-__all__ = ["ChatFold", "StepFold", "answered", "total_usage"]
+__all__ = ["ChatFold", "StepFold", "StreamCollector", "answered", "total_usage"]
+
+
+@attrs.define(eq=False)
+class StreamCollector:
+    """Folds the events of one model call.
+
+    Attributes:
+        output_type: The class that `response.parsed()` gives.
+
+    Adding an event after `MessageCompleted` or `Failed` is a programmer's error.
+    """
+
+    output_type: type | None = None
+    _builder: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
+    _usage: Usage = attrs.field(factory=Usage, init=False)
+    _finish_reason: FinishReason | None = attrs.field(default=None, init=False)
+    _raw_finish_reason: str | None = attrs.field(default=None, init=False)
+    _id: str | None = attrs.field(default=None, init=False)
+    _model: str | None = attrs.field(default=None, init=False)
+    _request_id: str | None = attrs.field(default=None, init=False)
+    _abandoned: Usage | None = attrs.field(default=None, init=False)
+    _error: AllmError | None = attrs.field(default=None, init=False)
+    _metadata: dict[str, Any] = attrs.field(factory=dict, init=False)
+    ended: bool = attrs.field(default=False, init=False)
+
+    def add(self, event: Any) -> None:
+        """Fold one event.
+
+        Raises:
+            StreamError: `already_done`.
+        """
+        if self.ended:
+            raise StreamError(
+                f"{type(event).__name__} came after the end of the answer: an adapter's last event is MessageCompleted "
+                "or Failed",
+                reason="already_done",
+            )
+        if not self._builder.add(event):
+            fold = _CALL_EVENTS.get(type(event))
+            if fold is not None:
+                fold(self, event)
+
+    def response(self) -> Response:
+        """The answer as far as it came."""
+        return Response(
+            message=self._builder.message(),
+            finish_reason=self._finish_reason,
+            raw_finish_reason=self._raw_finish_reason,
+            usage=self._usage,
+            model=self._model,
+            id=self._id,
+            request_id=self._request_id,
+            error=self._error,
+            abandoned_usage=self._abandoned,
+            metadata=self._metadata,
+            output_type=self.output_type,
+        )
+
+    result = response  # as streams know every fold
+
+    def facts(self) -> dict[str, Any]:
+        """What telemetry says of it."""
+        response = self.response()
+        return {
+            "finish_reason": response.finish_reason,
+            "usage": response.usage,
+            "error": response.error,
+            "response_id": response.id,
+            "response_model": response.model,
+        }
+
+    def _started(self, event: MessageStarted) -> None:
+        self._id = event.id or self._id
+        self._model = event.model or self._model
+        self._request_id = event.request_id or self._request_id
+        self._abandoned = event.abandoned_usage or self._abandoned
+
+    def _usage_reported(self, event: UsageReported) -> None:
+        self._usage = self._usage.merge(event.usage)
+
+    def _completed(self, event: MessageCompleted) -> None:
+        self._id = event.id or self._id
+        self._model = event.model or self._model
+        self._finish_reason = event.finish_reason
+        self._raw_finish_reason = event.raw_finish_reason
+        self._metadata = {**self._metadata, **event.metadata}
+        self.ended = True
+
+    def _failed(self, event: Failed) -> None:
+        self._finish_reason = "error"
+        self._raw_finish_reason = event.raw_finish_reason
+        self._error = event.error
+        self._request_id = self._request_id or getattr(event.error, "request_id", None)
+        self.ended = True
+
+
+_CALL_EVENTS: dict[type, Callable[[StreamCollector, Any], None]] = {
+    MessageStarted: StreamCollector._started,
+    UsageReported: StreamCollector._usage_reported,
+    MessageCompleted: StreamCollector._completed,
+    Failed: StreamCollector._failed,
+}
 
 
 def total_usage(responses: Iterable[Response]) -> Usage:
-    """The sum over several answers."""
-    return reduce(lambda total, response: total + response.usage, responses, Usage())
+    """The sum over several answers, and over the attempts that were abandoned for them."""
+    used = ((response.abandoned_usage, response.usage) for response in responses)
+    return reduce(operator.add, (usage for both in used for usage in both if usage is not None), Usage())
 
 
 def answered(message: Message, results: dict[str, Message], why: str = "cancelled") -> list[Message]:
     """`message` if it holds anything, and one result for each of its calls; a missing one says `why`."""
     if not message.content:
         return []
-    text = "this call was not run to its end"
-    return [message, *(results.get(call.id) or error_message(call, why, text) for call in _unique(message.tool_calls))]
-
-
-def _unique(calls: Iterable[ToolCall]) -> Iterable[ToolCall]:
-    return {call.id: call for call in calls}.values()
+    text, calls = "this call was not run to its end", unique_calls(message.tool_calls)
+    return [message, *(results.get(call.id) or error_message(call, why, text) for call in calls)]
 
 
 @attrs.define(eq=False)
@@ -68,28 +173,33 @@ class StepFold:
 
     def add(self, event: Any) -> None:
         """Fold one event."""
-        step = _STEPS.get(type(event))
-        if step is None:
+        fold = _STEP_EVENTS.get(type(event))
+        if fold is None:
             self._collector.add(event)
         else:
-            step(self, event)
+            fold(self, event)
+
+    @property
+    def response(self) -> Response:
+        """The answer as far as it came."""
+        return self._answer or self._collector.response()
 
     def result(self) -> StepResult:
         """The step, or what there is of it."""
         if self._step is not None:
             return self._step
-        response = self._answer or self._collector.response()
+        response = self.response
         messages = answered(response.message, self._results)
         return StepResult(
             thread=self.thread.add(*messages),
             response=response,
             tool_results=tuple(message for message in messages if message.role == "tool"),
-            metadata={"halted_reason": "error" if response.error else "cancelled"},
+            cancelled=response.error is None,
         )
 
     def facts(self) -> dict[str, Any]:
         """What telemetry says of it."""
-        response = self.result().response
+        response = self.response
         return {"finish_reason": response.finish_reason, "usage": response.usage, "error": response.error}
 
     def begin_with(self, unfinished: Unfinished) -> None:
@@ -107,7 +217,7 @@ class StepFold:
         self._step = event.step
 
 
-_STEPS: dict[type, Callable[[StepFold, Any], None]] = {
+_STEP_EVENTS: dict[type, Callable[[StepFold, Any], None]] = {
     ToolResultEncoded: StepFold._result,
     AskUserRequested: StepFold._result,
     ToolHalted: StepFold._result,
@@ -178,7 +288,7 @@ class ChatFold:
             steps=steps,
             halted_reason="error" if error is not None else "cancelled",
             usage=total_usage(responses),
-            metadata={"error": error} if error is not None else {},
+            error=error,
         )
 
     def facts(self) -> dict[str, Any]:
@@ -188,5 +298,5 @@ class ChatFold:
             "halted_reason": result.halted_reason,
             "steps": len(result.steps),
             "usage": result.usage,
-            "error": result.metadata.get("error"),
+            "error": result.error,
         }

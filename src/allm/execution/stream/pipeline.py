@@ -1,35 +1,35 @@
 """The pipeline: tasks in one nursery, memory channels between them, one consumer at the end.
 
     producer --> observer --> filter --> EventStream
-                 (on_event)   (something is hidden)
+                 (on_event)   (deltas are hidden)
 
-Theory of operation. The block owns the nursery. Nothing runs until the consumer asks for the first event; then every
-stage starts. The stages run in a scope that is shielded from the consumer's own cancellation and cancelled when the
-block is left, so that the body goes first and the stages after it, always. A stage never raises into the nursery: an
-adapter's failure is an event, a failing `on_event` is handed to the consumer, and a stage whose receiver is gone just
-stops. The body's exception therefore is the only one there can be, and comes out as itself.
+Theory of operation. The block owns the nursery. A stage is there only when an option gives it work, so that a call
+without any has one task, the producer. Nothing runs until the consumer asks for the first event; then every stage
+starts. The stages run in scopes that are shielded from the consumer's own cancellation and cancelled when the block is
+left, so that the body goes first and the stages after it, always. A stage never raises into the nursery: an adapter's
+failure is an event, a failing `on_event` is handed to the consumer, and a stage whose receiver is gone just stops. The
+body's exception therefore is the only one there can be, and comes out as itself.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from types import TracebackType
-from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar, final, get_args
+from contextlib import asynccontextmanager
+from typing import Any, ClassVar, Protocol, TypeVar, get_args
 
 import attrs
 import trio
 
-from allm.data.errors import StreamError
-from allm.data.events import AdapterEvent, RawChunk, TextDelta, ToolCallDelta
+from allm.data.events import AdapterEvent, TextDelta, ToolCallDelta
+from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.channel import HAND_OVER, READ_AHEAD, Burst, BurstSender, StreamContext, receive_waiting
 from allm.execution.stream.event_stream import EventStream, Fold, Hidden
-from allm.execution.stream.nurseries import collapse_exception_group
+from allm.execution.stream.nurseries import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.call_options import ExecutionOptions
 
-__all__ = ["Produce", "StreamBlock", "open_stream"]
+__all__ = ["Produce", "open_stream"]
 
 T = TypeVar("T")
 
@@ -39,106 +39,53 @@ Produce = Callable[[StreamContext], Awaitable[None]]
 _ADAPTER_EVENTS = frozenset(get_args(AdapterEvent))
 
 
-@final
-class StreamBlock(Generic[T]):
-    """What `stream_generate` and its like return: enter it with `async with` to get the `EventStream`."""
-
-    def __init__(self, manager: AbstractAsyncContextManager[EventStream[T]]) -> None:
-        self._manager = manager
-        self._entered = False
-
-    async def __aenter__(self) -> EventStream[T]:
-        if self._entered:
-            raise StreamError("this stream was entered before; a call runs once: open another", reason="closed")
-        self._entered = True
-        if not trio.lowlevel.in_trio_task():
-            raise RuntimeError(
-                "this library runs on Trio, and this is no Trio task: trio.run(main), not asyncio.run(main())"
-            )
-        return await self._manager.__aenter__()
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
-
-    def __aiter__(self) -> NoReturn:
-        raise StreamError(
-            "a stream is opened with `async with`, which closes it for sure:\n"
-            "    async with allm.stream_generate(...) as events:\n"
-            "        async for event in events: ...",
-            reason="not_entered",
-        )
-
-
-def open_stream(name: str, produce: Produce, controls: ExecutionOptions, fold: Fold[T], **facts: Any) -> StreamBlock[T]:
+def open_stream(
+    name: str, produce: Produce, controls: ExecutionOptions, fold: Fold[T], **facts: Any
+) -> StreamBlock[EventStream[T]]:
     """The pipeline around `produce`, for the length of a block.
 
     Args:
         name: Of the telemetry span; `facts` are its attributes.
     """
-    return StreamBlock(_pipeline(name, produce, controls, fold, facts))
+    call = "stream" if name == "chat" else f"stream_{name}"
+    example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
+    return StreamBlock(_pipeline(name, produce, controls, fold, facts), example)
 
 
 @asynccontextmanager
 async def _pipeline(
     name: str, produce: Produce, controls: ExecutionOptions, fold: Fold[T], facts: dict[str, Any]
 ) -> AsyncGenerator[EventStream[T]]:
-    stages: list[trio.CancelScope] = []
-    body_error: BaseException | None = None
-    works = _stages(controls)
-    send, receive = trio.open_memory_channel[Burst](HAND_OVER if works else READ_AHEAD)
-    flow = StreamContext(BurstSender(send))
+    works = _works(controls)
+    # A channel behind the producer, and one behind each stage; only the first lets its sender run ahead.
+    links = [trio.open_memory_channel[Burst](HAND_OVER if index else READ_AHEAD) for index in range(len(works) + 1)]
+    context = StreamContext(BurstSender(links[0][0]))
+    receive = links[-1][1]
+    scopes: list[trio.CancelScope] = []
 
     def start() -> None:
-        flow.span = telemetry.start_span(name, **facts)
-        _start_stages(nursery, stages, produce, works, flow)
+        context.span = telemetry.start_span(name, **facts)
+        task(_produce, produce, context, name="producer")
+        for work, (_, source), (target, _) in zip(works, links, links[1:], strict=False):
+            task(_stage, work, source, BurstSender(target), context, name=work.name)
 
-    events = EventStream(fold, start, flow, receive)
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                with receive:
-                    yield events
-            except BaseException as error:
-                body_error = error
-                raise
-            finally:
-                events._close()
-                for scope in stages:
-                    scope.cancel()
-    except BaseExceptionGroup as group:
-        body_error = collapse_exception_group(group, body_error)
-    finally:
-        if flow.span is not None:
-            flow.span.stop(**events._facts())
-    try:
-        if body_error is not None:
-            raise body_error
-    finally:
-        del body_error  # the frame would keep its own exception alive
-
-
-def _start_stages(
-    nursery: trio.Nursery,
-    scopes: list[trio.CancelScope],
-    produce: Produce,
-    works: list[_Work],
-    flow: StreamContext,
-) -> None:
-    """Start the stages from the consumer's end backwards, each with the channel to the next one."""
-
-    def start(stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
+    def task(stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
         scopes.append(trio.CancelScope(shield=True))
         nursery.start_soon(stage, scopes[-1], *args, name=f"allm {name}")
 
-    send = flow.send.channel
-    for index, work in enumerate(works, 1):
-        upstream, receive = trio.open_memory_channel[Burst](READ_AHEAD if index == len(works) else HAND_OVER)
-        start(_stage, work, receive, BurstSender(send), flow, name=work.name)
-        send = upstream
-    flow.send = BurstSender(send)
-    start(_produce, produce, flow, name="producer")
+    events = EventStream(fold, start, context, receive)
+    try:
+        async with nursery_boundary() as nursery:
+            try:
+                with receive:
+                    yield events
+            finally:
+                events._close()
+                for scope in scopes:
+                    scope.cancel()
+    finally:
+        if context.span is not None:
+            context.span.stop(**events._facts())
 
 
 async def _produce(scope: trio.CancelScope, produce: Produce, flow: StreamContext) -> None:
@@ -180,24 +127,19 @@ async def _stage(
             pass
 
 
-def _stages(controls: ExecutionOptions) -> list[_Work]:
-    """The stages that the options call for, from the consumer's end backwards."""
+def _works(controls: ExecutionOptions) -> list[_Work]:
+    """What the options ask to be done with the events, in the order in which they pass; nothing by default."""
     works: list[_Work] = []
-    hidden = hidden_types(controls)
-    if hidden:
-        works.append(_Filter(hidden))
     if controls.on_event is not None:
         works.append(_Observer(controls.on_event))
+    hidden = _hidden_types(controls)
+    if hidden:
+        works.append(_Filter(hidden))
     return works
 
 
-def hidden_types(controls: ExecutionOptions) -> frozenset[type]:
-    """The event types that the options keep from the consumer."""
-    shown = {
-        TextDelta: controls.emit_text_deltas,
-        ToolCallDelta: controls.emit_tool_deltas,
-        RawChunk: controls.include_raw_chunks,
-    }
+def _hidden_types(controls: ExecutionOptions) -> frozenset[type]:
+    shown = {TextDelta: controls.emit_text_deltas, ToolCallDelta: controls.emit_tool_deltas}
     return frozenset(event_type for event_type, show in shown.items() if not show)
 
 

@@ -13,17 +13,15 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
 import attrs
 
-from allm.data.errors import ToolError, ValidationError
+from allm.data.errors import ValidationError
+from allm.data.halt import ToolOutcome, first_halt
 from allm.data.json.codec import from_json, to_json
 from allm.data.message import Message
 from allm.data.response import Response
-from allm.data.results import ChatResult, StepResult
-from allm.data.session import AnswerEntry, ResultEntry, Session
+from allm.data.results import ChatResult, StepResult, unique_calls
+from allm.data.session import AnswerEntry, Session
 from allm.data.thread import Thread
-from allm.data.tool_control import AskUser, Halt
 from allm.data.validation import validate
-from allm.execution.journal import ToolOutcome
-from allm.execution.step import halt_metadata
 from allm.execution.stream.folds import answered
 from allm.session.projection import project
 
@@ -57,8 +55,8 @@ class TurnJournal:
                 messages = (*self._known()[: entry.kept], *entry.messages)
                 self.thread = attrs.evolve(self.thread, messages=messages)
                 self.response, self.outcomes = entry.response, {}
-            elif isinstance(entry, ResultEntry) and self._asked(entry.message.tool_call_id):
-                self.outcomes[entry.message.tool_call_id or ""] = _outcome_of(entry)
+            elif isinstance(entry, ToolOutcome) and self._asked(entry.message.tool_call_id):
+                self.outcomes[entry.message.tool_call_id or ""] = entry
             else:
                 raise ValidationError(
                     [((), "unexpected_entry")], reason="invalid_session", message="an entry of its journal has no place"
@@ -89,12 +87,12 @@ class TurnJournal:
         while kept < min(len(known), len(thread.messages)) and known[kept] == thread.messages[kept]:
             kept += 1
         entry = AnswerEntry(kept=kept, messages=thread.messages[kept:], response=response)
-        await self._append([to_json(entry), *(to_json(_entry_of(outcome)) for outcome in outcomes.values())])
+        await self._append([to_json(entry), *(to_json(outcome) for outcome in outcomes.values())])
         self.thread, self.response, self.outcomes = thread, response, dict(outcomes)
 
     async def ended(self, outcome: ToolOutcome) -> None:
         """See `ToolJournal`."""
-        await self._append([to_json(_entry_of(outcome))])
+        await self._append([to_json(outcome)])
         self.outcomes[outcome.message.tool_call_id or ""] = outcome
 
     def settle(self, session: Session, result: ChatResult | StepResult) -> Session:
@@ -103,11 +101,14 @@ class TurnJournal:
             return session
         results = {call_id: outcome.message for call_id, outcome in self.outcomes.items()}
         messages = answered(self.response.message, results)
-        calls = [call for call in self.response.tool_calls if call.id in self.outcomes]
+        calls = unique_calls(self.response.tool_calls)
+        ended = [self.outcomes[call.id] for call in calls if call.id in self.outcomes]
         step = StepResult(
             thread=self.thread.add(*messages),
             response=self.response,
-            metadata=halt_metadata(calls, [self.outcomes[call.id] for call in calls]),
+            tool_results=messages[1:],
+            halt=first_halt(ended),
+            cancelled=True,
         )
         return project(session, step)
 
@@ -120,27 +121,4 @@ class TurnJournal:
 
 
 def _ended_by_itself(result: ChatResult | StepResult) -> bool:
-    reason = result.halted_reason if isinstance(result, ChatResult) else result.metadata.get("halted_reason")
-    return reason != "cancelled"
-
-
-def _entry_of(outcome: ToolOutcome) -> ResultEntry:
-    halt = outcome.halt
-    if isinstance(halt, AskUser):
-        return ResultEntry(
-            message=outcome.message, halt="ask_user", detail={"question": halt.question, "hints": halt.hints}
-        )
-    if isinstance(halt, ToolError):
-        return ResultEntry(message=outcome.message, halt="tool_error", detail={"error": halt})
-    return ResultEntry(message=outcome.message, halt=halt.reason if halt is not None else None)
-
-
-def _outcome_of(entry: ResultEntry) -> ToolOutcome:
-    halt: AskUser | Halt | ToolError | None = None
-    if entry.halt == "ask_user":
-        halt = AskUser(entry.detail["question"], **entry.detail["hints"])
-    elif entry.halt == "tool_error":
-        halt = entry.detail["error"]
-    elif entry.halt is not None:
-        halt = Halt(entry.halt)  # its result is in the message
-    return ToolOutcome(message=entry.message, halt=halt)
+    return not result.cancelled if isinstance(result, StepResult) else result.halted_reason != "cancelled"

@@ -15,12 +15,13 @@ from allm.data.session import Session
 from allm.data.thread import Thread
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
+from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
 from allm.session.api import chat_block, step_block, with_session
 from allm.session.stores.backend import Record, StoreBackend
 from allm.session.stores.journal import TurnJournal
 from allm.session.stores.serialization import conflict, document_of, lease_lost, shielded, unreadable
-from allm.session.stream import SessionBlock
+from allm.session.stream import SessionStream
 from allm.session.turn_start import (
     SessionInput,
     TurnStart,
@@ -79,7 +80,7 @@ class SessionLease:
 
     def stream_start(
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
-    ) -> SessionBlock[ChatResult[OutputT]]:
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """The first turn, as a stream; the session must not be there yet. See `allm.session.stream_start`."""
         if self._version != 0:
             raise SessionError(
@@ -96,7 +97,7 @@ class SessionLease:
 
     def stream_reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
-    ) -> SessionBlock[ChatResult[OutputT]]:
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """A turn that begins with what the user says, as a stream. See `allm.session.stream_reply`."""
         return self._chat(engine, open_reply(self._session, content), options)
 
@@ -108,7 +109,7 @@ class SessionLease:
 
     def stream_continue(
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
-    ) -> SessionBlock[ChatResult[OutputT]]:
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """A turn that goes on, as a stream. See `allm.session.stream_continue`."""
         opening = open_continue(engine, self._session, message, with_session(self._session, options))
         return self._chat(engine, opening, options)
@@ -119,7 +120,9 @@ class SessionLease:
         """A turn that goes on, saved. See `allm.session.continue_`."""
         return await _until_done(self.stream_continue(engine, message, **options))
 
-    def stream_step(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> SessionBlock[StepResult[OutputT]]:
+    def stream_step(
+        self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
+    ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
         """One model call and its tools, as a stream. See `allm.session.stream_step`."""
         self._check()
         return step_block(
@@ -132,7 +135,7 @@ class SessionLease:
 
     def stream_resume(
         self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
-    ) -> SessionBlock[ChatResult[OutputT]]:
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """The rest of the turn that was killed, as a stream: its unfinished calls, then as many steps as it takes.
 
         Raises:
@@ -203,7 +206,7 @@ class SessionLease:
 
     def _chat(
         self, engine: Engine, opening: TurnStart, options: CallOptions, *, resumes: bool = False
-    ) -> SessionBlock[ChatResult]:
+    ) -> StreamBlock[SessionStream[ChatResult]]:
         self._check(resumes=resumes)
         return chat_block(
             engine,
@@ -249,6 +252,6 @@ class SessionLease:
             raise lease_lost(self._key)
 
 
-async def _until_done(block: SessionBlock[T]) -> T:
+async def _until_done(block: StreamBlock[SessionStream[T]]) -> T:
     async with block as events:
         return await events.until_done()

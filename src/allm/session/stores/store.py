@@ -20,7 +20,7 @@ import trio
 
 from allm.data.errors import SessionConflict, SessionError
 from allm.data.session import Session
-from allm.execution.stream.alongside import background_task
+from allm.execution.stream.nurseries import background_task
 from allm.session.stores.backend import Record, StoreBackend
 from allm.session.stores.lease import SessionLease
 from allm.session.stores.memory import MemoryBackend

@@ -11,7 +11,7 @@ from allm.data.events import Event, MessageCompleted
 from allm.data.json.codec import from_json, to_json
 from allm.data.response import FinishReason, Response
 from allm.execution.generate import generate, stream_generate
-from allm.execution.stream.collector import StreamCollector
+from allm.execution.stream.folds import StreamCollector
 from allm.testing.conformance.checks import holds, same
 from allm.testing.conformance.event_grammar import check_order
 from allm.testing.conformance.prepare_cases import PrepareCases

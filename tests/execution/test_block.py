@@ -1,0 +1,128 @@
+"""The block around a stream: how it is opened, and what is said when it is not."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import trio
+
+import allm
+from allm import fake
+
+
+def engine():
+    return allm.Engine(
+        adapter=allm.providers.Fake(script=[fake.text("hi")]),
+        embedding_adapter=allm.providers.FakeEmbeddings(),
+        image_adapter=allm.providers.FakeImages(),
+        moderation_adapter=allm.providers.FakeModeration(),
+        speech_adapter=allm.providers.FakeSpeech(),
+        transcription_adapter=allm.providers.FakeTranscription(["hi"]),
+    )
+
+
+BLOCKS = {
+    "allm.stream_generate": lambda: allm.stream_generate(engine(), "hi"),
+    "allm.stream_step": lambda: allm.stream_step(engine(), "hi"),
+    "allm.stream": lambda: allm.stream(engine(), "hi"),
+    "allm.stream_embed": lambda: allm.stream_embed(engine(), "hi"),
+    "allm.stream_synthesize": lambda: allm.stream_synthesize(engine(), "hi"),
+    "allm.session.stream_reply": lambda: allm.session.stream_start(engine(), "hi"),
+}
+every_block = pytest.mark.parametrize(("name", "opened"), BLOCKS.items(), ids=BLOCKS)
+
+
+async def async_for(block):
+    async for _ in block:
+        pytest.fail("a block gave something")
+
+
+async def plain_for(block):
+    for _ in block:
+        pytest.fail("a block gave something")
+
+
+async def awaited(block):
+    await block
+
+
+async def plain_with(block):
+    with block:
+        pytest.fail("a plain `with` entered a block")
+
+
+@every_block
+@pytest.mark.parametrize("misuse", [async_for, plain_for, awaited, plain_with])
+async def test_a_block_that_is_not_entered_shows_the_right_lines(name, opened, misuse):
+    """Of its own function, whatever was done instead of `async with`; nothing was started, and it can be entered."""
+    block = opened()
+    with pytest.raises(allm.StreamError) as caught:
+        await misuse(block)
+    assert caught.value.reason == "not_entered"
+    assert f"\n    async with {name}(...) as " in str(caught.value)
+    assert str(caught.value).endswith(": ...")
+    async with block as stream:
+        assert [item async for item in stream]
+
+
+@every_block
+async def test_a_block_is_entered_once(name, opened):
+    """A call runs once, also while it runs."""
+    block = opened()
+    async with block:
+        for _ in range(2):
+            with pytest.raises(allm.StreamError, match="runs once") as caught:
+                await block.__aenter__()
+            assert caught.value.reason == "closed"
+            assert name in str(caught.value)
+    with pytest.raises(allm.StreamError, match="runs once"):
+        async with block:
+            pytest.fail("a block was entered twice")
+
+
+@every_block
+def test_a_block_is_entered_in_a_trio_task(name, opened):
+    """Elsewhere the error says where it runs; the block is not used up by that."""
+    block = opened()
+
+    async def enter():
+        async with block as stream:
+            return [item async for item in stream]
+
+    with pytest.raises(RuntimeError, match=r"trio\.run\(main\), not asyncio\.run"):
+        asyncio.run(enter())
+    assert trio.run(enter), name
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: allm.generate(engine(), "hi"),
+        lambda: allm.embed(engine(), "hi"),
+        lambda: allm.synthesize(engine(), "hi"),
+        lambda: allm.generate_image(engine(), "hi"),
+        lambda: allm.moderate(engine(), "hi"),
+        lambda: allm.transcribe(engine(), allm.Audio(b"RIFF....WAVE")),
+        lambda: allm.session.start(engine(), "hi"),
+    ],
+)
+def test_calls_run_in_a_trio_task(call):
+    """Those of services say so in the same words."""
+
+    async def main():
+        await call()
+
+    with pytest.raises(RuntimeError, match=r"trio\.run\(main\), not asyncio\.run"):
+        asyncio.run(main())
+
+
+@every_block
+async def test_what_the_block_raises_comes_out_as_itself(name, opened):
+    """Also what the machinery of context managers and iterators uses for itself, and an exception group."""
+    for error in (KeyError(name), StopIteration(name), StopAsyncIteration(name), ExceptionGroup(name, [KeyError()])):
+        with pytest.raises(type(error)) as caught:
+            async with opened() as stream:
+                await anext(aiter(stream))
+                raise error
+        assert caught.value is error
