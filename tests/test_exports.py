@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
+import pickle
 import re
+import sys
+import traceback
+import typing
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,6 +28,8 @@ PUBLIC_MODULES = [
     "allm.telemetry",
     "allm.testing",
 ]
+# Live objects that calls return. Nobody else makes one, so that what they are made of is nobody else's business.
+RETURNED = {"EmbeddingStream", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}
 
 
 @pytest.fixture(params=PUBLIC_MODULES)
@@ -66,3 +75,72 @@ def test_every_call_option_is_in_the_reference():
 def test_dir_lists_the_public_names():
     """Completion in an editor or a prompt shows every public name."""
     assert set(allm.__all__) <= set(dir(allm))
+
+
+def annotations(value):
+    """Every annotation of a function, or of a class and its public members, with the module it was written in."""
+    if isinstance(value, property):
+        value = value.fget
+    if isinstance(value, (classmethod, staticmethod)):
+        value = value.__func__
+    if inspect.isfunction(value):
+        function = inspect.unwrap(value)
+        yield from ((hint, function.__globals__) for hint in function.__annotations__.values())
+    elif inspect.isclass(value):
+        for cls in (cls for cls in value.__mro__ if cls.__module__.startswith("allm")):
+            # What an adapter's methods hand to each other is its own; a user gives it settings.
+            members = {} if "allm.providers" in cls.__module__ else vars(cls)
+            hidden = () if value.__name__ in RETURNED else ("__init__",)
+            fields = vars(cls).get("__annotations__", {})
+            yield from ((fields[name], vars(sys.modules[cls.__module__])) for name in fields if name[0] != "_")
+            for name in [*(name for name in members if name[0] != "_"), *hidden]:
+                yield from annotations(vars(cls).get(name))
+
+
+def named_in(hint, names):
+    """What an annotation names, with the value of each name; of one that is no text, the classes in it."""
+    source = getattr(hint, "__forward_arg__", hint)  # a TypedDict makes references of its annotations
+    if not isinstance(source, str):
+        return [(cls.__name__, cls) for cls in (source, *typing.get_args(source)) if inspect.isclass(cls)]
+    used = {node.id for node in ast.walk(ast.parse(source, mode="eval")) if isinstance(node, ast.Name)}
+    return [(name, names[name]) for name in used & names.keys()]
+
+
+def is_public_elsewhere(name, value):
+    """Whether it is Python's or another library's: a class by its module, a form of `typing` by its name."""
+    if inspect.isclass(value) and value.__name__ == name:
+        return not value.__module__.startswith("allm")
+    return isinstance(value, (ModuleType, typing.TypeVar)) or getattr(typing, name, None) is value
+
+
+def test_every_type_of_a_public_signature_is_public(module):
+    """Who writes a function around ours can annotate it, aliases included, without an import from inside."""
+    public = [getattr(other, name) for other in map(importlib.import_module, PUBLIC_MODULES) for name in other.__all__]
+    hidden = set()
+    for name in module.__all__:
+        for hint, names in annotations(getattr(module, name)):
+            for used, value in named_in(hint, names):
+                if not (is_public_elsewhere(used, value) or any(value is one or value == one for one in public)):
+                    hidden.add(f"{used}, in {hint!r} of {name}")
+    assert not hidden
+
+
+def test_the_names_of_signatures_are_found():
+    """An empty walk would let the test above pass."""
+    assert any("Input" in hint for hint, _ in annotations(allm.generate))
+    assert any("StreamAdapter" in hint for hint, _ in annotations(allm.Engine))
+    assert any("tuple[Session, T]" in hint for hint, _ in annotations(allm.session.SessionStream))
+
+
+def test_exceptions_and_functions_are_of_allm():
+    """A traceback names what one can import. Classes of attrs stay of their module, where their hints are resolved."""
+    for name in allm.__all__:
+        value = getattr(allm, name)
+        if inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, BaseException)):
+            assert value.__module__ == "allm", name
+            assert pickle.loads(pickle.dumps(value)) is value  # noqa: S301  our own
+        if inspect.isfunction(value):
+            assert typing.get_type_hints(value), name
+    [line] = traceback.format_exception_only(allm.AdapterError("too many", reason="rate_limited"))
+    assert line == "allm.AdapterError: too many\n"
+    assert typing.get_type_hints(allm.Response)["usage"] is allm.Usage

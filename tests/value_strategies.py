@@ -66,8 +66,8 @@ SPECIAL = {
     tuple[SourceKind, str | bytes]: sources,
     typing.get_type_hints(allm.ValidationError.__init__)["errors"]: problems,
     Callable[..., Any]: st.nothing(),
-    type: st.nothing(),
     ResponseFormat: st.deferred(lambda: texts | open_mappings | values_of(allm.JsonSchema)),
+    type: st.nothing(),
     Path: paths,
 }
 
@@ -82,6 +82,10 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(inner)
     if origin in {Union, types.UnionType}:
         return st.one_of([values_of(choice) for choice in inner])
+    if origin is type:
+        return st.nothing()
+    if inspect.isclass(origin) and attrs.has(origin):
+        return values_of(origin)
     if origin is dict:
         return st.dictionaries(names, values_of(inner[1]), max_size=2)
     if origin is tuple and inner[1:] == (Ellipsis,):

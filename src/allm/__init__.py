@@ -8,12 +8,14 @@ print(piece, end="", flush=True)
 from __future__ import annotations
 
 import importlib
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from allm import fake as fake, keys as keys, models as models, telemetry as telemetry
 from allm._version import __version__ as __version__
 from allm.data.audio import (
     Audio as Audio,
+    Granularity as Granularity,
     Speech as Speech,
     SpeechRequest as SpeechRequest,
     Transcription as Transcription,
@@ -39,21 +41,30 @@ from allm.data.content import (
 from allm.data.embedding import (
     Embedding as Embedding,
     EmbeddingAdapterError as EmbeddingAdapterError,
+    EmbeddingInput as EmbeddingInput,
     EmbeddingRequest as EmbeddingRequest,
     EmbeddingResponse as EmbeddingResponse,
+    EncodingFormat as EncodingFormat,
 )
 from allm.data.errors import (
     AdapterError as AdapterError,
     AdapterReason as AdapterReason,
     AllmError as AllmError,
     EngineError as EngineError,
+    EngineReason as EngineReason,
     ImageAdapterError as ImageAdapterError,
     OptionError as OptionError,
+    OptionReason as OptionReason,
+    Path as ErrorPath,
     Problem as Problem,
     SessionError as SessionError,
+    SessionReason as SessionReason,
     StreamError as StreamError,
+    StreamReason as StreamReason,
     ToolError as ToolError,
+    ToolReason as ToolReason,
     UnwrapError as UnwrapError,
+    UnwrapReason as UnwrapReason,
     ValidationError as ValidationError,
 )
 from allm.data.events import (
@@ -91,9 +102,11 @@ from allm.data.halt import (
     ToolFailed as ToolFailed,
     UserAsked as UserAsked,
 )
-from allm.data.image import Image as Image
+from allm.data.image import Image as Image, SourceKind as SourceKind
 from allm.data.image_request import (
+    ImageOperation as ImageOperation,
     ImageRequest as ImageRequest,
+    ImageRequestFields as ImageRequestFields,
     ImageResponse as ImageResponse,
     ImageUsage as ImageUsage,
     image_request as image_request,
@@ -101,11 +114,18 @@ from allm.data.image_request import (
 from allm.data.json.codec import from_json as from_json, to_json as to_json
 from allm.data.message import Message as Message, Role as Role
 from allm.data.moderation import (
+    ModerationInput as ModerationInput,
     ModerationRequest as ModerationRequest,
     ModerationResponse as ModerationResponse,
     ModerationResult as ModerationResult,
 )
-from allm.data.request import JsonSchema as JsonSchema, Request as Request
+from allm.data.request import (
+    JsonSchema as JsonSchema,
+    Request as Request,
+    RequestFields as RequestFields,
+    ResponseFormat as ResponseFormat,
+    ToolChoice as ToolChoice,
+)
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
 from allm.data.results import ChatResult as ChatResult, FinalizeReport as FinalizeReport, StepResult as StepResult
 from allm.data.session import (
@@ -119,9 +139,21 @@ from allm.data.tool_control import AskUser as AskUser, Halt as Halt
 from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap
-from allm.execution.options import CallOptions as CallOptions, defaults as defaults, set_defaults as set_defaults
-from allm.execution.services.embedding_stream import EmbeddingStream as EmbeddingStream
-from allm.execution.services.embeddings import embed as embed, stream_embed as stream_embed
+from allm.execution.options import (
+    CallOptions as CallOptions,
+    Input as Input,
+    defaults as defaults,
+    set_defaults as set_defaults,
+)
+from allm.execution.services.embedding_stream import (
+    EmbeddingStream as EmbeddingStream,
+    Progress as OnProgress,
+)
+from allm.execution.services.embeddings import (
+    EmbeddingInputs as EmbeddingInputs,
+    embed as embed,
+    stream_embed as stream_embed,
+)
 from allm.execution.services.images import (
     ImageOptions as ImageOptions,
     edit_image as edit_image,
@@ -143,6 +175,7 @@ from allm.execution.services.transcription import (
 from allm.execution.stream.block import StreamBlock as StreamBlock
 from allm.execution.stream.event_stream import EventStream as EventStream
 from allm.execution.stream.folds import StreamCollector as StreamCollector
+from allm.http.client import HttpClient as HttpClient
 from allm.http.fetch import fetch_image as fetch_image
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.runtime.adapters import (
@@ -158,7 +191,8 @@ from allm.runtime.adapters import (
     UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.batches import BatchLimits as BatchLimits
-from allm.runtime.engine import Engine as Engine
+from allm.runtime.call_options import HaltWhen as HaltWhen, OnEvent as OnEvent, OnToolError as OnToolError
+from allm.runtime.engine import Engine as Engine, EngineFields as EngineFields
 from allm.runtime.retry import RetryPolicy as RetryPolicy
 from allm.runtime.tools import ToolContext as ToolContext, tool as tool
 
@@ -181,38 +215,55 @@ __all__ = [
     "Embedding",
     "EmbeddingAdapter",
     "EmbeddingAdapterError",
+    "EmbeddingInput",
+    "EmbeddingInputs",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EmbeddingStream",
     "Emit",
+    "EncodingFormat",
     "Engine",
     "EngineError",
+    "EngineFields",
+    "EngineReason",
+    "ErrorPath",
     "Event",
     "EventStream",
     "Failed",
     "FinalizeReport",
     "FinishReason",
+    "Granularity",
     "Halt",
     "HaltCause",
+    "HaltWhen",
     "HaltedReason",
     "HandlerHalted",
+    "HttpClient",
     "Image",
     "ImageAdapter",
     "ImageAdapterError",
+    "ImageOperation",
     "ImageOptions",
     "ImagePart",
     "ImageRequest",
+    "ImageRequestFields",
     "ImageResponse",
     "ImageUsage",
+    "Input",
     "JsonSchema",
     "ManualCalls",
     "Message",
     "MessageCompleted",
     "MessageStarted",
+    "ModerationInput",
     "ModerationRequest",
     "ModerationResponse",
     "ModerationResult",
+    "OnEvent",
+    "OnProgress",
+    "OnToolError",
     "OptionError",
+    "OptionReason",
     "OrchestrationEvent",
     "Part",
     "PendingQuestion",
@@ -224,13 +275,17 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningPart",
     "Request",
+    "RequestFields",
     "Response",
+    "ResponseFormat",
     "RetryPolicy",
     "Role",
     "Session",
     "SessionConflict",
     "SessionError",
+    "SessionReason",
     "SessionStatus",
+    "SourceKind",
     "Speech",
     "SpeechAdapter",
     "SpeechOptions",
@@ -243,6 +298,7 @@ __all__ = [
     "StreamBlock",
     "StreamCollector",
     "StreamError",
+    "StreamReason",
     "TextCompleted",
     "TextDelta",
     "TextPart",
@@ -252,6 +308,7 @@ __all__ = [
     "ToolCallCompleted",
     "ToolCallDelta",
     "ToolCallStarted",
+    "ToolChoice",
     "ToolContext",
     "ToolError",
     "ToolExecutionCompleted",
@@ -260,6 +317,7 @@ __all__ = [
     "ToolFailed",
     "ToolHalted",
     "ToolProgress",
+    "ToolReason",
     "ToolResultEncoded",
     "ToolResultEncoder",
     "Transcription",
@@ -269,6 +327,7 @@ __all__ = [
     "UnaryAdapter",
     "UnaryOptions",
     "UnwrapError",
+    "UnwrapReason",
     "Usage",
     "UsageReported",
     "UserAsked",
@@ -315,6 +374,20 @@ __all__ = [
 ]
 
 _LAZY = frozenset({"providers", "session", "testing"})
+
+
+def _name_this_module() -> None:
+    """Let exceptions and functions say that they are of `allm`: a traceback reads `allm.AdapterError`.
+
+    Not so classes of attrs: their annotations are resolved in the module that they say they are of.
+    """
+    for name in __all__:
+        value = globals().get(name)
+        if inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, BaseException)):
+            value.__module__ = __name__
+
+
+_name_this_module()
 
 
 def __getattr__(name: str) -> Any:

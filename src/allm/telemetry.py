@@ -1,5 +1,15 @@
 """Telemetry: `attach` a handler of `TelemetryEvent` (see `allm.runtime.telemetry`)."""
 
-from allm.runtime.telemetry import TelemetryEvent as TelemetryEvent, attach as attach
+from allm.runtime.telemetry import (
+    Handler as Handler,
+    Phase as Phase,
+    TelemetryEvent as TelemetryEvent,
+    attach as attach,
+)
 
-__all__ = ["TelemetryEvent", "attach"]
+__all__ = [
+    "Handler",
+    "Phase",
+    "TelemetryEvent",
+    "attach",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 import allm
@@ -60,3 +61,11 @@ def test_names_that_are_no_fields():
         with pytest.raises(TypeError, match=f"did you mean {near!r}") as caught:
             build()
         assert isinstance(caught.value, allm.OptionError)
+
+
+@pytest.mark.parametrize(
+    ("fields", "made"), [(allm.RequestFields, allm.Request), (allm.ImageRequestFields, allm.ImageRequest)]
+)
+def test_the_fields_by_name(fields, made):
+    """What a type checker lets a builder take is what the request has."""
+    assert fields.__annotations__.keys() == {field.name for field in attrs.fields(made) if field.kw_only}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import pytest
 
 import allm
@@ -48,3 +51,71 @@ def test_parsed_needs_a_class():
         allm.Response(message=allm.assistant("{}")).parsed()
     assert caught.value.errors == (((), "missing_output_type"),)
     assert allm.Response(message=allm.assistant("{}"), output_type=dict).parsed() == {}
+
+
+class Importable:
+    """A class that pickle finds by its name."""
+
+
+class Recorder:
+    """What IPython prints with."""
+
+    def text(self, text):
+        self.printed = text
+
+
+def shown(value):
+    """What a notebook shows of a value."""
+    recorder = Recorder()
+    value._repr_pretty_(recorder, False)  # noqa: FBT003  IPython's protocol
+    return recorder.printed
+
+
+def test_a_response_travels_with_a_class_that_has_a_name():
+    """One of a function has none that another process could find: it is left out, and the answer arrives."""
+
+    class Local:
+        pass
+
+    for output_type, expected in ((Local, None), (Importable, Importable), (None, None)):
+        response = allm.Response(message=allm.assistant("{}"), output_type=output_type, metadata={"a": [1]})
+        again = pickle.loads(pickle.dumps(response))  # noqa: S301  our own
+        assert (again, again.output_type) == (response, expected)
+        nested = allm.StepResult(thread=allm.Thread(), response=response)
+        assert pickle.loads(pickle.dumps(nested)) == nested  # noqa: S301
+
+
+def test_a_copy_of_a_response_keeps_its_class():
+    """Also one of a function: nothing has to be found by name."""
+
+    class Local:
+        pass
+
+    response = allm.Response(message=allm.assistant("{}"), output_type=Local, metadata={"a": [1]})
+    for again in (copy.copy(response), copy.deepcopy(response)):
+        assert (again, again.output_type) == (response, Local)
+    assert copy.deepcopy(response).metadata["a"] is not response.metadata["a"]
+
+
+def test_a_response_in_one_line():
+    """The beginning of a long text, and what is known."""
+    usage = allm.Usage(input_tokens=12)
+    response = allm.Response(message=allm.assistant("word " * 99), finish_reason="stop", model="m", usage=usage)
+    beginning = ("word " * 16).rstrip()
+    assert shown(response) == f"Response('{beginning}…', finish_reason='stop', model='m', usage='12 in, ? out')"
+    failed = allm.Response(
+        message=allm.assistant(allm.ToolCall("c", "add", {})),
+        finish_reason="error",
+        error=allm.AdapterError("busy", reason="overloaded"),
+    )
+    assert shown(failed) == "Response('', tool_calls=('add',), finish_reason='error', error='overloaded')"
+
+
+def test_a_turn_in_one_line():
+    """Its text, why it ended, and what it took."""
+    response = allm.Response(message=allm.assistant("Zug"), finish_reason="stop", model="m")
+    step = allm.StepResult(thread=allm.Thread(), response=response)
+    usage = allm.Usage(input_tokens=1, output_tokens=2)
+    result = allm.ChatResult(thread=allm.Thread(), final_response=response, steps=(step,), usage=usage)
+    assert shown(result) == "ChatResult('Zug', halted_reason='completed', steps=1, model='m', usage='1 in, 2 out')"
+    assert shown(allm.ChatResult(thread=allm.Thread())) == "ChatResult('', halted_reason='completed', steps=0)"

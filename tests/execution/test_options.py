@@ -13,7 +13,6 @@ import trio
 import allm
 from allm import fake
 from allm.data.tool import Tool
-from allm.execution.call_options import ExecutionOptions
 from allm.execution.options import resolve
 from allm.execution.services.embeddings import EMBEDDINGS
 from allm.execution.services.images import IMAGES
@@ -22,6 +21,7 @@ from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SPEECH
 from allm.execution.services.transcription import TRANSCRIPTION
 from allm.execution.services.unary import resolve_unary
+from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.keys import Secret
 from allm.runtime.retry import RetryPolicy
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 import trio
 
 import allm
+from allm.execution.options import resolve
 from allm.providers import Fake, FakeEmbeddings, OpenAI
 
 TOOL = allm.Tool("add", "Adds.")
@@ -24,17 +26,59 @@ def test_a_field_of_another_type(fields):
     assert caught.value.reason == "invalid_engine"
 
 
+@pytest.mark.parametrize(
+    "field", ["adapter", "image_adapter", "speech_adapter", "tool_executor", "tool_result_encoder"]
+)
+def test_a_class_where_an_instance_belongs(field):
+    """It has every method, so that the missing parentheses would show as a strange error in the middle of a call."""
+    with pytest.raises(allm.EngineError, match=f"{field}=...\\) is the class OpenAI; expected an instance") as caught:
+        allm.Engine(**{field: OpenAI})
+    assert caught.value.reason == "invalid_engine"
+
+
+def test_the_fields_of_an_engine_by_name():
+    """What `from_model` may be given is what an engine has."""
+    assert {*allm.EngineFields.__annotations__, "model"} == {field.name for field in attrs.fields(allm.Engine)}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "told"),
+    [
+        ({"temprature": 1}, allm.OptionError, "unknown option 'temprature'; did you mean 'temperature'"),
+        ({"temperature": "hot"}, allm.OptionError, "expected a number"),
+        ({"max_turns": 0}, allm.ValidationError, "greater than 0"),
+    ],
+)
+def test_with_params_knows_its_names(options, error, told):
+    """A misspelt option is no field of the provider's, which would ignore it."""
+    with pytest.raises(error, match=told):
+        allm.Engine().with_params(**options)
+
+
+def test_with_params_takes_the_body_as_a_mapping():
+    """Whatever its names are, also those of parameters; a name of an option is that option."""
+    engine = allm.Engine(adapter=Fake()).with_params({"body": 1, "self": 2, "max_tokens": 3}, temperature=0.5)
+    request = resolve(engine, "go", {}).request
+    assert (request.options, request.max_tokens, request.temperature) == ({"body": 1, "self": 2}, 3, 0.5)
+
+
+def test_with_params_keeps_tools_for_many_calls():
+    """An iterator would be used up by the first one."""
+    engine = allm.Engine(adapter=Fake()).with_params(tools=iter([TOOL]))
+    assert [resolve(engine, "go", {}).request.tools for _ in range(2)] == [(TOOL,), (TOOL,)]
+
+
 def test_changes_make_another_engine():
     """The one before stays as it was."""
     engine = allm.Engine(adapter=Fake(), model="a", tools=[TOOL], params={"top_p": 1}, context={"user": 1})
     other = (
         engine.with_model("b")
         .with_tools(allm.Tool("add", "Sums."), allm.Tool("sub", "Subtracts."))
-        .with_params({"seed": 1}, top_p=2)
+        .with_params({"seed": 1, "top_p": 2}, temperature=0)
         .with_context({"user": 2}, tenant=3)
     )
     assert (other.model, [tool.description for tool in other.tools]) == ("b", ["Sums.", "Subtracts."])
-    assert (other.params, other.context) == ({"top_p": 2, "seed": 1}, {"user": 2, "tenant": 3})
+    assert (other.params, other.context) == ({"top_p": 2, "seed": 1, "temperature": 0}, {"user": 2, "tenant": 3})
     assert (engine.model, engine.tools, engine.params, engine.context) == ("a", (TOOL,), {"top_p": 1}, {"user": 1})
 
 

@@ -2,17 +2,61 @@
 
 from __future__ import annotations
 
-from typing import assert_never, assert_type
+from typing import Any, assert_never, assert_type
+
+import attrs
+import httpx
 
 import allm
 from allm.providers import (
+    Anthropic,
     Fake,
     FakeEmbeddings,
+    FakeImages,
+    FakeModeration,
+    FakeSpeech,
+    FakeTranscription,
+    Gemini,
     GeminiEmbeddings,
+    GeminiImages,
+    GeminiTranscription,
     OpenAI,
     OpenAIEmbeddings,
+    OpenAIImages,
+    OpenAIModeration,
+    OpenAISpeech,
+    OpenAITranscription,
     VoyageEmbeddings,
 )
+
+
+@attrs.frozen
+class Person:
+    """What an answer is to be."""
+
+    name: str
+
+
+class Weather:
+    """A tool executor, a result encoder and an adapter that know nothing of the library's classes."""
+
+    provider = "weather"
+
+    async def execute(self, tool: allm.Tool, tool_call: allm.ToolCall, context: allm.ToolContext) -> str:
+        """Run the call."""
+        return f"{tool.name}, {tool_call.id}, {context.session_id}"
+
+    def encode(self, value: object) -> str:
+        """The text for the model."""
+        return repr(value)
+
+    def prepare(self, request: allm.Request, options: allm.AdapterOptions) -> str:
+        """The city."""
+        return f"{request.model}, {options.request_id}"
+
+    async def stream(self, prepared: str, emit: allm.Emit) -> None:
+        """Sunny."""
+        await emit(allm.TextDelta("0", prepared))
 
 
 async def results_have_exact_types(engine: allm.Engine) -> None:
@@ -27,6 +71,74 @@ async def results_have_exact_types(engine: allm.Engine) -> None:
         assert_type(await events.until_done(), allm.Response)
     assert_type(events.result(), allm.Response)
     assert_type(allm.unwrap(events.result()), str)
+
+
+async def a_class_reaches_the_result(engine: allm.Engine) -> None:
+    """The class in `response_format` is what `parsed()` gives, of a call as of its stream."""
+    response = await allm.generate(engine, "Who?", response_format=Person, temperature=0.5)
+    assert_type(response, allm.Response[Person])
+    assert_type(response.parsed(), Person)
+    assert_type(response.parsed(int), int)
+    async with allm.stream_generate(engine, "Who?", response_format=Person) as events:
+        assert_type(events, allm.EventStream[allm.Response[Person]])
+        assert_type((await events.until_done()).parsed(), Person)
+    step = await allm.step(engine, "Who?", response_format=Person)
+    assert_type(step, allm.StepResult[Person])
+    assert_type(step.response.parsed(), Person)
+    async with allm.stream_step(engine, "Who?", response_format=Person) as step_events:
+        assert_type(step_events.result(), allm.StepResult[Person])
+    result = await allm.chat(engine, "Who?", response_format=Person, max_turns=3)
+    assert_type(result, allm.ChatResult[Person])
+    assert_type(result.final_response, allm.Response[Person] | None)
+    assert_type(result.steps, tuple[allm.StepResult[Person], ...])
+    async with allm.stream(engine, "Who?", response_format=Person) as chat_events:
+        assert_type(chat_events.result(), allm.ChatResult[Person])
+
+
+async def without_a_class_the_output_is_anything(engine: allm.Engine, options: allm.CallOptions) -> None:
+    """So that neither a plain call nor one with another format has to name a type."""
+    schema = allm.json_schema("person", {"type": "object"})
+    assert_type(await allm.generate(engine, "Who?"), allm.Response[Any])
+    assert_type(await allm.generate(engine, "Who?", response_format="json"), allm.Response[Any])
+    assert_type(await allm.generate(engine, "Who?", response_format=None), allm.Response[Any])
+    assert_type(await allm.generate(engine, "Who?", response_format=schema), allm.Response[Any])
+    assert_type(await allm.generate(engine, "Who?", response_format={"type": "text"}), allm.Response[Any])
+    assert_type((await allm.chat(engine, "Who?", **options)).final_response, allm.Response | None)
+    assert_type((await allm.generate(engine, "Who?")).parsed(), Any)
+
+
+async def a_class_may_be_given_or_not(engine: allm.Engine, wanted: type[Person] | str | None) -> None:
+    """What is only known when the call is made still has one type; a response of a class is a response."""
+    assert_type(await allm.generate(engine, "Who?", response_format=wanted), allm.Response[Person])
+    anything: allm.Response = await allm.generate(engine, "Who?", response_format=Person)
+    broader: allm.Response[object] = await allm.generate(engine, "Who?", response_format=Person)
+    assert_type(allm.unwrap(anything) + allm.unwrap(broader), str)
+
+
+async def a_class_reaches_the_result_of_a_session(engine: allm.Engine, lease: allm.session.SessionLease) -> None:
+    """Whether the session is a value or in a store."""
+    started = await allm.session.start(engine, "Who?", response_format=Person)
+    assert_type(started, tuple[allm.Session, allm.ChatResult[Person]])
+    session, _ = started
+    replied = await allm.session.reply(engine, session, "?", response_format=Person)
+    assert_type(replied, tuple[allm.Session, allm.ChatResult[Person]])
+    continued = await allm.session.continue_(engine, session, response_format=Person)
+    assert_type(continued, tuple[allm.Session, allm.ChatResult[Person]])
+    stepped = await allm.session.step(engine, session, response_format=Person)
+    assert_type(stepped, tuple[allm.Session, allm.StepResult[Person]])
+    block = allm.session.stream_reply(engine, session, "?", response_format=Person)
+    assert_type(block, allm.StreamBlock[allm.session.SessionStream[allm.ChatResult[Person]]])
+    async with block as events:
+        assert_type(events.outcome(), tuple[allm.Session, allm.ChatResult[Person]])
+    assert_type(await lease.start(engine, "?", response_format=Person), allm.ChatResult[Person])
+    assert_type(await lease.reply(engine, "?", response_format=Person), allm.ChatResult[Person])
+    assert_type(await lease.continue_(engine, response_format=Person), allm.ChatResult[Person])
+    assert_type(await lease.resume(engine, response_format=Person), allm.ChatResult[Person])
+    assert_type(await lease.step(engine, response_format=Person), allm.StepResult[Person])
+    async with lease.stream_step(engine, response_format=Person) as step_events:
+        assert_type(await step_events.until_done(), allm.StepResult[Person])
+    assert_type(allm.session.StreamReducer(session).outcome(), tuple[allm.Session, allm.ChatResult])
+    assert_type(allm.session.StreamReducer(session, "step").outcome(), tuple[allm.Session, allm.StepResult])
 
 
 async def streams_are_opened_with_exact_types(engine: allm.Engine, session: allm.Session) -> None:
@@ -77,6 +189,49 @@ def embedding_adapters_fit() -> list[allm.EmbeddingAdapter]:
 def adapters_fit() -> list[allm.StreamAdapter]:
     """The bundled adapters are what an engine takes."""
     return [OpenAI(), Fake(script=[allm.fake.text("Hello"), allm.fake.finish("length")])]
+
+
+def whatever_has_the_methods_fits() -> list[allm.Engine]:
+    """Bundled adapters, and classes that derive from nothing."""
+    return [
+        allm.Engine(adapter=OpenAI(), image_adapter=OpenAIImages(), embedding_adapter=OpenAIEmbeddings()),
+        allm.Engine(
+            moderation_adapter=OpenAIModeration(),
+            speech_adapter=OpenAISpeech(),
+            transcription_adapter=OpenAITranscription(),
+            http_client=httpx.AsyncClient(),
+        ),
+        allm.Engine(adapter=Gemini(), image_adapter=GeminiImages(), transcription_adapter=GeminiTranscription()),
+        allm.Engine(adapter=Anthropic(), embedding_adapter=VoyageEmbeddings()),
+        allm.Engine(adapter=Fake(), image_adapter=FakeImages(), embedding_adapter=FakeEmbeddings()),
+        allm.Engine(
+            moderation_adapter=FakeModeration(),
+            speech_adapter=FakeSpeech(),
+            transcription_adapter=FakeTranscription(),
+        ),
+        allm.Engine(adapter=Weather(), tool_executor=Weather(), tool_result_encoder=Weather()),
+        allm.Engine.from_model("openai:gpt-5", on_tool_error="halt", tools=[allm.Tool("a", "A.")]),
+        allm.Engine(on_tool_error=lambda call, error: f"{call.name}: {error.message}"),
+        allm.Engine().with_params({"seed": 7}, temperature=0, response_format=Person),
+    ]
+
+
+async def on_event(event: allm.Event) -> None:
+    """An observer may take more than it is given, and may be async."""
+
+
+async def halts(step: allm.StepResult) -> bool:
+    """A condition may be async, too."""
+    return step.done
+
+
+async def functions_as_options(engine: allm.Engine, given: allm.Input) -> allm.ChatResult:
+    """Functions, lambdas, sync and async ones; and aliases to annotate what goes around the call."""
+    halt_when: allm.HaltWhen = halts
+    shown: allm.OnEvent = on_event
+    await allm.chat(engine, given, halt_when=lambda step: "Zug" in step.response.output_text, on_event=print)
+    with allm.defaults(on_tool_error=lambda call, error: "halt", tool_choice="auto"):
+        return await allm.chat(engine, given, halt_when=halt_when, on_event=shown)
 
 
 def events_are_closed(event: allm.AdapterEvent) -> str | None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 from allm.data.content import PART_TYPES, ImagePart, Part, TextPart
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.message import Message
 from allm.data.problems import Problem, check_names, refuse, wrong_type
-from allm.data.request import JsonSchema, Request
+from allm.data.request import JsonSchema, Request, RequestFields
 from allm.data.thread import Thread
 
 __all__ = ["assistant", "json_schema", "request", "system", "to_messages", "tool_result", "user"]
@@ -60,7 +60,7 @@ def json_schema(name: str, schema: Mapping[str, Any], *, strict: bool = True) ->
     return JsonSchema(name, dict(schema) if isinstance(schema, Mapping) else schema, strict)
 
 
-def request(messages: str | Message | Thread | Iterable[Message], **fields: Any) -> Request:
+def request(messages: str | Message | Thread | Iterable[Message], **fields: Unpack[RequestFields]) -> Request:
     """A `Request` from anything that `generate` accepts as messages; `fields` are those of `Request`.
 
     Raises:

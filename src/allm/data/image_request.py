@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import attrs
 
@@ -12,7 +12,15 @@ from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
 from allm.data.problems import Problem, check_names, shown, wrong_type
 
-__all__ = ["ImageOperation", "ImageRequest", "ImageResponse", "ImageUsage", "image_problems", "image_request"]
+__all__ = [
+    "ImageOperation",
+    "ImageRequest",
+    "ImageRequestFields",
+    "ImageResponse",
+    "ImageUsage",
+    "image_problems",
+    "image_request",
+]
 
 ImageOperation = Literal["generate", "edit", "variation"]
 
@@ -67,7 +75,26 @@ class ImageRequest:
     metadata: dict[str, Any] = mapping_field()
 
 
-def image_request(prompt: str | None = None, **fields: Any) -> ImageRequest:
+class ImageRequestFields(TypedDict, total=False):
+    """The fields of an `ImageRequest` but its prompt."""
+
+    operation: ImageOperation
+    model: str | None
+    n: int | None
+    size: str | tuple[int, int] | None
+    quality: str | None
+    style: str | None
+    background: str | None
+    output_format: str | None
+    response_format: Literal["url", "b64_json"] | None
+    user: str | None
+    images: Image | Iterable[Image]
+    mask: Image | None
+    options: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+def image_request(prompt: str | None = None, **fields: Unpack[ImageRequestFields]) -> ImageRequest:
     """An `ImageRequest`: `allm.image_request("a red fox", size="1024x1024", n=2)`.
 
     Raises:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType
-from typing import Any
+from typing import Any, TypedDict
 
 import attrs
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.message import Message, messages_problems
 from allm.data.problems import Problem, shown, wrong_type
+from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
 
-__all__ = ["JsonSchema", "Request", "ResponseFormat", "ToolChoice", "request_problems"]
+__all__ = ["JsonSchema", "Request", "RequestFields", "ResponseFormat", "ToolChoice", "request_problems"]
 
 MAX_TEMPERATURE = 2
 """OpenAI and Gemini take up to 2, Anthropic up to 1, which its adapter checks."""
@@ -38,7 +39,7 @@ class JsonSchema:
 ToolChoice = str | Mapping[str, Any]
 """`"auto"`, `"none"`, `"required"`, a tool's name, or a provider's own mapping."""
 
-ResponseFormat = JsonSchema | Mapping[str, Any] | str | type
+ResponseFormat = JsonSchema | Mapping[str, Any] | str | type[OutputT]
 """A class (attrs, dataclass, TypedDict, msgspec, pydantic), `json_schema(...)`, `"text"`, `"json"` (any object), or a
 provider's own mapping."""
 
@@ -68,6 +69,20 @@ class Request:
     structured_finalize: bool = attrs.field(default=False, kw_only=True)
     options: dict[str, Any] = mapping_field()
     metadata: dict[str, Any] = mapping_field()
+
+
+class RequestFields(TypedDict, total=False):
+    """The fields of a `Request` but its messages."""
+
+    model: str | None
+    tools: Iterable[Tool]
+    tool_choice: ToolChoice | None
+    temperature: float | None
+    max_tokens: int | None
+    response_format: ResponseFormat | None
+    structured_finalize: bool
+    options: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def request_problems(request: Request) -> list[Problem]:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, overload
+import pickle
+from typing import Any, Generic, Literal, TypeVar, overload
 
 import attrs
+import typing_extensions  # typing's TypeVar has no default before Python 3.13
 
 from allm.data.attrs_fields import mapping_field
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
 from allm.data.message import Message
+from allm.data.one_line import Printer, one_line
 from allm.data.types.structure import parse_text
 
-__all__ = ["FinishReason", "Response", "Usage"]
+__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage"]
 
 T = TypeVar("T")
+OutputT = typing_extensions.TypeVar("OutputT", default=Any)
+"""The class given as `response_format=`; Any where none is given, so that a plain `Response` stays a complete type."""
+OutputT_co = typing_extensions.TypeVar("OutputT_co", covariant=True, default=Any)
+"""The same for the frozen values that hold it."""
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
 
@@ -68,14 +75,42 @@ class Usage:
         """Whether anything was used that may have cost something."""
         return any(getattr(self, name) for name in COUNTS)
 
+    def _in_short(self) -> str | None:
+        """`12 in, 34 out`, in tokens; None where neither is known."""
+        counts = (self.input_tokens, self.output_tokens)
+        if counts == (None, None):
+            return None
+        return "{} in, {} out".format(*("?" if count is None else count for count in counts))
+
 
 COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "extra")
 COSTS = frozenset(name for name in COUNTS if name.endswith("_cost"))
 
 
+@attrs.frozen
+class _OutputType:
+    """A response's output type on its way through pickle or copy.
+
+    A pickle names classes, which fails for one that was defined in a function: that one is left out, since the answer
+    is worth more than what `parsed()` needs. A copy keeps it.
+    """
+
+    cls: Any
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        try:
+            pickle.dumps(self.cls)
+        except (pickle.PicklingError, AttributeError, TypeError):
+            return _OutputType, (None,)
+        return _OutputType, (self.cls,)
+
+    def __deepcopy__(self, _memo: Any) -> _OutputType:
+        return self
+
+
 @attrs.frozen(kw_only=True)
-class Response:
-    """One model answer, whole or as far as it came.
+class Response(Generic[OutputT_co]):
+    """One model answer, whole or as far as it came. `Response[Person]` is one whose `parsed()` gives a `Person`.
 
     Attributes:
         message: The assistant message, all parts in the order they arrived.
@@ -84,7 +119,8 @@ class Response:
         model: The model that answered, as the provider names it.
         id: The provider's id of the answer.
         request_id: The provider's id of the HTTP request.
-        output_type: The class given as `response_format=`; not part of the value, and not in its JSON.
+        output_type: The class given as `response_format=`; not part of the value, and not in its JSON. A pickle keeps
+            it where it can be imported.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
         abandoned_usage: What attempts have used that failed before their content and were made again; part of no other
             count of the response, and of the totals of a turn.
@@ -100,13 +136,13 @@ class Response:
     error: AllmError | None = None
     abandoned_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()
-    output_type: type | None = attrs.field(default=None, eq=False, repr=False)
+    output_type: type[OutputT_co] | None = attrs.field(default=None, eq=False, repr=False)
 
     @overload
-    def parsed(self, cls: type[T]) -> T: ...
+    def parsed(self) -> OutputT_co: ...
     @overload
-    def parsed(self) -> Any: ...
-    def parsed(self, cls: type[T] | None = None) -> T | Any:
+    def parsed(self, cls: type[T]) -> T: ...
+    def parsed(self, cls: type[Any] | None = None) -> Any:
         """The answer's JSON as an instance of `cls`; without it, of the class given as `response_format=`.
 
         Raises:
@@ -118,6 +154,29 @@ class Response:
             sentence = "parsed() needs a class: pass one, or make the call with response_format=YourClass"
             raise ValidationError([Problem((), "missing_output_type", sentence)], reason="invalid_output")
         return parse_text(self.output_text, wanted)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+        return {**state, "output_type": _OutputType(self.output_type)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in {**state, "output_type": state["output_type"].cls}.items():
+            object.__setattr__(self, name, value)  # as attrs does it: the class is frozen
+
+    def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:  # noqa: FBT001  (IPython's protocol)
+        printer.text(
+            one_line(
+                "Response",
+                self.output_text,
+                {
+                    "tool_calls": tuple(call.name for call in self.tool_calls),
+                    "finish_reason": self.finish_reason,
+                    "error": self.error.reason if self.error is not None else None,
+                    "model": self.model,
+                    "usage": self.usage._in_short(),
+                },
+            )
+        )
 
     @property
     def output_text(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Generic
 
 import attrs
 
@@ -12,7 +12,8 @@ from allm.data.content import ToolCall
 from allm.data.errors import AllmError
 from allm.data.halt import HaltCause, HaltedReason, PendingQuestion, UserAsked
 from allm.data.message import Message
-from allm.data.response import Response, Usage
+from allm.data.one_line import Printer, one_line
+from allm.data.response import OutputT, OutputT_co, Response, Usage
 from allm.data.thread import Thread
 
 __all__ = ["ChatResult", "FinalizeReport", "StepResult", "unique_calls"]
@@ -27,12 +28,12 @@ def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(value)
 
 
-def _steps(value: Iterable[StepResult]) -> tuple[StepResult, ...]:
+def _steps(value: Iterable[StepResult[OutputT]]) -> tuple[StepResult[OutputT], ...]:
     return tuple(value)
 
 
 @attrs.frozen(kw_only=True)
-class StepResult:
+class StepResult(Generic[OutputT_co]):
     """One model call and the tools it asked for.
 
     Attributes:
@@ -45,7 +46,7 @@ class StepResult:
     """
 
     thread: Thread
-    response: Response
+    response: Response[OutputT_co]
     tool_results: tuple[Message, ...] = attrs.field(default=(), converter=_messages)
     done: bool = False
     halt: HaltCause | None = None
@@ -73,7 +74,7 @@ class FinalizeReport:
 
 
 @attrs.frozen(kw_only=True)
-class ChatResult:
+class ChatResult(Generic[OutputT_co]):
     """A whole turn: as many steps as it took, and why it ended.
 
     Attributes:
@@ -87,8 +88,8 @@ class ChatResult:
     """
 
     thread: Thread
-    final_response: Response | None = None
-    steps: tuple[StepResult, ...] = attrs.field(default=(), converter=_steps)
+    final_response: Response[OutputT_co] | None = None
+    steps: tuple[StepResult[OutputT_co], ...] = attrs.field(default=(), converter=_steps)
     halted_reason: HaltedReason = "completed"
     halt: HaltCause | None = None
     error: AllmError | None = None
@@ -120,3 +121,18 @@ class ChatResult:
     def manual_tool_calls(self) -> tuple[ToolCall, ...]:
         """Calls of the last step that are left for the caller to answer, also beside another halt."""
         return self.steps[-1].manual_tool_calls if self.steps else ()
+
+    def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:  # noqa: FBT001  (IPython's protocol)
+        printer.text(
+            one_line(
+                "ChatResult",
+                self.output_text,
+                {
+                    "halted_reason": self.halted_reason,
+                    "pending_question": self.pending_question,
+                    "steps": len(self.steps),
+                    "model": self.final_response.model if self.final_response is not None else None,
+                    "usage": self.usage._in_short(),
+                },
+            )
+        )

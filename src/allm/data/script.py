@@ -106,3 +106,6 @@ class Finish:
 ScriptItem = (
     Text | Reasoning | ToolCallItem | ToolCallDeltaItem | UsageItem | Delay | ErrorItem | PreflightError | Raw | Finish
 )
+
+Trouble = Delay | ErrorItem | PreflightError
+"""What a script of embeddings or moderation can hold: a wait, or an error."""

@@ -19,9 +19,9 @@ from allm.data.builders import user
 from allm.data.errors import AllmError, ValidationError
 from allm.data.events import ChatCompleted
 from allm.data.halt import HaltedReason, HandlerHalted, ManualCalls, PendingQuestion, ToolFailed, UserAsked
+from allm.data.response import OutputT
 from allm.data.results import ChatResult, FinalizeReport, StepResult
 from allm.data.thread import Thread
-from allm.execution.call_options import ExecutionOptions
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, check_adapter, resolve
 from allm.execution.step import finish_step, run_step
@@ -32,6 +32,7 @@ from allm.execution.stream.event_stream import EventStream
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.pipeline import open_stream
 from allm.execution.turn_calls import PreparedCall, TurnCalls
+from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 
 __all__ = ["chat", "open_chat", "open_question", "open_step", "step", "stream", "stream_step"]
@@ -40,7 +41,9 @@ _FINISHED = frozenset({"stop", "length", "content_filter"})
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
 
 
-def stream_step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[EventStream[StepResult]]:
+def stream_step(
+    engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[EventStream[StepResult[OutputT]]]:
     """One model call and the tools it asks for, as a stream that ends with `StepCompleted`.
 
     Args and errors: as `stream_generate`; and `ValidationError(unanswered_tool_call)` for a conversation with a tool
@@ -67,13 +70,15 @@ def open_step(
     return open_stream("step", produce, call.controls, StepFold(turn.thread, turn.output_type), **turn.facts)
 
 
-async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StepResult:
+async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
     """One model call and the tools it asks for: the fold of `stream_step`."""
     async with stream_step(engine, thread, **options) as events:
         return await events.until_done()
 
 
-def stream(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> StreamBlock[EventStream[ChatResult]]:
+def stream(
+    engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[EventStream[ChatResult[OutputT]]]:
     """A whole turn as a stream: model calls and tools until the model is done or something halts.
 
     `ChatCompleted` comes last, once. After leaving the block early, `events.result()` gives the finished steps, the
@@ -126,7 +131,7 @@ def open_question(
     return open_stream("chat", produce, call.controls, fold, model=call.request.model)
 
 
-async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions]) -> ChatResult:
+async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
     """A whole turn: the fold of `stream`.
 
     result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])

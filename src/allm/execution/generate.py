@@ -7,7 +7,7 @@ from typing import Unpack
 import trio
 
 from allm.data.errors import Problem, UnwrapError, ValidationError
-from allm.data.response import Response
+from allm.data.response import OutputT, Response
 from allm.execution.options import (
     CallOptions,
     Input,
@@ -29,8 +29,8 @@ __all__ = ["generate", "stream_generate", "unwrap"]
 
 
 def stream_generate(
-    engine: Engine, request: Input, **options: Unpack[CallOptions]
-) -> StreamBlock[EventStream[Response]]:
+    engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[EventStream[Response[OutputT]]]:
     """Ask a model and see its answer arrive.
 
         async with allm.stream_generate(engine, "Tell me a joke") as events:
@@ -74,7 +74,7 @@ def stream_generate(
     )
 
 
-async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions]) -> Response:
+async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]) -> Response[OutputT]:
     """Ask a model and wait for the whole answer: the fold of `stream_generate` with the same arguments.
 
     A failure of the provider is not raised: it is in `response.error`, beside what had arrived. `unwrap` raises it.

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import NoneType
-from typing import Any
+from typing import Any, Unpack
 
 import attrs
 
@@ -22,9 +22,9 @@ from allm.data.thread import Thread
 from allm.data.tool import Tool
 from allm.data.types.schema import object_schema
 from allm.data.validation import validate
-from allm.execution.call_options import NAMES, CallOptions, ExecutionOptions, check_options, invalid_option
 from allm.execution.journal import ToolJournal
-from allm.runtime.adapters import AdapterOptions
+from allm.runtime.adapters import AdapterOptions, StreamAdapter
+from allm.runtime.call_options import NAMES, CallOptions, ExecutionOptions, check_options, invalid_option, kept_options
 from allm.runtime.capability import check_capabilities
 from allm.runtime.engine import Engine, merge_tools
 from allm.runtime.keys import Secret
@@ -56,34 +56,28 @@ _local_defaults: ContextVar[dict[str, Any] | None] = ContextVar("allm_defaults",
 
 
 @contextmanager
-def defaults(**options: Any) -> Generator[None]:
+def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
     """Application defaults in this context and the tasks started from it: `with allm.defaults(model="gpt-5"): ...`.
 
     Raises:
         OptionError, ValidationError: An unknown option, or one that cannot be.
     """
-    token = _local_defaults.set({**(_local_defaults.get() or {}), **_kept(options)})
+    token = _local_defaults.set({**(_local_defaults.get() or {}), **kept_options(options)})
     try:
         yield
     finally:
         _local_defaults.reset(token)
 
 
-def set_defaults(**options: Any) -> None:
+def set_defaults(**options: Unpack[CallOptions]) -> None:
     """Application defaults for the whole process; each call replaces the earlier ones.
 
     Raises:
         OptionError, ValidationError: An unknown option, or one that cannot be.
     """
-    kept = _kept(options)
+    kept = kept_options(options)
     _app_defaults.clear()
     _app_defaults.update(kept)
-
-
-def _kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options for many calls: an iterator of tools would be used up by the first one."""
-    check_options(options)
-    return {name: tuple(value) if name == "tools" else value for name, value in options.items()}
 
 
 def application_defaults() -> dict[str, Any]:
@@ -103,6 +97,15 @@ class ModelCall:
     adapter_options: AdapterOptions
     controls: ExecutionOptions
     journal: ToolJournal | None = None
+
+    @property
+    def adapter(self) -> StreamAdapter:
+        """Who answers.
+
+        Raises:
+            EngineError: As `check_adapter`.
+        """
+        return check_adapter(self.engine)
 
 
 def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCall:
@@ -220,7 +223,7 @@ def prepare_call(call: ModelCall) -> Any:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
         ValidationError, AdapterError: What the model or the adapter cannot do with the request.
     """
-    adapter = call.engine.adapter
+    adapter = call.adapter
     if call.request.model is None and getattr(adapter, "requires_model", True):
         raise EngineError(
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
@@ -234,8 +237,8 @@ def prepare_call(call: ModelCall) -> Any:
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
 
 
-def check_adapter(engine: Engine) -> None:
-    """Refuse an engine without a streaming adapter.
+def check_adapter(engine: Engine) -> StreamAdapter:
+    """The engine's streaming adapter.
 
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`.
@@ -253,3 +256,4 @@ def check_adapter(engine: Engine) -> None:
             "stream(prepared, emit)",
             reason="missing_stream_adapter",
         )
+    return adapter

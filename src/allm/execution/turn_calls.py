@@ -53,14 +53,14 @@ class TurnCalls:
         self._options = options
         self._journal = journal
         self._request = given if isinstance(given, Request) else Request(to_messages(given))
-        self.thread = given if isinstance(given, Thread) else Thread(self._request.messages)
+        self.thread: Thread = given if isinstance(given, Thread) else Thread(self._request.messages)
         validate(self.thread)
         _check_answered(self.thread)
         resolved = resolve(engine, self._request, options)
-        self.two_pass = resolved.request.response_format is not None and (
+        self.two_pass: bool = resolved.request.response_format is not None and (
             resolved.request.structured_finalize or _needs_two_passes(resolved)
         )
-        self.output_type = output_type(resolved)
+        self.output_type: type | None = output_type(resolved)
         first = self._of_pass(resolved, self.thread, final=False)
         if unfinished is not None:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)

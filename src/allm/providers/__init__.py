@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
+    from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
     from allm.providers.fake import Fake as Fake
     from allm.providers.fake.audio import FakeSpeech as FakeSpeech, FakeTranscription as FakeTranscription
     from allm.providers.fake.embeddings import FakeEmbeddings as FakeEmbeddings
-    from allm.providers.fake.images import FakeImages as FakeImages
+    from allm.providers.fake.images import FakeImages as FakeImages, ImageScriptItem as ImageScriptItem
     from allm.providers.fake.moderation import FakeModeration as FakeModeration
     from allm.providers.gemini import Gemini as Gemini
     from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
@@ -19,13 +20,16 @@ if TYPE_CHECKING:
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
     from allm.providers.openai.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
     from allm.providers.openai.images import OpenAIImages as OpenAIImages
+    from allm.providers.openai.models import Endpoint as Endpoint
     from allm.providers.openai.moderation import OpenAIModeration as OpenAIModeration
+    from allm.providers.openai.presets import UrlField as UrlField
     from allm.providers.openai.speech import OpenAISpeech as OpenAISpeech
     from allm.providers.openai.transcription import OpenAITranscription as OpenAITranscription
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
 
 __all__ = [
     "Anthropic",
+    "Endpoint",
     "Fake",
     "FakeEmbeddings",
     "FakeImages",
@@ -36,6 +40,7 @@ __all__ = [
     "GeminiEmbeddings",
     "GeminiImages",
     "GeminiTranscription",
+    "ImageScriptItem",
     "OpenAI",
     "OpenAIEmbeddings",
     "OpenAIImages",
@@ -43,11 +48,14 @@ __all__ = [
     "OpenAISpeech",
     "OpenAITranscription",
     "Preset",
+    "StructuredOutput",
+    "UrlField",
     "VoyageEmbeddings",
 ]
 
 _MODULES = {
     "Anthropic": "anthropic",
+    "Endpoint": "openai.models",
     "Fake": "fake",
     "FakeEmbeddings": "fake.embeddings",
     "FakeImages": "fake.images",
@@ -58,6 +66,7 @@ _MODULES = {
     "GeminiEmbeddings": "gemini.embeddings",
     "GeminiImages": "gemini.images",
     "GeminiTranscription": "gemini.transcription",
+    "ImageScriptItem": "fake.images",
     "OpenAI": "openai",
     "OpenAIEmbeddings": "openai.embeddings",
     "OpenAIImages": "openai.images",
@@ -65,6 +74,8 @@ _MODULES = {
     "OpenAISpeech": "openai.speech",
     "OpenAITranscription": "openai.transcription",
     "Preset": "openai",
+    "StructuredOutput": "anthropic.structured",
+    "UrlField": "openai.presets",
     "VoyageEmbeddings": "voyage.embeddings",
 }
 

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import attrs
 import trio
 
 from allm.data.attrs_fields import mapping_field, tuple_of
+from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import EngineError
+from allm.data.moderation import ModerationRequest, ModerationResponse
 from allm.data.tool import Tool
+from allm.http.client import HttpClient
 from allm.http.transport import check_client
+from allm.runtime.adapters import (
+    EmbeddingAdapter,
+    ImageAdapter,
+    SpeechAdapter,
+    StreamAdapter,
+    ToolExecutor,
+    ToolResultEncoder,
+    UnaryAdapter,
+)
+from allm.runtime.call_options import CallOptions, OnToolError, kept_options
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "EngineFields"]
 
 
 def _optional(*types: type) -> Callable[[Any, Any, Any], None]:
@@ -27,6 +40,16 @@ def _optional(*types: type) -> Callable[[Any, Any, Any], None]:
             )
 
     return check
+
+
+def _is_instance(_engine: Any, attribute: Any, value: Any) -> None:
+    """A class has the methods of its instances, so that a missing `()` would show only when one is called."""
+    if isinstance(value, type):
+        raise EngineError(
+            f"Engine({attribute.name}=...) is the class {value.__name__}; expected an instance of it: "
+            f"{value.__name__}(...)",
+            reason="invalid_engine",
+        )
 
 
 def _is_client(_engine: Any, _attribute: Any, value: Any) -> None:
@@ -51,6 +74,31 @@ def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ..
     return tuple(merged.values())
 
 
+class EngineFields(TypedDict, total=False):
+    """The fields of an `Engine` but its model."""
+
+    adapter: StreamAdapter | None
+    tools: Iterable[Tool]
+    params: dict[str, Any]
+    context: dict[str, Any]
+    retry: RetryPolicy | None
+    limiter: trio.CapacityLimiter | None
+    image_adapter: ImageAdapter | None
+    image_model: str | None
+    embedding_adapter: EmbeddingAdapter | None
+    embedding_model: str | None
+    moderation_adapter: UnaryAdapter[ModerationRequest, ModerationResponse] | None
+    moderation_model: str | None
+    speech_adapter: SpeechAdapter | None
+    speech_model: str | None
+    transcription_adapter: UnaryAdapter[TranscriptionRequest, Transcription] | None
+    transcription_model: str | None
+    tool_executor: ToolExecutor | None
+    tool_result_encoder: ToolResultEncoder | None
+    on_tool_error: OnToolError | None
+    http_client: HttpClient | None
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Engine:
     """Everything a call needs besides its messages.
@@ -66,37 +114,41 @@ class Engine:
         on_tool_error: As the call option; None: the application's, else "continue".
         limiter: Bounds how many calls of this engine are at the provider at once.
         image_adapter, image_model: Who makes images, with which model; the chat model is never used for it. The same
-            for embed, moderation, speech and transcription.
+            for embeddings, moderation, speech and transcription.
         http_client: Your `httpx.AsyncClient` or `httpx2.AsyncClient`; never closed here.
 
     Raises:
         EngineError, ValidationError: A field of the wrong type.
     """
 
-    adapter: Any = None
+    adapter: StreamAdapter | None = attrs.field(default=None, validator=_is_instance)
     model: str | None = attrs.field(default=None, validator=_optional(str))
     tools: tuple[Tool, ...] = attrs.field(default=(), converter=_tools, validator=_are_tools)
     params: dict[str, Any] = mapping_field()
     context: dict[str, Any] = mapping_field()
     retry: RetryPolicy | None = attrs.field(default=DEFAULT_RETRY, validator=_optional(RetryPolicy))
     limiter: trio.CapacityLimiter | None = attrs.field(default=None, validator=_optional(trio.CapacityLimiter))
-    image_adapter: Any = None
+    image_adapter: ImageAdapter | None = attrs.field(default=None, validator=_is_instance)
     image_model: str | None = attrs.field(default=None, validator=_optional(str))
-    embedding_adapter: Any = None
+    embedding_adapter: EmbeddingAdapter | None = attrs.field(default=None, validator=_is_instance)
     embedding_model: str | None = attrs.field(default=None, validator=_optional(str))
-    moderation_adapter: Any = None
+    moderation_adapter: UnaryAdapter[ModerationRequest, ModerationResponse] | None = attrs.field(
+        default=None, validator=_is_instance
+    )
     moderation_model: str | None = attrs.field(default=None, validator=_optional(str))
-    speech_adapter: Any = None
+    speech_adapter: SpeechAdapter | None = attrs.field(default=None, validator=_is_instance)
     speech_model: str | None = attrs.field(default=None, validator=_optional(str))
-    transcription_adapter: Any = None
+    transcription_adapter: UnaryAdapter[TranscriptionRequest, Transcription] | None = attrs.field(
+        default=None, validator=_is_instance
+    )
     transcription_model: str | None = attrs.field(default=None, validator=_optional(str))
-    tool_executor: Any = None
-    tool_result_encoder: Any = None
-    on_tool_error: Any = None
-    http_client: Any = attrs.field(default=None, validator=_is_client)
+    tool_executor: ToolExecutor | None = attrs.field(default=None, validator=_is_instance)
+    tool_result_encoder: ToolResultEncoder | None = attrs.field(default=None, validator=_is_instance)
+    on_tool_error: OnToolError | None = None
+    http_client: HttpClient | None = attrs.field(default=None, validator=_is_client)
 
     @classmethod
-    def from_model(cls, model: str, **overrides: Any) -> Engine:
+    def from_model(cls, model: str, **overrides: Unpack[EngineFields]) -> Engine:
         """The engine of a model name: `Engine.from_model("openai:gpt-5")` or `"gpt-5@openai"`.
 
         The models of other services can be named in the same way:
@@ -139,9 +191,19 @@ class Engine:
         """The same engine with more tools; one of the same name is replaced."""
         return attrs.evolve(self, tools=merge_tools(self.tools, tools))
 
-    def with_params(self, params: Mapping[str, Any] | None = None, **more: Any) -> Engine:
-        """The same engine with more params."""
-        return attrs.evolve(self, params={**self.params, **(params or {}), **more})
+    def with_params(self, body: Mapping[str, Any] | None = None, /, **options: Unpack[CallOptions]) -> Engine:
+        """The same engine with more params.
+
+            engine.with_params({"seed": 7}, temperature=0)
+
+        Args:
+            body: Fields of the provider's request body; a name that is a call option sets that option.
+            options: Call options: see `CallOptions`.
+
+        Raises:
+            OptionError, ValidationError: An unknown option (suggests the nearest name), or one that cannot be.
+        """
+        return attrs.evolve(self, params={**self.params, **(body or {}), **kept_options(options)})
 
     def with_context(self, context: Mapping[str, Any] | None = None, **more: Any) -> Engine:
         """The same engine with more context."""

@@ -45,6 +45,7 @@ class TelemetryEvent:
 
 
 Handler = Callable[[TelemetryEvent], object]
+"""A function that is told of events; what it returns is not used."""
 
 _handlers: dict[int, tuple[Handler, frozenset[str] | None]] = {}
 _ids = itertools.count(1)

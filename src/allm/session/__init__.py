@@ -29,13 +29,19 @@ from allm.session.tool_results import (
     submit_tool_result as submit_tool_result,
     submit_tool_results as submit_tool_results,
 )
-from allm.session.turn_start import append as append, append_user as append_user, clear_error as clear_error
+from allm.session.turn_start import (
+    SessionInput as SessionInput,
+    append as append,
+    append_user as append_user,
+    clear_error as clear_error,
+)
 
 __all__ = [
     "Approval",
     "Record",
     "Session",
     "SessionConflict",
+    "SessionInput",
     "SessionLease",
     "SessionStore",
     "SessionStream",

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Unpack, cast
 
 from allm.data.message import Message
+from allm.data.response import OutputT
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
 from allm.execution.chat import open_chat, open_question, open_step
@@ -43,8 +44,8 @@ __all__ = [
 
 
 def stream_start(
-    engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions]
-) -> StreamBlock[SessionStream[ChatResult]]:
+    engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
     """The first turn of a conversation, as a stream.
 
     Args:
@@ -60,15 +61,15 @@ def stream_start(
 
 
 async def start(
-    engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions]
-) -> tuple[Session, ChatResult]:
+    engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions[OutputT]]
+) -> tuple[Session, ChatResult[OutputT]]:
     """The first turn of a conversation: the fold of `stream_start`."""
     return await _outcome(stream_start(engine, messages, id=id, **options))
 
 
 def stream_reply(
-    engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions]
-) -> StreamBlock[SessionStream[ChatResult]]:
+    engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
     """A turn that begins with what the user says, or answers what was asked, as a stream.
 
     Args and errors: as `stream_start`.
@@ -77,15 +78,15 @@ def stream_reply(
 
 
 async def reply(
-    engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions]
-) -> tuple[Session, ChatResult]:
+    engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
+) -> tuple[Session, ChatResult[OutputT]]:
     """A turn that begins with what the user says, or answers what was asked: the fold of `stream_reply`."""
     return await _outcome(stream_reply(engine, session, content, **options))
 
 
 def stream_continue(
-    engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions]
-) -> StreamBlock[SessionStream[ChatResult]]:
+    engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
     """A turn that goes on, as a stream: after results, with approved calls, or again after an error.
 
     Args:
@@ -97,15 +98,15 @@ def stream_continue(
 
 
 async def continue_(
-    engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions]
-) -> tuple[Session, ChatResult]:
+    engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
+) -> tuple[Session, ChatResult[OutputT]]:
     """A turn that goes on: the fold of `stream_continue`."""
     return await _outcome(stream_continue(engine, session, message, **options))
 
 
 def stream_step(
-    engine: Engine, session: Session, **options: Unpack[CallOptions]
-) -> StreamBlock[SessionStream[StepResult]]:
+    engine: Engine, session: Session, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
     """One model call and the tools it asks for, as a stream. The session is `idle` while there is more to do.
 
     Args and errors: as `stream_start`.
@@ -113,7 +114,9 @@ def stream_step(
     return step_block(engine, open_step_of(session), options)
 
 
-async def step(engine: Engine, session: Session, **options: Unpack[CallOptions]) -> tuple[Session, StepResult]:
+async def step(
+    engine: Engine, session: Session, **options: Unpack[CallOptions[OutputT]]
+) -> tuple[Session, StepResult[OutputT]]:
     """One model call and the tools it asks for: the fold of `stream_step`."""
     async with stream_step(engine, session, **options) as events:
         await events.until_done()

@@ -11,7 +11,7 @@ from allm.session.projection import project
 
 __all__ = ["StreamReducer"]
 
-T = TypeVar("T", ChatResult, StepResult)
+T = TypeVar("T", bound=ChatResult | StepResult)
 
 
 class StreamReducer(Generic[T]):

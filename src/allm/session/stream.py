@@ -17,7 +17,7 @@ from allm.session.projection import project
 
 __all__ = ["Save", "SessionStream", "open_session_stream"]
 
-T = TypeVar("T", ChatResult, StepResult)
+T = TypeVar("T", bound=ChatResult | StepResult)
 
 EXAMPLE = """\
 async with allm.session.stream_reply(...) as events:

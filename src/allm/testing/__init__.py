@@ -12,6 +12,7 @@ from allm.testing.conformance import (
     ImageCapability as ImageCapability,
     StreamAdapterConformance as StreamAdapterConformance,
 )
+from allm.testing.conformance.setup import Script as Script, Stage as Stage
 from allm.testing.events import collect as collect, text as text, tool_calls as tool_calls
 from allm.testing.faults import (
     BEFORE_HEAD as BEFORE_HEAD,
@@ -23,9 +24,21 @@ from allm.testing.faults import (
     Reset as Reset,
     Stall as Stall,
 )
-from allm.testing.recorded import RecordedRequest as RecordedRequest
-from allm.testing.replies import Reply as Reply
-from allm.testing.wire_server import ServerStatistics as ServerStatistics, WireServer as WireServer
+from allm.testing.recorded import Outcome as Outcome, RecordedRequest as RecordedRequest
+from allm.testing.replies import (
+    DeliveryOptions as DeliveryOptions,
+    Framing as Framing,
+    Piece as Piece,
+    Reply as Reply,
+    ReplyOptions as ReplyOptions,
+)
+from allm.testing.tape import Exchange as Exchange
+from allm.testing.wire_formats import Provider as Provider
+from allm.testing.wire_server import (
+    ReplySource as ReplySource,
+    ServerStatistics as ServerStatistics,
+    WireServer as WireServer,
+)
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "AdapterConformance",
@@ -34,18 +47,28 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Capability",
     "Cassette",
     "Cut",
+    "DeliveryOptions",
     "EmbeddingAdapterConformance",
     "EmbeddingCapability",
+    "Exchange",
     "Fault",
+    "Framing",
     "Garbage",
     "GarbageHead",
     "ImageAdapterConformance",
     "ImageCapability",
     "KeepAlive",
+    "Outcome",
+    "Piece",
+    "Provider",
     "RecordedRequest",
     "Reply",
+    "ReplyOptions",
+    "ReplySource",
     "Reset",
+    "Script",
     "ServerStatistics",
+    "Stage",
     "Stall",
     "StreamAdapterConformance",
     "WireServer",

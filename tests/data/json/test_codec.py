@@ -6,7 +6,7 @@ import enum
 import functools
 import json
 import math
-from typing import Protocol
+from typing import Protocol, is_typeddict
 
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
@@ -64,6 +64,7 @@ def test_every_value_of_the_public_api_has_a_form():
         if isinstance(cls, type)
         and cls.__module__.startswith("allm.data.")
         and not issubclass(cls, (Exception, Protocol))
+        and not is_typeddict(cls)
     }
     assert values <= VALUE_TAGS.keys()
     assert {cls.__name__ for cls in public if isinstance(cls, type) and issubclass(cls, allm.AllmError)} == set(
@@ -96,6 +97,10 @@ def test_what_is_live_is_left_out_or_refused():
     assert allm.from_json(allm.to_json(request)) == request
     response = allm.Response(message=allm.assistant("x"), output_type=dict)
     assert allm.from_json(allm.to_json(response)) == response
+    step = allm.StepResult(thread=allm.Thread(), response=response)
+    turn = allm.ChatResult(thread=allm.Thread(), final_response=response, steps=(step,))
+    for value in (step, turn, allm.StepCompleted(step), allm.ChatCompleted(turn)):
+        assert allm.from_json(allm.to_json(value)) == value
     assert LEFT_OUT.keys() == {type(schema), type(response), allm.Tool}
     with pytest.raises(allm.ValidationError, match="handler"):
         allm.to_json(allm.Tool("t", "T.", handler=print))

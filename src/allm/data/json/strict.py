@@ -54,7 +54,7 @@ def strict_converter(left_out: Mapping[type, tuple[str, ...]]) -> cattrs.Convert
     converter = core.strict_converter(refuse_unknown=False, left_out=left_out)
 
     def dump_class(cls: Any) -> Callable[[Any], Any]:
-        omitted: Any = {name: cattrs.override(omit=True) for name in left_out.get(cls, ())}
+        omitted: Any = core.omitted_fields(cls, left_out)
         return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **omitted)
 
     converter.register_unstructure_hook_factory(attrs.has, dump_class)

@@ -36,6 +36,7 @@ __all__ = [
     "Hook",
     "fields_in_order",
     "objects",
+    "omitted_fields",
     "origin_of",
     "scalar",
     "sequence",
@@ -79,7 +80,7 @@ def strict_converter(
     converter.register_structure_hook(float, _number)
 
     def load_class(cls: Any) -> Hook:
-        omitted: Any = {name: cattrs.override(omit=True) for name in (left_out or {}).get(cls, ())}
+        omitted: Any = omitted_fields(cls, left_out or {})
         load = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=refuse_unknown, **omitted)
         return objects(load)
 
@@ -93,6 +94,11 @@ def strict_converter(
         converter.register_structure_hook_func(fits, _with(converter, load))
     converter.register_structure_hook_func(lambda hint: origin_of(hint) is typing.Literal, _literal)
     return converter
+
+
+def omitted_fields(cls: Any, left_out: Mapping[type, tuple[str, ...]]) -> dict[str, Any]:
+    """Arguments for cattrs that leave fields out; `Response[Person]` has the form of `Response`."""
+    return dict.fromkeys(left_out.get(origin_of(cls), ()), cattrs.override(omit=True))
 
 
 def _with(converter: cattrs.Converter, load: Callable[[cattrs.Converter, Any, Any], Any]) -> Hook:

@@ -24,6 +24,7 @@ from allm.execution.stream.nurseries import nursery_boundary
 __all__ = ["EmbeddingStream", "Progress", "open_embedding_stream"]
 
 Progress = Callable[[int, int | None], Any]
+"""Told how many inputs are finished, and of how many; None while nobody knows."""
 """`(done, total)` in inputs; total is None where it is not known. May be async."""
 
 EXAMPLE = """\

@@ -15,13 +15,13 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 from allm.data.problems import Problem, refuse, unknown_option
-from allm.execution.call_options import ExecutionOptions, check_options
 from allm.execution.options import application_defaults, engine_options
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
 from allm.execution.stream.block import check_trio_task
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter
+from allm.runtime.call_options import ExecutionOptions, check_options
 from allm.runtime.engine import Engine
 from allm.runtime.keys import Secret
 

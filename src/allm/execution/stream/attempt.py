@@ -127,7 +127,7 @@ class _Attempt:
 
 async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext) -> None:
     """Run the adapter until its answer ends, and emit its events; a failure is the last event, `Failed`."""
-    adapter = call.engine.adapter
+    adapter = call.adapter
     held = context.held = HeldEvents()
     retries = Retries(call.controls.retry, adapter.provider, context.span)
     while True:
@@ -164,7 +164,7 @@ async def _attempt(
 
 
 async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: HeldEvents) -> tuple[Failed | None, _Attempt]:
-    controls, adapter = call.controls, call.engine.adapter
+    controls, adapter = call.controls, call.adapter
     scope = trio.CancelScope(deadline=trio.current_time() + seconds(controls.first_event_timeout))
     attempt = _Attempt(
         send,

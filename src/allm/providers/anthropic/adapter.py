@@ -18,7 +18,7 @@ from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
-from allm.providers.anthropic.structured import Mode, tool_answer_name
+from allm.providers.anthropic.structured import StructuredOutput, tool_answer_name
 from allm.runtime import keys
 from allm.runtime.adapters import AdapterOptions, Emit
 
@@ -82,7 +82,9 @@ class Anthropic:
     prompt_cache: bool | Literal["5m", "1h"] = attrs.field(
         default=False, validator=attrs.validators.in_((False, True, "5m", "1h"))
     )
-    structured_output: Mode = attrs.field(default="auto", validator=attrs.validators.in_(("auto", "native", "tool")))
+    structured_output: StructuredOutput = attrs.field(
+        default="auto", validator=attrs.validators.in_(("auto", "native", "tool"))
+    )
     max_event_bytes: int = MAX_EVENT_BYTES
 
     @property

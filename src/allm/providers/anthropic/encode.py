@@ -13,7 +13,7 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.anthropic.content_encode import ContentEncoder
 from allm.providers.anthropic.models import Model, default_max_tokens
-from allm.providers.anthropic.structured import Mode, answer_tool, closed_schema, tool_answer_name
+from allm.providers.anthropic.structured import StructuredOutput, answer_tool, closed_schema, tool_answer_name
 from allm.providers.anthropic.thinking import thinking_fields
 from allm.runtime.adapters import AdapterOptions
 
@@ -34,7 +34,7 @@ class Settings:
 
     api_version: str = "2023-06-01"
     prompt_cache: bool | Literal["5m", "1h"] = False
-    structured_output: Mode = "auto"
+    structured_output: StructuredOutput = "auto"
 
 
 def encode(request: Request, options: AdapterOptions, settings: Settings) -> dict[str, Any]:

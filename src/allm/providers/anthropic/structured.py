@@ -16,9 +16,9 @@ from allm.data.problems import Problem
 from allm.data.request import JsonSchema, Request
 from allm.providers.anthropic.models import Model
 
-__all__ = ["Mode", "answer_tool", "closed_schema", "tool_answer_name"]
+__all__ = ["StructuredOutput", "answer_tool", "closed_schema", "tool_answer_name"]
 
-Mode = Literal["auto", "native", "tool"]
+StructuredOutput = Literal["auto", "native", "tool"]
 
 _MAX_NAME = 64  # characters of a tool's name
 _DESCRIPTION = "Give the final answer with this tool, once, as soon as it is known."
@@ -30,7 +30,7 @@ _MAX_MIN_ITEMS = 1
 _DEFINITIONS = ("$defs", "definitions")
 
 
-def tool_answer_name(request: Request, mode: Mode) -> str | None:
+def tool_answer_name(request: Request, mode: StructuredOutput) -> str | None:
     """The name of the tool that takes the answer of `request`, or None where no tool is needed."""
     wanted = request.response_format
     if not isinstance(wanted, JsonSchema):

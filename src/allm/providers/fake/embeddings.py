@@ -8,7 +8,8 @@ from typing import final
 from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import text_size
 from allm.data.response import Usage
-from allm.providers.fake.scripted_failures import Trouble, Troubles
+from allm.data.script import Trouble
+from allm.providers.fake.scripted_failures import Troubles
 from allm.providers.fake.vectors import made_vector
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits

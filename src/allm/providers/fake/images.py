@@ -16,9 +16,11 @@ from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
 from allm.data.problems import wrong_type
 from allm.runtime.adapters import AdapterOptions
 
-__all__ = ["FakeImages", "plain_png"]
+__all__ = ["FakeImages", "ImageScriptItem", "plain_png"]
 
-Entry = ImageResponse | Image | AllmError | float
+ImageScriptItem = ImageResponse | Image | AllmError | float
+"""What `FakeImages` plays: an answer, an image, an error to raise, or seconds to wait before the next one."""
+
 _SIDE = 8  # pixels
 
 
@@ -42,7 +44,7 @@ class FakeImages:
     provider = "fake"
     requires_model = False
 
-    def __init__(self, script: Iterable[Entry] | None = None) -> None:
+    def __init__(self, script: Iterable[ImageScriptItem] | None = None) -> None:
         self._script = None if script is None else list(script)
         for index, entry in enumerate(self._script or ()):
             if not isinstance(entry, (ImageResponse, Image, AllmError, int, float)):

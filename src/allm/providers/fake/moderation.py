@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
 from allm.data.moderation import ModerationRequest, ModerationResponse, ModerationResult
-from allm.providers.fake.scripted_failures import Trouble, Troubles
+from allm.data.script import Trouble
+from allm.providers.fake.scripted_failures import Troubles
 from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["FakeModeration"]

@@ -7,11 +7,9 @@ from collections.abc import Iterable, Sequence
 import attrs
 import trio
 
-from allm.data.script import Delay, ErrorItem, PreflightError
+from allm.data.script import Delay, PreflightError, Trouble
 
-__all__ = ["Trouble", "Troubles"]
-
-Trouble = Delay | ErrorItem | PreflightError
+__all__ = ["Troubles"]
 
 
 def _lists(script: Iterable[Sequence[Trouble]]) -> list[list[Trouble]]:

@@ -17,14 +17,13 @@ from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.errors import classify
-from allm.providers.openai.models import endpoint_for, is_openai
+from allm.providers.openai.models import Endpoint, endpoint_for, is_openai
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.providers.openai.urls import find_base_url, url_value
 from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["OpenAI"]
 
-Endpoint = Literal["auto", "chat_completions", "responses"]
 _ENDPOINTS = ("auto", "chat_completions", "responses")
 STREAM_HEADERS = {
     "content-type": "application/json",
@@ -75,7 +74,7 @@ class OpenAI(Connection):
             for another service.
     """
 
-    endpoint: Endpoint = attrs.field(default="auto", validator=_is_endpoint)
+    endpoint: Endpoint | Literal["auto"] = attrs.field(default="auto", validator=_is_endpoint)
     max_event_bytes: int = MAX_EVENT_BYTES
 
     def prepare(self, request: Request, options: AdapterOptions) -> HttpCall:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 __all__ = ["ENDPOINTS", "THINKING", "endpoint_for", "is_openai", "own_name"]
 
 Endpoint = Literal["chat_completions", "responses"]
+"""Which of the two APIs is called: both can do chat."""
 
 ENDPOINTS: tuple[tuple[str, Endpoint], ...] = (
     (r".*-search-(api|preview)", "chat_completions"),  # search in one call; not part of Responses

@@ -9,6 +9,7 @@ import attrs
 
 from allm.data.errors import SessionError
 from allm.data.message import Message
+from allm.data.response import OutputT
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
 from allm.data.thread import Thread
@@ -33,7 +34,7 @@ from allm.session.turn_start import (
 
 __all__ = ["SessionLease"]
 
-T = TypeVar("T", ChatResult, StepResult)
+T = TypeVar("T", bound=ChatResult | StepResult)
 
 
 @final
@@ -78,8 +79,8 @@ class SessionLease:
         return None if self._journal.response is None or self._running else self._journal.conversation
 
     def stream_start(
-        self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions]
-    ) -> StreamBlock[SessionStream[ChatResult]]:
+        self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """The first turn, as a stream; the session must not be there yet. See `allm.session.stream_start`."""
         if self._version != 0:
             raise SessionError(
@@ -88,45 +89,53 @@ class SessionLease:
         opening = open_start(messages, self._key)
         return self._chat(engine, opening, options)
 
-    async def start(self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions]) -> ChatResult:
+    async def start(
+        self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
+    ) -> ChatResult[OutputT]:
         """The first turn, saved. See `allm.session.start`."""
         return await _until_done(self.stream_start(engine, messages, **options))
 
     def stream_reply(
-        self, engine: Engine, content: str | Message, **options: Unpack[CallOptions]
-    ) -> StreamBlock[SessionStream[ChatResult]]:
+        self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """A turn that begins with what the user says, as a stream. See `allm.session.stream_reply`."""
         return self._chat(engine, open_reply(self._session, content), options)
 
-    async def reply(self, engine: Engine, content: str | Message, **options: Unpack[CallOptions]) -> ChatResult:
+    async def reply(
+        self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
+    ) -> ChatResult[OutputT]:
         """A turn that begins with what the user says, saved. See `allm.session.reply`."""
         return await _until_done(self.stream_reply(engine, content, **options))
 
     def stream_continue(
-        self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions]
-    ) -> StreamBlock[SessionStream[ChatResult]]:
+        self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """A turn that goes on, as a stream. See `allm.session.stream_continue`."""
         opening = open_continue(engine, self._session, message, with_session(self._session, options))
         return self._chat(engine, opening, options)
 
     async def continue_(
-        self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions]
-    ) -> ChatResult:
+        self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
+    ) -> ChatResult[OutputT]:
         """A turn that goes on, saved. See `allm.session.continue_`."""
         return await _until_done(self.stream_continue(engine, message, **options))
 
-    def stream_step(self, engine: Engine, **options: Unpack[CallOptions]) -> StreamBlock[SessionStream[StepResult]]:
+    def stream_step(
+        self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
+    ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
         """One model call and its tools, as a stream. See `allm.session.stream_step`."""
         self._check()
         return step_block(
             engine, open_step_of(self._session), options, journal=self._journal, enter=self._enter, save=self._settle
         )
 
-    async def step(self, engine: Engine, **options: Unpack[CallOptions]) -> StepResult:
+    async def step(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
         """One model call and its tools, saved. See `allm.session.step`."""
         return await _until_done(self.stream_step(engine, **options))
 
-    def stream_resume(self, engine: Engine, **options: Unpack[CallOptions]) -> StreamBlock[SessionStream[ChatResult]]:
+    def stream_resume(
+        self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
+    ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """The rest of the turn that was killed, as a stream: its unfinished calls, then as many steps as it takes.
 
         Raises:
@@ -141,7 +150,7 @@ class SessionLease:
         opening = TurnStart(session=self._session, thread=self._journal.thread, unfinished=unfinished)
         return self._chat(engine, opening, options, resumes=True)
 
-    async def resume(self, engine: Engine, **options: Unpack[CallOptions]) -> ChatResult:
+    async def resume(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
         """The rest of the turn that was killed, saved: the fold of `stream_resume`."""
         return await _until_done(self.stream_resume(engine, **options))
 

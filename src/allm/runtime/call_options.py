@@ -3,25 +3,54 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, Generic, Literal, TypedDict
 
 import attrs
 
-from allm.data.errors import OptionError, Problem, ValidationError
+from allm.data.content import ToolCall
+from allm.data.errors import OptionError, Problem, ToolError, ValidationError
+from allm.data.events import AdapterEvent
 from allm.data.problems import unknown_option
 from allm.data.request import JsonSchema, ResponseFormat, ToolChoice
+from allm.data.response import OutputT
+from allm.data.results import StepResult
 from allm.data.tool import Tool
 from allm.runtime.keys import Secret
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
-__all__ = ["NAMES", "CallOptions", "ExecutionOptions", "check_options", "invalid_option"]
+__all__ = [
+    "NAMES",
+    "CallOptions",
+    "ExecutionOptions",
+    "HaltWhen",
+    "OnEvent",
+    "OnToolError",
+    "check_options",
+    "invalid_option",
+    "kept_options",
+]
 
 MAX_INT = sys.float_info.max
 """An int can be larger, and no clock could count to it."""
 
 
-class CallOptions(TypedDict, total=False):
+HaltWhen = Callable[[StepResult], bool | Awaitable[bool]]
+"""A function of a finished step, sync or async: whether the turn ends here."""
+
+OnToolError = Literal["continue", "halt"] | Callable[[ToolCall, ToolError], Any]
+"""What a failed tool call does to the turn. A function, sync or async, returns `"halt"` or the result that the model
+reads instead."""
+
+OnEvent = Callable[[AdapterEvent], Any]
+"""A function, sync or async, that is shown events; what it returns is not used."""
+
+
+# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the class given as `response_format=` into the
+# result: one signature per function, no overloads. Where no class is given, OutputT is its default, Any.
+# `type[OutputT]` and not `TypeForm[OutputT]`: that one makes `response_format=None` a `Response[None]` in pyright, and
+# mypy takes a union for it only behind a flag.
+class CallOptions(TypedDict, Generic[OutputT], total=False):
     """Options of every call. Times are seconds.
 
     model, tools, tool_choice, temperature, max_tokens, response_format, options: as in `Request`.
@@ -43,7 +72,7 @@ class CallOptions(TypedDict, total=False):
     tool_choice: ToolChoice | None
     temperature: float | None
     max_tokens: int | None
-    response_format: ResponseFormat | None
+    response_format: ResponseFormat[OutputT] | None
     reasoning_effort: str | None
     reasoning_summary: str | None
     verbosity: str | None
@@ -52,8 +81,8 @@ class CallOptions(TypedDict, total=False):
     request_id: str | None
     mode: Literal["auto", "manual"]
     max_turns: int
-    halt_when: Callable[..., Any] | None
-    on_tool_error: Any
+    halt_when: HaltWhen | None
+    on_tool_error: OnToolError
     tool_timeout: float | None
     max_concurrency: int | None
     context: Mapping[str, Any]
@@ -64,7 +93,7 @@ class CallOptions(TypedDict, total=False):
     emit_text_deltas: bool
     emit_tool_deltas: bool
     include_raw_chunks: bool
-    on_event: Callable[..., Any] | None
+    on_event: OnEvent | None
     request_timeout: float | None
     first_event_timeout: float | None
     stream_timeout: float | None
@@ -77,8 +106,8 @@ class ExecutionOptions:
 
     mode: str = "auto"
     max_turns: int = 8
-    halt_when: Callable[..., Any] | None = None
-    on_tool_error: Any = "continue"
+    halt_when: HaltWhen | None = None
+    on_tool_error: OnToolError = "continue"
     tool_timeout: float | None = 30.0
     max_concurrency: int | None = None
     context: Mapping[str, Any] = attrs.field(factory=dict)
@@ -89,7 +118,7 @@ class ExecutionOptions:
     emit_text_deltas: bool = True
     emit_tool_deltas: bool = True
     include_raw_chunks: bool = False
-    on_event: Callable[..., Any] | None = None
+    on_event: OnEvent | None = None
     request_timeout: float | None = None
     first_event_timeout: float | None = 300.0
     stream_timeout: float | None = 300.0
@@ -192,6 +221,16 @@ def check_options(options: Mapping[str, Any]) -> None:
             )
         if name == "mode" and value not in {"auto", "manual"}:
             raise invalid_option(name, "unknown", f"option mode is {value!r:.80}; expected 'auto' or 'manual'")
+
+
+def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options for many calls: an iterator of tools would be used up by the first one.
+
+    Raises:
+        OptionError, ValidationError: As `check_options`.
+    """
+    check_options(options)
+    return {name: tuple(value) if name == "tools" else value for name, value in options.items()}
 
 
 def invalid_option(name: str, tag: str, message: str) -> ValidationError:
