@@ -21,8 +21,10 @@ from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SPEECH
 from allm.execution.services.transcription import TRANSCRIPTION
 from allm.execution.services.unary import resolve_unary
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.keys import Secret
+from allm.runtime.option_table import OPTIONS
 from allm.runtime.retry import RetryPolicy
 
 LAYERS = ("application", "engine", "request", "call")  # a later one wins
@@ -158,6 +160,33 @@ def test_every_option_has_a_row():
     assert ROWS.keys() | UNITED.keys() == allm.CallOptions.__annotations__.keys()
     for name, row in ROWS.items():
         assert len(set(map(repr, row.values))) > 1, name
+
+
+def test_every_option_has_a_rule_and_a_place():
+    """The table, the `TypedDict` and the fields where the values go name the same options."""
+    assert OPTIONS.keys() == allm.CallOptions.__annotations__.keys()
+    holders = {"request": allm.Request, "adapter": AdapterOptions, "execution": ExecutionOptions}
+    for name, option in OPTIONS.items():
+        for place in option.places:
+            assert name in attrs.fields_dict(holders[place]), (name, place)
+    steered = set(attrs.fields_dict(ExecutionOptions))
+    assert steered == {name for name, option in OPTIONS.items() if "execution" in option.places}
+
+
+def test_every_value_out_of_range_is_told_at_once():
+    """What was given and what was expected, for each."""
+    with pytest.raises(allm.ValidationError) as caught:
+        resolve(model_engine(), "go", {"max_turns": 0, "mode": "off", "validation_retries": -1, "tool_timeout": -2.5})
+    assert caught.value.errors == (
+        (("max_turns",), "must_be_positive"),
+        (("mode",), "unknown"),
+        (("validation_retries",), "must_not_be_negative"),
+        (("tool_timeout",), "must_be_positive"),
+    )
+    assert str(caught.value) == (
+        "max_turns is 0; expected a number greater than 0; mode is 'off'; expected 'auto' or 'manual'; "
+        "validation_retries is -1; expected 0 or more; tool_timeout is -2.5; expected a number greater than 0"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -395,8 +424,9 @@ def test_an_option_like_no_other_lists_them_all():
 async def test_tools_that_are_none(tools):
     """Wherever they are given, with their place."""
     engine = model_engine()
-    with pytest.raises(allm.ValidationError, match=r"tools\[0\] is .*expected Tool"):
+    with pytest.raises(allm.ValidationError, match=r"tools\[0\] is .*expected Tool") as caught:
         await allm.chat(engine, "go", tools=tools)
+    assert caught.value.errors == ((("tools", 0), "invalid_type"),)
     with pytest.raises(allm.ValidationError, match=r"tools\[0\]"):
         await allm.chat(engine, allm.request("go", tools=tools))
     with pytest.raises(allm.EngineError, match="expected Tool"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import attrs
@@ -12,7 +12,7 @@ import attrs
 from allm.data.attrs_fields import mapping_field
 from allm.data.problems import Problem, shown, wrong_type
 
-__all__ = ["TOOL_NAME", "Tool", "tool_problems"]
+__all__ = ["TOOL_NAME", "Tool", "merge_tools", "tool_problems"]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """The strictest of the three vendors: OpenAI's function name."""
@@ -40,6 +40,13 @@ class Tool:
     manual: bool = attrs.field(default=False, kw_only=True)
     timeout: float | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
+
+
+def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:
+    """`first` with those of `second` added; one of the same name is replaced in its place."""
+    merged = {tool.name: tool for tool in first}
+    merged.update({tool.name: tool for tool in second})
+    return tuple(merged.values())
 
 
 def tool_problems(tool: Any) -> list[Problem]:

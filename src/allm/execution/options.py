@@ -9,7 +9,6 @@ import logging
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import NoneType
 from typing import Any, Unpack
 
 import attrs
@@ -19,15 +18,22 @@ from allm.data.errors import EngineError, Problem, ValidationError
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.thread import Thread
-from allm.data.tool import Tool
 from allm.data.types.schema import object_schema
 from allm.data.validation import validate
 from allm.execution.journal import ToolJournal
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
-from allm.runtime.call_options import NAMES, CallOptions, ExecutionOptions, check_options, invalid_option, kept_options
+from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.capability import check_capabilities
-from allm.runtime.engine import Engine, merge_tools
-from allm.runtime.keys import Secret
+from allm.runtime.engine import Engine
+from allm.runtime.option_table import (
+    NAMES_FOR,
+    OPTIONS,
+    check_options,
+    invalid_option,
+    kept_options,
+    merged_options,
+    values_for,
+)
 from allm.runtime.retry import DEFAULT_RETRY
 
 __all__ = [
@@ -45,11 +51,6 @@ __all__ = [
 logger: logging.Logger = logging.getLogger("allm")
 
 Input = str | Message | Thread | Request | Iterable[Message]
-
-ADAPTER_NAMES = ("reasoning_effort", "reasoning_summary", "verbosity", "request_id", "session_id")
-REQUEST_NAMES = ("model", "tool_choice", "temperature", "max_tokens", "response_format", "structured_finalize")
-CONTROL_NAMES = tuple(field.name for field in attrs.fields(ExecutionOptions))
-ORCHESTRATION_NAMES = ("mode", "max_turns", "halt_when", "validation_retries")
 
 _app_defaults: dict[str, Any] = {}
 _local_defaults: ContextVar[dict[str, Any] | None] = ContextVar("allm_defaults", default=None)
@@ -118,49 +119,46 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
     check_options(options)
     request = given if isinstance(given, Request) else Request(to_messages(given))
-    app, from_engine = application_defaults(), engine_options(engine)
-    check_options(from_engine)
-    from_request = {name: value for name in REQUEST_NAMES if (value := getattr(request, name)) is not False}
-    layers = [_given(layer) for layer in (app, from_engine, from_request, options)]
-    merged: dict[str, Any] = {name: value for layer in layers for name, value in layer.items()}
-    in_params = from_engine.get
-    body = (app.get("options"), _body_params(engine), in_params("options"), request.options, options.get("options"))
-    context = (app.get("context"), engine.context, in_params("context"), options.get("context"))
-    tools: tuple[Tool, ...] = ()
-    for layer in (app.get("tools"), engine.tools, in_params("tools"), request.tools, options.get("tools")):
-        tools = merge_tools(tools, _checked_tools(layer))
-    resolved = attrs.evolve(
-        request,
-        **{name: merged[name] for name in REQUEST_NAMES if name in merged},
-        tools=tools,
-        options=_united(body),
-    )
-    resolved = attrs.evolve(resolved, response_format=_format(resolved.response_format))
-    validate(resolved)
+    merged = merged_options([application_defaults(), *_engine_layers(engine), _request_layer(request), options])
+    changes = values_for("request", merged)
+    if isinstance(wanted := changes.get("response_format"), type):
+        changes["response_format"] = _format_of(wanted)
+    request = attrs.evolve(request, **changes)
+    validate(request)
     return ModelCall(
         engine=engine,
-        request=resolved,
-        adapter_options=AdapterOptions(
-            **{name: merged[name] for name in ADAPTER_NAMES if name in merged},
-            api_key=_secret(merged.get("api_key")),
-            http_client=engine.http_client,
-        ),
-        controls=ExecutionOptions(
-            **{name: merged[name] for name in CONTROL_NAMES if name in merged and name != "context"},
-            context=_united(context),
-        ),
+        request=request,
+        adapter_options=AdapterOptions(**values_for("adapter", merged), http_client=engine.http_client),
+        controls=ExecutionOptions(**values_for("execution", merged)),
     )
 
 
-def _format(wanted: Any) -> Any:
-    """A class as a `JsonSchema` that remembers it; anything else as it is."""
-    if not isinstance(wanted, type):
-        return wanted
+def _request_layer(request: Request) -> dict[str, Any]:
+    said = {name: getattr(request, name) for name in NAMES_FOR["request"]}
+    if request.structured_finalize is False:
+        del said["structured_finalize"]  # the default, which every request has, and not a wish
+    return said
+
+
+def _format_of(cls: type) -> JsonSchema:
+    """A class as a `JsonSchema` that remembers it."""
     try:
-        schema, strict = object_schema(wanted)
+        schema, strict = object_schema(cls)
     except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"response_format={wanted.__name__}: {error}") from error
-    return JsonSchema(wanted.__name__, schema, strict, output_type=wanted)
+        raise invalid_option("response_format", "no_schema", f"{cls.__name__}: {error}") from error
+    return JsonSchema(cls.__name__, schema, strict, output_type=cls)
+
+
+def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the fields of an engine say, and over that what its params say by the names of options.
+
+    Raises:
+        OptionError, ValidationError: A param that cannot be.
+    """
+    body = {name: value for name, value in engine.params.items() if name not in OPTIONS}
+    by_name = engine_options(engine)
+    check_options(by_name)
+    return {"tools": engine.tools, "context": engine.context, "options": body}, by_name
 
 
 def engine_options(engine: Engine) -> dict[str, Any]:
@@ -170,37 +168,10 @@ def engine_options(engine: Engine) -> dict[str, Any]:
         found["retry"] = engine.retry
     if engine.on_tool_error is not None:
         found["on_tool_error"] = engine.on_tool_error
-    found |= {name: value for name, value in engine.params.items() if name in NAMES}
+    found |= {name: value for name, value in engine.params.items() if name in OPTIONS}
     if engine.model is not None:
         found["model"] = engine.model
     return found
-
-
-def _body_params(engine: Engine) -> dict[str, Any]:
-    return {name: value for name, value in engine.params.items() if name not in NAMES}
-
-
-def _given(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """What a layer says. None is a value, such as no limit, but where a request would say nothing with it."""
-    return {name: value for name, value in layer.items() if value is not None or name not in REQUEST_NAMES}
-
-
-def _united(layers: Iterable[Mapping[str, Any] | None]) -> dict[str, Any]:
-    return {name: value for layer in layers for name, value in (layer or {}).items()}
-
-
-def _checked_tools(tools: Any) -> tuple[Tool, ...]:
-    if not isinstance(tools, (Iterable, NoneType)):
-        raise invalid_option("tools", "invalid_type", f"tools is {type(tools).__name__}; expected an iterable of Tool")
-    found = tuple(tools or ())
-    for index, tool in enumerate(found):
-        if not isinstance(tool, Tool):
-            raise invalid_option("tools", "invalid_type", f"tools[{index}] is {type(tool).__name__}; expected Tool")
-    return found
-
-
-def _secret(key: str | Secret | None) -> Secret | None:
-    return Secret(key) if isinstance(key, str) else key
 
 
 def output_type(call: ModelCall) -> type | None:
@@ -211,8 +182,8 @@ def output_type(call: ModelCall) -> type | None:
 
 def warn_ignored_options(options: Mapping[str, Any]) -> None:
     """Say that options of the chat loop do nothing on a single call."""
-    for name in ORCHESTRATION_NAMES:
-        if name in options:
+    for name, option in OPTIONS.items():
+        if option.is_for_turns and name in options:
             logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 

@@ -1,39 +1,28 @@
-"""The options of a call: their names, their types, and what may be in them."""
+"""The options of a call as users write them, and those that steer its execution. `option_table.py` has their rules."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Generic, Literal, TypedDict
 
 import attrs
 
 from allm.data.content import ToolCall
-from allm.data.errors import OptionError, Problem, ToolError, ValidationError
+from allm.data.errors import ToolError
 from allm.data.events import AdapterEvent
-from allm.data.problems import unknown_option
-from allm.data.request import JsonSchema, ResponseFormat, ToolChoice
+from allm.data.request import ResponseFormat, ToolChoice
 from allm.data.response import OutputT
 from allm.data.results import StepResult
 from allm.data.tool import Tool
-from allm.runtime.keys import Secret
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
 __all__ = [
-    "NAMES",
     "CallOptions",
     "ExecutionOptions",
     "HaltWhen",
     "OnEvent",
     "OnToolError",
-    "check_options",
-    "invalid_option",
-    "kept_options",
 ]
-
-MAX_INT = sys.float_info.max
-"""An int can be larger, and no clock could count to it."""
-
 
 HaltWhen = Callable[[StepResult], bool | Awaitable[bool]]
 """A function of a finished step, sync or async: whether the turn ends here."""
@@ -123,116 +112,3 @@ class ExecutionOptions:
     first_event_timeout: float | None = 300.0
     stream_timeout: float | None = 300.0
     retry: RetryPolicy | None = DEFAULT_RETRY
-
-
-NAMES = frozenset(CallOptions.__annotations__)
-
-_Check = tuple[str, Callable[[Any], bool]]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, float) or (_is_count(value) and abs(value) <= MAX_INT)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: value is None or check(value)
-
-
-def _is(*types: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, types)
-
-
-_SECONDS: _Check = ("a number of seconds, or None", _optional(_is_number))
-_TEXT: _Check = ("str, or None", _optional(_is(str)))
-_FLAG: _Check = ("bool", _is(bool))
-_COUNT: _Check = ("int", _is_count)
-_COUNT_OR_NONE: _Check = ("int, or None", _optional(_is_count))
-_FUNCTION: _Check = ("a function, or None", _optional(callable))
-_MAPPING: _Check = ("a mapping", _is(Mapping))
-
-_TYPES: dict[str, _Check] = {
-    "model": _TEXT,
-    "tools": (
-        "an iterable of Tool",
-        lambda value: isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping)),
-    ),
-    "tool_choice": ("str, a mapping, or None", _optional(_is(str, Mapping))),
-    "temperature": ("a number, or None", _optional(_is_number)),
-    "max_tokens": _COUNT_OR_NONE,
-    "response_format": ("a class, JsonSchema, a mapping, str, or None", _optional(_is(type, JsonSchema, Mapping, str))),
-    "reasoning_effort": _TEXT,
-    "reasoning_summary": _TEXT,
-    "verbosity": _TEXT,
-    "options": _MAPPING,
-    "api_key": ("str, or None", _optional(_is(str, Secret))),
-    "request_id": _TEXT,
-    "mode": ("'auto' or 'manual'", _is(str)),
-    "max_turns": _COUNT,
-    "halt_when": _FUNCTION,
-    "on_tool_error": (
-        "'continue', 'halt', or a function of (tool_call, error)",
-        lambda value: callable(value) or (isinstance(value, str) and value in {"continue", "halt"}),
-    ),
-    "tool_timeout": _SECONDS,
-    "max_concurrency": _COUNT_OR_NONE,
-    "context": _MAPPING,
-    "session_id": _TEXT,
-    "structured_finalize": _FLAG,
-    "structured_finalize_nudge": ("str", _is(str)),
-    "validation_retries": _COUNT,
-    "emit_text_deltas": _FLAG,
-    "emit_tool_deltas": _FLAG,
-    "include_raw_chunks": _FLAG,
-    "on_event": _FUNCTION,
-    "request_timeout": _SECONDS,
-    "first_event_timeout": _SECONDS,
-    "stream_timeout": _SECONDS,
-    "retry": ("RetryPolicy, or None", _optional(_is(RetryPolicy))),
-}
-_POSITIVE = ("max_turns", "max_concurrency", "request_timeout", "first_event_timeout", "stream_timeout", "tool_timeout")
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """Refuse unknown names and wrong types.
-
-    Raises:
-        OptionError: `unknown_option` (suggests the nearest name) or `invalid_type`; it is a `TypeError`.
-        ValidationError: A value out of range; it is a `ValueError`.
-    """
-    value: Any
-    for name, value in options.items():
-        if name not in NAMES:
-            raise unknown_option(name, NAMES)
-        expected, accepts = _TYPES[name]
-        if not accepts(value):
-            shown = repr(value) if isinstance(value, str) and name != "api_key" else type(value).__name__
-            raise OptionError(f"option {name} is {shown:.80}; expected {expected}", reason="invalid_type", option=name)
-        if name == "validation_retries" and value < 0:
-            raise invalid_option(
-                name, "must_not_be_negative", f"option validation_retries is {value!r}; expected 0 or more"
-            )
-        if name in _POSITIVE and value is not None and not value > 0:
-            raise invalid_option(
-                name, "must_be_positive", f"option {name} is {value!r}; expected a number greater than 0"
-            )
-        if name == "mode" and value not in {"auto", "manual"}:
-            raise invalid_option(name, "unknown", f"option mode is {value!r:.80}; expected 'auto' or 'manual'")
-
-
-def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options for many calls: an iterator of tools would be used up by the first one.
-
-    Raises:
-        OptionError, ValidationError: As `check_options`.
-    """
-    check_options(options)
-    return {name: tuple(value) if name == "tools" else value for name, value in options.items()}
-
-
-def invalid_option(name: str, tag: str, message: str) -> ValidationError:
-    """The error of an option whose value is of the right type and still cannot be."""
-    return ValidationError([Problem((name,), tag, message)], reason="invalid_options", message=message)

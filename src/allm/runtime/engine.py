@@ -12,7 +12,7 @@ from allm.data.attrs_fields import mapping_field, tuple_of
 from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import EngineError
 from allm.data.moderation import ModerationRequest, ModerationResponse
-from allm.data.tool import Tool
+from allm.data.tool import Tool, merge_tools
 from allm.http.client import HttpClient
 from allm.http.transport import check_client
 from allm.runtime.adapters import (
@@ -24,7 +24,8 @@ from allm.runtime.adapters import (
     ToolResultEncoder,
     UnaryAdapter,
 )
-from allm.runtime.call_options import CallOptions, OnToolError, kept_options
+from allm.runtime.call_options import CallOptions, OnToolError
+from allm.runtime.option_table import kept_options
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
@@ -65,13 +66,6 @@ def _are_tools(_engine: Any, _attribute: Any, value: Any) -> None:
 
 def _tools(value: Iterable[Tool]) -> tuple[Tool, ...]:
     return tuple_of("tools", value)
-
-
-def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:
-    """`first` with those of `second` added; one of the same name is replaced in its place."""
-    merged = {tool.name: tool for tool in first}
-    merged.update({tool.name: tool for tool in second})
-    return tuple(merged.values())
 
 
 class EngineFields(TypedDict, total=False):

@@ -21,9 +21,9 @@ from allm.execution.services.service import RequestT, ResponseT, Service, UnaryO
 from allm.execution.stream.block import check_trio_task
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter
-from allm.runtime.call_options import ExecutionOptions, check_options
+from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
-from allm.runtime.keys import Secret
+from allm.runtime.option_table import check_options, merged_options, values_for
 
 __all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]
 
@@ -209,9 +209,7 @@ def resolve_unary(
             raise unknown_option(name, {*UnaryOptions.__annotations__, *service.fields, *service.arguments})
     check_options(given)
     layers = _default_layers(engine)
-    merged: dict[str, Any] = {name: value for layer in (*layers, given) for name, value in layer.items()}
-    key = merged.pop("api_key", None)
-    steering = {name: value for name, value in merged.items() if name not in {"model", "options"}}
+    merged = merged_options([*layers, given])
     return UnaryCall(
         service=service,
         engine=engine,
@@ -219,13 +217,9 @@ def resolve_unary(
         model=given.get("model"),
         fields=fields,
         body=given.get("options", {}),
-        default_body={name: value for layer in layers for name, value in layer.get("options", {}).items()},
-        adapter_options=AdapterOptions(
-            api_key=Secret(key) if isinstance(key, str) else key,
-            request_id=merged.get("request_id"),
-            http_client=engine.http_client,
-        ),
-        controls=ExecutionOptions(**steering),
+        default_body=merged_options(layers).get("options", {}),
+        adapter_options=AdapterOptions(**values_for("adapter", merged), http_client=engine.http_client),
+        controls=ExecutionOptions(**values_for("execution", merged)),
     )
 
 
