@@ -199,6 +199,10 @@ class ValidationError(AllmError, ValueError):
         self.sentences: tuple[str, ...] = tuple(sentences)
         super().__init__(_listed(self.problems) if message is None else message, reason=reason)
 
+    def __repr__(self) -> str:
+        # The sentences are in the message already.
+        return f"{type(self).__name__}(errors={self.errors!r}, reason={self.reason!r}, message={self.message!r})"
+
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Every problem with its sentence; its tag stands in for a sentence that nobody gave."""

@@ -212,6 +212,20 @@ def test_an_answer_that_does_not_fit(text, message):
     assert caught.value.reason == "invalid_output"
 
 
+def test_the_problems_of_an_answer_have_paths():
+    """As steps, through lists, fields and the keys of mappings, and each with its sentence."""
+    answer = (
+        '{"places": [{"city": 1}], "model": {"city": "a"}, "struct": {"city": "b"}, "named": {"x": []}, "unit": "C"}'
+    )
+    with pytest.raises(allm.ValidationError) as caught:
+        parse_text(answer, Trip)
+    assert caught.value.problems == (
+        allm.Problem(("places", 0, "city"), "malformed_value", "expected a string, got 1"),
+        allm.Problem(("named", "x"), "malformed_value", "expected an object, got []"),
+    )
+    assert allm.from_json(allm.to_json(caught.value)) == caught.value
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -247,5 +261,5 @@ def test_results_without_a_json_form(value):
 @pytest.mark.parametrize("cls", [type("Plain", (), {}), 3, "Place"], ids=str)
 def test_what_is_no_type_to_parse_into(cls):
     """Said in words of this library."""
-    with pytest.raises(allm.ValidationError, match="is no type that JSON can be made into"):
+    with pytest.raises(allm.ValidationError, match="is a type that JSON has no form for"):
         parse_text('{"a": 1}', cls)

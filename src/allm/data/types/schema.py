@@ -125,13 +125,13 @@ def object_schema(cls: type) -> tuple[dict[str, Any], bool]:
     Strict mode (OpenAI, structured outputs) wants every property required and no others allowed.
 
     Raises:
-        TypeError: The class has no JSON Schema, or is no object.
+        TypeError: The class has no JSON Schema, or one of something else than an object.
     """
     [schema], definitions = schemas_of([cls])
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     root = definitions.get(name, schema)
     if root.get("type") != "object":
-        raise TypeError(f"{getattr(cls, '__name__', cls)} is no object in JSON; expected a class with fields")
+        raise TypeError(f"{getattr(cls, '__name__', cls)} is not an object in JSON; expected a class with fields")
     rest = {
         key: value for key, value in definitions.items() if key != name or f'#/$defs/{name}"' in str(dumps(definitions))
     }

@@ -118,7 +118,7 @@ def _tell(error: BaseException, _: Path) -> str:
     if isinstance(error, Misfit):
         return f"expected {_expected(error.expected)}, got {_shown(error.value)}"
     if isinstance(error, cattrs.StructureHandlerNotFoundError):
-        return f"{getattr(error.type_, '__name__', error.type_)!r:.60} is no type that JSON can be made into"
+        return f"{getattr(error.type_, '__name__', error.type_)!r:.60} is a type that JSON has no form for"
     if isinstance(error, KeyError):
         return f"required field {error} is missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
