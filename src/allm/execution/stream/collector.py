@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from allm.data.errors import AllmError, StreamError
-from allm.data.events import Failed, MessageCompleted, MessageStarted, UsageReported
+from allm.data.events import Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason, Response, Usage
 
@@ -46,6 +46,7 @@ class StreamCollector:
 
         Raises:
             StreamError: `already_done`.
+            TypeError: It is not an event of an answer.
         """
         if self.ended:
             raise StreamError(
@@ -55,8 +56,9 @@ class StreamCollector:
             )
         if not self._assembly.add(event):
             step = _STEPS.get(type(event))
-            if step is not None:
-                step(self, event)
+            if step is None:
+                raise TypeError(f"{type(event).__name__} is not an event of an answer; expected an allm.AdapterEvent")
+            step(self, event)
 
     def response(self) -> Response:
         """The answer as far as it came."""
@@ -89,6 +91,9 @@ class StreamCollector:
         self._metadata = {**self._metadata, **event.metadata}
         self.ended = True
 
+    def _passed_over(self, event: RawChunk) -> None:
+        """It is shown, and says nothing that a result has a place for."""
+
     def _failed(self, event: Failed) -> None:
         self._finish_reason = "error"
         self._raw_finish_reason = event.raw_finish_reason
@@ -101,5 +106,6 @@ _STEPS: dict[type, Callable[[StreamCollector, Any], None]] = {
     MessageStarted: StreamCollector._started,
     UsageReported: StreamCollector._usage_reported,
     MessageCompleted: StreamCollector._completed,
+    RawChunk: StreamCollector._passed_over,
     Failed: StreamCollector._failed,
 }
