@@ -13,7 +13,7 @@ from allm.http.decoder import StreamDecoder
 from allm.http.stream_call import HttpCall, exchange
 from allm.testing import Reply, WireServer
 
-ERROR = {"error": {"message": "no room"}}
+ERROR = {"error": {"message": "no room", "code": 529, "type": "full"}}
 HEADERS = {"x-request-id": "req_1", "x-ratelimit-remaining-requests": "7"}
 
 
@@ -45,10 +45,6 @@ class Words(StreamDecoder):
     def on_failure(self):
         if self.held:
             self.add(allm.TextDelta("text-0", self.held))
-
-    def error_of(self, report):
-        report = report[0] if isinstance(report, list) else report
-        return allm.AdapterError(report["error"]["message"], reason="overloaded", provider=self.provider)
 
 
 def decoder(**fields):
@@ -146,7 +142,9 @@ def test_an_error_report_is_the_failure_in_every_form(name, report):
     made = decoder()
     decoded = [*events(made, {"text": "a"}), *events(made, report, name=name)]
     assert kinds(decoded) == ["MessageStarted", "TextDelta", "Failed"]
-    assert (decoded[-1].error.message, decoded[-1].error.request_id) == ("no room", "req_1")
+    error = decoded[-1].error
+    assert (error.message, error.request_id, error.provider) == ("no room", "req_1", "words")
+    assert (error.reason, error.status, error.retryable, error.provider_code) == ("overloaded", 529, True, "529")
     assert made.done
 
 
@@ -211,8 +209,9 @@ def test_a_document_that_is_not_finished_is_cut_off():
         ("", "stream_truncated", "its last event"),
         ("nonsense", "stream_truncated", "its last event"),
         ('{"note": 1}', "stream_truncated", "its last event"),
-        ('{\n"error": {"message": "no room"}}', "overloaded", "no room"),
-        ('[{"error": {"message": "no room"}}]', "overloaded", "no room"),
+        ('{\n"error": {"message": "no room", "status": 529}}', "overloaded", "no room"),
+        ('[{"error": {"message": "no room", "status": "529"}}]', "overloaded", "no room"),
+        ('{"error": "no room"}', "unknown", "no room"),
         ('{"err', "stream_truncated", "inside an error report"),
         ('{"error": {"message": "no ro"', "stream_truncated", "inside an error report"),
     ],

@@ -30,7 +30,7 @@ from allm.data.json.text import JsonTextError, loads
 from allm.data.json.wire import as_list, as_text
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
-from allm.http.error_body import stray_error
+from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
 from allm.http.errors import malformed, request_id_of
 
 __all__ = ["StreamDecoder", "WireDecoder"]
@@ -67,7 +67,7 @@ class WireDecoder(Protocol):
 
 @attrs.define(eq=False)
 class StreamDecoder(abc.ABC):
-    """Decodes one answer. A subclass is one wire format: `on_event` and `error_of` are all it must have.
+    """Decodes one answer. A subclass is one wire format; `on_event` is all it must have.
 
         class MyDecoder(StreamDecoder):
             content_field = "output"
@@ -78,10 +78,8 @@ class StreamDecoder(abc.ABC):
                 if text := event.get("text"):
                     self.add(TextDelta("text-0", text))
                 if event.get("finished"):
-                    self.complete("stop", raw="finished")
-
-            def error_of(self, report):
-                return AdapterError(report["error"]["message"], reason="unknown", provider=self.provider)
+                    self.events += self.message.complete()
+                    self.complete("stop", "finished")
 
     Attributes:
         content_field: The field of a plain JSON answer that holds its content.
@@ -123,13 +121,22 @@ class StreamDecoder(abc.ABC):
             AdapterError: The answer fails.
         """
 
-    @abc.abstractmethod
     def error_of(self, report: Any) -> AdapterError:
-        """The error that an error report stands for.
+        """The error that an error report stands for; by default as its envelope and the status in it tell.
 
         Args:
             report: The JSON value: an object, or an array with one in it.
         """
+        envelope = read_error_body(report)
+        status = status_in(envelope)
+        return AdapterError(
+            envelope.message,
+            reason="unknown" if status is None else reason_for_status(status),
+            provider=self.provider,
+            status=status,
+            retryable=None if status is None else status in RETRYABLE_STATUS,
+            provider_code=envelope.code or envelope.type,
+        )
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer, which some gateways give to a streaming request; by default it is read as one event.

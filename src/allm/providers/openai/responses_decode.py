@@ -87,9 +87,9 @@ class ResponsesDecoder(StreamDecoder):
             report = {"error": error or {"message": f"the response ended with the status {status!r}"}}
             self.fail(self.error_of(report))
             return
-        self.start()
         # The terminal event has the last word: with some gateways only its id can be referred to.
         self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
+        self.start()
         self._items.finish(response.get("output"))
         self.events += self.message.complete()
         self._usage(response)
