@@ -51,26 +51,48 @@ class TurnScreen:
 
     async def event(self, event: allm.Event) -> None:
         """Show what one event adds."""
+        if isinstance(event, allm.OrchestrationEvent):
+            self._work(event)
+        else:
+            await self._answer(event)
+
+    async def _answer(self, event: allm.AdapterEvent) -> None:
         match event:
             case allm.TextDelta(id, text):
                 self._whole.add(id)
                 await self._text(text)
-            case allm.TextCompleted(id, text) if id not in self._whole:  # it came whole
-                await self._text(text)
+            case allm.TextCompleted(id, text):
+                if id not in self._whole:  # it came whole
+                    await self._text(text)
             case allm.ToolCallCompleted(id, name):
                 self._number(id, name)
+            case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
+                pass  # not for the reader
+            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.MessageStarted() | allm.UsageReported():
+                pass
+            case allm.MessageCompleted() | allm.Failed():
+                pass  # `ended` tells how the turn went
+            case _:
+                assert_never(event)
+
+    def _work(self, event: allm.OrchestrationEvent) -> None:
+        match event:
             case allm.ToolExecutionStarted(call):
                 self._line(f"* {call_text(call, self._name(call))}")
             case allm.ToolProgress(call, payload):
                 self._line(f"- {self._name(call)}: {short(payload if isinstance(payload, str) else _json(payload))}")
-            case allm.ToolExecutionCompleted(call, error=error) if error is not None:
-                self._line(f"- {self._name(call)} failed: {short(error.message)}")
-            case allm.ToolResultEncoded(call, message) if not message.is_error:
-                self._line(f"- {self._name(call)} = {short(message.text)}")
+            case allm.ToolExecutionCompleted(call, error=error):
+                if error is not None:
+                    self._line(f"- {self._name(call)} failed: {short(error.message)}")
+            case allm.ToolResultEncoded(call, message):
+                if not message.is_error:
+                    self._line(f"- {self._name(call)} = {short(message.text)}")
             case allm.StepCompleted():
                 self._next_step()
+            case allm.AskUserRequested() | allm.ToolHalted() | allm.ChatCompleted():
+                pass  # `ended` tells how the turn went
             case _:
-                pass
+                assert_never(event)
 
     def ended(self, result: allm.ChatResult) -> None:
         """Show what of the answer is not on the screen yet, and what the text alone does not tell."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from operator import add
-from typing import IO, cast, final
+from typing import IO, assert_never, cast, final
 
 import attrs
 from rich.console import Console
@@ -52,6 +52,12 @@ class Screen:
 
     def event(self, event: allm.Event) -> None:
         """Show what one event adds."""
+        if isinstance(event, allm.OrchestrationEvent):
+            self._work(event)
+        else:
+            self._answer(event)
+
+    def _answer(self, event: allm.AdapterEvent) -> None:
         match event:
             case allm.TextDelta(_, delta):
                 self._piece(delta)
@@ -60,12 +66,30 @@ class Screen:
             case allm.ToolCallDelta(id, delta):
                 self._pieces.add(id)
                 self._piece(delta, "yellow")
-            case allm.ToolCallCompleted(id, arguments=arguments) if id not in self._pieces:
-                self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
+            case allm.ToolCallCompleted(id, arguments=arguments):
+                if id not in self._pieces:  # they came whole
+                    self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
+            case allm.MessageStarted() | allm.TextCompleted() | allm.UsageReported():
+                pass  # on the screen already, or in the summary
+            case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
+                pass  # not in the script
+            case allm.MessageCompleted() | allm.Failed():
+                pass  # `answered` tells how it ended
+            case _:
+                assert_never(event)
+
+    def _work(self, event: allm.OrchestrationEvent) -> None:
+        match event:
             case allm.ToolResultEncoded(message=message):
                 self._piece(f"\n-> {message.text}\n", "yellow")
+            case allm.ToolExecutionStarted() | allm.ToolExecutionCompleted() | allm.ToolProgress():
+                pass  # the result is shown
+            case allm.AskUserRequested() | allm.ToolHalted():
+                pass  # not in the script
+            case allm.StepCompleted() | allm.ChatCompleted():
+                pass  # `answered` tells how it ended
             case _:
-                pass
+                assert_never(event)
 
     def answered(self, result: allm.ChatResult) -> None:
         """End a scene: how it ended."""

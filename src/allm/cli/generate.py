@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import assert_never, final
 
 import attrs
 import trio
@@ -64,20 +64,29 @@ class Answer:
         return events.result()
 
     async def _show(self, event: allm.Event) -> None:
+        if isinstance(event, allm.OrchestrationEvent):
+            return  # no tools run here
         match event:
             case allm.TextDelta(id, text):
                 self._blocks.add(id)
                 await self._text(text)
-            case allm.TextCompleted(id, text) if id not in self._blocks:  # it came whole
-                await self._text(text)
+            case allm.TextCompleted(id, text):
+                if id not in self._blocks:  # it came whole
+                    await self._text(text)
             case allm.ReasoningDelta(id, text) if self.show_reasoning:
                 self._blocks.add(id)
                 await self._thought(text)
             case allm.ReasoningCompleted(id, text) if self.show_reasoning:
                 await self._thought(text if id not in self._blocks else "")
                 self.terminal.stderr.end_line()
-            case _:
+            case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass
+            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted():
+                pass  # `_notes` tells
+            case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
+                pass  # `run` tells how it ended
+            case _:
+                assert_never(event)
 
     async def _text(self, text: str) -> None:
         self.terminal.stderr.end_line()

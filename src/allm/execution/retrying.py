@@ -52,20 +52,25 @@ class Retries:
         return self._failures
 
     async def again(
-        self, error: AdapterError, seen: int, *, deadline: float = float("inf"), abandoned: Usage | None = None
+        self,
+        error: AdapterError,
+        seen: int | None = None,
+        *,
+        deadline: float = float("inf"),
+        abandoned: Usage | None = None,
     ) -> bool:
         """Whether the request is to be made again; if so, the wait is over when this returns.
 
         Args:
             error: What the request failed with.
-            seen: What `ready` said before it was sent.
+            seen: What `ready` said before it was sent; not needed of a call that makes one request at a time.
             deadline: When the call has to have ended, on the Trio clock, if no surrounding scope knows.
             abandoned: What the provider reported as used before it failed.
         """
         if error.retry_after is None and error.retryable:
             # Inside a stream there are no headers to say it; OpenAI and others put it into the sentence.
             error.retry_after = retry_after_in(error.message)
-        charged = self._failures == seen
+        charged = seen is None or self._failures == seen
         self._failures += charged
         now = trio.current_time()
         delay = self.policy.delay(error, self._failures if charged else 1) if self.policy is not None else None

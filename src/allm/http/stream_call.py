@@ -6,7 +6,7 @@ A vendor brings three pure things: the request (`HttpCall`), a `WireDecoder`, an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 import trio
@@ -15,12 +15,13 @@ from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads
 from allm.data.secret import Secret
-from allm.http.errors import HTTP_REDIRECT, Classify, annotate_error, error_from_response, malformed, request_id_of
+from allm.http.decoder import WireDecoder
+from allm.http.errors import HTTP_REDIRECT, Classify, annotate_error, error_from_response, malformed
 from allm.http.response import HttpResponse
 from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
 from allm.http.transport import open_response
 
-__all__ = ["HttpCall", "WireDecoder", "exchange"]
+__all__ = ["HttpCall", "exchange"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON answer, in bytes; an answer with generated images has some tens of megabytes."""
@@ -30,31 +31,6 @@ _CLOSING = {b"{": b"}", b"[": b"]", b"<": b">"}
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
 used again. It normally is in the same packet."""
-
-
-class WireDecoder(Protocol):
-    """Turns one provider's wire format into events; pure, no I/O.
-
-    Attributes:
-        done: The provider's end marker was seen; nothing more is decoded.
-    """
-
-    done: bool
-
-    def begin(self, request_id: str | None, /) -> None:
-        """The answer's HTTP headers are there."""
-
-    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
-        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
-        ...
-
-    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
-        """The events of a plain JSON answer, `MessageCompleted` included."""
-        ...
-
-    def end(self, stray: str, /) -> list[AdapterEvent]:
-        """The body ended without the end marker; `stray` is text between the events that is no event."""
-        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -94,7 +70,7 @@ async def exchange(call: HttpCall, emit: Emit) -> None:
             if response.status >= HTTP_REDIRECT:
                 raise await error_from_response(call, response)
             decoder = call.new_decoder()
-            decoder.begin(request_id_of(response.headers))
+            decoder.begin(response.headers)
             await _Reader(call, decoder, emit).read(response)
     except AdapterError as error:
         raise annotate_error(error, call) from error.__cause__

@@ -7,9 +7,9 @@ has its own ways to structured output, such as a tool that has to be called, and
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, assert_never
 
-from allm.data.content import ImagePart
+from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.request import JsonSchema, Request
 from allm.runtime import catalog
@@ -83,11 +83,21 @@ def _asked_for(request: Request, options: AdapterOptions) -> Iterator[tuple[Path
             yield ("response_format",), "json_schema_with_tools"
     for index, message in enumerate(request.messages):
         for position, part in enumerate(message.parts):
-            if isinstance(part, ImagePart):
-                yield ("messages", index, "content", position), "vision"
+            if (needed := _needed_by(part)) is not None:
+                yield ("messages", index, "content", position), needed
     for name in ("reasoning_effort", "reasoning_summary"):
         if getattr(options, name) not in {None, "none"}:
             yield (name,), "reasoning"
+
+
+def _needed_by(part: Part) -> str | None:
+    match part:
+        case ImagePart():
+            return "vision"
+        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart():
+            return None
+        case _:
+            assert_never(part)
 
 
 def _has_schema(request: Request) -> bool:

@@ -12,6 +12,7 @@ The limits count the provider's time: while a burst waits for a slow consumer, t
 from __future__ import annotations
 
 import logging
+from math import inf
 from typing import Any, get_args
 
 import attrs
@@ -26,9 +27,8 @@ from allm.data.events import (
     StepCompleted,
 )
 from allm.execution.options import ModelCall
-from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
-from allm.execution.stream.channel import BurstSender, StreamContext
-from allm.execution.stream.held_events import HELD, HeldEvents
+from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
+from allm.execution.stream.channel import HELD, BurstSender, HeldEvents, StreamContext
 from allm.runtime.costs import Pricing
 
 __all__ = ["fail_at_limit", "run_model_call"]
@@ -131,12 +131,11 @@ async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext)
     held = context.held = HeldEvents()
     retries = Retries(call.controls.retry, adapter.provider, context.span)
     while True:
-        seen = await retries.ready()
         failure, attempt = await _attempt(call, prepared, context.send, held)
         if failure is None:
             return
         error = attempt.repeatable(failure)
-        if error is not None and (await retries.again(error, seen, deadline=context.deadline, abandoned=held.usage())):
+        if error is not None and (await retries.again(error, deadline=context.deadline, abandoned=held.usage())):
             held.abandon()
             continue
         await context.send.send(held.take(failure))
@@ -165,12 +164,13 @@ async def _attempt(
 
 async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: HeldEvents) -> tuple[Failed | None, _Attempt]:
     controls, adapter = call.controls, call.adapter
-    scope = trio.CancelScope(deadline=trio.current_time() + seconds(controls.first_event_timeout))
+    first, gap = controls.first_event_timeout, controls.stream_timeout
+    scope = trio.CancelScope(deadline=trio.current_time() + (inf if first is None else first))
     attempt = _Attempt(
         send,
         held,
         scope,
-        seconds(controls.stream_timeout),
+        inf if gap is None else gap,
         Pricing.of_call(adapter, call.request),
         controls.include_raw_chunks,
     )

@@ -1,4 +1,4 @@
-"""Bursts through memory channels: the one hop between two stages.
+"""Bursts through memory channels: the one hop between two stages, and what is held back before the first of them.
 
 A channel item is the tuple of events that one network read gave. Both ends try the call that cannot block first, and a
 receiver takes everything that is waiting: a stage costs one hop per read or less, not one per token.
@@ -6,6 +6,7 @@ receiver takes everything that is waiting: a stage costs one hop per read or les
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import attrs
 import trio
 
-from allm.execution.stream.held_events import HeldEvents
+from allm.data.events import AdapterEvent, MessageStarted, RawChunk, UsageReported
+from allm.data.response import Usage
 from allm.runtime.telemetry import Span
 
-__all__ = ["HAND_OVER", "READ_AHEAD", "Burst", "BurstSender", "StreamContext", "receive_waiting"]
+__all__ = ["HAND_OVER", "HELD", "READ_AHEAD", "Burst", "BurstSender", "HeldEvents", "StreamContext", "receive_waiting"]
 
 Burst = tuple[Any, ...]
 
@@ -77,6 +79,52 @@ class BurstSender:
         if self.delivered is not None:
             for event in burst:
                 self.delivered(event)
+
+
+HELD = frozenset({MessageStarted, UsageReported, RawChunk})
+"""The events that show nothing of an answer."""
+MAX_HELD_EVENTS = 64
+"""Providers send one to three events before the content."""
+MAX_HELD_BYTES = 1024 * 1024
+"""Of raw chunks, in characters of their `repr`."""
+
+
+@attrs.define(eq=False)
+class HeldEvents:
+    """What an answer said before its content, and what abandoned attempts have used."""
+
+    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    abandoned: Usage | None = attrs.field(default=None, init=False)
+    _size: int = attrs.field(default=0, init=False)
+
+    def add(self, events: tuple[AdapterEvent, ...]) -> bool:
+        """Hold `events`; False when that is more than is to be held."""
+        self.events += events
+        self._size += sum(len(repr(event.payload)) for event in events if isinstance(event, RawChunk))
+        return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
+
+    def usage(self) -> Usage | None:
+        """What the attempt has used, as far as it was reported."""
+        reports = [event.usage for event in self.events if isinstance(event, UsageReported)]
+        return functools.reduce(Usage.merge, reports) if reports else None
+
+    def abandon(self) -> None:
+        """Forget the events of an attempt that is made again, but for what it has used."""
+        used = self.usage()
+        self.events, self._size = [], 0
+        if used is not None:
+            self.abandoned = used if self.abandoned is None else self.abandoned + used
+
+    def take(self, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
+        """Everything, to be shown, with `newest` behind it; nothing is held after it."""
+        events, self.events = (*self.events, *newest), []
+        abandoned, self.abandoned = self.abandoned, None
+        if abandoned is None:
+            return events
+        first = events[0] if events else None
+        if isinstance(first, MessageStarted):
+            return attrs.evolve(first, abandoned_usage=abandoned), *events[1:]
+        return MessageStarted(abandoned_usage=abandoned), *events
 
 
 @attrs.define(eq=False)

@@ -16,11 +16,11 @@ What the wire format does not have, or not so:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 import attrs
 
-from allm.data.content import ImagePart, Part, ProviderPart, TextPart, ToolCall
+from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import Path
 from allm.data.message import Message
 from allm.data.problems import Problem, refuse
@@ -99,14 +99,19 @@ class _MessageEncoder:
         return {**encoded, "content": [part for part in parts if part is not None] or ""}
 
     def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
-        if isinstance(part, TextPart):
-            return {"type": "text", "text": part.text}
-        if isinstance(part, ImagePart):
-            url = image_url(part, self.preset.name, path, self.problems)
-            return None if url is None else {"type": "image_url", "image_url": {"url": url, "detail": part.detail}}
-        if isinstance(part, ProviderPart) and part.provider == self.preset.name:
-            return dict(part.data) if part.data.get("type") in _USER_PARTS else None
-        return None
+        match part:
+            case TextPart():
+                return {"type": "text", "text": part.text}
+            case ImagePart():
+                url = image_url(part, self.preset.name, path, self.problems)
+                return None if url is None else {"type": "image_url", "image_url": {"url": url, "detail": part.detail}}
+            case ProviderPart():
+                own = part.provider == self.preset.name and part.data.get("type") in _USER_PARTS
+                return dict(part.data) if own else None
+            case ReasoningPart() | ToolCall():  # only an assistant has them
+                return None
+            case _:
+                assert_never(part)
 
     def _result(self, message: Message, path: Path) -> dict[str, Any]:
         for index, part in enumerate(message.parts):

@@ -20,7 +20,7 @@ What the wire format does not have, or not so:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, assert_never
 
 import attrs
 
@@ -91,14 +91,18 @@ class ItemEncoder:
         return [part for part in encoded if part is not None]
 
     def _content(self, part: Part, path: Path) -> Item | None:
-        if isinstance(part, TextPart):
-            return {"type": "input_text", "text": part.text}
-        if isinstance(part, ImagePart):
-            url = image_url(part, self.provider, path, self.problems)
-            return None if url is None else {"type": "input_image", "image_url": url, "detail": part.detail}
-        if isinstance(part, ProviderPart) and part.provider == self.provider and _is_content(part):
-            return dict(part.data)
-        return None
+        match part:
+            case TextPart():
+                return {"type": "input_text", "text": part.text}
+            case ImagePart():
+                url = image_url(part, self.provider, path, self.problems)
+                return None if url is None else {"type": "input_image", "image_url": url, "detail": part.detail}
+            case ProviderPart():
+                return dict(part.data) if part.provider == self.provider and _is_content(part) else None
+            case ReasoningPart() | ToolCall():  # only an assistant has them
+                return None
+            case _:
+                assert_never(part)
 
     def _assistant(self, message: Message) -> list[Item]:
         items: list[Item] = []
@@ -139,13 +143,17 @@ class ItemEncoder:
         return item
 
     def _item(self, part: Part, without_id: set[Any]) -> Item | None:
-        if isinstance(part, TextPart):
-            return self._message(part, without_id) if part.text else None
-        if isinstance(part, ToolCall):
-            return self._call(part, without_id)
-        if isinstance(part, ProviderPart) and part.provider == self.provider:
-            return dict(part.data)
-        return None
+        match part:
+            case TextPart():
+                return self._message(part, without_id) if part.text else None
+            case ToolCall():
+                return self._call(part, without_id)
+            case ProviderPart():
+                return dict(part.data) if part.provider == self.provider else None
+            case ReasoningPart() | ImagePart():  # thinking waits for its successor; no image is accepted back
+                return None
+            case _:
+                assert_never(part)
 
     def _message(self, part: TextPart, without_id: set[Any]) -> Item:
         replay = kept(part, self.provider)

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 from allm.data.events import (
     Event,
+    Failed,
+    MessageCompleted,
+    MessageStarted,
+    OrchestrationEvent,
+    ProviderPartCompleted,
+    RawChunk,
     ReasoningCompleted,
     ReasoningDelta,
     TextCompleted,
@@ -13,6 +20,7 @@ from allm.data.events import (
     ToolCallCompleted,
     ToolCallDelta,
     ToolCallStarted,
+    UsageReported,
 )
 from allm.testing.conformance.checks import holds, same
 
@@ -40,29 +48,43 @@ def check_order(events: Iterable[Event]) -> None:
 
 def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str]) -> None:
     """One event: `pieces` of the blocks so far, and the blocks that are complete."""
+    if isinstance(event, OrchestrationEvent):
+        return
     match event:
-        case TextDelta() | TextCompleted():
-            block = f"text {event.id!r}"
-        case ReasoningDelta() | ReasoningCompleted():
-            block = f"reasoning {event.id!r}"
-        case ToolCallStarted() | ToolCallDelta() | ToolCallCompleted():
-            block = f"tool call {event.id!r}"
-        case _:
-            return
-    name = type(event).__name__
-    holds(block not in complete, f"{name} of {block} comes after the completion of the block")
-    match event:
-        case TextDelta(delta=text) | ReasoningDelta(delta=text):
-            pieces.setdefault(block, []).append(text)
-        case TextCompleted(text=text) | ReasoningCompleted(text=text):
-            same("".join(pieces.setdefault(block, [text])), text, f"the deltas of {block} against its completion")
-            complete.add(block)
-        case ToolCallStarted(name=tool):
-            holds(tool and block not in pieces, f"{block} starts once, with a name: {event!r}")
+        case TextDelta(id, text):
+            _grow(f"text {id!r}", text, pieces, complete)
+        case ReasoningDelta(id, text):
+            _grow(f"reasoning {id!r}", text, pieces, complete)
+        case TextCompleted(id, text):
+            _complete(f"text {id!r}", text, pieces, complete)
+        case ReasoningCompleted(id, text):
+            _complete(f"reasoning {id!r}", text, pieces, complete)
+        case ToolCallStarted(id, name):
+            block = f"tool call {id!r}"
+            holds(name and block not in pieces, f"{block} starts once, with a name: {event!r}")
             pieces[block] = []
-        case ToolCallDelta(arguments_delta=text):
+        case ToolCallDelta(id, text):
+            block = f"tool call {id!r}"
             holds(block in pieces, f"ToolCallDelta of {block} comes before ToolCallStarted")
-            pieces[block].append(text)
+            _grow(block, text, pieces, complete)
+        case ToolCallCompleted(id):
+            block = f"tool call {id!r}"
+            holds(block in pieces, f"ToolCallCompleted of {block} comes before ToolCallStarted")
+            _complete(block, None, pieces, complete)
+        case MessageStarted() | ProviderPartCompleted() | UsageReported() | MessageCompleted() | RawChunk() | Failed():
+            pass  # whole in themselves
         case _:
-            holds(block in pieces, f"{name} of {block} comes before ToolCallStarted")
-            complete.add(block)
+            assert_never(event)
+
+
+def _grow(block: str, text: str, pieces: dict[str, list[str]], complete: set[str]) -> None:
+    holds(block not in complete, f"a delta of {block} comes after the completion of the block")
+    pieces.setdefault(block, []).append(text)
+
+
+def _complete(block: str, text: str | None, pieces: dict[str, list[str]], complete: set[str]) -> None:
+    """The completion of a block; `text` has to be what its deltas say, where there are any."""
+    holds(block not in complete, f"a second completion of {block} comes after the completion of the block")
+    if text is not None:
+        same("".join(pieces.setdefault(block, [text])), text, f"the deltas of {block} against its completion")
+    complete.add(block)

@@ -14,14 +14,16 @@ import abc
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, assert_never
 
 import attrs
 
 from allm.data.response import FinishReason, Usage
 from allm.data.script import (
     Delay,
+    ErrorItem,
     Finish,
+    PreflightError,
     Raw,
     Reasoning,
     ScriptItem,
@@ -177,8 +179,10 @@ class Encoder(abc.ABC):
                 self._on_raw(kind, payload)
             case UsageItem() | Finish():  # known from the start
                 pass
-            case _:
+            case ErrorItem() | PreflightError() | Delay() | ToolCallItem() | ToolCallDeltaItem():
                 raise ValueError(f"{item!r} cannot stand here: an error ends a script, a PreflightError is all of it")
+            case _:
+                assert_never(item)
 
     def _call(self, item: ToolCallItem, *, more: bool) -> None:
         self._close()

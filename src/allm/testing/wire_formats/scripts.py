@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -35,6 +35,7 @@ ENCODERS: Mapping[Provider, type[Encoder]] = {
     "anthropic": Anthropic,
     "gemini": Gemini,
 }
+ITEMS = get_args(ScriptItem)
 TRANSPORT_FAILURES = frozenset({"network_error", "timeout", "stream_truncated"})
 
 
@@ -69,6 +70,9 @@ def encode_script(
     """
     played: list[ScriptItem] = []
     for item in items:
+        if not isinstance(item, ITEMS):
+            # A ValueError, as for any other script that has no form on this wire.
+            raise ValueError(f"{item!r} cannot stand here: a script has items made with allm.fake")  # noqa: TRY004
         if isinstance(item, ErrorItem | PreflightError):
             first = all(isinstance(before, Delay) for before in played)
             status = getattr(item.error, "status", None)
