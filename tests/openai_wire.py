@@ -141,7 +141,7 @@ def completed(*output, status="completed", **fields):
 def decode(*events, decoder=None):
     """The events of a stream of `(type, fields)`, as the common HTTP path takes them from the decoder."""
     decoder = decoder or ResponsesDecoder()
-    decoder.begin("req_1")
+    decoder.begin({"x-request-id": "req_1"})
     decoded = []
     for kind, fields in events:
         decoded += decoder.decode(kind, dumps({"type": kind, **fields}))

@@ -128,7 +128,7 @@ def test_each_dependency_has_one_owner(module):
             assert not [name for name in imports(module) if is_inside(name, library)]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith(("encode", "decode"))])
+@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith(("encode", "decode", "_wire"))])
 def test_encoders_and_decoders_are_pure(module):
     """What maps a vendor's wire format does no I/O, so that its tests need none."""
     assert not [name for name in imports(module) if is_inside(name, "trio", "allm.http.transport")]

@@ -434,7 +434,7 @@ DOCUMENT = {
 def test_a_plain_json_answer():
     """The same events as a stream, each block in one piece."""
     decoder = MessagesDecoder()
-    decoder.begin("request-1")
+    decoder.begin({"request-id": "request-1"})
     events = decoder.decode_document(DOCUMENT)
     response = fold(events)
 

@@ -30,6 +30,7 @@ from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.pipeline import StreamBlock, open_stream
 from allm.execution.stream.retrying import fail_at_limit
+from allm.runtime.adapters import as_adapter
 from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 
@@ -140,7 +141,7 @@ class _ChatRun:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)
             self.unfinished = attrs.evolve(unfinished, response=response)
             self.first = self._call(resolved, self.thread, final=False), None
-        self.facts = {"provider": getattr(engine.adapter, "provider", None), "model": resolved.request.model}
+        self.facts = {"provider": as_adapter(engine.adapter).provider, "model": resolved.request.model}
 
     def _prepared(self, call: ModelCall, thread: Thread, *, final: bool) -> tuple[ModelCall, Any]:
         call = self._call(call, thread, final=final)
@@ -296,9 +297,8 @@ def _invalid_output(result: StepResult) -> str | None:
 
 def _needs_two_passes(call: ModelCall) -> bool:
     """Whether the model cannot have tools and a response format in one call."""
-    adapter = call.engine.adapter
-    needs = getattr(adapter, "needs_structured_finalize", None)
-    asks = bool(call.request.tools) and callable(needs) and bool(needs(call.request))
+    adapter = as_adapter(call.engine.adapter)
+    asks = bool(call.request.tools) and adapter.needs_structured_finalize(call.request)
     return asks or needs_two_passes(adapter, call.request)
 
 

@@ -22,6 +22,7 @@ from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.collector import StreamCollector
 from allm.execution.stream.pipeline import StreamBlock, open_stream
 from allm.execution.stream.retrying import fail_at_limit, run_model_call
+from allm.runtime.adapters import as_adapter
 from allm.runtime.engine import Engine
 
 __all__ = ["generate", "stream_generate", "unwrap"]
@@ -86,7 +87,7 @@ def stream_generate(engine: Engine, request: Input, **options: Unpack[CallOption
         if whole_call.cancelled_caught:
             await fail_at_limit(flow, limit)
 
-    provider = getattr(engine.adapter, "provider", None)
+    provider = as_adapter(engine.adapter).provider
     return open_stream(
         "generate",
         produce,

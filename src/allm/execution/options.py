@@ -24,7 +24,7 @@ from allm.data.types.schema import object_schema
 from allm.data.validation import validate
 from allm.execution.call_options import NAMES, CallOptions, ExecutionOptions, check_options, invalid_option
 from allm.execution.journal import ToolJournal
-from allm.runtime.adapters import AdapterOptions
+from allm.runtime.adapters import AdapterOptions, as_adapter
 from allm.runtime.capability import check_capabilities
 from allm.runtime.engine import Engine, merge_tools
 from allm.runtime.keys import Secret
@@ -221,7 +221,7 @@ def prepare_call(call: ModelCall) -> Any:
         ValidationError, AdapterError: What the model or the adapter cannot do with the request.
     """
     adapter = call.engine.adapter
-    if call.request.model is None and getattr(adapter, "requires_model", True):
+    if call.request.model is None and as_adapter(adapter).requires_model:
         raise EngineError(
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
             reason="missing_model",

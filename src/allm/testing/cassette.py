@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, AdapterReason
+from allm.http.body import Body, whole
 from allm.http.response import HttpResponse, OpenResponse, transport_override
 from allm.http.transport import send
 from allm.runtime import keys
@@ -105,9 +106,10 @@ def played_by(find: Callable[[str, str, Any], Exchange]) -> Generator[None]:
 def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenResponse:
     @asynccontextmanager
     async def recorded(
-        method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+        method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
     ) -> AsyncGenerator[HttpResponse]:
         secrets.update(secrets_in(headers))
+        content = await whole(content)
         exchange = Exchange(method=method, url=plain_url(url), body=plain_body(headers, content))
         cassette.exchanges.append(exchange)
         answered = False
@@ -128,10 +130,10 @@ def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenR
 def _player(find: Callable[[str, str, Any], Exchange]) -> OpenResponse:
     @asynccontextmanager
     async def played(
-        method: str, url: str, *, headers: Mapping[str, str], content: bytes, **_: Any
+        method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, **_: Any
     ) -> AsyncGenerator[HttpResponse]:
         await trio.lowlevel.checkpoint()
-        exchange = find(method, plain_url(url), plain_body(headers, content))
+        exchange = find(method, plain_url(url), plain_body(headers, await whole(content)))
         if exchange.status is None:
             raise _failure(exchange)
         yield _Played(exchange.status, exchange.headers, exchange)

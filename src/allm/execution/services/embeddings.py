@@ -14,6 +14,7 @@ from allm.data.image import Image
 from allm.data.problems import Problem, refuse
 from allm.execution.services.embedding_stream import EmbeddingBlock, EmbeddingRun, Progress
 from allm.execution.services.unary import UnaryCall, UnaryOptions, resolve_unary
+from allm.runtime.adapters import as_adapter
 from allm.runtime.batches import AsyncBatches, BatchLimits, in_batches
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
@@ -25,8 +26,6 @@ EmbeddingInputs = EmbeddingInput | Iterable[EmbeddingInput] | AsyncIterable[Embe
 
 MAX_CONCURRENCY = 4
 """Requests under way at once: enough to hide the network, few enough for the smallest rate limits."""
-UNKNOWN_LIMITS = BatchLimits(100)
-"""For an adapter that does not say: the least of what the bundled ones take."""
 ARGUMENTS = ("dimensions", "task_type", "batch_size", "max_concurrency", "on_progress")
 
 
@@ -164,7 +163,7 @@ def _resolved(request: EmbeddingRequest, call: UnaryCall[Any, Any], given: Mappi
     """The request with every field decided, but for its inputs."""
     changes = {name: value for name, value in given.items() if value is not None}
     model = call.model or request.model or call.engine.embedding_model
-    if model is None and getattr(call.adapter, "requires_model", True):
+    if model is None and as_adapter(call.adapter).requires_model:
         raise EngineError(
             "no model for embeddings is given: pass model=, set Engine(embedding_model=...), or use "
             "engine.with_services(embedding_model='provider:model')",
@@ -177,6 +176,5 @@ def _resolved(request: EmbeddingRequest, call: UnaryCall[Any, Any], given: Mappi
 
 
 def _limits(call: UnaryCall[Any, Any], model: str | None, batch_size: int | None) -> BatchLimits:
-    of_adapter: Any = getattr(call.adapter, "batch_limits", None)
-    limits: BatchLimits = UNKNOWN_LIMITS if of_adapter is None else of_adapter(model)
+    limits = as_adapter(call.adapter).batch_limits(model)
     return limits if batch_size is None else attrs.evolve(limits, inputs=min(limits.inputs, batch_size))

@@ -11,6 +11,7 @@ from allm.data.errors import EngineError, ImageAdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, check_image_request
 from allm.execution.services.unary import UnaryOptions, resolve_unary
+from allm.runtime.adapters import as_adapter
 from allm.runtime.engine import Engine
 
 __all__ = ["ImageOptions", "edit_image", "generate_image", "image_variations"]
@@ -99,7 +100,7 @@ async def _call(engine: Engine, request: ImageRequest, options: Mapping[str, Any
         options={**request.options, **call.body},
     )
     check_image_request(request)
-    if request.model is None and getattr(call.adapter, "requires_model", True):
+    if request.model is None and as_adapter(call.adapter).requires_model:
         raise EngineError(
             "no model for images is given: pass model=, set Engine(image_model=...), or use "
             "engine.with_services(image_model='provider:model')",

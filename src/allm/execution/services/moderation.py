@@ -11,6 +11,7 @@ from allm.data.errors import AdapterError, EngineError
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, moderation_problems
 from allm.data.problems import refuse
 from allm.execution.services.unary import UnaryOptions, resolve_unary
+from allm.runtime.adapters import as_adapter
 from allm.runtime.engine import Engine
 
 __all__ = ["moderate"]
@@ -45,7 +46,7 @@ async def moderate(
         options={**request.options, **call.body},
     )
     refuse(moderation_problems(request))
-    if request.model is None and getattr(call.adapter, "requires_model", True):
+    if request.model is None and as_adapter(call.adapter).requires_model:
         raise EngineError(
             "no model for moderation is given: pass model=, set Engine(moderation_model=...), or use "
             "engine.with_services(moderation_model='provider:model')",

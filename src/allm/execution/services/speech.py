@@ -17,7 +17,7 @@ import trio
 from allm.data.audio import Audio, Speech, SpeechRequest, check_speech_request
 from allm.data.errors import AdapterError, EngineError, StreamError
 from allm.execution.services.unary import UnaryCall, UnaryOptions, resolve_unary, typed
-from allm.runtime.adapters import SpokenAnswer
+from allm.runtime.adapters import SpokenAnswer, as_adapter
 from allm.runtime.engine import Engine
 
 __all__ = ["SpeechOptions", "SpeechStream", "stream_synthesize", "synthesize"]
@@ -196,7 +196,7 @@ def _resolved(
     model = call.model or request.model or engine.speech_model
     request = attrs.evolve(request, **given, model=model, options={**request.options, **call.body})
     check_speech_request(request)
-    if model is None and getattr(call.adapter, "requires_model", True):
+    if model is None and as_adapter(call.adapter).requires_model:
         raise EngineError(
             "no model for speech is given: pass model=, set Engine(speech_model=...), or use "
             "engine.with_services(speech_model='provider:model')",

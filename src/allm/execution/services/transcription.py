@@ -11,6 +11,7 @@ import attrs
 from allm.data.audio import Audio, Granularity, Transcription, TranscriptionRequest, check_transcription_request
 from allm.data.errors import EngineError
 from allm.execution.services.unary import UnaryOptions, resolve_unary
+from allm.runtime.adapters import as_adapter
 from allm.runtime.engine import Engine
 
 __all__ = ["TranscriptionOptions", "transcribe"]
@@ -53,7 +54,7 @@ async def transcribe(
     model = call.model or request.model or engine.transcription_model
     request = attrs.evolve(request, **given, model=model, options={**request.options, **call.body})
     check_transcription_request(request)
-    if model is None and getattr(call.adapter, "requires_model", True):
+    if model is None and as_adapter(call.adapter).requires_model:
         raise EngineError(
             "no model for transcription is given: pass model=, set Engine(transcription_model=...), or use "
             "engine.with_services(transcription_model='provider:model')",

@@ -20,7 +20,7 @@ from allm.data.json.wire import as_count, as_object, as_text
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
 from allm.http.error_body import stray_error
-from allm.http.errors import malformed
+from allm.http.errors import malformed, request_id_of
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER
@@ -65,9 +65,9 @@ class MessagesDecoder:
     _id: str | None = attrs.field(default=None, init=False)
     _model: str | None = attrs.field(default=None, init=False)
 
-    def begin(self, request_id: str | None) -> None:
+    def begin(self, headers: Mapping[str, str]) -> None:
         """The answer's HTTP headers are there."""
-        self._request_id = request_id
+        self._request_id = request_id_of(headers)
 
     def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
         """One server-sent event."""

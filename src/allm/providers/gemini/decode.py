@@ -8,6 +8,7 @@ candidates at all; Vertex AI sends an error in mid-stream as a bare JSON object 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -18,7 +19,7 @@ from allm.data.json.text import JsonTextError, loads
 from allm.data.json.wire import as_count, as_list, as_object, as_text
 from allm.data.response import FinishReason, Usage
 from allm.http.error_body import stray_error
-from allm.http.errors import malformed
+from allm.http.errors import malformed, request_id_of
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 
@@ -97,9 +98,9 @@ class GeminiDecoder:
     def __attrs_post_init__(self) -> None:
         self._parts = PartDecoder(self.taken)
 
-    def begin(self, request_id: str | None) -> None:
+    def begin(self, headers: Mapping[str, str]) -> None:
         """The answer's HTTP headers are there."""
-        self._request_id = request_id
+        self._request_id = request_id_of(headers)
 
     def decode(self, name: str, data: bytes) -> list[AdapterEvent]:  # noqa: ARG002  events have no names here
         """One server-sent event."""

@@ -9,7 +9,7 @@ often no `[DONE]` follows. The calls are in `chat_call_decode`, thinking is in `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -33,7 +33,7 @@ from allm.data.json.wire import as_count, as_list, as_object, as_objects, as_tex
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason, Usage
 from allm.http.error_body import stray_error
-from allm.http.errors import malformed
+from allm.http.errors import malformed, request_id_of
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_reasoning import Reasoning, may_think
 from allm.providers.openai.errors import stream_error
@@ -103,9 +103,9 @@ class ChatDecoder:
     _id: str | None = attrs.field(default=None, init=False)
     _model: str | None = attrs.field(default=None, init=False)
 
-    def begin(self, request_id: str | None) -> None:
+    def begin(self, headers: Mapping[str, str]) -> None:
         """The answer's HTTP headers are there."""
-        self._request_id = request_id
+        self._request_id = request_id_of(headers)
 
     def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
         """One server-sent event."""

@@ -7,7 +7,7 @@ the terminal event only; there is no `[DONE]`. The items are in `responses_item_
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -18,7 +18,7 @@ from allm.data.json.text import JsonTextError, loads
 from allm.data.json.wire import as_count, as_object, as_text
 from allm.data.response import FinishReason, Usage
 from allm.http.error_body import stray_error
-from allm.http.errors import malformed
+from allm.http.errors import malformed, request_id_of
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_item_decode import ItemDecoder
 
@@ -55,9 +55,9 @@ class ResponsesDecoder:
     def __attrs_post_init__(self) -> None:
         self._items = ItemDecoder(self.provider)
 
-    def begin(self, request_id: str | None) -> None:
+    def begin(self, headers: Mapping[str, str]) -> None:
         """The answer's HTTP headers are there."""
-        self._request_id = request_id
+        self._request_id = request_id_of(headers)
 
     def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
         """One server-sent event; its `type` says what it is, and so does its name."""

@@ -1,4 +1,4 @@
-"""An `EmbeddingRequest` as the body of POST /embeddings.
+"""POST /embeddings: an `EmbeddingRequest` as its body, and its answer as an `EmbeddingResponse`.
 
 https://platform.openai.com/docs/api-reference/embeddings/create and, for the other services, their own references.
 """
@@ -7,11 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from allm.data.embedding import EmbeddingRequest
+from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
+from allm.data.errors import AdapterError
+from allm.data.json.wire import as_count, as_object, as_objects, as_text
 from allm.data.problems import Problem, refuse
+from allm.data.response import Usage
 from allm.runtime.batches import BatchLimits
+from allm.runtime.vectors import vector_of
 
-__all__ = ["embedding_body", "limits_of"]
+__all__ = ["embedding_body", "embedding_response", "limits_of"]
 
 # What tells the two sides of a search apart elsewhere. These models embed both alike, so leaving it out is right.
 RETRIEVAL = frozenset({"query", "document"})
@@ -57,3 +61,20 @@ def embedding_body(request: EmbeddingRequest, provider: str) -> dict[str, Any]:
         "user": request.user,
     }
     return {name: value for name, value in fields.items() if value is not None} | request.options
+
+
+def embedding_response(document: dict[str, Any]) -> EmbeddingResponse:
+    """The answer; its vectors may be lists or base64 text, whatever was asked for.
+
+    Raises:
+        AdapterError: `malformed_response`.
+    """
+    if not isinstance(document.get("data"), list):
+        raise AdapterError("expected the vectors under 'data', which is no list", reason="malformed_response")
+    embeddings: list[Embedding] = []
+    for position, item in enumerate(as_objects(document["data"])):
+        index = as_count(item.get("index"))
+        embeddings.append(Embedding(position if index is None else index, vector_of(item.get("embedding"))))
+    usage = as_object(document.get("usage"))
+    counts = Usage(input_tokens=as_count(usage.get("prompt_tokens")), total_tokens=as_count(usage.get("total_tokens")))
+    return EmbeddingResponse(embeddings=embeddings, usage=counts, model=as_text(document.get("model")))
