@@ -8,6 +8,8 @@ from typing import Any, final
 import attrs
 import trio
 
+from allm.data.errors import AdapterError
+
 __all__ = ["Body", "BodyReader", "whole"]
 
 CLOSE_SECONDS = 5.0
@@ -39,8 +41,10 @@ class BodyReader:
     _body: bytes | Body
     _sync: Iterator[bytes] | None = attrs.field(default=None, init=False)
     _async: AsyncIterator[bytes] | None = attrs.field(default=None, init=False)
+    _size: int = attrs.field(default=0, init=False)  # bytes until now
 
     def __aiter__(self) -> BodyReader:
+        self._size = 0
         chunks = (self._body,) if isinstance(self._body, bytes) else self._body.open()
         if isinstance(chunks, AsyncIterable):
             self._async = aiter(chunks)
@@ -49,11 +53,19 @@ class BodyReader:
         return self
 
     async def __anext__(self) -> bytes:
-        if self._async is not None:
-            return await anext(self._async)
-        for chunk in self._sync or ():
-            return chunk
-        raise StopAsyncIteration
+        chunk = await anext(self._async, None) if self._async is not None else next(self._sync or iter(()), None)
+        self._size += len(chunk or b"")
+        if isinstance(self._body, Body):
+            self._check(self._body.length, ended=chunk is None)
+        if chunk is None:
+            raise StopAsyncIteration
+        return chunk
+
+    def _check(self, length: int, *, ended: bool) -> None:
+        # The HTTP library would send no more than was announced, or wait for the rest, and say so in its own way.
+        if self._size > length or (ended and self._size < length):
+            what = f"the body has {self._size} bytes{'' if ended else ' or more'}, and its length says {length}"
+            raise AdapterError(what, reason="invalid_request")
 
     async def aclose(self) -> None:
         """Close what `open` gave, if it can be closed."""

@@ -183,12 +183,16 @@ class HttpAdapter(Adapter):
 
     def _credential(self, options: AdapterOptions, users: Mapping[str, str]) -> Credential | None:
         vendor = self.vendor
-        name = vendor.key_header.name
+        own = users.get(vendor.key_header.name)
         try:
             source = keys.resolve(vendor.name, options.api_key or self.api_key, vendor.key_env)
         except EngineError as error:
-            own = name in users or "authorization" in users
-            if error.reason == "missing_key" and (own or not vendor.key_required):
-                return None
-            raise
-        return None if name in users else Credential(vendor.key_header, source)
+            if error.reason != "missing_key":
+                raise
+            if own is None and vendor.key_required and "authorization" not in users:
+                raise
+            source = None
+        if own is not None:  # a key as well, to be masked like one
+            prefix, space, key = own.rpartition(" ")
+            return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
+        return None if source is None else Credential(vendor.key_header, source)
