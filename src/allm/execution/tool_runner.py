@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import trio
 
-from allm.data.content import ToolCall
+from allm.data.content import ImagePart, Part, TextPart, ToolCall
 from allm.data.errors import StreamError, ToolError
 from allm.data.events import (
     AskUserRequested,
@@ -44,6 +44,7 @@ MAX_THREADS = 64
 _threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("allm_tool_threads")
 
 EmitEvents = Callable[..., Awaitable[None]]
+Content = str | tuple[Part, ...]
 
 
 def _thread_limiter() -> trio.CapacityLimiter:
@@ -128,7 +129,7 @@ class ToolRunner:
         finally:
             span.stop(outcome="cancelled")
 
-    async def _succeeded(self, call: ToolCall, value: Any, content: str) -> ToolOutcome:
+    async def _succeeded(self, call: ToolCall, value: Any, content: Content) -> ToolOutcome:
         completed = ToolExecutionCompleted(call, value)
         if isinstance(value, AskUser):
             message = self._message(call, AWAITING_USER)
@@ -160,7 +161,7 @@ class ToolRunner:
                 if answer == "halt" and isinstance(answer, str):
                     halt = error
                 else:
-                    message = self._message(call, self._text(answer))
+                    message = self._message(call, self._content(answer))
             except Exception as raised:
                 halt = ToolError(
                     f"on_tool_error raised {type(raised).__name__}: {_text_of(raised)}; it was asked about: "
@@ -245,18 +246,26 @@ class ToolRunner:
             report=report,
         )
 
-    def _encode(self, call: ToolCall, value: Any) -> str:
+    def _encode(self, call: ToolCall, value: Any) -> Content:
         try:
-            return self._text(value.result if isinstance(value, Halt) else value)
+            return self._content(value.result if isinstance(value, Halt) else value)
         except Exception as error:
             why = f"the tool's result has no text form: {_text_of(error)}"
             raise self._failure(call, "encoding_failed", why) from error
 
-    def _text(self, value: Any) -> str:
+    def _content(self, value: Any) -> Content:
         encoder = self.call.engine.tool_result_encoder
-        return encode_result(value) if encoder is None else str(encoder.encode(value))
+        if encoder is None:
+            return encode_result(value)
+        content = encoder.encode(value)
+        if not isinstance(content, tuple):
+            return str(content)
+        for part in content:
+            if not isinstance(part, TextPart | ImagePart):
+                raise TypeError(f"the result encoder gave a {type(part).__name__}; expected TextPart or ImagePart")
+        return content
 
-    def _message(self, call: ToolCall, content: str) -> Message:
+    def _message(self, call: ToolCall, content: Content) -> Message:
         return Message("tool", content, tool_call_id=call.id, name=call.name)
 
     def _failure(self, call: ToolCall, reason: Any, message: str) -> _Failure:
