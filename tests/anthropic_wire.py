@@ -70,7 +70,7 @@ def decode(*reads, decoder=None):
     """The events of a body that arrives in `reads`, as the common HTTP path takes them from the decoder."""
     decoder = decoder or MessagesDecoder()
     reader = SSEDecoder()
-    decoder.begin({"request-id": "request-1"})
+    decoder.begin({"x-request-id": "request-1"})
     events = []
     try:
         for read in reads:

@@ -52,7 +52,7 @@ def decode(*reads, decoder=None):
     """The events of a body that arrives in `reads`, as the common HTTP path takes them from the decoder."""
     decoder = decoder or GeminiDecoder()
     reader = SSEDecoder()
-    decoder.begin({"request-id": "request-1"})
+    decoder.begin({"x-request-id": "request-1"})
     events = []
     feeds = [*(partial(reader.feed, read) for read in reads), reader.close]
     try:

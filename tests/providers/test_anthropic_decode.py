@@ -434,7 +434,7 @@ DOCUMENT = {
 def test_a_plain_json_answer():
     """The same events as a stream, each block in one piece."""
     decoder = MessagesDecoder()
-    decoder.begin({"request-id": "request-1"})
+    decoder.begin({"x-request-id": "request-1"})
     events = decoder.decode_document(DOCUMENT)
     response = fold(events)
 
@@ -525,3 +525,11 @@ def test_input_as_text_is_an_object():
     start = {"type": "content_block_start", "index": 0, "content_block": block}
     (found,) = answer(started(), start, {"type": "content_block_stop", "index": 0}, stopped("tool_use")).tool_calls
     assert found.arguments == {"a": 1}
+
+
+def test_an_answer_starts_once():
+    """Also where `message_start` comes twice, or not at all."""
+    for head in ([], [started()], [started(), started()]):
+        kinds = [type(event) for event in decode(sse(*head, text(0, "hi"), stopped()))]
+        assert kinds[0] is MessageStarted
+        assert kinds.count(MessageStarted) == 1

@@ -509,7 +509,7 @@ def test_stream_that_ends_inside_an_error_report_is_cut(report):
 def test_an_array_of_chunks_is_the_same_answer(document):
     """A gateway that ignores `alt=sse` sends one array, with the same events in it."""
     decoder = GeminiDecoder()
-    decoder.begin({"request-id": "request-1"})
+    decoder.begin({"x-request-id": "request-1"})
 
     assert decoder.decode_document(document) == decode(sse(*STREAM))
 

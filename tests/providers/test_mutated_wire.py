@@ -71,7 +71,7 @@ def mutated(value, chance):
 
 def answered(decoder, events):
     """The response to a stream of these events."""
-    decoder.begin({"request-id": "r"})
+    decoder.begin({"x-request-id": "r"})
     decoded = []
     try:
         for name, value in events:

@@ -252,3 +252,14 @@ def test_usage_in_the_choice_counts():
 def _body(call):
 
     return loads(call.body)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [{"choices": [{"index": 0, "error": {"code": 502, "message": "no room"}}]}, chunk(x_groq={"error": "no room"})],
+    ids=["openrouter", "groq"],
+)
+def test_failure_that_comes_first_is_the_only_event(failure):
+    """So that the call may be tried again."""
+    [event] = ChatDecoder("openai").decode("", dumps(failure))
+    assert isinstance(event, allm.Failed)

@@ -533,3 +533,9 @@ def test_error_in_mid_stream_has_the_providers_name():
     """Also when a preset speaks."""
     assert stream_error("azure", NESTED).provider == "azure"
     assert isinstance(ResponsesDecoder("azure").decode("error", dumps(NESTED))[0], Failed)
+
+
+def test_the_terminal_event_has_the_last_word_on_the_id():
+    """Behind some gateways only its id can be referred to."""
+    response = fold(decode(CREATED, completed(message("Hi"), id="resp_2", model="gpt-5-2025")))
+    assert (response.id, response.model) == ("resp_2", "gpt-5-2025")

@@ -16,11 +16,12 @@ from allm.data.errors import EngineError
 from allm.http.body import Body
 from allm.http.call import HttpCall
 from allm.http.credential import BEARER, Credential, KeyHeader, KeySource
+from allm.http.decoder import WireDecoder
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.settings import json_body, key_of, own_headers
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall, WireDecoder
+from allm.http.stream_call import StreamCall
 from allm.http.transport import check_client, join_url
 from allm.runtime import keys
 from allm.runtime.adapters import Adapter, AdapterOptions

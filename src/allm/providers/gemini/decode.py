@@ -8,18 +8,15 @@ candidates at all; Vertex AI sends an error in mid-stream as a bare JSON object 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
-from allm.data.json.text import JsonTextError, loads
+from allm.data.events import UsageReported
 from allm.data.json.wire import as_count, as_list, as_object, as_text
 from allm.data.response import FinishReason, Usage
-from allm.http.error_body import stray_error
-from allm.http.errors import malformed, request_id_of
+from allm.http.decoder import StreamDecoder
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 
@@ -74,21 +71,19 @@ def gemini_usage(counts: dict[str, Any]) -> Usage:
 
 
 @attrs.define(eq=False)
-class GeminiDecoder:
-    """One answer. States: not begun, begun (the first chunk of any content), done (an error, or the body's end).
+class GeminiDecoder(StreamDecoder):
+    """One answer. It has begun with the first chunk of any content; only the end of the body ends it.
 
     Attributes:
         taken: Ids of the calls that the conversation has already; no new call gets one of them.
     """
 
+    content_field: ClassVar[str] = "candidates"
+    end_marker: ClassVar[str] = "a finish reason"
+
     provider: str = PROVIDER
     taken: frozenset[str] = frozenset()
-    done: bool = attrs.field(default=False, init=False)
     _parts: PartDecoder = attrs.field(init=False)
-    _begun: bool = attrs.field(default=False, init=False)
-    _request_id: str | None = attrs.field(default=None, init=False)
-    _id: str | None = attrs.field(default=None, init=False)
-    _model: str | None = attrs.field(default=None, init=False)
     _finish: str | None = attrs.field(default=None, init=False)
     _blocked: str | None = attrs.field(default=None, init=False)
     _counts: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
@@ -96,81 +91,59 @@ class GeminiDecoder:
     _notes: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._parts = PartDecoder(self.taken)
+        self._parts = PartDecoder(self.add, self.taken)
 
-    def begin(self, headers: Mapping[str, str]) -> None:
-        """The answer's HTTP headers are there."""
-        self._request_id = request_id_of(headers)
-
-    def decode(self, name: str, data: bytes) -> list[AdapterEvent]:  # noqa: ARG002  events have no names here
-        """One server-sent event."""
-        try:
-            value = loads(data)
-        except JsonTextError as error:
-            if data.strip() == b"[DONE]":  # some gateways end every stream so; the body's end follows
-                return []
-            raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
-        return self._take(value)
-
-    def decode_document(self, document: Any) -> list[AdapterEvent]:
-        """A plain JSON answer, or the array of chunks that comes where `alt=sse` is ignored."""
-        events = self._take(document)
-        if self.done:
-            return events
-        if not self._begun:
-            raise malformed(self.provider, "the answer has no candidates", repr(document))
-        return events + self._complete()
-
-    def end(self, stray: str) -> list[AdapterEvent]:
-        """The body ended: the only end that a stream has."""
-        error = stray_error(stray)
-        if error is not None:
-            return self._fail(stream_error(self.provider, error))
-        begun = stray.strip()
-        if begun[:1] in {"{", "["} and ('"error"' in begun or begun[-1] not in "}]"):
-            what = f"the stream ended inside an error report: {stray[:200]!r}"
-            return self._fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
-        return self._complete()
-
-    def _take(self, value: Any) -> list[AdapterEvent]:
-        for chunk in as_list(value) or [value]:
-            if not isinstance(chunk, dict):
-                return self._fail(malformed(self.provider, "a part of the answer is not a JSON object", repr(value)))
-            if as_object(chunk).get("error"):
-                return self._fail(stream_error(self.provider, chunk))
-            before = len(self._parts.events)
-            self._chunk(as_object(chunk))
-            if len(self._parts.events) == before:
-                self._parts.events.append(RawChunk("chunk", chunk))
-        return self._flush()
-
-    def _flush(self) -> list[AdapterEvent]:
-        events, self._parts.events = self._parts.events, []
-        return events
-
-    def _fail(self, error: AdapterError, *, raw_finish_reason: str | None = None) -> list[AdapterEvent]:
-        self.done = True
-        self._parts.close(clean=False)
-        return [*self._flush(), Failed(error, raw_finish_reason=raw_finish_reason)]
-
-    def _chunk(self, chunk: dict[str, Any]) -> None:
-        self._id = self._id or as_text(chunk.get("responseId"))
-        self._model = self._model or as_text(chunk.get("modelVersion"))
-        if not self._begun and not _CHUNK.isdisjoint(chunk):
-            self._begun = True
-            self._parts.events.append(MessageStarted(id=self._id, model=self._model, request_id=self._request_id))
-        for candidate in as_list(chunk.get("candidates")):
+    def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
+        """One chunk."""
+        before = len(self.events)
+        if not self.begun and not _CHUNK.isdisjoint(event):
+            self.start(id=event.get("responseId"), model=event.get("modelVersion"))
+        elif self.id is None or self.model is None:
+            self.id = self.id or as_text(event.get("responseId"))
+            self.model = self.model or as_text(event.get("modelVersion"))
+        for candidate in as_list(event.get("candidates")):
             if not as_object(candidate).get("index"):
                 self._candidate(as_object(candidate))
                 break
-        feedback = as_object(chunk.get("promptFeedback"))
+        feedback = as_object(event.get("promptFeedback"))
         if feedback.get("blockReason"):
             self._blocked = str(feedback["blockReason"])
             self._notes["promptFeedback"] = feedback
-        counts = {**self._counts, **as_object(chunk.get("usageMetadata"))}
+        self._count_tokens(as_object(event.get("usageMetadata")))
+        if len(self.events) == before:
+            self.raw("chunk", event)
+
+    def on_end(self) -> None:
+        """The body ended: the only end that a stream has."""
+        raw = self._finish or self._blocked
+        if raw is None:
+            self.fail(self.cut_off(self.end_marker))
+            return
+        failure = _FAILURES.get(raw)
+        if failure is not None:
+            message = as_text(self._notes.get("finishMessage")) or f"Gemini ended the answer with {raw}"
+            error = AdapterError(message, reason=failure, provider=self.provider, retryable=False, provider_code=raw)
+            self.fail(error, raw_finish_reason=raw)
+            return
+        finish: FinishReason = _FINISH.get(raw, "other") if self._finish else "content_filter"
+        self._parts.close(clean=finish == "stop")
+        if self._grounding:
+            self._parts.provider_part({"groundingMetadata": self._grounding})
+        self.complete(finish, raw, {PROVIDER: self._notes} if self._notes else {})
+
+    def on_failure(self) -> None:
+        """End the block that was being received, and leave a call incomplete."""
+        self._parts.close(clean=False)
+
+    def error_of(self, report: Any) -> AdapterError:
+        """The envelope that an error over HTTP has."""
+        return stream_error(self.provider, report)
+
+    def _count_tokens(self, counts: dict[str, Any]) -> None:
+        counts = {**self._counts, **counts}
         if counts != self._counts:
             self._counts = counts
-            self._parts.events.append(UsageReported(gemini_usage(counts)))
+            self.add(UsageReported(gemini_usage(counts)))
 
     def _candidate(self, candidate: dict[str, Any]) -> None:
         for part in as_list(as_object(candidate.get("content")).get("parts")):
@@ -184,30 +157,3 @@ class GeminiDecoder:
         """Keep the citations of one chunk; each chunk has its own, while other fields repeat what was there."""
         for key, value in metadata.items():
             self._notes.setdefault("citationMetadata", {}).setdefault(key, []).extend(as_list(value))
-
-    def _complete(self) -> list[AdapterEvent]:
-        raw = self._finish or self._blocked
-        if raw is None:
-            what = "the stream ended without a finish reason: the answer is cut off"
-            return self._fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
-        failure = _FAILURES.get(raw)
-        if failure is not None:
-            message = as_text(self._notes.get("finishMessage")) or f"Gemini ended the answer with {raw}"
-            error = AdapterError(message, reason=failure, provider=self.provider, retryable=False, provider_code=raw)
-            return self._fail(error, raw_finish_reason=raw)
-        self.done = True
-        finish: FinishReason = _FINISH.get(raw, "other") if self._finish else "content_filter"
-        self._parts.close(clean=finish == "stop")
-        if self._grounding:
-            self._parts.provider_part({"groundingMetadata": self._grounding})
-        if finish == "stop" and self._parts.assembly.has_tool_calls():
-            finish = "tool_calls"
-        completed = MessageCompleted(
-            self._parts.assembly.message(),
-            finish,
-            raw_finish_reason=raw,
-            id=self._id,
-            model=self._model,
-            metadata={PROVIDER: self._notes} if self._notes else {},
-        )
-        return [*self._flush(), completed]

@@ -7,6 +7,7 @@ part must go back as it came, neither merged with another nor split (https://ai.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -25,7 +26,7 @@ from allm.data.events import (
 )
 from allm.data.json.text import parse_arguments
 from allm.data.json.wire import as_list, as_object, as_text
-from allm.data.message_builder import MessageBuilder
+from allm.data.unique_ids import UniqueIds
 from allm.providers.gemini.partial_args import PartialArguments
 
 __all__ = ["PROVIDER", "PartDecoder"]
@@ -68,18 +69,19 @@ class PartDecoder:
     """The content of one answer.
 
     Attributes:
+        add: Takes each event.
         taken: Ids of the calls that the conversation has already; no new call gets one of them.
-        assembly: The message so far.
-        events: What the parts gave since this list was last emptied.
     """
 
+    add: Callable[[AdapterEvent], None]
     taken: frozenset[str] = frozenset()
-    assembly: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
-    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
     _run: _Run | None = attrs.field(default=None, init=False)
     _call: _Call | None = attrs.field(default=None, init=False)
     _blocks: int = attrs.field(default=0, init=False)
-    _ids: set[str] = attrs.field(factory=set[str], init=False)
+    _ids: UniqueIds = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._ids = UniqueIds(self.taken)
 
     def decode(self, part: dict[str, Any]) -> None:
         """Take one part."""
@@ -98,7 +100,7 @@ class PartDecoder:
 
     def provider_part(self, data: dict[str, Any]) -> None:
         """Add an item that only Gemini understands."""
-        self._add(ProviderPartCompleted(self._block_id("provider"), ProviderPart(PROVIDER, data)))
+        self.add(ProviderPartCompleted(self._block_id("provider"), ProviderPart(PROVIDER, data)))
 
     def close(self, *, clean: bool) -> None:
         """The answer ended. If it did not end cleanly, a call that is still open stays incomplete."""
@@ -107,7 +109,7 @@ class PartDecoder:
         if clean:
             self._close_call()
         elif call is not None and call.arguments.pieces:
-            self._add(ToolCallDelta(call.id, call.arguments.raw()))
+            self.add(ToolCallDelta(call.id, call.arguments.raw()))
 
     def _block(self, kind: str, text: str, signature: str | None) -> None:
         run = self._run
@@ -120,7 +122,7 @@ class PartDecoder:
             run = self._run = _Run(kind, self._block_id(kind))
         if text:
             run.pieces.append(text)
-            self._add(TextDelta(run.id, text) if kind == "text" else ReasoningDelta(run.id, text))
+            self.add(TextDelta(run.id, text) if kind == "text" else ReasoningDelta(run.id, text))
         if signature is not None:
             self._close_run(signature)
 
@@ -130,10 +132,10 @@ class PartDecoder:
             return
         text = "".join(run.pieces)
         if run.kind == "reasoning":
-            self._add(ReasoningCompleted(run.id, text, provider=PROVIDER, signature=signature))
+            self.add(ReasoningCompleted(run.id, text, provider=PROVIDER, signature=signature))
         else:
             kept = {} if signature is None else {PROVIDER: {"thought_signature": signature}}
-            self._add(TextCompleted(run.id, text, metadata=kept))
+            self.add(TextCompleted(run.id, text, metadata=kept))
 
     def _function_call(self, part: dict[str, Any], signature: str | None) -> None:
         name, sent_id = as_text(part.get("name")), as_text(part.get("id"))
@@ -146,8 +148,8 @@ class PartDecoder:
         if call is None:
             if name is None and not args:
                 return
-            call = self._call = _Call(self._call_id(sent_id), name or "", sent_id)
-            self._add(ToolCallStarted(call.id, call.name))
+            call = self._call = _Call(self._ids.new(sent_id), name or "", sent_id)
+            self.add(ToolCallStarted(call.id, call.name))
         call.signature = signature or call.signature
         call.arguments.update(args)
         call.arguments.extend(as_list(part.get("partialArgs")))
@@ -158,23 +160,9 @@ class PartDecoder:
         call, self._call = self._call, None
         if call is not None:
             # The arguments come whole; as one delta they look to a program like those of any other provider.
-            self._add(ToolCallDelta(call.id, call.arguments.raw()))
-            self._add(call.completed())
-
-    def _call_id(self, sent: str | None) -> str:
-        """The vendor's id, or a new one: neither twice in the answer, nor one that the conversation has already."""
-        number = len(self._ids)
-        call_id = sent or f"call_{number}"
-        while call_id in self._ids or call_id in self.taken:
-            number += 1
-            call_id = f"{sent or 'call'}_{number}"
-        self._ids.add(call_id)
-        return call_id
+            self.add(ToolCallDelta(call.id, call.arguments.raw()))
+            self.add(call.completed())
 
     def _block_id(self, kind: str) -> str:
         self._blocks += 1
         return f"{kind}-{self._blocks - 1}"
-
-    def _add(self, event: AdapterEvent) -> None:
-        self.assembly.add(event)
-        self.events.append(event)

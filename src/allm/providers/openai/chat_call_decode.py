@@ -3,8 +3,18 @@
 OpenAI names a call by its `index` in every piece, and gives its id and name in the first one only. What others do:
 every call has index 0; there is no index, or no id, or neither, and each call comes whole; two calls have the same id;
 the id comes late; the name comes with every piece; every piece has a new id, which means nothing as no name comes with
-it. So a piece belongs to the call with its index and id, else to the last one at its index, and begins a new call only
-if it brings a name.
+it.
+
+How a piece finds its call. Its place is its index; without one, its position in the array of its chunk.
+
+1. It belongs to the call with the same id and index.
+2. Else to the last call at its place, unless it brings a name, and an id that is not that call's: then it begins
+   another.
+3. Else it begins a call.
+4. A piece with a name and arguments for a call that has both and is whole begins another one all the same: that is how
+   calls without ids follow each other at index 0.
+
+A call is announced, and gets its id, when its name is known; what came before waits.
 """
 
 from __future__ import annotations
@@ -16,19 +26,53 @@ import attrs
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
 from allm.data.json.text import dumps, parse_arguments
 from allm.data.json.wire import as_object, as_objects, as_text
+from allm.data.unique_ids import UniqueIds
 
 __all__ = ["CallDecoder"]
 
 Index = int | str | None
 
 
-@attrs.define(eq=False)
-class _Call:
-    id: str  # unique in the answer
+@attrs.frozen
+class _Piece:
+    """One element of `tool_calls`."""
+
     sent_id: str | None
     index: Index
+    position: int
+    name: str | None
+    text: str | None  # more of the arguments
+    custom: bool  # they are free text
+
+    @property
+    def place(self) -> tuple[Index, int]:
+        return (self.index, self.position if self.index is None else 0)
+
+
+def _read(delta: dict[str, Any], position: int) -> _Piece:
+    index = delta.get("index")
+    custom = as_object(delta.get("custom"))
+    function = as_object(delta.get("function")) or custom
+    text = function.get("arguments", function.get("input"))
+    if isinstance(text, dict):  # Ollama sends the object itself
+        text = dumps(text).decode()
+    return _Piece(
+        as_text(delta.get("id")),
+        index if isinstance(index, (int, str)) else None,
+        position,
+        as_text(function.get("name")),
+        as_text(text),
+        bool(custom),
+    )
+
+
+@attrs.define(eq=False)
+class _Call:
+    sent_id: str | None
+    index: Index
+    id: str | None = None  # its own, unique in the answer, once it is announced
     name: str = ""
-    started: bool = False
+    custom: bool = False
     pieces: list[str] = attrs.field(factory=list[str], init=False)
     waiting: list[str] = attrs.field(factory=list[str], init=False)  # pieces that came before the name
 
@@ -37,87 +81,75 @@ class _Call:
         last = self.pieces[-1] if self.pieces else ""
         return last.rstrip().endswith("}") and parse_arguments("".join(self.pieces)) is not None
 
+    def take(self, piece: _Piece) -> None:
+        """Take what a piece says of the call."""
+        self.sent_id = self.sent_id or piece.sent_id
+        self.name = self.name or piece.name or ""
+        self.custom = self.custom or piece.custom
+        if piece.text is not None:
+            self.pieces.append(piece.text)
+            self.waiting.append(piece.text)
+
 
 @attrs.define(eq=False)
 class CallDecoder:
-    """Decodes the calls of one answer.
+    """Decodes the calls of one answer."""
 
-    Attributes:
-        custom: Ids of calls whose input is free text.
-    """
-
-    custom: set[str] = attrs.field(factory=set[str], init=False)
     _calls: list[_Call] = attrs.field(factory=list[_Call], init=False)
     _latest: dict[tuple[Index, int], _Call] = attrs.field(factory=dict[tuple[Index, int], _Call], init=False)
+    _ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
 
     def decode(self, deltas: Any) -> list[AdapterEvent]:
         """The events of one `tool_calls`."""
         events: list[AdapterEvent] = []
         for position, delta in enumerate(as_objects(deltas)):
-            self._take(delta, position, events)
+            piece = _read(delta, position)
+            call = self._call_of(piece)
+            call.take(piece)
+            if call.name:
+                events += self._announced(call)
         return events
 
     def complete(self) -> list[AdapterEvent]:
-        """The answer ended: a call that never had a name is one of no tool, and not lost."""
-        events: list[AdapterEvent] = []
-        for call in self._calls:
-            if not call.started and call.waiting:
-                _send(call, events)
-        return events
+        """The events at the end of the answer: a call that never had a name is shown without one, and not lost."""
+        unnamed = [call for call in self._calls if call.id is None and call.waiting]
+        return [event for call in unnamed for event in self._announced(call)]
 
-    def _take(self, delta: dict[str, Any], position: int, events: list[AdapterEvent]) -> None:
-        custom = as_object(delta.get("custom"))
-        function = as_object(delta.get("function")) or custom
-        name, piece = as_text(function.get("name")), function.get("arguments", function.get("input"))
-        if isinstance(piece, dict):  # Ollama sends the object itself
-            piece = dumps(piece).decode()
-        piece = as_text(piece)
-        call = self._call(delta, position, name, piece)
-        if custom:
-            self.custom.add(call.id)
-        call.name = call.name or name or ""
-        if piece is not None:
-            call.pieces.append(piece)
-            call.waiting.append(piece)
-        if call.name:
-            _send(call, events)
+    def is_custom(self, call_id: str) -> bool:
+        """Whether the input of the call is free text."""
+        return any(call.custom and call.id == call_id for call in self._calls)
 
-    def _call(self, delta: dict[str, Any], position: int, name: str | None, piece: str | None) -> _Call:
-        """The call that a piece is for."""
-        index, sent_id = delta.get("index"), as_text(delta.get("id"))
-        index = index if isinstance(index, (int, str)) else None
-        place = (index, position if index is None else 0)
-        call = None
-        if sent_id is not None:
-            same = (call for call in reversed(self._calls) if call.sent_id == sent_id and call.index == index)
-            call = next(same, None)
-        latest = self._latest.get(place)
-        if call is None and latest is not None:
-            other_id = sent_id is not None and latest.sent_id is not None
-            call = None if other_id and name is not None else latest
-        if call is None or (name is not None and piece is not None and call.name and call.is_whole()):
-            call = _Call(self._new_id(sent_id), sent_id, index)
+    def _call_of(self, piece: _Piece) -> _Call:
+        """The call that a piece is for, by the rules above."""
+        call = self._with_id(piece) or self._at_place(piece)
+        if call is None or self._follows(piece, call):
+            call = _Call(piece.sent_id, piece.index)
             self._calls.append(call)
-        if call.sent_id is None and sent_id is not None:
-            call.sent_id = sent_id
-            if not call.started:
-                call.id = self._new_id(sent_id)
-        self._latest[place] = call
+        self._latest[piece.place] = call
         return call
 
-    def _new_id(self, sent_id: str | None) -> str:
-        taken = {call.id for call in self._calls}
-        number = len(taken)
-        new_id = sent_id or f"call_{number}"
-        while new_id in taken:
-            number += 1
-            new_id = f"{sent_id or 'call'}_{number}"
-        return new_id
+    def _with_id(self, piece: _Piece) -> _Call | None:
+        if piece.sent_id is None:
+            return None
+        same = (call for call in reversed(self._calls) if call.sent_id == piece.sent_id and call.index == piece.index)
+        return next(same, None)
 
+    def _at_place(self, piece: _Piece) -> _Call | None:
+        call = self._latest.get(piece.place)
+        if call is None or piece.name is None or piece.sent_id is None or call.sent_id is None:
+            return call
+        return None  # `_with_id` has not found it: the piece has another id
 
-def _send(call: _Call, events: list[AdapterEvent]) -> None:
-    if not call.started:
-        call.started = True
-        events.append(ToolCallStarted(call.id, call.name))
-    events += [ToolCallDelta(call.id, piece) for piece in call.waiting]
-    call.waiting.clear()
+    @staticmethod
+    def _follows(piece: _Piece, call: _Call) -> bool:
+        return piece.name is not None and piece.text is not None and bool(call.name) and call.is_whole()
+
+    def _announced(self, call: _Call) -> list[AdapterEvent]:
+        """The events of what waits."""
+        events: list[AdapterEvent] = []
+        if call.id is None:
+            call.id = self._ids.new(call.sent_id)
+            events.append(ToolCallStarted(call.id, call.name))
+        events += [ToolCallDelta(call.id, text) for text in call.waiting]
+        call.waiting.clear()
+        return events

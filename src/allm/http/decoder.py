@@ -1,0 +1,324 @@
+"""Decoding an answer: what `stream_call` asks of a decoder, and the part that is the same for every vendor.
+
+`WireDecoder` is the protocol. `StreamDecoder` implements it for services whose events are JSON objects, which all of
+them are today: it parses, refuses what is not an object, finds error reports, counts on an end marker, and keeps ids,
+the message and its events. A vendor's decoder is a subclass that says what each event means. How it works:
+
+    begin(headers)
+    decode(name, data)   -> [DONE]              -> on_done()
+                         -> an error report     -> Failed(error_of(report))
+                         -> any other object    -> on_event(name, event)
+    decode_document(document)                   -> on_document(document), on_end()
+    end(stray)           -> an error report     -> Failed(error_of(report))
+                         -> otherwise           -> on_end()
+
+A hook adds events with `start`, `add` and `complete`, and what it added is the outcome of the call. It may raise an
+`AdapterError` at any point: nothing it has added before is lost.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
+
+import attrs
+
+from allm.data.errors import AdapterError
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
+from allm.data.json.text import JsonTextError, loads
+from allm.data.json.wire import as_list, as_text
+from allm.data.message_builder import MessageBuilder
+from allm.data.response import FinishReason
+from allm.http.error_body import stray_error
+from allm.http.errors import malformed, request_id_of
+
+__all__ = ["StreamDecoder", "WireDecoder"]
+
+_DONE = b"[DONE]"
+_ERROR = "error"
+_CLEAN = frozenset({"stop", "tool_calls"})
+
+
+class WireDecoder(Protocol):
+    """Turns one provider's wire format into events; pure, no I/O.
+
+    Attributes:
+        done: The provider's end marker was seen; nothing more is decoded.
+    """
+
+    done: bool
+
+    def begin(self, headers: Mapping[str, str], /) -> None:
+        """The HTTP headers of the response have arrived; their names are in lower case."""
+
+    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
+        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
+        ...
+
+    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
+        """The events of a plain JSON answer, `MessageCompleted` included."""
+        ...
+
+    def end(self, stray: str, /) -> list[AdapterEvent]:
+        """The body ended without the end marker; `stray` is the text outside any SSE field."""
+        ...
+
+
+@attrs.define(eq=False)
+class StreamDecoder(abc.ABC):
+    """Decodes one answer. A subclass is one wire format: `on_event` and `error_of` are all it must have.
+
+        class MyDecoder(StreamDecoder):
+            content_field = "output"
+            end_marker = "its last event, finished"
+
+            def on_event(self, name, event):
+                self.start(id=event.get("id"), model=event.get("model"))
+                if text := event.get("text"):
+                    self.add(TextDelta("text-0", text))
+                if event.get("finished"):
+                    self.complete("stop", raw="finished")
+
+            def error_of(self, report):
+                return AdapterError(report["error"]["message"], reason="unknown", provider=self.provider)
+
+    Attributes:
+        content_field: The field of a plain JSON answer that holds its content.
+        end_marker: What a complete stream ends with, for the message of the error when it does not.
+        provider: The service's short name.
+        done: The answer has ended.
+        headers: The HTTP headers of the response, their names in lower case.
+        request_id: The provider's id of the request, from the headers.
+        id, model: Of the answer, as far as they are known.
+        begun: `MessageStarted` was added.
+        message: The message so far.
+        events: What has been added since the last call of a `decode` method returned.
+    """
+
+    content_field: ClassVar[str]
+    end_marker: ClassVar[str]
+
+    provider: str
+    done: bool = attrs.field(default=False, init=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], init=False)
+    request_id: str | None = attrs.field(default=None, init=False)
+    id: str | None = attrs.field(default=None, init=False)
+    model: str | None = attrs.field(default=None, init=False)
+    begun: bool = attrs.field(default=False, init=False)
+    message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
+    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+
+    # --- what a vendor says ---
+
+    @abc.abstractmethod
+    def on_event(self, name: str, event: dict[str, Any]) -> None:
+        """One event of the stream that does not report an error.
+
+        Args:
+            name: Its SSE field `event`, "" without one.
+            event: Its data.
+
+        Raises:
+            AdapterError: The answer fails.
+        """
+
+    @abc.abstractmethod
+    def error_of(self, report: Any) -> AdapterError:
+        """The error that an error report stands for.
+
+        Args:
+            report: The JSON value: an object, or an array with one in it.
+        """
+
+    def on_document(self, document: dict[str, Any]) -> None:
+        """A plain JSON answer, which some gateways give to a streaming request; by default it is read as one event.
+
+        One that holds no answer adds nothing, and is refused as malformed.
+        """
+        self.on_event("", document)
+
+    def on_done(self) -> None:  # noqa: B027  most formats have no use for it
+        """The event `[DONE]`. By default it means nothing: some gateways add it to streams of every format."""
+
+    def on_end(self) -> None:
+        """The body ended, and `done` is not set. By default the answer is cut off.
+
+        Raises:
+            AdapterError: `stream_truncated`.
+        """
+        raise self.cut_off(self.end_marker)
+
+    def on_failure(self) -> None:  # noqa: B027  most decoders hold nothing back
+        """The answer fails: add what has been held back, before `Failed` is added."""
+
+    # --- what a vendor's hooks call ---
+
+    def start(self, *, id: Any = None, model: Any = None) -> None:
+        """Note the ids in an event, the first of each that is a text; the first call adds `MessageStarted`."""
+        self.id = self.id or as_text(id)
+        self.model = self.model or as_text(model)
+        if not self.begun:
+            self.begun = True
+            self.events.append(MessageStarted(id=self.id, model=self.model, request_id=self.request_id))
+
+    def add(self, event: AdapterEvent) -> None:
+        """Add one event, and its content to the message."""
+        self.message.add(event)
+        self.events.append(event)
+
+    def raw(self, kind: str, payload: Any) -> None:
+        """Pass on an event that has no meaning here, as `RawChunk`."""
+        self.events.append(RawChunk(kind, payload))
+
+    def complete(self, finish: FinishReason, raw: str | None, metadata: dict[str, Any] | None = None) -> None:
+        """Add `MessageCompleted`: the answer has ended as the provider means it to.
+
+        Args:
+            finish: What the provider's word means. Between `stop` and `tool_calls` the content decides: with several
+                services a forced call ends with "stop", and `tool_calls` may mean calls of the provider's own tools.
+            raw: The provider's word, None if it did not say one; then an answer with calls ends with `tool_calls`.
+            metadata: What the answer says about itself beyond its content.
+        """
+        self.start()
+        called = self.message.has_tool_calls()
+        if finish in _CLEAN or (raw is None and called):
+            finish = "tool_calls" if called else "stop"
+        self.done = True
+        self.events.append(
+            MessageCompleted(
+                self.message.message(),
+                finish,
+                raw_finish_reason=raw,
+                id=self.id,
+                model=self.model,
+                metadata=metadata or {},
+            )
+        )
+
+    def fail(self, error: AdapterError, *, raw_finish_reason: str | None = None) -> None:
+        """Add `Failed`: the answer has ended, and what was added before is kept."""
+        self.done = True
+        self.on_failure()
+        error.request_id = error.request_id or self.request_id
+        self.events.append(Failed(error, raw_finish_reason=raw_finish_reason))
+
+    def cut_off(self, what: str) -> AdapterError:
+        """The error of a stream that ended without `what`."""
+        text = f"the stream ended without {what}: the answer is cut off"
+        return AdapterError(text, reason="stream_truncated", provider=self.provider)
+
+    # --- the protocol ---
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """The HTTP headers of the response have arrived; their names are in lower case."""
+        self.headers = headers
+        self.request_id = request_id_of(headers)
+
+    def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
+        """The events of one server-sent event.
+
+        Raises:
+            AdapterError: The answer fails, and there is no event that would be lost.
+        """
+        try:
+            value = loads(data)
+            if type(value) is dict and not _reports_error(name, value):
+                self.on_event(name, value)  # written out here, as it comes with every token
+            else:
+                self._unusual(name, value, data)
+        except JsonTextError as error:
+            return self._run(self._not_json, data, error)
+        except AdapterError as error:
+            self._raised(error)
+        events, self.events = self.events, []
+        return events
+
+    def decode_document(self, document: Any) -> list[AdapterEvent]:
+        """The events of a plain JSON answer; an array holds its parts.
+
+        Raises:
+            AdapterError: As `decode`.
+        """
+        return self._run(self._document, document)
+
+    def end(self, stray: str) -> list[AdapterEvent]:
+        """The events at the end of a body without an end marker.
+
+        Raises:
+            AdapterError: As `decode`.
+        """
+        return self._run(self._end, stray)
+
+    def _run(self, step: Callable[..., None], *args: Any) -> list[AdapterEvent]:
+        """The events that a step adds."""
+        try:
+            step(*args)
+        except AdapterError as error:
+            self._raised(error)
+        events, self.events = self.events, []
+        return events
+
+    def _raised(self, error: AdapterError) -> None:
+        """Raise an error that a step has raised, unless that would lose events: then it is the last one of them."""
+        error.request_id = error.request_id or self.request_id
+        if not self.events:
+            raise error
+        self.fail(error)
+
+    def _not_json(self, data: bytes, error: JsonTextError) -> None:
+        if data.strip() != _DONE:
+            raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
+        if not self.done:
+            self.on_done()
+
+    def _unusual(self, name: str, value: Any, data: bytes) -> None:
+        """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
+        for event in as_list(value) or (value,):
+            if not isinstance(event, dict):
+                raise malformed(self.provider, "an event of the stream is not a JSON object", data)
+            self._object(name, event)
+            if self.done:
+                return
+
+    def _object(self, name: str, event: dict[str, Any]) -> None:
+        if _reports_error(name, event):
+            self.fail(self.error_of(event))
+        else:
+            self.on_event(name, event)
+
+    def _document(self, document: Any) -> None:
+        for part in as_list(document) or (document,):
+            if not isinstance(part, dict):
+                what = f"the answer is not a JSON object: it has no {self.content_field}"
+                raise malformed(self.provider, what, repr(document))
+            if _reports_error("", part):
+                self.fail(self.error_of(part))
+                return
+            self.on_document(part)
+            if self.done:
+                return
+        if not self.begun:
+            raise malformed(self.provider, f"the answer has no {self.content_field}", repr(document))
+        self.on_end()
+
+    def _end(self, stray: str) -> None:
+        report = stray_error(stray)
+        if report is not None:
+            self.fail(self.error_of(report))
+        elif _is_cut_report(stray):
+            what = f"the stream ended inside an error report: {stray[:200]!r}"
+            self.fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
+        else:
+            self.on_end()
+
+
+def _reports_error(name: str, event: dict[str, Any]) -> bool:
+    """Whether an event reports an error: by its name, its type (Anthropic, Responses), its object (vLLM) or a field."""
+    return bool(name == _ERROR or event.get("error") or event.get("type") == _ERROR or event.get("object") == _ERROR)
+
+
+def _is_cut_report(stray: str) -> bool:
+    """Whether text outside any SSE field is the beginning of an error report, or one that cannot be read."""
+    text = stray.strip()
+    return text[:1] in {"{", "["} and ('"error"' in text or text[-1] not in "}]")

@@ -1,0 +1,113 @@
+"""The items of a Responses answer, and which of them an event is about.
+
+An event names its item by the item's id, by its `call_id`, or by `output_index`; `find` tries them in this order. Where
+a server sends none of these, the kind has to do: a delta is for the newest open item of its kind, an end is for the
+first one. llama.cpp sends no index anywhere and no id with a call, but deltas whose `item_id` is the `call_id`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from allm.data.json.wire import as_count, as_text
+from allm.data.unique_ids import UniqueIds
+from allm.providers.openai.shared_encode import CUSTOM_CALL
+
+__all__ = ["CALLS", "Item", "Items"]
+
+CALLS = {"function_call": "arguments", CUSTOM_CALL: "input"}
+"""Item types that are calls for the caller, and the field that holds what the model wrote."""
+
+
+@attrs.define(eq=False)
+class Item:
+    """One item.
+
+    Attributes:
+        id: Unique in the answer: the id of the call, else of the block.
+        kind: Its `type`.
+        name: Of the tool, if it is a call.
+        parts: Content parts that have begun.
+        started: It is a call, and has been announced.
+        done: Nothing more is taken for it.
+    """
+
+    id: str
+    kind: str
+    name: str = ""
+    parts: int = 0
+    started: bool = False
+    done: bool = False
+
+    def block(self, event: dict[str, Any]) -> str:
+        """The id of the text block that a delta is for."""
+        index = as_count(event.get("content_index"))
+        return f"{self.id}:{max(self.parts - 1, 0) if index is None else index}"
+
+
+@attrs.define(eq=False)
+class Items:
+    """All items of an answer, in the order in which they were first heard of."""
+
+    _all: list[Item] = attrs.field(factory=list[Item], init=False)
+    _by_name: dict[str, Item] = attrs.field(factory=dict[str, Item], init=False)
+    _by_index: dict[int, Item] = attrs.field(factory=dict[int, Item], init=False)
+    _ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
+
+    def new(self, kind: str, item: dict[str, Any], event: dict[str, Any]) -> Item:
+        """A new item, which can be found under every name that it or its event has."""
+        name, call_id = as_text(item.get("id")) or as_text(event.get("item_id")), as_text(item.get("call_id"))
+        opened = Item(self._ids.new(call_id or name) if kind in CALLS else self._ids.new(name, "item"), kind)
+        self._all.append(opened)
+        self._by_name.update((known, opened) for known in (name, call_id) if known is not None)
+        index = as_count(event.get("output_index"))
+        if index is not None:
+            self._by_index[index] = opened
+        return opened
+
+    def find(self, event: dict[str, Any], item: dict[str, Any]) -> Item | None:
+        """The item that goes by a name or an index in the event, or in the item that it brings."""
+        for name in (item.get("id"), item.get("call_id"), event.get("item_id")):
+            if isinstance(name, str) and name in self._by_name:
+                return self._by_name[name]
+        index = as_count(event.get("output_index"))
+        return None if index is None else self._by_index.get(index)
+
+    def for_delta(self, kind: str, event: dict[str, Any]) -> Item:
+        """The item that a delta is for."""
+        found = self.find(event, {})
+        if found is not None and found.kind == kind:
+            return found
+        return self.newest(kind) or self.new(kind, {}, event)
+
+    def for_end(self, item: dict[str, Any], event: dict[str, Any]) -> Item:
+        """The item that `response.output_item.done` is about."""
+        kind = str(item.get("type"))
+        found = self.find(event, item)
+        if found is not None and found.kind == kind:
+            return found
+        return self._first_open(kind) or self.new(kind, item, event)
+
+    def for_output(self, item: dict[str, Any], place: int) -> Item:
+        """The item that stands at `place` in the output of the terminal event."""
+        kind = str(item.get("type"))
+        found = self.find({}, item)
+        if found is not None and found.kind == kind:  # a call and its output have the same `call_id`
+            return found
+        if place < len(self._all) and self._all[place].kind == kind:
+            return self._all[place]
+        return self._first_open(kind) or self.new(kind, item, {})
+
+    def newest(self, kind: str) -> Item | None:
+        """The newest open item of a kind."""
+        return _open_one(reversed(self._all), kind)
+
+    def _first_open(self, kind: str) -> Item | None:
+        return _open_one(self._all, kind)
+
+
+def _open_one(items: Iterable[Item], kind: str) -> Item | None:
+    return next((item for item in items if item.kind == kind and not item.done), None)

@@ -1,0 +1,27 @@
+"""Ids that no two calls of an answer share."""
+
+from __future__ import annotations
+
+from hypothesis import given, strategies as st
+
+from allm.data.unique_ids import UniqueIds
+
+SENT = st.none() | st.text(max_size=3) | st.sampled_from(["call_0", "call_1", "item_1"])
+
+
+@given(st.lists(SENT, max_size=12), st.frozensets(SENT.filter(bool)))
+def test_ids_are_unique_and_kept_where_they_can_be(sent, taken):
+    """The provider's own id stays, unless it is missing, was there before, or is in use already."""
+    ids = UniqueIds(taken)
+    given_ids = [ids.new(one) for one in sent]
+    assert len(set(given_ids)) == len(given_ids)
+    assert not taken.intersection(given_ids)
+    for place, one in enumerate(sent):
+        if one and one not in taken and one not in given_ids[:place]:
+            assert given_ids[place] == one
+
+
+def test_ids_that_are_made_up_count_the_answers_own():
+    """They say what they are of."""
+    ids = UniqueIds()
+    assert [ids.new(None), ids.new("a"), ids.new("a"), ids.new("", "item")] == ["call_0", "a", "call_2", "item_3"]

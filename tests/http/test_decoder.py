@@ -1,0 +1,254 @@
+"""The part of decoding that is the same for every vendor, tried with the smallest vendor that there can be."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+import pytest
+
+import allm
+from allm.data.json.text import dumps
+from allm.http.decoder import StreamDecoder
+from allm.http.stream_call import StreamCall, stream_events
+from allm.testing import Reply, WireServer
+
+ERROR = {"error": {"message": "no room"}}
+HEADERS = {"x-request-id": "req_1", "x-ratelimit-remaining-requests": "7"}
+
+
+@attrs.define(eq=False)
+class Words(StreamDecoder):
+    """A vendor whose events are `{"id": ..., "text": ..., "end": ...}`."""
+
+    content_field: ClassVar[str] = "text"
+    end_marker: ClassVar[str] = "its last event"
+
+    provider: str = "words"
+    held: str = ""
+
+    def on_event(self, name, event):
+        if "id" in event:
+            self.start(id=event["id"], model=event.get("model"))
+        if "text" in event:
+            self.start()
+            self.add(allm.TextDelta("text-0", event["text"]))
+        if "call" in event:
+            self.add(allm.ToolCallStarted("c", event["call"]))
+        if event.get("bad"):
+            raise allm.AdapterError("bad event", reason="malformed_response")
+        if "end" in event:
+            self.complete(event.get("finish", "stop"), event["end"])
+        if name == "odd":
+            self.raw(name, event)
+
+    def on_failure(self):
+        if self.held:
+            self.add(allm.TextDelta("text-0", self.held))
+
+    def error_of(self, report):
+        report = report[0] if isinstance(report, list) else report
+        return allm.AdapterError(report["error"]["message"], reason="overloaded", provider=self.provider)
+
+
+def decoder(**fields):
+    made = Words(**fields)
+    made.begin(HEADERS)
+    return made
+
+
+def events(made, *values, name=""):
+    return [event for value in values for event in made.decode(name, value if type(value) is bytes else dumps(value))]
+
+
+def kinds(decoded):
+    return [type(event).__name__ for event in decoded]
+
+
+def test_an_answer_starts_once_and_ends_with_what_is_known():
+    """Ids count as they come first; the message holds what was added."""
+    decoded = events(
+        decoder(), {"id": "", "text": "a"}, {"id": "x", "model": "m"}, {"id": "y", "text": "b"}, {"end": "ok"}
+    )
+    assert decoded == [
+        allm.MessageStarted(request_id="req_1"),
+        allm.TextDelta("text-0", "a"),
+        allm.TextDelta("text-0", "b"),
+        allm.MessageCompleted(
+            allm.Message("assistant", [allm.TextPart("ab")]), "stop", raw_finish_reason="ok", id="x", model="m"
+        ),
+    ]
+
+
+def test_an_answer_that_ends_before_it_starts_is_whole_all_the_same():
+    """`MessageStarted` comes first, whatever the service leaves out."""
+    assert kinds(events(decoder(), {"end": "ok"})) == ["MessageStarted", "MessageCompleted"]
+
+
+@pytest.mark.parametrize(
+    ("finish", "raw", "called", "expected"),
+    [
+        ("stop", "stop", True, "tool_calls"),
+        ("tool_calls", "tool_calls", False, "stop"),
+        ("length", "length", True, "length"),
+        ("other", "later", True, "other"),
+        ("other", None, True, "tool_calls"),
+        ("other", None, False, "other"),
+    ],
+)
+def test_the_content_decides_between_stop_and_calls(finish, raw, called, expected):
+    """A word that means neither is left alone; without a word the calls tell."""
+    made = decoder()
+    decoded = events(made, {"text": "a"} | ({"call": "f"} if called else {}), {"finish": finish, "end": raw})
+    assert decoded[-1].finish_reason == expected
+    assert made.done
+
+
+@pytest.mark.parametrize("data", [b"{no", b"12", b'"x"', b"[]", b"[1]", b"null", b"\xff"])
+def test_an_event_that_is_no_object_is_malformed(data):
+    """The error quotes it, and has the ids that the answer has."""
+    with pytest.raises(allm.AdapterError, match="event of the stream") as caught:
+        decoder().decode("", data)
+    assert (caught.value.reason, caught.value.provider) == ("malformed_response", "words")
+    assert caught.value.request_id == "req_1"
+
+
+def test_done_of_another_format_is_passed_over():
+    """Gateways add it to every stream; the answer is neither ended nor broken by it."""
+    made = decoder()
+    assert events(made, {"text": "a"}, b" [DONE] ")[-1] == allm.TextDelta("text-0", "a")
+    assert not made.done
+
+
+def test_done_means_what_the_format_says_and_counts_once():
+    """A second one after the end is a stray."""
+
+    class Marked(Words):
+        def on_done(self):
+            self.complete("stop", "[DONE]")
+
+    made = Marked()
+    assert kinds(events(made, {"text": "a"}, b"[DONE]", b"[DONE]")).count("MessageCompleted") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "report"),
+    [
+        ("", ERROR),
+        ("", [ERROR]),
+        ("error", {**ERROR, "type": "x"}),
+        ("", {**ERROR, "type": "error"}),
+        ("", {**ERROR, "object": "error"}),
+    ],
+)
+def test_an_error_report_is_the_failure_in_every_form(name, report):
+    """What came before it is kept, and nothing after it is read."""
+    made = decoder()
+    decoded = [*events(made, {"text": "a"}), *events(made, report, name=name)]
+    assert kinds(decoded) == ["MessageStarted", "TextDelta", "Failed"]
+    assert (decoded[-1].error.message, decoded[-1].error.request_id) == ("no room", "req_1")
+    assert made.done
+
+
+def test_an_array_is_its_elements_up_to_the_end():
+    """Several events in one, of which the error is the last."""
+    decoded = events(decoder(), [{"text": "a"}, {"text": "b"}, ERROR, {"text": "c"}])
+    assert kinds(decoded) == ["MessageStarted", "TextDelta", "TextDelta", "Failed"]
+
+
+def test_a_failure_never_loses_what_the_same_event_gave():
+    """With nothing to lose it is raised, else it is the last event."""
+    decoded = events(decoder(), {"text": "a", "bad": True})
+    assert kinds(decoded) == ["MessageStarted", "TextDelta", "Failed"]
+    made = decoder()
+    with pytest.raises(allm.AdapterError, match="bad event"):
+        events(made, {"bad": True})
+    assert not made.done
+
+
+def test_what_was_held_back_comes_before_the_failure():
+    """Nothing that arrived is lost."""
+    decoded = events(decoder(held="tail"), {"text": "a"}, ERROR)
+    assert decoded[-2] == allm.TextDelta("text-0", "tail")
+    assert kinds(decoded)[-1] == "Failed"
+
+
+def test_an_event_without_a_meaning_is_passed_on_as_it_is():
+    """For `include_raw_chunks`."""
+    assert events(decoder(), {"x": 1}, name="odd") == [allm.RawChunk("odd", {"x": 1})]
+
+
+@pytest.mark.parametrize("document", [{"text": "ab", "end": "ok"}, [{"text": "a"}, {"text": "b", "end": "ok"}]])
+def test_a_plain_answer_is_read_like_its_stream(document):
+    """Whole, or as the array of its events."""
+    decoded = decoder().decode_document(document)
+    assert decoded[-1].message.text == "ab"
+
+
+@pytest.mark.parametrize("document", [{}, [], 3, None, "x", [1], {"choices": []}])
+def test_a_document_without_an_answer_is_malformed(document):
+    """Something else speaks there; the error says what was missed."""
+    with pytest.raises(allm.AdapterError, match="has no text") as caught:
+        decoder().decode_document(document)
+    assert caught.value.reason == "malformed_response"
+
+
+def test_a_document_that_is_an_error_is_the_failure():
+    """With the status 200 of a gateway."""
+    assert kinds(decoder().decode_document(ERROR)) == kinds(decoder().decode_document([ERROR])) == ["Failed"]
+
+
+def test_a_document_that_is_not_finished_is_cut_off():
+    """What it holds is kept."""
+    decoded = decoder().decode_document({"text": "a"})
+    assert kinds(decoded) == ["MessageStarted", "TextDelta", "Failed"]
+    assert decoded[-1].error.reason == "stream_truncated"
+
+
+@pytest.mark.parametrize(
+    ("stray", "reason", "words"),
+    [
+        ("", "stream_truncated", "its last event"),
+        ("nonsense", "stream_truncated", "its last event"),
+        ('{"note": 1}', "stream_truncated", "its last event"),
+        ('{\n"error": {"message": "no room"}}', "overloaded", "no room"),
+        ('[{"error": {"message": "no room"}}]', "overloaded", "no room"),
+        ('{"err', "stream_truncated", "inside an error report"),
+        ('{"error": {"message": "no ro"', "stream_truncated", "inside an error report"),
+    ],
+)
+def test_a_body_that_ends_too_early(stray, reason, words):
+    """Text outside any SSE field may say why; else the end marker is what is missing."""
+    made = decoder()
+    try:
+        [*_, last] = made.end(stray)
+        error = last.error
+    except allm.AdapterError as raised:
+        error = raised
+    assert (error.reason, error.provider, error.request_id) == (reason, "words", "req_1")
+    assert words in error.message
+
+
+async def test_the_headers_of_the_response_reach_the_decoder():
+    """All of them, with their names in lower case."""
+    made = Words()
+    emitted = []
+
+    async def emit(*burst):
+        emitted.extend(burst)
+
+    async with WireServer() as server:
+        server.add(
+            Reply(headers={"X-Request-Id": "req_9", "X-Own": "yes"}, body=b'data: {"text": "a", "end": "ok"}\n\n')
+        )
+        call = StreamCall(
+            provider="words",
+            url=server.url("openai"),
+            headers={},
+            body=b"{}",
+            new_decoder=lambda: made,
+            classify=lambda _status, _headers, _body: allm.AdapterError("", reason="unknown"),
+        )
+        await stream_events(call, emit)
+    assert made.headers["x-own"] == "yes"
+    assert emitted[0] == allm.MessageStarted(request_id="req_9")
