@@ -134,48 +134,34 @@ from allm.execution.stream.collector import StreamCollector as StreamCollector
 from allm.execution.stream.event_stream import EventStream as EventStream
 from allm.execution.stream.pipeline import StreamBlock as StreamBlock
 from allm.http.fetch import fetch_image as fetch_image
-from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.runtime.adapters import (
-    AdapterOptions as AdapterOptions,
-    EmbeddingAdapter as EmbeddingAdapter,
-    Emit as Emit,
-    ImageAdapter as ImageAdapter,
-    SpeechAdapter as SpeechAdapter,
-    SpokenAnswer as SpokenAnswer,
-    StreamAdapter as StreamAdapter,
     ToolExecutor as ToolExecutor,
     ToolResultEncoder as ToolResultEncoder,
-    UnaryAdapter as UnaryAdapter,
 )
-from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.engine import Engine as Engine
 from allm.runtime.retry import RetryPolicy as RetryPolicy
 from allm.runtime.tools import ToolContext as ToolContext, tool as tool
 
 if TYPE_CHECKING:
-    from allm import providers as providers, session as session, testing as testing
+    from allm import adapters as adapters, providers as providers, session as session, testing as testing
 
 __all__ = [
     "AdapterError",
     "AdapterEvent",
-    "AdapterOptions",
     "AdapterReason",
     "AllmError",
     "AskUser",
     "AskUserRequested",
     "Audio",
-    "BatchLimits",
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
     "Embedding",
-    "EmbeddingAdapter",
     "EmbeddingAdapterError",
     "EmbeddingBlock",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EmbeddingStream",
-    "Emit",
     "Engine",
     "EngineError",
     "Event",
@@ -185,7 +171,6 @@ __all__ = [
     "Halt",
     "HaltedReason",
     "Image",
-    "ImageAdapter",
     "ImageAdapterError",
     "ImageOptions",
     "ImagePart",
@@ -217,14 +202,11 @@ __all__ = [
     "SessionError",
     "SessionStatus",
     "Speech",
-    "SpeechAdapter",
     "SpeechOptions",
     "SpeechRequest",
     "SpeechStream",
-    "SpokenAnswer",
     "StepCompleted",
     "StepResult",
-    "StreamAdapter",
     "StreamBlock",
     "StreamCollector",
     "StreamError",
@@ -250,13 +232,13 @@ __all__ = [
     "TranscriptionOptions",
     "TranscriptionPart",
     "TranscriptionRequest",
-    "UnaryAdapter",
     "UnaryOptions",
     "UnwrapError",
     "Usage",
     "UsageReported",
     "ValidationError",
     "__version__",
+    "adapters",
     "assistant",
     "chat",
     "defaults",
@@ -273,7 +255,6 @@ __all__ = [
     "keys",
     "models",
     "moderate",
-    "parse_retry_after",
     "providers",
     "request",
     "session",
@@ -297,7 +278,7 @@ __all__ = [
     "validate",
 ]
 
-_LAZY = frozenset({"providers", "session", "testing"})
+_LAZY = frozenset({"adapters", "providers", "session", "testing"})
 
 
 def __getattr__(name: str) -> Any:

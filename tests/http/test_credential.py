@@ -192,7 +192,7 @@ async def test_the_function_gives_the_key_of_the_header(adapter):
 
     async with WireServer(default=refused()) as server:
         made = adapter(api_key=function, base_url=server.base_url)
-        prepared = made.prepare(allm.request("hi", model="gemini-x"), allm.AdapterOptions())
+        prepared = made.prepare(allm.request("hi", model="gemini-x"), allm.adapters.AdapterOptions())
         assert not asked
         assert "from-function" not in repr((prepared, made))
         await allm.generate(allm.Engine(adapter=made, model="m"), "hi")

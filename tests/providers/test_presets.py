@@ -143,7 +143,7 @@ def test_client_of_the_wrong_kind_is_refused_before_anything_is_sent():
     """Wherever it comes from."""
     for adapter, asked in (
         (OpenAI(api_key="k", http_client="client"), None),
-        (OpenAI(api_key="k"), allm.AdapterOptions(http_client="client")),
+        (OpenAI(api_key="k"), allm.adapters.AdapterOptions(http_client="client")),
     ):
         with pytest.raises(allm.EngineError, match="http_client is str"):
             prepare(adapter=adapter, asked=asked)

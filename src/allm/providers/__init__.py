@@ -1,9 +1,11 @@
-"""The bundled adapters, each loaded when it is first named."""
+"""The bundled adapters, each loaded when it is first named, and `register` for those of others."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from allm.runtime.registry import register as register
 
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
@@ -44,6 +46,7 @@ __all__ = [
     "OpenAITranscription",
     "Preset",
     "VoyageEmbeddings",
+    "register",
 ]
 
 _MODULES = {

@@ -1,7 +1,7 @@
 """What the runtime asks of the parts a user can bring: adapters, tool executors, result encoders.
 
 The protocols are the least that an adapter has: any object with these members will do. What is optional has its default
-in `Adapter`, from which bundled adapters derive; `as_adapter` gives others the same defaults.
+in `Adapter`, from which adapters over HTTP derive; `as_adapter` gives others the same defaults.
 """
 
 from __future__ import annotations

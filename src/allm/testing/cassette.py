@@ -24,7 +24,7 @@ from allm.http.body import Body, whole
 from allm.http.response import HttpResponse, OpenResponse, transport_override
 from allm.http.transport import send
 from allm.runtime import keys
-from allm.runtime.registry import PROVIDERS, SERVICES
+from allm.runtime.registry import CHAT, SERVICES, known_providers
 from allm.testing.tape import KEPT_HEADERS, Exchange, load, plain_body, plain_url, save, secrets_in
 
 __all__ = ["Cassette", "played_by", "record", "replay"]
@@ -88,7 +88,7 @@ def replay(path: str | os.PathLike[str]) -> Generator[Cassette]:
     cassette.unused = list(cassette.exchanges)
     with (
         played_by(functools.partial(_match, cassette)),
-        keys.override(**dict.fromkeys(set(PROVIDERS).union(*SERVICES.values()), "replayed")),
+        keys.override(**dict.fromkeys(frozenset().union(*map(known_providers, (CHAT, *SERVICES))), "replayed")),
     ):
         yield cassette
 

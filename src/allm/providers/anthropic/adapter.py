@@ -8,18 +8,26 @@ from typing import Literal, final
 
 import attrs
 
+from allm.adapters import (
+    BEARER,
+    MAX_EVENT_BYTES,
+    AdapterOptions,
+    Emit,
+    HttpAdapter,
+    KeyHeader,
+    StreamAdapter,
+    StreamCall,
+    Vendor,
+    join_url,
+    parts_of,
+    stream_events,
+)
 from allm.data.request import Request
-from allm.http.credential import BEARER, KeyHeader
-from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall, stream_events
-from allm.http.transport import join_url, parts_of
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import Mode, tool_answer_name
-from allm.runtime.adapters import AdapterOptions, Emit, StreamAdapter
-from allm.runtime.http_adapter import HttpAdapter, Vendor
 
 __all__ = ["Anthropic"]
 

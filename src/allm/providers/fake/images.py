@@ -10,10 +10,10 @@ from typing import final
 import attrs
 import trio
 
+from allm.adapters import AdapterOptions
 from allm.data.errors import AllmError, ImageAdapterError, ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["FakeImages", "plain_png"]
 

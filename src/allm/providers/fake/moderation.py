@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
+from allm.adapters import AdapterOptions
 from allm.data.moderation import ModerationRequest, ModerationResponse, ModerationResult
 from allm.providers.fake.scripted_failures import Trouble, Troubles
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["FakeModeration"]
 

@@ -7,13 +7,11 @@ from typing import final
 
 import attrs
 
+from allm.adapters import MAX_EVENT_BYTES, AdapterOptions, Emit, StreamAdapter, StreamCall, stream_events
 from allm.data.request import Request
-from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall, stream_events
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.gemini.encode import encode
-from allm.runtime.adapters import AdapterOptions, Emit, StreamAdapter
 
 __all__ = ["Gemini"]
 

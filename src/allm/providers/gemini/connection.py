@@ -9,13 +9,9 @@ from urllib.parse import quote
 
 import attrs
 
+from allm.adapters import AdapterOptions, HttpAdapter, HttpCall, KeyHeader, Vendor, join_url, parts_of
 from allm.data.errors import ValidationError
-from allm.http.call import HttpCall
-from allm.http.credential import KeyHeader
-from allm.http.transport import join_url, parts_of
 from allm.providers.gemini.errors import classify
-from allm.runtime.adapters import AdapterOptions
-from allm.runtime.http_adapter import HttpAdapter, Vendor
 
 __all__ = ["Connection", "resource_name"]
 

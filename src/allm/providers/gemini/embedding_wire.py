@@ -9,13 +9,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse
+from allm.adapters import (
+    EmbeddingInput,
+    Problem,
+    UnusableImageError,
+    as_count,
+    as_list,
+    as_object,
+    refuse,
+    unit_vector,
+    vector_of,
+)
+from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import AdapterError
-from allm.data.json.wire import as_count, as_list, as_object
-from allm.data.problems import Problem, UnusableImageError, refuse
 from allm.data.response import Usage
 from allm.providers.gemini.image_parts import ImageEncoder
-from allm.runtime.vectors import unit_vector, vector_of
 
 __all__ = ["embedding_body", "embedding_response"]
 

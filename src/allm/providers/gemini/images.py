@@ -6,13 +6,11 @@ from typing import final
 
 import attrs
 
+from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, post_json
 from allm.data.image_request import ImageRequest, ImageResponse
-from allm.http.call import HttpCall
-from allm.http.json_call import JsonResponse, post_json
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.image_decode import decode_images
 from allm.providers.gemini.image_encode import encode_image
-from allm.runtime.adapters import AdapterOptions, ImageAdapter
 
 __all__ = ["GeminiImages"]
 

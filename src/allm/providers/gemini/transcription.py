@@ -9,16 +9,24 @@ from typing import Any, final
 
 import attrs
 
+from allm.adapters import (
+    AdapterOptions,
+    HttpCall,
+    JsonResponse,
+    Problem,
+    UnaryAdapter,
+    as_count,
+    as_object,
+    as_objects,
+    as_text,
+    post_json,
+    refuse,
+)
 from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError
-from allm.data.json.wire import as_count, as_object, as_objects, as_text
-from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
-from allm.http.call import HttpCall
-from allm.http.json_call import JsonResponse, post_json
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.errors import is_withheld
-from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 
 __all__ = ["GeminiTranscription", "decode_transcription", "encode_transcription"]
 

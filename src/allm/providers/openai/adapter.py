@@ -7,18 +7,15 @@ from typing import Any, Literal, final
 
 import attrs
 
+from allm.adapters import MAX_EVENT_BYTES, AdapterOptions, Emit, StreamAdapter, StreamCall, join_url, stream_events
 from allm.data.errors import EngineError
 from allm.data.request import Request
-from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall, stream_events
-from allm.http.transport import join_url
 from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.models import endpoint_for, is_openai
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.providers.openai.urls import url_value
-from allm.runtime.adapters import AdapterOptions, Emit, StreamAdapter
 
 __all__ = ["OpenAI"]
 

@@ -9,16 +9,11 @@ from typing import Any
 
 import attrs
 
+from allm.adapters import BEARER, AdapterOptions, Body, HttpAdapter, HttpCall, KeyHeader, Vendor, join_url
 from allm.data.errors import EngineError
-from allm.http.body import Body
-from allm.http.call import HttpCall
-from allm.http.credential import BEARER, KeyHeader
-from allm.http.transport import join_url
 from allm.providers.openai.errors import classify
 from allm.providers.openai.presets import OPENAI, PRESETS, Preset
 from allm.providers.openai.urls import Place, find_base_url, url_value
-from allm.runtime.adapters import AdapterOptions
-from allm.runtime.http_adapter import JSON, HttpAdapter, Vendor
 
 __all__ = ["Connection"]
 
@@ -134,7 +129,7 @@ class Connection(HttpAdapter):
         path: str,
         body: Mapping[str, Any] | bytes | Body,
         options: AdapterOptions,
-        content_type: str = JSON,
+        content_type: str = "application/json",
         *,
         model: str | None = None,
     ) -> HttpCall:

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from allm.adapters import BatchLimits, Problem, as_count, as_object, as_objects, as_text, refuse, vector_of
 from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import AdapterError
-from allm.data.json.wire import as_count, as_object, as_objects, as_text
-from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
-from allm.runtime.batches import BatchLimits
-from allm.runtime.vectors import vector_of
 
 __all__ = ["embedding_body", "embedding_response", "limits_of"]
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import attrs
 
+from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCall, JsonResponse, post_json
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.http.call import HttpCall
-from allm.http.json_call import JsonResponse, post_json
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.embedding_wire import embedding_body, embedding_response, limits_of
-from allm.runtime.adapters import AdapterOptions, EmbeddingAdapter
-from allm.runtime.batches import BatchLimits
 
 __all__ = ["OpenAIEmbeddings"]
 

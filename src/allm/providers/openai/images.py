@@ -6,15 +6,12 @@ from typing import final
 
 import attrs
 
+from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, multipart, post_json
 from allm.data.image_request import ImageRequest, ImageResponse
-from allm.http.call import HttpCall
-from allm.http.json_call import JsonResponse, post_json
-from allm.http.transport import multipart
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields
 from allm.providers.openai.image_decode import decode_images
 from allm.providers.openai.image_encode import encode_files, encode_image
-from allm.runtime.adapters import AdapterOptions, ImageAdapter
 
 __all__ = ["OpenAIImages"]
 

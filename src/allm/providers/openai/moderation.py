@@ -6,12 +6,10 @@ from typing import final
 
 import attrs
 
+from allm.adapters import AdapterOptions, HttpCall, JsonResponse, UnaryAdapter, post_json
 from allm.data.moderation import ModerationRequest, ModerationResponse
-from allm.http.call import HttpCall
-from allm.http.json_call import JsonResponse, post_json
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.moderation_wire import MAX_INPUTS, moderation_body, moderation_response
-from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 
 __all__ = ["OpenAIModeration"]
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from allm.adapters import Problem, as_list, as_object, as_objects, as_text, refuse
 from allm.data.errors import AdapterError, ValidationError
 from allm.data.image import Image
-from allm.data.json.wire import as_list, as_object, as_objects, as_text
 from allm.data.moderation import ModerationRequest, ModerationResponse, ModerationResult
-from allm.data.problems import Problem, refuse
 
 __all__ = ["MAX_INPUTS", "moderation_body", "moderation_response"]
 

@@ -8,15 +8,21 @@ from typing import Any, final
 
 import attrs
 
+from allm.adapters import (
+    AdapterOptions,
+    HttpCall,
+    Problem,
+    SpeechAdapter,
+    SpokenAnswer,
+    as_text,
+    malformed,
+    open_call,
+    refuse,
+)
 from allm.data.audio import SpeechRequest
-from allm.data.json.wire import as_text
-from allm.data.problems import Problem, refuse
-from allm.http.call import HttpCall, open_call
-from allm.http.errors import malformed
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.models import own_name
 from allm.providers.openai.presets import OPENAI_ITSELF
-from allm.runtime.adapters import AdapterOptions, SpeechAdapter, SpokenAnswer
 
 __all__ = ["OpenAISpeech", "encode_speech"]
 

@@ -11,19 +11,27 @@ from typing import Any, final
 
 import attrs
 
+from allm.adapters import (
+    AdapterOptions,
+    HttpCall,
+    JsonResponse,
+    Problem,
+    UnaryAdapter,
+    as_count,
+    as_object,
+    as_objects,
+    as_text,
+    multipart,
+    post_json,
+    refuse,
+)
 from allm.data.audio import Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.errors import AdapterError
-from allm.data.json.wire import as_count, as_object, as_objects, as_text
-from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
-from allm.http.call import HttpCall
-from allm.http.json_call import JsonResponse, post_json
-from allm.http.transport import multipart
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields, streaming_problems
 from allm.providers.openai.models import own_name
 from allm.providers.openai.presets import OPENAI_ITSELF
-from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 
 __all__ = ["OpenAITranscription", "decode_transcription", "encode_transcription"]
 

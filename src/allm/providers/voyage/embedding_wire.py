@@ -8,12 +8,10 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
+from allm.adapters import BatchLimits, Problem, refuse, vector_of
 from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import AdapterError
-from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
-from allm.runtime.batches import BatchLimits
-from allm.runtime.vectors import vector_of
 
 __all__ = ["TYPECODES", "embedding_body", "embedding_response", "limits_of"]
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import attrs
 
+from allm.adapters import (
+    AdapterOptions,
+    BatchLimits,
+    EmbeddingAdapter,
+    HttpAdapter,
+    HttpCall,
+    JsonResponse,
+    Vendor,
+    post_json,
+)
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.http.call import HttpCall
-from allm.http.json_call import JsonResponse, post_json
 from allm.providers.voyage.embedding_wire import TYPECODES, embedding_body, embedding_response, limits_of
-from allm.runtime.adapters import AdapterOptions, EmbeddingAdapter
-from allm.runtime.batches import BatchLimits
-from allm.runtime.http_adapter import HttpAdapter, Vendor
 
 __all__ = ["VoyageEmbeddings"]
 
