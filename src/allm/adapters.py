@@ -106,16 +106,13 @@ from allm.runtime.http_adapter import HttpAdapter as HttpAdapter, Vendor as Vend
 from allm.runtime.normalize import call_name as call_name, results_in_place as results_in_place
 from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
-__all__ = [
-    "BEARER",
-    "CONTEXT_OVERFLOW",
-    "IMAGE_EXTENSIONS",
-    "MAX_EVENT_BYTES",
-    "RETRYABLE_STATUS",
+__all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
     "AdapterOptions",
+    "BEARER",
     "BatchLimits",
     "Body",
+    "CONTEXT_OVERFLOW",
     "Classify",
     "Credential",
     "EmbeddingAdapter",
@@ -125,15 +122,18 @@ __all__ = [
     "HttpAdapter",
     "HttpCall",
     "HttpResponse",
+    "IMAGE_EXTENSIONS",
     "ImageAdapter",
     "JsonResponse",
     "JsonTextError",
     "KeyHeader",
     "KeySource",
+    "MAX_EVENT_BYTES",
     "MessageBuilder",
     "OpenCall",
     "Path",
     "Problem",
+    "RETRYABLE_STATUS",
     "SSEDecoder",
     "Secret",
     "ServerSentEvent",
