@@ -88,17 +88,30 @@ async def test_a_file_is_sent_again_after_a_503(file):
     assert opened == {"now": 0, "ever": 2}
 
 
-async def test_it_is_read_as_it_is_sent():
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_it_is_read_as_it_is_sent(kind):
     """A server that does not read stops the reader of the file; leaving closes what was opened, without a warning."""
     read, closed = [], []
 
-    def chunks():
+    def pieces():
         try:
             for _ in range(1000):
                 read.append(None)
                 yield bytes(100_000)
         finally:
             closed.append(None)
+
+    async def async_pieces():
+        source = pieces()
+        try:
+            for piece in source:
+                await trio.lowlevel.checkpoint()
+                yield piece
+        finally:
+            await trio.lowlevel.checkpoint()  # noqa: ASYNC102  (shielded by who closes it)
+            source.close()
+
+    chunks = pieces if kind == "sync" else async_pieces
 
     async def listen(*, task_status):
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")

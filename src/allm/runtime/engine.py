@@ -59,7 +59,7 @@ class Engine:
         adapter: The chat provider (`allm.providers.OpenAI()`); without one a call raises `missing_adapter`.
         model: The provider's model id.
         tools: Offered with every call.
-        params: Defaults of call options; names that are no option go into the provider's request body.
+        params: Defaults of call options; names that are not options go into the provider's request body.
         context: Handed to tool handlers.
         retry: What happens when a call fails before its first event; None never retries.
         on_tool_error: As the call option; None: the application's, else "continue".
@@ -125,7 +125,9 @@ class Engine:
             service = name.removesuffix("_model")
             if service not in SERVICES or service == name:
                 expected = ", ".join(f"{service}_model" for service in SERVICES)
-                raise EngineError(f"{name} is no service's model; expected one of: {expected}", reason="invalid_engine")
+                raise EngineError(
+                    f"{name} is not the model of a service; expected one of: {expected}", reason="invalid_engine"
+                )
             provider, changes[name] = split_model(model, service)
             changes[f"{service}_adapter"] = service_adapter(service, provider)
         return attrs.evolve(self, **changes)

@@ -110,7 +110,7 @@ def embedding_response(document: dict[str, Any], *, shortened: bool) -> Embeddin
         AdapterError: `malformed_response`.
     """
     if not isinstance(document.get("embeddings"), list):
-        raise AdapterError("expected the vectors under 'embeddings', which is no list", reason="malformed_response")
+        raise AdapterError("expected a list of vectors under 'embeddings'", reason="malformed_response")
     embeddings: list[Embedding] = []
     for index, item in enumerate(as_list(document["embeddings"])):
         vector = vector_of(as_object(item).get("values"))

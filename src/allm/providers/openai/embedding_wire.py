@@ -38,11 +38,11 @@ def embedding_body(request: EmbeddingRequest, provider: str) -> dict[str, Any]:
     """The body. Base64 is asked for unless the request says otherwise; a server that does not know it sends lists.
 
     Raises:
-        ValidationError: An input that is no text, or a task type that these models have no notion of.
+        ValidationError: An input that is not a text, or a task type that these models do not know.
     """
     refuse(
         [
-            Problem(("inputs", index), "unsupported", f"{provider} embeds texts only, no {type(item).__name__}")
+            Problem(("inputs", index), "unsupported", f"{provider} embeds texts only, not {type(item).__name__}")
             for index, item in enumerate(request.inputs)
             if not isinstance(item, str)
         ]
@@ -67,7 +67,7 @@ def embedding_response(document: dict[str, Any]) -> EmbeddingResponse:
         AdapterError: `malformed_response`.
     """
     if not isinstance(document.get("data"), list):
-        raise AdapterError("expected the vectors under 'data', which is no list", reason="malformed_response")
+        raise AdapterError("expected a list of vectors under 'data'", reason="malformed_response")
     embeddings: list[Embedding] = []
     for position, item in enumerate(as_objects(document["data"])):
         index = as_count(item.get("index"))

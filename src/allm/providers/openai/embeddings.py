@@ -30,7 +30,7 @@ class OpenAIEmbeddings(Connection, EmbeddingAdapter):
 
         Raises:
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
-            ValidationError: An input that is no text, a task type.
+            ValidationError: An input that is not a text, a task type.
         """
         body = embedding_body(request, self.provider)
         return self.post("/embeddings", body, options, model=request.model)

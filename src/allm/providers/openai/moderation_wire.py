@@ -71,7 +71,7 @@ def moderation_response(document: dict[str, Any]) -> ModerationResponse:
         AdapterError: `malformed_response`.
     """
     if not isinstance(document.get("results"), list):
-        raise AdapterError("expected the verdicts under 'results', which is no list", reason="malformed_response")
+        raise AdapterError("expected a list of verdicts under 'results'", reason="malformed_response")
     return ModerationResponse(
         results=[_result(item) for item in as_objects(document["results"])],
         model=as_text(document.get("model")),

@@ -35,11 +35,11 @@ def embedding_body(request: EmbeddingRequest) -> dict[str, Any]:
     """The body. Base64 is asked for unless the request says otherwise.
 
     Raises:
-        ValidationError: An input that is no text, or another task type than `query` and `document`.
+        ValidationError: An input that is not a text, or another task type than `query` and `document`.
     """
     refuse(
         [
-            Problem(("inputs", index), "unsupported", f"voyage embeds texts only, no {type(item).__name__}")
+            Problem(("inputs", index), "unsupported", f"voyage embeds texts only, not {type(item).__name__}")
             for index, item in enumerate(request.inputs)
             if not isinstance(item, str)
         ]
@@ -76,7 +76,7 @@ def embedding_response(document: dict[str, Any], typecode: str = "f") -> Embeddi
     """
     items = document.get("data")
     if not isinstance(items, list):
-        raise AdapterError("expected the vectors under 'data', which is no list", reason="malformed_response")
+        raise AdapterError("expected a list of vectors under 'data'", reason="malformed_response")
     embeddings: list[Embedding] = []
     for position, item in enumerate(items):
         fields: dict[str, Any] = cast("Any", item) if isinstance(item, dict) else {}

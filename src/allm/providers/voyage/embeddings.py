@@ -62,7 +62,7 @@ class VoyageEmbeddings(HttpAdapter, EmbeddingAdapter):
 
         Raises:
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
-            ValidationError: An input that is no text, a task type that Voyage does not know.
+            ValidationError: An input that is not a text, a task type that Voyage does not know.
         """
         body = embedding_body(request)
         call = self.call(self.url("/embeddings", options), body, options)
