@@ -58,8 +58,7 @@ class KeySource:
     """
 
     _function: KeyFunction = attrs.field(repr=False)
-    _key: Secret | None = attrs.field(default=None, init=False, repr=False)
-    _failure: AdapterError | None = attrs.field(default=None, init=False, repr=False)
+    _outcome: Secret | AdapterError | None = attrs.field(default=None, init=False, repr=False)
     _asked: int = attrs.field(default=0, init=False)  # how often the function came to an end
     # A lock belongs to one Trio run, and an adapter may serve several.
     _locks: WeakKeyDictionary[trio.lowlevel.TrioToken, trio.Lock] = attrs.field(
@@ -75,24 +74,29 @@ class KeySource:
         Raises:
             AdapterError: `authentication_failed`: the function failed, or gave what cannot be sent.
         """
-        if self._key is not None and self._key != rejected:
-            return self._key
+        outcome = self._outcome
+        if isinstance(outcome, Secret) and outcome != rejected:
+            return outcome
         seen = self._asked
         async with self._locks.setdefault(trio.lowlevel.current_trio_token(), trio.Lock()):
+            outcome = self._outcome
             # Whoever has waited takes the outcome of the one who asked, a failure as well.
-            if self._asked == seen:
-                await self._ask()
-            if self._key is None:
-                raise _copy_of(self._failure)
-            return self._key
+            if self._asked == seen or outcome is None:
+                outcome = await self._ask()
+        if isinstance(outcome, AdapterError):
+            raise _copy_of(outcome)
+        return outcome
 
-    async def _ask(self) -> None:
-        self._key = self._failure = None  # a call that begins now waits for the new key
+    async def _ask(self) -> Secret | AdapterError:
+        self._outcome = None  # a call that begins now waits for the new key
+        outcome: Secret | AdapterError
         try:
-            self._key = await self._answer()
+            outcome = await self._answer()
         except AdapterError as error:
-            self._failure = error
+            outcome = error
+        self._outcome = outcome
         self._asked += 1  # not when it was cancelled: then the next one asks
+        return outcome
 
     async def _answer(self) -> Secret:
         answer: Any
@@ -117,10 +121,8 @@ class KeySource:
         return Secret(answer)
 
 
-def _copy_of(error: AdapterError | None) -> AdapterError:
+def _copy_of(error: AdapterError) -> AdapterError:
     """The same failure for another call, which adds facts of its own to it."""
-    if error is None:
-        return AdapterError("the function given as api_key gave no key", reason="authentication_failed")
     copy = AdapterError(**{name: getattr(error, name) for name in AdapterError.fields})
     copy.__cause__ = error.__cause__
     return copy
