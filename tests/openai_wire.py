@@ -54,14 +54,15 @@ BODY_FIELDS = {
 }
 """Fields of requests that exercise every mapping."""
 
-EVERYTHING = allm.AdapterOptions(reasoning_effort="low", reasoning_summary="auto", verbosity="low")
+EVERYTHING = allm.adapters.AdapterOptions(reasoning_effort="low", reasoning_summary="auto", verbosity="low")
 
 
 def prepare(*messages, adapter=None, asked=None, **fields):
     """The call for these messages; `asked` is what a call's options tell the adapter, `fields` go into the request."""
     fields.setdefault("model", "gpt-5")
     adapter = adapter or allm.providers.OpenAI(api_key="k")
-    return adapter.prepare(allm.Request(messages or [allm.user("hi")], **fields), asked or allm.AdapterOptions())
+    request = allm.Request(messages or [allm.user("hi")], **fields)
+    return adapter.prepare(request, asked or allm.adapters.AdapterOptions())
 
 
 def chat(*messages, **fields):

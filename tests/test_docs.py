@@ -14,6 +14,7 @@ import trio
 import trio.testing
 
 from allm import fake
+from allm.runtime import registry
 from allm.testing import Reply, WireServer
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,7 @@ def test_pages_are_found():
 async def test_examples_run(page, monkeypatch, capsys, tmp_path):
     """Each block runs after the ones above it, against a server that plays the vendor where it asks for one."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", {})
     names: dict[str, object] = {"__name__": "__main__"}
     answer = Reply.script("openai", [fake.text("Nurseries "), fake.text("wait."), fake.usage(output_tokens=2)])
     async with WireServer(default=answer) as server:

@@ -20,6 +20,7 @@ import allm
 REFERENCE = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf-8")
 PUBLIC_MODULES = [
     "allm",
+    "allm.adapters",
     "allm.fake",
     "allm.keys",
     "allm.models",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -23,8 +24,11 @@ LAYERS = {
     "allm.runtime": ("allm.data", "allm.http"),
     "allm.execution": ("allm.data", "allm.http", "allm.runtime"),
     "allm.session": ("allm.data", "allm.http", "allm.runtime", "allm.execution"),
-    "allm.providers": ("allm.data", "allm.http", "allm.runtime"),
+    "allm.adapters": ("allm.data", "allm.http", "allm.runtime"),
+    "allm.providers": ("allm.data", "allm.runtime", "allm.adapters", "allm.fake", "allm.keys", "allm.models"),
 }
+# What a vendor's package is made of, besides itself: the kit for authors, and the names that any user has.
+PUBLIC = ("allm", "allm.adapters", "allm.fake", "allm.keys", "allm.models")
 OPENS_NURSERIES = ("allm.execution", "allm.testing", "allm.cli")
 # Module: the only places that may import it.
 OWNERS = {
@@ -149,6 +153,27 @@ def test_no_import_goes_round_in_a_circle():
     assert not {module: sorted(names) for module, names in graph.items()}
 
 
+def names_imported(module: str) -> Iterator[tuple[str, str]]:
+    """Every `(module, name)` of the imports of `module` from our own package."""
+    for node in nodes(module):
+        if isinstance(node, ast.ImportFrom) and is_inside(node.module or "", "allm"):
+            yield from ((str(node.module), name.name) for name in node.names)
+        elif isinstance(node, ast.Import):
+            yield from ((name.name, "") for name in node.names if is_inside(name.name, "allm"))
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("allm.providers.")])
+def test_vendors_use_the_kit_and_nothing_else(module):
+    """What a bundled provider can do, a package of somebody else can: every name from outside its package is public."""
+    package = ".".join(module.split(".")[:3])
+    public = {name for kit in PUBLIC for name in importlib.import_module(kit).__all__}
+    assert not [
+        (source, name)
+        for source, name in names_imported(module)
+        if not is_inside(source, package) and not (is_inside(source, "allm.data", *PUBLIC[1:]) and name in public)
+    ]
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_each_dependency_has_one_owner(module):
     """Nobody but its owner imports a third-party library that could be replaced."""
@@ -157,7 +182,7 @@ def test_each_dependency_has_one_owner(module):
             assert not [name for name in imports(module) if is_inside(name, library)]
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith(("encode", "decode"))])
+@pytest.mark.parametrize("module", [name for name in MODULES if name.endswith(("encode", "decode", "_wire"))])
 def test_encoders_and_decoders_are_pure(module):
     """What maps a vendor's wire format does no I/O, so that its tests need none."""
     assert not [name for name in imports(module) if is_inside(name, "trio", "allm.http.transport")]
@@ -184,4 +209,5 @@ def test_importing_allm_is_light():
     providers = [name for name in loaded if name.startswith("allm.providers.")]
 
     assert not providers
+    assert "allm.adapters" not in loaded
     assert not LATE.intersection(loaded)

@@ -177,18 +177,9 @@ from allm.execution.stream.event_stream import EventStream as EventStream
 from allm.execution.stream.folds import StreamCollector as StreamCollector
 from allm.http.client import HttpClient as HttpClient
 from allm.http.fetch import fetch_image as fetch_image
-from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.runtime.adapters import (
-    AdapterOptions as AdapterOptions,
-    EmbeddingAdapter as EmbeddingAdapter,
-    Emit as Emit,
-    ImageAdapter as ImageAdapter,
-    SpeechAdapter as SpeechAdapter,
-    SpokenAnswer as SpokenAnswer,
-    StreamAdapter as StreamAdapter,
     ToolExecutor as ToolExecutor,
     ToolResultEncoder as ToolResultEncoder,
-    UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.call_options import HaltWhen as HaltWhen, OnEvent as OnEvent, OnToolError as OnToolError
@@ -197,30 +188,26 @@ from allm.runtime.retry import RetryPolicy as RetryPolicy
 from allm.runtime.tools import ToolContext as ToolContext, tool as tool
 
 if TYPE_CHECKING:
-    from allm import providers as providers, session as session, testing as testing
+    from allm import adapters as adapters, providers as providers, session as session, testing as testing
 
 __all__ = [
     "AdapterError",
     "AdapterEvent",
-    "AdapterOptions",
     "AdapterReason",
     "AllmError",
     "AskUser",
     "AskUserRequested",
     "Audio",
-    "BatchLimits",
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
     "Embedding",
-    "EmbeddingAdapter",
     "EmbeddingAdapterError",
     "EmbeddingInput",
     "EmbeddingInputs",
     "EmbeddingRequest",
     "EmbeddingResponse",
     "EmbeddingStream",
-    "Emit",
     "EncodingFormat",
     "Engine",
     "EngineError",
@@ -240,7 +227,6 @@ __all__ = [
     "HandlerHalted",
     "HttpClient",
     "Image",
-    "ImageAdapter",
     "ImageAdapterError",
     "ImageOperation",
     "ImageOptions",
@@ -287,14 +273,11 @@ __all__ = [
     "SessionStatus",
     "SourceKind",
     "Speech",
-    "SpeechAdapter",
     "SpeechOptions",
     "SpeechRequest",
     "SpeechStream",
-    "SpokenAnswer",
     "StepCompleted",
     "StepResult",
-    "StreamAdapter",
     "StreamBlock",
     "StreamCollector",
     "StreamError",
@@ -324,7 +307,6 @@ __all__ = [
     "TranscriptionOptions",
     "TranscriptionPart",
     "TranscriptionRequest",
-    "UnaryAdapter",
     "UnaryOptions",
     "UnwrapError",
     "UnwrapReason",
@@ -333,6 +315,7 @@ __all__ = [
     "UserAsked",
     "ValidationError",
     "__version__",
+    "adapters",
     "assistant",
     "chat",
     "defaults",
@@ -349,7 +332,6 @@ __all__ = [
     "keys",
     "models",
     "moderate",
-    "parse_retry_after",
     "providers",
     "request",
     "session",
@@ -373,7 +355,7 @@ __all__ = [
     "validate",
 ]
 
-_LAZY = frozenset({"providers", "session", "testing"})
+_LAZY = frozenset({"adapters", "providers", "session", "testing"})
 
 
 def _name_this_module() -> None:

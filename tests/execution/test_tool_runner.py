@@ -542,6 +542,38 @@ async def test_tool_executor_and_encoder_of_the_engine_are_used():
     assert step.tool_results[0].text == "<['x', {'a': 1}]>"
 
 
+class ScreenshotEncoder:
+    """Gives a text and an image, or what it was made with."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+    def encode(self, value):
+        return (allm.TextPart(f"{value}"), *self.parts)
+
+
+IMAGE = allm.ImagePart(allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40), "image/png"))
+
+
+async def test_an_encoder_may_give_parts():
+    """A result is text, or parts such as a screenshot beside its text, in their order."""
+    asked = engine(("x", {}), tools=[looking()], tool_result_encoder=ScreenshotEncoder(IMAGE))
+    step, _ = await run(asked)
+    assert step.tool_results[0].parts == (allm.TextPart("seen"), IMAGE)
+
+
+async def test_parts_that_are_no_result():
+    """The call has failed, and the model is told."""
+    asked = engine(("x", {}), tools=[looking()], tool_result_encoder=ScreenshotEncoder("text"))
+    step, _ = await run(asked)
+    assert step.tool_results[0].is_error
+    assert "gave a str; expected TextPart or ImagePart" in step.tool_results[0].text
+
+
+def looking():
+    return allm.Tool("x", "X.", handler=lambda _arguments: "seen")
+
+
 async def test_each_call_is_a_telemetry_span():
     """Under the step's span, with its error."""
     seen = []

@@ -10,7 +10,7 @@ import pytest
 import allm
 from allm.data.json.text import dumps
 from allm.http.decoder import StreamDecoder
-from allm.http.stream_call import HttpCall, exchange
+from allm.http.stream_call import StreamCall, stream_events
 from allm.testing import Reply, WireServer
 
 ERROR = {"error": {"message": "no room", "code": 529, "type": "full"}}
@@ -240,7 +240,7 @@ async def test_the_headers_of_the_response_reach_the_decoder():
         server.add(
             Reply(headers={"X-Request-Id": "req_9", "X-Own": "yes"}, body=b'data: {"text": "a", "end": "ok"}\n\n')
         )
-        call = HttpCall(
+        call = StreamCall(
             provider="words",
             url=server.url("openai"),
             headers={},
@@ -248,6 +248,6 @@ async def test_the_headers_of_the_response_reach_the_decoder():
             new_decoder=lambda: made,
             classify=lambda _status, _headers, _body: allm.AdapterError("", reason="unknown"),
         )
-        await exchange(call, emit)
+        await stream_events(call, emit)
     assert made.headers["x-own"] == "yes"
     assert emitted[0] == allm.MessageStarted(request_id="req_9")

@@ -102,7 +102,7 @@ async def test_addresses_that_are_not_public(names, address):
     """Are refused, also if one is only one of several that a name has; `test_addresses.py` has more of them."""
     names(inside_example=(address,), both_example=("93.184.215.14", address))
     for host in ("inside.example", "both.example"):
-        with pytest.raises(allm.ValidationError, match="no public address") as caught:
+        with pytest.raises(allm.ValidationError, match="not a public address") as caught:
             await allm.fetch_image(f"http://{host}/x.png")
         assert tag_of(caught) == "forbidden_address"
 

@@ -13,6 +13,7 @@ from allm.runtime.keys import Secret
 from allm.runtime.registry import adapter_for
 from allm.testing import Cut, Garbage, Reply, WireServer, loopback_clock
 from anthropic_wire import sse, started, text
+from prepared_calls import headers_of
 
 KEY = "sk-ant-canary-0123456789"
 WORDS = "one two three four"
@@ -92,9 +93,9 @@ def test_the_url(options, url):
 
 def test_headers():
     """Version, key and id of the request; what the caller gives wins."""
-    plain = prepare(allm.providers.Anthropic(api_key=KEY, api_version="2026-10-21"), request_id="trace-1").headers
-    bearer = prepare(allm.providers.Anthropic(api_key=KEY, auth="bearer")).headers
-    own = prepare(allm.providers.Anthropic(api_key=KEY, betas=("a",), headers={"Anthropic-Beta": "b"})).headers
+    plain = headers_of(prepare(allm.providers.Anthropic(api_key=KEY, api_version="2026-10-21"), request_id="trace-1"))
+    bearer = headers_of(prepare(allm.providers.Anthropic(api_key=KEY, auth="bearer")))
+    own = headers_of(prepare(allm.providers.Anthropic(api_key=KEY, betas=("a",), headers={"Anthropic-Beta": "b"})))
 
     assert (plain["x-api-key"], plain["anthropic-version"], plain["x-request-id"]) == (KEY, "2026-10-21", "trace-1")
     assert "anthropic-beta" not in plain
@@ -108,15 +109,15 @@ def test_the_environment(monkeypatch):
     """The vendor's own variables, and what is given before them."""
     monkeypatch.setenv("ANTHROPIC_API_KEY", "from-env")
     bearer = allm.providers.Anthropic(auth="bearer")
-    assert prepare(adapter_for("anthropic")).headers["x-api-key"] == "from-env"
-    assert prepare(bearer).headers["authorization"] == "Bearer from-env"
+    assert headers_of(prepare(adapter_for("anthropic")))["x-api-key"] == "from-env"
+    assert headers_of(prepare(bearer))["authorization"] == "Bearer from-env"
     monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token")
-    assert prepare(adapter_for("anthropic")).headers["x-api-key"] == "from-env"
-    assert prepare(bearer).headers["authorization"] == "Bearer token"
-    assert prepare(allm.providers.Anthropic(api_key="given")).headers["x-api-key"] == "given"
-    assert prepare(bearer, api_key=Secret("call")).headers["authorization"] == "Bearer call"
+    assert headers_of(prepare(adapter_for("anthropic")))["x-api-key"] == "from-env"
+    assert headers_of(prepare(bearer))["authorization"] == "Bearer token"
+    assert headers_of(prepare(allm.providers.Anthropic(api_key="given")))["x-api-key"] == "given"
+    assert headers_of(prepare(bearer, api_key=Secret("call")))["authorization"] == "Bearer call"
     with allm.keys.override(anthropic="overridden"):
-        assert prepare(adapter_for("anthropic")).headers["x-api-key"] == "overridden"
+        assert headers_of(prepare(adapter_for("anthropic")))["x-api-key"] == "overridden"
     monkeypatch.setenv("ANTHROPIC_BASE_URL", "http://localhost:1")
     assert prepare(adapter_for("anthropic")).url == "http://localhost:1/v1/messages"
     assert prepare(allm.providers.Anthropic(base_url="http://localhost:2")).url == "http://localhost:2/v1/messages"

@@ -17,7 +17,7 @@ from allm.testing import Reply, WireServer
 from request_types import check_gemini_embeddings, check_openai_embeddings
 
 IMAGE = allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n", "image/png")
-OPTIONS = allm.AdapterOptions(api_key=allm.keys.Secret("k"))
+OPTIONS = allm.adapters.AdapterOptions(api_key=allm.keys.Secret("k"))
 
 
 def body_of(adapter, inputs, **fields):
@@ -72,7 +72,7 @@ def test_services_of_openais_format():
     assert (limits["mistral"].inputs, limits["mistral"].size) == (512, 16_384)
     assert limits["gemini"].inputs == 100
     assert limits["voyage"].inputs == 1000
-    assert limits["ollama"] == allm.BatchLimits(256, 300_000)
+    assert limits["ollama"] == allm.adapters.BatchLimits(256, 300_000)
 
 
 def test_a_deployment_at_azure():
@@ -272,7 +272,7 @@ def test_a_voyage_body():
 )
 def test_how_much_a_voyage_model_takes(model, tokens):
     """Of 1000 texts at most."""
-    assert VoyageEmbeddings().batch_limits(model) == allm.BatchLimits(1000, tokens)
+    assert VoyageEmbeddings().batch_limits(model) == allm.adapters.BatchLimits(1000, tokens)
 
 
 @pytest.mark.parametrize(("dtype", "form"), [("int8", "b"), ("binary", "b"), ("ubinary", "B"), ("float", "f")])

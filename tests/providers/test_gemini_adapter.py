@@ -13,6 +13,7 @@ from allm.runtime.adapters import AdapterOptions
 from allm.runtime.registry import adapter_for
 from allm.testing import Cut, Reply, WireServer, loopback_clock
 from gemini_wire import chunk, sse, text
+from prepared_calls import headers_of
 
 KEY = "AIza-canary-0123456789"
 WORDS = "one two three four"
@@ -115,12 +116,12 @@ def test_the_url(options, url):
 def test_the_environment(monkeypatch):
     """The vendor's own variables: GEMINI_API_KEY before GOOGLE_API_KEY, and what is given before both."""
     monkeypatch.setenv("GOOGLE_API_KEY", "second")
-    assert prepare(adapter_for("gemini")).headers["x-goog-api-key"] == "second"
+    assert headers_of(prepare(adapter_for("gemini")))["x-goog-api-key"] == "second"
     monkeypatch.setenv("GEMINI_API_KEY", "first")
-    assert prepare(adapter_for("gemini")).headers["x-goog-api-key"] == "first"
-    assert prepare(allm.providers.Gemini(api_key="given")).headers["x-goog-api-key"] == "given"
+    assert headers_of(prepare(adapter_for("gemini")))["x-goog-api-key"] == "first"
+    assert headers_of(prepare(allm.providers.Gemini(api_key="given")))["x-goog-api-key"] == "given"
     with allm.keys.override(gemini="overridden"):
-        assert prepare(adapter_for("gemini")).headers["x-goog-api-key"] == "overridden"
+        assert headers_of(prepare(adapter_for("gemini")))["x-goog-api-key"] == "overridden"
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", "http://localhost:1")
     assert prepare(adapter_for("gemini")).url.startswith("http://localhost:1/v1beta/")
     assert prepare(allm.providers.Gemini(base_url="http://localhost:2")).url.startswith("http://localhost:2/v1beta/")

@@ -12,7 +12,7 @@ from request_types import check_openai_moderation
 
 IMAGE = allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n", "image/png")
 LINKED = allm.Image.from_url("https://example.com/a.png")
-OPTIONS = allm.AdapterOptions(api_key=allm.keys.Secret("k"))
+OPTIONS = allm.adapters.AdapterOptions(api_key=allm.keys.Secret("k"))
 RETRY = allm.RetryPolicy(max_attempts=2, base_delay=0)
 
 

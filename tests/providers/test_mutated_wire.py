@@ -115,7 +115,7 @@ def test_any_answer_is_an_answer_or_an_error(api):
             assert last.message == response.message
         thread = [allm.user("hi"), response.message, *(allm.tool_result(call, "x") for call in calls)]
         for model, adapter in ADAPTERS.items():
-            adapter.prepare(allm.Request(thread, model=model), allm.AdapterOptions())
+            adapter.prepare(allm.Request(thread, model=model), allm.adapters.AdapterOptions())
 
 
 @pytest.mark.parametrize(("raw", "found"), [('"\ud83d"', None), ('{"a": "\ud83d"}', {"a": "\ud83d"})])

@@ -61,7 +61,8 @@ THREADS = {
 
 
 def body(adapter, thread, model="m"):
-    return loads(adapter.prepare(allm.Request([allm.user("Hi"), *thread], model=model), allm.AdapterOptions()).body)
+    request = allm.Request([allm.user("Hi"), *thread], model=model)
+    return loads(adapter.prepare(request, allm.adapters.AdapterOptions()).body)
 
 
 def chat(thread, **fields):

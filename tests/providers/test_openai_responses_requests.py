@@ -93,7 +93,7 @@ def test_effort_summary_and_verbosity_have_their_places():
     assert sent["reasoning"] == {"effort": "low", "summary": "auto"}
     assert sent["text"] == {"verbosity": "low"}
     assert (sent["max_output_tokens"], sent["temperature"]) == (64, 0.5)
-    assert "reasoning" not in responses(asked=allm.AdapterOptions(reasoning_summary="none"))
+    assert "reasoning" not in responses(asked=allm.adapters.AdapterOptions(reasoning_summary="none"))
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_request_is_unchanged():
     request = allm.Request([allm.user("hi")], model="gpt-5", tools=[TOOL], options={"tools": [{"type": "web_search"}]})
     before = allm.to_json(request)
     for endpoint in ("responses", "chat_completions"):
-        allm.providers.OpenAI(api_key="k", endpoint=endpoint).prepare(request, allm.AdapterOptions())
+        allm.providers.OpenAI(api_key="k", endpoint=endpoint).prepare(request, allm.adapters.AdapterOptions())
     assert allm.to_json(attrs.evolve(request)) == before
 
 

@@ -16,6 +16,7 @@ from allm.providers.openai.presets import OPENAI, PRESETS
 from allm.runtime.registry import COMPATIBLE
 from allm.testing import Reply, WireServer
 from openai_wire import prepare
+from prepared_calls import headers_of
 
 ROWS = {"openai": OPENAI, **PRESETS}
 FORMATS = {"chat_completions": "openai", "responses": "openai_responses"}
@@ -85,13 +86,13 @@ def test_model_name_makes_an_engine_with_the_presets_own_key(name, monkeypatch):
     assert (engine.adapter.provider, engine.model) == (name, "some/model:tag")
     with allm.keys.override(**{name: "own"}):
         call = prepare(adapter=engine.adapter)
-    assert call.secret.reveal() == "own"
+    assert call.credential.source.reveal() == "own"
     assert call.provider == name
     assert call.url.startswith(PRESETS[name].base_url.replace("{endpoint}", "https://mine.openai.azure.com"))
     for variable in PRESETS[name].key_env:
         with monkeypatch.context() as patch:
             patch.setenv(variable, "from-env")
-            assert prepare(adapter=engine.adapter).secret.reveal() == "from-env"
+            assert prepare(adapter=engine.adapter).credential.source.reveal() == "from-env"
 
 
 @pytest.mark.parametrize("name", sorted(name for name, row in PRESETS.items() if row.key_required))
@@ -107,9 +108,9 @@ def test_missing_key_names_the_presets_variable(name, monkeypatch):
 def test_local_servers_need_no_key(name):
     """And get no header for one; a key that is there is sent, and one that no header can carry is refused."""
     call = prepare(adapter=OpenAI(preset=name))
-    assert call.secret is None
+    assert call.credential is None
     assert "authorization" not in call.headers
-    assert prepare(adapter=OpenAI(preset=name, api_key="k")).headers["authorization"] == "Bearer k"
+    assert headers_of(prepare(adapter=OpenAI(preset=name, api_key="k")))["authorization"] == "Bearer k"
     with pytest.raises(allm.EngineError) as caught:
         prepare(adapter=OpenAI(preset=name, api_key="k\n"))
     assert caught.value.reason == "invalid_key"
@@ -118,9 +119,9 @@ def test_local_servers_need_no_key(name):
 def test_headers_of_ones_own_can_take_the_place_of_the_key():
     """A token of Entra ID, or a gateway that asks for something else."""
     adapter = OpenAI(headers={"Authorization": "Bearer token"})
-    assert prepare(adapter=adapter).headers["authorization"] == "Bearer token"
+    assert headers_of(prepare(adapter=adapter))["authorization"] == "Bearer token"
     azure = OpenAI(preset="azure", resource="mine", headers={"API-Key": "k"})
-    assert prepare(adapter=azure).headers["api-key"] == "k"
+    assert headers_of(prepare(adapter=azure))["api-key"] == "k"
     with pytest.raises(allm.EngineError, match="OPENAI_API_KEY"):
         prepare(adapter=OpenAI(headers={"x-other": "1"}))
 
@@ -142,7 +143,7 @@ def test_client_of_the_wrong_kind_is_refused_before_anything_is_sent():
     """Wherever it comes from."""
     for adapter, asked in (
         (OpenAI(api_key="k", http_client="client"), None),
-        (OpenAI(api_key="k"), allm.AdapterOptions(http_client="client")),
+        (OpenAI(api_key="k"), allm.adapters.AdapterOptions(http_client="client")),
     ):
         with pytest.raises(allm.EngineError, match="http_client is str"):
             prepare(adapter=adapter, asked=asked)
@@ -156,7 +157,7 @@ def test_azure_by_resource():
     """Version 1 of the API: no date in the URL, the deployment is the model."""
     call = azure(resource="contoso")
     assert call.url == "https://contoso.openai.azure.com/openai/v1/chat/completions"
-    assert call.headers["api-key"] == "k"
+    assert headers_of(call)["api-key"] == "k"
     assert loads(call.body)["model"] == "gpt-4o"
     assert loads(azure(resource="contoso", deployment="prod").body)["model"] == "prod"
     assert azure(resource="contoso", endpoint="responses").url.endswith(".com/openai/v1/responses")
@@ -181,7 +182,7 @@ def test_azure_from_the_environment(monkeypatch):
     adapter = OpenAI(preset="azure")
     call = prepare(adapter=adapter, model="gpt-4o")
     assert call.url == "https://contoso.cognitiveservices.azure.com/openai/v1/chat/completions"
-    assert call.headers["api-key"] == "from-env"
+    assert headers_of(call)["api-key"] == "from-env"
     monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
     monkeypatch.setenv("AZURE_OPENAI_DEPLOYMENT", "default")
     assert "/deployments/gpt-4o/" in prepare(adapter=adapter, model="gpt-4o").url
@@ -243,7 +244,7 @@ def test_a_preset_of_ones_own(monkeypatch):
     call = prepare(adapter=adapter, model="gpt-5", max_tokens=3)
     assert (adapter.provider, call.provider) == ("mine", "mine")
     assert call.url == "https://llm.mine.example/v2/chat/completions"
-    assert (call.headers["x-mine-key"], call.headers["x-team"], call.headers["x-more"]) == ("k", "red", "1")
+    assert (headers_of(call)["x-mine-key"], call.headers["x-team"], call.headers["x-more"]) == ("k", "red", "1")
     assert loads(call.body)["max_tokens"] == 3
     assert prepare(adapter=OpenAI(preset=attrs.evolve(MINE, endpoint=None))).url.endswith("/chat/completions")
     with pytest.raises(allm.EngineError, match="mine has no address"):

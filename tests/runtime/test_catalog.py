@@ -206,8 +206,8 @@ def test_the_distribution_has_the_file():
 
 def test_output_limits():
     """Adapters whose API wants a limit get the model's own, or None."""
-    assert catalog.output_limit("anthropic", "claude-haiku-4-5-20251001") == 64_000
-    assert catalog.output_limit("anthropic", "claude-imaginary") is None
+    assert models.lookup("anthropic", "claude-haiku-4-5-20251001").output_limit == 64_000
+    assert models.lookup("anthropic", "claude-imaginary") is None
 
 
 def test_importing_allm_does_not_read_the_file():

@@ -63,5 +63,5 @@ def test_the_adapters_by_their_own_names():
 
 def test_packages_that_are_loaded_when_they_are_named():
     """By `allm` itself, as often as they are asked for."""
-    for name in ("providers", "session", "testing"):
+    for name in ("adapters", "providers", "session", "testing"):
         assert allm.__getattr__(name) is importlib.import_module(f"allm.{name}")

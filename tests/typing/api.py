@@ -181,12 +181,12 @@ async def embeddings_have_exact_types(engine: allm.Engine, texts: list[str]) -> 
     assert_type((await allm.moderate(engine, texts)).flagged, bool)
 
 
-def embedding_adapters_fit() -> list[allm.EmbeddingAdapter]:
+def embedding_adapters_fit() -> list[allm.adapters.EmbeddingAdapter]:
     """The bundled adapters are what an engine takes."""
     return [OpenAIEmbeddings(), GeminiEmbeddings(), VoyageEmbeddings(), FakeEmbeddings()]
 
 
-def adapters_fit() -> list[allm.StreamAdapter]:
+def adapters_fit() -> list[allm.adapters.StreamAdapter]:
     """The bundled adapters are what an engine takes."""
     return [OpenAI(), Fake(script=[allm.fake.text("Hello"), allm.fake.finish("length")])]
 

@@ -95,7 +95,7 @@ SCENES = (
 )
 
 
-def _engine(adapter: allm.StreamAdapter) -> allm.Engine:
+def _engine(adapter: allm.adapters.StreamAdapter) -> allm.Engine:
     return allm.Engine(adapter=adapter, model="scripted", tools=[get_weather], params={"max_tokens": 256})
 
 

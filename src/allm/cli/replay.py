@@ -73,7 +73,7 @@ class Replay:
         request = allm.request("replayed", model="replayed", max_tokens=1)  # never sent; the answer is what is read
         with played_by(lambda method, url, body: exchange):  # noqa: ARG005
             try:
-                await adapter.stream(adapter.prepare(request, allm.AdapterOptions()), emit)
+                await adapter.stream(adapter.prepare(request, allm.adapters.AdapterOptions()), emit)
             except allm.AllmError as error:
                 self._failed(error)
 

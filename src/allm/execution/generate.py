@@ -63,7 +63,7 @@ def stream_generate(
         if whole_call.cancelled_caught:
             await fail_at_limit(flow, limit)
 
-    provider = getattr(engine.adapter, "provider", None)
+    provider = call.adapter.provider
     return open_stream(
         "generate",
         produce,

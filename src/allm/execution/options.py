@@ -21,7 +21,7 @@ from allm.data.thread import Thread
 from allm.data.types.schema import object_schema
 from allm.data.validation import validate
 from allm.execution.journal import ToolJournal
-from allm.runtime.adapters import AdapterOptions, StreamAdapter
+from allm.runtime.adapters import AdapterOptions, StreamAdapter, as_adapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.capability import check_capabilities
 from allm.runtime.engine import Engine
@@ -195,7 +195,7 @@ def prepare_call(call: ModelCall) -> Any:
         ValidationError, AdapterError: What the model or the adapter cannot do with the request.
     """
     adapter = call.adapter
-    if call.request.model is None and getattr(adapter, "requires_model", True):
+    if call.request.model is None and as_adapter(adapter).requires_model:
         raise EngineError(
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
             reason="missing_model",

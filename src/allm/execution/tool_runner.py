@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import trio
 
-from allm.data.content import ToolCall
+from allm.data.content import ImagePart, Part, TextPart, ToolCall
 from allm.data.errors import ToolError
 from allm.data.events import AskUserRequested, ToolExecutionCompleted, ToolHalted, ToolResultEncoded
 from allm.data.halt import HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
@@ -25,6 +25,8 @@ from allm.execution.tool_handler import CallFailure, EmitEvents, call_failure, r
 from allm.runtime import telemetry
 
 __all__ = ["ToolRunner"]
+
+Content = str | tuple[Part, ...]
 
 
 @attrs.define(eq=False)
@@ -78,7 +80,7 @@ class ToolRunner:
         finally:
             span.stop(outcome="cancelled")
 
-    async def _succeeded(self, call: ToolCall, value: Any, content: str) -> ToolOutcome:
+    async def _succeeded(self, call: ToolCall, value: Any, content: Content) -> ToolOutcome:
         completed = ToolExecutionCompleted(call, value)
         if isinstance(value, AskUser):
             message = self._message(call, AWAITING_USER)
@@ -88,7 +90,7 @@ class ToolRunner:
         message = self._message(call, content)
         if isinstance(value, Halt):
             halted = ToolHalted(call, value.reason, message, result=value.result)
-            halt = HandlerHalted(value.reason, call.id, content)
+            halt = HandlerHalted(value.reason, call.id, message.text)
             return await self._ended(ToolOutcome(message=message, halt=halt), completed, halted)
         return await self._ended(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))
 
@@ -120,7 +122,7 @@ class ToolRunner:
                 answer = await answer
             if answer == "halt" and isinstance(answer, str):
                 return message, error
-            return self._message(call, self._text(answer)), None
+            return self._message(call, self._content(answer)), None
         except Exception as raised:  # whatever the caller's function or encoder raises
             halting = ToolError(
                 f"on_tool_error raised {type(raised).__name__}: {text_of(raised)}; it was asked about: {error.message}",
@@ -131,16 +133,24 @@ class ToolRunner:
             halting.__cause__ = raised
             return message, halting
 
-    def _encode(self, call: ToolCall, value: Any) -> str:
+    def _encode(self, call: ToolCall, value: Any) -> Content:
         try:
-            return self._text(value.result if isinstance(value, Halt) else value)
+            return self._content(value.result if isinstance(value, Halt) else value)
         except Exception as error:
             why = f"the tool's result has no text form: {text_of(error)}"
             raise call_failure(call, "encoding_failed", why) from error
 
-    def _text(self, value: Any) -> str:
+    def _content(self, value: Any) -> Content:
         encoder = self.call.engine.tool_result_encoder
-        return encode_result(value) if encoder is None else str(encoder.encode(value))
+        if encoder is None:
+            return encode_result(value)
+        content = encoder.encode(value)
+        if not isinstance(content, tuple):
+            return str(content)
+        for part in content:
+            if not isinstance(part, TextPart | ImagePart):
+                raise TypeError(f"the result encoder gave a {type(part).__name__}; expected TextPart or ImagePart")
+        return content
 
-    def _message(self, call: ToolCall, content: str) -> Message:
+    def _message(self, call: ToolCall, content: Content) -> Message:
         return Message("tool", content, tool_call_id=call.id, name=call.name)

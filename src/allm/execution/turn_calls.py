@@ -16,6 +16,7 @@ from allm.data.validation import validate
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.stream.folds import ChatFold
+from allm.runtime.adapters import as_adapter
 from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
 
@@ -94,7 +95,7 @@ class TurnCalls:
     @property
     def facts(self) -> dict[str, Any]:
         """What telemetry says of the turn when it starts."""
-        return {"provider": getattr(self._engine.adapter, "provider", None), "model": self.first[0].request.model}
+        return {"provider": as_adapter(self._engine.adapter).provider, "model": self.first[0].request.model}
 
     def _of_pass(self, call: ModelCall, thread: Thread, *, final: bool) -> ModelCall:
         changes: dict[str, Any] = {"messages": thread.messages, "structured_finalize": False}
@@ -107,9 +108,8 @@ class TurnCalls:
 
 def _needs_two_passes(call: ModelCall) -> bool:
     """Whether the model cannot have tools and a response format in one call."""
-    adapter = call.engine.adapter
-    needs = getattr(adapter, "needs_structured_finalize", None)
-    asks = bool(call.request.tools) and callable(needs) and bool(needs(call.request))
+    adapter = as_adapter(call.adapter)
+    asks = bool(call.request.tools) and bool(adapter.needs_structured_finalize(call.request))
     return asks or needs_two_passes(adapter, call.request)
 
 

@@ -48,7 +48,7 @@ def is_public(address: str) -> bool:
     An IPv6 address that carries an IPv4 address is as public as that one.
 
     Raises:
-        ValueError: It is no address.
+        ValueError: It is not an IP address.
     """
     return _is_public(ipaddress.ip_address(address.partition("%")[0]))
 

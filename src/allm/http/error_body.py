@@ -1,4 +1,4 @@
-"""Reading error answers: what all vendors' envelopes have in common.
+"""Read error answers: what all vendors' envelopes have in common.
 
 Seen on the wire: `{"error": {...}}` (OpenAI, Gemini), `{"type": "error", "error": {...}}` (Anthropic),
 `{"detail": "..."}` (Voyage, Mistral), `{"error": {"code": 429}}` with an integer (OpenRouter, Gemini),
@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.errors import AdapterReason
+from allm.data.errors import AdapterError, AdapterReason
 from allm.data.json.text import JsonTextError, loads
 from allm.data.json.wire import as_list, as_object, as_objects
 
@@ -22,6 +22,7 @@ __all__ = [
     "CONTEXT_OVERFLOW",
     "RETRYABLE_STATUS",
     "ErrorBody",
+    "classify_error",
     "read_error_body",
     "reason_for_status",
     "status_in",
@@ -78,6 +79,20 @@ def reason_for_status(status: int) -> AdapterReason:
     if status >= _SERVER_ERROR:
         return "provider_unavailable"
     return "invalid_request" if status >= _CLIENT_ERROR else "unknown"
+
+
+def classify_error(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:
+    """The error of an answer whose vendor has no codes of its own: what its status and the usual envelopes say."""
+    envelope, reason = read_error_body(body), reason_for_status(status)
+    too_long = reason == "invalid_request" and CONTEXT_OVERFLOW.search(envelope.message)
+    return AdapterError(
+        envelope.message,
+        reason="context_length_exceeded" if too_long else reason,
+        provider=provider,
+        status=status,
+        retryable=status in RETRYABLE_STATUS,
+        provider_code=envelope.code or envelope.type,
+    )
 
 
 def _text(value: Any) -> str | None:

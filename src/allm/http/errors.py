@@ -1,9 +1,9 @@
-"""What every call over HTTP does with an answer that is none: errors, redirects, nonsense."""
+"""Turn HTTP errors, redirects and unreadable bodies into `AdapterError`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from allm.data.errors import AdapterError
 from allm.data.json.text import JsonTextError, loads
@@ -11,35 +11,15 @@ from allm.data.secret import Secret
 from allm.http.response import HttpResponse
 from allm.http.retry_after import parse_retry_after
 
-__all__ = ["HTTP_REDIRECT", "Called", "Classify", "annotate_error", "error_from_response", "malformed", "request_id_of"]
+__all__ = ["Classify", "annotate_error", "error_from_response", "malformed", "request_id_of"]
 
 MAX_ERROR_BYTES = 256 * 1024
 SNIPPET = 200  # characters of a strange answer that an error message quotes
 
 HTTP_ERROR = 400
-HTTP_REDIRECT = 300
 
 Classify = Callable[[int, Mapping[str, str], Any], AdapterError]
 """`(status, headers, body)` of an error answer; the body is parsed JSON, or text where it is not JSON."""
-
-
-class Called(Protocol):
-    """What a prepared call says of whom it asks."""
-
-    @property
-    def provider(self) -> str:
-        """The provider's short name."""
-        ...
-
-    @property
-    def classify(self) -> Classify:
-        """Reads error answers."""
-        ...
-
-    @property
-    def secret(self) -> Secret | None:
-        """The key that was sent."""
-        ...
 
 
 def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
@@ -49,15 +29,15 @@ def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
     return AdapterError(f"{what}; the data begins with {snippet!r}", reason="malformed_response", provider=provider)
 
 
-def annotate_error(error: AdapterError, call: Called) -> AdapterError:
-    """The error with the provider's name, and without the key if the provider echoed it, in whatever place."""
-    error.provider = error.provider or call.provider
-    if call.secret is not None:
+def annotate_error(error: AdapterError, provider: str, secrets: Iterable[Secret]) -> AdapterError:
+    """The error with the provider's name, and with every secret masked that the provider echoed, in whatever place."""
+    error.provider = error.provider or provider
+    for secret in secrets:
         for name in ("message", "request_id", "provider_code"):
             text = getattr(error, name)
-            setattr(error, name, text and call.secret.redact(text))
+            setattr(error, name, text and secret.redact(text))
         error.args = (error.message,)
-        if _tells(error, call.secret):
+        if _tells(error, secret):
             error.__cause__ = error.__context__ = None
     return error
 
@@ -78,13 +58,13 @@ def request_id_of(headers: Mapping[str, str]) -> str | None:
     return headers.get("x-request-id") or headers.get("request-id")
 
 
-async def error_from_response(call: Called, response: HttpResponse) -> AdapterError:
+async def error_from_response(provider: str, classify: Classify, response: HttpResponse) -> AdapterError:
     """The error that an answer with an error status, or a redirect, stands for."""
     body = await response.read(MAX_ERROR_BYTES, cut=True)
     if response.status < HTTP_ERROR:
         place = response.headers.get("location", "elsewhere")
         return AdapterError(
-            f"{call.provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, as "
+            f"{provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, as "
             "they would carry the key along: check base_url",
             reason="invalid_request",
             status=response.status,
@@ -93,7 +73,7 @@ async def error_from_response(call: Called, response: HttpResponse) -> AdapterEr
         content: Any = loads(body)
     except JsonTextError:
         content = body.decode("utf-8", "replace")
-    error = call.classify(response.status, response.headers, content)
+    error = classify(response.status, response.headers, content)
     error.status = response.status
     error.request_id = error.request_id or request_id_of(response.headers)
     if error.retry_after is None:

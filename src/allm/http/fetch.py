@@ -55,7 +55,7 @@ async def fetch_image(
         allow_hosts: Names, without ports, that may have private addresses, such as a server of your own.
 
     Raises:
-        ValidationError: `invalid_image`: the URL, an address, a redirect or the answer is none that is taken.
+        ValidationError: `invalid_image`: the URL, an address, a redirect or the answer is refused.
         AdapterError: The server failed, or could not be reached in time.
     """
     url = image.url if isinstance(image, Image) else image
@@ -76,7 +76,7 @@ async def fetch_image(
 
 
 def _set_of(names: Collection[str]) -> frozenset[str]:
-    """Lower case; a single name is no collection of its letters, nor of all that is part of it."""
+    """The names in lower case; a bare string counts as one name."""
     return frozenset(name.lower() for name in ((names,) if isinstance(names, str) else names))
 
 
@@ -109,7 +109,7 @@ def _target(url: str, location: str) -> str:
     try:
         target = urljoin(url, location)
     except ValueError as error:
-        raise _refused("invalid_url", f"{url!r} redirects to what is no URL ({error})") from error
+        raise _refused("invalid_url", f"{url!r} redirects to something that is not a URL ({error})") from error
     if urlsplit(url).scheme == "https" and _checked(target).scheme == "http":
         raise _refused("forbidden_redirect", f"{url!r} redirects to {target!r}, which is not encrypted")
     return target
@@ -139,7 +139,7 @@ def _checked(url: str) -> SplitResult:
     if parts.username is not None or parts.password is not None:
         raise _refused("invalid_url", "the URL has a user name or a password in it, which is not sent anywhere")
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise _refused("invalid_url", f"{url!r} is no http or https URL with a host, in ASCII")
+        raise _refused("invalid_url", f"{url!r} is not an http or https URL with a host, in ASCII")
     return parts
 
 
@@ -157,7 +157,7 @@ async def _addresses(parts: SplitResult, hosts: frozenset[str]) -> list[str]:
         if host not in hosts and not is_public(address):
             raise _refused(
                 "forbidden_address",
-                f"{host!r} is at {address}, which is no public address; allow_hosts= names hosts of your own",
+                f"{host!r} is at {address}, which is not a public address; allow_hosts= names hosts of your own",
             )
     return addresses
 

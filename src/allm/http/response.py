@@ -1,4 +1,4 @@
-"""HTTP as the rest of the library sees it: a response, and whoever gives one."""
+"""An HTTP response as the rest of the library reads it, and the function that opens one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import attrs
 
 from allm.data.errors import AdapterError
+from allm.http.body import Body
 
 __all__ = ["HttpResponse", "OpenResponse", "transport_override"]
 
@@ -63,11 +64,11 @@ class OpenResponse(Protocol):
     """Sends a request, and gives its response for the length of a block; it is closed on every way out."""
 
     def __call__(
-        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
     ) -> AbstractAsyncContextManager[HttpResponse]:
         """Raises `AdapterError` (`network_error`, `timeout`, `invalid_request`) when no response came."""
         ...
 
 
-transport_override: ContextVar[OpenResponse | None] = ContextVar("allm_http_stand_in", default=None)
+transport_override: ContextVar[OpenResponse | None] = ContextVar("allm_transport_override", default=None)
 """What is asked in place of the network, in one context: tests record and replay with it."""

@@ -1,4 +1,4 @@
-"""What every adapter over HTTP is given by its user, checked before anything is sent; and the body that it sends."""
+"""Check the key and the headers that a user gives an adapter, and make JSON bodies, before anything is sent."""
 
 from __future__ import annotations
 
@@ -9,31 +9,36 @@ from typing import Any
 from allm.data.errors import EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.data.secret import Secret
+from allm.http.credential import KeyFunction, KeySource
 
-__all__ = ["json_body", "own_headers", "secret_of"]
+__all__ = ["json_body", "key_of", "own_headers"]
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 
 
-def secret_of(value: str | Secret | None) -> Secret | None:
-    """The key as a `Secret`.
+def key_of(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
+    """The key of an adapter as it is kept: one that is a text as a `Secret`, a function as a `KeySource`.
 
     Raises:
-        EngineError: `invalid_key`: it is no text.
+        EngineError: `invalid_key`: neither a text nor a function.
     """
-    if value is None or isinstance(value, Secret):
+    if value is None or isinstance(value, Secret | KeySource):
         return value
-    if not isinstance(value, str):
-        raise EngineError(f"api_key is {type(value).__name__}; expected str", reason="invalid_key")
-    return Secret(value)
+    if isinstance(value, str):
+        return Secret(value)
+    if callable(value):
+        return KeySource(value)
+    what = f"api_key is {type(value).__name__}; expected str, or a function without arguments that returns one"
+    raise EngineError(what, reason="invalid_key")
 
 
 def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The user's headers with their names in lower case.
 
     Raises:
-        EngineError: `invalid_engine`: they are none, or cannot be sent. No value is told: it may be a key.
+        EngineError: `invalid_engine`: not a mapping of texts, or one that cannot be sent. The
+            message shows no value, which may be a key.
     """
     if not isinstance(headers, Mapping):
         what = f"headers is {type(headers).__name__}; expected a mapping of names to texts"

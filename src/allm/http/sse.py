@@ -40,7 +40,7 @@ class SSEDecoder:
 
     Attributes:
         max_event_bytes: Larger events are refused.
-        stray: Lines that are no field of the format, such as a bare JSON object (Vertex AI sends mid-stream errors so).
+        stray: Lines outside any SSE field, such as a bare JSON object (Vertex AI sends mid-stream errors so).
     """
 
     max_event_bytes: int = MAX_EVENT_BYTES
@@ -132,7 +132,7 @@ class SSEDecoder:
             self._size += len(line) + 1
         elif line.startswith(b"event:"):
             self._name = line[6:].decode("utf-8", "replace").removeprefix(" ")
-        elif line.startswith(b"error:"):  # no field of the format: llama.cpp's own, in place of event and data
+        elif line.startswith(b"error:"):  # llama.cpp's own field, in place of event and data
             self._name = "error"
             self._data.append(line[6:])
             self._size += len(line) + 1

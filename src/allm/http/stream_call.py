@@ -1,11 +1,11 @@
-"""One provider call over HTTP, the same for every vendor: post, look at the status, decode, emit.
+"""One provider call that answers with a stream of events: read, decode, emit.
 
-A vendor brings three pure things: the request (`HttpCall`), a `WireDecoder`, and `classify` for error answers.
+A vendor brings three pure things: the request (`StreamCall`), a `WireDecoder`, and `classify` for error answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -14,14 +14,12 @@ import trio
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads
-from allm.data.secret import Secret
+from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.decoder import WireDecoder
-from allm.http.errors import HTTP_REDIRECT, Classify, annotate_error, error_from_response, malformed
-from allm.http.response import HttpResponse
+from allm.http.errors import malformed
 from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
-from allm.http.transport import open_response
 
-__all__ = ["HttpCall", "exchange"]
+__all__ = ["StreamCall", "stream_events"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON answer, in bytes; an answer with generated images has some tens of megabytes."""
@@ -34,53 +32,38 @@ used again. It normally is in the same packet."""
 
 
 @attrs.frozen(kw_only=True)
-class HttpCall:
-    """A prepared call.
+class StreamCall(HttpCall):
+    """A prepared call whose answer is a stream of events.
 
     Attributes:
-        url: Without secrets.
-        headers: Hidden from `repr`, as one of them carries the key.
-        body: JSON bytes.
         new_decoder: Makes a fresh decoder for each attempt.
+        max_event_bytes: Largest server-sent event accepted, in bytes.
         flush_at_end: The format has no end marker, so that an event cut off by the end of the body counts.
     """
 
-    provider: str
-    url: str
-    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
-    body: bytes = attrs.field(repr=False)
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
-    classify: Classify = attrs.field(repr=False)
-    secret: Secret | None = None
-    client: Any = attrs.field(default=None, repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
     flush_at_end: bool = False
 
 
-async def exchange(call: HttpCall, emit: Emit) -> None:
-    """Make the call and emit its events.
+async def stream_events(call: StreamCall, emit: Emit) -> None:
+    """Make the call and emit its events, all events of one network read in one go.
 
     Raises:
         AdapterError: Whatever went wrong, with the provider's name filled in and the key masked.
     """
-    try:
-        async with open_response(
-            "POST", call.url, headers=call.headers, content=call.body, client=call.client
-        ) as response:
-            if response.status >= HTTP_REDIRECT:
-                raise await error_from_response(call, response)
-            decoder = call.new_decoder()
-            decoder.begin(response.headers)
-            await _Reader(call, decoder, emit).read(response)
-    except AdapterError as error:
-        raise annotate_error(error, call) from error.__cause__
+    async with open_call(call) as opened:
+        decoder = call.new_decoder()
+        decoder.begin(opened.response.headers)
+        await _Reader(call, opened, decoder, emit).read()
 
 
 @attrs.define(eq=False)
 class _Reader:
     """Reads one body. Its first byte tells a JSON document from an event stream: gateways mislabel both."""
 
-    call: HttpCall
+    call: StreamCall
+    opened: OpenCall
     decoder: WireDecoder
     emit: Emit
     sse: SSEDecoder = attrs.field(init=False)
@@ -89,9 +72,9 @@ class _Reader:
     def __attrs_post_init__(self) -> None:
         self.sse = SSEDecoder(self.call.max_event_bytes)
 
-    async def read(self, response: HttpResponse) -> None:
+    async def read(self) -> None:
         head, started = b"", False
-        async with response.chunks() as chunks:
+        async with self.opened.response.chunks() as chunks:
             async for chunk in chunks:
                 if not started:
                     head += chunk
@@ -99,7 +82,7 @@ class _Reader:
                     if not start or BOM.startswith(head):
                         continue
                     if start[:1] in b"{[<":
-                        await self._document(head, chunks, response)
+                        await self._document(head, chunks)
                         return
                     started, chunk = True, head
                 if await self._feed(chunk):
@@ -133,9 +116,9 @@ class _Reader:
 
     def _finish(self, last: AdapterEvent) -> None:
         if isinstance(last, Failed) and isinstance(last.error, AdapterError):
-            annotate_error(last.error, self.call)
+            self.opened.annotate(last.error)
 
-    async def _document(self, head: bytes, chunks: Any, response: HttpResponse) -> None:
+    async def _document(self, head: bytes, chunks: Any) -> None:
         pieces, size = [head], len(head)
         async for chunk in chunks:
             pieces.append(chunk)
@@ -149,7 +132,7 @@ class _Reader:
             if body.rstrip()[-1:] != _CLOSING.get(body.removeprefix(BOM).lstrip()[:1]):
                 what = f"the answer ended before its JSON did ({error})"
                 raise AdapterError(what, reason="stream_truncated") from error
-            kind = response.headers.get("content-type", "no content type")
+            kind = self.opened.response.headers.get("content-type", "no content type")
             what = f"expected an event stream or JSON, got {kind} that is neither ({error})"
             raise malformed(self.call.provider, what, body) from error
         events = self.decoder.decode_document(document)

@@ -24,6 +24,7 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, EngineError
+from allm.http.body import Body, BodyReader
 from allm.http.response import HttpResponse, transport_override
 
 __all__ = [
@@ -223,38 +224,22 @@ async def _finish(source: AsyncIterator[bytes]) -> None:
                 pass
 
 
-@attrs.define(eq=False)
-class _Pieces:
-    _left: list[bytes]
-
-    def __aiter__(self) -> _Pieces:
-        return self
-
-    async def __anext__(self) -> bytes:
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
-
-
 @functools.cache
-def _body_type(library: ModuleType) -> Any:
-    """A request body that is iterated without an async generator.
+def _stream_type(library: ModuleType) -> Any:
+    """A request body as the library takes it, made of a `BodyReader`."""
 
-    httpx's own leaves its generator to the garbage collector when sending is cancelled, which warns under Trio.
-    """
+    class Stream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, reader: BodyReader) -> None:
+            self._reader = reader
 
-    class Body(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, content: bytes) -> None:
-            self._content = content
+        def __aiter__(self) -> BodyReader:
+            return aiter(self._reader)
 
-        def __aiter__(self) -> _Pieces:
-            return _Pieces([self._content])
-
-    return Body
+    return Stream
 
 
 def open_response(
-    method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+    method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
 ) -> AbstractAsyncContextManager[HttpResponse]:
     """See `OpenResponse`."""
     return (transport_override.get() or send)(method, url, headers=headers, content=content, client=client)
@@ -262,17 +247,22 @@ def open_response(
 
 @asynccontextmanager
 async def send(
-    method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+    method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
     if client is None:
         client, library = _shared_client(), _library()
     else:
         library = _library_of(client)
-    with _mapped(library, reading=False):
-        request = client.build_request(method, url, headers={**headers, "content-length": str(len(content))})
-        request.stream = _body_type(library)(content)
-        response = await client.send(request, stream=True)
+    length = len(content) if isinstance(content, bytes) else content.length
+    reader = BodyReader(content)
+    try:
+        with _mapped(library, reading=False):
+            request = client.build_request(method, url, headers={**headers, "content-length": str(length)})
+            request.stream = _stream_type(library)(reader)
+            response = await client.send(request, stream=True)
+    finally:
+        await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
     try:
         yield _LiveResponse(response.status_code, response.headers, response, library)
     finally:

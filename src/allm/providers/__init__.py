@@ -1,9 +1,11 @@
-"""The bundled adapters, each loaded when it is first named."""
+"""The bundled adapters, each loaded when it is first named, and `register` for those of others."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from allm.runtime.registry import AdapterFactory as AdapterFactory, register as register
 
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
 
 __all__ = [
+    "AdapterFactory",
     "Anthropic",
     "Endpoint",
     "Fake",
@@ -51,6 +54,7 @@ __all__ = [
     "StructuredOutput",
     "UrlField",
     "VoyageEmbeddings",
+    "register",
 ]
 
 _MODULES = {

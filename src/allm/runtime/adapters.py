@@ -1,15 +1,20 @@
-"""What the runtime asks of the parts a user can bring: adapters, tool executors, result encoders."""
+"""What the runtime asks of the parts a user can bring: adapters, tool executors, result encoders.
+
+The protocols are the least that an adapter has: any object with these members will do. What is optional has its default
+in `Adapter`, from which adapters over HTTP derive; `as_adapter` gives others the same defaults.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
 from allm.data.audio import SpeechRequest
-from allm.data.content import ToolCall
+from allm.data.content import Part, ToolCall
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.events import Emit as Emit
 from allm.data.image_request import ImageRequest, ImageResponse
@@ -19,6 +24,7 @@ from allm.runtime.batches import BatchLimits
 from allm.runtime.keys import Secret
 
 __all__ = [
+    "Adapter",
     "AdapterOptions",
     "EmbeddingAdapter",
     "Emit",
@@ -29,7 +35,12 @@ __all__ = [
     "ToolExecutor",
     "ToolResultEncoder",
     "UnaryAdapter",
+    "as_adapter",
 ]
+
+
+UNKNOWN_LIMITS = BatchLimits(100)
+"""What one request for embeddings may hold where the adapter does not say: the least of what the bundled ones take."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,6 +55,8 @@ class AdapterOptions:
         request_id: An id to send along for tracing.
         session_id: The conversation this call belongs to.
         http_client: The engine's HTTP client, never closed here.
+        headers: Sent with this call; each wins over the adapter's of the same name.
+        base_url: Where to send this call; wins over the adapter's.
     """
 
     api_key: Secret | None = None
@@ -53,6 +66,36 @@ class AdapterOptions:
     request_id: str | None = None
     session_id: str | None = None
     http_client: Any = None
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
+    base_url: str | None = None
+
+
+class Adapter(ABC):
+    """What every adapter can say of itself; a subclass overrides what differs for it."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def provider(self) -> str:
+        """The provider's short name, as in `"openai:gpt-5"`."""
+
+    @property
+    def requires_model(self) -> bool:
+        """Whether a request has to name its model."""
+        return True
+
+    def needs_structured_finalize(self, _request: Request, /) -> bool | None:
+        """Whether the provider cannot have the request's tools and its schema in one call; None: the catalog knows.
+
+        Where it is True, `allm.chat` asks for the schema in a last call without tools. An adapter that says True or
+        False has its own ways to structured output, and is not held to the catalog of models there.
+        """
+        return None
+
+    def batch_limits(self, _model: str | None, /) -> BatchLimits:
+        """The most that one request for embeddings may hold."""
+        return UNKNOWN_LIMITS
 
 
 @runtime_checkable
@@ -63,11 +106,15 @@ class StreamAdapter(Protocol):
     It may raise an `AdapterError`, which becomes the last event of its stream.
     """
 
+    __slots__ = ()
+
     @property
+    @abstractmethod
     def provider(self) -> str:
         """The provider's short name, as in `"openai:gpt-5"`."""
         ...
 
+    @abstractmethod
     def prepare(self, request: Request, options: AdapterOptions, /) -> Any:
         """Check the request, find the key, build the body. Sends nothing.
 
@@ -76,6 +123,7 @@ class StreamAdapter(Protocol):
         """
         ...
 
+    @abstractmethod
     async def stream(self, prepared: Any, emit: Emit, /) -> None:
         """Make the call that `prepare` built and emit its events, `MessageCompleted` last."""
         ...
@@ -91,11 +139,15 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
     As with `StreamAdapter`, `prepare` is pure and `send` neither retries nor times out.
     """
 
+    __slots__ = ()
+
     @property
+    @abstractmethod
     def provider(self) -> str:
         """The provider's short name, as in `"openai:gpt-image-1"`."""
         ...
 
+    @abstractmethod
     def prepare(self, request: RequestT_contra, options: AdapterOptions, /) -> Any:
         """Check the request, find the key, build the body. Sends nothing.
 
@@ -104,6 +156,7 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
         """
         ...
 
+    @abstractmethod
     async def send(self, prepared: Any, /) -> ResponseT_co:
         """Make the call that `prepare` built, once.
 
@@ -118,11 +171,10 @@ class ImageAdapter(UnaryAdapter[ImageRequest, ImageResponse], Protocol):
 
 
 class EmbeddingAdapter(UnaryAdapter[EmbeddingRequest, EmbeddingResponse], Protocol):
-    """A provider of embeddings. The indexes in its answers count from 0 within each request."""
+    """A provider of embeddings. The indexes in its answers count from 0 within each request.
 
-    def batch_limits(self, model: str | None, /) -> BatchLimits:
-        """The most that one request may hold; an adapter without this method is given 100 inputs at most."""
-        ...
+    `Adapter.batch_limits` says how much one request may hold.
+    """
 
 
 @attrs.frozen(kw_only=True)
@@ -143,11 +195,15 @@ class SpokenAnswer:
 class SpeechAdapter(Protocol):
     """A provider of speech: `Engine(speech_adapter=...)`."""
 
+    __slots__ = ()
+
     @property
+    @abstractmethod
     def provider(self) -> str:
         """The provider's short name."""
         ...
 
+    @abstractmethod
     def prepare(self, request: SpeechRequest, options: AdapterOptions, /) -> Any:
         """Check the request, find the key, build the body. Sends nothing.
 
@@ -156,6 +212,7 @@ class SpeechAdapter(Protocol):
         """
         ...
 
+    @abstractmethod
     def open(self, prepared: Any, /) -> AbstractAsyncContextManager[SpokenAnswer]:
         """Make the call that `prepare` built, once, and give its audio while the block is open.
 
@@ -174,8 +231,40 @@ class ToolExecutor(Protocol):
 
 
 class ToolResultEncoder(Protocol):
-    """Makes a handler's result the text the model reads: `Engine(tool_result_encoder=...)`."""
+    """Makes a handler's result what the model reads: `Engine(tool_result_encoder=...)`."""
 
-    def encode(self, value: Any) -> str:
-        """The text; an exception becomes `encoding_failed`."""
+    def encode(self, value: Any) -> str | tuple[Part, ...]:
+        """Text, or parts such as an image beside a text; an exception becomes `encoding_failed`."""
         ...
+
+
+def as_adapter(adapter: Any) -> Adapter:
+    """The adapter with every optional member: an object that only has those of its protocol gets the defaults."""
+    return adapter if isinstance(adapter, Adapter) else _Structural(adapter)
+
+
+class _Structural(Adapter):
+    """An adapter that does not derive from `Adapter`; whatever it lacks has its default."""
+
+    __slots__ = ("_adapter",)
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+
+    @property
+    def provider(self) -> str:
+        return str(getattr(self._adapter, "provider", "unknown"))
+
+    @property
+    def requires_model(self) -> bool:
+        return bool(getattr(self._adapter, "requires_model", super().requires_model))
+
+    def needs_structured_finalize(self, request: Request, /) -> bool | None:
+        needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
+        answer: bool | None = needs(request)
+        return answer
+
+    def batch_limits(self, model: str | None, /) -> BatchLimits:
+        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
+        found: BatchLimits = limits(model)
+        return found

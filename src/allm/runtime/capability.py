@@ -1,7 +1,8 @@
 """Refusing, before anything is sent, what the catalog says a model cannot do.
 
-Only a plain no in the catalog refuses; what is not known passes. An adapter with `needs_structured_finalize(request)`
-has its own ways to structured output, such as a tool that has to be called, and is not held to the catalog there.
+Only a plain no in the catalog refuses; what is not known passes. An adapter whose `needs_structured_finalize(request)`
+says yes or no has its own ways to structured output, such as a tool that has to be called, and is not held to the
+catalog there.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, Text
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.request import JsonSchema, Request
 from allm.runtime import catalog
-from allm.runtime.adapters import AdapterOptions
+from allm.runtime.adapters import AdapterOptions, as_adapter
 
 __all__ = ["check_capabilities", "needs_two_passes"]
 
@@ -64,12 +65,12 @@ def needs_two_passes(adapter: Any, request: Request) -> bool:
 
 def _missing(adapter: Any, request: Request) -> frozenset[str]:
     """The capabilities that the model lacks and the adapter has nothing to put in their place."""
-    provider = getattr(adapter, "provider", None)
-    if provider is None or request.model is None:
+    adapter = as_adapter(adapter)
+    if request.model is None:
         return frozenset()
-    info = catalog.lookup(provider, request.model)
+    info = catalog.lookup(adapter.provider, request.model)
     denied = frozenset(name for name in catalog.CAPABILITIES if getattr(info, name, None) is False)
-    if callable(getattr(adapter, "needs_structured_finalize", None)):
+    if adapter.needs_structured_finalize(request) is not None:
         denied -= {"json_schema", "json_schema_with_tools"}
     return denied
 

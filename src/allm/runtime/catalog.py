@@ -28,7 +28,7 @@ from allm.data.errors import ValidationError
 from allm.data.json.text import loads
 from allm.data.problems import Problem, shown
 
-__all__ = ["CAPABILITIES", "ModelInfo", "Prices", "bundled", "clear", "lookup", "output_limit", "put"]
+__all__ = ["CAPABILITIES", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put"]
 
 CAPABILITIES = ("tools", "json_schema", "json_schema_with_tools", "vision", "reasoning")
 
@@ -198,9 +198,3 @@ def clear() -> None:
     """Forget everything that was `put` in."""
     _own.exact.clear()
     _own.prefixes.clear()
-
-
-def output_limit(provider: str, model: str) -> int | None:
-    """Most tokens that the model writes in one answer, or None if that is not known."""
-    info = lookup(provider, model)
-    return info.output_limit if info is not None else None

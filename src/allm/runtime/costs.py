@@ -19,6 +19,7 @@ from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, Usa
 from allm.data.request import Request
 from allm.data.response import Usage
 from allm.runtime import catalog
+from allm.runtime.adapters import as_adapter
 from allm.runtime.catalog import Prices
 
 __all__ = ["Pricing", "embedding_usage", "load_prices"]
@@ -66,8 +67,8 @@ class Pricing:
     @classmethod
     def of_call(cls, adapter: Any, request: Request) -> Pricing | None:
         """The pricing of a call, or None when there are no prices for it: a special tariff, nobody's adapter."""
-        provider = getattr(adapter, "provider", None)
-        if not isinstance(provider, str) or any(_is_special(name, request.options.get(name)) for name in _TARIFFS):
+        provider = as_adapter(adapter).provider
+        if any(_is_special(name, request.options.get(name)) for name in _TARIFFS):
             return None
         load_prices(provider)
         return cls(provider, request.model)

@@ -172,8 +172,10 @@ class Engine:
             service = name.removesuffix("_model")
             if service not in SERVICES or service == name:
                 expected = ", ".join(f"{service}_model" for service in SERVICES)
-                raise EngineError(f"{name} is no service's model; expected one of: {expected}", reason="invalid_engine")
-            provider, changes[name] = split_model(model, SERVICES[service])
+                raise EngineError(
+                    f"{name} is not the model of a service; expected one of: {expected}", reason="invalid_engine"
+                )
+            provider, changes[name] = split_model(model, service)
             changes[f"{service}_adapter"] = service_adapter(service, provider)
         return attrs.evolve(self, **changes)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from allm.data.errors import EngineError
 from allm.data.secret import MASK as MASK, Secret as Secret
+from allm.http.credential import KeySource, is_sendable
 
 __all__ = ["MASK", "Secret", "clear", "load_dotenv", "override", "put", "resolve"]
 
@@ -62,13 +63,20 @@ def load_dotenv(path: str | os.PathLike[str] = ".env") -> None:
         _from_files.update({name: value for name, value in dotenv_values(stream=file).items() if value})
 
 
-def resolve(provider: str, explicit: Secret | None, env_names: Sequence[str]) -> Secret:
-    """The key for `provider`.
+def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Sequence[str]) -> Secret | KeySource:
+    """The key for `provider`, or the function that will give it; the function is not asked here.
+
+    Args:
+        provider: The name of its key in `override` and `put`.
+        explicit: What the call or the adapter was given.
+        env_names: Variables, the first that is set counts.
 
     Raises:
         EngineError: `missing_key`, naming the variable and every place that was looked in; `invalid_key` for a key
             that an HTTP header cannot carry.
     """
+    if isinstance(explicit, KeySource):
+        return explicit
     found = explicit or (_overrides.get() or {}).get(provider) or _stored.get(provider)
     source = "the key given"
     for name in () if found else env_names:
@@ -84,8 +92,7 @@ def resolve(provider: str, explicit: Secret | None, env_names: Sequence[str]) ->
             "with keys.load_dotenv()",
             reason="missing_key",
         )
-    value = found.reveal()
-    if not value.isascii() or not value.isprintable() or value != value.strip():
+    if not is_sendable(found.reveal()):
         raise EngineError(
             f"the API key for {provider} from {source} has a line break, a space around it or a character outside "
             "ASCII, which an HTTP header cannot carry: check how it was copied",

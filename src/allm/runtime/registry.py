@@ -1,15 +1,39 @@
-"""Provider names as data: which class answers to `"openai:..."`. Nothing is imported until a name is used."""
+"""Provider names as data: which adapter answers to `"openai:..."`. Nothing is imported until a name is used.
+
+Three places know names, asked in this order: what a program has registered, the bundled providers, and installed
+packages with an entry point in the group `allm.providers`. Entry points are looked at only for a name that the others
+do not know, since reading them costs more than everything else here.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from allm.data.errors import EngineError
 
-__all__ = ["PROVIDERS", "SERVICES", "adapter_for", "service_adapter", "split_model"]
+__all__ = [
+    "CHAT",
+    "PROVIDERS",
+    "SERVICES",
+    "AdapterFactory",
+    "adapter_for",
+    "known_providers",
+    "register",
+    "service_adapter",
+    "split_model",
+]
+
+AdapterFactory = Callable[[], Any] | str
+"""Makes an adapter without arguments, as an adapter's class does; or where that is, as `"module:Name"`."""
+
+ENTRY_POINTS = "allm.providers"
+CHAT = "chat"
+"""The service that `Engine(adapter=...)` gives; the others are those of `SERVICES`."""
 
 PROVIDERS: dict[str, str] = {
     "openai": "allm.providers.openai:OpenAI",
@@ -76,42 +100,162 @@ SERVICES: dict[str, dict[str, str]] = {
 }
 """What else an engine can do, and who does it: the adapters of `Engine(image_adapter=...)` and the like."""
 
+_BUNDLED: dict[str, Mapping[str, str]] = {CHAT: PROVIDERS, **SERVICES}
+_registered: dict[str, dict[str, AdapterFactory]] = {}  # by provider name, then by service
+_NAME = re.compile(r"[a-z][a-z0-9_.-]*")
 
-def split_model(text: str, known: Collection[str] = PROVIDERS) -> tuple[str, str]:
+
+def register(
+    name: str,
+    *,
+    adapter: AdapterFactory | None = None,
+    image_adapter: AdapterFactory | None = None,
+    embedding_adapter: AdapterFactory | None = None,
+    moderation_adapter: AdapterFactory | None = None,
+    speech_adapter: AdapterFactory | None = None,
+    transcription_adapter: AdapterFactory | None = None,
+    replace: bool = False,
+) -> None:
+    """Make a provider known by its name, so that `Engine.from_model("acme:...")` works in the whole process.
+
+        allm.providers.register("acme", adapter=Acme, embedding_adapter="acme.embeddings:AcmeEmbeddings")
+
+    An installed package registers itself with an entry point: see [Write an adapter](adapters.md).
+
+    Args:
+        name: Lower-case letters, digits, `_`, `-` and `.`; what `adapter.provider` says.
+        adapter: Makes the chat adapter without arguments: its class, another function, or `"module:Name"` of one, which
+            is imported when the provider is first used.
+        image_adapter, embedding_adapter, moderation_adapter, speech_adapter, transcription_adapter: The same for the
+            other services.
+        replace: Take the place of what has this name; services that are not named here stay as they are.
+
+    Raises:
+        EngineError: `invalid_engine`: a name that is taken or cannot be one, no adapter, or something that makes none.
+    """
+    given = {
+        CHAT: adapter,
+        "image": image_adapter,
+        "embedding": embedding_adapter,
+        "moderation": moderation_adapter,
+        "speech": speech_adapter,
+        "transcription": transcription_adapter,
+    }
+    factories = {service: factory for service, factory in given.items() if factory is not None}
+    _check(name, factories)
+    if not replace and _is_known(name):
+        raise EngineError(
+            f"the provider name {name!r} is taken; choose another one, or pass replace=True", reason="invalid_engine"
+        )
+    _registered[name] = {**_registered.get(name, {}), **factories}
+
+
+def _check(name: Any, factories: Mapping[str, Any]) -> None:
+    if not (isinstance(name, str) and _NAME.fullmatch(name)):
+        what = f"{name!r} cannot name a provider; expected lower-case letters, digits, '_', '-' and '.', such as 'acme'"
+        raise EngineError(what, reason="invalid_engine")
+    if not factories:
+        what = f"register({name!r}) names no adapter; expected at least one, such as adapter=Acme"
+        raise EngineError(what, reason="invalid_engine")
+    for service, factory in factories.items():
+        is_place = isinstance(factory, str) and all(factory.partition(":"))
+        if not (is_place or callable(factory)):
+            argument = "adapter" if service == CHAT else f"{service}_adapter"
+            what = f"{argument}={factory!r:.80} makes no adapter; expected a class, a function, or 'module:Name'"
+            raise EngineError(what, reason="invalid_engine")
+
+
+def known_providers(service: str = CHAT) -> frozenset[str]:
+    """The names that can be used for a service, but for those of packages that nobody has named yet."""
+    own = {name for name, factories in _registered.items() if service in factories}
+    return frozenset(own | _BUNDLED[service].keys())
+
+
+def split_model(text: str, service: str = CHAT) -> tuple[str, str]:
     """`"provider:id"` or `"id@provider"` as `(provider, id)`; the id may hold colons (`ollama:llama3:8b`).
 
     Raises:
-        EngineError: `unknown_provider`.
+        EngineError: `unknown_provider`: no such name, or a package that has it and cannot be loaded.
     """
     if not isinstance(text, str):
         raise EngineError(
             f"the model is {type(text).__name__}; expected a text such as 'openai:gpt-5'", reason="unknown_provider"
         )
-    provider, colon, model = text.partition(":")
-    if not (colon and provider in known):
-        head, at, tail = text.rpartition("@")
-        if at and tail in known:
-            provider, model = tail, head
-    if provider not in known or not model:
-        near = difflib.get_close_matches(provider, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near and near[0] != provider else ""
+    head, colon, rest = text.partition(":")
+    before, at, tail = text.rpartition("@")
+    if colon and rest and _can(head, service):
+        return head, rest
+    if at and before and _can(tail, service):
+        return tail, before
+    installed = {entry.name for entry in entry_points(group=ENTRY_POINTS)} if service == CHAT else frozenset[str]()
+    known = known_providers(service) | installed
+    near = difflib.get_close_matches(head, known, 1)
+    hint = f"; did you mean {near[0]!r}?" if near and near[0] not in {head, tail} else ""
+    raise EngineError(
+        f"unknown provider in {text!r}: expected provider:model or model@provider, with a provider of "
+        f"{', '.join(sorted(known))}{hint}",
+        reason="unknown_provider",
+    )
+
+
+def _is_known(name: str) -> bool:
+    return name in _registered or any(name in names for names in _BUNDLED.values())
+
+
+def _can(name: str, service: str) -> bool:
+    """Whether there is such a provider and it has an adapter for the service; loads its package if need be."""
+    if not _is_known(name):
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            _load(entry)
+            break
+    return name in known_providers(service)
+
+
+def _load(entry: EntryPoint) -> None:
+    """Call what an entry point names; it has to register the provider.
+
+    Raises:
+        EngineError: `unknown_provider`, with the cause.
+    """
+    try:
+        entry.load()()
+    except Exception as error:
         raise EngineError(
-            f"cannot tell the provider of {text!r}: expected provider:model or model@provider, with a provider of "
-            f"{', '.join(sorted(known))}{hint}",
+            f"the provider {entry.name!r} of an installed package cannot be loaded: its entry point {entry.value!r} "
+            f"raised {type(error).__name__}: {error}",
+            reason="unknown_provider",
+        ) from error
+    if entry.name not in _registered:
+        raise EngineError(
+            f"the entry point {entry.value!r} did not register the provider {entry.name!r}; expected a function that "
+            f"calls allm.providers.register({entry.name!r}, ...)",
             reason="unknown_provider",
         )
-    return provider, model
 
 
 def adapter_for(provider: str) -> Any:
-    """A new adapter of `provider`, with its defaults."""
-    module, _, name = PROVIDERS[provider].partition(":")
-    adapter_type = getattr(importlib.import_module(module), name)
-    return adapter_type(preset=provider) if provider in COMPATIBLE else adapter_type()
+    """A new chat adapter of `provider`, with its defaults."""
+    return service_adapter(CHAT, provider)
 
 
 def service_adapter(service: str, provider: str) -> Any:
-    """A new adapter of `provider` for one of `SERVICES`, with its defaults."""
-    module, _, name = SERVICES[service][provider].partition(":")
-    adapter_type = getattr(importlib.import_module(module), name)
-    return adapter_type(preset=provider) if provider in COMPATIBLE else adapter_type()
+    """A new adapter of `provider` for `CHAT` or one of `SERVICES`, with its defaults.
+
+    Raises:
+        EngineError: `unknown_provider`: its module cannot be imported.
+    """
+    factory = _registered.get(provider, {}).get(service)
+    if factory is not None:
+        return factory() if callable(factory) else _imported(provider, factory)()
+    made_by = _imported(provider, _BUNDLED[service][provider])
+    return made_by(preset=provider) if provider in COMPATIBLE else made_by()
+
+
+def _imported(provider: str, place: str) -> Any:
+    module, _, name = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise EngineError(
+            f"the adapter of {provider!r} cannot be loaded from {place!r}: {error}", reason="unknown_provider"
+        ) from error

@@ -20,10 +20,11 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, AdapterReason
+from allm.http.body import Body, whole
 from allm.http.response import HttpResponse, OpenResponse, transport_override
 from allm.http.transport import send
 from allm.runtime import keys
-from allm.runtime.registry import PROVIDERS, SERVICES
+from allm.runtime.registry import CHAT, SERVICES, known_providers
 from allm.testing.tape import KEPT_HEADERS, Exchange, load, plain_body, plain_url, save, secrets_in
 
 __all__ = ["Cassette", "played_by", "record", "replay"]
@@ -87,7 +88,7 @@ def replay(path: str | os.PathLike[str]) -> Generator[Cassette]:
     cassette.unused = list(cassette.exchanges)
     with (
         played_by(functools.partial(_match, cassette)),
-        keys.override(**dict.fromkeys(set(PROVIDERS).union(*SERVICES.values()), "replayed")),
+        keys.override(**dict.fromkeys(frozenset().union(*map(known_providers, (CHAT, *SERVICES))), "replayed")),
     ):
         yield cassette
 
@@ -105,9 +106,10 @@ def played_by(find: Callable[[str, str, Any], Exchange]) -> Generator[None]:
 def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenResponse:
     @asynccontextmanager
     async def recorded(
-        method: str, url: str, *, headers: Mapping[str, str], content: bytes, client: Any = None
+        method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
     ) -> AsyncGenerator[HttpResponse]:
         secrets.update(secrets_in(headers))
+        content = await whole(content)
         exchange = Exchange(method=method, url=plain_url(url), body=plain_body(headers, content))
         cassette.exchanges.append(exchange)
         answered = False
@@ -128,10 +130,10 @@ def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenR
 def _player(find: Callable[[str, str, Any], Exchange]) -> OpenResponse:
     @asynccontextmanager
     async def played(
-        method: str, url: str, *, headers: Mapping[str, str], content: bytes, **_: Any
+        method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, **_: Any
     ) -> AsyncGenerator[HttpResponse]:
         await trio.lowlevel.checkpoint()
-        exchange = find(method, plain_url(url), plain_body(headers, content))
+        exchange = find(method, plain_url(url), plain_body(headers, await whole(content)))
         if exchange.status is None:
             raise _failure(exchange)
         yield _Played(exchange.status, exchange.headers, exchange)

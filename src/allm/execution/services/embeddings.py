@@ -18,6 +18,7 @@ from allm.execution.services.embedding_stream import EmbeddingStream, Progress, 
 from allm.execution.services.service import Service, UnaryOptions
 from allm.execution.services.unary import UnaryCall, resolve_unary
 from allm.execution.stream.block import StreamBlock
+from allm.runtime.adapters import as_adapter
 from allm.runtime.batches import AsyncBatches, Batch, BatchLimits, in_batches
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
@@ -29,9 +30,6 @@ EmbeddingInputs = EmbeddingInput | Iterable[EmbeddingInput] | AsyncIterable[Embe
 
 MAX_CONCURRENCY = 4
 """Requests under way at once: enough to hide the network, few enough for the smallest rate limits."""
-UNKNOWN_LIMITS = BatchLimits(100)
-"""For an adapter that does not say: the least of what the bundled ones take."""
-
 EMBEDDINGS: Service[EmbeddingRequest, EmbeddingResponse] = Service(
     name="embedding",
     noun="embeddings",
@@ -188,6 +186,5 @@ def _prepared(
 
 
 def _limits(call: UnaryCall[Any, Any], model: str | None, batch_size: int | None) -> BatchLimits:
-    of_adapter: Any = getattr(call.adapter, "batch_limits", None)
-    limits: BatchLimits = UNKNOWN_LIMITS if of_adapter is None else of_adapter(model)
+    limits = as_adapter(call.adapter).batch_limits(model)
     return limits if batch_size is None else attrs.evolve(limits, inputs=min(limits.inputs, batch_size))

@@ -20,7 +20,7 @@ from allm.execution.retrying import Retries, adapter_raised, request_timed_out, 
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
 from allm.execution.stream.block import check_trio_task
 from allm.runtime import telemetry
-from allm.runtime.adapters import AdapterOptions, UnaryAdapter
+from allm.runtime.adapters import AdapterOptions, UnaryAdapter, as_adapter
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import check_options, merged_options, values_for
@@ -70,7 +70,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         if model == "":
             refuse([Problem(("model",), "invalid_type", "is empty; expected the id of a model")])
         self.service.check(request)
-        if model is None and getattr(self.adapter, "requires_model", True):
+        if model is None and as_adapter(self.adapter).requires_model:
             raise self.service.missing_model()
         return request
 

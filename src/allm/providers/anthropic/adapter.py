@@ -1,33 +1,47 @@
-"""The Anthropic adapter: finds the key and the URL, builds the call, hands it to the common HTTP path."""
+"""The Anthropic adapter: encode the request, and stream the answer of the Messages API."""
 
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, final
+from collections.abc import Iterable
+from typing import Literal, final
 
 import attrs
 
+from allm.adapters import (
+    BEARER,
+    MAX_EVENT_BYTES,
+    AdapterOptions,
+    Emit,
+    HttpAdapter,
+    KeyHeader,
+    StreamAdapter,
+    StreamCall,
+    Vendor,
+    join_url,
+    parts_of,
+    stream_events,
+)
 from allm.data.request import Request
-from allm.http.settings import json_body, own_headers, secret_of
-from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import HttpCall, exchange
-from allm.http.transport import check_client, join_url, parts_of
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode
 from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import StructuredOutput, tool_answer_name
-from allm.runtime import keys
-from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["Anthropic"]
 
-DEFAULT_BASE_URL = "https://api.anthropic.com"
-KEY_VARIABLES: dict[str, tuple[str, ...]] = {
-    "x-api-key": ("ANTHROPIC_API_KEY",),
-    "bearer": ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"),
+ANTHROPIC = Vendor(
+    name=PROVIDER,
+    base_url="https://api.anthropic.com",
+    base_url_env="ANTHROPIC_BASE_URL",
+    key_env=("ANTHROPIC_API_KEY",),
+    key_header=KeyHeader("x-api-key"),
+    classify=functools.partial(classify, PROVIDER),
+)
+_BY_AUTH = {
+    "x-api-key": ANTHROPIC,
+    "bearer": attrs.evolve(ANTHROPIC, key_env=("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"), key_header=BEARER),
 }
 
 
@@ -37,11 +51,12 @@ def _names(value: str | Iterable[str]) -> tuple[str, ...]:
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class Anthropic:
+class Anthropic(HttpAdapter, StreamAdapter):
     """Anthropic's Claude models, and every service that speaks the Messages API at another `base_url`.
 
     Args:
-        api_key: Else `keys.override(anthropic=...)`, `keys.put`, then ANTHROPIC_API_KEY; with `auth="bearer"`
+        api_key: A text, or a function without arguments that returns one, sync or async. Else
+            `keys.override(anthropic=...)`, `keys.put`, then ANTHROPIC_API_KEY; with `auth="bearer"`
             ANTHROPIC_AUTH_TOKEN comes before it.
         base_url: Without the version segment, as the vendor's SDK takes it; else ANTHROPIC_BASE_URL, else Anthropic
             itself. A query is kept.
@@ -70,14 +85,8 @@ class Anthropic:
     Without `max_tokens` the model's own limit is sent, or 4096 where that is not known (logged once).
     """
 
-    api_key: keys.Secret | None = attrs.field(default=None, converter=secret_of)
-    base_url: str | None = None
     api_version: str = "2023-06-01"
-    auth: Literal["x-api-key", "bearer"] = attrs.field(
-        default="x-api-key", validator=attrs.validators.in_(KEY_VARIABLES)
-    )
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
-    http_client: Any = attrs.field(default=None, repr=False)
+    auth: Literal["x-api-key", "bearer"] = attrs.field(default="x-api-key", validator=attrs.validators.in_(_BY_AUTH))
     betas: tuple[str, ...] = attrs.field(default=(), converter=_names)
     prompt_cache: bool | Literal["5m", "1h"] = attrs.field(
         default=False, validator=attrs.validators.in_((False, True, "5m", "1h"))
@@ -88,68 +97,44 @@ class Anthropic:
     max_event_bytes: int = MAX_EVENT_BYTES
 
     @property
-    def provider(self) -> str:
-        """`"anthropic"`."""
-        return PROVIDER
+    def vendor(self) -> Vendor:
+        """Anthropic, with the headers of this adapter."""
+        headers = {"anthropic-version": self.api_version}
+        if self.betas:
+            headers["anthropic-beta"] = ",".join(self.betas)
+        return attrs.evolve(_BY_AUTH[self.auth], headers=headers)
 
     def needs_structured_finalize(self, request: Request) -> bool:
         """Whether a schema would take the place of the request's tools, so that a chat asks for it in the end."""
         return bool(request.tools) and tool_answer_name(request, self.structured_output) is not None
 
-    def prepare(self, request: Request, options: AdapterOptions) -> HttpCall:
+    def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 
         Raises:
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: Messages, images, a tool choice, format or option that cannot be sent; all at once.
         """
-        url = self._url()
-        secret = keys.resolve(self.provider, options.api_key or self.api_key, KEY_VARIABLES[self.auth])
-        client = self.http_client or options.http_client
-        if client is not None:
-            check_client(client)
         settings = Settings(
             api_version=self.api_version,
             prompt_cache=self.prompt_cache,
             structured_output=self.structured_output,
         )
         answer_tool = tool_answer_name(request, self.structured_output)
-        return HttpCall(
-            provider=self.provider,
-            url=url,
-            headers=self._headers(secret, options),
-            body=json_body(encode(request, options, settings)),
-            new_decoder=functools.partial(MessagesDecoder, self.provider, answer_tool),
-            classify=functools.partial(classify, self.provider),
-            secret=secret,
-            client=client,
+        return self.stream_call(
+            self._address(options),
+            encode(request, options, settings),
+            options,
+            functools.partial(MessagesDecoder, self.provider, answer_tool),
             max_event_bytes=self.max_event_bytes,
         )
 
-    def _url(self) -> str:
-        base_url = self.base_url
-        if base_url is None:
-            base_url = os.environ.get("ANTHROPIC_BASE_URL") or DEFAULT_BASE_URL
+    def _address(self, options: AdapterOptions) -> str:
+        base_url = self.find_base_url(options)
         # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
         has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
         return join_url(base_url, "/messages" if has_version else "/v1/messages")
 
-    def _headers(self, secret: keys.Secret, options: AdapterOptions) -> dict[str, str]:
-        bearer = self.auth == "bearer"
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream, application/json",
-            "accept-encoding": "identity",  # compression would hold back the small pieces of a stream
-            "anthropic-version": self.api_version,
-            "authorization" if bearer else "x-api-key": f"Bearer {secret.reveal()}" if bearer else secret.reveal(),
-        }
-        if self.betas:
-            headers["anthropic-beta"] = ",".join(self.betas)
-        if options.request_id is not None:
-            headers["x-request-id"] = options.request_id
-        headers.update(own_headers(self.headers))
-        return headers
-
-    async def stream(self, prepared: HttpCall, emit: Emit) -> None:
+    async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""
-        await exchange(prepared, emit)
+        await stream_events(prepared, emit)

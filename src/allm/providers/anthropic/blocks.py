@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from allm.adapters import as_list, as_object, as_text, dumps, parse_arguments
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -27,8 +28,6 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.json.text import dumps, parse_arguments
-from allm.data.json.wire import as_list, as_object, as_text
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
 __all__ = ["Block", "open_block"]

@@ -26,14 +26,11 @@ from typing import Any, assert_never
 
 import attrs
 
+from allm.adapters import Path, Problem, UnusableImageError, as_object, call_name, results_in_place
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
-from allm.data.errors import Path
-from allm.data.json.wire import as_object
 from allm.data.message import Message
-from allm.data.problems import Problem, UnusableImageError
 from allm.providers.anthropic.image_parts import ImageEncoder
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
-from allm.providers.normalize import call_name, results_in_place
 
 __all__ = ["ContentEncoder"]
 

@@ -13,12 +13,10 @@ from typing import Any, ClassVar
 
 import attrs
 
+from allm.adapters import StreamDecoder, UniqueIds, as_count, as_object, as_text
 from allm.data.errors import AdapterError
 from allm.data.events import UsageReported
-from allm.data.json.wire import as_count, as_object, as_text
 from allm.data.response import FinishReason
-from allm.data.unique_ids import UniqueIds
-from allm.http.decoder import StreamDecoder
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER

@@ -7,15 +7,13 @@ from typing import Any, Literal
 
 import attrs
 
-from allm.data.json.wire import as_count, as_list, as_object
-from allm.data.problems import Problem, refuse
+from allm.adapters import AdapterOptions, Problem, as_count, as_list, as_object, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.anthropic.content_encode import ContentEncoder
 from allm.providers.anthropic.models import Model, default_max_tokens
 from allm.providers.anthropic.structured import StructuredOutput, answer_tool, closed_schema, tool_answer_name
 from allm.providers.anthropic.thinking import thinking_fields
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["WITHOUT_SAMPLING", "Settings", "encode"]
 

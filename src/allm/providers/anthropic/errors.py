@@ -11,16 +11,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from allm.data.errors import AdapterError, AdapterReason
-from allm.data.json.wire import as_object, as_text
-from allm.http.error_body import (
+from allm.adapters import (
     CONTEXT_OVERFLOW,
     RETRYABLE_STATUS,
     ErrorBody,
+    as_object,
+    as_text,
     read_error_body,
     reason_for_status,
     status_in,
 )
+from allm.data.errors import AdapterError, AdapterReason
 
 __all__ = ["classify", "stream_error"]
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from allm.adapters import UnusableImageError
 from allm.data.errors import ValidationError
 from allm.data.image import Image
-from allm.data.problems import UnusableImageError
 
 __all__ = ["ImageEncoder"]
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 import attrs
 
-from allm.runtime import catalog
+from allm.models import lookup
 
 __all__ = ["Model", "default_max_tokens", "output_limit"]
 
@@ -114,9 +114,9 @@ def output_limit(model: str) -> int | None:
 
     The catalog says it; the version does for a model that is not in it, or is there under another platform's name.
     """
-    known = catalog.output_limit("anthropic", model)
-    if known is not None:
-        return known
+    known = lookup("anthropic", model)
+    if known is not None and known.output_limit is not None:
+        return known.output_limit
     found = Model.named(model)
     if not found.is_claude or found.version == _NEWEST:
         return None

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
-from allm.data.json.text import dumps
-from allm.data.json.wire import as_list, as_object
-from allm.data.problems import Problem
+from allm.adapters import Problem, as_list, as_object, dumps
 from allm.data.request import JsonSchema, Request
 from allm.providers.anthropic.models import Model
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from allm.data.problems import Problem
+from allm.adapters import AdapterOptions, Problem
 from allm.providers.anthropic.models import Model
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["thinking_fields"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.json.wire import as_count, as_list, as_object
+from allm.adapters import as_count, as_list, as_object
 from allm.data.response import Usage
 
 __all__ = ["UsageReports"]

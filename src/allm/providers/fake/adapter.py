@@ -8,6 +8,7 @@ from typing import Any, final, get_args
 import attrs
 import trio
 
+from allm.adapters import AdapterOptions, Emit, MessageBuilder, dumps, parse_arguments
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
     AdapterEvent,
@@ -22,8 +23,6 @@ from allm.data.events import (
     ToolCallStarted,
     UsageReported,
 )
-from allm.data.json.text import dumps, parse_arguments
-from allm.data.message_builder import MessageBuilder
 from allm.data.request import Request
 from allm.data.response import FinishReason
 from allm.data.script import (
@@ -39,7 +38,6 @@ from allm.data.script import (
     ToolCallItem,
     UsageItem,
 )
-from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["Fake"]
 

@@ -9,9 +9,9 @@ from typing import final
 import attrs
 import trio
 
+from allm.adapters import AdapterOptions, SpokenAnswer
 from allm.data.audio import SpeechRequest, Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError, AllmError
-from allm.runtime.adapters import AdapterOptions, SpokenAnswer
 
 __all__ = ["FakeSpeech", "FakeTranscription"]
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
-from allm.data.embedding import Embedding, EmbeddingInput, EmbeddingRequest, EmbeddingResponse
-from allm.data.embedding_check import text_size
+from allm.adapters import AdapterOptions, BatchLimits, EmbeddingInput, text_size
+from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.response import Usage
 from allm.data.script import Trouble
 from allm.providers.fake.scripted_failures import Troubles
 from allm.providers.fake.vectors import made_vector
-from allm.runtime.adapters import AdapterOptions
-from allm.runtime.batches import BatchLimits
 
 __all__ = ["FakeEmbeddings"]
 

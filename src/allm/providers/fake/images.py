@@ -10,11 +10,10 @@ from typing import final
 import attrs
 import trio
 
+from allm.adapters import AdapterOptions, wrong_type
 from allm.data.errors import AllmError, ImageAdapterError, ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
-from allm.data.problems import wrong_type
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["FakeImages", "ImageScriptItem", "plain_png"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import final
 
+from allm.adapters import AdapterOptions
 from allm.data.moderation import ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.script import Trouble
 from allm.providers.fake.scripted_failures import Troubles
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["FakeModeration"]
 

@@ -6,7 +6,7 @@ import hashlib
 import struct
 from array import array
 
-from allm.runtime.vectors import unit_vector
+from allm.adapters import unit_vector
 
 __all__ = ["made_vector"]
 

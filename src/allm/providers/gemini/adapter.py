@@ -1,4 +1,4 @@
-"""The Gemini adapter: finds the key and the URL, builds the call, hands it to the common HTTP path."""
+"""The Gemini adapter: encode the request, and stream the answer of `streamGenerateContent`."""
 
 from __future__ import annotations
 
@@ -7,33 +7,24 @@ from typing import final
 
 import attrs
 
+from allm.adapters import MAX_EVENT_BYTES, AdapterOptions, Emit, StreamAdapter, StreamCall, stream_events
 from allm.data.request import Request
-from allm.http.settings import json_body
-from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import HttpCall, exchange
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.gemini.encode import encode
-from allm.providers.gemini.errors import classify
-from allm.runtime.adapters import AdapterOptions, Emit
 
 __all__ = ["Gemini"]
-
-STREAM_HEADERS = {
-    "content-type": "application/json",
-    "accept": "text/event-stream, application/json",
-    "accept-encoding": "identity",  # compression would hold back the small pieces of a stream
-}
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class Gemini(Connection):
+class Gemini(Connection, StreamAdapter):
     """Google's Gemini models: `streamGenerateContent` of the Gemini API.
 
     Args:
-        api_key: Else `keys.override(gemini=...)`, `keys.put`, then GEMINI_API_KEY, then GOOGLE_API_KEY. It travels in
-            the header x-goog-api-key, never in the URL.
+        api_key: A text, or a function without arguments that returns one, sync or async. Else
+            `keys.override(gemini=...)`, `keys.put`, then GEMINI_API_KEY, then GOOGLE_API_KEY. It travels in the header
+            x-goog-api-key, never in the URL.
         base_url: Without the version segment, as the vendor's SDK takes it; else GOOGLE_GEMINI_BASE_URL, else Google
             itself. A query is kept.
         api_version: The version segment of the URL.
@@ -54,7 +45,7 @@ class Gemini(Connection):
 
     max_event_bytes: int = MAX_EVENT_BYTES
 
-    def prepare(self, request: Request, options: AdapterOptions) -> HttpCall:
+    def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 
         Raises:
@@ -62,22 +53,17 @@ class Gemini(Connection):
             ValidationError: A model name, tool, tool choice, tool result or image that cannot be sent; all of the
                 problems in the messages at once.
         """
-        url = self.address(request.model or "", "streamGenerateContent")
-        secret = self.resolve_key(options)
+        url = self.address(request.model or "", "streamGenerateContent", options)
         taken = frozenset(call.id for message in request.messages for call in message.tool_calls)
-        return HttpCall(
-            provider=self.provider,
-            url=f"{url}{'&' if '?' in url else '?'}alt=sse",
-            headers=self.all_headers(secret, options, STREAM_HEADERS),
-            body=json_body(encode(request, options)),
-            new_decoder=functools.partial(GeminiDecoder, self.provider, taken),
-            classify=functools.partial(classify, self.provider),
-            secret=secret,
-            client=self.client(options),
+        return self.stream_call(
+            f"{url}{'&' if '?' in url else '?'}alt=sse",
+            encode(request, options),
+            options,
+            functools.partial(GeminiDecoder, self.provider, taken),
             max_event_bytes=self.max_event_bytes,
             flush_at_end=True,
         )
 
-    async def stream(self, prepared: HttpCall, emit: Emit) -> None:
+    async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""
-        await exchange(prepared, emit)
+        await stream_events(prepared, emit)

@@ -24,15 +24,20 @@ from typing import Any, assert_never
 
 import attrs
 
+from allm.adapters import (
+    JsonTextError,
+    Path,
+    Problem,
+    UnusableImageError,
+    as_object,
+    call_name,
+    loads,
+    results_in_place,
+)
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
-from allm.data.errors import Path
-from allm.data.json.text import JsonTextError, loads
-from allm.data.json.wire import as_object
 from allm.data.message import Message
-from allm.data.problems import Problem, UnusableImageError
 from allm.providers.gemini.image_parts import ImageEncoder
 from allm.providers.gemini.part_decode import PROVIDER
-from allm.providers.normalize import call_name, results_in_place
 
 __all__ = ["NO_SIGNATURE", "TOOL_NAME", "ContentEncoder"]
 

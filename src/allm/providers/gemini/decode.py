@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 
 import attrs
 
+from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_text
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.events import UsageReported
-from allm.data.json.wire import as_count, as_list, as_object, as_text
 from allm.data.response import FinishReason, Usage
-from allm.http.decoder import StreamDecoder
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 

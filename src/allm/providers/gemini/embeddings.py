@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import attrs
 
+from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCall, JsonResponse, post_json
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.gemini.connection import Connection, resource_name
-from allm.providers.gemini.embedding_decode import embedding_response
-from allm.providers.gemini.embedding_encode import embedding_body
-from allm.runtime.adapters import AdapterOptions
-from allm.runtime.batches import BatchLimits
+from allm.providers.gemini.embedding_wire import embedding_body, embedding_response
 
 __all__ = ["GeminiEmbeddings"]
 
@@ -20,12 +17,12 @@ LIMITS = BatchLimits(100)
 
 @attrs.frozen
 class _Prepared:
-    call: HttpPost
+    call: HttpCall
     shortened: bool
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class GeminiEmbeddings(Connection):
+class GeminiEmbeddings(Connection, EmbeddingAdapter):
     """Gemini's embeddings: texts, and with gemini-embedding-2 images.
 
         engine = allm.Engine(embedding_adapter=GeminiEmbeddings(), embedding_model="gemini-embedding-001")
@@ -61,4 +58,4 @@ class GeminiEmbeddings(Connection):
             request_ids = () if answer.request_id is None else (answer.request_id,)
             return attrs.evolve(response, request_ids=request_ids)
 
-        return await ask(prepared.call, decode)
+        return await post_json(prepared.call, decode)

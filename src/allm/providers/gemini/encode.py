@@ -6,12 +6,10 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.data.json.wire import as_object
-from allm.data.problems import Problem, refuse
+from allm.adapters import AdapterOptions, Problem, as_object, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.gemini.content_encode import TOOL_NAME, ContentEncoder
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["encode"]
 

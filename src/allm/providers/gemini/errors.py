@@ -13,9 +13,17 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from allm.adapters import (
+    RETRYABLE_STATUS,
+    ErrorBody,
+    as_count,
+    as_list,
+    as_object,
+    as_text,
+    read_error_body,
+    reason_for_status,
+)
 from allm.data.errors import AdapterError, AdapterReason
-from allm.data.json.wire import as_count, as_list, as_object, as_text
-from allm.http.error_body import RETRYABLE_STATUS, ErrorBody, read_error_body, reason_for_status
 
 __all__ = ["classify", "is_withheld", "stream_error"]
 

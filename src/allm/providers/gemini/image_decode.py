@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from allm.adapters import as_count, as_object, as_objects, as_text, image_of_base64
 from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageResponse, ImageUsage
-from allm.data.json.wire import as_count, as_object, as_objects, as_text
 from allm.providers.gemini.errors import is_withheld
-from allm.runtime.generated import image_of_base64
 
 __all__ = ["decode_images"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from allm.adapters import Problem, UnusableImageError, refuse
 from allm.data.image_request import ImageRequest
-from allm.data.problems import Problem, UnusableImageError, refuse
 from allm.providers.gemini.image_parts import ImageEncoder
 
 __all__ = ["encode_image"]

@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 import attrs
 
+from allm.adapters import IMAGE_EXTENSIONS, UnusableImageError
 from allm.data.errors import ValidationError
-from allm.data.image import EXTENSIONS, Image
-from allm.data.problems import UnusableImageError
+from allm.data.image import Image
 
 __all__ = ["ImageEncoder"]
 
@@ -70,7 +70,7 @@ def _linked(url: str, mime_type: str | None) -> dict[str, Any]:
             "Image.from_data_uri, from_file or from_bytes for what is not on a server",
         )
     data = {"fileUri": url}
-    mime_type = mime_type or EXTENSIONS.get(PurePosixPath(parts.path).suffix.lower())
+    mime_type = mime_type or IMAGE_EXTENSIONS.get(PurePosixPath(parts.path).suffix.lower())
     if mime_type is not None:
         _check_format(mime_type)
         data["mimeType"] = mime_type

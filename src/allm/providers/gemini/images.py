@@ -6,25 +6,24 @@ from typing import final
 
 import attrs
 
+from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, post_json
 from allm.data.image_request import ImageRequest, ImageResponse
-from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.image_decode import decode_images
 from allm.providers.gemini.image_encode import encode_image
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["GeminiImages"]
 
 
 @attrs.frozen
 class _Prepared:
-    call: HttpPost
+    call: HttpCall
     request: ImageRequest
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class GeminiImages(Connection):
+class GeminiImages(Connection, ImageAdapter):
     """Images by Gemini: drawing, and editing one image or several. Google's answer may have text beside the images.
 
     The arguments are those of `Gemini`.
@@ -52,4 +51,4 @@ class GeminiImages(Connection):
             found = decode_images(answer.document, provider=provider, model=request.model, prompt=request.prompt)
             return attrs.evolve(found, request_id=answer.request_id)
 
-        return await ask(prepared.call, decode)
+        return await post_json(prepared.call, decode)

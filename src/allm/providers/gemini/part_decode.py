@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from allm.adapters import UniqueIds, as_list, as_object, as_text, parse_arguments
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -24,9 +25,6 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.json.text import parse_arguments
-from allm.data.json.wire import as_list, as_object, as_text
-from allm.data.unique_ids import UniqueIds
 from allm.providers.gemini.partial_args import PartialArguments
 
 __all__ = ["PROVIDER", "PartDecoder"]

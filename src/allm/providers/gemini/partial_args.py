@@ -15,8 +15,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.json.text import JsonTextError, dumps, loads
-from allm.data.json.wire import as_list, as_object
+from allm.adapters import JsonTextError, as_list, as_object, dumps, loads
 
 __all__ = ["PartialArguments", "parse_path"]
 

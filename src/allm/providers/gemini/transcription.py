@@ -9,15 +9,24 @@ from typing import Any, final
 
 import attrs
 
+from allm.adapters import (
+    AdapterOptions,
+    HttpCall,
+    JsonResponse,
+    Problem,
+    UnaryAdapter,
+    as_count,
+    as_object,
+    as_objects,
+    as_text,
+    post_json,
+    refuse,
+)
 from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError
-from allm.data.json.wire import as_count, as_object, as_objects, as_text
-from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
-from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.errors import is_withheld
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["GeminiTranscription", "decode_transcription", "encode_transcription"]
 
@@ -89,13 +98,13 @@ def decode_transcription(document: dict[str, Any], *, provider: str, model: str 
 
 @attrs.frozen
 class _Prepared:
-    call: HttpPost
+    call: HttpCall
     model: str | None
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class GeminiTranscription(Connection):
+class GeminiTranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcription]):
     """Transcription by Gemini's models. The arguments are those of `Gemini`."""
 
     def prepare(self, request: TranscriptionRequest, options: AdapterOptions) -> _Prepared:
@@ -119,4 +128,4 @@ class GeminiTranscription(Connection):
             found = decode_transcription(answer.document, provider=self.provider, model=prepared.model)
             return attrs.evolve(found, request_id=answer.request_id)
 
-        return await ask(prepared.call, decode)
+        return await post_json(prepared.call, decode)

@@ -1,4 +1,4 @@
-"""The OpenAI adapter: finds the key, the URL and the endpoint, builds the call, hands it to the common HTTP path."""
+"""The OpenAI adapter: choose the endpoint and its URL, encode the request, and stream the answer."""
 
 from __future__ import annotations
 
@@ -7,29 +7,19 @@ from typing import Any, Literal, final
 
 import attrs
 
+from allm.adapters import MAX_EVENT_BYTES, AdapterOptions, Emit, StreamAdapter, StreamCall, join_url, stream_events
 from allm.data.errors import EngineError
 from allm.data.request import Request
-from allm.http.settings import json_body
-from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import HttpCall, exchange
-from allm.http.transport import join_url
 from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection
-from allm.providers.openai.errors import classify
 from allm.providers.openai.models import Endpoint, endpoint_for, is_openai
 from allm.providers.openai.responses_decode import ResponsesDecoder
-from allm.providers.openai.urls import find_base_url, url_value
-from allm.runtime.adapters import AdapterOptions, Emit
+from allm.providers.openai.urls import url_value
 
 __all__ = ["OpenAI"]
 
 _ENDPOINTS = ("auto", "chat_completions", "responses")
-STREAM_HEADERS = {
-    "content-type": "application/json",
-    "accept": "text/event-stream, application/json",
-    "accept-encoding": "identity",  # compression would hold back the small pieces of a stream
-}
 _PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
 
 
@@ -41,14 +31,15 @@ def _is_endpoint(_adapter: Any, _attribute: Any, value: str) -> None:
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class OpenAI(Connection):
+class OpenAI(Connection, StreamAdapter):
     """OpenAI, and every service that speaks its wire format.
 
     Args:
         preset: A known service: `azure`, `deepseek`, `fireworks`, `groq`, `llamacpp`, `mistral`, `ollama`,
             `openrouter`, `together`, `vllm`, `xai`; or a `Preset` of your own. `Engine.from_model("groq:...")` means
             `OpenAI(preset="groq")`.
-        api_key: Else `keys.override(openai=...)`, `keys.put`, then OPENAI_API_KEY; with a preset its name and variable.
+        api_key: A text, or a function without arguments that returns one, sync or async. Else
+            `keys.override(openai=...)`, `keys.put`, then OPENAI_API_KEY; with a preset its name and variable.
         base_url: With the version segment, as the vendor's SDK takes it; else OPENAI_BASE_URL, or the preset's
             variable, else the service itself. A query is kept.
         endpoint: Which API to use. `auto` is what the preset says. At OpenAI itself it depends on the model: Responses
@@ -77,7 +68,7 @@ class OpenAI(Connection):
     endpoint: Endpoint | Literal["auto"] = attrs.field(default="auto", validator=_is_endpoint)
     max_event_bytes: int = MAX_EVENT_BYTES
 
-    def prepare(self, request: Request, options: AdapterOptions) -> HttpCall:
+    def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 
         Raises:
@@ -87,36 +78,31 @@ class OpenAI(Connection):
         row = self.row
         if self.deployment or request.model is None:
             request = attrs.evolve(request, model=self.deployment or url_value(row, "deployment", {}))
-        endpoint = self._endpoint(request)
-        base_url = find_base_url(self.place, endpoint, request.model)
-        secret = self.resolve_key(options)
+        endpoint = self._endpoint(request, options)
+        url = join_url(self.find_base_url(options, endpoint, request.model), _PATHS[endpoint])
         if endpoint == "responses":
             body = responses_encode.encode(request, options, row)
             decoder: Any = functools.partial(ResponsesDecoder, row.name)
         else:
             body = chat_encode.encode(request, options, row)
             decoder = functools.partial(ChatDecoder, row.name, row.sends_done)
-        return HttpCall(
-            provider=row.name,
-            url=join_url(base_url, _PATHS[endpoint]),
-            headers=self.all_headers(secret, options, STREAM_HEADERS),
-            body=json_body(body),
-            new_decoder=decoder,
-            classify=functools.partial(classify, row.name),
-            secret=secret,
-            client=self.client(options),
+        return self.stream_call(
+            url,
+            body,
+            options,
+            decoder,
             max_event_bytes=self.max_event_bytes,
             flush_at_end=endpoint == "chat_completions" and not row.sends_done,
         )
 
-    def _endpoint(self, request: Request) -> str:
+    def _endpoint(self, request: Request, options: AdapterOptions) -> str:
         if self.endpoint != "auto":
             return self.endpoint
         if self.row.endpoint is not None:
             return self.row.endpoint
-        at_openai = is_openai(find_base_url(self.place, "responses", request.model))
+        at_openai = is_openai(self.find_base_url(options, "responses", request.model))
         return endpoint_for(request.model or "") if at_openai else "chat_completions"
 
-    async def stream(self, prepared: HttpCall, emit: Emit) -> None:
+    async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""
-        await exchange(prepared, emit)
+        await stream_events(prepared, emit)

@@ -23,10 +23,8 @@ from typing import Any
 
 import attrs
 
+from allm.adapters import UniqueIds, as_object, as_objects, as_text, dumps, parse_arguments
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
-from allm.data.json.text import dumps, parse_arguments
-from allm.data.json.wire import as_object, as_objects, as_text
-from allm.data.unique_ids import UniqueIds
 
 __all__ = ["CallDecoder"]
 

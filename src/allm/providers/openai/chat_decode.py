@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_objects, as_text, malformed
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
@@ -24,10 +25,7 @@ from allm.data.events import (
     ToolCallCompleted,
     UsageReported,
 )
-from allm.data.json.wire import as_count, as_list, as_object, as_objects, as_text
 from allm.data.response import FinishReason, Usage
-from allm.http.decoder import StreamDecoder
-from allm.http.errors import malformed
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_reasoning import Reasoning, may_think
 from allm.providers.openai.errors import stream_error

@@ -20,13 +20,11 @@ from typing import Any, assert_never, cast
 
 import attrs
 
+from allm.adapters import AdapterOptions, Path, Problem, call_name, refuse, results_in_place
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
-from allm.data.errors import Path
 from allm.data.message import Message
-from allm.data.problems import Problem, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
-from allm.providers.normalize import call_name, results_in_place
 from allm.providers.openai.chat_reasoning import DETAILS
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.shared_encode import (
@@ -39,7 +37,6 @@ from allm.providers.openai.shared_encode import (
     with_options,
 )
 from allm.providers.openai.strict import as_sent
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["encode"]
 

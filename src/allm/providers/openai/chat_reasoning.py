@@ -12,8 +12,8 @@ from typing import Any
 
 import attrs
 
+from allm.adapters import as_objects, as_text
 from allm.data.events import ReasoningCompleted
-from allm.data.json.wire import as_objects, as_text
 
 __all__ = ["DETAILS", "Reasoning", "may_think"]
 

@@ -9,19 +9,13 @@ from typing import Any
 
 import attrs
 
+from allm.adapters import BEARER, AdapterOptions, Body, HttpAdapter, HttpCall, KeyHeader, Vendor, join_url
 from allm.data.errors import EngineError
-from allm.http.json_call import HttpPost
-from allm.http.settings import json_body, own_headers, secret_of
-from allm.http.transport import check_client, join_url
 from allm.providers.openai.errors import classify
 from allm.providers.openai.presets import OPENAI, PRESETS, Preset
 from allm.providers.openai.urls import Place, find_base_url, url_value
-from allm.runtime import keys
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["Connection"]
-
-JSON = "application/json"
 
 
 def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
@@ -36,13 +30,14 @@ def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Connection:
+class Connection(HttpAdapter):
     """What the adapters of this family have in common.
 
     Args:
         preset: A known service: `azure`, `deepseek`, `fireworks`, `groq`, `llamacpp`, `mistral`, `ollama`,
             `openrouter`, `together`, `vllm`, `xai`; or a `Preset` of your own.
-        api_key: Else `keys.override(openai=...)`, `keys.put`, then OPENAI_API_KEY; with a preset its name and variable.
+        api_key: A text, or a function without arguments that returns one, sync or async. Else
+            `keys.override(openai=...)`, `keys.put`, then OPENAI_API_KEY; with a preset its name and variable.
         base_url: With the version segment, as the vendor's SDK takes it; else OPENAI_BASE_URL, or the preset's
             variable, else the service itself. A query is kept.
         organization, project: Sent as OpenAI-Organization and OpenAI-Project.
@@ -57,18 +52,14 @@ class Connection:
     """
 
     preset: str | Preset | None = attrs.field(default=None, validator=_known)
-    api_key: keys.Secret | None = attrs.field(default=None, converter=secret_of)
-    base_url: str | None = None
     organization: str | None = None
     project: str | None = None
     resource: str | None = None
     deployment: str | None = None
     api_version: str | None = None
-    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
-    http_client: Any = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        for name, value in self.place.given.items():
+        for name, value in self._given.items():
             if value is not None and name not in self.row.url_fields:
                 raise EngineError(
                     f"{name}= is a part of Azure's URLs, and {self.provider} has none; expected preset='azure'",
@@ -99,20 +90,49 @@ class Connection:
         return PRESETS[self.preset] if self.preset is not None else OPENAI
 
     @property
-    def place(self) -> Place:
-        """What is known of where it is."""
-        given = {"resource": self.resource, "deployment": self.deployment, "api_version": self.api_version}
-        return Place(self.row, self.base_url, given)
+    def vendor(self) -> Vendor:
+        """The service as the common base of all adapters sees it."""
+        row = self.row
+        own = {"openai-organization": self.organization, "openai-project": self.project}
+        return Vendor(
+            name=row.name,
+            key_env=row.key_env,
+            key_header=BEARER if row.key_header == BEARER.name else KeyHeader(row.key_header),
+            key_required=row.key_required,
+            headers={**row.headers, **{name: value for name, value in own.items() if value is not None}},
+            request_id_header="x-client-request-id",
+            classify=functools.partial(classify, row.name),
+        )
+
+    @property
+    def _given(self) -> Mapping[str, str | None]:
+        return {"resource": self.resource, "deployment": self.deployment, "api_version": self.api_version}
+
+    def find_base_url(
+        self, options: AdapterOptions, endpoint: str = "chat_completions", model: str | None = None
+    ) -> str:
+        """The base URL for `endpoint`.
+
+        Args:
+            options: Of the call.
+            endpoint: `chat_completions` or `responses`: at Azure each has its own.
+            model: Names the deployment where none is given (Azure).
+
+        Raises:
+            EngineError: `invalid_base_url`: it cannot be known without something that is missing.
+        """
+        base_url = self.base_url if options.base_url is None else options.base_url
+        return find_base_url(Place(self.row, base_url, self._given), endpoint, model)
 
     def post(
         self,
         path: str,
-        body: Mapping[str, Any] | bytes,
+        body: Mapping[str, Any] | bytes | Body,
         options: AdapterOptions,
-        content_type: str = JSON,
+        content_type: str = "application/json",
         *,
         model: str | None = None,
-    ) -> HttpPost:
+    ) -> HttpCall:
         """A call that answers in one piece.
 
         Args:
@@ -125,53 +145,4 @@ class Connection:
         Raises:
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
         """
-        secret = self.resolve_key(options)
-        return HttpPost(
-            provider=self.provider,
-            url=join_url(find_base_url(self.place, "chat_completions", model), path),
-            headers=self.all_headers(secret, options, {"content-type": content_type}),
-            body=body if isinstance(body, bytes) else json_body(body),
-            classify=functools.partial(classify, self.provider),
-            secret=secret,
-            client=self.client(options),
-        )
-
-    def client(self, options: AdapterOptions) -> Any:
-        """The user's own HTTP client, or None."""
-        client = self.http_client or options.http_client
-        if client is not None:
-            check_client(client)
-        return client
-
-    def resolve_key(self, options: AdapterOptions) -> keys.Secret | None:
-        """The key, or None for a service that needs none.
-
-        Raises:
-            EngineError: `missing_key`, `invalid_key`.
-        """
-        row = self.row
-        try:
-            return keys.resolve(row.name, options.api_key or self.api_key, row.key_env)
-        except EngineError as error:
-            own = {name.lower() for name in self.headers}.intersection({"authorization", row.key_header})
-            if error.reason == "missing_key" and (own or not row.key_required):
-                return None
-            raise
-
-    def all_headers(
-        self, secret: keys.Secret | None, options: AdapterOptions, headers: Mapping[str, str]
-    ) -> dict[str, str]:
-        """`headers` with those of the service, the key, the call and the user."""
-        row = self.row
-        every = {**headers, **{name.lower(): value for name, value in row.headers.items()}}
-        if secret is not None:
-            value = secret.reveal()
-            every[row.key_header] = f"Bearer {value}" if row.key_header == "authorization" else value
-        optional = {
-            "openai-organization": self.organization,
-            "openai-project": self.project,
-            "x-client-request-id": options.request_id,
-        }
-        every.update({name: value for name, value in optional.items() if value is not None})
-        every.update(own_headers(self.headers))
-        return every
+        return self.call(join_url(self.find_base_url(options, model=model), path), body, options, content_type)

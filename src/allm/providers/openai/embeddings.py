@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import attrs
 
+from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCall, JsonResponse, post_json
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.openai.connection import Connection
-from allm.providers.openai.embedding_decode import embedding_response
-from allm.providers.openai.embedding_encode import embedding_body, limits_of
-from allm.runtime.adapters import AdapterOptions
-from allm.runtime.batches import BatchLimits
+from allm.providers.openai.embedding_wire import embedding_body, embedding_response, limits_of
 
 __all__ = ["OpenAIEmbeddings"]
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class OpenAIEmbeddings(Connection):
+class OpenAIEmbeddings(Connection, EmbeddingAdapter):
     """OpenAI's embeddings, or those of a service that speaks the same wire format.
 
         engine = allm.Engine(embedding_adapter=OpenAIEmbeddings(), embedding_model="text-embedding-3-small")
@@ -28,23 +25,23 @@ class OpenAIEmbeddings(Connection):
         """2048 inputs and 300,000 tokens at OpenAI."""
         return limits_of(self.provider)
 
-    def prepare(self, request: EmbeddingRequest, options: AdapterOptions) -> HttpPost:
+    def prepare(self, request: EmbeddingRequest, options: AdapterOptions) -> HttpCall:
         """The call for one batch of inputs.
 
         Raises:
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
-            ValidationError: An input that is no text, a task type.
+            ValidationError: An input that is not a text, a task type.
         """
         body = embedding_body(request, self.provider)
         return self.post("/embeddings", body, options, model=request.model)
 
-    async def send(self, prepared: HttpPost) -> EmbeddingResponse:
+    async def send(self, prepared: HttpCall) -> EmbeddingResponse:
         """Make the call.
 
         Raises:
             AdapterError: Whatever went wrong.
         """
-        return await ask(prepared, _decode)
+        return await post_json(prepared, _decode)
 
 
 def _decode(answer: JsonResponse) -> EmbeddingResponse:

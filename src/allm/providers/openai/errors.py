@@ -10,15 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from allm.adapters import CONTEXT_OVERFLOW, RETRYABLE_STATUS, ErrorBody, read_error_body, reason_for_status, status_in
 from allm.data.errors import AdapterError, AdapterReason
-from allm.http.error_body import (
-    CONTEXT_OVERFLOW,
-    RETRYABLE_STATUS,
-    ErrorBody,
-    read_error_body,
-    reason_for_status,
-    status_in,
-)
 
 __all__ = ["classify", "stream_error"]
 

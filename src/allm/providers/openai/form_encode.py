@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from allm.data.problems import Problem, refuse
+from allm.adapters import Problem, refuse
 
 __all__ = ["form_fields", "streaming_problems"]
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from allm.adapters import as_count, as_object, as_objects, as_text, image_of_base64, image_of_url
 from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.image_request import ImageResponse, ImageUsage
-from allm.data.json.wire import as_count, as_object, as_objects, as_text
-from allm.runtime.generated import image_of_base64, image_of_url
 
 __all__ = ["decode_images"]
 

@@ -12,11 +12,10 @@ from typing import Any
 
 import attrs
 
+from allm.adapters import Problem, refuse, sniff_mime
 from allm.data.errors import ValidationError
 from allm.data.image import Image
-from allm.data.image_header import sniff_mime
 from allm.data.image_request import ImageRequest
-from allm.data.problems import Problem, refuse
 from allm.providers.openai.form_encode import streaming_problems
 from allm.providers.openai.models import own_name
 

@@ -6,14 +6,12 @@ from typing import final
 
 import attrs
 
+from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, multipart, post_json
 from allm.data.image_request import ImageRequest, ImageResponse
-from allm.http.json_call import HttpPost, JsonResponse, ask
-from allm.http.transport import multipart
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields
 from allm.providers.openai.image_decode import decode_images
 from allm.providers.openai.image_encode import encode_files, encode_image
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["OpenAIImages"]
 
@@ -22,13 +20,13 @@ _PATHS = {"generate": "/images/generations", "edit": "/images/edits", "variation
 
 @attrs.frozen
 class _Prepared:
-    call: HttpPost
+    call: HttpCall
     request: ImageRequest
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class OpenAIImages(Connection):
+class OpenAIImages(Connection, ImageAdapter):
     """Images by OpenAI, and by services that speak its format: `Engine(image_adapter=OpenAIImages(), image_model=...)`.
 
     What a model does not take is refused before anything is sent; names that no family knows are sent as they are.
@@ -60,4 +58,4 @@ class OpenAIImages(Connection):
             found = decode_images(answer.document, provider=provider, model=request.model, prompt=request.prompt)
             return attrs.evolve(found, request_id=answer.request_id)
 
-        return await ask(prepared.call, decode)
+        return await post_json(prepared.call, decode)

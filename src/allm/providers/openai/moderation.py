@@ -6,19 +6,17 @@ from typing import final
 
 import attrs
 
+from allm.adapters import AdapterOptions, HttpCall, JsonResponse, UnaryAdapter, post_json
 from allm.data.moderation import ModerationRequest, ModerationResponse
-from allm.http.json_call import HttpPost, JsonResponse, ask
 from allm.providers.openai.connection import Connection
-from allm.providers.openai.moderation_decode import moderation_response
-from allm.providers.openai.moderation_encode import MAX_INPUTS, moderation_body
-from allm.runtime.adapters import AdapterOptions
+from allm.providers.openai.moderation_wire import MAX_INPUTS, moderation_body, moderation_response
 
 __all__ = ["OpenAIModeration"]
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class OpenAIModeration(Connection):
+class OpenAIModeration(Connection, UnaryAdapter[ModerationRequest, ModerationResponse]):
     """Moderation by OpenAI: `Engine(moderation_adapter=OpenAIModeration())`; `preset="mistral"` asks Mistral.
 
     The arguments are those of `OpenAI`, without the endpoint.
@@ -34,7 +32,7 @@ class OpenAIModeration(Connection):
         """OpenAI has a model for requests that name none."""
         return self.provider != "openai"
 
-    def prepare(self, request: ModerationRequest, options: AdapterOptions) -> HttpPost:
+    def prepare(self, request: ModerationRequest, options: AdapterOptions) -> HttpCall:
         """The call.
 
         Raises:
@@ -44,13 +42,13 @@ class OpenAIModeration(Connection):
         body = moderation_body(request, provider=self.provider, max_inputs=self.max_inputs)
         return self.post("/moderations", body, options, model=request.model)
 
-    async def send(self, prepared: HttpPost) -> ModerationResponse:
+    async def send(self, prepared: HttpCall) -> ModerationResponse:
         """Make the call.
 
         Raises:
             AdapterError: Whatever went wrong.
         """
-        return await ask(prepared, _decode)
+        return await post_json(prepared, _decode)
 
 
 def _decode(answer: JsonResponse) -> ModerationResponse:

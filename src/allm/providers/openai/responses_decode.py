@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 
 import attrs
 
+from allm.adapters import StreamDecoder, as_count, as_object, as_text
 from allm.data.errors import AdapterError
 from allm.data.events import UsageReported
-from allm.data.json.wire import as_count, as_object, as_text
 from allm.data.response import FinishReason, Usage
-from allm.http.decoder import StreamDecoder
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_item_decode import ItemDecoder
 

@@ -14,14 +14,13 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.data.problems import refuse
+from allm.adapters import AdapterOptions, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder
 from allm.providers.openai.shared_encode import tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["encode"]
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import attrs
 
+from allm.adapters import as_object, as_objects, as_text, dumps, parse_arguments
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -30,8 +31,6 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.json.text import dumps, parse_arguments
-from allm.data.json.wire import as_object, as_objects, as_text
 from allm.providers.openai.responses_open_items import CALLS, Item, Items
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 

@@ -24,11 +24,9 @@ from typing import Any, assert_never
 
 import attrs
 
+from allm.adapters import Path, Problem, call_name
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
-from allm.data.errors import Path
 from allm.data.message import Message
-from allm.data.problems import Problem
-from allm.providers.normalize import call_name
 from allm.providers.openai.presets import Preset
 from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, call_id, image_url, kept
 

@@ -12,8 +12,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.json.wire import as_count, as_text
-from allm.data.unique_ids import UniqueIds
+from allm.adapters import UniqueIds, as_count, as_text
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 
 __all__ = ["CALLS", "Item", "Items"]

@@ -7,10 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+from allm.adapters import Path, Problem, dumps
 from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
-from allm.data.errors import Path, ValidationError
-from allm.data.json.text import dumps
-from allm.data.problems import Problem
+from allm.data.errors import ValidationError
 from allm.data.request import Request
 from allm.providers.openai.presets import Preset
 

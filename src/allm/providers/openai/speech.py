@@ -8,15 +8,21 @@ from typing import Any, final
 
 import attrs
 
+from allm.adapters import (
+    AdapterOptions,
+    HttpCall,
+    Problem,
+    SpeechAdapter,
+    SpokenAnswer,
+    as_text,
+    malformed,
+    open_call,
+    refuse,
+)
 from allm.data.audio import SpeechRequest
-from allm.data.json.wire import as_text
-from allm.data.problems import Problem, refuse
-from allm.http.errors import malformed, request_id_of
-from allm.http.json_call import HttpPost, open_answer
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.models import own_name
 from allm.providers.openai.presets import OPENAI_ITSELF
-from allm.runtime.adapters import AdapterOptions, SpokenAnswer
 
 __all__ = ["OpenAISpeech", "encode_speech"]
 
@@ -70,13 +76,13 @@ def _of_the_limits(request: SpeechRequest) -> Iterator[Problem]:
 
 @attrs.frozen
 class _Prepared:
-    call: HttpPost
+    call: HttpCall
     format: str | None
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class OpenAISpeech(Connection):
+class OpenAISpeech(Connection, SpeechAdapter):
     """Speech by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""
 
     def prepare(self, request: SpeechRequest, options: AdapterOptions) -> _Prepared:
@@ -97,11 +103,12 @@ class OpenAISpeech(Connection):
         Raises:
             AdapterError: Whatever went wrong.
         """
-        async with open_answer(prepared.call) as response:
+        async with open_call(prepared.call) as opened:
+            response = opened.response
             kind = response.headers.get("content-type", "").partition(";")[0].strip()
             if kind.endswith(("json", "xml")) or kind.startswith("text/"):
                 raise malformed(self.provider, f"expected audio, got {kind}", await response.read(1000))
             # Of the two, what was asked for says more: gateways call everything audio/mpeg.
             mime_type = MIME_TYPES.get(prepared.format or "") or (kind if kind.startswith("audio/") else DEFAULT)
             async with response.chunks() as pieces:
-                yield SpokenAnswer(pieces=pieces, mime_type=mime_type, request_id=request_id_of(response.headers))
+                yield SpokenAnswer(pieces=pieces, mime_type=mime_type, request_id=opened.request_id)

@@ -11,18 +11,27 @@ from typing import Any, final
 
 import attrs
 
+from allm.adapters import (
+    AdapterOptions,
+    HttpCall,
+    JsonResponse,
+    Problem,
+    UnaryAdapter,
+    as_count,
+    as_object,
+    as_objects,
+    as_text,
+    multipart,
+    post_json,
+    refuse,
+)
 from allm.data.audio import Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.errors import AdapterError
-from allm.data.json.wire import as_count, as_object, as_objects, as_text
-from allm.data.problems import Problem, refuse
 from allm.data.response import Usage
-from allm.http.json_call import HttpPost, JsonResponse, ask
-from allm.http.transport import multipart
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields, streaming_problems
 from allm.providers.openai.models import own_name
 from allm.providers.openai.presets import OPENAI_ITSELF
-from allm.runtime.adapters import AdapterOptions
 
 __all__ = ["OpenAITranscription", "decode_transcription", "encode_transcription"]
 
@@ -129,13 +138,13 @@ def _seconds(value: Any) -> float | None:
 
 @attrs.frozen
 class _Prepared:
-    call: HttpPost
+    call: HttpCall
     model: str | None
 
 
 @final
 @attrs.frozen(kw_only=True, eq=False)
-class OpenAITranscription(Connection):
+class OpenAITranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcription]):
     """Transcription by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""
 
     def prepare(self, request: TranscriptionRequest, options: AdapterOptions) -> _Prepared:
@@ -161,4 +170,4 @@ class OpenAITranscription(Connection):
             found = decode_transcription(answer.document, provider=self.provider, model=prepared.model)
             return attrs.evolve(found, request_id=answer.request_id)
 
-        return await ask(prepared.call, decode)
+        return await post_json(prepared.call, decode)

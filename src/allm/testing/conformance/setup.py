@@ -14,7 +14,7 @@ import trio
 from allm.data.errors import AdapterReason
 from allm.data.response import FinishReason
 from allm.data.script import ScriptItem
-from allm.http.stream_call import HttpCall
+from allm.http.call import HttpCall
 from allm.runtime.adapters import StreamAdapter
 from allm.runtime.engine import Engine
 from allm.runtime.retry import RetryPolicy

@@ -1,4 +1,4 @@
-"""An `EmbeddingRequest` as the body of `batchEmbedContents`.
+"""`batchEmbedContents`: an `EmbeddingRequest` as its body, and its answer as an `EmbeddingResponse`.
 
 https://ai.google.dev/api/embeddings and https://ai.google.dev/gemini-api/docs/embeddings. The second generation of
 models takes no notice of `taskType`; its documentation puts the task into the text instead, in the words below.
@@ -9,11 +9,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from allm.data.embedding import EmbeddingInput, EmbeddingRequest
-from allm.data.problems import Problem, UnusableImageError, refuse
+from allm.adapters import (
+    EmbeddingInput,
+    Problem,
+    UnusableImageError,
+    as_count,
+    as_list,
+    as_object,
+    refuse,
+    unit_vector,
+    vector_of,
+)
+from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
+from allm.data.errors import AdapterError
+from allm.data.response import Usage
 from allm.providers.gemini.image_parts import ImageEncoder
 
-__all__ = ["embedding_body"]
+__all__ = ["embedding_body", "embedding_response"]
 
 # Our word: the value of `taskType`, and how the second generation wants to have it said.
 _TASKS = {
@@ -79,3 +91,32 @@ def _content(index: int, item: EmbeddingInput, words: str, images: ImageEncoder)
         sentence = "this model is told its task in the text, and this input has none: leave task_type out"
         refuse([Problem(("inputs", index), "no_text", sentence)])
     return {"parts": parts}
+
+
+FULL_SIZE = 3072
+"""Length of the vectors when no other one is asked for; these come normalised."""
+
+
+def embedding_response(document: dict[str, Any], *, shortened: bool) -> EmbeddingResponse:
+    """The answer. Only gemini-embedding-2 reports its usage, and no model its name.
+
+    Args:
+        document: The parsed body.
+        shortened: The request asked for a number of dimensions. A vector that is cut down to it is shorter than 1, and
+            is made as long again as whole ones come (https://ai.google.dev/gemini-api/docs/embeddings, on quality for
+            smaller dimensions).
+
+    Raises:
+        AdapterError: `malformed_response`.
+    """
+    if not isinstance(document.get("embeddings"), list):
+        raise AdapterError("expected a list of vectors under 'embeddings'", reason="malformed_response")
+    embeddings: list[Embedding] = []
+    for index, item in enumerate(as_list(document["embeddings"])):
+        vector = vector_of(as_object(item).get("values"))
+        embeddings.append(Embedding(index, unit_vector(vector) if shortened and len(vector) != FULL_SIZE else vector))
+    usage = as_object(document.get("usageMetadata"))
+    counts = Usage(
+        input_tokens=as_count(usage.get("promptTokenCount")), total_tokens=as_count(usage.get("totalTokenCount"))
+    )
+    return EmbeddingResponse(embeddings=embeddings, usage=counts)

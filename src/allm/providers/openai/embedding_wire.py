@@ -1,4 +1,4 @@
-"""An `EmbeddingRequest` as the body of POST /embeddings.
+"""POST /embeddings: an `EmbeddingRequest` as its body, and its answer as an `EmbeddingResponse`.
 
 https://platform.openai.com/docs/api-reference/embeddings/create and, for the other services, their own references.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from allm.data.embedding import EmbeddingRequest
-from allm.data.problems import Problem, refuse
-from allm.runtime.batches import BatchLimits
+from allm.adapters import BatchLimits, Problem, as_count, as_object, as_objects, as_text, refuse, vector_of
+from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
+from allm.data.errors import AdapterError
+from allm.data.response import Usage
 
-__all__ = ["embedding_body", "limits_of"]
+__all__ = ["embedding_body", "embedding_response", "limits_of"]
 
 # What tells the two sides of a search apart elsewhere. These models embed both alike, so leaving it out is right.
 RETRIEVAL = frozenset({"query", "document"})
@@ -37,11 +38,11 @@ def embedding_body(request: EmbeddingRequest, provider: str) -> dict[str, Any]:
     """The body. Base64 is asked for unless the request says otherwise; a server that does not know it sends lists.
 
     Raises:
-        ValidationError: An input that is no text, or a task type that these models have no notion of.
+        ValidationError: An input that is not a text, or a task type that these models do not know.
     """
     refuse(
         [
-            Problem(("inputs", index), "unsupported", f"{provider} embeds texts only, no {type(item).__name__}")
+            Problem(("inputs", index), "unsupported", f"{provider} embeds texts only, not {type(item).__name__}")
             for index, item in enumerate(request.inputs)
             if not isinstance(item, str)
         ]
@@ -57,3 +58,20 @@ def embedding_body(request: EmbeddingRequest, provider: str) -> dict[str, Any]:
         "user": request.user,
     }
     return {name: value for name, value in fields.items() if value is not None} | request.options
+
+
+def embedding_response(document: dict[str, Any]) -> EmbeddingResponse:
+    """The answer; its vectors may be lists or base64 text, whatever was asked for.
+
+    Raises:
+        AdapterError: `malformed_response`.
+    """
+    if not isinstance(document.get("data"), list):
+        raise AdapterError("expected a list of vectors under 'data'", reason="malformed_response")
+    embeddings: list[Embedding] = []
+    for position, item in enumerate(as_objects(document["data"])):
+        index = as_count(item.get("index"))
+        embeddings.append(Embedding(position if index is None else index, vector_of(item.get("embedding"))))
+    usage = as_object(document.get("usage"))
+    counts = Usage(input_tokens=as_count(usage.get("prompt_tokens")), total_tokens=as_count(usage.get("total_tokens")))
+    return EmbeddingResponse(embeddings=embeddings, usage=counts, model=as_text(document.get("model")))

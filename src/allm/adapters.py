@@ -1,0 +1,192 @@
+"""Everything an adapter needs: what the bundled providers are made of, and all that they are made of.
+
+What an adapter is:
+    `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (answers with a `SpokenAnswer`), and
+    `UnaryAdapter` for everything else that answers in one piece. `Adapter` has the defaults of what is optional,
+    `AdapterOptions` what a call says beyond its request, `BatchLimits` how much one request for embeddings may hold.
+
+Over HTTP:
+    `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
+    `StreamCall`, `post_json` an `HttpCall` that answers with JSON (`JsonResponse`), `open_call` one that answers with
+    anything else (`OpenCall`). `Body` is a request body that is read as it is sent, `multipart` makes a form,
+    `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say how a key is sent,
+    `KeySource` is one that a function gives, and `Credential` is what a call carries of it; `Secret` hides a key that
+    is a text.
+
+Reading a stream:
+    `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
+    fulfils, `MessageBuilder` collects events into a message. `SSEDecoder` splits server-sent events, for those who read
+    them without `stream_events`.
+
+Errors:
+    `classify_error` reads an error answer by its status and the usual envelopes. For codes of a vendor's own there are
+    `read_error_body` (gives an `ErrorBody`), `reason_for_status`, `status_in`, `stray_error`, `RETRYABLE_STATUS`,
+    `CONTEXT_OVERFLOW` and `parse_retry_after`; `malformed` is the error of an answer that makes no sense. What cannot
+    be sent is a `Problem` each, and `refuse` raises all of them at once; `UnusableImageError` is for image encoders.
+
+Values in JSON:
+    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for those of a tool call; `as_object`, `as_objects`,
+    `as_list`, `as_text` and `as_count` for values of the type that is expected, whatever came.
+
+Encoding conversations and media:
+    `call_name` and `results_in_place` mend what no vendor takes; `UniqueIds` keeps ids apart. `sniff_mime` and
+    `IMAGE_EXTENSIONS` for images that are sent, `image_of_base64` and `image_of_url` for those that come, `vector_of`,
+    `unit_vector` and `text_size` for embeddings.
+"""
+
+from __future__ import annotations
+
+from allm.data.embedding import EmbeddingInput as EmbeddingInput
+from allm.data.embedding_check import text_size as text_size
+from allm.data.errors import Path as Path
+from allm.data.events import Emit as Emit
+from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
+from allm.data.image_header import sniff_mime as sniff_mime
+from allm.data.json.text import (
+    JsonTextError as JsonTextError,
+    dumps as dumps,
+    loads as loads,
+    parse_arguments as parse_arguments,
+)
+from allm.data.json.wire import (
+    as_count as as_count,
+    as_list as as_list,
+    as_object as as_object,
+    as_objects as as_objects,
+    as_text as as_text,
+)
+from allm.data.message_builder import MessageBuilder as MessageBuilder
+from allm.data.problems import (
+    Problem as Problem,
+    UnusableImageError as UnusableImageError,
+    refuse as refuse,
+    shown as shown,
+    wrong_type as wrong_type,
+)
+from allm.data.secret import Secret as Secret
+from allm.data.unique_ids import UniqueIds as UniqueIds
+from allm.http.body import Body as Body
+from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, open_call as open_call
+from allm.http.credential import (
+    BEARER as BEARER,
+    Credential as Credential,
+    KeyFunction as KeyFunction,
+    KeyHeader as KeyHeader,
+    KeySource as KeySource,
+)
+from allm.http.decoder import StreamDecoder as StreamDecoder, WireDecoder as WireDecoder
+from allm.http.error_body import (
+    CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
+    RETRYABLE_STATUS as RETRYABLE_STATUS,
+    ErrorBody as ErrorBody,
+    classify_error as classify_error,
+    read_error_body as read_error_body,
+    reason_for_status as reason_for_status,
+    status_in as status_in,
+    stray_error as stray_error,
+)
+from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
+from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
+from allm.http.response import HttpResponse as HttpResponse
+from allm.http.retry_after import parse_retry_after as parse_retry_after
+from allm.http.settings import json_body as json_body
+from allm.http.sse import (
+    MAX_EVENT_BYTES as MAX_EVENT_BYTES,
+    ServerSentEvent as ServerSentEvent,
+    SSEDecoder as SSEDecoder,
+)
+from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
+from allm.http.transport import join_url as join_url, multipart as multipart, parts_of as parts_of
+from allm.runtime.adapters import (
+    Adapter as Adapter,
+    AdapterOptions as AdapterOptions,
+    EmbeddingAdapter as EmbeddingAdapter,
+    ImageAdapter as ImageAdapter,
+    SpeechAdapter as SpeechAdapter,
+    SpokenAnswer as SpokenAnswer,
+    StreamAdapter as StreamAdapter,
+    UnaryAdapter as UnaryAdapter,
+)
+from allm.runtime.batches import BatchLimits as BatchLimits
+from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
+from allm.runtime.http_adapter import HttpAdapter as HttpAdapter, Vendor as Vendor
+from allm.runtime.normalize import call_name as call_name, results_in_place as results_in_place
+from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
+
+__all__ = [
+    "BEARER",
+    "CONTEXT_OVERFLOW",
+    "IMAGE_EXTENSIONS",
+    "MAX_EVENT_BYTES",
+    "RETRYABLE_STATUS",
+    "Adapter",
+    "AdapterOptions",
+    "BatchLimits",
+    "Body",
+    "Classify",
+    "Credential",
+    "EmbeddingAdapter",
+    "EmbeddingInput",
+    "Emit",
+    "ErrorBody",
+    "HttpAdapter",
+    "HttpCall",
+    "HttpResponse",
+    "ImageAdapter",
+    "JsonResponse",
+    "JsonTextError",
+    "KeyFunction",
+    "KeyHeader",
+    "KeySource",
+    "MessageBuilder",
+    "OpenCall",
+    "Path",
+    "Problem",
+    "SSEDecoder",
+    "Secret",
+    "ServerSentEvent",
+    "SpeechAdapter",
+    "SpokenAnswer",
+    "StreamAdapter",
+    "StreamCall",
+    "StreamDecoder",
+    "UnaryAdapter",
+    "UniqueIds",
+    "UnusableImageError",
+    "Vendor",
+    "WireDecoder",
+    "as_count",
+    "as_list",
+    "as_object",
+    "as_objects",
+    "as_text",
+    "call_name",
+    "classify_error",
+    "dumps",
+    "image_of_base64",
+    "image_of_url",
+    "join_url",
+    "json_body",
+    "loads",
+    "malformed",
+    "multipart",
+    "open_call",
+    "parse_arguments",
+    "parse_retry_after",
+    "parts_of",
+    "post_json",
+    "read_error_body",
+    "reason_for_status",
+    "refuse",
+    "request_id_of",
+    "results_in_place",
+    "shown",
+    "sniff_mime",
+    "status_in",
+    "stray_error",
+    "stream_events",
+    "text_size",
+    "unit_vector",
+    "vector_of",
+    "wrong_type",
+]

@@ -1,0 +1,199 @@
+"""What adapters over HTTP have in common: key, address, headers and client, by one rule for all vendors.
+
+A setting of the call counts before that of the adapter, and that before the vendor's own.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from allm.data.errors import EngineError
+from allm.http.body import Body
+from allm.http.call import HttpCall
+from allm.http.credential import BEARER, Credential, KeyHeader, KeySource
+from allm.http.decoder import WireDecoder
+from allm.http.error_body import classify_error
+from allm.http.errors import Classify
+from allm.http.settings import json_body, key_of, own_headers
+from allm.http.sse import MAX_EVENT_BYTES
+from allm.http.stream_call import StreamCall
+from allm.http.transport import check_client, join_url
+from allm.runtime import keys
+from allm.runtime.adapters import Adapter, AdapterOptions
+
+__all__ = ["HttpAdapter", "Vendor"]
+
+JSON = "application/json"
+STREAM_HEADERS = {
+    "accept": "text/event-stream, application/json",
+    "accept-encoding": "identity",  # compression would hold back the small pieces of a stream
+}
+
+
+@attrs.frozen(kw_only=True)
+class Vendor:
+    """What differs between vendors, as data.
+
+    Attributes:
+        name: The provider's short name, and the name of its key in `allm.keys`.
+        base_url: Where the vendor is; None: the user has to say it.
+        base_url_env: A variable that wins over `base_url`.
+        key_env: Variables of the key; the first that is set counts.
+        key_header: The header that carries the key.
+        key_required: Without a key the call is refused; local servers need none.
+        headers: Sent with every request.
+        request_id_header: Carries the call option `request_id`; None: it is not sent.
+        classify: Turns an error answer into an `AdapterError`; None: by its HTTP status and the usual envelopes.
+    """
+
+    name: str
+    base_url: str | None = None
+    base_url_env: str | None = None
+    key_env: tuple[str, ...] = ()
+    key_header: KeyHeader = BEARER
+    key_required: bool = True
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
+    request_id_header: str | None = "x-request-id"
+    classify: Classify | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class HttpAdapter(Adapter):
+    """The base of adapters over HTTP. A subclass says its `vendor`, and builds calls with `call` or `stream_call`.
+
+    Args:
+        api_key: The key, or a function without arguments that returns it, sync or async: it is asked just before the
+            first call, and again when the provider answers 401. None: `keys.override`, `keys.put`, then the variables
+            of the vendor.
+        base_url: In place of the vendor's own; a query is kept.
+        headers: Sent with every request; the header that carries the key takes the place of the key here.
+        http_client: Your own client, never closed here; wins over the engine's.
+
+    Raises:
+        EngineError: `invalid_key`: the key is neither a text nor a function.
+    """
+
+    api_key: keys.Secret | KeySource | None = attrs.field(default=None, converter=key_of)
+    base_url: str | None = None
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    http_client: Any = attrs.field(default=None, repr=False)
+
+    @property
+    def vendor(self) -> Vendor:
+        """What is special about the vendor; a class attribute of that name will do."""
+        raise NotImplementedError(f"{type(self).__name__} has to set vendor = Vendor(name=..., ...)")
+
+    @property
+    def provider(self) -> str:
+        """The vendor's name."""
+        return self.vendor.name
+
+    def call(
+        self, url: str, body: Mapping[str, Any] | bytes | Body, options: AdapterOptions, content_type: str = JSON
+    ) -> HttpCall:
+        """A call for `open_call` or `post_json`.
+
+        Args:
+            url: Whole, as `url` gives it.
+            body: JSON, or bytes of `content_type`, in memory or as a `Body`.
+            options: Of the call.
+            content_type: Of the body.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`; `invalid_engine`: headers that cannot be sent.
+            ValidationError: A body that has no JSON form.
+        """
+        return HttpCall(**self._fields(url, body, options, {"content-type": content_type}))
+
+    def stream_call(
+        self,
+        url: str,
+        body: Mapping[str, Any] | bytes | Body,
+        options: AdapterOptions,
+        new_decoder: Callable[[], WireDecoder],
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+        flush_at_end: bool = False,
+    ) -> StreamCall:
+        """A call for `stream_events`.
+
+        Args:
+            url: Whole, as `url` gives it.
+            body: JSON, or bytes of it.
+            options: Of the call.
+            new_decoder: See `StreamCall`, as for those below.
+            max_event_bytes: In bytes.
+            flush_at_end: False for a format that has an end marker.
+
+        Raises:
+            EngineError, ValidationError: As `call`.
+        """
+        return StreamCall(
+            **self._fields(url, body, options, {"content-type": JSON, **STREAM_HEADERS}),
+            new_decoder=new_decoder,
+            max_event_bytes=max_event_bytes,
+            flush_at_end=flush_at_end,
+        )
+
+    def url(self, path: str, options: AdapterOptions) -> str:
+        """The URL of `path`, which begins with a slash.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        return join_url(self.find_base_url(options), path)
+
+    def find_base_url(self, options: AdapterOptions) -> str:
+        """The base URL: the call's, the adapter's, that of the variable, the vendor's.
+
+        Raises:
+            EngineError: `invalid_base_url`: there is none.
+        """
+        vendor = self.vendor
+        given = self.base_url if options.base_url is None else options.base_url
+        if given is not None:
+            return given
+        found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
+        if found is None:
+            raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
+        return found
+
+    def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
+        vendor = self.vendor
+        users = {**own_headers(self.headers), **own_headers(options.headers)}
+        sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
+        if vendor.request_id_header is not None and options.request_id is not None:
+            sent[vendor.request_id_header] = options.request_id
+        client = self.http_client or options.http_client
+        if client is not None:
+            check_client(client)
+        return {
+            "provider": vendor.name,
+            "url": url,
+            "headers": {**sent, **users},
+            "body": body if isinstance(body, bytes | Body) else json_body(body),
+            "classify": vendor.classify or functools.partial(classify_error, vendor.name),
+            "credential": self._credential(options, users),
+            "client": client,
+        }
+
+    def _credential(self, options: AdapterOptions, users: Mapping[str, str]) -> Credential | None:
+        vendor = self.vendor
+        own = users.get(vendor.key_header.name)
+        try:
+            source = keys.resolve(vendor.name, options.api_key or self.api_key, vendor.key_env)
+        except EngineError as error:
+            if error.reason != "missing_key":
+                raise
+            if own is None and vendor.key_required and "authorization" not in users:
+                raise
+            source = None
+        if own is not None:  # a key as well, to be masked like one
+            prefix, space, key = own.rpartition(" ")
+            return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
+        return None if source is None else Credential(vendor.key_header, source)

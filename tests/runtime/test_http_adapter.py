@@ -1,0 +1,156 @@
+"""What all adapters over HTTP have in common: whose setting counts, and what is sent."""
+
+from __future__ import annotations
+
+import pytest
+
+import allm
+from allm.data.secret import Secret
+from allm.http.credential import KeyHeader
+from allm.providers import (
+    Anthropic,
+    Gemini,
+    GeminiEmbeddings,
+    GeminiImages,
+    GeminiTranscription,
+    OpenAI,
+    OpenAIEmbeddings,
+    OpenAIImages,
+    OpenAIModeration,
+    OpenAISpeech,
+    OpenAITranscription,
+    VoyageEmbeddings,
+)
+from allm.runtime.adapters import AdapterOptions
+from allm.runtime.http_adapter import HttpAdapter, Vendor
+from allm.testing import Reply, WireServer
+from prepared_calls import headers_of
+
+AUDIO = allm.Audio.from_bytes(b"RIFF\x24\0\0\0WAVEfmt ")
+REQUESTS = {
+    OpenAI: allm.request("hi", model="m"),
+    Anthropic: allm.request("hi", model="m"),
+    Gemini: allm.request("hi", model="m"),
+    OpenAIImages: allm.ImageRequest("a cat", model="m"),
+    GeminiImages: allm.ImageRequest("a cat", model="m"),
+    OpenAIEmbeddings: allm.EmbeddingRequest(["hi"], model="m"),
+    GeminiEmbeddings: allm.EmbeddingRequest(["hi"], model="m"),
+    VoyageEmbeddings: allm.EmbeddingRequest(["hi"], model="m"),
+    OpenAIModeration: allm.ModerationRequest(["hi"], model="m"),
+    OpenAISpeech: allm.SpeechRequest("hi", model="m"),
+    OpenAITranscription: allm.TranscriptionRequest(AUDIO, model="m"),
+    GeminiTranscription: allm.TranscriptionRequest(AUDIO, model="m"),
+}
+VARIABLES = ("OPENAI_BASE_URL", "ANTHROPIC_BASE_URL", "GOOGLE_GEMINI_BASE_URL", "VOYAGE_BASE_URL")
+
+
+@pytest.fixture(params=REQUESTS, ids=lambda cls: cls.__name__)
+def prepare(request):
+    """Prepares a call of each bundled adapter, with some of its fields and some options of the call."""
+
+    def prepare(fields, **options):
+        prepared = request.param(**{"api_key": "k", **fields}).prepare(
+            REQUESTS[request.param], AdapterOptions(**options)
+        )
+        return getattr(prepared, "call", prepared)
+
+    return prepare
+
+
+def test_base_url(prepare, monkeypatch):
+    """The call's counts before the adapter's, that before the variable's, that before the vendor's own."""
+    hosts = [prepare({}).url.split("/")[2]]
+    for name in VARIABLES:
+        monkeypatch.setenv(name, "http://variable.example/v1")
+    hosts.append(prepare({}).url.split("/")[2])
+    hosts.append(prepare({"base_url": "http://adapter.example/v1"}).url.split("/")[2])
+    called = prepare({"base_url": "http://adapter.example/v1"}, base_url="http://call.example/v1")
+    hosts.append(called.url.split("/")[2])
+    assert hosts[1:] == ["variable.example", "adapter.example", "call.example"]
+    assert hosts[0] in {
+        "api.openai.com",
+        "api.anthropic.com",
+        "generativelanguage.googleapis.com",
+        "api.voyageai.com",
+    }
+
+
+@pytest.mark.parametrize("base_url", ["nowhere", "", "ftp://call.example", 1])
+def test_base_url_of_a_call_that_is_not_usable(prepare, base_url):
+    """It is refused before anything is sent."""
+    with pytest.raises(allm.EngineError) as caught:
+        prepare({}, base_url=base_url)
+    assert caught.value.reason == "invalid_base_url"
+
+
+def test_headers(prepare):
+    """The call's count before the adapter's, whatever their case, and both before our own."""
+    call = prepare({"headers": {"X-One": "a", "X-Two": "a"}}, headers={"x-two": "c", "X-Three": "c"})
+    assert [call.headers[name] for name in ("x-one", "x-two", "x-three")] == ["a", "c", "c"]
+    assert prepare({"headers": {"Content-Type": "a"}}, headers={"CONTENT-TYPE": "c"}).headers["content-type"] == "c"
+
+
+@pytest.mark.parametrize("headers", [{"a b": "c"}, {"a": "line\nbreak"}, {"a": 1}, ["a"]])
+def test_headers_of_a_call_that_cannot_be_sent(prepare, headers):
+    """They are refused before anything is sent."""
+    with pytest.raises(allm.EngineError) as caught:
+        prepare({}, headers=headers)
+    assert caught.value.reason == "invalid_engine"
+
+
+def test_a_key_header_of_the_users_own(prepare, monkeypatch):
+    """It takes the place of the key, from the adapter or the call, and then no key is needed."""
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "VOYAGE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    header = prepare({}).credential.header.name
+    for fields, options in [({"headers": {header.title(): "own"}}, {}), ({}, {"headers": {header: "own"}})]:
+        assert headers_of(prepare(fields, **options))[header] == "own"
+        assert headers_of(prepare({"api_key": None, **fields}, **options))[header] == "own"
+    with pytest.raises(allm.EngineError) as caught:
+        prepare({"api_key": None})
+    assert caught.value.reason == "missing_key"
+
+
+def test_the_key_of_the_call(prepare):
+    """It counts before that of the adapter, also where that one is a function."""
+    for api_key in ("adapter", lambda: "function"):
+        assert prepare({"api_key": api_key}, api_key=Secret("call")).credential.source == Secret("call")
+
+
+ACME = Vendor(name="acme", key_env=("ACME_API_KEY",), key_header=KeyHeader("x-acme-key", "Key "), headers={"X-V": "2"})
+
+
+class Acme(HttpAdapter):
+    vendor = ACME
+
+
+async def test_a_key_header_of_the_users_own_is_masked():
+    """What is sent in the place of the key is a key."""
+    async with WireServer(default=Reply.json({"error": {"message": "secret-token is wrong"}}, status=401)) as server:
+        adapter = OpenAI(base_url=server.url("openai"), headers={"Authorization": "Bearer secret-token"})
+        response = await allm.generate(allm.Engine(adapter=adapter, model="m"), "hi")
+    assert server.requests[0].headers["authorization"] == "Bearer secret-token"
+    assert response.error.message == "*** is wrong"
+
+
+def test_a_vendor_of_ones_own():
+    """What is data is not code."""
+    call = Acme(api_key="k").call("http://acme.example/x", {"a": 1}, AdapterOptions(request_id="trace"))
+    assert headers_of(call) == {
+        "content-type": "application/json",
+        "x-v": "2",
+        "x-request-id": "trace",
+        "x-acme-key": "Key k",
+    }
+    error = call.classify(429, {}, {"error": {"message": "slow down"}})
+    assert (error.provider, error.reason, error.retryable, error.message) == ("acme", "rate_limited", True, "slow down")
+
+
+def test_what_a_vendor_has_not():
+    """The error says what to pass."""
+    with pytest.raises(allm.EngineError, match="acme has no address of its own: pass base_url="):
+        Acme(api_key="k").url("/x", AdapterOptions())
+    with pytest.raises(allm.EngineError, match="ACME_API_KEY"):
+        Acme().call("http://acme.example/x", {}, AdapterOptions())
+    with pytest.raises(NotImplementedError, match="HttpAdapter has to set vendor"):
+        _ = HttpAdapter().provider
