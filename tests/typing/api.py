@@ -247,6 +247,8 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
             return event.name
         case allm.ProviderPartCompleted():
             return event.part.provider
+        case allm.ImageCompleted():
+            return event.part.image.mime_type
         case allm.Failed():
             return event.error.message
         case _:

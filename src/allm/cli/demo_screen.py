@@ -69,7 +69,7 @@ class Screen:
             case allm.ToolCallCompleted(id, arguments=arguments):
                 if id not in self._pieces:  # they came whole
                     self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
-            case allm.MessageStarted() | allm.TextCompleted() | allm.UsageReported():
+            case allm.MessageStarted() | allm.TextCompleted() | allm.ImageCompleted() | allm.UsageReported():
                 pass  # on the screen already, or in the summary
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not in the script

@@ -10,7 +10,7 @@ import attrs
 from allm.data.errors import ValidationError
 from allm.data.problems import wrong_type
 
-__all__ = ["mapping_field", "tuple_of"]
+__all__ = ["headers_field", "mapping_field", "tuple_of"]
 
 T = TypeVar("T")
 
@@ -25,6 +25,15 @@ def mapping_field() -> Any:
     """A keyword-only open mapping, copied on the way in; left out of the hash so that its owner stays hashable."""
     converter = attrs.Converter(_copied, takes_field=True)
     return attrs.field(factory=dict, kw_only=True, converter=converter, hash=False)
+
+
+def headers_field() -> Any:
+    """A keyword-only mapping of HTTP headers.
+
+    They are not compared, as the same answer comes at another time, nor shown in the repr, where they hide the rest.
+    """
+    converter = attrs.Converter(_copied, takes_field=True)
+    return attrs.field(factory=dict[str, str], kw_only=True, converter=converter, eq=False, repr=False)
 
 
 def tuple_of(name: str, value: Iterable[T]) -> tuple[T, ...]:

@@ -29,10 +29,16 @@ class TextPart:
 
 @attrs.frozen
 class ImagePart:
-    """An image in a prompt; `detail` is OpenAI's resolution hint, ignored by the others."""
+    """An image in a prompt, or in an answer.
+
+    Attributes:
+        detail: OpenAI's resolution hint, ignored by the others.
+        metadata: Provider data to replay with an image that a model made, under the provider's name.
+    """
 
     image: Image
     detail: Literal["auto", "low", "high"] = "auto"
+    metadata: dict[str, Any] = mapping_field()
 
 
 @attrs.frozen

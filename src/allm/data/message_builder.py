@@ -15,6 +15,7 @@ import attrs
 from allm.data.content import Part, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
+    ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -133,6 +134,9 @@ class MessageBuilder:
     def _provider_part(self, event: ProviderPartCompleted) -> None:
         self._block("provider", event.id).part = event.part
 
+    def _image(self, event: ImageCompleted) -> None:
+        self._block("image", event.id).part = event.part
+
 
 def _complete_tool(block: _Block) -> AdapterEvent:
     raw = "".join(block.pieces)
@@ -154,4 +158,5 @@ _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
     ToolCallDelta: MessageBuilder._tool_delta,
     ToolCallCompleted: MessageBuilder._tool_completed,
     ProviderPartCompleted: MessageBuilder._provider_part,
+    ImageCompleted: MessageBuilder._image,
 }

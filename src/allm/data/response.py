@@ -8,9 +8,10 @@ from typing import Any, Generic, Literal, TypeVar, overload
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
 
-from allm.data.attrs_fields import mapping_field
+from allm.data.attrs_fields import headers_field, mapping_field
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
+from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
 from allm.data.one_line import Printer, one_line
 from allm.data.types.structure import parse_text
@@ -33,8 +34,12 @@ class Usage:
     Attributes:
         input_tokens: The inclusive prompt total: cached and cache-written tokens are part of it.
         output_tokens: Everything generated, reasoning included.
-        input_cost, output_cost, total_cost: US dollars, where the model's prices are known.
-        extra: Counts of one provider only, under its own names.
+        input_cost, output_cost, total_cost: US dollars: what the provider says it charged, else what the tokens cost
+            where the model's prices are known. A total that the provider reports may hold more than the other two, such
+            as searches.
+        extra: Counts of one provider only, under its own names. Those that have prices of their own have the same name
+            everywhere: `input_audio_tokens`, `cache_audio_read_tokens` (part of it), `output_audio_tokens`,
+            `input_image_tokens`, `output_image_tokens`; each is part of `input_tokens` or `output_tokens`.
     """
 
     input_tokens: int | None = None
@@ -119,6 +124,11 @@ class Response(Generic[OutputT_co]):
         model: The model that answered, as the provider names it.
         id: The provider's id of the answer.
         request_id: The provider's id of the HTTP request.
+        headers: Of the HTTP response, their names in lower case: rate limits, processing times, versions. Cookies and
+            whatever may be a secret are left out. Of an answer that failed before it began, those of the error.
+        service_tier: The tier that served the answer, in the provider's own word: `default`, `flex`, `standard`.
+        logprobs: The tokens of the visible text in order, if log probabilities were asked for and came.
+        metadata: What else the answer says about itself, by the provider's name: `metadata["openrouter"]["provider"]`.
         output_type: The class given as `response_format=`; not part of the value, and not in its JSON. A pickle keeps
             it where it can be imported.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
@@ -133,6 +143,9 @@ class Response(Generic[OutputT_co]):
     model: str | None = None
     id: str | None = None
     request_id: str | None = None
+    headers: dict[str, str] = headers_field()
+    service_tier: str | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = None
     error: AllmError | None = None
     abandoned_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()

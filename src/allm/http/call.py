@@ -17,6 +17,7 @@ from allm.data.secret import Secret
 from allm.http.body import Body
 from allm.http.credential import Credential
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
+from allm.http.headers import shown_headers
 from allm.http.response import HttpResponse
 from allm.http.transport import open_response
 
@@ -70,10 +71,16 @@ class OpenCall:
         """The provider's id of the request."""
         return request_id_of(self.response.headers)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response that may be shown."""
+        return shown_headers(self.response.headers, self._sent)
+
     def annotate(self, error: AdapterError) -> AdapterError:
         """The error with the provider's name and the request's id, and without the keys that were sent."""
         if hasattr(self, "response"):
             error.request_id = error.request_id or self.request_id
+            error.headers = error.headers or self.headers
         return annotate_error(error, self.call.provider, self._sent)
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -25,11 +25,12 @@ from typing import Any, ClassVar, Protocol
 import attrs
 
 from allm.data.errors import AdapterError
-from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.json.text import JsonTextError, loads
 from allm.data.json.wire import as_list, as_text
+from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
-from allm.data.response import FinishReason
+from allm.data.response import FinishReason, Usage
 from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
 from allm.http.errors import malformed, request_id_of
 
@@ -86,9 +87,12 @@ class StreamDecoder(abc.ABC):
         end_marker: What a complete stream ends with, for the message of the error when it does not.
         provider: The service's short name.
         done: The answer has ended.
-        headers: The HTTP headers of the response, their names in lower case.
+        headers: The HTTP headers of the response, their names in lower case, without secrets.
         request_id: The provider's id of the request, from the headers.
         id, model: Of the answer, as far as they are known.
+        service_tier: Which serves the answer, as far as it is known.
+        logprobs: Of its tokens, if they come.
+        notes: What the answer says about itself beyond its content; in `Response.metadata`, under the provider's name.
         begun: `MessageStarted` was added.
         message: The message so far.
         events: What has been added since the last call of a `decode` method returned.
@@ -103,6 +107,9 @@ class StreamDecoder(abc.ABC):
     request_id: str | None = attrs.field(default=None, init=False)
     id: str | None = attrs.field(default=None, init=False)
     model: str | None = attrs.field(default=None, init=False)
+    service_tier: str | None = attrs.field(default=None, init=False)
+    logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
+    notes: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
@@ -167,25 +174,30 @@ class StreamDecoder(abc.ABC):
         self.model = self.model or as_text(model)
         if not self.begun:
             self.begun = True
-            self.events.append(MessageStarted(id=self.id, model=self.model, request_id=self.request_id))
+            self.events.append(
+                MessageStarted(id=self.id, model=self.model, request_id=self.request_id, headers=dict(self.headers))
+            )
 
     def add(self, event: AdapterEvent) -> None:
         """Add one event, and its content to the message."""
         self.message.add(event)
         self.events.append(event)
 
+    def report(self, usage: Usage) -> None:
+        """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
+        self.events.append(UsageReported(usage, service_tier=self.service_tier))
+
     def raw(self, kind: str, payload: Any) -> None:
         """Pass on an event that has no meaning here, as `RawChunk`."""
         self.events.append(RawChunk(kind, payload))
 
-    def complete(self, finish: FinishReason, raw: str | None, metadata: dict[str, Any] | None = None) -> None:
+    def complete(self, finish: FinishReason, raw: str | None) -> None:
         """Add `MessageCompleted`: the answer has ended as the provider means it to.
 
         Args:
             finish: What the provider's word means. Between `stop` and `tool_calls` the content decides: with several
                 services a forced call ends with "stop", and `tool_calls` may mean calls of the provider's own tools.
             raw: The provider's word, None if it did not say one; then an answer with calls ends with `tool_calls`.
-            metadata: What the answer says about itself beyond its content.
         """
         self.start()
         called = self.message.has_tool_calls()
@@ -199,7 +211,9 @@ class StreamDecoder(abc.ABC):
                 raw_finish_reason=raw,
                 id=self.id,
                 model=self.model,
-                metadata=metadata or {},
+                service_tier=self.service_tier,
+                logprobs=tuple(self.logprobs) or None,
+                metadata={self.provider: self.notes} if self.notes else {},
             )
         )
 

@@ -54,7 +54,7 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
     """
     async with open_call(call) as opened:
         decoder = call.new_decoder()
-        decoder.begin(opened.response.headers)
+        decoder.begin(opened.headers)
         await _Reader(call, opened, decoder, emit).read()
 
 

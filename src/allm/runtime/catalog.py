@@ -46,6 +46,10 @@ class Prices:
         cached_input: Of prompt tokens that came from the provider's cache.
         cache_write: Of prompt tokens written to its cache.
         cache_write_1h: Of those kept for an hour (Anthropic), where that costs more.
+        input_audio: Of prompt tokens that are sound. Without it, a prompt with sound has no cost.
+        cached_input_audio: Of those that came from the cache.
+        input_image: Of prompt tokens that are images, where they do not cost what text does.
+        output_audio, output_image: Of an answer's tokens that are sound or images; without them, they have no cost.
         above: For prompts of more tokens than this; then for all of their tokens.
         starts: First day on which these prices hold (UTC); None for always.
     """
@@ -55,6 +59,11 @@ class Prices:
     cached_input: float | None = None
     cache_write: float | None = None
     cache_write_1h: float | None = None
+    input_audio: float | None = None
+    cached_input_audio: float | None = None
+    input_image: float | None = None
+    output_audio: float | None = None
+    output_image: float | None = None
     above: int = 0
     starts: date | None = None
 

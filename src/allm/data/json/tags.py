@@ -32,6 +32,7 @@ from allm.data.events import Event
 from allm.data.halt import HaltCause, PendingQuestion, ToolOutcome
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
+from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
@@ -63,7 +64,7 @@ VALUE_TAGS: dict[str, type] = {
         cls.__name__: cls
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
-            Problem,
+            *(Problem, TokenLogprob),
             *(Session, Approval, AnswerEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
             *get_args(HaltCause),
             *(ImageRequest, ImageResponse, ImageUsage),

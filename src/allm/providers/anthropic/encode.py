@@ -23,6 +23,7 @@ https://platform.claude.com/docs/en/api/versioning."""
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _MAX_TEMPERATURE = 1
+_TIERS = {"auto": "auto", **dict.fromkeys(("default", "standard", "standard_only"), "standard_only")}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -55,6 +56,7 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
     if encoder.system:
         body["system"] = encoder.system
     _add_sampling(request, settings, body, problems)
+    _add_limits(request, body, problems)
     _add_tools(request, settings, encoder, body, problems)
     thinking, effort = thinking_fields(model, options, max_tokens, problems)
     if thinking is not None:
@@ -71,17 +73,40 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
 
 def _add_sampling(request: Request, settings: Settings, body: dict[str, Any], problems: list[Problem]) -> None:
     if settings.api_version >= WITHOUT_SAMPLING:
-        given = [("temperature",)] if request.temperature is not None else []
+        given = [(name,) for name in ("temperature", "top_p") if getattr(request, name) is not None]
         paths = [*given, *(("options", name) for name in _SAMPLING if name in request.options)]
         sentence = (
             f"API version {settings.api_version} refuses {', '.join(_SAMPLING)}; leave it out, or use an older one"
         )
         problems += [Problem(path, "unsupported_in_api_version", sentence) for path in paths]
-    elif request.temperature is not None:
+        return
+    if request.temperature is not None:
         if request.temperature > _MAX_TEMPERATURE:
             sentence = f"Anthropic takes 0 to {_MAX_TEMPERATURE}, not {request.temperature}"
             problems.append(Problem(("temperature",), "out_of_range", sentence))
         body["temperature"] = request.temperature
+    if request.top_p is not None:
+        body["top_p"] = request.top_p
+
+
+def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
+    """Stop sequences, the service tier, and the seed, which Anthropic does not have."""
+    if request.stop:
+        body["stop_sequences"] = list(request.stop)
+        blank = [index for index, text in enumerate(request.stop) if not text.strip()]
+        sentence = "is white space; Anthropic takes stop sequences with something else in them"
+        problems += [Problem(("stop", index), "blank", sentence) for index in blank]
+    if request.seed is not None:
+        sentence = "Anthropic takes no seed; leave it out"
+        problems.append(Problem(("seed",), "unsupported_option", sentence))
+    tier = request.service_tier
+    if tier is not None and tier not in _TIERS:
+        expected = "'auto', which uses the priority capacity that you have, or 'default'"
+        problems.append(
+            Problem(("service_tier",), "unsupported_option", f"Anthropic has no tier {tier!r}; use {expected}")
+        )
+    elif tier is not None:
+        body["service_tier"] = _TIERS[tier]
 
 
 def _add_tools(
@@ -100,8 +125,15 @@ def _add_tools(
         choice = {"type": "none"}
     if tools:
         body["tools"] = tools
+    if request.parallel_tool_calls is False and (tools or _more_tools(request.options)):
+        choice = _one_at_a_time(choice)
     if choice is not None:
         body["tool_choice"] = choice
+
+
+def _one_at_a_time(choice: dict[str, Any] | None) -> dict[str, Any]:
+    choice = choice or {"type": "auto"}
+    return choice if choice.get("type") == "none" else {"disable_parallel_tool_use": True, **choice}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -125,7 +125,7 @@ class ContentEncoder:
 
     def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
         try:
-            return self._images.encode(part.image)
+            return _signed(self._images.encode(part.image), _kept(part).get("thought_signature"))
         except UnusableImageError as error:
             self.problems.append(Problem(path, error.tag, str(error)))
             return None
@@ -172,7 +172,7 @@ class ContentEncoder:
             self._results = []
 
 
-def _kept(part: TextPart | ToolCall) -> Mapping[str, Any]:
+def _kept(part: ImagePart | TextPart | ToolCall) -> Mapping[str, Any]:
     """What the decoder kept with the part for replay."""
     return as_object(part.metadata.get(PROVIDER))
 

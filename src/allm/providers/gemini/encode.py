@@ -21,6 +21,16 @@ _VERSION = re.compile(r"gemini-(\d+)")
 _FIRST_WITH_LEVELS = 3
 _NUMBER = re.compile(r"-?\d+")
 
+# https://ai.google.dev/api/generate-content#GenerationConfig.
+_MAX_STOPS = 5
+_SEEDS = 2**31
+_TIERS = {
+    "auto": None,  # nothing is sent
+    **dict.fromkeys(("default", "standard", "standard_only"), "standard"),
+    "flex": "flex",
+    "priority": "priority",
+}
+
 _MERGED = frozenset({"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig"})
 
 
@@ -44,7 +54,8 @@ def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
         problems += _tool_problems(request.tools)
         body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in request.tools]}]
     _add_tool_choice(request, body, problems)
-    config = _generation_config(request)
+    _add_service_tier(request, body, problems)
+    config = _generation_config(request, problems)
     thinking = _thinking_config(options, problems, is_new=is_new)
     if thinking:
         config["thinkingConfig"] = thinking
@@ -94,12 +105,18 @@ def _add_tool_choice(request: Request, body: dict[str, Any], problems: list[Prob
         body["toolConfig"] = {"functionCallingConfig": config}
 
 
-def _generation_config(request: Request) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    if request.temperature is not None:
-        config["temperature"] = request.temperature
-    if request.max_tokens is not None:
-        config["maxOutputTokens"] = request.max_tokens
+def _add_service_tier(request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
+    tier = request.service_tier
+    if tier is not None and tier not in _TIERS:
+        expected = ", ".join(map(repr, _TIERS))
+        sentence = f"Gemini has no tier {tier!r}; expected one of {expected}"
+        problems.append(Problem(("service_tier",), "unsupported_option", sentence))
+    elif tier is not None and (word := _TIERS[tier]) is not None:
+        body["serviceTier"] = word
+
+
+def _generation_config(request: Request, problems: list[Problem]) -> dict[str, Any]:
+    config = _sampling(request, problems)
     wanted = request.response_format
     if isinstance(wanted, JsonSchema):
         config["responseMimeType"] = "application/json"
@@ -109,6 +126,28 @@ def _generation_config(request: Request) -> dict[str, Any]:
     elif wanted == "json":
         config["responseMimeType"] = "application/json"
     return config
+
+
+def _sampling(request: Request, problems: list[Problem]) -> dict[str, Any]:
+    if request.stop and len(request.stop) > _MAX_STOPS:
+        sentence = f"has {len(request.stop)} texts; Gemini takes at most {_MAX_STOPS}"
+        problems.append(Problem(("stop",), "too_many", sentence))
+    if request.seed is not None and not -_SEEDS <= request.seed < _SEEDS:
+        sentence = f"is {request.seed}; Gemini takes a seed of 32 bits, from {-_SEEDS} to {_SEEDS - 1}"
+        problems.append(Problem(("seed",), "out_of_range", sentence))
+    if request.parallel_tool_calls is False and request.tools:
+        sentence = "Gemini has no switch for parallel tool calls; leave it out, and run them one after the other with "
+        problems.append(
+            Problem(("parallel_tool_calls",), "unsupported_option", f"{sentence}max_concurrency=1 if need be")
+        )
+    config = {
+        "temperature": request.temperature,
+        "topP": request.top_p,
+        "stopSequences": list(request.stop) if request.stop else None,
+        "seed": request.seed,
+        "maxOutputTokens": request.max_tokens,
+    }
+    return {name: value for name, value in config.items() if value is not None}
 
 
 def _thinking_config(options: AdapterOptions, problems: list[Problem], *, is_new: bool) -> dict[str, Any]:

@@ -23,12 +23,15 @@ from allm.data.events import (
     TextCompleted,
     TextDelta,
     ToolCallCompleted,
-    UsageReported,
 )
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.chat_call_decode import CallDecoder
+from allm.providers.openai.chat_media import Media
+from allm.providers.openai.chat_notes import CHOICE, CHUNK, take_notes
 from allm.providers.openai.chat_reasoning import Reasoning, may_think
 from allm.providers.openai.errors import stream_error
+from allm.providers.openai.logprobs import read_chat_logprobs
+from allm.providers.openai.reported_usage import reported_costs, special_counts
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 
 __all__ = ["ChatDecoder", "chat_usage"]
@@ -61,6 +64,8 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=as_count(prompt.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
         total_tokens=total,
+        **reported_costs(usage),
+        extra=special_counts(usage, prompt, completion),
     )
 
 
@@ -87,9 +92,13 @@ class ChatDecoder(StreamDecoder):
     sends_done: bool = True
     _calls: CallDecoder = attrs.field(factory=CallDecoder, init=False)
     _reasoning: Reasoning = attrs.field(factory=Reasoning, init=False)
+    _media: Media = attrs.field(init=False)
     _annotations: list[Any] = attrs.field(factory=list[Any], init=False)
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._media = Media(self.provider)
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
@@ -139,11 +148,22 @@ class ChatDecoder(StreamDecoder):
         usage = chunk.get("usage") or choice.get("usage")
         if usage is None and "x_groq" in chunk:
             usage = as_object(chunk["x_groq"]).get("usage")
+        self._note(chunk, choice)
         if isinstance(usage, dict):
-            self.events.append(UsageReported(chat_usage(usage)))
+            self.report(chat_usage(usage))
         if len(self.events) == before:
             self.raw("chunk", chunk)
             self._strange = self._strange or repr(chunk)
+
+    def _note(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
+        """Keep what the chunk says beside its content."""
+        self.service_tier = as_text(chunk.get("service_tier")) or self.service_tier
+        if own := chunk.keys() - CHUNK:
+            take_notes(self.notes, chunk, own)
+        if own := choice.keys() - CHOICE:
+            take_notes(self.notes, choice, own)
+        if logprobs := choice.get("logprobs"):
+            self.logprobs += read_chat_logprobs(logprobs)
 
     def _begin(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         if self.begun or choice or as_text(chunk.get("id")) or as_text(chunk.get("model")):
@@ -168,9 +188,22 @@ class ChatDecoder(StreamDecoder):
         for part in as_objects(value):  # Mistral's reasoning models send parts
             self._content(part.get("text"))
             self._refusal(part.get("refusal"))
+            self._images([part])
 
     def _annotate(self, value: Any) -> None:
         self._annotations += as_list(value)
+
+    def _images(self, value: Any) -> None:
+        for part in as_objects(value):
+            for event in self._media.image(part):
+                self.add(event)
+
+    def _audio(self, value: Any) -> None:
+        for event in self._media.audio(as_object(value)):
+            self.add(event)
+
+    def _executed_tools(self, value: Any) -> None:
+        take_notes(self.notes, {"executed_tools": value}, ("executed_tools",))
 
     def _refusal(self, value: Any) -> None:
         if value and isinstance(value, str):
@@ -191,6 +224,8 @@ class ChatDecoder(StreamDecoder):
         for event in self.message.complete():
             thought = thought or isinstance(event, ReasoningCompleted)
             self.add(self._replayable(event))
+        for event in self._media.complete():
+            self.add(event)
         if self._reasoning.details and not thought:  # encrypted, with nothing to read
             self.add(self._replayable(ReasoningCompleted("reasoning-0", "")))
 
@@ -211,4 +246,7 @@ _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "tool_calls": ChatDecoder._tool_calls,
     "function_call": ChatDecoder._function_call,  # before there were tools
     "annotations": ChatDecoder._annotate,
+    "images": ChatDecoder._images,
+    "audio": ChatDecoder._audio,
+    "executed_tools": ChatDecoder._executed_tools,
 }

@@ -27,6 +27,7 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.chat_reasoning import DETAILS
 from allm.providers.openai.presets import OPENAI, Preset
+from allm.providers.openai.sampling import chat_sampling
 from allm.providers.openai.shared_encode import (
     CUSTOM_CALL,
     arguments_text,
@@ -64,6 +65,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
         "response_format": _response_format(request.response_format),
         "temperature": request.temperature,
         preset.max_tokens_field: request.max_tokens,
+        **chat_sampling(request, preset, encoder.problems),
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }

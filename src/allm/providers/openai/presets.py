@@ -1,8 +1,8 @@
 """Services that speak OpenAI's wire format, as data: what differs between them, one row each.
 
 Facts: each service's API reference for its URL, its variables and its field for the output limit; Mistral answers 422
-to `stream_options` and `max_completion_tokens`; DeepSeek answers 400 when the thinking before a call does not come
-back; xAI calls its Chat Completions API deprecated.
+to `stream_options`, `max_completion_tokens`, `seed` and `service_tier`; DeepSeek answers 400 when the thinking before a
+call does not come back; xAI calls its Chat Completions API deprecated.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ class Preset:
         headers: Sent with every request.
         endpoint: What `endpoint="auto"` means; None: it depends on the model, at OpenAI itself.
         max_tokens_field: The name of the output limit in a body of Chat Completions.
+        seed_field: The name of the seed in such a body; None: it takes none.
+        parallel_calls_field: Whether it takes `parallel_tool_calls`.
+        standard_tier: Its word for the standard tier in `service_tier`; None: it has no tiers.
         stream_usage: Whether it takes `stream_options`; without it, usage comes by itself or not at all.
         sends_done: A stream ends with `[DONE]`. Where it does not, a finish reason and the end of the body are the end.
         reasoning_field: Where the thinking of an earlier turn goes back in Chat Completions; None: nowhere.
@@ -66,6 +69,9 @@ class Preset:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
     endpoint: Endpoint | None = "chat_completions"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    seed_field: str | None = "seed"
+    parallel_calls_field: bool = True
+    standard_tier: str | None = "default"
     stream_usage: bool = True
     sends_done: bool = True
     reasoning_field: str | None = None
@@ -112,6 +118,9 @@ _ROWS = (
         base_url="https://api.deepseek.com/v1",
         base_url_env="DEEPSEEK_BASE_URL",
         key_env=("DEEPSEEK_API_KEY",),
+        seed_field=None,  # https://api-docs.deepseek.com/api/create-chat-completion
+        parallel_calls_field=False,
+        standard_tier=None,
         reasoning_field="reasoning_content",
     ),
     Preset(
@@ -126,6 +135,7 @@ _ROWS = (
         base_url_env="GROQ_BASE_URL",  # as Groq's own SDK takes it
         base_url_env_path="/openai/v1",
         key_env=("GROQ_API_KEY",),
+        standard_tier="on_demand",  # https://console.groq.com/docs/service-tiers
         max_tokens_field="max_completion_tokens",
     ),
     Preset(
@@ -134,6 +144,7 @@ _ROWS = (
         base_url_env="LLAMACPP_BASE_URL",
         key_env=("LLAMACPP_API_KEY", "LLAMA_API_KEY"),
         key_required=False,
+        standard_tier=None,
         reasoning_field="reasoning_content",
     ),
     Preset(
@@ -141,6 +152,8 @@ _ROWS = (
         base_url="https://api.mistral.ai/v1",
         base_url_env="MISTRAL_BASE_URL",
         key_env=("MISTRAL_API_KEY",),
+        seed_field="random_seed",  # https://docs.mistral.ai/api/endpoint/chat
+        standard_tier=None,
         stream_usage=False,
         call_ids="[A-Za-z0-9]{9}",  # "must be a-z, A-Z, 0-9, with a length of 9"
     ),
@@ -150,6 +163,8 @@ _ROWS = (
         base_url_env="OLLAMA_BASE_URL",
         key_env=("OLLAMA_API_KEY",),
         key_required=False,
+        parallel_calls_field=False,  # https://docs.ollama.com/api/openai-compatibility
+        standard_tier=None,
     ),
     Preset(
         name="openrouter",
@@ -163,6 +178,7 @@ _ROWS = (
         base_url="https://api.together.xyz/v1",
         base_url_env="TOGETHER_BASE_URL",
         key_env=("TOGETHER_API_KEY",),
+        standard_tier=None,
     ),
     Preset(
         name="vllm",
@@ -170,6 +186,7 @@ _ROWS = (
         base_url_env="VLLM_BASE_URL",
         key_env=("VLLM_API_KEY",),
         key_required=False,
+        standard_tier=None,
     ),
     Preset(
         name="xai",

@@ -14,15 +14,31 @@ import attrs
 
 from allm.adapters import StreamDecoder, as_count, as_object, as_text
 from allm.data.errors import AdapterError
-from allm.data.events import UsageReported
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
+from allm.providers.openai.reported_usage import reported_costs, special_counts
 from allm.providers.openai.responses_item_decode import ItemDecoder
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 
 _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _FAILED = frozenset({"failed", "cancelled"})
+_ECHO = frozenset(
+    {
+        *("background", "frequency_penalty", "include", "instructions", "max_output_tokens", "max_tool_calls"),
+        *("metadata", "parallel_tool_calls", "presence_penalty", "previous_response_id", "prompt", "prompt_cache_key"),
+        *("prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "stream"),
+        *("temperature", "text", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "truncation", "user"),
+    }
+)
+"""Parameters of the request, which a response repeats."""
+_USED = frozenset(
+    {
+        *("completed_at", "created_at", "error", "id", "incomplete_details", "model", "object", "output"),
+        *("output_text", "service_tier", "status", "usage"),
+    }
+)
+"""Fields that have a place of their own, or mean nothing."""
 
 
 def responses_usage(usage: dict[str, Any]) -> Usage:
@@ -35,6 +51,8 @@ def responses_usage(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=as_count(inputs.get("cache_write_tokens")),
         reasoning_tokens=as_count(outputs.get("reasoning_tokens")),
         total_tokens=as_count(usage.get("total_tokens")),
+        **reported_costs(usage),
+        extra=special_counts(usage, inputs, outputs),
     )
 
 
@@ -89,15 +107,20 @@ class ResponsesDecoder(StreamDecoder):
         # The terminal event has the last word: with some gateways only its id can be referred to.
         self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
         self.start()
+        self.notes.update(
+            (name, value) for name, value in response.items() if value and name not in _ECHO and name not in _USED
+        )
         self._items.finish(response.get("output"))
         self.events += self.message.complete()
         self._usage(response)
+        self.logprobs += self._items.logprobs
         self.complete(*_finish(status, response))
 
     def _usage(self, response: dict[str, Any]) -> None:
+        self.service_tier = as_text(response.get("service_tier")) or self.service_tier
         usage = response.get("usage")
         if isinstance(usage, dict):
-            self.add(UsageReported(responses_usage(as_object(usage))))
+            self.report(responses_usage(as_object(usage)))
 
 
 def _finish(status: str | None, response: dict[str, Any]) -> tuple[FinishReason, str | None]:

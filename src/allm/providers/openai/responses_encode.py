@@ -19,6 +19,7 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder
+from allm.providers.openai.sampling import responses_sampling
 from allm.providers.openai.shared_encode import tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
@@ -47,6 +48,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
         "tool_choice": tool_choice(request, encoder.problems, nested=False),
         "temperature": request.temperature,
         "max_output_tokens": request.max_tokens,
+        **responses_sampling(request, preset, encoder.problems),
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
         "text": _known(format=_format(request.response_format), verbosity=options.verbosity),
     }

@@ -18,10 +18,11 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import as_object, as_objects, as_text, dumps, parse_arguments
-from allm.data.content import ProviderPart
+from allm.adapters import as_object, as_objects, as_text, dumps, image_of_base64, parse_arguments
+from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -31,8 +32,10 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.data.logprobs import TokenLogprob
+from allm.providers.openai.logprobs import read_logprobs
 from allm.providers.openai.responses_open_items import CALLS, Item, Items
-from allm.providers.openai.shared_encode import CUSTOM_CALL
+from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL
 
 __all__ = ["CALLS", "ItemDecoder"]
 
@@ -47,10 +50,12 @@ class ItemDecoder:
     Attributes:
         provider: Who may read the opaque data of the items.
         add: Takes each event.
+        logprobs: Of the tokens of the messages that are done.
     """
 
     provider: str
     add: Callable[[AdapterEvent], None]
+    logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
     _items: Items = attrs.field(factory=Items, init=False)
 
     def added(self, event: dict[str, Any]) -> None:
@@ -118,12 +123,14 @@ class ItemDecoder:
         if opened.kind == "message":
             for event in _texts(self.provider, opened, item):
                 self.add(event)
+            for part in as_objects(item.get("content")):
+                self.logprobs += read_logprobs(part.get("logprobs"))
         elif opened.kind == "reasoning":
             self.add(_thought(self.provider, opened, item))
         elif opened.kind in CALLS:
             self._complete_call(opened, item)
         else:
-            self.add(ProviderPartCompleted(opened.id, ProviderPart(self.provider, item)))
+            self.add(_image(self.provider, opened, item) or _other(self.provider, opened, item))
 
     def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
         raw = _input(opened, item)
@@ -168,6 +175,23 @@ def _thought(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
         encrypted_content=as_text(item.get("encrypted_content")),
         metadata={provider: {"summary": summary, "content": content}} if exact else {},
     )
+
+
+def _image(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent | None:
+    """A generated image, with the item as it goes back, but for the image itself."""
+    data = as_text(item.get("result")) if opened.kind == IMAGE_CALL else None
+    form = as_text(item.get("output_format"))
+    image = data and image_of_base64(
+        data, f"image/{form}" if form else None, revised_prompt=as_text(item.get("revised_prompt"))
+    )
+    if not image:
+        return None
+    rest = {name: value for name, value in item.items() if name != "result"}
+    return ImageCompleted(opened.id, ImagePart(image, metadata={provider: rest}))
+
+
+def _other(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
+    return ProviderPartCompleted(opened.id, ProviderPart(provider, item))
 
 
 def _input(opened: Item, item: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ What the wire format does not have, or not so:
 - A `ProviderPart` of OpenAI in a user's message is sent as it is: as a part of the message where its type begins with
   `input_`, else as an item of its own after it (`mcp_approval_response`, `computer_call_output`).
 - Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because the API
-  has no place for it: names of speakers, images in assistant messages, text with nothing in it.
+  has no place for it: names of speakers, images in assistant messages that were not made here, text with nothing in it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from allm.adapters import Path, Problem, call_name
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.openai.presets import Preset
-from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, call_id, image_url, kept
+from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL, arguments_text, call_id, image_url, kept
 
 __all__ = ["ItemEncoder"]
 
@@ -148,10 +148,17 @@ class ItemEncoder:
                 return self._call(part, without_id)
             case ProviderPart():
                 return dict(part.data) if part.provider == self.provider else None
-            case ReasoningPart() | ImagePart():  # thinking waits for its successor; no image is accepted back
+            case ImagePart():
+                return self._image(part)
+            case ReasoningPart():  # it waits for its successor
                 return None
             case _:
                 assert_never(part)
+
+    def _image(self, part: ImagePart) -> Item | None:
+        """An image that the model made here; no other one is accepted in an answer."""
+        item = kept(part, self.provider)
+        return {**item, "result": part.image.to_base64()} if item.get("type") == IMAGE_CALL else None
 
     def _message(self, part: TextPart, without_id: set[Any]) -> Item:
         replay = kept(part, self.provider)

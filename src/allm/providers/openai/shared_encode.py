@@ -13,10 +13,13 @@ from allm.data.errors import ValidationError
 from allm.data.request import Request
 from allm.providers.openai.presets import Preset
 
-__all__ = ["CUSTOM_CALL", "arguments_text", "call_id", "image_url", "kept", "tool_choice", "with_options"]
+__all__ = ["CUSTOM_CALL", "IMAGE_CALL", "arguments_text", "call_id", "image_url", "kept", "tool_choice", "with_options"]
 
 CUSTOM_CALL = "custom_tool_call"
 """Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""
+
+IMAGE_CALL = "image_generation_call"
+"""Item type of an image that the model made; `result` is its base64 text."""
 
 INVALID_JSON = "INVALID_JSON"
 """The key of arguments that are not JSON, where an object is wanted; Anthropic documents it."""
@@ -32,7 +35,7 @@ _ADDED = frozenset({"tools", "include"})
 _MERGED = frozenset({"reasoning", "stream_options", "text"})
 
 
-def kept(part: ReasoningPart | TextPart | ToolCall, provider: str) -> Mapping[str, Any]:
+def kept(part: ImagePart | ReasoningPart | TextPart | ToolCall, provider: str) -> Mapping[str, Any]:
     """What a decoder kept with the part for replay."""
     value = part.metadata.get(provider)
     return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
