@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from allm.data.secret import Secret
+from allm.http.keys import Secret
 
 __all__ = ["shown_headers"]
 

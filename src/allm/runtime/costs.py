@@ -23,7 +23,6 @@ from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, Usa
 from allm.data.request import Request
 from allm.data.response import Usage
 from allm.runtime import catalog
-from allm.runtime.adapters import as_adapter
 from allm.runtime.catalog import Prices
 
 __all__ = ["Pricing", "embedding_usage", "load_prices"]
@@ -76,12 +75,12 @@ class Pricing:
     at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
     asked_for: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     _served: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
-    _counted: Usage = attrs.field(factory=Usage, init=False)  # what has been reported, without our costs
+    _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
 
     @classmethod
     def of_call(cls, adapter: Any, request: Request) -> Pricing:
         """The pricing of a call."""
-        provider = as_adapter(adapter).provider
+        provider = adapter.provider
         load_prices(provider)
         asked_for = {"service_tier": request.service_tier, **request.options}
         return cls(provider, request.model, asked_for=asked_for)
@@ -94,7 +93,7 @@ class Pricing:
         priced: list[AdapterEvent] = []
         for event in events:
             if isinstance(event, UsageReported):
-                self._counted = self._counted.merge(event.usage)
+                self._counted = event.usage if self._counted is None else self._counted.merge(event.usage)
                 self._serve(event)
                 priced.append(attrs.evolve(event, usage=attrs.evolve(event.usage, **self._costs())))
                 continue
@@ -117,7 +116,7 @@ class Pricing:
 
     def _costs(self) -> dict[str, Any]:
         """The costs of what has been counted, as far as they are known and the provider has not reported them."""
-        usage = self._counted
+        usage = self._counted or Usage()
         reported = (usage.input_cost, usage.output_cost, usage.total_cost)
         if self.model is None or self._is_special() or any(cost is not None for cost in reported):
             return {}

@@ -103,7 +103,6 @@ class GeminiDecoder(StreamDecoder):
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
-        before = len(self.events)
         if not self.begun and not _CHUNK.isdisjoint(event):
             self.start(id=event.get("responseId"), model=event.get("modelVersion"))
         elif self.id is None or self.model is None:
@@ -121,8 +120,6 @@ class GeminiDecoder(StreamDecoder):
         if own := event.keys() - _CHUNK - _TIMES:
             self.notes.update((name, event[name]) for name in own if event[name])
         self._count_tokens(as_object(event.get("usageMetadata")))
-        if len(self.events) == before:
-            self.raw("chunk", event)
 
     def on_end(self) -> None:
         """The body ended: the only end that a stream has."""
