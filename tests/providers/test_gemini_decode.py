@@ -6,6 +6,8 @@ import pytest
 
 from allm import (
     Failed,
+    Image,
+    ImagePart,
     MessageCompleted,
     MessageStarted,
     ProviderPart,
@@ -109,10 +111,7 @@ def test_the_last_event_may_lack_its_blank_line():
             ([text("a")], [{"thoughtSignature": SIGNATURE, "inlineData": {"mimeType": "image/png", "data": "eA=="}}]),
             (
                 TextPart("a"),
-                ProviderPart(
-                    "gemini",
-                    {"inlineData": {"mimeType": "image/png", "data": "eA=="}, "thoughtSignature": SIGNATURE},
-                ),
+                ImagePart(Image.from_base64("eA==", "image/png"), metadata=SIGNED),
             ),
         ),
         (

@@ -57,6 +57,7 @@ def test_text_and_usage_of_an_extra_chunk():
         cached_input_tokens=4,
         cache_write_input_tokens=1,
         reasoning_tokens=0,
+        extra={"something_new": {"x": 1}},
     )
     assert events[-1].message == response.message
 

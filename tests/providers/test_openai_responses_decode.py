@@ -83,6 +83,7 @@ def test_usage_keeps_what_is_unknown_apart_from_zero():
         output_tokens=3,
         reasoning_tokens=0,
         total_tokens=12,
+        extra={"new": {"x": 1}},
     )
     assert folded(message("x"), usage={"input_tokens": "many", "input_tokens_details": None}).usage == allm.Usage()
     assert folded(message("x"), usage=None).usage == allm.Usage()

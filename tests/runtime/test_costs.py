@@ -224,6 +224,68 @@ async def test_a_special_tariff_has_no_price(options):
     assert (await allm.generate(answer, "hi", options={"service_tier": "default"})).usage.input_cost == 2e-05
 
 
+@pytest.mark.parametrize(
+    ("asked", "served", "cost"),
+    [
+        ("flex", "default", 2e-05),
+        ("auto", "default", 2e-05),
+        (None, "on_demand", 2e-05),
+        (None, "ON_DEMAND", 2e-05),
+        ("auto", "standard", 2e-05),
+        ("flex", None, None),
+        ("auto", "priority", None),
+        (None, "batch", None),
+        ("default", "PROVISIONED_THROUGHPUT", None),
+    ],
+)
+async def test_the_tier_that_served_the_answer_decides(asked, served, cost):
+    """What was asked for counts only where the answer does not say."""
+    put()
+    usage = UsageReported(allm.Usage(input_tokens=10), service_tier=served)
+    answer = engine(MessageStarted(model="alpha"), usage, done())
+    response = await allm.generate(answer, "hi", service_tier=asked)
+    assert (response.usage.input_cost, response.service_tier) == (cost, served)
+
+
+@pytest.mark.parametrize(("extra", "cost"), [({"speed": "fast"}, None), ({"inference_geo": "us"}, None), ({}, 2e-05)])
+async def test_the_place_and_the_speed_are_part_of_the_tariff(extra, cost):
+    """A workspace may have them set, so that no request says so."""
+    put()
+    answer = engine(MessageStarted(model="alpha"), used(input_tokens=10, extra=extra), done())
+    assert (await allm.generate(answer, "hi")).usage.input_cost == cost
+
+
+SOUND = {"input_audio_tokens": 400_000}
+
+
+@pytest.mark.parametrize(
+    ("prices", "counts", "expected"),
+    [
+        ({}, {"extra": SOUND}, (None, 1.0, None)),
+        ({"input_audio": 40}, {"extra": SOUND}, (0.6 * 2 + 0.4 * 40, 1.0, 18.2)),
+        (
+            {"input_audio": 40, "cached_input": 0.2, "cached_input_audio": 4},
+            {"cached_input_tokens": 300_000, "extra": {**SOUND, "cache_audio_read_tokens": 100_000}},
+            (0.4 * 2 + 0.3 * 40 + 0.2 * 0.2 + 0.1 * 4, 1.0, 14.24),
+        ),
+        ({"input_audio": 40}, {"extra": {"input_audio_tokens": 1_000_001}}, (None, 1.0, None)),
+        ({}, {"extra": {"input_image_tokens": 400_000}}, (2.0, 1.0, 3.0)),
+        ({"input_image": 5}, {"extra": {"input_image_tokens": 400_000}}, (0.6 * 2 + 0.4 * 5, 1.0, 4.2)),
+        ({}, {"extra": {"output_image_tokens": 10}}, (2.0, None, None)),
+        ({}, {"extra": {"output_audio_tokens": 10}}, (2.0, None, None)),
+        ({"output_image": 30}, {"extra": {"output_image_tokens": 50_000}}, (2.0, 0.5 + 1.5, 4.0)),
+        ({"output_audio": 80}, {"extra": {"output_audio_tokens": 100_000}}, (2.0, 8.0, 10.0)),
+        ({"output_audio": 80}, {"extra": {"output_audio_tokens": 100_001}}, (2.0, None, None)),
+        ({}, {"extra": {"input_audio_tokens": 0, "output_image_tokens": "many"}}, (2.0, 1.0, 3.0)),
+    ],
+)
+def test_sound_and_images_have_prices_of_their_own(prices, counts, expected):
+    """Or the cost is None: as text they would be cheaper than they are. Images in a prompt cost what text does."""
+    put(**prices)
+    usage = priced(**{"input_tokens": 1_000_000, "output_tokens": 100_000, **counts})
+    assert in_dollars(usage) == pytest.approx(expected)
+
+
 async def test_an_adapter_without_a_name_has_no_prices():
     """And works all the same."""
     response = await allm.generate(
@@ -319,8 +381,11 @@ def test_own_prices_go_before_genai_prices():
 class Stub:
     """genai-prices with prices of our own."""
 
-    def __init__(self, input_mtok=1, output_mtok=1, raises=None):
+    input_audio_mtok = output_audio_mtok = output_image_mtok = None
+
+    def __init__(self, input_mtok=1, output_mtok=1, raises=None, **prices):
         self.input_mtok, self.output_mtok, self.raises = input_mtok, output_mtok, raises
+        vars(self).update(prices)
         self.asked = []
 
     class Usage(dict):
@@ -354,6 +419,24 @@ def test_genai_prices_is_asked_in_its_words(monkeypatch):
     }
     assert (model, where["provider_id"]) == ("gemini-x", "google")
     assert where["genai_request_timestamp"].tzinfo is UTC
+
+
+def test_genai_prices_is_told_of_sound_and_images(monkeypatch):
+    """In its words; where cached sound is not told apart, what is cached is text."""
+    stub = Stub(input_audio_mtok=1, output_image_mtok=1)
+    monkeypatch.setattr(costs, "_genai_prices", lambda: stub)
+    extra = {"input_audio_tokens": 5, "input_image_tokens": 4, "output_image_tokens": 3}
+    assert priced("m", "gemini", input_tokens=10, output_tokens=3, extra=extra).total_cost == 15.0
+    [(counts, _, _)] = stub.asked
+    assert counts.items() >= {**extra, "cache_audio_read_tokens": 0, "cache_image_read_tokens": 0}.items()
+
+
+@pytest.mark.parametrize("kind", ["input_audio", "output_audio", "output_image"])
+def test_genai_prices_without_the_price_of_a_kind_cannot_speak(monkeypatch, kind):
+    """It would count these tokens as text."""
+    monkeypatch.setattr(costs, "_genai_prices", Stub)
+    usage = priced("m", "gemini", input_tokens=10, output_tokens=3, extra={f"{kind}_tokens": 3})
+    assert usage.total_cost is None
 
 
 def test_genai_prices_is_loaded_before_the_answer(monkeypatch):

@@ -190,7 +190,7 @@ class Engine:
     def with_params(self, body: Mapping[str, Any] | None = None, /, **options: Unpack[CallOptions]) -> Engine:
         """The same engine with more params.
 
-            engine.with_params({"seed": 7}, temperature=0)
+            engine.with_params({"top_k": 40}, temperature=0)
 
         Args:
             body: Fields of the provider's request body; a name that is a call option sets that option.

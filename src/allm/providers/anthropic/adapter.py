@@ -72,8 +72,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
             or `"auto"`, natively to Claude 4.5 and newer, as a tool to all others.
         max_event_bytes: Largest server-sent event accepted, in bytes.
 
-    A request's `options` are fields of the request body under their wire names (`stop_sequences`, `top_p`,
-    `service_tier`, `thinking`, ...) and replace what was there, but for two: `tools`, such as
+    A request's `options` are fields of the request body under their wire names (`thinking`, `top_k`,
+    `metadata`, ...) and replace what was there, but for two: `tools`, such as
     `[{"type": "web_search_20250305", "name": "web_search"}]`, are added to the request's own, and `output_config` is
     merged key by key.
 

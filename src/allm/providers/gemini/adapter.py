@@ -34,7 +34,7 @@ class Gemini(Connection, StreamAdapter):
 
     A request's `options` are fields of the request body under their wire names. `generationConfig`, `thinkingConfig`
     inside it, `toolConfig` and `functionCallingConfig` inside it are merged key by key over what the request says, so
-    that `options={"generationConfig": {"topP": 0.9}}` keeps its temperature; `tools`, such as
+    that `options={"generationConfig": {"topK": 40}}` keeps its temperature; `tools`, such as
     `[{"googleSearch": {}}]`, are added to the request's own; every other field replaces what was there.
 
     Thinking: `reasoning_effort` is a level of Gemini 3 and newer (`minimal`, `low`, `medium`, `high`; `none` asks for

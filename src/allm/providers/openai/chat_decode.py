@@ -37,6 +37,7 @@ from allm.providers.openai.shared_encode import CUSTOM_CALL
 __all__ = ["ChatDecoder", "chat_usage"]
 
 _ERROR = "error"  # a finish reason of Mistral and OpenRouter
+_GROQ = frozenset({"usage", "error"})
 _FINISH: dict[str, FinishReason] = {
     "stop": "stop",
     "length": "length",
@@ -159,6 +160,9 @@ class ChatDecoder(StreamDecoder):
         self.service_tier = as_text(chunk.get("service_tier")) or self.service_tier
         if own := chunk.keys() - CHUNK:
             take_notes(self.notes, chunk, own)
+        if "x_groq" in chunk:
+            rest = {name: value for name, value in as_object(chunk["x_groq"]).items() if name not in _GROQ}
+            take_notes(self.notes, {"x_groq": rest}, ("x_groq",))
         if own := choice.keys() - CHOICE:
             take_notes(self.notes, choice, own)
         if logprobs := choice.get("logprobs"):

@@ -21,7 +21,10 @@ from allm.adapters import as_object, as_objects
 __all__ = ["CHOICE", "CHUNK", "take_notes"]
 
 CHUNK = frozenset(
-    {"id", "object", "created", "model", "choices", "usage", "service_tier", "error", "obfuscation", "type", "code"}
+    {
+        *("id", "object", "created", "model", "choices", "usage", "service_tier", "error", "obfuscation"),
+        *("type", "code", "x_groq"),
+    }
 )
 """Fields of a chunk that have a place of their own, or mean nothing."""
 CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "error", "usage"})
@@ -31,7 +34,7 @@ CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "e
 def take_notes(notes: dict[str, Any], source: Mapping[str, Any], names: Iterable[str]) -> None:
     """Keep the fields of `source` that have these names and say anything."""
     for name in names:
-        value = source[name]
+        value = source.get(name)
         if value or value == 0:
             notes[name] = _merged(notes.get(name), value)
 

@@ -65,8 +65,12 @@ def special_counts(usage: Mapping[str, Any], inputs: Mapping[str, Any], outputs:
     """
     found = {f"input_{kind}": as_count(inputs.get(kind)) for kind in _KINDS}
     found |= {f"output_{kind}": as_count(outputs.get(kind)) for kind in _KINDS}
-    own = {name: value for name, value in usage.items() if name not in _COUNTED}
-    return {name: value for name, value in {**own, **found}.items() if value and value is not True}
+    own = {
+        name: value
+        for name, value in usage.items()
+        if name not in _COUNTED and value not in (None, [], {}, "") and not isinstance(value, bool)
+    }
+    return {**own, **{name: count for name, count in found.items() if count}}
 
 
 def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Decimal | None:
