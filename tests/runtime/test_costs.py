@@ -255,6 +255,32 @@ async def test_the_place_and_the_speed_are_part_of_the_tariff(extra, cost):
     assert (await allm.generate(answer, "hi")).usage.input_cost == cost
 
 
+@pytest.mark.parametrize(
+    "late",
+    [
+        [UsageReported(allm.Usage(output_tokens=5), service_tier="priority"), done()],
+        [MessageCompleted(allm.assistant("x"), "stop", service_tier="priority")],
+    ],
+    ids=["with the last counts", "at the end"],
+)
+async def test_a_tariff_that_is_told_late_takes_the_costs_back(late):
+    """They were those of the standard tariff, which it was taken for."""
+    put()
+    response = await allm.generate(engine(MessageStarted(model="alpha"), used(input_tokens=10), *late), "hi")
+    assert (in_dollars(response.usage), response.service_tier) == ((None, None, None), "priority")
+    assert response.usage.input_tokens == 10
+
+
+async def test_costs_that_were_reported_stay():
+    """A later report without any does not put an estimate in their place, and a later one with some replaces them."""
+    put()
+    first, counts = used(input_tokens=1000, total_cost=0.5), used(input_tokens=1000, output_tokens=5)
+    response = await allm.generate(engine(MessageStarted(model="alpha"), first, counts, done()), "hi")
+    assert in_dollars(response.usage) == (None, None, 0.5)
+    answer = [MessageStarted(model="alpha"), counts, used(output_tokens=9, total_cost=0.0), done()]
+    assert in_dollars((await allm.generate(engine(*answer), "hi")).usage) == (None, None, 0.0)
+
+
 SOUND = {"input_audio_tokens": 400_000}
 
 

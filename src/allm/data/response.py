@@ -54,8 +54,13 @@ class Usage:
     extra: dict[str, Any] = mapping_field()
 
     def merge(self, newer: Usage) -> Usage:
-        """This usage with every value that `newer` reports put over it (streams report counts more than once)."""
-        changes = {name: value for name in COUNTS if (value := getattr(newer, name)) is not None}
+        """This usage with every count that `newer` reports put over it (streams report them more than once).
+
+        Costs are of all that has been counted: those of `newer` take the place of the older ones together, also where
+        they are not known any more, as when the answer turns out to be served by another tariff.
+        """
+        names = (name for name in COUNTS if getattr(newer, name) is not None or (name in COSTS and newer._used()))
+        changes = {name: getattr(newer, name) for name in names}
         return attrs.evolve(self, **changes, extra={**self.extra, **newer.extra})
 
     def __add__(self, other: Usage) -> Usage:

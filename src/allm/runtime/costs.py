@@ -21,7 +21,7 @@ import attrs
 
 from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, UsageReported
 from allm.data.request import Request
-from allm.data.response import Usage
+from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
@@ -88,26 +88,39 @@ class Pricing:
     def on(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
         """The events, with costs wherever usage is reported.
 
-        Counts come in pieces and costs depend on all of them, so each report carries the costs of all so far.
+        Counts come in pieces and costs depend on all of them, so each report carries the costs of all so far. What
+        decides the costs may also come at the end only: then they are reported once more.
         """
         priced: list[AdapterEvent] = []
         for event in events:
             if isinstance(event, UsageReported):
-                self._counted = event.usage if self._counted is None else self._counted.merge(event.usage)
-                self._serve(event)
+                self._serve(event.service_tier, event.usage.extra)
+                self._count(event.usage)
                 priced.append(attrs.evolve(event, usage=attrs.evolve(event.usage, **self._costs())))
                 continue
-            if isinstance(event, MessageStarted | MessageCompleted) and event.model not in {None, self.model}:
-                self.model = event.model
-                costs = self._costs()
-                if costs and isinstance(event, MessageCompleted):  # who answered was not known when usage was reported
-                    priced.append(UsageReported(Usage(**costs)))
+            if isinstance(event, MessageStarted | MessageCompleted):
+                before = self._costs()
+                self.model = event.model or self.model
+                if isinstance(event, MessageCompleted):
+                    self._serve(event.service_tier, {})
+                    if self._counted is not None and self._costs() != before:
+                        priced.append(UsageReported(attrs.evolve(self._counted, **self._costs())))
             priced.append(event)
         return tuple(priced)
 
-    def _serve(self, event: UsageReported) -> None:
-        said = {**event.usage.extra, "service_tier": event.service_tier}
+    def _serve(self, tier: str | None, extra: Mapping[str, Any]) -> None:
+        said = {**extra, "service_tier": tier}
         self._served.update((name, said[name]) for name in _STANDARD if said.get(name) is not None)
+
+    def _count(self, usage: Usage) -> None:
+        known = self._counted
+        if known is None:
+            self._counted = usage
+            return
+        merged = known.merge(usage)
+        if all(cost is None for cost in _reported(usage).values()):  # what was reported before still holds
+            merged = attrs.evolve(merged, **_reported(known))
+        self._counted = merged
 
     def _is_special(self) -> bool:
         """Whether the answer has another tariff than the standard one."""
@@ -115,15 +128,15 @@ class Pricing:
         return any(value is not None and str(value).lower() not in _STANDARD[name] for name, value in said.items())
 
     def _costs(self) -> dict[str, Any]:
-        """The costs of what has been counted, as far as they are known and the provider has not reported them."""
+        """The costs of what has been counted: those that the provider has reported, else as far as they are known."""
         usage = self._counted or Usage()
-        reported = (usage.input_cost, usage.output_cost, usage.total_cost)
-        if self.model is None or self._is_special() or any(cost is not None for cost in reported):
-            return {}
+        reported = _reported(usage)
+        if self.model is None or self._is_special() or any(cost is not None for cost in reported.values()):
+            return reported
         input_cost, output_cost = self._input_and_output(usage, self.model)
         total = None if input_cost is None or output_cost is None else input_cost + output_cost
         costs = {"input_cost": input_cost, "output_cost": output_cost, "total_cost": total}
-        return {name: float(cost) for name, cost in costs.items() if cost is not None}
+        return {name: None if cost is None else float(cost) for name, cost in costs.items()}
 
     def _input_and_output(self, usage: Usage, model: str) -> Costs:
         own = catalog.own(self.provider, model)
@@ -136,6 +149,10 @@ class Pricing:
         if prices is None:
             return None, None
         return _input_cost(usage, prices), _output_cost(usage, prices)
+
+
+def _reported(usage: Usage) -> dict[str, Any]:
+    return {name: getattr(usage, name) for name in sorted(COSTS)}
 
 
 def load_prices(provider: str) -> None:
