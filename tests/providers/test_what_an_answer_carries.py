@@ -120,6 +120,14 @@ async def test_citations_and_search_results_beside_the_choices():
     assert (await ask(document({"content": "Hi [1]"}, **found), "perplexity")).metadata == {"perplexity": found}
 
 
+async def test_citations_in_the_message():
+    """Some gateways have them there: they are about the answer, and do not go back with it."""
+    found = {"citations": ["https://a.example"], "context": {"intent": "ask"}}
+    response = await ask(document({"content": "Hi", **found}), "gateway")
+    assert response.metadata == {"gateway": found}
+    assert response.message == allm.assistant(allm.TextPart("Hi"))
+
+
 async def test_tools_that_the_service_ran():
     """Groq sends a tool first without and then with its output, under one index."""
     ran = {"index": 0, "type": "search", "arguments": "{}"}

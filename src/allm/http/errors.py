@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.headers import shown_headers
 from allm.http.keys import Secret
 from allm.http.response import HttpResponse
@@ -85,7 +85,7 @@ async def error_from_response(provider: str, classify: Classify, response: HttpR
             headers=shown_headers(response.headers),
         )
     try:
-        content: Any = loads(body)
+        content: Any = loads_lenient(body)
     except JsonTextError:
         content = body.decode("utf-8", "replace")
     error = classify(response.status, response.headers, content)

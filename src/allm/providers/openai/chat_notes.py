@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from allm.adapters import as_object, as_objects
 
-__all__ = ["CHOICE", "CHUNK", "take_notes"]
+__all__ = ["CHOICE", "CHUNK", "MESSAGE", "take_notes"]
 
 CHUNK = frozenset(
     {
@@ -29,6 +29,13 @@ CHUNK = frozenset(
 """Fields of a chunk that have a place of their own, or mean nothing."""
 CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "error", "usage"})
 """The same of a choice."""
+MESSAGE = frozenset(
+    {
+        *("citations", "content_filter_results", "context", "executed_tools", "related_questions", "search_results"),
+        *("stop_reason", "tool_responses", "videos"),
+    }
+)
+"""Fields of a message that say something of the answer, and do not go back with it."""
 
 
 def take_notes(notes: dict[str, Any], source: Mapping[str, Any], names: Iterable[str]) -> None:
