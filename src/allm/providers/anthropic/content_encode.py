@@ -26,13 +26,17 @@ from typing import Any, assert_never
 
 import attrs
 
-from allm.adapters import Path, Problem, UnusableImageError, as_object, call_name, results_in_place
+from allm.adapters import Path, Problem, UnusableImageError, as_list, as_object, call_name, results_in_place
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.anthropic.image_parts import ImageEncoder
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
-__all__ = ["ContentEncoder"]
+__all__ = ["STRICT_VERSION", "ContentEncoder"]
+
+STRICT_VERSION = "2026-10-21"
+"""The first API version that refuses sampling parameters, even with their defaults, and blocks where the model makes no
+use of them: https://platform.claude.com/docs/en/api/versioning."""
 
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -50,12 +54,14 @@ class ContentEncoder:
 
     Attributes:
         max_images: Most images of a request.
+        api_version: Which the request is for.
         system: Blocks of the system messages so far.
         called: Names of the tools that have been called.
         problems: What cannot be sent.
     """
 
     max_images: int
+    api_version: str
     system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
@@ -108,9 +114,23 @@ class ContentEncoder:
             case ReasoningPart():
                 return _reasoning(part) if of_assistant else None
             case ProviderPart():
-                return dict(part.data) if part.provider == PROVIDER else None
+                return self._own(part, path, of_assistant=of_assistant) if part.provider == PROVIDER else None
             case _ as unreachable:
                 assert_never(unreachable)
+
+    def _own(self, part: ProviderPart, path: Path, *, of_assistant: bool) -> dict[str, Any]:
+        if self.api_version >= STRICT_VERSION:
+            kind = part.data.get("type")
+            if of_assistant and kind == "document":
+                self._refuse(path, "a document in an assistant's message; put it into a user's")
+            texts = [part.data, *map(as_object, as_list(part.data.get("content")))]
+            if not of_assistant and any(text.get("type") == "text" and text.get("citations") for text in texts):
+                self._refuse(path, "the citations of a text in a user's message; leave them out")
+        return dict(part.data)
+
+    def _refuse(self, path: Path, what: str) -> None:
+        sentence = f"API version {self.api_version} refuses {what}"
+        self.problems.append(Problem(path, "unsupported_in_api_version", sentence))
 
     def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
         try:

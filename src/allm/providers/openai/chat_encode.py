@@ -33,6 +33,7 @@ from allm.providers.openai.shared_encode import (
     call_id,
     image_url,
     kept,
+    parameters,
     tool_choice,
     with_options,
 )
@@ -146,7 +147,7 @@ class _MessageEncoder:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": parameters(tool.schema)}
     asked = tool.metadata.get("openai")
     if isinstance(asked, Mapping) and "strict" in asked:
         function["strict"] = bool(cast("Mapping[str, Any]", asked)["strict"])

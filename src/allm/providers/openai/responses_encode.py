@@ -19,7 +19,7 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder
-from allm.providers.openai.shared_encode import tool_choice, with_options
+from allm.providers.openai.shared_encode import parameters, tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
 __all__ = ["encode"]
@@ -62,12 +62,13 @@ def _known(**fields: Any) -> dict[str, Any] | None:
 def _tool(tool: Tool) -> dict[str, Any]:
     asked = tool.metadata.get("openai")
     strict = cast("Mapping[str, Any]", asked).get("strict") if isinstance(asked, Mapping) else None
+    schema = parameters(tool.schema)
     return {
         "type": "function",
         "name": tool.name,
         "description": tool.description,
-        "parameters": tool.schema,
-        "strict": fits_strict(tool.schema) if strict is None else bool(strict),
+        "parameters": schema,
+        "strict": fits_strict(schema) if strict is None else bool(strict),
     }
 
 

@@ -13,7 +13,16 @@ from allm.data.errors import ValidationError
 from allm.data.request import Request
 from allm.providers.openai.presets import Preset
 
-__all__ = ["CUSTOM_CALL", "arguments_text", "call_id", "image_url", "kept", "tool_choice", "with_options"]
+__all__ = [
+    "CUSTOM_CALL",
+    "arguments_text",
+    "call_id",
+    "image_url",
+    "kept",
+    "parameters",
+    "tool_choice",
+    "with_options",
+]
 
 CUSTOM_CALL = "custom_tool_call"
 """Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""
@@ -27,6 +36,9 @@ _CHOICE_WORDS = frozenset({"auto", "none", "required"})
 # https://platform.openai.com/docs/guides/images-vision#image-input-requirements. Other services take other formats.
 _IMAGE_FORMATS = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 _AT_OPENAI = frozenset({"openai", "azure"})
+
+# Keywords by which a schema is that of something: one without them, such as `{}`, is that of any object.
+_SAY_WHAT = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"})
 
 _ADDED = frozenset({"tools", "include"})
 _MERGED = frozenset({"reasoning", "stream_options", "text"})
@@ -47,6 +59,18 @@ def arguments_text(call: ToolCall, provider: str) -> str:
     if call.arguments is None and call.raw_arguments and provider not in _AT_OPENAI:
         return dumps({INVALID_JSON: call.raw_arguments}).decode()
     return call.raw_arguments or dumps(dict(call.arguments or {})).decode()
+
+
+def parameters(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a tool as OpenAI takes it: that of an object has `properties`, even where there are none.
+
+    "Invalid schema for function: object schema missing properties" is the answer to `{"type": "object"}`, which MCP
+    servers give for a tool without parameters.
+    """
+    says_nothing = not _SAY_WHAT.intersection(schema)
+    if "properties" in schema or not (schema.get("type") == "object" or says_nothing):
+        return schema
+    return {**schema, "type": "object", "properties": {}}
 
 
 def call_id(given: str | None, preset: Preset) -> str | None:
