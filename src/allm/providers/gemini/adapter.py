@@ -39,8 +39,8 @@ class Gemini(Connection, StreamAdapter):
 
     Thinking: `reasoning_effort` is a level of Gemini 3 and newer (`minimal`, `low`, `medium`, `high`; `none` asks for
     the least), and a token budget for older models (`none` 0, `low` 1024, `medium` 8192, `high` 24576, as Google maps
-    them itself, or a number of tokens). Thoughts are shown with a `reasoning_summary` other than `none`. `verbosity`
-    has no counterpart.
+    them itself, or a number of tokens). What a model does not have is the next level upwards, else its highest, and its
+    least budget. Thoughts are shown with a `reasoning_summary` other than `none`. `verbosity` has no counterpart.
     """
 
     max_event_bytes: int = MAX_EVENT_BYTES

@@ -8,6 +8,8 @@ What the wire format does not have, or not so:
 - System messages go to `systemInstruction`, wherever in the conversation they stand, joined by an empty line.
 - The results of one turn's calls are `functionResponse` parts of one content, in the order of the calls. They name the
   function, which is looked up by the call's id, and hold an object.
+- Images in a result are parts of the `functionResponse`; models before Gemini 3, which take none there, get them from
+  the user right behind the results.
 - A signature is sent on the part that it came on, and a call's id if Gemini had given it: neither is made up, but for
   `NO_SIGNATURE`.
 - Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out as well:
@@ -66,18 +68,21 @@ class ContentEncoder:
 
     Attributes:
         signed_calls: The model refuses calls without a signature.
+        media_in_results: The model takes images in the result of a call.
         contents: The contents so far.
         system: Texts of the system messages so far.
         problems: What cannot be sent.
     """
 
     signed_calls: bool
+    media_in_results: bool = attrs.field(default=True, kw_only=True)
     contents: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     system: list[str] = attrs.field(factory=list[str], init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _images: ImageEncoder = attrs.field(factory=ImageEncoder, init=False)
     _calls: dict[str, _Sent] = attrs.field(factory=dict[str, _Sent], init=False)
     _count: int = attrs.field(default=0, init=False)
+    _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # images of the results
     _results: list[tuple[int, dict[str, Any]]] = attrs.field(factory=list[tuple[int, dict[str, Any]]], init=False)
 
     def encode(self, messages: Iterable[Message]) -> None:
@@ -161,8 +166,10 @@ class ContentEncoder:
             for index, part in enumerate(message.parts)
             if isinstance(part, ImagePart) and (encoded := self._image(part, (*path, "content", index))) is not None
         ]
-        if images:
+        if images and self.media_in_results:
             response["parts"] = images
+        elif images:
+            self._behind += [{"text": f"Images of the result of {call.name}:"}, *images]
         self._results.append((call.order, {"functionResponse": response}))
 
     def _close_results(self) -> None:
@@ -170,6 +177,9 @@ class ContentEncoder:
             ordered = sorted(self._results, key=lambda result: result[0])
             self.contents.append({"role": "user", "parts": [part for _, part in ordered]})
             self._results = []
+        if self._behind:
+            self.contents.append({"role": "user", "parts": self._behind})
+            self._behind = []
 
 
 def _kept(part: TextPart | ToolCall) -> Mapping[str, Any]:

@@ -69,6 +69,27 @@ def gemini_usage(counts: dict[str, Any]) -> Usage:
     )
 
 
+def _replaced(earlier: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a chunk in place of those of an earlier one, which they are not part of.
+
+    What the chunk no longer counts is 0 or empty, as a report of usage would else keep the earlier value. Vertex AI
+    also sends notes without any count, such as the kind of traffic: they are added.
+    """
+    if not counts or _COUNTS.isdisjoint(counts):
+        return {**earlier, **counts}
+    gone = {name: value for name, value in earlier.items() if name not in counts}
+    for name, value in gone.items():
+        if isinstance(value, list):
+            gone[name] = []
+        elif name != "totalTokenCount" and as_count(value) is not None:
+            gone[name] = 0
+    if "candidatesTokenCount" in gone:
+        parts = ("promptTokenCount", "toolUsePromptTokenCount", "thoughtsTokenCount")
+        rest = as_count(counts.get("totalTokenCount")) or 0
+        gone["candidatesTokenCount"] = max(0, rest - sum(as_count(counts.get(name)) or 0 for name in parts))
+    return {**gone, **counts}
+
+
 @attrs.define(eq=False)
 class GeminiDecoder(StreamDecoder):
     """One answer. It has begun with the first chunk of any content; only the end of the body ends it.
@@ -139,7 +160,7 @@ class GeminiDecoder(StreamDecoder):
         return stream_error(self.provider, report)
 
     def _count_tokens(self, counts: dict[str, Any]) -> None:
-        counts = {**self._counts, **counts}
+        counts = _replaced(self._counts, counts)
         if counts != self._counts:
             self._counts = counts
             self.add(UsageReported(gemini_usage(counts)))

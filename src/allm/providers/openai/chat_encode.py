@@ -147,7 +147,11 @@ class _MessageEncoder:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": parameters(tool.schema)}
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": parameters(tool.schema),
+    }
     asked = tool.metadata.get("openai")
     if isinstance(asked, Mapping) and "strict" in asked:
         function["strict"] = bool(cast("Mapping[str, Any]", asked)["strict"])
