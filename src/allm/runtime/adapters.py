@@ -21,8 +21,8 @@ from allm.data.events import Emit as Emit
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
+from allm.http.keys import Secret
 from allm.runtime.batches import BatchLimits
-from allm.runtime.keys import Secret
 
 __all__ = [
     "Adapter",
@@ -58,6 +58,7 @@ class AdapterOptions:
         http_client: The engine's HTTP client, never closed here.
         headers: Sent with this call; each wins over the adapter's of the same name.
         base_url: Where to send this call; wins over the adapter's.
+        include_raw_chunks: Show each event of the wire as it came, as `RawChunk`.
     """
 
     api_key: Secret | None = None
@@ -69,6 +70,7 @@ class AdapterOptions:
     http_client: Any = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
     base_url: str | None = None
+    include_raw_chunks: bool = False
 
 
 class Adapter(ABC):

@@ -50,6 +50,9 @@ _COUNTS = frozenset(
     {"promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount", "totalTokenCount"}
 )
 
+_PARTS = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+"""What the total is made of."""
+
 
 def gemini_usage(counts: dict[str, Any]) -> Usage:
     """`usageMetadata`; counts that are not there stay None.
@@ -72,21 +75,16 @@ def gemini_usage(counts: dict[str, Any]) -> Usage:
 def _replaced(earlier: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
     """The counts of a chunk in place of those of an earlier one, which they are not part of.
 
-    What the chunk no longer counts is 0 or empty, as a report of usage would else keep the earlier value. Vertex AI
-    also sends notes without any count, such as the kind of traffic: they are added.
+    A chunk whose counts add up to its total says everything: what it leaves out is 0 or empty, as a report of usage
+    would else keep the earlier value. Others, such as Vertex AI's with the kind of traffic alone, are added.
     """
-    if not counts or _COUNTS.isdisjoint(counts):
+    total = as_count(counts.get("totalTokenCount"))
+    if total is None or total != sum(as_count(counts.get(name)) or 0 for name in _PARTS):
         return {**earlier, **counts}
-    gone = {name: value for name, value in earlier.items() if name not in counts}
-    for name, value in gone.items():
-        if isinstance(value, list):
-            gone[name] = []
-        elif name != "totalTokenCount" and as_count(value) is not None:
-            gone[name] = 0
-    if "candidatesTokenCount" in gone:
-        parts = ("promptTokenCount", "toolUsePromptTokenCount", "thoughtsTokenCount")
-        rest = as_count(counts.get("totalTokenCount")) or 0
-        gone["candidatesTokenCount"] = max(0, rest - sum(as_count(counts.get(name)) or 0 for name in parts))
+    gone: dict[str, Any] = {}
+    for name, value in earlier.items():
+        if name not in counts:
+            gone[name] = [] if isinstance(value, list) else value if as_count(value) is None else 0
     return {**gone, **counts}
 
 
@@ -115,7 +113,6 @@ class GeminiDecoder(StreamDecoder):
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
-        before = len(self.events)
         if not self.begun and not _CHUNK.isdisjoint(event):
             self.start(id=event.get("responseId"), model=event.get("modelVersion"))
         elif self.id is None or self.model is None:
@@ -130,8 +127,6 @@ class GeminiDecoder(StreamDecoder):
             self._blocked = str(feedback["blockReason"])
             self._notes["promptFeedback"] = feedback
         self._count_tokens(as_object(event.get("usageMetadata")))
-        if len(self.events) == before:
-            self.raw("chunk", event)
 
     def on_end(self) -> None:
         """The body ended: the only end that a stream has."""
