@@ -88,6 +88,7 @@ class ProviderPart:
 
     provider: str
     data: Mapping[str, Any] = attrs.field(hash=False)
+    metadata: dict[str, Any] = mapping_field()
 
 
 Part = TextPart | ImagePart | ReasoningPart | ToolCall | ProviderPart

@@ -28,6 +28,7 @@ from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
 from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads
 from allm.data.message_builder import MessageBuilder
+from allm.data.origin import Origin
 from allm.data.response import FinishReason
 from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
 from allm.http.errors import malformed
@@ -88,6 +89,7 @@ class StreamDecoder(abc.ABC):
         content_field: The field of a plain JSON answer that holds its content.
         end_marker: What a complete stream ends with, for the message of the error when it does not.
         provider: The service's short name.
+        origin: The service as the maker of opaque data, to mark what it makes; None: nothing is marked.
         done: The answer has ended.
         idle, raw_chunks: See `WireDecoder`.
         headers: The HTTP headers of the response, their names in lower case.
@@ -102,6 +104,7 @@ class StreamDecoder(abc.ABC):
     end_marker: ClassVar[str]
 
     provider: str
+    origin: Origin | None = attrs.field(default=None, kw_only=True)
     done: bool = attrs.field(default=False, init=False)
     idle: bool = attrs.field(default=False, init=False)
     raw_chunks: bool = attrs.field(default=False, init=False)
@@ -177,6 +180,8 @@ class StreamDecoder(abc.ABC):
 
     def add(self, event: AdapterEvent) -> None:
         """Add one event, and its content to the message."""
+        if self.origin is not None:
+            event = self.origin.mark(event)
         self.message.add(event)
         self.events.append(event)
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from allm.data.errors import Path, Problem
-from allm.data.json.wire import as_object
+from allm.data.json.text import as_object
 from allm.data.problems import refuse
 from allm.data.request import Request
 from allm.runtime import catalog

@@ -50,6 +50,12 @@ def _names(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _address(base_url: str) -> str:
+    # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
+    has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
+    return join_url(base_url, "/messages" if has_version else "/v1/messages")
+
+
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Anthropic(HttpAdapter, StreamAdapter):
@@ -123,25 +129,22 @@ class Anthropic(HttpAdapter, StreamAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: Messages, images, a tool choice, format or option that cannot be sent; all at once.
         """
+        base_url = self.find_base_url(options)
+        origin = self.origin(base_url)
         settings = Settings(
             api_version=self.api_version,
             prompt_cache=self.prompt_cache,
             structured_output=self.structured_output,
+            origin=origin,
         )
         answer_tool = tool_answer_name(request, self.structured_output)
         return self.stream_call(
-            self._address(options),
+            _address(base_url),
             encode(request, options, settings),
             options,
-            functools.partial(MessagesDecoder, self.provider, answer_tool),
+            functools.partial(MessagesDecoder, self.provider, answer_tool, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
-
-    def _address(self, options: AdapterOptions) -> str:
-        base_url = self.find_base_url(options)
-        # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
-        has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
-        return join_url(base_url, "/messages" if has_version else "/v1/messages")
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

@@ -7,12 +7,13 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import AdapterOptions, Problem, as_count, as_list, as_object, refuse
+from allm.adapters import AdapterOptions, Origin, Problem, as_count, as_list, as_object, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.anthropic.cache_marks import PromptCache, with_marks
 from allm.providers.anthropic.content_encode import STRICT_VERSION, ContentEncoder
 from allm.providers.anthropic.models import Model, default_max_tokens
+from allm.providers.anthropic.names import ITSELF
 from allm.providers.anthropic.structured import StructuredOutput, answer_tool, closed_schema, tool_answer_name
 from allm.providers.anthropic.thinking import thinking_fields
 
@@ -30,6 +31,7 @@ class Settings:
     api_version: str = "2023-06-01"
     prompt_cache: PromptCache = False
     structured_output: StructuredOutput = "auto"
+    origin: Origin = ITSELF
 
 
 def encode(request: Request, options: AdapterOptions, settings: Settings) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
         ValidationError: With every problem found.
     """
     model = Model.named(request.model or "")
-    encoder = ContentEncoder(model.max_images, settings.api_version)
+    encoder = ContentEncoder(model.max_images, settings.api_version, settings.origin)
     messages = encoder.encode(request.messages)
     problems = encoder.problems
     if not messages and not problems:

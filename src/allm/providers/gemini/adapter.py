@@ -53,13 +53,14 @@ class Gemini(Connection, StreamAdapter):
             ValidationError: A model name, tool, tool choice, tool result or image that cannot be sent; all of the
                 problems in the messages at once.
         """
+        origin = self.origin(self.find_base_url(options))
         url = self.address(request.model or "", "streamGenerateContent", options)
         taken = frozenset(call.id for message in request.messages for call in message.tool_calls)
         return self.stream_call(
             f"{url}{'&' if '?' in url else '?'}alt=sse",
-            encode(request, options),
+            encode(request, options, origin),
             options,
-            functools.partial(GeminiDecoder, self.provider, taken),
+            functools.partial(GeminiDecoder, self.provider, taken, origin=origin),
             max_event_bytes=self.max_event_bytes,
             flush_at_end=True,
         )

@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, Problem, as_object, refuse
+from allm.adapters import AdapterOptions, Origin, Problem, as_object, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.models import ModelInfo, lookup
 from allm.providers.gemini.content_encode import TOOL_NAME, ContentEncoder
-from allm.providers.gemini.part_decode import PROVIDER
+from allm.providers.gemini.part_decode import ITSELF, PROVIDER
 
 __all__ = ["encode"]
 
@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"-?\d+")
 _MERGED = frozenset({"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig"})
 
 
-def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
+def encode(request: Request, options: AdapterOptions, origin: Origin = ITSELF) -> dict[str, Any]:
     """The request body. `request.options` win over it; configuration objects are merged, `tools` are added.
 
     Raises:
@@ -34,7 +34,7 @@ def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
     """
     is_new, info = _is_new(request.model or ""), lookup(PROVIDER, request.model or "")
     encoder = ContentEncoder(
-        signed_calls=is_new, media_in_results=info is None or info.media_in_tool_results is not False
+        origin, signed_calls=is_new, media_in_results=info is None or info.media_in_tool_results is not False
     )
     encoder.encode(request.messages)
     problems = encoder.problems

@@ -78,15 +78,16 @@ class OpenAI(Connection, StreamAdapter):
         if self.deployment or request.model is None:
             request = attrs.evolve(request, model=self.deployment or url_value(row, "deployment", {}))
         endpoint = self._endpoint(request, options)
-        url = join_url(self.find_base_url(options, endpoint, request.model), _PATHS[endpoint])
+        base_url = self.find_base_url(options, endpoint, request.model)
+        origin = self.origin(base_url)
         if endpoint == "responses":
-            body = responses_encode.encode(request, options, row)
-            decoder: Any = functools.partial(ResponsesDecoder, row.name)
+            body = responses_encode.encode(request, options, row, origin)
+            decoder: Any = functools.partial(ResponsesDecoder, row.name, origin=origin)
         else:
-            body = chat_encode.encode(request, options, row)
-            decoder = functools.partial(ChatDecoder, row.name, row.sends_done)
+            body = chat_encode.encode(request, options, row, origin)
+            decoder = functools.partial(ChatDecoder, row.name, row.sends_done, origin=origin)
         return self.stream_call(
-            url,
+            join_url(base_url, _PATHS[endpoint]),
             body,
             options,
             decoder,

@@ -20,7 +20,7 @@ from typing import Any, assert_never, cast
 
 import attrs
 
-from allm.adapters import AdapterOptions, Path, Problem, call_name, refuse, results_in_place
+from allm.adapters import AdapterOptions, Origin, Path, Problem, call_name, refuse, results_in_place
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
@@ -28,11 +28,10 @@ from allm.data.tool import Tool
 from allm.providers.openai.chat_reasoning import DETAILS
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.shared_encode import (
-    CUSTOM_CALL,
     arguments_text,
     call_id,
     image_url,
-    kept,
+    is_custom,
     parameters,
     tool_choice,
     with_options,
@@ -44,13 +43,15 @@ __all__ = ["encode"]
 _USER_PARTS = frozenset({"file", "image_url", "input_audio", "text"})
 
 
-def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
+def encode(
+    request: Request, options: AdapterOptions, preset: Preset = OPENAI, origin: Origin | None = None
+) -> dict[str, Any]:
     """The request body; `request.options` are merged over it and win.
 
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = _MessageEncoder(preset)
+    encoder = _MessageEncoder(preset, origin or Origin(preset.name))
     body: dict[str, Any] = {
         "model": request.model,
         "messages": encoder.encode(request.messages),
@@ -76,6 +77,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
 @attrs.define(eq=False)
 class _MessageEncoder:
     preset: Preset
+    origin: Origin
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -131,8 +133,8 @@ class _MessageEncoder:
         return {**encoded, **self._thinking(message)}
 
     def _thinking(self, message: Message) -> dict[str, Any]:
-        own = [part for part in message.reasoning if part.provider == self.preset.name]
-        details = [detail for part in own for detail in kept(part, self.preset.name).get(DETAILS, ())]
+        own = [part for part in message.reasoning if self.origin.made(part)]
+        details = [detail for part in own for detail in self.origin.kept(part).get(DETAILS, ())]
         if details:
             return {DETAILS: details}
         text = "".join(part.text for part in own)
@@ -140,7 +142,7 @@ class _MessageEncoder:
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         name, sent_id = call_name(call.name), call_id(call.id, self.preset)
-        if kept(call, self.preset.name).get("type") == CUSTOM_CALL:
+        if is_custom(call, self.preset.name):
             return {"id": sent_id, "type": "custom", "custom": {"name": name, "input": call.raw_arguments or ""}}
         function = {"name": name, "arguments": arguments_text(call, self.preset.name)}
         return {"id": sent_id, "type": "function", "function": function}

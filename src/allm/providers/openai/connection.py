@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import attrs
 
-from allm.adapters import BEARER, AdapterOptions, Body, HttpAdapter, HttpCall, KeyHeader, Vendor, join_url
+from allm.adapters import BEARER, AdapterOptions, Body, HttpAdapter, HttpCall, KeyHeader, Origin, Vendor, join_url
 from allm.data.errors import EngineError
 from allm.providers.openai.errors import classify
 from allm.providers.openai.presets import OPENAI, PRESETS, Preset
@@ -98,6 +98,7 @@ class Connection(HttpAdapter):
         own = {"openai-organization": self.organization, "openai-project": self.project}
         return Vendor(
             name=row.name,
+            base_url=None if row.url_fields else row.base_url,
             key_env=row.key_env,
             key_header=BEARER if row.key_header == BEARER.name else KeyHeader(row.key_header),
             key_required=row.key_required,
@@ -125,6 +126,12 @@ class Connection(HttpAdapter):
         """
         base_url = self.base_url if options.base_url is None else options.base_url
         return find_base_url(Place(self.row, base_url, self._given), endpoint, model)
+
+    def origin(self, base_url: str) -> Origin:
+        """The service at `base_url`; at Azure, the resource, whatever the endpoint or deployment."""
+        found = super().origin(base_url)
+        place = found.place.partition("/")[0] if found.place is not None and self.row.url_fields else found.place
+        return attrs.evolve(found, place=place)
 
     def post(
         self,

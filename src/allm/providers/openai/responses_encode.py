@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, refuse
+from allm.adapters import AdapterOptions, Origin, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
@@ -25,13 +25,15 @@ from allm.providers.openai.strict import as_sent, fits_strict
 __all__ = ["encode"]
 
 
-def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
+def encode(
+    request: Request, options: AdapterOptions, preset: Preset = OPENAI, origin: Origin | None = None
+) -> dict[str, Any]:
     """The request body; `request.options` are merged over it and win.
 
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = ItemEncoder(preset, stored=request.options.get("store") is True)
+    encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=request.options.get("store") is True)
     body: dict[str, Any] = {
         "model": request.model,
         "input": encoder.encode(request.messages),

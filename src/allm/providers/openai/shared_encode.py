@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from allm.adapters import Path, Problem, dumps
-from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
+from allm.adapters import Path, Problem, as_object, dumps
+from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
 from allm.providers.openai.presets import Preset
@@ -18,7 +18,7 @@ __all__ = [
     "arguments_text",
     "call_id",
     "image_url",
-    "kept",
+    "is_custom",
     "parameters",
     "tool_choice",
     "with_options",
@@ -44,10 +44,9 @@ _ADDED = frozenset({"tools", "include"})
 _MERGED = frozenset({"reasoning", "stream_options", "text"})
 
 
-def kept(part: ReasoningPart | TextPart | ToolCall, provider: str) -> Mapping[str, Any]:
-    """What a decoder kept with the part for replay."""
-    value = part.metadata.get(provider)
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+def is_custom(call: ToolCall, provider: str) -> bool:
+    """Whether the input of a call is free text: a matter of the format, and no secret of who made the call."""
+    return as_object(call.metadata.get(provider)).get("type") == CUSTOM_CALL
 
 
 def arguments_text(call: ToolCall, provider: str) -> str:
