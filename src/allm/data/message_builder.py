@@ -105,7 +105,7 @@ class MessageBuilder:
         block.pieces.append(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata)
+        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
         self._block("text", event.id).part = part
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
@@ -119,6 +119,7 @@ class MessageBuilder:
             signature=event.signature,
             encrypted_content=event.encrypted_content,
             metadata=event.metadata,
+            made_at=event.made_at,
         )
 
     def _tool_started(self, event: ToolCallStarted) -> None:

@@ -2,8 +2,8 @@
 
 A signature, encrypted reasoning, the id of an item or the call of a server's own tool mean something only to the
 service that made them, and a service is an address: what a proxy signed is a 400 at the vendor whose format it speaks.
-So what comes from any other address than the vendor's own is marked with that address, under `PLACE` in the metadata
-of its part, and goes back to no other one. The readable rest of a message goes everywhere.
+So a part remembers the address that it came from where that is not the vendor's own, in `made_at`, and its opaque data
+goes back to no other one. The readable rest of a message goes everywhere.
 """
 
 from __future__ import annotations
@@ -23,10 +23,7 @@ from allm.data.events import (
 )
 from allm.data.json.text import as_object
 
-__all__ = ["PLACE", "Origin"]
-
-PLACE = "made_at"
-"""The key in a part's metadata."""
+__all__ = ["Origin"]
 
 
 @attrs.frozen
@@ -36,14 +33,16 @@ class Origin:
     Attributes:
         provider: Its short name.
         place: Its address, host and path; None: the vendor's own.
+        has_own: The vendor has an address of its own, so that a part without one is from there.
     """
 
     provider: str
     place: str | None = None
+    has_own: bool = True
 
     def made(self, part: ReasoningPart | ProviderPart | TextPart | ToolCall) -> bool:
         """Whether the opaque data of a part is this service's own."""
-        if part.metadata.get(PLACE) != self.place:
+        if part.made_at != self.place and (self.has_own or part.made_at is not None):
             return False
         if isinstance(part, ReasoningPart | ProviderPart):
             return part.provider == self.provider
@@ -54,16 +53,11 @@ class Origin:
         return as_object(part.metadata.get(self.provider)) if self.made(part) else {}
 
     def mark(self, event: AdapterEvent) -> AdapterEvent:
-        """The event, with the place if it completes a part that has opaque data."""
+        """The event; if it completes a part, the part remembers this service's address."""
         if self.place is None:
             return event
-        match event:
-            case ProviderPartCompleted():
-                part = event.part
-                return attrs.evolve(event, part=attrs.evolve(part, metadata={**part.metadata, PLACE: self.place}))
-            case ReasoningCompleted() if event.provider is not None:
-                return attrs.evolve(event, metadata={**event.metadata, PLACE: self.place})
-            case TextCompleted() | ToolCallCompleted() if event.metadata:
-                return attrs.evolve(event, metadata={**event.metadata, PLACE: self.place})
-            case _:
-                return event
+        if isinstance(event, TextCompleted | ReasoningCompleted | ToolCallCompleted):
+            return attrs.evolve(event, made_at=self.place)
+        if isinstance(event, ProviderPartCompleted):
+            return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
+        return event

@@ -158,9 +158,9 @@ class HttpAdapter(Adapter):
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor = self.vendor
-        place = _place(base_url)
-        return Origin(vendor.name, None if vendor.base_url and place == _place(vendor.base_url) else place)
+        vendor, place = self.vendor, _place(base_url)
+        own = None if vendor.base_url is None else _place(vendor.base_url)
+        return Origin(vendor.name, None if place == own else place, has_own=own is not None)
 
     def find_base_url(self, options: AdapterOptions) -> str:
         """The base URL: the call's, the adapter's, that of the variable, the vendor's.
