@@ -129,7 +129,14 @@ class MessageBuilder:
         self._block("tool", event.id).pieces.append(event.arguments_delta)
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
-        part = ToolCall(event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata)
+        part = ToolCall(
+            event.id,
+            event.name,
+            event.arguments,
+            event.raw_arguments,
+            metadata=event.metadata,
+            made_at=event.made_at,
+        )
         self._block("tool", event.id).part = part
 
     def _provider_part(self, event: ProviderPartCompleted) -> None:
