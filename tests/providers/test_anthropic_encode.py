@@ -72,7 +72,7 @@ def kept(**data):
     return {"anthropic": data}
 
 
-def chat(*messages, name="claude-sonnet-4-5", **fields):
+def chat(*messages, name="claude-haiku-4-5", **fields):
     """A request to `name`."""
     return Request(messages, model=name, **fields)
 
@@ -82,7 +82,7 @@ def body_of(request, settings=None, **options):
     return encode(request, AdapterOptions(**options), settings or Settings())
 
 
-HELLO = {"model": "claude-sonnet-4-5", "max_tokens": 64_000, "messages": turns([say("hi")]), "stream": True}
+HELLO = {"model": "claude-haiku-4-5", "max_tokens": 64_000, "messages": turns([say("hi")]), "stream": True}
 
 # Name: (messages, the messages as they are sent). What has calls also has a tool, so that none is made up for it.
 CONTENTS = {

@@ -337,7 +337,9 @@ def test_parts_of_openais_own_are_sent_as_they_are():
 
 def test_request_is_unchanged():
     """Schemas and options are the caller's."""
-    request = allm.Request([allm.user("hi")], model="gpt-5", tools=[TOOL], options={"tools": [{"type": "web_search"}]})
+    request = allm.Request(
+        [allm.user("hi")], model="gpt-5.4", tools=[TOOL], options={"tools": [{"type": "web_search"}]}
+    )
     before = allm.to_json(request)
     for endpoint in ("responses", "chat_completions"):
         allm.providers.OpenAI(api_key="k", endpoint=endpoint).prepare(request, allm.adapters.AdapterOptions())

@@ -88,7 +88,7 @@ class ModelInfo:
     """What is known of one model; None where nothing is.
 
     Attributes:
-        provider: Who serves it: the provider's name in `"openai:gpt-5"`, the preset's in `"groq:..."`.
+        provider: Who serves it: the provider's name in `"openai:gpt-5.4"`, the preset's in `"groq:..."`.
         id: The provider's model id, or the beginning of several ids and a `*`.
         tools: Whether it calls tools.
         json_schema: Whether the provider itself holds its answers to a JSON Schema.
@@ -232,7 +232,7 @@ def lookup(provider: str, model: str) -> ModelInfo | None:
     """What is known of a model, or None.
 
     Args:
-        provider: The name before the colon in `"openai:gpt-5"`.
+        provider: The name before the colon in `"openai:gpt-5.4"`.
         model: Its id, or that of a dated snapshot.
     """
     return own(provider, model) or _bundled_info(provider, model)
