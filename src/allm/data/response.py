@@ -89,8 +89,9 @@ def _sum(first: Any, second: Any) -> Any:
         return {**first, **{key: _sum(first[key], value) if key in first else value for key, value in second.items()}}
     if isinstance(first, list) and isinstance(second, list) and all(map(_is_count, [*first, *second])):
         return list(functools.reduce(_counted, [*first, *second], dict[Any, Any]()).values())
-    both_numbers = isinstance(first, (int, float)) and isinstance(second, (int, float))
-    return first + second if both_numbers else second
+    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+        return first + second
+    return second
 
 
 def _counted(sums: dict[Any, Any], count: dict[str, Any]) -> dict[Any, Any]:
