@@ -29,6 +29,7 @@ import attrs
 from allm.adapters import Origin, Path, Problem, as_text, call_name
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
+from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.presets import OPENAI_ITSELF, Preset
 from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, call_id, image_url, is_custom
 
@@ -171,7 +172,8 @@ class ItemEncoder:
             case ToolCall():
                 return self._call(part, without_id)
             case ProviderPart():
-                return dict(part.data) if self.origin.made(part) and part.data.get("id") not in without_id else None
+                own = self.origin.made(part) and part.data.get("type") != MESSAGE_FIELDS
+                return dict(part.data) if own and part.data.get("id") not in without_id else None
             case ReasoningPart() | ImagePart():  # thinking waits for its successor; no image is accepted back
                 return None
             case _:
@@ -197,6 +199,7 @@ class ItemEncoder:
     def _call(self, part: ToolCall, without_id: set[Any]) -> Item:
         replay = dict(self.origin.kept(part))
         replay.pop("type", None)
+        replay.pop(FIELDS, None)  # of Chat Completions
         if replay.get("id") in without_id:
             del replay["id"]
         if is_custom(part, self.provider):
