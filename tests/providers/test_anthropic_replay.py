@@ -27,7 +27,7 @@ CITATION = {
 }
 
 
-def body(*messages, model="claude-sonnet-4-5", tools=()):
+def body(*messages, model="claude-haiku-4-5", tools=()):
     """The request that carries on after `messages`."""
     request = Request((allm.user("?"), *messages), model=model, tools=tools)
     return encode(request, AdapterOptions(), Settings())

@@ -307,6 +307,68 @@ def test_the_last_count_wins():
 
 
 @pytest.mark.parametrize(
+    ("reports", "usage"),
+    [
+        (
+            [
+                {"promptTokenCount": 9, "candidatesTokenCount": 21, "thoughtsTokenCount": 35, "totalTokenCount": 65},
+                {"promptTokenCount": 87, "thoughtsTokenCount": 78, "totalTokenCount": 165},
+            ],
+            Usage(input_tokens=87, output_tokens=78, reasoning_tokens=78, total_tokens=165),
+        ),
+        (
+            [
+                {"promptTokenCount": 9, "thoughtsTokenCount": 5, "cachedContentTokenCount": 8, "totalTokenCount": 14},
+                {"promptTokenCount": 9, "candidatesTokenCount": 4, "totalTokenCount": 13},
+            ],
+            Usage(input_tokens=9, output_tokens=4, reasoning_tokens=0, cached_input_tokens=0, total_tokens=13),
+        ),
+        (
+            [{"promptTokenCount": 9, "candidatesTokenCount": 4, "totalTokenCount": 13}, {"trafficType": "ON_DEMAND"}],
+            Usage(input_tokens=9, output_tokens=4, total_tokens=13, extra={"trafficType": "ON_DEMAND"}),
+        ),
+        (
+            [
+                {
+                    "promptTokenCount": 9,
+                    "totalTokenCount": 9,
+                    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 9}],
+                    "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 8}],
+                },
+                {
+                    "promptTokenCount": 20,
+                    "candidatesTokenCount": 1,
+                    "totalTokenCount": 21,
+                    "promptTokensDetails": [
+                        {"modality": "TEXT", "tokenCount": 9},
+                        {"modality": "AUDIO", "tokenCount": 11},
+                    ],
+                },
+            ],
+            Usage(
+                input_tokens=20,
+                output_tokens=1,
+                total_tokens=21,
+                extra={
+                    "promptTokensDetails": [
+                        {"modality": "TEXT", "tokenCount": 9},
+                        {"modality": "AUDIO", "tokenCount": 11},
+                    ],
+                    "cacheTokensDetails": [],
+                },
+            ),
+        ),
+    ],
+    ids=["fewer kinds", "nothing cached", "a note alone", "modalities"],
+)
+def test_the_last_report_replaces_the_others(reports, usage):
+    """A chunk whose parts add up to its total says everything: what it leaves out is gone."""
+    *first, last = reports
+    chunks = [chunk(text("a"), usage=report) for report in first]
+    assert answer(*chunks, chunk(usage=last, finish="STOP")).usage == usage
+
+
+@pytest.mark.parametrize(
     ("raw", "reason"),
     [
         ("STOP", "stop"),

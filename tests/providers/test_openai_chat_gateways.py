@@ -242,6 +242,39 @@ def test_output_tokens_are_all_that_was_generated(usage, expected):
     assert (found.input_tokens, found.output_tokens, found.reasoning_tokens, found.total_tokens) == expected
 
 
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 20,
+                "total_tokens": 404,
+                "prompt_audio_seconds": 4,
+                "prompt_tokens_details": {"audio_tokens": 375},
+            },
+            (384, 20, None, 404),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 20, "total_tokens": 404, "prompt_audio_seconds": 4},
+            (384, 20, None, 404),
+        ),
+        ({"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 93}, (8, 85, 80, 93)),
+        (
+            {"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 93, "citation_tokens": 80},
+            (8, 5, None, 93),
+        ),
+        ({"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 12}, (8, 5, None, 12)),
+        ({"prompt_tokens": 8, "completion_tokens": 5}, (8, 5, None, None)),
+    ],
+    ids=["audio", "audio without its count", "thinking of Gemini", "searches", "a total too small", "no total"],
+)
+def test_the_parts_add_up_to_the_total(usage, expected):
+    """What some services count in the total alone is part of the prompt (sound) or of the answer (thinking)."""
+    found = fold(chunk({"content": "x"}, finish="stop", usage=usage)).usage
+    assert (found.input_tokens, found.output_tokens, found.reasoning_tokens, found.total_tokens) == expected
+
+
 def test_usage_in_the_choice_counts():
     """Moonshot."""
     last = chunk(finish="stop")

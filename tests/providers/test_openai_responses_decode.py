@@ -65,7 +65,7 @@ def test_text_arrives_in_pieces_and_the_item_is_the_authority():
         allm.TextPart("Hello you", metadata={"openai": {"id": "msg_1", "phase": "final_answer"}}),
     )
     assert (response.finish_reason, response.raw_finish_reason) == ("stop", "completed")
-    assert (response.id, response.model, response.request_id) == ("resp_1", "gpt-5", "req_1")
+    assert (response.id, response.model, response.request_id) == ("resp_1", "gpt-5.4", "req_1")
 
 
 def test_usage_keeps_what_is_unknown_apart_from_zero():
@@ -540,14 +540,14 @@ def test_error_in_mid_stream_has_the_providers_name():
 
 def test_the_terminal_event_has_the_last_word_on_the_id():
     """Behind some gateways only its id can be referred to."""
-    response = fold(decode(CREATED, completed(message("Hi"), id="resp_2", model="gpt-5-2025")))
-    assert (response.id, response.model) == ("resp_2", "gpt-5-2025")
+    response = fold(decode(CREATED, completed(message("Hi"), id="resp_2", model="gpt-5.4-2026")))
+    assert (response.id, response.model) == ("resp_2", "gpt-5.4-2026")
 
 
 def test_a_plain_answer_starts_with_its_id():
     """As its stream does."""
     [started, *_] = ResponsesDecoder().decode_document(answer(message("Hi")))
-    assert started == allm.MessageStarted(id="resp_1", model="gpt-5")
+    assert started == allm.MessageStarted(id="resp_1", model="gpt-5.4")
 
 
 def served_call(**fields):

@@ -134,6 +134,31 @@ def test_strict_is_always_said():
     assert strict(TOOL.schema, openai="strict", other={"strict": True}) is False
 
 
+EMPTY = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "sent"),
+    [
+        ({"type": "object"}, EMPTY),
+        ({}, EMPTY),
+        (
+            {"$schema": "http://json-schema.org/draft-07/schema#"},
+            {"$schema": "http://json-schema.org/draft-07/schema#", **EMPTY},
+        ),
+        ({"type": "object", "additionalProperties": False}, {**EMPTY, "additionalProperties": False}),
+        (EMPTY, EMPTY),
+        ({"anyOf": [{"type": "object"}]}, {"anyOf": [{"type": "object"}]}),
+        ({"$ref": "#/$defs/A", "$defs": {"A": EMPTY}}, {"$ref": "#/$defs/A", "$defs": {"A": EMPTY}}),
+    ],
+)
+def test_a_tool_without_parameters_has_empty_ones(schema, sent):
+    """MCP servers leave `properties` out, and OpenAI answers 400 to that, in either API."""
+    tool = allm.Tool("now", "The time.", schema, manual=True)
+    assert responses(allm.user("hi"), tools=[tool])["tools"][0]["parameters"] == sent
+    assert chat(allm.user("hi"), tools=[tool])["tools"][0]["function"]["parameters"] == sent
+
+
 def test_tool_choice_names_the_function_flat():
     """A mapping in the form of Chat Completions is put into this one."""
     named = {"type": "function", "name": "weather"}
@@ -312,7 +337,9 @@ def test_parts_of_openais_own_are_sent_as_they_are():
 
 def test_request_is_unchanged():
     """Schemas and options are the caller's."""
-    request = allm.Request([allm.user("hi")], model="gpt-5", tools=[TOOL], options={"tools": [{"type": "web_search"}]})
+    request = allm.Request(
+        [allm.user("hi")], model="gpt-5.4", tools=[TOOL], options={"tools": [{"type": "web_search"}]}
+    )
     before = allm.to_json(request)
     for endpoint in ("responses", "chat_completions"):
         allm.providers.OpenAI(api_key="k", endpoint=endpoint).prepare(request, allm.adapters.AdapterOptions())

@@ -123,7 +123,7 @@ class Screen:
     def closing(self, *, as_scripted: bool) -> None:
         """Say what to do next."""
         if as_scripted:
-            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5-mini 'Hello'[/]")
+            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5.4-mini 'Hello'[/]")
         else:
             self._console.print("\n[bold red]Not every answer ended as it was scripted.[/]")
 

@@ -85,6 +85,7 @@ class TextCompleted:
     text: str
     refusal: bool = False
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -106,6 +107,7 @@ class ReasoningCompleted:
     signature: str | None = attrs.field(default=None, kw_only=True)
     encrypted_content: str | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -133,6 +135,7 @@ class ToolCallCompleted:
     arguments: dict[str, Any] | None = attrs.field(default=None, hash=False)
     raw_arguments: str | None = None
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen

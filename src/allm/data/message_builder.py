@@ -106,7 +106,7 @@ class MessageBuilder:
         block.pieces.append(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata)
+        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
         self._block("text", event.id).part = part
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
@@ -120,6 +120,7 @@ class MessageBuilder:
             signature=event.signature,
             encrypted_content=event.encrypted_content,
             metadata=event.metadata,
+            made_at=event.made_at,
         )
 
     def _tool_started(self, event: ToolCallStarted) -> None:
@@ -129,7 +130,14 @@ class MessageBuilder:
         self._block("tool", event.id).pieces.append(event.arguments_delta)
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
-        part = ToolCall(event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata)
+        part = ToolCall(
+            event.id,
+            event.name,
+            event.arguments,
+            event.raw_arguments,
+            metadata=event.metadata,
+            made_at=event.made_at,
+        )
         self._block("tool", event.id).part = part
 
     def _provider_part(self, event: ProviderPartCompleted) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -75,11 +76,7 @@ class Usage:
             unknown = name in COSTS and any(getattr(usage, name) is None and usage._used() for usage in both)
             return sum(values) if values and not unknown else None
 
-        extra = dict(self.extra)
-        for key, value in other.extra.items():
-            both_numbers = isinstance(value, (int, float)) and isinstance(extra.get(key), (int, float))
-            extra[key] = extra[key] + value if both_numbers else value
-        return Usage(**{name: total(name) for name in COUNTS}, extra=extra)
+        return Usage(**{name: total(name) for name in COUNTS}, extra=_sum(self.extra, other.extra))
 
     def _used(self) -> bool:
         """Whether anything was used that may have cost something."""
@@ -91,6 +88,30 @@ class Usage:
         if counts == (None, None):
             return None
         return "{} in, {} out".format(*("?" if count is None else count for count in counts))
+
+
+def _sum(first: Any, second: Any) -> Any:
+    """Both counts: numbers are added, objects by field, lists of counts (Gemini's of each modality) by their words.
+
+    Of anything else the second one holds.
+    """
+    if isinstance(first, dict) and isinstance(second, dict):
+        return {**first, **{key: _sum(first[key], value) if key in first else value for key, value in second.items()}}
+    if isinstance(first, list) and isinstance(second, list) and all(map(_is_count, [*first, *second])):
+        return list(functools.reduce(_counted, [*first, *second], dict[Any, Any]()).values())
+    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+        return first + second
+    return second
+
+
+def _counted(sums: dict[Any, Any], count: dict[str, Any]) -> dict[Any, Any]:
+    what = frozenset((key, value) for key, value in count.items() if isinstance(value, str))
+    return {**sums, what: _sum(sums[what], count) if what in sums else count}
+
+
+def _is_count(item: Any) -> bool:
+    """Whether an item is one count of a list: what it counts in words, how many as a number."""
+    return isinstance(item, dict) and any(isinstance(value, str) for value in item.values())
 
 
 COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "extra")

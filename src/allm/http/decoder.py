@@ -29,6 +29,7 @@ from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStar
 from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads, loads_lenient
 from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
+from allm.data.origin import Origin
 from allm.data.response import FinishReason, Usage
 from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
 from allm.http.errors import malformed
@@ -90,6 +91,7 @@ class StreamDecoder(abc.ABC):
         content_field: The field of a plain JSON answer that holds its content.
         end_marker: What a complete stream ends with, for the message of the error when it does not.
         provider: The service's short name.
+        origin: The service as the maker of opaque data, to mark what it makes; None: nothing is marked.
         done: The answer has ended.
         idle, raw_chunks: See `WireDecoder`.
         headers: The HTTP headers of the response, their names in lower case, without secrets.
@@ -107,6 +109,7 @@ class StreamDecoder(abc.ABC):
     end_marker: ClassVar[str]
 
     provider: str
+    origin: Origin | None = attrs.field(default=None, kw_only=True)
     done: bool = attrs.field(default=False, init=False)
     idle: bool = attrs.field(default=False, init=False)
     raw_chunks: bool = attrs.field(default=False, init=False)
@@ -194,6 +197,8 @@ class StreamDecoder(abc.ABC):
 
     def add(self, event: AdapterEvent) -> None:
         """Add one event, and its content to the message."""
+        if self.origin is not None:
+            event = self.origin.mark(event)
         self.message.add(event)
         self.events.append(event)
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
 from allm.data.errors import EngineError
+from allm.data.origin import Origin
 from allm.http import keys
 from allm.http.call import HttpCall, json_body, key_of, own_headers
 from allm.http.decoder import WireDecoder
@@ -22,10 +24,12 @@ from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
 from allm.http.response import Body
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall
-from allm.http.transport import check_client, join_url
+from allm.http.transport import check_client, join_url, parts_of
 from allm.runtime.adapters import Adapter, AdapterOptions
 
 __all__ = ["HttpAdapter", "Vendor"]
+
+_VERSION = re.compile(r"/v\d\w*$")
 
 JSON = "application/json"
 STREAM_HEADERS = {
@@ -148,6 +152,16 @@ class HttpAdapter(Adapter):
         """
         return join_url(self.find_base_url(options), path)
 
+    def origin(self, base_url: str) -> Origin:
+        """The service at `base_url` as the maker of opaque data, which goes back to that address alone.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        vendor, place = self.vendor, _place(base_url)
+        own = None if vendor.base_url is None else _place(vendor.base_url)
+        return Origin(vendor.name, None if place == own else place, has_own=own is not None)
+
     def find_base_url(self, options: AdapterOptions) -> str:
         """The base URL: the call's, the adapter's, that of the variable, the vendor's.
 
@@ -197,3 +211,10 @@ class HttpAdapter(Adapter):
             prefix, space, key = own.rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
         return None if source is None else Credential(vendor.key_header, source)
+
+
+def _place(base_url: str) -> str:
+    """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
+    parts = parts_of(base_url)
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return host + _VERSION.sub("", parts.path.rstrip("/"))

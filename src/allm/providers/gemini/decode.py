@@ -41,6 +41,9 @@ _COUNTS = frozenset(
     {"promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount", "totalTokenCount"}
 )
 
+_PARTS = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+"""What the total is made of."""
+
 
 def gemini_usage(counts: dict[str, Any]) -> Usage:
     """`usageMetadata`; counts that are not there stay None.
@@ -58,6 +61,22 @@ def gemini_usage(counts: dict[str, Any]) -> Usage:
         total_tokens=as_count(counts.get("totalTokenCount")),
         extra={**{key: value for key, value in counts.items() if key not in _COUNTS}, **modality_counts(counts)},
     )
+
+
+def _replaced(earlier: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a chunk in place of those of an earlier one, which they are not part of.
+
+    A chunk whose counts add up to its total says everything: what it leaves out is 0 or empty, as a report of usage
+    would else keep the earlier value. Others, such as Vertex AI's with the kind of traffic alone, are added.
+    """
+    total = as_count(counts.get("totalTokenCount"))
+    if total is None or total != sum(as_count(counts.get(name)) or 0 for name in _PARTS):
+        return {**earlier, **counts}
+    gone: dict[str, Any] = {}
+    for name, value in earlier.items():
+        if name not in counts:
+            gone[name] = [] if isinstance(value, list) else value if as_count(value) is None else 0
+    return {**gone, **counts}
 
 
 @attrs.define(eq=False)
@@ -139,7 +158,7 @@ class GeminiDecoder(StreamDecoder):
         return stream_error(self.provider, report)
 
     def _count_tokens(self, counts: dict[str, Any]) -> None:
-        counts = {**self._counts, **counts}
+        counts = _replaced(self._counts, counts)
         if counts != self._counts:
             self._counts = counts
             tier = as_text(counts.get("serviceTier")) or as_text(counts.get("trafficType"))

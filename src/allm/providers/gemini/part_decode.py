@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_list, as_object, as_text, image_of_base64, parse_arguments
+from allm.adapters import Origin, UniqueIds, as_list, as_object, as_text, image_of_base64, parse_arguments
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -28,9 +28,11 @@ from allm.data.events import (
 )
 from allm.providers.gemini.partial_args import PartialArguments
 
-__all__ = ["PROVIDER", "PartDecoder"]
+__all__ = ["ITSELF", "PROVIDER", "PartDecoder"]
 
 PROVIDER = "gemini"
+ITSELF = Origin(PROVIDER)
+"""Google at its own address."""
 
 _BESIDE_IMAGE = frozenset({"inlineData", "thought", "thoughtSignature"})
 _BESIDE_DATA = frozenset({"thought", "thoughtSignature", "partMetadata"})

@@ -53,6 +53,10 @@ _NO_WORD = frozenset({"null", "none", "None"})
 """What servers write as a finish reason where there is none yet."""
 
 
+_COUNTED_BESIDE = frozenset({"citation_tokens", "num_search_queries", "search_context_size"})
+"""Fields of Perplexity's, whose totals have tokens of its searches in them."""
+
+
 def chat_usage(usage: dict[str, Any]) -> Usage:
     """`usage` of Chat Completions; counts that are not there stay None."""
     prompt = as_object(usage.get("prompt_tokens_details"))
@@ -60,8 +64,17 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
     inputs, outputs = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
     reasoning, total = as_count(completion.get("reasoning_tokens")), as_count(usage.get("total_tokens"))
     cached = as_count(prompt.get("cached_tokens"))
-    if reasoning and inputs is not None and outputs is not None and inputs + outputs + reasoning == total:
-        outputs += reasoning  # xAI counts it beside the completion
+    audio = as_count(prompt.get("audio_tokens"))
+    if inputs is not None and outputs is not None and total is not None and (rest := total - inputs - outputs) > 0:
+        if rest == audio:
+            inputs += rest  # Mistral counts the audio of a prompt beside it
+        elif reasoning is None and as_count(usage.get("prompt_audio_seconds")):
+            inputs += rest
+        elif rest == reasoning:
+            outputs += rest  # xAI counts the thinking beside the completion
+        elif reasoning is None and not _COUNTED_BESIDE.intersection(usage):
+            outputs += rest  # the thinking of Gemini behind a compatible route, which is in the total alone
+            reasoning = rest
     return Usage(
         input_tokens=inputs,
         output_tokens=outputs,
