@@ -218,6 +218,29 @@ def test_annotations_are_kept_with_their_text():
     assert response.message.parts[0].metadata["openai"]["annotations"] == [note]
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        ((1, "output_text", "So "), (2, "output_text", "be it.")),  # of a list whose first part the item leaves out
+        ((7, "output_text", "So "), (3, "output_text", "be it.")),
+        ((None, "output_text", "So "), (None, "output_text", "be it.")),
+        ((0, "thought", None), (1, "output_text", "So "), (2, "output_text", "be it.")),
+    ],
+)
+def test_a_text_is_found_by_its_place_among_the_texts(places):
+    """The finished texts replace those of the deltas, however the server counts parts; none is there twice."""
+    events = [CREATED, added(message(), 0)]
+    for index, kind, piece in places:
+        where = {"item_id": "msg_1", "output_index": 0} | ({} if index is None else {"content_index": index})
+        part = {"type": kind, "data": "x"} if piece is None else {"type": kind, "text": ""}
+        events.append(("response.content_part.added", {**where, "part": part}))
+        events += [text(piece, **where)] if piece is not None else []
+    events = decode(*events, done(message("So ", "be it."), 0), completed(message("So ", "be it.")))
+    assert [part.text for part in fold(events).message.parts] == ["So ", "be it."]
+    started = [event.id for event in events if isinstance(event, allm.TextDelta)]
+    assert started == [event.id for event in events if isinstance(event, allm.TextCompleted)]
+
+
 def test_items_of_the_providers_own_tools_keep_their_place():
     """They are neither text nor calls of ours, whatever their events say."""
     events = decode(

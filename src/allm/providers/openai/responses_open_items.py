@@ -3,6 +3,9 @@
 An event names its item by the item's id, by its `call_id`, or by `output_index`; `find` tries them in this order. Where
 a server sends none of these, the kind has to do: a delta is for the newest open item of its kind, an end is for the
 first one. llama.cpp sends no index anywhere and no id with a call, but deltas whose `item_id` is the `call_id`.
+
+A text of a message is found by its place among the texts: `content_index` counts parts that the finished item does not
+have, with Amazon's servers (the deltas come at index 1, and the item has one part).
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ class Item:
         id: Unique in the answer: the id of the call, else of the block.
         kind: Its `type`.
         name: Of the tool, if it is a call.
-        parts: Content parts that have begun.
+        texts: The `content_index` of each text that has begun, in this order; made up where a server does not count.
         started: It is a call, and has been announced.
         done: Nothing more is taken for it.
     """
@@ -37,14 +40,28 @@ class Item:
     id: str
     kind: str
     name: str = ""
-    parts: int = 0
+    texts: list[int] = attrs.field(factory=list[int], init=False)
     started: bool = False
     done: bool = False
 
-    def block(self, event: dict[str, Any]) -> str:
-        """The id of the text block that a delta is for."""
+    def begin_text(self, event: dict[str, Any]) -> None:
+        """A text begins: with the event that says so, or with its first delta."""
         index = as_count(event.get("content_index"))
-        return f"{self.id}:{max(self.parts - 1, 0) if index is None else index}"
+        if index is None:
+            self.texts.append(max(self.texts, default=-1) + 1)
+        elif index not in self.texts:
+            self.texts.append(index)
+
+    def block(self, event: dict[str, Any]) -> str:
+        """The id of the text block that a delta is for: of the newest one, where the delta does not say."""
+        index = as_count(event.get("content_index"))
+        if not self.texts or index not in {None, *self.texts}:
+            self.begin_text(event)
+        return self.block_at(self.texts.index(self.texts[-1] if index is None else index))
+
+    def block_at(self, place: int) -> str:
+        """The id of a text block by its place among the texts of the item."""
+        return f"{self.id}:{place}"
 
 
 @attrs.define(eq=False)
