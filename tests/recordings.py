@@ -102,6 +102,7 @@ def translated(folder, expected):
     """What a case expects, in the shape that `wire_corpus` compares."""
     right, _why = WRONG.get(name_of(folder), ({}, ""))
     wanted = {
+        "outcome": "error_http" if expected["kind"] == "error" else "ok",
         "text": "",
         "reasoning": "",
         "tool_calls": [],

@@ -288,7 +288,8 @@ def test_a_call_without_a_name_is_nothing():
             ),
         ),
         ({"toolUsePromptTokenCount": 5}, Usage(extra={"toolUsePromptTokenCount": 5})),
-        ({"promptTokenCount": "4", "totalTokenCount": True}, Usage()),
+        ({"promptTokenCount": "4", "totalTokenCount": "4"}, Usage(input_tokens=4, total_tokens=4)),
+        ({"promptTokenCount": "four", "totalTokenCount": True}, Usage()),
     ],
 )
 def test_counts(counts, usage):

@@ -29,7 +29,14 @@ from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStar
 from allm.data.json.text import JsonTextError, as_list, as_text, loads
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
-from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
+from allm.http.error_body import (
+    RETRYABLE_STATUS,
+    read_error_body,
+    reason_for_status,
+    status_in,
+    stray_error,
+    words_in,
+)
 from allm.http.errors import malformed
 
 __all__ = ["StreamDecoder", "WireDecoder"]
@@ -37,6 +44,9 @@ __all__ = ["StreamDecoder", "WireDecoder"]
 _DONE = b"[DONE]"
 _ERROR = "error"
 _CLEAN = frozenset({"stop", "tool_calls"})
+# Names of events that keep a connection open; what stands in them need not be JSON.
+_IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+_SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
 
 
 class WireDecoder(Protocol):
@@ -105,6 +115,8 @@ class StreamDecoder(abc.ABC):
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _unread: Any = attrs.field(default=None, init=False)  # the last event that had no meaning
+    _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
     # --- what a vendor says ---
 
@@ -175,6 +187,7 @@ class StreamDecoder(abc.ABC):
 
     def raw(self, kind: str, payload: Any) -> None:
         """Pass on an event that has no meaning here, as `RawChunk`."""
+        self._unread = payload
         self.events.append(RawChunk(kind, payload))
 
     def complete(self, finish: FinishReason, raw: str | None, metadata: dict[str, Any] | None = None) -> None:
@@ -210,8 +223,11 @@ class StreamDecoder(abc.ABC):
         self.events.append(Failed(error, raw_finish_reason=raw_finish_reason))
 
     def cut_off(self, what: str) -> AdapterError:
-        """The error of a stream that ended without `what`."""
+        """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
+        said = words_in(self._unread) or self._stray.strip()
+        if said:
+            text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
     # --- the protocol ---
@@ -234,7 +250,7 @@ class StreamDecoder(abc.ABC):
             else:
                 self._unusual(name, value, data)
         except JsonTextError as error:
-            return self._run(self._not_json, data, error)
+            return self._run(self._not_json, name, data, error)
         except AdapterError as error:
             self._raised(error)
         events, self.events = self.events, []
@@ -272,7 +288,9 @@ class StreamDecoder(abc.ABC):
             raise error
         self.fail(error)
 
-    def _not_json(self, data: bytes, error: JsonTextError) -> None:
+    def _not_json(self, name: str, data: bytes, error: JsonTextError) -> None:
+        if name in _IDLE:
+            return
         if data.strip() != _DONE:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
         if not self.done:
@@ -281,6 +299,8 @@ class StreamDecoder(abc.ABC):
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
         for event in as_list(value) or (value,):
+            if not isinstance(event, dict) and name in _IDLE:
+                return
             if not isinstance(event, dict):
                 raise malformed(self.provider, "an event of the stream is not a JSON object", data)
             self._object(name, event)
@@ -309,6 +329,7 @@ class StreamDecoder(abc.ABC):
         self.on_end()
 
     def _end(self, stray: str) -> None:
+        self._stray = stray
         report = stray_error(stray)
         if report is not None:
             self.fail(self.error_of(report))

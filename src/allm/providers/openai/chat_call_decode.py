@@ -23,7 +23,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_object, as_objects, as_text, dumps, parse_arguments
+from allm.adapters import UniqueIds, as_count, as_object, as_objects, as_text, dumps, parse_arguments
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
 
 __all__ = ["CallDecoder"]
@@ -48,7 +48,8 @@ class _Piece:
 
 
 def _read(delta: dict[str, Any], position: int) -> _Piece:
-    index = delta.get("index")
+    sent = delta.get("index")
+    count = as_count(sent)
     custom = as_object(delta.get("custom"))
     function = as_object(delta.get("function")) or custom
     text = function.get("arguments", function.get("input"))
@@ -56,7 +57,7 @@ def _read(delta: dict[str, Any], position: int) -> _Piece:
         text = dumps(text).decode()
     return _Piece(
         as_text(delta.get("id")),
-        index if isinstance(index, (int, str)) else None,
+        as_text(sent) if count is None else count,
         position,
         as_text(function.get("name")),
         as_text(text),

@@ -67,7 +67,7 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
 def _first_choice(choices: Any) -> dict[str, Any]:
     """Choice 0 of a chunk; with n > 1 the others are left alone."""
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and not choice.get("index"):
+        if isinstance(choice, dict) and not as_count(choice.get("index")):
             return choice
     return {}
 

@@ -55,7 +55,7 @@ class ResponsesDecoder(StreamDecoder):
         """One event; its `type` says what it is, and so does its name."""
         kind = as_text(event.get("type")) or name
         if kind in _TERMINAL:
-            self._terminal(as_object(event.get("response")))
+            self._terminal(as_object(event.get("response")), kind.removeprefix("response."))
             return
         if kind == "response.error":  # of servers that speak the format without all of it
             self.fail(self.error_of(event))
@@ -72,14 +72,14 @@ class ResponsesDecoder(StreamDecoder):
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the object that a stream's terminal event holds."""
         if isinstance(document.get("output"), list):
-            self._terminal(document)
+            self._terminal(document, None)
 
     def error_of(self, report: Any) -> AdapterError:
         """An `error` event, nested or flat."""
         return stream_error(self.provider, report)
 
-    def _terminal(self, response: dict[str, Any]) -> None:
-        status, error = as_text(response.get("status")), response.get("error")
+    def _terminal(self, response: dict[str, Any], name: str | None) -> None:
+        status, error = as_text(response.get("status")) or name, response.get("error")
         if status in _FAILED or error:
             if self.begun:  # else the failure comes first, and may be tried again
                 self._usage(response)
@@ -102,8 +102,8 @@ class ResponsesDecoder(StreamDecoder):
 
 def _finish(status: str | None, response: dict[str, Any]) -> tuple[FinishReason, str | None]:
     """The finish reason, and the word for it."""
-    if status == "incomplete":
-        reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
+    reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
+    if status == "incomplete" or (status is None and reason):
         return _INCOMPLETE.get(reason or "", "other"), reason or status
     if status not in {"completed", None}:  # a response in the background that is queued or in progress
         return "other", status

@@ -109,6 +109,7 @@ class ItemDecoder:
         if not opened.started:
             self._start(opened, {})
         if text := as_text(event.get("delta")):
+            opened.pieces.append(text)
             self.add(ToolCallDelta(opened.id, text))
 
     def _complete(self, opened: Item, item: dict[str, Any]) -> None:
@@ -126,7 +127,7 @@ class ItemDecoder:
             self.add(ProviderPartCompleted(opened.id, ProviderPart(self.provider, item)))
 
     def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
-        raw = _input(opened, item)
+        raw = _input(opened, item) or "".join(opened.pieces)
         if not opened.started:  # it came whole: to a program it looks like any other
             self._start(opened, item)
             if raw:
