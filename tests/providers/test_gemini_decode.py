@@ -559,3 +559,13 @@ def test_odd_calls_are_not_lost():
     calls = [{"functionCall": {"name": "f", "args": '{"a": 1}'}}, {"functionCall": {"args": {"b": 2}}}]
     response = fold(decode(sse(chunk(*calls, finish="STOP"))))
     assert [(call.name, call.arguments) for call in response.tool_calls] == [("f", {"a": 1}), ("", {"b": 2})]
+
+
+def test_indexes_that_are_text():
+    """Some gateways write every number as text; the first candidate is the first one."""
+    response = answer(
+        chunk(text("a"), candidate={"index": "0"}),
+        chunk(text("b"), candidate={"index": "1"}),
+        chunk(candidate={"index": "0"}, finish="STOP"),
+    )
+    assert (response.output_text, response.finish_reason) == ("a", "stop")

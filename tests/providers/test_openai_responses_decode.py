@@ -568,3 +568,66 @@ def test_a_plain_answer_starts_with_its_id():
     """As its stream does."""
     [started, *_] = ResponsesDecoder().decode_document(answer(message("Hi")))
     assert started == allm.MessageStarted(id="resp_1", model="gpt-5")
+
+
+@pytest.mark.parametrize("left", [{}, {"arguments": None}, {"arguments": ""}])
+def test_a_call_that_is_done_without_its_arguments_has_those_of_its_deltas(left):
+    """A tool must not run with an empty object because a gateway left out what it had sent in pieces."""
+    item = call()
+    del item["arguments"]
+    response = fold(
+        decode(
+            CREATED,
+            added({**item, "arguments": ""}, 0),
+            arguments('{"city"', item_id="fc_1", output_index=0),
+            arguments(':"Ulm"}', item_id="fc_1", output_index=0),
+            done({**item, **left}, 0),
+            completed({**item, **left}),
+        )
+    )
+    assert response.tool_calls[0].arguments == {"city": "Ulm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "finish", "raw"), [("completed", "stop", "completed"), ("incomplete", "length", "max_output_tokens")]
+)
+def test_the_last_event_says_how_the_answer_ended_where_its_response_does_not(name, finish, raw):
+    """By its name."""
+    details = {"reason": "max_output_tokens"} if name == "incomplete" else None
+    whole = answer(message("So"), incomplete_details=details)
+    del whole["status"]
+    response = fold(decode(CREATED, (f"response.{name}", {"response": whole})))
+    assert (response.finish_reason, response.raw_finish_reason) == (finish, raw)
+
+
+@pytest.mark.parametrize(
+    ("details", "finish"),
+    [({"reason": "max_output_tokens"}, "length"), ({"reason": "content_filter"}, "content_filter")],
+)
+def test_a_plain_answer_without_a_status_is_incomplete_where_it_says_why(details, finish):
+    """The details are there in incomplete answers only."""
+    whole = answer(message("So"), incomplete_details=details)
+    del whole["status"]
+    assert fold(ResponsesDecoder().decode_document(whole)).finish_reason == finish
+
+
+ALIKE = (
+    reasoning("A", encrypted="a"),
+    SEARCH,
+    reasoning("B", encrypted="b"),
+    message("So"),
+    message("it is", id="msg_1"),
+)
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+def test_items_that_share_an_id_are_all_there(streamed):
+    """Each counts once, in a plain answer, and in a stream that lists all of them again at its end."""
+    if streamed:
+        parts = [event for place, item in enumerate(ALIKE) for event in (added(item, place), done(item, place))]
+        response = fold(decode(CREATED, *parts, completed(*ALIKE)))
+    else:
+        response = folded(*ALIKE)
+    assert [part.encrypted_content for part in response.reasoning] == ["a", "b"]
+    assert (response.reasoning_text, response.output_text) == ("AB", "Soit is")
+    assert len(response.message.parts) == len(ALIKE)

@@ -145,7 +145,7 @@ def status_in(envelope: ErrorBody) -> int | None:
     return None
 
 
-def words_in(value: Any, depth: int = 1) -> str | None:
+def words_in(value: Any, depth: int = 2) -> str | None:
     """The sentence in `value`: itself, or what stands under the usual names, at most `depth` levels down."""
     text = _text(value)
     if text is not None or depth < 0:
