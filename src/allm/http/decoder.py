@@ -26,7 +26,7 @@ import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
-from allm.data.json.text import JsonTextError, as_list, as_text, loads
+from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
 from allm.http.error_body import (
@@ -54,9 +54,13 @@ class WireDecoder(Protocol):
 
     Attributes:
         done: The provider's end marker was seen; nothing more is decoded.
+        idle: The latest event only kept the connection open: no sign that the answer goes on.
+        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
     """
 
     done: bool
+    idle: bool
+    raw_chunks: bool
 
     def begin(self, headers: Mapping[str, str], /) -> None:
         """The HTTP headers of the response have arrived; their names are in lower case."""
@@ -95,6 +99,7 @@ class StreamDecoder(abc.ABC):
         end_marker: What a complete stream ends with, for the message of the error when it does not.
         provider: The service's short name.
         done: The answer has ended.
+        idle, raw_chunks: See `WireDecoder`.
         headers: The HTTP headers of the response, their names in lower case.
         request_id: The provider's id of the request, from the headers.
         id, model: Of the answer, as far as they are known.
@@ -108,6 +113,8 @@ class StreamDecoder(abc.ABC):
 
     provider: str
     done: bool = attrs.field(default=False, init=False)
+    idle: bool = attrs.field(default=False, init=False)
+    raw_chunks: bool = attrs.field(default=False, init=False)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], init=False)
     request_id: str | None = attrs.field(default=None, init=False)
     id: str | None = attrs.field(default=None, init=False)
@@ -115,7 +122,7 @@ class StreamDecoder(abc.ABC):
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
-    _unread: Any = attrs.field(default=None, init=False)  # the last event that had no meaning
+    _last: Any = attrs.field(default=None, init=False)  # the last event
     _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
     # --- what a vendor says ---
@@ -185,10 +192,9 @@ class StreamDecoder(abc.ABC):
         self.message.add(event)
         self.events.append(event)
 
-    def raw(self, kind: str, payload: Any) -> None:
-        """Pass on an event that has no meaning here, as `RawChunk`."""
-        self._unread = payload
-        self.events.append(RawChunk(kind, payload))
+    def keep_alive(self) -> None:
+        """The event only keeps the connection open: it is no sign that the answer goes on."""
+        self.idle = True
 
     def complete(self, finish: FinishReason, raw: str | None, metadata: dict[str, Any] | None = None) -> None:
         """Add `MessageCompleted`: the answer has ended as the provider means it to.
@@ -225,7 +231,7 @@ class StreamDecoder(abc.ABC):
     def cut_off(self, what: str) -> AdapterError:
         """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
-        said = words_in(self._unread) or self._stray.strip()
+        said = words_in(self._last) or self._stray.strip()
         if said:
             text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
@@ -243,8 +249,11 @@ class StreamDecoder(abc.ABC):
         Raises:
             AdapterError: The answer fails, and there is no event that would be lost.
         """
+        self.idle = False
         try:
-            value = loads(data)
+            value = self._last = loads(data)
+            if self.raw_chunks:
+                self._show(name, value)
             if type(value) is dict and not _reports_error(name, value):
                 self.on_event(name, value)  # written out here, as it comes with every token
             else:
@@ -288,11 +297,18 @@ class StreamDecoder(abc.ABC):
             raise error
         self.fail(error)
 
+    def _show(self, name: str, value: Any) -> None:
+        """Add an event as it came, under its name, its type, or as `chunk`."""
+        self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
+
     def _not_json(self, name: str, data: bytes, error: JsonTextError) -> None:
         if name in _IDLE:
+            self.keep_alive()
             return
         if data.strip() != _DONE:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
+        if self.raw_chunks:
+            self.events.append(RawChunk(_DONE.decode()))
         if not self.done:
             self.on_done()
 
@@ -300,6 +316,7 @@ class StreamDecoder(abc.ABC):
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
         for event in as_list(value) or (value,):
             if not isinstance(event, dict) and name in _IDLE:
+                self.keep_alive()
                 return
             if not isinstance(event, dict):
                 raise malformed(self.provider, "an event of the stream is not a JSON object", data)
@@ -314,6 +331,8 @@ class StreamDecoder(abc.ABC):
             self.on_event(name, event)
 
     def _document(self, document: Any) -> None:
+        if self.raw_chunks:
+            self.events.append(RawChunk("document", document))
         for part in as_list(document) or (document,):
             if not isinstance(part, dict):
                 what = f"the answer is not a JSON object: it has no {self.content_field}"

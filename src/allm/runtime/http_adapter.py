@@ -134,6 +134,7 @@ class HttpAdapter(Adapter):
             **self._fields(url, body, options, {"content-type": JSON, **STREAM_HEADERS}),
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
+            raw_chunks=options.include_raw_chunks,
         )
 
     def url(self, path: str, options: AdapterOptions) -> str:
