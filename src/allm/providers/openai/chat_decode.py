@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 
 from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_objects, as_text, malformed
+from allm.data.content import ReasoningPart, TextPart
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
@@ -149,8 +150,7 @@ class ChatDecoder(StreamDecoder):
             self.start(id=chunk.get("id"), model=chunk.get("model"))
 
     def _choice(self, choice: dict[str, Any], content_key: str) -> None:
-        # Some services end a stream with one whole message.
-        content = as_object(choice[content_key] if content_key in choice else choice.get("message"))
+        content = as_object(choice[content_key]) if content_key in choice else self._rest(choice.get("message"))
         may_think = not HOLDERS.isdisjoint(content) or type(content.get("content")) is list
         if may_think and (thought := self._reasoning.take(content)):
             self.add(ReasoningDelta("reasoning-0", thought))
@@ -159,6 +159,22 @@ class ChatDecoder(StreamDecoder):
             if take is not None and value:
                 take(self, value)
         self._finish = as_text(choice.get("finish_reason")) or self._finish
+
+    def _rest(self, message: Any) -> dict[str, Any]:
+        """What a whole message in a stream says beyond its pieces: some services end with one, or send nothing else."""
+        rest, spoken = dict(as_object(message)), self.message.content()
+        text = "".join(part.text for part in spoken if isinstance(part, TextPart))
+        if text:
+            whole = as_text(rest.pop("content", None)) or ""
+            rest["content"] = whole[len(text) :] if whole.startswith(text) else ""
+            rest.pop("refusal", None)
+        if any(isinstance(part, ReasoningPart) for part in spoken) or self._reasoning.details:
+            rest = {key: value for key, value in rest.items() if key not in HOLDERS}
+        if self._calls.begun:
+            rest = {key: value for key, value in rest.items() if key not in {"tool_calls", "function_call"}}
+        if self._annotations:
+            rest.pop("annotations", None)
+        return rest
 
     def _content(self, value: Any) -> None:
         if isinstance(value, str):
