@@ -201,18 +201,18 @@ def test_whole_message_at_the_end_of_a_stream():
 CALLED = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 NOTE = {"type": "url_citation", "url_citation": {"url": "https://a"}}
 AT_THE_END = {
-    "text": ([{"content": "Hel"}, {"content": "lo"}], {"content": "Hello"}),
-    "more text than its pieces": ([{"content": "Hel"}], {"content": "Hello"}),
-    "another text": ([{"content": "Hello"}], {"content": "Bye"}),
-    "nothing": ([{"content": "Hello"}], {"content": ""}),
-    "thinking": ([{"reasoning": "Hm."}, {"content": "Hello"}], {"reasoning": "Hm.", "content": "Hello"}),
+    "text": ([{"content": "One "}, {"content": "two"}], {"content": "One two"}),
+    "more text than its pieces": ([{"content": "One "}], {"content": "One two"}),
+    "another text": ([{"content": "One two"}], {"content": "Bye"}),
+    "nothing": ([{"content": "One two"}], {"content": ""}),
+    "thinking": ([{"reasoning": "Hm."}, {"content": "One two"}], {"reasoning": "Hm.", "content": "One two"}),
     "details": (
-        [{"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}, {"content": "Hello"}],
-        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}], "content": "Hello"},
+        [{"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}, {"content": "One two"}],
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}], "content": "One two"},
     ),
-    "calls": ([{"content": "Hello"}, {"tool_calls": [CALLED]}], {"content": "Hello", "tool_calls": [CALLED]}),
-    "citations": ([{"content": "Hello", "annotations": [NOTE]}], {"content": "Hello", "annotations": [NOTE]}),
-    "all but the first piece": ([{"content": "H"}], {"content": "Hello", "reasoning_content": "Hm."}),
+    "calls": ([{"content": "One two"}, {"tool_calls": [CALLED]}], {"content": "One two", "tool_calls": [CALLED]}),
+    "citations": ([{"content": "One two", "annotations": [NOTE]}], {"content": "One two", "annotations": [NOTE]}),
+    "all but the first piece": ([{"content": "One"}], {"content": "One two", "reasoning_content": "Hm."}),
 }
 
 
@@ -222,7 +222,7 @@ def test_a_whole_message_behind_its_pieces_is_not_said_twice(case):
     pieces, whole = AT_THE_END[case]
     last = {"id": "g", "choices": [{"index": 0, "finish_reason": "stop", "message": whole}]}
     response = fold(*(chunk(piece) for piece in pieces), last)
-    assert response.output_text == "Hello"
+    assert response.output_text == "One two"
     assert response.reasoning_text in {"", "Hm."}
     assert [call.arguments for call in response.tool_calls] == ([{"a": 1}] if case == "calls" else [])
     text = next(part for part in response.message.parts if isinstance(part, allm.TextPart))
@@ -231,8 +231,8 @@ def test_a_whole_message_behind_its_pieces_is_not_said_twice(case):
 
 def test_messages_that_grow_from_chunk_to_chunk():
     """Without any pieces, each chunk having all so far."""
-    chunks = [{"id": "g", "choices": [{"message": {"content": text}}]} for text in ("H", "Hel", "Hello")]
-    assert fold(*chunks, chunk(finish="stop")).output_text == "Hello"
+    chunks = [{"id": "g", "choices": [{"message": {"content": text}}]} for text in ("One", "One ", "One two")]
+    assert fold(*chunks, chunk(finish="stop")).output_text == "One two"
 
 
 def test_citations_are_kept_with_the_text():
