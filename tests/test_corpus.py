@@ -37,10 +37,7 @@ ADAPTERS = {
     "gemini": gemini,
 }
 NOT_YET = {
-    "citations/perplexity_stream_shortened": "a stream without [DONE] is cut off, though it has a finish reason",
-    "cloud/azure_error_429": "of two waits the shorter one is taken",
     "files/mistral_chat_input_audio": "input and output do not add up to the total",
-    "structured/xai_error_400_bad_key": "a bad key is an invalid request where the status says so",
 }
 
 

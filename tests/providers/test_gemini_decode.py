@@ -573,3 +573,12 @@ def test_indexes_that_are_text():
         chunk(candidate={"index": "0"}, finish="STOP"),
     )
     assert (response.output_text, response.finish_reason) == ("a", "stop")
+
+
+def test_an_error_keeps_the_answer_it_comes_with():
+    """Text, counts and ids of the same chunk."""
+    error = {"error": {"code": 503, "message": "no room", "status": "UNAVAILABLE"}}
+    counts = {"usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3}}
+    response = fold(decode(sse({**chunk(text("part")), **counts, **error})))
+    assert (response.output_text, response.usage.input_tokens) == ("part", 3)
+    assert (response.finish_reason, response.error.message) == ("error", "no room")

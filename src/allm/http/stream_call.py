@@ -13,7 +13,7 @@ import trio
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.decoder import WireDecoder
 from allm.http.errors import malformed
@@ -131,7 +131,7 @@ class _Reader:
                 raise malformed(self.call.provider, f"the answer is longer than {MAX_DOCUMENT_BYTES} bytes", head)
         body = b"".join(pieces)
         try:
-            document = loads(body)
+            document = _parsed(body)
         except JsonTextError as error:
             if body.rstrip()[-1:] != _CLOSING.get(body.removeprefix(BOM).lstrip()[:1]):
                 what = f"the answer ended before its JSON did ({error})"
@@ -168,6 +168,13 @@ class _Reader:
                 f"the stream ended in the middle of an event: the answer is cut off ({error.message})",
                 reason="stream_truncated",
             ) from error
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return loads(body)
+    except JsonTextError:
+        return loads_lenient(body)
 
 
 def _is_blank(data: bytes) -> bool:

@@ -38,6 +38,7 @@ class Item:
         name: Of the tool, if it is a call.
         pieces: What the deltas of a call have brought.
         texts: The `content_index` of each text that has begun, in this order; made up where a server does not count.
+        is_call: It is a call for the caller.
         started: It is a call, and has been announced.
         done: Nothing more is taken for it.
         listed: The output of the terminal event has had it.
@@ -52,6 +53,10 @@ class Item:
     started: bool = False
     done: bool = False
     listed: bool = False
+    is_call: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_call = self.kind in CALLS
 
     def begin_text(self, event: dict[str, Any]) -> None:
         """A text begins: with the event that says so, or with its first delta."""
