@@ -287,7 +287,8 @@ def test_a_call_without_a_name_is_nothing():
             ),
         ),
         ({"toolUsePromptTokenCount": 5}, Usage(extra={"toolUsePromptTokenCount": 5})),
-        ({"promptTokenCount": "4", "totalTokenCount": True}, Usage()),
+        ({"promptTokenCount": "4", "totalTokenCount": "4"}, Usage(input_tokens=4, total_tokens=4)),
+        ({"promptTokenCount": "four", "totalTokenCount": True}, Usage()),
     ],
 )
 def test_counts(counts, usage):
@@ -623,6 +624,16 @@ def test_odd_calls_are_not_lost():
     calls = [{"functionCall": {"name": "f", "args": '{"a": 1}'}}, {"functionCall": {"args": {"b": 2}}}]
     response = fold(decode(sse(chunk(*calls, finish="STOP"))))
     assert [(call.name, call.arguments) for call in response.tool_calls] == [("f", {"a": 1}), ("", {"b": 2})]
+
+
+def test_indexes_that_are_text():
+    """Some gateways write every number as text; the first candidate is the first one."""
+    response = answer(
+        chunk(text("a"), candidate={"index": "0"}),
+        chunk(text("b"), candidate={"index": "1"}),
+        chunk(candidate={"index": "0"}, finish="STOP"),
+    )
+    assert (response.output_text, response.finish_reason) == ("a", "stop")
 
 
 def test_an_error_keeps_the_answer_it_comes_with():

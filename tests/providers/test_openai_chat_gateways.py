@@ -198,6 +198,43 @@ def test_whole_message_at_the_end_of_a_stream():
     assert fold(beside, chunk(finish="stop")).output_text == "hi"
 
 
+CALLED = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+NOTE = {"type": "url_citation", "url_citation": {"url": "https://a"}}
+AT_THE_END = {
+    "text": ([{"content": "One "}, {"content": "two"}], {"content": "One two"}),
+    "more text than its pieces": ([{"content": "One "}], {"content": "One two"}),
+    "another text": ([{"content": "One two"}], {"content": "Bye"}),
+    "nothing": ([{"content": "One two"}], {"content": ""}),
+    "thinking": ([{"reasoning": "Hm."}, {"content": "One two"}], {"reasoning": "Hm.", "content": "One two"}),
+    "details": (
+        [{"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}, {"content": "One two"}],
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}], "content": "One two"},
+    ),
+    "calls": ([{"content": "One two"}, {"tool_calls": [CALLED]}], {"content": "One two", "tool_calls": [CALLED]}),
+    "citations": ([{"content": "One two", "annotations": [NOTE]}], {"content": "One two", "annotations": [NOTE]}),
+    "all but the first piece": ([{"content": "One"}], {"content": "One two", "reasoning_content": "Hm."}),
+}
+
+
+@pytest.mark.parametrize("case", AT_THE_END)
+def test_a_whole_message_behind_its_pieces_is_not_said_twice(case):
+    """MiniMax ends a stream with the message; the pieces are what was shown, and it only adds to them."""
+    pieces, whole = AT_THE_END[case]
+    last = {"id": "g", "choices": [{"index": 0, "finish_reason": "stop", "message": whole}]}
+    response = fold(*(chunk(piece) for piece in pieces), last)
+    assert response.output_text == "One two"
+    assert response.reasoning_text in {"", "Hm."}
+    assert [call.arguments for call in response.tool_calls] == ([{"a": 1}] if case == "calls" else [])
+    text = next(part for part in response.message.parts if isinstance(part, allm.TextPart))
+    assert text.metadata == ({"openai": {"annotations": [NOTE]}} if case == "citations" else {})
+
+
+def test_messages_that_grow_from_chunk_to_chunk():
+    """Without any pieces, each chunk having all so far."""
+    chunks = [{"id": "g", "choices": [{"message": {"content": text}}]} for text in ("One", "One ", "One two")]
+    assert fold(*chunks, chunk(finish="stop")).output_text == "One two"
+
+
 def test_citations_are_kept_with_the_text():
     """Search models; delta by delta or with the message."""
     one, two = ({"type": "url_citation", "url_citation": {"url": url}} for url in ("https://a", "https://b"))

@@ -31,7 +31,14 @@ from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
 from allm.data.origin import Origin
 from allm.data.response import FinishReason, Usage
-from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
+from allm.http.error_body import (
+    RETRYABLE_STATUS,
+    read_error_body,
+    reason_for_status,
+    status_in,
+    stray_error,
+    words_in,
+)
 from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
 
@@ -40,6 +47,9 @@ __all__ = ["StreamDecoder", "WireDecoder"]
 _DONE = b"[DONE]"
 _ERROR = "error"
 _CLEAN = frozenset({"stop", "tool_calls"})
+# Names of events that keep a connection open; what stands in them need not be JSON.
+_IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+_SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
 
 
 class WireDecoder(Protocol):
@@ -123,6 +133,8 @@ class StreamDecoder(abc.ABC):
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _last: Any = attrs.field(default=None, init=False)  # the last event
+    _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
     # --- what a vendor says ---
 
@@ -250,8 +262,11 @@ class StreamDecoder(abc.ABC):
         self.events.append(Failed(error, raw_finish_reason=raw_finish_reason))
 
     def cut_off(self, what: str) -> AdapterError:
-        """The error of a stream that ended without `what`."""
+        """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
+        said = words_in(self._last) or self._stray.strip()
+        if said:
+            text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
     # --- the protocol ---
@@ -269,7 +284,7 @@ class StreamDecoder(abc.ABC):
         """
         self.idle = False
         try:
-            value = loads(data)
+            value = self._last = loads(data)
             if self.raw_chunks:
                 self._show(name, value)
             if type(value) is dict and not _reports_error(name, value):
@@ -320,6 +335,9 @@ class StreamDecoder(abc.ABC):
         self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
 
     def _not_json(self, name: str, data: bytes, error: JsonTextError) -> None:
+        if name in _IDLE:
+            self.keep_alive()
+            return
         if data.strip() == _DONE:
             if self.raw_chunks:
                 self.events.append(RawChunk(_DONE.decode()))
@@ -337,6 +355,9 @@ class StreamDecoder(abc.ABC):
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
         for event in as_list(value) or (value,):
+            if not isinstance(event, dict) and name in _IDLE:
+                self.keep_alive()
+                return
             if not isinstance(event, dict):
                 raise malformed(self.provider, "an event of the stream is not a JSON object", data)
             self._object(name, event)
@@ -371,6 +392,7 @@ class StreamDecoder(abc.ABC):
         self.on_end()
 
     def _end(self, stray: str) -> None:
+        self._stray = stray
         report = stray_error(stray)
         if report is not None:
             self.fail(self.error_of(report))

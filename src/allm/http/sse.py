@@ -109,7 +109,7 @@ class SSEDecoder:
         self._check_size(self._pending)
 
     def close(self) -> Iterator[ServerSentEvent]:
-        """The event that the end of the stream cut off, if any: only for providers that have no end marker."""
+        """The event that no blank line ended before the body did, if any: its JSON tells whether it is whole."""
         return self.feed(b"\n\n")
 
     def _whole_line(self, end: bytes) -> bytes:

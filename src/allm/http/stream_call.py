@@ -38,13 +38,11 @@ class StreamCall(HttpCall):
     Attributes:
         new_decoder: Makes a fresh decoder for each attempt.
         max_event_bytes: Largest server-sent event accepted, in bytes.
-        flush_at_end: The format has no end marker, so that an event cut off by the end of the body counts.
         raw_chunks: Show each event of the wire as it came, too.
     """
 
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
-    flush_at_end: bool = False
     raw_chunks: bool = False
 
 
@@ -148,9 +146,8 @@ class _Reader:
     async def _end(self) -> None:
         events: list[AdapterEvent] = []
         try:
-            if self.call.flush_at_end:
-                for name, data in self.sse.close():
-                    events += self._decode_last(name, data)
+            for name, data in self.sse.close():
+                events += [] if _is_blank(data) else self._decode_last(name, data)
             if not self.decoder.done:
                 stray = b"\n".join(self.sse.stray).decode("utf-8", "replace")
                 events += self.decoder.end(stray)

@@ -121,7 +121,6 @@ class HttpAdapter(Adapter):
         new_decoder: Callable[[], WireDecoder],
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        flush_at_end: bool = False,
     ) -> StreamCall:
         """A call for `stream_events`.
 
@@ -131,7 +130,6 @@ class HttpAdapter(Adapter):
             options: Of the call.
             new_decoder: See `StreamCall`, as for those below.
             max_event_bytes: In bytes.
-            flush_at_end: False for a format that has an end marker.
 
         Raises:
             EngineError, ValidationError: As `call`.
@@ -140,7 +138,6 @@ class HttpAdapter(Adapter):
             **self._fields(url, body, options, {"content-type": JSON, **STREAM_HEADERS}),
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
-            flush_at_end=flush_at_end,
             raw_chunks=options.include_raw_chunks,
         )
 

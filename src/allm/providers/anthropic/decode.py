@@ -78,7 +78,7 @@ class MessagesDecoder(StreamDecoder):
 
     def _content_block_delta(self, event: Mapping[str, Any]) -> None:
         index, delta = as_count(event.get("index")), as_object(event.get("delta"))
-        if index is None and self._open:  # not every server counts them: it is the newest one
+        if self._open and (index is None or None in self._open):  # not every server counts them: it is the newest one
             index = next(reversed(self._open))
         kind = None if self._open else _BLOCK_OF.get(as_text(delta.get("type")) or "")
         if kind is not None:  # nor says where a block starts

@@ -62,7 +62,6 @@ class Gemini(Connection, StreamAdapter):
             options,
             functools.partial(GeminiDecoder, self.provider, taken, origin=origin),
             max_event_bytes=self.max_event_bytes,
-            flush_at_end=True,
         )
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:

@@ -114,7 +114,7 @@ class GeminiDecoder(StreamDecoder):
             self.id = self.id or as_text(event.get("responseId"))
             self.model = self.model or as_text(event.get("modelVersion"))
         for candidate in as_list(event.get("candidates")):
-            if not as_object(candidate).get("index"):
+            if not as_count(as_object(candidate).get("index")):
                 self._candidate(as_object(candidate))
                 break
         feedback = as_object(event.get("promptFeedback"))

@@ -98,7 +98,6 @@ class OpenAI(Connection, StreamAdapter):
             options,
             decoder,
             max_event_bytes=self.max_event_bytes,
-            flush_at_end=endpoint == "chat_completions" and not row.sends_done,
         )
 
     def _endpoint(self, request: Request, options: AdapterOptions) -> str:

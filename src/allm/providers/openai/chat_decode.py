@@ -25,7 +25,7 @@ from allm.adapters import (
     finish_reason_of,
     malformed,
 )
-from allm.data.content import ProviderPart
+from allm.data.content import ProviderPart, ReasoningPart, TextPart
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
@@ -91,7 +91,7 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
 def _first_choice(choices: Any) -> dict[str, Any]:
     """Choice 0 of a chunk; with n > 1 the others are left alone."""
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and not choice.get("index"):
+        if isinstance(choice, dict) and not as_count(choice.get("index")):
             return choice
     return {}
 
@@ -212,8 +212,7 @@ class ChatDecoder(StreamDecoder):
             self.start(id=chunk.get("id"), model=chunk.get("model"))
 
     def _choice(self, choice: dict[str, Any], content_key: str) -> None:
-        # Some services end a stream with one whole message.
-        content = as_object(choice[content_key] if content_key in choice else choice.get("message"))
+        content = as_object(choice[content_key]) if content_key in choice else self._rest(choice.get("message"))
         may_think = not HOLDERS.isdisjoint(content) or type(content.get("content")) is list
         if may_think and (thought := self._reasoning.take(content)):
             self.add(ReasoningDelta("reasoning-0", thought))
@@ -232,6 +231,24 @@ class ChatDecoder(StreamDecoder):
             elif key not in _NOT_KEPT:
                 merge_fields(self._fields, {key: value})
         self._finish = _word(choice.get("finish_reason")) or self._finish
+
+    def _rest(self, message: Any) -> dict[str, Any]:
+        """What a whole message in a stream says beyond its pieces: some services end with one, or send nothing else."""
+        spoken, said = self.message.content(), set(self._fields)
+        if any(isinstance(part, ReasoningPart) for part in spoken) or self._reasoning.details:
+            said |= HOLDERS
+        if self._calls.begun:
+            said |= {"tool_calls", "function_call"}
+        if self._annotations:
+            said.add("annotations")
+        text = "".join(part.text for part in spoken if isinstance(part, TextPart))
+        if text:
+            said |= {"content", "refusal"}
+        rest = {key: value for key, value in as_object(message).items() if key not in said}
+        whole = as_text(as_object(message).get("content"))
+        if text and whole is not None and whole.startswith(text):
+            rest["content"] = whole[len(text) :]
+        return rest
 
     def _content(self, value: Any) -> None:
         if isinstance(value, str):

@@ -144,13 +144,10 @@ class Connection(HttpAdapter):
         new_decoder: Callable[[], WireDecoder],
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        flush_at_end: bool = False,
     ) -> StreamCall:
         """As `call`, for a stream."""
         with self._explained(url):
-            made = HttpAdapter.stream_call(
-                self, url, body, options, new_decoder, max_event_bytes=max_event_bytes, flush_at_end=flush_at_end
-            )
+            made = HttpAdapter.stream_call(self, url, body, options, new_decoder, max_event_bytes=max_event_bytes)
             return self._placed(url, made)
 
     def _placed(self, url: str, call: CallT) -> CallT:

@@ -77,7 +77,7 @@ class ResponsesDecoder(StreamDecoder):
         """One event; its `type` says what it is, and so does its name."""
         kind = as_text(event.get("type")) or name
         if kind in _TERMINAL:
-            self._terminal(as_object(event.get("response")))
+            self._terminal(as_object(event.get("response")), kind.removeprefix("response."))
             return
         if kind == "response.error":  # of servers that speak the format without all of it
             self.fail(self.error_of(event))
@@ -94,7 +94,7 @@ class ResponsesDecoder(StreamDecoder):
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the object that a stream's terminal event holds."""
         if isinstance(document.get("output"), list):
-            self._terminal(document)
+            self._terminal(document, None)
 
     def on_report(self, report: dict[str, Any]) -> None:
         """A whole response that has an error beside its output."""
@@ -104,8 +104,8 @@ class ResponsesDecoder(StreamDecoder):
         """An `error` event, nested or flat."""
         return stream_error(self.provider, report)
 
-    def _terminal(self, response: dict[str, Any]) -> None:
-        status, error = as_text(response.get("status")), response.get("error")
+    def _terminal(self, response: dict[str, Any], name: str | None) -> None:
+        status, error = as_text(response.get("status")) or name, response.get("error")
         if status in _FAILED or error:
             self._failed_with(response)
             report = {"error": error or {"message": f"the response ended with the status {status!r}"}}
@@ -145,8 +145,8 @@ def _is_whole(item: dict[str, Any]) -> bool:
 
 def _finish(status: str | None, response: dict[str, Any]) -> tuple[FinishReason, str | None]:
     """The finish reason, and the word for it."""
-    if status == "incomplete":
-        reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
+    reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
+    if status == "incomplete" or (status is None and reason):
         return finish_reason_of(reason), reason or status
     if status not in {"completed", None}:  # a response in the background that is queued or in progress
         return finish_reason_of(status), status

@@ -72,8 +72,8 @@ class ItemDecoder:
     def part_added(self, event: dict[str, Any]) -> None:
         """`response.content_part.added`."""
         opened = self._items.find(event, {}) or self._items.newest("message")
-        if opened is not None:
-            opened.parts += 1
+        if opened is not None and _may_be_text(as_object(event.get("part"))):
+            opened.begin_text(event)
 
     def text(self, event: dict[str, Any]) -> None:
         """More text."""
@@ -120,6 +120,7 @@ class ItemDecoder:
         if not opened.started:
             self._start(opened, {})
         if text := as_text(event.get("delta")):
+            opened.pieces.append(text)
             self.add(ToolCallDelta(opened.id, text))
 
     def _complete(self, opened: Item, item: dict[str, Any]) -> None:
@@ -147,7 +148,7 @@ class ItemDecoder:
             opened.is_call = False
 
     def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
-        raw = _input(opened, item)
+        raw = _input(opened, item) or "".join(opened.pieces)
         if not opened.started:  # it came whole: to a program it looks like any other
             self._start(opened, item)
             if raw:
@@ -165,14 +166,18 @@ def _texts(provider: str, opened: Item, item: dict[str, Any]) -> list[AdapterEve
     if status is not None and status != "completed":
         replay["status"] = status
     events: list[AdapterEvent] = []
-    for index, part in enumerate(as_objects(item.get("content"))):
+    for place, part in enumerate(filter(_may_be_text, as_objects(item.get("content")))):
         refusal = part.get("type") == "refusal"
         text = part.get("refusal" if refusal else "text")
         if isinstance(text, str):
             notes = {**replay, "annotations": part["annotations"]} if part.get("annotations") else replay
             metadata = {provider: notes} if notes else {}
-            events.append(TextCompleted(f"{opened.id}:{index}", text, refusal, metadata=metadata))
+            events.append(TextCompleted(opened.block_at(place), text, refusal, metadata=metadata))
     return events
+
+
+def _may_be_text(part: dict[str, Any]) -> bool:
+    return not part or "text" in part or "refusal" in part
 
 
 def _thought(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
