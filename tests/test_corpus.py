@@ -1,4 +1,4 @@
-"""Recorded answers, replayed over loopback HTTP in several cuts, fold to what is expected of them."""
+"""Recorded responses, replayed over loopback HTTP in several splits, fold to the expected result."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize(("api", "case"), CASES, ids=[f"{api}-{case.folder.name}" for api, case in CASES])
-async def test_recorded_answer_folds_to_expected(api, case, cut):
+async def test_recorded_response_folds_to_expected(api, case, cut):
     """As recorded, in one piece, byte by byte and in 7-byte pieces: the same result."""
     async with WireServer() as server:
         server.add(Reply.recorded(case.folder, chunks=CUTS[cut]))

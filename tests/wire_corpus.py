@@ -1,6 +1,6 @@
-"""Recorded provider answers, where they are at hand, and the comparison of a folded response with what is expected.
+"""Recorded provider responses, if available, and the comparison of a folded response with the expected one.
 
-The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; else `../shared/wire` is used.
+The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; the default is `../shared/wire`.
 A case is a folder with `request.json`, `response.json`, `response.body` and `expected.json`.
 """
 
@@ -27,7 +27,7 @@ USAGE = (
 
 @attrs.frozen
 class Case:
-    """One recorded answer."""
+    """One recorded response."""
 
     folder: Path
 
@@ -45,12 +45,12 @@ class Case:
 
 
 def cases(api):
-    """Every case of one API, or none where the corpus is not there."""
+    """Every case of one API; none if there is no corpus."""
     return [Case(path.parent) for path in sorted((CORPUS / api).glob("*/expected.json"))]
 
 
 def opaque_kinds(message):
-    """Which kinds of opaque data the message kept for replay, by their wire names."""
+    """The kinds of opaque data that the message kept for replay, by their wire names."""
     kinds = set()
     for part in message.parts:
         if isinstance(part, ReasoningPart):
@@ -77,7 +77,7 @@ def server_items(message):
 
 
 def folded(response):
-    """A response in the shape of `expected.json`, without the fields that are not about chat."""
+    """A response in the shape of `expected.json`, without the fields that do not concern chat."""
     error = None
     if response.error is not None:
         assert isinstance(response.error, AdapterError)
@@ -112,7 +112,7 @@ def error_of(error):
 
 
 def accepted(expected, name, found):
-    """What in the object `found` is neither the expected value under `name` nor one of the others that are right."""
+    """The fields of `found` that match neither the expected value under `name` nor an accepted alternative."""
     also_ok = expected.get("also_ok", {})
     return [
         f"{name}.{key}: {value!r}, expected {expected[name][key]!r}"
@@ -122,7 +122,7 @@ def accepted(expected, name, found):
 
 
 def differences(response, expected):
-    """What in `response` is neither the expected value nor one of the others that are right too."""
+    """The parts of `response` that match neither the expected value nor an accepted alternative."""
     found = folded(response)
     also_ok = expected.get("also_ok", {})
     problems = []
