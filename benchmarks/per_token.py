@@ -104,7 +104,7 @@ async def measure(library: str, url: str) -> dict[str, float]:
     candidates: dict[str, Callable[[Any, str], Awaitable[int]]] = {
         "bare loop: raw bytes, C JSON": bare_bytes,
         "bare loop: lines, stdlib JSON": bare_lines,
-        "allm, no stage between": through(include_raw_chunks=True),
+        "allm, with raw chunks": through(include_raw_chunks=True),
         "allm, filter (the default)": through(),
         "allm, filter and observer": through(on_event=lambda event: None),
         "allm, blocking generate": blocking,
