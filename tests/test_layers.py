@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -190,6 +191,21 @@ def test_encoders_and_decoders_are_pure(module):
 def test_only_execution_opens_nurseries(module):
     """Tasks start in the execution layer; the test tools and the command line are separate programs."""
     assert is_inside(module, *OPENS_NURSERIES) or not uses(module, "open_nursery")
+
+
+ARCHITECTURE = (SOURCE.parent / "ARCHITECTURE.md").read_text("utf-8")
+
+
+def test_the_architecture_names_existing_files_and_classes():
+    """Every file and class that the page names exists, and the page stays short."""
+    files = {path.relative_to(SOURCE.parent).as_posix() for path in SOURCE.parent.rglob("*.py")}
+    named = set(re.findall(r"`([\w./]+\.py)`", ARCHITECTURE))
+    assert len(named) > 20
+    assert not {name for name in named if not any(file.endswith(f"/{name}") or file == name for file in files)}
+    source = "\n".join(path.read_text("utf-8") for path in MODULES.values())
+    classes = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", ARCHITECTURE)) - {"ExceptionGroup"}
+    assert not {name for name in classes if not re.search(rf"\b(class {name}\b|{name} = )", source)}
+    assert len(ARCHITECTURE.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -6,7 +6,7 @@ the message and its events. A vendor's decoder is a subclass that says what each
 
     begin(headers)
     decode(name, data)   -> [DONE]              -> on_done()
-                         -> an error report     -> Failed(error_of(report))
+                         -> an error report     -> on_report(report), Failed(error_of(report))
                          -> any other object    -> on_event(name, event)
     decode_document(document)                   -> on_document(document), on_end()
     end(stray)           -> an error report     -> Failed(error_of(report))
@@ -26,11 +26,12 @@ import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
-from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads
+from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads, loads_lenient
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
 from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
 from allm.http.errors import malformed
+from allm.http.finish_words import failure_of
 
 __all__ = ["StreamDecoder", "WireDecoder"]
 
@@ -144,6 +145,13 @@ class StreamDecoder(abc.ABC):
             provider_code=envelope.code or envelope.type,
         )
 
+    def on_report(self, report: dict[str, Any]) -> None:  # noqa: B027  most formats report an error by itself
+        """Add what an error report holds of the answer: text, ids, usage. `Failed` follows.
+
+        Args:
+            report: The object that reports the error, or its whole document.
+        """
+
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer, which some gateways give to a streaming request; by default it is read as one event.
 
@@ -192,8 +200,14 @@ class StreamDecoder(abc.ABC):
                 services a forced call ends with "stop", and `tool_calls` may mean calls of the provider's own tools.
             raw: The provider's word, None if it did not say one; then an answer with calls ends with `tool_calls`.
             metadata: What the answer says about itself beyond its content.
+
+        A word that means a failure (`error`) fails the answer.
         """
         self.start()
+        if finish == "error":
+            what = f"the service ended the answer with the finish reason {raw!r}, and did not say why"
+            self.fail(AdapterError(what, reason=failure_of(raw), provider=self.provider), raw_finish_reason=raw)
+            return
         called = self.message.has_tool_calls()
         if finish in _CLEAN or (raw is None and called):
             finish = "tool_calls" if called else "stop"
@@ -244,7 +258,7 @@ class StreamDecoder(abc.ABC):
             else:
                 self._unusual(name, value, data)
         except JsonTextError as error:
-            return self._run(self._not_json, data, error)
+            return self._run(self._not_json, name, data, error)
         except AdapterError as error:
             self._raised(error)
         events, self.events = self.events, []
@@ -286,13 +300,20 @@ class StreamDecoder(abc.ABC):
         """Add an event as it came, under its name, its type, or as `chunk`."""
         self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
 
-    def _not_json(self, data: bytes, error: JsonTextError) -> None:
-        if data.strip() != _DONE:
+    def _not_json(self, name: str, data: bytes, error: JsonTextError) -> None:
+        if data.strip() == _DONE:
+            if self.raw_chunks:
+                self.events.append(RawChunk(_DONE.decode()))
+            if not self.done:
+                self.on_done()
+            return
+        try:
+            value = loads_lenient(data)
+        except JsonTextError:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
         if self.raw_chunks:
-            self.events.append(RawChunk(_DONE.decode()))
-        if not self.done:
-            self.on_done()
+            self._show(name, value)
+        self._unusual(name, value, data)
 
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
@@ -305,9 +326,13 @@ class StreamDecoder(abc.ABC):
 
     def _object(self, name: str, event: dict[str, Any]) -> None:
         if _reports_error(name, event):
-            self.fail(self.error_of(event))
+            self._report(event)
         else:
             self.on_event(name, event)
+
+    def _report(self, report: dict[str, Any]) -> None:
+        self.on_report(report)
+        self.fail(self.error_of(report))
 
     def _document(self, document: Any) -> None:
         if self.raw_chunks:
@@ -317,7 +342,7 @@ class StreamDecoder(abc.ABC):
                 what = f"the answer is not a JSON object: it has no {self.content_field}"
                 raise malformed(self.provider, what, repr(document))
             if _reports_error("", part):
-                self.fail(self.error_of(part))
+                self._report(part)
                 return
             self.on_document(part)
             if self.done:

@@ -13,7 +13,7 @@ import trio
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.decoder import WireDecoder
 from allm.http.errors import malformed
@@ -133,7 +133,7 @@ class _Reader:
                 raise malformed(self.call.provider, f"the response is longer than {MAX_DOCUMENT_BYTES} bytes", head)
         body = b"".join(pieces)
         try:
-            document = loads(body)
+            document = _parsed(body)
         except JsonTextError as error:
             # Without the matching closing bracket the body was cut off; with it, the text is not JSON.
             if body.rstrip()[-1:] != _CLOSING.get(body.removeprefix(BOM).lstrip()[:1]):
@@ -172,6 +172,13 @@ class _Reader:
                 f"the stream ended in the middle of an event ({error.message})",
                 reason="stream_truncated",
             ) from error
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return loads(body)
+    except JsonTextError:
+        return loads_lenient(body)
 
 
 def _is_blank(data: bytes) -> bool:

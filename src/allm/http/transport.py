@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import re
+import ssl
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -330,7 +332,30 @@ class _mapped:  # noqa: N801  (a `with` block, not a thing)
             raise AdapterError(
                 f"the connection ended before the answer did ({what})", reason="stream_truncated"
             ) from error
-        raise AdapterError(f"the server cannot be reached ({what})", reason="network_error") from error
+        raise AdapterError(
+            f"the server cannot be reached ({what})", reason="network_error", retryable=not _is_lasting(library, error)
+        ) from error
+
+
+_REFUSED_BY_PROXY = re.compile(r"(?!408|425|429)4\d\d\b|.*(username|password|authenticat)", re.IGNORECASE)
+
+
+def _is_lasting(library: ModuleType, error: BaseException | None) -> bool:
+    """Whether the same request meets the same trouble: a proxy that refuses it, a certificate that does not verify."""
+    if isinstance(error, library.ProxyError):
+        return _REFUSED_BY_PROXY.match(str(error)) is not None
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        if isinstance(cause, ssl.SSLError) and _REFUSED_CERTIFICATE.search(cause.reason or ""):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+_REFUSED_CERTIFICATE = re.compile(r"ALERT_.*(CERTIFICATE|UNKNOWN_CA)")
+"""The server does not take the client's certificate, or wants one."""
 
 
 def _words_of(error: BaseException | None) -> str:

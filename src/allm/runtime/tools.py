@@ -180,7 +180,7 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
         return Tool(str(name or function), description or "", given, handler=handler, **fields)
     if function is None:
         return functools.partial(tool, name=name, description=description, **fields)
-    if not callable(function):
+    if not callable(function) or isinstance(function, Tool):
         sentence = (
             f"allm.tool expected a function, got {type(function).__name__}; to build a tool from parts, call "
             "allm.tool(name, description, schema, handler)"

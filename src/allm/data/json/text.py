@@ -19,6 +19,7 @@ __all__ = [
     "as_text",
     "dumps",
     "loads",
+    "loads_lenient",
     "parse_arguments",
 ]
 
@@ -57,6 +58,21 @@ def loads(text: bytes | str) -> Any:
         raise JsonTextError(str(error)) from error
 
 
+def loads_lenient(text: bytes | str) -> Any:
+    """Parse what a server means as JSON: NaN and infinite numbers are None, control characters stand in texts as such.
+
+    Servers in Python and C++ write such numbers where a probability is 0 or a division went wrong, beside an answer
+    that is whole.
+
+    Raises:
+        JsonTextError: As `loads`.
+    """
+    try:
+        return json.loads(text, parse_constant=lambda _name: None, strict=False)
+    except (ValueError, RecursionError):
+        return loads(text)  # which says what is wrong
+
+
 def dumps(value: Any) -> bytes:
     """One compact JSON document in UTF-8.
 
@@ -71,13 +87,19 @@ def dumps(value: Any) -> bytes:
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:
-    """A tool call's arguments: the JSON object in `raw`, `{}` for an empty text, None when it is anything else."""
-    if not raw.strip():
-        return {}
+    """A tool call's arguments: the JSON object in `raw`, None when it is anything else.
+
+    An empty text and `null` are no arguments, `{}`. Some servers encode what they send once more, so that it is a JSON
+    string; the JSON in it counts.
+    """
     try:
-        value = loads(raw)
+        value = loads(raw) if raw.strip() else None
+        if isinstance(value, str):
+            value = loads(value) if value.strip() else None
     except JsonTextError:
         return None
+    if value is None:
+        return {}
     return value if isinstance(value, dict) else None
 
 
