@@ -36,7 +36,7 @@ ADAPTERS = {
 CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 
 
-@pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.skipif(not CASES, reason=f"no recorded responses at {CORPUS}")
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize(("api", "case"), CASES, ids=[f"{api}-{case.folder.name}" for api, case in CASES])
 async def test_recorded_response_folds_to_expected(api, case, cut):

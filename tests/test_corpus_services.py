@@ -29,7 +29,7 @@ def asked(case):
     return [f"text {index}" for index in range(count)], {"model": first["model"], "dimensions": dimensions}
 
 
-@pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.skipif(not CASES, reason=f"no recorded responses at {CORPUS}")
 @pytest.mark.parametrize("cut", [None, 7])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.folder.name)
 async def test_recorded_embeddings_give_the_expected_result(case, cut):
@@ -67,7 +67,7 @@ def judged(case):
     return [item["text"] if item["type"] == "text" else allm.Image.from_url(item["image_url"]["url"]) for item in given]
 
 
-@pytest.mark.skipif(not MODERATION, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.skipif(not MODERATION, reason=f"no recorded responses at {CORPUS}")
 @pytest.mark.parametrize("case", MODERATION, ids=lambda case: case.folder.name)
 async def test_recorded_moderation_gives_the_expected_result(case):
     """Count, flags, categories, model and id; or the error."""

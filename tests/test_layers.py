@@ -218,8 +218,8 @@ def test_importing_allm_is_light():
     """`import allm`, with sessions, loads no provider, optional package, HTTP library or database."""
     # Modules loaded before it do not count: under coverage, sqlite3 is already there.
     program = "import sys; there = set(sys.modules); import allm, allm.session; print(*set(sys.modules) - there)"
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = answer.stdout.split()
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = result.stdout.split()
     providers = [name for name in loaded if name.startswith("allm.providers.")]
 
     assert not providers

@@ -23,10 +23,10 @@ def test_ci_runs_the_command_of_the_readme():
 @pytest.mark.parametrize("arguments", [[], ["dmeo"]])
 def test_anything_else_shows_the_commands(arguments):
     """A call without a known command installs nothing and lists the commands."""
-    answer = subprocess.run([sys.executable, ROOT / "run.py", *arguments], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, ROOT / "run.py", *arguments], capture_output=True, text=True, check=False)
 
-    assert answer.returncode != 0
+    assert result.returncode != 0
     assert all(
-        f"python3 run.py {command}" in answer.stderr
+        f"python3 run.py {command}" in result.stderr
         for command in re.findall(r"^python3 run.py (\w+)", README, re.MULTILINE)
     )

@@ -213,5 +213,5 @@ def test_output_limits():
 def test_importing_allm_does_not_read_the_file():
     """The rows are parsed at the first lookup."""
     program = "import allm; from allm.runtime import catalog; print(catalog.bundled.cache_info().currsize)"
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "0"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "0"

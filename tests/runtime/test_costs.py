@@ -180,8 +180,8 @@ async def test_the_requested_model_sets_the_price_if_the_response_names_none():
 async def test_the_model_may_be_named_at_the_end():
     """The price is then set just before the response ends."""
     two_prices()
-    answer = [MessageStarted(), used(input_tokens=1_000_000, output_tokens=0), done("beta")]
-    response = await allm.generate(engine(*answer), "hi")
+    events = [MessageStarted(), used(input_tokens=1_000_000, output_tokens=0), done("beta")]
+    response = await allm.generate(engine(*events), "hi")
     assert (response.model, response.usage.total_cost) == ("beta", 1.0)
 
 
@@ -219,9 +219,9 @@ async def test_folding_the_events_by_hand_gives_the_costs_too():
 async def test_a_special_tariff_has_no_price(options):
     """The catalog has only standard prices."""
     put()
-    answer = engine(MessageStarted(model="alpha"), used(input_tokens=10), done())
-    assert (await allm.generate(answer, "hi", options=options)).usage.input_cost is None
-    assert (await allm.generate(answer, "hi", options={"service_tier": "default"})).usage.input_cost == 2e-05
+    alpha = engine(MessageStarted(model="alpha"), used(input_tokens=10), done())
+    assert (await allm.generate(alpha, "hi", options=options)).usage.input_cost is None
+    assert (await allm.generate(alpha, "hi", options={"service_tier": "default"})).usage.input_cost == 2e-05
 
 
 async def test_an_adapter_without_a_name_has_no_prices():
