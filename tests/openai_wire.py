@@ -1,4 +1,4 @@
-"""OpenAI's wire formats, written by hand for tests: Responses items and events, and what a decoder makes of them."""
+"""OpenAI's wire formats, written by hand for tests: Responses items and events, and what is decoded from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOREIGN = allm.Message(
         allm.ToolCall("toolu_1", "weather", {"city": "Bern"}, metadata={"gemini": {"id": "g"}}),
     ],
 )
-"""A turn that other vendors made, with all they keep for themselves."""
+"""An assistant message with parts and metadata of other vendors."""
 
 CONVERSATION = [
     allm.system("Be brief."),
@@ -84,7 +84,7 @@ def reasoning(*summary, id="rs_1", encrypted="blob", **fields):
 
 
 def message(*texts, id="msg_1", **fields):
-    """A message item; a text is a part with text, a mapping a part as it is."""
+    """A message item; a string becomes a part with text, a mapping is used as the part."""
     content = [
         {"type": "output_text", "text": text, "annotations": []} if isinstance(text, str) else text for text in texts
     ]
@@ -92,7 +92,7 @@ def message(*texts, id="msg_1", **fields):
 
 
 def refusal(text):
-    """A part that is a refusal."""
+    """A refusal part."""
     return {"type": "refusal", "refusal": text}
 
 
@@ -109,7 +109,7 @@ def call(name="weather", arguments='{"city":"Zug"}', *, id="fc_1", call_id="call
 
 
 def custom_call(text, *, id="ctc_1", call_id="call_c"):
-    """A call of a tool that takes free text."""
+    """A call of a custom tool, which takes free text."""
     return {"type": "custom_tool_call", "id": id, "call_id": call_id, "name": "math", "input": text}
 
 
@@ -147,7 +147,7 @@ def completed(*output, status="completed", **fields):
 
 
 def decode(*events, decoder=None):
-    """The events of a stream of `(type, fields)`, as the common HTTP path takes them from the decoder."""
+    """The events of a stream of `(type, fields)`, decoded as the common HTTP path does."""
     decoder = decoder or ResponsesDecoder()
     decoder.begin({"x-request-id": "req_1"})
     decoded = []
@@ -167,10 +167,10 @@ def fold(events):
 
 
 def folded(*output, **fields):
-    """The response of a plain JSON answer with these items."""
+    """The response of a JSON document with these items."""
     return fold(ResponsesDecoder().decode_document(answer(*output, **fields)))
 
 
 def kinds(events):
-    """The names of the events' classes."""
+    """The class names of the events."""
     return [type(event).__name__ for event in events]

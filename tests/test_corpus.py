@@ -1,4 +1,4 @@
-"""Recorded answers, replayed over loopback HTTP in several cuts, fold to what is expected of them."""
+"""Recorded responses, replayed over loopback HTTP in several splits, fold to the expected result."""
 
 from __future__ import annotations
 

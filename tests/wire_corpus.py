@@ -1,4 +1,4 @@
-"""Recorded provider answers, where they are at hand, and the comparison of a folded response with what is expected.
+"""Recorded provider responses, if available, and the comparison of a folded response with the expected one.
 
 The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; else `../shared/wire` is used. A
 second set, in other words, is in `recordings`. A case is a folder with `request.json`, `response.json`,
@@ -22,7 +22,7 @@ CORPUS = Path(os.environ.get("ALLM_WIRE_CORPUS") or Path(__file__).parents[2] / 
 
 @attrs.frozen
 class Case:
-    """One recorded answer."""
+    """One recorded response."""
 
     folder: Path
     name: str
@@ -51,7 +51,7 @@ def cases(api):
 
 
 def opaque_kinds(message):
-    """Which kinds of opaque data the message kept for replay, by their wire names."""
+    """The kinds of opaque data that the message kept for replay, by their wire names."""
     kinds = set()
     for part in message.parts:
         if isinstance(part, ReasoningPart):
@@ -78,7 +78,7 @@ def server_items(message):
 
 
 def folded(response):
-    """A response in the shape of `expected.json`, without the fields that are not about chat."""
+    """A response in the shape of `expected.json`, without the fields that do not concern chat."""
     error = None
     if response.error is not None:
         assert isinstance(response.error, AdapterError)
@@ -113,7 +113,7 @@ def error_of(error):
 
 
 def accepted(expected, name, found):
-    """What in the object `found` is neither the expected value under `name` nor one of the others that are right."""
+    """The fields of `found` that match neither the expected value under `name` nor an accepted alternative."""
     also_ok = expected.get("also_ok", {})
     return [
         f"{name}.{key}: {value!r}, expected {expected[name][key]!r}"
@@ -123,7 +123,7 @@ def accepted(expected, name, found):
 
 
 def differences(response, expected):
-    """What in `response` is neither the expected value nor one of the others that are right too."""
+    """The parts of `response` that match neither the expected value nor an accepted alternative."""
     found = folded(response)
     also_ok = expected.get("also_ok", {})
     problems = []

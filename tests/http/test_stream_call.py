@@ -1,4 +1,4 @@
-"""One call over HTTP: what is read of an answer, and when it is given up."""
+"""One streaming call over HTTP: how much of a response is read, and when reading stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def ask(reply, **fields):
 
 
 async def test_a_document_that_is_too_long(monkeypatch):
-    """It is given up while it arrives; one below the limit is read."""
+    """Reading stops while it arrives; one below the limit is read."""
     reply = Reply.json(ANSWER, chunks=50, flush=True)
     assert (await ask(reply)).output_text == "hi " * 100
     monkeypatch.setattr(exchange, "MAX_DOCUMENT_BYTES", 200)
@@ -37,15 +37,15 @@ WITHOUT_AN_ANSWER = {
 
 
 @pytest.mark.parametrize("case", WITHOUT_AN_ANSWER)
-async def test_a_document_that_is_no_answer(case):
-    """Says what it is instead."""
+async def test_a_document_that_is_not_a_response(case):
+    """The error says what it is instead."""
     body, words = WITHOUT_AN_ANSWER[case]
     response = await ask(Reply(body=body))
     assert words in response.error.message
 
 
 async def test_a_service_without_a_key():
-    """Its failures have its name; there is nothing to mask."""
+    """Its failures have its name; there is no key to mask."""
     response = await ask(Reply.json({"error": "no such model"}, status=404), api_key=None, preset="ollama")
     assert (response.error.provider, response.error.reason) == ("ollama", "not_found")
     assert response.error.message == "no such model"
