@@ -25,7 +25,8 @@ Errors:
     be sent is a `Problem` each, and `refuse` raises all of them at once; `UnusableImageError` is for image encoders.
 
 Values in JSON:
-    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for those of a tool call; `as_object`, `as_objects`,
+    `loads`, `dumps` and `JsonTextError`, and `whole_text` for halves of characters where no JSON is written;
+    `parse_arguments` for those of a tool call; `as_object`, `as_objects`,
     `as_list`, `as_text` and `as_count` for values of the type that is expected, whatever came.
 
 Encoding conversations and media:
@@ -48,6 +49,7 @@ from allm.data.json.text import (
     loads as loads,
     parse_arguments as parse_arguments,
 )
+from allm.data.json.whole import whole_text as whole_text
 from allm.data.json.wire import (
     as_count as as_count,
     as_list as as_list,
@@ -188,5 +190,6 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "text_size",
     "unit_vector",
     "vector_of",
+    "whole_text",
     "wrong_type",
 ]

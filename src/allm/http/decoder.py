@@ -14,6 +14,9 @@ the message and its events. A vendor's decoder is a subclass that says what each
 
 A hook adds events with `start`, `add` and `complete`, and what it added is the outcome of the call. It may raise an
 `AdapterError` at any point: nothing it has added before is lost.
+
+A character whose two halves come in two events is put together after the hooks, in `_taken`, and only in an answer that
+had such an event: a hook may see the halves, and what it adds of them is mended for it.
 """
 
 from __future__ import annotations
@@ -26,12 +29,14 @@ import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_pieces, loads_strict
+from allm.data.json.whole import whole
 from allm.data.json.wire import as_list, as_text
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
 from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
 from allm.http.errors import malformed, request_id_of
+from allm.http.split_text import SplitText
 
 __all__ = ["StreamDecoder", "WireDecoder"]
 
@@ -106,6 +111,7 @@ class StreamDecoder(abc.ABC):
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _split: SplitText | None = attrs.field(default=None, init=False)  # once half of a character has come
 
     # --- what a vendor says ---
 
@@ -229,17 +235,16 @@ class StreamDecoder(abc.ABC):
             AdapterError: The answer fails, and there is no event that would be lost.
         """
         try:
-            value = loads(data)
+            value = loads_strict(data)
             if type(value) is dict and not _reports_error(name, value):
                 self.on_event(name, value)  # written out here, as it comes with every token
             else:
                 self._unusual(name, value, data)
-        except JsonTextError as error:
-            return self._run(self._not_json, data, error)
+        except JsonTextError:
+            return self._run(self._refused, name, data)
         except AdapterError as error:
             self._raised(error)
-        events, self.events = self.events, []
-        return events
+        return self._taken()
 
     def decode_document(self, document: Any) -> list[AdapterEvent]:
         """The events of a plain JSON answer; an array holds its parts.
@@ -263,21 +268,32 @@ class StreamDecoder(abc.ABC):
             step(*args)
         except AdapterError as error:
             self._raised(error)
+        return self._taken()
+
+    def _taken(self) -> list[AdapterEvent]:
+        """The events that were added."""
         events, self.events = self.events, []
-        return events
+        return events if self._split is None else self._split.mend(events)
 
     def _raised(self, error: AdapterError) -> None:
         """Raise an error that a step has raised, unless that would lose events: then it is the last one of them."""
         error.request_id = error.request_id or self.request_id
-        if not self.events:
+        if not self.events and not (self._split is not None and self._split.holds):
             raise error
         self.fail(error)
 
-    def _not_json(self, data: bytes, error: JsonTextError) -> None:
-        if data.strip() != _DONE:
+    def _refused(self, name: str, data: bytes) -> None:
+        """What the C codec does not take: `[DONE]`, half of a character, or no JSON."""
+        if data.strip() == _DONE:
+            if not self.done:
+                self.on_done()
+            return
+        try:
+            value = loads_pieces(data)
+        except JsonTextError as error:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
-        if not self.done:
-            self.on_done()
+        self._split = self._split or SplitText()
+        self._unusual(name, value, data)
 
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
@@ -290,7 +306,7 @@ class StreamDecoder(abc.ABC):
 
     def _object(self, name: str, event: dict[str, Any]) -> None:
         if _reports_error(name, event):
-            self.fail(self.error_of(event))
+            self.fail(self.error_of(whole(event)))
         else:
             self.on_event(name, event)
 

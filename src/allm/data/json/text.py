@@ -7,10 +7,13 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from allm.data.json.whole import whole
+
 __all__ = ["JsonTextError", "dumps", "loads", "parse_arguments"]
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_REFUSED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class JsonTextError(ValueError):
@@ -22,18 +25,39 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def loads(text: bytes | str) -> Any:
-    r"""Parse one JSON document.
-
-    Integers keep all their digits. Escaped lone surrogates (`"\ud83d"`) are accepted, as a provider may cut a text
-    between the two halves of one.
+    """Parse one JSON document. Integers keep all their digits; no text holds half of a character.
 
     Raises:
         JsonTextError: Not JSON, not UTF-8, or nested too deep.
     """
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):  # text with a lone surrogate cannot be encoded
+    except _REFUSED:
         pass
+    try:
+        return whole(loads_pieces(text))
+    except RecursionError:
+        raise JsonTextError("nested too deep") from None
+
+
+def loads_strict(text: bytes | str) -> Any:
+    """As `loads`, of the C codec alone, which refuses halves of characters: `loads_pieces` may read what it does not.
+
+    Raises:
+        JsonTextError: It is not the JSON that the C codec takes.
+    """
+    try:
+        return _decode(text)
+    except _REFUSED as error:
+        raise JsonTextError(str(error)) from error
+
+
+def loads_pieces(text: bytes | str) -> Any:
+    r"""As `loads`, with halves of characters as they are (`"\ud83d"`): the next document may bring the others.
+
+    Raises:
+        JsonTextError: As `loads`.
+    """
     try:
         return json.loads(text, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -45,7 +69,7 @@ def loads(text: bytes | str) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """One compact JSON document in UTF-8.
+    """One compact JSON document in UTF-8; half of a character is written as U+FFFD.
 
     Raises:
         TypeError: A value JSON has no form for.
@@ -53,8 +77,8 @@ def dumps(value: Any) -> bytes:
     """
     try:
         return _encode(value)
-    except UnicodeEncodeError:  # a lone surrogate: only its escape can be written
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except UnicodeEncodeError:
+        return json.dumps(whole(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:

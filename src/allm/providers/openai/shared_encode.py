@@ -21,6 +21,9 @@ CUSTOM_CALL = "custom_tool_call"
 INVALID_JSON = "INVALID_JSON"
 """The key of arguments that are not JSON, where an object is wanted; Anthropic documents it."""
 
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Perhaps half of a character, which is no UTF-8 once it is unescaped: servers fail at it."""
+
 _SHORT_ID = 9  # characters: Mistral takes neither more nor fewer
 _CHOICE_WORDS = frozenset({"auto", "none", "required"})
 
@@ -46,7 +49,9 @@ def arguments_text(call: ToolCall, provider: str) -> str:
     """
     if call.arguments is None and call.raw_arguments and provider not in _AT_OPENAI:
         return dumps({INVALID_JSON: call.raw_arguments}).decode()
-    return call.raw_arguments or dumps(dict(call.arguments or {})).decode()
+    if call.raw_arguments and (call.arguments is None or not _ESCAPED_HALF.search(call.raw_arguments)):
+        return call.raw_arguments
+    return dumps(dict(call.arguments or {})).decode()
 
 
 def call_id(given: str | None, preset: Preset) -> str | None:
