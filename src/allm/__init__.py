@@ -22,14 +22,6 @@ from allm.data.audio import (
     TranscriptionPart as TranscriptionPart,
     TranscriptionRequest as TranscriptionRequest,
 )
-from allm.data.builders import (
-    assistant as assistant,
-    json_schema as json_schema,
-    request as request,
-    system as system,
-    tool_result as tool_result,
-    user as user,
-)
 from allm.data.content import (
     ImagePart as ImagePart,
     Part as Part,
@@ -93,15 +85,6 @@ from allm.data.events import (
     ToolResultEncoded as ToolResultEncoded,
     UsageReported as UsageReported,
 )
-from allm.data.halt import (
-    HaltCause as HaltCause,
-    HaltedReason as HaltedReason,
-    HandlerHalted as HandlerHalted,
-    ManualCalls as ManualCalls,
-    PendingQuestion as PendingQuestion,
-    ToolFailed as ToolFailed,
-    UserAsked as UserAsked,
-)
 from allm.data.image import Image as Image, SourceKind as SourceKind
 from allm.data.image_request import (
     ImageOperation as ImageOperation,
@@ -112,7 +95,15 @@ from allm.data.image_request import (
     image_request as image_request,
 )
 from allm.data.json.codec import from_json as from_json, to_json as to_json
-from allm.data.message import Message as Message, Role as Role
+from allm.data.message import (
+    Message as Message,
+    Role as Role,
+    Thread as Thread,
+    assistant as assistant,
+    system as system,
+    tool_result as tool_result,
+    user as user,
+)
 from allm.data.moderation import (
     ModerationInput as ModerationInput,
     ModerationRequest as ModerationRequest,
@@ -125,15 +116,27 @@ from allm.data.request import (
     RequestFields as RequestFields,
     ResponseFormat as ResponseFormat,
     ToolChoice as ToolChoice,
+    json_schema as json_schema,
+    request as request,
 )
 from allm.data.response import FinishReason as FinishReason, Response as Response, Usage as Usage
-from allm.data.results import ChatResult as ChatResult, FinalizeReport as FinalizeReport, StepResult as StepResult
+from allm.data.results import (
+    ChatResult as ChatResult,
+    FinalizeReport as FinalizeReport,
+    HaltCause as HaltCause,
+    HaltedReason as HaltedReason,
+    HandlerHalted as HandlerHalted,
+    ManualCalls as ManualCalls,
+    PendingQuestion as PendingQuestion,
+    StepResult as StepResult,
+    ToolFailed as ToolFailed,
+    UserAsked as UserAsked,
+)
 from allm.data.session import (
     Session as Session,
     SessionConflict as SessionConflict,
     SessionStatus as SessionStatus,
 )
-from allm.data.thread import Thread as Thread
 from allm.data.tool import Tool as Tool
 from allm.data.tool_control import AskUser as AskUser, Halt as Halt
 from allm.data.validation import validate as validate

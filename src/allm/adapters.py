@@ -45,19 +45,18 @@ from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
 from allm.data.image_header import sniff_mime as sniff_mime
 from allm.data.json.text import (
     JsonTextError as JsonTextError,
-    dumps as dumps,
-    loads as loads,
-    parse_arguments as parse_arguments,
-)
-from allm.data.json.whole import whole_text as whole_text
-from allm.data.json.wire import (
     as_count as as_count,
     as_list as as_list,
     as_object as as_object,
     as_objects as as_objects,
     as_text as as_text,
+    dumps as dumps,
+    loads as loads,
+    parse_arguments as parse_arguments,
 )
-from allm.data.message_builder import MessageBuilder as MessageBuilder
+from allm.data.json.whole import whole_text as whole_text
+from allm.data.message import call_name as call_name, results_in_place as results_in_place
+from allm.data.message_builder import MessageBuilder as MessageBuilder, UniqueIds as UniqueIds
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -65,17 +64,7 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
-from allm.data.secret import Secret as Secret
-from allm.data.unique_ids import UniqueIds as UniqueIds
-from allm.http.body import Body as Body
-from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, open_call as open_call
-from allm.http.credential import (
-    BEARER as BEARER,
-    Credential as Credential,
-    KeyFunction as KeyFunction,
-    KeyHeader as KeyHeader,
-    KeySource as KeySource,
-)
+from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
 from allm.http.decoder import StreamDecoder as StreamDecoder, WireDecoder as WireDecoder
 from allm.http.error_body import (
     CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
@@ -89,9 +78,16 @@ from allm.http.error_body import (
 )
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
-from allm.http.response import HttpResponse as HttpResponse
+from allm.http.keys import (
+    BEARER as BEARER,
+    Credential as Credential,
+    KeyFunction as KeyFunction,
+    KeyHeader as KeyHeader,
+    KeySource as KeySource,
+    Secret as Secret,
+)
+from allm.http.response import Body as Body, HttpResponse as HttpResponse
 from allm.http.retry_after import parse_retry_after as parse_retry_after
-from allm.http.settings import json_body as json_body
 from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
     ServerSentEvent as ServerSentEvent,
@@ -112,7 +108,6 @@ from allm.runtime.adapters import (
 from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
 from allm.runtime.http_adapter import HttpAdapter as HttpAdapter, Vendor as Vendor
-from allm.runtime.normalize import call_name as call_name, results_in_place as results_in_place
 from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()

@@ -1,6 +1,6 @@
-"""API keys: `override`, `put`, `load_dotenv`, `clear` (see `allm.runtime.keys`)."""
+"""API keys: `override`, `put`, `load_dotenv`, `clear` (see `allm.http.keys`)."""
 
-from allm.runtime.keys import (
+from allm.http.keys import (
     Secret as Secret,
     clear as clear,
     load_dotenv as load_dotenv,

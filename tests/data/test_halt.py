@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 import allm
-from allm.data.halt import RESERVED_REASONS, CallHalt, ToolOutcome, first_halt
+from allm.data.results import RESERVED_REASONS, CallHalt, ToolOutcome, first_halt
 
 WHICH, WHEN = allm.PendingQuestion("Which?", "c1", hints={"choices": [1, 2]}), allm.PendingQuestion("When?", "c2")
 FAILED = allm.ToolFailed(allm.ToolError("no", reason="handler_raised", tool_name="pay", tool_call_id="c3"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given, strategies as st
 
-from allm.data.unique_ids import UniqueIds
+from allm.data.message_builder import UniqueIds
 
 SENT = st.none() | st.text(max_size=3) | st.sampled_from(["call_0", "call_1", "item_1"])
 

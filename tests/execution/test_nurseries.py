@@ -6,7 +6,7 @@ import pytest
 import trio
 import trio.testing
 
-from allm.execution.stream.nurseries import background_task
+from allm.execution.stream.block import background_task
 
 
 async def forever():

@@ -21,9 +21,9 @@ from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SPEECH
 from allm.execution.services.transcription import TRANSCRIPTION
 from allm.execution.services.unary import resolve_unary
+from allm.http.keys import Secret
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.call_options import ExecutionOptions
-from allm.runtime.keys import Secret
 from allm.runtime.option_table import OPTIONS
 from allm.runtime.retry import RetryPolicy
 

@@ -10,8 +10,7 @@ import trio
 
 import allm
 from allm import fake
-from allm.data.secret import Secret
-from allm.http.credential import KeySource
+from allm.http.keys import KeySource, Secret
 from allm.providers import Anthropic, Gemini, OpenAI, OpenAIModeration, OpenAISpeech
 from allm.testing import Reply, WireServer
 

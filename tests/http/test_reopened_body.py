@@ -9,10 +9,10 @@ import pytest
 import trio
 
 import allm
-from allm.http.body import Body, whole
 from allm.http.call import HttpCall, open_call
 from allm.http.error_body import classify_error
 from allm.http.json_call import post_json
+from allm.http.response import Body, whole
 from allm.testing import Reply, WireServer, loopback_clock, record, replay
 
 CHUNK = 1000

@@ -8,8 +8,8 @@ import pytest
 
 import allm
 from allm import AdapterError, EngineError, ProviderPart, RawChunk, Request, fake
+from allm.http.keys import Secret
 from allm.runtime.adapters import AdapterOptions
-from allm.runtime.keys import Secret
 from allm.runtime.registry import adapter_for
 from allm.testing import Cut, Garbage, Reply, WireServer, loopback_clock
 from anthropic_wire import sse, started, text

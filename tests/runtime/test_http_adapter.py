@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 import allm
-from allm.data.secret import Secret
-from allm.http.credential import KeyHeader
+from allm.http.keys import KeyHeader, Secret
 from allm.providers import (
     Anthropic,
     Gemini,

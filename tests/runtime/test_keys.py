@@ -11,7 +11,7 @@ import trio
 
 import allm
 from allm import keys
-from allm.runtime.keys import Secret, resolve
+from allm.http.keys import Secret, resolve
 
 NAMES = ("ALLM_TEST_KEY", "ALLM_OTHER_KEY")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import allm
-from allm.data.halt import ToolOutcome
 from allm.data.json import document as json_document
+from allm.data.results import ToolOutcome
 from allm.data.session import AnswerEntry
 from conversations import TEXT, engine
 

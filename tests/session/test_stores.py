@@ -11,10 +11,10 @@ import pytest
 import trio
 
 import allm
-from allm.data.halt import ToolOutcome
+from allm.data.results import ToolOutcome
 from allm.data.session import AnswerEntry
 from allm.session import open_store
-from allm.session.stores import backend as backends, serialization as documents
+from allm.session.stores import backend as backends, journal as documents
 from conversations import TEXT, engine, in_status
 
 

@@ -66,7 +66,10 @@ class Replay:
             for event in events:
                 await screen.event(event)
                 if isinstance(event, allm.ToolCallCompleted):
-                    self.terminal.line(f"* {call_text(event.to_tool_call())}", dim=True)
+                    self.terminal.line(
+                        f"* {call_text(allm.ToolCall(event.id, event.name, event.arguments, event.raw_arguments))}",
+                        dim=True,
+                    )
                 elif isinstance(event, allm.Failed):
                     self._failed(event.error)
 

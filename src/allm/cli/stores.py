@@ -10,7 +10,7 @@ import click
 from allm.cli.json_file import JsonFileBackend
 from allm.cli.session_storage import Kept
 from allm.cli.terminal import Terminal
-from allm.data.session_check import is_session_id
+from allm.data.session import is_session_id
 from allm.session import SessionStore, open_store
 
 __all__ = ["kept_of"]

@@ -13,9 +13,8 @@ from typing import Any, Literal, get_args
 import attrs
 
 from allm.data.atomic_write import write_whole
-from allm.data.attrs_fields import mapping_field
 from allm.data.errors import ValidationError
-from allm.data.problems import Problem, shown, wrong_type
+from allm.data.problems import Problem, mapping_field, shown, wrong_type
 from allm.data.response import Usage
 
 __all__ = [

@@ -7,10 +7,18 @@ from typing import Any, Literal, get_args
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
+from allm.data.problems import mapping_field
 
-__all__ = ["PART_TYPES", "ImagePart", "Part", "ProviderPart", "ReasoningPart", "TextPart", "ToolCall"]
+__all__ = [
+    "PART_TYPES",
+    "ImagePart",
+    "Part",
+    "ProviderPart",
+    "ReasoningPart",
+    "TextPart",
+    "ToolCall",
+]
 
 
 @attrs.frozen

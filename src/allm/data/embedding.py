@@ -16,9 +16,9 @@ from typing import Any, ClassVar, Literal, cast
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.errors import AdapterError
 from allm.data.image import Image
+from allm.data.problems import mapping_field
 from allm.data.response import Usage
 
 __all__ = [

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.content import ProviderPart, ToolCall
 from allm.data.errors import AllmError, ToolError
 from allm.data.message import Message
+from allm.data.problems import mapping_field
 from allm.data.response import FinishReason, Usage
 from allm.data.results import ChatResult, StepResult
 
@@ -129,10 +129,6 @@ class ToolCallCompleted:
     arguments: dict[str, Any] | None = attrs.field(default=None, hash=False)
     raw_arguments: str | None = None
     metadata: dict[str, Any] = mapping_field()
-
-    def to_tool_call(self) -> ToolCall:
-        """The call as a message part."""
-        return ToolCall(self.id, self.name, self.arguments, self.raw_arguments, metadata=self.metadata)
 
 
 @attrs.frozen

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import attrs
 
 from allm.data.atomic_write import write_whole
-from allm.data.attrs_fields import mapping_field
 from allm.data.errors import Problem, ValidationError
 from allm.data.image_header import read_size, sniff_mime
+from allm.data.problems import mapping_field
 
 __all__ = ["EXTENSIONS", "Image"]
 

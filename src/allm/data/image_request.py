@@ -8,9 +8,8 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
-from allm.data.problems import Problem, check_names, shown, wrong_type
+from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 
 __all__ = [
     "ImageOperation",

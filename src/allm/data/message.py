@@ -1,18 +1,39 @@
-"""A message: a role and its content, with derived views that are never stored twice."""
+"""Messages and conversations of them: the values, the short ways to build them, and their order when they are sent.
+
+A message's derived views are never stored twice. A conversation can hold what no provider takes: it comes from another
+provider, from a model that made up a tool, from a user who wrote while tools ran. The values stay as they are; only
+what is sent is put in order.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal, get_args
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, cast, get_args
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.content import PART_TYPES, ImagePart, Part, ReasoningPart, TextPart, ToolCall
+from allm.data.errors import ValidationError
 from allm.data.image import Image
-from allm.data.problems import Problem, shown, wrong_type
+from allm.data.problems import Problem, mapping_field, refuse, shown, tuple_of, wrong_type
 
-__all__ = ["Message", "Role", "message_problems", "messages_problems", "unanswered_tool_calls"]
+__all__ = [
+    "Message",
+    "Role",
+    "Thread",
+    "assistant",
+    "call_name",
+    "message_problems",
+    "messages_problems",
+    "results_in_place",
+    "system",
+    "thread_problems",
+    "to_messages",
+    "tool_result",
+    "unanswered_tool_calls",
+    "user",
+]
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -138,3 +159,131 @@ def _part_problem(part: Any, role: str) -> Problem | None:
 
 def _words(words: tuple[str, ...]) -> str:
     return ", ".join(map(repr, words))
+
+
+def _joined(pieces: tuple[Any, ...]) -> str | tuple[Part, ...]:
+    if len(pieces) == 1 and isinstance(pieces[0], str):
+        return pieces[0]
+    parts: list[Part] = []
+    for index, piece in enumerate(pieces):
+        if isinstance(piece, str):
+            parts.append(TextPart(piece))
+        elif isinstance(piece, Image):
+            parts.append(ImagePart(piece))
+        elif isinstance(piece, PART_TYPES):
+            parts.append(cast("Part", piece))
+        else:
+            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart"
+            raise ValidationError(
+                [Problem(("content", index), "invalid_part_type", sentence)], reason="invalid_message"
+            )
+    return tuple(parts)
+
+
+def system(text: str) -> Message:
+    """Instructions for the model."""
+    return Message("system", text)
+
+
+def user(*content: str | Image | Part) -> Message:
+    """A user turn: text, or text and images in order: `user("What is this?", Image.from_file("x.png"))`."""
+    return Message("user", _joined(content))
+
+
+def assistant(*content: str | Part) -> Message:
+    """An assistant turn, for conversations that are written by hand."""
+    return Message("assistant", _joined(content))
+
+
+def tool_result(tool_call_id: str, content: str, *, is_error: bool = False) -> Message:
+    """The answer to a tool call."""
+    return Message("tool", content, tool_call_id=tool_call_id, is_error=is_error)
+
+
+def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:
+    """Anything that stands for a conversation, as messages.
+
+    Raises:
+        ValidationError: It is of another type, or holds something else than messages.
+    """
+    if isinstance(value, str):
+        return (user(value),)
+    if isinstance(value, Message):
+        return (value,)
+    if isinstance(value, Thread):
+        return value.messages
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
+        return _checked(tuple(value))
+    expected = "expected str, Message, Thread, Request, or an iterable of Message"
+    problem = Problem(("messages",), "invalid_type", f"cannot convert {type(value).__name__} to messages; {expected}")
+    raise ValidationError([problem], reason="invalid_request")
+
+
+def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
+    expected = "a Message: allm.user(text), allm.system(text), allm.assistant(text), allm.tool_result(id, text)"
+    refuse(
+        [
+            wrong_type(("messages", index), value, expected)
+            for index, value in enumerate(values)
+            if not isinstance(value, Message)
+        ]
+    )
+    return values
+
+
+def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:
+    return tuple_of("messages", value)
+
+
+@attrs.frozen
+class Thread:
+    """Messages in order. Adding gives a new thread; the old one stays as it was."""
+
+    messages: tuple[Message, ...] = attrs.field(default=(), converter=_message_tuple)
+    metadata: dict[str, Any] = mapping_field()
+
+    def add(self, *messages: Message) -> Thread:
+        """A new thread with `messages` at the end."""
+        return attrs.evolve(self, messages=self.messages + messages)
+
+    @property
+    def last(self) -> Message | None:
+        """The newest message, or None."""
+        return self.messages[-1] if self.messages else None
+
+
+def thread_problems(thread: Thread) -> list[Problem]:
+    """The problems of a conversation's messages."""
+    return messages_problems(thread.messages)
+
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+_MAX_NAME = 64
+
+
+def call_name(name: str) -> str:
+    """The name of a called tool in the characters that every provider takes; a model may call what does not exist."""
+    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME] or "unnamed"
+
+
+def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
+    """The messages with their indexes, the results of a message's calls directly behind it.
+
+    What came between a call and its result follows the results. A result without a call stays where it is.
+    """
+    rows: list[list[tuple[int, Message]]] = []
+    waiting: list[tuple[set[str], list[tuple[int, Message]]]] = []
+    for index, message in enumerate(messages):
+        if message.role == "tool":
+            call_id = message.tool_call_id or ""
+            found = next((group for group in reversed(waiting) if call_id in group[0]), None)
+            if found is not None:
+                found[0].remove(call_id)
+                found[1].append((index, message))
+                continue
+        row = [(index, message)]
+        rows.append(row)
+        calls = {call.id for call in message.tool_calls}
+        if calls:
+            waiting.append((calls, row))
+    return [item for row in rows for item in row]

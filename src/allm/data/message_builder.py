@@ -1,8 +1,8 @@
-"""Putting one message together from its events.
+"""Putting one message together from its events, and ids that are unique in it.
 
 Blocks are kept in order of first appearance. A block's text is a list of pieces, joined once, so that a stream of n
-tokens costs n steps. A `...Completed` event is authoritative: it replaces what its deltas had built. Adapters use an
-assembly to build the message of `MessageCompleted`; the collector uses another to fold what a consumer has seen.
+tokens costs n steps. A `...Completed` event is authoritative: it replaces what its deltas had built. Adapters use a
+builder to make the message of `MessageCompleted`; the fold uses another for what a consumer has seen.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from allm.data.events import (
 from allm.data.json.text import parse_arguments
 from allm.data.message import Message
 
-__all__ = ["INCOMPLETE", "MessageBuilder"]
+__all__ = ["INCOMPLETE", "MessageBuilder", "UniqueIds"]
 
 INCOMPLETE = "incomplete"
 """Metadata key of a tool call whose arguments never finished arriving."""
@@ -128,7 +128,8 @@ class MessageBuilder:
         self._block("tool", event.id).pieces.append(event.arguments_delta)
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
-        self._block("tool", event.id).part = event.to_tool_call()
+        part = ToolCall(event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata)
+        self._block("tool", event.id).part = part
 
     def _provider_part(self, event: ProviderPartCompleted) -> None:
         self._block("provider", event.id).part = event.part
@@ -155,3 +156,32 @@ _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
     ToolCallCompleted: MessageBuilder._tool_completed,
     ProviderPartCompleted: MessageBuilder._provider_part,
 }
+
+
+@attrs.define(eq=False)
+class UniqueIds:
+    """Gives the calls, or the blocks, of one answer their ids.
+
+    Results are matched to calls by id, so two calls must never share one. Some servers send no id, and some send the
+    same one twice.
+
+    Attributes:
+        taken: Ids that are in use already, such as those of the calls in the conversation so far.
+    """
+
+    taken: frozenset[str] = frozenset()
+    _given: set[str] = attrs.field(factory=set[str], init=False)
+
+    def new(self, sent: str | None, kind: str = "call") -> str:
+        """The id for one more call or block.
+
+        Args:
+            sent: The provider's own id, which is kept if it is new in this answer; None where there is none.
+            kind: What an id begins with that has to be made up, such as `call_0`.
+        """
+        unique, number = sent, len(self._given)
+        while not unique or unique in self._given or unique in self.taken:
+            unique = f"{kind}_{number}"
+            number += 1
+        self._given.add(unique)
+        return unique

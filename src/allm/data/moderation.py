@@ -7,11 +7,16 @@ from typing import Any
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.image import Image
-from allm.data.problems import Problem, wrong_type
+from allm.data.problems import Problem, mapping_field, wrong_type
 
-__all__ = ["ModerationInput", "ModerationRequest", "ModerationResponse", "ModerationResult", "moderation_problems"]
+__all__ = [
+    "ModerationInput",
+    "ModerationRequest",
+    "ModerationResponse",
+    "ModerationResult",
+    "moderation_problems",
+]
 
 ModerationInput = str | Image
 

@@ -1,16 +1,26 @@
-"""Refusing values: what was given, in a few words, and one error for everything that is wrong."""
+"""Refusing values: what was given, in few words; one error for everything that is wrong; fields that check."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import attrs
 
 from allm.data.errors import OptionError, Problem, ValidationError
 
-__all__ = ["Problem", "UnusableImageError", "check_names", "refuse", "shown", "unknown_option", "wrong_type"]
+__all__ = [
+    "Problem",
+    "UnusableImageError",
+    "check_names",
+    "mapping_field",
+    "refuse",
+    "shown",
+    "tuple_of",
+    "unknown_option",
+    "wrong_type",
+]
 
 MOST_CHARACTERS = 60
 """Of a value in a sentence: enough to find it again, and short enough for many problems in one message."""
@@ -77,3 +87,29 @@ class UnusableImageError(Exception):
     def __init__(self, tag: str, sentence: str) -> None:
         super().__init__(sentence)
         self.tag = tag
+
+
+T = TypeVar("T")
+
+
+def _copied(value: Mapping[str, Any], field: attrs.Attribute[Any]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValidationError([wrong_type((field.name,), value, "a mapping")])
+    return dict(value)
+
+
+def mapping_field() -> Any:
+    """A keyword-only open mapping, copied on the way in; left out of the hash so that its owner stays hashable."""
+    converter = attrs.Converter(_copied, takes_field=True)
+    return attrs.field(factory=dict, kw_only=True, converter=converter, hash=False)
+
+
+def tuple_of(name: str, value: Iterable[T]) -> tuple[T, ...]:
+    """The values as a tuple.
+
+    Raises:
+        ValidationError: A text, a mapping, or something that cannot be iterated.
+    """
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise ValidationError([wrong_type((name,), value, f"a list or another iterable of {name}")])
+    return tuple(value)

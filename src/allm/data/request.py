@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import NoneType
-from typing import Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
-from allm.data.message import Message, messages_problems
-from allm.data.problems import Problem, shown, wrong_type
+from allm.data.message import Message, Thread, messages_problems, to_messages
+from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
 
-__all__ = ["JsonSchema", "Request", "RequestFields", "ResponseFormat", "ToolChoice", "request_problems"]
+__all__ = [
+    "JsonSchema",
+    "Request",
+    "RequestFields",
+    "ResponseFormat",
+    "ToolChoice",
+    "json_schema",
+    "request",
+    "request_problems",
+]
 
 MAX_TEMPERATURE = 2
 """OpenAI and Gemini take up to 2, Anthropic up to 1, which its adapter checks."""
@@ -151,3 +159,19 @@ def _format_problems(request: Request) -> Iterator[Problem]:
     if request.structured_finalize and not isinstance(wanted, JsonSchema):
         sentence = "is set, but response_format has no schema; expected a class or json_schema(...) there"
         yield Problem(("structured_finalize",), "requires_json_schema", sentence)
+
+
+def json_schema(name: str, schema: Mapping[str, Any], *, strict: bool = True) -> JsonSchema:
+    """A structured-output format for `response_format=`."""
+    return JsonSchema(name, dict(schema) if isinstance(schema, Mapping) else schema, strict)
+
+
+def request(messages: str | Message | Thread | Iterable[Message], **fields: Unpack[RequestFields]) -> Request:
+    """A `Request` from anything that `generate` accepts as messages; `fields` are those of `Request`.
+
+    Raises:
+        OptionError: An unknown name (suggests the nearest one); it is a `TypeError`.
+        ValidationError: `messages` cannot be converted to messages.
+    """
+    check_names(Request, fields)
+    return Request(to_messages(messages), **fields)

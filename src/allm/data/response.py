@@ -8,11 +8,11 @@ from typing import Any, Generic, Literal, TypeVar, overload
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
 from allm.data.message import Message
 from allm.data.one_line import Printer, one_line
+from allm.data.problems import mapping_field
 from allm.data.types.structure import parse_text
 
 __all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage"]

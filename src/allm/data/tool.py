@@ -9,8 +9,7 @@ from typing import Any, cast
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
-from allm.data.problems import Problem, shown, wrong_type
+from allm.data.problems import Problem, mapping_field, shown, wrong_type
 
 __all__ = ["TOOL_NAME", "Tool", "merge_tools", "tool_problems"]
 

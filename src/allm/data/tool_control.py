@@ -6,10 +6,10 @@ from typing import Any
 
 import attrs
 
-from allm.data.attrs_fields import mapping_field
 from allm.data.content import ToolCall
 from allm.data.json.text import dumps
 from allm.data.message import Message
+from allm.data.problems import mapping_field
 
 __all__ = ["AWAITING_USER", "AskUser", "Halt", "error_message"]
 

@@ -10,13 +10,11 @@ from allm.data.embedding import EmbeddingRequest
 from allm.data.embedding_check import request_problems as embedding_problems
 from allm.data.errors import Problem
 from allm.data.image_request import ImageRequest, image_problems
-from allm.data.message import Message, message_problems
+from allm.data.message import Message, Thread, message_problems, thread_problems
 from allm.data.moderation import ModerationRequest, moderation_problems
 from allm.data.problems import refuse
 from allm.data.request import Request, request_problems
-from allm.data.session import Session
-from allm.data.session_check import session_problems
-from allm.data.thread import Thread, thread_problems
+from allm.data.session import Session, session_problems
 from allm.data.tool import Tool, tool_problems
 
 __all__ = ["validate"]

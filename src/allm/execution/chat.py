@@ -15,23 +15,30 @@ from typing import Unpack, assert_never
 import attrs
 import trio
 
-from allm.data.builders import user
 from allm.data.errors import AllmError, ValidationError
 from allm.data.events import ChatCompleted
-from allm.data.halt import HaltedReason, HandlerHalted, ManualCalls, PendingQuestion, ToolFailed, UserAsked
+from allm.data.message import Thread, user
 from allm.data.response import OutputT
-from allm.data.results import ChatResult, FinalizeReport, StepResult
-from allm.data.thread import Thread
+from allm.data.results import (
+    ChatResult,
+    FinalizeReport,
+    HaltedReason,
+    HandlerHalted,
+    ManualCalls,
+    PendingQuestion,
+    StepResult,
+    ToolFailed,
+    UserAsked,
+)
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, check_adapter, resolve
-from allm.execution.step import finish_step, run_step
+from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
 from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.event_stream import EventStream
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.pipeline import open_stream
-from allm.execution.turn_calls import PreparedCall, TurnCalls
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 

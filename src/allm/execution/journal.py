@@ -7,9 +7,9 @@ from typing import Protocol
 
 import attrs
 
-from allm.data.halt import ToolOutcome
+from allm.data.message import Thread
 from allm.data.response import Response
-from allm.data.thread import Thread
+from allm.data.results import ToolOutcome
 
 __all__ = ["ToolJournal", "Unfinished"]
 

@@ -13,13 +13,11 @@ from typing import Any, Unpack
 
 import attrs
 
-from allm.data.builders import to_messages
 from allm.data.errors import EngineError, Problem, ValidationError
-from allm.data.message import Message
-from allm.data.request import JsonSchema, Request
-from allm.data.thread import Thread
+from allm.data.message import Message, Thread, to_messages
+from allm.data.problems import refuse
+from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.types.schema import object_schema
-from allm.data.validation import validate
 from allm.execution.journal import ToolJournal
 from allm.runtime.adapters import AdapterOptions, StreamAdapter, as_adapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
@@ -124,7 +122,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     if isinstance(wanted := changes.get("response_format"), type):
         changes["response_format"] = _format_of(wanted)
     request = attrs.evolve(request, **changes)
-    validate(request)
+    refuse(request_problems(request))
     return ModelCall(
         engine=engine,
         request=request,

@@ -1,4 +1,4 @@
-"""One HTTP call to a provider: what is sent, and the one place that opens its response.
+"""One HTTP call to a provider: what is sent, checked, and the one place that opens its response.
 
 `open_call` sends the key, looks at the status and turns every failure into an `AdapterError` that names the provider
 and hides the key. How the body of a good answer is read is up to `stream_call` and `json_call`.
@@ -6,21 +6,28 @@ and hides the key. How the body of a good answer is read is up to `stream_call` 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, final
 
 import attrs
 
-from allm.data.errors import AdapterError
-from allm.data.secret import Secret
-from allm.http.body import Body
-from allm.http.credential import Credential
+from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
+from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
-from allm.http.response import HttpResponse
+from allm.http.keys import Credential, KeyFunction, KeySource, Secret
+from allm.http.response import Body, HttpResponse
 from allm.http.transport import open_response
 
-__all__ = ["HttpCall", "OpenCall", "open_call"]
+__all__ = [
+    "HttpCall",
+    "OpenCall",
+    "json_body",
+    "key_of",
+    "open_call",
+    "own_headers",
+]
 
 REDIRECT = 300
 UNAUTHORIZED = 401
@@ -124,3 +131,58 @@ async def open_call(call: HttpCall) -> AsyncGenerator[OpenCall]:
             yield opened
     except AdapterError as error:
         raise opened.annotate(error) from error.__cause__
+
+
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
+_HEADER_VALUE = re.compile(r"[\t -~]*")
+
+
+def key_of(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
+    """The key of an adapter as it is kept: one that is a text as a `Secret`, a function as a `KeySource`.
+
+    Raises:
+        EngineError: `invalid_key`: neither a text nor a function.
+    """
+    if value is None or isinstance(value, Secret | KeySource):
+        return value
+    if isinstance(value, str):
+        return Secret(value)
+    if callable(value):
+        return KeySource(value)
+    what = f"api_key is {type(value).__name__}; expected str, or a function without arguments that returns one"
+    raise EngineError(what, reason="invalid_key")
+
+
+def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The user's headers with their names in lower case.
+
+    Raises:
+        EngineError: `invalid_engine`: not a mapping of texts, or one that cannot be sent. The
+            message shows no value, which may be a key.
+    """
+    if not isinstance(headers, Mapping):
+        what = f"headers is {type(headers).__name__}; expected a mapping of names to texts"
+        raise EngineError(what, reason="invalid_engine")
+    for name, value in headers.items():
+        if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
+            raise EngineError(f"headers: {name!r:.60} cannot be the name of a header", reason="invalid_engine")
+        if not isinstance(value, str):
+            what = f"headers[{name!r}] is {type(value).__name__}; expected str"
+            raise EngineError(what, reason="invalid_engine")
+        if not _HEADER_VALUE.fullmatch(value):
+            what = f"headers[{name!r}] has a line break or a character outside ASCII, which a header cannot carry"
+            raise EngineError(what, reason="invalid_engine")
+    return {name.lower(): value for name, value in headers.items()}
+
+
+def json_body(body: Any) -> bytes:
+    """The body of a request.
+
+    Raises:
+        ValidationError: Something in it has no JSON form, or holds itself.
+    """
+    try:
+        return dumps(body)
+    except (TypeError, ValueError, RecursionError) as error:
+        sentence = f"the request has no JSON form ({error}): see its options, the schemas of its tools and its format"
+        raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_request") from error

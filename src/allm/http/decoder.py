@@ -29,13 +29,12 @@ import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
-from allm.data.json.text import JsonTextError, loads_pieces, loads_strict
+from allm.data.json.text import JsonTextError, as_list, as_text, loads_pieces, loads_strict
 from allm.data.json.whole import whole
-from allm.data.json.wire import as_list, as_text
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
 from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
-from allm.http.errors import malformed, request_id_of
+from allm.http.errors import malformed
 from allm.http.split_text import SplitText
 
 __all__ = ["StreamDecoder", "WireDecoder"]
@@ -226,7 +225,7 @@ class StreamDecoder(abc.ABC):
     def begin(self, headers: Mapping[str, str]) -> None:
         """The HTTP headers of the response have arrived; their names are in lower case."""
         self.headers = headers
-        self.request_id = request_id_of(headers)
+        self.request_id = headers.get("x-request-id") or headers.get("request-id")
 
     def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
         """The events of one server-sent event.

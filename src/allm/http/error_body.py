@@ -15,8 +15,7 @@ from typing import Any
 import attrs
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.data.json.text import JsonTextError, loads
-from allm.data.json.wire import as_list, as_object, as_objects
+from allm.data.json.text import JsonTextError, as_list, as_object, as_objects, loads
 
 __all__ = [
     "CONTEXT_OVERFLOW",

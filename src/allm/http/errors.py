@@ -7,7 +7,7 @@ from typing import Any
 
 from allm.data.errors import AdapterError
 from allm.data.json.text import JsonTextError, loads
-from allm.data.secret import Secret
+from allm.http.keys import Secret
 from allm.http.response import HttpResponse
 from allm.http.retry_after import parse_retry_after
 

@@ -24,8 +24,7 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, EngineError
-from allm.http.body import Body, BodyReader
-from allm.http.response import HttpResponse, transport_override
+from allm.http.response import Body, BodyReader, HttpResponse, transport_override
 
 __all__ = [
     "CLEANUP_SECONDS",

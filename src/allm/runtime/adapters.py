@@ -20,8 +20,8 @@ from allm.data.events import Emit as Emit
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
+from allm.http.keys import Secret
 from allm.runtime.batches import BatchLimits
-from allm.runtime.keys import Secret
 
 __all__ = [
     "Adapter",

@@ -39,8 +39,9 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
     Raises:
         ValidationError: `unsupported_capability`, at every place where one is asked for.
     """
-    missing = _missing(adapter, request)
-    asked = [(path, capability) for path, capability in _asked_for(request, options) if capability in missing]
+    needed = list(_asked_for(request, options))
+    missing = _missing(adapter, request) if needed else frozenset[str]()
+    asked = [(path, capability) for path, capability in needed if capability in missing]
     if asked:
         # Once in the message for each capability: a conversation may hold a hundred images.
         lacking = dict.fromkeys(capability for _, capability in asked)
@@ -65,12 +66,11 @@ def needs_two_passes(adapter: Any, request: Request) -> bool:
 
 def _missing(adapter: Any, request: Request) -> frozenset[str]:
     """The capabilities that the model lacks and the adapter has nothing to put in their place."""
-    adapter = as_adapter(adapter)
     if request.model is None:
         return frozenset()
     info = catalog.lookup(adapter.provider, request.model)
     denied = frozenset(name for name in catalog.CAPABILITIES if getattr(info, name, None) is False)
-    if adapter.needs_structured_finalize(request) is not None:
+    if _has_schema(request) and as_adapter(adapter).needs_structured_finalize(request) is not None:
         denied -= {"json_schema", "json_schema_with_tools"}
     return denied
 

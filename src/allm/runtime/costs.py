@@ -19,7 +19,6 @@ from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, Usa
 from allm.data.request import Request
 from allm.data.response import Usage
 from allm.runtime import catalog
-from allm.runtime.adapters import as_adapter
 from allm.runtime.catalog import Prices
 
 __all__ = ["Pricing", "embedding_usage", "load_prices"]
@@ -62,12 +61,12 @@ class Pricing:
     provider: str
     model: str | None = None
     at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
-    _counted: Usage = attrs.field(factory=Usage, init=False)  # what has been reported, without our costs
+    _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
 
     @classmethod
     def of_call(cls, adapter: Any, request: Request) -> Pricing | None:
         """The pricing of a call, or None when there are no prices for it: a special tariff, nobody's adapter."""
-        provider = as_adapter(adapter).provider
+        provider = adapter.provider
         if any(_is_special(name, request.options.get(name)) for name in _TARIFFS):
             return None
         load_prices(provider)
@@ -81,7 +80,7 @@ class Pricing:
         priced: list[AdapterEvent] = []
         for event in events:
             if isinstance(event, UsageReported):
-                self._counted = self._counted.merge(event.usage)
+                self._counted = event.usage if self._counted is None else self._counted.merge(event.usage)
                 priced.append(UsageReported(attrs.evolve(event.usage, **self._costs())))
                 continue
             if isinstance(event, MessageStarted | MessageCompleted) and event.model not in {None, self.model}:
@@ -94,7 +93,7 @@ class Pricing:
 
     def _costs(self) -> dict[str, Any]:
         """The costs of what has been counted, as far as they are known and the provider has not reported them."""
-        usage = self._counted
+        usage = self._counted or Usage()
         reported = (usage.input_cost, usage.output_cost, usage.total_cost)
         if self.model is None or any(cost is not None for cost in reported):
             return {}

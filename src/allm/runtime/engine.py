@@ -8,10 +8,10 @@ from typing import Any, TypedDict, Unpack
 import attrs
 import trio
 
-from allm.data.attrs_fields import mapping_field, tuple_of
 from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import EngineError
 from allm.data.moderation import ModerationRequest, ModerationResponse
+from allm.data.problems import mapping_field, tuple_of
 from allm.data.tool import Tool, merge_tools
 from allm.http.client import HttpClient
 from allm.http.transport import check_client

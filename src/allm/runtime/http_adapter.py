@@ -13,17 +13,16 @@ from typing import Any
 import attrs
 
 from allm.data.errors import EngineError
-from allm.http.body import Body
-from allm.http.call import HttpCall
-from allm.http.credential import BEARER, Credential, KeyHeader, KeySource
+from allm.http import keys
+from allm.http.call import HttpCall, json_body, key_of, own_headers
 from allm.http.decoder import WireDecoder
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
-from allm.http.settings import json_body, key_of, own_headers
+from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
+from allm.http.response import Body
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall
 from allm.http.transport import check_client, join_url
-from allm.runtime import keys
 from allm.runtime.adapters import Adapter, AdapterOptions
 
 __all__ = ["HttpAdapter", "Vendor"]

@@ -16,7 +16,7 @@ from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import JsonSchema
 from allm.data.tool import Tool, merge_tools
-from allm.runtime.keys import Secret
+from allm.http.keys import Secret
 from allm.runtime.retry import RetryPolicy
 
 __all__ = [
@@ -66,7 +66,8 @@ def _united(values: list[Mapping[str, Any]]) -> dict[str, Any]:
 def _tools(values: list[Any]) -> tuple[Tool, ...]:
     merged: tuple[Tool, ...] = ()
     for tools in values:
-        merged = merge_tools(merged, _checked_tools(tools))
+        if added := _checked_tools(tools):
+            merged = merge_tools(merged, added)
     return merged
 
 

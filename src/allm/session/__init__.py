@@ -9,6 +9,7 @@ from allm.data.session import (
     fingerprint as fingerprint,
 )
 from allm.session.api import (
+    SessionStream as SessionStream,
     continue_ as continue_,
     reply as reply,
     start as start,
@@ -22,7 +23,6 @@ from allm.session.reducer import StreamReducer as StreamReducer
 from allm.session.stores.backend import Record as Record, StoreBackend as StoreBackend
 from allm.session.stores.lease import SessionLease as SessionLease
 from allm.session.stores.store import SessionStore as SessionStore, open_store as open_store
-from allm.session.stream import SessionStream as SessionStream
 from allm.session.tool_results import (
     approve as approve,
     deny as deny,

@@ -9,9 +9,8 @@ import attrs
 
 from allm.data.content import ToolCall
 from allm.data.errors import SessionError
-from allm.data.message import Message
+from allm.data.message import Message, Thread
 from allm.data.session import Approval, Session, fingerprint
-from allm.data.thread import Thread
 from allm.data.tool_control import error_message
 from allm.data.types.encode import encode_result
 from allm.session.status import check

@@ -6,14 +6,11 @@ from collections.abc import Iterable
 
 import attrs
 
-from allm.data.builders import to_messages, user
 from allm.data.errors import SessionError, ToolError
-from allm.data.halt import CallHalt, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
-from allm.data.message import Message
+from allm.data.message import Message, Thread, to_messages, user
 from allm.data.response import Response
-from allm.data.session import Session, fingerprint
-from allm.data.session_check import is_session_id
-from allm.data.thread import Thread
+from allm.data.results import CallHalt, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
+from allm.data.session import Session, fingerprint, is_session_id
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions, resolve
 from allm.runtime.engine import Engine

@@ -20,10 +20,9 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError, AdapterReason
-from allm.http.body import Body, whole
-from allm.http.response import HttpResponse, OpenResponse, transport_override
+from allm.http import keys
+from allm.http.response import Body, HttpResponse, OpenResponse, transport_override, whole
 from allm.http.transport import send
-from allm.runtime import keys
 from allm.runtime.registry import CHAT, SERVICES, known_providers
 from allm.testing.tape import KEPT_HEADERS, Exchange, load, plain_body, plain_url, save, secrets_in
 

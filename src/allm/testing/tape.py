@@ -23,7 +23,7 @@ from urllib.parse import urlsplit, urlunsplit
 import attrs
 
 from allm.data.errors import AdapterError
-from allm.runtime.keys import MASK
+from allm.http.keys import MASK
 
 __all__ = ["KEPT_HEADERS", "Exchange", "load", "plain_body", "plain_url", "save", "secrets_in"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from allm.data.json.strict import problems_of, strict_converter
+from allm.data.json.tags import problems_of, strict_converter
 
 
 @attrs.frozen

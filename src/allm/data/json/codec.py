@@ -5,7 +5,7 @@ version are ignored on reading, so that a reader survives an added field. A valu
 `"type"`. Open data (metadata, arguments, payloads) is plain JSON; what JSON has no form for is wrapped as
 `{"$type": "tuple" | "bytes" | "float" | "mapping" | <class name>, ...}`. Functions, keys and engines have no form.
 
-cattrs does the walking, strictly (`data/json/strict.py`), and the text has limits of its own
+cattrs does the walking, strictly (`data/json/tags.py`), and the text has limits of its own
 (`data/json/document.py`). The converter is built on first use, since building it costs more than importing it.
 """
 
@@ -31,10 +31,8 @@ from allm.data.embedding import (
 )
 from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
-from allm.data.halt import CallHalt, HaltCause, HaltedReason
 from allm.data.image import Image
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
-from allm.data.json.strict import problems_of, register, register_union, strict_converter
 from allm.data.json.tags import (
     ERROR_TYPES,
     EVENT_TAGS,
@@ -44,10 +42,14 @@ from allm.data.json.tags import (
     VALUE_TAGS,
     error_arguments,
     known_error,
+    problems_of,
+    register,
+    register_union,
+    strict_converter,
     tag_of,
 )
-from allm.data.structuring.converter import sequence
-from allm.data.structuring.misfits import MAX_PROBLEMS, Misfit, each
+from allm.data.results import CallHalt, HaltCause, HaltedReason
+from allm.data.structuring import MAX_PROBLEMS, Misfit, each, sequence
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser
 

@@ -12,7 +12,14 @@ from typing import Any, NoReturn
 
 from allm.data.errors import Problem, ValidationError
 
-__all__ = ["MAX_DEPTH", "MAX_ITEMS", "MAX_JSON_BYTES", "json_problem", "parse_document", "write_document"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_ITEMS",
+    "MAX_JSON_BYTES",
+    "json_problem",
+    "parse_document",
+    "write_document",
+]
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """Longest document, in UTF-8 bytes: a long conversation with images has some tens of megabytes."""

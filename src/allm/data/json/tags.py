@@ -1,11 +1,20 @@
-"""What has a form in JSON, under which name, and of which parts of it."""
+"""What has a form in JSON, under which name, and of which parts of it; and the strict converter that reads it.
+
+The values of a document are not shown in what is said of it, only their types: they may be long, and private.
+"""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Iterator, Mapping
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import attrs
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn
+
+from allm.data import structuring as core
 from allm.data.audio import Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.content import Part
 from allm.data.embedding import (
@@ -21,6 +30,7 @@ from allm.data.errors import (
     EngineError,
     ImageAdapterError,
     OptionError,
+    Path,
     Problem,
     SessionError,
     StreamError,
@@ -29,16 +39,16 @@ from allm.data.errors import (
     ValidationError,
 )
 from allm.data.events import Event
-from allm.data.halt import HaltCause, PendingQuestion, ToolOutcome
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
-from allm.data.message import Message
+from allm.data.message import Message, Thread
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
+from allm.data.problems import shown
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
 from allm.data.response import Response, Usage
-from allm.data.results import ChatResult, FinalizeReport, StepResult
+from allm.data.results import ChatResult, FinalizeReport, HaltCause, PendingQuestion, StepResult, ToolOutcome
 from allm.data.session import AnswerEntry, Approval, Session, SessionConflict
-from allm.data.thread import Thread
+from allm.data.structuring import Misfit
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
 
@@ -51,6 +61,10 @@ __all__ = [
     "VALUE_TAGS",
     "error_arguments",
     "known_error",
+    "problems_of",
+    "register",
+    "register_union",
+    "strict_converter",
     "tag_of",
 ]
 
@@ -130,3 +144,71 @@ def error_arguments(cls: type[AllmError]) -> dict[str, tuple[Any, Any]]:
             signature = inspect.signature(base.__init__)
             found |= {name: (hints[name], signature.parameters[name].default) for name in hints if name in base.fields}
     return found
+
+
+def problems_of(error: BaseException) -> Iterator[tuple[Path, str]]:
+    """Where and what, of every exception inside one that the converter raised."""
+    for path, what in core.problems_of(error, _tell):
+        yield tuple(str(step) if isinstance(step, str) else step for step in path), what
+
+
+def _tell(error: BaseException, path: Path) -> str:
+    if isinstance(error, Misfit):
+        if get_origin(error.expected) is Literal:
+            return f"expected one of {', '.join(get_args(error.expected))}; got {shown(error.value)}"
+        return f"expected {_name(error.expected)}, got {type(error.value).__name__}"
+    if isinstance(error, KeyError):
+        return "missing" if path[-1:] == error.args else f"{error.args[0]!r} is missing"
+    return str(error)
+
+
+def _name(hint: Any) -> str:
+    if isinstance(hint, str):
+        return hint
+    if core.origin_of(hint) in (list, dict):
+        return "a list" if core.origin_of(hint) is list else "an object"
+    return " or ".join(_name(inner) for inner in get_args(hint)) or getattr(hint, "__name__", str(hint))
+
+
+def strict_converter(left_out: Mapping[type, tuple[str, ...]]) -> cattrs.Converter:
+    """A converter for frozen classes, tuples, dictionaries by text, literals, texts, numbers and flags.
+
+    Args:
+        left_out: Fields of classes that are no part of their values.
+    """
+    converter = core.strict_converter(refuse_unknown=False, left_out=left_out)
+
+    def dump_class(cls: Any) -> Callable[[Any], Any]:
+        omitted: Any = core.omitted_fields(cls, left_out)
+        return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **omitted)
+
+    converter.register_unstructure_hook_factory(attrs.has, dump_class)
+    return converter
+
+
+def register(
+    converter: cattrs.Converter, type_: Any, dump: Callable[[Any], Any], load: Callable[[Any, Any], Any]
+) -> None:
+    """Hooks for exactly `type_`, which may be a generic or a union."""
+    converter.register_unstructure_hook_func(lambda cls: cls == type_, dump)
+    converter.register_structure_hook_func(lambda cls: cls == type_, load)
+
+
+def register_union(converter: cattrs.Converter, union: Any, tags: Mapping[str, type]) -> None:
+    """Hooks for a closed union, each value of which says in `type` what it is; None where the union has it."""
+    names = {cls: tag for tag, cls in tags.items()}
+    optional = NoneType in get_args(union)
+
+    def unstructure(value: Any) -> dict[str, Any]:
+        return {"type": names[type(value)], **converter.unstructure(value)}
+
+    def structure(value: Any, _: Any) -> Any:
+        if value is None and optional:
+            return None
+        tag = value.get("type") if isinstance(value, dict) else None
+        cls = tags.get(tag) if isinstance(tag, str) else None
+        if cls is None:
+            raise ValueError(f"unknown type {tag!r:.60}; expected one of: {', '.join(sorted(tags))}")
+        return converter.structure(value, cls)
+
+    register(converter, union, unstructure, structure)

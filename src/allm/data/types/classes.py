@@ -13,8 +13,7 @@ import cattrs
 import msgspec
 
 from allm.data.json.text import dumps
-from allm.data.structuring.converter import Hook, fields_in_order, objects, origin_of
-from allm.data.structuring.misfits import Key, Misfits
+from allm.data.structuring import Hook, Key, Misfits, fields_in_order, objects, origin_of
 
 __all__ = ["fields_of", "is_named_tuple", "is_pydantic", "register_classes"]
 

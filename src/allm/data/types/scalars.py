@@ -15,8 +15,7 @@ from typing import Any, TypeVar
 import cattrs
 import msgspec
 
-from allm.data.structuring.converter import scalar
-from allm.data.structuring.misfits import Misfit
+from allm.data.structuring import Misfit, scalar
 
 __all__ = ["TEXT_FORMS", "register_scalars"]
 

@@ -18,8 +18,7 @@ import cattrs
 
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.text import JsonTextError, loads
-from allm.data.structuring.converter import SEQUENCES, origin_of, strict_converter
-from allm.data.structuring.misfits import Key, Misfit, problems_of
+from allm.data.structuring import SEQUENCES, Key, Misfit, origin_of, problems_of, strict_converter
 from allm.data.types.classes import is_named_tuple, register_classes
 from allm.data.types.scalars import TEXT_FORMS, register_scalars
 

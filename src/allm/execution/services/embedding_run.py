@@ -25,7 +25,7 @@ from allm.data.response import Usage
 from allm.execution.services.embedding_answers import AnswerCheck, moved, priced
 from allm.execution.services.embedding_window import Window
 from allm.execution.services.unary import UnaryCall
-from allm.execution.stream.nurseries import nursery_boundary
+from allm.execution.stream.block import nursery_boundary
 from allm.http.transport import CLEANUP_SECONDS
 from allm.runtime.batches import AsyncBatches, Batch
 from allm.runtime.telemetry import Span

@@ -18,8 +18,7 @@ import trio
 from allm.data.embedding import EmbeddingAdapterError, EmbeddingResponse
 from allm.data.errors import StreamError
 from allm.execution.services.embedding_run import EmbeddingRun
-from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.nurseries import nursery_boundary
+from allm.execution.stream.block import StreamBlock, nursery_boundary
 
 __all__ = ["EmbeddingStream", "Progress", "open_embedding_stream"]
 

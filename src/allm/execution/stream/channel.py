@@ -18,7 +18,16 @@ from allm.data.events import AdapterEvent, MessageStarted, RawChunk, UsageReport
 from allm.data.response import Usage
 from allm.runtime.telemetry import Span
 
-__all__ = ["HAND_OVER", "HELD", "READ_AHEAD", "Burst", "BurstSender", "HeldEvents", "StreamContext", "receive_waiting"]
+__all__ = [
+    "HAND_OVER",
+    "HELD",
+    "READ_AHEAD",
+    "Burst",
+    "BurstSender",
+    "HeldEvents",
+    "StreamContext",
+    "receive_waiting",
+]
 
 Burst = tuple[Any, ...]
 

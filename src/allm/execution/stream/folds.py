@@ -31,11 +31,10 @@ from allm.data.events import (
     ToolResultEncoded,
     UsageReported,
 )
-from allm.data.message import Message
+from allm.data.message import Message, Thread
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason, Response, Usage
 from allm.data.results import ChatResult, StepResult, unique_calls
-from allm.data.thread import Thread
 from allm.data.tool_control import error_message
 from allm.execution.journal import Unfinished
 
@@ -54,7 +53,7 @@ class StreamCollector:
 
     output_type: type | None = None
     _builder: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
-    _usage: Usage = attrs.field(factory=Usage, init=False)
+    _usage: Usage | None = attrs.field(default=None, init=False)
     _finish_reason: FinishReason | None = attrs.field(default=None, init=False)
     _raw_finish_reason: str | None = attrs.field(default=None, init=False)
     _id: str | None = attrs.field(default=None, init=False)
@@ -90,7 +89,7 @@ class StreamCollector:
             message=self._builder.message(),
             finish_reason=self._finish_reason,
             raw_finish_reason=self._raw_finish_reason,
-            usage=self._usage,
+            usage=self._usage or Usage(),
             model=self._model,
             id=self._id,
             request_id=self._request_id,
@@ -120,7 +119,7 @@ class StreamCollector:
         self._abandoned = event.abandoned_usage or self._abandoned
 
     def _usage_reported(self, event: UsageReported) -> None:
-        self._usage = self._usage.merge(event.usage)
+        self._usage = event.usage if self._usage is None else self._usage.merge(event.usage)
 
     def _completed(self, event: MessageCompleted) -> None:
         self._id = event.id or self._id

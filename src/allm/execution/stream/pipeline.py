@@ -22,10 +22,9 @@ import attrs
 import trio
 
 from allm.data.events import AdapterEvent, TextDelta, ToolCallDelta
-from allm.execution.stream.block import StreamBlock
+from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.execution.stream.channel import HAND_OVER, READ_AHEAD, Burst, BurstSender, StreamContext, receive_waiting
 from allm.execution.stream.event_stream import EventStream, Fold, Hidden
-from allm.execution.stream.nurseries import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.call_options import ExecutionOptions
 

@@ -12,10 +12,9 @@ from allm.data.errors import EngineError
 from allm.data.request import Request
 from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
-from allm.providers.openai.connection import Connection
+from allm.providers.openai.connection import Connection, url_value
 from allm.providers.openai.models import Endpoint, endpoint_for, is_openai
 from allm.providers.openai.responses_decode import ResponsesDecoder
-from allm.providers.openai.urls import url_value
 
 __all__ = ["OpenAI"]
 

@@ -93,7 +93,7 @@ class _Call:
 class CallDecoder:
     """Decodes the calls of one answer."""
 
-    _calls: list[_Call] = attrs.field(factory=list[_Call], init=False)
+    begun: list[_Call] = attrs.field(factory=list[_Call], init=False)
     _latest: dict[tuple[Index, int], _Call] = attrs.field(factory=dict[tuple[Index, int], _Call], init=False)
     _ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
 
@@ -110,26 +110,26 @@ class CallDecoder:
 
     def complete(self) -> list[AdapterEvent]:
         """The events at the end of the answer: a call that never had a name is shown without one, and not lost."""
-        unnamed = [call for call in self._calls if call.id is None and call.waiting]
+        unnamed = [call for call in self.begun if call.id is None and call.waiting]
         return [event for call in unnamed for event in self._announced(call)]
 
     def is_custom(self, call_id: str) -> bool:
         """Whether the input of the call is free text."""
-        return any(call.custom and call.id == call_id for call in self._calls)
+        return any(call.custom and call.id == call_id for call in self.begun)
 
     def _call_of(self, piece: _Piece) -> _Call:
         """The call that a piece is for, by the rules above."""
         call = self._with_id(piece) or self._at_place(piece)
         if call is None or self._follows(piece, call):
             call = _Call(piece.sent_id, piece.index)
-            self._calls.append(call)
+            self.begun.append(call)
         self._latest[piece.place] = call
         return call
 
     def _with_id(self, piece: _Piece) -> _Call | None:
         if piece.sent_id is None:
             return None
-        same = (call for call in reversed(self._calls) if call.sent_id == piece.sent_id and call.index == piece.index)
+        same = (call for call in reversed(self.begun) if call.sent_id == piece.sent_id and call.index == piece.index)
         return next(same, None)
 
     def _at_place(self, piece: _Piece) -> _Call | None:

@@ -27,7 +27,7 @@ from allm.data.events import (
 )
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_reasoning import Reasoning, may_think
+from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 
@@ -152,7 +152,8 @@ class ChatDecoder(StreamDecoder):
     def _choice(self, choice: dict[str, Any], content_key: str) -> None:
         # Some services end a stream with one whole message.
         content = as_object(choice[content_key] if content_key in choice else choice.get("message"))
-        if may_think(content) and (thought := self._reasoning.take(content)):
+        may_think = not HOLDERS.isdisjoint(content) or type(content.get("content")) is list
+        if may_think and (thought := self._reasoning.take(content)):
             self.add(ReasoningDelta("reasoning-0", thought))
         for key, value in content.items():
             take = _TAKE.get(key)
@@ -185,7 +186,7 @@ class ChatDecoder(StreamDecoder):
 
     def _complete_blocks(self) -> None:
         """Nothing marks the end of a block: all of them end with the answer."""
-        for event in self._calls.complete():
+        for event in self._calls.complete() if self._calls.begun else ():
             self.add(event)
         thought = False
         for event in self.message.complete():

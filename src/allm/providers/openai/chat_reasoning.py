@@ -15,18 +15,14 @@ import attrs
 from allm.adapters import as_objects, as_text
 from allm.data.events import ReasoningCompleted
 
-__all__ = ["DETAILS", "Reasoning", "may_think"]
+__all__ = ["DETAILS", "HOLDERS", "Reasoning"]
 
 DETAILS = "reasoning_details"
 
 _FIELDS = ("reasoning_content", "reasoning")
 _GROWING = ("text", "summary")
-_HOLDERS = frozenset({DETAILS, *_FIELDS})
-
-
-def may_think(delta: dict[str, Any]) -> bool:
-    """Whether there can be a thought in a delta: most have none."""
-    return not _HOLDERS.isdisjoint(delta) or isinstance(delta.get("content"), list)
+HOLDERS = frozenset({DETAILS, *_FIELDS})
+"""The fields of a delta that hold a thought; so may a `content` that is a list."""
 
 
 @attrs.define(eq=False)

@@ -13,7 +13,15 @@ from allm.data.errors import ValidationError
 from allm.data.request import Request
 from allm.providers.openai.presets import Preset
 
-__all__ = ["CUSTOM_CALL", "arguments_text", "call_id", "image_url", "kept", "tool_choice", "with_options"]
+__all__ = [
+    "CUSTOM_CALL",
+    "arguments_text",
+    "call_id",
+    "image_url",
+    "kept",
+    "tool_choice",
+    "with_options",
+]
 
 CUSTOM_CALL = "custom_tool_call"
 """Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""

@@ -1,4 +1,4 @@
-"""The journal of a turn: what its tools did, known before anyone relies on it.
+"""What a store keeps as text: sessions, and the journal of a turn, which knows what its tools did.
 
 Theory of operation. A turn that asks for no tools writes nothing: killed, it leaves the old session and can be asked
 again. Before the first tool of an answer starts, the answer is written, with the messages that led to it; when a tool
@@ -10,22 +10,34 @@ ended. These are not run again; the others are, since nobody knows how far they 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import attrs
+import trio
 
-from allm.data.errors import Problem, ValidationError
-from allm.data.halt import ToolOutcome, first_halt
+from allm.data.errors import Problem, SessionError, ValidationError
 from allm.data.json.codec import from_json, to_json
-from allm.data.message import Message
+from allm.data.message import Message, Thread, thread_problems
+from allm.data.problems import refuse
 from allm.data.response import Response
-from allm.data.results import ChatResult, StepResult, unique_calls
-from allm.data.session import AnswerEntry, Session
-from allm.data.thread import Thread
-from allm.data.validation import validate
+from allm.data.results import ChatResult, StepResult, ToolOutcome, first_halt, unique_calls
+from allm.data.session import AnswerEntry, Session, SessionConflict, is_session_id, session_problems
 from allm.execution.stream.folds import answered
-from allm.session.projection import project
+from allm.session.status import project
+from allm.session.stores.backend import Record
 
-__all__ = ["TurnJournal"]
+__all__ = [
+    "SHIELD",
+    "TurnJournal",
+    "check_id",
+    "check_version",
+    "conflict",
+    "document_of",
+    "lease_lost",
+    "session_of",
+    "shielded",
+    "unreadable",
+]
 
 
 @attrs.define(eq=False)
@@ -60,7 +72,7 @@ class TurnJournal:
             else:
                 problem = Problem((), "unexpected_entry", "an entry of its journal has no place")
                 raise ValidationError([problem], reason="invalid_session")
-        validate(self.conversation)
+        refuse(thread_problems(self.conversation), reason="invalid_thread")
 
     def _asked(self, call_id: str | None) -> bool:
         return self.response is not None and any(call.id == call_id for call in self.response.tool_calls)
@@ -121,3 +133,102 @@ class TurnJournal:
 
 def _ended_by_itself(result: ChatResult | StepResult) -> bool:
     return not result.cancelled if isinstance(result, StepResult) else result.halted_reason != "cancelled"
+
+
+T = TypeVar("T")
+
+SHIELD = 10.0
+"""Seconds that saving goes on for after a cancellation; twice what a backend may wait for its database."""
+
+MOST_VERSIONS = 2**31
+"""One write a second takes 68 years to get there; the narrowest column of the databases holds it."""
+
+
+def check_id(session_id: str) -> None:
+    """Refuse an id that no store could keep.
+
+    Raises:
+        SessionError: `invalid_input`.
+    """
+    if not is_session_id(session_id):
+        raise SessionError(
+            f"{session_id!r} cannot be the id of a session: expected 1 to 255 printable characters",
+            reason="invalid_input",
+        )
+
+
+def check_version(version: int) -> None:
+    """Refuse what is the version of nothing.
+
+    Raises:
+        SessionError: `invalid_input`.
+    """
+    if type(version) is not int or not 0 <= version < MOST_VERSIONS:
+        raise SessionError(f"version is {version!r:.60}; expected what load or save gave, or 0", reason="invalid_input")
+
+
+def session_of(key: str, record: Record | None) -> Session:
+    """The session in `record`; an empty one where nothing was ever saved.
+
+    Raises:
+        SessionError: `unreadable`.
+    """
+    if record is None or record.document is None:
+        return Session(id=key)
+    try:
+        session = from_json(record.document, Session)
+        refuse(session_problems(session), reason="invalid_session")
+    except ValidationError as error:
+        raise unreadable(key, error) from error
+    return attrs.evolve(session, id=key)
+
+
+def document_of(session: Session) -> str:
+    """The JSON of a session, which can be read again.
+
+    Raises:
+        ValidationError: It contradicts itself, has no JSON form, or is beyond what `from_json` reads.
+    """
+    refuse(session_problems(session), reason="invalid_session")
+    return to_json(session)
+
+
+def unreadable(key: str, error: Exception) -> SessionError:
+    """What to say of a document or a journal that cannot be read."""
+    return SessionError(
+        f"what the store has of session {key!r} cannot be read ({error}); a newer release may have written it. "
+        "store.delete(id) removes it",
+        reason="unreadable",
+    )
+
+
+def conflict(key: str, record: Record | None) -> SessionConflict:
+    """What to say when someone else was faster."""
+    if record is None or record.document is None:
+        return SessionConflict(f"session {key!r} is not there any more")
+    return SessionConflict(
+        f"session {key!r} was saved by someone else and has version {record.version} now; apply the change to "
+        "error.session, or load it again",
+        session=session_of(key, record),
+        version=record.version,
+    )
+
+
+def lease_lost(key: str) -> SessionError:
+    """What to say when another worker has the session."""
+    return SessionError(
+        f"another worker has taken over session {key!r}, since the lease of this turn had run out; nothing more of "
+        "this turn is saved",
+        reason="lease_lost",
+    )
+
+
+async def shielded(operation: Callable[[], Awaitable[T]]) -> T:
+    """Do `operation` to its end, cancelled or not, within a limit.
+
+    Raises:
+        SessionError: `unavailable`: it took longer.
+    """
+    with trio.move_on_after(SHIELD, shield=True):
+        return await operation()
+    raise SessionError(f"the store did not answer within {SHIELD} s", reason="unavailable")

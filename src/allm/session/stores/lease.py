@@ -8,20 +8,17 @@ from typing import TypeVar, Unpack, final
 import attrs
 
 from allm.data.errors import SessionError
-from allm.data.message import Message
+from allm.data.message import Message, Thread
 from allm.data.response import OutputT
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
-from allm.data.thread import Thread
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
-from allm.session.api import chat_block, step_block, with_session
+from allm.session.api import SessionStream, chat_block, step_block, with_session
 from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import TurnJournal
-from allm.session.stores.serialization import conflict, document_of, lease_lost, shielded, unreadable
-from allm.session.stream import SessionStream
+from allm.session.stores.journal import TurnJournal, conflict, document_of, lease_lost, shielded, unreadable
 from allm.session.turn_start import (
     SessionInput,
     TurnStart,

@@ -20,11 +20,9 @@ import trio
 
 from allm.data.errors import SessionError
 from allm.data.session import Session, SessionConflict
-from allm.execution.stream.nurseries import background_task
+from allm.execution.stream.block import background_task
 from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.lease import SessionLease
-from allm.session.stores.memory import MemoryBackend
-from allm.session.stores.serialization import (
+from allm.session.stores.journal import (
     SHIELD,
     check_id,
     check_version,
@@ -34,6 +32,8 @@ from allm.session.stores.serialization import (
     session_of,
     shielded,
 )
+from allm.session.stores.lease import SessionLease
+from allm.session.stores.memory import MemoryBackend
 
 __all__ = ["SessionStore", "open_store"]
 

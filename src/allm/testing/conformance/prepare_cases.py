@@ -16,9 +16,9 @@ import attrs
 from allm.data.errors import AllmError, EngineError, ValidationError
 from allm.data.json.codec import to_json
 from allm.execution.options import check_adapter
+from allm.http.keys import Secret
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.engine import Engine
-from allm.runtime.keys import Secret
 from allm.testing.conformance.checks import hides, holds, same
 from allm.testing.conformance.samples import FOREIGN, TEXT, foreign_thread, full_request
 from allm.testing.conformance.setup import CAPABILITIES, KEY, Setting, case

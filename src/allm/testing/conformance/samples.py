@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Container
 
 from allm import fake
-from allm.data.builders import assistant, system, tool_result, user
 from allm.data.content import ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AdapterError, AdapterReason
-from allm.data.message import Message
+from allm.data.message import Message, assistant, system, tool_result, user
 from allm.data.request import Request
 from allm.data.tool import Tool
 from allm.testing.conformance.setup import Script

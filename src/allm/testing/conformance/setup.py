@@ -23,7 +23,17 @@ from allm.testing.replies import Reply
 from allm.testing.wire_formats import Provider
 from allm.testing.wire_server import ReplySource, WireServer
 
-__all__ = ["CAPABILITIES", "KEY", "AdapterSetup", "Capability", "Script", "Setting", "Stage", "case", "run"]
+__all__ = [
+    "CAPABILITIES",
+    "KEY",
+    "AdapterSetup",
+    "Capability",
+    "Script",
+    "Setting",
+    "Stage",
+    "case",
+    "run",
+]
 
 Script = tuple[ScriptItem, ...]
 

@@ -9,4 +9,11 @@ from allm.testing.wire_formats.errors import (
 )
 from allm.testing.wire_formats.scripts import encode_script as encode_script
 
-__all__ = ["Provider", "VendorError", "by_status", "encode_embeddings", "encode_error", "encode_script"]
+__all__ = [
+    "Provider",
+    "VendorError",
+    "by_status",
+    "encode_embeddings",
+    "encode_error",
+    "encode_script",
+]

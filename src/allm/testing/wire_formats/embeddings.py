@@ -11,7 +11,7 @@ import sys
 from array import array
 from typing import Any
 
-from allm.data.json.wire import as_count, as_list, as_object, as_objects
+from allm.data.json.text import as_count, as_list, as_object, as_objects
 from allm.providers.fake.vectors import made_vector
 
 __all__ = ["encode_embeddings"]

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import attrs
 import pytest
 
-from allm.data.json.strict import problems_of, strict_converter
-from allm.data.structuring.converter import origin_of
-from allm.data.structuring.misfits import MAX_PROBLEMS
+from allm.data.json.tags import problems_of, strict_converter
+from allm.data.structuring import MAX_PROBLEMS, origin_of
 from allm.data.types.structure import NotStructured, structure
 
 

@@ -1,0 +1,304 @@
+"""API keys: where they are found, how they are sent, and a type that never shows them.
+
+Order: the `api_key=` of the call or the adapter, `with keys.override(openai=...)`, `keys.put`, the environment, then
+files read with `keys.load_dotenv` (nothing reads a file unasked).
+
+A key that is a text is known in `prepare`. One that is a function (an expiring token, a secret store) is asked for by
+the task that sends, just before it does. What the function gave is kept for all calls of the adapter until the provider
+answers 401; then the function is asked once more. However many calls need a key at once, the function runs once: the
+first one runs it, the others wait for the outcome. Nobody is started for it, so the call that runs it may be cancelled;
+then the next of those that wait runs it instead.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, NoReturn, final
+from weakref import WeakKeyDictionary
+
+import attrs
+import trio
+
+from allm.data.errors import AdapterError, EngineError
+
+__all__ = [
+    "BEARER",
+    "MASK",
+    "Credential",
+    "KeyFunction",
+    "KeyHeader",
+    "KeySource",
+    "Secret",
+    "clear",
+    "is_sendable",
+    "load_dotenv",
+    "override",
+    "put",
+    "resolve",
+]
+
+MASK = "***"
+TELLING = 12
+"""The start of a key that is masked even alone, in characters; the public prefixes of vendors are about as long."""
+
+
+@final
+class Secret:
+    """A key. `repr`, `str`, `format`, pickling and copying show `***`; only `reveal()` gives the value."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself: for the one header that carries it."""
+        return self._value
+
+    def redact(self, text: str) -> str:
+        """`text` with the key masked, wherever it is echoed, also where a quotation ends in the middle of it."""
+        shortest = min(len(self._value), TELLING)
+        if self._value and self._value[:shortest] in text:
+            for length in range(len(self._value), shortest - 1, -1):
+                text = text.replace(self._value[:length], MASK)
+        return text
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(Secret)
+
+    def __repr__(self) -> str:
+        return f"Secret({MASK!r})"
+
+    def __str__(self) -> str:
+        return MASK
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Secret cannot be pickled or copied out of the process; resolve the key again where it is needed"
+        )
+
+    def __copy__(self) -> Secret:
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Secret:
+        return self
+
+
+KeyFunction = Callable[[], str | Awaitable[str]]
+"""Gives the key. A function that waits for something has to be async: a sync one holds up every task of the program."""
+
+
+def is_sendable(key: str) -> bool:
+    """Whether a header can carry the key: printable ASCII without spaces around it."""
+    return bool(key) and key.isascii() and key.isprintable() and key == key.strip()
+
+
+@attrs.frozen
+class KeyHeader:
+    """The header that carries a key.
+
+    Attributes:
+        name: In lower case, such as `x-api-key`.
+        prefix: What stands before the key, such as `"Bearer "`.
+    """
+
+    name: str
+    prefix: str = ""
+
+
+BEARER = KeyHeader("authorization", "Bearer ")
+
+
+@final
+@attrs.define(eq=False)
+class KeySource:
+    """A function that gives the key, asked once for all calls that need it at the same time.
+
+    An `AdapterError` that it raises is the failure of the call, so that a source that cannot be reached may be asked
+    again by the engine's retries. Anything else that it raises becomes `authentication_failed`.
+    """
+
+    _function: KeyFunction = attrs.field(repr=False)
+    _outcome: Secret | AdapterError | None = attrs.field(default=None, init=False, repr=False)
+    _asked: int = attrs.field(default=0, init=False)  # how often the function came to an end
+    # A lock belongs to one Trio run, and an adapter may serve several.
+    _locks: WeakKeyDictionary[trio.lowlevel.TrioToken, trio.Lock] = attrs.field(
+        factory=WeakKeyDictionary[trio.lowlevel.TrioToken, trio.Lock], init=False, repr=False
+    )
+
+    async def key(self, rejected: Secret | None = None) -> Secret:
+        """The key.
+
+        Args:
+            rejected: The provider did not take this one, so another is wanted.
+
+        Raises:
+            AdapterError: `authentication_failed`: the function failed, or gave what cannot be sent.
+        """
+        outcome = self._outcome
+        if isinstance(outcome, Secret) and outcome != rejected:
+            return outcome
+        seen = self._asked
+        async with self._locks.setdefault(trio.lowlevel.current_trio_token(), trio.Lock()):
+            outcome = self._outcome
+            # Whoever has waited takes the outcome of the one who asked, a failure as well.
+            if self._asked == seen or outcome is None:
+                outcome = await self._ask()
+        if isinstance(outcome, AdapterError):
+            raise _copy_of(outcome)
+        return outcome
+
+    async def _ask(self) -> Secret | AdapterError:
+        self._outcome = None  # a call that begins now waits for the new key
+        outcome: Secret | AdapterError
+        try:
+            outcome = await self._answer()
+        except AdapterError as error:
+            outcome = error
+        self._outcome = outcome
+        self._asked += 1  # not when it was cancelled: then the next one asks
+        return outcome
+
+    async def _answer(self) -> Secret:
+        answer: Any
+        try:
+            answer = self._function()
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except AdapterError:
+            raise
+        except Exception as error:
+            what = f"the function given as api_key raised {type(error).__name__}: {error}"
+            raise AdapterError(what, reason="authentication_failed") from error
+        if not isinstance(answer, str):
+            what = f"the function given as api_key returned {type(answer).__name__}; expected str"
+            raise AdapterError(what, reason="authentication_failed")
+        if not is_sendable(answer):
+            what = (
+                "the function given as api_key returned a key that is empty, or has a line break, a space around it or "
+                "a character outside ASCII, which an HTTP header cannot carry"
+            )
+            raise AdapterError(what, reason="authentication_failed")
+        return Secret(answer)
+
+
+def _copy_of(error: AdapterError) -> AdapterError:
+    """The same failure for another call, which adds facts of its own to it."""
+    copy = AdapterError(**{name: getattr(error, name) for name in AdapterError.fields})
+    copy.__cause__ = error.__cause__
+    return copy
+
+
+@final
+@attrs.frozen
+class Credential:
+    """The key of a call: the header that carries it, and where it comes from."""
+
+    header: KeyHeader
+    source: Secret | KeySource
+
+    async def key(self, rejected: Secret | None = None) -> Secret:
+        """The key to send.
+
+        Args:
+            rejected: The provider did not take this one. A key that is a text stays as it is.
+
+        Raises:
+            AdapterError: As `KeySource.key`.
+        """
+        return self.source if isinstance(self.source, Secret) else await self.source.key(rejected)
+
+    def in_header(self, key: Secret) -> dict[str, str]:
+        """The one header that has the key in it."""
+        return {self.header.name: self.header.prefix + key.reveal()}
+
+
+_overrides: ContextVar[dict[str, Secret] | None] = ContextVar("allm_key_overrides", default=None)
+_stored: dict[str, Secret] = {}
+_from_files: dict[str, str] = {}
+
+
+@contextmanager
+def override(**keys: str) -> Generator[None]:
+    """Use these keys, by provider name, in this context and the tasks started from it.
+
+    with allm.keys.override(openai=tenant.key):
+        await allm.generate(...)
+    """
+    merged = {**(_overrides.get() or {}), **{name: Secret(value) for name, value in keys.items()}}
+    token = _overrides.set(merged)
+    try:
+        yield
+    finally:
+        _overrides.reset(token)
+
+
+def put(provider: str, key: str) -> None:
+    """Use this key for `provider` in the whole process."""
+    _stored[provider] = Secret(key)
+
+
+def clear() -> None:
+    """Forget every key given with `put` or read with `load_dotenv`."""
+    _stored.clear()
+    _from_files.clear()
+
+
+def load_dotenv(path: str | os.PathLike[str] = ".env") -> None:
+    """Read keys from a `.env` file (extra `dotenv`). The process environment is left as it is and wins.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    try:
+        from dotenv import dotenv_values
+    except ImportError as error:
+        raise ImportError("reading .env files needs python-dotenv: pip install 'allm-trio[dotenv]'") from error
+    with Path(path).open(encoding="utf-8") as file:
+        _from_files.update({name: value for name, value in dotenv_values(stream=file).items() if value})
+
+
+def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Sequence[str]) -> Secret | KeySource:
+    """The key for `provider`, or the function that will give it; the function is not asked here.
+
+    Args:
+        provider: The name of its key in `override` and `put`.
+        explicit: What the call or the adapter was given.
+        env_names: Variables, the first that is set counts.
+
+    Raises:
+        EngineError: `missing_key`, naming the variable and every place that was looked in; `invalid_key` for a key
+            that an HTTP header cannot carry.
+    """
+    if isinstance(explicit, KeySource):
+        return explicit
+    found = explicit or (_overrides.get() or {}).get(provider) or _stored.get(provider)
+    source = "the key given"
+    for name in () if found else env_names:
+        value = os.environ.get(name) or _from_files.get(name)
+        if value and value.strip():
+            found, source = Secret(value.strip()), name
+            break
+    if found is None or not found.reveal().strip():
+        names = " or ".join(env_names) or "(no variable)"
+        raise EngineError(
+            f"no API key for {provider}: set the environment variable {names}, or pass api_key=. Looked in: the call, "
+            f"the adapter, keys.override({provider}=...), keys.put({provider!r}, ...), the environment, and files read "
+            "with keys.load_dotenv()",
+            reason="missing_key",
+        )
+    if not is_sendable(found.reveal()):
+        raise EngineError(
+            f"the API key for {provider} from {source} has a line break, a space around it or a character outside "
+            "ASCII, which an HTTP header cannot carry: check how it was copied",
+            reason="invalid_key",
+        )
+    return found
