@@ -94,7 +94,8 @@ from allm.http.sse import (
     SSEDecoder as SSEDecoder,
 )
 from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
-from allm.http.transport import join_url as join_url, multipart as multipart, parts_of as parts_of
+from allm.http.transport import multipart as multipart
+from allm.http.urls import join_url as join_url, parts_of as parts_of
 from allm.runtime.adapters import (
     Adapter as Adapter,
     AdapterOptions as AdapterOptions,

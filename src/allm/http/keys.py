@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,7 +36,7 @@ __all__ = [
     "KeySource",
     "Secret",
     "clear",
-    "is_sendable",
+    "key_problem",
     "load_dotenv",
     "override",
     "put",
@@ -45,6 +46,14 @@ __all__ = [
 MASK = "***"
 TELLING = 12
 """The start of a key that is masked even alone, in characters; the public prefixes of vendors are about as long."""
+
+_ORDINARY = re.compile(r".{,7}|[A-Za-z._-]{,11}")
+"""What local servers are given for a key: `ollama`, `EMPTY`, `not-needed`. It may be in any sentence, in the name of a
+model for one, and is nothing to hide."""
+_CALLED_A_KEY = (
+    r"((?i:\b(?:\w*key|token|bearer|authorization|credentials?|secret|password)\b)[^\w\n]{1,4}"
+    r"(?i:(?:provided|given|is|was|value)\b[^\w\n]{1,4})?)"
+)
 
 
 @final
@@ -61,9 +70,16 @@ class Secret:
         return self._value
 
     def redact(self, text: str) -> str:
-        """`text` with the key masked, wherever it is echoed, also where a quotation ends in the middle of it."""
+        """`text` with the key masked, wherever it is echoed, also where a quotation ends in the middle of it.
+
+        A key that is an ordinary word is masked only where the text calls it a key.
+        """
+        if _ORDINARY.fullmatch(self._value):
+            if not self._value or self._value not in text:
+                return text
+            return re.sub(rf"{_CALLED_A_KEY}{re.escape(self._value)}(?![\w-])", rf"\1{MASK}", text)
         shortest = min(len(self._value), TELLING)
-        if self._value and self._value[:shortest] in text:
+        if self._value[:shortest] in text:
             for length in range(len(self._value), shortest - 1, -1):
                 text = text.replace(self._value[:length], MASK)
         return text
@@ -96,9 +112,16 @@ KeyFunction = Callable[[], str | Awaitable[str]]
 """Gives the key. A function that waits for something has to be async: a sync one holds up every task of the program."""
 
 
-def is_sendable(key: str) -> bool:
-    """Whether a header can carry the key: printable ASCII without spaces around it."""
-    return bool(key) and key.isascii() and key.isprintable() and key == key.strip()
+def key_problem(key: str) -> str | None:
+    """What is wrong with a key, to follow on its name; None if it can be sent."""
+    if not (key and key.isascii() and key.isprintable() and key == key.strip()):
+        return (
+            "is empty, or has a line break, a space around it or a character outside ASCII, which an HTTP header "
+            "cannot carry: check how it was copied"
+        )
+    if key.lower().startswith("bearer "):
+        return "begins with 'Bearer ', which is added where the provider wants it: pass the key alone"
+    return None
 
 
 @attrs.frozen
@@ -181,11 +204,9 @@ class KeySource:
         if not isinstance(answer, str):
             what = f"the function given as api_key returned {type(answer).__name__}; expected str"
             raise AdapterError(what, reason="authentication_failed")
-        if not is_sendable(answer):
-            what = (
-                "the function given as api_key returned a key that is empty, or has a line break, a space around it or "
-                "a character outside ASCII, which an HTTP header cannot carry"
-            )
+        problem = key_problem(answer)
+        if problem is not None:
+            what = f"the function given as api_key returned a key that {problem}"
             raise AdapterError(what, reason="authentication_failed")
         return Secret(answer)
 
@@ -295,10 +316,7 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
             "with keys.load_dotenv()",
             reason="missing_key",
         )
-    if not is_sendable(found.reveal()):
-        raise EngineError(
-            f"the API key for {provider} from {source} has a line break, a space around it or a character outside "
-            "ASCII, which an HTTP header cannot carry: check how it was copied",
-            reason="invalid_key",
-        )
+    problem = key_problem(found.reveal())
+    if problem is not None:
+        raise EngineError(f"the API key for {provider} from {source} {problem}", reason="invalid_key")
     return found
