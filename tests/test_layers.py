@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -192,6 +193,21 @@ def test_encoders_and_decoders_are_pure(module):
 def test_only_execution_opens_nurseries(module):
     """Tasks start in the execution layer; the test tools and the command line are programs of their own."""
     assert is_inside(module, *OPENS_NURSERIES) or not uses(module, "open_nursery")
+
+
+ARCHITECTURE = (SOURCE.parent / "ARCHITECTURE.md").read_text("utf-8")
+
+
+def test_the_architecture_names_what_is_there():
+    """Every file and class that its page names exists, and it stays short enough to be read."""
+    files = {path.relative_to(SOURCE.parent).as_posix() for path in SOURCE.parent.rglob("*.py")}
+    named = set(re.findall(r"`([\w./]+\.py)`", ARCHITECTURE))
+    assert len(named) > 20
+    assert not {name for name in named if not any(file.endswith(f"/{name}") or file == name for file in files)}
+    source = "\n".join(path.read_text("utf-8") for path in MODULES.values())
+    classes = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", ARCHITECTURE)) - {"ExceptionGroup"}
+    assert not {name for name in classes if not re.search(rf"\b(class {name}\b|{name} = )", source)}
+    assert len(ARCHITECTURE.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("module", MODULES)

@@ -39,8 +39,6 @@ class Words(StreamDecoder):
             raise allm.AdapterError("bad event", reason="malformed_response")
         if "end" in event:
             self.complete(event.get("finish", "stop"), event["end"])
-        if name == "odd":
-            self.raw(name, event)
 
     def on_failure(self):
         if self.held:
@@ -171,9 +169,15 @@ def test_what_was_held_back_comes_before_the_failure():
     assert kinds(decoded)[-1] == "Failed"
 
 
-def test_an_event_without_a_meaning_is_passed_on_as_it_is():
-    """For `include_raw_chunks`."""
-    assert events(decoder(), {"x": 1}, name="odd") == [allm.RawChunk("odd", {"x": 1})]
+def test_the_events_of_the_wire_are_shown_when_asked_for():
+    """Each of them, before what it gave; its name is that of the event, its type, or `chunk`."""
+    assert events(decoder(), {"x": 1}, name="odd") == []
+    asked = decoder()
+    asked.raw_chunks = True
+    assert events(asked, {"x": 1}, name="odd") == [allm.RawChunk("odd", {"x": 1})]
+    assert events(asked, {"text": "a", "type": "word"})[0] == allm.RawChunk("word", {"text": "a", "type": "word"})
+    assert events(asked, {"text": "b"}) == [allm.RawChunk("chunk", {"text": "b"}), allm.TextDelta("text-0", "b")]
+    assert asked.decode("", b"[DONE]") == [allm.RawChunk("[DONE]")]
 
 
 @pytest.mark.parametrize("document", [{"text": "ab", "end": "ok"}, [{"text": "a"}, {"text": "b", "end": "ok"}]])

@@ -326,12 +326,16 @@ def test_usage(first, last, usage):
         {"type": "content_block_delta"},
     ],
 )
-def test_what_is_not_known_is_passed_on(strange):
-    """Formats grow: a new event, delta or index is a `RawChunk`, and the answer is the same."""
+def test_what_is_not_known_changes_nothing(strange):
+    """Formats grow: a new event, delta or index is shown only to whoever asks for the raw events."""
     blocks = text(0, "one ", "two")
-    events = decode(sse(started(), blocks[:2], strange, blocks[2:], stopped()))
+    body = sse(started(), blocks[:2], strange, blocks[2:], stopped())
+    events = decode(body)
 
-    assert len([event for event in events if isinstance(event, RawChunk)]) == 1
+    assert events == decode(sse(started(), blocks, stopped()))
+    asked = MessagesDecoder()
+    asked.raw_chunks = True
+    assert RawChunk(strange["type"], strange) in decode(body, decoder=asked)
     assert (fold(events).output_text, fold(events).finish_reason) == ("one two", "stop")
 
 
@@ -356,13 +360,13 @@ def test_what_says_nothing_is_no_event(strange):
 
 
 @pytest.mark.parametrize("kind", ["thinking", "redacted_thinking", "tool_use", "server_tool_use", "compaction"])
-def test_a_delta_of_another_kind_is_passed_on(kind):
+def test_a_delta_of_another_kind_is_passed_over(kind):
     """It changes nothing of the block that it came for."""
     start = {"type": kind, "id": "a", "name": "clock", "input": {}, "data": "x", "thinking": "", "signature": ""}
     lost = {"type": "text_delta", "text": "lost"}
     events = decode(sse(started(), block(0, start, lost), stopped()))
 
-    assert [event for event in events if isinstance(event, RawChunk)] == [RawChunk("text_delta", lost)]
+    assert not [event for event in events if isinstance(event, TextDelta)]
     assert fold(events).output_text == ""
 
 

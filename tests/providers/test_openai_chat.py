@@ -165,7 +165,7 @@ def test_empty_ids_of_the_first_chunk_are_not_taken():
     first = {"id": "", "model": "", "choices": [], "prompt_filter_results": [{"prompt_index": 0}]}
     response, events = fold(first, chunk({"content": "x"}), chunk(finish="stop"))
     assert (response.id, response.model) == ("chatcmpl-1", "gpt-x")
-    assert isinstance(events[0], allm.RawChunk)
+    assert isinstance(events[0], allm.MessageStarted)
 
 
 @pytest.mark.parametrize(

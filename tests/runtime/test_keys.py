@@ -107,7 +107,7 @@ def test_what_is_masked():
 NOT_A_SECRET = {
     "ollama": ["model 'ollama-x' not found", "ollama is not running", "the key of the ollama-x model"],
     "EMPTY": ["EMPTY answer", "KEY IS EMPTYISH"],
-    "not-needed": ["a key is not-needed-here", "this is not-needed"],
+    "not-needed": ["a key is not-needed-here", "the model not-needed-8b", "a-not-needed"],
     "k": ["keep it", "the key kept", "k"],
     "test1": ["test1 failed"],
 }

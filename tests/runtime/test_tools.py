@@ -322,3 +322,23 @@ async def test_arguments_are_all_checked_and_null_stands_for_a_default_of_none()
     assert "street: unknown argument" in refused
     assert "city: required argument is missing" in refused
     assert "weeks: expected an integer, got null" in refused
+
+
+async def test_a_tool_is_called_like_the_function_it_was_made_of():
+    """With the function's own arguments, sync and async, so that it can be tested and used."""
+
+    @allm.tool
+    def weather(city: str, *, unit: str = "C") -> str:
+        """Tell the weather."""
+        return f"{city}: 20 {unit}"
+
+    @allm.tool
+    async def later(city: str) -> str:
+        """Tell the weather later."""
+        return city
+
+    assert weather("Zug", unit="F") == "Zug: 20 F"
+    assert await later("Zug") == "Zug"
+    assert allm.Tool("plain", "A tool.", handler=lambda arguments: arguments["a"])({"a": 1}) == 1
+    with pytest.raises(TypeError, match="has no handler"):
+        allm.Tool("manual", "A tool.", manual=True)()

@@ -89,6 +89,7 @@ async def a_class_reaches_the_result(engine: allm.Engine) -> None:
         assert_type(step_events.result(), allm.StepResult[Person])
     result = await allm.chat(engine, "Who?", response_format=Person, max_turns=3)
     assert_type(result, allm.ChatResult[Person])
+    assert_type(result.parsed(), Person)
     assert_type(result.final_response, allm.Response[Person] | None)
     assert_type(result.steps, tuple[allm.StepResult[Person], ...])
     async with allm.stream(engine, "Who?", response_format=Person) as chat_events:

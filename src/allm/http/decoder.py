@@ -29,7 +29,7 @@ import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
-from allm.data.json.text import JsonTextError, as_list, as_text, loads_pieces, loads_strict
+from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
 from allm.data.json.whole import whole
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
@@ -49,9 +49,13 @@ class WireDecoder(Protocol):
 
     Attributes:
         done: The provider's end marker was seen; nothing more is decoded.
+        idle: The latest event only kept the connection open: no sign that the answer goes on.
+        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
     """
 
     done: bool
+    idle: bool
+    raw_chunks: bool
 
     def begin(self, headers: Mapping[str, str], /) -> None:
         """The HTTP headers of the response have arrived; their names are in lower case."""
@@ -90,6 +94,7 @@ class StreamDecoder(abc.ABC):
         end_marker: What a complete stream ends with, for the message of the error when it does not.
         provider: The service's short name.
         done: The answer has ended.
+        idle, raw_chunks: See `WireDecoder`.
         headers: The HTTP headers of the response, their names in lower case.
         request_id: The provider's id of the request, from the headers.
         id, model: Of the answer, as far as they are known.
@@ -103,6 +108,8 @@ class StreamDecoder(abc.ABC):
 
     provider: str
     done: bool = attrs.field(default=False, init=False)
+    idle: bool = attrs.field(default=False, init=False)
+    raw_chunks: bool = attrs.field(default=False, init=False)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], init=False)
     request_id: str | None = attrs.field(default=None, init=False)
     id: str | None = attrs.field(default=None, init=False)
@@ -179,9 +186,9 @@ class StreamDecoder(abc.ABC):
         self.message.add(event)
         self.events.append(event)
 
-    def raw(self, kind: str, payload: Any) -> None:
-        """Pass on an event that has no meaning here, as `RawChunk`."""
-        self.events.append(RawChunk(kind, payload))
+    def keep_alive(self) -> None:
+        """The event only keeps the connection open: it is no sign that the answer goes on."""
+        self.idle = True
 
     def complete(self, finish: FinishReason, raw: str | None, metadata: dict[str, Any] | None = None) -> None:
         """Add `MessageCompleted`: the answer has ended as the provider means it to.
@@ -233,8 +240,11 @@ class StreamDecoder(abc.ABC):
         Raises:
             AdapterError: The answer fails, and there is no event that would be lost.
         """
+        self.idle = False
         try:
             value = loads_strict(data)
+            if self.raw_chunks:
+                self._show(name, value)
             if type(value) is dict and not _reports_error(name, value):
                 self.on_event(name, value)  # written out here, as it comes with every token
             else:
@@ -281,18 +291,29 @@ class StreamDecoder(abc.ABC):
             raise error
         self.fail(error)
 
+    def _show(self, name: str, value: Any) -> None:
+        """Add an event as it came, under its name, its type, or as `chunk`."""
+        self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
+
     def _refused(self, name: str, data: bytes) -> None:
         """What the C codec does not take: `[DONE]`, half of a character, or no JSON."""
         if data.strip() == _DONE:
-            if not self.done:
-                self.on_done()
+            self._marked_as_done()
             return
         try:
             value = loads_pieces(data)
         except JsonTextError as error:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
         self._split = self._split or SplitText()
+        if self.raw_chunks:
+            self._show(name, value)
         self._unusual(name, value, data)
+
+    def _marked_as_done(self) -> None:
+        if self.raw_chunks:
+            self.events.append(RawChunk(_DONE.decode()))
+        if not self.done:
+            self.on_done()
 
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
@@ -310,6 +331,8 @@ class StreamDecoder(abc.ABC):
             self.on_event(name, event)
 
     def _document(self, document: Any) -> None:
+        if self.raw_chunks:
+            self.events.append(RawChunk("document", document))
         for part in as_list(document) or (document,):
             if not isinstance(part, dict):
                 what = f"the answer is not a JSON object: it has no {self.content_field}"

@@ -47,7 +47,8 @@ MASK = "***"
 TELLING = 12
 """The start of a key that is masked even alone, in characters; the public prefixes of vendors are about as long."""
 
-_ORDINARY = re.compile(r".{,7}|[A-Za-z._-]{,11}")
+_WORD = re.compile(r".{,7}|[A-Za-z]{,11}")
+_WORDS = re.compile(r"[A-Za-z._-]{,11}")
 """What local servers are given for a key: `ollama`, `EMPTY`, `not-needed`. It may be in any sentence, in the name of a
 model for one, and is nothing to hide."""
 _CALLED_A_KEY = (
@@ -72,12 +73,14 @@ class Secret:
     def redact(self, text: str) -> str:
         """`text` with the key masked, wherever it is echoed, also where a quotation ends in the middle of it.
 
-        A key that is an ordinary word is masked only where the text calls it a key.
+        A key that is an ordinary word is masked only where the text calls it a key, and one of a few words only where it
+        is not part of something longer.
         """
-        if _ORDINARY.fullmatch(self._value):
+        if _WORD.fullmatch(self._value) or _WORDS.fullmatch(self._value):
             if not self._value or self._value not in text:
                 return text
-            return re.sub(rf"{_CALLED_A_KEY}{re.escape(self._value)}(?![\w-])", rf"\1{MASK}", text)
+            before = _CALLED_A_KEY if _WORD.fullmatch(self._value) else r"((?<![\w-]))"
+            return re.sub(rf"{before}{re.escape(self._value)}(?![\w-])", rf"\1{MASK}", text)
         shortest = min(len(self._value), TELLING)
         if self._value[:shortest] in text:
             for length in range(len(self._value), shortest - 1, -1):

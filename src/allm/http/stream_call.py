@@ -39,11 +39,13 @@ class StreamCall(HttpCall):
         new_decoder: Makes a fresh decoder for each attempt.
         max_event_bytes: Largest server-sent event accepted, in bytes.
         flush_at_end: The format has no end marker, so that an event cut off by the end of the body counts.
+        raw_chunks: Show each event of the wire as it came, too.
     """
 
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
     flush_at_end: bool = False
+    raw_chunks: bool = False
 
 
 async def stream_events(call: StreamCall, emit: Emit) -> None:
@@ -54,6 +56,7 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
     """
     async with open_call(call) as opened:
         decoder = call.new_decoder()
+        decoder.raw_chunks = call.raw_chunks
         decoder.begin(opened.response.headers)
         await _Reader(call, opened, decoder, emit).read()
 
@@ -94,25 +97,28 @@ class _Reader:
     async def _feed(self, chunk: bytes) -> bool:
         """Decode one read and emit it as one burst; True at the provider's end marker or after a failure."""
         events: list[AdapterEvent] = []
-        decoder = self.decoder
+        decoder, alive = self.decoder, False
         try:
             data = self.sse.one(chunk)
             if data is not None:
-                events = decoder.decode("", data)
+                events, alive = decoder.decode("", data), not decoder.idle
             else:
                 for name, data in self.sse.feed(chunk):
-                    events += [] if _is_blank(data) else decoder.decode(name, data)
+                    if _is_blank(data):
+                        continue
+                    events += decoder.decode(name, data)
+                    alive = alive or not decoder.idle
                     if decoder.done:
                         break
         except AdapterError as error:
             # What was decoded before a failure is emitted with it: nothing that arrived is lost.
             events.append(Failed(error))
             self.broken = True
-        if not events:
-            return decoder.done
-        self._finish(events[-1])
-        await self.emit(*events)
-        return decoder.done or isinstance(events[-1], _ENDS)
+        if events:
+            self._finish(events[-1])
+        if events or alive:  # an event that says nothing is progress all the same, for the time limits
+            await self.emit(*events)
+        return decoder.done or (bool(events) and isinstance(events[-1], _ENDS))
 
     def _finish(self, last: AdapterEvent) -> None:
         if isinstance(last, Failed) and isinstance(last.error, AdapterError):

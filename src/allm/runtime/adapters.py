@@ -57,6 +57,7 @@ class AdapterOptions:
         http_client: The engine's HTTP client, never closed here.
         headers: Sent with this call; each wins over the adapter's of the same name.
         base_url: Where to send this call; wins over the adapter's.
+        include_raw_chunks: Show each event of the wire as it came, as `RawChunk`.
     """
 
     api_key: Secret | None = None
@@ -68,6 +69,7 @@ class AdapterOptions:
     http_client: Any = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
     base_url: str | None = None
+    include_raw_chunks: bool = False
 
 
 class Adapter(ABC):

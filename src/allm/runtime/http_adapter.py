@@ -140,6 +140,7 @@ class HttpAdapter(Adapter):
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
             flush_at_end=flush_at_end,
+            raw_chunks=options.include_raw_chunks,
         )
 
     def url(self, path: str, options: AdapterOptions) -> str:

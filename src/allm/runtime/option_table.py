@@ -187,7 +187,7 @@ OPTIONS: dict[str, Option] = {
     "structured_finalize_nudge": Option(Rule("str", _is(str)), _EXECUTION),
     "emit_text_deltas": Option(FLAG, _EXECUTION),
     "emit_tool_deltas": Option(FLAG, _EXECUTION),
-    "include_raw_chunks": Option(FLAG, _EXECUTION),
+    "include_raw_chunks": Option(FLAG, _BOTH),
     "on_event": Option(FUNCTION, _EXECUTION),
     "request_timeout": Option(SECONDS, _EXECUTION, POSITIVE),
     "first_event_timeout": Option(SECONDS, _EXECUTION, POSITIVE),

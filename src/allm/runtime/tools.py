@@ -179,7 +179,7 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
         return Tool(str(name or function), description or "", parts, handler=handler, **fields)
     if function is None:
         return functools.partial(tool, name=name, description=description, **fields)
-    if not callable(function):
+    if not callable(function) or isinstance(function, Tool):
         sentence = (
             f"allm.tool makes a tool of a function, got {type(function).__name__}; from parts it is "
             "allm.tool(name, description, schema, handler)"

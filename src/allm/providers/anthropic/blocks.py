@@ -19,7 +19,6 @@ from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
     ProviderPartCompleted,
-    RawChunk,
     ReasoningCompleted,
     ReasoningDelta,
     TextCompleted,
@@ -66,10 +65,6 @@ def open_block(data: dict[str, Any], number: int, call_id: str, answer_tool: str
     return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
 
 
-def _unknown(delta: Mapping[str, Any]) -> list[AdapterEvent]:
-    return [RawChunk(as_text(delta.get("type")) or "delta", delta)]
-
-
 def _rest(data: Mapping[str, Any], *known: str) -> dict[str, Any]:
     """Fields beyond the known ones, to be sent back as they came."""
     rest = {key: value for key, value in data.items() if key not in known and value is not None}
@@ -92,7 +87,7 @@ class _Text:
             return self._add(delta.get("text"))
         if delta.get("type") == "citations_delta":
             self.citations.append(delta.get("citation"))
-        return _unknown(delta)  # there is no event for citations
+        return []  # there is no event for citations
 
     def stop(self) -> AdapterEvent:
         kept = {**self.data, "citations": self.citations or None}
@@ -122,7 +117,7 @@ class _Thinking:
         if delta.get("type") == "signature_delta":
             self._sign(delta.get("signature"))
             return []
-        return _unknown(delta)
+        return []
 
     def stop(self) -> AdapterEvent:
         # An empty signature is one as well: servers that do not sign want their thinking back all the same.
@@ -146,8 +141,8 @@ class _Redacted:
     def start(self) -> list[AdapterEvent]:
         return []
 
-    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
-        return _unknown(delta)
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:  # noqa: ARG002  (it comes whole)
+        return []
 
     def stop(self) -> AdapterEvent:
         data = as_text(self.data.get("data")) or ""
@@ -199,7 +194,7 @@ class _Call:
     def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
         piece = self.input.add(delta)
         if piece is None:
-            return _unknown(delta)
+            return []
         return [ToolCallDelta(self.id, piece)] if piece else []
 
     def stop(self) -> AdapterEvent:
@@ -228,7 +223,7 @@ class _Answer:
     def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
         piece = self.input.add(delta)
         if piece is None:
-            return _unknown(delta)
+            return []
         return [TextDelta(self.id, piece)] if piece else []
 
     def stop(self) -> AdapterEvent:
@@ -255,7 +250,7 @@ class _Opaque:
         if delta.get("type") == "compaction_delta":
             self.data.update({key: value for key, value in delta.items() if key != "type" and value is not None})
             return []
-        return _unknown(delta)
+        return []
 
     def stop(self) -> AdapterEvent:
         text = self.input.text

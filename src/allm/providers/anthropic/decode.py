@@ -2,7 +2,7 @@
 
 https://platform.claude.com/docs/en/build-with-claude/streaming. `message_start`, the blocks one after the other (their
 events name them by index), `message_delta` with stop reason and final counts, `message_stop`; a `ping` anywhere. An
-`error` event is the last one, and may be the only one. What is not known is passed on as `RawChunk`: the API adds
+`error` event is the last one, and may be the only one. What is not known is passed over: the API adds
 events, blocks and deltas without a new version.
 """
 
@@ -64,8 +64,6 @@ class MessagesDecoder(StreamDecoder):
         step = _STEPS.get(kind)
         if step is not None:
             step(self, event)
-        else:
-            self.raw(kind or "event", event)
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the message that a stream builds."""
@@ -99,7 +97,6 @@ class MessagesDecoder(StreamDecoder):
             self._start_block({"type": kind}, index)
         block = self._open.get(index)
         if block is None:
-            self.raw("content_block_delta", event)
             return
         for grown in block.grow(delta):
             self.add(grown)
@@ -118,7 +115,7 @@ class MessagesDecoder(StreamDecoder):
         self.complete(_FINISH.get(self._stop_reason or "", "other"), self._stop_reason, self._metadata())
 
     def _ping(self, _event: Mapping[str, Any]) -> None:
-        """No event at all: it is no progress."""
+        self.keep_alive()
 
     # --- the parts of an answer ---
 

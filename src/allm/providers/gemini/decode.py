@@ -94,7 +94,6 @@ class GeminiDecoder(StreamDecoder):
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
-        before = len(self.events)
         if not self.begun and not _CHUNK.isdisjoint(event):
             self.start(id=event.get("responseId"), model=event.get("modelVersion"))
         elif self.id is None or self.model is None:
@@ -109,8 +108,6 @@ class GeminiDecoder(StreamDecoder):
             self._blocked = str(feedback["blockReason"])
             self._notes["promptFeedback"] = feedback
         self._count_tokens(as_object(event.get("usageMetadata")))
-        if len(self.events) == before:
-            self.raw("chunk", event)
 
     def on_end(self) -> None:
         """The body ended: the only end that a stream has."""

@@ -142,7 +142,6 @@ class ChatDecoder(StreamDecoder):
         if isinstance(usage, dict):
             self.events.append(UsageReported(chat_usage(usage)))
         if len(self.events) == before:
-            self.raw("chunk", chunk)
             self._strange = self._strange or repr(chunk)
 
     def _begin(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:

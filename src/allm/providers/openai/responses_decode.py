@@ -66,8 +66,8 @@ class ResponsesDecoder(StreamDecoder):
         take = _TAKE.get(kind)
         if take is not None:
             take(self._items, event)
-        if not self.events:
-            self.raw(kind, event)
+        elif kind == "keepalive":
+            self.keep_alive()
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the object that a stream's terminal event holds."""
