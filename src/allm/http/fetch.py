@@ -14,7 +14,7 @@ import trio
 
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.image import Image
-from allm.data.image_header import sniff_mime
+from allm.data.image_header import named_mime, sniff_mime
 from allm.http.addresses import is_public
 from allm.http.error_body import reason_for_status
 from allm.http.response import HttpResponse
@@ -24,7 +24,6 @@ __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
 
 MAX_BYTES = 20 * 1024 * 1024
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-ALIASES = {"image/jpg": "image/jpeg"}
 MAX_REDIRECTS = 5
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HTTP_ERROR = 300
@@ -117,7 +116,7 @@ def _target(url: str, location: str) -> str:
 
 async def _image(url: str, response: HttpResponse, max_bytes: int, types: frozenset[str]) -> Image:
     said = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if ALIASES.get(said, said) not in types:
+    if named_mime(said) not in types:
         raise _refused("unsupported_type", f"{url!r} is {said or 'of no type'}; expected {', '.join(sorted(types))}")
     encoding = response.headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":  # not what was asked for, and it could unpack to anything

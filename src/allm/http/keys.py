@@ -73,8 +73,8 @@ class Secret:
     def redact(self, text: str) -> str:
         """`text` with the key masked, wherever it is echoed, also where a quotation ends in the middle of it.
 
-        A key that is an ordinary word is masked only where the text calls it a key, and one of a few words only where it
-        is not part of something longer.
+        A key that is an ordinary word is masked only where the text calls it a key, and one of a few words only where
+        it is not part of something longer.
         """
         if _WORD.fullmatch(self._value) or _WORDS.fullmatch(self._value):
             if not self._value or self._value not in text:
