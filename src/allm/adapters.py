@@ -30,9 +30,9 @@ Values in JSON:
     `as_list`, `as_text` and `as_count` for values of the type that is expected, whatever came.
 
 Encoding conversations and media:
-    `call_name` and `results_in_place` mend what no vendor takes; `UniqueIds` keeps ids apart. `sniff_mime` and
-    `IMAGE_EXTENSIONS` for images that are sent, `image_of_base64` and `image_of_url` for those that come, `vector_of`,
-    `unit_vector` and `text_size` for embeddings.
+    `call_name` and `results_in_place` mend what no vendor takes, `unsupported_parts` finds what one does not take;
+    `UniqueIds` keeps ids apart. `sniff_mime` and `IMAGE_EXTENSIONS` for images that are sent, `image_of_base64` and
+    `image_of_url` for those that come, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
+from allm.data.prompt_parts import unsupported_parts as unsupported_parts
 from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
 from allm.http.decoder import StreamDecoder as StreamDecoder, WireDecoder as WireDecoder
 from allm.http.error_body import (
@@ -185,6 +186,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "stream_events",
     "text_size",
     "unit_vector",
+    "unsupported_parts",
     "vector_of",
     "whole_text",
     "wrong_type",

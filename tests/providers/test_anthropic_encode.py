@@ -367,10 +367,6 @@ CONTENTS = {
         (user(TextPart("quoted", metadata=kept(citations=[{"type": "x"}]))),),
         turns([say("quoted")]),
     ),
-    "thinking is the model's": (
-        (user("hm", ReasoningPart("?", provider="anthropic", signature="x")),),
-        turns([say("hm")]),
-    ),
 }
 
 CACHED = {"type": "ephemeral"}

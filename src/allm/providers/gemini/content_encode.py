@@ -33,6 +33,7 @@ from allm.adapters import (
     call_name,
     loads,
     results_in_place,
+    unsupported_parts,
 )
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
@@ -82,6 +83,8 @@ class ContentEncoder:
 
     def encode(self, messages: Iterable[Message]) -> None:
         """Encode a whole conversation."""
+        messages = tuple(messages)
+        self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
         for index, message in results_in_place(messages):
             path: Path = ("messages", index)
             if message.role == "tool":
@@ -187,6 +190,14 @@ def _text(part: TextPart) -> dict[str, Any] | None:
     signature = _kept(part).get("thought_signature")
     # An empty text that carries a signature is how Gemini signs an answer: it has to come back.
     return _signed({"text": part.text}, signature) if part.text or signature else None
+
+
+def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    if role != "user":
+        return f"is in a message of role {role!r}, of which Gemini takes only text and, from a tool, images"
+    if not _NOT_PARTS.isdisjoint(data):
+        return f"has {', '.join(sorted(data))}, which describes an answer and is no part of a prompt"
+    return None
 
 
 def _reasoning(part: ReasoningPart) -> dict[str, Any] | None:

@@ -14,11 +14,11 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, refuse
+from allm.adapters import AdapterOptions, refuse, unsupported_parts
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
-from allm.providers.openai.responses_items_encode import ItemEncoder
+from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
 from allm.providers.openai.shared_encode import tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
@@ -32,6 +32,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
         ValidationError: With every problem found.
     """
     encoder = ItemEncoder(preset, stored=request.options.get("store") is True)
+    encoder.problems += unsupported_parts(request.messages, preset.name, refused_part)
     body: dict[str, Any] = {
         "model": request.model,
         "input": encoder.encode(request.messages),
