@@ -253,7 +253,10 @@ class StreamDecoder(abc.ABC):
             return self._run(self._refused, name, data)
         except AdapterError as error:
             self._raised(error)
-        return self._taken()
+        if self._split is not None:
+            return self._taken()
+        events, self.events = self.events, []
+        return events
 
     def decode_document(self, document: Any) -> list[AdapterEvent]:
         """The events of a plain JSON answer; an array holds its parts.
