@@ -15,7 +15,8 @@ Over HTTP:
 
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
-    fulfils, `MessageBuilder` collects events into a message. `SSEDecoder` splits server-sent events, for those who read
+    fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words
+    with which services end their answers. `SSEDecoder` splits server-sent events, for those who read
     them without `stream_events`.
 
 Errors:
@@ -78,6 +79,7 @@ from allm.http.error_body import (
     stray_error as stray_error,
 )
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
+from allm.http.finish_words import finish_reason_of as finish_reason_of
 from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
 from allm.http.keys import (
     BEARER as BEARER,
@@ -162,6 +164,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "classify_error",
     "dumps",
+    "finish_reason_of",
     "image_of_base64",
     "image_of_url",
     "join_url",

@@ -111,6 +111,8 @@ def test_stray_errors(stray, found):
         ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0),
         ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
         ({"retry-after-ms": "-1", "retry-after": "7"}, 7),
+        ({"retry-after-ms": "0", "retry-after": "1"}, 1),
+        ({"retry-after-ms": "0"}, 0),
         ({"retry-after-ms": "soon", "retry-after": "7"}, 7),
         *(
             ({"retry-after": text}, None)

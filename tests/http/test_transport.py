@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import ssl
 
 import pytest
 
@@ -76,9 +77,55 @@ def raising(error):
     return library.AsyncClient(transport=library.MockTransport(respond))
 
 
+def caused_by(error, cause):
+    """An error of the library, as it hands on one of TLS: two steps down."""
+    between = OSError("broken")
+    between.__cause__ = cause
+    error.__cause__ = between
+    return error
+
+
+def tls_error(reason):
+    """As Python reports what a peer said."""
+    error = ssl.SSLError(1, reason)
+    error.reason = reason
+    return error
+
+
 FAILURES = {
     "slow": (lambda http: http.ConnectTimeout(""), "timeout", True, "timed out (ConnectTimeout)"),
     "refused": (lambda http: http.ConnectError("no"), "network_error", True, "cannot be reached (ConnectError: no)"),
+    "proxy wants a password": (
+        lambda http: http.ProxyError("407 Proxy Authentication Required"),
+        "network_error",
+        False,
+        "407 Proxy Authentication Required",
+    ),
+    "proxy does not know the user": (
+        lambda http: http.ProxyError("Invalid username/password"),
+        "network_error",
+        False,
+        "Invalid username/password",
+    ),
+    "proxy has no room": (lambda http: http.ProxyError("503 Busy"), "network_error", True, "503 Busy"),
+    "certificate": (
+        lambda http: caused_by(http.ConnectError("no"), ssl.SSLCertVerificationError("expired")),
+        "network_error",
+        False,
+        "cannot be reached",
+    ),
+    "certificate of the client": (
+        lambda http: caused_by(http.ReadError("no"), tls_error("TLSV13_ALERT_CERTIFICATE_REQUIRED")),
+        "network_error",
+        False,
+        "cannot be reached",
+    ),
+    "handshake": (
+        lambda http: caused_by(http.ConnectError("no"), tls_error("UNEXPECTED_EOF")),
+        "network_error",
+        True,
+        "cannot be reached",
+    ),
     "impossible": (lambda http: http.LocalProtocolError("x"), "invalid_request", False, "cannot be sent"),
     "a bug": (lambda http: ZeroDivisionError("x"), None, None, "x"),
 }

@@ -35,6 +35,8 @@ def envelope(kind, message="What happened."):
         (400, envelope(INVALID, "You have reached your specified API usage limits."), "quota_exhausted", False),
         (400, envelope(INVALID, "Output blocked by content filtering policy"), "content_filter", False),
         (401, envelope("authentication_error"), "authentication_failed", False),
+        (401, envelope("api_error"), "authentication_failed", False),  # Ollama calls every failure so
+        (404, envelope("api_error"), "not_found", False),
         (402, envelope("billing_error"), "quota_exhausted", False),
         (403, envelope("permission_error"), "authentication_failed", False),
         (404, envelope("not_found_error"), "not_found", False),

@@ -562,3 +562,12 @@ def test_odd_calls_are_not_lost():
     calls = [{"functionCall": {"name": "f", "args": '{"a": 1}'}}, {"functionCall": {"args": {"b": 2}}}]
     response = fold(decode(sse(chunk(*calls, finish="STOP"))))
     assert [(call.name, call.arguments) for call in response.tool_calls] == [("f", {"a": 1}), ("", {"b": 2})]
+
+
+def test_an_error_keeps_the_answer_it_comes_with():
+    """Text, counts and ids of the same chunk."""
+    error = {"error": {"code": 503, "message": "no room", "status": "UNAVAILABLE"}}
+    counts = {"usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3}}
+    response = fold(decode(sse({**chunk(text("part")), **counts, **error})))
+    assert (response.output_text, response.usage.input_tokens) == ("part", 3)
+    assert (response.finish_reason, response.error.message) == ("error", "no room")

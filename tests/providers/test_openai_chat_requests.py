@@ -219,12 +219,13 @@ def test_thinking_goes_back_where_the_service_wants_it():
     delta = {"reasoning_content": "Let me see.", "tool_calls": [{"index": 0, "id": "c", "function": {"name": "f"}}]}
     events = decoder.decode("", dumps({"choices": [{"index": 0, "delta": delta}]}))
     answer = fold([*events, *decoder.decode("", b"[DONE]")]).message
-    assert answer.reasoning == (allm.ReasoningPart("Let me see.", provider="thinker"),)
+    kept = {"thinker": {"field": "reasoning_content"}}
+    assert answer.reasoning == (allm.ReasoningPart("Let me see.", provider="thinker", metadata=kept),)
     messages = (answer, allm.tool_result("c", "x"), FOREIGN, allm.tool_result("toolu_1", "x"))
-    for field, expected in (("reasoning_content", "Let me see."), ("reasoning", "Let me see."), (None, None)):
+    for field in ("reasoning_content", "reasoning", None):
         adapter = allm.providers.OpenAI(preset=thinking_service(field))
         sent = loads(prepare(*messages, adapter=adapter).body)["messages"]
-        assert sent[0].get(field or "reasoning_content") == expected
+        assert sent[0].get(field or "reasoning_content") == "Let me see."
         assert not {"reasoning", "reasoning_content"} & sent[2].keys()
     assert PRESETS["deepseek"].reasoning_field == "reasoning_content"
 

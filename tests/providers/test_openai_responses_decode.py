@@ -6,9 +6,10 @@ import pytest
 
 import allm
 from allm.data.events import Failed
-from allm.data.json.text import dumps
+from allm.data.json.text import dumps, loads
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_decode import ResponsesDecoder
+from allm.providers.openai.responses_encode import custom_tools
 from openai_wire import (
     CREATED,
     SEARCH,
@@ -23,6 +24,7 @@ from openai_wire import (
     folded,
     kinds,
     message,
+    prepare,
     reasoning,
     refusal,
 )
@@ -470,10 +472,10 @@ def test_failure_without_an_error_names_its_status(status):
     assert error.reason == "unknown"
 
 
-def test_failure_that_comes_first_is_the_only_event():
-    """So that the call may be tried again."""
+def test_failure_that_comes_first_has_no_content_before_it():
+    """So that the call may be tried again; the ids that came with it are kept."""
     assert kinds(decode(("error", NESTED))) == ["Failed"]
-    assert kinds(decode(completed(status="failed", error=FLAT))) == ["Failed"]
+    assert kinds(decode(completed(status="failed", error=FLAT))) == ["MessageStarted", "Failed"]
     assert kinds(ResponsesDecoder().decode_document({"error": FLAT})) == ["Failed"]
     assert kinds(ResponsesDecoder().decode("", dumps({"error": FLAT}))) == ["Failed"]
     assert kinds(ResponsesDecoder().decode("error", dumps({"type": "x", "message": "m"}))) == ["Failed"]
@@ -545,3 +547,52 @@ def test_a_plain_answer_starts_with_its_id():
     """As its stream does."""
     [started, *_] = ResponsesDecoder().decode_document(answer(message("Hi")))
     assert started == allm.MessageStarted(id="resp_1", model="gpt-5")
+
+
+def served_call(**fields):
+    """A call of a tool with free text, as xAI sends those of its own tools."""
+    item = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "xs_1", "name": "x_keyword_search"}
+    return {**item, "input": '{"query":"q"}', "status": "completed", **fields}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_call_of_a_tool_of_the_service_is_not_for_the_caller(streamed):
+    """Its name is none of the request's: it goes back as it came, and the answer is whole."""
+    item = served_call()
+    begun = served_call(status="in_progress", input="")
+    delta = ("response.custom_tool_call_input.delta", {"item_id": "ctc_1", "output_index": 0, "delta": item["input"]})
+    middle = [added(begun, 0), delta, done(item, 0)] if streamed else []
+    decoder = ResponsesDecoder("xai", custom_tools=frozenset({"math"}))
+    response = fold(decode(CREATED, *middle, completed(item, message("Found.")), decoder=decoder))
+    assert (response.tool_calls, response.finish_reason, response.output_text) == ((), "stop", "Found.")
+    assert response.message.content[0] == allm.ProviderPart("xai", item)
+    adapter = allm.providers.OpenAI(preset="xai", api_key="k")
+    sent = loads(prepare(allm.user("q"), response.message, allm.user("more"), adapter=adapter, model="grok-4").body)
+    assert sent["input"][1] == item
+
+
+def test_call_of_a_tool_of_the_request_is_for_the_caller():
+    """Also one that stands in a namespace; of a stored prompt the tools are not known."""
+    mine = custom_call("4 + 4")
+    for names in (frozenset({"math"}), None):
+        decoder = ResponsesDecoder("openai", custom_tools=names)
+        response = fold(decode(CREATED, done(mine, 0), completed(mine), decoder=decoder))
+        assert [call.name for call in response.tool_calls] == ["math"]
+        assert response.finish_reason == "tool_calls"
+    tools = [{"type": "namespace", "name": "n", "tools": [{"type": "custom", "name": "math"}]}, {"type": "function"}]
+    assert custom_tools({"tools": tools}) == {"math"}
+    assert custom_tools({}) == frozenset()
+    assert custom_tools({"prompt": {"id": "p"}}) is None
+
+
+def test_failed_response_keeps_its_output():
+    """Text, ids and counts beside the error; a call that was cut is not taken for a whole one."""
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    cut = call(arguments='{"a', status="incomplete")
+    for events in (
+        decode(completed(message("part"), cut, status="failed", error=FLAT, usage=usage)),
+        ResponsesDecoder().decode_document(answer(message("part"), cut, status="failed", error=FLAT, usage=usage)),
+    ):
+        response = fold(events)
+        assert (response.output_text, response.finish_reason, response.id) == ("part", "error", "resp_1")
+        assert (response.usage.total_tokens, response.tool_calls) == (7, ())

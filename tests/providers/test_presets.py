@@ -251,14 +251,14 @@ def test_a_preset_of_ones_own(monkeypatch):
         prepare(adapter=OpenAI(preset=Preset(name="mine"), api_key="k"))
 
 
-async def test_service_without_an_end_marker():
-    """Where `[DONE]` never comes, a finish reason and the end of the body are the end; less is cut off."""
+async def test_a_stream_without_an_end_marker():
+    """A finish reason and the end of the body are the end, unless the row says that `[DONE]` always comes."""
     answer = Reply.script("openai", [fake.text("hi"), fake.usage(input_tokens=1)])
     whole = answer.body.removesuffix(b"data: [DONE]\n\n")
     unfinished = whole[: whole.index(b'"finish_reason":"stop"')]
-    silent = attrs.evolve(MINE, sends_done=False)
-    bodies = [(MINE, whole, "error"), (silent, whole, "stop"), (silent, whole.rstrip(), "stop")]
-    for row, body, finish in [*bodies, (silent, unfinished, "error"), (silent, answer.body, "stop")]:
+    strict = attrs.evolve(MINE, sends_done=True)
+    bodies = [(strict, whole, "error"), (MINE, whole, "stop"), (MINE, whole.rstrip(), "stop")]
+    for row, body, finish in [*bodies, (MINE, unfinished, "error"), (strict, answer.body, "stop")]:
         async with WireServer() as server:
             server.add(attrs.evolve(answer, body=body))
             adapter = OpenAI(preset=row, api_key="k", base_url=server.url("openai"))

@@ -45,6 +45,8 @@ from allm.runtime.engine import Engine
 __all__ = ["chat", "open_chat", "open_question", "open_step", "step", "stream", "stream_step"]
 
 _FINISHED = frozenset({"stop", "length", "content_filter"})
+_SAYS_LITTLE = frozenset({"stop", "other"})
+"""After these what the answer holds decides whether the turn goes on."""
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
 
 
@@ -237,16 +239,23 @@ async def _gate(step: StepResult, controls: ExecutionOptions, max_turns: int, tu
     finish = step.response.finish_reason
     if finish == "error":
         return "error"
-    # Providers end a forced call with "stop": an answer with calls that were run has not finished the turn.
-    if finish in _FINISHED and not (finish == "stop" and step.tool_results):
-        return "completed"
-    if finish != "tool_calls" and finish != "stop":  # noqa: PLR1714
-        return "incomplete"
+    # Providers end a forced call with "stop", and an answer may end with a word that is not known: one with calls that
+    # were run has not finished the turn, unless the word is known to mean that it was cut.
+    goes_on = finish == "tool_calls" or (finish in _SAYS_LITTLE and _all_calls_ran(step))
+    if not goes_on:
+        return "completed" if finish in _FINISHED else "incomplete"
     if controls.halt_when is not None:
         verdict = controls.halt_when(step)
         if await verdict if inspect.isawaitable(verdict) else verdict:
             return "halt_when"
     return "max_turns" if turns >= max_turns else None
+
+
+def _all_calls_ran(step: StepResult) -> bool:
+    """Whether the answer has calls, and each of them came whole and was run."""
+    calls = step.response.tool_calls
+    whole = step.response.finish_reason == "stop" or all(call.arguments is not None for call in calls)
+    return bool(step.tool_results) and whole
 
 
 def _invalid_output(step: StepResult) -> str | None:

@@ -6,7 +6,7 @@ the message and its events. A vendor's decoder is a subclass that says what each
 
     begin(headers)
     decode(name, data)   -> [DONE]              -> on_done()
-                         -> an error report     -> Failed(error_of(report))
+                         -> an error report     -> on_report(report), Failed(error_of(report))
                          -> any other object    -> on_event(name, event)
     decode_document(document)                   -> on_document(document), on_end()
     end(stray)           -> an error report     -> Failed(error_of(report))
@@ -35,6 +35,7 @@ from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason
 from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
 from allm.http.errors import malformed
+from allm.http.finish_words import failure_of
 from allm.http.split_text import SplitText
 
 __all__ = ["StreamDecoder", "WireDecoder"]
@@ -150,6 +151,13 @@ class StreamDecoder(abc.ABC):
             provider_code=envelope.code or envelope.type,
         )
 
+    def on_report(self, report: dict[str, Any]) -> None:  # noqa: B027  most formats report an error by itself
+        """Add what an error report holds of the answer: text, ids, usage. `Failed` follows.
+
+        Args:
+            report: The object that reports the error, or its whole document.
+        """
+
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer, which some gateways give to a streaming request; by default it is read as one event.
 
@@ -198,8 +206,14 @@ class StreamDecoder(abc.ABC):
                 services a forced call ends with "stop", and `tool_calls` may mean calls of the provider's own tools.
             raw: The provider's word, None if it did not say one; then an answer with calls ends with `tool_calls`.
             metadata: What the answer says about itself beyond its content.
+
+        A word that means a failure (`error`) fails the answer.
         """
         self.start()
+        if finish == "error":
+            what = f"the service ended the answer with the finish reason {raw!r}, and did not say why"
+            self.fail(AdapterError(what, reason=failure_of(raw), provider=self.provider), raw_finish_reason=raw)
+            return
         called = self.message.has_tool_calls()
         if finish in _CLEAN or (raw is None and called):
             finish = "tool_calls" if called else "stop"
@@ -299,9 +313,12 @@ class StreamDecoder(abc.ABC):
         self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
 
     def _refused(self, name: str, data: bytes) -> None:
-        """What the C codec does not take: `[DONE]`, half of a character, or no JSON."""
+        """What the C codec does not take: `[DONE]`, half of a character, NaN, or no JSON."""
         if data.strip() == _DONE:
-            self._marked_as_done()
+            if self.raw_chunks:
+                self.events.append(RawChunk(_DONE.decode()))
+            if not self.done:
+                self.on_done()
             return
         try:
             value = loads_pieces(data)
@@ -311,12 +328,6 @@ class StreamDecoder(abc.ABC):
         if self.raw_chunks:
             self._show(name, value)
         self._unusual(name, value, data)
-
-    def _marked_as_done(self) -> None:
-        if self.raw_chunks:
-            self.events.append(RawChunk(_DONE.decode()))
-        if not self.done:
-            self.on_done()
 
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
@@ -329,9 +340,13 @@ class StreamDecoder(abc.ABC):
 
     def _object(self, name: str, event: dict[str, Any]) -> None:
         if _reports_error(name, event):
-            self.fail(self.error_of(whole(event)))
+            self._report(whole(event))
         else:
             self.on_event(name, event)
+
+    def _report(self, report: dict[str, Any]) -> None:
+        self.on_report(report)
+        self.fail(self.error_of(report))
 
     def _document(self, document: Any) -> None:
         if self.raw_chunks:
@@ -341,7 +356,7 @@ class StreamDecoder(abc.ABC):
                 what = f"the answer is not a JSON object: it has no {self.content_field}"
                 raise malformed(self.provider, what, repr(document))
             if _reports_error("", part):
-                self.fail(self.error_of(part))
+                self._report(part)
                 return
             self.on_document(part)
             if self.done:

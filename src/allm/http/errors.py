@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.keys import Secret
 from allm.http.response import HttpResponse
 from allm.http.retry_after import parse_retry_after
@@ -70,7 +70,7 @@ async def error_from_response(provider: str, classify: Classify, response: HttpR
             status=response.status,
         )
     try:
-        content: Any = loads(body)
+        content: Any = loads_lenient(body)
     except JsonTextError:
         content = body.decode("utf-8", "replace")
     error = classify(response.status, response.headers, content)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from allm.data.errors import AdapterError
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
 
@@ -62,7 +62,7 @@ async def _read(opened: OpenCall) -> JsonResponse:
     if len(body) > MAX_ANSWER_BYTES:
         raise malformed(provider, f"the answer is longer than {MAX_ANSWER_BYTES} bytes", body[:1000])
     try:
-        document = loads(body)
+        document = loads_lenient(body)
     except JsonTextError as error:
         kind = response.headers.get("content-type", "no content type")
         raise malformed(provider, f"expected JSON, got {kind} ({error})", body) from error

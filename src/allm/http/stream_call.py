@@ -13,7 +13,7 @@ import trio
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.decoder import WireDecoder
 from allm.http.errors import malformed
@@ -133,7 +133,7 @@ class _Reader:
                 raise malformed(self.call.provider, f"the answer is longer than {MAX_DOCUMENT_BYTES} bytes", head)
         body = b"".join(pieces)
         try:
-            document = loads(body)
+            document = loads_lenient(body)
         except JsonTextError as error:
             if body.rstrip()[-1:] != _CLOSING.get(body.removeprefix(BOM).lstrip()[:1]):
                 what = f"the answer ended before its JSON did ({error})"

@@ -27,9 +27,10 @@ from urllib.parse import urlsplit, urlunsplit
 import attrs
 import trio
 
-from allm.data.errors import AdapterError, EngineError
+from allm.data.errors import EngineError
 from allm.http.proxies import proxy_for
 from allm.http.response import Body, BodyReader, HttpResponse, transport_override
+from allm.http.transport_errors import mapped
 
 __all__ = [
     "CLEANUP_SECONDS",
@@ -185,7 +186,7 @@ class _LiveResponse(HttpResponse):
             self._response.aiter_raw = lambda: _LeftOpen(raw)
             source = self._response.aiter_bytes()
         try:
-            yield _Chunks(source, _mapped(self._library, reading=True))
+            yield _Chunks(source, mapped(self._library, reading=True))
         finally:
             await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
             await _finish(raw)  # noqa: ASYNC102  (same)
@@ -221,7 +222,7 @@ class _Chunks:
     """A body whose own errors are mapped, and not those of the code that reads it."""
 
     _source: AsyncIterator[bytes]
-    _mapped: _mapped
+    _mapped: mapped
 
     def __aiter__(self) -> _Chunks:
         return self
@@ -293,7 +294,7 @@ async def send(
     length = len(content) if isinstance(content, bytes) else content.length
     reader = BodyReader(content)
     try:
-        with _mapped(library, reading=False):
+        with mapped(library, reading=False):
             known = {"content": content} if isinstance(content, bytes) else {}  # for hooks and transports of the user's
             fields = {**headers, "content-length": str(length)}
             request = client.build_request(method, url, headers=fields, **known)
@@ -330,7 +331,7 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
         # The certificate has to be for the name.
         extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict()},
     )
-    with _mapped(library, reading=False):
+    with mapped(library, reading=False):
         # A client would read proxies from the environment, and make a request of a redirect.
         async with library.AsyncHTTPTransport(verify=_tls_context(), trust_env=False) as connection:
             response = await connection.handle_async_request(request)
@@ -339,45 +340,3 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
             finally:
                 with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                     await response.aclose()
-
-
-class _mapped:  # noqa: N801  (a `with` block, not a thing)
-    """The HTTP library's exceptions as `AdapterError`."""
-
-    def __init__(self, library: ModuleType, *, reading: bool) -> None:
-        self._library = library
-        self._reading = reading
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        library = self._library
-        if isinstance(error, library.InvalidURL):
-            raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
-        if isinstance(error, library.DecodingError):
-            what = f"the body is not in the encoding that its headers name ({error})"
-            raise AdapterError(what, reason="malformed_response") from error
-        if isinstance(error, library.StreamError):  # a hook, or the transport, of the user's client
-            what = f"the body of the answer was read or closed before ({error}); await response.aread() keeps it"
-            raise AdapterError(what, reason="malformed_response") from error
-        if not isinstance(error, library.TransportError):
-            return
-        what = _words_of(error)
-        if isinstance(error, library.TimeoutException):
-            raise AdapterError(f"the connection timed out ({what})", reason="timeout") from error
-        if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
-            raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
-        if self._reading and isinstance(error, library.RemoteProtocolError):
-            raise AdapterError(
-                f"the connection ended before the answer did ({what})", reason="stream_truncated"
-            ) from error
-        raise AdapterError(f"the server cannot be reached ({what})", reason="network_error") from error
-
-
-def _words_of(error: BaseException | None) -> str:
-    """Its type, and what it says, or what its causes say: of TLS, the library's own exceptions say nothing."""
-    cause = error
-    while cause is not None and not str(cause):
-        cause = cause.__cause__ or cause.__context__
-    return f"{type(error).__name__}: {cause}" if cause is not None else type(error).__name__

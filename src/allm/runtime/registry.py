@@ -46,16 +46,26 @@ PROVIDERS: dict[str, str] = {
 COMPATIBLE = frozenset(
     {
         "azure",
+        "cerebras",
+        "cohere",
         "deepseek",
         "fireworks",
         "groq",
+        "huggingface",
         "llamacpp",
+        "lmstudio",
         "mistral",
+        "moonshot",
+        "novita",
+        "nvidia",
         "ollama",
         "openrouter",
+        "perplexity",
+        "sambanova",
         "together",
         "vllm",
         "xai",
+        "zai",
     }
 )
 """Services that speak OpenAI's wire format: presets of its adapter."""
@@ -72,7 +82,19 @@ SERVICES: dict[str, dict[str, str]] = {
     },
     "embedding": {
         **dict.fromkeys(
-            ("openai", "azure", "fireworks", "llamacpp", "mistral", "ollama", "openrouter", "together", "vllm"),
+            (
+                "openai",
+                "azure",
+                "cohere",
+                "fireworks",
+                "llamacpp",
+                "lmstudio",
+                "mistral",
+                "ollama",
+                "openrouter",
+                "together",
+                "vllm",
+            ),
             "allm.providers.openai.embeddings:OpenAIEmbeddings",
         ),
         "gemini": "allm.providers.gemini.embeddings:GeminiEmbeddings",

@@ -80,5 +80,8 @@ def test_arguments_of_a_call():
     assert parse_arguments('{"a": 1}') == {"a": 1}
     assert parse_arguments(" ") == {}
     assert parse_arguments("[1]") is None
+    assert parse_arguments("null") == parse_arguments('""') == parse_arguments('"null"') == {}
+    assert parse_arguments('"{\\"a\\": 1}"') == {"a": 1}  # encoded twice
+    assert parse_arguments('"text"') is None
     assert parse_arguments('{"a": ') is None
     assert parse_arguments('{"a": "\\ud83d"}') == {"a": "\ufffd"}

@@ -6,6 +6,7 @@ A C codec goes first, the standard library second, where the C codec is stricter
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -21,6 +22,7 @@ __all__ = [
     "as_text",
     "dumps",
     "loads",
+    "loads_lenient",
     "loads_pieces",
     "loads_strict",
     "parse_arguments",
@@ -48,15 +50,26 @@ def loads(text: bytes | str) -> Any:
     try:
         return _decode(text)
     except _REFUSED:
-        pass
+        return _whole(_parsed(text, _no_constant, strict=True))
+
+
+def loads_lenient(text: bytes | str) -> Any:
+    """Parse what a server means as JSON: NaN and infinite numbers are None, control characters stand in texts as such.
+
+    Servers in Python and C++ write such numbers where a probability is 0 or a division went wrong, beside an answer
+    that is whole.
+
+    Raises:
+        JsonTextError: As `loads`.
+    """
     try:
-        return whole(loads_pieces(text))
-    except RecursionError:
-        raise JsonTextError("nested too deep") from None
+        return _decode(text)
+    except _REFUSED:
+        return _whole(loads_pieces(text))
 
 
 def loads_strict(text: bytes | str) -> Any:
-    """As `loads`, of the C codec alone, which refuses halves of characters: `loads_pieces` may read what it does not.
+    """As `loads`, of the C codec alone: what it refuses, half of a character too, `loads_pieces` may read.
 
     Raises:
         JsonTextError: It is not the JSON that the C codec takes.
@@ -68,19 +81,30 @@ def loads_strict(text: bytes | str) -> Any:
 
 
 def loads_pieces(text: bytes | str) -> Any:
-    r"""As `loads`, with halves of characters as they are (`"\ud83d"`): the next document may bring the others.
+    r"""As `loads_lenient`, with halves of characters as they are (`"\ud83d"`): the next document may bring the others.
 
     Raises:
         JsonTextError: As `loads`.
     """
+    return _parsed(text, lambda _name: None, strict=False)
+
+
+def _parsed(text: bytes | str, constant: Callable[[str], None], *, strict: bool) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return json.loads(text, parse_constant=constant, strict=strict)
     except UnicodeDecodeError as error:
         raise JsonTextError(f"invalid UTF-8 at byte {error.start}: {error.reason}") from error
     except RecursionError:
         raise JsonTextError("nested too deep") from None
     except ValueError as error:
         raise JsonTextError(str(error)) from error
+
+
+def _whole(value: Any) -> Any:
+    try:
+        return whole(value)
+    except RecursionError:
+        raise JsonTextError("nested too deep") from None
 
 
 def dumps(value: Any) -> bytes:
@@ -97,13 +121,19 @@ def dumps(value: Any) -> bytes:
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:
-    """A tool call's arguments: the JSON object in `raw`, `{}` for an empty text, None when it is anything else."""
-    if not raw.strip():
-        return {}
+    """A tool call's arguments: the JSON object in `raw`, None when it is anything else.
+
+    An empty text and `null` are no arguments, `{}`. Some servers encode what they send once more, so that it is a JSON
+    string; the JSON in it counts.
+    """
     try:
-        value = loads(raw)
+        value = loads(raw) if raw.strip() else None
+        if isinstance(value, str):
+            value = loads(value) if value.strip() else None
     except JsonTextError:
         return None
+    if value is None:
+        return {}
     return value if isinstance(value, dict) else None
 
 

@@ -13,10 +13,9 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, UniqueIds, as_count, as_object, as_text
+from allm.adapters import StreamDecoder, UniqueIds, as_count, as_object, as_text, finish_reason_of
 from allm.data.errors import AdapterError
 from allm.data.events import UsageReported
-from allm.data.response import FinishReason
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER
@@ -24,15 +23,6 @@ from allm.providers.anthropic.usage import UsageReports
 
 __all__ = ["MessagesDecoder"]
 
-# https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
-_FINISH: dict[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "content_filter",
-}
 _BLOCK_OF = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 _NOTES = ("stop_sequence", "stop_details", "container", "context_management")
 """What an answer says about itself beyond its content; kept in `Response.metadata["anthropic"]`."""
@@ -112,7 +102,7 @@ class MessagesDecoder(StreamDecoder):
     def _message_stop(self, _event: Mapping[str, Any]) -> None:
         for index in list(self._open):
             self._stop_block(index)
-        self.complete(_FINISH.get(self._stop_reason or "", "other"), self._stop_reason, self._metadata())
+        self.complete(finish_reason_of(self._stop_reason), self._stop_reason, self._metadata())
 
     def _ping(self, _event: Mapping[str, Any]) -> None:
         self.keep_alive()

@@ -36,6 +36,7 @@ _BY_TYPE: dict[str, AdapterReason] = {
     "overloaded_error": "overloaded",
 }
 _INVALID = "invalid_request_error"
+_SERVER_ERROR = 500
 _BY_MESSAGE: tuple[tuple[re.Pattern[str], AdapterReason], ...] = (
     (CONTEXT_OVERFLOW, "context_length_exceeded"),
     (re.compile(r"credit balance is too low|API usage limits", re.IGNORECASE), "quota_exhausted"),
@@ -69,9 +70,11 @@ def _build(provider: str, body: Any, envelope: ErrorBody, status: int | None) ->
 
 def _reason(envelope: ErrorBody, status: int | None) -> tuple[AdapterReason, bool | None]:
     kind = envelope.type
-    if kind in _BY_TYPE:
-        return _BY_TYPE[kind], None
     by_status = reason_for_status(status) if status is not None else None
+    # Servers that speak the format without all of it (Ollama) call every failure `api_error`.
+    vague = kind == "api_error" and status is not None and status < _SERVER_ERROR
+    if kind in _BY_TYPE and not vague:
+        return _BY_TYPE[kind], None
     if kind == _INVALID or by_status == "invalid_request":
         for pattern, reason in _BY_MESSAGE:
             if pattern.search(envelope.message):

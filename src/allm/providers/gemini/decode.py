@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_text
+from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_text, finish_reason_of
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.events import UsageReported
 from allm.data.response import FinishReason, Usage
@@ -21,21 +21,7 @@ from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 
 __all__ = ["GeminiDecoder", "gemini_usage"]
 
-# https://ai.google.dev/api/generate-content#FinishReason; MODEL_ARMOR is Vertex AI's.
-_FINISH: dict[str, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-}
+_CLEAN = frozenset({"stop", "tool_calls"})
 _FAILURES: dict[str, AdapterReason] = {
     "MALFORMED_FUNCTION_CALL": "malformed_tool_call",
     "UNEXPECTED_TOOL_CALL": "malformed_tool_call",
@@ -121,8 +107,8 @@ class GeminiDecoder(StreamDecoder):
             error = AdapterError(message, reason=failure, provider=self.provider, retryable=False, provider_code=raw)
             self.fail(error, raw_finish_reason=raw)
             return
-        finish: FinishReason = _FINISH.get(raw, "other") if self._finish else "content_filter"
-        self._parts.close(clean=finish == "stop")
+        finish: FinishReason = finish_reason_of(raw) if self._finish else "content_filter"
+        self._parts.close(clean=finish in _CLEAN)
         if self._grounding:
             self._parts.provider_part({"groundingMetadata": self._grounding})
         self.complete(finish, raw, {PROVIDER: self._notes} if self._notes else {})
@@ -130,6 +116,11 @@ class GeminiDecoder(StreamDecoder):
     def on_failure(self) -> None:
         """End the block that was being received, and leave a call incomplete."""
         self._parts.close(clean=False)
+
+    def on_report(self, report: dict[str, Any]) -> None:
+        """A report that shares its chunk with a part of the answer."""
+        if not _CHUNK.isdisjoint(report):
+            self.on_event("", report)
 
     def error_of(self, report: Any) -> AdapterError:
         """The envelope that an error over HTTP has."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_object, as_text
+from allm.adapters import StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError
 from allm.data.events import UsageReported
 from allm.data.response import FinishReason, Usage
@@ -21,7 +21,6 @@ from allm.providers.openai.responses_item_decode import ItemDecoder
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 
-_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _FAILED = frozenset({"failed", "cancelled"})
 
 
@@ -40,16 +39,21 @@ def responses_usage(usage: dict[str, Any]) -> Usage:
 
 @attrs.define(eq=False)
 class ResponsesDecoder(StreamDecoder):
-    """One answer. It has begun with the first event that is not a failure, and ends with a terminal event."""
+    """One answer. It has begun with the first event that is not a failure, and ends with a terminal event.
+
+    Attributes:
+        custom_tools: Names of the tools with free text that the request has; None: not known.
+    """
 
     content_field: ClassVar[str] = "output"
     end_marker: ClassVar[str] = "response.completed, response.incomplete or response.failed"
 
     provider: str = "openai"
+    custom_tools: frozenset[str] | None = attrs.field(default=None, kw_only=True)
     _items: ItemDecoder = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._items = ItemDecoder(self.provider, self.add)
+        self._items = ItemDecoder(self.provider, self.add, self.custom_tools)
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:
         """One event; its `type` says what it is, and so does its name."""
@@ -74,6 +78,10 @@ class ResponsesDecoder(StreamDecoder):
         if isinstance(document.get("output"), list):
             self._terminal(document)
 
+    def on_report(self, report: dict[str, Any]) -> None:
+        """A whole response that has an error beside its output."""
+        self._failed_with(as_object(report.get("response")) or report)
+
     def error_of(self, report: Any) -> AdapterError:
         """An `error` event, nested or flat."""
         return stream_error(self.provider, report)
@@ -81,8 +89,7 @@ class ResponsesDecoder(StreamDecoder):
     def _terminal(self, response: dict[str, Any]) -> None:
         status, error = as_text(response.get("status")), response.get("error")
         if status in _FAILED or error:
-            if self.begun:  # else the failure comes first, and may be tried again
-                self._usage(response)
+            self._failed_with(response)
             report = {"error": error or {"message": f"the response ended with the status {status!r}"}}
             self.fail(self.error_of(report))
             return
@@ -94,19 +101,32 @@ class ResponsesDecoder(StreamDecoder):
         self._usage(response)
         self.complete(*_finish(status, response))
 
+    def _failed_with(self, response: dict[str, Any]) -> None:
+        """What a response that failed has of an answer."""
+        if any(response.get(name) for name in ("id", "model", "output")):
+            self.start(id=response.get("id"), model=response.get("model"))
+            self._items.finish([item for item in as_objects(response.get("output")) if _is_whole(item)])
+        if self.begun:
+            self._usage(response)
+
     def _usage(self, response: dict[str, Any]) -> None:
         usage = response.get("usage")
         if isinstance(usage, dict):
             self.add(UsageReported(responses_usage(as_object(usage))))
 
 
+def _is_whole(item: dict[str, Any]) -> bool:
+    """Whether an item of a failed response can be taken; a call that was cut stays as far as its deltas came."""
+    return item.get("type") == "message" or item.get("status") in {"completed", None}
+
+
 def _finish(status: str | None, response: dict[str, Any]) -> tuple[FinishReason, str | None]:
     """The finish reason, and the word for it."""
     if status == "incomplete":
         reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
-        return _INCOMPLETE.get(reason or "", "other"), reason or status
+        return finish_reason_of(reason), reason or status
     if status not in {"completed", None}:  # a response in the background that is queued or in progress
-        return "other", status
+        return finish_reason_of(status), status
     return "stop", status
 
 

@@ -11,7 +11,7 @@ mode.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from allm.adapters import AdapterOptions, refuse, unsupported_parts
@@ -22,7 +22,7 @@ from allm.providers.openai.responses_items_encode import ItemEncoder, refused_pa
 from allm.providers.openai.shared_encode import tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
-__all__ = ["encode"]
+__all__ = ["custom_tools", "encode"]
 
 
 def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
@@ -82,3 +82,20 @@ def _format(wanted: Any) -> Any:
     if isinstance(inner, Mapping):  # as Chat Completions has it
         return {"type": "json_schema", **cast("Mapping[str, Any]", inner)}
     return wanted
+
+
+def custom_tools(body: Mapping[str, Any]) -> frozenset[str] | None:
+    """The names of the tools with free text in a body, those of namespaces included.
+
+    None: not known, as a stored prompt may have more of them.
+    """
+    return None if body.get("prompt") else frozenset(_custom_names(body.get("tools")))
+
+
+def _custom_names(tools: Any) -> Iterator[str]:
+    for tool in tools if isinstance(tools, (list, tuple)) else ():
+        if isinstance(tool, Mapping):
+            fields = cast("Mapping[str, Any]", tool)
+            if fields.get("type") == "custom":
+                yield str(fields.get("name"))
+            yield from _custom_names(fields.get("tools"))

@@ -47,17 +47,21 @@ class ItemDecoder:
     Attributes:
         provider: Who may read the opaque data of the items.
         add: Takes each event.
+        custom_tools: Names of the tools with free text that the request has. A call of another one is of a tool that
+            runs at the service (`x_search` of xAI), and not for the caller. None: each is for the caller.
     """
 
     provider: str
     add: Callable[[AdapterEvent], None]
+    custom_tools: frozenset[str] | None = None
     _items: Items = attrs.field(factory=Items, init=False)
 
     def added(self, event: dict[str, Any]) -> None:
         """`response.output_item.added`."""
         item = as_object(event.get("item"))
         opened = self._items.new(str(item.get("type")), item, event)
-        if opened.kind in CALLS:
+        self._recognise(opened, item)
+        if opened.is_call:
             self._start(opened, item)
 
     def part_added(self, event: dict[str, Any]) -> None:
@@ -106,6 +110,8 @@ class ItemDecoder:
 
     def _more(self, kind: str, event: dict[str, Any]) -> None:
         opened = self._items.for_delta(kind, event)
+        if not opened.is_call:
+            return
         if not opened.started:
             self._start(opened, {})
         if text := as_text(event.get("delta")):
@@ -115,15 +121,23 @@ class ItemDecoder:
         if opened.done:
             return
         opened.done = True
+        self._recognise(opened, item)
         if opened.kind == "message":
             for event in _texts(self.provider, opened, item):
                 self.add(event)
         elif opened.kind == "reasoning":
             self.add(_thought(self.provider, opened, item))
-        elif opened.kind in CALLS:
+        elif opened.is_call:
             self._complete_call(opened, item)
         else:
             self.add(ProviderPartCompleted(opened.id, ProviderPart(self.provider, item)))
+
+    def _recognise(self, opened: Item, item: dict[str, Any]) -> None:
+        """Note that a call with free text is of a tool of the service, as its name is none of the request's."""
+        name = as_text(item.get("name"))
+        known = self.custom_tools is None or name is None or name in self.custom_tools
+        if opened.kind == CUSTOM_CALL and not known and not opened.started:
+            opened.is_call = False
 
     def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
         raw = _input(opened, item)

@@ -28,6 +28,7 @@ import attrs
 from allm.adapters import Path, Problem, call_name
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
+from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.presets import Preset
 from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, call_id, image_url, kept
 
@@ -150,7 +151,8 @@ class ItemEncoder:
             case ToolCall():
                 return self._call(part, without_id)
             case ProviderPart():
-                return dict(part.data) if part.provider == self.provider else None
+                own = part.provider == self.provider and part.data.get("type") != MESSAGE_FIELDS
+                return dict(part.data) if own else None
             case ReasoningPart() | ImagePart():  # thinking waits for its successor; no image is accepted back
                 return None
             case _:
@@ -176,6 +178,7 @@ class ItemEncoder:
     def _call(self, part: ToolCall, without_id: set[Any]) -> Item:
         replay = dict(kept(part, self.provider))
         kind = replay.pop("type", None)
+        replay.pop(FIELDS, None)  # of Chat Completions
         if replay.get("id") in without_id:
             del replay["id"]
         if kind == CUSTOM_CALL:

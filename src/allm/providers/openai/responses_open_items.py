@@ -30,6 +30,7 @@ class Item:
         kind: Its `type`.
         name: Of the tool, if it is a call.
         parts: Content parts that have begun.
+        is_call: It is a call for the caller.
         started: It is a call, and has been announced.
         done: Nothing more is taken for it.
     """
@@ -40,6 +41,10 @@ class Item:
     parts: int = 0
     started: bool = False
     done: bool = False
+    is_call: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_call = self.kind in CALLS
 
     def block(self, event: dict[str, Any]) -> str:
         """The id of the text block that a delta is for."""

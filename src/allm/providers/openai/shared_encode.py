@@ -57,9 +57,10 @@ def arguments_text(call: ToolCall, provider: str) -> str:
     """
     if call.arguments is None and call.raw_arguments and provider not in _AT_OPENAI:
         return dumps({INVALID_JSON: call.raw_arguments}).decode()
-    if call.raw_arguments and (call.arguments is None or not _ESCAPED_HALF.search(call.raw_arguments)):
-        return call.raw_arguments
-    return dumps(dict(call.arguments or {})).decode()
+    raw = call.raw_arguments or ""
+    if call.arguments is not None and (not raw.lstrip().startswith("{") or _ESCAPED_HALF.search(raw)):
+        return dumps(dict(call.arguments)).decode()  # "null" and the like are not taken back by those who send them
+    return raw or "{}"
 
 
 def call_id(given: str | None, preset: Preset) -> str | None:
