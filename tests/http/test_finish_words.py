@@ -1,4 +1,4 @@
-"""The words that end an answer, whoever says them."""
+"""Finish reasons of all vendors, on any wire format."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ WORDS = {
 
 @pytest.mark.parametrize(("word", "meaning"), [(word, key) for key, words in WORDS.items() for word in words.split()])
 def test_a_word_means_the_same_in_any_spelling(word, meaning):
-    """Only its letters count."""
+    """Only the letters of a word count."""
     assert finish_reason_of(word) == meaning
 
 
-def test_a_word_with_what_caused_it():
-    """As Gemini's endpoint for Chat Completions says it; the more specific half is looked at too."""
+def test_a_word_with_its_cause():
+    """In the form of Gemini's endpoint for Chat Completions; the more specific half is used too."""
     assert finish_reason_of("content_filter: RECITATION") == "content_filter"
     assert finish_reason_of("function_call_filter: MALFORMED_FUNCTION_CALL") == "error"
     assert failure_of("function_call_filter: MALFORMED_FUNCTION_CALL") == "malformed_tool_call"
 
 
-def test_no_word_means_nothing():
-    """It is for the content to say."""
+def test_no_word_means_other():
+    """The content of the response decides then."""
     assert finish_reason_of(None) == finish_reason_of("") == "other"
     assert failure_of(None) == failure_of("error") == "provider_unavailable"
     assert failure_of("TIMEOUT") == "timeout"

@@ -1,4 +1,4 @@
-"""HTTP at its edges: what the library below raises, and what it leaves behind."""
+"""Edge cases of HTTP: exceptions of the HTTP library, and resources that it leaves open."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def test_a_compressed_body():
 
 
 @pytest.mark.parametrize("body", [b"plain", gzip.compress(b"one" * 99, mtime=0)[:20]], ids=["at once", "later"])
-async def test_a_body_that_is_not_compressed_as_its_header_says(body):
-    """It is malformed, and no exception of the HTTP library's."""
+async def test_a_body_with_the_wrong_content_encoding(body):
+    """It is malformed, and the HTTP library's exception does not escape."""
     async with WireServer() as server:
         server.default = Reply(body=body + b"more", headers=GZIP, chunks=5, flush=True)
         with pytest.raises(allm.AdapterError, match="encoding that its headers name") as caught:
@@ -45,15 +45,15 @@ async def test_a_body_that_is_not_compressed_as_its_header_says(body):
 @pytest.mark.parametrize(
     "base_url", ["", "api.example", "ftp://api.example", "http://", "http://[::1", "http://a:0", None]
 )
-def test_an_address_that_is_none(base_url):
-    """It is refused with an example of one."""
+def test_an_invalid_base_url(base_url):
+    """It is refused with an example of a valid one."""
     with pytest.raises(allm.EngineError, match="such as https://") as caught:
         join_url(base_url, "/chat")
     assert caught.value.reason == "invalid_base_url"
 
 
-async def test_an_address_that_only_the_library_refuses():
-    """It is the caller's mistake, which no retry mends."""
+async def test_a_url_that_only_the_http_library_refuses():
+    """It is the caller's mistake and is not retried."""
     with pytest.raises(allm.AdapterError, match="URL is not usable") as caught:
         async with open_response("POST", "http://xn--\ud800/", headers={}, content=b""):
             pass
@@ -78,7 +78,7 @@ def raising(error):
 
 
 def caused_by(error, cause):
-    """An error of the library, as it hands on one of TLS: two steps down."""
+    """An error of the HTTP library caused by one of TLS, which is two levels down the chain of causes."""
     between = OSError("broken")
     between.__cause__ = cause
     error.__cause__ = between
@@ -86,7 +86,7 @@ def caused_by(error, cause):
 
 
 def tls_error(reason):
-    """As Python reports what a peer said."""
+    """A TLS alert of the peer, as Python reports it."""
     error = ssl.SSLError(1, reason)
     error.reason = reason
     return error
@@ -133,7 +133,7 @@ FAILURES = {
 
 @pytest.mark.parametrize("case", FAILURES)
 async def test_failures_of_the_library(case):
-    """Each has the reason that says what can be done; what is no failure of HTTP stays what it is."""
+    """Each gets the reason that says what can be done; other exceptions pass unchanged."""
     error, reason, retryable, words = FAILURES[case]
     async with raising(error) as client:
         with pytest.raises((allm.AdapterError, ZeroDivisionError), match=re.escape(words)) as caught:
@@ -215,7 +215,7 @@ async def test_a_proxy(monkeypatch):
     assert response.output_text == "hi"
 
 
-def test_a_response_of_ones_own_has_to_say_how_it_is_read():
-    """Whoever stands in for the network makes a class of it."""
+def test_a_custom_response_has_to_implement_chunks():
+    """A replacement for the network derives from `HttpResponse`."""
     with pytest.raises(NotImplementedError):
         HttpResponse(200, {}).chunks()

@@ -1,7 +1,7 @@
-"""The words with which services say why an answer ended, and what each of them means: one table for all wire formats.
+"""The vendors' finish reasons and what each of them means: one table for all wire formats.
 
-Vendors publish their own words, but gateways and servers pass on those of the model behind them, in any spelling:
-`MAX_TOKENS` comes in Chat Completions, `stop` on Anthropic's wire. So only the letters of a word count.
+Vendors document their own words, but gateways and servers pass on those of the model behind them, in any spelling:
+`MAX_TOKENS` appears in Chat Completions, `stop` in Anthropic's format. So only the letters of a word are compared.
 
 Sources: https://platform.openai.com/docs/api-reference/chat/object (OpenAI),
 https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons (Anthropic),
@@ -9,7 +9,7 @@ https://ai.google.dev/api/generate-content#FinishReason (Gemini; `MODEL_ARMOR` i
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html (Bedrock),
 https://docs.cohere.com/reference/chat (Cohere), https://docs.z.ai/api-reference/llm/chat-completion (Z.ai),
 https://api-docs.deepseek.com/api/create-chat-completion (DeepSeek), https://docs.mistral.ai/api (Mistral), watsonx.ai,
-Together, vLLM, llama.cpp and text-generation-inference from answers that were recorded.
+Together, vLLM, llama.cpp and text-generation-inference from recorded responses.
 """
 
 from __future__ import annotations
@@ -62,25 +62,25 @@ _FAILURES: dict[str, AdapterReason] = {
     "malformedmodeloutput": "malformed_response",
     "missingthoughtsignature": "invalid_request",
 }
-"""What failed, where the word says more than that something did."""
+"""The error reasons of words that tell what failed."""
 
 
 def finish_reason_of(word: str | None) -> FinishReason:
-    """What a service's own word means: `other` for one that is not known, and where there is none.
+    """Return the finish reason that a service's word means: `other` for an unknown word or None.
 
-    A word may have its type before it (`FinishReason.STOP`, `FINISH_REASON_STOP`) or come with what caused it
-    (`content_filter: SAFETY`, as Gemini's endpoint for Chat Completions says it).
+    The word may have a type prefix (`FinishReason.STOP`, `FINISH_REASON_STOP`) or a cause (`content_filter: SAFETY`, as
+    Gemini's endpoint for Chat Completions sends it).
     """
     return _MEANING.get(_known(word), "other")
 
 
 def failure_of(word: str | None) -> AdapterReason:
-    """The reason of the error that a word stands for whose meaning is `error`."""
+    """Return the error reason for a word whose finish reason is `error`."""
     return _FAILURES.get(_known(word), "provider_unavailable")
 
 
 def _known(word: str | None) -> str:
-    """The word's letters, as the tables have them; "" where they do not know it."""
+    """Return the word's letters as the tables have them; "" for an unknown word."""
     whole = word or ""
     for part in (whole, whole.rpartition(".")[2], *whole.split(":")):
         letters = _letters(part)

@@ -1,4 +1,4 @@
-"""Generated images as providers send them: base64 text, a `data:` URI, or a URL to fetch them from."""
+"""Generated images as providers send them: base64 text, a `data:` URI, or a URL."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from allm.data.image_header import named_mime, sniff_mime
 __all__ = ["image_of_base64", "image_of_url"]
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-_HEAD = 64  # characters of base64 text: 48 bytes, enough to tell an error page
+_HEAD = 64  # characters of base64 text: 48 bytes, enough to recognize an error page
 _TEXT = re.compile(rb"\s*(\{|\[|<!doctype html|<html)", re.IGNORECASE)
 
 
 def image_of_base64(text: str, mime_type: str | None, **fields: Any) -> Image | None:
-    """The image, or None where there is none: broken base64 text, or that of an error message.
+    """Return the image, or None for broken base64 text and for text that decodes to an error message.
 
     Args:
-        text: Some gateways put line ends into it, or make a `data:` URI of it.
-        mime_type: Where it is known.
-        fields: Further ones of `Image`.
+        text: Some gateways insert line breaks, or send a `data:` URI.
+        mime_type: If known.
+        fields: Further fields of `Image`.
     """
     if text.startswith("data:"):
         said, _, text = text.partition(",")
@@ -40,8 +40,8 @@ def image_of_base64(text: str, mime_type: str | None, **fields: Any) -> Image | 
 
 
 def image_of_url(url: str, mime_type: str | None, **fields: Any) -> Image | None:
-    """The image, which is not fetched, or None where the URL is one that nobody could fetch it from."""
-    if url.startswith("data:"):  # some gateways put the image into the URL
+    """Return the image by URL, without fetching it, or None if the URL is neither http, https nor data."""
+    if url.startswith("data:"):  # some gateways put the image itself into the URL
         return image_of_base64(url, mime_type, **fields)
     if not url.startswith(("https://", "http://")):
         return None
