@@ -69,7 +69,7 @@ from allm.data.problems import (
 )
 from allm.data.prompt_parts import unsupported_parts as unsupported_parts
 from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
-from allm.http.decoder import StreamDecoder as StreamDecoder, WireDecoder as WireDecoder
+from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.error_body import (
     CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
     RETRYABLE_STATUS as RETRYABLE_STATUS,
@@ -98,7 +98,11 @@ from allm.http.sse import (
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
-from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
+from allm.http.stream_call import (
+    StreamCall as StreamCall,
+    WireDecoder as WireDecoder,
+    stream_events as stream_events,
+)
 from allm.http.transport import multipart as multipart
 from allm.http.urls import join_url as join_url, parts_of as parts_of
 from allm.runtime.adapters import (

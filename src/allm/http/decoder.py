@@ -1,6 +1,6 @@
-"""Decoding an answer: what `stream_call` asks of a decoder, and the part that is the same for every vendor.
+"""Decoding an answer: the part of a decoder that is the same for every vendor.
 
-`WireDecoder` is the protocol. `StreamDecoder` implements it for services whose events are JSON objects, which all of
+`StreamDecoder` implements `WireDecoder` (`stream_call.py`) for services whose events are JSON objects, which all of
 them are today: it parses, refuses what is not an object, finds error reports, counts on an end marker, and keeps ids,
 the message and its events. A vendor's decoder is a subclass that says what each event means. How it works:
 
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import attrs
 
@@ -47,7 +47,7 @@ from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
 from allm.http.split_text import SplitText
 
-__all__ = ["StreamDecoder", "WireDecoder"]
+__all__ = ["StreamDecoder"]
 
 _DONE = b"[DONE]"
 _ERROR = "error"
@@ -55,35 +55,6 @@ _CLEAN = frozenset({"stop", "tool_calls"})
 # Names of events that keep a connection open; what stands in them need not be JSON.
 _IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
-
-
-class WireDecoder(Protocol):
-    """Turns one provider's wire format into events; pure, no I/O.
-
-    Attributes:
-        done: The provider's end marker was seen; nothing more is decoded.
-        idle: The latest event only kept the connection open: no sign that the answer goes on.
-        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
-    """
-
-    done: bool
-    idle: bool
-    raw_chunks: bool
-
-    def begin(self, headers: Mapping[str, str], /) -> None:
-        """The HTTP headers of the response have arrived; their names are in lower case."""
-
-    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
-        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
-        ...
-
-    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
-        """The events of a plain JSON answer, `MessageCompleted` included."""
-        ...
-
-    def end(self, stray: str, /) -> list[AdapterEvent]:
-        """The body ended without the end marker; `stray` is the text outside any SSE field."""
-        ...
 
 
 @attrs.define(eq=False)

@@ -5,8 +5,8 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import attrs
 import trio
@@ -15,11 +15,10 @@ from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
-from allm.http.decoder import WireDecoder
 from allm.http.errors import malformed
 from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
 
-__all__ = ["StreamCall", "stream_events"]
+__all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON response, in bytes; one with generated images has some tens of megabytes."""
@@ -29,6 +28,35 @@ _CLOSING = {b"{": b"}", b"[": b"]", b"<": b">"}
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
 reused. The end is normally in the same packet."""
+
+
+class WireDecoder(Protocol):
+    """Turns one provider's wire format into events; pure, no I/O.
+
+    Attributes:
+        done: The provider's end marker was seen; nothing more is decoded.
+        idle: The latest event only kept the connection open: no sign that the answer goes on.
+        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
+    """
+
+    done: bool
+    idle: bool
+    raw_chunks: bool
+
+    def begin(self, headers: Mapping[str, str], /) -> None:
+        """The HTTP headers of the response have arrived; their names are in lower case."""
+
+    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
+        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
+        ...
+
+    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
+        """The events of a plain JSON answer, `MessageCompleted` included."""
+        ...
+
+    def end(self, stray: str, /) -> list[AdapterEvent]:
+        """The body ended without the end marker; `stray` is the text outside any SSE field."""
+        ...
 
 
 @attrs.frozen(kw_only=True)

@@ -18,13 +18,12 @@ from allm.data.origin import Origin
 from allm.data.problems import Problem, shown
 from allm.http import keys
 from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers
-from allm.http.decoder import WireDecoder
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall
+from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import check_client, check_route
 from allm.http.urls import join_url, parts_of
 from allm.runtime.adapters import Adapter, AdapterOptions
