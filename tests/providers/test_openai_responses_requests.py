@@ -325,7 +325,7 @@ def test_parts_of_openais_own_are_sent_as_they_are():
     approval = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
     sent = responses(
         allm.user("Read this.", allm.ProviderPart("openai", file), allm.ProviderPart("openai", approval)),
-        allm.Message("user", [allm.ProviderPart("openai", approval), allm.ProviderPart("gemini", {"type": "x"})]),
+        allm.Message("user", [allm.ProviderPart("openai", approval)]),
     )
     check_openai_responses(sent)
     assert sent["input"] == [
