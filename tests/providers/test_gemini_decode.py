@@ -355,6 +355,8 @@ def test_the_last_count_wins():
                         {"modality": "AUDIO", "tokenCount": 11},
                     ],
                     "cacheTokensDetails": [],
+                    "input_audio_tokens": 11,
+                    "cache_audio_read_tokens": 0,
                 },
             ),
         ),

@@ -43,6 +43,16 @@ async def ask(reply, kind="chat", **options):
     return response
 
 
+async def sent_back(reply, kind):
+    """What the provider that sends this is asked, after its answer, by a conversation that goes on."""
+    async with WireServer() as server:
+        server.default = reply
+        engine = allm.Engine(adapter=adapter(kind, server), model="m", retry=None)
+        response = await allm.generate(engine, "Draw.")
+        await allm.generate(engine, [allm.user("Draw."), response.message, allm.user("Again.")])
+        return server.requests[1].json()
+
+
 def adapter(kind, server):
     providers = allm.providers
     if kind == "gemini":
@@ -242,11 +252,7 @@ async def test_an_image_of_responses_goes_back_as_it_came():
     [part] = response.message.images
     assert part.image.to_bytes() == base64.b64decode(PNG)
     assert part.metadata == {"openai": {name: value for name, value in call.items() if name != "result"}}
-    async with WireServer() as server:
-        server.default = Reply.json(whole(item({"type": "output_text", "text": "x"})))
-        engine = allm.Engine(adapter=adapter("responses", server), model="m")
-        await allm.generate(engine, [allm.user("Draw."), response.message, allm.user("Again.")])
-        assert server.requests[0].json()["input"][1] == call
+    assert (await sent_back(responses_stream(call), "responses"))["input"][1] == call
 
 
 async def test_an_image_that_did_not_come_is_kept_as_the_item_that_it_is():
@@ -365,11 +371,8 @@ async def test_a_gemini_image_goes_back_with_its_signature():
     assert part.metadata == {"gemini": {"thought_signature": signature}}
     assert response.message.parts[-1] == allm.ProviderPart("gemini", sound)
     assert response.metadata == {"gemini": {"promptFeedback": {"safe": 1}}}
-    async with WireServer() as server:
-        server.default = Reply.json(candidate({"text": "x"}, candidate={"finishReason": "STOP"}))
-        engine = allm.Engine(adapter=adapter("gemini", server), model="m")
-        await allm.generate(engine, [allm.user("Draw."), response.message, allm.user("Again.")])
-        assert server.requests[0].json()["contents"][1]["parts"] == [{"text": "Here:"}, drawn, sound]
+    parts = (await sent_back(Reply.json(body), "gemini"))["contents"][1]["parts"]
+    assert parts == [{"text": "Here:"}, drawn, sound]
 
 
 @pytest.mark.parametrize("kind", ["chat", "responses", "anthropic"])

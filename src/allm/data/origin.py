@@ -59,6 +59,8 @@ class Origin:
             return event
         if isinstance(event, TextCompleted | ReasoningCompleted | ToolCallCompleted):
             return attrs.evolve(event, made_at=self.place)
-        if isinstance(event, ImageCompleted | ProviderPartCompleted):
+        if isinstance(event, ImageCompleted):
+            return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
+        if isinstance(event, ProviderPartCompleted):
             return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
         return event
