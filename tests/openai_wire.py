@@ -58,8 +58,8 @@ EVERYTHING = allm.adapters.AdapterOptions(reasoning_effort="low", reasoning_summ
 
 
 def prepare(*messages, adapter=None, asked=None, **fields):
-    """The call for these messages; `asked` are the adapter options of the call, `fields` are fields of the request."""
-    fields.setdefault("model", "gpt-5")
+    """The call for these messages; `asked` is what a call's options tell the adapter, `fields` go into the request."""
+    fields.setdefault("model", "gpt-5.4")
     adapter = adapter or allm.providers.OpenAI(api_key="k")
     request = allm.Request(messages or [allm.user("hi")], **fields)
     return adapter.prepare(request, asked or allm.adapters.AdapterOptions())
@@ -118,7 +118,14 @@ SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed", "actio
 
 def answer(*output, status="completed", **fields):
     """A whole response object."""
-    return {"object": "response", "id": "resp_1", "model": "gpt-5", "status": status, "output": list(output), **fields}
+    return {
+        "object": "response",
+        "id": "resp_1",
+        "model": "gpt-5.4",
+        "status": status,
+        "output": list(output),
+        **fields,
+    }
 
 
 CREATED = ("response.created", {"response": answer(status="in_progress", usage=None)})

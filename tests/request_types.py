@@ -49,6 +49,8 @@ def check_gemini(body):
         for part in content["parts"]:
             for name in ("executableCode", "codeExecutionResult"):
                 part.get(name, {}).pop("id", None)
+            for name in ("toolCall", "toolResponse"):
+                part.pop(name, None)
     message = descriptors.GenerateContentRequest.pb()()
     json_format.ParseDict(known, message, ignore_unknown_fields=False)
 

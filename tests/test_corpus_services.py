@@ -6,7 +6,8 @@ import pytest
 
 import allm
 from allm.testing import Reply, WireServer
-from wire_corpus import CORPUS, USAGE, accepted, cases, error_of
+from recordings import USAGE
+from wire_corpus import CORPUS, accepted, cases, error_of
 
 CASES = cases("embeddings")
 

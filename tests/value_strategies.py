@@ -63,6 +63,7 @@ SPECIAL = {
     Any: open_data_with_values,
     dict[str, Any]: open_mappings,
     Mapping[str, Any]: open_mappings,
+    Mapping[str, str]: st.dictionaries(names, texts, max_size=2),
     tuple[SourceKind, str | bytes]: sources,
     typing.get_type_hints(allm.ValidationError.__init__)["errors"]: problems,
     Callable[..., Any]: st.nothing(),

@@ -1,7 +1,8 @@
 """Recorded provider responses, if available, and the comparison of a folded response with the expected one.
 
-The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; the default is `../shared/wire`.
-A case is a folder with `request.json`, `response.json`, `response.body` and `expected.json`.
+The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; else `../shared/wire` is used. A
+second set, in other words, is in `recordings`. A case is a folder with `request.json`, `response.json`,
+`response.body` and `expected.json`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,11 @@ from pathlib import Path
 
 import attrs
 
+import recordings
 from allm import AdapterError, ProviderPart, ReasoningPart, from_json, to_json
+from recordings import USAGE
 
 CORPUS = Path(os.environ.get("ALLM_WIRE_CORPUS") or Path(__file__).parents[2] / "shared" / "wire")
-USAGE = (
-    "input_tokens",
-    "output_tokens",
-    "cached_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-)
 
 
 @attrs.frozen
@@ -30,10 +25,12 @@ class Case:
     """One recorded response."""
 
     folder: Path
+    name: str
 
     @property
     def expected(self):
-        return json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+        expected = json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+        return expected if "outcome" in expected else recordings.translated(self.folder, expected)
 
     @property
     def request_body(self):
@@ -45,8 +42,12 @@ class Case:
 
 
 def cases(api):
-    """Every case of one API; none if there is no corpus."""
-    return [Case(path.parent) for path in sorted((CORPUS / api).glob("*/expected.json"))]
+    """Every case of one API, of both sets; none where neither is there."""
+    first = (path.parent for path in sorted((CORPUS / api).glob("*/expected.json")))
+    second = recordings.folders(api)
+    return [Case(folder, f"{api}-{folder.name}") for folder in first] + [
+        Case(folder, recordings.name_of(folder)) for folder in second
+    ]
 
 
 def opaque_kinds(message):
@@ -157,7 +158,8 @@ def differences(response, expected):
         problems.append(f"{path}: {actual!r}, expected {wanted!r}")
 
     for name in found:
-        compare(name, found[name], expected[name])
+        if name in expected:  # the second set says nothing of opaque data and refusals
+            compare(name, found[name], expected[name])
     if expected["error"] and response.error is not None:
         part = expected["error"]["message_contains"]
         if part not in response.error.message:

@@ -67,6 +67,7 @@ from allm.data.events import (
     ChatCompleted as ChatCompleted,
     Event as Event,
     Failed as Failed,
+    ImageCompleted as ImageCompleted,
     MessageCompleted as MessageCompleted,
     MessageStarted as MessageStarted,
     OrchestrationEvent as OrchestrationEvent,
@@ -97,6 +98,7 @@ from allm.data.image_request import (
     image_request as image_request,
 )
 from allm.data.json.codec import from_json as from_json, to_json as to_json
+from allm.data.logprobs import TokenLogprob as TokenLogprob
 from allm.data.message import (
     Message as Message,
     Role as Role,
@@ -233,6 +235,7 @@ __all__ = [
     "HttpClient",
     "Image",
     "ImageAdapterError",
+    "ImageCompleted",
     "ImageOperation",
     "ImageOptions",
     "ImagePart",
@@ -291,6 +294,7 @@ __all__ = [
     "TextDelta",
     "TextPart",
     "Thread",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolCallCompleted",

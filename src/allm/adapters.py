@@ -14,8 +14,10 @@ HTTP:
 
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
-    implements, `MessageBuilder` collects events into a message, and `finish_reason_of` maps the vendors' finish
-    reasons. `SSEDecoder` splits server-sent events, for reading them without `stream_events`.
+    fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
+    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. `Origin`
+    says which parts of a conversation a service made itself, and marks those that it makes: `HttpAdapter.origin` gives
+    that of an address.
 
 Errors:
     `classify_error` classifies an error response by its status and the usual envelopes. For a vendor's own error codes
@@ -55,6 +57,7 @@ from allm.data.json.text import (
 )
 from allm.data.message import call_name as call_name, results_in_place as results_in_place
 from allm.data.message_builder import MessageBuilder as MessageBuilder, UniqueIds as UniqueIds
+from allm.data.origin import Origin as Origin
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -135,6 +138,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "MAX_EVENT_BYTES",
     "MessageBuilder",
     "OpenCall",
+    "Origin",
     "Path",
     "Problem",
     "RETRYABLE_STATUS",

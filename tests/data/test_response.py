@@ -135,3 +135,22 @@ def test_a_turn_gives_the_parsed_output_of_its_last_response():
     assert result.parsed(dict[str, int]) == {"x": 1}
     with pytest.raises(allm.ValidationError, match="ended before the model was asked"):
         allm.ChatResult(thread=allm.Thread()).parsed()
+
+
+def test_the_counts_of_each_modality_add_up():
+    """Lists of counts are added by what they count, and objects of counts field by field."""
+
+    def of(**counts):
+        details = [{"modality": modality, "tokenCount": count} for modality, count in counts.items()]
+        return allm.Usage(extra={"promptTokensDetails": details, "server_tool_use": {"searches": 1}})
+
+    total = of(TEXT=3, AUDIO=4) + of(TEXT=2, IMAGE=7) + allm.Usage(extra={"promptTokensDetails": []})
+    assert total.extra == {
+        "promptTokensDetails": [
+            {"modality": "TEXT", "tokenCount": 5},
+            {"modality": "AUDIO", "tokenCount": 4},
+            {"modality": "IMAGE", "tokenCount": 7},
+        ],
+        "server_tool_use": {"searches": 2},
+    }
+    assert (allm.Usage(extra={"x": [1, 2]}) + allm.Usage(extra={"x": [3]})).extra == {"x": [3]}

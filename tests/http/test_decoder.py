@@ -255,3 +255,45 @@ async def test_the_headers_of_the_response_reach_the_decoder():
         await stream_events(call, emit)
     assert made.headers["x-own"] == "yes"
     assert emitted[0] == allm.MessageStarted(request_id="req_9")
+
+
+@pytest.mark.parametrize("name", ["ping", "heartbeat", "keepalive", "keep-alive"])
+@pytest.mark.parametrize("data", [b"ping", b"null", b"{}", b"1", b'"still here"', b"[]", b"2026-01-01T00:00:00Z"])
+def test_an_event_that_keeps_the_connection_open_holds_anything(name, data):
+    """Its name says that it means nothing, whatever stands in it."""
+    made = decoder()
+    decoded = events(made, {"text": "a"}) + events(made, data, name=name) + events(made, {"end": "ok"})
+    assert decoded[-1].message.text == "a"
+
+
+@pytest.mark.parametrize(
+    ("said", "stray", "quoted"),
+    [
+        ({"detail": "no capacity"}, "", "no capacity"),
+        ({"message": "no capacity", "code": 500}, "", "no capacity"),
+        ({"errors": [{"message": "no capacity"}]}, "", "no capacity"),
+        ({"hello": 1}, "upstream connect error", "upstream connect error"),
+        ({"hello": 1}, "<html>502" + "x" * 500, "<html>502"),
+    ],
+)
+def test_a_cut_off_answer_says_what_the_server_said_last(said, stray, quoted):
+    """Gateways give their reason in an event of another kind, or in plain text between the events."""
+    made = decoder()
+    events(made, {"text": "a"})
+    events(made, said, name="odd")
+    with pytest.raises(allm.AdapterError) as caught:
+        made.end(stray)
+    error = caught.value
+    assert error.reason == "stream_truncated"
+    assert "without its last event" in error.message
+    assert quoted in error.message
+    assert len(error.message) < 400
+
+
+def test_a_cut_off_answer_of_a_server_that_gave_no_reason():
+    """Nothing is quoted."""
+    made = decoder()
+    events(made, {"text": "a"})
+    events(made, {"hello": 1}, name="odd")
+    with pytest.raises(allm.AdapterError, match=r"without its last event: the answer is cut off$"):
+        made.end("")

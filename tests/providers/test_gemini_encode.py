@@ -202,14 +202,10 @@ CONTENTS = {
         [
             from_user({"text": "?"}),
             model({"functionCall": {"name": "clock", "args": {}}}),
+            from_user({"functionResponse": {"name": "clock", "response": {"result": "see"}}}),
             from_user(
-                {
-                    "functionResponse": {
-                        "name": "clock",
-                        "response": {"result": "see"},
-                        "parts": [{"inlineData": {"mimeType": "image/png", "data": PNG_TEXT}}],
-                    }
-                }
+                {"text": "Images of the result of clock:"},
+                {"inlineData": {"mimeType": "image/png", "data": PNG_TEXT}},
             ),
         ],
     ),
@@ -386,10 +382,17 @@ BODIES = {
             {**HELLO, "generationConfig": {"thinkingConfig": config}},
         )
         for name, effort, config in [
-            ("gemini-2.5-pro", "none", {"thinkingBudget": 0}),
+            ("gemini-2.5-pro", "none", {"thinkingBudget": 128}),
+            ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
             ("gemini-2.5-pro", "medium", {"thinkingBudget": 8192}),
             ("gemini-2.5-pro", "-1", {"thinkingBudget": -1}),
-            ("models/gemini-3-pro-preview", "none", {"thinkingLevel": "MINIMAL"}),
+            ("models/gemini-3-pro-preview", "none", {"thinkingLevel": "LOW"}),
+            ("gemini-3.1-pro-preview", "minimal", {"thinkingLevel": "LOW"}),
+            ("gemini-3.8-flash", "none", {"thinkingLevel": "LOW"}),
+            ("gemini-3-flash-preview", "none", {"thinkingLevel": "MINIMAL"}),
+            ("gemini-3-flash-preview", "xhigh", {"thinkingLevel": "HIGH"}),
+            ("gemini-3-pro-preview", "medium", {"thinkingLevel": "HIGH"}),
+            ("gemini-5-flash", "xhigh", {"thinkingLevel": "XHIGH"}),
             ("gemini-3.5-flash", "high", {"thinkingLevel": "HIGH"}),
             ("gemini-3.5-flash", "512", {"thinkingBudget": 512}),
             ("gemini-flash-latest", "low", {"thinkingLevel": "LOW"}),

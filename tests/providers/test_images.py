@@ -92,7 +92,7 @@ def test_a_generation():
         "gpt-image-1.5",
         "gpt-image-2.6-flare",
         "chatgpt-image-latest",
-        "openai/gpt-image-1",
+        "openai/gpt-image-2",
     ],
 )
 def test_gpt_image_models_get_no_response_format(model):

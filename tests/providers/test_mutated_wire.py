@@ -34,8 +34,8 @@ ODD = [None, "", 0, -1, 1.5, True, [], {}, [None], {"x": None}, "text", [[]], [{
 OPENAI = allm.providers.OpenAI(api_key="k", endpoint="chat_completions")
 ADAPTERS = {
     "gpt-4o": OPENAI,
-    "gpt-5": allm.providers.OpenAI(api_key="k", endpoint="responses"),
-    "claude-sonnet-4-5": allm.providers.Anthropic(api_key="k"),
+    "gpt-5.4": allm.providers.OpenAI(api_key="k", endpoint="responses"),
+    "claude-haiku-4-5": allm.providers.Anthropic(api_key="k"),
     "gemini-3-pro": allm.providers.Gemini(api_key="k"),
 }
 

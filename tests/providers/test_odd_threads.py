@@ -74,7 +74,7 @@ def responses(thread):
 
 
 def anthropic(thread):
-    return body(allm.providers.Anthropic(api_key="k"), thread, "claude-sonnet-4-5")
+    return body(allm.providers.Anthropic(api_key="k"), thread, "claude-haiku-4-5")
 
 
 def gemini(thread):

@@ -65,7 +65,7 @@ def test_text_arrives_in_pieces_and_the_item_is_the_authority():
         allm.TextPart("Hello you", metadata={"openai": {"id": "msg_1", "phase": "final_answer"}}),
     )
     assert (response.finish_reason, response.raw_finish_reason) == ("stop", "completed")
-    assert (response.id, response.model, response.request_id) == ("resp_1", "gpt-5", "req_1")
+    assert (response.id, response.model, response.request_id) == ("resp_1", "gpt-5.4", "req_1")
 
 
 def test_usage_keeps_what_is_unknown_apart_from_zero():
@@ -85,6 +85,7 @@ def test_usage_keeps_what_is_unknown_apart_from_zero():
         output_tokens=3,
         reasoning_tokens=0,
         total_tokens=12,
+        extra={"new": {"x": 1}},
     )
     assert folded(message("x"), usage={"input_tokens": "many", "input_tokens_details": None}).usage == allm.Usage()
     assert folded(message("x"), usage=None).usage == allm.Usage()
@@ -218,6 +219,29 @@ def test_annotations_are_kept_with_their_text():
     )
     assert response.output_text == "So it is."
     assert response.message.parts[0].metadata["openai"]["annotations"] == [note]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ((1, "output_text", "So "), (2, "output_text", "be it.")),  # of a list whose first part the item leaves out
+        ((7, "output_text", "So "), (3, "output_text", "be it.")),
+        ((None, "output_text", "So "), (None, "output_text", "be it.")),
+        ((0, "thought", None), (1, "output_text", "So "), (2, "output_text", "be it.")),
+    ],
+)
+def test_a_text_is_found_by_its_place_among_the_texts(places):
+    """The finished texts replace those of the deltas, however the server counts parts; none is there twice."""
+    events = [CREATED, added(message(), 0)]
+    for index, kind, piece in places:
+        where = {"item_id": "msg_1", "output_index": 0} | ({} if index is None else {"content_index": index})
+        part = {"type": kind, "data": "x"} if piece is None else {"type": kind, "text": ""}
+        events.append(("response.content_part.added", {**where, "part": part}))
+        events += [text(piece, **where)] if piece is not None else []
+    events = decode(*events, done(message("So ", "be it."), 0), completed(message("So ", "be it.")))
+    assert [part.text for part in fold(events).message.parts] == ["So ", "be it."]
+    started = [event.id for event in events if isinstance(event, allm.TextDelta)]
+    assert started == [event.id for event in events if isinstance(event, allm.TextCompleted)]
 
 
 def test_items_of_the_providers_own_tools_keep_their_place():
@@ -539,14 +563,70 @@ def test_error_in_mid_stream_has_the_providers_name():
 
 def test_the_terminal_event_has_the_last_word_on_the_id():
     """Behind some gateways only its id can be referred to."""
-    response = fold(decode(CREATED, completed(message("Hi"), id="resp_2", model="gpt-5-2025")))
-    assert (response.id, response.model) == ("resp_2", "gpt-5-2025")
+    response = fold(decode(CREATED, completed(message("Hi"), id="resp_2", model="gpt-5.4-2026")))
+    assert (response.id, response.model) == ("resp_2", "gpt-5.4-2026")
 
 
 def test_a_plain_answer_starts_with_its_id():
     """As its stream does."""
     [started, *_] = ResponsesDecoder().decode_document(answer(message("Hi")))
-    assert started == allm.MessageStarted(id="resp_1", model="gpt-5")
+    assert started == allm.MessageStarted(id="resp_1", model="gpt-5.4")
+
+
+@pytest.mark.parametrize("left", [{}, {"arguments": None}, {"arguments": ""}])
+def test_a_call_that_is_done_without_its_arguments_has_those_of_its_deltas(left):
+    """A tool must not run with an empty object because a gateway left out what it had sent in pieces."""
+    item = call()
+    del item["arguments"]
+    response = fold(
+        decode(
+            CREATED,
+            added({**item, "arguments": ""}, 0),
+            arguments('{"city"', item_id="fc_1", output_index=0),
+            arguments(':"Ulm"}', item_id="fc_1", output_index=0),
+            done({**item, **left}, 0),
+            completed({**item, **left}),
+        )
+    )
+    assert response.tool_calls[0].arguments == {"city": "Ulm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "finish", "raw"), [("completed", "stop", "completed"), ("incomplete", "length", "max_output_tokens")]
+)
+def test_the_last_event_says_how_the_answer_ended_where_its_response_does_not(name, finish, raw):
+    """By its name."""
+    details = {"reason": "max_output_tokens"} if name == "incomplete" else None
+    whole = answer(message("So"), incomplete_details=details)
+    del whole["status"]
+    response = fold(decode(CREATED, (f"response.{name}", {"response": whole})))
+    assert (response.finish_reason, response.raw_finish_reason) == (finish, raw)
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter"), ("later", "other")]
+)
+def test_a_plain_answer_without_a_status_is_incomplete_where_it_says_why(reason, finish):
+    """The details are there in incomplete answers only."""
+    whole = answer(message("So"), incomplete_details={"reason": reason})
+    del whole["status"]
+    assert fold(ResponsesDecoder().decode_document(whole)).finish_reason == finish
+
+
+ALIKE = (reasoning("A", encrypted="a"), SEARCH, reasoning("B", encrypted="b"), message("So "), message("it is"))
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+def test_items_that_share_an_id_are_all_there(streamed):
+    """Each counts once, in a plain answer, and in a stream that lists all of them again at its end."""
+    if streamed:
+        parts = [event for place, item in enumerate(ALIKE) for event in (added(item, place), done(item, place))]
+        response = fold(decode(CREATED, *parts, completed(*ALIKE)))
+    else:
+        response = folded(*ALIKE)
+    assert [part.encrypted_content for part in response.reasoning] == ["a", "b"]
+    assert (response.reasoning_text, response.output_text) == ("AB", "So it is")
+    assert len(response.message.parts) == len(ALIKE)
 
 
 def served_call(**fields):

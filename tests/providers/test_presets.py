@@ -241,7 +241,7 @@ def test_a_preset_of_ones_own(monkeypatch):
     """A row like the others."""
     monkeypatch.setenv("MINE_KEY", "k")
     adapter = OpenAI(preset=MINE, headers={"x-more": "1"})
-    call = prepare(adapter=adapter, model="gpt-5", max_tokens=3)
+    call = prepare(adapter=adapter, model="gpt-5.4", max_tokens=3)
     assert (adapter.provider, call.provider) == ("mine", "mine")
     assert call.url == "https://llm.mine.example/v2/chat/completions"
     assert (headers_of(call)["x-mine-key"], call.headers["x-team"], call.headers["x-more"]) == ("k", "red", "1")
@@ -271,7 +271,7 @@ async def test_xai_is_asked_for_encrypted_reasoning():
     sent = loads(prepare(adapter=OpenAI(preset="xai", api_key="k"), model="grok-4").body)
     assert sent["include"] == ["reasoning.encrypted_content"]
     never = attrs.evolve(MINE, endpoint="responses", encrypted_reasoning=None)
-    assert "include" not in loads(prepare(adapter=OpenAI(preset=never, api_key="k"), model="gpt-5").body)
+    assert "include" not in loads(prepare(adapter=OpenAI(preset=never, api_key="k"), model="gpt-5.4").body)
 
 
 def test_unknown_preset_and_endpoint_are_told_at_once():

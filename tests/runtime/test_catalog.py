@@ -86,17 +86,17 @@ def test_providers_have_separate_rows():
 def test_unknown_is_none():
     """An unknown model or provider gives None, not an error."""
     assert models.lookup("openai", "gpt-99-imaginary") is None
-    assert models.lookup("nobody", "gpt-5") is None
+    assert models.lookup("nobody", "gpt-5.4") is None
 
 
-def test_put_replaces_a_bundled_row_until_cleared():
-    """An application's own row takes precedence over the bundled one."""
-    bundled = models.lookup("openai", "gpt-5")
+def test_what_is_put_in_replaces_a_bundled_row_until_cleared():
+    """An application knows its models best."""
+    bundled = models.lookup("openai", "gpt-5.4")
     mine = attrs.evolve(bundled, vision=False, prices=Prices(input=1, output=2))
     models.put(mine)
-    assert models.lookup("openai", "gpt-5-2025-08-07") == mine
+    assert models.lookup("openai", "gpt-5.4-2026-03-05") == mine
     models.clear()
-    assert models.lookup("openai", "gpt-5-2025-08-07") == bundled
+    assert models.lookup("openai", "gpt-5.4-2026-03-05") == bundled
 
 
 @pytest.mark.parametrize("field", ["provider", "id"])
@@ -144,7 +144,7 @@ def test_without_a_price_the_result_is_none():
 # --- the bundled rows -------------------------------------------------------------------------------------------------
 
 KNOWN = [
-    ("openai", "gpt-5"),
+    ("openai", "gpt-5.4"),
     ("anthropic", "claude-sonnet-4-6"),
     ("gemini", "gemini-3.5-flash"),
     ("groq", "openai/gpt-oss-120b"),

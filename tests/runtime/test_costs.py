@@ -224,6 +224,94 @@ async def test_a_special_tariff_has_no_price(options):
     assert (await allm.generate(alpha, "hi", options={"service_tier": "default"})).usage.input_cost == 2e-05
 
 
+@pytest.mark.parametrize(
+    ("asked", "served", "cost"),
+    [
+        ("flex", "default", 2e-05),
+        ("auto", "default", 2e-05),
+        (None, "on_demand", 2e-05),
+        (None, "ON_DEMAND", 2e-05),
+        ("auto", "standard", 2e-05),
+        ("flex", None, None),
+        ("auto", "priority", None),
+        (None, "batch", None),
+        ("default", "PROVISIONED_THROUGHPUT", None),
+    ],
+)
+async def test_the_tier_that_served_the_answer_decides(asked, served, cost):
+    """What was asked for counts only where the answer does not say."""
+    put()
+    usage = UsageReported(allm.Usage(input_tokens=10), service_tier=served)
+    answer = engine(MessageStarted(model="alpha"), usage, done())
+    response = await allm.generate(answer, "hi", service_tier=asked)
+    assert (response.usage.input_cost, response.service_tier) == (cost, served)
+
+
+@pytest.mark.parametrize(("extra", "cost"), [({"speed": "fast"}, None), ({"inference_geo": "us"}, None), ({}, 2e-05)])
+async def test_the_place_and_the_speed_are_part_of_the_tariff(extra, cost):
+    """A workspace may have them set, so that no request says so."""
+    put()
+    answer = engine(MessageStarted(model="alpha"), used(input_tokens=10, extra=extra), done())
+    assert (await allm.generate(answer, "hi")).usage.input_cost == cost
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        [UsageReported(allm.Usage(output_tokens=5), service_tier="priority"), done()],
+        [MessageCompleted(allm.assistant("x"), "stop", service_tier="priority")],
+    ],
+    ids=["with the last counts", "at the end"],
+)
+async def test_a_tariff_that_is_told_late_takes_the_costs_back(late):
+    """They were those of the standard tariff, which it was taken for."""
+    put()
+    response = await allm.generate(engine(MessageStarted(model="alpha"), used(input_tokens=10), *late), "hi")
+    assert (in_dollars(response.usage), response.service_tier) == ((None, None, None), "priority")
+    assert response.usage.input_tokens == 10
+
+
+async def test_costs_that_were_reported_stay():
+    """A later report without any does not put an estimate in their place, and a later one with some replaces them."""
+    put()
+    first, counts = used(input_tokens=1000, total_cost=0.5), used(input_tokens=1000, output_tokens=5)
+    response = await allm.generate(engine(MessageStarted(model="alpha"), first, counts, done()), "hi")
+    assert in_dollars(response.usage) == (None, None, 0.5)
+    answer = [MessageStarted(model="alpha"), counts, used(output_tokens=9, total_cost=0.0), done()]
+    assert in_dollars((await allm.generate(engine(*answer), "hi")).usage) == (None, None, 0.0)
+
+
+SOUND = {"input_audio_tokens": 400_000}
+
+
+@pytest.mark.parametrize(
+    ("prices", "counts", "expected"),
+    [
+        ({}, {"extra": SOUND}, (None, 1.0, None)),
+        ({"input_audio": 40}, {"extra": SOUND}, (0.6 * 2 + 0.4 * 40, 1.0, 18.2)),
+        (
+            {"input_audio": 40, "cached_input": 0.2, "cached_input_audio": 4},
+            {"cached_input_tokens": 300_000, "extra": {**SOUND, "cache_audio_read_tokens": 100_000}},
+            (0.4 * 2 + 0.3 * 40 + 0.2 * 0.2 + 0.1 * 4, 1.0, 14.24),
+        ),
+        ({"input_audio": 40}, {"extra": {"input_audio_tokens": 1_000_001}}, (None, 1.0, None)),
+        ({}, {"extra": {"input_image_tokens": 400_000}}, (2.0, 1.0, 3.0)),
+        ({"input_image": 5}, {"extra": {"input_image_tokens": 400_000}}, (0.6 * 2 + 0.4 * 5, 1.0, 4.2)),
+        ({}, {"extra": {"output_image_tokens": 10}}, (2.0, None, None)),
+        ({}, {"extra": {"output_audio_tokens": 10}}, (2.0, None, None)),
+        ({"output_image": 30}, {"extra": {"output_image_tokens": 50_000}}, (2.0, 0.5 + 1.5, 4.0)),
+        ({"output_audio": 80}, {"extra": {"output_audio_tokens": 100_000}}, (2.0, 8.0, 10.0)),
+        ({"output_audio": 80}, {"extra": {"output_audio_tokens": 100_001}}, (2.0, None, None)),
+        ({}, {"extra": {"input_audio_tokens": 0, "output_image_tokens": "many"}}, (2.0, 1.0, 3.0)),
+    ],
+)
+def test_sound_and_images_have_prices_of_their_own(prices, counts, expected):
+    """Or the cost is None: as text they would be cheaper than they are. Images in a prompt cost what text does."""
+    put(**prices)
+    usage = priced(**{"input_tokens": 1_000_000, "output_tokens": 100_000, **counts})
+    assert in_dollars(usage) == pytest.approx(expected)
+
+
 async def test_an_adapter_without_a_name_has_no_prices():
     """The call works all the same."""
     response = await allm.generate(
@@ -319,8 +407,11 @@ def test_own_prices_take_precedence_over_genai_prices():
 class Stub:
     """A stand-in for genai-prices with our own prices."""
 
-    def __init__(self, input_mtok=1, output_mtok=1, raises=None):
+    input_audio_mtok = output_audio_mtok = output_image_mtok = None
+
+    def __init__(self, input_mtok=1, output_mtok=1, raises=None, **prices):
         self.input_mtok, self.output_mtok, self.raises = input_mtok, output_mtok, raises
+        vars(self).update(prices)
         self.asked = []
 
     class Usage(dict):
@@ -356,8 +447,26 @@ def test_genai_prices_gets_its_own_terms(monkeypatch):
     assert where["genai_request_timestamp"].tzinfo is UTC
 
 
-def test_genai_prices_is_loaded_before_the_response(monkeypatch):
-    """Its import is slow; a provider that it does not cover does not load it."""
+def test_genai_prices_is_told_of_sound_and_images(monkeypatch):
+    """In its words; where cached sound is not told apart, what is cached is text."""
+    stub = Stub(input_audio_mtok=1, output_image_mtok=1)
+    monkeypatch.setattr(costs, "_genai_prices", lambda: stub)
+    extra = {"input_audio_tokens": 5, "input_image_tokens": 4, "output_image_tokens": 3}
+    assert priced("m", "gemini", input_tokens=10, output_tokens=3, extra=extra).total_cost == 15.0
+    [(counts, _, _)] = stub.asked
+    assert counts.items() >= {**extra, "cache_audio_read_tokens": 0, "cache_image_read_tokens": 0}.items()
+
+
+@pytest.mark.parametrize("kind", ["input_audio", "output_audio", "output_image"])
+def test_genai_prices_without_the_price_of_a_kind_cannot_speak(monkeypatch, kind):
+    """It would count these tokens as text."""
+    monkeypatch.setattr(costs, "_genai_prices", Stub)
+    usage = priced("m", "gemini", input_tokens=10, output_tokens=3, extra={f"{kind}_tokens": 3})
+    assert usage.total_cost is None
+
+
+def test_genai_prices_is_loaded_before_the_answer(monkeypatch):
+    """Its import takes long; a provider that it is not asked about does not need it."""
     loaded = []
     monkeypatch.setattr(costs, "_genai_prices", lambda: loaded.append(1))
     request = allm.request("hi", model="alpha")

@@ -211,7 +211,7 @@ def whatever_has_the_methods_fits() -> list[allm.Engine]:
             transcription_adapter=FakeTranscription(),
         ),
         allm.Engine(adapter=Weather(), tool_executor=Weather(), tool_result_encoder=Weather()),
-        allm.Engine.from_model("openai:gpt-5", on_tool_error="halt", tools=[allm.Tool("a", "A.")]),
+        allm.Engine.from_model("openai:gpt-5.4", on_tool_error="halt", tools=[allm.Tool("a", "A.")]),
         allm.Engine(on_tool_error=lambda call, error: f"{call.name}: {error.message}"),
         allm.Engine().with_params({"seed": 7}, temperature=0, response_format=Person),
     ]
@@ -248,6 +248,8 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
             return event.name
         case allm.ProviderPartCompleted():
             return event.part.provider
+        case allm.ImageCompleted():
+            return event.part.image.mime_type
         case allm.Failed():
             return event.error.message
         case _:

@@ -21,8 +21,8 @@ def engines(engine: allm.Engine) -> None:
     allm.Engine(tool_result_encoder=str)  # type: ignore[arg-type]
     allm.Engine(on_tool_error="stop")  # type: ignore[arg-type]
     allm.Engine(http_client="https://example.org")  # type: ignore[arg-type]
-    allm.Engine.from_model("openai:gpt-5", nonsense=1)  # type: ignore[call-arg]
-    allm.Engine.from_model("openai:gpt-5", adapter=123)  # type: ignore[arg-type]
+    allm.Engine.from_model("openai:gpt-5.4", nonsense=1)  # type: ignore[call-arg]
+    allm.Engine.from_model("openai:gpt-5.4", adapter=123)  # type: ignore[arg-type]
     engine.with_params(temprature=1)  # type: ignore[call-arg]
     engine.with_params(body={"seed": 7})  # type: ignore[call-arg]
 

@@ -69,7 +69,7 @@ class Screen:
             case allm.ToolCallCompleted(id, arguments=arguments):
                 if id not in self._pieces:  # they came whole
                     self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
-            case allm.MessageStarted() | allm.TextCompleted() | allm.UsageReported():
+            case allm.MessageStarted() | allm.TextCompleted() | allm.ImageCompleted() | allm.UsageReported():
                 pass  # on the screen already, or in the summary
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not in the script
@@ -123,7 +123,7 @@ class Screen:
     def closing(self, *, as_scripted: bool) -> None:
         """Say what to do next."""
         if as_scripted:
-            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5-mini 'Hello'[/]")
+            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5.4-mini 'Hello'[/]")
         else:
             self._console.print("\n[bold red]Not every answer ended as it was scripted.[/]")
 

@@ -81,7 +81,7 @@ class Answer:
                 self.terminal.stderr.end_line()
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass
-            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted():
+            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted() | allm.ImageCompleted():
                 pass  # `_notes` tells
             case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
                 pass  # `run` tells how it ended
@@ -113,6 +113,8 @@ class Answer:
         """What the text alone does not tell."""
         for call in response.tool_calls:
             self.terminal.line(f"Note: the model calls {call.name}, but no tools run here; --json shows the call")
+        if response.message.images:
+            self.terminal.line(f"Note: the answer has images ({len(response.message.images)}); --json shows them")
         if response.finish_reason in {"length", "content_filter", "other"}:
             reason = response.raw_finish_reason or response.finish_reason
             self.terminal.line(f"Note: the answer ended early, with finish reason {reason!r}")

@@ -24,7 +24,7 @@ JSON and back as part of a response.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
@@ -113,6 +113,7 @@ class AllmError(Exception):
 
     reasons: ClassVar[frozenset[str]] = frozenset()
     fields: ClassVar[tuple[str, ...]] = ("message", "reason")
+    beside: ClassVar[frozenset[str]] = frozenset()  # fields that are neither compared nor in the repr
 
     def __init__(self, message: str, *, reason: str) -> None:
         if self.reasons and reason not in self.reasons:
@@ -125,14 +126,14 @@ class AllmError(Exception):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.fields)
+        return all(getattr(self, name) == getattr(other, name) for name in self.fields if name not in self.beside)
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.reason, self.message))
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields if getattr(self, name) is not None)
-        return f"{type(self).__name__}({inside})"
+        shown = (name for name in self.fields if name not in self.beside and getattr(self, name) is not None)
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), {name: getattr(self, name) for name in self.fields})
@@ -249,6 +250,7 @@ class AdapterError(AllmError):
         retryable: Whether the same request may succeed later. Only acted on while nothing has been emitted.
         request_id: The provider's id of the request, for its support.
         provider_code: The provider's own error code, as text.
+        headers: Of the HTTP answer, as in `Response.headers`: which rate limit was hit, and when it ends.
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(AdapterReason))
@@ -261,7 +263,9 @@ class AdapterError(AllmError):
         "retryable",
         "request_id",
         "provider_code",
+        "headers",
     )
+    beside: ClassVar[frozenset[str]] = frozenset({"headers"})
 
     def __init__(
         self,
@@ -274,6 +278,7 @@ class AdapterError(AllmError):
         retryable: bool | None = None,
         request_id: str | None = None,
         provider_code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, reason=reason)
         self.provider = provider
@@ -282,6 +287,7 @@ class AdapterError(AllmError):
         self.retryable: bool = reason in RETRYABLE_REASONS if retryable is None else retryable
         self.request_id = request_id
         self.provider_code = provider_code
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class ImageAdapterError(AdapterError):

@@ -14,10 +14,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.data.content import ProviderPart, ToolCall
+from allm.data.content import ImagePart, ProviderPart, ToolCall
 from allm.data.errors import AllmError, ToolError
+from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
-from allm.data.problems import mapping_field
+from allm.data.problems import headers_field, mapping_field
 from allm.data.response import FinishReason, Usage
 from allm.data.results import ChatResult, StepResult
 
@@ -28,6 +29,7 @@ __all__ = [
     "Emit",
     "Event",
     "Failed",
+    "ImageCompleted",
     "MessageCompleted",
     "MessageStarted",
     "OrchestrationEvent",
@@ -55,12 +57,14 @@ class MessageStarted:
     """The provider began to answer; its ids, as far as they are known by then.
 
     Attributes:
+        headers: Of the HTTP response, as in `Response`.
         abandoned_usage: What earlier attempts of the same call have used, which failed before their content.
     """
 
     id: str | None = None
     model: str | None = None
     request_id: str | None = None
+    headers: dict[str, str] = headers_field()
     abandoned_usage: Usage | None = None
 
 
@@ -81,6 +85,7 @@ class TextCompleted:
     text: str
     refusal: bool = False
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -102,6 +107,7 @@ class ReasoningCompleted:
     signature: str | None = attrs.field(default=None, kw_only=True)
     encrypted_content: str | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -129,6 +135,7 @@ class ToolCallCompleted:
     arguments: dict[str, Any] | None = attrs.field(default=None, hash=False)
     raw_arguments: str | None = None
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -140,10 +147,23 @@ class ProviderPartCompleted:
 
 
 @attrs.frozen
+class ImageCompleted:
+    """An image that the model made, whole; it keeps its place in the content."""
+
+    id: str
+    part: ImagePart
+
+
+@attrs.frozen
 class UsageReported:
-    """Token counts so far; each value replaces an earlier one."""
+    """Token counts so far; each value replaces an earlier one.
+
+    Attributes:
+        service_tier: The tier that serves the answer, as far as it is known: it decides what the tokens cost.
+    """
 
     usage: Usage
+    service_tier: str | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen
@@ -152,7 +172,9 @@ class MessageCompleted:
 
     Attributes:
         message: The whole assistant message.
-        raw_finish_reason, id, model: Known only at the end with some providers; None keeps what is known.
+        raw_finish_reason, id, model, service_tier: Known only at the end with some providers; None keeps what is known.
+        logprobs: Of all tokens of the answer, as in `Response`.
+        metadata: What the answer says about itself beyond its content, under the provider's name.
     """
 
     message: Message
@@ -160,6 +182,8 @@ class MessageCompleted:
     raw_finish_reason: str | None = attrs.field(default=None, kw_only=True)
     id: str | None = attrs.field(default=None, kw_only=True)
     model: str | None = attrs.field(default=None, kw_only=True)
+    service_tier: str | None = attrs.field(default=None, kw_only=True)
+    logprobs: tuple[TokenLogprob, ...] | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
 
 
@@ -194,6 +218,7 @@ AdapterEvent = (
     | ToolCallDelta
     | ToolCallCompleted
     | ProviderPartCompleted
+    | ImageCompleted
     | UsageReported
     | MessageCompleted
     | RawChunk

@@ -16,6 +16,7 @@ import attrs
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
+from allm.http.headers import shown_headers
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret
 from allm.http.response import Body, HttpResponse
 from allm.http.transport import open_response
@@ -78,10 +79,16 @@ class OpenCall:
         """The provider's id of the request."""
         return request_id_of(self.response.headers)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response that may be shown."""
+        return shown_headers(self.response.headers, self._sent)
+
     def annotate(self, error: AdapterError) -> AdapterError:
         """Add the provider's name and the request's id to `error`, and mask the keys that were sent."""
         if hasattr(self, "response"):  # missing where the connection failed
             error.request_id = error.request_id or self.request_id
+            error.headers = error.headers or self.headers
         return annotate_error(error, self.call.provider, self._sent)
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -25,11 +25,20 @@ from typing import Any, ClassVar, Protocol
 import attrs
 
 from allm.data.errors import AdapterError
-from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads, loads_lenient
+from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
-from allm.data.response import FinishReason
-from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
+from allm.data.origin import Origin
+from allm.data.response import FinishReason, Usage
+from allm.http.error_body import (
+    RETRYABLE_STATUS,
+    read_error_body,
+    reason_for_status,
+    status_in,
+    stray_error,
+    words_in,
+)
 from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
 
@@ -38,6 +47,9 @@ __all__ = ["StreamDecoder", "WireDecoder"]
 _DONE = b"[DONE]"
 _ERROR = "error"
 _CLEAN = frozenset({"stop", "tool_calls"})
+# Names of events that keep a connection open; what stands in them need not be JSON.
+_IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+_SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
 
 
 class WireDecoder(Protocol):
@@ -89,11 +101,15 @@ class StreamDecoder(abc.ABC):
         content_field: The field of a plain JSON answer that holds its content.
         end_marker: What a complete stream ends with, for the message of the error when it does not.
         provider: The service's short name.
+        origin: The service as the maker of opaque data, to mark what it makes; None: nothing is marked.
         done: The answer has ended.
         idle, raw_chunks: See `WireDecoder`.
-        headers: The HTTP headers of the response, their names in lower case.
+        headers: The HTTP headers of the response, their names in lower case, without secrets.
         request_id: The provider's id of the request, from the headers.
         id, model: Of the answer, as far as they are known.
+        service_tier: Which serves the answer, as far as it is known.
+        logprobs: Of its tokens, if they come.
+        notes: What the answer says about itself beyond its content; in `Response.metadata`, under the provider's name.
         begun: `MessageStarted` was added.
         message: The message so far.
         events: What has been added since the last call of a `decode` method returned.
@@ -103,6 +119,7 @@ class StreamDecoder(abc.ABC):
     end_marker: ClassVar[str]
 
     provider: str
+    origin: Origin | None = attrs.field(default=None, kw_only=True)
     done: bool = attrs.field(default=False, init=False)
     idle: bool = attrs.field(default=False, init=False)
     raw_chunks: bool = attrs.field(default=False, init=False)
@@ -110,9 +127,14 @@ class StreamDecoder(abc.ABC):
     request_id: str | None = attrs.field(default=None, init=False)
     id: str | None = attrs.field(default=None, init=False)
     model: str | None = attrs.field(default=None, init=False)
+    service_tier: str | None = attrs.field(default=None, init=False)
+    logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
+    notes: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _last: Any = attrs.field(default=None, init=False)  # the last event
+    _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
     # --- what a vendor says ---
 
@@ -181,25 +203,32 @@ class StreamDecoder(abc.ABC):
         self.model = self.model or as_text(model)
         if not self.begun:
             self.begun = True
-            self.events.append(MessageStarted(id=self.id, model=self.model, request_id=self.request_id))
+            self.events.append(
+                MessageStarted(id=self.id, model=self.model, request_id=self.request_id, headers=dict(self.headers))
+            )
 
     def add(self, event: AdapterEvent) -> None:
         """Add one event, and its content to the message."""
+        if self.origin is not None:
+            event = self.origin.mark(event)
         self.message.add(event)
         self.events.append(event)
+
+    def report(self, usage: Usage) -> None:
+        """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
+        self.events.append(UsageReported(usage, service_tier=self.service_tier))
 
     def keep_alive(self) -> None:
         """The event only keeps the connection open: it is no sign that the answer goes on."""
         self.idle = True
 
-    def complete(self, finish: FinishReason, raw: str | None, metadata: dict[str, Any] | None = None) -> None:
+    def complete(self, finish: FinishReason, raw: str | None) -> None:
         """Add `MessageCompleted`: the answer has ended as the provider means it to.
 
         Args:
             finish: What the provider's word means. Between `stop` and `tool_calls` the content decides: with several
                 services a forced call ends with "stop", and `tool_calls` may mean calls of the provider's own tools.
             raw: The provider's word, None if it did not say one; then an answer with calls ends with `tool_calls`.
-            metadata: What the answer says about itself beyond its content.
 
         A word that means a failure (`error`) fails the answer.
         """
@@ -219,7 +248,9 @@ class StreamDecoder(abc.ABC):
                 raw_finish_reason=raw,
                 id=self.id,
                 model=self.model,
-                metadata=metadata or {},
+                service_tier=self.service_tier,
+                logprobs=tuple(self.logprobs) or None,
+                metadata={self.provider: self.notes} if self.notes else {},
             )
         )
 
@@ -231,8 +262,11 @@ class StreamDecoder(abc.ABC):
         self.events.append(Failed(error, raw_finish_reason=raw_finish_reason))
 
     def cut_off(self, what: str) -> AdapterError:
-        """The error of a stream that ended without `what`."""
+        """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
+        said = words_in(self._last) or self._stray.strip()
+        if said:
+            text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
     # --- the protocol ---
@@ -250,7 +284,7 @@ class StreamDecoder(abc.ABC):
         """
         self.idle = False
         try:
-            value = loads(data)
+            value = self._last = loads(data)
             if self.raw_chunks:
                 self._show(name, value)
             if type(value) is dict and not _reports_error(name, value):
@@ -301,6 +335,9 @@ class StreamDecoder(abc.ABC):
         self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
 
     def _not_json(self, name: str, data: bytes, error: JsonTextError) -> None:
+        if name in _IDLE:
+            self.keep_alive()
+            return
         if data.strip() == _DONE:
             if self.raw_chunks:
                 self.events.append(RawChunk(_DONE.decode()))
@@ -318,6 +355,9 @@ class StreamDecoder(abc.ABC):
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
         for event in as_list(value) or (value,):
+            if not isinstance(event, dict) and name in _IDLE:
+                self.keep_alive()
+                return
             if not isinstance(event, dict):
                 raise malformed(self.provider, "an event of the stream is not a JSON object", data)
             self._object(name, event)
@@ -352,6 +392,7 @@ class StreamDecoder(abc.ABC):
         self.on_end()
 
     def _end(self, stray: str) -> None:
+        self._stray = stray
         report = stray_error(stray)
         if report is not None:
             self.fail(self.error_of(report))

@@ -27,6 +27,7 @@ __all__ = [
     "reason_for_status",
     "status_in",
     "stray_error",
+    "words_in",
 ]
 
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 498, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
@@ -121,7 +122,7 @@ def read_error_body(body: Any) -> ErrorBody:
         if not isinstance(inner, dict):
             break
         fields = as_object(inner)
-    said = _words(fields, _MAX_DEPTH) or _words(body, 1) or _text(fields.get("type")) or repr(body)[:_MAX_TEXT]
+    said = words_in(fields, _MAX_DEPTH) or words_in(body, 1) or _text(fields.get("type")) or repr(body)[:_MAX_TEXT]
     cause = _cause(fields)
     return ErrorBody(
         said if cause is None or cause in said else f"{said}: {cause}",
@@ -167,12 +168,12 @@ def status_in(envelope: ErrorBody) -> int | None:
     return None
 
 
-def _words(value: Any, depth: int) -> str | None:
+def words_in(value: Any, depth: int = 2) -> str | None:
     """The sentence in `value`: itself, or what stands under the usual names, at most `depth` levels down."""
     text = _text(value)
     if text is not None or depth < 0:
         return text
     if isinstance(value, list):  # FastAPI's validation errors
-        return "; ".join(_words(item, depth - 1) or str(item) for item in as_list(value)) or None
+        return "; ".join(words_in(item, depth - 1) or str(item) for item in as_list(value)) or None
     fields = as_object(value)
-    return next((words for name in _MESSAGES if (words := _words(fields.get(name), depth - 1))), None)
+    return next((words for name in _MESSAGES if (words := words_in(fields.get(name), depth - 1))), None)

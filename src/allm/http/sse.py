@@ -113,7 +113,7 @@ class SSEDecoder:
         self._check_size(self._pending)
 
     def close(self) -> Iterator[ServerSentEvent]:
-        """Yield the unfinished event at the end of the stream, if any: only for providers without an end marker."""
+        """The event that no blank line ended before the body did, if any: its JSON tells whether it is whole."""
         return self.feed(b"\n\n")
 
     def _whole_line(self, end: bytes) -> bytes:

@@ -38,13 +38,11 @@ class StreamCall(HttpCall):
     Attributes:
         new_decoder: Makes a fresh decoder for each attempt.
         max_event_bytes: Largest server-sent event accepted, in bytes.
-        flush_at_end: The format has no end marker, so the last event counts even without the blank line after it.
-        raw_chunks: Also emit each wire event as it arrived, as a `RawChunk`.
+        raw_chunks: Show each event of the wire as it came, too.
     """
 
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
-    flush_at_end: bool = False
     raw_chunks: bool = False
 
 
@@ -57,7 +55,7 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
     async with open_call(call) as opened:
         decoder = call.new_decoder()
         decoder.raw_chunks = call.raw_chunks
-        decoder.begin(opened.response.headers)
+        decoder.begin(opened.headers)
         await _Reader(call, opened, decoder, emit).read()
 
 
@@ -149,9 +147,8 @@ class _Reader:
     async def _end(self) -> None:
         events: list[AdapterEvent] = []
         try:
-            if self.call.flush_at_end:
-                for name, data in self.sse.close():
-                    events += self._decode_last(name, data)
+            for name, data in self.sse.close():
+                events += [] if _is_blank(data) else self._decode_last(name, data)
             if not self.decoder.done:
                 stray = b"\n".join(self.sse.stray).decode("utf-8", "replace")
                 events += self.decoder.end(stray)

@@ -7,7 +7,7 @@ class of adapters over HTTP; `as_adapter` adds the same defaults to adapters tha
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -16,6 +16,7 @@ import attrs
 from allm.data.audio import SpeechRequest
 from allm.data.content import Part, ToolCall
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
+from allm.data.errors import Problem
 from allm.data.events import Emit as Emit
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
@@ -80,7 +81,7 @@ class Adapter(ABC):
     @property
     @abstractmethod
     def provider(self) -> str:
-        """The provider's short name, as in `"openai:gpt-5"`."""
+        """The provider's short name, as in `"openai:gpt-5.5"`."""
 
     @property
     def requires_model(self) -> bool:
@@ -94,6 +95,13 @@ class Adapter(ABC):
         handles structured output itself, so the catalog's `json_schema` entries are not checked for it.
         """
         return None
+
+    def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
+        """What in a request the API refuses, whatever the model: each by its place, as in `("temperature",)`.
+
+        Where it is a default of the engine or the application, it is left out; else it is an error.
+        """
+        return ()
 
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
@@ -113,7 +121,7 @@ class StreamAdapter(Protocol):
     @property
     @abstractmethod
     def provider(self) -> str:
-        """The provider's short name, as in `"openai:gpt-5"`."""
+        """The provider's short name, as in `"openai:gpt-5.5"`."""
         ...
 
     @abstractmethod
@@ -146,7 +154,7 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
     @property
     @abstractmethod
     def provider(self) -> str:
-        """The provider's short name, as in `"openai:gpt-image-1"`."""
+        """The provider's short name, as in `"openai:gpt-image-2"`."""
         ...
 
     @abstractmethod
@@ -265,6 +273,11 @@ class _WithDefaults(Adapter):
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
         result: bool | None = needs(request)  # the annotation types what an unknown object returns
         return result
+
+    def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
+        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        found: Iterable[Problem] = refused(request, options)
+        return found
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)

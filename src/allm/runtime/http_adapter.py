@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
 from allm.data.errors import EngineError
+from allm.data.origin import Origin
 from allm.http import keys
 from allm.http.call import HttpCall, as_key, json_body, lower_headers
 from allm.http.decoder import WireDecoder
@@ -22,10 +24,12 @@ from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
 from allm.http.response import Body
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall
-from allm.http.transport import check_client, join_url
+from allm.http.transport import check_client, join_url, parts_of
 from allm.runtime.adapters import Adapter, AdapterOptions
 
 __all__ = ["HttpAdapter", "Vendor"]
+
+_VERSION = re.compile(r"/v\d\w*$")
 
 JSON = "application/json"
 STREAM_HEADERS = {
@@ -117,17 +121,15 @@ class HttpAdapter(Adapter):
         new_decoder: Callable[[], WireDecoder],
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        flush_at_end: bool = False,
     ) -> StreamCall:
         """A call for `stream_events`.
 
         Args:
-            url: The complete URL, as `url` returns it.
-            body: A mapping to send as JSON, or the JSON as bytes.
-            options: Options of the call.
-            new_decoder: Makes a fresh decoder for each attempt.
-            max_event_bytes: Largest server-sent event accepted, in bytes.
-            flush_at_end: True for a format without an end marker: see `StreamCall`.
+            url: Whole, as `url` gives it.
+            body: JSON, or bytes of it.
+            options: Of the call.
+            new_decoder: See `StreamCall`, as for those below.
+            max_event_bytes: In bytes.
 
         Raises:
             EngineError, ValidationError: As `call`.
@@ -136,7 +138,6 @@ class HttpAdapter(Adapter):
             **self._fields(url, body, options, {"content-type": JSON, **STREAM_HEADERS}),
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
-            flush_at_end=flush_at_end,
             raw_chunks=options.include_raw_chunks,
         )
 
@@ -147,6 +148,16 @@ class HttpAdapter(Adapter):
             EngineError: `invalid_base_url`.
         """
         return join_url(self.find_base_url(options), path)
+
+    def origin(self, base_url: str) -> Origin:
+        """The service at `base_url` as the maker of opaque data, which goes back to that address alone.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        vendor, place = self.vendor, _place(base_url)
+        own = None if vendor.base_url is None else _place(vendor.base_url)
+        return Origin(vendor.name, None if place == own else place, has_own=own is not None)
 
     def find_base_url(self, options: AdapterOptions) -> str:
         """Return the base URL: the call's, else the adapter's, else the environment variable's, else the vendor's.
@@ -198,3 +209,10 @@ class HttpAdapter(Adapter):
             prefix, space, key = own.rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
         return None if source is None else Credential(vendor.key_header, source)
+
+
+def _place(base_url: str) -> str:
+    """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
+    parts = parts_of(base_url)
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return host + _VERSION.sub("", parts.path.rstrip("/"))

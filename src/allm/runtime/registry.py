@@ -201,7 +201,7 @@ def split_model(text: str, service: str = CHAT) -> tuple[str, str]:
     """
     if not isinstance(text, str):
         raise EngineError(
-            f"the model is {type(text).__name__}; expected a text such as 'openai:gpt-5'", reason="unknown_provider"
+            f"the model is {type(text).__name__}; expected a text such as 'openai:gpt-5.4'", reason="unknown_provider"
         )
     head, colon, rest = text.partition(":")
     before, at, tail = text.rpartition("@")

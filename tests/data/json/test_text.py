@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from allm.data.json.text import JsonTextError, dumps, loads, parse_arguments
+from allm.data.json.text import JsonTextError, as_count, dumps, loads, parse_arguments
 
 LONE = json.loads('"\\ud83d"')
 
@@ -55,3 +55,26 @@ def test_arguments_of_a_call():
     assert parse_arguments('"{\\"a\\": 1}"') == {"a": 1}  # encoded twice
     assert parse_arguments('"text"') is None
     assert parse_arguments('{"a": ') is None
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        (12, 12),
+        (12.0, 12),
+        ("12", 12),
+        ("0", 0),
+        (12.5, None),
+        ("12.5", None),
+        ("-1", None),
+        ("", None),
+        ("\u0663", None),
+        ("9" * 5000, None),
+        (True, None),
+        (None, None),
+        ([12], None),
+    ],
+)
+def test_counts(value, count):
+    """Whole numbers, as some servers write them too: with a point, or as text."""
+    assert as_count(value) == count

@@ -23,6 +23,7 @@ __all__ = [
     "parse_arguments",
 ]
 
+_MAX_DIGITS = 16  # of a count that came as text: more than any count has
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
@@ -125,7 +126,9 @@ def as_text(value: Any) -> str | None:
 
 
 def as_count(value: Any) -> int | None:
-    """`value` if it is a whole number; some servers write counts as `12.0`."""
+    """`value` if it is a whole number; some servers write counts as `12.0`, or as the text `"12"`."""
     if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < _MAX_DIGITS:
         return int(value)
     return value if type(value) is int else None

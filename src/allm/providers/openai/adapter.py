@@ -82,20 +82,22 @@ class OpenAI(Connection, StreamAdapter):
             request = attrs.evolve(request, model=self.deployment or url_value(row, "deployment", {}))
         endpoint = self._endpoint(request, options)
         base_url = self.find_base_url(options, endpoint, request.model)
-        url, row = join_url(base_url, _PATHS[endpoint]), row_at(row, base_url)
+        origin, row = self.origin(base_url), row_at(row, base_url)
         if endpoint == "responses":
-            body = responses_encode.encode(request, options, row)
-            decoder: Any = functools.partial(ResponsesDecoder, row.name, custom_tools=custom_tools(body))
+            body = responses_encode.encode(request, options, row, origin)
+            custom = custom_tools(body)
+            decoder: Any = functools.partial(ResponsesDecoder, row.name, custom_tools=custom, origin=origin)
         else:
-            body = chat_encode.encode(request, options, row)
-            decoder = functools.partial(ChatDecoder, row.name, row.sends_done)
+            # A service that sends nothing to replay at its own address cannot have made a part that names none.
+            taken = attrs.evolve(origin, has_own=origin.has_own and self.row.replays)
+            body = chat_encode.encode(request, options, row, taken)
+            decoder = functools.partial(ChatDecoder, row.name, row.sends_done, origin=origin)
         return self.stream_call(
-            url,
+            join_url(base_url, _PATHS[endpoint]),
             body,
             options,
             decoder,
             max_event_bytes=self.max_event_bytes,
-            flush_at_end=endpoint == "chat_completions" and not row.sends_done,
         )
 
     def _endpoint(self, request: Request, options: AdapterOptions) -> str:

@@ -25,7 +25,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_object, as_objects, as_text, dumps, parse_arguments
+from allm.adapters import UniqueIds, as_count, as_object, as_objects, as_text, dumps, parse_arguments
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
 from allm.providers.openai.chat_fields import FIELDS, fields_of_call, merge_fields
 from allm.providers.openai.shared_encode import CUSTOM_CALL
@@ -53,7 +53,8 @@ class _Piece:
 
 
 def _read(delta: dict[str, Any], position: int) -> _Piece:
-    index = delta.get("index")
+    sent = delta.get("index")
+    count = as_count(sent)
     custom = _is_custom(delta)
     function = as_object(delta.get("custom" if custom else "function"))
     text = function.get("arguments", function.get("input"))
@@ -61,7 +62,7 @@ def _read(delta: dict[str, Any], position: int) -> _Piece:
         text = dumps(text).decode()
     return _Piece(
         as_text(delta.get("id")),
-        index if isinstance(index, (int, str)) else None,
+        as_text(sent) if count is None else count,
         position,
         as_text(function.get("name")),
         as_text(text),

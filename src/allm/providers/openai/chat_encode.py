@@ -22,7 +22,7 @@ from typing import Any, assert_never, cast
 
 import attrs
 
-from allm.adapters import AdapterOptions, Path, Problem, call_name, refuse, results_in_place
+from allm.adapters import AdapterOptions, Origin, Path, Problem, call_name, refuse, results_in_place
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
@@ -31,12 +31,13 @@ from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.chat_reasoning import DETAILS, FIELD
 from allm.providers.openai.models import THINKING, own_name
 from allm.providers.openai.presets import OPENAI, Preset
+from allm.providers.openai.sampling import chat_sampling
 from allm.providers.openai.shared_encode import (
-    CUSTOM_CALL,
     arguments_text,
     call_id,
     image_url,
-    kept,
+    is_custom,
+    parameters,
     tool_choice,
     with_options,
 )
@@ -47,13 +48,15 @@ __all__ = ["encode"]
 _USER_PARTS = frozenset({"file", "image_url", "input_audio", "text"})
 
 
-def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
+def encode(
+    request: Request, options: AdapterOptions, preset: Preset = OPENAI, origin: Origin | None = None
+) -> dict[str, Any]:
     """The request body; `request.options` are merged over it and win.
 
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = _MessageEncoder(preset)
+    encoder = _MessageEncoder(preset, origin or Origin(preset.name))
     body: dict[str, Any] = {
         "model": request.model,
         "messages": encoder.encode(request.messages),
@@ -68,6 +71,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
         "response_format": _response_format(request.response_format),
         "temperature": request.temperature,
         _limit_field(preset, request.model): request.max_tokens,
+        **chat_sampling(request, preset, encoder.problems),
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
@@ -86,6 +90,7 @@ def _limit_field(preset: Preset, model: str | None) -> str:
 @attrs.define(eq=False)
 class _MessageEncoder:
     preset: Preset
+    origin: Origin
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -141,8 +146,8 @@ class _MessageEncoder:
         return {**self._fields(message), **encoded, **self._thinking(message)}
 
     def _thinking(self, message: Message) -> dict[str, Any]:
-        own = [part for part in message.reasoning if part.provider == self.preset.name]
-        notes = [kept(part, self.preset.name) for part in own]
+        own = [part for part in message.reasoning if self.origin.made(part)]
+        notes = [self.origin.kept(part) for part in own]
         details = [detail for note in notes for detail in note.get(DETAILS, ())]
         if details:
             return {DETAILS: details} if self.preset.replays else {}
@@ -164,22 +169,21 @@ class _MessageEncoder:
             return {}
         fields: dict[str, Any] = {}
         for part in message.parts:
-            if isinstance(part, ProviderPart) and part.provider == self.preset.name:
+            if isinstance(part, ProviderPart) and self.origin.made(part):
                 if part.data.get("type") == MESSAGE_FIELDS:
                     fields |= {key: value for key, value in part.data.items() if key != "type"}
             elif isinstance(part, TextPart):
                 # OpenRouter reads and bills a PDF once: https://openrouter.ai/docs/features/multimodal/pdfs
-                files = [note for note in kept(part, self.preset.name).get("annotations", ()) if _is_file(note)]
+                files = [note for note in self.origin.kept(part).get("annotations", ()) if _is_file(note)]
                 if files:
                     fields["annotations"] = files
         return fields
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         name, sent_id = call_name(call.name), call_id(call.id, self.preset)
-        notes = kept(call, self.preset.name)
-        fields = dict(notes.get(FIELDS, {})) if self.preset.replays else {}
+        fields = dict(self.origin.kept(call).get(FIELDS, {})) if self.preset.replays else {}
         of_function = fields.pop("function", {})
-        if notes.get("type") == CUSTOM_CALL:
+        if is_custom(call, self.preset.name):
             custom = {"name": name, "input": call.raw_arguments or ""}
             return {**fields, "id": sent_id, "type": "custom", "custom": custom}
         function = {**of_function, "name": name, "arguments": arguments_text(call, self.preset.name)}
@@ -191,7 +195,11 @@ def _is_file(annotation: Any) -> bool:
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": parameters(tool.schema),
+    }
     asked = tool.metadata.get("openai")
     if isinstance(asked, Mapping) and "strict" in asked:
         function["strict"] = bool(cast("Mapping[str, Any]", asked)["strict"])

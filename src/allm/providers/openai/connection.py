@@ -21,6 +21,7 @@ from allm.adapters import (
     HttpAdapter,
     HttpCall,
     KeyHeader,
+    Origin,
     StreamCall,
     Vendor,
     WireDecoder,
@@ -115,6 +116,7 @@ class Connection(HttpAdapter):
         own = {"openai-organization": self.organization, "openai-project": self.project}
         return Vendor(
             name=row.name,
+            base_url=None if row.url_fields else row.base_url,
             key_env=row.key_env,
             key_header=BEARER if row.key_header == BEARER.name else KeyHeader(row.key_header),
             key_required=row.key_required,
@@ -142,13 +144,10 @@ class Connection(HttpAdapter):
         new_decoder: Callable[[], WireDecoder],
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        flush_at_end: bool = False,
     ) -> StreamCall:
         """As `call`, for a stream."""
         with self._explained(url):
-            made = HttpAdapter.stream_call(
-                self, url, body, options, new_decoder, max_event_bytes=max_event_bytes, flush_at_end=flush_at_end
-            )
+            made = HttpAdapter.stream_call(self, url, body, options, new_decoder, max_event_bytes=max_event_bytes)
             return self._placed(url, made)
 
     def _placed(self, url: str, call: CallT) -> CallT:
@@ -185,6 +184,12 @@ class Connection(HttpAdapter):
         """
         base_url = self.base_url if options.base_url is None else options.base_url
         return find_base_url(Place(self.row, base_url, self._given), endpoint, model)
+
+    def origin(self, base_url: str) -> Origin:
+        """The service at `base_url`; at Azure, the resource, whatever the endpoint or deployment."""
+        found = super().origin(base_url)
+        place = found.place.partition("/")[0] if found.place is not None and self.row.url_fields else found.place
+        return attrs.evolve(found, place=place)
 
     def post(
         self,

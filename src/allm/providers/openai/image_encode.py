@@ -81,7 +81,7 @@ FORMATS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def family_of(model: str | None) -> Family:
-    """The row of a model, also of one that a gateway gives (`openai/gpt-image-1`)."""
+    """The row of a model, also of one that a gateway gives (`openai/gpt-image-2`)."""
     name = own_name(model)
     return next((family for pattern, family in FAMILIES if re.match(pattern, name)), UNKNOWN)
 

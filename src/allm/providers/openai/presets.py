@@ -1,9 +1,9 @@
 """Services that speak OpenAI's wire format, as data: what differs between them, one row each.
 
 Facts: each service's API reference for its URL, its variables and its field for the output limit, at the row where it
-is not the obvious one; Mistral answers 422 to `stream_options` and `max_completion_tokens`, Cohere refuses
-`stream_options`; DeepSeek and Kimi answer 400 when an assistant message comes back without its thinking; Groq and
-Mistral refuse fields of a message that they do not know; xAI calls its Chat Completions API deprecated.
+is not the obvious one; Mistral answers 422 to `stream_options`, `max_completion_tokens`, `seed` and `service_tier`,
+Cohere refuses `stream_options`; DeepSeek and Kimi answer 400 when an assistant message comes back without its thinking;
+Groq and Mistral refuse fields of a message that they do not know; xAI calls its Chat Completions API deprecated.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class Preset:
         endpoint: What `endpoint="auto"` means; None: it depends on the model, at OpenAI itself.
         max_tokens_field: The name of the output limit in a body of Chat Completions; None: `max_completion_tokens` for
             the models of OpenAI that think, `max_tokens` for all others.
+        seed_field: The name of the seed in such a body; None: it takes none.
+        parallel_calls_field: Whether it takes `parallel_tool_calls`.
+        standard_tier: Its word for the standard tier in `service_tier`; None: it has no tiers.
         stream_usage: Whether it takes `stream_options`; without it, usage comes by itself or not at all.
         sends_done: A stream without `[DONE]` is cut off. Else a finish reason and a clean end of the body are the end,
             as many services never send it.
@@ -73,6 +76,9 @@ class Preset:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
     endpoint: Endpoint | None = "chat_completions"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = "max_tokens"
+    seed_field: str | None = "seed"
+    parallel_calls_field: bool = True
+    standard_tier: str | None = "default"
     stream_usage: bool = True
     sends_done: bool = False
     replays: bool = True
@@ -144,6 +150,9 @@ _ROWS = (
         base_url="https://api.deepseek.com/v1",
         base_url_env="DEEPSEEK_BASE_URL",
         key_env=("DEEPSEEK_API_KEY",),
+        seed_field=None,  # https://api-docs.deepseek.com/api/create-chat-completion
+        parallel_calls_field=False,
+        standard_tier=None,
         reasoning_field="reasoning_content",  # https://api-docs.deepseek.com/guides/thinking_mode
         reasoning_always=True,
     ),
@@ -159,6 +168,7 @@ _ROWS = (
         base_url_env="GROQ_BASE_URL",  # as Groq's own SDK takes it
         base_url_env_path="/openai/v1",
         key_env=("GROQ_API_KEY",),
+        standard_tier="on_demand",  # https://console.groq.com/docs/service-tiers
         max_tokens_field="max_completion_tokens",
         replays=False,
     ),
@@ -174,6 +184,7 @@ _ROWS = (
         base_url_env="LLAMACPP_BASE_URL",
         key_env=("LLAMACPP_API_KEY", "LLAMA_API_KEY"),
         key_required=False,
+        standard_tier=None,
         reasoning_field="reasoning_content",
     ),
     Preset(
@@ -182,12 +193,15 @@ _ROWS = (
         base_url_env="LMSTUDIO_BASE_URL",
         key_env=("LMSTUDIO_API_KEY", "LM_API_TOKEN"),
         key_required=False,
+        standard_tier=None,
     ),
     Preset(
         name="mistral",
         base_url="https://api.mistral.ai/v1",
         base_url_env="MISTRAL_BASE_URL",
         key_env=("MISTRAL_API_KEY",),
+        seed_field="random_seed",  # https://docs.mistral.ai/api/endpoint/chat
+        standard_tier=None,
         stream_usage=False,
         replays=False,
         call_ids="[A-Za-z0-9]{9}",  # "must be a-z, A-Z, 0-9, with a length of 9"
@@ -219,6 +233,8 @@ _ROWS = (
         base_url_env="OLLAMA_BASE_URL",
         key_env=("OLLAMA_API_KEY",),
         key_required=False,
+        parallel_calls_field=False,  # https://docs.ollama.com/api/openai-compatibility
+        standard_tier=None,
     ),
     Preset(
         name="openrouter",
@@ -247,6 +263,7 @@ _ROWS = (
         base_url="https://api.together.xyz/v1",
         base_url_env="TOGETHER_BASE_URL",
         key_env=("TOGETHER_API_KEY",),
+        standard_tier=None,
     ),
     Preset(
         name="vllm",
@@ -254,6 +271,7 @@ _ROWS = (
         base_url_env="VLLM_BASE_URL",
         key_env=("VLLM_API_KEY",),
         key_required=False,
+        standard_tier=None,
         base64_embeddings=True,
     ),
     Preset(

@@ -14,14 +14,30 @@ import attrs
 
 from allm.adapters import StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError
-from allm.data.events import UsageReported
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
+from allm.providers.openai.reported_usage import reported_costs, special_counts
 from allm.providers.openai.responses_item_decode import ItemDecoder
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 
 _FAILED = frozenset({"failed", "cancelled"})
+_ECHO = frozenset(
+    {
+        *("background", "frequency_penalty", "include", "instructions", "max_output_tokens", "max_tool_calls"),
+        *("metadata", "parallel_tool_calls", "presence_penalty", "previous_response_id", "prompt", "prompt_cache_key"),
+        *("prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "stream"),
+        *("temperature", "text", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "truncation", "user"),
+    }
+)
+"""Parameters of the request, which a response repeats."""
+_USED = frozenset(
+    {
+        *("completed_at", "created_at", "error", "id", "incomplete_details", "model", "object", "output"),
+        *("output_text", "service_tier", "status", "usage"),
+    }
+)
+"""Fields that have a place of their own, or mean nothing."""
 
 
 def responses_usage(usage: dict[str, Any]) -> Usage:
@@ -34,6 +50,8 @@ def responses_usage(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=as_count(inputs.get("cache_write_tokens")),
         reasoning_tokens=as_count(outputs.get("reasoning_tokens")),
         total_tokens=as_count(usage.get("total_tokens")),
+        **reported_costs(usage),
+        extra=special_counts(usage, inputs, outputs),
     )
 
 
@@ -59,7 +77,7 @@ class ResponsesDecoder(StreamDecoder):
         """One event; its `type` says what it is, and so does its name."""
         kind = as_text(event.get("type")) or name
         if kind in _TERMINAL:
-            self._terminal(as_object(event.get("response")))
+            self._terminal(as_object(event.get("response")), kind.removeprefix("response."))
             return
         if kind == "response.error":  # of servers that speak the format without all of it
             self.fail(self.error_of(event))
@@ -76,7 +94,7 @@ class ResponsesDecoder(StreamDecoder):
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the object that a stream's terminal event holds."""
         if isinstance(document.get("output"), list):
-            self._terminal(document)
+            self._terminal(document, None)
 
     def on_report(self, report: dict[str, Any]) -> None:
         """A whole response that has an error beside its output."""
@@ -86,8 +104,8 @@ class ResponsesDecoder(StreamDecoder):
         """An `error` event, nested or flat."""
         return stream_error(self.provider, report)
 
-    def _terminal(self, response: dict[str, Any]) -> None:
-        status, error = as_text(response.get("status")), response.get("error")
+    def _terminal(self, response: dict[str, Any], name: str | None) -> None:
+        status, error = as_text(response.get("status")) or name, response.get("error")
         if status in _FAILED or error:
             self._failed_with(response)
             report = {"error": error or {"message": f"the response ended with the status {status!r}"}}
@@ -96,9 +114,13 @@ class ResponsesDecoder(StreamDecoder):
         # The terminal event has the last word: with some gateways only its id can be referred to.
         self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
         self.start()
+        self.notes.update(
+            (name, value) for name, value in response.items() if value and name not in _ECHO and name not in _USED
+        )
         self._items.finish(response.get("output"))
         self.events += self.message.complete()
         self._usage(response)
+        self.logprobs += self._items.logprobs
         self.complete(*_finish(status, response))
 
     def _failed_with(self, response: dict[str, Any]) -> None:
@@ -110,9 +132,10 @@ class ResponsesDecoder(StreamDecoder):
             self._usage(response)
 
     def _usage(self, response: dict[str, Any]) -> None:
+        self.service_tier = as_text(response.get("service_tier")) or self.service_tier
         usage = response.get("usage")
         if isinstance(usage, dict):
-            self.add(UsageReported(responses_usage(as_object(usage))))
+            self.report(responses_usage(as_object(usage)))
 
 
 def _is_whole(item: dict[str, Any]) -> bool:
@@ -122,8 +145,8 @@ def _is_whole(item: dict[str, Any]) -> bool:
 
 def _finish(status: str | None, response: dict[str, Any]) -> tuple[FinishReason, str | None]:
     """The finish reason, and the word for it."""
-    if status == "incomplete":
-        reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
+    reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
+    if status == "incomplete" or (status is None and reason):
         return finish_reason_of(reason), reason or status
     if status not in {"completed", None}:  # a response in the background that is queued or in progress
         return finish_reason_of(status), status

@@ -14,24 +14,27 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, refuse
+from allm.adapters import AdapterOptions, Origin, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder
-from allm.providers.openai.shared_encode import tool_choice, with_options
+from allm.providers.openai.sampling import responses_sampling
+from allm.providers.openai.shared_encode import parameters, tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
 __all__ = ["custom_tools", "encode"]
 
 
-def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
+def encode(
+    request: Request, options: AdapterOptions, preset: Preset = OPENAI, origin: Origin | None = None
+) -> dict[str, Any]:
     """The request body; `request.options` are merged over it and win.
 
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = ItemEncoder(preset, stored=request.options.get("store") is True)
+    encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=request.options.get("store") is True)
     body: dict[str, Any] = {
         "model": request.model,
         "input": encoder.encode(request.messages),
@@ -47,6 +50,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
         "tool_choice": tool_choice(request, encoder.problems, nested=False),
         "temperature": request.temperature,
         "max_output_tokens": request.max_tokens,
+        **responses_sampling(request, preset, encoder.problems),
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
         "text": _known(format=_format(request.response_format), verbosity=options.verbosity),
     }
@@ -62,12 +66,13 @@ def _known(**fields: Any) -> dict[str, Any] | None:
 def _tool(tool: Tool) -> dict[str, Any]:
     asked = tool.metadata.get("openai")
     strict = cast("Mapping[str, Any]", asked).get("strict") if isinstance(asked, Mapping) else None
+    schema = parameters(tool.schema)
     return {
         "type": "function",
         "name": tool.name,
         "description": tool.description,
-        "parameters": tool.schema,
-        "strict": fits_strict(tool.schema) if strict is None else bool(strict),
+        "parameters": schema,
+        "strict": fits_strict(schema) if strict is None else bool(strict),
     }
 
 
