@@ -42,7 +42,7 @@ NOT_YET = {
 
 
 def marks(case):
-    """A case that is not decoded rightly yet fails until it is; then its line above goes."""
+    """Mark a case that is not decoded correctly yet; once it passes, its line above has to go."""
     return [pytest.mark.xfail(reason=NOT_YET[case.name])] if case.name in NOT_YET else []
 
 
@@ -54,7 +54,7 @@ CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 @pytest.mark.parametrize(
     ("api", "case"), [pytest.param(api, case, id=case.name, marks=marks(case)) for api, case in CASES]
 )
-async def test_recorded_answer_folds_to_expected(api, case, cut):
+async def test_recorded_response_folds_to_expected(api, case, cut):
     """As recorded, in one piece, byte by byte and in 7-byte pieces: the same result."""
     async with WireServer() as server:
         server.add(Reply.recorded(case.folder, chunks=CUTS[cut]))
@@ -65,7 +65,7 @@ async def test_recorded_answer_folds_to_expected(api, case, cut):
 
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS} and {RECORDINGS}")
 def test_every_expectation_is_compared_or_left_aside():
-    """A key of the second set that nothing reads would be an expectation that nobody holds."""
+    """A key of the second set that nothing reads would be an expectation that is never checked."""
     compared = folded(allm.StreamCollector().response()).keys()
     files = RECORDINGS.glob("*/*/expected.json")
     keys = {key for path in files if (found := json.loads(path.read_bytes()))["kind"] in CHAT for key in found}

@@ -81,7 +81,7 @@ class OpenCall:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers of the response that may be shown."""
+        """The headers of the response that may be shown to the user."""
         return shown_headers(self.response.headers, self._sent)
 
     def annotate(self, error: AdapterError) -> AdapterError:

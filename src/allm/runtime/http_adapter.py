@@ -125,11 +125,11 @@ class HttpAdapter(Adapter):
         """A call for `stream_events`.
 
         Args:
-            url: Whole, as `url` gives it.
-            body: JSON, or bytes of it.
-            options: Of the call.
-            new_decoder: See `StreamCall`, as for those below.
-            max_event_bytes: In bytes.
+            url: The complete URL, as `url` returns it.
+            body: A mapping to send as JSON, or the JSON as bytes.
+            options: Options of the call.
+            new_decoder: Makes a fresh decoder for each attempt.
+            max_event_bytes: Largest server-sent event accepted, in bytes.
 
         Raises:
             EngineError, ValidationError: As `call`.
@@ -150,14 +150,14 @@ class HttpAdapter(Adapter):
         return join_url(self.find_base_url(options), path)
 
     def origin(self, base_url: str) -> Origin:
-        """The service at `base_url` as the maker of opaque data, which goes back to that address alone.
+        """Return the service at `base_url` as an `Origin` of opaque data, which is sent back only to that address.
 
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor, place = self.vendor, _place(base_url)
-        own = None if vendor.base_url is None else _place(vendor.base_url)
-        return Origin(vendor.name, None if place == own else place, has_own=own is not None)
+        vendor, address = self.vendor, _address_of(base_url)
+        own = None if vendor.base_url is None else _address_of(vendor.base_url)
+        return Origin(vendor.name, None if address == own else address, has_own=own is not None)
 
     def find_base_url(self, options: AdapterOptions) -> str:
         """Return the base URL: the call's, else the adapter's, else the environment variable's, else the vendor's.
@@ -211,8 +211,8 @@ class HttpAdapter(Adapter):
         return None if source is None else Credential(vendor.key_header, source)
 
 
-def _place(base_url: str) -> str:
-    """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
+def _address_of(base_url: str) -> str:
+    """Return the host and path of a URL in a normal form, without the API version at its end."""
     parts = parts_of(base_url)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
     return host + _VERSION.sub("", parts.path.rstrip("/"))
