@@ -222,7 +222,7 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
-def _place(base_url: str) -> str:
+def _address_of(base_url: str) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     parts = parts_of(base_url)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
