@@ -37,6 +37,7 @@ from allm.data.origin import Origin
 from allm.data.response import FinishReason, Usage
 from allm.http.error_body import (
     RETRYABLE_STATUS,
+    is_cut_report,
     read_error_body,
     reason_for_status,
     status_in,
@@ -174,10 +175,15 @@ class StreamDecoder(abc.ABC):
 
     # --- what a vendor's hooks call ---
 
-    def start(self, *, id: Any = None, model: Any = None) -> None:
-        """Note the ids in an event, the first of each that is a text; the first call adds `MessageStarted`."""
-        self.id = self.id or as_text(id)
-        self.model = self.model or as_text(model)
+    def serve(self, tier: Any) -> None:
+        """Note the service tier that an event names, if it is a text; the newest counts."""
+        self.service_tier = as_text(tier) or self.service_tier
+
+    def start(self, *, id: Any = None, model: Any = None, last_word: bool = False) -> None:
+        """Note the ids in an event, the first of each that is a text (or the last); once, add `MessageStarted`."""
+        new_id, new_model = as_text(id), as_text(model)
+        self.id = new_id if last_word and new_id else self.id or new_id
+        self.model = new_model if last_word and new_model else self.model or new_model
         if not self.begun:
             self.begun = True
             self.events.append(
@@ -381,7 +387,7 @@ class StreamDecoder(abc.ABC):
         report = stray_error(stray)
         if report is not None:
             self.fail(self.error_of(report))
-        elif _is_cut_report(stray):
+        elif is_cut_report(stray):
             what = f"the stream ended inside an error report: {stray[:200]!r}"
             self.fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
         else:
@@ -391,9 +397,3 @@ class StreamDecoder(abc.ABC):
 def _reports_error(name: str, event: dict[str, Any]) -> bool:
     """Whether an event reports an error: by its name, its type (Anthropic, Responses), its object (vLLM) or a field."""
     return bool(name == _ERROR or event.get("error") or event.get("type") == _ERROR or event.get("object") == _ERROR)
-
-
-def _is_cut_report(stray: str) -> bool:
-    """Whether text outside any SSE field is the beginning of an error report, or one that cannot be read."""
-    text = stray.strip()
-    return text[:1] in {"{", "["} and ('"error"' in text or text[-1] not in "}]")

@@ -23,6 +23,7 @@ __all__ = [
     "RETRYABLE_STATUS",
     "ErrorBody",
     "classify_error",
+    "is_cut_report",
     "read_error_body",
     "reason_for_status",
     "status_in",
@@ -155,6 +156,12 @@ def stray_error(stray: str) -> Any:
     except JsonTextError:
         return None
     return value if any(as_object(item).get("error") for item in as_list(value) or [value]) else None
+
+
+def is_cut_report(stray: str) -> bool:
+    """Whether text outside any SSE field is the beginning of an error report, or one that cannot be read."""
+    text = stray.strip()
+    return text[:1] in {"{", "["} and ('"error"' in text or text[-1] not in "}]")
 
 
 def status_in(envelope: ErrorBody) -> int | None:

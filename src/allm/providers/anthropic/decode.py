@@ -114,7 +114,7 @@ class MessagesDecoder(StreamDecoder):
     def _count_tokens(self, holder: Mapping[str, Any]) -> None:
         usage = holder.get("usage")
         if isinstance(usage, dict):
-            self.service_tier = as_text(usage.get("service_tier")) or self.service_tier
+            self.serve(usage.get("service_tier"))
             self.report(self._usage.add(usage))
 
     def _start_block(self, data: dict[str, Any], index: int | None) -> None:

@@ -17,7 +17,7 @@ from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_text, 
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.response import FinishReason, Usage
 from allm.providers.gemini.errors import stream_error
-from allm.providers.gemini.logprobs import with_logprobs
+from allm.providers.gemini.logprobs import take_logprobs
 from allm.providers.gemini.modalities import modality_counts
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 
@@ -104,15 +104,12 @@ class GeminiDecoder(StreamDecoder):
     def begin(self, headers: Mapping[str, str]) -> None:
         """The headers: the API names the service tier in them, and Vertex AI in the counts."""
         super().begin(headers)
-        self.service_tier = headers.get("x-gemini-service-tier")
+        self.serve(headers.get("x-gemini-service-tier"))
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
-        if not self.begun and not _CHUNK.isdisjoint(event):
+        if self.begun or not _CHUNK.isdisjoint(event):
             self.start(id=event.get("responseId"), model=event.get("modelVersion"))
-        elif self.id is None or self.model is None:
-            self.id = self.id or as_text(event.get("responseId"))
-            self.model = self.model or as_text(event.get("modelVersion"))
         for candidate in as_list(event.get("candidates")):
             if not as_count(as_object(candidate).get("index")):
                 self._candidate(as_object(candidate))
@@ -162,7 +159,7 @@ class GeminiDecoder(StreamDecoder):
         if counts != self._counts:
             self._counts = counts
             tier = as_text(counts.get("serviceTier")) or as_text(counts.get("trafficType"))
-            self.service_tier = tier or self.service_tier
+            self.serve(tier)
             self.report(gemini_usage(counts))
 
     def _candidate(self, candidate: dict[str, Any]) -> None:
@@ -172,7 +169,7 @@ class GeminiDecoder(StreamDecoder):
         self._grounding.update(as_object(candidate.get("groundingMetadata")))
         self._cite(as_object(candidate.get("citationMetadata")))
         if logprobs := as_object(candidate.get("logprobsResult")):
-            self.logprobs = with_logprobs(self.logprobs, logprobs)
+            take_logprobs(self.logprobs, logprobs)
         self.notes.update((key, value) for key, value in candidate.items() if key not in _USED)
 
     def _cite(self, metadata: dict[str, Any]) -> None:

@@ -12,17 +12,17 @@ from typing import Any
 from allm.adapters import as_list, as_object, as_objects, as_text
 from allm.data.logprobs import TokenLogprob
 
-__all__ = ["with_logprobs"]
+__all__ = ["take_logprobs"]
 
 
-def with_logprobs(known: list[TokenLogprob], result: dict[str, Any]) -> list[TokenLogprob]:
-    """The tokens so far, and those of one more `logprobsResult`."""
+def take_logprobs(known: list[TokenLogprob], result: dict[str, Any]) -> None:
+    """Add the tokens of one more `logprobsResult` to those so far."""
     tops = as_list(result.get("topCandidates"))
     found = [
         _token(chosen, tops[index] if index < len(tops) else None)
         for index, chosen in enumerate(as_objects(result.get("chosenCandidates")))
     ]
-    return found if found[: len(known)] == known else [*known, *found]
+    known += found[len(known) :] if found[: len(known)] == known else found
 
 
 def _token(fields: dict[str, Any], top: Any = None) -> TokenLogprob:

@@ -196,7 +196,7 @@ class ChatDecoder(StreamDecoder):
 
     def _note(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         """Keep what the chunk says beside its content."""
-        self.service_tier = as_text(chunk.get("service_tier")) or self.service_tier
+        self.serve(chunk.get("service_tier"))
         if own := chunk.keys() - CHUNK:
             take_notes(self.notes, chunk, own)
         if "x_groq" in chunk:
@@ -205,7 +205,7 @@ class ChatDecoder(StreamDecoder):
         if own := choice.keys() - CHOICE:
             take_notes(self.notes, choice, own)
         if logprobs := choice.get("logprobs"):
-            self.logprobs += read_chat_logprobs(logprobs)
+            self.logprobs.extend(read_chat_logprobs(logprobs))
 
     def _begin(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         if self.begun or choice or as_text(chunk.get("id")) or as_text(chunk.get("model")):

@@ -112,15 +112,14 @@ class ResponsesDecoder(StreamDecoder):
             self.fail(self.error_of(report))
             return
         # The terminal event has the last word: with some gateways only its id can be referred to.
-        self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
-        self.start()
+        self.start(id=response.get("id"), model=response.get("model"), last_word=True)
         self.notes.update(
             (name, value) for name, value in response.items() if value and name not in _ECHO and name not in _USED
         )
         self._items.finish(response.get("output"))
-        self.events += self.message.complete()
+        self.events.extend(self.message.complete())
         self._usage(response)
-        self.logprobs += self._items.logprobs
+        self.logprobs.extend(self._items.logprobs)
         self.complete(*_finish(status, response))
 
     def _failed_with(self, response: dict[str, Any]) -> None:
@@ -132,7 +131,7 @@ class ResponsesDecoder(StreamDecoder):
             self._usage(response)
 
     def _usage(self, response: dict[str, Any]) -> None:
-        self.service_tier = as_text(response.get("service_tier")) or self.service_tier
+        self.serve(response.get("service_tier"))
         usage = response.get("usage")
         if isinstance(usage, dict):
             self.report(responses_usage(as_object(usage)))
