@@ -382,8 +382,13 @@ def essence(item):
 @pytest.mark.parametrize("case", RECORDED, ids=[case.name for case in RECORDED])
 def test_recorded_answers_go_back_as_they_came(case):
     """Every item, but for empty texts, and reasoning that nothing followed or that has no encrypted content."""
-    message, output = decoded(case)
-    sent = responses(allm.user("?"), allm.from_json(allm.to_json(message)))["input"][1:]
+    provider = "xai" if "/xai_" in case.name else "openai"  # xAI's ids are longer than OpenAI takes
+    message, output = decoded(case, provider)
+    adapter = allm.providers.OpenAI(
+        preset=None if provider == "openai" else provider, api_key="k", endpoint="responses"
+    )
+    call = prepare(allm.user("?"), allm.from_json(allm.to_json(message)), adapter=adapter)
+    sent = loads(call.body)["input"][1:]
     expected = [item for item in output if item["type"] != "reasoning" or item.get("encrypted_content")]
     expected = [item for item in expected if item["type"] != "message" or essence(item)[1]]
     while expected and expected[-1]["type"] == "reasoning":

@@ -31,21 +31,14 @@ from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
 from allm.data.origin import Origin
 from allm.data.response import FinishReason, Usage
-from allm.http.error_body import (
-    RETRYABLE_STATUS,
-    read_error_body,
-    reason_for_status,
-    status_in,
-    stray_error,
-    words_in,
-)
+from allm.http import error_body
+from allm.http.error_body import RETRYABLE_STATUS, is_cut_report, reports_error
 from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
 
 __all__ = ["StreamDecoder", "WireDecoder"]
 
 _DONE = b"[DONE]"
-_ERROR = "error"
 _CLEAN = frozenset({"stop", "tool_calls"})
 # Names of events that keep a connection open; what stands in them need not be JSON.
 _IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
@@ -156,11 +149,11 @@ class StreamDecoder(abc.ABC):
         Args:
             report: The JSON value: an object, or an array with one in it.
         """
-        envelope = read_error_body(report)
-        status = status_in(envelope)
+        envelope = error_body.read_error_body(report)
+        status = error_body.status_in(envelope)
         return AdapterError(
             envelope.message,
-            reason="unknown" if status is None else reason_for_status(status),
+            reason="unknown" if status is None else error_body.reason_for_status(status),
             provider=self.provider,
             status=status,
             retryable=None if status is None else status in RETRYABLE_STATUS,
@@ -264,7 +257,7 @@ class StreamDecoder(abc.ABC):
     def cut_off(self, what: str) -> AdapterError:
         """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
-        said = words_in(self._last) or self._stray.strip()
+        said = error_body.words_in(self._last) or self._stray.strip()
         if said:
             text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
@@ -287,7 +280,7 @@ class StreamDecoder(abc.ABC):
             value = self._last = loads(data)
             if self.raw_chunks:
                 self._show(name, value)
-            if type(value) is dict and not _reports_error(name, value):
+            if type(value) is dict and not reports_error(name, value):
                 self.on_event(name, value)  # written out here, as it comes with every token
             else:
                 self._unusual(name, value, data)
@@ -365,7 +358,7 @@ class StreamDecoder(abc.ABC):
                 return
 
     def _object(self, name: str, event: dict[str, Any]) -> None:
-        if _reports_error(name, event):
+        if reports_error(name, event):
             self._report(event)
         else:
             self.on_event(name, event)
@@ -381,7 +374,7 @@ class StreamDecoder(abc.ABC):
             if not isinstance(part, dict):
                 what = f"the answer is not a JSON object: it has no {self.content_field}"
                 raise malformed(self.provider, what, repr(document))
-            if _reports_error("", part):
+            if reports_error("", part):
                 self._report(part)
                 return
             self.on_document(part)
@@ -393,22 +386,11 @@ class StreamDecoder(abc.ABC):
 
     def _end(self, stray: str) -> None:
         self._stray = stray
-        report = stray_error(stray)
+        report = error_body.stray_error(stray)
         if report is not None:
             self.fail(self.error_of(report))
-        elif _is_cut_report(stray):
+        elif is_cut_report(stray):
             what = f"the stream ended inside an error report: {stray[:200]!r}"
             self.fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
         else:
             self.on_end()
-
-
-def _reports_error(name: str, event: dict[str, Any]) -> bool:
-    """Whether an event reports an error: by its name, its type (Anthropic, Responses), its object (vLLM) or a field."""
-    return bool(name == _ERROR or event.get("error") or event.get("type") == _ERROR or event.get("object") == _ERROR)
-
-
-def _is_cut_report(stray: str) -> bool:
-    """Whether text outside any SSE field is the beginning of an error report, or one that cannot be read."""
-    text = stray.strip()
-    return text[:1] in {"{", "["} and ('"error"' in text or text[-1] not in "}]")

@@ -123,7 +123,7 @@ class ItemEncoder:
                     waiting = [] if thought is None else [*waiting, thought]
                 continue
             item_id = self._id_of(part)
-            if item_id is not None and len(item_id) > _LONGEST_ID:
+            if self._is_too_long(item_id):
                 without_id.add(item_id)
                 waiting = []  # reasoning asks for its successor by the id
             elif item_id is not None and orphaned and not isinstance(part, ProviderPart):
@@ -143,6 +143,10 @@ class ItemEncoder:
             return as_text(part.data.get("id")) if self.origin.made(part) else None
         return as_text(self.origin.kept(part).get("id")) if isinstance(part, TextPart | ToolCall) else None
 
+    def _is_too_long(self, item_id: str | None) -> bool:
+        """Whether an id is one that OpenAI refuses; xAI makes longer ones, and takes them."""
+        return item_id is not None and len(item_id) > _LONGEST_ID and self.provider in OPENAI_ITSELF
+
     @property
     def _wants_successors(self) -> bool:
         """Whether reasoning is refused where nothing follows it: OpenAI does; OpenRouter puts it last."""
@@ -151,7 +155,7 @@ class ItemEncoder:
     def _reasoning(self, part: ReasoningPart) -> Item | None:
         if part.encrypted_content is None and not (self.stored and part.id):
             return None
-        if part.id is not None and len(part.id) > _LONGEST_ID:
+        if self._is_too_long(part.id):
             return None
         replay: Any = part.metadata.get(self.provider)
         texts: dict[str, Any] = replay if isinstance(replay, dict) else {"summary": [part.text] if part.text else []}
