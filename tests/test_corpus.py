@@ -36,12 +36,6 @@ ADAPTERS = {
     "anthropic_messages": anthropic,
     "gemini": gemini,
 }
-NOT_YET: dict[str, str] = {}
-
-
-def marks(case):
-    """A case that is not decoded rightly yet fails until it is; then its line above goes."""
-    return [pytest.mark.xfail(reason=NOT_YET[case.name])] if case.name in NOT_YET else []
 
 
 CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
@@ -49,9 +43,7 @@ CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS} and {RECORDINGS}")
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize(
-    ("api", "case"), [pytest.param(api, case, id=case.name, marks=marks(case)) for api, case in CASES]
-)
+@pytest.mark.parametrize(("api", "case"), [pytest.param(api, case, id=case.name) for api, case in CASES])
 async def test_recorded_answer_folds_to_expected(api, case, cut):
     """As recorded, in one piece, byte by byte and in 7-byte pieces: the same result."""
     async with WireServer() as server:
@@ -63,11 +55,11 @@ async def test_recorded_answer_folds_to_expected(api, case, cut):
 
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS} and {RECORDINGS}")
 def test_every_expectation_is_compared_or_left_aside():
-    """A key of the second set that nothing reads would be an expectation that nobody holds."""
+    """A key of the second set that nothing reads would be an expectation that is never checked."""
     compared = folded(allm.StreamCollector().response()).keys()
     files = RECORDINGS.glob("*/*/expected.json")
     keys = {key for path in files if (found := json.loads(path.read_bytes()))["kind"] in CHAT for key in found}
     of_other_formats = {"frames", "x_amzn_errortype"}  # Amazon's
     assert keys <= compared | LEFT_ASIDE.keys() | of_other_formats
     names = {case.name for _, case in CASES}
-    assert not RECORDINGS.exists() or names >= {*NOT_YET, *WRONG}
+    assert not RECORDINGS.exists() or names >= WRONG.keys()

@@ -1,6 +1,6 @@
-"""Decoding an answer: what `stream_call` asks of a decoder, and the part that is the same for every vendor.
+"""Decoding an answer: the part of a decoder that is the same for every vendor.
 
-`WireDecoder` is the protocol. `StreamDecoder` implements it for services whose events are JSON objects, which all of
+`StreamDecoder` implements `WireDecoder` (`stream_call.py`) for services whose events are JSON objects, which all of
 them are today: it parses, refuses what is not an object, finds error reports, counts on an end marker, and keeps ids,
 the message and its events. A vendor's decoder is a subclass that says what each event means. How it works:
 
@@ -14,64 +14,47 @@ the message and its events. A vendor's decoder is a subclass that says what each
 
 A hook adds events with `start`, `add` and `complete`, and what it added is the outcome of the call. It may raise an
 `AdapterError` at any point: nothing it has added before is lost.
+
+A character whose two halves come in two events is put together after the hooks, in `_taken`, and only in an answer that
+had such an event: a hook may see the halves, and what it adds of them is mended for it.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
-from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads, loads_lenient
+from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
+from allm.data.json.whole import whole
 from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
 from allm.data.origin import Origin
 from allm.data.response import FinishReason, Usage
-from allm.http import error_body
-from allm.http.error_body import RETRYABLE_STATUS, is_cut_report, reports_error
+from allm.http.error_body import (
+    RETRYABLE_STATUS,
+    read_error_body,
+    reason_for_status,
+    status_in,
+    stray_error,
+    words_in,
+)
 from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
+from allm.http.split_text import SplitText
 
-__all__ = ["StreamDecoder", "WireDecoder"]
+__all__ = ["StreamDecoder"]
 
 _DONE = b"[DONE]"
+_ERROR = "error"
 _CLEAN = frozenset({"stop", "tool_calls"})
 # Names of events that keep a connection open; what stands in them need not be JSON.
 _IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
-
-
-class WireDecoder(Protocol):
-    """Turns one provider's wire format into events; pure, no I/O.
-
-    Attributes:
-        done: The provider's end marker was seen; nothing more is decoded.
-        idle: The latest event only kept the connection open: no sign that the answer goes on.
-        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
-    """
-
-    done: bool
-    idle: bool
-    raw_chunks: bool
-
-    def begin(self, headers: Mapping[str, str], /) -> None:
-        """The HTTP headers of the response have arrived; their names are in lower case."""
-
-    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
-        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
-        ...
-
-    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
-        """The events of a plain JSON answer, `MessageCompleted` included."""
-        ...
-
-    def end(self, stray: str, /) -> list[AdapterEvent]:
-        """The body ended without the end marker; `stray` is the text outside any SSE field."""
-        ...
 
 
 @attrs.define(eq=False)
@@ -126,6 +109,7 @@ class StreamDecoder(abc.ABC):
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _split: SplitText | None = attrs.field(default=None, init=False)  # once half of a character has come
     _last: Any = attrs.field(default=None, init=False)  # the last event
     _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
@@ -149,11 +133,11 @@ class StreamDecoder(abc.ABC):
         Args:
             report: The JSON value: an object, or an array with one in it.
         """
-        envelope = error_body.read_error_body(report)
-        status = error_body.status_in(envelope)
+        envelope = read_error_body(report)
+        status = status_in(envelope)
         return AdapterError(
             envelope.message,
-            reason="unknown" if status is None else error_body.reason_for_status(status),
+            reason="unknown" if status is None else reason_for_status(status),
             provider=self.provider,
             status=status,
             retryable=None if status is None else status in RETRYABLE_STATUS,
@@ -257,7 +241,7 @@ class StreamDecoder(abc.ABC):
     def cut_off(self, what: str) -> AdapterError:
         """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
-        said = error_body.words_in(self._last) or self._stray.strip()
+        said = words_in(self._last) or self._stray.strip()
         if said:
             text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
@@ -277,17 +261,19 @@ class StreamDecoder(abc.ABC):
         """
         self.idle = False
         try:
-            value = self._last = loads(data)
+            value = self._last = loads_strict(data)
             if self.raw_chunks:
                 self._show(name, value)
-            if type(value) is dict and not reports_error(name, value):
+            if type(value) is dict and not _reports_error(name, value):
                 self.on_event(name, value)  # written out here, as it comes with every token
             else:
                 self._unusual(name, value, data)
-        except JsonTextError as error:
-            return self._run(self._not_json, name, data, error)
+        except JsonTextError:
+            return self._run(self._refused, name, data)
         except AdapterError as error:
             self._raised(error)
+        if self._split is not None:
+            return self._taken()
         events, self.events = self.events, []
         return events
 
@@ -313,13 +299,17 @@ class StreamDecoder(abc.ABC):
             step(*args)
         except AdapterError as error:
             self._raised(error)
+        return self._taken()
+
+    def _taken(self) -> list[AdapterEvent]:
+        """The events that were added."""
         events, self.events = self.events, []
-        return events
+        return events if self._split is None else self._split.mend(events)
 
     def _raised(self, error: AdapterError) -> None:
         """Raise an error that a step has raised, unless that would lose events: then it is the last one of them."""
         error.request_id = error.request_id or self.request_id
-        if not self.events:
+        if not self.events and not (self._split is not None and self._split.holds):
             raise error
         self.fail(error)
 
@@ -327,7 +317,8 @@ class StreamDecoder(abc.ABC):
         """Add an event as it came, under its name, its type, or as `chunk`."""
         self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
 
-    def _not_json(self, name: str, data: bytes, error: JsonTextError) -> None:
+    def _refused(self, name: str, data: bytes) -> None:
+        """An event that the C codec does not accept: `[DONE]`, half of a character, NaN, or no JSON."""
         if name in _IDLE:
             self.keep_alive()
             return
@@ -338,9 +329,10 @@ class StreamDecoder(abc.ABC):
                 self.on_done()
             return
         try:
-            value = loads_lenient(data)
-        except JsonTextError:
+            value = loads_pieces(data)
+        except JsonTextError as error:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
+        self._split = self._split or SplitText()
         if self.raw_chunks:
             self._show(name, value)
         self._unusual(name, value, data)
@@ -358,8 +350,8 @@ class StreamDecoder(abc.ABC):
                 return
 
     def _object(self, name: str, event: dict[str, Any]) -> None:
-        if reports_error(name, event):
-            self._report(event)
+        if _reports_error(name, event):
+            self._report(whole(event))
         else:
             self.on_event(name, event)
 
@@ -374,7 +366,7 @@ class StreamDecoder(abc.ABC):
             if not isinstance(part, dict):
                 what = f"the answer is not a JSON object: it has no {self.content_field}"
                 raise malformed(self.provider, what, repr(document))
-            if reports_error("", part):
+            if _reports_error("", part):
                 self._report(part)
                 return
             self.on_document(part)
@@ -386,11 +378,22 @@ class StreamDecoder(abc.ABC):
 
     def _end(self, stray: str) -> None:
         self._stray = stray
-        report = error_body.stray_error(stray)
+        report = stray_error(stray)
         if report is not None:
             self.fail(self.error_of(report))
-        elif is_cut_report(stray):
+        elif _is_cut_report(stray):
             what = f"the stream ended inside an error report: {stray[:200]!r}"
             self.fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
         else:
             self.on_end()
+
+
+def _reports_error(name: str, event: dict[str, Any]) -> bool:
+    """Whether an event reports an error: by its name, its type (Anthropic, Responses), its object (vLLM) or a field."""
+    return bool(name == _ERROR or event.get("error") or event.get("type") == _ERROR or event.get("object") == _ERROR)
+
+
+def _is_cut_report(stray: str) -> bool:
+    """Whether text outside any SSE field is the beginning of an error report, or one that cannot be read."""
+    text = stray.strip()
+    return text[:1] in {"{", "["} and ('"error"' in text or text[-1] not in "}]")

@@ -23,10 +23,8 @@ __all__ = [
     "RETRYABLE_STATUS",
     "ErrorBody",
     "classify_error",
-    "is_cut_report",
     "read_error_body",
     "reason_for_status",
-    "reports_error",
     "status_in",
     "stray_error",
     "words_in",
@@ -179,14 +177,3 @@ def words_in(value: Any, depth: int = 2) -> str | None:
         return "; ".join(words_in(item, depth - 1) or str(item) for item in as_list(value)) or None
     fields = as_object(value)
     return next((words for name in _MESSAGES if (words := words_in(fields.get(name), depth - 1))), None)
-
-
-def reports_error(name: str, event: dict[str, Any]) -> bool:
-    """Whether an event reports an error: by its name, its type (Anthropic, Responses), its object (vLLM) or a field."""
-    return bool(name == "error" or event.get("error") or event.get("type") == "error" or event.get("object") == "error")
-
-
-def is_cut_report(stray: str) -> bool:
-    """Whether text outside any SSE field is the beginning of an error report, or one that cannot be read."""
-    text = stray.strip()
-    return text[:1] in {"{", "["} and ('"error"' in text or text[-1] not in "}]")
