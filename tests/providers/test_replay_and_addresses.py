@@ -194,6 +194,15 @@ def test_an_id_that_is_too_long_is_left_out_with_its_pair(parts, kinds):
     assert [(item["type"], item.get("id")) for item in items(*parts)] == kinds
 
 
+def test_an_id_that_is_too_long_goes_back_to_the_service_that_made_it():
+    """XAI's are longer than OpenAI takes, and it wants them back."""
+    search = allm.ProviderPart("xai", {"type": "web_search_call", "id": LONG})
+    own = allm.ReasoningPart("", provider="xai", id=LONG, encrypted_content="E")
+    sent_to = items(search, own, allm.TextPart("y", metadata={"xai": {"id": LONG}}), preset="xai")
+    kinds = ["web_search_call", "reasoning", "message"]
+    assert [(item["type"], item.get("id")) for item in sent_to] == [(kind, LONG) for kind in kinds]
+
+
 def test_reasoning_that_comes_last_is_kept():
     """OpenRouter puts it there; OpenAI itself refuses reasoning that nothing follows."""
     parts = allm.TextPart("y"), allm.ReasoningPart("", provider="openrouter", id="rs_1", encrypted_content="E")
