@@ -642,7 +642,7 @@ def test_result_that_holds_itself_has_no_text_form():
     """A recursive result is a clear error wherever it is encoded."""
     circle = []
     circle.append(circle)
-    with pytest.raises(ValueError, match="holds itself"):
+    with pytest.raises(ValueError, match="contains itself"):
         encode_result(circle)
 
 

@@ -61,7 +61,7 @@ def dumps(value: Any) -> bytes:
     """One compact JSON document in UTF-8.
 
     Raises:
-        TypeError: A value JSON has no form for.
+        TypeError: A value that JSON cannot express.
         ValueError: A float that is not finite.
     """
     try:
