@@ -59,8 +59,8 @@ T = TypeVar("T")
 
 VERSION = 1
 MAX_SAME_HASH = 100
-"""Most keys of one mapping that may share a hash. Python's text hashes are random, but numbers can be chosen to collide,
-and filling a dictionary with n colliding keys takes O(n²) time."""
+"""Most keys of one mapping that may share a hash. Python's text hashes are random, but numbers can be chosen to
+collide, and filling a dictionary with n colliding keys takes O(n²) time."""
 
 
 def to_json(value: Any) -> str:
