@@ -182,7 +182,7 @@ def with_service(server, slot, adapter, model):
     return allm.Engine(**{f"{slot}_adapter": asked, f"{slot}_model": model})
 
 
-async def test_an_image_is_drawn(server):
+async def test_an_image_is_generated(server):
     """From words, as base64."""
     engine = with_service(server, "image", allm.providers.OpenAIImages, "gpt-image-2")
     response = await allm.generate_image(engine, "a pixel", size="1024x1024")

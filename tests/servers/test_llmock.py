@@ -316,7 +316,7 @@ async def test_many_calls_at_once(server, vendor):
     assert len(records(server)) == 20
 
 
-async def test_an_image_is_drawn(server):
+async def test_an_image_is_generated(server):
     """It answers drawings in data URLs, whose bytes are there without fetching anything."""
     adapter = allm.providers.OpenAIImages(base_url=server.base_url("openai"), api_key=vendors.KEY)
     engine = allm.Engine(image_adapter=adapter, image_model="gpt-image-2", retry=QUICK)
