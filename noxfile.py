@@ -1,4 +1,4 @@
-"""Every check of the project: `nox` runs what a change must pass, `nox -l` lists the rest too."""
+"""All checks of the project: `nox` runs those that a change must pass, `nox -l` lists every session."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import nox
 
 nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.download_python = "never"  # test with what is installed
-nox.options.error_on_missing_interpreters = False  # `pythons` says which were missing
+nox.options.download_python = "never"  # test with the installed versions
+nox.options.error_on_missing_interpreters = False  # `pythons` reports the missing ones
 nox.options.sessions = ["lint", "async_lint", "typing", "tests", "validators", "servers", "stores", "pythons"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-# The declared Pythons, and this one should it be newer: so that there is always one to test with.
+# The declared versions, and the running one in case it is newer, so that there is always one to test with.
 PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), THIS_PYTHON]))
 WITH_SERVERS = "tests/session/with_servers.py"
 EXTRAS = "cli,dotenv,otel,testing"
 tested: dict[str, list[str]] = {}  # Python version: HTTP libraries
 
-# pyenv puts one Python on PATH and keeps the others here.
+# pyenv puts one Python on PATH and keeps the others in this folder.
 _pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions"
 _folders = [str(folder) for version in PYTHONS for folder in sorted(_pyenv.glob(f"{version}.*/bin"))]
 os.environ["PATH"] = os.pathsep.join([*_folders, os.environ["PATH"]])
@@ -35,7 +35,7 @@ def _tools(session: nox.Session, *groups: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff's rules and format, and spelling."""
+    """Check ruff's rules, the format and the spelling."""
     _tools(session, "lint")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
@@ -44,18 +44,18 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def async_lint(session: nox.Session) -> None:
-    """The Trio rules that ruff does not have."""
+    """Check the Trio rules that ruff lacks."""
     _tools(session, "async-lint")
-    # It takes a second for each module, so those without async code are left out.
+    # flake8-async takes a second for each module, so those without async code are left out.
     modules = [str(path) for path in Path("src").rglob("*.py") if "async" in path.read_text("utf-8")]
-    # The rules on checkpoints (910 to 913) also want one on every path of private functions, where a stage of the
-    # pipeline takes the way without a checkpoint on purpose: once per network read has to be enough.
+    # The checkpoint rules (910 to 913) also demand one on every path of private functions. Stages of the pipeline have
+    # paths without a checkpoint on purpose: one per network read has to be enough.
     session.run("flake8", "--isolated", "--select=ASYNC", "--enable=ASYNC", "--disable=ASYNC91", *modules)
 
 
 @nox.session
 def typing(session: nox.Session) -> None:
-    """Mypy and pyright, both strict, and that every public name has a complete type."""
+    """Run mypy and pyright, both strict, and check that every public name has a complete type."""
     session.install("--editable", f".[{EXTRAS},httpx2,postgres,redis]")
     _tools(session, "typing")
     session.run("mypy")
@@ -77,22 +77,22 @@ def _wheel_folder(session: nox.Session) -> str:
 @nox.session(python=PYTHONS, requires=["wheel"])
 @nox.parametrize("http", ["httpx", "httpx2"])
 def tests(session: nox.Session, http: str) -> None:
-    """The tests, on the built wheel, for each Python and each HTTP library."""
+    """Run the tests on the built wheel, for each Python and each HTTP library."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     # genai-prices needs httpx2.
     extras = EXTRAS if http == "httpx" else f"{EXTRAS},{http},prices"
     session.install(f"{built}[{extras}]")
     _tools(session, "tests")
     tested.setdefault(str(session.python), []).append(http)
-    # The long replays of wire samples run once; see tests/conftest.py.
-    every = session.python == THIS_PYTHON and http == "httpx"
-    default = ["--numprocesses=auto", *([] if every else ["--quick"])]
+    # The long replays of wire samples run in one session only; see tests/conftest.py.
+    full = session.python == THIS_PYTHON and http == "httpx"
+    default = ["--numprocesses=auto", *([] if full else ["--quick"])]
     session.run("pytest", *(session.posargs or default))
 
 
 @nox.session(requires=["wheel"])
 def servers(session: nox.Session) -> None:
-    """The adapters against servers that others wrote: llmock, llama.cpp and, where Node is, aimock."""
+    """Test the adapters against third-party servers: llmock, llama.cpp and, where Node is installed, aimock."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS}]")
     _tools(session, "tests", "servers")
@@ -101,13 +101,13 @@ def servers(session: nox.Session) -> None:
         shutil.copytree("tests/servers/aimock", folder, dirs_exist_ok=True)
         quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
         session.run("npm", "ci", *quiet, "--prefix", str(folder), external=True)
-    options = session.posargs or ["--numprocesses=auto", "--dist=loadfile"]  # each file has a server of its own
+    options = session.posargs or ["--numprocesses=auto", "--dist=loadfile"]  # each file starts its own server
     session.run("pytest", "tests/servers", *options, env={"AIMOCK_MODULES": str(folder / "node_modules")})
 
 
 @nox.session(requires=["wheel"])
 def stores(session: nox.Session) -> None:
-    """Sessions in PostgreSQL and Redis, and workers that are killed 200 times with each store."""
+    """Test sessions in PostgreSQL and Redis, and kill 200 workers with each store."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
@@ -118,16 +118,16 @@ def stores(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def pythons(session: nox.Session) -> None:
-    """Say which Pythons the tests of this run had."""
+    """Report the Python versions that the tests of this run used."""
     for version in PYTHONS:
         session.log(f"Python {version}: {' and '.join(tested.get(version, [])) or 'NOT TESTED'}")
     if not tested:
-        session.error("No tests ran; this session belongs after `tests`")
+        session.error("No tests ran; run this session after `tests`")
 
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Branch coverage, with every extra and every store."""
+    """Measure branch coverage, with all extras and stores."""
     session.install("--editable", f".[{EXTRAS},httpx2,prices,postgres,redis]")
     _tools(session, "tests", "coverage", "stores")
     session.run("coverage", "erase")
@@ -139,7 +139,7 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def validators(session: nox.Session) -> None:
-    """Judge the request bodies by the vendors' own types, which are large and bring httpx2 along."""
+    """Validate the request bodies with the vendors' own types, which are large and depend on httpx2."""
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "tests", "validators")
     options = session.posargs or ["--numprocesses=auto", "--quick"]
@@ -150,7 +150,7 @@ def validators(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def docs(session: nox.Session) -> None:
-    """Build the documentation; a warning is an error. Its examples run in `tests`."""
+    """Build the documentation with warnings as errors. Its examples run in `tests`."""
     session.install("--editable", f".[{EXTRAS}]")
     _tools(session, "docs")
     session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
@@ -158,7 +158,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def catalog(session: nox.Session) -> None:
-    """Write the catalog of models anew, from the packages of the group `catalog`."""
+    """Regenerate the catalog of models from the packages in the group `catalog`."""
     session.install("--editable", ".")
     _tools(session, "catalog")
     session.run("python", "scripts/update_catalog.py")

@@ -1,4 +1,4 @@
-"""Run the project with nothing but Python and pip; everything else goes into the folder `.runenv` beside this file.
+"""Run the project with only Python and pip; everything else is installed into the folder `.runenv` beside this file.
 
 Usage:
     python3 run.py demo [arguments of `allm demo`]
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 ENVIRONMENT = ROOT / ".runenv"
 PYTHON = ENVIRONMENT / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
 
-# Command: what pip installs for it, and what Python then runs.
+# Command: the requirements that pip installs, and the arguments that Python then runs with.
 COMMANDS = {
     "demo": (["--editable", ".[cli]"], ["-m", "allm", "demo"]),
     "test": (["nox[uv]>=2025.5"], ["-m", "nox"]),
@@ -26,18 +26,19 @@ COMMANDS = {
 
 
 def install(command: str, requirements: list[str]) -> None:
-    """Install what `command` needs, unless that is already there for this very pyproject.toml and Python."""
+    """Install what `command` needs, unless it was installed already for this pyproject.toml and this Python."""
     stamp = ENVIRONMENT / f".{command}"
     wanted = "\n".join([sys.version, *requirements, (ROOT / "pyproject.toml").read_text()])
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
         return
     print(f"Preparing {ENVIRONMENT} for `{command}`, which takes a moment the first time.", flush=True)
+    # An environment of another Python, or one whose interpreter no longer starts, is made anew.
     same_python = f"import pip, sys; sys.exit(sys.version != {sys.version!r})"
     if not PYTHON.exists() or subprocess.call([PYTHON, "-c", same_python], stderr=subprocess.DEVNULL):
         venv.create(ENVIRONMENT, clear=True, symlinks=sys.platform != "win32", with_pip=True)
     pip = [PYTHON, "-m", "pip", "install", "-qq", "--disable-pip-version-check", *requirements]
     if subprocess.call(pip, cwd=ROOT):
-        sys.exit(f"pip could not install {' '.join(requirements)}; its own words are above.")
+        sys.exit(f"pip could not install {' '.join(requirements)}; its messages are above.")
     stamp.write_text(wanted)
 
 
@@ -51,7 +52,7 @@ def main() -> int:
     try:
         return subprocess.call([PYTHON, *run, *arguments], cwd=ROOT)
     except KeyboardInterrupt:
-        return 130  # what a shell reports for Ctrl-C; the command itself has seen it too
+        return 130  # what a shell reports for Ctrl-C; the command itself received the signal too
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""What a hundred thousand embedded texts cost, beside a bare loop over httpx and a JSON parser.
+"""The cost of embedding a hundred thousand texts, compared with a bare loop over httpx and a JSON parser.
 
-A server in a process of its own answers each request as soon as it can, with vectors in base64. The bare loop sends
-the same batches one after the other and decodes them in the same way. CPU time is this process's own, so the server
-does not count; in wall time it shares the machine. The fastest round of each way is taken.
+A server in another process responds to each request as fast as it can, with vectors in base64. The bare loop sends the
+same batches one after another and decodes them in the same way. CPU time is that of this process, without the server;
+wall time includes sharing the machine with it. The result is the fastest round of each candidate.
 
-The second table is the memory that Python allocates at its peak, for a tenth of the texts and for all of them: what
-keeps every vector grows with their number, what streams does not.
+The second table is Python's peak memory, for a tenth of the texts and for all of them: a candidate that keeps every
+vector grows with their number, one that streams does not.
 
     python benchmarks/embed.py [texts] [dimensions] [rounds]
 """
@@ -38,11 +38,11 @@ ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 3
 BATCH = 1000
 VECTOR = base64.b64encode(array.array("f", [0.5] * DIMENSIONS)).decode()
 
-Way = Callable[[Any, str, int], Awaitable[int]]
+Candidate = Callable[[Any, str, int], Awaitable[int]]
 
 
 @functools.cache
-def answer(count: int) -> Reply:
+def scripted_reply(count: int) -> Reply:
     data = [{"object": "embedding", "index": index, "embedding": VECTOR} for index in range(count)]
     usage = {"prompt_tokens": 4 * count, "total_tokens": 4 * count}
     return Reply.json({"object": "list", "data": data, "model": "m", "usage": usage})
@@ -55,8 +55,8 @@ def serve(connection: Any) -> None:
         async with WireServer() as server:
 
             def reply(request: Any) -> Reply:
-                server.requests.clear()  # they would pile up
-                return answer(len(decode(request.body)["input"]))
+                server.requests.clear()  # they would fill the memory
+                return scripted_reply(len(decode(request.body)["input"]))
 
             server.default = reply
             connection.send(server.url("openai"))
@@ -70,7 +70,7 @@ def texts(count: int) -> Iterator[str]:
 
 
 async def bare(client: Any, url: str, count: int, *, loads: Callable[[bytes], Any]) -> int:
-    """One request after the other; every vector decoded, none kept."""
+    """Send one request after another; decode every vector and keep none."""
     done, source = 0, texts(count)
     while batch := list(itertools.islice(source, BATCH)):
         body = {"model": "m", "input": batch, "encoding_format": "base64"}
@@ -100,7 +100,7 @@ async def whole(client: Any, url: str, count: int) -> int:
     return len(response.embeddings)
 
 
-WAYS: dict[str, Way] = {
+CANDIDATES: dict[str, Candidate] = {
     "bare loop: httpx, C JSON": functools.partial(bare, loads=msgspec.json.Decoder().decode),
     "bare loop: httpx, stdlib JSON": functools.partial(bare, loads=json.loads),
     "allm.stream_embed, 1 at a time": functools.partial(stream, max_concurrency=1),
@@ -110,13 +110,13 @@ WAYS: dict[str, Way] = {
 
 
 async def measure(library: str, url: str) -> None:
-    best = {name: (float("inf"), float("inf")) for name in WAYS}
+    best = {name: (float("inf"), float("inf")) for name in CANDIDATES}
     async with importlib.import_module(library).AsyncClient(timeout=None) as client:
         for _ in range(ROUNDS):
-            for name, way in WAYS.items():
+            for name, candidate in CANDIDATES.items():
                 gc.collect()
                 cpu, wall = time.process_time(), time.perf_counter()
-                assert await way(client, url, TEXTS) == TEXTS
+                assert await candidate(client, url, TEXTS) == TEXTS
                 times = (time.process_time() - cpu, time.perf_counter() - wall)
                 best[name] = min(best[name], times)
     base = next(iter(best.values()))
@@ -126,12 +126,12 @@ async def measure(library: str, url: str) -> None:
         print(f"{name:34}{TEXTS / cpu:14,.0f}{cpu / base[0]:8.2f}{TEXTS / wall:16,.0f}{wall / base[1]:8.2f}")
 
 
-async def peak(library: str, url: str, way: Way, count: int) -> float:
+async def peak(library: str, url: str, candidate: Candidate, count: int) -> float:
     async with importlib.import_module(library).AsyncClient(timeout=None) as client:
-        await way(client, url, BATCH)  # what is loaded late
+        await candidate(client, url, BATCH)  # a first run, so that lazy imports are not measured
         gc.collect()
         tracemalloc.start()
-        await way(client, url, count)
+        await candidate(client, url, count)
         size = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     return size / 1e6
@@ -139,15 +139,15 @@ async def peak(library: str, url: str, way: Way, count: int) -> float:
 
 async def memory(library: str, url: str) -> None:
     small = TEXTS // 10
-    print(f"\n{library}: memory at its peak, in MB")
+    print(f"\n{library}: peak memory, in MB")
     print(f"{'':34}{small:>14,}{TEXTS:>14,}")
     for name in ("bare loop: httpx, C JSON", "allm.stream_embed, 4 at a time", "allm.embed, 4 at a time"):
-        sizes = [await peak(library, url, WAYS[name], count) for count in (small, TEXTS)]
+        sizes = [await peak(library, url, CANDIDATES[name], count) for count in (small, TEXTS)]
         print(f"{name:34}{sizes[0]:14.1f}{sizes[1]:14.1f}")
 
 
 async def leave(library: str, url: str) -> None:
-    """Half-way: what is done is there at once, and nothing goes on."""
+    """Cancel half-way: the finished embeddings are available at once, and no request goes on."""
     reports: list[int] = []
     async with importlib.import_module(library).AsyncClient(timeout=None) as client:
         with trio.CancelScope() as scope:

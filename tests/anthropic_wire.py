@@ -1,4 +1,4 @@
-"""Anthropic's wire format, written by hand for tests: events, and what a decoder makes of them."""
+"""Anthropic's wire format, written by hand for tests: wire events, and the events and responses decoded from them."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def text(index, *pieces, **start):
 
 
 def thinking(index, *pieces, signature=SIGNATURE):
-    """A thinking block, with its signature in the end."""
+    """A thinking block that ends with its signature."""
     deltas = [{"type": "thinking_delta", "thinking": piece} for piece in pieces]
     signed = [] if signature is None else [{"type": "signature_delta", "signature": signature}]
     return block(index, {"type": "thinking", "thinking": "", "signature": ""}, *deltas, *signed)
 
 
 def call(index, call_id, name, *pieces, kind="tool_use", **start):
-    """A call, of the client's tools or of Anthropic's own."""
+    """A tool call, for a tool of the client or one of Anthropic's own."""
     deltas = [{"type": "input_json_delta", "partial_json": piece} for piece in pieces]
     return block(index, {"type": kind, "id": call_id, "name": name, "input": {}, **start}, *deltas)
 
@@ -52,12 +52,12 @@ def stopped(reason="end_turn", usage=None, **delta):
 
 
 def flat(parts):
-    """Events and lists of events, as one list."""
+    """Flatten events and lists of events into one list."""
     return [event for part in parts for event in (part if isinstance(part, list) else [part])]
 
 
 def sse(*parts):
-    """A stream's body: events as they are sent, strings as they are."""
+    """The body of a stream: events in their wire form, strings as they are."""
     return b"".join(
         event.encode()
         if isinstance(event, str)
@@ -67,7 +67,7 @@ def sse(*parts):
 
 
 def decode(*reads, decoder=None):
-    """The events of a body that arrives in `reads`, as the common HTTP path takes them from the decoder."""
+    """The events of a body that arrives in `reads`, decoded as the common HTTP path does."""
     decoder = decoder or MessagesDecoder()
     reader = SSEDecoder()
     decoder.begin({"x-request-id": "request-1"})

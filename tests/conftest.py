@@ -1,4 +1,4 @@
-"""Every test runs without a network: only connections to this machine pass. And `--quick` leaves out the long ones."""
+"""Guards every test against network access beyond this machine, and defines `--quick`, which skips long tests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# How long one example takes says more of the machine than of the code.
+# The time of one example depends on the machine more than on the code.
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-# Replays of every sample at every split, every fault with every provider, and searches by Hypothesis: minutes, for
-# code that no Python version changes.
+# Replays of every sample at every split, every fault with every provider, and searches by Hypothesis. They take minutes
+# and give the same result on every Python version.
 LONG = [
     Path(__file__).parent / name
     for name in (
@@ -36,7 +36,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure():
-    """Give the tests of Ctrl-C their signal back: a shell lets what it starts in the background ignore it."""
+    """Restore SIGINT for the tests of Ctrl-C: a shell starts background processes with the signal ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -56,11 +56,11 @@ def is_this_machine(host: object) -> bool:
     try:
         return text in {"", "localhost"} or ipaddress.ip_address(text.partition("%")[0]).is_loopback
     except ValueError:
-        return False  # some other name
+        return False  # any other host name
 
 
 def check(host: object) -> None:
-    """Fail the test if `host` is elsewhere, with an exception that no `except Exception` swallows."""
+    """Fail the test if `host` is another machine, with an exception that `except Exception` does not catch."""
     if not is_this_machine(host):
         pytest.fail(f"a test tried to reach {host!r}; tests may connect to this machine only (see tests/conftest.py)")
 
@@ -77,7 +77,7 @@ def guarded_connect(original):
 
 
 def guarded_getaddrinfo(host, port, family=0, kind=0, proto=0, flags=0, original=socket.getaddrinfo, **options):
-    """Resolve nothing but this machine: asking a name server is a connection too. A number asks nobody."""
+    """Resolve only names of this machine, since a lookup asks a name server. Numeric hosts need no lookup."""
     kind, flags = options.get("type", kind), options.get("flags", flags)
     if not flags & socket.AI_NUMERICHOST:
         check(host)

@@ -1,4 +1,4 @@
-"""Sessions in every state, and what makes them."""
+"""Sessions in every status, with the tools and scripts that lead to it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from allm import fake
 
 
 async def noop(arguments):
-    """Async, since virtual time does not wait for threads."""
+    """Async, because virtual time does not wait for threads."""
     return "ok"
 
 
@@ -38,7 +38,7 @@ SCRIPTS = {
 
 
 async def in_status(status, **fields):
-    """A session of that status, as a turn leaves it."""
+    """A session in `status`, as a turn leaves it."""
     session = allm.Session(id="s", thread=allm.Thread([allm.user("go")]), **fields)
     if status != "idle":
         session, _ = await allm.session.start(engine(SCRIPTS[status]), session)

@@ -1,4 +1,4 @@
-"""Gemini's wire format, written by hand for tests: chunks, and what a decoder makes of them."""
+"""Gemini's wire format, written by hand for tests: chunks, and the events and responses decoded from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def thought(value, **beside):
 
 
 def call(name=None, args=None, **beside):
-    """A part with a function call; `signature` goes beside it, anything else into it."""
+    """A part with a function call; `signature` becomes a field of the part, other names become fields of the call."""
     signature = beside.pop("signature", None)
     fields = {"name": name, "args": args, **beside}
     part = {"functionCall": {key: value for key, value in fields.items() if value is not None}}
@@ -41,7 +41,7 @@ def chunk(*parts, finish=None, usage=None, candidate=None, **fields):
 
 
 def sse(*chunks):
-    """A stream's body: JSON values as events, strings as they are."""
+    """The body of a stream: JSON values as events, strings as they are."""
     return b"".join(
         (value if isinstance(value, str) else f"data: {json.dumps(value, ensure_ascii=False)}\r\n\r\n").encode()
         for value in chunks
@@ -49,7 +49,7 @@ def sse(*chunks):
 
 
 def decode(*reads, decoder=None):
-    """The events of a body that arrives in `reads`, as the common HTTP path takes them from the decoder."""
+    """The events of a body that arrives in `reads`, decoded as the common HTTP path does."""
     decoder = decoder or GeminiDecoder()
     reader = SSEDecoder()
     decoder.begin({"x-request-id": "request-1"})

@@ -1,4 +1,4 @@
-"""OpenAI's wire formats, written by hand for tests: Responses items and events, and what a decoder makes of them."""
+"""OpenAI's wire formats, written by hand for tests: Responses items and events, and what is decoded from them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FOREIGN = allm.Message(
         allm.ToolCall("toolu_1", "weather", {"city": "Bern"}, metadata={"gemini": {"id": "g"}}),
     ],
 )
-"""A turn that other vendors made, with all they keep for themselves."""
+"""An assistant message with parts and metadata of other vendors."""
 
 CONVERSATION = [
     allm.system("Be brief."),
@@ -59,7 +59,7 @@ EVERYTHING = allm.adapters.AdapterOptions(reasoning_effort="low", reasoning_summ
 
 def prepare(*messages, adapter=None, asked=None, **fields):
     """The call for these messages; `asked` is what a call's options tell the adapter, `fields` go into the request."""
-    fields.setdefault("model", "gpt-5")
+    fields.setdefault("model", "gpt-5.4")
     adapter = adapter or allm.providers.OpenAI(api_key="k")
     request = allm.Request(messages or [allm.user("hi")], **fields)
     return adapter.prepare(request, asked or allm.adapters.AdapterOptions())
@@ -84,7 +84,7 @@ def reasoning(*summary, id="rs_1", encrypted="blob", **fields):
 
 
 def message(*texts, id="msg_1", **fields):
-    """A message item; a text is a part with text, a mapping a part as it is."""
+    """A message item; a string becomes a part with text, a mapping is used as the part."""
     content = [
         {"type": "output_text", "text": text, "annotations": []} if isinstance(text, str) else text for text in texts
     ]
@@ -92,7 +92,7 @@ def message(*texts, id="msg_1", **fields):
 
 
 def refusal(text):
-    """A part that is a refusal."""
+    """A refusal part."""
     return {"type": "refusal", "refusal": text}
 
 
@@ -109,7 +109,7 @@ def call(name="weather", arguments='{"city":"Zug"}', *, id="fc_1", call_id="call
 
 
 def custom_call(text, *, id="ctc_1", call_id="call_c"):
-    """A call of a tool that takes free text."""
+    """A call of a custom tool, which takes free text."""
     return {"type": "custom_tool_call", "id": id, "call_id": call_id, "name": "math", "input": text}
 
 
@@ -118,7 +118,14 @@ SEARCH = {"type": "web_search_call", "id": "ws_1", "status": "completed", "actio
 
 def answer(*output, status="completed", **fields):
     """A whole response object."""
-    return {"object": "response", "id": "resp_1", "model": "gpt-5", "status": status, "output": list(output), **fields}
+    return {
+        "object": "response",
+        "id": "resp_1",
+        "model": "gpt-5.4",
+        "status": status,
+        "output": list(output),
+        **fields,
+    }
 
 
 CREATED = ("response.created", {"response": answer(status="in_progress", usage=None)})
@@ -140,7 +147,7 @@ def completed(*output, status="completed", **fields):
 
 
 def decode(*events, decoder=None):
-    """The events of a stream of `(type, fields)`, as the common HTTP path takes them from the decoder."""
+    """The events of a stream of `(type, fields)`, decoded as the common HTTP path does."""
     decoder = decoder or ResponsesDecoder()
     decoder.begin({"x-request-id": "req_1"})
     decoded = []
@@ -160,10 +167,10 @@ def fold(events):
 
 
 def folded(*output, **fields):
-    """The response of a plain JSON answer with these items."""
+    """The response of a JSON document with these items."""
     return fold(ResponsesDecoder().decode_document(answer(*output, **fields)))
 
 
 def kinds(events):
-    """The names of the events' classes."""
+    """The class names of the events."""
     return [type(event).__name__ for event in events]

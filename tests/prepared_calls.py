@@ -1,9 +1,9 @@
-"""What a prepared call will send."""
+"""Access to what a prepared call will send."""
 
 from __future__ import annotations
 
 
 def headers_of(call):
-    """Its headers, with that of the key."""
+    """The headers of a call, including the one with the key."""
     credential = call.credential
     return {**call.headers, **({} if credential is None else credential.in_header(credential.source))}

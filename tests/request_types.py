@@ -1,6 +1,6 @@
-"""The vendors' own types as judges of the request bodies that the adapters build.
+"""Validation of the adapters' request bodies by the vendors' own types.
 
-They come with the vendors' SDKs (dependency group `validators`, `nox -s validators`); a test that asks for one is
+The types come with the vendors' SDKs (dependency group `validators`, `nox -s validators`); a test that needs one is
 skipped where it is not installed.
 """
 
@@ -16,7 +16,7 @@ REASON = "the vendors' types are not installed: nox -s validators"
 
 
 def vendor(module):
-    """A module of a vendor's SDK, whatever it warns about while it loads."""
+    """Import a module of a vendor's SDK; its warnings at import are ignored."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip(module, reason=REASON)
@@ -25,8 +25,8 @@ def vendor(module):
 def check_gemini(body):
     """Raise if Google would refuse `body`: a field it does not know at any depth, a wrong type, an unknown enum value.
 
-    The protobuf descriptors are read by the rule that the service itself applies to JSON. They are older than a few
-    fields, which the SDK's types know; those judge the whole body as well.
+    The protobuf descriptors apply the service's own rules for JSON, but lack a few newer fields. The SDK's types know
+    those, and validate the whole body as well.
     """
     json_format = vendor("google.protobuf.json_format")
     descriptors = vendor("google.ai.generativelanguage_v1beta.types")
@@ -49,6 +49,8 @@ def check_gemini(body):
         for part in content["parts"]:
             for name in ("executableCode", "codeExecutionResult"):
                 part.get(name, {}).pop("id", None)
+            for name in ("toolCall", "toolResponse"):
+                part.pop(name, None)
     message = descriptors.GenerateContentRequest.pb()()
     json_format.ParseDict(known, message, ignore_unknown_fields=False)
 
@@ -63,27 +65,27 @@ def force(value):
 
 
 def check_openai_chat(body):
-    """Raise if `body` is no body of POST /chat/completions: an unknown key or a wrong type at any depth."""
+    """Raise if `body` is invalid for POST /chat/completions: an unknown key or a wrong type at any depth."""
     force(openai_types("chat.completion", "CompletionCreateParamsStreaming").validate_python(body, extra="forbid"))
 
 
 def check_openai_responses(body):
-    """Raise if `body` is no body of POST /responses: an unknown key or a wrong type at any depth."""
+    """Raise if `body` is invalid for POST /responses: an unknown key or a wrong type at any depth."""
     force(openai_types("responses.response", "ResponseCreateParamsStreaming").validate_python(body, extra="forbid"))
 
 
 def check_openai_embeddings(body):
-    """Raise if `body` is no body of POST /embeddings."""
+    """Raise if `body` is invalid for POST /embeddings."""
     force(openai_types("embedding", "EmbeddingCreateParams").validate_python(body, extra="forbid"))
 
 
 def check_openai_moderation(body):
-    """Raise if `body` is no body of POST /moderations."""
+    """Raise if `body` is invalid for POST /moderations."""
     force(openai_types("moderation", "ModerationCreateParams").validate_python(body, extra="forbid"))
 
 
 def check_gemini_embeddings(body):
-    """Raise if Google would refuse `body` as one of `batchEmbedContents`."""
+    """Raise if Google would refuse `body` for `batchEmbedContents`."""
     json_format = vendor("google.protobuf.json_format")
     descriptors = vendor("google.ai.generativelanguage_v1beta.types")
     message = descriptors.BatchEmbedContentsRequest.pb()()
@@ -92,16 +94,16 @@ def check_gemini_embeddings(body):
 
 @functools.cache
 def openai_types(module, name):
-    """What judges a request, made once: it takes a while."""
+    """The validator of a request; cached, because making one is slow."""
     return vendor("pydantic").TypeAdapter(getattr(vendor(f"openai.types.{module}_create_params"), name))
 
 
-# The SDK that speaks each API version: its types know what that version takes. One of them can be installed.
+# The SDK version for each API version, whose types know what that version takes. Only one of them can be installed.
 ANTHROPIC_SDKS = {"2023-06-01": "0.", "2026-10-21": "2."}
 
 
 def check_anthropic(body, version):
-    """Raise if Anthropic's types for this API version do not have `body`: an unknown key at any depth, a wrong type."""
+    """Raise if `body` does not fit Anthropic's types for this API version, at any depth."""
     installed = vendor("anthropic").__version__
     if not installed.startswith(ANTHROPIC_SDKS[version]):
         pytest.skip(f"anthropic {installed} does not speak {version}: nox -s validators")
@@ -110,6 +112,6 @@ def check_anthropic(body, version):
 
 @functools.cache
 def anthropic_types():
-    """What judges a streaming request."""
+    """The validator of a streaming request."""
     params = vendor("anthropic.types.message_create_params")
     return vendor("pydantic").TypeAdapter(params.MessageCreateParamsStreaming)

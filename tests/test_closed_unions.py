@@ -1,11 +1,11 @@
-"""The unions are closed: whoever adds an event, a part or a script item is told every place that has to know it.
+"""The unions are closed: after adding an event, a part or a script item, these tests fail at each place to update.
 
-Where speed matters a table says what each member does; its keys are compared here. Everywhere else it is a `match` that
-ends in `assert_never`, which the type checkers hold; the statements are found and read here as well. What is made of
-`get_args` (the tags of JSON, the checks of validation, the observer) follows by itself.
+Where speed matters, a table maps each member to its handler; its keys are compared here. Everywhere else it is a
+`match` that ends in `assert_never`, which the type checkers verify; these tests find and check the statements too. Code
+that uses `get_args` (the JSON tags, validation, the observer) needs no update.
 
-Places that look for single events and leave all others alone need no change: the text iterator of a stream, the costs,
-the time limits.
+Neither does code that looks for single events and ignores the others: the text iterator of a stream, the costs, the
+time limits.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ UNIONS = {
     "ScriptItem": get_args(ScriptItem),
 }
 MEMBERS = {member.__name__ for union in UNIONS.values() for member in union}
-SAYS_NOTHING_OF_CONTENT = {
+WITHOUT_CONTENT = {
     allm.MessageStarted,
     allm.UsageReported,
     allm.MessageCompleted,
@@ -43,8 +43,8 @@ SAYS_NOTHING_OF_CONTENT = {
     allm.Failed,
 }
 TABLES = {
-    "the builder of a message": ("AdapterEvent", message_builder._STEPS, SAYS_NOTHING_OF_CONTENT),
-    "the fold of an answer": ("AdapterEvent", {**message_builder._STEPS, **folds._CALL_EVENTS}, set()),
+    "the message builder": ("AdapterEvent", message_builder._STEPS, WITHOUT_CONTENT),
+    "the fold of a response": ("AdapterEvent", {**message_builder._STEPS, **folds._CALL_EVENTS}, set()),
     "the fold of a step": (
         "OrchestrationEvent",
         folds._STEP_EVENTS,
@@ -56,10 +56,10 @@ TABLES = {
     "validation": ("Part", dict.fromkeys(PART_TYPES), set()),
 }
 MATCHES = {
-    ("cli/chat_screen.py", "_answer"): "AdapterEvent",
-    ("cli/chat_screen.py", "_work"): "OrchestrationEvent",
-    ("cli/demo_screen.py", "_answer"): "AdapterEvent",
-    ("cli/demo_screen.py", "_work"): "OrchestrationEvent",
+    ("cli/chat_screen.py", "_response"): "AdapterEvent",
+    ("cli/chat_screen.py", "_orchestration"): "OrchestrationEvent",
+    ("cli/demo_screen.py", "_response"): "AdapterEvent",
+    ("cli/demo_screen.py", "_orchestration"): "OrchestrationEvent",
     ("cli/generate.py", "_show"): "AdapterEvent",
     ("testing/conformance/event_grammar.py", "_check_block"): "AdapterEvent",
     ("testing/wire_formats/encoder.py", "_item"): "ScriptItem",
@@ -70,9 +70,9 @@ MATCHES = {
     ("providers/openai/responses_items_encode.py", "_item"): "Part",
     ("runtime/capability.py", "_needed_by"): "Part",
 }
-"""Functions that match a union, all of it."""
+"""Functions that match all members of a union."""
 PARTIAL = {("testing/wire_formats/encoder.py", "play")}
-"""Functions that match some members, and hand all others to one of the above."""
+"""Functions that match some members, and pass all others to one of the above."""
 
 
 def names(union):
@@ -80,13 +80,13 @@ def names(union):
 
 
 def matched(statement):
-    """The members of unions in the patterns of a `match`."""
+    """The union members in the patterns of a `match`."""
     patterns = [node for case in statement.cases for node in ast.walk(case.pattern) if isinstance(node, ast.MatchClass)]
     return MEMBERS & {getattr(pattern.cls, "attr", None) or pattern.cls.id for pattern in patterns}
 
 
 def is_closed(statement):
-    """Whether a `match` ends in `assert_never`, and hides no member in another wildcard."""
+    """Whether a `match` ends in `assert_never`, which no other wildcard precedes."""
     *_, last = statement.cases
     calls = [node.func.id for node in ast.walk(last) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
     return isinstance(last.pattern, ast.MatchAs) and calls == ["assert_never"]
@@ -107,27 +107,27 @@ FOUND = dict(statements())
 
 @pytest.mark.parametrize("place", TABLES)
 def test_a_table_has_every_member(place):
-    """Or the member is named as one that says nothing there; never both."""
+    """Each member is in the table or in the list of those that it ignores, never in both."""
     union, table, silent = TABLES[place]
     assert not table.keys() & silent
     assert table.keys() | silent == set(UNIONS[union])
 
 
 def test_every_match_of_a_union_is_listed():
-    """A new one has to say of which union it is."""
+    """A new `match` has to be added with its union."""
     assert FOUND.keys() == MATCHES.keys() | PARTIAL
 
 
 @pytest.mark.parametrize("place", MATCHES, ids=":".join)
 def test_a_match_has_every_member(place):
-    """Each is named, and `assert_never` guards against the next one."""
+    """Each member is named, and `assert_never` guards against future ones."""
     assert matched(FOUND[place]) == names(MATCHES[place])
     assert is_closed(FOUND[place])
 
 
 @attrs.frozen
 class CitationAdded:
-    """An event that nobody has heard of."""
+    """An event that is not part of the union."""
 
     id: str
 
@@ -143,6 +143,6 @@ class CitationAdded:
     ids=lambda fold: type(fold).__name__,
 )
 def test_an_unknown_event_is_an_error_of_every_fold(fold):
-    """It is never passed over in silence."""
+    """It is never ignored silently."""
     with pytest.raises(TypeError, match="CitationAdded is not an event"):
         fold.add(CitationAdded("a"))

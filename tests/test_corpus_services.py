@@ -1,4 +1,4 @@
-"""Recorded answers of the embedding APIs, replayed over loopback HTTP, give what is expected of them."""
+"""Recorded responses of the embedding and moderation APIs, replayed over loopback HTTP, give the expected result."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 
 import allm
 from allm.testing import Reply, WireServer
-from wire_corpus import CORPUS, USAGE, accepted, cases, error_of
+from recordings import USAGE
+from wire_corpus import CORPUS, accepted, cases, error_of
 
 CASES = cases("embeddings")
 
@@ -21,7 +22,7 @@ def adapter_of(case, server):
 
 
 def asked(case):
-    """What the recorded client asked for."""
+    """The texts and options of the recorded request."""
     body = case.request_body
     first = body["requests"][0] if "requests" in body else body
     dimensions = first.get("dimensions") or first.get("outputDimensionality") or first.get("output_dimension")
@@ -29,11 +30,11 @@ def asked(case):
     return [f"text {index}" for index in range(count)], {"model": first["model"], "dimensions": dimensions}
 
 
-@pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.skipif(not CASES, reason=f"no recorded responses at {CORPUS}")
 @pytest.mark.parametrize("cut", [None, 7])
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.folder.name)
-async def test_recorded_answer_gives_what_is_expected(case, cut):
-    """Count, length and first numbers of the vectors, usage, model; or the error."""
+async def test_recorded_embeddings_give_the_expected_result(case, cut):
+    """Count, length and first numbers of the vectors, usage and model; or the error."""
     expected = case.expected
     async with WireServer() as server:
         server.add(Reply.recorded(case.folder, chunks=cut))
@@ -60,17 +61,17 @@ MODERATION = cases("moderation")
 
 
 def judged(case):
-    """What the recorded client asked about."""
+    """The input of the recorded request."""
     given = case.request_body["input"]
     if isinstance(given, str):
         return given
     return [item["text"] if item["type"] == "text" else allm.Image.from_url(item["image_url"]["url"]) for item in given]
 
 
-@pytest.mark.skipif(not MODERATION, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.skipif(not MODERATION, reason=f"no recorded responses at {CORPUS}")
 @pytest.mark.parametrize("case", MODERATION, ids=lambda case: case.folder.name)
-async def test_recorded_verdict_is_what_is_expected(case):
-    """Count, flags, categories, model, id; or the error."""
+async def test_recorded_moderation_gives_the_expected_result(case):
+    """Count, flags, categories, model and id; or the error."""
     expected = case.expected
     async with WireServer() as server:
         server.add(Reply.recorded(case.folder))

@@ -1,4 +1,4 @@
-"""The documentation is true: every Python example runs, and prints what the page says it prints."""
+"""The examples in the documentation work: each runs and prints what the page says."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from allm.testing import Reply, WireServer
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# A Python block, with the text block that follows it at once, if one does: what it prints.
+# A Python block, and the text block directly after it, if any, with what it prints.
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 
 
 class Example(NamedTuple):
-    """One block of a page, padded so that line numbers in tracebacks are those of the page."""
+    """One block of a page, padded so that tracebacks have the line numbers of the page."""
 
     code: str
     printed: str | None
@@ -38,7 +38,7 @@ def examples(page: Path) -> Iterator[Example]:
 
 
 def run(code: str, page: Path, names: dict[str, object]) -> None:
-    """Run a block as its reader would, then the tests it defines; the blocks of a page share their names."""
+    """Run a block as its reader would, then the tests that it defines; the blocks of a page share their names."""
     before = set(names)
     exec(compile(code, str(page), "exec"), names)  # noqa: S102  # our own pages
     for name in sorted(names.keys() - before):
@@ -50,18 +50,18 @@ def run(code: str, page: Path, names: dict[str, object]) -> None:
 
 
 def with_examples() -> list[Path]:
-    """The pages that have examples."""
+    """The pages that contain examples."""
     return [page for page in PAGES if any(examples(page))]
 
 
 def test_pages_are_found():
-    """An empty list would let the next test pass."""
+    """With an empty list, the next test would pass."""
     assert len(with_examples()) > 4
 
 
 @pytest.mark.parametrize("page", with_examples(), ids=lambda page: page.stem)
 async def test_examples_run(page, monkeypatch, capsys, tmp_path):
-    """Each block runs after the ones above it, against a server that plays the vendor where it asks for one."""
+    """Each block runs after the ones above it, against a server that plays the vendor where it needs one."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_registered", {})
     names: dict[str, object] = {"__name__": "__main__"}

@@ -1,4 +1,4 @@
-"""The public names are those of `__all__`: they exist, they are sorted, and the reference lists them."""
+"""The public names are those in `__all__`: they exist, are sorted, and are in the reference."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ PUBLIC_MODULES = [
     "allm.telemetry",
     "allm.testing",
 ]
-# Live objects that calls return. Nobody else makes one, so that what they are made of is nobody else's business.
+# Live objects that calls return. Users never construct them, so the types of their constructors are private.
 RETURNED = {"EmbeddingStream", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}
 
 
 @pytest.fixture(params=PUBLIC_MODULES)
 def module(request):
-    """A module whose names users may rely on."""
+    """A module with public names."""
     return importlib.import_module(request.param)
 
 
@@ -45,20 +45,20 @@ def test_all_is_sorted_and_without_repeats(module):
 
 
 def test_every_name_exists(module):
-    """`from module import *` works, lazily loaded names included."""
+    """Star imports work, including lazily loaded names."""
     for name in module.__all__:
         assert getattr(module, name) is not None
 
 
 def test_every_name_is_in_the_reference(module):
-    """Nobody can use what is not documented, and nothing stays documented that is gone."""
+    """Every public name is documented."""
     documented = set(re.findall(rf"\b{re.escape(module.__name__)}\.(\w+)", REFERENCE))
 
     assert set(module.__all__) <= documented
 
 
 def test_the_reference_names_nothing_else():
-    """Every dotted name in the reference can be looked up."""
+    """Every dotted name in the reference exists."""
     for name in sorted(set(re.findall(r"\ballm(?:\.\w+)+", REFERENCE))):
         found = allm
         for part in name.split(".")[1:]:
@@ -66,7 +66,7 @@ def test_the_reference_names_nothing_else():
 
 
 def test_every_call_option_is_in_the_reference():
-    """The table of options is complete, and has no row for an option that is gone."""
+    """The table of options is complete and has no row for a removed option."""
     [table] = re.findall(r"^## Call options$(.*?)^## ", REFERENCE, re.DOTALL | re.MULTILINE)
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
 
@@ -74,12 +74,12 @@ def test_every_call_option_is_in_the_reference():
 
 
 def test_dir_lists_the_public_names():
-    """Completion in an editor or a prompt shows every public name."""
+    """Completion in an editor or shell shows every public name."""
     assert set(allm.__all__) <= set(dir(allm))
 
 
 def annotations(value):
-    """Every annotation of a function, or of a class and its public members, with the module it was written in."""
+    """Every annotation of a function, or of a class and its public members, with the globals of its module."""
     if isinstance(value, property):
         value = value.fget
     if isinstance(value, (classmethod, staticmethod)):
@@ -89,7 +89,7 @@ def annotations(value):
         yield from ((hint, function.__globals__) for hint in function.__annotations__.values())
     elif inspect.isclass(value):
         for cls in (cls for cls in value.__mro__ if cls.__module__.startswith("allm")):
-            # What an adapter's methods hand to each other is its own; a user gives it settings.
+            # Values passed between an adapter's own methods are private; users only give it settings.
             members = {} if "allm.providers" in cls.__module__ else vars(cls)
             hidden = () if value.__name__ in RETURNED else ("__init__",)
             fields = vars(cls).get("__annotations__", {})
@@ -99,7 +99,7 @@ def annotations(value):
 
 
 def named_in(hint, names):
-    """What an annotation names, with the value of each name; of one that is no text, the classes in it."""
+    """The names in an annotation with their values; for an annotation that is not a string, the classes in it."""
     source = getattr(hint, "__forward_arg__", hint)  # a TypedDict makes references of its annotations
     if not isinstance(source, str):
         return [(cls.__name__, cls) for cls in (source, *typing.get_args(source)) if inspect.isclass(cls)]
@@ -108,14 +108,14 @@ def named_in(hint, names):
 
 
 def is_public_elsewhere(name, value):
-    """Whether it is Python's or another library's: a class by its module, a form of `typing` by its name."""
+    """Whether it belongs to Python or another library: a class by its module, a `typing` form by its name."""
     if inspect.isclass(value) and value.__name__ == name:
         return not value.__module__.startswith("allm")
     return isinstance(value, (ModuleType, typing.TypeVar)) or getattr(typing, name, None) is value
 
 
 def test_every_type_of_a_public_signature_is_public(module):
-    """Who writes a function around ours can annotate it, aliases included, without an import from inside."""
+    """A user's wrapper can be annotated, aliases included, without importing private modules."""
     public = [getattr(other, name) for other in map(importlib.import_module, PUBLIC_MODULES) for name in other.__all__]
     hidden = set()
     for name in module.__all__:
@@ -127,14 +127,14 @@ def test_every_type_of_a_public_signature_is_public(module):
 
 
 def test_the_names_of_signatures_are_found():
-    """An empty walk would let the test above pass."""
+    """If no annotation were found, the test above would pass."""
     assert any("Input" in hint for hint, _ in annotations(allm.generate))
     assert any("StreamAdapter" in hint for hint, _ in annotations(allm.Engine))
     assert any("tuple[Session, T]" in hint for hint, _ in annotations(allm.session.SessionStream))
 
 
 def test_exceptions_and_functions_are_of_allm():
-    """A traceback names what one can import. Classes of attrs stay of their module, where their hints are resolved."""
+    """A traceback shows an importable name. attrs classes keep their module, which resolves their hints."""
     for name in allm.__all__:
         value = getattr(allm, name)
         if inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, BaseException)):

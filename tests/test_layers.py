@@ -1,10 +1,11 @@
-"""The architecture, held by reading the imports: which layer may use which, and who may use what."""
+"""The architecture, enforced by reading the imports: which layer may use which, and which module owns a library."""
 
 from __future__ import annotations
 
 import ast
 import functools
 import importlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -17,7 +18,7 @@ MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted(SOURCE.rglob("*.py"))
 }
-# What each part of the package may import of the rest. A part that is not named here may import everything.
+# What each part of the package may import from the others. Parts that are not listed may import everything.
 LAYERS = {
     "allm.data": (),
     "allm.http": ("allm.data",),
@@ -27,10 +28,10 @@ LAYERS = {
     "allm.adapters": ("allm.data", "allm.http", "allm.runtime"),
     "allm.providers": ("allm.data", "allm.runtime", "allm.adapters", "allm.fake", "allm.keys", "allm.models"),
 }
-# What a vendor's package is made of, besides itself: the kit for authors, and the names that any user has.
+# What a vendor's package may use besides its own modules: the kit for adapter authors, and the public names.
 PUBLIC = ("allm", "allm.adapters", "allm.fake", "allm.keys", "allm.models")
 OPENS_NURSERIES = ("allm.execution", "allm.testing", "allm.cli")
-# Module: the only places that may import it.
+# Library: the only modules that may import it.
 OWNERS = {
     "trio": (
         "allm.http",
@@ -43,7 +44,6 @@ OWNERS = {
     ),
     "httpx": ("allm.http.transport",),
     "httpx2": ("allm.http.transport",),
-    "tenacity": ("allm.runtime.retry",),
     "cattrs": ("allm.data.structuring", "allm.data.json", "allm.data.types"),
     "msgspec": ("allm.data.json.text", "allm.data.types"),
     "docstring_parser": ("allm.runtime.tools",),
@@ -54,12 +54,11 @@ OWNERS = {
     "psycopg": ("allm.session.stores.postgres",),
     "redis": ("allm.session.stores.redis",),
 }
-# Optional packages, and required ones that cost much to import: nothing may load them before it needs them.
+# Optional packages, and required ones that are slow to import: `import allm` must not load them.
 LATE = {
     "genai_prices",
     "httpx",
     "httpx2",
-    "tenacity",
     "docstring_parser",
     "click",
     "rich",
@@ -87,7 +86,7 @@ def nodes(module: str) -> list[ast.AST]:
 
 
 def early(node: ast.AST) -> Iterator[ast.AST]:
-    """What of a syntax tree is read when its module is, by Python or by a type checker: all but the functions."""
+    """The nodes of a syntax tree that are executed or type-checked at import: all but function bodies."""
     yield node
     for inner in ast.iter_child_nodes(node):
         if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
@@ -95,7 +94,7 @@ def early(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports(module: str, found: Iterable[ast.AST] | None = None) -> Iterator[str]:
-    """Every module that `module` names in an import, wherever in its source that stands, or in the nodes `found`."""
+    """Every module that `module` imports, anywhere in its source or only in the nodes `found`."""
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
     for node in nodes(module) if found is None else found:
         if isinstance(node, ast.Import):
@@ -105,7 +104,7 @@ def imports(module: str, found: Iterable[ast.AST] | None = None) -> Iterator[str
             if node.level:
                 parents = package.split(".")[: len(package.split(".")) - node.level + 1]
                 base = ".".join([*parents, base]).rstrip(".")
-            # In `from allm.data import codec` the name is a module as well.
+            # In `from allm.data import codec`, the name is a module too.
             yield from (f"{base}.{name.name}" if f"{base}.{name.name}" in MODULES else base for name in node.names)
 
 
@@ -118,13 +117,13 @@ def uses(module: str, name: str) -> bool:
 
 
 def test_the_modules_are_found():
-    """An empty list would let every other test here pass."""
+    """With an empty list, every other test here would pass."""
     assert {"allm", "allm.data.events", "allm.http.transport"} <= MODULES.keys()
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_go_one_way(module):
-    """A layer knows the layers below it, never one above or beside it."""
+    """A layer imports only the layers below it."""
     for layer, below in LAYERS.items():
         if is_inside(module, layer):
             assert not [
@@ -132,17 +131,17 @@ def test_imports_go_one_way(module):
             ]
 
 
-def test_no_import_goes_round_in_a_circle():
-    """Not for type checkers alone either: of two modules that name each other, neither can be read first.
+def test_there_are_no_import_cycles():
+    """Not even under TYPE_CHECKING: neither of two such modules could be read without the other.
 
-    A package's `__init__` is left out, since it only hands on the names of its modules.
+    A package's `__init__` is left out, because it only re-exports names of its modules.
     """
     graph = {
         module: set(imports(module, early(ast.parse(path.read_text("utf-8"))))) & MODULES.keys()
         for module, path in MODULES.items()
         if path.name != "__init__.py"
     }
-    # A module that imports none of the others, or is imported by none, is in no circle. What stays is.
+    # Repeatedly remove modules that import none of the others or are imported by none; only cycles remain.
     while True:
         imported = set().union(*graph.values())
         inside = {module for module, names in graph.items() if module in imported and names & graph.keys()}
@@ -154,7 +153,7 @@ def test_no_import_goes_round_in_a_circle():
 
 
 def names_imported(module: str) -> Iterator[tuple[str, str]]:
-    """Every `(module, name)` of the imports of `module` from our own package."""
+    """Every `(module, name)` that `module` imports from our own package."""
     for node in nodes(module):
         if isinstance(node, ast.ImportFrom) and is_inside(node.module or "", "allm"):
             yield from ((str(node.module), name.name) for name in node.names)
@@ -164,7 +163,7 @@ def names_imported(module: str) -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.startswith("allm.providers.")])
 def test_vendors_use_the_kit_and_nothing_else(module):
-    """What a bundled provider can do, a package of somebody else can: every name from outside its package is public."""
+    """Every name that a bundled provider imports is public, so that third-party packages can do the same."""
     package = ".".join(module.split(".")[:3])
     public = {name for kit in PUBLIC for name in importlib.import_module(kit).__all__}
     assert not [
@@ -176,7 +175,7 @@ def test_vendors_use_the_kit_and_nothing_else(module):
 
 @pytest.mark.parametrize("module", MODULES)
 def test_each_dependency_has_one_owner(module):
-    """Nobody but its owner imports a third-party library that could be replaced."""
+    """A replaceable third-party library is imported only by its owner."""
     for library, owners in OWNERS.items():
         if not is_inside(module, *owners):
             assert not [name for name in imports(module) if is_inside(name, library)]
@@ -184,28 +183,43 @@ def test_each_dependency_has_one_owner(module):
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.endswith(("encode", "decode", "_wire"))])
 def test_encoders_and_decoders_are_pure(module):
-    """What maps a vendor's wire format does no I/O, so that its tests need none."""
+    """Mapping to and from a vendor's wire format does no I/O, so its tests need none."""
     assert not [name for name in imports(module) if is_inside(name, "trio", "allm.http.transport")]
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_only_execution_opens_nurseries(module):
-    """Tasks start in the execution layer; the test tools and the command line are programs of their own."""
+    """Tasks start in the execution layer; the test tools and the command line are separate programs."""
     assert is_inside(module, *OPENS_NURSERIES) or not uses(module, "open_nursery")
+
+
+ARCHITECTURE = (SOURCE.parent / "ARCHITECTURE.md").read_text("utf-8")
+
+
+def test_the_architecture_names_existing_files_and_classes():
+    """Every file and class that the page names exists, and the page stays short."""
+    files = {path.relative_to(SOURCE.parent).as_posix() for path in SOURCE.parent.rglob("*.py")}
+    named = set(re.findall(r"`([\w./]+\.py)`", ARCHITECTURE))
+    assert len(named) > 20
+    assert not {name for name in named if not any(file.endswith(f"/{name}") or file == name for file in files)}
+    source = "\n".join(path.read_text("utf-8") for path in MODULES.values())
+    classes = set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)+)`", ARCHITECTURE)) - {"ExceptionGroup"}
+    assert not {name for name in classes if not re.search(rf"\b(class {name}\b|{name} = )", source)}
+    assert len(ARCHITECTURE.splitlines()) <= 150
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_modules_stay_readable(module):
-    """A module that grows past the limit holds a second idea, which wants its own file."""
+    """A module that outgrows the limit holds a second idea, which needs its own file."""
     assert len(MODULES[module].read_text("utf-8").splitlines()) <= MOST_LINES
 
 
 def test_importing_allm_is_light():
-    """`import allm`, with its sessions, loads no provider, no optional package, no HTTP library and no database."""
-    # What was there before it is not its doing: whoever measures coverage loads a database.
+    """`import allm`, with sessions, loads no provider, optional package, HTTP library or database."""
+    # Modules loaded before it do not count: under coverage, sqlite3 is already there.
     program = "import sys; there = set(sys.modules); import allm, allm.session; print(*set(sys.modules) - there)"
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = answer.stdout.split()
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = result.stdout.split()
     providers = [name for name in loaded if name.startswith("allm.providers.")]
 
     assert not providers

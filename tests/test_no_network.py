@@ -1,4 +1,4 @@
-"""The guard of conftest.py holds for the ways in which this project could reach a network."""
+"""The guard of conftest.py covers the ways in which this project could reach a network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import trio
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "api.example.com"])
 async def test_connecting_elsewhere_fails_the_test(host):
-    """A connection beyond this machine, by address or by name, fails with a message that says so."""
+    """Connecting to another machine, by address or by name, fails with a message that says so."""
     with pytest.RaisesGroup(
         pytest.RaisesExc(pytest.fail.Exception, match="this machine only"), allow_unwrapped=True, flatten_subgroups=True
     ):
@@ -18,7 +18,7 @@ async def test_connecting_elsewhere_fails_the_test(host):
 
 
 def test_connect_ex_is_guarded_too():
-    """The error-code flavour of connect does not slip through."""
+    """`connect_ex`, which returns error codes, is guarded like `connect`."""
     with socket.socket() as client, pytest.raises(pytest.fail.Exception):
         client.connect_ex(("192.0.2.1", 443))
 

@@ -52,7 +52,7 @@ problems = st.lists(st.tuples(paths, texts), max_size=2)
 vectors = st.lists(st.integers(0, 200), max_size=3).flatmap(
     lambda whole: st.sampled_from("fdbB").map(lambda code: array(code, [n % 100 for n in whole]))
 ) | st.lists(numbers.filter(lambda number: abs(number) < 1e300), max_size=3)
-# Hints with a strategy of their own. Fields that hold live objects keep their defaults.
+# Types with their own strategy. Fields that hold live objects keep their defaults.
 SPECIAL = {
     str: texts,
     int: whole_numbers,
@@ -63,6 +63,7 @@ SPECIAL = {
     Any: open_data_with_values,
     dict[str, Any]: open_mappings,
     Mapping[str, Any]: open_mappings,
+    Mapping[str, str]: st.dictionaries(names, texts, max_size=2),
     tuple[SourceKind, str | bytes]: sources,
     typing.get_type_hints(allm.ValidationError.__init__)["errors"]: problems,
     Callable[..., Any]: st.nothing(),
@@ -94,7 +95,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.builds(lambda question, hints: allm.AskUser(question, **hints), texts, _hints())
     if hint is allm.Embedding:
         return st.builds(allm.Embedding, st.integers(0, 9), vectors)
-    if hint is allm.AllmError:  # those that hold whole sessions and answers would nest without end
+    if hint is allm.AllmError:  # errors that hold sessions or responses would nest endlessly
         return st.one_of([values_of(cls) for cls in ERROR_TYPES.values() if cls not in {hint, *_LARGE}])
     if issubclass(hint, allm.AllmError):
         return st.deferred(lambda: _errors(hint))

@@ -1,7 +1,8 @@
-"""Recorded provider answers, where they are at hand, and the comparison of a folded response with what is expected.
+"""Recorded provider responses, if available, and the comparison of a folded response with the expected one.
 
-The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; else `../shared/wire` is used.
-A case is a folder with `request.json`, `response.json`, `response.body` and `expected.json`.
+The recordings are not part of this project. `ALLM_WIRE_CORPUS` names their folder; else `../shared/wire` is used. A
+second set, in other words, is in `recordings`. A case is a folder with `request.json`, `response.json`,
+`response.body` and `expected.json`.
 """
 
 from __future__ import annotations
@@ -12,28 +13,24 @@ from pathlib import Path
 
 import attrs
 
+import recordings
 from allm import AdapterError, ProviderPart, ReasoningPart, from_json, to_json
+from recordings import USAGE
 
 CORPUS = Path(os.environ.get("ALLM_WIRE_CORPUS") or Path(__file__).parents[2] / "shared" / "wire")
-USAGE = (
-    "input_tokens",
-    "output_tokens",
-    "cached_input_tokens",
-    "cache_write_input_tokens",
-    "reasoning_tokens",
-    "total_tokens",
-)
 
 
 @attrs.frozen
 class Case:
-    """One recorded answer."""
+    """One recorded response."""
 
     folder: Path
+    name: str
 
     @property
     def expected(self):
-        return json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+        expected = json.loads((self.folder / "expected.json").read_text(encoding="utf-8"))
+        return expected if "outcome" in expected else recordings.translated(self.folder, expected)
 
     @property
     def request_body(self):
@@ -45,12 +42,16 @@ class Case:
 
 
 def cases(api):
-    """Every case of one API, or none where the corpus is not there."""
-    return [Case(path.parent) for path in sorted((CORPUS / api).glob("*/expected.json"))]
+    """Every case of one API, of both sets; none where neither is there."""
+    first = (path.parent for path in sorted((CORPUS / api).glob("*/expected.json")))
+    second = recordings.folders(api)
+    return [Case(folder, f"{api}-{folder.name}") for folder in first] + [
+        Case(folder, recordings.name_of(folder)) for folder in second
+    ]
 
 
 def opaque_kinds(message):
-    """Which kinds of opaque data the message kept for replay, by their wire names."""
+    """The kinds of opaque data that the message kept for replay, by their wire names."""
     kinds = set()
     for part in message.parts:
         if isinstance(part, ReasoningPart):
@@ -77,7 +78,7 @@ def server_items(message):
 
 
 def folded(response):
-    """A response in the shape of `expected.json`, without the fields that are not about chat."""
+    """A response in the shape of `expected.json`, without the fields that do not concern chat."""
     error = None
     if response.error is not None:
         assert isinstance(response.error, AdapterError)
@@ -112,7 +113,7 @@ def error_of(error):
 
 
 def accepted(expected, name, found):
-    """What in the object `found` is neither the expected value under `name` nor one of the others that are right."""
+    """The fields of `found` that match neither the expected value under `name` nor an accepted alternative."""
     also_ok = expected.get("also_ok", {})
     return [
         f"{name}.{key}: {value!r}, expected {expected[name][key]!r}"
@@ -122,7 +123,7 @@ def accepted(expected, name, found):
 
 
 def differences(response, expected):
-    """What in `response` is neither the expected value nor one of the others that are right too."""
+    """The parts of `response` that match neither the expected value nor an accepted alternative."""
     found = folded(response)
     also_ok = expected.get("also_ok", {})
     problems = []
@@ -157,7 +158,8 @@ def differences(response, expected):
         problems.append(f"{path}: {actual!r}, expected {wanted!r}")
 
     for name in found:
-        compare(name, found[name], expected[name])
+        if name in expected:  # the second set says nothing of opaque data and refusals
+            compare(name, found[name], expected[name])
     if expected["error"] and response.error is not None:
         part = expected["error"]["message_contains"]
         if part not in response.error.message:

@@ -1,8 +1,10 @@
-"""allm: one workflow, any language model, on Trio.
+"""allm: provider-neutral calls to large language models, on Trio.
 
-async with allm.stream_generate(engine, "Tell me a joke") as events:
-async for piece in events.text():
-print(piece, end="", flush=True)
+Example::
+
+    async with allm.stream_generate(engine, "Tell me a joke") as events:
+        async for piece in events.text():
+            print(piece, end="", flush=True)
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ from allm.data.events import (
     ChatCompleted as ChatCompleted,
     Event as Event,
     Failed as Failed,
+    ImageCompleted as ImageCompleted,
     MessageCompleted as MessageCompleted,
     MessageStarted as MessageStarted,
     OrchestrationEvent as OrchestrationEvent,
@@ -95,6 +98,7 @@ from allm.data.image_request import (
     image_request as image_request,
 )
 from allm.data.json.codec import from_json as from_json, to_json as to_json
+from allm.data.logprobs import TokenLogprob as TokenLogprob
 from allm.data.message import (
     Message as Message,
     Role as Role,
@@ -231,6 +235,7 @@ __all__ = [
     "HttpClient",
     "Image",
     "ImageAdapterError",
+    "ImageCompleted",
     "ImageOperation",
     "ImageOptions",
     "ImagePart",
@@ -289,6 +294,7 @@ __all__ = [
     "TextDelta",
     "TextPart",
     "Thread",
+    "TokenLogprob",
     "Tool",
     "ToolCall",
     "ToolCallCompleted",
@@ -362,9 +368,9 @@ _LAZY = frozenset({"adapters", "providers", "session", "testing"})
 
 
 def _name_this_module() -> None:
-    """Let exceptions and functions say that they are of `allm`: a traceback reads `allm.AdapterError`.
+    """Set `__module__` of exceptions and functions to `allm`, so that a traceback reads `allm.AdapterError`.
 
-    Not so classes of attrs: their annotations are resolved in the module that they say they are of.
+    attrs classes keep theirs, because their annotations are resolved in the module that it names.
     """
     for name in __all__:
         value = globals().get(name)
@@ -376,7 +382,7 @@ _name_this_module()
 
 
 def __getattr__(name: str) -> Any:
-    """Packages that `import allm` leaves alone until they are named."""
+    """Import a package on first access, which keeps `import allm` light."""
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")

@@ -1,4 +1,4 @@
-"""`python -m allm` is the command `allm`."""
+"""Runs the command `allm` for `python -m allm`."""
 
 from __future__ import annotations
 

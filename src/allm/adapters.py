@@ -1,37 +1,40 @@
-"""Everything an adapter needs: what the bundled providers are made of, and all that they are made of.
+"""Kit for adapter authors. The bundled providers use nothing else.
 
-What an adapter is:
-    `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (answers with a `SpokenAnswer`), and
-    `UnaryAdapter` for everything else that answers in one piece. `Adapter` has the defaults of what is optional,
-    `AdapterOptions` what a call says beyond its request, `BatchLimits` how much one request for embeddings may hold.
+Protocols of adapters:
+    `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (which opens a `SpokenAnswer`), and
+    `UnaryAdapter` for other responses in one piece. `Adapter` has the defaults of optional members, `AdapterOptions`
+    the settings of a call beyond its request, `BatchLimits` the most that one embedding request may hold.
 
-Over HTTP:
+HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
-    `StreamCall`, `post_json` an `HttpCall` that answers with JSON (`JsonResponse`), `open_call` one that answers with
-    anything else (`OpenCall`). `Body` is a request body that is read as it is sent, `multipart` makes a form,
-    `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say how a key is sent,
-    `KeySource` is one that a function gives, and `Credential` is what a call carries of it; `Secret` hides a key that
-    is a text.
+    `StreamCall`; `post_json` makes an `HttpCall` with a JSON response (`JsonResponse`); `open_call` makes one with any
+    other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
+    `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
+    `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
 
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
-    fulfils, `MessageBuilder` collects events into a message. `SSEDecoder` splits server-sent events, for those who read
-    them without `stream_events`.
+    fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
+    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. `Origin`
+    says which parts of a conversation a service made itself, and marks those that it makes: `HttpAdapter.origin` gives
+    that of an address.
 
 Errors:
-    `classify_error` reads an error answer by its status and the usual envelopes. For codes of a vendor's own there are
-    `read_error_body` (gives an `ErrorBody`), `reason_for_status`, `status_in`, `stray_error`, `RETRYABLE_STATUS`,
-    `CONTEXT_OVERFLOW` and `parse_retry_after`; `malformed` is the error of an answer that makes no sense. What cannot
-    be sent is a `Problem` each, and `refuse` raises all of them at once; `UnusableImageError` is for image encoders.
+    `classify_error` classifies an error response by its status and the usual envelopes. For a vendor's own error codes
+    there are `read_error_body` (returns an `ErrorBody`), `reason_for_status`, `status_in`, `stray_error`,
+    `RETRYABLE_STATUS`, `CONTEXT_OVERFLOW` and `parse_retry_after`; `malformed` makes the error of an unreadable
+    response. A `Problem` describes one thing that cannot be sent, and `refuse` raises all of them at once;
+    `UnusableImageError` is for image encoders.
 
-Values in JSON:
-    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for those of a tool call; `as_object`, `as_objects`,
-    `as_list`, `as_text` and `as_count` for values of the type that is expected, whatever came.
+JSON values:
+    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `whole_text` for halves of
+    characters in texts that are not sent as JSON; `as_object`, `as_objects`, `as_list`, `as_text` and `as_count` return
+    a value of the expected type, whatever was received.
 
 Encoding conversations and media:
-    `call_name` and `results_in_place` mend what no vendor takes; `UniqueIds` keeps ids apart. `sniff_mime` and
-    `IMAGE_EXTENSIONS` for images that are sent, `image_of_base64` and `image_of_url` for those that come, `vector_of`,
-    `unit_vector` and `text_size` for embeddings.
+    `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
+    accept; `UniqueIds` keeps ids unique. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent,
+    `image_of_base64` and `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -53,8 +56,10 @@ from allm.data.json.text import (
     loads as loads,
     parse_arguments as parse_arguments,
 )
+from allm.data.json.whole import whole_text as whole_text
 from allm.data.message import call_name as call_name, results_in_place as results_in_place
 from allm.data.message_builder import MessageBuilder as MessageBuilder, UniqueIds as UniqueIds
+from allm.data.origin import Origin as Origin
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -62,8 +67,9 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
+from allm.data.prompt_parts import unsupported_parts as unsupported_parts
 from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
-from allm.http.decoder import StreamDecoder as StreamDecoder, WireDecoder as WireDecoder
+from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.error_body import (
     CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
     RETRYABLE_STATUS as RETRYABLE_STATUS,
@@ -75,6 +81,7 @@ from allm.http.error_body import (
     stray_error as stray_error,
 )
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
+from allm.http.finish_words import finish_reason_of as finish_reason_of
 from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
 from allm.http.keys import (
     BEARER as BEARER,
@@ -91,8 +98,13 @@ from allm.http.sse import (
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
-from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
-from allm.http.transport import join_url as join_url, multipart as multipart, parts_of as parts_of
+from allm.http.stream_call import (
+    StreamCall as StreamCall,
+    WireDecoder as WireDecoder,
+    stream_events as stream_events,
+)
+from allm.http.transport import multipart as multipart
+from allm.http.urls import join_url as join_url, parts_of as parts_of
 from allm.runtime.adapters import (
     Adapter as Adapter,
     AdapterOptions as AdapterOptions,
@@ -134,6 +146,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "MAX_EVENT_BYTES",
     "MessageBuilder",
     "OpenCall",
+    "Origin",
     "Path",
     "Problem",
     "RETRYABLE_STATUS",
@@ -158,6 +171,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "classify_error",
     "dumps",
+    "finish_reason_of",
     "image_of_base64",
     "image_of_url",
     "join_url",
@@ -182,6 +196,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "stream_events",
     "text_size",
     "unit_vector",
+    "unsupported_parts",
     "vector_of",
+    "whole_text",
     "wrong_type",
 ]

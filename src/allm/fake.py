@@ -1,6 +1,8 @@
-"""Builders of scripted answers, for `allm.providers.Fake` and `allm.testing.WireServer`.
+"""Builders of scripted responses, for `allm.providers.Fake` and `allm.testing.WireServer`.
 
-Fake(script=[fake.reasoning("Hm."), fake.text("Hello"), fake.usage(input_tokens=3, output_tokens=1)])
+Example::
+
+    Fake(script=[fake.reasoning("Hm."), fake.text("Hello"), fake.usage(input_tokens=3, output_tokens=1)])
 """
 
 from __future__ import annotations
@@ -57,7 +59,7 @@ def text(text: str) -> Text:
 
 
 def reasoning(text: str) -> Reasoning:
-    """Readable thinking."""
+    """Readable reasoning."""
     return Reasoning(text)
 
 
@@ -69,7 +71,7 @@ def tool_call(
 
 
 def tool_call_delta(id: str, text: str) -> ToolCallDeltaItem:
-    """A piece of the arguments of call `id`; a call built only of pieces completes at the end of the script."""
+    """A piece of the arguments of call `id`; a call made only of pieces completes at the end of the script."""
     return ToolCallDeltaItem(id, text)
 
 
@@ -84,20 +86,20 @@ def delay(seconds: float) -> Delay:
 
 
 def error(error: AllmError) -> ErrorItem:
-    """The answer fails here."""
+    """The response fails here with `error`."""
     return ErrorItem(error)
 
 
 def preflight_error(error: AllmError) -> PreflightError:
-    """The call raises `error` before a stream opens; must be the first item."""
+    """The call raises `error` before its stream opens; it has to be the first item."""
     return PreflightError(error)
 
 
 def raw(kind: str, payload: Any = None) -> Raw:
-    """A raw provider chunk."""
+    """A raw provider chunk, emitted as a `RawChunk`."""
     return Raw(kind, payload)
 
 
 def finish(reason: FinishReason) -> Finish:
-    """The finish reason."""
+    """Set the finish reason."""
     return Finish(reason)

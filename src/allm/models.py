@@ -1,4 +1,4 @@
-"""What is known of models: `lookup`, `put`, `clear` (see `allm.runtime.catalog`)."""
+"""The catalog of models: `lookup`, `put`, `clear` (see `allm.runtime.catalog`)."""
 
 from allm.runtime.catalog import (
     ModelInfo as ModelInfo,

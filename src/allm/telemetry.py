@@ -1,4 +1,4 @@
-"""Telemetry: `attach` a handler of `TelemetryEvent` (see `allm.runtime.telemetry`)."""
+"""Telemetry: `attach` a handler for each `TelemetryEvent` (see `allm.runtime.telemetry`)."""
 
 from allm.runtime.telemetry import (
     Handler as Handler,

@@ -47,7 +47,7 @@ async def test_options_reach_the_provider(server, to_server, allm_main, tmp_path
     assert (code, errors) == (0, "")
     body = server.requests[0].json()
     instruction, question = body["messages"]
-    expected = {"temperature": 0.5, "max_completion_tokens": 9, "reasoning_effort": "low"}
+    expected = {"temperature": 0.5, "max_tokens": 9, "reasoning_effort": "low"}
     expected |= {"seed": 7, "user": "me", "stop": ["a"], "note": "a=b"}
     assert expected.items() <= body.items()
     assert instruction == {"role": "system", "content": "Be brief."}

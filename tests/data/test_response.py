@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+import attrs
 import pytest
 
 import allm
@@ -119,3 +120,37 @@ def test_a_turn_in_one_line():
     result = allm.ChatResult(thread=allm.Thread(), final_response=response, steps=(step,), usage=usage)
     assert shown(result) == "ChatResult('Zug', halted_reason='completed', steps=1, model='m', usage='1 in, 2 out')"
     assert shown(allm.ChatResult(thread=allm.Thread())) == "ChatResult('', halted_reason='completed', steps=0)"
+
+
+def test_a_turn_gives_the_parsed_output_of_its_last_response():
+    """As the response itself; a turn without one says so."""
+
+    @attrs.frozen
+    class Point:
+        x: int
+
+    response = allm.Response(message=allm.assistant('{"x": 1}'), finish_reason="stop", output_type=Point)
+    result = allm.ChatResult(thread=allm.Thread(), final_response=response)
+    assert result.parsed() == Point(1)
+    assert result.parsed(dict[str, int]) == {"x": 1}
+    with pytest.raises(allm.ValidationError, match="ended before the model was called"):
+        allm.ChatResult(thread=allm.Thread()).parsed()
+
+
+def test_the_counts_of_each_modality_add_up():
+    """Lists of counts are added by what they count, and objects of counts field by field."""
+
+    def of(**counts):
+        details = [{"modality": modality, "tokenCount": count} for modality, count in counts.items()]
+        return allm.Usage(extra={"promptTokensDetails": details, "server_tool_use": {"searches": 1}})
+
+    total = of(TEXT=3, AUDIO=4) + of(TEXT=2, IMAGE=7) + allm.Usage(extra={"promptTokensDetails": []})
+    assert total.extra == {
+        "promptTokensDetails": [
+            {"modality": "TEXT", "tokenCount": 5},
+            {"modality": "AUDIO", "tokenCount": 4},
+            {"modality": "IMAGE", "tokenCount": 7},
+        ],
+        "server_tool_use": {"searches": 2},
+    }
+    assert (allm.Usage(extra={"x": [1, 2]}) + allm.Usage(extra={"x": [3]})).extra == {"x": [3]}

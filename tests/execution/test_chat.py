@@ -90,6 +90,21 @@ async def test_finish_other_ends_incomplete():
     assert len(result.steps) == 1
 
 
+@pytest.mark.parametrize(("finish", "steps"), [("other", 2), ("length", 1), ("content_filter", 1)])
+async def test_an_unknown_word_does_not_stop_a_turn_whose_calls_ran(finish, steps):
+    """One that is known to mean that the answer was cut does."""
+    result = await allm.chat(engine([fake.tool_call("noop"), fake.finish(finish)], TEXT), "go")
+    assert len(result.steps) == steps
+    assert result.halted_reason == "completed"
+
+
+async def test_an_unknown_word_after_a_call_that_was_cut_ends_the_turn():
+    """Nothing says that the answer was whole."""
+    cut = fake.tool_call("noop", raw_arguments='{"a')
+    result = await allm.chat(engine([cut, fake.finish("other")], TEXT), "go")
+    assert (len(result.steps), result.halted_reason) == (1, "incomplete")
+
+
 async def test_finish_stop_with_calls_goes_on():
     """Some providers end a forced call with "stop"; the turn goes on all the same."""
     result = await allm.chat(engine([fake.tool_call("noop"), fake.finish("stop")], TEXT), "go")

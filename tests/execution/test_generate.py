@@ -75,4 +75,4 @@ async def test_unwrap_gives_the_text_of_a_clean_end():
 async def test_what_is_no_engine(call):
     """Anything but an Engine is rejected, with its type in the message."""
     with pytest.raises((allm.EngineError, allm.ValidationError, TypeError), match="str"):
-        await call("openai:gpt-5", "hi")
+        await call("openai:gpt-5.4", "hi")

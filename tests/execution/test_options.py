@@ -102,6 +102,27 @@ ROWS = {
         in_request=True,
     ),
     "max_tokens": Row(COUNTS, of_request("max_tokens"), wrong=("5", 5.0, True), bad=(0, -1), in_request=True),
+    "top_p": Row(
+        (0.1, 0.2, 0.3, 0), of_request("top_p"), wrong=("0.5", True, [0.5]), bad=(-0.1, 1.1, math.nan), in_request=True
+    ),
+    "stop": Row(
+        (("a",), ("b", "c"), ("d",), ()),
+        of_request("stop"),
+        wrong=(7, b"a", {"a": 1}),
+        bad=("", [""], ["a", 7]),
+        in_request=True,
+    ),
+    "seed": Row((4, 3, 2, 0), of_request("seed"), wrong=("5", 5.0, True), in_request=True),
+    "parallel_tool_calls": Row(
+        (True, False, True, False), of_request("parallel_tool_calls"), wrong=(1, "yes"), in_request=True
+    ),
+    "service_tier": Row(
+        ("auto", "flex", "default", "priority"),
+        of_request("service_tier"),
+        wrong=(7, b"flex"),
+        bad=("",),
+        in_request=True,
+    ),
     "response_format": Row(
         (schema("a"), "json", {"type": "x"}, schema("d")),
         of_request("response_format"),

@@ -192,7 +192,7 @@ async def test_no_handler_is_fed_back_to_the_model():
     assert error_of(step.tool_results[0])["type"] == "no_handler"
 
 
-@pytest.mark.parametrize("raw", ["{", "[1]", '"text"', "null", "{'a': 1}"])
+@pytest.mark.parametrize("raw", ["{", "[1]", '"text"', "{'a': 1}"])
 async def test_invalid_arguments_json_never_reaches_the_handler(raw):
     """The model gets an error for arguments that are not a JSON object."""
     ran = []

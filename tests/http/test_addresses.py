@@ -1,4 +1,4 @@
-"""Which addresses are public: the same on every Python, whatever its version knows of IANA's registries."""
+"""Which addresses are public: the same on every Python version, however many of IANA's registries it knows."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ PUBLIC = (
     "address", [pytest.param(one, id=f"{kind} {one}") for kind, some in NOT_PUBLIC.items() for one in some.split()]
 )
 def test_addresses_that_are_not_public(address):
-    """This machine, its network, its cloud, what nobody has, and all of these in disguise."""
+    """This machine, its network, its cloud, unassigned addresses, and all of these embedded in IPv6 addresses."""
     assert not is_public(address)
 
 
 @pytest.mark.parametrize("address", PUBLIC.split())
 def test_addresses_that_are_public(address):
-    """Those of the internet, also where they are carried in others."""
+    """Internet addresses, also where they are embedded in others."""
     assert is_public(address)
 
 
-def test_a_name_is_no_address():
-    """It has to be looked up first."""
+def test_a_host_name_is_not_an_address():
+    """A name has to be resolved first."""
     with pytest.raises(ValueError, match="example"):
         is_public("example.com")

@@ -1,4 +1,4 @@
-"""Keys that a function gives: asked for when they are needed, once for everyone, and again after a 401."""
+"""Keys from a function: it is called when a key is needed, once for all waiting calls, and again after a 401."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def refused(said="no"):
 
 
 class Source:
-    """A function that gives key-1, key-2, ...; it takes `seconds`, and fails as often as `failures` says."""
+    """A function that returns key-1, key-2, ... after `seconds`, and fails the first `failures` times."""
 
     def __init__(self, *, seconds=1, failures=(), same=False):
         self.asked, self.seconds, self.failures, self.same = 0, seconds, list(failures), same
@@ -44,7 +44,7 @@ def engine(server, source, **fields):
 
 
 async def keys_of(source, count):
-    """What `count` tasks get that ask at the same time."""
+    """The keys that `count` concurrent tasks get."""
     found = []
 
     async def ask():
@@ -59,8 +59,8 @@ async def keys_of(source, count):
     return found
 
 
-async def test_many_calls_ask_once(autojump_clock):
-    """One flight gives the key to all who wait, and it is kept."""
+async def test_concurrent_calls_run_the_function_once(autojump_clock):
+    """All of them get the key of the one run, and later calls reuse it."""
     function = Source()
     source = KeySource(function)
     assert set(await keys_of(source, 50)) == {"key-1-0123456789"}
@@ -69,8 +69,8 @@ async def test_many_calls_ask_once(autojump_clock):
     assert trio.current_time() == pytest.approx(1, abs=0.01)
 
 
-async def test_a_failure_is_that_of_all_who_waited(autojump_clock):
-    """Fifty calls do not ask a broken source fifty times; each has an error of its own, and the next call asks anew."""
+async def test_a_failure_fails_all_waiting_calls(autojump_clock):
+    """Fifty calls do not ask a broken source fifty times; each gets its own error, and the next call asks again."""
     function = Source(failures=[OSError("down")])
     source = KeySource(function)
     errors = await keys_of(source, 50)
@@ -82,8 +82,8 @@ async def test_a_failure_is_that_of_all_who_waited(autojump_clock):
 
 
 @pytest.mark.parametrize("left", [0.5, 1.5])
-async def test_the_call_that_asks_is_cancelled(autojump_clock, left):
-    """The others have their key all the same: the next of them asks instead."""
+async def test_the_call_that_runs_the_function_is_cancelled(autojump_clock, left):
+    """The others still get their key: the next one runs the function."""
     function = Source()
     source = KeySource(function)
     with trio.move_on_after(left) as scope:
@@ -111,8 +111,8 @@ async def test_the_call_that_asks_is_cancelled(autojump_clock, left):
     assert function.asked == (2 if left < 1 else 1)
 
 
-async def test_a_waiter_is_cancelled(autojump_clock):
-    """The one that asks goes on."""
+async def test_a_waiting_call_is_cancelled(autojump_clock):
+    """The call that runs the function goes on."""
     function = Source()
     source = KeySource(function)
 
@@ -129,7 +129,7 @@ async def test_a_waiter_is_cancelled(autojump_clock):
 
 
 async def test_only_the_rejected_key_is_replaced(autojump_clock):
-    """Calls whose key was refused share one refresh, and one that comes late takes the key that is there."""
+    """Calls whose key was rejected share one refresh, and a late one takes the key that is already there."""
     function = Source()
     source = KeySource(function)
     old = await source.key()
@@ -141,14 +141,14 @@ async def test_only_the_rejected_key_is_replaced(autojump_clock):
     async with trio.open_nursery() as nursery:
         for _ in range(10):
             nursery.start_soon(renew)
-        nursery.start_soon(keys_of, source, 3)  # calls that begin now wait for the new key
+        nursery.start_soon(keys_of, source, 3)  # calls that start now wait for the new key
     assert await source.key(rejected=old) == found[0]
     assert {key.reveal() for key in found} == {"key-2-0123456789"}
     assert function.asked == 2
 
 
 def test_one_source_in_several_runs():
-    """An adapter may serve one Trio run after the other; the key stays, and nothing of a finished run does."""
+    """An adapter may serve one Trio run after another; the key is kept, but nothing else of the finished run."""
     function = Source(seconds=0)
     source = KeySource(function)
     for _ in range(3):
@@ -161,9 +161,16 @@ def test_one_source_in_several_runs():
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [(None, "NoneType"), ("", "empty"), ("a\nb", "line break"), (b"k", "bytes"), ("é", "ASCII")],
+    [
+        (None, "NoneType"),
+        ("", "empty"),
+        ("a\nb", "line break"),
+        ("Bearer k", "begins with 'Bearer '"),
+        (b"k", "bytes"),
+        ("é", "ASCII"),
+    ],
 )
-async def test_what_cannot_be_a_key(given, words):
+async def test_an_invalid_key(given, words):
     """It is refused without being shown."""
     with pytest.raises(allm.AdapterError, match=words) as caught:
         await KeySource(lambda: given).key()
@@ -172,7 +179,7 @@ async def test_what_cannot_be_a_key(given, words):
 
 
 async def test_an_adapter_error_is_passed_on():
-    """A source that says that waiting helps is asked again by the engine's retries."""
+    """The engine's retries ask a source again whose error is retryable."""
     source = Source(seconds=0, failures=[allm.AdapterError("busy", reason="overloaded")])
     async with WireServer(default=ANSWER) as server:
         response = await allm.generate(engine(server, source, retry=allm.RetryPolicy(base_delay=0, max_delay=0)), "hi")
@@ -181,8 +188,8 @@ async def test_an_adapter_error_is_passed_on():
 
 
 @pytest.mark.parametrize("adapter", HEADERS)
-async def test_the_function_gives_the_key_of_the_header(adapter):
-    """Sync or async; not before the call is sent."""
+async def test_the_header_has_the_key_of_the_function(adapter):
+    """Sync or async; the function is not called before the request is sent."""
     asked = []
 
     def function():
@@ -199,7 +206,7 @@ async def test_the_function_gives_the_key_of_the_header(adapter):
 
 
 async def test_a_key_that_has_expired():
-    """After a 401 the function is asked once more, and the request goes out again; the caller sees an answer."""
+    """After a 401 the function is called again and the request repeated; the caller sees only the response."""
     source = Source(seconds=0)
     async with WireServer() as server:
         server.add(refused(), ANSWER, ANSWER)
@@ -212,7 +219,7 @@ async def test_a_key_that_has_expired():
 
 
 async def test_a_key_that_stays_refused():
-    """The request is repeated once, and neither key is in the error that came of it."""
+    """The request is repeated once, and the error shows neither key."""
     source = Source(seconds=0)
     async with WireServer(default=refused("key-1-0123456789 and key-2-0123456789 are wrong")) as server:
         response = await allm.generate(engine(server, source), "hi")
@@ -221,8 +228,8 @@ async def test_a_key_that_stays_refused():
     assert response.error.message == "*** and *** are wrong"
 
 
-async def test_the_same_key_again_is_not_sent_again():
-    """Nor is a key that is a text."""
+async def test_the_same_key_is_not_sent_twice():
+    """Neither from a function that returns it again, nor a key given as a string."""
     async with WireServer(default=refused()) as server:
         source = Source(seconds=0, same=True)
         response = await allm.generate(engine(server, source), "hi")
@@ -232,7 +239,7 @@ async def test_the_same_key_again_is_not_sent_again():
 
 
 async def test_services_ask_for_a_fresh_key_as_well():
-    """What answers in one piece and what answers with audio take the same way."""
+    """Unary services and speech refresh a rejected key in the same way."""
     async with WireServer() as server:
         verdict = Reply.json({"results": [{"categories": {"hate": False}}]})
         server.add(refused(), verdict, refused(), Reply(body=b"sound", headers={"content-type": "audio/mpeg"}))
@@ -248,7 +255,7 @@ async def test_services_ask_for_a_fresh_key_as_well():
 
 
 async def test_a_copy_of_an_adapter_shares_the_key():
-    """An engine that changes an adapter does not ask for a key of its own."""
+    """An adapter changed with `attrs.evolve` does not fetch its own key."""
     source = Source(seconds=0)
     async with WireServer(default=ANSWER) as server:
         adapter = OpenAI(preset="groq", api_key=source, base_url=server.url("openai"))
@@ -258,15 +265,15 @@ async def test_a_copy_of_an_adapter_shares_the_key():
 
 
 @pytest.mark.parametrize("key", [1, b"key", ["key"]])
-def test_what_is_neither_a_text_nor_a_function(key):
-    """It is refused where it is given."""
+def test_a_key_of_another_type(key):
+    """It is refused when the adapter is made."""
     with pytest.raises(allm.EngineError, match="expected str, or a function") as caught:
         OpenAI(api_key=key)
     assert caught.value.reason == "invalid_key"
 
 
 async def test_the_call_is_cancelled_while_the_key_is_awaited(autojump_clock):
-    """Nothing is sent, and the next call has its key."""
+    """Nothing is sent, and the next call gets its key."""
     source = Source(seconds=100)
     async with WireServer(default=ANSWER) as server:
         asked = engine(server, source)

@@ -1,4 +1,4 @@
-"""The part of decoding that is the same for every vendor, tried with the smallest vendor that there can be."""
+"""The part of decoding that is the same for every vendor, tested with a minimal vendor."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def kinds(decoded):
     return [type(event).__name__ for event in decoded]
 
 
-def test_an_answer_starts_once_and_ends_with_what_is_known():
-    """Ids count as they come first; the message holds what was added."""
+def test_a_response_starts_once_and_ends_with_the_known_facts():
+    """The first id counts; the message holds what was added."""
     decoded = events(
         decoder(), {"id": "", "text": "a"}, {"id": "x", "model": "m"}, {"id": "y", "text": "b"}, {"end": "ok"}
     )
@@ -74,7 +74,7 @@ def test_an_answer_starts_once_and_ends_with_what_is_known():
     ]
 
 
-def test_an_answer_that_ends_before_it_starts_is_whole_all_the_same():
+def test_a_response_without_a_start_still_has_its_start_event():
     """`MessageStarted` comes first, whatever the service leaves out."""
     assert kinds(events(decoder(), {"end": "ok"})) == ["MessageStarted", "MessageCompleted"]
 
@@ -90,8 +90,8 @@ def test_an_answer_that_ends_before_it_starts_is_whole_all_the_same():
         ("other", None, False, "other"),
     ],
 )
-def test_the_content_decides_between_stop_and_calls(finish, raw, called, expected):
-    """A word that means neither is left alone; without a word the calls tell."""
+def test_the_content_decides_between_stop_and_tool_calls(finish, raw, called, expected):
+    """Other finish reasons are left alone; without one, the calls decide."""
     made = decoder()
     decoded = events(made, {"text": "a"} | ({"call": "f"} if called else {}), {"finish": finish, "end": raw})
     assert decoded[-1].finish_reason == expected
@@ -99,23 +99,23 @@ def test_the_content_decides_between_stop_and_calls(finish, raw, called, expecte
 
 
 @pytest.mark.parametrize("data", [b"{no", b"12", b'"x"', b"[]", b"[1]", b"null", b"\xff"])
-def test_an_event_that_is_no_object_is_malformed(data):
-    """The error quotes it, and has the ids that the answer has."""
+def test_an_event_that_is_not_an_object_is_malformed(data):
+    """The error quotes the event and has the response's ids."""
     with pytest.raises(allm.AdapterError, match="event of the stream") as caught:
         decoder().decode("", data)
     assert (caught.value.reason, caught.value.provider) == ("malformed_response", "words")
     assert caught.value.request_id == "req_1"
 
 
-def test_done_of_another_format_is_passed_over():
-    """Gateways add it to every stream; the answer is neither ended nor broken by it."""
+def test_a_foreign_done_marker_is_ignored():
+    """Gateways add it to every stream; it neither ends nor breaks the response."""
     made = decoder()
     assert events(made, {"text": "a"}, b" [DONE] ")[-1] == allm.TextDelta("text-0", "a")
     assert not made.done
 
 
-def test_done_means_what_the_format_says_and_counts_once():
-    """A second one after the end is a stray."""
+def test_the_done_marker_of_the_format_counts_once():
+    """A second one after the end is ignored."""
 
     class Marked(Words):
         def on_done(self):
@@ -136,7 +136,7 @@ def test_done_means_what_the_format_says_and_counts_once():
     ],
 )
 def test_an_error_report_is_the_failure_in_every_form(name, report):
-    """What came before it is kept, and nothing after it is read."""
+    """Content before it is kept, and nothing after it is read."""
     made = decoder()
     decoded = [*events(made, {"text": "a"}), *events(made, report, name=name)]
     assert kinds(decoded) == ["MessageStarted", "TextDelta", "Failed"]
@@ -146,14 +146,14 @@ def test_an_error_report_is_the_failure_in_every_form(name, report):
     assert made.done
 
 
-def test_an_array_is_its_elements_up_to_the_end():
-    """Several events in one, of which the error is the last."""
+def test_an_array_is_read_as_its_elements():
+    """Several events in one array, the last of which is an error."""
     decoded = events(decoder(), [{"text": "a"}, {"text": "b"}, ERROR, {"text": "c"}])
     assert kinds(decoded) == ["MessageStarted", "TextDelta", "TextDelta", "Failed"]
 
 
-def test_a_failure_never_loses_what_the_same_event_gave():
-    """With nothing to lose it is raised, else it is the last event."""
+def test_a_failure_does_not_lose_the_events_before_it():
+    """Without any it is raised; otherwise it is the last event."""
     decoded = events(decoder(), {"text": "a", "bad": True})
     assert kinds(decoded) == ["MessageStarted", "TextDelta", "Failed"]
     made = decoder()
@@ -162,15 +162,15 @@ def test_a_failure_never_loses_what_the_same_event_gave():
     assert not made.done
 
 
-def test_what_was_held_back_comes_before_the_failure():
+def test_held_back_content_comes_before_the_failure():
     """Nothing that arrived is lost."""
     decoded = events(decoder(held="tail"), {"text": "a"}, ERROR)
     assert decoded[-2] == allm.TextDelta("text-0", "tail")
     assert kinds(decoded)[-1] == "Failed"
 
 
-def test_the_events_of_the_wire_are_shown_when_asked_for():
-    """Each of them, before what it gave; its name is that of the event, its type, or `chunk`."""
+def test_raw_chunks_are_emitted_on_request():
+    """Each comes before the events made from it, named after the event, its type, or `chunk`."""
     assert events(decoder(), {"x": 1}, name="odd") == []
     asked = decoder()
     asked.raw_chunks = True
@@ -181,27 +181,27 @@ def test_the_events_of_the_wire_are_shown_when_asked_for():
 
 
 @pytest.mark.parametrize("document", [{"text": "ab", "end": "ok"}, [{"text": "a"}, {"text": "b", "end": "ok"}]])
-def test_a_plain_answer_is_read_like_its_stream(document):
-    """Whole, or as the array of its events."""
+def test_a_json_document_is_read_like_a_stream(document):
+    """As one object, or as the array of its events."""
     decoded = decoder().decode_document(document)
     assert decoded[-1].message.text == "ab"
 
 
 @pytest.mark.parametrize("document", [{}, [], 3, None, "x", [1], {"choices": []}])
-def test_a_document_without_an_answer_is_malformed(document):
-    """Something else speaks there; the error says what was missed."""
+def test_a_document_without_content_is_malformed(document):
+    """The error names the field that is missing."""
     with pytest.raises(allm.AdapterError, match="has no text") as caught:
         decoder().decode_document(document)
     assert caught.value.reason == "malformed_response"
 
 
-def test_a_document_that_is_an_error_is_the_failure():
-    """With the status 200 of a gateway."""
+def test_an_error_document_is_the_failure():
+    """Even under status 200, as gateways send it."""
     assert kinds(decoder().decode_document(ERROR)) == kinds(decoder().decode_document([ERROR])) == ["Failed"]
 
 
-def test_a_document_that_is_not_finished_is_cut_off():
-    """What it holds is kept."""
+def test_an_unfinished_document_is_truncated():
+    """Its content is kept."""
     decoded = decoder().decode_document({"text": "a"})
     assert kinds(decoded) == ["MessageStarted", "TextDelta", "Failed"]
     assert decoded[-1].error.reason == "stream_truncated"
@@ -221,7 +221,7 @@ def test_a_document_that_is_not_finished_is_cut_off():
     ],
 )
 def test_a_body_that_ends_too_early(stray, reason, words):
-    """Text outside any SSE field may say why; else the end marker is what is missing."""
+    """Text outside any SSE field may give the reason; otherwise the end marker is missing."""
     made = decoder()
     try:
         [*_, last] = made.end(stray)
@@ -255,3 +255,45 @@ async def test_the_headers_of_the_response_reach_the_decoder():
         await stream_events(call, emit)
     assert made.headers["x-own"] == "yes"
     assert emitted[0] == allm.MessageStarted(request_id="req_9")
+
+
+@pytest.mark.parametrize("name", ["ping", "heartbeat", "keepalive", "keep-alive"])
+@pytest.mark.parametrize("data", [b"ping", b"null", b"{}", b"1", b'"still here"', b"[]", b"2026-01-01T00:00:00Z"])
+def test_an_event_that_keeps_the_connection_open_holds_anything(name, data):
+    """Its name says that it means nothing, whatever stands in it."""
+    made = decoder()
+    decoded = events(made, {"text": "a"}) + events(made, data, name=name) + events(made, {"end": "ok"})
+    assert decoded[-1].message.text == "a"
+
+
+@pytest.mark.parametrize(
+    ("said", "stray", "quoted"),
+    [
+        ({"detail": "no capacity"}, "", "no capacity"),
+        ({"message": "no capacity", "code": 500}, "", "no capacity"),
+        ({"errors": [{"message": "no capacity"}]}, "", "no capacity"),
+        ({"hello": 1}, "upstream connect error", "upstream connect error"),
+        ({"hello": 1}, "<html>502" + "x" * 500, "<html>502"),
+    ],
+)
+def test_a_cut_off_answer_says_what_the_server_said_last(said, stray, quoted):
+    """Gateways give their reason in an event of another kind, or in plain text between the events."""
+    made = decoder()
+    events(made, {"text": "a"})
+    events(made, said, name="odd")
+    with pytest.raises(allm.AdapterError) as caught:
+        made.end(stray)
+    error = caught.value
+    assert error.reason == "stream_truncated"
+    assert "without its last event" in error.message
+    assert quoted in error.message
+    assert len(error.message) < 400
+
+
+def test_a_cut_off_answer_of_a_server_that_gave_no_reason():
+    """Nothing is quoted."""
+    made = decoder()
+    events(made, {"text": "a"})
+    events(made, {"hello": 1}, name="odd")
+    with pytest.raises(allm.AdapterError, match=r"without its last event: the answer is cut off$"):
+        made.end("")

@@ -1,4 +1,4 @@
-"""Error answers in every envelope there is, and when to ask again."""
+"""Error responses in every known envelope, and when to retry."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from allm.providers.openai import errors as openai
         {"error": {"message": None}, "msg": "so it is"},
     ],
 )
-def test_the_sentence_is_found(body):
-    """Wherever a service puts it."""
+def test_the_message_is_found(body):
+    """In every place where services put it."""
     assert read_error_body(body).message == "so it is"
 
 
-def test_an_envelope_without_an_end_is_cut():
-    """It comes from outside, and may be as deep as it likes."""
+def test_a_very_deep_envelope_is_cut():
+    """It comes from outside and may be nested without limit."""
     body = {}
     for _ in range(100):
         body = {"error": body}
@@ -65,24 +65,24 @@ def test_an_envelope_without_an_end_is_cut():
         ),
     ],
 )
-def test_reasons_without_a_code_of_their_own(module, status, body, reason, retryable):
-    """The status, and for a context that overflows the sentence."""
+def test_reasons_without_a_vendor_code(module, status, body, reason, retryable):
+    """They follow from the status, and for a context overflow from the message."""
     error = module.classify("p", status, {}, body)
     assert (error.reason, error.retryable) == (reason, retryable)
 
 
 @pytest.mark.parametrize("field", ["code", "status", "status_code"])
 @pytest.mark.parametrize("module", [openai, anthropic])
-def test_an_error_inside_a_stream_says_its_status(module, field):
-    """As a number or as text, where its type says nothing."""
+def test_the_status_of_an_error_inside_a_stream(module, field):
+    """It is read as a number or as text where the error type does not tell the reason."""
     for value in (503, "503"):
         error = module.stream_error("p", {"error": {"type": "later_error", "message": "m", field: value}})
         assert (error.reason, error.status, error.retryable) == ("provider_unavailable", 503, True)
 
 
 @pytest.mark.parametrize("word", ["billing_not_active", "billing_hard_limit_reached"])
-def test_an_account_that_cannot_pay_is_not_asked_again(word):
-    """OpenAI answers 429."""
+def test_an_exhausted_quota_is_not_retried(word):
+    """Although OpenAI returns 429 for it."""
     error = openai.classify("openai", 429, {}, {"error": {"message": "m", "type": word, "code": word}})
     assert (error.reason, error.retryable) == ("quota_exhausted", False)
 
@@ -99,7 +99,7 @@ def test_an_account_that_cannot_pay_is_not_asked_again(word):
     ],
 )
 def test_stray_errors(stray, found):
-    """Whole JSON that is an error; anything else is only stray."""
+    """Only complete JSON that is an error report counts as one."""
     assert stray_error(stray) == found
 
 
@@ -111,6 +111,8 @@ def test_stray_errors(stray, found):
         ({"retry-after": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0),
         ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
         ({"retry-after-ms": "-1", "retry-after": "7"}, 7),
+        ({"retry-after-ms": "0", "retry-after": "1"}, 1),
+        ({"retry-after-ms": "0"}, 0),
         ({"retry-after-ms": "soon", "retry-after": "7"}, 7),
         *(
             ({"retry-after": text}, None)
@@ -119,12 +121,12 @@ def test_stray_errors(stray, found):
     ],
 )
 def test_retry_after(headers, seconds):
-    """In every form; nonsense is no hint."""
+    """It is read in every form, and nonsense is ignored."""
     assert parse_retry_after(headers) == seconds
 
 
 @pytest.mark.parametrize("code", ["429", 429])
 def test_a_status_in_the_body(code):
-    """As a number or as its digits; a number that is none is no status, however long."""
+    """It may be a number or a string of digits; a number outside the range of statuses is ignored."""
     assert status_in(read_error_body({"error": {"code": code}})) == 429
     assert status_in(read_error_body({"error": {"code": str(code) * 5000}})) is None

@@ -1,4 +1,4 @@
-"""Fetching by URL: from public addresses only, however the URL hides where it leads."""
+"""Fetching by URL: from public addresses only, however a URL disguises its destination."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def server():
 
 
 class Names(trio.abc.HostnameResolver):
-    """Answers from a table; a list is used up, one answer for each question."""
+    """A resolver that reads a table; a list in it is used up, one item for each lookup."""
 
     def __init__(self, **addresses):
         self.addresses = addresses
@@ -56,7 +56,7 @@ class Names(trio.abc.HostnameResolver):
 
 @pytest.fixture
 def names():
-    """Ask the table instead of the network."""
+    """Resolve names with the table instead of the network."""
 
     def use(**addresses):
         resolver = Names(**addresses)
@@ -80,7 +80,7 @@ async def fetched(server, path="/fox.png", **options):
 
 
 async def test_an_image_is_fetched(server):
-    """Its type is what its bytes are; the request carries nothing of ours."""
+    """Its type is that of its bytes; the request carries no headers of ours."""
     server.add(png())
     image = await fetched(server, "/a/fox.png?size=2")
     assert (image.to_bytes(), image.mime_type) == (PNG, "image/png")
@@ -91,15 +91,15 @@ async def test_an_image_is_fetched(server):
     await server.wait_idle()
 
 
-async def test_images_that_are_here_already():
-    """Are returned as they are."""
+async def test_an_image_with_bytes_is_not_fetched():
+    """It is returned unchanged."""
     image = allm.Image.from_bytes(PNG)
     assert await allm.fetch_image(image) is image
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "::ffff:10.0.0.1"])
-async def test_addresses_that_are_not_public(names, address):
-    """Are refused, also if one is only one of several that a name has; `test_addresses.py` has more of them."""
+async def test_a_host_with_a_private_address_is_refused(names, address):
+    """Even if only one of its several addresses is private; `test_addresses.py` has more of them."""
     names(inside_example=(address,), both_example=("93.184.215.14", address))
     for host in ("inside.example", "both.example"):
         with pytest.raises(allm.ValidationError, match="not a public address") as caught:
@@ -108,8 +108,8 @@ async def test_addresses_that_are_not_public(names, address):
 
 
 @pytest.mark.parametrize("host", ["2130706433", "0x7f.1", "127.1", "[::1]", "[::ffff:127.0.0.1]", "localhost"])
-async def test_other_ways_to_write_loopback(host):
-    """Are resolved first and refused then."""
+async def test_other_spellings_of_loopback_are_refused(host):
+    """They are resolved first and then checked."""
     with pytest.raises((allm.ValidationError, allm.AdapterError)) as caught:
         await allm.fetch_image(f"http://{host}:9/x.png")
     assert caught.value.reason in {"invalid_image", "network_error"}
@@ -123,16 +123,16 @@ async def test_other_ways_to_write_loopback(host):
         "http://exa mple.com/", "http://example.com/\r\nx", "http://ex\u00e4mple.com/", "",
     ],
 )  # fmt: skip
-async def test_urls_that_are_none(url):
-    """Are refused before anything is looked up; a password in one is not shown."""
+async def test_an_invalid_url_is_refused(url):
+    """No name is resolved for it, and a password in it is not shown."""
     with pytest.raises(allm.ValidationError) as caught:
         await allm.fetch_image(url)
     assert tag_of(caught) == "invalid_url"
     assert "secret" not in str(caught.value)
 
 
-async def test_a_name_is_looked_up_once(server, names):
-    """What it answers the second time does not count: the connection goes to the address that was checked."""
+async def test_a_name_is_resolved_once(server, names):
+    """A second, different result does not matter: the connection goes to the checked address."""
     resolver = names(shop_example=["127.0.0.1", "10.0.0.1"])
     server.add(png())
     port = server.base_url.rpartition(":")[2]
@@ -143,8 +143,8 @@ async def test_a_name_is_looked_up_once(server, names):
 
 
 @pytest.mark.parametrize("allowed", ["shop.example", ["shop.example"], {"SHOP.EXAMPLE": 1}])
-async def test_hosts_that_are_allowed(server, names, allowed):
-    """By their whole names, in either case; a part of one is another name."""
+async def test_allowed_hosts(server, names, allowed):
+    """They match as whole names, in either case."""
     names(shop_example=("127.0.0.1",), shop=("127.0.0.1",), example=("127.0.0.1",))
     server.add(png())
     port = server.base_url.rpartition(":")[2]
@@ -155,8 +155,8 @@ async def test_hosts_that_are_allowed(server, names, allowed):
         assert tag_of(caught) == "forbidden_address"
 
 
-async def test_a_type_is_no_part_of_another(server):
-    """One name is one type."""
+async def test_a_bare_string_is_one_type(server):
+    """It does not match types that contain it."""
     server.add(png(headers={"content-type": "image/p"}), png(headers={"content-type": "image/gif"}))
     for _ in range(2):
         with pytest.raises(allm.ValidationError) as caught:
@@ -165,14 +165,14 @@ async def test_a_type_is_no_part_of_another(server):
 
 
 async def test_a_host_with_several_addresses(server, names):
-    """They are tried in their order, until one answers; an answer that is no good is an answer."""
+    """They are tried in order until one responds; an error response is a response."""
     names(shop_example=("127.0.0.2", "127.0.0.1"))
     url = f"http://shop.example:{server.base_url.rpartition(':')[2]}/x.png"
     server.add(png())
     assert (await allm.fetch_image(url, allow_hosts="shop.example")).to_bytes() == PNG
     names(shop_example=("127.0.0.1", "127.0.0.1"))
     server.add(Reply(status=504), png())
-    with pytest.raises(allm.AdapterError, match="HTTP 504"):
+    with pytest.raises(allm.AdapterError, match="returned HTTP 504"):
         await allm.fetch_image(url, allow_hosts="shop.example")
     names(shop_example=("127.0.0.2", "127.0.0.3"))
     with pytest.raises(allm.AdapterError) as caught:
@@ -180,8 +180,8 @@ async def test_a_host_with_several_addresses(server, names):
     assert caught.value.reason == "network_error"
 
 
-async def test_the_certificate_is_asked_for_by_name(names):
-    """Though the connection goes to an address."""
+async def test_the_certificate_is_requested_by_name(names):
+    """Although the connection goes to an address."""
     names(shop_example=("127.0.0.1",))
     hellos = []
 
@@ -198,24 +198,24 @@ async def test_the_certificate_is_asked_for_by_name(names):
     assert b"shop.example" in hellos[0]  # the server name, which travels in the clear
 
 
-async def test_no_proxy_is_asked(server, monkeypatch):
-    """It would look the name up again, elsewhere."""
+async def test_no_proxy_is_used(server, monkeypatch):
+    """A proxy would resolve the name again, elsewhere."""
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     server.add(png())
     assert (await fetched(server)).to_bytes() == PNG
 
 
-async def test_names_that_there_are_not(names):
-    """Are a failure of the network."""
+async def test_an_unknown_host_name(names):
+    """It is a network error."""
     names()
-    with pytest.raises(allm.AdapterError, match="looked up") as caught:
+    with pytest.raises(allm.AdapterError, match="cannot be resolved") as caught:
         await allm.fetch_image("http://nowhere.example/x.png")
     assert caught.value.reason == "network_error"
 
 
 async def test_redirects_are_followed(server):
-    """Relative and absolute ones."""
+    """Both relative and absolute ones."""
     server.add(
         Reply(status=302, headers={"location": "b.png"}),
         Reply(status=308, headers={"location": f"{server.base_url}/c.png"}),
@@ -237,8 +237,8 @@ async def test_redirects_are_followed(server):
         ("http://127.0.0.1:x/", "invalid_url"),
     ],
 )
-async def test_redirects_to_where_nothing_is_fetched(server, location, tag):
-    """Have the same checks; what is allowed is the host that was named, not whom it points to."""
+async def test_redirects_are_checked_like_urls(server, location, tag):
+    """A host in `allow_hosts` is allowed itself, not the hosts it redirects to."""
     server.add(Reply(status=302, headers={"location": location}))
     with pytest.raises(allm.ValidationError) as caught:
         await fetched(server)
@@ -250,8 +250,8 @@ async def test_redirects_to_where_nothing_is_fetched(server, location, tag):
     ("location", "tag"),
     [("http://example.com/x.png", "forbidden_redirect"), ("//example.com/x.png", "forbidden_address")],
 )
-async def test_redirects_that_drop_the_encryption(names, monkeypatch, location, tag):
-    """Are refused; those that keep it are followed, to the same checks."""
+async def test_redirects_from_https_to_http_are_refused(names, monkeypatch, location, tag):
+    """Those that stay on https are followed, with the same checks."""
     names(shop_example=("93.184.215.14",), example_com=("10.0.0.1",))
 
     @asynccontextmanager
@@ -265,8 +265,8 @@ async def test_redirects_that_drop_the_encryption(names, monkeypatch, location, 
     assert tag_of(caught) == tag
 
 
-async def test_redirects_without_end(server):
-    """Are given up."""
+async def test_endless_redirects(server):
+    """They end with an error."""
     server.default = Reply(status=302, headers={"location": "/again"})
     with pytest.raises(allm.ValidationError) as caught:
         await fetched(server, max_redirects=3)
@@ -287,8 +287,8 @@ async def test_redirects_without_end(server):
         (png(headers={"content-type": "image/png", "content-encoding": "gzip"}), "unsupported_encoding"),
     ],
 )
-async def test_answers_that_are_not_taken(server, reply, tag):
-    """The type that is said, the type of the bytes, the length (of what came, not of what was said), the packing."""
+async def test_refused_responses(server, reply, tag):
+    """The declared type, the type of the bytes, the length received (not declared), and the compression."""
     server.add(reply)
     with pytest.raises(allm.ValidationError) as caught:
         await fetched(server, max_bytes=1000)
@@ -305,7 +305,7 @@ async def test_answers_that_are_not_taken(server, reply, tag):
     ],
 )
 async def test_failures_of_the_server(clock, server, reply, reason):
-    """Are told apart, and take no longer than was said."""
+    """Their reasons differ, and none takes longer than the timeout."""
     server.add(reply)
     with pytest.raises(allm.AdapterError) as caught:
         await fetched(server, timeout=5)
@@ -313,15 +313,15 @@ async def test_failures_of_the_server(clock, server, reply, reason):
 
 
 @pytest.mark.parametrize("said", ["image/jpg", "IMAGE/PNG ; a=b"])
-async def test_names_of_types(server, said):
-    """In the spellings that are about; the image has the type that its bytes are of."""
+async def test_spellings_of_the_type(server, said):
+    """All common spellings are accepted; the image has the type of its bytes."""
     server.add(png(headers={"content-type": said, "content-encoding": "identity"}))
     assert (await fetched(server)).mime_type == "image/png"
 
 
 @pytest.mark.parametrize("checkpoints", range(20))
 async def test_cancel_at_any_checkpoint(server, checkpoints):
-    """Closes the connection, whatever it is doing."""
+    """Cancelling closes the connection at every point."""
     server.default = png(fault=Stall(20))
     with trio.CancelScope() as scope:
         async with trio.open_nursery() as nursery:
@@ -333,7 +333,7 @@ async def test_cancel_at_any_checkpoint(server, checkpoints):
         await server.wait_idle()
 
 
-async def test_something_else_than_a_url():
-    """Is a clear error."""
+async def test_a_value_that_is_not_a_url():
+    """It is a clear error."""
     with pytest.raises(allm.ValidationError, match="expected a URL"):
         await allm.fetch_image(7)

@@ -1,4 +1,4 @@
-"""Request bodies that are read while they are sent, from the beginning at each attempt."""
+"""Request bodies that are read while they are sent, from the beginning for each attempt."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHUNK = 1000
 
 
 def of_file(path, opened):
-    """A body that reads a file in chunks; `opened` counts the files that are open, and those that were."""
+    """A body that reads a file in chunks; counts the files that are open and those that have been opened."""
 
     async def chunks():
         opened["ever"] += 1
@@ -76,7 +76,7 @@ def file(tmp_path):
 
 
 async def test_a_file_is_sent_again_after_a_503(file):
-    """Each attempt opens it anew and sends all of it, with its length; afterwards it is closed."""
+    """Each attempt opens it anew and sends all of it with its length; afterwards it is closed."""
     opened = {"now": 0, "ever": 0}
     async with WireServer() as server:
         server.add(Reply.json({}, status=503), Reply.json({"id": "f1"}))
@@ -89,8 +89,8 @@ async def test_a_file_is_sent_again_after_a_503(file):
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_it_is_read_as_it_is_sent(kind):
-    """A server that does not read stops the reader of the file; leaving closes what was opened, without a warning."""
+async def test_a_body_is_read_as_it_is_sent(kind):
+    """If the server stops reading, so does the body's reader; leaving closes the file without a warning."""
     read, closed = [], []
 
     def pieces():
@@ -108,7 +108,7 @@ async def test_it_is_read_as_it_is_sent(kind):
                 await trio.lowlevel.checkpoint()
                 yield piece
         finally:
-            await trio.lowlevel.checkpoint()  # noqa: ASYNC102  (shielded by who closes it)
+            await trio.lowlevel.checkpoint()  # noqa: ASYNC102  (shielded by the caller that closes it)
             source.close()
 
     chunks = pieces if kind == "sync" else async_pieces
@@ -131,16 +131,16 @@ async def test_it_is_read_as_it_is_sent(kind):
 
 
 @pytest.mark.parametrize("length", [5, 20])
-async def test_a_length_that_is_wrong(length):
-    """It is an error of the request, which no retry can mend."""
+async def test_a_wrong_length(length):
+    """It is an error of the request, which is not retried."""
     async with WireServer(default=Reply.json({})) as server:
         with pytest.raises(allm.AdapterError) as caught:
             await post_json(call_to(server, Body(length=length, open=lambda: [b"0123456789"])), lambda _: None)
     assert (caught.value.reason, caught.value.retryable) == ("invalid_request", False)
 
 
-async def test_a_cassette_has_all_of_it(file, tmp_path):
-    """Recorded and replayed as a body in memory would be."""
+async def test_a_cassette_contains_the_whole_body(file, tmp_path):
+    """It is recorded and replayed like a body in memory."""
     opened = {"now": 0, "ever": 0}
     async with WireServer(default=Reply.json({"id": "f1"})) as server:
         call = call_to(server, of_file(file, opened))
@@ -152,12 +152,12 @@ async def test_a_cassette_has_all_of_it(file, tmp_path):
 
 
 @pytest.mark.parametrize("body", [b"abc", Body(length=3, open=lambda: iter([b"a", b"bc"]))])
-async def test_all_of_a_body(body):
-    """Whatever holds it."""
+async def test_whole_reads_every_kind_of_body(body):
+    """Bytes and a `Body` give the same."""
     assert await whole(body) == b"abc"
 
 
-async def test_headers_of_the_answer_reach_the_decoder():
+async def test_headers_of_the_response_reach_the_decoder():
     """All of them, with their names in lower case, before the first event."""
     seen = []
 

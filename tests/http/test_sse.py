@@ -1,4 +1,4 @@
-"""The decoder of server-sent events, beside a plain reading of the WHATWG grammar."""
+"""The decoder of server-sent events, compared with a plain implementation of the WHATWG grammar."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LINES = [
 
 
 def plain_reading(stream: bytes) -> list[ServerSentEvent]:
-    """What the grammar says of a whole stream (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+    """The events of a whole stream by the grammar (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
     events, name, data = [], "", []
     for line in re.split(rb"\r\n|\r|\n", stream.removeprefix(b"\xef\xbb\xbf"))[:-1]:
         if not line:
@@ -66,13 +66,13 @@ def plain_reading(stream: bytes) -> list[ServerSentEvent]:
 
 
 def decode(chunks, limit=1 << 20):
-    """The events of a stream that arrives in `chunks`, why it was refused, and the decoder."""
+    """The events of a stream that arrives in `chunks`, the error if it was refused, and the decoder."""
     decoder = SSEDecoder(limit)
     events, refused = [], None
     try:
         for chunk in chunks:
             data = decoder.one(chunk)
-            # The second keeps the events before an exception.
+            # Extending the list in place keeps the events before an exception.
             events += [ServerSentEvent("", data)] if data is not None else decoder.feed(chunk)
     except allm.AdapterError as error:
         refused = error.reason
@@ -107,7 +107,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS)
 def test_a_stream_is_the_same_wherever_it_is_cut(stream):
-    """Cut in two at every byte, or into pieces of every size, it gives what the grammar says of the whole."""
+    """Cut in two at every byte, or into pieces of every size, it gives the events of the grammar."""
     expected = plain_reading(stream)
     strays = decode([stream])[2].stray
     for position in range(len(stream) + 1):
@@ -118,8 +118,8 @@ def test_a_stream_is_the_same_wherever_it_is_cut(stream):
         assert decode([stream[at : at + size] for at in range(0, len(stream), size)])[0] == expected
 
 
-def test_a_read_that_is_one_event_is_told_at_once():
-    """But for the first, which may begin with a byte order mark."""
+def test_a_read_of_one_whole_event_takes_the_fast_path():
+    """Except the first read, which may begin with a byte order mark."""
     decoder = SSEDecoder(20)
     assert decoder.one(b"data: 1\n\n") is None
     assert list(decoder.feed(b"data: 1\n\n")) == [("", b"1")]
@@ -135,8 +135,8 @@ def test_a_read_that_is_one_event_is_told_at_once():
     assert [decoder.one(other) for other in others] == [None] * len(others)
 
 
-def test_what_the_grammar_says():
-    """The events of the sample, by hand: the plain reading is right too."""
+def test_the_sample_by_hand():
+    """The expected events are written by hand, so that the plain implementation is checked too."""
     expected = [
         ("delta", b'{"a": 1}'),
         ("", b"no space\n one of two spaces\nsecond line\n"),
@@ -148,13 +148,13 @@ def test_what_the_grammar_says():
     assert decode([STREAMS["CRLF"]])[0] == plain_reading(STREAMS["LF"]) == expected
 
 
-def test_lines_that_are_no_field_are_kept():
-    """An error may come as a bare JSON object between the events."""
+def test_lines_outside_any_field_are_kept():
+    """An error may come as a bare JSON object between events."""
     assert decode([STREAMS["mixed"]])[2].stray == [b" data: stray", b"database: stray", b'{"error": "stray"}']
 
 
-def test_what_is_kept_of_them_is_bounded():
-    """A stream of nonsense fills no memory."""
+def test_stray_lines_are_bounded():
+    """A stream of nonsense does not fill the memory."""
     decoder = SSEDecoder()
     for _ in range(200):
         assert list(decoder.feed(b"nonsense " * 100 + b"\n\n")) == []
@@ -162,16 +162,16 @@ def test_what_is_kept_of_them_is_bounded():
 
 
 @pytest.mark.parametrize("end", [b"", b"\n", b"\r", b"\r\n"])
-def test_an_event_without_its_blank_line_is_given_on_close(end):
-    """And not before: only a provider without an end marker may count it."""
+def test_an_event_without_its_blank_line_comes_on_close(end):
+    """Not before: only a provider without an end marker may use it."""
     events, _, decoder = decode([b"event: e\ndata: whole\n\ndata: last" + end])
     assert events == [("e", b"whole")]
     assert list(decoder.close()) == [("", b"last")]
     assert list(decoder.close()) == []
 
 
-def test_events_before_a_large_one_are_given():
-    """Also those of the same read."""
+def test_events_before_an_oversized_one_are_kept():
+    """Including those of the same read."""
     events, refused, _ = decode([b"data: 1\n\ndata: 2\n\ndata: " + b"x" * 200 + b"\n\ndata: 3\n\n"], limit=100)
     assert refused == "malformed_response"
     assert events == [("", b"1"), ("", b"2")]
@@ -179,7 +179,7 @@ def test_events_before_a_large_one_are_given():
 
 @pytest.mark.parametrize("piece", [b"x" * 10, b"data: x\n", b"data:\r\n", b"data\r"])
 def test_an_event_that_never_ends_is_refused(piece):
-    """At the limit, in one line or in many, and what was kept of it is let go."""
+    """At the limit, in one line or many, and its buffered pieces are released."""
     decoder = SSEDecoder(1000)
     fed = 0
     with pytest.raises(allm.AdapterError, match="larger than 1000 bytes"):
@@ -192,16 +192,16 @@ def test_an_event_that_never_ends_is_refused(piece):
 
 
 @pytest.mark.parametrize("piece", [b": ping\n", b"event: x\r\n", b"id: 7\r", b"\n"])
-def test_lines_that_are_not_kept_have_no_limit(piece):
-    """A provider may keep the connection alive for hours before the event comes."""
+def test_ignored_lines_have_no_limit(piece):
+    """A provider may keep the connection alive for hours before the event arrives."""
     decoder = SSEDecoder(1000)
     for _ in range(1000):
         assert list(decoder.feed(piece)) == []
     assert [event.data for event in decoder.feed(b"data: 1\n\n")] == [b"1"]
 
 
-def test_many_events_are_no_large_one():
-    """The limit is for one event; pings between them, or the length of the stream, do not count."""
+def test_the_limit_is_for_one_event():
+    """Pings between events and the length of the stream do not count."""
     stream = b"".join(b": ping\n\nevent: e\ndata: %d\n\n" % number for number in range(1000))
     events, refused, _ = decode([stream], limit=100)
     assert refused is None
@@ -217,7 +217,7 @@ streams = st.lists(pieces, max_size=40).map(b"".join)
 @settings(deadline=None)
 @given(streams, st.lists(st.integers(0, 60)))
 def test_any_bytes_are_read_as_the_grammar_says(stream, positions):
-    """However they are cut."""
+    """However they are split into reads."""
     assert decode(cut(stream, [position for position in positions if position <= len(stream)]))[0] == plain_reading(
         stream
     )
@@ -226,7 +226,7 @@ def test_any_bytes_are_read_as_the_grammar_says(stream, positions):
 @settings(deadline=None)
 @given(streams, st.integers(1, 40))
 def test_the_limit_does_not_depend_on_the_reads(stream, limit):
-    """Byte by byte, or all at once: the same events, and the same verdict."""
+    """Byte by byte or all at once, the events and the verdict are the same."""
     whole, whole_refused, _ = decode([stream], limit)
     bytewise, bytewise_refused, _ = decode(cut(stream, range(1, len(stream))), limit)
     assert (whole, whole_refused) == (bytewise, bytewise_refused)

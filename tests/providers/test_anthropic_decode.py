@@ -537,3 +537,15 @@ def test_an_answer_starts_once():
         kinds = [type(event) for event in decode(sse(*head, text(0, "hi"), stopped()))]
         assert kinds[0] is MessageStarted
         assert kinds.count(MessageStarted) == 1
+
+
+@pytest.mark.parametrize("left_out", [("content_block_start",), ("content_block_delta",), ("content_block_stop",)])
+def test_blocks_that_are_not_numbered_everywhere(left_out):
+    """Blocks come one after the other, so a piece without its number, or with one alone, is for the open one."""
+    events = [*text(0, "one ", "two"), *call(1, "toolu_1", "f", '{"a"', ": 1}")]
+    for event in events:
+        if event["type"] in left_out:
+            del event["index"]
+    response = answer(started(), events, stopped("tool_use"))
+    assert response.output_text == "one two"
+    assert [made.arguments for made in response.tool_calls] == [{"a": 1}]

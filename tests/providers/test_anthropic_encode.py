@@ -31,6 +31,8 @@ from request_types import check_anthropic
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 PNG_TEXT = base64.b64encode(PNG).decode()
+WEBP_TEXT = base64.b64encode(b"RIFF\x0e\0\0\0WEBPpixels").decode()
+HEIC = b"\0\0\0\x18ftypheic"
 PNG_BLOCK = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG_TEXT}}
 SIGNATURE = "c2lnbmVk"
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -72,7 +74,7 @@ def kept(**data):
     return {"anthropic": data}
 
 
-def chat(*messages, name="claude-sonnet-4-5", **fields):
+def chat(*messages, name="claude-haiku-4-5", **fields):
     """A request to `name`."""
     return Request(messages, model=name, **fields)
 
@@ -82,7 +84,7 @@ def body_of(request, settings=None, **options):
     return encode(request, AdapterOptions(**options), settings or Settings())
 
 
-HELLO = {"model": "claude-sonnet-4-5", "max_tokens": 64_000, "messages": turns([say("hi")]), "stream": True}
+HELLO = {"model": "claude-haiku-4-5", "max_tokens": 64_000, "messages": turns([say("hi")]), "stream": True}
 
 # Name: (messages, the messages as they are sent). What has calls also has a tool, so that none is made up for it.
 CONTENTS = {
@@ -316,7 +318,7 @@ CONTENTS = {
             user(
                 "what?",
                 Image.from_bytes(PNG),
-                Image.from_base64(PNG_TEXT, "image/webp"),
+                Image.from_base64(WEBP_TEXT, "image/png"),
                 Image.from_url("https://example.com/cat"),
             ),
             assistant("a cat", ImagePart(Image.from_bytes(PNG))),
@@ -326,7 +328,7 @@ CONTENTS = {
             [
                 say("what?"),
                 PNG_BLOCK,
-                {"type": "image", "source": {"type": "base64", "media_type": "image/webp", "data": PNG_TEXT}},
+                {"type": "image", "source": {"type": "base64", "media_type": "image/webp", "data": WEBP_TEXT}},
                 {"type": "image", "source": {"type": "url", "url": "https://example.com/cat"}},
             ],
             [say("a cat")],
@@ -364,10 +366,6 @@ CONTENTS = {
     "citations are the model's": (
         (user(TextPart("quoted", metadata=kept(citations=[{"type": "x"}]))),),
         turns([say("quoted")]),
-    ),
-    "thinking is the model's": (
-        (user("hm", ReasoningPart("?", provider="anthropic", signature="x")),),
-        turns([say("hm")]),
     ),
 }
 
@@ -588,7 +586,11 @@ def problems_of(request, settings=None, **options):
         (HI, {"tool_choice": "required"}, (("tool_choice",), "requires_tools")),
         (HI, {"temperature": 1.5}, (("temperature",), "out_of_range")),
         (HI, {"response_format": "json"}, (("response_format",), "unsupported_capability")),
-        ((user(Image.from_bytes(PNG, "image/heic")),), {}, (("messages", 0, "content", 0), "unsupported_image_format")),
+        (
+            (user(Image.from_bytes(b"\0\0\0\x18ftypheic")),),
+            {},
+            (("messages", 0, "content", 0), "unsupported_image_format"),
+        ),
         ((user(Image.from_url("gs://a/c.gif")),), {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_url("cat.png")),), {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_bytes(b"?")),), {}, (("messages", 0, "content", 0), "missing_mime_type")),
@@ -633,6 +635,53 @@ def test_the_newer_version_has_no_sampling_parameters(fields, paths):
 
     assert error.errors == tuple((path, "unsupported_in_api_version") for path in paths)
     assert NEW in str(error)
+
+
+CITED = {"type": "text", "text": "a", "citations": [{"type": "char_location"}]}
+DOCUMENT = {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "d"}}
+
+
+@pytest.mark.parametrize(
+    ("messages", "path"),
+    [
+        ((user("?"), assistant(ProviderPart("anthropic", DOCUMENT)), user("!")), ("messages", 1, "content", 0)),
+        ((user(ProviderPart("anthropic", CITED)),), ("messages", 0, "content", 0)),
+        (
+            (user("?", ProviderPart("anthropic", {"type": "search_result", "content": [CITED]})),),
+            ("messages", 0, "content", 1),
+        ),
+    ],
+)
+def test_the_newer_version_wants_blocks_in_their_places(messages, path):
+    """No document in an assistant's message, no citations in a user's; the older version takes both."""
+    error = problems_of(chat(*messages), Settings(api_version=NEW))
+    assert error.errors == ((path, "unsupported_in_api_version"),)
+    assert body_of(chat(*messages))["messages"]
+
+
+def test_the_newer_version_takes_what_has_its_place():
+    """A document of the user's, also among the results of a search, and citations of the model's."""
+    own = TextPart("a", metadata={"anthropic": {"citations": [{"type": "char_location"}]}})
+    found = {"type": "search_result", "content": [{"type": "text", "text": "a"}]}
+    messages = user(ProviderPart("anthropic", DOCUMENT), ProviderPart("anthropic", found)), assistant(own), user("!")
+    body = body_of(chat(*messages), Settings(api_version=NEW))
+    assert body["messages"] == body_of(chat(*messages))["messages"]
+    assert body["messages"][1]["content"] == [CITED]
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "sent"),
+    [
+        ("claude-opus-4-6", "xhigh", "max"),
+        ("claude-sonnet-4-6", "max", "max"),
+        ("claude-opus-4-7", "xhigh", "xhigh"),
+        ("claude-sonnet-5", "minimal", "low"),
+        ("claude-opus-4-6", "medium", "medium"),
+    ],
+)
+def test_an_effort_that_the_model_lacks_is_the_next_one(name, effort, sent):
+    """Upwards, as it is a 400 else."""
+    assert body_of(chat(*HI, name=name), reasoning_effort=effort)["output_config"] == {"effort": sent}
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def envelope(kind, message="What happened."):
         (400, envelope(INVALID, "You have reached your specified API usage limits."), "quota_exhausted", False),
         (400, envelope(INVALID, "Output blocked by content filtering policy"), "content_filter", False),
         (401, envelope("authentication_error"), "authentication_failed", False),
+        (401, envelope("api_error"), "authentication_failed", False),  # Ollama calls every failure so
+        (404, envelope("api_error"), "not_found", False),
         (402, envelope("billing_error"), "quota_exhausted", False),
         (403, envelope("permission_error"), "authentication_failed", False),
         (404, envelope("not_found_error"), "not_found", False),
@@ -82,3 +84,31 @@ def test_errors_of_a_stream(body, reason, retryable):
 
     assert (error.reason, error.retryable, error.status) == (reason, retryable, None)
     assert error.message
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "code", "reason", "retryable"),
+    [
+        (404, "not_found_error", "file_expired", "not_found", False),
+        (400, INVALID, "image_dimensions_too_large", "invalid_request", False),
+        (400, INVALID, "linked_organization_spend_limit_reached", "quota_exhausted", False),
+        (429, "rate_limit_error", "contract_spend_limit_reached", "quota_exhausted", False),
+        (429, "rate_limit_error", "ramp_limit_exceeded", "rate_limited", True),
+        (500, "api_error", "a_code_of_tomorrow", "provider_unavailable", True),
+        (529, "overloaded_error", "another_one", "overloaded", True),
+    ],
+)
+def test_error_codes(status, kind, code, reason, retryable):
+    """`details.error_code` names the cause; one that is not known means what the type says."""
+    body = envelope(kind)
+    body["error"]["details"] = {"error_code": code}
+    for error in (classify("anthropic", status, {}, body), stream_error("anthropic", body)):
+        assert (error.reason, error.retryable, error.provider_code) == (reason, retryable, code)
+
+
+@pytest.mark.parametrize("details", [None, {}, {"error_code": None}, {"error_code": 7}, "x"])
+def test_without_a_code_there_is_the_type(details):
+    """`details` was null for years."""
+    body = envelope("overloaded_error")
+    body["error"]["details"] = details
+    assert stream_error("anthropic", body).provider_code == "overloaded_error"

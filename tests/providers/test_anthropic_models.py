@@ -70,7 +70,7 @@ def test_a_claude_without_a_version_is_new(name):
         ("claude-opus-5-5", 128_000),
         ("claude-2.1", None),
         ("claude-latest", None),
-        ("gpt-5", None),
+        ("gpt-5.4", None),
     ],
 )
 def test_output_limits(name, limit):

@@ -27,7 +27,7 @@ CITATION = {
 }
 
 
-def body(*messages, model="claude-sonnet-4-5", tools=()):
+def body(*messages, model="claude-haiku-4-5", tools=()):
     """The request that carries on after `messages`."""
     request = Request((allm.user("?"), *messages), model=model, tools=tools)
     return encode(request, AdapterOptions(), Settings())
@@ -175,6 +175,11 @@ def plain(block):
 
 
 RECORDED = [case for case in cases("anthropic_messages") if case.expected["outcome"] == "ok"]
+NOT_TYPED = {
+    **dict.fromkeys(("compaction", "fallback", "mcp_connector"), "the types here know nothing in beta"),
+    "web_fetch_20260209": "its result of code has `abort_reason`, which no type has, and goes back as it came",
+}
+"""Answers whose blocks the published types do not have."""
 
 
 def continued(case):
@@ -192,7 +197,7 @@ def continued(case):
 
 
 @pytest.mark.skipif(not RECORDED, reason=f"no recorded answers at {CORPUS}")
-@pytest.mark.parametrize("case", RECORDED, ids=[case.folder.name for case in RECORDED])
+@pytest.mark.parametrize("case", RECORDED, ids=[case.name for case in RECORDED])
 def test_recorded_answers_go_back_as_they_came(case):
     """Every block with every field, but for text that nobody would see."""
     blocks, sent = continued(case)
@@ -205,9 +210,10 @@ def test_recorded_answers_go_back_as_they_came(case):
 
 @pytest.mark.skipif(not RECORDED, reason=f"no recorded answers at {CORPUS}")
 @pytest.mark.parametrize("version", ["2023-06-01", "2026-10-21"])
-@pytest.mark.parametrize("case", RECORDED, ids=[case.folder.name for case in RECORDED])
+@pytest.mark.parametrize("case", RECORDED, ids=[case.name for case in RECORDED])
 def test_anthropic_would_accept_its_answers_back(case, version):
     """The request after a recorded answer fits the types of the vendor's SDK."""
-    if case.folder.name.startswith("compaction"):
-        pytest.skip("the types that are checked here know nothing that is in beta")
+    for name, reason in NOT_TYPED.items():
+        if name in case.name:
+            pytest.skip(reason)
     check_anthropic(continued(case)[1], version)

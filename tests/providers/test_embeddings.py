@@ -167,7 +167,7 @@ async def test_nonsense_is_told_apart(adapter, document):
 @pytest.mark.parametrize("body", [b"<html>", b"[1]", b"{", b'{"data": ' + b" " * 2000 + b"[]}"])
 async def test_what_is_no_json_object(body, monkeypatch):
     """Or is longer than any answer."""
-    monkeypatch.setattr("allm.http.json_call.MAX_ANSWER_BYTES", 1000)
+    monkeypatch.setattr("allm.http.json_call.MAX_RESPONSE_BYTES", 1000)
     async with WireServer() as server:
         server.add(Reply(body=body))
         adapter = OpenAIEmbeddings(api_key="k", base_url=server.url("openai"))

@@ -6,6 +6,8 @@ import pytest
 
 from allm import (
     Failed,
+    Image,
+    ImagePart,
     MessageCompleted,
     MessageStarted,
     ProviderPart,
@@ -109,10 +111,7 @@ def test_the_last_event_may_lack_its_blank_line():
             ([text("a")], [{"thoughtSignature": SIGNATURE, "inlineData": {"mimeType": "image/png", "data": "eA=="}}]),
             (
                 TextPart("a"),
-                ProviderPart(
-                    "gemini",
-                    {"inlineData": {"mimeType": "image/png", "data": "eA=="}, "thoughtSignature": SIGNATURE},
-                ),
+                ImagePart(Image.from_base64("eA==", "image/png"), metadata=SIGNED),
             ),
         ),
         (
@@ -288,7 +287,8 @@ def test_a_call_without_a_name_is_nothing():
             ),
         ),
         ({"toolUsePromptTokenCount": 5}, Usage(extra={"toolUsePromptTokenCount": 5})),
-        ({"promptTokenCount": "4", "totalTokenCount": True}, Usage()),
+        ({"promptTokenCount": "4", "totalTokenCount": "4"}, Usage(input_tokens=4, total_tokens=4)),
+        ({"promptTokenCount": "four", "totalTokenCount": True}, Usage()),
     ],
 )
 def test_counts(counts, usage):
@@ -305,6 +305,69 @@ def test_the_last_count_wins():
     )
 
     assert response.usage == Usage(input_tokens=85, output_tokens=15, total_tokens=100)
+
+
+@pytest.mark.parametrize(
+    ("reports", "usage"),
+    [
+        (
+            [
+                {"promptTokenCount": 9, "candidatesTokenCount": 21, "thoughtsTokenCount": 35, "totalTokenCount": 65},
+                {"promptTokenCount": 87, "thoughtsTokenCount": 78, "totalTokenCount": 165},
+            ],
+            Usage(input_tokens=87, output_tokens=78, reasoning_tokens=78, total_tokens=165),
+        ),
+        (
+            [
+                {"promptTokenCount": 9, "thoughtsTokenCount": 5, "cachedContentTokenCount": 8, "totalTokenCount": 14},
+                {"promptTokenCount": 9, "candidatesTokenCount": 4, "totalTokenCount": 13},
+            ],
+            Usage(input_tokens=9, output_tokens=4, reasoning_tokens=0, cached_input_tokens=0, total_tokens=13),
+        ),
+        (
+            [{"promptTokenCount": 9, "candidatesTokenCount": 4, "totalTokenCount": 13}, {"trafficType": "ON_DEMAND"}],
+            Usage(input_tokens=9, output_tokens=4, total_tokens=13, extra={"trafficType": "ON_DEMAND"}),
+        ),
+        (
+            [
+                {
+                    "promptTokenCount": 9,
+                    "totalTokenCount": 9,
+                    "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 9}],
+                    "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 8}],
+                },
+                {
+                    "promptTokenCount": 20,
+                    "candidatesTokenCount": 1,
+                    "totalTokenCount": 21,
+                    "promptTokensDetails": [
+                        {"modality": "TEXT", "tokenCount": 9},
+                        {"modality": "AUDIO", "tokenCount": 11},
+                    ],
+                },
+            ],
+            Usage(
+                input_tokens=20,
+                output_tokens=1,
+                total_tokens=21,
+                extra={
+                    "promptTokensDetails": [
+                        {"modality": "TEXT", "tokenCount": 9},
+                        {"modality": "AUDIO", "tokenCount": 11},
+                    ],
+                    "cacheTokensDetails": [],
+                    "input_audio_tokens": 11,
+                },
+            ),
+        ),
+    ],
+    ids=["fewer kinds", "nothing cached", "a note alone", "modalities"],
+)
+def test_the_last_report_replaces_the_others(reports, usage):
+    """A chunk whose parts add up to its total says everything: what it leaves out is gone."""
+    *first, last = reports
+    chunks = [chunk(text("a"), usage=report) for report in first]
+    assert answer(*chunks, chunk(usage=last, finish="STOP")).usage == usage
 
 
 @pytest.mark.parametrize(
@@ -562,3 +625,22 @@ def test_odd_calls_are_not_lost():
     calls = [{"functionCall": {"name": "f", "args": '{"a": 1}'}}, {"functionCall": {"args": {"b": 2}}}]
     response = fold(decode(sse(chunk(*calls, finish="STOP"))))
     assert [(call.name, call.arguments) for call in response.tool_calls] == [("f", {"a": 1}), ("", {"b": 2})]
+
+
+def test_indexes_that_are_text():
+    """Some gateways write every number as text; the first candidate is the first one."""
+    response = answer(
+        chunk(text("a"), candidate={"index": "0"}),
+        chunk(text("b"), candidate={"index": "1"}),
+        chunk(candidate={"index": "0"}, finish="STOP"),
+    )
+    assert (response.output_text, response.finish_reason) == ("a", "stop")
+
+
+def test_an_error_keeps_the_answer_it_comes_with():
+    """Text, counts and ids of the same chunk."""
+    error = {"error": {"code": 503, "message": "no room", "status": "UNAVAILABLE"}}
+    counts = {"usageMetadata": {"promptTokenCount": 3, "totalTokenCount": 3}}
+    response = fold(decode(sse({**chunk(text("part")), **counts, **error})))
+    assert (response.output_text, response.usage.input_tokens) == ("part", 3)
+    assert (response.finish_reason, response.error.message) == ("error", "no room")

@@ -31,6 +31,7 @@ from request_types import check_gemini
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 PNG_TEXT = base64.b64encode(PNG).decode()
+WEBP_TEXT = base64.b64encode(b"RIFF\x0e\0\0\0WEBPpixels").decode()
 SIGNATURE = "c2lnbmVk"
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "additionalProperties": False}
 WEATHER = Tool("weather", "Looks out of the window.", PLACE)
@@ -202,14 +203,10 @@ CONTENTS = {
         [
             from_user({"text": "?"}),
             model({"functionCall": {"name": "clock", "args": {}}}),
+            from_user({"functionResponse": {"name": "clock", "response": {"result": "see"}}}),
             from_user(
-                {
-                    "functionResponse": {
-                        "name": "clock",
-                        "response": {"result": "see"},
-                        "parts": [{"inlineData": {"mimeType": "image/png", "data": PNG_TEXT}}],
-                    }
-                }
+                {"text": "Images of the result of clock:"},
+                {"inlineData": {"mimeType": "image/png", "data": PNG_TEXT}},
             ),
         ],
     ),
@@ -218,7 +215,7 @@ CONTENTS = {
             user(
                 "what?",
                 Image.from_bytes(PNG),
-                Image.from_base64(PNG_TEXT, "image/webp"),
+                Image.from_base64(WEBP_TEXT, "image/png"),
                 Image.from_url("https://example.com/a/cat.JPG?size=1"),
                 Image.from_url("gs://bucket/cat", "image/heic"),
                 Image.from_url("https://generativelanguage.googleapis.com/v1beta/files/abc"),
@@ -229,7 +226,7 @@ CONTENTS = {
             from_user(
                 {"text": "what?"},
                 {"inlineData": {"mimeType": "image/png", "data": PNG_TEXT}},
-                {"inlineData": {"mimeType": "image/webp", "data": PNG_TEXT}},
+                {"inlineData": {"mimeType": "image/webp", "data": WEBP_TEXT}},
                 {"fileData": {"fileUri": "https://example.com/a/cat.JPG?size=1", "mimeType": "image/jpeg"}},
                 {"fileData": {"fileUri": "gs://bucket/cat", "mimeType": "image/heic"}},
                 {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}},
@@ -386,10 +383,17 @@ BODIES = {
             {**HELLO, "generationConfig": {"thinkingConfig": config}},
         )
         for name, effort, config in [
-            ("gemini-2.5-pro", "none", {"thinkingBudget": 0}),
+            ("gemini-2.5-pro", "none", {"thinkingBudget": 128}),
+            ("gemini-2.5-flash", "none", {"thinkingBudget": 0}),
             ("gemini-2.5-pro", "medium", {"thinkingBudget": 8192}),
             ("gemini-2.5-pro", "-1", {"thinkingBudget": -1}),
-            ("models/gemini-3-pro-preview", "none", {"thinkingLevel": "MINIMAL"}),
+            ("models/gemini-3-pro-preview", "none", {"thinkingLevel": "LOW"}),
+            ("gemini-3.1-pro-preview", "minimal", {"thinkingLevel": "LOW"}),
+            ("gemini-3.8-flash", "none", {"thinkingLevel": "LOW"}),
+            ("gemini-3-flash-preview", "none", {"thinkingLevel": "MINIMAL"}),
+            ("gemini-3-flash-preview", "xhigh", {"thinkingLevel": "HIGH"}),
+            ("gemini-3-pro-preview", "medium", {"thinkingLevel": "HIGH"}),
+            ("gemini-5-flash", "xhigh", {"thinkingLevel": "XHIGH"}),
             ("gemini-3.5-flash", "high", {"thinkingLevel": "HIGH"}),
             ("gemini-3.5-flash", "512", {"thinkingBudget": 512}),
             ("gemini-flash-latest", "low", {"thinkingLevel": "LOW"}),
@@ -500,7 +504,7 @@ def test_a_result_is_an_object(content, is_error, response):
         (HI, {"tools": (Tool("7zip", ""),)}, {}, (("tools", 0, "name"), "invalid_format")),
         (HI, {}, {"reasoning_effort": "huge"}, (("reasoning_effort",), "unknown")),
         (
-            (user(Image.from_bytes(PNG, "image/gif")),),
+            (user(Image.from_bytes(b"GIF89a")),),
             {},
             {},
             (("messages", 0, "content", 0), "unsupported_image_format"),

@@ -58,6 +58,7 @@ ZERO = "* Quota exceeded for metric: x/free_tier_requests, limit: 0, model: gemi
         (499, envelope(499, "CANCELLED"), "unknown", False, "CANCELLED"),
         (404, [envelope(404, "NOT_FOUND")], "not_found", False, "NOT_FOUND"),
         (400, {"error": {"code": 400, "message": "no status"}}, "invalid_request", False, "400"),
+        (502, {"error": {"code": "502", "message": "a gateway's text"}}, "provider_unavailable", True, "502"),
     ],
 )
 def test_http_errors(status, body, reason, retryable, code):

@@ -138,7 +138,7 @@ def continued(case):
 
 
 @pytest.mark.skipif(not RECORDED, reason=f"no recorded answers at {CORPUS}")
-@pytest.mark.parametrize("case", RECORDED, ids=[case.folder.name for case in RECORDED])
+@pytest.mark.parametrize("case", RECORDED, ids=[case.name for case in RECORDED])
 def test_recorded_answers_go_back_as_they_came(case):
     """Every signature is on a part of the same kind with the same text, in the same order."""
     parts, message, sent = continued(case)
@@ -151,7 +151,7 @@ def test_recorded_answers_go_back_as_they_came(case):
 
 
 @pytest.mark.skipif(not RECORDED, reason=f"no recorded answers at {CORPUS}")
-@pytest.mark.parametrize("case", RECORDED, ids=[case.folder.name for case in RECORDED])
+@pytest.mark.parametrize("case", RECORDED, ids=[case.name for case in RECORDED])
 def test_google_would_accept_its_answers_back(case):
     """The request after a recorded answer fits the types that Google publishes."""
     check_gemini(continued(case)[2])

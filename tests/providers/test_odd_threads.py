@@ -54,7 +54,6 @@ THREADS = {
         allm.user("Hello"),
         allm.Message("assistant", ""),
         allm.Message("assistant", [allm.ReasoningPart("Hm.", provider="elsewhere")]),
-        allm.Message("user", [allm.ProviderPart("elsewhere", {"x": 1})]),
         allm.user("Go on"),
     ],
 }
@@ -74,7 +73,7 @@ def responses(thread):
 
 
 def anthropic(thread):
-    return body(allm.providers.Anthropic(api_key="k"), thread, "claude-sonnet-4-5")
+    return body(allm.providers.Anthropic(api_key="k"), thread, "claude-haiku-4-5")
 
 
 def gemini(thread):

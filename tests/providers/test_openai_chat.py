@@ -57,6 +57,7 @@ def test_text_and_usage_of_an_extra_chunk():
         cached_input_tokens=4,
         cache_write_input_tokens=1,
         reasoning_tokens=0,
+        extra={"something_new": {"x": 1}},
     )
     assert events[-1].message == response.message
 
@@ -242,3 +243,23 @@ def test_every_envelope_gives_its_message(body):
     from allm.providers.openai.errors import classify
 
     assert "no" in classify("openai", 400, {}, json.loads(json.dumps(body))).message
+
+
+def test_indexes_that_are_text():
+    """Some gateways write every number as text; what they number is the same."""
+    call = {"index": "0", "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a"'}}
+    more = {"index": 0, "function": {"arguments": ": 1}"}}
+    other = {"index": "1", "id": "d", "function": {"name": "g", "arguments": "{}"}}
+    usage = {"prompt_tokens": "9", "completion_tokens": "2", "total_tokens": "11"}
+    response, _ = fold(
+        chunk({"content": "Hi"}, index="0"),
+        chunk({"content": "not this one"}, index="1"),
+        chunk({"tool_calls": [call]}, index="0"),
+        chunk({"tool_calls": [more]}, index="0"),
+        chunk({"tool_calls": [other]}, index="0"),
+        chunk({}, index="0", finish="tool_calls", usage=usage),
+    )
+    assert response.output_text == "Hi"
+    made = [(call.id, call.name, call.arguments) for call in response.tool_calls]
+    assert made == [("c", "f", {"a": 1}), ("d", "g", {})]
+    assert response.usage == allm.Usage(input_tokens=9, output_tokens=2, total_tokens=11)

@@ -198,6 +198,43 @@ def test_whole_message_at_the_end_of_a_stream():
     assert fold(beside, chunk(finish="stop")).output_text == "hi"
 
 
+CALLED = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+NOTE = {"type": "url_citation", "url_citation": {"url": "https://a"}}
+AT_THE_END = {
+    "text": ([{"content": "One "}, {"content": "two"}], {"content": "One two"}),
+    "more text than its pieces": ([{"content": "One "}], {"content": "One two"}),
+    "another text": ([{"content": "One two"}], {"content": "Bye"}),
+    "nothing": ([{"content": "One two"}], {"content": ""}),
+    "thinking": ([{"reasoning": "Hm."}, {"content": "One two"}], {"reasoning": "Hm.", "content": "One two"}),
+    "details": (
+        [{"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}]}, {"content": "One two"}],
+        {"reasoning_details": [{"type": "reasoning.text", "text": "Hm."}], "content": "One two"},
+    ),
+    "calls": ([{"content": "One two"}, {"tool_calls": [CALLED]}], {"content": "One two", "tool_calls": [CALLED]}),
+    "citations": ([{"content": "One two", "annotations": [NOTE]}], {"content": "One two", "annotations": [NOTE]}),
+    "all but the first piece": ([{"content": "One"}], {"content": "One two", "reasoning_content": "Hm."}),
+}
+
+
+@pytest.mark.parametrize("case", AT_THE_END)
+def test_a_whole_message_behind_its_pieces_is_not_said_twice(case):
+    """MiniMax ends a stream with the message; the pieces are what was shown, and it only adds to them."""
+    pieces, whole = AT_THE_END[case]
+    last = {"id": "g", "choices": [{"index": 0, "finish_reason": "stop", "message": whole}]}
+    response = fold(*(chunk(piece) for piece in pieces), last)
+    assert response.output_text == "One two"
+    assert response.reasoning_text in {"", "Hm."}
+    assert [call.arguments for call in response.tool_calls] == ([{"a": 1}] if case == "calls" else [])
+    text = next(part for part in response.message.parts if isinstance(part, allm.TextPart))
+    assert text.metadata == ({"openai": {"annotations": [NOTE]}} if case == "citations" else {})
+
+
+def test_messages_that_grow_from_chunk_to_chunk():
+    """Without any pieces, each chunk having all so far."""
+    chunks = [{"id": "g", "choices": [{"message": {"content": text}}]} for text in ("One", "One ", "One two")]
+    assert fold(*chunks, chunk(finish="stop")).output_text == "One two"
+
+
 def test_citations_are_kept_with_the_text():
     """Search models; delta by delta or with the message."""
     one, two = ({"type": "url_citation", "url_citation": {"url": url}} for url in ("https://a", "https://b"))
@@ -242,6 +279,39 @@ def test_output_tokens_are_all_that_was_generated(usage, expected):
     assert (found.input_tokens, found.output_tokens, found.reasoning_tokens, found.total_tokens) == expected
 
 
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (
+            {
+                "prompt_tokens": 9,
+                "completion_tokens": 20,
+                "total_tokens": 404,
+                "prompt_audio_seconds": 4,
+                "prompt_tokens_details": {"audio_tokens": 375},
+            },
+            (384, 20, None, 404),
+        ),
+        (
+            {"prompt_tokens": 9, "completion_tokens": 20, "total_tokens": 404, "prompt_audio_seconds": 4},
+            (384, 20, None, 404),
+        ),
+        ({"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 93}, (8, 85, 80, 93)),
+        (
+            {"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 93, "citation_tokens": 80},
+            (8, 5, None, 93),
+        ),
+        ({"prompt_tokens": 8, "completion_tokens": 5, "total_tokens": 12}, (8, 5, None, 12)),
+        ({"prompt_tokens": 8, "completion_tokens": 5}, (8, 5, None, None)),
+    ],
+    ids=["audio", "audio without its count", "thinking of Gemini", "searches", "a total too small", "no total"],
+)
+def test_the_parts_add_up_to_the_total(usage, expected):
+    """What some services count in the total alone is part of the prompt (sound) or of the answer (thinking)."""
+    found = fold(chunk({"content": "x"}, finish="stop", usage=usage)).usage
+    assert (found.input_tokens, found.output_tokens, found.reasoning_tokens, found.total_tokens) == expected
+
+
 def test_usage_in_the_choice_counts():
     """Moonshot."""
     last = chunk(finish="stop")
@@ -259,7 +329,8 @@ def _body(call):
     [{"choices": [{"index": 0, "error": {"code": 502, "message": "no room"}}]}, chunk(x_groq={"error": "no room"})],
     ids=["openrouter", "groq"],
 )
-def test_failure_that_comes_first_is_the_only_event(failure):
-    """So that the call may be tried again."""
-    [event] = ChatDecoder("openai").decode("", dumps(failure))
+def test_failure_that_comes_first_has_no_content_before_it(failure):
+    """So that the call may be tried again; the ids that came with it are kept."""
+    *before, event = ChatDecoder("openai").decode("", dumps(failure))
     assert isinstance(event, allm.Failed)
+    assert before == ([allm.MessageStarted(id="gen-1", model="m")] if "id" in failure else [])

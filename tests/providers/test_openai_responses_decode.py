@@ -6,9 +6,10 @@ import pytest
 
 import allm
 from allm.data.events import Failed
-from allm.data.json.text import dumps
+from allm.data.json.text import dumps, loads
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.responses_decode import ResponsesDecoder
+from allm.providers.openai.responses_encode import custom_tools
 from openai_wire import (
     CREATED,
     SEARCH,
@@ -23,6 +24,7 @@ from openai_wire import (
     folded,
     kinds,
     message,
+    prepare,
     reasoning,
     refusal,
 )
@@ -63,7 +65,7 @@ def test_text_arrives_in_pieces_and_the_item_is_the_authority():
         allm.TextPart("Hello you", metadata={"openai": {"id": "msg_1", "phase": "final_answer"}}),
     )
     assert (response.finish_reason, response.raw_finish_reason) == ("stop", "completed")
-    assert (response.id, response.model, response.request_id) == ("resp_1", "gpt-5", "req_1")
+    assert (response.id, response.model, response.request_id) == ("resp_1", "gpt-5.4", "req_1")
 
 
 def test_usage_keeps_what_is_unknown_apart_from_zero():
@@ -83,6 +85,7 @@ def test_usage_keeps_what_is_unknown_apart_from_zero():
         output_tokens=3,
         reasoning_tokens=0,
         total_tokens=12,
+        extra={"new": {"x": 1}},
     )
     assert folded(message("x"), usage={"input_tokens": "many", "input_tokens_details": None}).usage == allm.Usage()
     assert folded(message("x"), usage=None).usage == allm.Usage()
@@ -216,6 +219,29 @@ def test_annotations_are_kept_with_their_text():
     )
     assert response.output_text == "So it is."
     assert response.message.parts[0].metadata["openai"]["annotations"] == [note]
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        ((1, "output_text", "So "), (2, "output_text", "be it.")),  # of a list whose first part the item leaves out
+        ((7, "output_text", "So "), (3, "output_text", "be it.")),
+        ((None, "output_text", "So "), (None, "output_text", "be it.")),
+        ((0, "thought", None), (1, "output_text", "So "), (2, "output_text", "be it.")),
+    ],
+)
+def test_a_text_is_found_by_its_place_among_the_texts(places):
+    """The finished texts replace those of the deltas, however the server counts parts; none is there twice."""
+    events = [CREATED, added(message(), 0)]
+    for index, kind, piece in places:
+        where = {"item_id": "msg_1", "output_index": 0} | ({} if index is None else {"content_index": index})
+        part = {"type": kind, "data": "x"} if piece is None else {"type": kind, "text": ""}
+        events.append(("response.content_part.added", {**where, "part": part}))
+        events += [text(piece, **where)] if piece is not None else []
+    events = decode(*events, done(message("So ", "be it."), 0), completed(message("So ", "be it.")))
+    assert [part.text for part in fold(events).message.parts] == ["So ", "be it."]
+    started = [event.id for event in events if isinstance(event, allm.TextDelta)]
+    assert started == [event.id for event in events if isinstance(event, allm.TextCompleted)]
 
 
 def test_items_of_the_providers_own_tools_keep_their_place():
@@ -470,10 +496,10 @@ def test_failure_without_an_error_names_its_status(status):
     assert error.reason == "unknown"
 
 
-def test_failure_that_comes_first_is_the_only_event():
-    """So that the call may be tried again."""
+def test_failure_that_comes_first_has_no_content_before_it():
+    """So that the call may be tried again; the ids that came with it are kept."""
     assert kinds(decode(("error", NESTED))) == ["Failed"]
-    assert kinds(decode(completed(status="failed", error=FLAT))) == ["Failed"]
+    assert kinds(decode(completed(status="failed", error=FLAT))) == ["MessageStarted", "Failed"]
     assert kinds(ResponsesDecoder().decode_document({"error": FLAT})) == ["Failed"]
     assert kinds(ResponsesDecoder().decode("", dumps({"error": FLAT}))) == ["Failed"]
     assert kinds(ResponsesDecoder().decode("error", dumps({"type": "x", "message": "m"}))) == ["Failed"]
@@ -537,11 +563,116 @@ def test_error_in_mid_stream_has_the_providers_name():
 
 def test_the_terminal_event_has_the_last_word_on_the_id():
     """Behind some gateways only its id can be referred to."""
-    response = fold(decode(CREATED, completed(message("Hi"), id="resp_2", model="gpt-5-2025")))
-    assert (response.id, response.model) == ("resp_2", "gpt-5-2025")
+    response = fold(decode(CREATED, completed(message("Hi"), id="resp_2", model="gpt-5.4-2026")))
+    assert (response.id, response.model) == ("resp_2", "gpt-5.4-2026")
 
 
 def test_a_plain_answer_starts_with_its_id():
     """As its stream does."""
     [started, *_] = ResponsesDecoder().decode_document(answer(message("Hi")))
-    assert started == allm.MessageStarted(id="resp_1", model="gpt-5")
+    assert started == allm.MessageStarted(id="resp_1", model="gpt-5.4")
+
+
+@pytest.mark.parametrize("left", [{}, {"arguments": None}, {"arguments": ""}])
+def test_a_call_that_is_done_without_its_arguments_has_those_of_its_deltas(left):
+    """A tool must not run with an empty object because a gateway left out what it had sent in pieces."""
+    item = call()
+    del item["arguments"]
+    response = fold(
+        decode(
+            CREATED,
+            added({**item, "arguments": ""}, 0),
+            arguments('{"city"', item_id="fc_1", output_index=0),
+            arguments(':"Ulm"}', item_id="fc_1", output_index=0),
+            done({**item, **left}, 0),
+            completed({**item, **left}),
+        )
+    )
+    assert response.tool_calls[0].arguments == {"city": "Ulm"}
+
+
+@pytest.mark.parametrize(
+    ("name", "finish", "raw"), [("completed", "stop", "completed"), ("incomplete", "length", "max_output_tokens")]
+)
+def test_the_last_event_says_how_the_answer_ended_where_its_response_does_not(name, finish, raw):
+    """By its name."""
+    details = {"reason": "max_output_tokens"} if name == "incomplete" else None
+    whole = answer(message("So"), incomplete_details=details)
+    del whole["status"]
+    response = fold(decode(CREATED, (f"response.{name}", {"response": whole})))
+    assert (response.finish_reason, response.raw_finish_reason) == (finish, raw)
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"), [("max_output_tokens", "length"), ("content_filter", "content_filter"), ("later", "other")]
+)
+def test_a_plain_answer_without_a_status_is_incomplete_where_it_says_why(reason, finish):
+    """The details are there in incomplete answers only."""
+    whole = answer(message("So"), incomplete_details={"reason": reason})
+    del whole["status"]
+    assert fold(ResponsesDecoder().decode_document(whole)).finish_reason == finish
+
+
+ALIKE = (reasoning("A", encrypted="a"), SEARCH, reasoning("B", encrypted="b"), message("So "), message("it is"))
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["plain", "streamed"])
+def test_items_that_share_an_id_are_all_there(streamed):
+    """Each counts once, in a plain answer, and in a stream that lists all of them again at its end."""
+    if streamed:
+        parts = [event for place, item in enumerate(ALIKE) for event in (added(item, place), done(item, place))]
+        response = fold(decode(CREATED, *parts, completed(*ALIKE)))
+    else:
+        response = folded(*ALIKE)
+    assert [part.encrypted_content for part in response.reasoning] == ["a", "b"]
+    assert (response.reasoning_text, response.output_text) == ("AB", "So it is")
+    assert len(response.message.parts) == len(ALIKE)
+
+
+def served_call(**fields):
+    """A call of a tool with free text, as xAI sends those of its own tools."""
+    item = {"type": "custom_tool_call", "id": "ctc_1", "call_id": "xs_1", "name": "x_keyword_search"}
+    return {**item, "input": '{"query":"q"}', "status": "completed", **fields}
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_call_of_a_tool_of_the_service_is_not_for_the_caller(streamed):
+    """Its name is none of the request's: it goes back as it came, and the answer is whole."""
+    item = served_call()
+    begun = served_call(status="in_progress", input="")
+    delta = ("response.custom_tool_call_input.delta", {"item_id": "ctc_1", "output_index": 0, "delta": item["input"]})
+    middle = [added(begun, 0), delta, done(item, 0)] if streamed else []
+    decoder = ResponsesDecoder("xai", custom_tools=frozenset({"math"}))
+    response = fold(decode(CREATED, *middle, completed(item, message("Found.")), decoder=decoder))
+    assert (response.tool_calls, response.finish_reason, response.output_text) == ((), "stop", "Found.")
+    assert response.message.content[0] == allm.ProviderPart("xai", item)
+    adapter = allm.providers.OpenAI(preset="xai", api_key="k")
+    sent = loads(prepare(allm.user("q"), response.message, allm.user("more"), adapter=adapter, model="grok-4").body)
+    assert sent["input"][1] == item
+
+
+def test_call_of_a_tool_of_the_request_is_for_the_caller():
+    """Also one that stands in a namespace; of a stored prompt the tools are not known."""
+    mine = custom_call("4 + 4")
+    for names in (frozenset({"math"}), None):
+        decoder = ResponsesDecoder("openai", custom_tools=names)
+        response = fold(decode(CREATED, done(mine, 0), completed(mine), decoder=decoder))
+        assert [call.name for call in response.tool_calls] == ["math"]
+        assert response.finish_reason == "tool_calls"
+    tools = [{"type": "namespace", "name": "n", "tools": [{"type": "custom", "name": "math"}]}, {"type": "function"}]
+    assert custom_tools({"tools": tools}) == {"math"}
+    assert custom_tools({}) == frozenset()
+    assert custom_tools({"prompt": {"id": "p"}}) is None
+
+
+def test_failed_response_keeps_its_output():
+    """Text, ids and counts beside the error; a call that was cut is not taken for a whole one."""
+    usage = {"input_tokens": 3, "output_tokens": 4, "total_tokens": 7}
+    cut = call(arguments='{"a', status="incomplete")
+    for events in (
+        decode(completed(message("part"), cut, status="failed", error=FLAT, usage=usage)),
+        ResponsesDecoder().decode_document(answer(message("part"), cut, status="failed", error=FLAT, usage=usage)),
+    ):
+        response = fold(events)
+        assert (response.output_text, response.finish_reason, response.id) == ("part", "error", "resp_1")
+        assert (response.usage.total_tokens, response.tool_calls) == (7, ())

@@ -241,7 +241,7 @@ def test_a_preset_of_ones_own(monkeypatch):
     """A row like the others."""
     monkeypatch.setenv("MINE_KEY", "k")
     adapter = OpenAI(preset=MINE, headers={"x-more": "1"})
-    call = prepare(adapter=adapter, model="gpt-5", max_tokens=3)
+    call = prepare(adapter=adapter, model="gpt-5.4", max_tokens=3)
     assert (adapter.provider, call.provider) == ("mine", "mine")
     assert call.url == "https://llm.mine.example/v2/chat/completions"
     assert (headers_of(call)["x-mine-key"], call.headers["x-team"], call.headers["x-more"]) == ("k", "red", "1")
@@ -251,14 +251,14 @@ def test_a_preset_of_ones_own(monkeypatch):
         prepare(adapter=OpenAI(preset=Preset(name="mine"), api_key="k"))
 
 
-async def test_service_without_an_end_marker():
-    """Where `[DONE]` never comes, a finish reason and the end of the body are the end; less is cut off."""
+async def test_a_stream_without_an_end_marker():
+    """A finish reason and the end of the body are the end, unless the row says that `[DONE]` always comes."""
     answer = Reply.script("openai", [fake.text("hi"), fake.usage(input_tokens=1)])
     whole = answer.body.removesuffix(b"data: [DONE]\n\n")
     unfinished = whole[: whole.index(b'"finish_reason":"stop"')]
-    silent = attrs.evolve(MINE, sends_done=False)
-    bodies = [(MINE, whole, "error"), (silent, whole, "stop"), (silent, whole.rstrip(), "stop")]
-    for row, body, finish in [*bodies, (silent, unfinished, "error"), (silent, answer.body, "stop")]:
+    strict = attrs.evolve(MINE, sends_done=True)
+    bodies = [(strict, whole, "error"), (MINE, whole, "stop"), (MINE, whole.rstrip(), "stop")]
+    for row, body, finish in [*bodies, (MINE, unfinished, "error"), (strict, answer.body, "stop")]:
         async with WireServer() as server:
             server.add(attrs.evolve(answer, body=body))
             adapter = OpenAI(preset=row, api_key="k", base_url=server.url("openai"))
@@ -271,7 +271,7 @@ async def test_xai_is_asked_for_encrypted_reasoning():
     sent = loads(prepare(adapter=OpenAI(preset="xai", api_key="k"), model="grok-4").body)
     assert sent["include"] == ["reasoning.encrypted_content"]
     never = attrs.evolve(MINE, endpoint="responses", encrypted_reasoning=None)
-    assert "include" not in loads(prepare(adapter=OpenAI(preset=never, api_key="k"), model="gpt-5").body)
+    assert "include" not in loads(prepare(adapter=OpenAI(preset=never, api_key="k"), model="gpt-5.4").body)
 
 
 def test_unknown_preset_and_endpoint_are_told_at_once():

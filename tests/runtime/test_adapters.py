@@ -1,4 +1,4 @@
-"""Adapters of any origin: what they must have, and what they have by default."""
+"""Adapters, derived from our classes or not: which members they need, and the defaults of the others."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def own_models():
 
 @pytest.mark.parametrize("cls", [Plain, Derived])
 def test_defaults(cls):
-    """They are the same, however the adapter came by them."""
+    """Optional members have the same defaults, whether an adapter derives from `Adapter` or not."""
     adapter = as_adapter(cls())
     assert adapter.provider == "plain"
     assert adapter.requires_model is True
@@ -52,8 +52,8 @@ def test_defaults(cls):
 
 @pytest.mark.parametrize("base", [Plain, Derived])
 @pytest.mark.parametrize("answer", [True, False])
-def test_what_an_adapter_says_itself(base, answer):
-    """It counts before the defaults."""
+def test_an_adapters_own_members_replace_the_defaults(base, answer):
+    """What an adapter defines takes precedence over the defaults."""
 
     class Talkative(base):
         requires_model = False
@@ -71,8 +71,8 @@ def test_what_an_adapter_says_itself(base, answer):
 
 
 @pytest.mark.parametrize("base", [Plain, Derived])
-async def test_both_kinds_answer(base):
-    """An engine takes either."""
+async def test_an_engine_takes_both_kinds(base):
+    """An engine works with an adapter that derives from `Adapter` and with one that does not."""
     response = await allm.generate(allm.Engine(adapter=base(), model="m2"), "hi")
     assert response.output_text == "hi"
     with pytest.raises(allm.EngineError) as caught:
@@ -82,8 +82,8 @@ async def test_both_kinds_answer(base):
 
 @pytest.mark.parametrize("base", [Plain, Derived])
 @pytest.mark.parametrize("says", [None, True, False])
-def test_who_answers_for_structured_output(base, says):
-    """The catalog does, unless the adapter says yes or no."""
+def test_who_decides_about_structured_output(base, says):
+    """The catalog decides, unless the adapter returns True or False."""
 
     class Sure(base):
         def needs_structured_finalize(self, request):
@@ -98,8 +98,8 @@ def test_who_answers_for_structured_output(base, says):
 
 
 @pytest.mark.parametrize("protocol", [StreamAdapter, EmbeddingAdapter, SpeechAdapter])
-def test_a_class_that_derives_and_lacks_something(protocol):
-    """It cannot be made, and the error names what is missing."""
+def test_a_derived_class_without_a_required_member(protocol):
+    """It cannot be instantiated, and the error names the missing member."""
 
     class Half(protocol):
         provider = "half"
@@ -109,8 +109,8 @@ def test_a_class_that_derives_and_lacks_something(protocol):
 
 
 @pytest.mark.parametrize("adapter", [object(), "openai", 3, Plain])
-async def test_what_is_no_adapter(adapter):
-    """One sentence says what is expected."""
+async def test_an_object_without_the_members_is_refused(adapter):
+    """One sentence names the members that are expected."""
     if adapter is Plain:
         adapter = type("NoStream", (), {"provider": "x", "prepare": Plain.prepare})()
     with pytest.raises(allm.EngineError, match=r"expected prepare\(request, options\) and stream\(prepared, emit\)"):

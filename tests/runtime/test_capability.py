@@ -1,4 +1,4 @@
-"""What the catalog denies is refused before anything is sent; what it does not know passes."""
+"""A request that the catalog says a model cannot take is refused before it is sent; unknown models pass."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCHEMA = allm.json_schema("answer", {"type": "object", "properties": {}, "additi
 TOOL = allm.Tool("now", "The time.", {"type": "object", "properties": {}}, handler=lambda _: "12:00")
 PICTURE = allm.user("What is this?", allm.Image.from_bytes(PNG))
 
-# Capability: what asks for it, and where in the request that is.
+# Capability: request fields that need it, and where in the request they are.
 ASKS = {
     "tools": (("hi", {"tools": [TOOL]}), ("tools",)),
     "json_schema": (("hi", {"response_format": SCHEMA}), ("response_format",)),
@@ -22,7 +22,7 @@ ASKS = {
     "vision": ((PICTURE, {}), ("messages", 0, "content", 1)),
     "reasoning": (("hi", {"reasoning_effort": "low"}), ("reasoning_effort",)),
 }
-# An address where nobody listens: a call that passes the check fails there.
+# An address where no server listens: a call that passes the check fails there.
 NOWHERE = "http://127.0.0.1:9"
 VENDORS = {
     "openai": lambda: OpenAI(api_key="test", base_url=f"{NOWHERE}/v1"),
@@ -39,7 +39,7 @@ def _nothing_put_in():
 
 
 def prepare(adapter, given, model="alpha", **options):
-    """All that a call does before its stream is opened."""
+    """Do everything that a call does before its stream is opened."""
     engine = allm.Engine(adapter=adapter, model=model)
     return allm.stream_generate(engine, given, **options)
 
@@ -53,7 +53,7 @@ def refused(*args, **options):
 @pytest.mark.parametrize("vendor", VENDORS)
 @pytest.mark.parametrize("capability", ASKS)
 def test_each_capability_is_checked_with_each_vendor(vendor, capability):
-    """A plain no is an error that says where, what, and what to do; without it the same call is prepared."""
+    """False gives an error with the place, the problem and the fix; without it the same call is prepared."""
     (given, options), path = ASKS[capability]
     prepare(VENDORS[vendor](), given, **options)
     models.put(ModelInfo(provider=vendor, id="alpha", **{capability: False}))
@@ -70,8 +70,8 @@ def test_each_capability_is_checked_with_each_vendor(vendor, capability):
 
 @pytest.mark.parametrize("capability", ASKS)
 @pytest.mark.parametrize("known", [True, None])
-def test_yes_and_not_known_pass(capability, known):
-    """Only what is denied is refused."""
+def test_true_and_unknown_pass(capability, known):
+    """Only a capability set to False is refused."""
     (given, options), _ = ASKS[capability]
     models.put(ModelInfo(provider="openai", id="alpha", **{capability: known}))
     prepare(VENDORS["openai"](), given, **options)
@@ -90,14 +90,14 @@ def test_yes_and_not_known_pass(capability, known):
         ("groq", "openai/gpt-oss-20b", "vision"),
     ],
 )
-def test_models_of_today(vendor, model, capability):
-    """Facts of the bundled rows."""
+def test_bundled_rows_refuse(vendor, model, capability):
+    """Facts of the bundled rows are applied."""
     (given, options), path = ASKS[capability]
     assert refused(VENDORS[vendor](), given, model, **options).errors == ((path, "unsupported_capability"),)
 
 
 def test_every_problem_at_once():
-    """One error for the whole request, each sentence once."""
+    """One error reports all problems of a request, each sentence once."""
     models.put(ModelInfo(provider="openai", id="alpha", tools=False, json_schema=False, vision=False, reasoning=False))
     error = refused(
         VENDORS["openai"](),
@@ -127,27 +127,27 @@ def test_every_problem_at_once():
         ("hi", {"options": {"reasoning_effort": "high"}}),
     ],
 )
-def test_what_is_not_asked_for_is_not_refused(given, options):
-    """A model that can do nothing special answers plain requests; raw fields of the body are the caller's business."""
+def test_unused_capabilities_are_not_refused(given, options):
+    """A model without special capabilities takes plain requests; raw body fields are not checked."""
     nothing = dict.fromkeys(["tools", "json_schema", "json_schema_with_tools", "vision", "reasoning"], False)
     models.put(ModelInfo(provider="openai", id="alpha", **nothing))
     prepare(VENDORS["openai"](), given, **options)
 
 
 def test_the_check_comes_before_the_key():
-    """A request that cannot work says so, whether or not a key is at hand."""
+    """A request that cannot work is refused whether or not there is a key."""
     assert "json_schema" in refused(OpenAI(base_url=f"{NOWHERE}/v1"), "hi", "gpt-4", response_format=SCHEMA).message
 
 
 async def test_without_a_model_nothing_is_checked():
-    """Fake needs none."""
+    """A `Fake` needs no model, so nothing is looked up."""
     models.put(ModelInfo(provider="fake", id="alpha", tools=False))
     response = await allm.generate(allm.Engine(adapter=Fake(script=[fake.text("ok")])), "hi", tools=[TOOL])
     assert response.output_text == "ok"
 
 
-async def test_a_chat_asks_for_the_schema_at_the_end_where_the_model_cannot_have_tools_too():
-    """Tools first, without the format; then one call with it and without tools."""
+async def test_a_chat_requests_the_schema_last_if_the_model_cannot_combine_it_with_tools():
+    """First tools without the schema, then one call with the schema and without tools."""
     models.put(ModelInfo(provider="fake", id="alpha", json_schema_with_tools=False))
     adapter = Fake(scripts=[[fake.tool_call("now")], [fake.text("Noon.")], [fake.text("{}")]])
     result = await allm.chat(allm.Engine(adapter=adapter, model="alpha"), "When?", tools=[TOOL], response_format=SCHEMA)
@@ -159,8 +159,8 @@ async def test_a_chat_asks_for_the_schema_at_the_end_where_the_model_cannot_have
     ]
 
 
-async def test_a_chat_with_a_model_that_can_have_both_makes_one_pass():
-    """The schema goes along with the tools."""
+async def test_a_chat_makes_one_pass_if_the_model_can_combine_both():
+    """The schema is sent together with the tools."""
     adapter = Fake(scripts=[[fake.text("{}")]])
     await allm.chat(allm.Engine(adapter=adapter, model="alpha"), "When?", tools=[TOOL], response_format=SCHEMA)
     [request] = adapter.requests

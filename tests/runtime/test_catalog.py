@@ -1,4 +1,4 @@
-"""The catalog: which row a model id finds, what a row says, and where the file of rows is."""
+"""The catalog: which row a model id finds, what a row contains, and that the file of rows is distributed."""
 
 from __future__ import annotations
 
@@ -56,53 +56,53 @@ def found(model, provider="test"):
     ],
 )
 def test_a_model_is_found_by_its_id_and_by_its_snapshots(asked, row):
-    """Every vendor's mark of a snapshot is understood, and a row of the snapshot's own goes first."""
+    """Each vendor's form of snapshot ids is understood, and a row of the snapshot itself takes precedence."""
     put("alpha", "alpha-mini", "alpha-2025-12-01")
     assert found(asked) == row
 
 
 @pytest.mark.parametrize("asked", ["", "alph", "alpha-max", "alpha-2", "alpha-12345678", "beta", "x-alpha", "alpha-"])
-def test_another_name_is_another_model(asked):
-    """What a name has in common with a known one says nothing about prices."""
+def test_a_similar_name_is_another_model(asked):
+    """A common beginning of two names says nothing about prices."""
     put("alpha")
     assert found(asked) is None
 
 
 def test_the_longest_prefix_counts():
-    """Among rows for many ids, the most specific one speaks; an exact id goes before all of them."""
+    """Among prefix rows the most specific one wins, and an exact id wins over all of them."""
     put("ft:alpha*", "ft:alpha-mini:*", "ft:alpha-mini:acme:x")
     assert found("ft:alpha:acme:y") == "ft:alpha*"
     assert found("ft:alpha-mini:acme:y") == "ft:alpha-mini:*"
     assert found("ft:alpha-mini:acme:x") == "ft:alpha-mini:acme:x"
 
 
-def test_providers_are_apart():
-    """The same id at another service is another row, or none."""
+def test_providers_have_separate_rows():
+    """The same id at another provider has another row, or no row."""
     put("alpha", provider="one")
     assert found("alpha", "one") == "alpha"
     assert found("alpha", "two") is None
 
 
 def test_unknown_is_none():
-    """Neither a model nor a provider that nobody has heard of is an error."""
+    """An unknown model or provider gives None, not an error."""
     assert models.lookup("openai", "gpt-99-imaginary") is None
-    assert models.lookup("nobody", "gpt-5") is None
+    assert models.lookup("nobody", "gpt-5.4") is None
 
 
 def test_what_is_put_in_replaces_a_bundled_row_until_cleared():
     """An application knows its models best."""
-    bundled = models.lookup("openai", "gpt-5")
+    bundled = models.lookup("openai", "gpt-5.4")
     mine = attrs.evolve(bundled, vision=False, prices=Prices(input=1, output=2))
     models.put(mine)
-    assert models.lookup("openai", "gpt-5-2025-08-07") == mine
+    assert models.lookup("openai", "gpt-5.4-2026-03-05") == mine
     models.clear()
-    assert models.lookup("openai", "gpt-5-2025-08-07") == bundled
+    assert models.lookup("openai", "gpt-5.4-2026-03-05") == bundled
 
 
 @pytest.mark.parametrize("field", ["provider", "id"])
 @pytest.mark.parametrize(("value", "tag"), [("", "empty"), ("*", "empty"), (None, "invalid_type")])
-def test_a_row_has_names(field, value, tag):
-    """A row that would speak for every model is a mistake."""
+def test_a_row_needs_a_provider_and_an_id(field, value, tag):
+    """A row that would match every model is refused."""
     with pytest.raises(allm.ValidationError, match=field) as caught:
         ModelInfo(**{"provider": "test", "id": "alpha", field: value})
     assert caught.value.errors == (((field,), tag),)
@@ -112,7 +112,7 @@ def test_a_row_has_names(field, value, tag):
 
 
 def test_prices_change_on_a_day():
-    """The newest prices that have begun hold; those to come do not."""
+    """The newest prices that have started apply; future ones do not."""
     old, new = Prices(input=1, output=2), Prices(input=3, output=4, starts=date(2026, 12, 1))
     info = ModelInfo(provider="test", id="alpha", prices=[new, old])
     assert info.prices_for(10, date(2026, 11, 30)) is old
@@ -120,7 +120,7 @@ def test_prices_change_on_a_day():
 
 
 def test_prices_change_with_the_size_of_the_prompt():
-    """A long prompt costs more for all of its tokens; one whose size is not known has no price."""
+    """A long prompt changes the price of all its tokens; a prompt of unknown size has no price."""
     short, long = Prices(input=1, output=2), Prices(input=3, output=4, above=1000)
     info = ModelInfo(provider="test", id="alpha", prices=[short, long])
     assert info.prices_for(1000, TODAY) is short
@@ -128,14 +128,14 @@ def test_prices_change_with_the_size_of_the_prompt():
     assert info.prices_for(None, TODAY) is None
 
 
-def test_one_price_needs_no_size():
-    """Output can be priced while the prompt has not been counted."""
+def test_a_single_price_needs_no_prompt_size():
+    """Output can be priced before the prompt has been counted."""
     only = Prices(input=1, output=2)
     assert ModelInfo(provider="test", id="alpha", prices=only).prices_for(None, TODAY) is only
 
 
-def test_no_price_is_none():
-    """Before the first prices begin, and without any, there is no figure."""
+def test_without_a_price_the_result_is_none():
+    """Before the first prices start, and without prices, the result is None."""
     later = ModelInfo(provider="test", id="alpha", prices=Prices(input=1, output=2, starts=date(2027, 1, 1)))
     assert later.prices_for(1, TODAY) is None
     assert ModelInfo(provider="test", id="alpha").prices_for(1, TODAY) is None
@@ -144,7 +144,7 @@ def test_no_price_is_none():
 # --- the bundled rows -------------------------------------------------------------------------------------------------
 
 KNOWN = [
-    ("openai", "gpt-5"),
+    ("openai", "gpt-5.4"),
     ("anthropic", "claude-sonnet-4-6"),
     ("gemini", "gemini-3.5-flash"),
     ("groq", "openai/gpt-oss-120b"),
@@ -153,7 +153,7 @@ KNOWN = [
 
 @pytest.mark.parametrize(("provider", "model"), KNOWN)
 def test_current_models_are_known(provider, model):
-    """Each vendor's models have limits, capabilities and prices."""
+    """Each vendor's current models have limits, capabilities and prices."""
     info = models.lookup(provider, model)
     assert info.tools
     assert info.reasoning
@@ -161,8 +161,8 @@ def test_current_models_are_known(provider, model):
     assert info.prices_for(1000, TODAY) is not None
 
 
-def test_ids_of_the_wire_are_known():
-    """What vendors write into their answers finds the row of what was asked for."""
+def test_ids_in_responses_are_known():
+    """The ids that vendors put into responses find the row of the requested model."""
     for provider, asked, answered in [
         ("openai", "gpt-4o-mini", "gpt-4o-mini-2024-07-18"),
         ("anthropic", "claude-haiku-4-5", "claude-haiku-4-5-20251001"),
@@ -173,7 +173,7 @@ def test_ids_of_the_wire_are_known():
 
 @pytest.mark.parametrize("info", catalog.bundled(), ids=lambda info: f"{info.provider}-{info.id}")
 def test_rows_are_sane(info):
-    """No fact contradicts another, and no price is a mistake by a factor of a million."""
+    """No facts of a row contradict each other, and no price is wrong by a factor of a million."""
     assert info.output_limit is None or 0 < info.output_limit < (info.context_window or 1_000_000)
     for prices in info.prices:
         assert 0 < prices.input <= prices.output < 1000
@@ -184,19 +184,19 @@ def test_rows_are_sane(info):
 
 
 def test_rows_are_unique():
-    """Two rows for one id would hide each other."""
+    """No two rows have the same provider and id."""
     assert Counter((info.provider, info.id) for info in catalog.bundled()).most_common(1)[0][1] == 1
 
 
-def test_the_file_says_where_it_is_from():
-    """A reader can tell how old the figures are, and whose."""
+def test_the_file_names_its_sources():
+    """The file states the date of its figures and their sources."""
     data = json.loads(resources.files("allm.runtime").joinpath("models.json").read_text("utf-8"))
     assert date.fromisoformat(data["as_of"]) >= TODAY
     assert "genai-prices" in data["sources"]
 
 
-def test_the_distribution_has_the_file():
-    """The wheel carries the data, not only the checkout: CI runs this on the built wheel."""
+def test_the_distribution_contains_the_file():
+    """The wheel contains the data, not only the checkout: CI runs this on the built wheel."""
     distribution = importlib.metadata.distribution("allm-trio")
     editable = json.loads(distribution.read_text("direct_url.json") or "{}").get("dir_info", {}).get("editable")
     if editable:
@@ -205,13 +205,13 @@ def test_the_distribution_has_the_file():
 
 
 def test_output_limits():
-    """Adapters whose API wants a limit get the model's own, or None."""
+    """Adapters whose API requires a limit get the model's own, or None."""
     assert models.lookup("anthropic", "claude-haiku-4-5-20251001").output_limit == 64_000
     assert models.lookup("anthropic", "claude-imaginary") is None
 
 
 def test_importing_allm_does_not_read_the_file():
-    """The rows are parsed at the first question."""
+    """The rows are parsed at the first lookup."""
     program = "import allm; from allm.runtime import catalog; print(catalog.bundled.cache_info().currsize)"
-    answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "0"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "0"

@@ -1,4 +1,4 @@
-"""An engine is checked when it is made, and a changed one is another."""
+"""An engine is checked when it is made, and a change makes a new one."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ TOOL = allm.Tool("add", "Adds.")
     [{"model": 3}, {"retry": 3}, {"limiter": 3}, {"tools": [3]}, {"http_client": 3}, {"embedding_model": OpenAI}],
     ids=lambda fields: next(iter(fields)),
 )
-def test_a_field_of_another_type(fields):
-    """It is refused with its name, what it is, and what it should be."""
+def test_a_field_of_the_wrong_type(fields):
+    """The error names the field, the type it has and the type expected."""
     [name] = fields
     with pytest.raises(allm.EngineError, match=f"{name}.*expected") as caught:
         allm.Engine(**fields)
@@ -30,14 +30,14 @@ def test_a_field_of_another_type(fields):
     "field", ["adapter", "image_adapter", "speech_adapter", "tool_executor", "tool_result_encoder"]
 )
 def test_a_class_where_an_instance_belongs(field):
-    """It has every method, so that the missing parentheses would show as a strange error in the middle of a call."""
+    """A class has every method, so a forgotten `()` would otherwise surface in the middle of a call."""
     with pytest.raises(allm.EngineError, match=f"{field}=...\\) is the class OpenAI; expected an instance") as caught:
         allm.Engine(**{field: OpenAI})
     assert caught.value.reason == "invalid_engine"
 
 
-def test_the_fields_of_an_engine_by_name():
-    """What `from_model` may be given is what an engine has."""
+def test_engine_fields_are_those_of_an_engine():
+    """`from_model` takes every field of an engine."""
     assert {*allm.EngineFields.__annotations__, "model"} == {field.name for field in attrs.fields(allm.Engine)}
 
 
@@ -49,27 +49,27 @@ def test_the_fields_of_an_engine_by_name():
         ({"max_turns": 0}, allm.ValidationError, "greater than 0"),
     ],
 )
-def test_with_params_knows_its_names(options, error, told):
-    """A misspelt option is no field of the provider's, which would ignore it."""
+def test_with_params_refuses_unknown_options(options, error, told):
+    """A misspelt option is not passed on as a body field, which the provider would ignore."""
     with pytest.raises(error, match=told):
         allm.Engine().with_params(**options)
 
 
 def test_with_params_takes_the_body_as_a_mapping():
-    """Whatever its names are, also those of parameters; a name of an option is that option."""
+    """Any field names are possible, even those of parameters; the name of an option sets that option."""
     engine = allm.Engine(adapter=Fake()).with_params({"body": 1, "self": 2, "max_tokens": 3}, temperature=0.5)
     request = resolve(engine, "go", {}).request
     assert (request.options, request.max_tokens, request.temperature) == ({"body": 1, "self": 2}, 3, 0.5)
 
 
 def test_with_params_keeps_tools_for_many_calls():
-    """An iterator would be used up by the first one."""
+    """An iterator of tools is not used up by the first call."""
     engine = allm.Engine(adapter=Fake()).with_params(tools=iter([TOOL]))
     assert [resolve(engine, "go", {}).request.tools for _ in range(2)] == [(TOOL,), (TOOL,)]
 
 
 def test_changes_make_another_engine():
-    """The one before stays as it was."""
+    """The original engine stays the same."""
     engine = allm.Engine(adapter=Fake(), model="a", tools=[TOOL], params={"top_p": 1}, context={"user": 1})
     other = (
         engine.with_model("b")
@@ -82,8 +82,8 @@ def test_changes_make_another_engine():
     assert (engine.model, engine.tools, engine.params, engine.context) == ("a", (TOOL,), {"top_p": 1}, {"user": 1})
 
 
-def test_an_engine_of_a_name():
-    """The provider's adapter, unless one is given; other services by their own names."""
+def test_an_engine_from_a_model_name():
+    """It has the provider's adapter unless one is given; other services are named separately."""
     engine = allm.Engine.from_model("m@fake", embedding_model="fake:v", limiter=trio.CapacityLimiter(1))
     assert (type(engine.adapter), engine.model) == (Fake, "m")
     assert (type(engine.embedding_adapter), engine.embedding_model) == (FakeEmbeddings, "v")
@@ -93,8 +93,8 @@ def test_an_engine_of_a_name():
 
 
 @pytest.mark.parametrize("name", ["embed", "chat_model", "model"])
-def test_a_service_that_there_is_not(name):
-    """Those that there are are named."""
+def test_an_unknown_service(name):
+    """The error lists the known services."""
     with pytest.raises(allm.EngineError, match="embedding_model") as caught:
         allm.Engine().with_services(**{name: "fake:m"})
     assert caught.value.reason == "invalid_engine"

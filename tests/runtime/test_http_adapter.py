@@ -1,4 +1,4 @@
-"""What all adapters over HTTP have in common: whose setting counts, and what is sent."""
+"""Rules common to all adapters over HTTP: which setting takes precedence, and what is sent."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def prepare(request):
 
 
 def test_base_url(prepare, monkeypatch):
-    """The call's counts before the adapter's, that before the variable's, that before the vendor's own."""
+    """The call's takes precedence over the adapter's, that over the variable's, and that over the vendor's."""
     hosts = [prepare({}).url.split("/")[2]]
     for name in VARIABLES:
         monkeypatch.setenv(name, "http://variable.example/v1")
@@ -75,7 +75,7 @@ def test_base_url(prepare, monkeypatch):
 
 
 @pytest.mark.parametrize("base_url", ["nowhere", "", "ftp://call.example", 1])
-def test_base_url_of_a_call_that_is_not_usable(prepare, base_url):
+def test_an_unusable_base_url_of_a_call(prepare, base_url):
     """It is refused before anything is sent."""
     with pytest.raises(allm.EngineError) as caught:
         prepare({}, base_url=base_url)
@@ -83,22 +83,36 @@ def test_base_url_of_a_call_that_is_not_usable(prepare, base_url):
 
 
 def test_headers(prepare):
-    """The call's count before the adapter's, whatever their case, and both before our own."""
+    """The call's replace the adapter's, whatever their case, and both replace our own."""
     call = prepare({"headers": {"X-One": "a", "X-Two": "a"}}, headers={"x-two": "c", "X-Three": "c"})
     assert [call.headers[name] for name in ("x-one", "x-two", "x-three")] == ["a", "c", "c"]
     assert prepare({"headers": {"Content-Type": "a"}}, headers={"CONTENT-TYPE": "c"}).headers["content-type"] == "c"
 
 
 @pytest.mark.parametrize("headers", [{"a b": "c"}, {"a": "line\nbreak"}, {"a": 1}, ["a"]])
-def test_headers_of_a_call_that_cannot_be_sent(prepare, headers):
+def test_invalid_headers_of_a_call(prepare, headers):
     """They are refused before anything is sent."""
     with pytest.raises(allm.EngineError) as caught:
         prepare({}, headers=headers)
     assert caught.value.reason == "invalid_engine"
 
 
-def test_a_key_header_of_the_users_own(prepare, monkeypatch):
-    """It takes the place of the key, from the adapter or the call, and then no key is needed."""
+def test_white_space_around_a_header(prepare):
+    """It is left out: HTTP has it so, and it could not be sent."""
+    assert headers_of(prepare({"headers": {"x": " a b\t"}}))["x"] == "a b"
+
+
+@pytest.mark.parametrize("request_id", ["a\nb", "Z\xfcrich", " a", "a\x00"])
+def test_an_id_that_no_header_can_carry(request_id):
+    """It is refused before anything is sent, where it would be sent."""
+    adapter = OpenAI(api_key="k")
+    with pytest.raises(allm.ValidationError) as caught:
+        adapter.prepare(allm.request("hi", model="m"), AdapterOptions(request_id=request_id))
+    assert caught.value.errors == ((("request_id",), "invalid_format"),)
+
+
+def test_the_users_own_key_header_replaces_the_key(prepare, monkeypatch):
+    """From the adapter or the call; no key is needed then."""
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "VOYAGE_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     header = prepare({}).credential.header.name
@@ -110,8 +124,8 @@ def test_a_key_header_of_the_users_own(prepare, monkeypatch):
     assert caught.value.reason == "missing_key"
 
 
-def test_the_key_of_the_call(prepare):
-    """It counts before that of the adapter, also where that one is a function."""
+def test_the_key_of_the_call_comes_first(prepare):
+    """It takes precedence over the adapter's, even if that one is a function."""
     for api_key in ("adapter", lambda: "function"):
         assert prepare({"api_key": api_key}, api_key=Secret("call")).credential.source == Secret("call")
 
@@ -123,8 +137,8 @@ class Acme(HttpAdapter):
     vendor = ACME
 
 
-async def test_a_key_header_of_the_users_own_is_masked():
-    """What is sent in the place of the key is a key."""
+async def test_the_users_own_key_header_is_masked():
+    """A value sent instead of the key is masked like a key."""
     async with WireServer(default=Reply.json({"error": {"message": "secret-token is wrong"}}, status=401)) as server:
         adapter = OpenAI(base_url=server.url("openai"), headers={"Authorization": "Bearer secret-token"})
         response = await allm.generate(allm.Engine(adapter=adapter, model="m"), "hi")
@@ -132,8 +146,8 @@ async def test_a_key_header_of_the_users_own_is_masked():
     assert response.error.message == "*** is wrong"
 
 
-def test_a_vendor_of_ones_own():
-    """What is data is not code."""
+def test_a_custom_vendor():
+    """A `Vendor` and a subclass without methods are enough for an adapter."""
     call = Acme(api_key="k").call("http://acme.example/x", {"a": 1}, AdapterOptions(request_id="trace"))
     assert headers_of(call) == {
         "content-type": "application/json",
@@ -145,8 +159,8 @@ def test_a_vendor_of_ones_own():
     assert (error.provider, error.reason, error.retryable, error.message) == ("acme", "rate_limited", True, "slow down")
 
 
-def test_what_a_vendor_has_not():
-    """The error says what to pass."""
+def test_missing_settings_of_a_vendor():
+    """The error names the argument or variable to set."""
     with pytest.raises(allm.EngineError, match="acme has no address of its own: pass base_url="):
         Acme(api_key="k").url("/x", AdapterOptions())
     with pytest.raises(allm.EngineError, match="ACME_API_KEY"):

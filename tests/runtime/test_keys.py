@@ -1,4 +1,4 @@
-"""Keys: where they are found, in which order, and that they do not show."""
+"""Keys: where they are found, in which order, and that they are never shown."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def found(explicit=None):
     return resolve("openai", explicit and Secret(explicit), NAMES).reveal()
 
 
-def test_the_order_of_places(monkeypatch, tmp_path):
-    """A file, the environment, the process, the context, the call: each wins over those before it."""
+def test_the_order_of_precedence(monkeypatch, tmp_path):
+    """A file, the environment, the process, the context, the call: each takes precedence over those before it."""
     file = tmp_path / ".env"
     file.write_text("ALLM_TEST_KEY=of-the-file\nALLM_OTHER_KEY=\n")
     keys.load_dotenv(file)
@@ -48,7 +48,7 @@ def test_the_order_of_places(monkeypatch, tmp_path):
 
 
 async def test_a_context_has_its_own_keys():
-    """Two tasks at once, and the tasks that they start."""
+    """Concurrent tasks have different keys, and tasks that they start inherit them."""
     seen = []
 
     async def tenant(key):
@@ -67,8 +67,8 @@ async def test_a_context_has_its_own_keys():
 
 
 @pytest.mark.parametrize("key", [None, "", " "])
-def test_no_key(key):
-    """Every place that was looked in is named."""
+def test_a_missing_key(key):
+    """The error names every place that was searched."""
     with pytest.raises(allm.EngineError, match=r"ALLM_TEST_KEY or ALLM_OTHER_KEY.*keys\.override") as caught:
         found(key)
     assert caught.value.reason == "missing_key"
@@ -84,7 +84,7 @@ def test_a_key_that_no_header_can_carry(key):
 
 
 def test_a_secret_does_not_show():
-    """As text, in a collection, as a copy, as a pickle."""
+    """Neither as text, nor in a collection, a copy or a pickle."""
     secret = Secret("sk-canary")
     for text in (repr(secret), str(secret), f"{secret}", repr([secret]), repr({"key": secret})):
         assert "canary" not in text
@@ -93,20 +93,56 @@ def test_a_secret_does_not_show():
         pickle.dumps(secret)
     assert secret == Secret("sk-canary") != Secret("other")
     assert secret != "sk-canary"
-    assert hash(secret) == hash(Secret("other"))  # a hash of the key would tell of it
+    assert hash(secret) == hash(Secret("other"))  # a hash of the key could be used to test guesses
 
 
-def test_what_is_masked():
-    """The key, and the start of it where a quotation was cut."""
+def test_redact_masks_the_key_and_its_beginning():
+    """The beginning is masked where a quotation was cut off inside the key."""
     secret = Secret("sk-canary-0123456789")
     assert secret.redact("key sk-canary-0123456789, sk-canary-012...") == "key ***, ***..."
     assert secret.redact("sk-ca... is short enough") == "sk-ca... is short enough"
-    assert Secret("abc").redact("ab abc") == "ab ***"
-    assert Secret("").redact("text") == "text"
+    assert Secret("").redact("the key : text") == "the key : text"
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    """Nothing is guessed."""
+NOT_A_SECRET = {
+    "ollama": ["model 'ollama-x' not found", "ollama is not running", "the key of the ollama-x model"],
+    "EMPTY": ["EMPTY answer", "KEY IS EMPTYISH"],
+    "not-needed": ["a key is not-needed-here", "the model not-needed-8b", "a-not-needed"],
+    "k": ["keep it", "the key kept", "k"],
+    "test1": ["test1 failed"],
+}
+CALLED_A_KEY = {
+    "Incorrect API key provided: {}. You can": "Incorrect API key provided: ***. You can",
+    "the key {} is wrong": "the key *** is wrong",
+    "invalid x-api-key '{}'": "invalid x-api-key '***'",
+    "api_key={}&a=b": "api_key=***&a=b",
+    '{{"authorization": "Bearer {}"}}': '{{"authorization": "Bearer ***"}}',
+    "Your token was {}, and password: {}": "Your token was ***, and password: ***",
+}
+
+
+@pytest.mark.parametrize("key", NOT_A_SECRET)
+def test_a_key_that_is_an_ordinary_word(key):
+    """It does not blank sentences; where they call it a key, it is masked all the same."""
+    for text in NOT_A_SECRET[key]:
+        assert Secret(key).redact(text) == text
+    for text, masked in CALLED_A_KEY.items():
+        assert Secret(key).redact(text.format(key, key)) == masked.format(key, key)
+
+
+@pytest.mark.parametrize("key", ["Bearer sk-1234567890", "bearer x"])
+def test_a_key_with_the_word_that_goes_before_it(monkeypatch, key):
+    """It is refused, wherever it comes from: the header would say the word twice."""
+    monkeypatch.setenv("ALLM_TEST_KEY", key)
+    for given in (key, None):
+        with pytest.raises(allm.EngineError, match=r"begins with 'Bearer '.*pass the key alone") as caught:
+            found(given)
+        assert caught.value.reason == "invalid_key"
+        assert "sk-" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    """It is an error; no other file is tried."""
     with pytest.raises(FileNotFoundError):
         keys.load_dotenv(tmp_path / "no.env")
 

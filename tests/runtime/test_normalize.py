@@ -1,4 +1,4 @@
-"""What is put right before a conversation is sent, whoever gets it."""
+"""Repairs to a conversation before it is sent, the same for every vendor."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ASK = allm.user("?")
     ],
 )
 def test_results_follow_their_calls(messages, order):
-    """Whatever came between them; the latest call with the id is meant, and what answers none stays."""
+    """A result moves to the latest call with its id; one without a call stays in place."""
     placed = results_in_place(messages)
     assert [index for index, _ in placed] == order
     assert [message for _, message in placed] == [messages[index] for index in order]
@@ -40,7 +40,7 @@ def test_results_follow_their_calls(messages, order):
 
 @given(st.lists(st.sampled_from([ASK, calls("a"), calls("a", "b"), result("a"), result("b")])))
 def test_nothing_is_lost_and_doing_it_twice_changes_nothing(messages):
-    """Every message is there once, and the rest keeps its order."""
+    """Every message is there once, and the others keep their order."""
     placed = results_in_place(messages)
     assert sorted(index for index, _ in placed) == list(range(len(messages)))
     others = [index for index, message in placed if message.role != "tool"]
@@ -60,5 +60,5 @@ def test_nothing_is_lost_and_doing_it_twice_changes_nothing(messages):
     ],
 )
 def test_names_that_models_make_up_can_be_sent(name, sent):
-    """The answer that there is no such tool has to get through."""
+    """The error result for an unknown tool has to reach the model."""
     assert call_name(name) == sent

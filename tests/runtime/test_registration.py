@@ -1,4 +1,4 @@
-"""Providers of others: registered by a program, or by an installed package when its name is first used."""
+"""Third-party providers: registered by a program, or by an installed package when its name is first used."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def nothing_registered(monkeypatch):
 
 @pytest.fixture
 def installed(monkeypatch, tmp_path):
-    """Installs packages: modules whose entry points are found."""
+    """Install packages: modules whose entry points are found."""
     found = []
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(
@@ -72,8 +72,8 @@ async def test_a_registered_provider(adapter, monkeypatch):
     assert allm.Engine.from_model("acme:x:y").model == "x:y"
 
 
-def test_services():
-    """Each has an adapter of its own; one that was not registered is not there."""
+def test_registered_services():
+    """Each service has its own adapter; a service that was not registered is unknown."""
     register("acme", adapter=Acme, embedding_adapter=AcmeEmbeddings)
     engine = allm.Engine.from_model("acme:x", embedding_model="acme:e")
     assert isinstance(engine.embedding_adapter, AcmeEmbeddings)
@@ -83,7 +83,7 @@ def test_services():
 
 @pytest.mark.parametrize("name", ["acme", "openai", "groq", "voyage"])
 def test_a_name_that_is_taken(name):
-    """By whom does not matter; `replace` replaces what is given and leaves the rest."""
+    """It is refused, whoever took it; `replace` replaces the given services and leaves the others."""
     register("acme", embedding_adapter=AcmeEmbeddings)
     with pytest.raises(allm.EngineError, match=r"is taken.*replace=True") as caught:
         register(name, adapter=Acme)
@@ -95,24 +95,24 @@ def test_a_name_that_is_taken(name):
 
 
 @pytest.mark.parametrize("name", ["", "Acme", "a cme", "acme:x", "a@b", 1, None])
-def test_what_cannot_be_a_name(name):
-    """A model's name could not have it in it."""
+def test_an_invalid_name(name):
+    """A name that could not be part of a model name is refused."""
     with pytest.raises(allm.EngineError, match="cannot name a provider"):
         register(name, adapter=Acme)
 
 
 @pytest.mark.parametrize("adapter", [3, Acme(), "acme", "acme:", ":Acme", ""])
-def test_what_makes_no_adapter(adapter):
-    """An adapter that is made already is the usual mistake."""
-    with pytest.raises(allm.EngineError, match=r"^image_adapter=.* makes no adapter"):
+def test_something_that_cannot_make_an_adapter(adapter):
+    """Such as an adapter that has already been made, the usual mistake."""
+    with pytest.raises(allm.EngineError, match=r"^image_adapter=.* cannot make an adapter"):
         register("acme", image_adapter=adapter)
-    with pytest.raises(allm.EngineError, match="names no adapter"):
+    with pytest.raises(allm.EngineError, match="was given no adapter"):
         register("acme")
 
 
 @pytest.mark.parametrize("place", ["no_such_module_at_all:Acme", "allm:Acme"])
-def test_a_place_where_nothing_is(place):
-    """It is told when it is used, with the place."""
+def test_a_location_that_does_not_exist(place):
+    """The error comes when the provider is used, and names the location."""
     register("acme", adapter=place)
     with pytest.raises(allm.EngineError, match=place) as caught:
         allm.Engine.from_model("acme:x")
@@ -121,9 +121,9 @@ def test_a_place_where_nothing_is(place):
 
 
 async def test_an_installed_package(installed):
-    """It is loaded when its name is used, and not before; an unknown name lists it."""
+    """It is loaded when its name is used and not before; the error for an unknown name lists it."""
     installed("zeta", PACKAGE.format(name="zeta"))
-    with pytest.raises(allm.EngineError, match="xai, zeta; did you mean 'zeta'"):
+    with pytest.raises(allm.EngineError, match="xai, zai, zeta; did you mean 'zeta'"):
         allm.Engine.from_model("zetta:x")
     assert allm.Engine.from_model("openai:x").model == "x"
     assert "allm_zeta" not in sys.modules
@@ -131,8 +131,8 @@ async def test_an_installed_package(installed):
     assert await text_of("x@zeta") == "from zeta"
 
 
-async def test_a_program_goes_before_a_package(installed):
-    """What it has registered is not loaded from elsewhere."""
+async def test_a_registration_takes_precedence_over_a_package(installed):
+    """A package is not loaded for a name that the program has registered."""
     installed("acme", "raise SystemError")
     register("acme", adapter=Acme)
     assert await text_of("acme:x") == "from acme"
@@ -148,8 +148,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("source", BROKEN)
-def test_a_package_that_is_broken(installed, source):
-    """The error names the entry point and what went wrong; other names work."""
+def test_a_broken_package(installed, source):
+    """The error names the entry point and the cause; other names still work."""
     installed("zeta", source)
     with pytest.raises(allm.EngineError, match=r"allm_zeta:start") as caught:
         allm.Engine.from_model("zeta:x")

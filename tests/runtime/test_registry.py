@@ -1,4 +1,4 @@
-"""Providers by name: what a model's name says, and what answers to it."""
+"""Providers by name: how a model name is split, and which adapter it gives."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import allm
 from allm.runtime.registry import PROVIDERS, SERVICES, adapter_for, service_adapter, split_model
 
 NAMES = {
-    "openai:gpt-5": ("openai", "gpt-5"),
-    "gpt-5@openai": ("openai", "gpt-5"),
+    "openai:gpt-5.4": ("openai", "gpt-5.4"),
+    "gpt-5.4@openai": ("openai", "gpt-5.4"),
     "ollama:llama3:8b": ("ollama", "llama3:8b"),
     "openrouter:a/b@c": ("openrouter", "a/b@c"),
     "llama3:8b@ollama": ("ollama", "llama3:8b"),
@@ -21,11 +21,11 @@ NAMES = {
 
 @pytest.mark.parametrize("text", NAMES)
 def test_both_spellings(text):
-    """The model's own name may hold colons and at signs."""
+    """The model's own name may contain colons and at signs."""
     assert split_model(text) == NAMES[text]
 
 
-@pytest.mark.parametrize("text", ["gpt-5", "", ":", "openai:", "@openai", "opanai:gpt-5", "gpt-5@opanai"])
+@pytest.mark.parametrize("text", ["gpt-5.4", "", ":", "openai:", "@openai", "opanai:gpt-5.4", "gpt-5.4@opanai"])
 def test_a_name_without_a_provider(text):
     """The known ones are listed, and the nearest is suggested."""
     with pytest.raises(allm.EngineError, match="openai, openrouter") as caught:
@@ -36,7 +36,7 @@ def test_a_name_without_a_provider(text):
 
 @pytest.mark.parametrize("name", sorted(PROVIDERS))
 def test_every_provider_has_an_adapter(name):
-    """Which says by what name it was made."""
+    """The adapter reports the name that it was made by."""
     assert adapter_for(name).provider == name
 
 
@@ -44,12 +44,12 @@ def test_every_provider_has_an_adapter(name):
     ("service", "name"), sorted((service, name) for service, names in SERVICES.items() for name in names)
 )
 def test_every_service_has_an_adapter(service, name):
-    """Which says by what name it was made."""
+    """The adapter reports the name that it was made by."""
     assert service_adapter(service, name).provider == name
 
 
-def test_the_adapters_by_their_own_names():
-    """They are there when they are asked for, and a name that is none is an AttributeError."""
+def test_adapters_are_loaded_by_attribute():
+    """They are imported on first access, and an unknown name is an AttributeError."""
     providers = importlib.import_module("allm.providers")
     for name in providers.__all__:
         found = getattr(providers, name)
@@ -61,7 +61,7 @@ def test_the_adapters_by_their_own_names():
         _ = allm.no_such_thing
 
 
-def test_packages_that_are_loaded_when_they_are_named():
-    """By `allm` itself, as often as they are asked for."""
+def test_subpackages_are_loaded_by_attribute():
+    """`allm` loads them on first access and returns the same module afterwards."""
     for name in ("adapters", "providers", "session", "testing"):
         assert allm.__getattr__(name) is importlib.import_module(f"allm.{name}")

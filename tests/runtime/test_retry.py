@@ -1,4 +1,4 @@
-"""When a call is tried again, and how long it waits before."""
+"""Whether a failed call is retried, and how long it waits before."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ def error(**fields):
 
 
 def test_waits_grow_up_to_a_limit():
-    """Doubled for each attempt, plus a random part."""
+    """The wait doubles with each attempt, up to the limit, plus a random part."""
     policy = allm.RetryPolicy(max_attempts=9, base_delay=1, max_delay=5, jitter=0.5)
     waits = [policy.delay(error(), attempt) for attempt in (1, 2, 3, 4, 8)]
     for wait, least in zip(waits, (1, 2, 4, 5, 5), strict=True):
         assert least <= wait <= min(least + 0.5, 5)
 
 
-def test_what_ends_the_attempts():
-    """The last one, and an error that no second try mends."""
+def test_no_retry_after_the_last_attempt_or_a_permanent_error():
+    """`delay` then returns None."""
     policy = allm.RetryPolicy(max_attempts=2)
     assert policy.delay(error(), 2) is None
     assert policy.delay(error(retryable=False), 1) is None
 
 
-def test_what_the_provider_asks_for():
-    """At least so long, whatever our own limit is; or not at all."""
+def test_the_providers_wait_is_respected():
+    """The wait is at least as long, whatever our own limit is, or there is no retry."""
     assert allm.RetryPolicy(base_delay=0, jitter=0).delay(error(retry_after=7), 1) == 7
     assert allm.RetryPolicy(base_delay=0, jitter=0, max_delay=3).delay(error(retry_after=7), 1) == 7
     assert allm.RetryPolicy(base_delay=0, jitter=0, respect_retry_after=False).delay(error(retry_after=7), 1) == 0
     assert allm.RetryPolicy(jitter=0).delay(error(retry_after=0), 1) == 0.5
 
 
-def test_an_ask_that_is_too_long_is_not_shortened():
-    """A request before its time would be refused again."""
+def test_a_longer_wait_than_allowed_is_not_shortened():
+    """An early request would be refused again."""
     assert allm.RetryPolicy(jitter=0).delay(error(retry_after=60), 1) == 60
     assert allm.RetryPolicy().delay(error(retry_after=60.1), 1) is None
     assert allm.RetryPolicy(max_retry_after=3).delay(error(retry_after=7), 1) is None
 
 
-def test_callers_that_were_told_the_same_do_not_come_back_together():
-    """A thousand who were told "3 s" spread over the three quarters of a second after it."""
+def test_callers_with_the_same_retry_after_are_spread_out():
+    """A thousand callers with "3 s" spread over the three quarters of a second after it."""
     waits = [allm.RetryPolicy().delay(error(retry_after=3), 1) for _ in range(1000)]
     assert all(3 <= wait <= 3.75 for wait in waits)
     for tenth in range(10):  # each tenth of the interval has its share
@@ -55,7 +55,7 @@ def test_callers_that_were_told_the_same_do_not_come_back_together():
 
 
 def test_many_attempts_do_not_overflow():
-    """A float holds two to the power of 1,023."""
+    """The exponent stays below what a float can hold."""
     assert allm.RetryPolicy(max_attempts=9999, jitter=0).delay(error(), 5000) == 30
 
 
@@ -77,14 +77,14 @@ def test_many_attempts_do_not_overflow():
         ("", None),
     ],
 )
-def test_a_sentence_that_says_how_long(sentence, seconds):
-    """As OpenAI, Groq, Azure and Gemini put it."""
+def test_retry_time_in_a_message(sentence, seconds):
+    """In the wording of OpenAI, Groq, Azure and Gemini."""
     found = retry_after_in(sentence)
     assert found == (None if seconds is None else pytest.approx(seconds))
 
 
-def test_the_headers_that_say_how_long():
-    """OpenAI's milliseconds first, then seconds, then a date, with or without a zone."""
+def test_retry_time_in_headers():
+    """OpenAI's milliseconds come first, then seconds, then a date with or without a zone."""
     assert parse_retry_after({"retry-after-ms": "1500", "retry-after": "9"}) == 1.5
     assert parse_retry_after({"retry-after-ms": "soon", "retry-after": "9"}) == 9
     assert parse_retry_after({}) is None
@@ -97,6 +97,6 @@ def test_the_headers_that_say_how_long():
 @pytest.mark.parametrize(
     "text", ["", "soon", "-1", "nan", "inf", "1e9", "Mon, 99 Jan 2026 00:00:00 GMT", f"1 Jan {'9' * 30} 00:00:00 GMT"]
 )
-def test_a_header_that_says_nothing(text):
-    """It is as if it were not there."""
+def test_a_header_without_a_usable_time(text):
+    """It is ignored."""
     assert parse_retry_after({"retry-after": text}) is None

@@ -1,4 +1,4 @@
-"""Telemetry: who hears what, and that a listener cannot break a call."""
+"""Telemetry: which handler receives which events, and that a handler cannot break a call."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import allm
 from allm.runtime import telemetry
 
 
-def test_only_what_was_asked_for():
-    """By name; all of it without names."""
+def test_a_handler_gets_the_events_it_named():
+    """Without names, it gets all of them."""
     everything, some = [], []
     detach = [
         telemetry.attach(lambda event: everything.append(event.name)),
@@ -25,8 +25,8 @@ def test_only_what_was_asked_for():
     assert some == ["tool", "tool"]
 
 
-def test_a_handler_that_fails_is_heard_of_once(caplog):
-    """It is logged and detached; the others go on."""
+def test_a_handler_that_raises_is_detached(caplog):
+    """The failure is logged once; other handlers still receive events."""
     heard = []
 
     def fails(_event):
@@ -43,7 +43,7 @@ def test_a_handler_that_fails_is_heard_of_once(caplog):
 
 
 def test_a_span_ends_once():
-    """With what is known at its end; an event within it names it as its parent."""
+    """It ends with the facts known then; an event within it has it as its parent."""
     heard = []
     detach = allm.telemetry.attach(heard.append)
     span = telemetry.start_span("generate", model="m")

@@ -1,4 +1,4 @@
-"""Tools from functions: whatever the annotations, a schema and arguments that agree with each other."""
+"""Tools from functions: for all annotations, the schema and the structured arguments agree."""
 
 from __future__ import annotations
 
@@ -167,8 +167,8 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("hint", "value", "expected"), FITS, ids=str)
-def test_arguments_come_as_the_annotated_type(hint, value, expected):
-    """And whatever can be structured has a schema."""
+def test_arguments_have_the_annotated_type(hint, value, expected):
+    """Every type that can be structured also has a schema."""
     found = structure(value, hint)
     assert found == expected
     assert type(found) is type(expected)
@@ -176,8 +176,8 @@ def test_arguments_come_as_the_annotated_type(hint, value, expected):
 
 
 @pytest.mark.parametrize(("hint", "value", "problem"), WRONG, ids=str)
-def test_what_does_not_fit_is_said_in_words_for_a_model(hint, value, problem):
-    """With the place, as it is in JSON, and without a Python type or an exception's text."""
+def test_invalid_arguments_are_described_for_the_model(hint, value, problem):
+    """With the place in the JSON, and without Python types or exception texts."""
     with pytest.raises(NotStructured) as caught:
         structure(value, hint)
     assert str(caught.value) == problem
@@ -191,18 +191,18 @@ def annotated(hint, **options):
     return allm.tool(**options)(handler)
 
 
-def test_fields_that_a_class_fills_in_itself_are_not_asked_for():
-    """A model that sent one would be told that there is no such field."""
+def test_fields_with_init_false_are_not_in_the_schema():
+    """A model that sent one would be told that the field is unknown."""
     assert list(annotated(Counted).schema["$defs"]["Counted"]["properties"]) == ["start"]
 
 
 def test_descriptions_are_found_in_optional_parameters_too():
-    """`Annotated[int, "text"] | None` says as much as `Annotated[int | None, "text"]`."""
+    """`Annotated[int, "text"] | None` describes the parameter like `Annotated[int | None, "text"]`."""
     assert annotated(Annotated[int, "how many"] | None).schema["properties"]["value"]["description"] == "how many"
 
 
 def test_descriptions_of_fields_are_in_the_definitions():
-    """Of an attrs class as of any other."""
+    """For attrs classes as for any other class."""
 
     @attrs.frozen
     class Trip:
@@ -220,15 +220,15 @@ def test_descriptions_of_fields_are_in_the_definitions():
         (lambda: annotated(list[complex]), "complex has no JSON Schema"),
     ],
 )
-def test_what_is_no_tool_is_one_clear_error(make, words):
-    """Of this library's tree, when the tool is made."""
+def test_an_invalid_tool_is_one_clear_error(make, words):
+    """It is a ValidationError, raised when the tool is made."""
     with pytest.raises(allm.ValidationError) as caught:
         make()
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_class_of_a_function_whose_own_annotations_cannot_be_resolved_is_a_clear_error():
+def test_a_local_class_with_unresolvable_annotations_is_a_clear_error():
     """Only the function knows `Inner`; the class's module does not."""
 
     @attrs.frozen
@@ -243,15 +243,15 @@ def test_class_of_a_function_whose_own_annotations_cannot_be_resolved_is_a_clear
         annotated(Outer)
 
 
-def test_schema_that_is_no_mapping_is_found_before_anything_is_sent():
-    """Whatever it is."""
+def test_a_schema_that_is_not_a_mapping_is_refused_before_sending():
+    """Whatever its type."""
     with pytest.raises(allm.ValidationError, match="expected a JSON Schema") as caught:
         allm.validate(allm.tool("name", "text", "schema"))
     assert caught.value.errors == ((("schema",), "not_a_mapping"),)
 
 
 def test_callable_object_is_named_after_its_class():
-    """`__call__` would tell a model nothing."""
+    """`__call__` would tell the model nothing."""
 
     class Adder:
         def __call__(self, a: int) -> int:
@@ -272,7 +272,7 @@ def test_defaults_without_a_json_form_are_not_in_the_schema():
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is that of Python 3.12")
 def test_type_statements():
-    """An alias is what it stands for; one that holds itself is refused."""
+    """An alias means the type it stands for; a recursive one is refused."""
     names: dict[str, Any] = {}
     exec("type Ints = list[int]\ntype Pair[T] = tuple[T, T]\ntype Endless = dict[str, Endless] | int", names)  # noqa: S102
     assert structure([1], names["Ints"] | None) == [1]
@@ -298,13 +298,13 @@ def unresolved(where: Nowhere) -> None:  # noqa: F821
     [(Desk.look, "decorate the bound method instead"), (unresolved, "define the type at module level")],
 )
 def test_function_that_cannot_be_a_tool_says_what_to_do(function, words):
-    """When it is decorated."""
+    """The error comes when the function is decorated."""
     with pytest.raises(allm.ValidationError, match=words):
         allm.tool(function)
 
 
 async def test_arguments_are_all_checked_and_null_stands_for_a_default_of_none():
-    """The model is told of every problem at once."""
+    """The model is told of every problem at once, and null is accepted for a default of None."""
     given = []
 
     def look(city: str, days: int = None, weeks: int = 1) -> str:  # noqa: RUF013  (as people write it)
@@ -322,3 +322,23 @@ async def test_arguments_are_all_checked_and_null_stands_for_a_default_of_none()
     assert "street: unknown argument" in refused
     assert "city: required argument is missing" in refused
     assert "weeks: expected an integer, got null" in refused
+
+
+async def test_a_tool_is_called_like_the_function_it_was_made_of():
+    """With the function's own arguments, sync and async, so that it can be tested and used."""
+
+    @allm.tool
+    def weather(city: str, *, unit: str = "C") -> str:
+        """Tell the weather."""
+        return f"{city}: 20 {unit}"
+
+    @allm.tool
+    async def later(city: str) -> str:
+        """Tell the weather later."""
+        return city
+
+    assert weather("Zug", unit="F") == "Zug: 20 F"
+    assert await later("Zug") == "Zug"
+    assert allm.Tool("plain", "A tool.", handler=lambda arguments: arguments["a"])({"a": 1}) == 1
+    with pytest.raises(TypeError, match="has no handler"):
+        allm.Tool("manual", "A tool.", manual=True)()

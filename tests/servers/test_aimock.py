@@ -1,6 +1,6 @@
-"""Against aimock, a Node program: scripted thinking, ordered blocks, parallel tools and refusals of all vendors.
+"""Tests against aimock, a Node program: scripted reasoning, ordered blocks, parallel tools and refusals of all vendors.
 
-`nox -s servers` installs it where Node is, and says in AIMOCK_MODULES where.
+Where Node is installed, `nox -s servers` installs aimock and sets AIMOCK_MODULES to its folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PREFIX = {"openai_chat": "/v1", "openai_responses": "/v1", "anthropic": "", "gem
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The server's address; the process is ended with the tests of this file."""
+    """The server's address; the process ends with the tests of this file."""
     log = tmp_path_factory.mktemp("aimock") / "log"
     command = [NODE, PROGRAM, "-p", "0", "-h", "127.0.0.1", "-f", FIXTURES, "--strict", "--validate-on-load"]
     with log.open("wb") as output:
@@ -52,7 +52,7 @@ def server(tmp_path_factory):
 
 
 def wait_for_address(process, log):
-    """What the process says when it listens."""
+    """The line that the process prints once it listens."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         if found := re.search(r"listening on (http://127\.0\.0\.1:\d+)", log.read_text()):
@@ -67,7 +67,7 @@ def ask_at(server, vendor, **options):
 
 @each()
 async def test_text_and_usage(server, vendor):
-    """In pieces, cut wherever the server cuts them."""
+    """Text arrives in the pieces that the server sends, then the usage."""
     async with allm.stream_generate(ask_at(server, vendor), "greet me") as events:
         pieces = [piece async for piece in events.text()]
     response = events.result()
@@ -78,7 +78,7 @@ async def test_text_and_usage(server, vendor):
 
 @each()
 async def test_chat_with_parallel_tools(server, vendor):
-    """Two calls in one answer, two results in one prompt."""
+    """A response with two calls is followed by a request with two results."""
     asked = []
 
     def handler(arguments):
@@ -98,16 +98,16 @@ async def test_chat_with_parallel_tools(server, vendor):
 
 
 @each()
-async def test_thinking_is_kept_apart(server, vendor):
-    """In a part of its own, and not in the text."""
+async def test_reasoning_is_a_separate_part(server, vendor):
+    """It is not in the text."""
     response = await allm.generate(ask_at(server, vendor), "think hard")
     assert response.output_text == "The answer is 42."
     assert response.reasoning_text == "First I consider the question."
 
 
 @each()
-async def test_thinking_can_be_sent_back(server, vendor):
-    """With whatever opaque data came along."""
+async def test_reasoning_can_be_sent_back(server, vendor):
+    """Together with its opaque data."""
     engine = ask_at(server, vendor)
     first = await allm.generate(engine, "think hard")
     thread = [allm.user("think hard"), first.message, allm.user("now greet me")]
@@ -121,14 +121,14 @@ async def test_text_around_a_call(server, vendor):
     assert response.output_text == "Before. After."
     [call] = response.tool_calls
     assert call.arguments == {"city": "Bern"}
-    if vendor != "openai_chat":  # its format has one place for text
+    if vendor != "openai_chat":  # its format has one text field
         kinds = [type(part).__name__ for part in response.message.parts]
         assert kinds == ["TextPart", "ToolCall", "TextPart"]
 
 
 @each("openai_chat", "anthropic", "gemini")  # aimock's incomplete response of the Responses API gives no reason
 async def test_length(server, vendor):
-    """The limit of tokens ends an answer."""
+    """The token limit ends a response with `length`."""
     response = await allm.generate(ask_at(server, vendor), "too long")
     assert response.finish_reason == "length"
     assert response.output_text == "cut off here"
@@ -136,7 +136,7 @@ async def test_length(server, vendor):
 
 @each()
 async def test_rate_limit(server, vendor):
-    """With the time to wait."""
+    """The error has the time to wait."""
     response = await allm.generate(ask_at(server, vendor), "wait")
     assert response.error.reason == "rate_limited"
     assert response.error.retryable
@@ -145,7 +145,7 @@ async def test_rate_limit(server, vendor):
 
 @each()
 async def test_overload(server, vendor):
-    """A status that only one vendor documents."""
+    """A status that only one vendor documents is recognized."""
     response = await allm.generate(ask_at(server, vendor), "overload")
     assert response.error.reason == "overloaded"
     assert response.error.status == 529
@@ -153,23 +153,23 @@ async def test_overload(server, vendor):
 
 @each()
 async def test_wrong_key(server, vendor):
-    """Refused; the right key, in whichever header the vendor wants it, was taken in every other test."""
+    """It is refused; all other tests send the right key, in the header that each vendor expects."""
     response = await allm.generate(ask_at(server, vendor, api_key="some-other-key"), "greet me")
     assert response.error.reason == "authentication_failed"
     assert "some-other-key" not in repr(response)
 
 
 @each()
-async def test_answer_that_breaks_off(server, vendor):
-    """The connection is dropped after some pieces."""
+async def test_broken_connection(server, vendor):
+    """The server drops the connection after some pieces; the text is a beginning of the whole."""
     response = await allm.generate(ask_at(server, vendor), "break off")
     assert response.error.reason in {"stream_truncated", "network_error"}
     assert "This is cut off after a few pieces of its text, in the middle of it.".startswith(response.output_text)
 
 
 @each()
-async def test_events_come_as_they_are_made(server, vendor):
-    """The first words are there long before the last; leaving then takes no time."""
+async def test_events_arrive_as_they_are_sent(server, vendor):
+    """The first words arrive long before the last; leaving early takes no time."""
     with trio.fail_after(10):
         async with allm.stream_generate(ask_at(server, vendor), "slow") as events:
             first = await anext(events.text())
@@ -183,7 +183,7 @@ def with_service(server, slot, adapter, model):
 
 
 async def test_an_image_is_generated(server):
-    """From words, as base64."""
+    """From a prompt, as base64."""
     engine = with_service(server, "image", allm.providers.OpenAIImages, "gpt-image-2")
     response = await allm.generate_image(engine, "a pixel", size="1024x1024")
     assert (response.image.size(), response.image.revised_prompt) == ((1, 1), "one black pixel")
@@ -198,15 +198,15 @@ async def test_an_image_is_edited(server):
 
 
 async def test_speech_arrives(server):
-    """As the bytes of a file."""
+    """As the bytes of an audio file."""
     engine = with_service(server, "speech", allm.providers.OpenAISpeech, "gpt-4o-mini-tts")
     speech = await allm.synthesize(engine, "Guten Tag", format="wav")
     assert speech.complete
     assert allm.Audio.from_bytes(speech.audio.data).mime_type == "audio/wav"
 
 
-async def test_speech_is_written_down(server):
-    """With times where they are asked for."""
+async def test_speech_is_transcribed(server):
+    """With timestamps on request."""
     speaker = with_service(server, "speech", allm.providers.OpenAISpeech, "gpt-4o-mini-tts")
     listener = with_service(server, "transcription", allm.providers.OpenAITranscription, "whisper-1")
     speech = await allm.synthesize(speaker, "Guten Tag", format="wav")
@@ -218,7 +218,7 @@ async def test_speech_is_written_down(server):
 
 
 async def test_a_service_refuses_the_wrong_key(server):
-    """With the reason, and without showing the key."""
+    """The error has the reason and does not show the key."""
     adapter = allm.providers.OpenAIImages(base_url=server + "/v1", api_key="some-other-key")
     engine = allm.Engine(image_adapter=adapter, image_model="gpt-image-2")
     with pytest.raises(allm.ImageAdapterError) as caught:

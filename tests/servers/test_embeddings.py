@@ -1,4 +1,4 @@
-"""Embeddings of servers that others wrote: llmock's made-up ones, and those of llama.cpp, a real engine."""
+"""Embeddings of third-party servers: made-up ones from llmock, real ones from llama.cpp."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def llmock():
         yield server
 
 
-async def test_lists_where_base64_was_asked_for(llmock):
-    """It knows lists only; several requests side by side, put in order."""
+async def test_lists_instead_of_base64(llmock):
+    """The server only knows lists; the vectors of concurrent requests are put in order."""
     engine = asking(llmock.base_url("openai"))
     seen = []
     response = await allm.embed(engine, TEXTS, batch_size=1, on_progress=lambda done, total: seen.append((done, total)))
@@ -40,8 +40,8 @@ async def test_lists_where_base64_was_asked_for(llmock):
     assert alone == response.vectors[1]
 
 
-async def test_a_limit_of_requests_is_waited_for(llmock):
-    """By all requests of the call together."""
+async def test_a_rate_limit_is_waited_for(llmock):
+    """All requests of the call wait together."""
     from llmock.scenarios import Fail
 
     llmock.state.reset()
@@ -52,7 +52,7 @@ async def test_a_limit_of_requests_is_waited_for(llmock):
 
 @pytest.fixture(scope="module")
 def llama(tmp_path_factory):
-    """The server's address. It runs in threads of its own and is stopped by being collected."""
+    """The server's address. It runs in its own threads and stops when it is garbage-collected."""
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         pytest.skip("xllamacpp, the llama.cpp of these tests, is built for x86_64 Linux")
     xllamacpp = pytest.importorskip("xllamacpp", reason="xllamacpp is installed by `nox -s servers`")
@@ -76,8 +76,8 @@ def llama(tmp_path_factory):
     gc.collect()
 
 
-async def test_both_forms_are_the_same_vectors(llama):
-    """As 32-bit floats in base64, and as lists."""
+async def test_both_encodings_give_the_same_vectors(llama):
+    """32-bit floats in base64, and lists."""
     engine = asking(llama, model="tiny")
     packed = await allm.embed(engine, TEXTS)
     listed = await allm.embed(engine, allm.EmbeddingRequest(TEXTS, encoding_format="float"))
@@ -94,17 +94,17 @@ async def test_both_forms_are_the_same_vectors(llama):
 
 
 async def test_a_stream_of_batches(llama):
-    """In the order of the texts, and the same as in one request."""
+    """They come in the order of the texts, with the same vectors as in one request."""
     engine = asking(llama, model="tiny")
     together = await allm.embed(engine, TEXTS)
     async with allm.stream_embed(engine, iter(TEXTS), batch_size=1) as batches:
         vectors = [vector async for batch in batches for vector in batch.vectors]
     for one, other in zip(vectors, together.vectors, strict=True):
-        assert one == pytest.approx(other, abs=1e-3)  # it computes in batches of its own
+        assert one == pytest.approx(other, abs=1e-3)  # its own batching changes the last digits
 
 
 async def test_a_wrong_key(llama):
-    """Ends the call at the first answer."""
+    """It ends the call at the first response."""
     adapter = OpenAIEmbeddings(base_url=llama, api_key="some-other-key")
     with pytest.raises(allm.EmbeddingAdapterError) as caught:
         await allm.embed(allm.Engine(embedding_adapter=adapter, embedding_model="tiny"), TEXTS)

@@ -1,4 +1,4 @@
-"""Against llama.cpp, a real inference engine: real tokens, grammars, aborts. The model is our own: `tiny_model.py`."""
+"""Tests against llama.cpp, a real inference engine: tokens, grammars, aborts. The model is made by `tiny_model.py`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from servers import tiny_model  # noqa: E402  # it needs gguf, which comes along
 WIRE_FORMATS = [name for name in ("openai_chat", "openai_responses", "anthropic") if name in vendors.VENDORS]
 SLOTS = 2
 ENDLESS = 1900  # tokens: most of the context, and seconds of work
-BEGUN = [allm.user("hello"), allm.assistant("x")]  # after a letter the model finds no end
+BEGUN = [allm.user("hello"), allm.assistant("x")]  # after a letter the model never ends
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """The server's address. It runs in threads of its own and is stopped by being collected."""
+    """The server's address. It runs in its own threads and stops when it is garbage-collected."""
     settings = llama.CommonParams()
     settings.model.path = str(tiny_model.write(tmp_path_factory.mktemp("model") / "tiny.gguf"))
     settings.hostnames = ["127.0.0.1"]
@@ -51,7 +51,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture(params=WIRE_FORMATS)
 def ask_at(request, server):
-    """Make an engine for one of the wire formats that the server speaks."""
+    """A function that makes an engine for one of the wire formats that the server speaks."""
     url = server if request.param == "anthropic" else f"{server}/v1"
 
     def make(**options):
@@ -66,26 +66,26 @@ def only(*names):
 
 
 def slots(server):
-    """What the server is doing, for each answer it can work on at once."""
+    """The state of the server's slots, one for each response it can work on at the same time."""
     request = urllib.request.Request(f"{server}/slots", headers={"authorization": f"Bearer {KEY}"})  # noqa: S310
     with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         return json.load(answer)
 
 
 async def busy(server):
-    """Whether the server is working on an answer."""
+    """Whether the server is working on a response."""
     return any(slot["is_processing"] for slot in await trio.to_thread.run_sync(slots, server))
 
 
 async def idle(server):
-    """Wait until the server works on nothing."""
+    """Wait until the server is idle."""
     with trio.fail_after(10):
-        while await busy(server):  # noqa: ASYNC110 - the server tells only when asked
+        while await busy(server):  # noqa: ASYNC110 - the server can only be polled
             await trio.sleep(0.02)
 
 
-async def test_text_is_what_the_model_says(ask_at):
-    """Token by token, the emoji put together from its bytes."""
+async def test_text_arrives_token_by_token(ask_at):
+    """The emoji is assembled from its bytes."""
     async with allm.stream_generate(ask_at(), "hello") as events:
         pieces = [piece async for piece in events.text()]
     response = events.result()
@@ -95,22 +95,22 @@ async def test_text_is_what_the_model_says(ask_at):
     assert response.usage.output_tokens > 10
 
 
-async def test_system_and_earlier_turns_are_taken(ask_at):
-    """A conversation with a text answer in it."""
+async def test_system_and_earlier_turns_are_sent(ask_at):
+    """A conversation with an earlier response in it is accepted."""
     thread = [allm.system("Be brief."), allm.user("hello"), allm.assistant("Good day."), allm.user("Again?")]
     assert allm.unwrap(await allm.generate(ask_at(), thread)) == tiny_model.SAID
 
 
-@only("openai_chat", "anthropic")  # on the Responses API llama.cpp calls such an answer completed
-async def test_limit_of_tokens(ask_at):
-    """The answer ends with `length`."""
+@only("openai_chat", "anthropic")  # on the Responses API llama.cpp reports such a response as completed
+async def test_token_limit(ask_at):
+    """The response ends with `length`."""
     response = await allm.generate(ask_at(), "hello", max_tokens=5)
     assert response.finish_reason == "length"
     assert tiny_model.SAID.startswith(response.output_text)
 
 
 async def test_chat_with_a_tool(ask_at):
-    """The grammar forces arguments, the handler runs, and the result is in the second prompt."""
+    """The grammar forces valid arguments, the handler runs, and the second prompt has the result."""
     asked = []
 
     def handler(arguments):
@@ -132,8 +132,8 @@ async def test_chat_with_a_tool(ask_at):
 
 
 @only("openai_chat")  # the other APIs of llama.cpp do not look at the output format
-async def test_answer_that_fits_a_schema(ask_at):
-    """A grammar made of the schema decides what the model may say."""
+async def test_response_that_fits_a_schema(ask_at):
+    """A grammar made from the schema restricts the model."""
     schema = {
         "type": "object",
         "properties": {
@@ -151,7 +151,7 @@ async def test_answer_that_fits_a_schema(ask_at):
 
 @pytest.mark.parametrize("way", ["break", "deadline"])
 async def test_leaving_stops_the_engine(ask_at, server, way):
-    """An answer of a thousand tokens is not computed to its end for nobody."""
+    """A response of a thousand tokens is not computed to its end after the client has left."""
     with trio.CancelScope() as scope:
         async with allm.stream_generate(ask_at(), BEGUN, max_tokens=ENDLESS) as events:
             count = 0
@@ -165,11 +165,11 @@ async def test_leaving_stops_the_engine(ask_at, server, way):
     assert scope.cancelled_caught == (way == "deadline")
     await idle(server)
     assert events.result().finish_reason is None
-    assert max(slot.get("n_prompt_tokens", 0) for slot in slots(server)) < ENDLESS  # those of the answer count as well
+    assert max(slot.get("n_prompt_tokens", 0) for slot in slots(server)) < ENDLESS  # generated tokens are included
 
 
-async def test_calls_at_once(ask_at):
-    """More than the server has slots for: they wait there, and each is answered."""
+async def test_concurrent_calls(ask_at):
+    """There are more than the server has slots; they wait there, and each gets a response."""
     engine, responses = ask_at(), []
 
     async def ask():
@@ -182,7 +182,7 @@ async def test_calls_at_once(ask_at):
 
 
 async def test_wrong_key(ask_at):
-    """Refused, and the key is not in the error."""
+    """It is refused, and the error does not show the key."""
     response = await allm.generate(ask_at(api_key="some-other-key", retry=allm.RetryPolicy()), "hello")
     assert response.error.reason == "authentication_failed"
     assert response.error.status == 401
@@ -191,7 +191,7 @@ async def test_wrong_key(ask_at):
 
 
 async def test_prompt_that_is_too_long(ask_at):
-    """Told apart from other refusals."""
+    """It is distinguished from other refusals."""
     response = await allm.generate(ask_at(retry=allm.RetryPolicy()), "many words " * tiny_model.CONTEXT)
     assert response.error.reason == "context_length_exceeded"
     assert response.error.status == 400

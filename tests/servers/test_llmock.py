@@ -1,8 +1,8 @@
-"""Against llmock: scripted answers and faults of all vendors, over a real socket, by somebody else's code.
+"""Tests against llmock: scripted responses and faults of all vendors, over a real socket, by third-party code.
 
-After each test the server gives its verdict on how its client behaved. It judges by what it can see, so that a call
-whose answer it broke counts as mishandled unless the client asks again: the tests do, as an application would that was
-told of the failure.
+After each test, the server gives a verdict on how its client behaved. It only sees requests, so a response that it
+broke counts as mishandled unless the client sends another request: the tests do so, like an application that handles
+the failure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from llmock.chaos import StreamChaos  # noqa: E402
 from llmock.scenarios import Delay, Fail, Reply, SlowFirstToken, StreamFault, ToolCall, ToolFault  # noqa: E402
 
 GREETING = "Grüezi mitenand 👋 from a scripted model, in a few words."
-MIDDLE = 7  # chunks: some text has come, the end has not, whatever else a format puts around it
+MIDDLE = 7  # chunks: after some text and before the end in every format
 QUICK = allm.RetryPolicy(base_delay=0.1, jitter=0.1)
 BROKEN = [("disconnect", {"stream_truncated", "network_error"}), ("truncate", {"stream_truncated"})]
 
@@ -53,7 +53,7 @@ def records(server):
 
 
 async def ask_again(server, vendor):
-    """What an application does that was told of a failure, once the server has noted the end of the first request."""
+    """Send another request, as an application does after a failure, once the first one's end is recorded."""
     await trio.to_thread.run_sync(records, server)
     response = await allm.generate(ask_at(server, vendor), "hi")
     assert response.error is None
@@ -61,7 +61,7 @@ async def ask_again(server, vendor):
 
 @each()
 async def test_text_usage_and_finish_reason(server, vendor):
-    """A whole answer."""
+    """All three arrive with a complete response."""
     server.state.scenarios.add(Reply(text=GREETING))
     response = await allm.generate(ask_at(server, vendor), "What would you like to say to all the people here?")
     assert allm.unwrap(response) == GREETING
@@ -80,16 +80,16 @@ async def test_text_arrives_in_pieces(server, vendor):
 
 
 @each()
-async def test_answer_cut_by_the_limit(server, vendor):
-    """It says so."""
+async def test_response_cut_by_the_token_limit(server, vendor):
+    """Its finish reason is `length`."""
     server.state.scenarios.add(Reply(text="Some", finish_reason="length"))
     response = await allm.generate(ask_at(server, vendor), "hi")
     assert response.finish_reason == "length"
 
 
-@each("openai_chat", "anthropic", "gemini")  # on the Responses API llmock calls such an answer completed
-async def test_answer_cut_by_the_filter(server, vendor):
-    """It says so."""
+@each("openai_chat", "anthropic", "gemini")  # on the Responses API llmock reports such a response as completed
+async def test_response_cut_by_the_filter(server, vendor):
+    """Its finish reason is `content_filter`."""
     server.state.scenarios.add(Reply(text="Some", finish_reason="content_filter"))
     response = await allm.generate(ask_at(server, vendor), "hi")
     assert response.finish_reason == "content_filter"
@@ -97,7 +97,7 @@ async def test_answer_cut_by_the_filter(server, vendor):
 
 @each()
 async def test_parallel_tool_calls(server, vendor):
-    """Arguments come in pieces of a few characters, and whole."""
+    """Their arguments arrive in pieces of a few characters and are complete at the end."""
     calls = (ToolCall("get_weather", {"city": "Zürich"}), ToolCall("get_weather", {"city": "Bern", "days": [1, 2]}))
     server.state.scenarios.add(Reply(text="Let me see.", tool_calls=calls))
     response = await allm.generate(ask_at(server, vendor), "hi", tools=[vendors.get_weather])
@@ -111,7 +111,7 @@ async def test_parallel_tool_calls(server, vendor):
 
 @each()
 async def test_chat_with_a_tool(server, vendor):
-    """Two turns: the call that the server makes up from our schema, and the answer to its result."""
+    """Two model calls: a tool call that the server makes up from our schema, and the response to its result."""
     server.state.scenarios.add(Reply(tool_calls=(ToolCall("get_weather", {"city": "Zürich"}),)), Reply(text=GREETING))
     result = await allm.chat(ask_at(server, vendor), "What is the weather?", tools=[vendors.get_weather])
     assert result.halted_reason == "completed"
@@ -123,15 +123,15 @@ async def test_chat_with_a_tool(server, vendor):
 
 @each()
 async def test_tool_call_that_fits_the_schema(server, vendor):
-    """Left to itself the server calls the first tool, with an instance of its schema."""
+    """Without a script the server calls the first tool with an instance of its schema."""
     response = await allm.generate(ask_at(server, vendor), "weather", tools=[vendors.get_weather])
     [call] = response.tool_calls
     assert isinstance(call.arguments["city"], str)
 
 
 @each("openai_chat", "gemini")
-async def test_answer_that_fits_a_schema(server, vendor):
-    """The format reaches the server, and its instance reaches us."""
+async def test_response_that_fits_a_schema(server, vendor):
+    """The schema reaches the server, and its instance reaches us."""
     schema = {
         "type": "object",
         "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
@@ -146,7 +146,7 @@ async def test_answer_that_fits_a_schema(server, vendor):
 
 @each("openai_chat")
 async def test_broken_arguments_are_kept_as_text(server, vendor):
-    """And a call of a tool that was never offered is still a call."""
+    """A call of a tool that was never offered is kept as well."""
     server.state.scenarios.add(ToolFault("malformed_arguments"))
     response = await allm.generate(ask_at(server, vendor), "weather", tools=[vendors.get_weather])
     [call] = response.tool_calls
@@ -160,7 +160,7 @@ async def test_broken_arguments_are_kept_as_text(server, vendor):
 
 @each()
 async def test_rate_limit_is_waited_for(server, vendor):
-    """Two refusals, each with its own waiting time; the verdict checks that we waited."""
+    """Two refusals have different waiting times; the server's verdict checks that we waited."""
     server.state.scenarios.add(Fail(429, retry_after=0.4, times=2))
     before = trio.current_time()
     response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
@@ -172,7 +172,7 @@ async def test_rate_limit_is_waited_for(server, vendor):
 @each()
 @pytest.mark.parametrize("status", [500, 503, 529])
 async def test_outage_that_passes(server, vendor, status):
-    """Retried, the server's waiting time kept."""
+    """The call is retried after the server's waiting time."""
     server.state.scenarios.add(Fail(status, retry_after=0.15, times=2))
     response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
     assert response.error is None
@@ -181,7 +181,7 @@ async def test_outage_that_passes(server, vendor, status):
 
 @each()
 async def test_outage_that_stays(server, vendor):
-    """The attempts are bounded, and the error says what it was."""
+    """The number of attempts is limited, and the error gives the cause."""
     server.state.scenarios.add(Fail(503, retry_after=0.15, times=None))
     response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
     assert response.error.reason in {"provider_unavailable", "overloaded"}
@@ -193,7 +193,7 @@ async def test_outage_that_stays(server, vendor):
 @pytest.mark.parametrize(
     ("status", "reason"), [(400, "invalid_request"), (401, "authentication_failed"), (404, "not_found")]
 )
-async def test_refusals_are_not_repeated(server, vendor, status, reason):
+async def test_refusals_are_not_retried(server, vendor, status, reason):
     """The same request would be refused again."""
     server.state.scenarios.add(Fail(status))
     response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
@@ -204,7 +204,7 @@ async def test_refusals_are_not_repeated(server, vendor, status, reason):
 
 @each("openai_chat")
 async def test_context_overflow(server, vendor):
-    """Told apart from other refusals."""
+    """It is distinguished from other refusals."""
     server.state.scenarios.add(
         Fail(400, code="context_length_exceeded", message="This model's maximum context length was exceeded.")
     )
@@ -215,8 +215,8 @@ async def test_context_overflow(server, vendor):
 
 @each()
 @pytest.mark.parametrize(("kind", "reasons"), BROKEN, ids=["disconnect", "truncate"])
-async def test_answer_that_breaks_off(server, vendor, kind, reasons):
-    """It is an error, with the text so far, and is not repeated behind the reader's back."""
+async def test_response_that_breaks_off(server, vendor, kind, reasons):
+    """It is an error with the text so far, and is not retried, since the reader has seen the text."""
     server.state.scenarios.add(Reply(text=GREETING, times=2), StreamFault(kind, after_chunks=MIDDLE))
     response = await allm.generate(ask_at(server, vendor, retry=QUICK), "hi")
     assert response.error.reason in reasons
@@ -226,8 +226,8 @@ async def test_answer_that_breaks_off(server, vendor, kind, reasons):
 
 
 @each()
-async def test_chunk_that_is_no_json(server, vendor):
-    """An error at the chunk; what came before it is kept, and the rest is not read."""
+async def test_chunk_that_is_not_json(server, vendor):
+    """It is an error; the text before it is kept, and the rest is not read."""
     server.state.stream_chaos = StreamChaos(chunk_delay_ms=20)
     server.state.scenarios.add(Reply(text=GREETING, times=2), StreamFault("malformed", after_chunks=MIDDLE))
     response = await allm.generate(ask_at(server, vendor), "hi")
@@ -238,7 +238,7 @@ async def test_chunk_that_is_no_json(server, vendor):
 
 @each()
 async def test_stall(server, vendor):
-    """The limit between two events ends it, and the server sees us go."""
+    """The limit on silence ends the call, and the server sees the connection close."""
     server.state.scenarios.add(
         Reply(text=GREETING, times=2), StreamFault("stall", after_chunks=MIDDLE, stall_seconds=30)
     )
@@ -251,7 +251,7 @@ async def test_stall(server, vendor):
 
 @each()
 async def test_slow_start(server, vendor):
-    """The limit of the first event counts a slow first token and a slow answer alike; patience gets the answer."""
+    """The first-event limit counts a slow first token like a slow response; a longer limit gets the response."""
     for slow in (SlowFirstToken(0.5), Delay(0.5)):
         server.state.scenarios.add(slow)
         response = await allm.generate(ask_at(server, vendor), "hi", first_event_timeout=0.1)
@@ -263,7 +263,7 @@ async def test_slow_start(server, vendor):
 
 @asynccontextmanager
 async def half_read(server, vendor):
-    """A stream whose server has stopped in the middle, read as far as it came."""
+    """A stream that has stalled in the middle, read up to there."""
     server.state.scenarios.add(
         Reply(text=GREETING, times=2), StreamFault("stall", after_chunks=MIDDLE, stall_seconds=30)
     )
@@ -276,7 +276,7 @@ async def half_read(server, vendor):
 
 @each()
 async def test_server_sees_us_leave(server, vendor):
-    """The journal has the request as not completed, a moment after we left the block."""
+    """Its journal has the request as not completed, soon after the block is left."""
     async with half_read(server, vendor) as events:
         pass
     assert GREETING.startswith(events.result().output_text)
@@ -289,7 +289,7 @@ async def test_server_sees_us_leave(server, vendor):
 
 @each()
 async def test_server_sees_a_deadline(server, vendor):
-    """The same, when a deadline around the call ends it."""
+    """The same holds when a deadline around the call ends it."""
     with trio.CancelScope() as scope:
         async with half_read(server, vendor) as events:
             scope.deadline = trio.current_time() + 0.05
@@ -301,8 +301,8 @@ async def test_server_sees_a_deadline(server, vendor):
 
 
 @each()
-async def test_many_calls_at_once(server, vendor):
-    """On one engine; each has an answer."""
+async def test_concurrent_calls(server, vendor):
+    """On one engine, each call gets a response."""
     asking = ask_at(server, vendor)
     responses = []
 
@@ -317,7 +317,7 @@ async def test_many_calls_at_once(server, vendor):
 
 
 async def test_an_image_is_generated(server):
-    """It answers drawings in data URLs, whose bytes are there without fetching anything."""
+    """The server sends images as data URLs, whose bytes are there without fetching."""
     adapter = allm.providers.OpenAIImages(base_url=server.base_url("openai"), api_key=vendors.KEY)
     engine = allm.Engine(image_adapter=adapter, image_model="gpt-image-2", retry=QUICK)
     response = await allm.generate_image(engine, "a fox", n=2)
@@ -325,8 +325,8 @@ async def test_an_image_is_generated(server):
     assert all(image.to_bytes() for image in response.images)
 
 
-async def test_drawing_is_tried_again(server):
-    """When the server says so, and after as long as it says."""
+async def test_image_generation_is_retried(server):
+    """When the server's error allows it, after the time that it asks for."""
     server.state.scenarios.add(Fail(429, retry_after=1))
     adapter = allm.providers.OpenAIImages(base_url=server.base_url("openai"), api_key=vendors.KEY)
     engine = allm.Engine(image_adapter=adapter, image_model="gpt-image-2", retry=QUICK)

@@ -1,10 +1,10 @@
-"""A language model small enough to be written by a test: a table of which token follows which, as a GGUF file.
+"""A language model small enough for a test to write: a table of which token follows which, as a GGUF file.
 
-llama.cpp runs it like any other model. Its one transformer block has only zeros for weights, so that nothing is added
-to what flows past it: the output matrix sees the last token's embedding, which is a unit vector, and therefore holds
-the score of every next token in one column. Such a model has no memory beyond one token, always says `SENTENCE`, and
-calls a tool when the prompt ends in a colon, as the chat template makes it do; the server's own grammar then forces
-valid arguments, whose letters are what little noise there is in the table.
+llama.cpp runs it like any other model. Its only transformer block has zero weights, so it adds nothing to the residual
+stream: the output matrix sees the last token's embedding, a unit vector, and its columns are the scores of the next
+token. The model has no memory beyond one token, always says `SENTENCE`, and calls a tool when the prompt ends in a
+colon, which the chat template puts there; the server's grammar then forces valid arguments, whose letters come from a
+little noise in the table.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ CONTEXT = 2048  # tokens
 
 STRONG = 30.0  # score of the token that follows; the noise stays below 3
 WIDTH = 320  # of an embedding: at least the number of tokens
-NARROW = 32  # of the block that does nothing
+NARROW = 32  # of the block without effect
 HEADS = 4
 TEMPLATE = Path(__file__).with_suffix(".jinja")
 
 
 def shown_bytes() -> list[str]:
-    """Each byte as the character that GPT-2's vocabulary writes for it: itself if printable, else one from 256 on."""
+    """Map each byte to its character in GPT-2's vocabulary: itself if printable, else one from 256 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     replacements = itertools.count(0x100)
     return [chr(byte if byte in printable else next(replacements)) for byte in range(0x100)]
@@ -37,7 +37,7 @@ def shown_bytes() -> list[str]:
 
 @attrs.define
 class Vocabulary:
-    """Single bytes first, then words and control tokens of our own."""
+    """The vocabulary: single bytes first, then our own words and control tokens."""
 
     tokens: list[str] = attrs.field(factory=shown_bytes)
     types: list[int] = attrs.field(factory=lambda: [gguf.TokenType.NORMAL] * 0x100)
@@ -48,7 +48,7 @@ class Vocabulary:
         return self._add("".join(shown[byte] for byte in text.encode()), gguf.TokenType.NORMAL)
 
     def control(self, text: str) -> int:
-        """Add a token that is not text."""
+        """Add a control token."""
         return self._add(text, gguf.TokenType.CONTROL)
 
     def _add(self, token: str, kind: gguf.TokenType) -> int:
@@ -68,7 +68,7 @@ def scores(vocabulary: Vocabulary, end: int, start: int) -> np.ndarray:
 
     chain: list[int] = [ord("\n")]
     for word in SENTENCE:
-        # What is one byte or has no token stays bytes: the server has to put the emoji together again.
+        # Characters without a token of their own stay bytes: the server has to assemble the emoji.
         chain += list(word.encode()) if len(word) == 1 else [vocabulary.word(word)]
     assert len(set(chain)) == len(chain), "a token with two successors"
     call, call_end = vocabulary.word("<tool_call>"), vocabulary.word("</tool_call>")
@@ -106,7 +106,7 @@ def write(path: Path) -> Path:
     model.add_tokenizer_pre("gpt-2")
     model.add_token_list(vocabulary.tokens)
     model.add_token_types(vocabulary.types)
-    model.add_token_merges(["Ġ Ġ"])  # the key has to be there; this merge makes no token of the vocabulary
+    model.add_token_merges(["Ġ Ġ"])  # the key is required; this merge does not affect the vocabulary
     model.add_bos_token_id(start)
     model.add_add_bos_token(False)  # noqa: FBT003 - their signature
     model.add_eos_token_id(end)
@@ -121,7 +121,7 @@ def write(path: Path) -> Path:
 
 
 def tensors(output: np.ndarray) -> dict[str, np.ndarray]:
-    """The weights by name."""
+    """The weights, by name."""
     shapes = {f"attn_{name}": (WIDTH, WIDTH) for name in ("q", "k", "v", "output")}
     shapes |= {"ffn_gate": (NARROW, WIDTH), "ffn_up": (NARROW, WIDTH), "ffn_down": (WIDTH, NARROW)}
     block = {f"blk.0.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}

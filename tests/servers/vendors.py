@@ -1,4 +1,4 @@
-"""Our adapters, each at the place where a server speaks its vendor's format."""
+"""Our adapters, each with the address where a server speaks its vendor's format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def gemini(url, **options):
     return Gemini(base_url=url, **options)
 
 
-# Wire format: adapter, and the server's name of its vendor.
+# Wire format: adapter, and the server's name for its vendor.
 VENDORS = {
     "openai_chat": (openai_chat, "openai"),
     "openai_responses": (openai_responses, "openai"),
@@ -36,7 +36,7 @@ VENDORS = {
 
 
 def engine(vendor, url, *, api_key=KEY, model="any-model", retry=None, **options):
-    """An engine at a base URL as the vendor's SDK takes it."""
+    """An engine for a base URL in the form that the vendor's SDK takes."""
     make, _ = VENDORS[vendor]
     return allm.Engine(adapter=make(url, api_key=api_key), model=model, retry=retry, **options)
 

@@ -82,7 +82,7 @@ def test_sessions_go_on_from_json_as_without_it(scripts, turns):
 
 
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
-@pytest.mark.parametrize(("api", "case"), CASES, ids=[f"{api}-{case.folder.name}" for api, case in CASES])
+@pytest.mark.parametrize(("api", "case"), CASES, ids=[case.name for _, case in CASES])
 async def test_recorded_answers_go_on_from_json_as_without_it(api, case):
     """After saving and loading, the next request is byte for byte the same."""
     async with WireServer(default=Reply.recorded(case.folder, chunks=None)) as server:

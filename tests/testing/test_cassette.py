@@ -171,7 +171,7 @@ async def test_services_and_forms(tmp_path):
 
         def draws(**fields):
             images = allm.providers.OpenAIImages(base_url=url, **fields)
-            return allm.Engine(image_adapter=images, image_model="gpt-image-1")
+            return allm.Engine(image_adapter=images, image_model="gpt-image-2")
 
         with record(tmp_path / "image.json"):
             first = await allm.edit_image(draws(api_key=KEY), picture, "A cat")

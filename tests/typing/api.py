@@ -1,4 +1,4 @@
-"""The types that users rely on. Read by mypy and pyright (`nox -s typing`), never run."""
+"""The types that users rely on. Checked by mypy and pyright (`nox -s typing`), never run."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ from allm.providers import (
 
 @attrs.frozen
 class Person:
-    """What an answer is to be."""
+    """A type for `response_format`."""
 
     name: str
 
 
 class Weather:
-    """A tool executor, a result encoder and an adapter that know nothing of the library's classes."""
+    """A tool executor, a result encoder and an adapter, without any base class of the library."""
 
     provider = "weather"
 
     async def execute(self, tool: allm.Tool, tool_call: allm.ToolCall, context: allm.ToolContext) -> str:
-        """Run the call."""
+        """Execute the tool call."""
         return f"{tool.name}, {tool_call.id}, {context.session_id}"
 
     def encode(self, value: object) -> str:
-        """The text for the model."""
+        """Encode the result for the model."""
         return repr(value)
 
     def prepare(self, request: allm.Request, options: allm.AdapterOptions) -> str:
-        """The city."""
+        """Prepare the call."""
         return f"{request.model}, {options.request_id}"
 
     async def stream(self, prepared: str, emit: allm.Emit) -> None:
-        """Sunny."""
+        """Emit the response."""
         await emit(allm.TextDelta("0", prepared))
 
 
 async def results_have_exact_types(engine: allm.Engine) -> None:
-    """A call gives a `Response`, whole or as the result of its stream."""
+    """A call returns a `Response`, directly or as the result of its stream."""
     assert_type(await allm.generate(engine, "Hello", temperature=0.5), allm.Response)
     async with allm.stream_generate(engine, [allm.user("Hello")], model="any") as events:
         assert_type(events, allm.EventStream[allm.Response])
@@ -74,7 +74,7 @@ async def results_have_exact_types(engine: allm.Engine) -> None:
 
 
 async def a_class_reaches_the_result(engine: allm.Engine) -> None:
-    """The class in `response_format` is what `parsed()` gives, of a call as of its stream."""
+    """`parsed()` returns the class in `response_format`, for a call and for its stream."""
     response = await allm.generate(engine, "Who?", response_format=Person, temperature=0.5)
     assert_type(response, allm.Response[Person])
     assert_type(response.parsed(), Person)
@@ -89,6 +89,7 @@ async def a_class_reaches_the_result(engine: allm.Engine) -> None:
         assert_type(step_events.result(), allm.StepResult[Person])
     result = await allm.chat(engine, "Who?", response_format=Person, max_turns=3)
     assert_type(result, allm.ChatResult[Person])
+    assert_type(result.parsed(), Person)
     assert_type(result.final_response, allm.Response[Person] | None)
     assert_type(result.steps, tuple[allm.StepResult[Person], ...])
     async with allm.stream(engine, "Who?", response_format=Person) as chat_events:
@@ -96,7 +97,7 @@ async def a_class_reaches_the_result(engine: allm.Engine) -> None:
 
 
 async def without_a_class_the_output_is_anything(engine: allm.Engine, options: allm.CallOptions) -> None:
-    """So that neither a plain call nor one with another format has to name a type."""
+    """A call without a class, or with another format, needs no type argument."""
     schema = allm.json_schema("person", {"type": "object"})
     assert_type(await allm.generate(engine, "Who?"), allm.Response[Any])
     assert_type(await allm.generate(engine, "Who?", response_format="json"), allm.Response[Any])
@@ -108,7 +109,7 @@ async def without_a_class_the_output_is_anything(engine: allm.Engine, options: a
 
 
 async def a_class_may_be_given_or_not(engine: allm.Engine, wanted: type[Person] | str | None) -> None:
-    """What is only known when the call is made still has one type; a response of a class is a response."""
+    """A format known only at run time has one type; a response of a class is also a plain response."""
     assert_type(await allm.generate(engine, "Who?", response_format=wanted), allm.Response[Person])
     anything: allm.Response = await allm.generate(engine, "Who?", response_format=Person)
     broader: allm.Response[object] = await allm.generate(engine, "Who?", response_format=Person)
@@ -116,7 +117,7 @@ async def a_class_may_be_given_or_not(engine: allm.Engine, wanted: type[Person] 
 
 
 async def a_class_reaches_the_result_of_a_session(engine: allm.Engine, lease: allm.session.SessionLease) -> None:
-    """Whether the session is a value or in a store."""
+    """Sessions keep the class, both as values and in a store."""
     started = await allm.session.start(engine, "Who?", response_format=Person)
     assert_type(started, tuple[allm.Session, allm.ChatResult[Person]])
     session, _ = started
@@ -142,7 +143,7 @@ async def a_class_reaches_the_result_of_a_session(engine: allm.Engine, lease: al
 
 
 async def streams_are_opened_with_exact_types(engine: allm.Engine, session: allm.Session) -> None:
-    """Each block gives its own stream."""
+    """Each block has its own type of stream."""
     assert_type(allm.stream(engine, "Hello"), allm.StreamBlock[allm.EventStream[allm.ChatResult]])
     assert_type(allm.stream_embed(engine, "Hello"), allm.StreamBlock[allm.EmbeddingStream])
     async with allm.stream_synthesize(engine, "Hello", voice="alloy") as speech:
@@ -157,7 +158,7 @@ async def streams_are_opened_with_exact_types(engine: allm.Engine, session: allm
 
 
 async def blocks_are_not_streams(engine: allm.Engine) -> None:
-    """A block that is not opened with `async with` is found without running the code."""
+    """A block used without `async with` is a type error."""
     async for _ in allm.stream_generate(engine, "Hello"):  # type: ignore[attr-defined]
         pass
     await allm.stream_embed(engine, "Hello")  # type: ignore[misc]
@@ -166,7 +167,7 @@ async def blocks_are_not_streams(engine: allm.Engine) -> None:
 
 
 async def embeddings_have_exact_types(engine: allm.Engine, texts: list[str]) -> None:
-    """At once and batch by batch; a verdict, too."""
+    """Embeddings at once and batch by batch; moderation."""
     response = await allm.embed(engine, texts, dimensions=256, task_type="query", request_timeout=60)
     assert_type(response, allm.EmbeddingResponse)
     assert_type(response.vectors, tuple[tuple[float, ...], ...])
@@ -192,7 +193,7 @@ def adapters_fit() -> list[allm.adapters.StreamAdapter]:
 
 
 def whatever_has_the_methods_fits() -> list[allm.Engine]:
-    """Bundled adapters, and classes that derive from nothing."""
+    """An engine takes bundled adapters and classes without a base class."""
     return [
         allm.Engine(adapter=OpenAI(), image_adapter=OpenAIImages(), embedding_adapter=OpenAIEmbeddings()),
         allm.Engine(
@@ -210,23 +211,23 @@ def whatever_has_the_methods_fits() -> list[allm.Engine]:
             transcription_adapter=FakeTranscription(),
         ),
         allm.Engine(adapter=Weather(), tool_executor=Weather(), tool_result_encoder=Weather()),
-        allm.Engine.from_model("openai:gpt-5", on_tool_error="halt", tools=[allm.Tool("a", "A.")]),
+        allm.Engine.from_model("openai:gpt-5.4", on_tool_error="halt", tools=[allm.Tool("a", "A.")]),
         allm.Engine(on_tool_error=lambda call, error: f"{call.name}: {error.message}"),
         allm.Engine().with_params({"seed": 7}, temperature=0, response_format=Person),
     ]
 
 
 async def on_event(event: allm.Event) -> None:
-    """An observer may take more than it is given, and may be async."""
+    """An observer may accept a wider type than events, and may be async."""
 
 
 async def halts(step: allm.StepResult) -> bool:
-    """A condition may be async, too."""
+    """A `halt_when` may be async."""
     return step.done
 
 
 async def functions_as_options(engine: allm.Engine, given: allm.Input) -> allm.ChatResult:
-    """Functions, lambdas, sync and async ones; and aliases to annotate what goes around the call."""
+    """Options take functions and lambdas, sync and async; aliases annotate wrappers of the calls."""
     halt_when: allm.HaltWhen = halts
     shown: allm.OnEvent = on_event
     await allm.chat(engine, given, halt_when=lambda step: "Zug" in step.response.output_text, on_event=print)
@@ -235,7 +236,7 @@ async def functions_as_options(engine: allm.Engine, given: allm.Input) -> allm.C
 
 
 def events_are_closed(event: allm.AdapterEvent) -> str | None:
-    """A `match` over the events of an answer needs no default; one that forgets a case is found here."""
+    """A `match` over the events of a response needs no default; a forgotten case is a type error."""
     match event:
         case allm.MessageStarted() | allm.MessageCompleted() | allm.UsageReported() | allm.RawChunk():
             return event.__class__.__name__
@@ -247,6 +248,8 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
             return event.name
         case allm.ProviderPartCompleted():
             return event.part.provider
+        case allm.ImageCompleted():
+            return event.part.image.mime_type
         case allm.Failed():
             return event.error.message
         case _:
@@ -254,7 +257,7 @@ def events_are_closed(event: allm.AdapterEvent) -> str | None:
 
 
 def halts_are_closed(result: allm.ChatResult) -> allm.HaltedReason:
-    """The same for what halts a turn; each says its reason."""
+    """The same holds for what halts a turn; each has its reason."""
     match result.halt:
         case None:
             return result.halted_reason
@@ -272,7 +275,7 @@ def halts_are_closed(result: allm.ChatResult) -> allm.HaltedReason:
 
 
 def parts_are_closed(part: allm.Part) -> str:
-    """The same for the parts of a message."""
+    """The same holds for the parts of a message."""
     match part:
         case allm.TextPart() | allm.ReasoningPart():
             return part.text
@@ -287,5 +290,5 @@ def parts_are_closed(part: allm.Part) -> str:
 
 
 def values_go_to_json_and_back(thread: allm.Thread) -> allm.Thread:
-    """`from_json` gives what it was asked for."""
+    """`from_json` returns the class it is given."""
     return allm.from_json(allm.to_json(thread), allm.Thread)

@@ -1,4 +1,4 @@
-"""Mistakes that a type checker finds. Both report an ignore that ignores nothing, so that each line here is a test."""
+"""Mistakes that type checkers find. Both report an unused ignore comment, which makes each line here a test."""
 
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
@@ -9,11 +9,11 @@ from allm.providers import OpenAI
 
 
 def on_event(event: str) -> None:
-    """An observer of something else."""
+    """An observer with the wrong parameter type."""
 
 
 def engines(engine: allm.Engine) -> None:
-    """Fields of other types, and names that there are not."""
+    """Fields of an engine with wrong types, and unknown names."""
     allm.Engine(adapter=123)  # type: ignore[arg-type]
     allm.Engine(adapter=OpenAI)  # type: ignore[arg-type]
     allm.Engine(image_adapter=OpenAI())  # type: ignore[arg-type]
@@ -21,14 +21,14 @@ def engines(engine: allm.Engine) -> None:
     allm.Engine(tool_result_encoder=str)  # type: ignore[arg-type]
     allm.Engine(on_tool_error="stop")  # type: ignore[arg-type]
     allm.Engine(http_client="https://example.org")  # type: ignore[arg-type]
-    allm.Engine.from_model("openai:gpt-5", nonsense=1)  # type: ignore[call-arg]
-    allm.Engine.from_model("openai:gpt-5", adapter=123)  # type: ignore[arg-type]
+    allm.Engine.from_model("openai:gpt-5.4", nonsense=1)  # type: ignore[call-arg]
+    allm.Engine.from_model("openai:gpt-5.4", adapter=123)  # type: ignore[arg-type]
     engine.with_params(temprature=1)  # type: ignore[call-arg]
     engine.with_params(body={"seed": 7})  # type: ignore[call-arg]
 
 
 async def options(engine: allm.Engine) -> None:
-    """The same for the options of calls."""
+    """Options of calls with wrong types, and unknown names."""
     allm.request("Hello", temprature=1)  # type: ignore[call-arg]
     allm.image_request("a fox", sizes="1024x1024")  # type: ignore[call-arg]
     allm.set_defaults(temprature=1)  # type: ignore[call-arg]
@@ -39,6 +39,6 @@ async def options(engine: allm.Engine) -> None:
 
 
 async def outputs(engine: allm.Engine) -> int:
-    """A result of one class is none of another."""
+    """A response of one class is not a response of another."""
     response: allm.Response[str] = await allm.generate(engine, "Hello", response_format=int)  # type: ignore[arg-type]
     return response.parsed()  # type: ignore[return-value]

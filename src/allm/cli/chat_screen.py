@@ -66,6 +66,8 @@ class TurnScreen:
                     await self._text(text)
             case allm.ToolCallCompleted(id, name):
                 self._number(id, name)
+            case allm.ImageCompleted(_, part):
+                self._line(f"* an image ({part.image.mime_type or 'by its URL'})")
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not for the reader
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.MessageStarted() | allm.UsageReported():

@@ -69,7 +69,7 @@ class Screen:
             case allm.ToolCallCompleted(id, arguments=arguments):
                 if id not in self._pieces:  # they arrived without deltas
                     self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
-            case allm.MessageStarted() | allm.TextCompleted() | allm.UsageReported():
+            case allm.MessageStarted() | allm.TextCompleted() | allm.ImageCompleted() | allm.UsageReported():
                 pass  # already on the screen, or in the summary
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not in the script
@@ -123,7 +123,7 @@ class Screen:
     def closing(self, *, as_scripted: bool) -> None:
         """Show what to do next."""
         if as_scripted:
-            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5-mini 'Hello'[/]")
+            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5.4-mini 'Hello'[/]")
         else:
             self._console.print("\n[bold red]Not every response ended as scripted.[/]")
 

@@ -81,8 +81,8 @@ class Generation:
                 self.terminal.stderr.end_line()
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass
-            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted():
-                pass  # `_notes` shows the calls
+            case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted() | allm.ImageCompleted():
+                pass  # `_notes` shows them
             case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
                 pass  # `run` shows how it ended
             case _:
@@ -113,6 +113,8 @@ class Generation:
         """Print notes on what the text does not show."""
         for call in response.tool_calls:
             self.terminal.line(f"Note: the model calls {call.name}, but no tools run here; --json shows the call")
+        if response.message.images:
+            self.terminal.line(f"Note: the response has images ({len(response.message.images)}); --json shows them")
         if response.finish_reason in {"length", "content_filter", "other"}:
             reason = response.raw_finish_reason or response.finish_reason
             self.terminal.line(f"Note: the response ended early, with finish reason {reason!r}")

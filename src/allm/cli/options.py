@@ -25,7 +25,7 @@ model_option: AddsOption = click.option(
     envvar="ALLM_MODEL",
     show_envvar=True,
     metavar="PROVIDER:ID",
-    help="The model, such as openai:gpt-5-mini.",
+    help="The model, such as openai:gpt-5.4-mini.",
 )
 system_option: AddsOption = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
 body_option: AddsOption = click.option(

@@ -28,19 +28,29 @@ class TextPart:
     Attributes:
         refusal: The model declined; `text` is its explanation (OpenAI `refusal`).
         metadata: Provider data to replay with this part, under the provider's name (Gemini thought signatures).
+        made_at: The address that it came from, where that is not the vendor's own: opaque data goes back to no other.
     """
 
     text: str
     refusal: bool = attrs.field(default=False, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
 class ImagePart:
-    """An image in a prompt; `detail` is OpenAI's resolution hint, ignored by the others."""
+    """An image in a prompt, or in an answer.
+
+    Attributes:
+        detail: OpenAI's resolution hint, ignored by the others.
+        metadata: Provider data to replay with an image that a model made, under the provider's name.
+        made_at: The address that it came from, as in `TextPart`.
+    """
 
     image: Image
     detail: Literal["auto", "low", "high"] = "auto"
+    metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -53,6 +63,7 @@ class ReasoningPart:
         id: The provider's id of the item.
         signature: Anthropic `signature`, Gemini `thoughtSignature`.
         encrypted_content: OpenAI `encrypted_content`, Anthropic `redacted_thinking` data.
+        made_at: The address that it came from, as in `TextPart`.
     """
 
     text: str
@@ -61,6 +72,7 @@ class ReasoningPart:
     signature: str | None = attrs.field(default=None, kw_only=True)
     encrypted_content: str | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -73,6 +85,7 @@ class ToolCall:
         arguments: The parsed JSON object; None when the raw text is not one.
         raw_arguments: The text as it arrived, or None when the provider sends objects.
         metadata: Provider data to replay with the call; `incomplete: True` marks a call the stream never finished.
+        made_at: The address that it came from, as in `TextPart`.
     """
 
     id: str
@@ -80,14 +93,22 @@ class ToolCall:
     arguments: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
     raw_arguments: str | None = None
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
 class ProviderPart:
-    """An item only its provider understands (a server-side tool's call or result), kept for replay and never shown."""
+    """An item only its provider understands (a server-side tool's call or result), kept for replay and never shown.
+
+    Attributes:
+        provider: Who understands it.
+        data: The item as it goes over the wire.
+        made_at: The address that it came from, as in `TextPart`.
+    """
 
     provider: str
     data: Mapping[str, Any] = attrs.field(hash=False)
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 Part = TextPart | ImagePart | ReasoningPart | ToolCall | ProviderPart

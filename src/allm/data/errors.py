@@ -24,7 +24,7 @@ survive JSON as part of a response.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
 import attrs
@@ -72,6 +72,7 @@ EngineReason = Literal[
     "invalid_key",
     "invalid_base_url",
     "invalid_engine",
+    "invalid_environment",
     "unknown_provider",
 ]
 StreamReason = Literal["not_entered", "closed", "concurrent_iteration", "already_done"]
@@ -113,6 +114,7 @@ class AllmError(Exception):
 
     reasons: ClassVar[frozenset[str]] = frozenset()
     fields: ClassVar[tuple[str, ...]] = ("message", "reason")
+    beside: ClassVar[frozenset[str]] = frozenset()  # fields left out of comparisons and the repr
 
     def __init__(self, message: str, *, reason: str) -> None:
         if self.reasons and reason not in self.reasons:
@@ -125,14 +127,14 @@ class AllmError(Exception):
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
             return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name in self.fields)
+        return all(getattr(self, name) == getattr(other, name) for name in self.fields if name not in self.beside)
 
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.reason, self.message))
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields if getattr(self, name) is not None)
-        return f"{type(self).__name__}({inside})"
+        shown = (name for name in self.fields if name not in self.beside and getattr(self, name) is not None)
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), {name: getattr(self, name) for name in self.fields})
@@ -249,6 +251,7 @@ class AdapterError(AllmError):
         retryable: Whether the same request may succeed later. A call is retried only while no content has arrived.
         request_id: The provider's id of the request, for its support.
         provider_code: The provider's own error code, as text.
+        headers: Headers of the HTTP response, as in `Response.headers`: which rate limit was hit, and when it ends.
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(AdapterReason))
@@ -261,7 +264,9 @@ class AdapterError(AllmError):
         "retryable",
         "request_id",
         "provider_code",
+        "headers",
     )
+    beside: ClassVar[frozenset[str]] = frozenset({"headers"})
 
     def __init__(
         self,
@@ -274,6 +279,7 @@ class AdapterError(AllmError):
         retryable: bool | None = None,
         request_id: str | None = None,
         provider_code: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message, reason=reason)
         self.provider = provider
@@ -282,6 +288,7 @@ class AdapterError(AllmError):
         self.retryable: bool = reason in RETRYABLE_REASONS if retryable is None else retryable
         self.request_id = request_id
         self.provider_code = provider_code
+        self.headers: dict[str, str] = dict(headers or {})
 
 
 class ImageAdapterError(AdapterError):

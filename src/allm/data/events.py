@@ -15,10 +15,11 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.data.content import ProviderPart, ToolCall
+from allm.data.content import ImagePart, ProviderPart, ToolCall
 from allm.data.errors import AllmError, ToolError
+from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
-from allm.data.problems import mapping_field
+from allm.data.problems import headers_field, mapping_field
 from allm.data.response import FinishReason, Usage
 from allm.data.results import ChatResult, StepResult
 
@@ -29,6 +30,7 @@ __all__ = [
     "Emit",
     "Event",
     "Failed",
+    "ImageCompleted",
     "MessageCompleted",
     "MessageStarted",
     "OrchestrationEvent",
@@ -56,12 +58,14 @@ class MessageStarted:
     """The provider began its response; with its ids, as far as they are known.
 
     Attributes:
+        headers: Headers of the HTTP response, as in `Response`.
         abandoned_usage: Usage of earlier attempts of the same call that failed before any content.
     """
 
     id: str | None = None
     model: str | None = None
     request_id: str | None = None
+    headers: dict[str, str] = headers_field()
     abandoned_usage: Usage | None = None
 
 
@@ -82,6 +86,7 @@ class TextCompleted:
     text: str
     refusal: bool = False
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -103,6 +108,7 @@ class ReasoningCompleted:
     signature: str | None = attrs.field(default=None, kw_only=True)
     encrypted_content: str | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -130,6 +136,7 @@ class ToolCallCompleted:
     arguments: dict[str, Any] | None = attrs.field(default=None, hash=False)
     raw_arguments: str | None = None
     metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
 @attrs.frozen
@@ -141,10 +148,23 @@ class ProviderPartCompleted:
 
 
 @attrs.frozen
+class ImageCompleted:
+    """A complete image that the model made; it keeps its place in the content."""
+
+    id: str
+    part: ImagePart
+
+
+@attrs.frozen
 class UsageReported:
-    """Token counts so far; each reported count replaces the earlier one."""
+    """Token counts so far; each reported count replaces the earlier one.
+
+    Attributes:
+        service_tier: The tier that serves the response, if known; it decides what the tokens cost.
+    """
 
     usage: Usage
+    service_tier: str | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen
@@ -153,7 +173,10 @@ class MessageCompleted:
 
     Attributes:
         message: The complete assistant message.
-        raw_finish_reason, id, model: Known only at the end with some providers; None keeps the earlier value.
+        raw_finish_reason, id, model, service_tier: Known only at the end with some providers; None keeps the earlier
+            value.
+        logprobs: Those of all tokens of the response, as in `Response`.
+        metadata: Facts about the response beyond its content, under the provider's name.
     """
 
     message: Message
@@ -161,6 +184,8 @@ class MessageCompleted:
     raw_finish_reason: str | None = attrs.field(default=None, kw_only=True)
     id: str | None = attrs.field(default=None, kw_only=True)
     model: str | None = attrs.field(default=None, kw_only=True)
+    service_tier: str | None = attrs.field(default=None, kw_only=True)
+    logprobs: tuple[TokenLogprob, ...] | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
 
 
@@ -195,6 +220,7 @@ AdapterEvent = (
     | ToolCallDelta
     | ToolCallCompleted
     | ProviderPartCompleted
+    | ImageCompleted
     | UsageReported
     | MessageCompleted
     | RawChunk

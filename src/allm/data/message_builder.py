@@ -15,6 +15,7 @@ import attrs
 from allm.data.content import Part, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
+    ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -105,7 +106,7 @@ class MessageBuilder:
         block.pieces.append(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata)
+        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
         self._block("text", event.id).part = part
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
@@ -119,6 +120,7 @@ class MessageBuilder:
             signature=event.signature,
             encrypted_content=event.encrypted_content,
             metadata=event.metadata,
+            made_at=event.made_at,
         )
 
     def _tool_started(self, event: ToolCallStarted) -> None:
@@ -128,11 +130,21 @@ class MessageBuilder:
         self._block("tool", event.id).pieces.append(event.arguments_delta)
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
-        part = ToolCall(event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata)
+        part = ToolCall(
+            event.id,
+            event.name,
+            event.arguments,
+            event.raw_arguments,
+            metadata=event.metadata,
+            made_at=event.made_at,
+        )
         self._block("tool", event.id).part = part
 
     def _provider_part(self, event: ProviderPartCompleted) -> None:
         self._block("provider", event.id).part = event.part
+
+    def _image(self, event: ImageCompleted) -> None:
+        self._block("image", event.id).part = event.part
 
 
 def _complete_tool(block: _Block) -> AdapterEvent:
@@ -155,6 +167,7 @@ _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
     ToolCallDelta: MessageBuilder._tool_delta,
     ToolCallCompleted: MessageBuilder._tool_completed,
     ProviderPartCompleted: MessageBuilder._provider_part,
+    ImageCompleted: MessageBuilder._image,
 }
 
 

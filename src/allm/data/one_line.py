@@ -18,7 +18,7 @@ class Printer(Protocol):
 
 
 def one_line(name: str, text: str, facts: dict[str, Any]) -> str:
-    """`Response('Zug is...', model='gpt-5')`: the beginning of the text, then the known facts."""
+    """`Response('Zug is...', model='gpt-5.4')`: the beginning of the text, then the known facts."""
     shown = text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS].rstrip() + "…"
     known = [f"{key}={value!r}" for key, value in facts.items() if value is not None and value != ()]
     return f"{name}({', '.join([repr(shown), *known])})"

@@ -14,6 +14,7 @@ __all__ = [
     "Problem",
     "UnusableImageError",
     "check_names",
+    "headers_field",
     "mapping_field",
     "refuse",
     "shown",
@@ -102,6 +103,16 @@ def mapping_field() -> Any:
     """A keyword-only field for an open mapping, which is copied. Not hashed, so that its owner stays hashable."""
     converter = attrs.Converter(_copied, takes_field=True)
     return attrs.field(factory=dict, kw_only=True, converter=converter, hash=False)
+
+
+def headers_field() -> Any:
+    """A keyword-only mapping of HTTP headers.
+
+    They are not compared, since they differ for the same response at another time, and left out of the repr, which they
+    would dominate.
+    """
+    converter = attrs.Converter(_copied, takes_field=True)
+    return attrs.field(factory=dict[str, str], kw_only=True, converter=converter, eq=False, repr=False)
 
 
 def tuple_of(name: str, value: Iterable[T]) -> tuple[T, ...]:

@@ -52,6 +52,10 @@ ResponseFormat = JsonSchema | Mapping[str, Any] | str | type[OutputT]
 provider's own mapping."""
 
 
+def _texts(value: str | Iterable[str] | None) -> Any:
+    return (value,) if isinstance(value, str) else value if value is None else _tuple(value)
+
+
 def _tuple(value: Iterable[Any]) -> Any:
     return value if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
 
@@ -63,6 +67,12 @@ class Request:
     Attributes:
         messages: The conversation to send.
         max_tokens: Output limit in tokens.
+        temperature, top_p: How freely the model chooses its words.
+        stop: Texts that end the answer where the model would write one of them; a text is one of them.
+        seed: Ask for the same answer to the same request, as far as the provider can.
+        parallel_tool_calls: Whether an answer may have more than one tool call.
+        service_tier: Which tier serves the answer: a provider's own word such as `flex` or `priority`. `auto` leaves it
+            to the provider, `default` is the standard one, at each of them.
         options: Merged over the provider's request body as it is, and wins over anything derived.
         structured_finalize: Ask for the format in one last call without tools (chat only).
     """
@@ -73,6 +83,11 @@ class Request:
     tool_choice: ToolChoice | None = attrs.field(default=None, kw_only=True, hash=False)
     temperature: float | None = attrs.field(default=None, kw_only=True)
     max_tokens: int | None = attrs.field(default=None, kw_only=True)
+    top_p: float | None = attrs.field(default=None, kw_only=True)
+    stop: tuple[str, ...] | None = attrs.field(default=None, kw_only=True, converter=_texts)
+    seed: int | None = attrs.field(default=None, kw_only=True)
+    parallel_tool_calls: bool | None = attrs.field(default=None, kw_only=True)
+    service_tier: str | None = attrs.field(default=None, kw_only=True)
     response_format: ResponseFormat | None = attrs.field(default=None, kw_only=True, hash=False)
     structured_finalize: bool = attrs.field(default=False, kw_only=True)
     options: dict[str, Any] = mapping_field()
@@ -87,6 +102,11 @@ class RequestFields(TypedDict, total=False):
     tool_choice: ToolChoice | None
     temperature: float | None
     max_tokens: int | None
+    top_p: float | None
+    stop: str | Iterable[str] | None
+    seed: int | None
+    parallel_tool_calls: bool | None
+    service_tier: str | None
     response_format: ResponseFormat | None
     structured_finalize: bool
     options: dict[str, Any]
@@ -107,6 +127,7 @@ def request_problems(request: Request) -> list[Problem]:
         expected = "'auto', 'none', 'required', a tool's name, a provider's mapping, or None"
         problems.append(wrong_type(("tool_choice",), request.tool_choice, expected))
     problems += _number_problems(request)
+    problems += _sampling_problems(request)
     problems += _format_problems(request)
     return problems
 
@@ -138,6 +159,26 @@ def _number_problems(request: Request) -> Iterator[Problem]:
     if max_tokens is not None and not (is_count and max_tokens > 0):
         sentence = f"is {shown(max_tokens)}; expected a number of tokens, 1 or more, or None"
         yield Problem(("max_tokens",), "must_be_positive", sentence)
+
+
+def _sampling_problems(request: Request) -> Iterator[Problem]:
+    top_p, stop, seed = request.top_p, request.stop, request.seed
+    if isinstance(top_p, bool) or not isinstance(top_p, (int, float, NoneType)):
+        yield wrong_type(("top_p",), top_p, "a number from 0 to 1, or None")
+    elif top_p is not None and not 0 <= top_p <= 1:
+        yield Problem(("top_p",), "out_of_range", f"is {shown(top_p)}; expected a number from 0 to 1")
+    if not isinstance(stop, (tuple, NoneType)):
+        yield wrong_type(("stop",), stop, "a text, texts, or None")
+    for index, text in enumerate(stop if isinstance(stop, tuple) else ()):
+        if not (isinstance(text, str) and text):
+            yield Problem(("stop", index), "invalid_text", f"is {shown(text)}; expected a text that is not empty")
+    if isinstance(seed, bool) or not isinstance(seed, (int, NoneType)):
+        yield wrong_type(("seed",), seed, "an int, or None")
+    if not isinstance(request.parallel_tool_calls, (bool, NoneType)):
+        yield wrong_type(("parallel_tool_calls",), request.parallel_tool_calls, "True, False, or None")
+    tier = request.service_tier
+    if tier is not None and not (isinstance(tier, str) and tier):
+        yield Problem(("service_tier",), "invalid_type", f"is {shown(tier)}; expected a provider's word, or None")
 
 
 def _format_problems(request: Request) -> Iterator[Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pickle
 from typing import Any, Generic, Literal, TypeVar, overload
 
@@ -10,9 +11,10 @@ import typing_extensions  # typing's TypeVar has no default before Python 3.13
 
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
+from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
 from allm.data.one_line import Printer, one_line
-from allm.data.problems import mapping_field
+from allm.data.problems import headers_field, mapping_field
 from allm.data.types.structure import parse_text
 
 __all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage"]
@@ -33,8 +35,12 @@ class Usage:
     Attributes:
         input_tokens: The inclusive prompt total: cached and cache-written tokens are part of it.
         output_tokens: Everything generated, reasoning included.
-        input_cost, output_cost, total_cost: US dollars, where the model's prices are known.
-        extra: Counts of one provider only, under its own names.
+        input_cost, output_cost, total_cost: US dollars: what the provider says it charged, else what the tokens cost
+            where the model's prices are known. A total that the provider reports may hold more than the other two, such
+            as searches.
+        extra: Counts of one provider only, under its own names. Those that have prices of their own have the same name
+            everywhere: `input_audio_tokens`, `cache_audio_read_tokens` (part of it), `output_audio_tokens`,
+            `input_image_tokens`, `output_image_tokens`; each is part of `input_tokens` or `output_tokens`.
     """
 
     input_tokens: int | None = None
@@ -49,8 +55,13 @@ class Usage:
     extra: dict[str, Any] = mapping_field()
 
     def merge(self, newer: Usage) -> Usage:
-        """This usage with every value that `newer` reports put over it (streams report counts more than once)."""
-        changes = {name: value for name in COUNTS if (value := getattr(newer, name)) is not None}
+        """This usage with every count that `newer` reports put over it (streams report them more than once).
+
+        Costs are of all that has been counted: those of `newer` take the place of the older ones together, also where
+        they are not known any more, as when the answer turns out to be served by another tariff.
+        """
+        names = (name for name in COUNTS if getattr(newer, name) is not None or (name in COSTS and newer._used()))
+        changes = {name: getattr(newer, name) for name in names}
         return attrs.evolve(self, **changes, extra={**self.extra, **newer.extra})
 
     def __add__(self, other: Usage) -> Usage:
@@ -65,11 +76,7 @@ class Usage:
             unknown = name in COSTS and any(getattr(usage, name) is None and usage._used() for usage in both)
             return sum(values) if values and not unknown else None
 
-        extra = dict(self.extra)
-        for key, value in other.extra.items():
-            both_numbers = isinstance(value, (int, float)) and isinstance(extra.get(key), (int, float))
-            extra[key] = extra[key] + value if both_numbers else value
-        return Usage(**{name: total(name) for name in COUNTS}, extra=extra)
+        return Usage(**{name: total(name) for name in COUNTS}, extra=_sum(self.extra, other.extra))
 
     def _used(self) -> bool:
         """Whether anything was used that may have cost something."""
@@ -81,6 +88,30 @@ class Usage:
         if counts == (None, None):
             return None
         return "{} in, {} out".format(*("?" if count is None else count for count in counts))
+
+
+def _sum(first: Any, second: Any) -> Any:
+    """Both counts: numbers are added, objects by field, lists of counts (Gemini's of each modality) by their words.
+
+    Of anything else the second one holds.
+    """
+    if isinstance(first, dict) and isinstance(second, dict):
+        return {**first, **{key: _sum(first[key], value) if key in first else value for key, value in second.items()}}
+    if isinstance(first, list) and isinstance(second, list) and all(map(_is_count, [*first, *second])):
+        return list(functools.reduce(_counted, [*first, *second], dict[Any, Any]()).values())
+    if isinstance(first, (int, float)) and isinstance(second, (int, float)):
+        return first + second
+    return second
+
+
+def _counted(sums: dict[Any, Any], count: dict[str, Any]) -> dict[Any, Any]:
+    what = frozenset((key, value) for key, value in count.items() if isinstance(value, str))
+    return {**sums, what: _sum(sums[what], count) if what in sums else count}
+
+
+def _is_count(item: Any) -> bool:
+    """Whether an item is one count of a list: what it counts in words, how many as a number."""
+    return isinstance(item, dict) and any(isinstance(value, str) for value in item.values())
 
 
 COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "extra")
@@ -119,6 +150,11 @@ class Response(Generic[OutputT_co]):
         model: The model that answered, as the provider names it.
         id: The provider's id of the answer.
         request_id: The provider's id of the HTTP request.
+        headers: Of the HTTP response, their names in lower case: rate limits, processing times, versions. Cookies and
+            whatever may be a secret are left out. Of an answer that failed before it began, those of the error.
+        service_tier: The tier that served the answer, in the provider's own word: `default`, `flex`, `standard`.
+        logprobs: The tokens of the visible text in order, if log probabilities were asked for and came.
+        metadata: What else the answer says about itself, by the provider's name: `metadata["openrouter"]["provider"]`.
         output_type: The class given as `response_format=`; not part of the value, and not in its JSON. A pickle keeps
             it where it can be imported.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
@@ -133,6 +169,9 @@ class Response(Generic[OutputT_co]):
     model: str | None = None
     id: str | None = None
     request_id: str | None = None
+    headers: dict[str, str] = headers_field()
+    service_tier: str | None = None
+    logprobs: tuple[TokenLogprob, ...] | None = None
     error: AllmError | None = None
     abandoned_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()

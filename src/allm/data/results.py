@@ -7,12 +7,12 @@ the step takes the first one of its calls, and the turn and the session take tha
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Generic, Literal, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
 
 import attrs
 
 from allm.data.content import ToolCall
-from allm.data.errors import AllmError, ToolError
+from allm.data.errors import AllmError, Problem, ToolError, ValidationError
 from allm.data.message import Message, Thread
 from allm.data.one_line import Printer, one_line
 from allm.data.problems import mapping_field
@@ -35,6 +35,8 @@ __all__ = [
     "first_halt",
     "unique_calls",
 ]
+
+T = TypeVar("T")
 
 
 def unique_calls(calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
@@ -119,6 +121,21 @@ class ChatResult(Generic[OutputT_co]):
     def output_text(self) -> str:
         """The text of the final response, or ""."""
         return self.final_response.output_text if self.final_response is not None else ""
+
+    @overload
+    def parsed(self) -> OutputT_co: ...
+    @overload
+    def parsed(self, cls: type[T]) -> T: ...
+    def parsed(self, cls: type[Any] | None = None) -> Any:
+        """The final response's JSON as an instance; see `Response.parsed`.
+
+        Raises:
+            ValidationError: `invalid_output`, also if no step began; `missing_output_type`.
+        """
+        if self.final_response is None:
+            problem = Problem((), "missing_response", "the turn has no response: it ended before the model was called")
+            raise ValidationError([problem], reason="invalid_output")
+        return self.final_response.parsed() if cls is None else self.final_response.parsed(cls)
 
     @property
     def pending_questions(self) -> tuple[PendingQuestion, ...]:

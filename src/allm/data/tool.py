@@ -40,6 +40,19 @@ class Tool:
     timeout: float | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the decorated function like the plain function; for other tools, call the handler.
+
+        Raises:
+            TypeError: The tool has no function.
+        """
+        function = getattr(self.handler, "function", self.handler)
+        if function is None:
+            raise TypeError(
+                f"tool {self.name!r} has no handler, so it cannot be called; expected Tool(..., handler=fn)"
+            )
+        return function(*args, **kwargs)
+
 
 def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:
     """`first` with the tools of `second` added; a tool of the same name is replaced in its place."""

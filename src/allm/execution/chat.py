@@ -45,6 +45,8 @@ from allm.runtime.engine import Engine
 __all__ = ["chat", "open_chat", "open_question", "open_step", "step", "stream", "stream_step"]
 
 _FINISHED = frozenset({"stop", "length", "content_filter"})
+_INCONCLUSIVE = frozenset({"stop", "other"})
+"""Finish reasons after which the content of the response decides whether the turn goes on."""
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
 
 
@@ -230,23 +232,30 @@ class _ChatLoop:
         )
 
 
-async def _gate(step: StepResult, controls: ExecutionOptions, max_turns: int, turns: int) -> HaltedReason | None:
+async def _gate(step: StepResult, options: ExecutionOptions, max_turns: int, turns: int) -> HaltedReason | None:
     """Why the turn ends after this step, or None to continue. The first match wins."""
     if step.halt is not None:
         return step.halt.reason
     finish = step.response.finish_reason
     if finish == "error":
         return "error"
-    # Providers end a forced call with "stop": an answer with calls that were run has not finished the turn.
-    if finish in _FINISHED and not (finish == "stop" and step.tool_results):
-        return "completed"
-    if finish != "tool_calls" and finish != "stop":  # noqa: PLR1714
-        return "incomplete"
-    if controls.halt_when is not None:
-        verdict = controls.halt_when(step)
+    # Providers end a forced call with "stop", and some use unknown finish reasons. If all calls were run, the turn goes
+    # on, unless the reason is known to mean that the response is truncated.
+    goes_on = finish == "tool_calls" or (finish in _INCONCLUSIVE and _all_calls_ran(step))
+    if not goes_on:
+        return "completed" if finish in _FINISHED else "incomplete"
+    if options.halt_when is not None:
+        verdict = options.halt_when(step)
         if await verdict if inspect.isawaitable(verdict) else verdict:
             return "halt_when"
     return "max_turns" if turns >= max_turns else None
+
+
+def _all_calls_ran(step: StepResult) -> bool:
+    """Whether the response has calls, and each of them is complete and was run."""
+    calls = step.response.tool_calls
+    whole = step.response.finish_reason == "stop" or all(call.arguments is not None for call in calls)
+    return bool(step.tool_results) and whole
 
 
 def _invalid_output(step: StepResult) -> str | None:

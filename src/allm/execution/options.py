@@ -13,16 +13,18 @@ from typing import Any, Unpack
 
 import attrs
 
-from allm.data.errors import EngineError, Problem, ValidationError
+from allm.data.errors import EngineError, Path, Problem, ValidationError
 from allm.data.message import Message, Thread, to_messages
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.types.schema import object_schema
 from allm.execution.journal import ToolJournal
 from allm.runtime.adapters import AdapterOptions, StreamAdapter, as_adapter
+from allm.runtime.advice import warn_of_shutdown
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.capability import check_capabilities
 from allm.runtime.engine import Engine
+from allm.runtime.fitting import fit_to_model
 from allm.runtime.option_table import (
     NAMES_FOR,
     OPTIONS,
@@ -56,7 +58,7 @@ _local_defaults: ContextVar[dict[str, Any] | None] = ContextVar("allm_defaults",
 
 @contextmanager
 def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
-    """Set defaults in this context and the tasks started from it: `with allm.defaults(model="gpt-5"): ...`.
+    """Set defaults in this context and the tasks started from it: `with allm.defaults(model="gpt-5.5"): ...`.
 
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
@@ -89,12 +91,17 @@ def application_defaults() -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class ModelCall:
-    """A call with every option resolved: the request, the engine, and how the call is run."""
+    """A call with every option resolved: the request, the engine, and how the call is run.
+
+    Attributes:
+        defaulted: Paths in the request whose value only the engine or the application gave.
+    """
 
     engine: Engine
     request: Request
     adapter_options: AdapterOptions
     execution_options: ExecutionOptions
+    defaulted: frozenset[Path] = frozenset()
     journal: ToolJournal | None = None
 
     @property
@@ -117,7 +124,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
     check_options(options)
     request = given if isinstance(given, Request) else Request(to_messages(given))
-    merged = merged_options([application_defaults(), *_engine_layers(engine), _request_layer(request), options])
+    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (_request_layer(request), options)
+    merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
     if isinstance(wanted := changes.get("response_format"), type):
         changes["response_format"] = _format_of(wanted)
@@ -128,7 +136,18 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         request=request,
         adapter_options=AdapterOptions(**values_for("adapter", merged), http_client=engine.http_client),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
+        defaulted=_places(by_default) - _places(given_here),
     )
+
+
+def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
+    """Paths in a request for which the layers have a value: a field, or a field of the body."""
+    found: set[Path] = set()
+    for layer in layers:
+        for name, value in layer.items():
+            if OPTIONS[name].says(value):
+                found |= {(name, key) for key in value} if name == "options" else {(name,)}
+    return frozenset(found)
 
 
 def _request_layer(request: Request) -> dict[str, Any]:
@@ -198,9 +217,11 @@ def prepare_call(call: ModelCall) -> Any:
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
             reason="missing_model",
         )
+    warn_of_shutdown(as_adapter(adapter).provider, call.request.model)
     check_capabilities(adapter, call.request, call.adapter_options)
+    request = fit_to_model(adapter, call.request, call.adapter_options, call.defaulted)
     try:
-        return adapter.prepare(call.request, call.adapter_options)
+        return adapter.prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None

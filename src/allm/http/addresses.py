@@ -1,7 +1,8 @@
-"""Which IP addresses are public: neither this machine, nor its network, nor the services of its cloud.
+"""Which IP addresses are public: not this machine, its network, or the services of its cloud.
 
-The standard library knows most of IANA's registries of special addresses, but another part in each version of Python
-(192.0.0.192, Oracle's metadata service, is public to 3.11.7 and private to 3.13), so what it may miss is listed here.
+The standard library knows most of IANA's registries of special addresses, but each version of Python knows a different
+part of them (192.0.0.192, Oracle's metadata service, is public to 3.11.7 and private to 3.13), so the gaps are listed
+here.
 """
 
 from __future__ import annotations
@@ -36,28 +37,28 @@ _NOT_PUBLIC_6 = tuple(
     )
 )
 _GLOBAL_6 = ipaddress.IPv6Network("2000::/3")
-"""All that IANA gives out as global (RFC 4291); the rest is link-local, site-local, multicast, or unassigned."""
+"""All that IANA assigns as global unicast (RFC 4291); the rest is link-local, site-local, multicast, or unassigned."""
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052. Its sibling for use inside one network, 64:ff9b:1::/48 (RFC 8215), is not public."""
 _LOW_32_BITS = 0xFFFF_FFFF
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, perhaps with a zone (`fe80::1%eth0`), is one that anyone on the internet has.
+    """Whether an address, with or without a zone (`fe80::1%eth0`), is a public one on the internet.
 
-    An IPv6 address that carries an IPv4 address is as public as that one.
+    An IPv6 address that embeds an IPv4 address is public if that one is.
 
     Raises:
-        ValueError: It is not an IP address.
+        ValueError: `address` is not an IP address.
     """
     return _is_public(ipaddress.ip_address(address.partition("%")[0]))
 
 
 def _is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
-        carried = _carried(address)
-        if carried is not None:
-            return _is_public(carried)
+        embedded = _embedded_ipv4(address)
+        if embedded is not None:
+            return _is_public(embedded)
         if address not in _GLOBAL_6 or any(address in network for network in _NOT_PUBLIC_6):
             return False
     elif any(address in network for network in _NOT_PUBLIC_4):
@@ -65,8 +66,8 @@ def _is_public(address: Address) -> bool:
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
-def _carried(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that packets to `address` end at: mapped, NAT64, 6to4 (RFC 3056)."""
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """Return the IPv4 address that packets to `address` end up at: mapped, NAT64, 6to4 (RFC 3056)."""
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & _LOW_32_BITS)
     return address.ipv4_mapped or address.sixtofour

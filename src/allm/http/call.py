@@ -1,7 +1,7 @@
-"""One HTTP call to a provider: what is sent, checked, and the one place that opens its response.
+"""One HTTP call to a provider: the checked request, and the one place that sends it and opens its response.
 
-`open_call` sends the key, looks at the status and turns every failure into an `AdapterError` that names the provider
-and hides the key. How the body of a good answer is read is up to `stream_call` and `json_call`.
+`open_call` adds the key, checks the status and turns every failure into an `AdapterError` that names the provider and
+masks the key. `stream_call` and `json_call` read the body of a successful response.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import attrs
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
+from allm.http.headers import shown_headers
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret
 from allm.http.response import Body, HttpResponse
 from allm.http.transport import open_response
@@ -23,34 +24,35 @@ from allm.http.transport import open_response
 __all__ = [
     "HttpCall",
     "OpenCall",
+    "as_key",
     "json_body",
-    "key_of",
+    "lower_headers",
     "open_call",
-    "own_headers",
 ]
 
 REDIRECT = 300
+"""From here on a status is a failure: no provider's API redirects, and a redirect would take the key elsewhere."""
 UNAUTHORIZED = 401
 
 
 @attrs.frozen(kw_only=True)
 class HttpCall:
-    """A prepared call. It may be made several times, as retries do.
+    """A prepared call, which may be made several times: each attempt sends it anew.
 
     Attributes:
         provider: The provider's short name, for errors.
-        url: Without secrets.
-        headers: In lower case, without the key.
-        body: As the header `content-type` says; `Body` for what is read while it is sent.
-        classify: Turns an error answer into an `AdapterError`.
-        credential: The key, or None where none is sent.
+        url: The complete URL, without secrets.
+        headers: Names in lower case, without the key.
+        body: In the format that the header `content-type` names; a `Body` is read while it is sent.
+        classify: Turns an error response into an `AdapterError`.
+        credential: The key; None to send none.
         client: The user's HTTP client; None: the shared one.
-        method: Of HTTP.
+        method: The HTTP method.
     """
 
     provider: str
     url: str
-    # Hidden, as users put keys of their own into headers.
+    # Hidden from the repr, because users put keys of their own into headers.
     headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
     body: bytes | Body = attrs.field(default=b"", repr=False)
     classify: Classify = attrs.field(repr=False)
@@ -62,25 +64,31 @@ class HttpCall:
 @final
 @attrs.define(eq=False)
 class OpenCall:
-    """A call that was sent, and its response.
+    """A call that has been sent, and its response.
 
     Attributes:
-        response: With a good status, its body unread.
+        response: A successful response whose body has not been read.
     """
 
     call: HttpCall
     response: HttpResponse = attrs.field(init=False)
-    _sent: list[Secret] = attrs.field(factory=list[Secret], init=False)
+    _sent: list[Secret] = attrs.field(factory=list[Secret], init=False)  # every key sent, to be masked in errors
 
     @property
     def request_id(self) -> str | None:
         """The provider's id of the request."""
         return request_id_of(self.response.headers)
 
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response that may be shown."""
+        return shown_headers(self.response.headers, self._sent)
+
     def annotate(self, error: AdapterError) -> AdapterError:
-        """The error with the provider's name and the request's id, and without the keys that were sent."""
-        if hasattr(self, "response"):
+        """Add the provider's name and the request's id to `error`, and mask the keys that were sent."""
+        if hasattr(self, "response"):  # missing where the connection failed
             error.request_id = error.request_id or self.request_id
+            error.headers = error.headers or self.headers
         return annotate_error(error, self.call.provider, self._sent)
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -88,9 +96,9 @@ class OpenCall:
         await self._send(stack, key)
         if self.response.status == UNAUTHORIZED and key is not None:
             error = await error_from_response(call.provider, call.classify, self.response)
-            await stack.aclose()
+            await stack.aclose()  # frees the connection before the key function runs, which may take long
             fresh = await self._key(rejected=key)
-            if fresh == key:
+            if fresh == key:  # the same key would be refused again
                 raise error
             await self._send(stack, fresh)
         if self.response.status >= REDIRECT:
@@ -117,12 +125,12 @@ class OpenCall:
 
 @asynccontextmanager
 async def open_call(call: HttpCall) -> AsyncGenerator[OpenCall]:
-    """Make the call and yield it, once its response is there with a good status; closed on every way out.
+    """Make the call and yield it with its successful response, which is closed on every way out.
 
-    A key that a function gave is asked for once more after a 401, and the request repeated if the key is another one.
+    After a 401, a key that comes from a function is requested once more, and the request repeated if the key changed.
 
     Raises:
-        AdapterError: Whatever went wrong, also inside the block, with the provider's name and without the key.
+        AdapterError: The call failed, before or inside the block; with the provider's name, and the key masked.
     """
     opened = OpenCall(call)
     try:
@@ -137,11 +145,16 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a 
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 
 
-def key_of(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
-    """The key of an adapter as it is kept: one that is a text as a `Secret`, a function as a `KeySource`.
+def is_header_value(text: str) -> bool:
+    """Whether a header can carry the text as it is."""
+    return bool(_HEADER_VALUE.fullmatch(text)) and text == text.strip()
+
+
+def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
+    """Convert an adapter's `api_key`: a string to a `Secret`, a function to a `KeySource`.
 
     Raises:
-        EngineError: `invalid_key`: neither a text nor a function.
+        EngineError: `invalid_key`: neither a string nor a function.
     """
     if value is None or isinstance(value, Secret | KeySource):
         return value
@@ -153,36 +166,37 @@ def key_of(value: str | Secret | KeySource | KeyFunction | None) -> Secret | Key
     raise EngineError(what, reason="invalid_key")
 
 
-def own_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """The user's headers with their names in lower case.
+def lower_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Check the user's headers and return them with their names in lower case.
 
     Raises:
-        EngineError: `invalid_engine`: not a mapping of texts, or one that cannot be sent. The
-            message shows no value, which may be a key.
+        EngineError: `invalid_engine`: not a mapping of strings, or a header that cannot be sent. The message never
+            shows a value, since it may be a key.
     """
     if not isinstance(headers, Mapping):
-        what = f"headers is {type(headers).__name__}; expected a mapping of names to texts"
+        what = f"headers is {type(headers).__name__}; expected a mapping of names to strings"
         raise EngineError(what, reason="invalid_engine")
     for name, value in headers.items():
         if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
-            raise EngineError(f"headers: {name!r:.60} cannot be the name of a header", reason="invalid_engine")
+            raise EngineError(f"headers: {name!r:.60} is not a valid header name", reason="invalid_engine")
         if not isinstance(value, str):
             what = f"headers[{name!r}] is {type(value).__name__}; expected str"
             raise EngineError(what, reason="invalid_engine")
-        if not _HEADER_VALUE.fullmatch(value):
+        if not is_header_value(value.strip(" \t")):
             what = f"headers[{name!r}] has a line break or a character outside ASCII, which a header cannot carry"
             raise EngineError(what, reason="invalid_engine")
-    return {name.lower(): value for name, value in headers.items()}
+    # White space around a value is no part of it (RFC 9110, 5.5), and refused where it is sent.
+    return {name.lower(): value.strip(" \t") for name, value in headers.items()}
 
 
 def json_body(body: Any) -> bytes:
-    """The body of a request.
+    """Encode the body of a request as JSON.
 
     Raises:
-        ValidationError: Something in it has no JSON form, or holds itself.
+        ValidationError: A value in it has no JSON form or contains itself.
     """
     try:
         return dumps(body)
     except (TypeError, ValueError, RecursionError) as error:
-        sentence = f"the request has no JSON form ({error}): see its options, the schemas of its tools and its format"
+        sentence = f"the request has no JSON form ({error}): check its options, tool schemas and response_format"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_request") from error

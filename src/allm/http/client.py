@@ -1,4 +1,4 @@
-"""What a client of the caller's own looks like to a type checker."""
+"""The type of a user's own HTTP client."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ __all__ = ["HttpClient"]
 class HttpClient(Protocol):
     """An `httpx.AsyncClient` or `httpx2.AsyncClient`.
 
-    A protocol, since only one of the two libraries needs to be installed. At run time it has to be one of the two:
-    `check_client` looks.
+    A protocol, because only one of the two libraries needs to be installed. At run time `check_client` accepts only
+    these two classes.
     """
 
     @property
     def is_closed(self) -> bool:
-        """Whether it can no longer be used."""
+        """Whether the client has been closed."""
         ...
 
     def build_request(self, method: str, url: Any, /) -> Any:
-        """A request with the client's own headers, cookies and base URL."""
+        """Build a request with the client's own headers, cookies and base URL."""
         ...
 
-    async def send(self, request: Any, /, *, stream: bool = False) -> Any:
-        """Send it, and give the response."""
+    async def send(self, request: Any, /, *, stream: bool = False, follow_redirects: bool = False) -> Any:
+        """Send a request and return its response."""
         ...
 
     async def aclose(self) -> None:
-        """Close its connections."""
+        """Close the client's connections."""

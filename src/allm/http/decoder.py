@@ -1,12 +1,12 @@
-"""Decoding an answer: what `stream_call` asks of a decoder, and the part that is the same for every vendor.
+"""Decoding an answer: the part of a decoder that is the same for every vendor.
 
-`WireDecoder` is the protocol. `StreamDecoder` implements it for services whose events are JSON objects, which all of
+`StreamDecoder` implements `WireDecoder` (`stream_call.py`) for services whose events are JSON objects, which all of
 them are today: it parses, refuses what is not an object, finds error reports, counts on an end marker, and keeps ids,
 the message and its events. A vendor's decoder is a subclass that says what each event means. How it works:
 
     begin(headers)
     decode(name, data)   -> [DONE]              -> on_done()
-                         -> an error report     -> Failed(error_of(report))
+                         -> an error report     -> on_report(report), Failed(error_of(report))
                          -> any other object    -> on_event(name, event)
     decode_document(document)                   -> on_document(document), on_end()
     end(stray)           -> an error report     -> Failed(error_of(report))
@@ -14,58 +14,47 @@ the message and its events. A vendor's decoder is a subclass that says what each
 
 A hook adds events with `start`, `add` and `complete`, and what it added is the outcome of the call. It may raise an
 `AdapterError` at any point: nothing it has added before is lost.
+
+A character whose two halves come in two events is put together after the hooks, in `_taken`, and only in an answer that
+had such an event: a hook may see the halves, and what it adds of them is mended for it.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import attrs
 
 from allm.data.errors import AdapterError
-from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk
-from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads
+from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
+from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
+from allm.data.json.whole import whole
+from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
-from allm.data.response import FinishReason
-from allm.http.error_body import RETRYABLE_STATUS, read_error_body, reason_for_status, status_in, stray_error
+from allm.data.origin import Origin
+from allm.data.response import FinishReason, Usage
+from allm.http.error_body import (
+    RETRYABLE_STATUS,
+    read_error_body,
+    reason_for_status,
+    status_in,
+    stray_error,
+    words_in,
+)
 from allm.http.errors import malformed
+from allm.http.finish_words import failure_of
+from allm.http.split_text import SplitText
 
-__all__ = ["StreamDecoder", "WireDecoder"]
+__all__ = ["StreamDecoder"]
 
 _DONE = b"[DONE]"
 _ERROR = "error"
 _CLEAN = frozenset({"stop", "tool_calls"})
-
-
-class WireDecoder(Protocol):
-    """Turns one provider's wire format into events; pure, no I/O.
-
-    Attributes:
-        done: The provider's end marker was seen; nothing more is decoded.
-        idle: The latest event only kept the connection open: no sign that the answer goes on.
-        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
-    """
-
-    done: bool
-    idle: bool
-    raw_chunks: bool
-
-    def begin(self, headers: Mapping[str, str], /) -> None:
-        """The HTTP headers of the response have arrived; their names are in lower case."""
-
-    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
-        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
-        ...
-
-    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
-        """The events of a plain JSON answer, `MessageCompleted` included."""
-        ...
-
-    def end(self, stray: str, /) -> list[AdapterEvent]:
-        """The body ended without the end marker; `stray` is the text outside any SSE field."""
-        ...
+# Names of events that keep a connection open; what stands in them need not be JSON.
+_IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
+_SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
 
 
 @attrs.define(eq=False)
@@ -88,11 +77,15 @@ class StreamDecoder(abc.ABC):
         content_field: The field of a plain JSON answer that holds its content.
         end_marker: What a complete stream ends with, for the message of the error when it does not.
         provider: The service's short name.
+        origin: The service as the maker of opaque data, to mark what it makes; None: nothing is marked.
         done: The answer has ended.
         idle, raw_chunks: See `WireDecoder`.
-        headers: The HTTP headers of the response, their names in lower case.
+        headers: The HTTP headers of the response, their names in lower case, without secrets.
         request_id: The provider's id of the request, from the headers.
         id, model: Of the answer, as far as they are known.
+        service_tier: Which serves the answer, as far as it is known.
+        logprobs: Of its tokens, if they come.
+        notes: What the answer says about itself beyond its content; in `Response.metadata`, under the provider's name.
         begun: `MessageStarted` was added.
         message: The message so far.
         events: What has been added since the last call of a `decode` method returned.
@@ -102,6 +95,7 @@ class StreamDecoder(abc.ABC):
     end_marker: ClassVar[str]
 
     provider: str
+    origin: Origin | None = attrs.field(default=None, kw_only=True)
     done: bool = attrs.field(default=False, init=False)
     idle: bool = attrs.field(default=False, init=False)
     raw_chunks: bool = attrs.field(default=False, init=False)
@@ -109,9 +103,15 @@ class StreamDecoder(abc.ABC):
     request_id: str | None = attrs.field(default=None, init=False)
     id: str | None = attrs.field(default=None, init=False)
     model: str | None = attrs.field(default=None, init=False)
+    service_tier: str | None = attrs.field(default=None, init=False)
+    logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
+    notes: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _split: SplitText | None = attrs.field(default=None, init=False)  # once half of a character has come
+    _last: Any = attrs.field(default=None, init=False)  # the last event
+    _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
     # --- what a vendor says ---
 
@@ -144,6 +144,13 @@ class StreamDecoder(abc.ABC):
             provider_code=envelope.code or envelope.type,
         )
 
+    def on_report(self, report: dict[str, Any]) -> None:  # noqa: B027  most formats report an error by itself
+        """Add what an error report holds of the answer: text, ids, usage. `Failed` follows.
+
+        Args:
+            report: The object that reports the error, or its whole document.
+        """
+
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer, which some gateways give to a streaming request; by default it is read as one event.
 
@@ -173,27 +180,40 @@ class StreamDecoder(abc.ABC):
         self.model = self.model or as_text(model)
         if not self.begun:
             self.begun = True
-            self.events.append(MessageStarted(id=self.id, model=self.model, request_id=self.request_id))
+            self.events.append(
+                MessageStarted(id=self.id, model=self.model, request_id=self.request_id, headers=dict(self.headers))
+            )
 
     def add(self, event: AdapterEvent) -> None:
         """Add one event, and its content to the message."""
+        if self.origin is not None:
+            event = self.origin.mark(event)
         self.message.add(event)
         self.events.append(event)
+
+    def report(self, usage: Usage) -> None:
+        """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
+        self.events.append(UsageReported(usage, service_tier=self.service_tier))
 
     def keep_alive(self) -> None:
         """The event only keeps the connection open: it is no sign that the answer goes on."""
         self.idle = True
 
-    def complete(self, finish: FinishReason, raw: str | None, metadata: dict[str, Any] | None = None) -> None:
+    def complete(self, finish: FinishReason, raw: str | None) -> None:
         """Add `MessageCompleted`: the answer has ended as the provider means it to.
 
         Args:
             finish: What the provider's word means. Between `stop` and `tool_calls` the content decides: with several
                 services a forced call ends with "stop", and `tool_calls` may mean calls of the provider's own tools.
             raw: The provider's word, None if it did not say one; then an answer with calls ends with `tool_calls`.
-            metadata: What the answer says about itself beyond its content.
+
+        A word that means a failure (`error`) fails the answer.
         """
         self.start()
+        if finish == "error":
+            what = f"the service ended the answer with the finish reason {raw!r}, and did not say why"
+            self.fail(AdapterError(what, reason=failure_of(raw), provider=self.provider), raw_finish_reason=raw)
+            return
         called = self.message.has_tool_calls()
         if finish in _CLEAN or (raw is None and called):
             finish = "tool_calls" if called else "stop"
@@ -205,7 +225,9 @@ class StreamDecoder(abc.ABC):
                 raw_finish_reason=raw,
                 id=self.id,
                 model=self.model,
-                metadata=metadata or {},
+                service_tier=self.service_tier,
+                logprobs=tuple(self.logprobs) or None,
+                metadata={self.provider: self.notes} if self.notes else {},
             )
         )
 
@@ -217,8 +239,11 @@ class StreamDecoder(abc.ABC):
         self.events.append(Failed(error, raw_finish_reason=raw_finish_reason))
 
     def cut_off(self, what: str) -> AdapterError:
-        """The error of a stream that ended without `what`."""
+        """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
+        said = words_in(self._last) or self._stray.strip()
+        if said:
+            text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
     # --- the protocol ---
@@ -236,17 +261,19 @@ class StreamDecoder(abc.ABC):
         """
         self.idle = False
         try:
-            value = loads(data)
+            value = self._last = loads_strict(data)
             if self.raw_chunks:
                 self._show(name, value)
             if type(value) is dict and not _reports_error(name, value):
                 self.on_event(name, value)  # written out here, as it comes with every token
             else:
                 self._unusual(name, value, data)
-        except JsonTextError as error:
-            return self._run(self._not_json, data, error)
+        except JsonTextError:
+            return self._run(self._refused, name, data)
         except AdapterError as error:
             self._raised(error)
+        if self._split is not None:
+            return self._taken()
         events, self.events = self.events, []
         return events
 
@@ -272,13 +299,17 @@ class StreamDecoder(abc.ABC):
             step(*args)
         except AdapterError as error:
             self._raised(error)
+        return self._taken()
+
+    def _taken(self) -> list[AdapterEvent]:
+        """The events that were added."""
         events, self.events = self.events, []
-        return events
+        return events if self._split is None else self._split.mend(events)
 
     def _raised(self, error: AdapterError) -> None:
         """Raise an error that a step has raised, unless that would lose events: then it is the last one of them."""
         error.request_id = error.request_id or self.request_id
-        if not self.events:
+        if not self.events and not (self._split is not None and self._split.holds):
             raise error
         self.fail(error)
 
@@ -286,17 +317,32 @@ class StreamDecoder(abc.ABC):
         """Add an event as it came, under its name, its type, or as `chunk`."""
         self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
 
-    def _not_json(self, data: bytes, error: JsonTextError) -> None:
-        if data.strip() != _DONE:
+    def _refused(self, name: str, data: bytes) -> None:
+        """An event that the C codec does not accept: `[DONE]`, half of a character, NaN, or no JSON."""
+        if name in _IDLE:
+            self.keep_alive()
+            return
+        if data.strip() == _DONE:
+            if self.raw_chunks:
+                self.events.append(RawChunk(_DONE.decode()))
+            if not self.done:
+                self.on_done()
+            return
+        try:
+            value = loads_pieces(data)
+        except JsonTextError as error:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
+        self._split = self._split or SplitText()
         if self.raw_chunks:
-            self.events.append(RawChunk(_DONE.decode()))
-        if not self.done:
-            self.on_done()
+            self._show(name, value)
+        self._unusual(name, value, data)
 
     def _unusual(self, name: str, value: Any, data: bytes) -> None:
         """An error report, or an array: Gemini puts an error into one, also where it speaks Chat Completions."""
         for event in as_list(value) or (value,):
+            if not isinstance(event, dict) and name in _IDLE:
+                self.keep_alive()
+                return
             if not isinstance(event, dict):
                 raise malformed(self.provider, "an event of the stream is not a JSON object", data)
             self._object(name, event)
@@ -305,9 +351,13 @@ class StreamDecoder(abc.ABC):
 
     def _object(self, name: str, event: dict[str, Any]) -> None:
         if _reports_error(name, event):
-            self.fail(self.error_of(event))
+            self._report(whole(event))
         else:
             self.on_event(name, event)
+
+    def _report(self, report: dict[str, Any]) -> None:
+        self.on_report(report)
+        self.fail(self.error_of(report))
 
     def _document(self, document: Any) -> None:
         if self.raw_chunks:
@@ -317,7 +367,7 @@ class StreamDecoder(abc.ABC):
                 what = f"the answer is not a JSON object: it has no {self.content_field}"
                 raise malformed(self.provider, what, repr(document))
             if _reports_error("", part):
-                self.fail(self.error_of(part))
+                self._report(part)
                 return
             self.on_document(part)
             if self.done:
@@ -327,6 +377,7 @@ class StreamDecoder(abc.ABC):
         self.on_end()
 
     def _end(self, stray: str) -> None:
+        self._stray = stray
         report = stray_error(stray)
         if report is not None:
             self.fail(self.error_of(report))

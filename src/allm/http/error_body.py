@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -26,23 +27,30 @@ __all__ = [
     "reason_for_status",
     "status_in",
     "stray_error",
+    "words_in",
 ]
 
 RETRYABLE_STATUS = frozenset({408, 409, 425, 429, 498, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 """498 is Groq's flex tier without room, 520 to 524 are Cloudflare's, which could not reach the server behind it."""
 
 CONTEXT_OVERFLOW = re.compile(
-    r"prompt is too long|maximum (context|prompt) length|longer than the model's context length"
-    r"|exceeds? (the )?(available |maximum )?context (length|limit|size|window)|input is too long"
-    r"|inputs. tokens \+ .max_new_tokens. must be",
+    r"(prompt|input|request) (is )?too long|(max(imum)?|model's) (context|prompt|input) (length|limit|size|window)"
+    r"|longer than the model's context length|context (length|limit|size|window) (of the model )?(is |was )?exceeded"
+    r"|exceed(s|ed|ing)? (the |this |its )?(model'?s? |available |max(imum)? |allowed )*(context|token|input|max)"
+    r"[ _-](length|limit|size|window|tokens)"
+    r"|context window (limit )?exceed|exceeds? max length|total length of (all )?messages is too long"
+    r"|inputs. tokens \+ .max_new_tokens. must be|too many tokens: |reduce the length of (the |your )?(messages|prompt)"
+    r"|greater than the context length|context the overflows",
     re.IGNORECASE,
 )
-"""What a request that does not fit is answered with by services that have no code for it."""
+"""What a request that does not fit is answered with by services that have no code for it: Ollama, Perplexity,
+Fireworks, Mistral, xAI, Cohere, Cerebras, Moonshot, Z.ai, LM Studio, text-generation-inference, Bedrock."""
 
 _REASONS: dict[int, AdapterReason] = {
     401: "authentication_failed",
     402: "quota_exhausted",
     403: "authentication_failed",
+    407: "network_error",  # of a proxy on the way, which nothing but other settings will change
     404: "not_found",
     408: "timeout",
     409: "provider_unavailable",
@@ -114,12 +122,28 @@ def read_error_body(body: Any) -> ErrorBody:
         if not isinstance(inner, dict):
             break
         fields = as_object(inner)
+    said = words_in(fields, _MAX_DEPTH) or words_in(body, 1) or _text(fields.get("type")) or repr(body)[:_MAX_TEXT]
+    cause = _cause(fields)
     return ErrorBody(
-        _words(fields, _MAX_DEPTH) or _words(body, 1) or _text(fields.get("type")) or repr(body)[:_MAX_TEXT],
+        said if cause is None or cause in said else f"{said}: {cause}",
         _text(fields.get("code")),
         _text(fields.get("type")),
         fields,
     )
+
+
+def _cause(fields: Mapping[str, Any]) -> str | None:
+    """What the vendor behind a gateway said (OpenRouter `metadata.raw`: a text, or the JSON of another envelope)."""
+    metadata = as_object(fields.get("metadata"))
+    raw = metadata.get("raw")
+    if not raw:
+        return None
+    if isinstance(raw, str):
+        with suppress(JsonTextError):
+            raw = loads(raw)
+    vendor = _text(metadata.get("provider_name"))
+    said = read_error_body(raw).message
+    return f"{said} (from {vendor})" if vendor else said
 
 
 def stray_error(stray: str) -> Any:
@@ -144,12 +168,12 @@ def status_in(envelope: ErrorBody) -> int | None:
     return None
 
 
-def _words(value: Any, depth: int) -> str | None:
+def words_in(value: Any, depth: int = 2) -> str | None:
     """The sentence in `value`: itself, or what stands under the usual names, at most `depth` levels down."""
     text = _text(value)
     if text is not None or depth < 0:
         return text
     if isinstance(value, list):  # FastAPI's validation errors
-        return "; ".join(_words(item, depth - 1) or str(item) for item in as_list(value)) or None
+        return "; ".join(words_in(item, depth - 1) or str(item) for item in as_list(value)) or None
     fields = as_object(value)
-    return next((words for name in _MESSAGES if (words := _words(fields.get(name), depth - 1))), None)
+    return next((words for name in _MESSAGES if (words := words_in(fields.get(name), depth - 1))), None)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_lenient
+from allm.http.headers import shown_headers
 from allm.http.keys import Secret
 from allm.http.response import HttpResponse
 from allm.http.retry_after import parse_retry_after
@@ -36,6 +37,7 @@ def annotate_error(error: AdapterError, provider: str, secrets: Iterable[Secret]
         for name in ("message", "request_id", "provider_code"):
             text = getattr(error, name)
             setattr(error, name, text and secret.redact(text))
+        error.headers = {name: secret.redact(value) for name, value in error.headers.items()}
         error.args = (error.message,)
         if _tells(error, secret):
             error.__cause__ = error.__context__ = None
@@ -53,9 +55,21 @@ def _tells(error: BaseException, secret: Secret) -> bool:
     return False
 
 
+_REQUEST_IDS = (
+    "x-request-id",  # OpenAI, Groq, xAI, Azure
+    "request-id",  # Anthropic
+    "apim-request-id",  # Azure
+    "x-amzn-requestid",
+    "mistral-correlation-id",
+    "x-ds-trace-id",  # DeepSeek
+    "x-debug-trace-id",  # Cohere
+    "x-generation-id",  # OpenRouter
+)
+
+
 def request_id_of(headers: Mapping[str, str]) -> str | None:
-    """The provider's id of the request (OpenAI `x-request-id`, Anthropic `request-id`)."""
-    return headers.get("x-request-id") or headers.get("request-id")
+    """The provider's id of the request, which its support asks for."""
+    return next((headers[name] for name in _REQUEST_IDS if headers.get(name)), None)
 
 
 async def error_from_response(provider: str, classify: Classify, response: HttpResponse) -> AdapterError:
@@ -68,13 +82,15 @@ async def error_from_response(provider: str, classify: Classify, response: HttpR
             "they would carry the key along: check base_url",
             reason="invalid_request",
             status=response.status,
+            headers=shown_headers(response.headers),
         )
     try:
-        content: Any = loads(body)
+        content: Any = loads_lenient(body)
     except JsonTextError:
         content = body.decode("utf-8", "replace")
     error = classify(response.status, response.headers, content)
     error.status = response.status
+    error.headers = shown_headers(response.headers)
     error.request_id = error.request_id or request_id_of(response.headers)
     if error.retry_after is None:
         error.retry_after = parse_retry_after(response.headers)

@@ -1,8 +1,8 @@
-"""Fetching an image by its URL: only when the caller says so, and only from a public address.
+"""Fetching an image by URL: only when the caller asks for it, and only from public addresses.
 
-A URL may come from anyone, and a server that fetches it stands inside a network that the sender does not. So the name
-is looked up here, every address it has is checked, and the connection goes to a checked one: a name that answers
-something else a moment later gains nothing. Each redirect is a new URL with the same checks.
+A URL may come from anyone, and a server that fetches it sits inside a network that the sender cannot reach. So the host
+name is resolved here, all of its addresses are checked, and the connection goes to a checked address: a name that
+resolves differently a moment later (DNS rebinding) gains nothing. Each redirect is checked like a new URL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import trio
 
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.image import Image
-from allm.data.image_header import sniff_mime
+from allm.data.image_header import named_mime, sniff_mime
 from allm.http.addresses import is_public
 from allm.http.error_body import reason_for_status
 from allm.http.response import HttpResponse
@@ -23,14 +23,14 @@ from allm.http.transport import open_at
 __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
 
 MAX_BYTES = 20 * 1024 * 1024
+"""Largest image, in bytes: what Gemini took inline in one request until 2026, when it raised its limit."""
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-ALIASES = {"image/jpg": "image/jpeg"}
-MAX_REDIRECTS = 5
+MAX_REDIRECTS = 5  # what HTTP/1.1 once recommended (RFC 2068, 10.3)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HTTP_ERROR = 300
 PORTS = {"http": 80, "https": 443}
 UNREACHED = frozenset({"network_error", "timeout"})
-"""After these the next address is tried, as a browser does."""
+"""Errors after which the next address is tried, as browsers do."""
 
 
 async def fetch_image(
@@ -38,24 +38,24 @@ async def fetch_image(
     *,
     max_bytes: int = MAX_BYTES,
     types: Collection[str] = IMAGE_TYPES,
-    timeout: float = 30.0,  # noqa: ASYNC109  (callers expect a limit of its own)
+    timeout: float = 30.0,  # noqa: ASYNC109  (a fetch needs a limit even where the caller sets no deadline)
     max_redirects: int = MAX_REDIRECTS,
     allow_hosts: Collection[str] = (),
 ) -> Image:
-    """The bytes behind a URL, as an image. Nothing else in this library fetches what it is given.
+    """Fetch an image by URL. No other function of this library fetches a URL that it is given.
 
         image = await allm.fetch_image("https://example.com/fox.png")
 
     Args:
-        image: A URL, or an image by URL; another image is returned as it is.
-        max_bytes: Longest image.
-        types: MIME types that are taken: the answer has to say one of them, and its bytes have to be one.
-        timeout: Seconds for all of it.
-        max_redirects: How many are followed.
-        allow_hosts: Names, without ports, that may have private addresses, such as a server of your own.
+        image: A URL, or an image by URL; an image that has its bytes is returned as it is.
+        max_bytes: Largest image, in bytes.
+        types: MIME types accepted: the response has to declare one of them, and its bytes have to be one.
+        timeout: Seconds for the whole fetch.
+        max_redirects: How many redirects are followed.
+        allow_hosts: Host names, without ports, that may have private addresses, such as a server of your own.
 
     Raises:
-        ValidationError: `invalid_image`: the URL, an address, a redirect or the answer is refused.
+        ValidationError: `invalid_image`: the URL, an address, a redirect or the response is refused.
         AdapterError: The server failed, or could not be reached in time.
     """
     url = image.url if isinstance(image, Image) else image
@@ -64,48 +64,49 @@ async def fetch_image(
         return image
     if not isinstance(url, str):
         raise _refused("invalid_type", f"expected a URL or an Image, got {type(url).__name__}")
-    wanted, hosts = _set_of(types), frozenset(host.strip("[]") for host in _set_of(allow_hosts))
+    accepted, hosts = _set_of(types), frozenset(host.strip("[]") for host in _set_of(allow_hosts))
     with trio.move_on_after(timeout):
         for _ in range(max_redirects + 1):
-            found = await _one(url, max_bytes, wanted, hosts)
-            if isinstance(found, Image):
-                return found
-            url = found
+            result = await _follow(url, max_bytes, accepted, hosts)
+            if isinstance(result, Image):
+                return result
+            url = result
         raise _refused("too_many_redirects", f"more than {max_redirects} redirects, the last to {url!r}")
-    raise AdapterError(f"the image did not come within {timeout} s", reason="timeout")
+    raise AdapterError(f"the image did not arrive within {timeout} s", reason="timeout")
 
 
 def _set_of(names: Collection[str]) -> frozenset[str]:
-    """The names in lower case; a bare string counts as one name."""
+    """Return the names in lower case; a bare string counts as one name."""
     return frozenset(name.lower() for name in ((names,) if isinstance(names, str) else names))
 
 
-async def _one(url: str, max_bytes: int, types: frozenset[str], hosts: frozenset[str]) -> Image | str:
-    """The image, or the URL that the answer points to."""
+async def _follow(url: str, max_bytes: int, types: frozenset[str], hosts: frozenset[str]) -> Image | str:
+    """Return the image, or the URL that the response redirects to."""
     parts = _checked(url)
     *others, last = await _addresses(parts, hosts)
     for address in others:
         try:
-            return await _from(url, address, max_bytes, types)
+            return await _get(url, address, max_bytes, types)
         except AdapterError as error:
+            # With a status, the server was reached, and its other addresses would give the same response.
             if error.reason not in UNREACHED or error.status is not None:
                 raise
-    return await _from(url, last, max_bytes, types)
+    return await _get(url, last, max_bytes, types)
 
 
-async def _from(url: str, address: str, max_bytes: int, types: frozenset[str]) -> Image | str:
-    headers = {"accept": ", ".join(sorted(types)), "user-agent": "allm"}  # some servers answer none without a name
+async def _get(url: str, address: str, max_bytes: int, types: frozenset[str]) -> Image | str:
+    headers = {"accept": ", ".join(sorted(types)), "user-agent": "allm"}  # some servers refuse requests without one
     async with open_at(url, address, headers) as response:
         if response.status in REDIRECTS and "location" in response.headers:
             return _target(url, response.headers["location"])
         if response.status >= HTTP_ERROR:
             reason = reason_for_status(response.status)
-            raise AdapterError(f"{url!r} answered HTTP {response.status}", reason=reason, status=response.status)
+            raise AdapterError(f"{url!r} returned HTTP {response.status}", reason=reason, status=response.status)
         return await _image(url, response, max_bytes, types)
 
 
 def _target(url: str, location: str) -> str:
-    """Where a redirect leads."""
+    """Return the absolute URL that a redirect leads to."""
     try:
         target = urljoin(url, location)
     except ValueError as error:
@@ -116,17 +117,19 @@ def _target(url: str, location: str) -> str:
 
 
 async def _image(url: str, response: HttpResponse, max_bytes: int, types: frozenset[str]) -> Image:
-    said = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if ALIASES.get(said, said) not in types:
-        raise _refused("unsupported_type", f"{url!r} is {said or 'of no type'}; expected {', '.join(sorted(types))}")
+    declared = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if named_mime(declared) not in types:
+        what = f"{url!r} has {declared or 'no content type'}; expected {', '.join(sorted(types))}"
+        raise _refused("unsupported_type", what)
     encoding = response.headers.get("content-encoding", "identity")
-    if encoding.lower() != "identity":  # not what was asked for, and it could unpack to anything
-        raise _refused("unsupported_encoding", f"{url!r} came packed with {encoding}; expected it as it is")
-    data = await response.read(max_bytes + 1)
+    if encoding.lower() != "identity":  # it was not asked for, and could decompress to any size
+        raise _refused("unsupported_encoding", f"{url!r} is compressed with {encoding}; expected it uncompressed")
+    data = await response.read(max_bytes + 1)  # one byte more tells a longer image from one of just that size
     if len(data) > max_bytes:
         raise _refused("too_large", f"{url!r} is longer than {max_bytes} bytes")
+    # The declared type alone proves nothing: an error page or an SVG may call itself a PNG.
     if (found := sniff_mime(data)) not in types:
-        raise _refused("unsupported_type", f"the bytes of {url!r} are {found or 'no image that is known'}, not {said}")
+        raise _refused("unsupported_type", f"the bytes of {url!r} are {found or 'of no known type'}, not {declared}")
     return Image.from_bytes(data, found)
 
 
@@ -137,21 +140,22 @@ def _checked(url: str) -> SplitResult:
     except ValueError:
         parts, usable = urlsplit(""), False
     if parts.username is not None or parts.password is not None:
-        raise _refused("invalid_url", "the URL has a user name or a password in it, which is not sent anywhere")
+        # Without quoting the URL, so that the password does not end up in a log.
+        raise _refused("invalid_url", "the URL contains a user name or password, which is never sent")
     if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise _refused("invalid_url", f"{url!r} is not an http or https URL with a host, in ASCII")
+        raise _refused("invalid_url", f"{url!r} is not an ASCII http or https URL with a host")
     return parts
 
 
 async def _addresses(parts: SplitResult, hosts: frozenset[str]) -> list[str]:
-    """The addresses of the host, once all of them were checked."""
+    """Resolve the host and check every address it has."""
     host = parts.hostname or ""
     try:
         found = await trio.socket.getaddrinfo(
             host, parts.port or PORTS[parts.scheme], type=trio.socket.SOCK_STREAM, proto=trio.socket.IPPROTO_TCP
         )
     except (OSError, UnicodeError) as error:
-        raise AdapterError(f"the name {host!r} cannot be looked up: {error}", reason="network_error") from error
+        raise AdapterError(f"the host name {host!r} cannot be resolved: {error}", reason="network_error") from error
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
         if host not in hosts and not is_public(address):

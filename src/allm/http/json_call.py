@@ -1,4 +1,4 @@
-"""One provider call that answers with one JSON document: images, embeddings, moderation, transcription."""
+"""One provider call whose response is one JSON document: images, embeddings, moderation, transcription."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from allm.data.errors import AdapterError
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
 
@@ -17,18 +17,19 @@ __all__ = ["JsonResponse", "post_json"]
 T = TypeVar("T")
 
 ERROR_STATUS = range(400, 600)
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
-"""Largest answer, in bytes: ten images of 4096 x 4096 pixels in base64 have about 200 MB."""
+MAX_RESPONSE_BYTES = 256 * 1024 * 1024
+"""Largest response, in bytes: ten images of 4096 x 4096 pixels take about 200 MB in base64."""
 
 
 @attrs.frozen(kw_only=True)
 class JsonResponse:
-    """A JSON answer.
+    """A successful JSON response.
 
     Attributes:
         document: The parsed JSON object.
-        status: Of HTTP, a good one.
+        status: HTTP status, below 300.
         request_id: The provider's id of the request.
+        headers: HTTP headers, names in lower case.
     """
 
     document: dict[str, Any]
@@ -38,31 +39,32 @@ class JsonResponse:
 
 
 async def post_json(call: HttpCall, decode: Callable[[JsonResponse], T]) -> T:
-    """Make the call and decode its JSON answer.
+    """Make the call and decode its JSON response.
 
     Args:
-        call: What `prepare` built.
-        decode: Pure; may raise an `AdapterError`, which gets the provider's name and the request's id. Where the answer
-            is an error under a good status, as gateways send it, that error is raised instead.
+        call: The call that `prepare` built.
+        decode: A pure function; it may raise an `AdapterError`, which gets the provider's name and the request's id. If
+            the response is an error report under a successful status, as some gateways send it, that error is raised.
 
     Raises:
-        AdapterError: Whatever went wrong, with the provider's name filled in and the key masked.
+        AdapterError: The call failed; with the provider's name, and the key masked.
     """
     async with open_call(call) as opened:
-        answer = await _read(opened)
+        response = await _read(opened)
         try:
-            return decode(answer)
+            return decode(response)
         except AdapterError as error:
-            raise _said(call, answer) or error from error.__cause__
+            # Only after decoding has failed, so that a usable response is not refused for an `error` field in it.
+            raise _reported_error(call, response) or error from error.__cause__
 
 
 async def _read(opened: OpenCall) -> JsonResponse:
     response, provider = opened.response, opened.call.provider
-    body = await response.read(MAX_ANSWER_BYTES + 1)
-    if len(body) > MAX_ANSWER_BYTES:
-        raise malformed(provider, f"the answer is longer than {MAX_ANSWER_BYTES} bytes", body[:1000])
+    body = await response.read(MAX_RESPONSE_BYTES + 1)
+    if len(body) > MAX_RESPONSE_BYTES:
+        raise malformed(provider, f"the response is longer than {MAX_RESPONSE_BYTES} bytes", body[:1000])
     try:
-        document = loads(body)
+        document = loads_lenient(body)
     except JsonTextError as error:
         kind = response.headers.get("content-type", "no content type")
         raise malformed(provider, f"expected JSON, got {kind} ({error})", body) from error
@@ -73,13 +75,13 @@ async def _read(opened: OpenCall) -> JsonResponse:
     )
 
 
-def _said(call: HttpCall, answer: JsonResponse) -> AdapterError | None:
-    """The error that the answer holds under its good status, if there is one."""
-    content = answer.document.get("error")
+def _reported_error(call: HttpCall, response: JsonResponse) -> AdapterError | None:
+    """Return the error that the response reports despite its successful status, if any."""
+    content = response.document.get("error")
     if not content or not isinstance(content, dict | str):
         return None
     code: Any = cast("dict[str, Any]", content).get("code") if isinstance(content, dict) else None
     status = code if type(code) is int and code in ERROR_STATUS else None
-    error = call.classify(status or answer.status, answer.headers, answer.document)
-    error.status = status
+    error = call.classify(status or response.status, response.headers, response.document)
+    error.status = status  # a status of 200 would say nothing about the failure
     return error

@@ -1,19 +1,20 @@
 """API keys: where they are found, how they are sent, and a type that never shows them.
 
-Order: the `api_key=` of the call or the adapter, `with keys.override(openai=...)`, `keys.put`, the environment, then
-files read with `keys.load_dotenv` (nothing reads a file unasked).
+Order of precedence: the `api_key=` of the call or the adapter, `with keys.override(openai=...)`, `keys.put`, the
+environment, then files read with `keys.load_dotenv` (no file is read unless the program asks for it).
 
-A key that is a text is known in `prepare`. One that is a function (an expiring token, a secret store) is asked for by
-the task that sends, just before it does. What the function gave is kept for all calls of the adapter until the provider
-answers 401; then the function is asked once more. However many calls need a key at once, the function runs once: the
-first one runs it, the others wait for the outcome. Nobody is started for it, so the call that runs it may be cancelled;
-then the next of those that wait runs it instead.
+A key given as a string is known in `prepare`. A function that returns the key (an expiring token, a secret store) is
+called by the task that sends, just before it sends. Its result is reused for all calls of the adapter until the
+provider returns 401; then the function is called once more. However many calls need a key at the same time, the
+function runs once: the first call runs it, the others wait for the outcome. No background task is started for it, so
+the call that runs it may be cancelled; then the next waiting call runs it instead.
 """
 
 from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,7 +36,7 @@ __all__ = [
     "KeySource",
     "Secret",
     "clear",
-    "is_sendable",
+    "key_problem",
     "load_dotenv",
     "override",
     "put",
@@ -43,8 +44,18 @@ __all__ = [
 ]
 
 MASK = "***"
-TELLING = 12
-"""The start of a key that is masked even alone, in characters; the public prefixes of vendors are about as long."""
+MIN_PREFIX = 12
+"""Shortest beginning of a key that is masked on its own, in characters; the vendors' public prefixes are about as long,
+so that anything shorter reveals nothing."""
+
+_WORD = re.compile(r".{,7}|[A-Za-z]{,11}")
+_WORDS = re.compile(r"[A-Za-z._-]{,11}")
+"""What local servers are given for a key: `ollama`, `EMPTY`, `not-needed`. It may be in any sentence, in the name of a
+model for one, and is nothing to hide."""
+_CALLED_A_KEY = (
+    r"((?i:\b(?:\w*key|token|bearer|authorization|credentials?|secret|password)\b)[^\w\n]{1,4}"
+    r"(?i:(?:provided|given|is|was|value)\b[^\w\n]{1,4})?)"
+)
 
 
 @final
@@ -57,14 +68,23 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The key itself: for the one header that carries it."""
+        """Return the key itself, for the one header that carries it."""
         return self._value
 
     def redact(self, text: str) -> str:
-        """`text` with the key masked, wherever it is echoed, also where a quotation ends in the middle of it."""
-        shortest = min(len(self._value), TELLING)
-        if self._value and self._value[:shortest] in text:
-            for length in range(len(self._value), shortest - 1, -1):
+        """Return `text` with the key masked, including a key that is cut off where a quotation ends.
+
+        A key that is an ordinary word is masked only where the text calls it a key, and one of a few words only where
+        it is not part of something longer.
+        """
+        if _WORD.fullmatch(self._value) or _WORDS.fullmatch(self._value):
+            if not self._value or self._value not in text:
+                return text
+            before = _CALLED_A_KEY if _WORD.fullmatch(self._value) else r"((?<![\w-]))"
+            return re.sub(rf"{before}{re.escape(self._value)}(?![\w-])", rf"\1{MASK}", text)
+        shortest = min(len(self._value), MIN_PREFIX)
+        if self._value[:shortest] in text:
+            for length in range(len(self._value), shortest - 1, -1):  # longest first, so that no tail is left over
                 text = text.replace(self._value[:length], MASK)
         return text
 
@@ -72,7 +92,7 @@ class Secret:
         return isinstance(other, Secret) and other._value == self._value
 
     def __hash__(self) -> int:
-        return hash(Secret)
+        return hash(Secret)  # the same for all, since a hash of the key could be used to test guesses
 
     def __repr__(self) -> str:
         return f"Secret({MASK!r})"
@@ -82,7 +102,7 @@ class Secret:
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(
-            "a Secret cannot be pickled or copied out of the process; resolve the key again where it is needed"
+            "a Secret cannot be pickled or sent to another process; resolve the key again where it is needed"
         )
 
     def __copy__(self) -> Secret:
@@ -93,12 +113,19 @@ class Secret:
 
 
 KeyFunction = Callable[[], str | Awaitable[str]]
-"""Gives the key. A function that waits for something has to be async: a sync one holds up every task of the program."""
+"""Returns the key. A function that waits for something has to be async: a sync one blocks every task of the program."""
 
 
-def is_sendable(key: str) -> bool:
-    """Whether a header can carry the key: printable ASCII without spaces around it."""
-    return bool(key) and key.isascii() and key.isprintable() and key == key.strip()
+def key_problem(key: str) -> str | None:
+    """What is wrong with a key, to follow on its name; None if it can be sent."""
+    if not (key and key.isascii() and key.isprintable() and key == key.strip()):
+        return (
+            "is empty, or has a line break, a space around it or a character outside ASCII, which an HTTP header "
+            "cannot carry: check how it was copied"
+        )
+    if key.lower().startswith("bearer "):
+        return "begins with 'Bearer ', which is added where the provider wants it: pass the key alone"
+    return None
 
 
 @attrs.frozen
@@ -107,7 +134,7 @@ class KeyHeader:
 
     Attributes:
         name: In lower case, such as `x-api-key`.
-        prefix: What stands before the key, such as `"Bearer "`.
+        prefix: Precedes the key, such as `"Bearer "`.
     """
 
     name: str
@@ -120,78 +147,76 @@ BEARER = KeyHeader("authorization", "Bearer ")
 @final
 @attrs.define(eq=False)
 class KeySource:
-    """A function that gives the key, asked once for all calls that need it at the same time.
+    """A function that returns the key, called once for all calls that need it at the same time.
 
-    An `AdapterError` that it raises is the failure of the call, so that a source that cannot be reached may be asked
-    again by the engine's retries. Anything else that it raises becomes `authentication_failed`.
+    If it raises `AdapterError`, the call fails with that error, so that the engine's retries can ask an unreachable
+    source again. Any other exception becomes `authentication_failed`.
     """
 
     _function: KeyFunction = attrs.field(repr=False)
     _outcome: Secret | AdapterError | None = attrs.field(default=None, init=False, repr=False)
-    _asked: int = attrs.field(default=0, init=False)  # how often the function came to an end
+    _runs: int = attrs.field(default=0, init=False)  # how often the function has finished
     # A lock belongs to one Trio run, and an adapter may serve several.
     _locks: WeakKeyDictionary[trio.lowlevel.TrioToken, trio.Lock] = attrs.field(
         factory=WeakKeyDictionary[trio.lowlevel.TrioToken, trio.Lock], init=False, repr=False
     )
 
     async def key(self, rejected: Secret | None = None) -> Secret:
-        """The key.
+        """Return the key, calling the function if there is none or it was rejected.
 
         Args:
-            rejected: The provider did not take this one, so another is wanted.
+            rejected: A key that the provider refused; a different one is wanted.
 
         Raises:
-            AdapterError: `authentication_failed`: the function failed, or gave what cannot be sent.
+            AdapterError: `authentication_failed`: the function failed, or returned a key that cannot be sent.
         """
         outcome = self._outcome
         if isinstance(outcome, Secret) and outcome != rejected:
             return outcome
-        seen = self._asked
+        runs_before = self._runs
         async with self._locks.setdefault(trio.lowlevel.current_trio_token(), trio.Lock()):
             outcome = self._outcome
-            # Whoever has waited takes the outcome of the one who asked, a failure as well.
-            if self._asked == seen or outcome is None:
-                outcome = await self._ask()
+            # If the function has run while this call waited, its outcome counts for this call too, even a failure.
+            if self._runs == runs_before or outcome is None:
+                outcome = await self._refresh()
         if isinstance(outcome, AdapterError):
             raise _copy_of(outcome)
         return outcome
 
-    async def _ask(self) -> Secret | AdapterError:
+    async def _refresh(self) -> Secret | AdapterError:
         self._outcome = None  # a call that begins now waits for the new key
         outcome: Secret | AdapterError
         try:
-            outcome = await self._answer()
+            outcome = await self._call_function()
         except AdapterError as error:
             outcome = error
         self._outcome = outcome
-        self._asked += 1  # not when it was cancelled: then the next one asks
+        self._runs += 1  # not reached when cancelled: then the next waiting call runs the function
         return outcome
 
-    async def _answer(self) -> Secret:
-        answer: Any
+    async def _call_function(self) -> Secret:
+        key: Any
         try:
-            answer = self._function()
-            if inspect.isawaitable(answer):
-                answer = await answer
+            key = self._function()
+            if inspect.isawaitable(key):
+                key = await key
         except AdapterError:
             raise
         except Exception as error:
             what = f"the function given as api_key raised {type(error).__name__}: {error}"
             raise AdapterError(what, reason="authentication_failed") from error
-        if not isinstance(answer, str):
-            what = f"the function given as api_key returned {type(answer).__name__}; expected str"
+        if not isinstance(key, str):
+            what = f"the function given as api_key returned {type(key).__name__}; expected str"
             raise AdapterError(what, reason="authentication_failed")
-        if not is_sendable(answer):
-            what = (
-                "the function given as api_key returned a key that is empty, or has a line break, a space around it or "
-                "a character outside ASCII, which an HTTP header cannot carry"
-            )
+        problem = key_problem(key)
+        if problem is not None:
+            what = f"the function given as api_key returned a key that {problem}"
             raise AdapterError(what, reason="authentication_failed")
-        return Secret(answer)
+        return Secret(key)
 
 
 def _copy_of(error: AdapterError) -> AdapterError:
-    """The same failure for another call, which adds facts of its own to it."""
+    """Copy the error for one call: each call adds its own facts to it, such as the request's id."""
     copy = AdapterError(**{name: getattr(error, name) for name in AdapterError.fields})
     copy.__cause__ = error.__cause__
     return copy
@@ -200,16 +225,16 @@ def _copy_of(error: AdapterError) -> AdapterError:
 @final
 @attrs.frozen
 class Credential:
-    """The key of a call: the header that carries it, and where it comes from."""
+    """How a call authenticates: the header that carries its key, and the key or its source."""
 
     header: KeyHeader
     source: Secret | KeySource
 
     async def key(self, rejected: Secret | None = None) -> Secret:
-        """The key to send.
+        """Return the key to send.
 
         Args:
-            rejected: The provider did not take this one. A key that is a text stays as it is.
+            rejected: A key that the provider refused. A key given as a string stays the same.
 
         Raises:
             AdapterError: As `KeySource.key`.
@@ -217,7 +242,7 @@ class Credential:
         return self.source if isinstance(self.source, Secret) else await self.source.key(rejected)
 
     def in_header(self, key: Secret) -> dict[str, str]:
-        """The one header that has the key in it."""
+        """Return the header that carries `key`, as a mapping of one item."""
         return {self.header.name: self.header.prefix + key.reveal()}
 
 
@@ -228,10 +253,12 @@ _from_files: dict[str, str] = {}
 
 @contextmanager
 def override(**keys: str) -> Generator[None]:
-    """Use these keys, by provider name, in this context and the tasks started from it.
+    """Use these keys, by provider name, in this context and in tasks started from it.
 
-    with allm.keys.override(openai=tenant.key):
-        await allm.generate(...)
+    Example::
+
+        with allm.keys.override(openai=tenant.key):
+            await allm.generate(...)
     """
     merged = {**(_overrides.get() or {}), **{name: Secret(value) for name, value in keys.items()}}
     token = _overrides.set(merged)
@@ -247,16 +274,16 @@ def put(provider: str, key: str) -> None:
 
 
 def clear() -> None:
-    """Forget every key given with `put` or read with `load_dotenv`."""
+    """Forget all keys given with `put` or read with `load_dotenv`."""
     _stored.clear()
     _from_files.clear()
 
 
 def load_dotenv(path: str | os.PathLike[str] = ".env") -> None:
-    """Read keys from a `.env` file (extra `dotenv`). The process environment is left as it is and wins.
+    """Read keys from a `.env` file (extra `dotenv`). The process environment is not changed and takes precedence.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
     """
     try:
         from dotenv import dotenv_values
@@ -267,15 +294,15 @@ def load_dotenv(path: str | os.PathLike[str] = ".env") -> None:
 
 
 def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Sequence[str]) -> Secret | KeySource:
-    """The key for `provider`, or the function that will give it; the function is not asked here.
+    """Find the key for `provider`, or the function that will return it; the function is not called here.
 
     Args:
         provider: The name of its key in `override` and `put`.
-        explicit: What the call or the adapter was given.
-        env_names: Variables, the first that is set counts.
+        explicit: The key given to the call or the adapter.
+        env_names: Environment variables; the first that is set is used.
 
     Raises:
-        EngineError: `missing_key`, naming the variable and every place that was looked in; `invalid_key` for a key
+        EngineError: `missing_key`, naming the variables and every place that was searched; `invalid_key` for a key
             that an HTTP header cannot carry.
     """
     if isinstance(explicit, KeySource):
@@ -295,10 +322,7 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
             "with keys.load_dotenv()",
             reason="missing_key",
         )
-    if not is_sendable(found.reveal()):
-        raise EngineError(
-            f"the API key for {provider} from {source} has a line break, a space around it or a character outside "
-            "ASCII, which an HTTP header cannot carry: check how it was copied",
-            reason="invalid_key",
-        )
+    problem = key_problem(found.reveal())
+    if problem is not None:
+        raise EngineError(f"the API key for {provider} from {source} {problem}", reason="invalid_key")
     return found

@@ -1,4 +1,4 @@
-"""What is sent and what comes back, as the rest of the library sees it: bodies, responses, and whoever opens one."""
+"""Request bodies and responses, independent of the HTTP library, and the protocol of whatever sends a request."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["Body", "BodyReader", "HttpResponse", "OpenResponse", "transport_over
 
 @attrs.define(eq=False)
 class HttpResponse:
-    """A response whose body is still to be read.
+    """A response whose body has not been read yet.
 
     Attributes:
         status: HTTP status.
-        headers: Lower-case names.
+        headers: Names in lower case.
     """
 
     status: int
     headers: Mapping[str, str]
 
     def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
-        """The body as it arrives, one item per read.
+        """Open the body for reading as it arrives, one item per network read.
 
         Raises:
             AdapterError: `stream_truncated` when the connection ends before the body does, `network_error`.
@@ -36,11 +36,11 @@ class HttpResponse:
         raise NotImplementedError
 
     async def read(self, limit: int, *, cut: bool = False) -> bytes:
-        """The body, decoded; cut at `limit` bytes.
+        """Read the body, decompressed, up to `limit` bytes.
 
         Args:
-            limit: In bytes.
-            cut: What came of a body that breaks off will do.
+            limit: In bytes; the rest is not read.
+            cut: If the connection breaks, return what had arrived instead of raising.
 
         Raises:
             AdapterError: As `chunks`, unless `cut`.
@@ -61,31 +61,31 @@ class HttpResponse:
 
 
 class OpenResponse(Protocol):
-    """Sends a request, and gives its response for the length of a block; it is closed on every way out."""
+    """Sends a request and opens its response for the length of a block; it is closed on every way out."""
 
     def __call__(
         self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
     ) -> AbstractAsyncContextManager[HttpResponse]:
-        """Raises `AdapterError` (`network_error`, `timeout`, `invalid_request`) when no response came."""
+        """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives."""
         ...
 
 
 transport_override: ContextVar[OpenResponse | None] = ContextVar("allm_transport_override", default=None)
-"""What is asked in place of the network, in one context: tests record and replay with it."""
-
+"""Replaces the network within one context; `allm.testing` records and replays with it."""
 
 CLOSE_SECONDS = 5.0
+"""Longest wait, under a shield, for a request body's generator to close."""
 
 
 @final
 @attrs.frozen(kw_only=True)
 class Body:
-    """A body that is too large to be held in memory, such as a file.
+    """A request body that is too large to hold in memory, such as a file.
 
     Attributes:
-        length: In bytes; sent as Content-Length, and `open` has to give exactly as many.
-        open: Gives the chunks from the first one on, each time it is called: a retry sends the body again. They may be
-            an iterator or an async iterator; a generator is closed when sending ends early.
+        length: In bytes; sent as Content-Length, and `open` has to yield exactly as many.
+        open: Returns the chunks from the beginning each time it is called, because a retry sends the body again. They
+            are an iterable or an async iterable; a generator is closed when sending ends early.
     """
 
     length: int
@@ -95,15 +95,16 @@ class Body:
 @final
 @attrs.define(eq=False)
 class BodyReader:
-    """One pass over a body, as an async iterator that is not a generator.
+    """One pass over a body, as an async iterator.
 
-    An async generator whose reader is cancelled is left to the garbage collector, which warns under Trio.
+    It is a class because an async generator whose reader is cancelled is left to the garbage collector, which warns
+    under Trio.
     """
 
     _body: bytes | Body
     _sync: Iterator[bytes] | None = attrs.field(default=None, init=False)
     _async: AsyncIterator[bytes] | None = attrs.field(default=None, init=False)
-    _size: int = attrs.field(default=0, init=False)  # bytes until now
+    _size: int = attrs.field(default=0, init=False)  # bytes read so far
 
     def __aiter__(self) -> BodyReader:
         self._size = 0
@@ -124,13 +125,13 @@ class BodyReader:
         return chunk
 
     def _check(self, length: int, *, ended: bool) -> None:
-        # The HTTP library would send no more than was announced, or wait for the rest, and say so in its own way.
+        # Checked here, because the HTTP library would notice late and raise an error of its own.
         if self._size > length or (ended and self._size < length):
-            what = f"the body has {self._size} bytes{'' if ended else ' or more'}, and its length says {length}"
+            what = f"the body has {self._size} bytes{'' if ended else ' or more'}, but its length is {length}"
             raise AdapterError(what, reason="invalid_request")
 
     async def aclose(self) -> None:
-        """Close what `open` gave, if it can be closed."""
+        """Close the iterator that `open` returned, if it can be closed."""
         source: Any = self._async or self._sync
         self._async = self._sync = None
         if hasattr(source, "aclose"):
@@ -141,7 +142,7 @@ class BodyReader:
 
 
 async def whole(body: bytes | Body) -> bytes:
-    """All of a body, in memory."""
+    """Read all of a body into memory."""
     reader = BodyReader(body)
     try:
         pieces = [piece async for piece in reader]

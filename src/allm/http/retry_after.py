@@ -15,14 +15,21 @@ _MAX_SANE_RETRY_AFTER = 24 * 3600.0  # seconds; a longer wait is a broken header
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds from `retry-after-ms` (OpenAI) or `retry-after` (seconds or an HTTP date, RFC 9110 10.2.3), else None.
 
+    The milliseconds are the more exact, but for 0, which names no time: Azure sends it beside 1 second.
+
     The `...-ratelimit-...` headers are not read: they describe other limits than the one that was hit, and in
     recorded answers some say 1970.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     wait = None if milliseconds is None else _sane(milliseconds / 1000)
-    if wait is not None:
+    if wait:
         return wait
-    text = headers.get("retry-after")
+    seconds = _seconds(headers.get("retry-after"))
+    return wait if seconds is None else seconds
+
+
+def _seconds(text: str | None) -> float | None:
+    """What `retry-after` says."""
     if text is None:
         return None
     seconds = _number(text)

@@ -1,11 +1,11 @@
-"""Server-sent events from bytes, sans I/O.
+"""Decoder for server-sent events, sans I/O.
 
-The WHATWG "event stream" grammar, on bytes: lines end at CR, LF or CRLF and nowhere else (text splitters also break at
-U+2028 and corrupt JSON), and may be split anywhere between two reads. A CR ends its line at once; the LF that may
-follow in the next read is dropped. Pieces of an unfinished line are kept in a list and joined when its end arrives, so
-that a large event in small reads costs no more than its size.
+It implements the WHATWG "event stream" grammar on bytes. Lines end at CR, LF or CRLF and nowhere else (text splitters
+also split at U+2028 and corrupt JSON), and a read may end anywhere. A CR ends its line at once; an LF at the start of
+the next read is then dropped. The pieces of an unfinished line are collected in a list and joined when its end arrives,
+so that a large event in small reads costs time in proportion to its size.
 
-Data stays bytes: whoever parses the JSON checks the UTF-8.
+Data stays bytes: the JSON parser checks the UTF-8.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from allm.data.errors import AdapterError
 __all__ = ["MAX_EVENT_BYTES", "SSEDecoder", "ServerSentEvent"]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
-"""Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long answer, a few
-hundred thousand; a partial image some megabytes. httpx2's own reader stops at 1 MiB."""
+"""Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long response, a few
+hundred thousand; a partial image, some megabytes. httpx2's own reader stops at 1 MiB."""
 
-_MAX_STRAY_BYTES = 64 * 1024
+_MAX_STRAY_BYTES = 64 * 1024  # an error report is far smaller; a body that is not SSE at all could be endless
 _BOM = b"\xef\xbb\xbf"
 
 
 class ServerSentEvent(NamedTuple):
-    """One dispatched event: its name ("" when unnamed) and its data lines joined with LF."""
+    """One event: its name ("" when unnamed) and its data lines joined with LF."""
 
     name: str
     data: bytes
@@ -36,11 +36,12 @@ class ServerSentEvent(NamedTuple):
 
 @attrs.define(eq=False)
 class SSEDecoder:
-    """Bytes in, events out.
+    """Splits bytes into server-sent events.
 
     Attributes:
         max_event_bytes: Larger events are refused.
-        stray: Lines outside any SSE field, such as a bare JSON object (Vertex AI sends mid-stream errors so).
+        stray: Lines outside any SSE field, such as a bare JSON object: Vertex AI sends errors in the middle of a stream
+            in that form.
     """
 
     max_event_bytes: int = MAX_EVENT_BYTES
@@ -55,7 +56,10 @@ class SSEDecoder:
     _skip_lf: bool = attrs.field(default=False, init=False)
 
     def one(self, chunk: bytes) -> bytes | None:
-        """The data of `chunk` if it is just one unnamed event of one line, as most reads are; None: `feed` it."""
+        """Return the data of `chunk` if it is exactly one unnamed event of one line; None: call `feed` instead.
+
+        A fast path, since most reads are of this kind. It needs a decoder that is between two events.
+        """
         if (
             chunk[:6] != b"data: "
             or chunk.find(b"\n") != len(chunk) - 2
@@ -73,10 +77,10 @@ class SSEDecoder:
         return chunk[6:-2]
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
-        """The events that `chunk` completes, one by one, so that those before a broken one are not lost.
+        """Yield the events that `chunk` completes, one by one, so that those before a broken one are not lost.
 
         Raises:
-            AdapterError: `malformed_response`, an event larger than `max_event_bytes`.
+            AdapterError: `malformed_response`: an event larger than `max_event_bytes`.
         """
         if self._skip_lf and chunk:
             self._skip_lf = False
@@ -90,7 +94,7 @@ class SSEDecoder:
         for line in lines:
             if self._pieces or self._first_line:
                 line = self._whole_line(line)
-            if line[:6] == b"data: ":
+            if line[:6] == b"data: ":  # by far the most lines; a slice is faster than startswith
                 data.append(line[6:])
                 self._size += len(line) + 1
             elif line:
@@ -102,18 +106,18 @@ class SSEDecoder:
                 self._name = ""
                 self._size = 0
             else:
-                self._name = ""
+                self._name = ""  # the grammar drops an event without data, and its name with it
         if rest:
             self._pieces.append(rest)
             self._pending += len(rest)
         self._check_size(self._pending)
 
     def close(self) -> Iterator[ServerSentEvent]:
-        """The event that the end of the stream cut off, if any: only for providers that have no end marker."""
+        """The event that no blank line ended before the body did, if any: its JSON tells whether it is whole."""
         return self.feed(b"\n\n")
 
     def _whole_line(self, end: bytes) -> bytes:
-        """The line whose last piece is `end`; the first line of the stream without its byte order mark."""
+        """Join the pieces of a line whose last one is `end`; strip a byte order mark from the stream's first line."""
         self._pieces.append(end)
         line = b"".join(self._pieces)
         self._check_size(len(line))
@@ -125,7 +129,7 @@ class SSEDecoder:
         return line
 
     def _other_line(self, line: bytes) -> None:
-        """A line that is neither empty nor the usual `data: ...`."""
+        """Handle a line that is neither empty nor the usual `data: ...`."""
         self._check_size(len(line))
         if line.startswith(b"data:"):
             self._data.append(line[5:])
@@ -148,7 +152,7 @@ class SSEDecoder:
             self.stray.append(line)
 
     def _check_size(self, line: int) -> None:
-        """Refuse an event, or one line of `line` bytes, that is too large, wherever the reads cut it."""
+        """Refuse an event or a line of `line` bytes that is too large, however it was split into reads."""
         if self._size > self.max_event_bytes or line > self.max_event_bytes:
             self._pieces.clear()
             self._data.clear()

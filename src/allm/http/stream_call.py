@@ -1,76 +1,102 @@
-"""One provider call that answers with a stream of events: read, decode, emit.
+"""One provider call whose response is a stream of events: read, decode, emit.
 
-A vendor brings three pure things: the request (`StreamCall`), a `WireDecoder`, and `classify` for error answers.
+A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`, and `classify` for error responses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import attrs
 import trio
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
-from allm.http.decoder import WireDecoder
 from allm.http.errors import malformed
 from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
 
-__all__ = ["StreamCall", "stream_events"]
+__all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
-"""Largest plain JSON answer, in bytes; an answer with generated images has some tens of megabytes."""
+"""Largest plain JSON response, in bytes; one with generated images has some tens of megabytes."""
 _ENDS = (MessageCompleted, Failed)
 BOM = b"\xef\xbb\xbf"
 _CLOSING = {b"{": b"}", b"[": b"]", b"<": b">"}
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
-used again. It normally is in the same packet."""
+reused. The end is normally in the same packet."""
+
+
+class WireDecoder(Protocol):
+    """Turns one provider's wire format into events; pure, no I/O.
+
+    Attributes:
+        done: The provider's end marker was seen; nothing more is decoded.
+        idle: The latest event only kept the connection open: no sign that the answer goes on.
+        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
+    """
+
+    done: bool
+    idle: bool
+    raw_chunks: bool
+
+    def begin(self, headers: Mapping[str, str], /) -> None:
+        """The HTTP headers of the response have arrived; their names are in lower case."""
+
+    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
+        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
+        ...
+
+    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
+        """The events of a plain JSON answer, `MessageCompleted` included."""
+        ...
+
+    def end(self, stray: str, /) -> list[AdapterEvent]:
+        """The body ended without the end marker; `stray` is the text outside any SSE field."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
 class StreamCall(HttpCall):
-    """A prepared call whose answer is a stream of events.
+    """A prepared call whose response is a stream of events.
 
     Attributes:
         new_decoder: Makes a fresh decoder for each attempt.
         max_event_bytes: Largest server-sent event accepted, in bytes.
-        flush_at_end: The format has no end marker, so that an event cut off by the end of the body counts.
         raw_chunks: Show each event of the wire as it came, too.
     """
 
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
-    flush_at_end: bool = False
     raw_chunks: bool = False
 
 
 async def stream_events(call: StreamCall, emit: Emit) -> None:
-    """Make the call and emit its events, all events of one network read in one go.
+    """Make the call and emit its events, all events of one network read as one burst.
 
     Raises:
-        AdapterError: Whatever went wrong, with the provider's name filled in and the key masked.
+        AdapterError: The call failed; with the provider's name, and the key masked.
     """
     async with open_call(call) as opened:
         decoder = call.new_decoder()
         decoder.raw_chunks = call.raw_chunks
-        decoder.begin(opened.response.headers)
+        decoder.begin(opened.headers)
         await _Reader(call, opened, decoder, emit).read()
 
 
 @attrs.define(eq=False)
 class _Reader:
-    """Reads one body. Its first byte tells a JSON document from an event stream: gateways mislabel both."""
+    """Reads one body. Its first byte tells a JSON document from an event stream, since gateways mislabel both."""
 
     call: StreamCall
     opened: OpenCall
     decoder: WireDecoder
     emit: Emit
     sse: SSEDecoder = attrs.field(init=False)
-    broken: bool = attrs.field(default=False, init=False)  # nothing more of this body is wanted
+    broken: bool = attrs.field(default=False, init=False)  # decoding failed, so the rest of the body is not read
 
     def __attrs_post_init__(self) -> None:
         self.sse = SSEDecoder(self.call.max_event_bytes)
@@ -82,7 +108,7 @@ class _Reader:
                 if not started:
                     head += chunk
                     start = head.removeprefix(BOM).lstrip()
-                    if not start or BOM.startswith(head):
+                    if not start or BOM.startswith(head):  # blank so far, or half a byte order mark
                         continue
                     if start[:1] in b"{[<":
                         await self._document(head, chunks)
@@ -95,7 +121,7 @@ class _Reader:
         await self._end()
 
     async def _feed(self, chunk: bytes) -> bool:
-        """Decode one read and emit it as one burst; True at the provider's end marker or after a failure."""
+        """Decode one read and emit its events as one burst; True at the provider's end marker or after a failure."""
         events: list[AdapterEvent] = []
         decoder, alive = self.decoder, False
         try:
@@ -111,12 +137,12 @@ class _Reader:
                     if decoder.done:
                         break
         except AdapterError as error:
-            # What was decoded before a failure is emitted with it: nothing that arrived is lost.
+            # Emitted together with the events decoded before it, so that nothing that arrived is lost.
             events.append(Failed(error))
             self.broken = True
         if events:
             self._finish(events[-1])
-        if events or alive:  # an event that says nothing is progress all the same, for the time limits
+        if events or alive:  # an empty burst still counts as progress for the time limits
             await self.emit(*events)
         return decoder.done or (bool(events) and isinstance(events[-1], _ENDS))
 
@@ -130,13 +156,14 @@ class _Reader:
             pieces.append(chunk)
             size += len(chunk)
             if size > MAX_DOCUMENT_BYTES:
-                raise malformed(self.call.provider, f"the answer is longer than {MAX_DOCUMENT_BYTES} bytes", head)
+                raise malformed(self.call.provider, f"the response is longer than {MAX_DOCUMENT_BYTES} bytes", head)
         body = b"".join(pieces)
         try:
-            document = loads(body)
+            document = loads_lenient(body)
         except JsonTextError as error:
+            # Without the matching closing bracket the body was cut off; with it, the text is not JSON.
             if body.rstrip()[-1:] != _CLOSING.get(body.removeprefix(BOM).lstrip()[:1]):
-                what = f"the answer ended before its JSON did ({error})"
+                what = f"the response ended in the middle of its JSON ({error})"
                 raise AdapterError(what, reason="stream_truncated") from error
             kind = self.opened.response.headers.get("content-type", "no content type")
             what = f"expected an event stream or JSON, got {kind} that is neither ({error})"
@@ -148,9 +175,8 @@ class _Reader:
     async def _end(self) -> None:
         events: list[AdapterEvent] = []
         try:
-            if self.call.flush_at_end:
-                for name, data in self.sse.close():
-                    events += self._decode_last(name, data)
+            for name, data in self.sse.close():
+                events += [] if _is_blank(data) else self._decode_last(name, data)
             if not self.decoder.done:
                 stray = b"\n".join(self.sse.stray).decode("utf-8", "replace")
                 events += self.decoder.end(stray)
@@ -161,27 +187,27 @@ class _Reader:
             await self.emit(*events)
 
     def _decode_last(self, name: str, data: bytes) -> list[AdapterEvent]:
-        """Decode the event that no blank line closed: whole, or cut off with the body."""
+        """Decode the event that no blank line ended: it may be complete, or cut off with the body."""
         try:
             return self.decoder.decode(name, data)
         except AdapterError as error:
             if error.reason != "malformed_response":
                 raise
             raise AdapterError(
-                f"the stream ended in the middle of an event: the answer is cut off ({error.message})",
+                f"the stream ended in the middle of an event ({error.message})",
                 reason="stream_truncated",
             ) from error
 
 
 def _is_blank(data: bytes) -> bool:
-    return not data or data.isspace()  # some gateways keep the connection alive so
+    return not data or data.isspace()  # some gateways send blank events to keep the connection alive
 
 
 async def _drain(chunks: Any) -> None:
-    """Read on to the end of the HTTP body; what goes wrong here no longer matters to the answer."""
+    """Read to the end of the HTTP body; the response is complete, so failures no longer matter."""
     with trio.move_on_after(DRAIN_SECONDS):
         try:
             async for _ in chunks:
                 pass
-        except Exception:  # noqa: S110  the answer is complete, the connection is closed instead of reused
+        except Exception:  # noqa: S110  (the connection is then closed instead of reused)
             pass

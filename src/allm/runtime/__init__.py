@@ -1,1 +1,1 @@
-"""Layer B, runtime: engine, ports, keys, retries, telemetry, HTTP, server-sent events."""
+"""Layer B, runtime: engine, adapter protocols, providers by name, options, models, costs, retries, telemetry, tools."""

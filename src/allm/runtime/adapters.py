@@ -1,13 +1,13 @@
-"""What the runtime asks of the parts a user can bring: adapters, tool executors, result encoders.
+"""Protocols of the parts that users can bring: adapters, tool executors and tool result encoders.
 
-The protocols are the least that an adapter has: any object with these members will do. What is optional has its default
-in `Adapter`, from which adapters over HTTP derive; `as_adapter` gives others the same defaults.
+Any object with the members of a protocol is an adapter. Optional members have their defaults in `Adapter`, the base
+class of adapters over HTTP; `as_adapter` adds the same defaults to adapters that do not derive from it.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -16,6 +16,7 @@ import attrs
 from allm.data.audio import SpeechRequest
 from allm.data.content import Part, ToolCall
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
+from allm.data.errors import Problem
 from allm.data.events import Emit as Emit
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
@@ -40,24 +41,24 @@ __all__ = [
 
 
 UNKNOWN_LIMITS = BatchLimits(100)
-"""What one request for embeddings may hold where the adapter does not say: the least of what the bundled ones take."""
+"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 @attrs.frozen(kw_only=True)
 class AdapterOptions:
-    """What a call tells the adapter beyond the request; every adapter takes what it understands.
+    """Settings of one call that are not part of its request; an adapter uses those that it supports.
 
     Attributes:
-        api_key: The key given with the call; wins over every other place.
-        reasoning_effort: How hard to think: a provider's own word such as `low`, `medium`, `high`.
-        reasoning_summary: Ask for a readable summary of the thinking (OpenAI Responses).
-        verbosity: How long the answer should be (OpenAI).
+        api_key: The key given with the call; takes precedence over all other sources.
+        reasoning_effort: How hard to think, in the provider's own words, such as `low`, `medium`, `high`.
+        reasoning_summary: Ask for a readable summary of the reasoning (OpenAI Responses).
+        verbosity: How long the response should be (OpenAI).
         request_id: An id to send along for tracing.
         session_id: The conversation this call belongs to.
-        http_client: The engine's HTTP client, never closed here.
-        headers: Sent with this call; each wins over the adapter's of the same name.
-        base_url: Where to send this call; wins over the adapter's.
-        include_raw_chunks: Show each event of the wire as it came, as `RawChunk`.
+        http_client: The engine's HTTP client; the adapter never closes it.
+        headers: Sent with this call; each replaces the adapter's header of the same name.
+        base_url: Where to send this call; takes precedence over the adapter's.
+        include_raw_chunks: Also emit each wire event as it arrived, as a `RawChunk`.
     """
 
     api_key: Secret | None = None
@@ -73,14 +74,14 @@ class AdapterOptions:
 
 
 class Adapter(ABC):
-    """What every adapter can say of itself; a subclass overrides what differs for it."""
+    """Defaults of the optional members of an adapter; a subclass overrides those that differ."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def provider(self) -> str:
-        """The provider's short name, as in `"openai:gpt-5"`."""
+        """The provider's short name, as in `"openai:gpt-5.5"`."""
 
     @property
     def requires_model(self) -> bool:
@@ -88,24 +89,31 @@ class Adapter(ABC):
         return True
 
     def needs_structured_finalize(self, _request: Request, /) -> bool | None:
-        """Whether the provider cannot have the request's tools and its schema in one call; None: the catalog knows.
+        """Whether the provider cannot take the request's tools and its schema in one call; None: ask the catalog.
 
-        Where it is True, `allm.chat` asks for the schema in a last call without tools. An adapter that says True or
-        False has its own ways to structured output, and is not held to the catalog of models there.
+        If True, `allm.chat` requests the schema in a final call without tools. An adapter that returns True or False
+        handles structured output itself, so the catalog's `json_schema` entries are not checked for it.
         """
         return None
 
+    def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
+        """What in a request the API refuses, whatever the model: each by its place, as in `("temperature",)`.
+
+        Where it is a default of the engine or the application, it is left out; else it is an error.
+        """
+        return ()
+
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
-        """The most that one request for embeddings may hold."""
+        """The most that one embedding request may hold."""
         return UNKNOWN_LIMITS
 
 
 @runtime_checkable
 class StreamAdapter(Protocol):
-    """A provider. `prepare` is pure and raises what is wrong; `stream` runs as a task and pushes events.
+    """A chat provider. `prepare` is pure and raises if the call is invalid; `stream` runs as a task and emits events.
 
-    An adapter never retries, never times out and never catches `trio.Cancelled`: the execution layer does all that.
-    It may raise an `AdapterError`, which becomes the last event of its stream.
+    An adapter never retries, never sets time limits and never catches `trio.Cancelled`; the execution layer owns all
+    three. It may raise an `AdapterError`, which becomes the last event of its stream.
     """
 
     __slots__ = ()
@@ -113,7 +121,7 @@ class StreamAdapter(Protocol):
     @property
     @abstractmethod
     def provider(self) -> str:
-        """The provider's short name, as in `"openai:gpt-5"`."""
+        """The provider's short name, as in `"openai:gpt-5.5"`."""
         ...
 
     @abstractmethod
@@ -121,7 +129,7 @@ class StreamAdapter(Protocol):
         """Check the request, find the key, build the body. Sends nothing.
 
         Raises:
-            ValidationError, EngineError, AdapterError: What is wrong with the call.
+            ValidationError, EngineError, AdapterError: The call is invalid.
         """
         ...
 
@@ -136,9 +144,9 @@ ResponseT_co = TypeVar("ResponseT_co", covariant=True)
 
 
 class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
-    """A provider of what answers in one piece: images, embeddings, moderation, speech.
+    """A provider whose response arrives in one piece: images, embeddings, moderation, transcription.
 
-    As with `StreamAdapter`, `prepare` is pure and `send` neither retries nor times out.
+    As with `StreamAdapter`, `prepare` is pure, and `send` neither retries nor sets time limits.
     """
 
     __slots__ = ()
@@ -146,7 +154,7 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
     @property
     @abstractmethod
     def provider(self) -> str:
-        """The provider's short name, as in `"openai:gpt-image-1"`."""
+        """The provider's short name, as in `"openai:gpt-image-2"`."""
         ...
 
     @abstractmethod
@@ -154,7 +162,7 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
         """Check the request, find the key, build the body. Sends nothing.
 
         Raises:
-            ValidationError, EngineError, AdapterError: What is wrong with the call.
+            ValidationError, EngineError, AdapterError: The call is invalid.
         """
         ...
 
@@ -163,7 +171,7 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
         """Make the call that `prepare` built, once.
 
         Raises:
-            AdapterError: Whatever went wrong.
+            AdapterError: The call failed.
         """
         ...
 
@@ -173,18 +181,18 @@ class ImageAdapter(UnaryAdapter[ImageRequest, ImageResponse], Protocol):
 
 
 class EmbeddingAdapter(UnaryAdapter[EmbeddingRequest, EmbeddingResponse], Protocol):
-    """A provider of embeddings. The indexes in its answers count from 0 within each request.
+    """A provider of embeddings. The indexes in its responses count from 0 within each request.
 
-    `Adapter.batch_limits` says how much one request may hold.
+    `Adapter.batch_limits` bounds one request.
     """
 
 
 @attrs.frozen(kw_only=True)
 class SpokenAnswer:
-    """Audio that is arriving.
+    """Speech while it arrives.
 
     Attributes:
-        pieces: The bytes, one item per read; ends with the audio. An `AdapterError` out of it is a failure.
+        pieces: The audio's bytes, one item per network read. It raises `AdapterError` if the transfer fails.
         mime_type: Such as `audio/mpeg`.
         request_id: The provider's id of the HTTP request.
     """
@@ -210,16 +218,16 @@ class SpeechAdapter(Protocol):
         """Check the request, find the key, build the body. Sends nothing.
 
         Raises:
-            ValidationError, EngineError, AdapterError: What is wrong with the call.
+            ValidationError, EngineError, AdapterError: The call is invalid.
         """
         ...
 
     @abstractmethod
     def open(self, prepared: Any, /) -> AbstractAsyncContextManager[SpokenAnswer]:
-        """Make the call that `prepare` built, once, and give its audio while the block is open.
+        """Make the call that `prepare` built, once; its audio can be read while the block is open.
 
         Raises:
-            AdapterError: Whatever went wrong.
+            AdapterError: The call failed.
         """
         ...
 
@@ -228,25 +236,25 @@ class ToolExecutor(Protocol):
     """Runs one tool call: `Engine(tool_executor=...)`."""
 
     async def execute(self, tool: Tool, tool_call: ToolCall, context: Any) -> Any:
-        """What the handler returns; what it raises is fed to `on_tool_error`."""
+        """Return the handler's result; an exception goes to `on_tool_error`."""
         ...
 
 
 class ToolResultEncoder(Protocol):
-    """Makes a handler's result what the model reads: `Engine(tool_result_encoder=...)`."""
+    """Converts a handler's result to what the model reads: `Engine(tool_result_encoder=...)`."""
 
     def encode(self, value: Any) -> str | tuple[Part, ...]:
-        """Text, or parts such as an image beside a text; an exception becomes `encoding_failed`."""
+        """Return text, or parts such as an image with a text; an exception becomes `encoding_failed`."""
         ...
 
 
 def as_adapter(adapter: Any) -> Adapter:
-    """The adapter with every optional member: an object that only has those of its protocol gets the defaults."""
-    return adapter if isinstance(adapter, Adapter) else _Structural(adapter)
+    """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
+    return adapter if isinstance(adapter, Adapter) else _WithDefaults(adapter)
 
 
-class _Structural(Adapter):
-    """An adapter that does not derive from `Adapter`; whatever it lacks has its default."""
+class _WithDefaults(Adapter):
+    """Wraps an adapter that does not derive from `Adapter`; members that it lacks have their defaults."""
 
     __slots__ = ("_adapter",)
 
@@ -263,10 +271,15 @@ class _Structural(Adapter):
 
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
-        answer: bool | None = needs(request)
-        return answer
+        result: bool | None = needs(request)  # the annotation types what an unknown object returns
+        return result
+
+    def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
+        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        found: Iterable[Problem] = refused(request, options)
+        return found
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)
-        found: BatchLimits = limits(model)
-        return found
+        result: BatchLimits = limits(model)
+        return result

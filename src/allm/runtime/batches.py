@@ -1,4 +1,4 @@
-"""Cutting a long list of inputs into requests that a provider takes."""
+"""Splitting a long list of embedding inputs into batches that fit into one request."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class BatchLimits:
 
     Attributes:
         inputs: How many inputs.
-        size: How much text in all, in UTF-8 bytes; None for no limit. Providers count tokens; as none of them makes
-            more tokens of a text than it has bytes, a request within this limit is never too large.
+        size: Total text in UTF-8 bytes; None for no limit. Providers count tokens, but no tokenizer makes more tokens
+            of a text than it has bytes, so a request within this limit is never too large.
     """
 
     inputs: int
@@ -31,10 +31,10 @@ class BatchLimits:
 
 
 def in_batches(inputs: Iterable[EmbeddingInput], limits: BatchLimits) -> Iterator[Batch]:
-    """The inputs in order, in batches within the limits, each read when it is asked for.
+    """Yield the inputs in order, in batches within the limits; inputs are read only as batches are requested.
 
     Raises:
-        ValidationError: An input that cannot be embedded, when it is reached.
+        ValidationError: An input cannot be embedded; raised when that input is reached.
     """
     cutter = _Cutter(limits)
     for item in inputs:
@@ -47,7 +47,7 @@ def in_batches(inputs: Iterable[EmbeddingInput], limits: BatchLimits) -> Iterato
 
 @final
 class AsyncBatches:
-    """`in_batches` of an async iterable; no generator, which would have to be closed."""
+    """`in_batches` for an async iterable, written as a class: an async generator would have to be closed explicitly."""
 
     def __init__(self, inputs: AsyncIterable[EmbeddingInput], limits: BatchLimits) -> None:
         self._inputs = aiter(inputs)
@@ -63,7 +63,7 @@ class AsyncBatches:
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Close the generator that the inputs come from, if they do."""
+        """Close the source of the inputs if it is an async generator."""
         close = getattr(self._inputs, "aclose", None)
         if close is not None:
             await close()
@@ -71,10 +71,11 @@ class AsyncBatches:
 
 @attrs.define(eq=False)
 class _Cutter:
-    """The batch that grows. An input over the limit of size is one of its own: only the provider knows its tokens.
+    """Collects inputs into batches. An input larger than `limits.size` gets a batch to itself: the provider decides.
 
-    An input closes one batch at most: where it is too large for the one before it, that has others in it, so that one
-    input is not yet as many as fit.
+    Adding an input completes at most one batch. If it does not fit into the current batch, that batch is complete and
+    the input starts the next one, which cannot be full as well: a limit of one input would have closed the current
+    batch before.
     """
 
     limits: BatchLimits
@@ -83,8 +84,8 @@ class _Cutter:
     index: int = attrs.field(default=0, init=False)
 
     def add(self, item: EmbeddingInput) -> Batch | None:
-        """The batch that `item` makes complete, or has no more room in, if any."""
-        if type(item) is str and item.isascii() and item:  # most are, and there may be very many
+        """Add an input; return the batch that it completes, or that it no longer fits into, if any."""
+        if type(item) is str and item.isascii() and item:  # fast path: most inputs are, and there may be millions
             more = len(item)
         else:
             item = tuple(item) if isinstance(item, list) else item
@@ -100,6 +101,6 @@ class _Cutter:
         return self.take() if len(self.batch) == self.limits.inputs else before
 
     def take(self) -> Batch:
-        """The batch, after which another one grows."""
+        """Return the current batch and start a new one."""
         batch, self.batch, self.size = tuple(self.batch), [], 0
         return batch

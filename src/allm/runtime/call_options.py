@@ -42,7 +42,8 @@ OnEvent = Callable[[AdapterEvent], Any]
 class CallOptions(TypedDict, Generic[OutputT], total=False):
     """Options of every call. Times are seconds.
 
-    model, tools, tool_choice, temperature, max_tokens, response_format, options: as in `Request`.
+    model, tools, tool_choice, temperature, max_tokens, top_p, stop, seed, parallel_tool_calls, service_tier,
+        response_format, options: as in `Request`.
     reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
     api_key: For this call; wins over every other place.
     request_timeout: Limit of the whole call, retries included; none by default.
@@ -61,6 +62,11 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     tool_choice: ToolChoice | None
     temperature: float | None
     max_tokens: int | None
+    top_p: float | None
+    stop: str | Iterable[str] | None
+    seed: int | None
+    parallel_tool_calls: bool | None
+    service_tier: str | None
     response_format: ResponseFormat[OutputT] | None
     reasoning_effort: str | None
     reasoning_summary: str | None

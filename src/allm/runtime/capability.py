@@ -83,6 +83,8 @@ def _asked_for(request: Request, options: AdapterOptions) -> Iterator[tuple[Path
         if request.tools:
             yield ("response_format",), "json_schema_with_tools"
     for index, message in enumerate(request.messages):
+        if message.role == "assistant":  # who does not read images leaves those of earlier answers out
+            continue
         for position, part in enumerate(message.parts):
             if (needed := _needed_by(part)) is not None:
                 yield ("messages", index, "content", position), needed

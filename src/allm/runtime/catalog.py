@@ -1,16 +1,22 @@
 """What is known of models: what they can do, how much they take and write, what they cost.
 
-The facts are in `models.json` beside this file, written by `scripts/update_catalog.py` from the packages it names; no
-number is typed in by hand. The file is read at the first question, not when `allm` is imported. A fact that no source
-gives is None, which is neither yes nor no: a model that is not known passes every check and has no cost.
+The facts of single models are in `models.json` beside this file, written by `scripts/update_catalog.py` from the
+packages it names; no number is typed in by hand. What whole families have in common, what they refuse, and the days on
+which models are shut down are in `model_rules.json`, each rule with its source. The files are read at the first
+question, not when `allm` is imported. A fact that no source gives is None, which is neither yes nor no: a model that is
+not known passes every check and has no cost.
 
 A model id is looked up in this order, and a row put in with `put` goes before a bundled one at each step:
 
 1. the id itself,
-2. the id without the mark of a snapshot (`gpt-5-2025-08-07`, `claude-opus-4-5@20251101`, `gemini-2.0-flash-001`),
+2. the id without the mark of a snapshot (`gpt-5.4-2026-03-05`, `claude-opus-4-5@20251101`, `gemini-2.5-flash-001`),
 3. the longest prefix, of rows whose id ends in `*` (`ft:gpt-4o-mini-2024-07-18:*`).
 
-Other suffixes are other models: `gpt-5-mini` never gets the prices of `gpt-5`.
+Other suffixes are other models: `gpt-5.4-mini` never gets the prices of `gpt-5.4`.
+
+A rule holds for every id in which its regular expression is found, so that it reaches the names of other platforms and
+models that came after the file was written. It adds to a bundled row what the row does not say, the first rule that
+says it; what was `put` in stands alone.
 """
 
 from __future__ import annotations
@@ -28,9 +34,12 @@ from allm.data.errors import ValidationError
 from allm.data.json.text import loads
 from allm.data.problems import Problem, shown
 
-__all__ = ["CAPABILITIES", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put"]
+__all__ = ["CAPABILITIES", "EFFORTS", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put"]
 
 CAPABILITIES = ("tools", "json_schema", "json_schema_with_tools", "vision", "reasoning")
+
+EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+"""The words for how hard to think, from the least to the most."""
 
 _SNAPSHOT = re.compile(r"(.+?)(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d|-\d{3})")
 """OpenAI, Anthropic (also on Vertex AI) and Google mark snapshots so."""
@@ -46,6 +55,10 @@ class Prices:
         cached_input: Of prompt tokens that came from the provider's cache.
         cache_write: Of prompt tokens written to its cache.
         cache_write_1h: Of those kept for an hour (Anthropic), where that costs more.
+        input_audio: Of prompt tokens that are sound. Without it, a prompt with sound has no cost.
+        cached_input_audio: Of those that came from the cache.
+        input_image: Of prompt tokens that are images, where they do not cost what text does.
+        output_audio, output_image: Of an answer's tokens that are sound or images; without them, they have no cost.
         above: For prompts of more tokens than this; then for all of their tokens.
         starts: First day on which these prices hold (UTC); None for always.
     """
@@ -55,12 +68,21 @@ class Prices:
     cached_input: float | None = None
     cache_write: float | None = None
     cache_write_1h: float | None = None
+    input_audio: float | None = None
+    cached_input_audio: float | None = None
+    input_image: float | None = None
+    output_audio: float | None = None
+    output_image: float | None = None
     above: int = 0
     starts: date | None = None
 
 
 def _prices(value: Prices | Iterable[Prices]) -> tuple[Prices, ...]:
     return (value,) if isinstance(value, Prices) else tuple(value)
+
+
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
 
 
 def _not_empty(_info: ModelInfo, attribute: Any, value: Any) -> None:
@@ -75,7 +97,7 @@ class ModelInfo:
     """What is known of one model; None where nothing is.
 
     Attributes:
-        provider: Who serves it: the provider's name in `"openai:gpt-5"`, the preset's in `"groq:..."`.
+        provider: Who serves it: the provider's name in `"openai:gpt-5.4"`, the preset's in `"groq:..."`.
         id: The provider's model id, or the beginning of several ids and a `*`.
         tools: Whether it calls tools.
         json_schema: Whether the provider itself holds its answers to a JSON Schema.
@@ -85,6 +107,15 @@ class ModelInfo:
         context_window: Most tokens of prompt and answer together.
         output_limit: Most tokens of one answer, thinking included.
         prices: One, or several that differ in `above` and `starts`.
+        refuses: Names of parameters that it never takes, such as `temperature` and `top_p`.
+        refuses_with_reasoning: Those that it does not take while it thinks.
+        reasoning_unasked: Whether it thinks where a request does not say so.
+        reasoning_budget: Whether it takes a number of tokens to think with.
+        least_reasoning_budget: The smallest such number, where it is not 0.
+        efforts: The words of `reasoning_effort` that it has, least first; empty where they are not known.
+        forced_tool_choice: Whether it can be made to call a tool.
+        media_in_tool_results: Whether the result of a tool may hold an image.
+        shutdown: The day from which the provider no longer serves it.
     """
 
     provider: str = attrs.field(validator=_not_empty)
@@ -97,6 +128,25 @@ class ModelInfo:
     context_window: int | None = None
     output_limit: int | None = None
     prices: tuple[Prices, ...] = attrs.field(default=(), converter=_prices)
+    refuses: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    refuses_with_reasoning: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    reasoning_unasked: bool | None = None
+    reasoning_budget: bool | None = None
+    least_reasoning_budget: int | None = None
+    efforts: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    forced_tool_choice: bool | None = None
+    media_in_tool_results: bool | None = None
+    shutdown: date | None = None
+
+    def nearest_effort(self, effort: str) -> str:
+        """`effort` as the model has it: the word itself, else the next one upwards, else the one with the most.
+
+        A word that is not one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh` and `max` is left as it is.
+        """
+        if effort not in EFFORTS or effort in self.efforts or not self.efforts:
+            return effort
+        higher = [word for word in EFFORTS[EFFORTS.index(effort) :] if word in self.efforts]
+        return higher[0] if higher else max(self.efforts, key=EFFORTS.index)
 
     def prices_for(self, input_tokens: int | None, day: date) -> Prices | None:
         """The prices of a call with a prompt of so many tokens on `day` (UTC); None when they are not known."""
@@ -153,14 +203,48 @@ def _bundled_index() -> _Index:
     return _Index(bundled())
 
 
+@attrs.frozen
+class _Rule:
+    """Facts of every model of a provider whose id has `models` in it."""
+
+    provider: str
+    models: re.Pattern[str]
+    facts: Mapping[str, Any] = attrs.field(hash=False)
+
+
+@functools.cache
+def _rules() -> tuple[_Rule, ...]:
+    data = loads(resources.files("allm.runtime").joinpath("model_rules.json").read_bytes())
+    return tuple(_Rule(row["provider"], re.compile(row["models"]), _facts(row["facts"])) for row in data["rules"])
+
+
+def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
+    shutdown = facts.get("shutdown")
+    return {**facts, **({} if shutdown is None else {"shutdown": date.fromisoformat(shutdown)})}
+
+
+@functools.lru_cache(maxsize=1024)
+def _bundled_info(provider: str, model: str) -> ModelInfo | None:
+    """The bundled row with what the rules add; without a row, what they say alone."""
+    row = _find(_bundled_index(), provider, model)
+    added: dict[str, Any] = {}
+    for rule in _rules():
+        if rule.provider == provider and rule.models.search(_plain(model)):
+            added = {**rule.facts, **added}
+    if row is None:
+        return ModelInfo(provider=provider, id=_plain(model), **added) if added else None
+    unsaid = {name: value for name, value in added.items() if getattr(row, name) in {None, ()}}
+    return attrs.evolve(row, **unsaid) if unsaid else row
+
+
 def lookup(provider: str, model: str) -> ModelInfo | None:
     """What is known of a model, or None.
 
     Args:
-        provider: The name before the colon in `"openai:gpt-5"`.
+        provider: The name before the colon in `"openai:gpt-5.4"`.
         model: Its id, or that of a dated snapshot.
     """
-    return own(provider, model) or _find(_bundled_index(), provider, model)
+    return own(provider, model) or _bundled_info(provider, model)
 
 
 def own(provider: str, model: str) -> ModelInfo | None:
@@ -189,7 +273,8 @@ def _plain(model: str) -> str:
 def put(info: ModelInfo) -> None:
     """Add a model, or say more or something else of a bundled one, for the whole process.
 
-    What it says is all that counts: prices of the bundled row and of genai-prices are no longer used.
+    What it says is all that counts: prices of the bundled row and of genai-prices, and the rules of its family, are no
+    longer used.
     """
     _own.add(info)
 

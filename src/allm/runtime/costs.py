@@ -1,14 +1,18 @@
 """What an answer cost: its token counts times the prices of the model that gave it.
 
 Prices are those put in by the application, else those of genai-prices when that is installed, else the bundled ones.
-Counts are inclusive (`Usage`): cached and written tokens are taken out of the prompt before it is priced, and reasoning
-is part of the output already. What the provider charges besides tokens, such as searches, is in none of the figures.
+What the provider itself reports wins. Counts are inclusive (`Usage`): cached and written tokens are taken out of the
+prompt before it is priced, so are sound and images where they cost something else than text, and reasoning is part of
+the output already. What the provider charges besides tokens, such as searches, is in none of the figures.
+
+The prices are those of the standard tariff: an answer that was served by another one has no costs here.
 """
 
 from __future__ import annotations
 
 import functools
 import importlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -17,7 +21,7 @@ import attrs
 
 from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, UsageReported
 from allm.data.request import Request
-from allm.data.response import Usage
+from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
@@ -40,11 +44,18 @@ _GENAI_NAMES = {
     "xai": "x-ai",
 }
 
-# Ways to ask for another tariff, and the values that do not.
-_TARIFFS = {
-    "service_tier": ("auto", "default", "standard", "standard_only"),
+# What decides the tariff, and the values that mean the standard one.
+_STANDARD = {
+    "service_tier": ("auto", "default", "standard", "standard_only", "on_demand"),  # Groq, Vertex AI: on demand
     "speed": ("standard",),
-    "inference_geo": ("global",),
+    "inference_geo": ("global", "not_available"),
+}
+# Tokens of an answer's `Usage.extra` that cost something else than text, and the price that they need.
+_OTHER_OUTPUT = {"output_audio_tokens": "output_audio", "output_image_tokens": "output_image"}
+_GENAI_PRICES = {
+    "input_audio_tokens": "input_audio_mtok",
+    "output_audio_tokens": "output_audio_mtok",
+    "output_image_tokens": "output_image_mtok",
 }
 
 
@@ -56,51 +67,76 @@ class Pricing:
         provider: Whose prices.
         model: Which model's: what was asked for, until the answer says who gives it.
         at: When the call is made: prices change.
+        asked_for: What the request says of the tariff; it counts until the answer says what it was served by.
     """
 
     provider: str
     model: str | None = None
     at: datetime = attrs.field(factory=lambda: datetime.now(UTC))
+    asked_for: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    _served: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
 
     @classmethod
-    def of_call(cls, adapter: Any, request: Request) -> Pricing | None:
-        """The pricing of a call, or None when there are no prices for it: a special tariff, nobody's adapter."""
+    def of_call(cls, adapter: Any, request: Request) -> Pricing:
+        """The pricing of a call."""
         provider = adapter.provider
-        if any(_is_special(name, request.options.get(name)) for name in _TARIFFS):
-            return None
         load_prices(provider)
-        return cls(provider, request.model)
+        asked_for = {"service_tier": request.service_tier, **request.options}
+        return cls(provider, request.model, asked_for=asked_for)
 
     def on(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
         """The events, with costs wherever usage is reported.
 
-        Counts come in pieces and costs depend on all of them, so each report carries the costs of all so far.
+        Counts come in pieces and costs depend on all of them, so each report carries the costs of all so far. What
+        decides the costs may also come at the end only: then they are reported once more.
         """
         priced: list[AdapterEvent] = []
         for event in events:
             if isinstance(event, UsageReported):
-                self._counted = event.usage if self._counted is None else self._counted.merge(event.usage)
-                priced.append(UsageReported(attrs.evolve(event.usage, **self._costs())))
+                self._serve(event.service_tier, event.usage.extra)
+                self._count(event.usage)
+                priced.append(attrs.evolve(event, usage=attrs.evolve(event.usage, **self._costs())))
                 continue
-            if isinstance(event, MessageStarted | MessageCompleted) and event.model not in {None, self.model}:
-                self.model = event.model
-                costs = self._costs()
-                if costs and isinstance(event, MessageCompleted):  # who answered was not known when usage was reported
-                    priced.append(UsageReported(Usage(**costs)))
+            if isinstance(event, MessageStarted | MessageCompleted):
+                before = self._costs()
+                self.model = event.model or self.model
+                if isinstance(event, MessageCompleted):
+                    self._serve(event.service_tier, {})
+                    if self._counted is not None and self._costs() != before:
+                        priced.append(UsageReported(attrs.evolve(self._counted, **self._costs())))
             priced.append(event)
         return tuple(priced)
 
+    def _serve(self, tier: str | None, extra: Mapping[str, Any]) -> None:
+        said = {**extra, "service_tier": tier}
+        self._served.update((name, said[name]) for name in _STANDARD if said.get(name) is not None)
+
+    def _count(self, usage: Usage) -> None:
+        known = self._counted
+        if known is None:
+            self._counted = usage
+            return
+        merged = known.merge(usage)
+        if all(cost is None for cost in _reported(usage).values()):  # what was reported before still holds
+            merged = attrs.evolve(merged, **_reported(known))
+        self._counted = merged
+
+    def _is_special(self) -> bool:
+        """Whether the answer has another tariff than the standard one."""
+        said = {name: self._served.get(name, self.asked_for.get(name)) for name in _STANDARD}
+        return any(value is not None and str(value).lower() not in _STANDARD[name] for name, value in said.items())
+
     def _costs(self) -> dict[str, Any]:
-        """The costs of what has been counted, as far as they are known and the provider has not reported them."""
+        """The costs of what has been counted: those that the provider has reported, else as far as they are known."""
         usage = self._counted or Usage()
-        reported = (usage.input_cost, usage.output_cost, usage.total_cost)
-        if self.model is None or any(cost is not None for cost in reported):
-            return {}
+        reported = _reported(usage)
+        if self.model is None or self._is_special() or any(cost is not None for cost in reported.values()):
+            return reported
         input_cost, output_cost = self._input_and_output(usage, self.model)
         total = None if input_cost is None or output_cost is None else input_cost + output_cost
         costs = {"input_cost": input_cost, "output_cost": output_cost, "total_cost": total}
-        return {name: float(cost) for name, cost in costs.items() if cost is not None}
+        return {name: None if cost is None else float(cost) for name, cost in costs.items()}
 
     def _input_and_output(self, usage: Usage, model: str) -> Costs:
         own = catalog.own(self.provider, model)
@@ -112,7 +148,11 @@ class Pricing:
         prices = info.prices_for(usage.input_tokens, self.at.date()) if info is not None else None
         if prices is None:
             return None, None
-        return _input_cost(usage, prices), _cost(usage.output_tokens, prices.output)
+        return _input_cost(usage, prices), _output_cost(usage, prices)
+
+
+def _reported(usage: Usage) -> dict[str, Any]:
+    return {name: getattr(usage, name) for name in sorted(COSTS)}
 
 
 def load_prices(provider: str) -> None:
@@ -131,10 +171,6 @@ def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
     return usage if cost is None else attrs.evolve(usage, input_cost=float(cost), total_cost=float(cost))
 
 
-def _is_special(name: str, value: Any) -> bool:
-    return value is not None and value not in _TARIFFS[name]
-
-
 def _cost(tokens: int | None, price: float) -> Decimal | None:
     """Exact: a binary fraction would make three times ten cents a little more than thirty."""
     return None if tokens is None else Decimal(repr(price)) * tokens / 1_000_000
@@ -145,17 +181,43 @@ def _input_cost(usage: Usage, prices: Prices) -> Decimal | None:
         return None
     cached, written = usage.cached_input_tokens or 0, usage.cache_write_input_tokens or 0
     for_an_hour = _written_for_an_hour(usage)
-    plain = usage.input_tokens - cached - written
-    if plain < 0:  # counts that contradict each other have no price
+    audio, cached_audio = _special(usage, "input_audio_tokens"), _special(usage, "cache_audio_read_tokens")
+    images = _special(usage, "input_image_tokens") if prices.input_image is not None else 0  # else they cost the same
+    plain = usage.input_tokens - cached - written - (audio - cached_audio) - images
+    if min(plain, audio - cached_audio, cached - cached_audio) < 0:  # counts that contradict each other have no price
         return None
+    if audio and prices.input_audio is None:
+        return None
+    audio_price = _first(prices.input_audio, prices.input)
     write_price = _first(prices.cache_write, prices.input)
     parts = (
         _cost(plain, prices.input),
-        _cost(cached, _first(prices.cached_input, prices.input)),
+        _cost(images, _first(prices.input_image, prices.input)),
+        _cost(audio - cached_audio, audio_price),
+        _cost(cached_audio, _first(prices.cached_input_audio, audio_price)),
+        _cost(cached - cached_audio, _first(prices.cached_input, prices.input)),
         _cost(written - for_an_hour, write_price),
         _cost(for_an_hour, _first(prices.cache_write_1h, write_price)),
     )
     return sum((part for part in parts if part is not None), Decimal(0))
+
+
+def _output_cost(usage: Usage, prices: Prices) -> Decimal | None:
+    if usage.output_tokens is None:
+        return None
+    others = {price: _special(usage, name) for name, price in _OTHER_OUTPUT.items()}
+    plain = usage.output_tokens - sum(others.values())
+    known = {price: getattr(prices, price) for price, count in others.items() if count}
+    if plain < 0 or None in known.values():
+        return None
+    costs = [_cost(plain, prices.output), *(_cost(others[name], price) for name, price in known.items())]
+    return sum((cost for cost in costs if cost is not None), Decimal(0))
+
+
+def _special(usage: Usage, name: str) -> int:
+    """A count of `Usage.extra`."""
+    count = usage.extra.get(name)
+    return count if type(count) is int and count > 0 else 0
 
 
 def _first(price: float | None, otherwise: float) -> float:
@@ -189,6 +251,12 @@ def _genai_costs(provider: str, model: str, usage: Usage, at: datetime) -> Costs
         "cache_write_tokens": usage.cache_write_input_tokens,
         "cache_write_1h_tokens": _written_for_an_hour(usage) or None,
     }
+    special = {name: count for name in (*_GENAI_PRICES, "input_image_tokens") if (count := _special(usage, name))}
+    if "input_audio_tokens" in special:  # where cached sound is not told, what is cached is text
+        special["cache_audio_read_tokens"] = _special(usage, "cache_audio_read_tokens")
+    if "input_image_tokens" in special:
+        special["cache_image_read_tokens"] = 0
+    counts |= special
     try:
         found = package.calc_price(package.Usage(**counts), model, provider_id=provider, genai_request_timestamp=at)
     except (LookupError, ValueError):  # ValueError: counts that contradict each other
@@ -197,6 +265,8 @@ def _genai_costs(provider: str, model: str, usage: Usage, at: datetime) -> Costs
     writes_nothing = usage.output_tokens == 0  # embeddings, whose models have no price for it
     if prices.input_mtok is None or (prices.output_mtok is None and not writes_nothing):  # it would count them as free
         return None
+    if any(getattr(prices, price) is None for name, price in _GENAI_PRICES.items() if name in special):
+        return None  # it would count them as text
     return (
         None if usage.input_tokens is None else found.input_price,
         None if usage.output_tokens is None else found.output_price,

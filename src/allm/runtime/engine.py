@@ -1,4 +1,4 @@
-"""The engine: who answers, with what defaults. An immutable value; changes make new engines."""
+"""The engine: which adapters and models answer, and with which defaults. Immutable; a change makes a new engine."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _optional(*types: type) -> Callable[[Any, Any, Any], None]:
 
 
 def _is_instance(_engine: Any, attribute: Any, value: Any) -> None:
-    """A class has the methods of its instances, so that a missing `()` would show only when one is called."""
+    """Refuse a class: it has its instances' methods, so a forgotten `()` would otherwise surface only at the call."""
     if isinstance(value, type):
         raise EngineError(
             f"Engine({attribute.name}=...) is the class {value.__name__}; expected an instance of it: "
@@ -69,7 +69,7 @@ def _tools(value: Iterable[Tool]) -> tuple[Tool, ...]:
 
 
 class EngineFields(TypedDict, total=False):
-    """The fields of an `Engine` but its model."""
+    """The fields of an `Engine` except its model."""
 
     adapter: StreamAdapter | None
     tools: Iterable[Tool]
@@ -98,21 +98,21 @@ class Engine:
     """Everything a call needs besides its messages.
 
     Attributes:
-        adapter: The chat provider (`allm.providers.OpenAI()`); without one a call raises `missing_adapter`.
+        adapter: The chat provider, such as `allm.providers.OpenAI()`; without one, chat calls raise `missing_adapter`.
         model: The provider's model id.
-        tools: Offered with every call.
-        params: Defaults of call options. Other names go into the request body of chats; what is meant for the bodies
-            of every service as well stands under `options`.
-        context: Handed to tool handlers.
-        retry: What happens when a call fails before its first event; None never retries.
-        on_tool_error: As the call option; None: the application's, else "continue".
-        limiter: Bounds how many calls of this engine are at the provider at once.
-        image_adapter, image_model: Who makes images, with which model; the chat model is never used for it. The same
-            for embeddings, moderation, speech and transcription.
-        http_client: Your `httpx.AsyncClient` or `httpx2.AsyncClient`; never closed here.
+        tools: Offered to the model with every call.
+        params: Defaults of call options. Other names go into the body of chat requests; put fields for the bodies of
+            all services under `options`.
+        context: Passed to tool handlers.
+        retry: How calls that fail before their first content are retried; None never retries.
+        on_tool_error: Default of the call option; None: the application's default, else "continue".
+        limiter: Bounds how many calls of this engine run at the provider at once.
+        image_adapter, image_model: The provider and model for images; the chat model is never used for them. The same
+            pairs exist for embeddings, moderation, speech and transcription.
+        http_client: Your `httpx.AsyncClient` or `httpx2.AsyncClient`; the engine never closes it.
 
     Raises:
-        EngineError, ValidationError: A field of the wrong type.
+        EngineError, ValidationError: A field has the wrong type.
     """
 
     adapter: StreamAdapter | None = attrs.field(default=None, validator=_is_instance)
@@ -143,9 +143,9 @@ class Engine:
 
     @classmethod
     def from_model(cls, model: str, **overrides: Unpack[EngineFields]) -> Engine:
-        """The engine of a model name: `Engine.from_model("openai:gpt-5")` or `"gpt-5@openai"`.
+        """The engine of a model name: `Engine.from_model("openai:gpt-5.4")` or `"gpt-5.4@openai"`.
 
-        The models of other services can be named in the same way:
+        Models of other services are named in the same way:
         `Engine.from_model("anthropic:claude-sonnet-4-6", embedding_model="voyage:voyage-3.5")`.
 
         Raises:
@@ -160,12 +160,12 @@ class Engine:
         return cls(**fields).with_services(**models)
 
     def with_services(self, **models: str) -> Engine:
-        """The same engine with models for images, embeddings and so on, each with its provider's adapter.
+        """Return a copy with models for images, embeddings and so on, each with its provider's adapter.
 
-        engine.with_services(image_model="openai:gpt-image-1", embedding_model="voyage:voyage-3.5")
+        engine.with_services(image_model="openai:gpt-image-2", embedding_model="voyage:voyage-3.5")
 
         Raises:
-            EngineError: `unknown_provider`; `invalid_engine` for a service that there is not.
+            EngineError: `unknown_provider`; `invalid_engine` for an unknown service.
         """
         changes: dict[str, Any] = {}
         for name, model in models.items():
@@ -180,27 +180,27 @@ class Engine:
         return attrs.evolve(self, **changes)
 
     def with_model(self, model: str) -> Engine:
-        """The same engine with another model id."""
+        """Return a copy with another model id."""
         return attrs.evolve(self, model=model)
 
     def with_tools(self, *tools: Tool) -> Engine:
-        """The same engine with more tools; one of the same name is replaced."""
+        """Return a copy with more tools; a tool replaces the one of the same name."""
         return attrs.evolve(self, tools=merge_tools(self.tools, tools))
 
     def with_params(self, body: Mapping[str, Any] | None = None, /, **options: Unpack[CallOptions]) -> Engine:
-        """The same engine with more params.
+        """Return a copy with more params.
 
-            engine.with_params({"seed": 7}, temperature=0)
+            engine.with_params({"top_k": 40}, temperature=0)
 
         Args:
-            body: Fields of the provider's request body; a name that is a call option sets that option.
+            body: Fields of the provider's request body; the name of a call option sets that option.
             options: Call options: see `CallOptions`.
 
         Raises:
-            OptionError, ValidationError: An unknown option (suggests the nearest name), or one that cannot be.
+            OptionError, ValidationError: An unknown option (the message suggests the nearest name) or an invalid value.
         """
         return attrs.evolve(self, params={**self.params, **(body or {}), **kept_options(options)})
 
     def with_context(self, context: Mapping[str, Any] | None = None, **more: Any) -> Engine:
-        """The same engine with more context."""
+        """Return a copy with more context."""
         return attrs.evolve(self, context={**self.context, **(context or {}), **more})

@@ -1,31 +1,36 @@
-"""What adapters over HTTP have in common: key, address, headers and client, by one rule for all vendors.
+"""Common base of adapters over HTTP: key, address, headers and client, by one rule for all vendors.
 
-A setting of the call counts before that of the adapter, and that before the vendor's own.
+A setting of the call takes precedence over the adapter's, and that over the vendor's.
 """
 
 from __future__ import annotations
 
 import functools
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
-from allm.data.errors import EngineError
+from allm.data.errors import EngineError, ValidationError
+from allm.data.origin import Origin
+from allm.data.problems import Problem, shown
 from allm.http import keys
-from allm.http.call import HttpCall, json_body, key_of, own_headers
-from allm.http.decoder import WireDecoder
+from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
-from allm.http.response import Body
+from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall
-from allm.http.transport import check_client, join_url
+from allm.http.stream_call import StreamCall, WireDecoder
+from allm.http.transport import check_client, check_route
+from allm.http.urls import join_url, parts_of
 from allm.runtime.adapters import Adapter, AdapterOptions
 
 __all__ = ["HttpAdapter", "Vendor"]
+
+_VERSION = re.compile(r"/v\d\w*$")
 
 JSON = "application/json"
 STREAM_HEADERS = {
@@ -40,14 +45,14 @@ class Vendor:
 
     Attributes:
         name: The provider's short name, and the name of its key in `allm.keys`.
-        base_url: Where the vendor is; None: the user has to say it.
-        base_url_env: A variable that wins over `base_url`.
-        key_env: Variables of the key; the first that is set counts.
+        base_url: The vendor's address; None: the user has to give it.
+        base_url_env: Environment variable that takes precedence over `base_url`.
+        key_env: Environment variables of the key; the first that is set is used.
         key_header: The header that carries the key.
-        key_required: Without a key the call is refused; local servers need none.
+        key_required: Refuse calls without a key; False for local servers.
         headers: Sent with every request.
         request_id_header: Carries the call option `request_id`; None: it is not sent.
-        classify: Turns an error answer into an `AdapterError`; None: by its HTTP status and the usual envelopes.
+        classify: Turns an error response into an `AdapterError`; None: by its HTTP status and the usual envelopes.
     """
 
     name: str
@@ -63,28 +68,28 @@ class Vendor:
 
 @attrs.frozen(kw_only=True, eq=False)
 class HttpAdapter(Adapter):
-    """The base of adapters over HTTP. A subclass says its `vendor`, and builds calls with `call` or `stream_call`.
+    """Base of adapters over HTTP. A subclass sets `vendor` and builds calls with `call` or `stream_call`.
 
     Args:
-        api_key: The key, or a function without arguments that returns it, sync or async: it is asked just before the
-            first call, and again when the provider answers 401. None: `keys.override`, `keys.put`, then the variables
-            of the vendor.
-        base_url: In place of the vendor's own; a query is kept.
-        headers: Sent with every request; the header that carries the key takes the place of the key here.
-        http_client: Your own client, never closed here; wins over the engine's.
+        api_key: The key, or a function without arguments that returns it, sync or async. The function is called just
+            before the first request, and again when the provider returns 401. None: `keys.override`, `keys.put`, then
+            the vendor's environment variables.
+        base_url: Replaces the vendor's address; a query string in it is preserved.
+        headers: Sent with every request. The vendor's key header, if given here, replaces the key.
+        http_client: Your own client, which the adapter never closes; takes precedence over the engine's.
 
     Raises:
-        EngineError: `invalid_key`: the key is neither a text nor a function.
+        EngineError: `invalid_key`: the key is neither a string nor a function.
     """
 
-    api_key: keys.Secret | KeySource | None = attrs.field(default=None, converter=key_of)
+    api_key: keys.Secret | KeySource | None = attrs.field(default=None, converter=as_key)
     base_url: str | None = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     http_client: Any = attrs.field(default=None, repr=False)
 
     @property
     def vendor(self) -> Vendor:
-        """What is special about the vendor; a class attribute of that name will do."""
+        """The vendor's settings; a class attribute of this name is enough."""
         raise NotImplementedError(f"{type(self).__name__} has to set vendor = Vendor(name=..., ...)")
 
     @property
@@ -98,14 +103,15 @@ class HttpAdapter(Adapter):
         """A call for `open_call` or `post_json`.
 
         Args:
-            url: Whole, as `url` gives it.
-            body: JSON, or bytes of `content_type`, in memory or as a `Body`.
-            options: Of the call.
-            content_type: Of the body.
+            url: The complete URL, as `url` returns it.
+            body: A mapping to send as JSON, or bytes of `content_type`, in memory or as a `Body`.
+            options: Options of the call.
+            content_type: MIME type of the body.
 
         Raises:
-            EngineError: `missing_key`, `invalid_key`; `invalid_engine`: headers that cannot be sent.
-            ValidationError: A body that has no JSON form.
+            EngineError: `missing_key`, `invalid_key`; `invalid_engine`: headers that cannot be sent;
+                `invalid_environment`: a variable about proxies or certificates.
+            ValidationError: A body that has no JSON form; a `request_id` that no header can carry.
         """
         return HttpCall(**self._fields(url, body, options, {"content-type": content_type}))
 
@@ -117,7 +123,6 @@ class HttpAdapter(Adapter):
         new_decoder: Callable[[], WireDecoder],
         *,
         max_event_bytes: int = MAX_EVENT_BYTES,
-        flush_at_end: bool = False,
     ) -> StreamCall:
         """A call for `stream_events`.
 
@@ -127,7 +132,6 @@ class HttpAdapter(Adapter):
             options: Of the call.
             new_decoder: See `StreamCall`, as for those below.
             max_event_bytes: In bytes.
-            flush_at_end: False for a format that has an end marker.
 
         Raises:
             EngineError, ValidationError: As `call`.
@@ -136,23 +140,32 @@ class HttpAdapter(Adapter):
             **self._fields(url, body, options, {"content-type": JSON, **STREAM_HEADERS}),
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
-            flush_at_end=flush_at_end,
             raw_chunks=options.include_raw_chunks,
         )
 
     def url(self, path: str, options: AdapterOptions) -> str:
-        """The URL of `path`, which begins with a slash.
+        """Return the URL for `path`, which begins with a slash.
 
         Raises:
             EngineError: `invalid_base_url`.
         """
         return join_url(self.find_base_url(options), path)
 
-    def find_base_url(self, options: AdapterOptions) -> str:
-        """The base URL: the call's, the adapter's, that of the variable, the vendor's.
+    def origin(self, base_url: str) -> Origin:
+        """The service at `base_url` as the maker of opaque data, which goes back to that address alone.
 
         Raises:
-            EngineError: `invalid_base_url`: there is none.
+            EngineError: `invalid_base_url`.
+        """
+        vendor, place = self.vendor, _place(base_url)
+        own = None if vendor.base_url is None else _place(vendor.base_url)
+        return Origin(vendor.name, None if place == own else place, has_own=own is not None)
+
+    def find_base_url(self, options: AdapterOptions) -> str:
+        """Return the base URL: the call's, else the adapter's, else the environment variable's, else the vendor's.
+
+        Raises:
+            EngineError: `invalid_base_url`: none of them is set.
         """
         vendor = self.vendor
         given = self.base_url if options.base_url is None else options.base_url
@@ -165,35 +178,52 @@ class HttpAdapter(Adapter):
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
-        users = {**own_headers(self.headers), **own_headers(options.headers)}
+        user_headers = {**lower_headers(self.headers), **lower_headers(options.headers)}
         sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
         if vendor.request_id_header is not None and options.request_id is not None:
-            sent[vendor.request_id_header] = options.request_id
+            sent[vendor.request_id_header] = _sendable("request_id", options.request_id)
         client = self.http_client or options.http_client
         if client is not None:
             check_client(client)
+        elif transport_override.get() is None:
+            check_route(url)
         return {
             "provider": vendor.name,
             "url": url,
-            "headers": {**sent, **users},
+            "headers": {**sent, **user_headers},  # the user's come last, so that they can replace any of ours
             "body": body if isinstance(body, bytes | Body) else json_body(body),
             "classify": vendor.classify or functools.partial(classify_error, vendor.name),
-            "credential": self._credential(options, users),
+            "credential": self._credential(options, user_headers),
             "client": client,
         }
 
-    def _credential(self, options: AdapterOptions, users: Mapping[str, str]) -> Credential | None:
+    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, str]) -> Credential | None:
         vendor = self.vendor
-        own = users.get(vendor.key_header.name)
+        own = user_headers.get(vendor.key_header.name)
         try:
             source = keys.resolve(vendor.name, options.api_key or self.api_key, vendor.key_env)
         except EngineError as error:
             if error.reason != "missing_key":
                 raise
-            if own is None and vendor.key_required and "authorization" not in users:
+            # A user who sends `authorization` authenticates in some other way, for example to a gateway.
+            if own is None and vendor.key_required and "authorization" not in user_headers:
                 raise
             source = None
-        if own is not None:  # a key as well, to be masked like one
+        if own is not None:  # sent as a credential, so that errors mask it like any other key
             prefix, space, key = own.rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
         return None if source is None else Credential(vendor.key_header, source)
+
+
+def _sendable(name: str, value: str) -> str:
+    if not is_header_value(value):
+        what = f"is {shown(value)}; expected printable ASCII without spaces around it, as a header carries it"
+        raise ValidationError([Problem((name,), "invalid_format", what)], reason="invalid_options")
+    return value
+
+
+def _place(base_url: str) -> str:
+    """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
+    parts = parts_of(base_url)
+    host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
+    return host + _VERSION.sub("", parts.path.rstrip("/"))

@@ -131,6 +131,10 @@ def _is_iterable(value: Any) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, (str, bytes, Mapping))
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, str) or _is_iterable(value)
+
+
 def _or_none(expected: str, accepts: Callable[[Any], bool]) -> Rule:
     return Rule(f"{expected}, or None", lambda value: value is None or accepts(value))
 
@@ -141,6 +145,8 @@ SECONDS = _or_none("a number of seconds", _is_number)
 COUNT = Rule("int", _is_count)
 COUNT_OR_NONE = _or_none("int", _is_count)
 FLAG = Rule("bool", _is(bool))
+FLAG_OR_NONE = _or_none("bool", _is(bool))
+TEXTS = _or_none("a text, or an iterable of texts", _is_texts)
 FUNCTION = _or_none("a function", callable)
 MAPPING = Rule("a mapping", _is(Mapping))
 TOOLS = Rule("an iterable of Tool", _is_iterable)
@@ -167,6 +173,11 @@ OPTIONS: dict[str, Option] = {
     "tool_choice": Option(CHOICE, _REQUEST),
     "temperature": Option(NUMBER, _REQUEST),  # the ranges of a request's fields are checked with the request
     "max_tokens": Option(COUNT_OR_NONE, _REQUEST),
+    "top_p": Option(NUMBER, _REQUEST),
+    "stop": Option(TEXTS, _REQUEST),
+    "seed": Option(COUNT_OR_NONE, _REQUEST),
+    "parallel_tool_calls": Option(FLAG_OR_NONE, _REQUEST),
+    "service_tier": Option(TEXT, _REQUEST),
     "response_format": Option(FORMAT, _REQUEST),
     "structured_finalize": Option(FLAG, _REQUEST),
     "options": Option(MAPPING, _REQUEST, merge=_united),
@@ -227,13 +238,17 @@ def check_options(options: Mapping[str, Any]) -> None:
 
 
 def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options for many calls: an iterator of tools would be used up by the first one.
+    """Options for many calls: an iterator of tools, or of texts, would be used up by the first one.
 
     Raises:
         OptionError, ValidationError: As `check_options`.
     """
     check_options(options)
-    return {name: tuple(value) if name == "tools" else value for name, value in options.items()}
+    return {name: _kept(name, value) for name, value in options.items()}
+
+
+def _kept(name: str, value: Any) -> Any:
+    return tuple(value) if name in {"tools", "stop"} and value is not None and not isinstance(value, str) else value
 
 
 def merged_options(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

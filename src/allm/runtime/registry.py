@@ -1,8 +1,8 @@
-"""Provider names as data: which adapter answers to `"openai:..."`. Nothing is imported until a name is used.
+"""Adapters by provider name: which one serves `"openai:..."`. No adapter is imported before its name is used.
 
-Three places know names, asked in this order: what a program has registered, the bundled providers, and installed
-packages with an entry point in the group `allm.providers`. Entry points are looked at only for a name that the others
-do not know, since reading them costs more than everything else here.
+Names are looked up in three places, in this order: providers that the program registered, the bundled providers, and
+installed packages with an entry point in the group `allm.providers`. Entry points are read only for a name that the
+others do not know, because reading them from disk is by far the slowest lookup.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ __all__ = [
 ]
 
 AdapterFactory = Callable[[], Any] | str
-"""Makes an adapter without arguments, as an adapter's class does; or where that is, as `"module:Name"`."""
+"""A callable that makes an adapter without arguments, such as an adapter's class; or its location, `"module:Name"`."""
 
 ENTRY_POINTS = "allm.providers"
 CHAT = "chat"
-"""The service that `Engine(adapter=...)` gives; the others are those of `SERVICES`."""
+"""The service behind `Engine(adapter=...)`; `SERVICES` has the others."""
 
 PROVIDERS: dict[str, str] = {
     "openai": "allm.providers.openai:OpenAI",
@@ -46,19 +46,29 @@ PROVIDERS: dict[str, str] = {
 COMPATIBLE = frozenset(
     {
         "azure",
+        "cerebras",
+        "cohere",
         "deepseek",
         "fireworks",
         "groq",
+        "huggingface",
         "llamacpp",
+        "lmstudio",
         "mistral",
+        "moonshot",
+        "novita",
+        "nvidia",
         "ollama",
         "openrouter",
+        "perplexity",
+        "sambanova",
         "together",
         "vllm",
         "xai",
+        "zai",
     }
 )
-"""Services that speak OpenAI's wire format: presets of its adapter."""
+"""Providers that speak OpenAI's wire format; each is a preset of its adapter."""
 
 PROVIDERS.update(dict.fromkeys(COMPATIBLE, PROVIDERS["openai"]))
 
@@ -72,7 +82,19 @@ SERVICES: dict[str, dict[str, str]] = {
     },
     "embedding": {
         **dict.fromkeys(
-            ("openai", "azure", "fireworks", "llamacpp", "mistral", "ollama", "openrouter", "together", "vllm"),
+            (
+                "openai",
+                "azure",
+                "cohere",
+                "fireworks",
+                "llamacpp",
+                "lmstudio",
+                "mistral",
+                "ollama",
+                "openrouter",
+                "together",
+                "vllm",
+            ),
             "allm.providers.openai.embeddings:OpenAIEmbeddings",
         ),
         "gemini": "allm.providers.gemini.embeddings:GeminiEmbeddings",
@@ -98,7 +120,7 @@ SERVICES: dict[str, dict[str, str]] = {
         "fake": "allm.providers.fake.audio:FakeTranscription",
     },
 }
-"""What else an engine can do, and who does it: the adapters of `Engine(image_adapter=...)` and the like."""
+"""The services besides chat, and the providers of each: adapters for `Engine(image_adapter=...)` and the like."""
 
 _BUNDLED: dict[str, Mapping[str, str]] = {CHAT: PROVIDERS, **SERVICES}
 _registered: dict[str, dict[str, AdapterFactory]] = {}  # by provider name, then by service
@@ -116,22 +138,22 @@ def register(
     transcription_adapter: AdapterFactory | None = None,
     replace: bool = False,
 ) -> None:
-    """Make a provider known by its name, so that `Engine.from_model("acme:...")` works in the whole process.
+    """Register a provider under a name, so that `Engine.from_model("acme:...")` works in the whole process.
 
         allm.providers.register("acme", adapter=Acme, embedding_adapter="acme.embeddings:AcmeEmbeddings")
 
     An installed package registers itself with an entry point: see [Write an adapter](adapters.md).
 
     Args:
-        name: Lower-case letters, digits, `_`, `-` and `.`; what `adapter.provider` says.
-        adapter: Makes the chat adapter without arguments: its class, another function, or `"module:Name"` of one, which
-            is imported when the provider is first used.
+        name: Lower-case letters, digits, `_`, `-` and `.`; the same as `adapter.provider`.
+        adapter: Makes the chat adapter without arguments: its class, a function, or `"module:Name"` of either, which is
+            imported when the provider is first used.
         image_adapter, embedding_adapter, moderation_adapter, speech_adapter, transcription_adapter: The same for the
             other services.
-        replace: Take the place of what has this name; services that are not named here stay as they are.
+        replace: Replace a provider of this name; its services that are not given here stay as they are.
 
     Raises:
-        EngineError: `invalid_engine`: a name that is taken or cannot be one, no adapter, or something that makes none.
+        EngineError: `invalid_engine`: the name is taken or invalid, or an adapter is missing or cannot be called.
     """
     given = {
         CHAT: adapter,
@@ -155,37 +177,38 @@ def _check(name: Any, factories: Mapping[str, Any]) -> None:
         what = f"{name!r} cannot name a provider; expected lower-case letters, digits, '_', '-' and '.', such as 'acme'"
         raise EngineError(what, reason="invalid_engine")
     if not factories:
-        what = f"register({name!r}) names no adapter; expected at least one, such as adapter=Acme"
+        what = f"register({name!r}) was given no adapter; expected at least one, such as adapter=Acme"
         raise EngineError(what, reason="invalid_engine")
     for service, factory in factories.items():
-        is_place = isinstance(factory, str) and all(factory.partition(":"))
-        if not (is_place or callable(factory)):
+        is_location = isinstance(factory, str) and all(factory.partition(":"))
+        if not (is_location or callable(factory)):
             argument = "adapter" if service == CHAT else f"{service}_adapter"
-            what = f"{argument}={factory!r:.80} makes no adapter; expected a class, a function, or 'module:Name'"
+            what = f"{argument}={factory!r:.80} cannot make an adapter; expected a class, a function, or 'module:Name'"
             raise EngineError(what, reason="invalid_engine")
 
 
 def known_providers(service: str = CHAT) -> frozenset[str]:
-    """The names that can be used for a service, but for those of packages that nobody has named yet."""
+    """The provider names known for a service, without those of installed packages that have not been loaded yet."""
     own = {name for name, factories in _registered.items() if service in factories}
     return frozenset(own | _BUNDLED[service].keys())
 
 
 def split_model(text: str, service: str = CHAT) -> tuple[str, str]:
-    """`"provider:id"` or `"id@provider"` as `(provider, id)`; the id may hold colons (`ollama:llama3:8b`).
+    """Split `"provider:id"` or `"id@provider"` into `(provider, id)`; the id may hold colons (`ollama:llama3:8b`).
 
     Raises:
-        EngineError: `unknown_provider`: no such name, or a package that has it and cannot be loaded.
+        EngineError: `unknown_provider`: the name is not known, or the package that provides it cannot be loaded.
     """
     if not isinstance(text, str):
         raise EngineError(
-            f"the model is {type(text).__name__}; expected a text such as 'openai:gpt-5'", reason="unknown_provider"
+            f"the model is {type(text).__name__}; expected a text such as 'openai:gpt-5.4'", reason="unknown_provider"
         )
     head, colon, rest = text.partition(":")
     before, at, tail = text.rpartition("@")
-    if colon and rest and _can(head, service):
+    # The first form goes first: ids may contain an @, as in `acme:model@2025-01-01`.
+    if colon and rest and _offers(head, service):
         return head, rest
-    if at and before and _can(tail, service):
+    if at and before and _offers(tail, service):
         return tail, before
     installed = {entry.name for entry in entry_points(group=ENTRY_POINTS)} if service == CHAT else frozenset[str]()
     known = known_providers(service) | installed
@@ -202,17 +225,17 @@ def _is_known(name: str) -> bool:
     return name in _registered or any(name in names for names in _BUNDLED.values())
 
 
-def _can(name: str, service: str) -> bool:
-    """Whether there is such a provider and it has an adapter for the service; loads its package if need be."""
+def _offers(name: str, service: str) -> bool:
+    """Whether the provider exists and has an adapter for the service; loads the package that provides it if needed."""
     if not _is_known(name):
         for entry in entry_points(group=ENTRY_POINTS, name=name):
             _load(entry)
-            break
+            break  # two packages with one name: the first on the path, as for modules
     return name in known_providers(service)
 
 
 def _load(entry: EntryPoint) -> None:
-    """Call what an entry point names; it has to register the provider.
+    """Call the function of an entry point, which has to register the provider.
 
     Raises:
         EngineError: `unknown_provider`, with the cause.
@@ -234,28 +257,28 @@ def _load(entry: EntryPoint) -> None:
 
 
 def adapter_for(provider: str) -> Any:
-    """A new chat adapter of `provider`, with its defaults."""
+    """Make a chat adapter of `provider` with its defaults."""
     return service_adapter(CHAT, provider)
 
 
 def service_adapter(service: str, provider: str) -> Any:
-    """A new adapter of `provider` for `CHAT` or one of `SERVICES`, with its defaults.
+    """Make an adapter of `provider` for `CHAT` or one of `SERVICES`, with its defaults.
 
     Raises:
         EngineError: `unknown_provider`: its module cannot be imported.
     """
     factory = _registered.get(provider, {}).get(service)
     if factory is not None:
-        return factory() if callable(factory) else _imported(provider, factory)()
-    made_by = _imported(provider, _BUNDLED[service][provider])
-    return made_by(preset=provider) if provider in COMPATIBLE else made_by()
+        return factory() if callable(factory) else _import(provider, factory)()
+    adapter_class = _import(provider, _BUNDLED[service][provider])
+    return adapter_class(preset=provider) if provider in COMPATIBLE else adapter_class()
 
 
-def _imported(provider: str, place: str) -> Any:
-    module, _, name = place.partition(":")
+def _import(provider: str, location: str) -> Any:
+    module, _, name = location.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise EngineError(
-            f"the adapter of {provider!r} cannot be loaded from {place!r}: {error}", reason="unknown_provider"
+            f"the adapter of {provider!r} cannot be loaded from {location!r}: {error}", reason="unknown_provider"
         ) from error

@@ -1,4 +1,4 @@
-"""How long to wait before a failed request is asked again: the arithmetic. `allm.execution.retrying` decides."""
+"""How long to wait before a failed call is retried; `allm.execution.retrying` runs the attempts."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from allm.data.errors import AdapterError
 __all__ = ["DEFAULT_RETRY", "RetryPolicy"]
 
 _MOST_DOUBLINGS = 63
-"""Far beyond any delay that is waited for; a float overflows at 1,024."""
+"""Far beyond any delay that makes sense; two to the power of 1,024 would overflow a float."""
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How a failed call is repeated before its first content. Times are seconds.
+    """How a call that fails before its first content is retried. Times are in seconds.
 
     Attributes:
-        max_attempts: Calls in all, the first included; 1 never retries.
+        max_attempts: Attempts in all, the first included; 1 never retries.
         base_delay: Wait before the first retry; doubled for each further one.
-        max_delay: Longest wait of our own choice.
-        max_retry_after: Longest wait that the provider may ask for. A longer ask is neither shortened nor tried early:
-            the error comes at once and carries `retry_after`.
-        jitter: Random part, so that callers who failed together do not come back together: at most this share of
-            `base_delay` is added to our own wait, and this share of what the provider asks to that.
+        max_delay: Longest wait where the provider does not ask for one.
+        max_retry_after: Longest wait that the provider may ask for. A longer one is neither shortened nor waited for:
+            the call fails at once with an error that carries `retry_after`.
+        jitter: Share of random extra wait, so that callers who failed together do not retry together: of `base_delay`
+            where the wait is ours, of the provider's wait where it asks for one.
         respect_retry_after: Wait as long as the provider asks.
     """
 
@@ -37,15 +37,16 @@ class RetryPolicy:
     respect_retry_after: bool = True
 
     def delay(self, error: AdapterError, attempt: int) -> float | None:
-        """Seconds to wait after attempt number `attempt` (from 1) failed with `error`; None: do not try again."""
+        """Return the seconds to wait after attempt `attempt` (from 1) failed with `error`; None: do not retry."""
         if not error.retryable or attempt >= self.max_attempts:
             return None
-        spread = random.uniform(0, self.jitter)  # noqa: S311  (spreads callers, keeps no secret)
+        spread = random.uniform(0, self.jitter)  # noqa: S311  (spreads load, not a secret)
         asked = error.retry_after if self.respect_retry_after else None
-        if asked:  # 0 names no time, so the wait is ours
+        if asked:  # 0 names no time, so our own wait applies
+            # The random part only adds to it: a retry before that time would be refused again.
             return asked * (1 + spread) if asked <= self.max_retry_after else None
         return min(self.base_delay * (2.0 ** min(attempt - 1, _MOST_DOUBLINGS) + spread), self.max_delay)
 
 
 DEFAULT_RETRY = RetryPolicy()
-"""The library's own policy, which an engine has that says nothing of it."""
+"""The policy of an engine that sets none."""

@@ -1,7 +1,7 @@
-"""What the library tells an observer: spans with a start and an end, and single events such as a retry.
+"""Telemetry: spans with a start and an end, and single events such as a retry.
 
-A handler is a function of one `TelemetryEvent`. With none attached, a span costs one check. A handler that fails is
-logged and detached: observation never breaks a call.
+A handler is a function of one `TelemetryEvent`. While no handler is attached, a span costs one check. A handler that
+raises is logged and detached: observation never breaks a call.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Phase = Literal["start", "stop", "exception", "event"]
 
 @attrs.frozen(kw_only=True)
 class TelemetryEvent:
-    """One thing that happened.
+    """The start or end of a span, or a single event.
 
     Attributes:
         name: `generate`, `stream`, `step`, `chat`, `tool`, `image`, `embed`, or `adapter.retry`.
         phase: `start`, `stop` or `exception` of a span; `event` for a single one.
-        span_id, parent_id: Unique in the process; events of one span share them.
+        span_id, parent_id: Unique in the process; the events of one span share them.
         time: `time.perf_counter()` seconds.
-        duration: Seconds since the span's start, on its end.
+        duration: Seconds since the span's start; set on its last event.
         attributes: Facts such as provider, model, usage, finish reason, attempt; never keys, never content.
     """
 
@@ -45,7 +45,7 @@ class TelemetryEvent:
 
 
 Handler = Callable[[TelemetryEvent], object]
-"""A function that is told of events; what it returns is not used."""
+"""A function that receives telemetry events; its return value is ignored."""
 
 _handlers: dict[int, tuple[Handler, frozenset[str] | None]] = {}
 _ids = itertools.count(1)
@@ -56,7 +56,7 @@ def attach(handler: Handler, events: Iterable[str] | None = None) -> Callable[[]
     """Call `handler` for every telemetry event, or only for those named in `events`.
 
     Returns:
-        A function that detaches it again.
+        A function that detaches the handler.
     """
     key = next(_ids)
     _handlers[key] = (handler, None if events is None else frozenset(events))
@@ -68,7 +68,7 @@ def attach(handler: Handler, events: Iterable[str] | None = None) -> Callable[[]
 
 
 def _send(event: TelemetryEvent) -> None:
-    for key, (handler, names) in list(_handlers.items()):
+    for key, (handler, names) in list(_handlers.items()):  # a copy: a handler may attach or detach handlers
         if names is not None and event.name not in names:
             continue
         try:
@@ -79,7 +79,7 @@ def _send(event: TelemetryEvent) -> None:
 
 
 def emit(name: str, span: Span | None = None, **attributes: Any) -> None:
-    """Report a single event, within `span` if given."""
+    """Send a single event, within `span` if given."""
     if _handlers:
         parent = span.id if span is not None else _current.get()
         _send(
@@ -96,7 +96,7 @@ def emit(name: str, span: Span | None = None, **attributes: Any) -> None:
 
 @attrs.define(eq=False)
 class Span:
-    """A running span; ends once, with `stop` or `fail`."""
+    """A running span. It ends once, with the first `stop` or `fail`; later ones do nothing."""
 
     name: str
     id: int
@@ -134,7 +134,7 @@ class Span:
 
 
 def start_span(name: str, *, parent: Span | None = None, **attributes: Any) -> Span:
-    """Begin a span; its parent is `parent`, else the span of the surrounding context."""
+    """Start a span; its parent is `parent`, else the span of the surrounding context."""
     parent_id = parent.id if parent is not None else _current.get()
     span = Span(name, next(_ids), parent_id, time.perf_counter(), attributes)
     if _handlers:

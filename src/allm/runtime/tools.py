@@ -1,4 +1,4 @@
-"""Functions as tools: name, description and schema from the function, arguments structured into its types."""
+"""Tools from functions: name, description and schema are read from the function, arguments structured to its types."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from allm.data.types.structure import NotStructured, structure
 
 __all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
 
-_CANNOT_FILL = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+_VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class ToolContext:
-    """What a handler may know of the call it answers: annotate a parameter with this type to get it.
+    """The circumstances of a tool call; a handler's parameter with this type receives it.
 
     Attributes:
-        context: The engine's context with the call's over it.
-        session_id: The conversation, if it has one.
+        context: The engine's context, updated with the call's.
+        session_id: The id of the conversation, if it has one.
         request_id: The caller's id of the request.
-        tool_call: The call being answered.
+        tool_call: The tool call that the handler runs for.
         engine: The engine that runs the turn.
     """
 
@@ -49,7 +49,7 @@ class ToolContext:
         await self._report(payload)
 
     def emit_from_thread(self, payload: Any) -> None:
-        """The same from a sync handler, which runs in a worker thread."""
+        """`emit` for a sync handler, which runs in a worker thread."""
         trio.from_thread.run(self._report, payload)
 
 
@@ -60,7 +60,7 @@ def _without_partials(function: Any) -> Any:
 
 
 def is_async(function: Callable[..., Any]) -> bool:
-    """Whether calling `function` gives an awaitable: through partials, methods and callable objects."""
+    """Whether calling `function` returns an awaitable; looks through partials, methods and callable objects."""
     function = _without_partials(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
@@ -70,9 +70,9 @@ class FunctionHandler:
     """A handler that calls a function with structured arguments.
 
     Attributes:
-        function: What was decorated.
-        hints: Type of each argument the model gives.
-        context_names: Parameters that get the `ToolContext`.
+        function: The decorated function.
+        hints: The type of each argument that the model gives.
+        context_names: Parameters that receive the `ToolContext`.
     """
 
     function: Callable[..., Any]
@@ -81,22 +81,22 @@ class FunctionHandler:
     _signature: inspect.Signature
 
     def __call__(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
-        """Call the function; gives an awaitable where the function does."""
+        """Call the function; returns an awaitable if the function does."""
         bound = self.bind(arguments, context)
         return self.function(*bound.args, **bound.kwargs)
 
     def bind(self, arguments: Mapping[str, Any], context: ToolContext) -> inspect.BoundArguments:
-        """The function's arguments, each of the annotated type.
+        """Convert the model's arguments to the annotated types.
 
         Raises:
-            ToolError: `invalid_arguments`, naming every field in words the model can act on.
+            ToolError: `invalid_arguments`, naming every wrong field in words that the model can act on.
         """
         problems = [(name, "unknown argument") for name in arguments if name not in self.hints]
         values: dict[str, Any] = dict.fromkeys(self.context_names, context)
         for name, hint in self.hints.items():
             default = self._signature.parameters[name].default
             if name in arguments and arguments[name] is None is default:
-                values[name] = None  # `days: int = None`
+                values[name] = None  # `days: int = None`: the default allows null, though the type does not
             elif name in arguments:
                 try:
                     values[name] = structure(arguments[name], hint)
@@ -148,7 +148,7 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
     name: str | None = None,
     **fields: Any,
 ) -> Any:
-    """A tool from a function, or from its parts.
+    """Make a tool from a function, or from its parts.
 
         @allm.tool
         def weather(city: str, days: Annotated[int, "how far ahead"] = 1) -> Forecast:
@@ -156,37 +156,37 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
 
         allm.tool("weather", "Tells the weather.", {"type": "object", ...}, handler)
 
-    As a decorator it takes the name, the description (docstring) and the schema (type hints) from the function, and
-    structures the arguments into the hinted types: attrs classes, dataclasses, TypedDicts, enums, Literals, nested ones
-    and lists of them. A parameter of type `ToolContext` is filled in here and not shown to the model. A sync function
-    runs in a worker thread.
+    As a decorator, it takes the name, the description (docstring) and the schema (type hints) from the function, and
+    converts the arguments to the annotated types: attrs classes, dataclasses, TypedDicts, enums, Literals, also nested
+    and in lists. A parameter of type `ToolContext` is filled in by the library and hidden from the model. A sync
+    function runs in a worker thread.
 
     Args:
         function: The function, or the tool's name when it is built from parts.
-        description: What it does, for the model; else the docstring's text.
-        schema, handler: Of a tool built from parts.
-        name: Instead of the function's name.
+        description: Tells the model what the tool does; the default is the docstring's text.
+        schema, handler: The JSON Schema of the arguments, and the handler, of a tool built from parts.
+        name: Replaces the function's name.
         fields: `manual`, `timeout` (seconds), `metadata`: as in `Tool`.
 
     Raises:
         ValidationError: A parameter that a model cannot fill: `*args`, `**kwargs`, a type without a JSON Schema.
     """
-    names = sys._getframe(1).f_locals
+    # Annotations may name classes that are local to the calling function, as in a test: only its frame has them.
+    caller_names = sys._getframe(1).f_locals
     from_parts = schema is not None or handler is not None
     if isinstance(function, str) or (function is None and name is not None and from_parts):
-        parts: Any = schema if schema is not None else {"type": "object", "properties": {}}
-        parts = dict(parts) if isinstance(parts, Mapping) else parts  # `validate` says that it is no schema
-        return Tool(str(name or function), description or "", parts, handler=handler, **fields)
+        given: Any = schema if schema is not None else {"type": "object", "properties": {}}
+        given = dict(given) if isinstance(given, Mapping) else given  # `validate` reports what is not a schema
+        return Tool(str(name or function), description or "", given, handler=handler, **fields)
     if function is None:
         return functools.partial(tool, name=name, description=description, **fields)
-    if not callable(function):
+    if not callable(function) or isinstance(function, Tool):
         sentence = (
-            f"allm.tool makes a tool of a function, got {type(function).__name__}; from parts it is "
+            f"allm.tool expected a function, got {type(function).__name__}; to build a tool from parts, call "
             "allm.tool(name, description, schema, handler)"
         )
         raise ValidationError([Problem((), "not_callable", sentence)], reason="invalid_tool")
-    # Annotations may name classes of the function that is being run, as in a test: only its frame knows them.
-    return _from_function(function, name, description, fields, names)
+    return _from_function(function, name, description, fields, caller_names)
 
 
 def _from_function(
@@ -194,17 +194,18 @@ def _from_function(
     name: str | None,
     description: str | None,
     fields: dict[str, Any],
-    names: Mapping[str, Any],
+    caller_names: Mapping[str, Any],
 ) -> Tool:
     inner = _without_partials(function)
-    plain = inner if inspect.isroutine(inner) or inspect.isclass(inner) else inner.__call__  # of a callable object
+    # A callable object has its hints and docstring on `__call__`, but its own class names it better.
+    plain = inner if inspect.isroutine(inner) or inspect.isclass(inner) else inner.__call__
     name = name or str(getattr(inner, "__name__", type(inner).__name__))
     signature = inspect.signature(function)
-    types = _hints(plain, name, names)
+    types = _hints(plain, name, caller_names)
     given: dict[str, Any] = {}
     contexts: list[str] = []
     for parameter in signature.parameters.values():
-        if parameter.kind in _CANNOT_FILL:
+        if parameter.kind in _VARIADIC:
             stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
             raise _unusable(
                 name, parameter.name, f"{stars}{parameter.name} has no place in a JSON object: name every parameter"
@@ -222,9 +223,9 @@ def _from_function(
     return Tool(name, description or summary, schema, handler=handler, **fields)
 
 
-def _hints(plain: Any, name: str, names: Mapping[str, Any]) -> dict[str, Any]:
+def _hints(plain: Any, name: str, caller_names: Mapping[str, Any]) -> dict[str, Any]:
     try:
-        return typing.get_type_hints(plain, localns=dict(names), include_extras=True)
+        return typing.get_type_hints(plain, localns=dict(caller_names), include_extras=True)
     except NameError as error:
         raise _unusable(
             name, str(error.name), f"its annotation cannot be resolved ({error}): define the type at module level"
@@ -261,11 +262,11 @@ def _has_json(default: Any) -> bool:
 
 
 def _docstring(plain: Any) -> tuple[str, dict[str, str]]:
-    """The description without the parameter section, and the text of each parameter."""
+    """Return the description without the parameter section, and the description of each parameter."""
     text = inspect.getdoc(plain) or ""
     if not text:
         return "", {}
-    import docstring_parser  # only where a tool is made of a function
+    import docstring_parser  # here, since many programs that import allm make no tool from a function
 
     parsed = docstring_parser.parse(text)
     parts = [part for part in (parsed.short_description, parsed.long_description) if part]

@@ -1,4 +1,4 @@
-"""Vectors as providers send them: a list of numbers, or their bytes as base64 text."""
+"""Embedding vectors as providers send them: a list of numbers, or packed numbers as base64 text."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["unit_vector", "vector_of"]
 
 
 def vector_of(value: Any, typecode: str = "f") -> array[float]:
-    """The numbers, packed: exactly those that were sent.
+    """Return the vector as a packed array of exactly the numbers that were sent.
 
     Args:
-        value: A list, or base64 text of little-endian numbers. That is four bytes a number where a list takes about
-            twelve, and decoding it costs a hundredth.
-        typecode: What the base64 text holds, as in `array`.
+        value: A list, or base64 text of little-endian numbers. Those are four bytes each, where a number in a JSON list
+            takes about twelve, and decode in a hundredth of the time.
+        typecode: Type of the numbers in the base64 text, as in `array`.
 
     Raises:
-        AdapterError: `malformed_response`: anything else, also a vector of no numbers, or of some that are not finite.
+        AdapterError: `malformed_response`: anything else, an empty vector, or numbers that are not finite.
     """
     try:
         return _checked(unpack(value, typecode) if isinstance(value, str) else array("d", _list(value)))
@@ -35,8 +35,8 @@ def _checked(vector: array[float]) -> array[float]:
     if not vector:
         raise ValueError("it has no numbers")
     if vector.typecode in "fd":
-        # Looking at each number would take as long as all the rest. In what is not finite, the highest byte has every
-        # bit set but the sign; so it has in numbers from 10**38 on, which do not occur.
+        # Testing each number would double the time of decoding. A number that is not finite has all bits but the sign
+        # set in its highest byte. So do finite numbers from about 10**38 on, but real vectors have none of those.
         size = vector.itemsize
         highest = vector.tobytes()[size - 1 if sys.byteorder == "little" else 0 :: size]
         if (b"\x7f" in highest or b"\xff" in highest) and not all(map(math.isfinite, vector)):
@@ -46,7 +46,7 @@ def _checked(vector: array[float]) -> array[float]:
 
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError("no list")
+        raise TypeError("not a list")
     return value
 
 
@@ -55,6 +55,6 @@ def _shown(value: Any) -> str:
 
 
 def unit_vector(vector: array[float]) -> array[float]:
-    """The vector in the same direction with length 1; the zero vector stays as it is."""
+    """Return the vector scaled to length 1; the zero vector is returned unchanged."""
     length = math.hypot(*vector)
     return array("d", (number / length for number in vector)) if length else vector

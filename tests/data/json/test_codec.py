@@ -456,7 +456,7 @@ def is_object(document, path):
     """Whether the path is an object with fields, not open data."""
     open_fields = {"metadata", "extra", "options", "schema", "arguments", "data", "payload", "result", "hints"}
     open_fields |= {"context", "detail", "tool_choice", "response_format", "source", "session", "errors"}
-    open_fields |= {"categories", "scores", "applied_input_types", "inputs", "vector", "partial"}
+    open_fields |= {"categories", "scores", "applied_input_types", "inputs", "vector", "partial", "headers"}
     return not open_fields & set(path)
 
 

@@ -254,7 +254,11 @@ def _converter() -> cattrs.Converter:
 def _register_errors(converter: cattrs.Converter) -> None:
     def unstructure(error: AllmError) -> dict[str, Any]:
         cls = known_error(error)
-        return {"type": cls.__name__, **{name: _dump_open(getattr(error, name)) for name in cls.fields}}
+        fields = {name: getattr(error, name) for name in cls.fields}
+        return {
+            "type": cls.__name__,
+            **{name: _dump_open(v) for name, v in fields.items() if v or name not in cls.beside},
+        }
 
     def structure(value: Any, expected: Any) -> AllmError:
         tag = value.get("type") or value.get("$type") if isinstance(value, dict) else None

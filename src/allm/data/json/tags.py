@@ -41,6 +41,7 @@ from allm.data.errors import (
 from allm.data.events import Event
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
+from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message, Thread
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.problems import shown
@@ -77,7 +78,7 @@ VALUE_TAGS: dict[str, type] = {
         cls.__name__: cls
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
-            Problem,
+            *(Problem, TokenLogprob),
             *(Session, Approval, AnswerEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
             *get_args(HaltCause),
             *(ImageRequest, ImageResponse, ImageUsage),

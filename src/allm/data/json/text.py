@@ -1,14 +1,17 @@
-"""JSON text in and out, and values of the types that are expected, whatever came.
+"""Parse and write JSON text, and read fields of expected types from untrusted data.
 
-A C codec goes first, the standard library second, where the C codec is stricter than the providers are.
+The C codec is tried first, then the standard library, since the C codec is stricter than providers are.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import msgspec
+
+from allm.data.json.whole import whole
 
 __all__ = [
     "JsonTextError",
@@ -19,11 +22,16 @@ __all__ = [
     "as_text",
     "dumps",
     "loads",
+    "loads_lenient",
+    "loads_pieces",
+    "loads_strict",
     "parse_arguments",
 ]
 
+_MAX_DIGITS = 16  # of a count that was sent as text; no real count has more
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_REFUSED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class JsonTextError(ValueError):
@@ -35,20 +43,56 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def loads(text: bytes | str) -> Any:
-    r"""Parse one JSON document.
-
-    Integers keep all their digits. Escaped lone surrogates (`"\ud83d"`) are accepted, as a provider may cut a text
-    between the two halves of one.
+    """Parse one JSON document. Integers keep all their digits; lone surrogates are replaced.
 
     Raises:
         JsonTextError: Not JSON, not UTF-8, or nested too deep.
     """
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):  # text with a lone surrogate cannot be encoded
-        pass
+    except _REFUSED:
+        return _whole(_parsed(text, _no_constant, strict=True))
+
+
+def loads_lenient(text: bytes | str) -> Any:
+    """Parse JSON leniently: NaN and infinite numbers become None, and control characters are allowed in texts.
+
+    Servers in Python and C++ write such numbers where a probability is 0 or a division failed, in otherwise valid
+    responses.
+
+    Raises:
+        JsonTextError: As `loads`.
+    """
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        return _decode(text)
+    except _REFUSED:
+        return _whole(loads_pieces(text))
+
+
+def loads_strict(text: bytes | str) -> Any:
+    """Parse JSON with the C codec only; what it rejects, such as lone surrogates, `loads_pieces` may accept.
+
+    Raises:
+        JsonTextError: The C codec does not accept it.
+    """
+    try:
+        return _decode(text)
+    except _REFUSED as error:
+        raise JsonTextError(str(error)) from error
+
+
+def loads_pieces(text: bytes | str) -> Any:
+    r"""Like `loads_lenient`, but keep lone surrogates (`"\ud83d"`), since the next document may have the other half.
+
+    Raises:
+        JsonTextError: As `loads`.
+    """
+    return _parsed(text, lambda _name: None, strict=False)
+
+
+def _parsed(text: bytes | str, constant: Callable[[str], None], *, strict: bool) -> Any:
+    try:
+        return json.loads(text, parse_constant=constant, strict=strict)
     except UnicodeDecodeError as error:
         raise JsonTextError(f"invalid UTF-8 at byte {error.start}: {error.reason}") from error
     except RecursionError:
@@ -57,8 +101,15 @@ def loads(text: bytes | str) -> Any:
         raise JsonTextError(str(error)) from error
 
 
+def _whole(value: Any) -> Any:
+    try:
+        return whole(value)
+    except RecursionError:
+        raise JsonTextError("nested too deep") from None
+
+
 def dumps(value: Any) -> bytes:
-    """One compact JSON document in UTF-8.
+    """Write one compact JSON document in UTF-8; a lone surrogate becomes U+FFFD.
 
     Raises:
         TypeError: A value that JSON cannot express.
@@ -66,18 +117,24 @@ def dumps(value: Any) -> bytes:
     """
     try:
         return _encode(value)
-    except UnicodeEncodeError:  # a lone surrogate: only its escape can be written
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except UnicodeEncodeError:
+        return json.dumps(whole(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:
-    """A tool call's arguments: the JSON object in `raw`, `{}` for an empty text, None when it is anything else."""
-    if not raw.strip():
-        return {}
+    """Parse the arguments of a tool call: the JSON object in `raw`, or None if it is anything else.
+
+    An empty text and `null` mean no arguments, `{}`. Some servers encode the object twice, as a JSON string; it is then
+    decoded twice.
+    """
     try:
-        value = loads(raw)
+        value = loads(raw) if raw.strip() else None
+        if isinstance(value, str):
+            value = loads(value) if value.strip() else None
     except JsonTextError:
         return None
+    if value is None:
+        return {}
     return value if isinstance(value, dict) else None
 
 
@@ -103,7 +160,9 @@ def as_text(value: Any) -> str | None:
 
 
 def as_count(value: Any) -> int | None:
-    """`value` if it is a whole number; some servers write counts as `12.0`."""
+    """`value` if it is a whole number; some servers write counts as `12.0`, or as the text `"12"`."""
     if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is str and value.isascii() and value.isdigit() and len(value) < _MAX_DIGITS:
         return int(value)
     return value if type(value) is int else None

@@ -21,6 +21,7 @@ from allm.execution.services.service import RequestT, ResponseT, Service, UnaryO
 from allm.execution.stream.block import check_trio_task
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter, as_adapter
+from allm.runtime.advice import warn_of_shutdown
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import check_options, merged_options, values_for
@@ -80,6 +81,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         Raises:
             ValidationError, EngineError, AdapterError: The adapter cannot handle the request.
         """
+        warn_of_shutdown(as_adapter(self.adapter).provider, getattr(request, "model", None))
         return self.adapter.prepare(request, self.adapter_options)
 
     @contextmanager

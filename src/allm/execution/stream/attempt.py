@@ -59,7 +59,7 @@ class _Attempt:
     held: HeldEvents
     scope: trio.CancelScope
     gap: float
-    pricing: Pricing | None
+    pricing: Pricing
     raw_chunks: bool
     begun: bool = False
     shown: bool = False
@@ -108,7 +108,7 @@ class _Attempt:
                 break
         if not self.raw_chunks:
             events = tuple(event for event in events if type(event) is not RawChunk)
-        return self.pricing.on(events) if self.pricing is not None else events
+        return self.pricing.on(events)
 
     def _hold(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
         """Hold `events` back if they have no content; returns what to show now."""

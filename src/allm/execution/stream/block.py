@@ -141,7 +141,7 @@ async def background_task(work: Callable[[], Awaitable[None]], name: str) -> Asy
             nursery.start_soon(run, name=name)
             yield
             nursery.cancel_scope.cancel()
-    except trio.Cancelled:
+    except trio.Cancelled:  # noqa: ASYNC103  (the failure that caused the cancellation comes out instead)
         if failure is None:
             raise
     try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.errors import AllmError, StreamError
+from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
@@ -31,6 +31,7 @@ from allm.data.events import (
     ToolResultEncoded,
     UsageReported,
 )
+from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message, Thread
 from allm.data.message_builder import MessageBuilder
 from allm.data.response import FinishReason, Response, Usage
@@ -59,6 +60,9 @@ class StreamCollector:
     _id: str | None = attrs.field(default=None, init=False)
     _model: str | None = attrs.field(default=None, init=False)
     _request_id: str | None = attrs.field(default=None, init=False)
+    _headers: dict[str, str] = attrs.field(factory=dict, init=False)
+    _service_tier: str | None = attrs.field(default=None, init=False)
+    _logprobs: tuple[TokenLogprob, ...] | None = attrs.field(default=None, init=False)
     _abandoned: Usage | None = attrs.field(default=None, init=False)
     _error: AllmError | None = attrs.field(default=None, init=False)
     _metadata: dict[str, Any] = attrs.field(factory=dict, init=False)
@@ -93,6 +97,9 @@ class StreamCollector:
             model=self._model,
             id=self._id,
             request_id=self._request_id,
+            headers=self._headers,
+            service_tier=self._service_tier,
+            logprobs=self._logprobs,
             error=self._error,
             abandoned_usage=self._abandoned,
             metadata=self._metadata,
@@ -116,14 +123,18 @@ class StreamCollector:
         self._id = event.id or self._id
         self._model = event.model or self._model
         self._request_id = event.request_id or self._request_id
+        self._headers = event.headers or self._headers
         self._abandoned = event.abandoned_usage or self._abandoned
 
     def _usage_reported(self, event: UsageReported) -> None:
         self._usage = event.usage if self._usage is None else self._usage.merge(event.usage)
+        self._service_tier = event.service_tier or self._service_tier
 
     def _completed(self, event: MessageCompleted) -> None:
         self._id = event.id or self._id
         self._model = event.model or self._model
+        self._service_tier = event.service_tier or self._service_tier
+        self._logprobs = event.logprobs
         self._finish_reason = event.finish_reason
         self._raw_finish_reason = event.raw_finish_reason
         self._metadata = {**self._metadata, **event.metadata}
@@ -138,7 +149,9 @@ class StreamCollector:
         self._finish_reason = "error"
         self._raw_finish_reason = event.raw_finish_reason
         self._error = event.error
-        self._request_id = self._request_id or getattr(event.error, "request_id", None)
+        if isinstance(event.error, AdapterError):
+            self._request_id = self._request_id or event.error.request_id
+            self._headers = self._headers or event.error.headers
         self.ended = True
 
 

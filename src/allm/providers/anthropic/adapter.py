@@ -15,6 +15,7 @@ from allm.adapters import (
     Emit,
     HttpAdapter,
     KeyHeader,
+    Problem,
     StreamAdapter,
     StreamCall,
     Vendor,
@@ -24,7 +25,7 @@ from allm.adapters import (
 )
 from allm.data.request import Request
 from allm.providers.anthropic.decode import MessagesDecoder
-from allm.providers.anthropic.encode import Settings, encode
+from allm.providers.anthropic.encode import Settings, encode, sampling_problems
 from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import StructuredOutput, tool_answer_name
@@ -49,6 +50,12 @@ def _names(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
+def _address(base_url: str) -> str:
+    # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
+    has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
+    return join_url(base_url, "/messages" if has_version else "/v1/messages")
+
+
 @final
 @attrs.frozen(kw_only=True, eq=False)
 class Anthropic(HttpAdapter, StreamAdapter):
@@ -60,7 +67,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
             ANTHROPIC_AUTH_TOKEN comes before it.
         base_url: Without the version segment, as the vendor's SDK takes it; else ANTHROPIC_BASE_URL, else Anthropic
             itself. A query is kept.
-        api_version: Sent as anthropic-version. From `"2026-10-21"` on the API takes no sampling parameters.
+        api_version: Sent as anthropic-version. From `"2026-10-21"` on the API takes no sampling parameters, no document
+            in an assistant's message and no citations in a user's.
         auth: The header that carries the key: `x-api-key`, or `authorization: Bearer`, which the vendor's newer SDKs
             and most gateways use.
         headers: Sent with every request.
@@ -68,19 +76,21 @@ class Anthropic(HttpAdapter, StreamAdapter):
         betas: Sent as anthropic-beta, for fields in `options` that need them.
         prompt_cache: Let the API keep the tools, the system prompt and the conversation for the next call: True, or for
             how long (`"5m"`, `"1h"`). Writing costs more than reading saves unless the next call comes in that time.
+            Your own `cache_control` marks count first; there are at most four in a request.
         structured_output: How a schema in `response_format` is sent: `"native"`, as a `"tool"` that has to be called,
             or `"auto"`, natively to Claude 4.5 and newer, as a tool to all others.
         max_event_bytes: Largest server-sent event accepted, in bytes.
 
-    A request's `options` are fields of the request body under their wire names (`stop_sequences`, `top_p`,
-    `service_tier`, `thinking`, ...) and replace what was there, but for two: `tools`, such as
+    A request's `options` are fields of the request body under their wire names (`thinking`, `top_k`,
+    `metadata`, ...) and replace what was there, but for two: `tools`, such as
     `[{"type": "web_search_20250305", "name": "web_search"}]`, are added to the request's own, and `output_config` is
     merged key by key.
 
     Thinking: `reasoning_effort` is an effort of Claude 4.6 and newer (`low`, `medium`, `high`, `xhigh`, `max`), which
     then think as they see fit, and a token budget for older ones (2048, 8192, 24576, 32000, at most half of
     `max_tokens`, or a number of tokens); `none` asks for the least thinking that the model can do. Newer models hide
-    their thinking unless `reasoning_summary` is other than `none`. `verbosity` has no counterpart.
+    their thinking unless `reasoning_summary` is other than `none`. An effort that a model does not have is the next one
+    upwards, else the highest that it has. `verbosity` has no counterpart.
 
     Without `max_tokens` the model's own limit is sent, or 4096 where that is not known (logged once).
     """
@@ -108,6 +118,10 @@ class Anthropic(HttpAdapter, StreamAdapter):
         """Whether a schema would take the place of the request's tools, so that a chat asks for it in the end."""
         return bool(request.tools) and tool_answer_name(request, self.structured_output) is not None
 
+    def refused_parameters(self, request: Request, _options: AdapterOptions) -> Iterable[Problem]:
+        """Sampling parameters, which newer versions of the API do not take from any model."""
+        return sampling_problems(request, self.api_version)
+
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 
@@ -115,25 +129,22 @@ class Anthropic(HttpAdapter, StreamAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: Messages, images, a tool choice, format or option that cannot be sent; all at once.
         """
+        base_url = self.find_base_url(options)
+        origin = self.origin(base_url)
         settings = Settings(
             api_version=self.api_version,
             prompt_cache=self.prompt_cache,
             structured_output=self.structured_output,
+            origin=origin,
         )
         answer_tool = tool_answer_name(request, self.structured_output)
         return self.stream_call(
-            self._address(options),
+            _address(base_url),
             encode(request, options, settings),
             options,
-            functools.partial(MessagesDecoder, self.provider, answer_tool),
+            functools.partial(MessagesDecoder, self.provider, answer_tool, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
-
-    def _address(self, options: AdapterOptions) -> str:
-        base_url = self.find_base_url(options)
-        # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
-        has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
-        return join_url(base_url, "/messages" if has_version else "/v1/messages")
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

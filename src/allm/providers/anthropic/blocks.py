@@ -141,7 +141,7 @@ class _Redacted:
     def start(self) -> list[AdapterEvent]:
         return []
 
-    def grow(self, _delta: Mapping[str, Any]) -> list[AdapterEvent]:
+    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:  # noqa: ARG002  (it comes whole)
         return []
 
     def stop(self) -> AdapterEvent:

@@ -13,9 +13,11 @@ What the wire format does not have, or not so:
 - `input` is an object: arguments that were not JSON go under `INVALID_JSON`.
 - Thinking goes back with its signature, redacted thinking as its data, and the items of Anthropic's own tools as they
   came, each in its place.
-- Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because
-  Anthropic refuses it: text without a visible character, images in assistant turns, thinking without a signature,
-  white space at the end of an answer that is to be continued.
+- Parts of Anthropic's own in a user's message, in a result and, if they are text, in a system message are sent as they
+  are; those of others are refused there.
+- Left out, because only its maker can read it: an assistant's reasoning and provider items of other services. Left out
+  because Anthropic refuses it: text without a visible character, images in assistant turns, thinking without a
+  signature, white space at the end of an answer that is to be continued.
 """
 
 from __future__ import annotations
@@ -26,13 +28,27 @@ from typing import Any, assert_never
 
 import attrs
 
-from allm.adapters import Path, Problem, UnusableImageError, as_object, call_name, results_in_place
+from allm.adapters import (
+    Origin,
+    Path,
+    Problem,
+    UnusableImageError,
+    as_list,
+    as_object,
+    call_name,
+    results_in_place,
+    unsupported_parts,
+)
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.anthropic.image_parts import ImageEncoder
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
-__all__ = ["ContentEncoder"]
+__all__ = ["STRICT_VERSION", "ContentEncoder"]
+
+STRICT_VERSION = "2026-10-21"
+"""The first API version that refuses sampling parameters, even with their defaults, and blocks where the model makes no
+use of them: https://platform.claude.com/docs/en/api/versioning."""
 
 _NOT_IN_IDS = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -50,12 +66,16 @@ class ContentEncoder:
 
     Attributes:
         max_images: Most images of a request.
+        api_version: Which the request is for.
+        origin: Whose opaque data is sent.
         system: Blocks of the system messages so far.
         called: Names of the tools that have been called.
         problems: What cannot be sent.
     """
 
     max_images: int
+    api_version: str
+    origin: Origin
     system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
@@ -69,11 +89,12 @@ class ContentEncoder:
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         """The turns of a whole conversation."""
+        messages = tuple(messages)
+        self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
         for index, message in results_in_place(messages):
             path: Path = ("messages", index)
             if message.role == "system":
-                if message.text.strip():
-                    self.system.append({"type": "text", "text": message.text})
+                self.system += self._instructions(message, path)
             elif message.role == "tool":
                 self._result(message, path)
             else:
@@ -89,6 +110,11 @@ class ContentEncoder:
             self._turns.append(_WireTurn(role))
         return self._turns[-1]
 
+    def _instructions(self, message: Message, path: Path) -> list[dict[str, Any]]:
+        if all(isinstance(part, TextPart) for part in message.parts):
+            return [{"type": "text", "text": message.text}] if message.text.strip() else []
+        return self._blocks(message, path)
+
     def _blocks(self, message: Message, path: Path) -> list[dict[str, Any]]:
         of_assistant = message.role == "assistant"
         encoded = (
@@ -100,17 +126,48 @@ class ContentEncoder:
     def _part(self, part: Part, path: Path, *, of_assistant: bool) -> dict[str, Any] | None:
         match part:
             case TextPart():
-                return _text(part, of_assistant=of_assistant)
+                return self._text(part, of_assistant=of_assistant)
             case ImagePart():
                 return None if of_assistant else self._image(part, path)
             case ToolCall():
                 return self._call(part)
             case ReasoningPart():
-                return _reasoning(part) if of_assistant else None
+                return self._reasoning(part) if of_assistant else None
             case ProviderPart():
-                return dict(part.data) if part.provider == PROVIDER else None
+                # What a user wrote by hand is for the format, wherever it goes.
+                own = self.origin.made(part) if of_assistant else part.provider == PROVIDER
+                return self._own(part, path, of_assistant=of_assistant) if own else None
             case _ as unreachable:
                 assert_never(unreachable)
+
+    def _text(self, part: TextPart, *, of_assistant: bool) -> dict[str, Any] | None:
+        if not part.text.strip():
+            return None
+        # Citations are the model's: the API refuses them in a user's text.
+        return {"type": "text", "text": part.text, **(self.origin.kept(part) if of_assistant else {})}
+
+    def _reasoning(self, part: ReasoningPart) -> dict[str, Any] | None:
+        if not self.origin.made(part):
+            return None
+        if part.encrypted_content is not None:
+            return {"type": "redacted_thinking", "data": part.encrypted_content}
+        if part.signature is None:  # the stream broke off inside it
+            return None
+        return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+
+    def _own(self, part: ProviderPart, path: Path, *, of_assistant: bool) -> dict[str, Any]:
+        if self.api_version >= STRICT_VERSION:
+            kind = part.data.get("type")
+            if of_assistant and kind == "document":
+                self._refuse(path, "a document in an assistant's message; put it into a user's")
+            texts = [part.data, *map(as_object, as_list(part.data.get("content")))]
+            if not of_assistant and any(text.get("type") == "text" and text.get("citations") for text in texts):
+                self._refuse(path, "the citations of a text in a user's message; leave them out")
+        return dict(part.data)
+
+    def _refuse(self, path: Path, what: str) -> None:
+        sentence = f"API version {self.api_version} refuses {what}"
+        self.problems.append(Problem(path, "unsupported_in_api_version", sentence))
 
     def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
         try:
@@ -122,7 +179,13 @@ class ContentEncoder:
     def _call(self, part: ToolCall) -> dict[str, Any]:
         arguments = {INVALID_JSON: part.raw_arguments or ""} if part.arguments is None else dict(part.arguments)
         name = call_name(part.name)
-        block = {"type": "tool_use", "id": self._new_id(part.id), "name": name, "input": arguments, **_kept(part)}
+        block = {
+            "type": "tool_use",
+            "id": self._new_id(part.id),
+            "name": name,
+            "input": arguments,
+            **self.origin.kept(part),
+        }
         self._calls[part.id] = block
         self.called[name] = None
         return block
@@ -156,26 +219,10 @@ class ContentEncoder:
         self._turn("user").results.append(block)
 
 
-def _kept(part: TextPart | ToolCall) -> Mapping[str, Any]:
-    """What the decoder kept with the part for replay."""
-    return as_object(part.metadata.get(PROVIDER))
-
-
-def _text(part: TextPart, *, of_assistant: bool) -> dict[str, Any] | None:
-    if not part.text.strip():
-        return None
-    # Citations are the model's: the API refuses them in a user's text.
-    return {"type": "text", "text": part.text, **(_kept(part) if of_assistant else {})}
-
-
-def _reasoning(part: ReasoningPart) -> dict[str, Any] | None:
-    if part.provider != PROVIDER:
-        return None
-    if part.encrypted_content is not None:
-        return {"type": "redacted_thinking", "data": part.encrypted_content}
-    if part.signature is None:  # the stream broke off inside it
-        return None
-    return {"type": "thinking", "thinking": part.text, "signature": part.signature}
+def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    if role == "system" and data.get("type") != "text":
+        return f"has the type {data.get('type')!r}; Anthropic takes only text in a system prompt"
+    return None
 
 
 def _end_with_text(turn: _WireTurn) -> None:

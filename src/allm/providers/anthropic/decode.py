@@ -13,10 +13,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, UniqueIds, as_count, as_object, as_text
+from allm.adapters import StreamDecoder, UniqueIds, as_count, as_object, as_text, finish_reason_of
 from allm.data.errors import AdapterError
-from allm.data.events import UsageReported
-from allm.data.response import FinishReason
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER
@@ -24,17 +22,8 @@ from allm.providers.anthropic.usage import UsageReports
 
 __all__ = ["MessagesDecoder"]
 
-# https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons
-_FINISH: dict[str, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "content_filter",
-}
 _BLOCK_OF = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
-_NOTES = ("stop_sequence", "stop_details", "container", "context_management")
+_NOTES = ("stop_sequence", "stop_details", "container", "context_management", "diagnostics")
 """What an answer says about itself beyond its content; kept in `Response.metadata["anthropic"]`."""
 
 
@@ -55,7 +44,6 @@ class MessagesDecoder(StreamDecoder):
     _open: dict[int | None, Block] = attrs.field(factory=dict[int | None, Block], init=False)
     _count: int = attrs.field(default=0, init=False)
     _call_ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
-    _notes: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _stop_reason: str | None = attrs.field(default=None, init=False)
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:
@@ -90,7 +78,7 @@ class MessagesDecoder(StreamDecoder):
 
     def _content_block_delta(self, event: Mapping[str, Any]) -> None:
         index, delta = as_count(event.get("index")), as_object(event.get("delta"))
-        if index is None and self._open:  # not every server counts them: it is the newest one
+        if self._open and (index is None or None in self._open):  # not every server counts them: it is the newest one
             index = next(reversed(self._open))
         kind = None if self._open else _BLOCK_OF.get(as_text(delta.get("type")) or "")
         if kind is not None:  # nor says where a block starts
@@ -112,7 +100,7 @@ class MessagesDecoder(StreamDecoder):
     def _message_stop(self, _event: Mapping[str, Any]) -> None:
         for index in list(self._open):
             self._stop_block(index)
-        self.complete(_FINISH.get(self._stop_reason or "", "other"), self._stop_reason, self._metadata())
+        self.complete(finish_reason_of(self._stop_reason), self._stop_reason)
 
     def _ping(self, _event: Mapping[str, Any]) -> None:
         self.keep_alive()
@@ -126,7 +114,8 @@ class MessagesDecoder(StreamDecoder):
     def _count_tokens(self, holder: Mapping[str, Any]) -> None:
         usage = holder.get("usage")
         if isinstance(usage, dict):
-            self.add(UsageReported(self._usage.add(usage)))
+            self.service_tier = as_text(usage.get("service_tier")) or self.service_tier
+            self.report(self._usage.add(usage))
 
     def _start_block(self, data: dict[str, Any], index: int | None) -> None:
         self.start()  # some servers leave `message_start` out
@@ -146,10 +135,7 @@ class MessagesDecoder(StreamDecoder):
 
     def _note(self, holder: Mapping[str, Any]) -> None:
         self._stop_reason = as_text(holder.get("stop_reason")) or self._stop_reason
-        self._notes.update({name: holder[name] for name in _NOTES if holder.get(name) is not None})
-
-    def _metadata(self) -> dict[str, Any]:
-        return {PROVIDER: self._notes} if self._notes else {}
+        self.notes.update({name: holder[name] for name in _NOTES if holder.get(name) is not None})
 
 
 _STEPS: dict[str, Callable[[MessagesDecoder, Mapping[str, Any]], None]] = {

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import attrs
 
-from allm.adapters import AdapterOptions, Problem, as_count, as_list, as_object, refuse
+from allm.adapters import AdapterOptions, Origin, Problem, as_count, as_list, as_object, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
-from allm.providers.anthropic.content_encode import ContentEncoder
+from allm.providers.anthropic.cache_marks import PromptCache, with_marks
+from allm.providers.anthropic.content_encode import STRICT_VERSION, ContentEncoder
 from allm.providers.anthropic.models import Model, default_max_tokens
+from allm.providers.anthropic.names import ITSELF
 from allm.providers.anthropic.structured import StructuredOutput, answer_tool, closed_schema, tool_answer_name
 from allm.providers.anthropic.thinking import thinking_fields
 
-__all__ = ["WITHOUT_SAMPLING", "Settings", "encode"]
-
-WITHOUT_SAMPLING = "2026-10-21"
-"""The first API version that refuses sampling parameters, even with their defaults:
-https://platform.claude.com/docs/en/api/versioning."""
+__all__ = ["Settings", "encode", "sampling_problems"]
 
 _SAMPLING = ("temperature", "top_p", "top_k")
 _MAX_TEMPERATURE = 1
+_TIERS = {"auto": "auto", **dict.fromkeys(("default", "standard", "standard_only"), "standard_only")}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -31,8 +30,9 @@ class Settings:
     """What of the adapter's options shapes a body."""
 
     api_version: str = "2023-06-01"
-    prompt_cache: bool | Literal["5m", "1h"] = False
+    prompt_cache: PromptCache = False
     structured_output: StructuredOutput = "auto"
+    origin: Origin = ITSELF
 
 
 def encode(request: Request, options: AdapterOptions, settings: Settings) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
         ValidationError: With every problem found.
     """
     model = Model.named(request.model or "")
-    encoder = ContentEncoder(model.max_images)
+    encoder = ContentEncoder(model.max_images, settings.api_version, settings.origin)
     messages = encoder.encode(request.messages)
     problems = encoder.problems
     if not messages and not problems:
@@ -55,6 +55,7 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
     if encoder.system:
         body["system"] = encoder.system
     _add_sampling(request, settings, body, problems)
+    _add_limits(request, body, problems)
     _add_tools(request, settings, encoder, body, problems)
     thinking, effort = thinking_fields(model, options, max_tokens, problems)
     if thinking is not None:
@@ -69,19 +70,46 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
     return _with_options(body, request.options, settings)
 
 
+def sampling_problems(request: Request, api_version: str) -> list[Problem]:
+    """The sampling parameters that the version of the API refuses."""
+    if api_version < STRICT_VERSION:
+        return []
+    sentence = f"API version {api_version} refuses {', '.join(_SAMPLING)}; leave it out, or use an older one"
+    fields = [(name,) for name in _SAMPLING if getattr(request, name, None) is not None]
+    paths = [*fields, *(("options", name) for name in _SAMPLING if name in request.options)]
+    return [Problem(path, "unsupported_in_api_version", sentence) for path in paths]
+
+
 def _add_sampling(request: Request, settings: Settings, body: dict[str, Any], problems: list[Problem]) -> None:
-    if settings.api_version >= WITHOUT_SAMPLING:
-        given = [("temperature",)] if request.temperature is not None else []
-        paths = [*given, *(("options", name) for name in _SAMPLING if name in request.options)]
-        sentence = (
-            f"API version {settings.api_version} refuses {', '.join(_SAMPLING)}; leave it out, or use an older one"
-        )
-        problems += [Problem(path, "unsupported_in_api_version", sentence) for path in paths]
-    elif request.temperature is not None:
+    refused = sampling_problems(request, settings.api_version)
+    problems += refused
+    if request.temperature is not None and not refused:
         if request.temperature > _MAX_TEMPERATURE:
             sentence = f"Anthropic takes 0 to {_MAX_TEMPERATURE}, not {request.temperature}"
             problems.append(Problem(("temperature",), "out_of_range", sentence))
         body["temperature"] = request.temperature
+    if request.top_p is not None and not refused:
+        body["top_p"] = request.top_p
+
+
+def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
+    """Stop sequences, the service tier, and the seed, which Anthropic does not have."""
+    if request.stop:
+        body["stop_sequences"] = list(request.stop)
+        blank = [index for index, text in enumerate(request.stop) if not text.strip()]
+        sentence = "is white space; Anthropic takes stop sequences with something else in them"
+        problems += [Problem(("stop", index), "blank", sentence) for index in blank]
+    if request.seed is not None:
+        sentence = "Anthropic takes no seed; leave it out"
+        problems.append(Problem(("seed",), "unsupported_option", sentence))
+    tier = request.service_tier
+    if tier is not None and tier not in _TIERS:
+        expected = "'auto', which uses the priority capacity that you have, or 'default'"
+        problems.append(
+            Problem(("service_tier",), "unsupported_option", f"Anthropic has no tier {tier!r}; use {expected}")
+        )
+    elif tier is not None:
+        body["service_tier"] = _TIERS[tier]
 
 
 def _add_tools(
@@ -100,8 +128,15 @@ def _add_tools(
         choice = {"type": "none"}
     if tools:
         body["tools"] = tools
+    if request.parallel_tool_calls is False and (tools or _more_tools(request.options)):
+        choice = _one_at_a_time(choice)
     if choice is not None:
         body["tool_choice"] = choice
+
+
+def _one_at_a_time(choice: dict[str, Any] | None) -> dict[str, Any]:
+    choice = choice or {"type": "auto"}
+    return choice if choice.get("type") == "none" else {"disable_parallel_tool_use": True, **choice}
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
@@ -172,10 +207,6 @@ def _names(tools: Iterable[Any]) -> set[Any]:
 
 
 def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    if settings.prompt_cache:
-        users = [turn for turn in body["messages"] if turn["role"] == "user"]
-        for place, key in ((body, "system"), *((turn, "content") for turn in users[-1:])):
-            _mark(place, key, settings)
     merged = {**body, **options}
     more = _more_tools(options)
     if more:
@@ -184,19 +215,4 @@ def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Se
     output = {**as_object(body.get("output_config")), **as_object(options.get("output_config"))}
     if output:
         merged["output_config"] = output
-    if settings.prompt_cache:
-        _mark(merged, "tools", settings)
-    return merged
-
-
-def _mark(place: dict[str, Any], key: str, settings: Settings) -> None:
-    """Let the API cache all up to the last of these blocks.
-
-    https://platform.claude.com/docs/en/build-with-claude/prompt-caching: at most four places. The three here are the
-    ends of what stays the same for different lengths of time: the tools, the system prompt, the conversation so far.
-    """
-    blocks = as_list(place.get(key))
-    if blocks:
-        ttl = {} if settings.prompt_cache is True else {"ttl": settings.prompt_cache}
-        # A mark that the caller has set stays.
-        place[key] = [*blocks[:-1], {"cache_control": {"type": "ephemeral", **ttl}, **as_object(blocks[-1])}]
+    return with_marks(merged, settings.prompt_cache, by_hand=options.keys())

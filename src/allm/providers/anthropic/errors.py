@@ -2,7 +2,8 @@
 
 Facts: https://platform.claude.com/docs/en/api/errors, and recorded answers: what is wrong with a request, a context
 that overflows and a credit that is used up are all `invalid_request_error`, told apart by the message alone; an error
-inside a 200 stream has the same envelope, and no status.
+inside a 200 stream has the same envelope, and no status. Newer answers name the cause in `details.error_code`; a code
+that is not known means what the type of the error says.
 """
 
 from __future__ import annotations
@@ -35,7 +36,20 @@ _BY_TYPE: dict[str, AdapterReason] = {
     "timeout_error": "timeout",
     "overloaded_error": "overloaded",
 }
+# The `error_code`s of anthropic 2.14.0 (types/shared/error_details.py) that mean something else than their type.
+_BY_CODE: dict[str, AdapterReason] = {
+    "contract_spend_limit_reached": "quota_exhausted",
+    "enforced_spend_limit_reached": "quota_exhausted",
+    "linked_organization_billing_unavailable": "quota_exhausted",
+    "linked_organization_spend_limit_reached": "quota_exhausted",
+    "user_profile_billing_not_authorized": "quota_exhausted",
+    "user_profile_not_billable": "quota_exhausted",
+    "storage_quota_exceeded": "quota_exhausted",
+    "organization_on_hold": "authentication_failed",
+    "file_expired": "not_found",
+}
 _INVALID = "invalid_request_error"
+_SERVER_ERROR = 500
 _BY_MESSAGE: tuple[tuple[re.Pattern[str], AdapterReason], ...] = (
     (CONTEXT_OVERFLOW, "context_length_exceeded"),
     (re.compile(r"credit balance is too low|API usage limits", re.IGNORECASE), "quota_exhausted"),
@@ -55,7 +69,8 @@ def stream_error(provider: str, body: Any) -> AdapterError:
 
 
 def _build(provider: str, body: Any, envelope: ErrorBody, status: int | None) -> AdapterError:
-    reason, retryable = _reason(envelope, status)
+    code = _error_code(body) or ""
+    reason, retryable = (_BY_CODE[code], False) if code in _BY_CODE else _reason(envelope, status)
     return AdapterError(
         envelope.message,
         reason=reason,
@@ -63,15 +78,21 @@ def _build(provider: str, body: Any, envelope: ErrorBody, status: int | None) ->
         status=status,
         retryable=retryable,
         request_id=as_text(as_object(body).get("request_id")),
-        provider_code=envelope.type,
+        provider_code=code or envelope.type,
     )
+
+
+def _error_code(body: Any) -> str | None:
+    return as_text(as_object(as_object(as_object(body).get("error")).get("details")).get("error_code"))
 
 
 def _reason(envelope: ErrorBody, status: int | None) -> tuple[AdapterReason, bool | None]:
     kind = envelope.type
-    if kind in _BY_TYPE:
-        return _BY_TYPE[kind], None
     by_status = reason_for_status(status) if status is not None else None
+    # Servers that speak the format without all of it (Ollama) call every failure `api_error`.
+    vague = kind == "api_error" and status is not None and status < _SERVER_ERROR
+    if kind in _BY_TYPE and not vague:
+        return _BY_TYPE[kind], None
     if kind == _INVALID or by_status == "invalid_request":
         for pattern, reason in _BY_MESSAGE:
             if pattern.search(envelope.message):

@@ -84,6 +84,11 @@ class Model:
         """`budget_tokens`: all that think, before Claude 4.7 (deprecated on 4.6)."""
         return not self.is_claude or self.version < (4, 7)
 
+    def nearest_effort(self, effort: str) -> str:
+        """The effort as the model has it: not all have `xhigh`."""
+        info = lookup("anthropic", self.name)
+        return effort if info is None else info.nearest_effort(effort)
+
     @property
     def thinks_unasked(self) -> bool:
         """Adaptive thinking is on without being asked for."""

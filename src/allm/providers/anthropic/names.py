@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["INVALID_JSON", "PROVIDER"]
+from allm.adapters import Origin
+
+__all__ = ["INVALID_JSON", "ITSELF", "PROVIDER"]
 
 PROVIDER = "anthropic"
 """Marks the parts of a message that go back to Anthropic, and the key of metadata kept for it."""
+
+ITSELF = Origin(PROVIDER)
+"""Anthropic at its own address."""
 
 INVALID_JSON = "INVALID_JSON"
 """The key that Anthropic documents for arguments that are not JSON, as `input` has to be an object:

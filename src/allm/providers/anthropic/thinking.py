@@ -35,7 +35,7 @@ def thinking_fields(
     if effort.isdecimal() or not model.thinks_in_levels:
         budget = _budget(model, effort, max_tokens, problems)
         return {"type": "enabled", "budget_tokens": budget, **_display(summary)}, None
-    return {"type": "adaptive", **_display(summary)}, _EFFORTS.get(effort, effort)
+    return {"type": "adaptive", **_display(summary)}, model.nearest_effort(_EFFORTS.get(effort, effort))
 
 
 def _none(model: Model) -> tuple[dict[str, Any] | None, str | None]:

@@ -13,13 +13,15 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import as_count, as_list, as_object
+from allm.adapters import as_count, as_list, as_object, as_text
 from allm.data.response import Usage
 
 __all__ = ["UsageReports"]
 
 _EXTRA = ("cache_creation", "server_tool_use")
 """Objects of counts that no other provider has."""
+_TARIFFS = ("speed", "inference_geo")
+"""Words for how and where the answer was made, which decide what it costs."""
 
 
 @attrs.define(eq=False)
@@ -42,12 +44,13 @@ def _counts(fields: Mapping[str, Any]) -> Usage:
     uncached = as_count(fields.get("input_tokens"))
     read = as_count(fields.get("cache_read_input_tokens"))
     written = as_count(fields.get("cache_creation_input_tokens"))
-    extra = {
+    extra: dict[str, Any] = {
         name: count
         for group in _EXTRA
         for name, value in as_object(fields.get(group)).items()
         if (count := as_count(value)) is not None
     }
+    extra |= {name: word for name in _TARIFFS if (word := as_text(fields.get(name))) is not None}
     return Usage(
         input_tokens=None if uncached is None else uncached + (read or 0) + (written or 0),
         output_tokens=as_count(fields.get("output_tokens")),

@@ -34,13 +34,13 @@ class Gemini(Connection, StreamAdapter):
 
     A request's `options` are fields of the request body under their wire names. `generationConfig`, `thinkingConfig`
     inside it, `toolConfig` and `functionCallingConfig` inside it are merged key by key over what the request says, so
-    that `options={"generationConfig": {"topP": 0.9}}` keeps its temperature; `tools`, such as
+    that `options={"generationConfig": {"topK": 40}}` keeps its temperature; `tools`, such as
     `[{"googleSearch": {}}]`, are added to the request's own; every other field replaces what was there.
 
     Thinking: `reasoning_effort` is a level of Gemini 3 and newer (`minimal`, `low`, `medium`, `high`; `none` asks for
     the least), and a token budget for older models (`none` 0, `low` 1024, `medium` 8192, `high` 24576, as Google maps
-    them itself, or a number of tokens). Thoughts are shown with a `reasoning_summary` other than `none`. `verbosity`
-    has no counterpart.
+    them itself, or a number of tokens). What a model does not have is the next level upwards, else its highest, and its
+    least budget. Thoughts are shown with a `reasoning_summary` other than `none`. `verbosity` has no counterpart.
     """
 
     max_event_bytes: int = MAX_EVENT_BYTES
@@ -53,15 +53,15 @@ class Gemini(Connection, StreamAdapter):
             ValidationError: A model name, tool, tool choice, tool result or image that cannot be sent; all of the
                 problems in the messages at once.
         """
+        origin = self.origin(self.find_base_url(options))
         url = self.address(request.model or "", "streamGenerateContent", options)
         taken = frozenset(call.id for message in request.messages for call in message.tool_calls)
         return self.stream_call(
             f"{url}{'&' if '?' in url else '?'}alt=sse",
-            encode(request, options),
+            encode(request, options, origin),
             options,
-            functools.partial(GeminiDecoder, self.provider, taken),
+            functools.partial(GeminiDecoder, self.provider, taken, origin=origin),
             max_event_bytes=self.max_event_bytes,
-            flush_at_end=True,
         )
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:

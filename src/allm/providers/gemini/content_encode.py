@@ -8,9 +8,11 @@ What the wire format does not have, or not so:
 - System messages go to `systemInstruction`, wherever in the conversation they stand, joined by an empty line.
 - The results of one turn's calls are `functionResponse` parts of one content, in the order of the calls. They name the
   function, which is looked up by the call's id, and hold an object.
+- Images in a result are parts of the `functionResponse`; models before Gemini 3, which take none there, get them from
+  the user right behind the results.
 - A signature is sent on the part that it came on, and a call's id if Gemini had given it: neither is made up, but for
   `NO_SIGNATURE`.
-- Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out as well:
+- Left out, because only its maker can read it: reasoning and provider items of other services. Left out as well:
   messages and text parts with nothing in them, which Gemini refuses, and what describes an answer without being part of
   it (`groundingMetadata`).
 """
@@ -26,6 +28,7 @@ import attrs
 
 from allm.adapters import (
     JsonTextError,
+    Origin,
     Path,
     Problem,
     UnusableImageError,
@@ -33,6 +36,7 @@ from allm.adapters import (
     call_name,
     loads,
     results_in_place,
+    unsupported_parts,
 )
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
@@ -65,23 +69,30 @@ class ContentEncoder:
     """Encodes the messages of one request.
 
     Attributes:
+        origin: Whose opaque data is sent.
         signed_calls: The model refuses calls without a signature.
+        media_in_results: The model takes images in the result of a call.
         contents: The contents so far.
         system: Texts of the system messages so far.
         problems: What cannot be sent.
     """
 
+    origin: Origin
     signed_calls: bool
+    media_in_results: bool = attrs.field(default=True, kw_only=True)
     contents: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     system: list[str] = attrs.field(factory=list[str], init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _images: ImageEncoder = attrs.field(factory=ImageEncoder, init=False)
     _calls: dict[str, _Sent] = attrs.field(factory=dict[str, _Sent], init=False)
     _count: int = attrs.field(default=0, init=False)
+    _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # images of the results
     _results: list[tuple[int, dict[str, Any]]] = attrs.field(factory=list[tuple[int, dict[str, Any]]], init=False)
 
     def encode(self, messages: Iterable[Message]) -> None:
         """Encode a whole conversation."""
+        messages = tuple(messages)
+        self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
         for index, message in results_in_place(messages):
             path: Path = ("messages", index)
             if message.role == "tool":
@@ -98,7 +109,7 @@ class ContentEncoder:
         self._close_results()
 
     def _content(self, role: str, message: Message, path: Path) -> None:
-        encoded = (self._part(part, (*path, "content", index)) for index, part in enumerate(message.parts))
+        encoded = (self._part(part, (*path, "content", index), role) for index, part in enumerate(message.parts))
         parts = [part for part in encoded if part is not None]
         if self.signed_calls:
             first = next((part for part in parts if "functionCall" in part), None)
@@ -107,31 +118,43 @@ class ContentEncoder:
         if parts:
             self.contents.append({"role": role, "parts": parts})
 
-    def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
+    def _part(self, part: Part, path: Path, role: str) -> dict[str, Any] | None:
         match part:
             case TextPart():
-                return _text(part)
+                return self._text(part)
             case ImagePart():
                 return self._image(part, path)
             case ToolCall():
                 return self._call(part)
             case ReasoningPart():
-                return _reasoning(part)
+                return self._reasoning(part)
             case ProviderPart():
-                known = part.provider == PROVIDER and not _NOT_PARTS.intersection(part.data)
+                # What a user wrote by hand is for the format, wherever it goes.
+                own = self.origin.made(part) if role == "model" else part.provider == PROVIDER
+                known = own and not _NOT_PARTS.intersection(part.data)
                 return dict(part.data) if known else None
             case _ as unreachable:
                 assert_never(unreachable)
 
+    def _text(self, part: TextPart) -> dict[str, Any] | None:
+        signature = self.origin.kept(part).get("thought_signature")
+        # An empty text that carries a signature is how Gemini signs an answer: it has to come back.
+        return _signed({"text": part.text}, signature) if part.text or signature else None
+
+    def _reasoning(self, part: ReasoningPart) -> dict[str, Any] | None:
+        if not self.origin.made(part) or not (part.text or part.signature):
+            return None
+        return _signed({"text": part.text, "thought": True}, part.signature)
+
     def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
         try:
-            return self._images.encode(part.image)
+            return _signed(self._images.encode(part.image), self.origin.kept(part).get("thought_signature"))
         except UnusableImageError as error:
             self.problems.append(Problem(path, error.tag, str(error)))
             return None
 
     def _call(self, part: ToolCall) -> dict[str, Any]:
-        kept = _kept(part)
+        kept = self.origin.kept(part)
         name = part.name if TOOL_NAME.fullmatch(part.name) else call_name(part.name)
         name = name if TOOL_NAME.match(name) else f"_{name}"
         call: dict[str, Any] = {"name": name}
@@ -161,8 +184,10 @@ class ContentEncoder:
             for index, part in enumerate(message.parts)
             if isinstance(part, ImagePart) and (encoded := self._image(part, (*path, "content", index))) is not None
         ]
-        if images:
+        if images and self.media_in_results:
             response["parts"] = images
+        elif images:
+            self._behind += [{"text": f"Images of the result of {call.name}:"}, *images]
         self._results.append((call.order, {"functionResponse": response}))
 
     def _close_results(self) -> None:
@@ -170,11 +195,9 @@ class ContentEncoder:
             ordered = sorted(self._results, key=lambda result: result[0])
             self.contents.append({"role": "user", "parts": [part for _, part in ordered]})
             self._results = []
-
-
-def _kept(part: TextPart | ToolCall) -> Mapping[str, Any]:
-    """What the decoder kept with the part for replay."""
-    return as_object(part.metadata.get(PROVIDER))
+        if self._behind:
+            self.contents.append({"role": "user", "parts": self._behind})
+            self._behind = []
 
 
 def _signed(part: dict[str, Any], signature: Any) -> dict[str, Any]:
@@ -183,16 +206,12 @@ def _signed(part: dict[str, Any], signature: Any) -> dict[str, Any]:
     return part
 
 
-def _text(part: TextPart) -> dict[str, Any] | None:
-    signature = _kept(part).get("thought_signature")
-    # An empty text that carries a signature is how Gemini signs an answer: it has to come back.
-    return _signed({"text": part.text}, signature) if part.text or signature else None
-
-
-def _reasoning(part: ReasoningPart) -> dict[str, Any] | None:
-    if part.provider != PROVIDER or not (part.text or part.signature):
-        return None
-    return _signed({"text": part.text, "thought": True}, part.signature)
+def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    if role != "user":
+        return f"is in a message of role {role!r}, of which Gemini takes only text and, from a tool, images"
+    if not _NOT_PARTS.isdisjoint(data):
+        return f"has {', '.join(sorted(data))}, which describes an answer and is no part of a prompt"
+    return None
 
 
 def _response(message: Message) -> dict[str, Any]:

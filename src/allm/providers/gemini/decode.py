@@ -8,34 +8,22 @@ candidates at all; Vertex AI sends an error in mid-stream as a bare JSON object 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_text
+from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_text, finish_reason_of
 from allm.data.errors import AdapterError, AdapterReason
-from allm.data.events import UsageReported
 from allm.data.response import FinishReason, Usage
 from allm.providers.gemini.errors import stream_error
+from allm.providers.gemini.logprobs import with_logprobs
+from allm.providers.gemini.modalities import modality_counts
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 
 __all__ = ["GeminiDecoder", "gemini_usage"]
 
-# https://ai.google.dev/api/generate-content#FinishReason; MODEL_ARMOR is Vertex AI's.
-_FINISH: dict[str, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-}
+_CLEAN = frozenset({"stop", "tool_calls"})
 _FAILURES: dict[str, AdapterReason] = {
     "MALFORMED_FUNCTION_CALL": "malformed_tool_call",
     "UNEXPECTED_TOOL_CALL": "malformed_tool_call",
@@ -44,11 +32,17 @@ _FAILURES: dict[str, AdapterReason] = {
     "MISSING_THOUGHT_SIGNATURE": "invalid_request",
 }
 # Fields of a candidate that are not about the answer as a whole, or have a place of their own.
-_USED = frozenset({"content", "finishReason", "index", "groundingMetadata", "citationMetadata", "tokenCount"})
+_USED = frozenset(
+    {"content", "finishReason", "index", "groundingMetadata", "citationMetadata", "tokenCount", "logprobsResult"}
+)
 _CHUNK = frozenset({"candidates", "promptFeedback", "usageMetadata", "modelVersion", "responseId"})
+_TIMES = frozenset({"createTime"})
 _COUNTS = frozenset(
     {"promptTokenCount", "candidatesTokenCount", "thoughtsTokenCount", "cachedContentTokenCount", "totalTokenCount"}
 )
+
+_PARTS = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
+"""What the total is made of."""
 
 
 def gemini_usage(counts: dict[str, Any]) -> Usage:
@@ -65,8 +59,24 @@ def gemini_usage(counts: dict[str, Any]) -> Usage:
         cached_input_tokens=as_count(counts.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
         total_tokens=as_count(counts.get("totalTokenCount")),
-        extra={key: value for key, value in counts.items() if key not in _COUNTS},
+        extra={**{key: value for key, value in counts.items() if key not in _COUNTS}, **modality_counts(counts)},
     )
+
+
+def _replaced(earlier: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a chunk in place of those of an earlier one, which they are not part of.
+
+    A chunk whose counts add up to its total says everything: what it leaves out is 0 or empty, as a report of usage
+    would else keep the earlier value. Others, such as Vertex AI's with the kind of traffic alone, are added.
+    """
+    total = as_count(counts.get("totalTokenCount"))
+    if total is None or total != sum(as_count(counts.get(name)) or 0 for name in _PARTS):
+        return {**earlier, **counts}
+    gone: dict[str, Any] = {}
+    for name, value in earlier.items():
+        if name not in counts:
+            gone[name] = [] if isinstance(value, list) else value if as_count(value) is None else 0
+    return {**gone, **counts}
 
 
 @attrs.define(eq=False)
@@ -87,10 +97,14 @@ class GeminiDecoder(StreamDecoder):
     _blocked: str | None = attrs.field(default=None, init=False)
     _counts: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _grounding: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
-    _notes: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
 
     def __attrs_post_init__(self) -> None:
         self._parts = PartDecoder(self.add, self.taken)
+
+    def begin(self, headers: Mapping[str, str]) -> None:
+        """The headers: the API names the service tier in them, and Vertex AI in the counts."""
+        super().begin(headers)
+        self.service_tier = headers.get("x-gemini-service-tier")
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
@@ -100,13 +114,16 @@ class GeminiDecoder(StreamDecoder):
             self.id = self.id or as_text(event.get("responseId"))
             self.model = self.model or as_text(event.get("modelVersion"))
         for candidate in as_list(event.get("candidates")):
-            if not as_object(candidate).get("index"):
+            if not as_count(as_object(candidate).get("index")):
                 self._candidate(as_object(candidate))
                 break
         feedback = as_object(event.get("promptFeedback"))
+        if feedback:
+            self.notes["promptFeedback"] = feedback
         if feedback.get("blockReason"):
             self._blocked = str(feedback["blockReason"])
-            self._notes["promptFeedback"] = feedback
+        if own := event.keys() - _CHUNK - _TIMES:
+            self.notes.update((name, event[name]) for name in own if event[name])
         self._count_tokens(as_object(event.get("usageMetadata")))
 
     def on_end(self) -> None:
@@ -117,29 +134,36 @@ class GeminiDecoder(StreamDecoder):
             return
         failure = _FAILURES.get(raw)
         if failure is not None:
-            message = as_text(self._notes.get("finishMessage")) or f"Gemini ended the answer with {raw}"
+            message = as_text(self.notes.get("finishMessage")) or f"Gemini ended the answer with {raw}"
             error = AdapterError(message, reason=failure, provider=self.provider, retryable=False, provider_code=raw)
             self.fail(error, raw_finish_reason=raw)
             return
-        finish: FinishReason = _FINISH.get(raw, "other") if self._finish else "content_filter"
-        self._parts.close(clean=finish == "stop")
+        finish: FinishReason = finish_reason_of(raw) if self._finish else "content_filter"
+        self._parts.close(clean=finish in _CLEAN)
         if self._grounding:
             self._parts.provider_part({"groundingMetadata": self._grounding})
-        self.complete(finish, raw, {PROVIDER: self._notes} if self._notes else {})
+        self.complete(finish, raw)
 
     def on_failure(self) -> None:
         """End the block that was being received, and leave a call incomplete."""
         self._parts.close(clean=False)
+
+    def on_report(self, report: dict[str, Any]) -> None:
+        """A report that shares its chunk with a part of the answer."""
+        if not _CHUNK.isdisjoint(report):
+            self.on_event("", report)
 
     def error_of(self, report: Any) -> AdapterError:
         """The envelope that an error over HTTP has."""
         return stream_error(self.provider, report)
 
     def _count_tokens(self, counts: dict[str, Any]) -> None:
-        counts = {**self._counts, **counts}
+        counts = _replaced(self._counts, counts)
         if counts != self._counts:
             self._counts = counts
-            self.add(UsageReported(gemini_usage(counts)))
+            tier = as_text(counts.get("serviceTier")) or as_text(counts.get("trafficType"))
+            self.service_tier = tier or self.service_tier
+            self.report(gemini_usage(counts))
 
     def _candidate(self, candidate: dict[str, Any]) -> None:
         for part in as_list(as_object(candidate.get("content")).get("parts")):
@@ -147,9 +171,11 @@ class GeminiDecoder(StreamDecoder):
         self._finish = as_text(candidate.get("finishReason")) or self._finish
         self._grounding.update(as_object(candidate.get("groundingMetadata")))
         self._cite(as_object(candidate.get("citationMetadata")))
-        self._notes.update((key, value) for key, value in candidate.items() if key not in _USED)
+        if logprobs := as_object(candidate.get("logprobsResult")):
+            self.logprobs = with_logprobs(self.logprobs, logprobs)
+        self.notes.update((key, value) for key, value in candidate.items() if key not in _USED)
 
     def _cite(self, metadata: dict[str, Any]) -> None:
         """Keep the citations of one chunk; each chunk has its own, while other fields repeat what was there."""
         for key, value in metadata.items():
-            self._notes.setdefault("citationMetadata", {}).setdefault(key, []).extend(as_list(value))
+            self.notes.setdefault("citationMetadata", {}).setdefault(key, []).extend(as_list(value))

@@ -6,32 +6,46 @@ import re
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, Problem, as_object, refuse
+from allm.adapters import AdapterOptions, Origin, Problem, as_object, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
+from allm.models import ModelInfo, lookup
 from allm.providers.gemini.content_encode import TOOL_NAME, ContentEncoder
+from allm.providers.gemini.part_decode import ITSELF, PROVIDER
 
 __all__ = ["encode"]
 
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
 
 # Google's own mapping for models that know no levels: https://ai.google.dev/gemini-api/docs/openai#thinking.
-_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
+_BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576, "max": 24576}
 _VERSION = re.compile(r"gemini-(\d+)")
 _FIRST_WITH_LEVELS = 3
 _NUMBER = re.compile(r"-?\d+")
 
+# https://ai.google.dev/api/generate-content#GenerationConfig.
+_MAX_STOPS = 5
+_SEEDS = 2**31
+_TIERS = {
+    "auto": None,  # nothing is sent
+    **dict.fromkeys(("default", "standard", "standard_only"), "standard"),
+    "flex": "flex",
+    "priority": "priority",
+}
+
 _MERGED = frozenset({"generationConfig", "thinkingConfig", "toolConfig", "functionCallingConfig"})
 
 
-def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
+def encode(request: Request, options: AdapterOptions, origin: Origin = ITSELF) -> dict[str, Any]:
     """The request body. `request.options` win over it; configuration objects are merged, `tools` are added.
 
     Raises:
         ValidationError: With every problem found.
     """
-    is_new = _is_new(request.model or "")
-    encoder = ContentEncoder(signed_calls=is_new)
+    is_new, info = _is_new(request.model or ""), lookup(PROVIDER, request.model or "")
+    encoder = ContentEncoder(
+        origin, signed_calls=is_new, media_in_results=info is None or info.media_in_tool_results is not False
+    )
     encoder.encode(request.messages)
     problems = encoder.problems
     if not encoder.contents and not problems:
@@ -44,8 +58,9 @@ def encode(request: Request, options: AdapterOptions) -> dict[str, Any]:
         problems += _tool_problems(request.tools)
         body["tools"] = [{"functionDeclarations": [_tool(tool) for tool in request.tools]}]
     _add_tool_choice(request, body, problems)
-    config = _generation_config(request)
-    thinking = _thinking_config(options, problems, is_new=is_new)
+    _add_service_tier(request, body, problems)
+    config = _generation_config(request, problems)
+    thinking = _thinking_config(options, info, problems, is_new=is_new)
     if thinking:
         config["thinkingConfig"] = thinking
     if config:
@@ -94,12 +109,18 @@ def _add_tool_choice(request: Request, body: dict[str, Any], problems: list[Prob
         body["toolConfig"] = {"functionCallingConfig": config}
 
 
-def _generation_config(request: Request) -> dict[str, Any]:
-    config: dict[str, Any] = {}
-    if request.temperature is not None:
-        config["temperature"] = request.temperature
-    if request.max_tokens is not None:
-        config["maxOutputTokens"] = request.max_tokens
+def _add_service_tier(request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
+    tier = request.service_tier
+    if tier is not None and tier not in _TIERS:
+        expected = ", ".join(map(repr, _TIERS))
+        sentence = f"Gemini has no tier {tier!r}; expected one of {expected}"
+        problems.append(Problem(("service_tier",), "unsupported_option", sentence))
+    elif tier is not None and (word := _TIERS[tier]) is not None:
+        body["serviceTier"] = word
+
+
+def _generation_config(request: Request, problems: list[Problem]) -> dict[str, Any]:
+    config = _sampling(request, problems)
     wanted = request.response_format
     if isinstance(wanted, JsonSchema):
         config["responseMimeType"] = "application/json"
@@ -111,16 +132,45 @@ def _generation_config(request: Request) -> dict[str, Any]:
     return config
 
 
-def _thinking_config(options: AdapterOptions, problems: list[Problem], *, is_new: bool) -> dict[str, Any]:
+def _sampling(request: Request, problems: list[Problem]) -> dict[str, Any]:
+    if request.stop and len(request.stop) > _MAX_STOPS:
+        sentence = f"has {len(request.stop)} texts; Gemini takes at most {_MAX_STOPS}"
+        problems.append(Problem(("stop",), "too_many", sentence))
+    if request.seed is not None and not -_SEEDS <= request.seed < _SEEDS:
+        sentence = f"is {request.seed}; Gemini takes a seed of 32 bits, from {-_SEEDS} to {_SEEDS - 1}"
+        problems.append(Problem(("seed",), "out_of_range", sentence))
+    if request.parallel_tool_calls is False and request.tools:
+        sentence = "Gemini has no switch for parallel tool calls; leave it out, and run them one after the other with "
+        problems.append(
+            Problem(("parallel_tool_calls",), "unsupported_option", f"{sentence}max_concurrency=1 if need be")
+        )
+    config = {
+        "temperature": request.temperature,
+        "topP": request.top_p,
+        "stopSequences": list(request.stop) if request.stop else None,
+        "seed": request.seed,
+        "maxOutputTokens": request.max_tokens,
+    }
+    return {name: value for name, value in config.items() if value is not None}
+
+
+def _thinking_config(
+    options: AdapterOptions, info: ModelInfo | None, problems: list[Problem], *, is_new: bool
+) -> dict[str, Any]:
     config: dict[str, Any] = {}
     effort = options.reasoning_effort
     if effort is not None:
+        least = (info and info.least_reasoning_budget) or 0
         if _NUMBER.fullmatch(effort):
-            config["thinkingBudget"] = int(effort)
+            config["thinkingBudget"] = budget = int(effort)
+            if 0 <= budget < least:  # -1 lets the model decide
+                sentence = f"a budget of {budget} tokens is less than the {least} that the model thinks with at least"
+                problems.append(Problem(("reasoning_effort",), "out_of_range", sentence))
         elif is_new:
-            config["thinkingLevel"] = "MINIMAL" if effort == "none" else effort.upper()
+            level = "minimal" if effort == "none" else effort
+            config["thinkingLevel"] = (level if info is None else info.nearest_effort(level)).upper()
         elif effort in _BUDGETS:
-            config["thinkingBudget"] = _BUDGETS[effort]
+            config["thinkingBudget"] = max(_BUDGETS[effort], least)
         else:
             sentence = f"{effort!r} is neither a number of tokens nor one of {', '.join(_BUDGETS)}"
             problems.append(Problem(("reasoning_effort",), "unknown", sentence))

@@ -16,12 +16,12 @@ from typing import Any
 from allm.adapters import (
     RETRYABLE_STATUS,
     ErrorBody,
-    as_count,
     as_list,
     as_object,
     as_text,
     read_error_body,
     reason_for_status,
+    status_in,
 )
 from allm.data.errors import AdapterError, AdapterReason
 
@@ -46,7 +46,6 @@ _HTTP_STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_STATUS_RANGE = range(400, 600)
 _CLIENT_CLOSED = 499
 _TOO_MANY = 429
 _UNAVAILABLE = 503
@@ -73,9 +72,7 @@ def is_withheld(finish_reason: str | None) -> bool:
 def stream_error(provider: str, body: Any) -> AdapterError:
     """The error of an envelope inside a 200 answer; the status that it would have had is a field of it."""
     envelope = read_error_body(body)
-    status = as_count(envelope.fields.get("code"))
-    if status not in _STATUS_RANGE:
-        status = _HTTP_STATUS.get(str(envelope.fields.get("status")))
+    status = status_in(envelope) or _HTTP_STATUS.get(str(envelope.fields.get("status")))
     return _build(provider, envelope, status)
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_list, as_object, as_text, parse_arguments
-from allm.data.content import ProviderPart
+from allm.adapters import Origin, UniqueIds, as_list, as_object, as_text, image_of_base64, parse_arguments
+from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -27,10 +28,13 @@ from allm.data.events import (
 )
 from allm.providers.gemini.partial_args import PartialArguments
 
-__all__ = ["PROVIDER", "PartDecoder"]
+__all__ = ["ITSELF", "PROVIDER", "PartDecoder"]
 
 PROVIDER = "gemini"
+ITSELF = Origin(PROVIDER)
+"""Google at its own address."""
 
+_BESIDE_IMAGE = frozenset({"inlineData", "thought", "thoughtSignature"})
 _BESIDE_DATA = frozenset({"thought", "thoughtSignature", "partMetadata"})
 
 
@@ -62,6 +66,17 @@ class _Call:
         return ToolCallCompleted(self.id, self.name, arguments, raw, metadata={PROVIDER: kept} if kept else {})
 
 
+def _image(part: dict[str, Any], signature: str | None) -> ImagePart | None:
+    """A generated image. What else comes as data (sound, drafts of an image in the thoughts) is Gemini's alone."""
+    inline = as_object(part.get("inlineData"))
+    data, mime_type = as_text(inline.get("data")), as_text(inline.get("mimeType")) or ""
+    if data is None or not mime_type.startswith("image/") or part.keys() - _BESIDE_IMAGE or part.get("thought"):
+        return None
+    image = image_of_base64(data, mime_type)
+    kept = {} if signature is None else {PROVIDER: {"thought_signature": signature}}
+    return None if image is None else ImagePart(image, metadata=kept)
+
+
 @attrs.define(eq=False)
 class PartDecoder:
     """The content of one answer.
@@ -91,6 +106,9 @@ class PartDecoder:
             self._function_call(as_object(call), signature)
         elif isinstance(text, str) or part.keys() <= _BESIDE_DATA:
             self._block("reasoning" if part.get("thought") else "text", text or "", signature)
+        elif (image := _image(part, signature)) is not None:
+            self._close_run()
+            self.add(ImageCompleted(self._block_id("image"), image))
         else:
             self._close_run()
             # What the item is comes first, in whichever order the provider wrote it.

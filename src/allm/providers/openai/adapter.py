@@ -14,7 +14,9 @@ from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection, url_value
 from allm.providers.openai.models import Endpoint, endpoint_for, is_openai
+from allm.providers.openai.presets import row_at
 from allm.providers.openai.responses_decode import ResponsesDecoder
+from allm.providers.openai.responses_encode import custom_tools
 
 __all__ = ["OpenAI"]
 
@@ -34,9 +36,10 @@ class OpenAI(Connection, StreamAdapter):
     """OpenAI, and every service that speaks its wire format.
 
     Args:
-        preset: A known service: `azure`, `deepseek`, `fireworks`, `groq`, `llamacpp`, `mistral`, `ollama`,
-            `openrouter`, `together`, `vllm`, `xai`; or a `Preset` of your own. `Engine.from_model("groq:...")` means
-            `OpenAI(preset="groq")`.
+        preset: A known service: `azure`, `cerebras`, `cohere`, `deepseek`, `fireworks`, `groq`, `huggingface`,
+            `llamacpp`, `lmstudio`, `mistral`, `moonshot`, `novita`, `nvidia`, `ollama`, `openrouter`, `perplexity`,
+            `sambanova`, `together`, `vllm`, `xai`, `zai`; or a `Preset` of your own.
+            `Engine.from_model("groq:...")` means `OpenAI(preset="groq")`.
         api_key: A text, or a function without arguments that returns one, sync or async. Else
             `keys.override(openai=...)`, `keys.put`, then OPENAI_API_KEY; with a preset its name and variable.
         base_url: With the version segment, as the vendor's SDK takes it; else OPENAI_BASE_URL, or the preset's
@@ -78,20 +81,23 @@ class OpenAI(Connection, StreamAdapter):
         if self.deployment or request.model is None:
             request = attrs.evolve(request, model=self.deployment or url_value(row, "deployment", {}))
         endpoint = self._endpoint(request, options)
-        url = join_url(self.find_base_url(options, endpoint, request.model), _PATHS[endpoint])
+        base_url = self.find_base_url(options, endpoint, request.model)
+        origin, row = self.origin(base_url), row_at(row, base_url)
         if endpoint == "responses":
-            body = responses_encode.encode(request, options, row)
-            decoder: Any = functools.partial(ResponsesDecoder, row.name)
+            body = responses_encode.encode(request, options, row, origin)
+            custom = custom_tools(body)
+            decoder: Any = functools.partial(ResponsesDecoder, row.name, custom_tools=custom, origin=origin)
         else:
-            body = chat_encode.encode(request, options, row)
-            decoder = functools.partial(ChatDecoder, row.name, row.sends_done)
+            # A service that sends nothing to replay at its own address cannot have made a part that names none.
+            taken = attrs.evolve(origin, has_own=origin.has_own and self.row.replays)
+            body = chat_encode.encode(request, options, row, taken)
+            decoder = functools.partial(ChatDecoder, row.name, row.sends_done, origin=origin)
         return self.stream_call(
-            url,
+            join_url(base_url, _PATHS[endpoint]),
             body,
             options,
             decoder,
             max_event_bytes=self.max_event_bytes,
-            flush_at_end=endpoint == "chat_completions" and not row.sends_done,
         )
 
     def _endpoint(self, request: Request, options: AdapterOptions) -> str:

@@ -7,12 +7,14 @@ it.
 
 How a piece finds its call. Its place is its index; without one, its position in the array of its chunk.
 
-1. It belongs to the call with the same id and index.
+1. It belongs to the call with the same id and index, or with the same id, if it has neither index nor name.
 2. Else to the last call at its place, unless it brings a name, and an id that is not that call's: then it begins
    another.
 3. Else it begins a call.
 4. A piece with a name and arguments for a call that has both and is whole begins another one all the same: that is how
    calls without ids follow each other at index 0.
+
+5. A piece without name, id, index and text has fields that belong to the last call, which are sent late.
 
 A call is announced, and gets its id, when its name is known; what came before waits.
 """
@@ -23,8 +25,10 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_object, as_objects, as_text, dumps, parse_arguments
+from allm.adapters import UniqueIds, as_count, as_object, as_objects, as_text, dumps, parse_arguments
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
+from allm.providers.openai.chat_fields import FIELDS, fields_of_call, merge_fields
+from allm.providers.openai.shared_encode import CUSTOM_CALL
 
 __all__ = ["CallDecoder"]
 
@@ -41,6 +45,7 @@ class _Piece:
     name: str | None
     text: str | None  # more of the arguments
     custom: bool  # they are free text
+    fields: dict[str, Any]  # that only the service knows
 
     @property
     def place(self) -> tuple[Index, int]:
@@ -48,20 +53,34 @@ class _Piece:
 
 
 def _read(delta: dict[str, Any], position: int) -> _Piece:
-    index = delta.get("index")
-    custom = as_object(delta.get("custom"))
-    function = as_object(delta.get("function")) or custom
+    sent = delta.get("index")
+    count = as_count(sent)
+    custom = _is_custom(delta)
+    function = as_object(delta.get("custom" if custom else "function"))
     text = function.get("arguments", function.get("input"))
     if isinstance(text, dict):  # Ollama sends the object itself
         text = dumps(text).decode()
     return _Piece(
         as_text(delta.get("id")),
-        index if isinstance(index, (int, str)) else None,
+        as_text(sent) if count is None else count,
         position,
         as_text(function.get("name")),
         as_text(text),
-        bool(custom),
+        custom,
+        fields_of_call(delta),
     )
+
+
+def _is_custom(delta: dict[str, Any]) -> bool:
+    """Whether a piece is of a call with free text: some servers send both objects, one of them empty."""
+    custom, function = as_object(delta.get("custom")), as_object(delta.get("function"))
+    if not custom or not function:
+        return bool(custom) and delta.get("type") != "function"
+    return delta.get("type") == "custom" or (any(custom.values()) and not any(function.values()))
+
+
+def _is_late(piece: _Piece) -> bool:
+    return piece.sent_id is None and piece.index is None and piece.name is None and piece.text is None
 
 
 @attrs.define(eq=False)
@@ -71,19 +90,22 @@ class _Call:
     id: str | None = None  # its own, unique in the answer, once it is announced
     name: str = ""
     custom: bool = False
+    fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     pieces: list[str] = attrs.field(factory=list[str], init=False)
     waiting: list[str] = attrs.field(factory=list[str], init=False)  # pieces that came before the name
 
     def is_whole(self) -> bool:
         """Whether its arguments need no more text."""
-        last = self.pieces[-1] if self.pieces else ""
-        return last.rstrip().endswith("}") and parse_arguments("".join(self.pieces)) is not None
+        last = self.pieces[-1].rstrip() if self.pieces else ""
+        return last.endswith(("}", "null", '"')) and parse_arguments("".join(self.pieces)) is not None
 
     def take(self, piece: _Piece) -> None:
         """Take what a piece says of the call."""
         self.sent_id = self.sent_id or piece.sent_id
         self.name = self.name or piece.name or ""
         self.custom = self.custom or piece.custom
+        if piece.fields:
+            merge_fields(self.fields, piece.fields)
         if piece.text is not None:
             self.pieces.append(piece.text)
             self.waiting.append(piece.text)
@@ -113,13 +135,17 @@ class CallDecoder:
         unnamed = [call for call in self.begun if call.id is None and call.waiting]
         return [event for call in unnamed for event in self._announced(call)]
 
-    def is_custom(self, call_id: str) -> bool:
-        """Whether the input of the call is free text."""
-        return any(call.custom and call.id == call_id for call in self.begun)
+    def kept(self, call_id: str) -> dict[str, Any]:
+        """What has to go back with the call: that its input is free text, and the fields of the service."""
+        call = next(call for call in self.begun if call.id == call_id)
+        kind = {"type": CUSTOM_CALL} if call.custom else {}
+        return {**kind, FIELDS: call.fields} if call.fields else kind
 
     def _call_of(self, piece: _Piece) -> _Call:
         """The call that a piece is for, by the rules above."""
         call = self._with_id(piece) or self._at_place(piece)
+        if call is None and self.begun and _is_late(piece):
+            return self.begun[-1]
         if call is None or self._follows(piece, call):
             call = _Call(piece.sent_id, piece.index)
             self.begun.append(call)
@@ -129,8 +155,9 @@ class CallDecoder:
     def _with_id(self, piece: _Piece) -> _Call | None:
         if piece.sent_id is None:
             return None
-        same = (call for call in reversed(self.begun) if call.sent_id == piece.sent_id and call.index == piece.index)
-        return next(same, None)
+        late = piece.name is None and piece.index is None
+        same = (call for call in reversed(self.begun) if call.sent_id == piece.sent_id)
+        return next((call for call in same if late or call.index == piece.index), None)
 
     def _at_place(self, piece: _Piece) -> _Call | None:
         call = self._latest.get(piece.place)

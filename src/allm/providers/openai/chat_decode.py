@@ -4,7 +4,8 @@ What the recordings show beyond the vendor's documents: usage comes in an extra 
 that has a choice (OpenRouter), in the choice itself (Moonshot), or three times (Groq); Azure's first chunk has empty
 ids; only choice 0 counts; a forced tool ends with `finish_reason: "stop"`; a failure inside the stream is an object
 with `error`, or is one itself (`"object": "error"`, vLLM), or stands in the choice (OpenRouter) or in `x_groq`, and
-often no `[DONE]` follows. The calls are in `chat_call_decode`, thinking is in `chat_reasoning`.
+often no `[DONE]` follows; a report may share its chunk with text and usage. Perplexity, Cerebras and others never send
+`[DONE]`. The calls are in `chat_call_decode`, thinking is in `chat_reasoning`, what goes back unread in `chat_fields`.
 """
 
 from __future__ import annotations
@@ -14,34 +15,46 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_objects, as_text, malformed
+from allm.adapters import (
+    StreamDecoder,
+    as_count,
+    as_list,
+    as_object,
+    as_objects,
+    as_text,
+    finish_reason_of,
+    malformed,
+)
+from allm.data.content import ProviderPart, ReasoningPart, TextPart
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
+    ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
     TextCompleted,
     TextDelta,
     ToolCallCompleted,
-    UsageReported,
 )
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning
+from allm.providers.openai.chat_fields import MESSAGE_FIELDS, OF_THE_ANSWER, merge_fields
+from allm.providers.openai.chat_media import Media
+from allm.providers.openai.chat_notes import CHOICE, CHUNK, MESSAGE, take_notes
+from allm.providers.openai.chat_reasoning import HOLDERS, REASONING_FIELDS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
-from allm.providers.openai.shared_encode import CUSTOM_CALL
+from allm.providers.openai.logprobs import read_chat_logprobs
+from allm.providers.openai.reported_usage import reported_costs, special_counts
 
 __all__ = ["ChatDecoder", "chat_usage"]
 
-_ERROR = "error"  # a finish reason of Mistral and OpenRouter
-_FINISH: dict[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "model_length": "length",  # Mistral: the context is full
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-}
+_GROQ = frozenset({"usage", "error"})
+_NO_WORD = frozenset({"null", "none", "None"})
+"""What servers write as a finish reason where there is none yet."""
+
+
+_COUNTED_BESIDE = frozenset({"citation_tokens", "num_search_queries", "search_context_size"})
+"""Fields of Perplexity's, whose totals have tokens of its searches in them."""
 
 
 def chat_usage(usage: dict[str, Any]) -> Usage:
@@ -51,8 +64,17 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
     inputs, outputs = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
     reasoning, total = as_count(completion.get("reasoning_tokens")), as_count(usage.get("total_tokens"))
     cached = as_count(prompt.get("cached_tokens"))
-    if reasoning and inputs is not None and outputs is not None and inputs + outputs + reasoning == total:
-        outputs += reasoning  # xAI counts it beside the completion
+    audio = as_count(prompt.get("audio_tokens"))
+    if inputs is not None and outputs is not None and total is not None and (rest := total - inputs - outputs) > 0:
+        if rest == audio:
+            inputs += rest  # Mistral counts the audio of a prompt beside it
+        elif reasoning is None and as_count(usage.get("prompt_audio_seconds")):
+            inputs += rest
+        elif rest == reasoning:
+            outputs += rest  # xAI counts the thinking beside the completion
+        elif reasoning is None and not _COUNTED_BESIDE.intersection(usage):
+            outputs += rest  # the thinking of Gemini behind a compatible route, which is in the total alone
+            reasoning = rest
     return Usage(
         input_tokens=inputs,
         output_tokens=outputs,
@@ -61,15 +83,28 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=as_count(prompt.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
         total_tokens=total,
+        **reported_costs(usage),
+        extra=special_counts(usage, prompt, completion),
     )
 
 
 def _first_choice(choices: Any) -> dict[str, Any]:
     """Choice 0 of a chunk; with n > 1 the others are left alone."""
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and not choice.get("index"):
+        if isinstance(choice, dict) and not as_count(choice.get("index")):
             return choice
     return {}
+
+
+def _said(choice: dict[str, Any]) -> dict[str, Any]:
+    """What a choice says, in a piece or as a whole."""
+    return as_object(choice.get("delta")) or as_object(choice.get("message"))
+
+
+def _word(value: Any) -> str | None:
+    """A finish reason: a text, or an object that names its type (SGLang)."""
+    word = as_text(value) or as_text(as_object(value).get("type"))
+    return None if word in _NO_WORD else word
 
 
 @attrs.define(eq=False)
@@ -77,19 +112,24 @@ class ChatDecoder(StreamDecoder):
     """One answer. It has begun with the first chunk that has an id, a model or a choice.
 
     Attributes:
-        sends_done: The service ends a stream with `[DONE]`.
+        sends_done: A stream without `[DONE]` is cut off, whatever came before its end.
     """
 
     content_field: ClassVar[str] = "choices"
-    end_marker: ClassVar[str] = "its end marker [DONE]"
+    end_marker: ClassVar[str] = "a finish reason or its end marker [DONE]"
 
     provider: str = "openai"
-    sends_done: bool = True
+    sends_done: bool = False
     _calls: CallDecoder = attrs.field(factory=CallDecoder, init=False)
     _reasoning: Reasoning = attrs.field(factory=Reasoning, init=False)
+    _media: Media = attrs.field(init=False)
     _annotations: list[Any] = attrs.field(factory=list[Any], init=False)
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
+    _fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # of the message, for the service alone
+
+    def __attrs_post_init__(self) -> None:
+        self._media = Media(self.provider)
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
@@ -100,22 +140,16 @@ class ChatDecoder(StreamDecoder):
         if isinstance(document.get("choices"), list):
             self._chunk(document, "message")
             if not self.done:
-                self.on_done()
+                self._end_answer(finish_reason_of(self._finish) if self._finish is not None else "stop")
 
     def on_done(self) -> None:
         """`[DONE]`: the answer has ended."""
         if not self.begun:
             raise malformed(self.provider, "the stream ended without an answer", self._strange)
-        self._complete_blocks()
-        if self._finish == _ERROR:
-            what = "the service ended the answer with the finish reason 'error', and did not say why"
-            error = AdapterError(what, reason="provider_unavailable", provider=self.provider)
-            self.fail(error, raw_finish_reason=self._finish)
-            return
-        self.complete(_FINISH.get(self._finish or "", "other"), self._finish)
+        self._end_answer(finish_reason_of(self._finish))
 
     def on_end(self) -> None:
-        """The body ended without `[DONE]`, which every complete stream has, but for the services that never send it."""
+        """The body ended without `[DONE]`: complete if there was a finish reason, since many services never send it."""
         if self.sends_done or self._finish is None:
             raise self.cut_off(self.end_marker)
         self.on_done()
@@ -124,41 +158,97 @@ class ChatDecoder(StreamDecoder):
         """An object with `error`, or one that is itself an error."""
         return stream_error(self.provider, report)
 
+    def on_report(self, report: dict[str, Any]) -> None:
+        """A report that shares its chunk, or its document, with a part of the answer."""
+        choice = _first_choice(report.get("choices"))
+        self._begin(report, _said(choice))
+        if choice:
+            self._choice(choice, "delta")
+        self._note(report, choice)
+        self._count_tokens(report, choice)
+
+    def _end_answer(self, finish: FinishReason) -> None:
+        self._complete_blocks()
+        self.complete(finish, self._finish)
+
     def _chunk(self, chunk: dict[str, Any], content_key: str) -> None:
         # Once per token: what is rare is looked for where a key says that it may be there.
         before = len(self.events)
         choice = _first_choice(chunk.get("choices"))
         error = choice.get("error") or ("x_groq" in chunk and as_object(chunk["x_groq"]).get("error"))
-        if error:
-            self.fail(self.error_of({"error": error}))
-            return
         if self.id is None or self.model is None or not self.begun:
-            self._begin(chunk, choice)
+            self._begin(chunk, _said(choice) if error else choice)
         if choice:
             self._choice(choice, content_key)
+        self._note(chunk, choice)
+        self._count_tokens(chunk, choice)
+        if error:
+            self.fail(self.error_of({"error": error}))
+        elif len(self.events) == before:
+            self._strange = self._strange or repr(chunk)
+
+    def _count_tokens(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         usage = chunk.get("usage") or choice.get("usage")
         if usage is None and "x_groq" in chunk:
             usage = as_object(chunk["x_groq"]).get("usage")
         if isinstance(usage, dict):
-            self.events.append(UsageReported(chat_usage(usage)))
-        if len(self.events) == before:
-            self._strange = self._strange or repr(chunk)
+            self.report(chat_usage(usage))
+
+    def _note(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
+        """Keep what the chunk says beside its content."""
+        self.service_tier = as_text(chunk.get("service_tier")) or self.service_tier
+        if own := chunk.keys() - CHUNK:
+            take_notes(self.notes, chunk, own)
+        if "x_groq" in chunk:
+            rest = {name: value for name, value in as_object(chunk["x_groq"]).items() if name not in _GROQ}
+            take_notes(self.notes, {"x_groq": rest}, ("x_groq",))
+        if own := choice.keys() - CHOICE:
+            take_notes(self.notes, choice, own)
+        if logprobs := choice.get("logprobs"):
+            self.logprobs += read_chat_logprobs(logprobs)
 
     def _begin(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         if self.begun or choice or as_text(chunk.get("id")) or as_text(chunk.get("model")):
             self.start(id=chunk.get("id"), model=chunk.get("model"))
 
     def _choice(self, choice: dict[str, Any], content_key: str) -> None:
-        # Some services end a stream with one whole message.
-        content = as_object(choice[content_key] if content_key in choice else choice.get("message"))
+        content = as_object(choice[content_key]) if content_key in choice else self._rest(choice.get("message"))
         may_think = not HOLDERS.isdisjoint(content) or type(content.get("content")) is list
         if may_think and (thought := self._reasoning.take(content)):
             self.add(ReasoningDelta("reasoning-0", thought))
+        aloud = thought_in(content) if "extra_content" in content else None
+        if aloud is not None:
+            self.add(ReasoningDelta("reasoning-0", aloud))
+            content = {key: value for key, value in content.items() if key not in {"content", "extra_content"}}
         for key, value in content.items():
+            if not value:
+                continue
             take = _TAKE.get(key)
-            if take is not None and value:
+            if take is not None:
                 take(self, value)
-        self._finish = as_text(choice.get("finish_reason")) or self._finish
+            elif key in MESSAGE:
+                take_notes(self.notes, content, (key,))
+            elif key not in _NOT_KEPT:
+                merge_fields(self._fields, {key: value})
+        self._finish = _word(choice.get("finish_reason")) or self._finish
+
+    def _rest(self, message: Any) -> dict[str, Any]:
+        """What a whole message in a stream says beyond its pieces: some services end with one, or send nothing else."""
+        spoken, said = self.message.content(), set(self._fields)
+        if any(isinstance(part, ReasoningPart) for part in spoken) or self._reasoning.details:
+            said |= HOLDERS
+        if self._calls.begun:
+            said |= {"tool_calls", "function_call"}
+        if self._annotations:
+            said.add("annotations")
+        text = "".join(part.text for part in spoken if isinstance(part, TextPart))
+        if text:
+            said |= {"content", "refusal"}
+        rest = {key: value for key, value in as_object(message).items() if key not in said}
+        whole = as_text(as_object(message).get("content"))
+        if text and whole is not None and whole.startswith(text):
+            rest["content"] = whole[len(text) :]
+        return rest
 
     def _content(self, value: Any) -> None:
         if isinstance(value, str):
@@ -168,9 +258,19 @@ class ChatDecoder(StreamDecoder):
         for part in as_objects(value):  # Mistral's reasoning models send parts
             self._content(part.get("text"))
             self._refusal(part.get("refusal"))
+            self._images([part])
 
     def _annotate(self, value: Any) -> None:
         self._annotations += as_list(value)
+
+    def _images(self, value: Any) -> None:
+        for part in as_objects(value):
+            for event in self._media.image(part):
+                self.add(event)
+
+    def _audio(self, value: Any) -> None:
+        for event in self._media.audio(as_object(value)):
+            self.add(event)
 
     def _refusal(self, value: Any) -> None:
         if value and isinstance(value, str):
@@ -191,8 +291,13 @@ class ChatDecoder(StreamDecoder):
         for event in self.message.complete():
             thought = thought or isinstance(event, ReasoningCompleted)
             self.add(self._replayable(event))
+        for event in self._media.complete():
+            self.add(event)
         if self._reasoning.details and not thought:  # encrypted, with nothing to read
             self.add(self._replayable(ReasoningCompleted("reasoning-0", "")))
+        if self._fields:
+            part = ProviderPart(self.provider, {"type": MESSAGE_FIELDS, **self._fields})
+            self.add(ProviderPartCompleted("fields-0", part))
 
     def _replayable(self, event: AdapterEvent) -> AdapterEvent:
         """The completion of a block with what has to go back with it, or belongs to it."""
@@ -200,10 +305,13 @@ class ChatDecoder(StreamDecoder):
             return self._reasoning.completed(event, self.provider)
         if isinstance(event, TextCompleted) and self._annotations and not event.refusal:
             return attrs.evolve(event, metadata={self.provider: {"annotations": self._annotations}})
-        if isinstance(event, ToolCallCompleted) and self._calls.is_custom(event.id):
-            return attrs.evolve(event, arguments=None, metadata={self.provider: {"type": CUSTOM_CALL}})
+        if isinstance(event, ToolCallCompleted) and (kept := self._calls.kept(event.id)):
+            arguments = None if "type" in kept else event.arguments  # free text
+            return attrs.evolve(event, arguments=arguments, metadata={self.provider: kept})
         return event
 
+
+_NOT_KEPT = OF_THE_ANSWER.union(REASONING_FIELDS)
 
 _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "content": ChatDecoder._content,
@@ -211,4 +319,6 @@ _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "tool_calls": ChatDecoder._tool_calls,
     "function_call": ChatDecoder._function_call,  # before there were tools
     "annotations": ChatDecoder._annotate,
+    "images": ChatDecoder._images,
+    "audio": ChatDecoder._audio,
 }

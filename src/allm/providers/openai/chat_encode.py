@@ -3,36 +3,42 @@
 What the wire format does not have, or not so:
 
 - The text of an assistant message is one string before its calls; a refusal stands beside it.
-- Reasoning goes back only to a service that wants it (`Preset.reasoning_field`, or it sent `reasoning_details`), and
-  only its own.
+- Reasoning goes back in the field it came in, and so do the fields of calls and messages that only the service knows:
+  only its own, and not where `Preset.replays` says that they are refused. `Preset.reasoning_always` services want the
+  field on every assistant message.
 - Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because nobody
   takes it: images in assistant messages. Images in tool results are refused: the model would not see them.
 - The results of a message's calls follow it directly. Ids and names that the service refuses are changed.
 - Left out, because some services refuse it: an assistant message with nothing in it.
-- A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound.
+- A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound. Any other one there, and
+  in a tool's result, is refused: the model would not see it.
 - A tool has `strict` only if its metadata says so: `Tool(..., metadata={"openai": {"strict": True}})`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never, cast
 
 import attrs
 
-from allm.adapters import AdapterOptions, Path, Problem, call_name, refuse, results_in_place
+from allm.adapters import AdapterOptions, Origin, Path, Problem, call_name, refuse, results_in_place, unsupported_parts
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
-from allm.providers.openai.chat_reasoning import DETAILS
+from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
+from allm.providers.openai.chat_reasoning import DETAILS, FIELD
+from allm.providers.openai.models import THINKING, own_name
 from allm.providers.openai.presets import OPENAI, Preset
+from allm.providers.openai.sampling import chat_sampling
 from allm.providers.openai.shared_encode import (
-    CUSTOM_CALL,
     arguments_text,
     call_id,
     image_url,
-    kept,
+    is_custom,
+    parameters,
     tool_choice,
     with_options,
 )
@@ -43,13 +49,16 @@ __all__ = ["encode"]
 _USER_PARTS = frozenset({"file", "image_url", "input_audio", "text"})
 
 
-def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
+def encode(
+    request: Request, options: AdapterOptions, preset: Preset = OPENAI, origin: Origin | None = None
+) -> dict[str, Any]:
     """The request body; `request.options` are merged over it and win.
 
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = _MessageEncoder(preset)
+    encoder = _MessageEncoder(preset, origin or Origin(preset.name))
+    encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part)
     body: dict[str, Any] = {
         "model": request.model,
         "messages": encoder.encode(request.messages),
@@ -63,7 +72,8 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
         "tool_choice": tool_choice(request, encoder.problems, nested=True),
         "response_format": _response_format(request.response_format),
         "temperature": request.temperature,
-        preset.max_tokens_field: request.max_tokens,
+        _limit_field(preset, request.model): request.max_tokens,
+        **chat_sampling(request, preset, encoder.problems),
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
@@ -72,9 +82,17 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
     return with_options(body, request.options)
 
 
+def _limit_field(preset: Preset, model: str | None) -> str:
+    """The name of the output limit; at a server that nothing is known of, the one that the model was made with."""
+    if preset.max_tokens_field is not None:
+        return preset.max_tokens_field
+    return "max_completion_tokens" if re.match(THINKING, own_name(model)) else "max_tokens"
+
+
 @attrs.define(eq=False)
 class _MessageEncoder:
     preset: Preset
+    origin: Origin
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -89,7 +107,7 @@ class _MessageEncoder:
             encoded["name"] = message.name
         if message.role == "assistant":
             answer = self._assistant(message)
-            return {**encoded, **answer} if answer != {"content": ""} else None
+            return {**encoded, **answer, **self._always(answer)} if answer != {"content": ""} else None
         if isinstance(message.content, str):
             return {**encoded, "content": message.content}
         parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.content))
@@ -127,26 +145,71 @@ class _MessageEncoder:
             encoded["refusal"] = refusal
         if calls:
             encoded["tool_calls"] = calls
-        return {**encoded, **self._thinking(message)}
+        return {**self._fields(message), **encoded, **self._thinking(message)}
 
     def _thinking(self, message: Message) -> dict[str, Any]:
-        own = [part for part in message.reasoning if part.provider == self.preset.name]
-        details = [detail for part in own for detail in kept(part, self.preset.name).get(DETAILS, ())]
+        own = [part for part in message.reasoning if self.origin.made(part)]
+        notes = [self.origin.kept(part) for part in own]
+        details = [detail for note in notes for detail in note.get(DETAILS, ())]
         if details:
-            return {DETAILS: details}
+            return {DETAILS: details} if self.preset.replays else {}
         text = "".join(part.text for part in own)
-        return {self.preset.reasoning_field: text} if text and self.preset.reasoning_field is not None else {}
+        came_in = next((note[FIELD] for note in notes if FIELD in note), None) if self.preset.replays else None
+        field = self.preset.reasoning_field or came_in
+        return {field: text} if text and field is not None else {}
+
+    def _always(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """The field that a service wants on each assistant message, also where no thought of its own was in it."""
+        field = self.preset.reasoning_field
+        if not self.preset.reasoning_always or field is None or field in answer:
+            return {}
+        return {field: ""}
+
+    def _fields(self, message: Message) -> dict[str, Any]:
+        """The fields that came with the message and only the service knows, a parsed file among them."""
+        if not self.preset.replays:
+            return {}
+        fields: dict[str, Any] = {}
+        for part in message.parts:
+            if isinstance(part, ProviderPart) and self.origin.made(part):
+                if part.data.get("type") == MESSAGE_FIELDS:
+                    fields |= {key: value for key, value in part.data.items() if key != "type"}
+            elif isinstance(part, TextPart):
+                # OpenRouter reads and bills a PDF once: https://openrouter.ai/docs/features/multimodal/pdfs
+                files = [note for note in self.origin.kept(part).get("annotations", ()) if _is_file(note)]
+                if files:
+                    fields["annotations"] = files
+        return fields
 
     def _call(self, call: ToolCall) -> dict[str, Any]:
         name, sent_id = call_name(call.name), call_id(call.id, self.preset)
-        if kept(call, self.preset.name).get("type") == CUSTOM_CALL:
-            return {"id": sent_id, "type": "custom", "custom": {"name": name, "input": call.raw_arguments or ""}}
-        function = {"name": name, "arguments": arguments_text(call, self.preset.name)}
-        return {"id": sent_id, "type": "function", "function": function}
+        fields = dict(self.origin.kept(call).get(FIELDS, {})) if self.preset.replays else {}
+        of_function = fields.pop("function", {})
+        if is_custom(call, self.preset.name):
+            custom = {"name": name, "input": call.raw_arguments or ""}
+            return {**fields, "id": sent_id, "type": "custom", "custom": custom}
+        function = {**of_function, "name": name, "arguments": arguments_text(call, self.preset.name)}
+        return {**fields, "id": sent_id, "type": "function", "function": function}
+
+
+def _is_file(annotation: Any) -> bool:
+    return isinstance(annotation, Mapping) and cast("Mapping[str, Any]", annotation).get("type") == "file"
+
+
+def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    if role == "tool":
+        return 'is in the result of a tool, of which Chat Completions takes only text; see endpoint="responses"'
+    if data.get("type") in _USER_PARTS:
+        return None
+    return f"has the type {data.get('type')!r}; Chat Completions takes {', '.join(sorted(_USER_PARTS))}"
 
 
 def _tool(tool: Tool) -> dict[str, Any]:
-    function: dict[str, Any] = {"name": tool.name, "description": tool.description, "parameters": tool.schema}
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": parameters(tool.schema),
+    }
     asked = tool.metadata.get("openai")
     if isinstance(asked, Mapping) and "strict" in asked:
         function["strict"] = bool(cast("Mapping[str, Any]", asked)["strict"])

@@ -6,18 +6,34 @@ import difflib
 import functools
 import os
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import attrs
 
-from allm.adapters import BEARER, AdapterOptions, Body, HttpAdapter, HttpCall, KeyHeader, Vendor, join_url
+from allm.adapters import (
+    BEARER,
+    MAX_EVENT_BYTES,
+    AdapterOptions,
+    Body,
+    HttpAdapter,
+    HttpCall,
+    KeyHeader,
+    Origin,
+    StreamCall,
+    Vendor,
+    WireDecoder,
+    join_url,
+)
 from allm.data.errors import EngineError
 from allm.providers.openai.errors import classify
-from allm.providers.openai.presets import OPENAI, PRESETS, Preset
+from allm.providers.openai.presets import OPENAI, PRESETS, Preset, is_known
 
 __all__ = ["Connection", "Place", "find_base_url", "url_value"]
+
+CallT = TypeVar("CallT", bound=HttpCall)
 
 
 def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
@@ -26,7 +42,8 @@ def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
     near = difflib.get_close_matches(str(preset), PRESETS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise EngineError(
-        f"no preset {preset!r}; expected a Preset or one of: {', '.join(sorted(PRESETS))}{hint}",
+        f"no preset {preset!r}; expected a Preset or one of: {', '.join(sorted(PRESETS))}{hint}. For another server: "
+        "OpenAI(preset=Preset(name=..., base_url=...))",
         reason="unknown_provider",
     )
 
@@ -36,8 +53,9 @@ class Connection(HttpAdapter):
     """What the adapters of this family have in common.
 
     Args:
-        preset: A known service: `azure`, `deepseek`, `fireworks`, `groq`, `llamacpp`, `mistral`, `ollama`,
-            `openrouter`, `together`, `vllm`, `xai`; or a `Preset` of your own.
+        preset: A known service: `azure`, `cerebras`, `cohere`, `deepseek`, `fireworks`, `groq`, `huggingface`,
+            `llamacpp`, `lmstudio`, `mistral`, `moonshot`, `novita`, `nvidia`, `ollama`, `openrouter`, `perplexity`,
+            `sambanova`, `together`, `vllm`, `xai`, `zai`; or a `Preset` of your own.
         api_key: A text, or a function without arguments that returns one, sync or async. Else
             `keys.override(openai=...)`, `keys.put`, then OPENAI_API_KEY; with a preset its name and variable.
         base_url: With the version segment, as the vendor's SDK takes it; else OPENAI_BASE_URL, or the preset's
@@ -98,6 +116,7 @@ class Connection(HttpAdapter):
         own = {"openai-organization": self.organization, "openai-project": self.project}
         return Vendor(
             name=row.name,
+            base_url=None if row.url_fields else row.base_url,
             key_env=row.key_env,
             key_header=BEARER if row.key_header == BEARER.name else KeyHeader(row.key_header),
             key_required=row.key_required,
@@ -105,6 +124,46 @@ class Connection(HttpAdapter):
             request_id_header="x-client-request-id",
             classify=functools.partial(classify, row.name),
         )
+
+    def call(
+        self,
+        url: str,
+        body: Mapping[str, Any] | bytes | Body,
+        options: AdapterOptions,
+        content_type: str = "application/json",
+    ) -> HttpCall:
+        """As every adapter makes it; what goes wrong at a server that is not known names the `Preset` that helps."""
+        with self._explained(url):
+            return self._placed(url, HttpAdapter.call(self, url, body, options, content_type))
+
+    def stream_call(
+        self,
+        url: str,
+        body: Mapping[str, Any] | bytes | Body,
+        options: AdapterOptions,
+        new_decoder: Callable[[], WireDecoder],
+        *,
+        max_event_bytes: int = MAX_EVENT_BYTES,
+    ) -> StreamCall:
+        """As `call`, for a stream."""
+        with self._explained(url):
+            made = HttpAdapter.stream_call(self, url, body, options, new_decoder, max_event_bytes=max_event_bytes)
+            return self._placed(url, made)
+
+    def _placed(self, url: str, call: CallT) -> CallT:
+        if is_known(self.row, url):
+            return call
+        return attrs.evolve(call, classify=functools.partial(classify, self.row.name, unknown_server=True))
+
+    @contextmanager
+    def _explained(self, url: str) -> Generator[None]:
+        try:
+            yield
+        except EngineError as error:
+            if error.reason != "missing_key" or is_known(self.row, url):
+                raise
+            hint = "for a server that wants no key: OpenAI(preset=Preset(name=..., base_url=..., key_required=False))"
+            raise EngineError(f"{error.message}; {hint}", reason="missing_key") from None
 
     @property
     def _given(self) -> Mapping[str, str | None]:
@@ -125,6 +184,12 @@ class Connection(HttpAdapter):
         """
         base_url = self.base_url if options.base_url is None else options.base_url
         return find_base_url(Place(self.row, base_url, self._given), endpoint, model)
+
+    def origin(self, base_url: str) -> Origin:
+        """The service at `base_url`; at Azure, the resource, whatever the endpoint or deployment."""
+        found = super().origin(base_url)
+        place = found.place.partition("/")[0] if found.place is not None and self.row.url_fields else found.place
+        return attrs.evolve(found, place=place)
 
     def post(
         self,

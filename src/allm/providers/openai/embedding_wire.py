@@ -11,6 +11,7 @@ from allm.adapters import BatchLimits, Problem, as_count, as_object, as_objects,
 from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
+from allm.providers.openai.presets import Preset
 
 __all__ = ["embedding_body", "embedding_response", "limits_of"]
 
@@ -34,12 +35,13 @@ def limits_of(provider: str) -> BatchLimits:
     return LIMITS.get(provider, OTHER_LIMITS)
 
 
-def embedding_body(request: EmbeddingRequest, provider: str) -> dict[str, Any]:
-    """The body. Base64 is asked for unless the request says otherwise; a server that does not know it sends lists.
+def embedding_body(request: EmbeddingRequest, row: Preset) -> dict[str, Any]:
+    """The body. Base64 is asked for where the service is known to take it, unless the request says otherwise.
 
     Raises:
         ValidationError: An input that is not a text, or a task type that these models do not know.
     """
+    provider = row.name
     refuse(
         [
             Problem(("inputs", index), "unsupported", f"{provider} embeds texts only, not {type(item).__name__}")
@@ -53,7 +55,7 @@ def embedding_body(request: EmbeddingRequest, provider: str) -> dict[str, Any]:
     fields = {
         "model": request.model,
         "input": list(request.inputs),
-        "encoding_format": request.encoding_format or "base64",
+        "encoding_format": request.encoding_format or ("base64" if row.base64_embeddings else None),
         DIMENSIONS.get(provider, "dimensions"): request.dimensions,
         "user": request.user,
     }

@@ -8,6 +8,7 @@ from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCal
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.embedding_wire import embedding_body, embedding_response, limits_of
+from allm.providers.openai.presets import row_at
 
 __all__ = ["OpenAIEmbeddings"]
 
@@ -32,7 +33,8 @@ class OpenAIEmbeddings(Connection, EmbeddingAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: An input that is not a text, a task type.
         """
-        body = embedding_body(request, self.provider)
+        row = row_at(self.row, self.find_base_url(options, model=request.model))
+        body = embedding_body(request, row)
         return self.post("/embeddings", body, options, model=request.model)
 
     async def send(self, prepared: HttpCall) -> EmbeddingResponse:

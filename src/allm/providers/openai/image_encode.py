@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import Problem, refuse, sniff_mime
+from allm.adapters import Problem, refuse
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest
@@ -81,7 +81,7 @@ FORMATS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 def family_of(model: str | None) -> Family:
-    """The row of a model, also of one that a gateway gives (`openai/gpt-image-1`)."""
+    """The row of a model, also of one that a gateway gives (`openai/gpt-image-2`)."""
     name = own_name(model)
     return next((family for pattern, family in FAMILIES if re.match(pattern, name)), UNKNOWN)
 
@@ -137,7 +137,7 @@ def encode_files(request: ImageRequest) -> list[File]:
 def _file(field: str, image: Image, name: str, path: tuple[str | int, ...], problems: list[Problem]) -> File | None:
     try:
         data = image.to_bytes()
-        mime_type = sniff_mime(data) or image.resolved_mime_type()  # a name may say something else than the bytes
+        mime_type = image.resolved_mime_type()
     except ValidationError as error:
         problems.append(Problem(path, error.errors[0][1], str(error)))
         return None

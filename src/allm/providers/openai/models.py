@@ -38,7 +38,7 @@ def endpoint_for(model: str) -> Endpoint:
 
 
 def own_name(model: str | None) -> str:
-    """The name without the vendor that a gateway puts before it (`openai/gpt-image-1`); "" for None."""
+    """The name without the vendor that a gateway puts before it (`openai/gpt-image-2`); "" for None."""
     return (model or "").rpartition("/")[2]
 
 

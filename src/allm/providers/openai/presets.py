@@ -1,8 +1,9 @@
 """Services that speak OpenAI's wire format, as data: what differs between them, one row each.
 
-Facts: each service's API reference for its URL, its variables and its field for the output limit; Mistral answers 422
-to `stream_options` and `max_completion_tokens`; DeepSeek answers 400 when the thinking before a call does not come
-back; xAI calls its Chat Completions API deprecated.
+Facts: each service's API reference for its URL, its variables and its field for the output limit, at the row where it
+is not the obvious one; Mistral answers 422 to `stream_options`, `max_completion_tokens`, `seed` and `service_tier`,
+Cohere refuses `stream_options`; DeepSeek and Kimi answer 400 when an assistant message comes back without its thinking;
+Groq and Mistral refuse fields of a message that they do not know; xAI calls its Chat Completions API deprecated.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Literal
 
 import attrs
 
-from allm.providers.openai.models import THINKING, Endpoint
+from allm.providers.openai.models import THINKING, Endpoint, is_openai
 
-__all__ = ["OPENAI", "OPENAI_ITSELF", "PRESETS", "Preset", "UrlField"]
+__all__ = ["OPENAI", "OPENAI_ITSELF", "PRESETS", "Preset", "UrlField", "is_known", "row_at"]
 
 
 @attrs.frozen
@@ -45,10 +46,19 @@ class Preset:
         key_header: How the key is sent: `authorization` as a bearer token, any other header as it is.
         headers: Sent with every request.
         endpoint: What `endpoint="auto"` means; None: it depends on the model, at OpenAI itself.
-        max_tokens_field: The name of the output limit in a body of Chat Completions.
+        max_tokens_field: The name of the output limit in a body of Chat Completions; None: `max_completion_tokens` for
+            the models of OpenAI that think, `max_tokens` for all others.
+        seed_field: The name of the seed in such a body; None: it takes none.
+        parallel_calls_field: Whether it takes `parallel_tool_calls`.
+        standard_tier: Its word for the standard tier in `service_tier`; None: it has no tiers.
         stream_usage: Whether it takes `stream_options`; without it, usage comes by itself or not at all.
-        sends_done: A stream ends with `[DONE]`. Where it does not, a finish reason and the end of the body are the end.
-        reasoning_field: Where the thinking of an earlier turn goes back in Chat Completions; None: nowhere.
+        sends_done: A stream without `[DONE]` is cut off. Else a finish reason and a clean end of the body are the end,
+            as many services never send it.
+        replays: Whether an assistant message goes back with its thinking, in the field it came in, and with the fields
+            that only the service knows, such as signatures of thoughts.
+        reasoning_field: Where the thinking of an earlier turn goes back in Chat Completions; None: where it came in.
+        reasoning_always: Every assistant message has that field, if need be empty.
+        base64_embeddings: Embeddings are asked for in base64, which is a third of the size; else nothing is said.
         call_ids: Regular expression that the id of a call has to match; others are changed. None: any.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
             reasoning; None: no model.
@@ -65,10 +75,16 @@ class Preset:
     key_header: str = "authorization"
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
     endpoint: Endpoint | None = "chat_completions"
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = "max_tokens"
+    seed_field: str | None = "seed"
+    parallel_calls_field: bool = True
+    standard_tier: str | None = "default"
     stream_usage: bool = True
-    sends_done: bool = True
+    sends_done: bool = False
+    replays: bool = True
     reasoning_field: str | None = None
+    reasoning_always: bool = False
+    base64_embeddings: bool = False
     call_ids: str | None = None
     encrypted_reasoning: str | None = THINKING
 
@@ -83,7 +99,12 @@ OPENAI = Preset(
     key_env=("OPENAI_API_KEY",),
     endpoint=None,
     max_tokens_field="max_completion_tokens",
+    replays=False,
+    base64_embeddings=True,
 )
+
+_ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False)
+"""A server at a `base_url` of which nothing else is known: it gets what every server takes."""
 
 OPENAI_ITSELF = frozenset({"openai", "azure"})
 """Whom the limits in OpenAI's documentation bind; what other services take is for them to say."""
@@ -106,13 +127,34 @@ _ROWS = (
         key_header="api-key",
         call_ids=_AT_MOST_40,
         max_tokens_field="max_completion_tokens",
+        replays=False,
+        base64_embeddings=True,
+    ),
+    Preset(
+        name="cerebras",  # https://inference-docs.cerebras.ai/resources/openai
+        base_url="https://api.cerebras.ai/v1",
+        base_url_env="CEREBRAS_BASE_URL",
+        key_env=("CEREBRAS_API_KEY",),
+        max_tokens_field="max_completion_tokens",
+    ),
+    Preset(
+        name="cohere",  # https://docs.cohere.com/docs/compatibility-api
+        base_url="https://api.cohere.ai/compatibility/v1",
+        base_url_env="COHERE_BASE_URL",
+        key_env=("COHERE_API_KEY", "CO_API_KEY"),
+        stream_usage=False,
+        replays=False,
     ),
     Preset(
         name="deepseek",
         base_url="https://api.deepseek.com/v1",
         base_url_env="DEEPSEEK_BASE_URL",
         key_env=("DEEPSEEK_API_KEY",),
-        reasoning_field="reasoning_content",
+        seed_field=None,  # https://api-docs.deepseek.com/api/create-chat-completion
+        parallel_calls_field=False,
+        standard_tier=None,
+        reasoning_field="reasoning_content",  # https://api-docs.deepseek.com/guides/thinking_mode
+        reasoning_always=True,
     ),
     Preset(
         name="fireworks",
@@ -126,7 +168,15 @@ _ROWS = (
         base_url_env="GROQ_BASE_URL",  # as Groq's own SDK takes it
         base_url_env_path="/openai/v1",
         key_env=("GROQ_API_KEY",),
+        standard_tier="on_demand",  # https://console.groq.com/docs/service-tiers
         max_tokens_field="max_completion_tokens",
+        replays=False,
+    ),
+    Preset(
+        name="huggingface",  # https://huggingface.co/docs/inference-providers
+        base_url="https://router.huggingface.co/v1",
+        base_url_env="HUGGINGFACE_BASE_URL",
+        key_env=("HF_TOKEN", "HUGGINGFACE_API_KEY"),
     ),
     Preset(
         name="llamacpp",
@@ -134,15 +184,48 @@ _ROWS = (
         base_url_env="LLAMACPP_BASE_URL",
         key_env=("LLAMACPP_API_KEY", "LLAMA_API_KEY"),
         key_required=False,
+        standard_tier=None,
         reasoning_field="reasoning_content",
+    ),
+    Preset(
+        name="lmstudio",  # https://lmstudio.ai/docs/developer/openai-compat
+        base_url="http://127.0.0.1:1234/v1",
+        base_url_env="LMSTUDIO_BASE_URL",
+        key_env=("LMSTUDIO_API_KEY", "LM_API_TOKEN"),
+        key_required=False,
+        standard_tier=None,
     ),
     Preset(
         name="mistral",
         base_url="https://api.mistral.ai/v1",
         base_url_env="MISTRAL_BASE_URL",
         key_env=("MISTRAL_API_KEY",),
+        seed_field="random_seed",  # https://docs.mistral.ai/api/endpoint/chat
+        standard_tier=None,
         stream_usage=False,
+        replays=False,
         call_ids="[A-Za-z0-9]{9}",  # "must be a-z, A-Z, 0-9, with a length of 9"
+        base64_embeddings=True,
+    ),
+    Preset(
+        name="moonshot",  # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
+        base_url="https://api.moonshot.ai/v1",
+        base_url_env="MOONSHOT_BASE_URL",
+        key_env=("MOONSHOT_API_KEY",),
+        reasoning_field="reasoning_content",
+        reasoning_always=True,
+    ),
+    Preset(
+        name="novita",  # https://novita.ai/docs/guides/llm-api
+        base_url="https://api.novita.ai/openai/v1",
+        base_url_env="NOVITA_BASE_URL",
+        key_env=("NOVITA_API_KEY",),
+    ),
+    Preset(
+        name="nvidia",  # https://docs.api.nvidia.com/nim/reference/llm-apis
+        base_url="https://integrate.api.nvidia.com/v1",
+        base_url_env="NVIDIA_BASE_URL",
+        key_env=("NVIDIA_API_KEY",),
     ),
     Preset(
         name="ollama",
@@ -150,6 +233,8 @@ _ROWS = (
         base_url_env="OLLAMA_BASE_URL",
         key_env=("OLLAMA_API_KEY",),
         key_required=False,
+        parallel_calls_field=False,  # https://docs.ollama.com/api/openai-compatibility
+        standard_tier=None,
     ),
     Preset(
         name="openrouter",
@@ -157,12 +242,28 @@ _ROWS = (
         base_url_env="OPENROUTER_BASE_URL",
         key_env=("OPENROUTER_API_KEY",),
         reasoning_field="reasoning",
+        base64_embeddings=True,
+    ),
+    Preset(
+        name="perplexity",  # https://docs.perplexity.ai/api-reference/chat-completions-post
+        base_url="https://api.perplexity.ai",
+        base_url_env="PERPLEXITY_BASE_URL",
+        key_env=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
+        stream_usage=False,  # every chunk has it
+        replays=False,
+    ),
+    Preset(
+        name="sambanova",  # https://docs.sambanova.ai/docs/en/features/openai-compatibility
+        base_url="https://api.sambanova.ai/v1",
+        base_url_env="SAMBANOVA_BASE_URL",
+        key_env=("SAMBANOVA_API_KEY",),
     ),
     Preset(
         name="together",
         base_url="https://api.together.xyz/v1",
         base_url_env="TOGETHER_BASE_URL",
         key_env=("TOGETHER_API_KEY",),
+        standard_tier=None,
     ),
     Preset(
         name="vllm",
@@ -170,6 +271,8 @@ _ROWS = (
         base_url_env="VLLM_BASE_URL",
         key_env=("VLLM_API_KEY",),
         key_required=False,
+        standard_tier=None,
+        base64_embeddings=True,
     ),
     Preset(
         name="xai",
@@ -180,6 +283,22 @@ _ROWS = (
         max_tokens_field="max_completion_tokens",
         encrypted_reasoning="",  # all of them
     ),
+    Preset(
+        name="zai",  # https://docs.z.ai/guides/develop/openai/python
+        base_url="https://api.z.ai/api/paas/v4",
+        base_url_env="ZAI_BASE_URL",
+        key_env=("ZAI_API_KEY",),
+    ),
 )
 
 PRESETS: dict[str, Preset] = {row.name: row for row in _ROWS}
+
+
+def row_at(row: Preset, base_url: str) -> Preset:
+    """What is known of the server at `base_url`: OpenAI's own row does not hold at the address of another."""
+    return _ELSEWHERE if row is OPENAI and not is_openai(base_url) else row
+
+
+def is_known(row: Preset, url: str) -> bool:
+    """Whether what is sent there is what the service documents, and not a guess or a row of the user's own."""
+    return row_at(row, url) is OPENAI or PRESETS.get(row.name) is row

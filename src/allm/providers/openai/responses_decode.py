@@ -12,17 +12,32 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_object, as_text
+from allm.adapters import StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError
-from allm.data.events import UsageReported
 from allm.data.response import FinishReason, Usage
 from allm.providers.openai.errors import stream_error
+from allm.providers.openai.reported_usage import reported_costs, special_counts
 from allm.providers.openai.responses_item_decode import ItemDecoder
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 
-_INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _FAILED = frozenset({"failed", "cancelled"})
+_ECHO = frozenset(
+    {
+        *("background", "frequency_penalty", "include", "instructions", "max_output_tokens", "max_tool_calls"),
+        *("metadata", "parallel_tool_calls", "presence_penalty", "previous_response_id", "prompt", "prompt_cache_key"),
+        *("prompt_cache_options", "prompt_cache_retention", "reasoning", "safety_identifier", "store", "stream"),
+        *("temperature", "text", "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "truncation", "user"),
+    }
+)
+"""Parameters of the request, which a response repeats."""
+_USED = frozenset(
+    {
+        *("completed_at", "created_at", "error", "id", "incomplete_details", "model", "object", "output"),
+        *("output_text", "service_tier", "status", "usage"),
+    }
+)
+"""Fields that have a place of their own, or mean nothing."""
 
 
 def responses_usage(usage: dict[str, Any]) -> Usage:
@@ -35,27 +50,34 @@ def responses_usage(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=as_count(inputs.get("cache_write_tokens")),
         reasoning_tokens=as_count(outputs.get("reasoning_tokens")),
         total_tokens=as_count(usage.get("total_tokens")),
+        **reported_costs(usage),
+        extra=special_counts(usage, inputs, outputs),
     )
 
 
 @attrs.define(eq=False)
 class ResponsesDecoder(StreamDecoder):
-    """One answer. It has begun with the first event that is not a failure, and ends with a terminal event."""
+    """One answer. It has begun with the first event that is not a failure, and ends with a terminal event.
+
+    Attributes:
+        custom_tools: Names of the tools with free text that the request has; None: not known.
+    """
 
     content_field: ClassVar[str] = "output"
     end_marker: ClassVar[str] = "response.completed, response.incomplete or response.failed"
 
     provider: str = "openai"
+    custom_tools: frozenset[str] | None = attrs.field(default=None, kw_only=True)
     _items: ItemDecoder = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._items = ItemDecoder(self.provider, self.add)
+        self._items = ItemDecoder(self.provider, self.add, self.custom_tools)
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:
         """One event; its `type` says what it is, and so does its name."""
         kind = as_text(event.get("type")) or name
         if kind in _TERMINAL:
-            self._terminal(as_object(event.get("response")))
+            self._terminal(as_object(event.get("response")), kind.removeprefix("response."))
             return
         if kind == "response.error":  # of servers that speak the format without all of it
             self.fail(self.error_of(event))
@@ -72,41 +94,62 @@ class ResponsesDecoder(StreamDecoder):
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the object that a stream's terminal event holds."""
         if isinstance(document.get("output"), list):
-            self._terminal(document)
+            self._terminal(document, None)
+
+    def on_report(self, report: dict[str, Any]) -> None:
+        """A whole response that has an error beside its output."""
+        self._failed_with(as_object(report.get("response")) or report)
 
     def error_of(self, report: Any) -> AdapterError:
         """An `error` event, nested or flat."""
         return stream_error(self.provider, report)
 
-    def _terminal(self, response: dict[str, Any]) -> None:
-        status, error = as_text(response.get("status")), response.get("error")
+    def _terminal(self, response: dict[str, Any], name: str | None) -> None:
+        status, error = as_text(response.get("status")) or name, response.get("error")
         if status in _FAILED or error:
-            if self.begun:  # else the failure comes first, and may be tried again
-                self._usage(response)
+            self._failed_with(response)
             report = {"error": error or {"message": f"the response ended with the status {status!r}"}}
             self.fail(self.error_of(report))
             return
         # The terminal event has the last word: with some gateways only its id can be referred to.
         self.id, self.model = as_text(response.get("id")) or self.id, as_text(response.get("model")) or self.model
         self.start()
+        self.notes.update(
+            (name, value) for name, value in response.items() if value and name not in _ECHO and name not in _USED
+        )
         self._items.finish(response.get("output"))
         self.events += self.message.complete()
         self._usage(response)
+        self.logprobs += self._items.logprobs
         self.complete(*_finish(status, response))
 
+    def _failed_with(self, response: dict[str, Any]) -> None:
+        """What a response that failed has of an answer."""
+        if any(response.get(name) for name in ("id", "model", "output")):
+            self.start(id=response.get("id"), model=response.get("model"))
+            self._items.finish([item for item in as_objects(response.get("output")) if _is_whole(item)])
+        if self.begun:
+            self._usage(response)
+
     def _usage(self, response: dict[str, Any]) -> None:
+        self.service_tier = as_text(response.get("service_tier")) or self.service_tier
         usage = response.get("usage")
         if isinstance(usage, dict):
-            self.add(UsageReported(responses_usage(as_object(usage))))
+            self.report(responses_usage(as_object(usage)))
+
+
+def _is_whole(item: dict[str, Any]) -> bool:
+    """Whether an item of a failed response can be taken; a call that was cut stays as far as its deltas came."""
+    return item.get("type") == "message" or item.get("status") in {"completed", None}
 
 
 def _finish(status: str | None, response: dict[str, Any]) -> tuple[FinishReason, str | None]:
     """The finish reason, and the word for it."""
-    if status == "incomplete":
-        reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
-        return _INCOMPLETE.get(reason or "", "other"), reason or status
+    reason = as_text(as_object(response.get("incomplete_details")).get("reason"))
+    if status == "incomplete" or (status is None and reason):
+        return finish_reason_of(reason), reason or status
     if status not in {"completed", None}:  # a response in the background that is queued or in progress
-        return "other", status
+        return finish_reason_of(status), status
     return "stop", status
 
 

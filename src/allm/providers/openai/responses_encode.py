@@ -11,27 +11,31 @@ mode.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, refuse
+from allm.adapters import AdapterOptions, Origin, refuse, unsupported_parts
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
-from allm.providers.openai.responses_items_encode import ItemEncoder
-from allm.providers.openai.shared_encode import tool_choice, with_options
+from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
+from allm.providers.openai.sampling import responses_sampling
+from allm.providers.openai.shared_encode import parameters, tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
-__all__ = ["encode"]
+__all__ = ["custom_tools", "encode"]
 
 
-def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -> dict[str, Any]:
+def encode(
+    request: Request, options: AdapterOptions, preset: Preset = OPENAI, origin: Origin | None = None
+) -> dict[str, Any]:
     """The request body; `request.options` are merged over it and win.
 
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = ItemEncoder(preset, stored=request.options.get("store") is True)
+    encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=request.options.get("store") is True)
+    encoder.problems += unsupported_parts(request.messages, preset.name, refused_part)
     body: dict[str, Any] = {
         "model": request.model,
         "input": encoder.encode(request.messages),
@@ -47,6 +51,7 @@ def encode(request: Request, options: AdapterOptions, preset: Preset = OPENAI) -
         "tool_choice": tool_choice(request, encoder.problems, nested=False),
         "temperature": request.temperature,
         "max_output_tokens": request.max_tokens,
+        **responses_sampling(request, preset, encoder.problems),
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
         "text": _known(format=_format(request.response_format), verbosity=options.verbosity),
     }
@@ -62,12 +67,13 @@ def _known(**fields: Any) -> dict[str, Any] | None:
 def _tool(tool: Tool) -> dict[str, Any]:
     asked = tool.metadata.get("openai")
     strict = cast("Mapping[str, Any]", asked).get("strict") if isinstance(asked, Mapping) else None
+    schema = parameters(tool.schema)
     return {
         "type": "function",
         "name": tool.name,
         "description": tool.description,
-        "parameters": tool.schema,
-        "strict": fits_strict(tool.schema) if strict is None else bool(strict),
+        "parameters": schema,
+        "strict": fits_strict(schema) if strict is None else bool(strict),
     }
 
 
@@ -81,3 +87,20 @@ def _format(wanted: Any) -> Any:
     if isinstance(inner, Mapping):  # as Chat Completions has it
         return {"type": "json_schema", **cast("Mapping[str, Any]", inner)}
     return wanted
+
+
+def custom_tools(body: Mapping[str, Any]) -> frozenset[str] | None:
+    """The names of the tools with free text in a body, those of namespaces included.
+
+    None: not known, as a stored prompt may have more of them.
+    """
+    return None if body.get("prompt") else frozenset(_custom_names(body.get("tools")))
+
+
+def _custom_names(tools: Any) -> Iterator[str]:
+    for tool in tools if isinstance(tools, (list, tuple)) else ():
+        if isinstance(tool, Mapping):
+            fields = cast("Mapping[str, Any]", tool)
+            if fields.get("type") == "custom":
+                yield str(fields.get("name"))
+            yield from _custom_names(fields.get("tools"))

@@ -18,10 +18,11 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import as_object, as_objects, as_text, dumps, parse_arguments
-from allm.data.content import ProviderPart
+from allm.adapters import as_object, as_objects, as_text, dumps, image_of_base64, parse_arguments
+from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    ImageCompleted,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -31,8 +32,10 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.data.logprobs import TokenLogprob
+from allm.providers.openai.logprobs import read_logprobs
 from allm.providers.openai.responses_open_items import CALLS, Item, Items
-from allm.providers.openai.shared_encode import CUSTOM_CALL
+from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL
 
 __all__ = ["CALLS", "ItemDecoder"]
 
@@ -47,24 +50,30 @@ class ItemDecoder:
     Attributes:
         provider: Who may read the opaque data of the items.
         add: Takes each event.
+        custom_tools: Names of the tools with free text that the request has. A call of another one is of a tool that
+            runs at the service (`x_search` of xAI), and not for the caller. None: each is for the caller.
+        logprobs: Of the tokens of the messages that are done.
     """
 
     provider: str
     add: Callable[[AdapterEvent], None]
+    custom_tools: frozenset[str] | None = None
+    logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
     _items: Items = attrs.field(factory=Items, init=False)
 
     def added(self, event: dict[str, Any]) -> None:
         """`response.output_item.added`."""
         item = as_object(event.get("item"))
         opened = self._items.new(str(item.get("type")), item, event)
-        if opened.kind in CALLS:
+        self._recognise(opened, item)
+        if opened.is_call:
             self._start(opened, item)
 
     def part_added(self, event: dict[str, Any]) -> None:
         """`response.content_part.added`."""
         opened = self._items.find(event, {}) or self._items.newest("message")
-        if opened is not None:
-            opened.parts += 1
+        if opened is not None and _may_be_text(as_object(event.get("part"))):
+            opened.begin_text(event)
 
     def text(self, event: dict[str, Any]) -> None:
         """More text."""
@@ -106,27 +115,40 @@ class ItemDecoder:
 
     def _more(self, kind: str, event: dict[str, Any]) -> None:
         opened = self._items.for_delta(kind, event)
+        if not opened.is_call:
+            return
         if not opened.started:
             self._start(opened, {})
         if text := as_text(event.get("delta")):
+            opened.pieces.append(text)
             self.add(ToolCallDelta(opened.id, text))
 
     def _complete(self, opened: Item, item: dict[str, Any]) -> None:
         if opened.done:
             return
         opened.done = True
+        self._recognise(opened, item)
         if opened.kind == "message":
             for event in _texts(self.provider, opened, item):
                 self.add(event)
+            for part in as_objects(item.get("content")):
+                self.logprobs += read_logprobs(part.get("logprobs"))
         elif opened.kind == "reasoning":
             self.add(_thought(self.provider, opened, item))
-        elif opened.kind in CALLS:
+        elif opened.is_call:
             self._complete_call(opened, item)
         else:
-            self.add(ProviderPartCompleted(opened.id, ProviderPart(self.provider, item)))
+            self.add(_image(self.provider, opened, item) or _other(self.provider, opened, item))
+
+    def _recognise(self, opened: Item, item: dict[str, Any]) -> None:
+        """Note that a call with free text is of a tool of the service, as its name is none of the request's."""
+        name = as_text(item.get("name"))
+        known = self.custom_tools is None or name is None or name in self.custom_tools
+        if opened.kind == CUSTOM_CALL and not known and not opened.started:
+            opened.is_call = False
 
     def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
-        raw = _input(opened, item)
+        raw = _input(opened, item) or "".join(opened.pieces)
         if not opened.started:  # it came whole: to a program it looks like any other
             self._start(opened, item)
             if raw:
@@ -144,14 +166,18 @@ def _texts(provider: str, opened: Item, item: dict[str, Any]) -> list[AdapterEve
     if status is not None and status != "completed":
         replay["status"] = status
     events: list[AdapterEvent] = []
-    for index, part in enumerate(as_objects(item.get("content"))):
+    for place, part in enumerate(filter(_may_be_text, as_objects(item.get("content")))):
         refusal = part.get("type") == "refusal"
         text = part.get("refusal" if refusal else "text")
         if isinstance(text, str):
             notes = {**replay, "annotations": part["annotations"]} if part.get("annotations") else replay
             metadata = {provider: notes} if notes else {}
-            events.append(TextCompleted(f"{opened.id}:{index}", text, refusal, metadata=metadata))
+            events.append(TextCompleted(opened.block_at(place), text, refusal, metadata=metadata))
     return events
+
+
+def _may_be_text(part: dict[str, Any]) -> bool:
+    return not part or "text" in part or "refusal" in part
 
 
 def _thought(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
@@ -168,6 +194,23 @@ def _thought(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
         encrypted_content=as_text(item.get("encrypted_content")),
         metadata={provider: {"summary": summary, "content": content}} if exact else {},
     )
+
+
+def _image(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent | None:
+    """A generated image, with the item as it goes back, but for the image itself."""
+    data = as_text(item.get("result")) if opened.kind == IMAGE_CALL else None
+    form = as_text(item.get("output_format"))
+    image = data and image_of_base64(
+        data, f"image/{form}" if form else None, revised_prompt=as_text(item.get("revised_prompt"))
+    )
+    if not image:
+        return None
+    rest = {name: value for name, value in item.items() if name != "result"}
+    return ImageCompleted(opened.id, ImagePart(image, metadata={provider: rest}))
+
+
+def _other(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
+    return ProviderPartCompleted(opened.id, ProviderPart(provider, item))
 
 
 def _input(opened: Item, item: dict[str, Any]) -> str:

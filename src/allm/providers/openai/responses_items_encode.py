@@ -9,30 +9,39 @@ What the wire format does not have, or not so:
   place and with the id it came with. Text that did not come from this API is a message without an id; texts next to
   each other are one.
 - A reasoning item needs the item that followed it: alone it is a 400. One that cannot go back (it has no encrypted
-  content) takes the id of its successor with it, as that id would ask for it.
+  content) takes the id of its successor with it, as that id would ask for it. An id of more than 64 characters, which
+  some services make and OpenAI refuses, is left out in the same way, with its pair; an item of OpenAI's own tools that
+  has one is left out whole. Reasoning that comes last is left out at OpenAI, and sent to others.
 - A call's result names the `call_id`, and is in kind: free text for a custom tool. It may hold images.
 - A `ProviderPart` of OpenAI in a user's message is sent as it is: as a part of the message where its type begins with
-  `input_`, else as an item of its own after it (`mcp_approval_response`, `computer_call_output`).
-- Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because the API
-  has no place for it: names of speakers, images in assistant messages, text with nothing in it.
+  `input_`, else as an item of its own after it (`mcp_approval_response`, `computer_call_output`). Parts of Chat
+  Completions, those of others, and in a tool's result all but `input_...`, are refused: the model would not see them.
+- Left out, because only its maker can read it: reasoning and provider items of other services. Left out because the API
+  has no place for it: names of speakers, images in assistant messages that were not made here, text with nothing in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 
 import attrs
 
-from allm.adapters import Path, Problem, call_name
+from allm.adapters import Origin, Path, Problem, as_text, call_name
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
-from allm.providers.openai.presets import Preset
-from allm.providers.openai.shared_encode import CUSTOM_CALL, arguments_text, call_id, image_url, kept
+from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
+from allm.providers.openai.presets import OPENAI_ITSELF, Preset
+from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL, arguments_text, call_id, image_url, is_custom
 
-__all__ = ["ItemEncoder"]
+__all__ = ["ItemEncoder", "refused_part"]
+
+_OF_CHAT = frozenset({"file", "image_url", "text"})
 
 Item = dict[str, Any]
+
+_LONGEST_ID = 64
+"""Characters: "string too long. Expected a string with maximum length 64"."""
 
 
 @attrs.define(eq=False)
@@ -40,12 +49,14 @@ class ItemEncoder:
     """Encodes the messages of one request.
 
     Attributes:
-        preset: Whose opaque data is sent, and which ids it takes.
+        preset: The service, and which ids of calls it takes.
+        origin: Whose opaque data is sent.
         stored: The service keeps the items, so that reasoning may go back as its id alone.
         problems: What cannot be sent.
     """
 
     preset: Preset
+    origin: Origin
     stored: bool = attrs.field(default=False, kw_only=True)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls of custom tools
@@ -109,13 +120,17 @@ class ItemEncoder:
         orphaned = False
         for part in message.parts:
             if isinstance(part, ReasoningPart):
-                if part.provider == self.provider:
+                if self.origin.made(part):
                     thought = self._reasoning(part)
                     orphaned = thought is None
                     waiting = [] if thought is None else [*waiting, thought]
                 continue
-            if orphaned and isinstance(part, (TextPart, ToolCall)) and "id" in kept(part, self.provider):
-                without_id.add(kept(part, self.provider)["id"])
+            item_id = self._id_of(part)
+            if item_id is not None and len(item_id) > _LONGEST_ID:
+                without_id.add(item_id)
+                waiting = []  # reasoning asks for its successor by the id
+            elif item_id is not None and orphaned and not isinstance(part, ProviderPart):
+                without_id.add(item_id)
             item = self._item(part, without_id)
             if item is None:
                 continue
@@ -123,10 +138,23 @@ class ItemEncoder:
             if waiting or not items or not _joined(items[-1], item):
                 items += [*waiting, item]
                 waiting = []
-        return items
+        return items if self._wants_successors else [*items, *waiting]
+
+    def _id_of(self, part: Part) -> str | None:
+        """The id that an item would have."""
+        if isinstance(part, ProviderPart):
+            return as_text(part.data.get("id")) if self.origin.made(part) else None
+        return as_text(self.origin.kept(part).get("id")) if isinstance(part, TextPart | ToolCall) else None
+
+    @property
+    def _wants_successors(self) -> bool:
+        """Whether reasoning is refused where nothing follows it: OpenAI does; OpenRouter puts it last."""
+        return self.provider in OPENAI_ITSELF and (self.origin.place is None or bool(self.preset.url_fields))
 
     def _reasoning(self, part: ReasoningPart) -> Item | None:
         if part.encrypted_content is None and not (self.stored and part.id):
+            return None
+        if part.id is not None and len(part.id) > _LONGEST_ID:
             return None
         replay: Any = part.metadata.get(self.provider)
         texts: dict[str, Any] = replay if isinstance(replay, dict) else {"summary": [part.text] if part.text else []}
@@ -147,14 +175,22 @@ class ItemEncoder:
             case ToolCall():
                 return self._call(part, without_id)
             case ProviderPart():
-                return dict(part.data) if part.provider == self.provider else None
-            case ReasoningPart() | ImagePart():  # thinking waits for its successor; no image is accepted back
+                own = self.origin.made(part) and part.data.get("type") != MESSAGE_FIELDS
+                return dict(part.data) if own and part.data.get("id") not in without_id else None
+            case ImagePart():
+                return self._image(part)
+            case ReasoningPart():  # it waits for its successor
                 return None
             case _:
                 assert_never(part)
 
+    def _image(self, part: ImagePart) -> Item | None:
+        """An image that the model made here; no other one is accepted in an answer."""
+        item = self.origin.kept(part)
+        return {**item, "result": part.image.to_base64()} if item.get("type") == IMAGE_CALL else None
+
     def _message(self, part: TextPart, without_id: set[Any]) -> Item:
-        replay = kept(part, self.provider)
+        replay = self.origin.kept(part)
         phase = {"phase": replay["phase"]} if "phase" in replay else {}
         if "id" not in replay or replay["id"] in without_id:
             return {"type": "message", "role": "assistant", "content": part.text, **phase}
@@ -171,16 +207,27 @@ class ItemEncoder:
         }
 
     def _call(self, part: ToolCall, without_id: set[Any]) -> Item:
-        replay = dict(kept(part, self.provider))
-        kind = replay.pop("type", None)
+        replay = dict(self.origin.kept(part))
+        replay.pop("type", None)
+        replay.pop(FIELDS, None)  # of Chat Completions
         if replay.get("id") in without_id:
             del replay["id"]
-        if kind == CUSTOM_CALL:
+        if is_custom(part, self.provider):
             self._custom.add(part.id)
             own = {"type": CUSTOM_CALL, "input": part.raw_arguments or ""}
         else:
             own = {"type": "function_call", "arguments": arguments_text(part, self.provider)}
         return {**replay, **own, "call_id": call_id(part.id, self.preset), "name": call_name(part.name)}
+
+
+def refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    """Why a part of OpenAI in a message that is not the assistant's cannot be sent; None if it can."""
+    kind = data.get("type")
+    if kind in _OF_CHAT:
+        return f"has the type {kind!r} of Chat Completions; the Responses API takes input_file, input_image, input_text"
+    if role == "tool" and not str(kind).startswith("input_"):
+        return f"has the type {kind!r}; the result of a tool takes input_file, input_image, input_text"
+    return None
 
 
 def _is_content(part: ProviderPart) -> bool:

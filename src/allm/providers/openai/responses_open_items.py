@@ -3,6 +3,12 @@
 An event names its item by the item's id, by its `call_id`, or by `output_index`; `find` tries them in this order. Where
 a server sends none of these, the kind has to do: a delta is for the newest open item of its kind, an end is for the
 first one. llama.cpp sends no index anywhere and no id with a call, but deltas whose `item_id` is the `call_id`.
+
+The output of the terminal event lists every item once. Two of them can have the same id, which xAI gives to several
+reasoning items of an answer: each is for the first such item that has not been listed yet.
+
+A text of a message is found by its place among the texts: `content_index` counts parts that the finished item does not
+have, with Amazon's servers (the deltas come at index 1, and the item has one part).
 """
 
 from __future__ import annotations
@@ -28,23 +34,48 @@ class Item:
     Attributes:
         id: Unique in the answer: the id of the call, else of the block.
         kind: Its `type`.
+        names: What events call it: its `id`, its `call_id`.
         name: Of the tool, if it is a call.
-        parts: Content parts that have begun.
+        pieces: What the deltas of a call have brought.
+        texts: The `content_index` of each text that has begun, in this order; made up where a server does not count.
+        is_call: It is a call for the caller.
         started: It is a call, and has been announced.
         done: Nothing more is taken for it.
+        listed: The output of the terminal event has had it.
     """
 
     id: str
     kind: str
+    names: frozenset[str] = frozenset()
     name: str = ""
-    parts: int = 0
+    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    texts: list[int] = attrs.field(factory=list[int], init=False)
     started: bool = False
     done: bool = False
+    listed: bool = False
+    is_call: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.is_call = self.kind in CALLS
+
+    def begin_text(self, event: dict[str, Any]) -> None:
+        """A text begins: with the event that says so, or with its first delta."""
+        index = as_count(event.get("content_index"))
+        if index is None:
+            self.texts.append(max(self.texts, default=-1) + 1)
+        elif index not in self.texts:
+            self.texts.append(index)
 
     def block(self, event: dict[str, Any]) -> str:
-        """The id of the text block that a delta is for."""
+        """The id of the text block that a delta is for: of the newest one, where the delta does not say."""
         index = as_count(event.get("content_index"))
-        return f"{self.id}:{max(self.parts - 1, 0) if index is None else index}"
+        if not self.texts or index not in {None, *self.texts}:
+            self.begin_text(event)
+        return self.block_at(self.texts.index(self.texts[-1] if index is None else index))
+
+    def block_at(self, place: int) -> str:
+        """The id of a text block by its place among the texts of the item."""
+        return f"{self.id}:{place}"
 
 
 @attrs.define(eq=False)
@@ -59,9 +90,10 @@ class Items:
     def new(self, kind: str, item: dict[str, Any], event: dict[str, Any]) -> Item:
         """A new item, which can be found under every name that it or its event has."""
         name, call_id = as_text(item.get("id")) or as_text(event.get("item_id")), as_text(item.get("call_id"))
-        opened = Item(self._ids.new(call_id or name) if kind in CALLS else self._ids.new(name, "item"), kind)
+        own = self._ids.new(call_id or name) if kind in CALLS else self._ids.new(name, "item")
+        opened = Item(own, kind, frozenset(known for known in (name, call_id) if known is not None))
         self._all.append(opened)
-        self._by_name.update((known, opened) for known in (name, call_id) if known is not None)
+        self._by_name.update((known, opened) for known in opened.names)
         index = as_count(event.get("output_index"))
         if index is not None:
             self._by_index[index] = opened
@@ -93,12 +125,15 @@ class Items:
     def for_output(self, item: dict[str, Any], place: int) -> Item:
         """The item that stands at `place` in the output of the terminal event."""
         kind = str(item.get("type"))
-        found = self.find({}, item)
-        if found is not None and found.kind == kind:  # a call and its output have the same `call_id`
-            return found
-        if place < len(self._all) and self._all[place].kind == kind:
-            return self._all[place]
-        return self._first_open(kind) or self.new(kind, item, {})
+        names = {name for name in (item.get("id"), item.get("call_id")) if isinstance(name, str)}
+        # Of the same kind: a call and its output have the same `call_id`.
+        left = [opened for opened in self._all if opened.kind == kind and not opened.listed]
+        found = next((opened for opened in left if not names.isdisjoint(opened.names)), None)
+        if found is None and place < len(self._all) and self._all[place] in left:
+            found = self._all[place]
+        found = found or self._first_open(kind) or self.new(kind, item, {})
+        found.listed = True
+        return found
 
     def newest(self, kind: str) -> Item | None:
         """The newest open item of a kind."""

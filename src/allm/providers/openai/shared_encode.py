@@ -7,18 +7,20 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from allm.adapters import Path, Problem, dumps
-from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
+from allm.adapters import Path, Problem, as_object, dumps
+from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
 from allm.providers.openai.presets import Preset
 
 __all__ = [
     "CUSTOM_CALL",
+    "IMAGE_CALL",
     "arguments_text",
     "call_id",
     "image_url",
-    "kept",
+    "is_custom",
+    "parameters",
     "tool_choice",
     "with_options",
 ]
@@ -26,8 +28,14 @@ __all__ = [
 CUSTOM_CALL = "custom_tool_call"
 """Item type of a call whose input is free text; both decoders note it with the call, as it goes back in kind."""
 
+IMAGE_CALL = "image_generation_call"
+"""Item type of an image that the model made; `result` is its base64 text."""
+
 INVALID_JSON = "INVALID_JSON"
 """The key of arguments that are not JSON, where an object is wanted; Anthropic documents it."""
+
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Perhaps half of a character, which is no UTF-8 once it is unescaped: servers fail at it."""
 
 _SHORT_ID = 9  # characters: Mistral takes neither more nor fewer
 _CHOICE_WORDS = frozenset({"auto", "none", "required"})
@@ -36,14 +44,16 @@ _CHOICE_WORDS = frozenset({"auto", "none", "required"})
 _IMAGE_FORMATS = frozenset({"image/png", "image/jpeg", "image/webp", "image/gif"})
 _AT_OPENAI = frozenset({"openai", "azure"})
 
+# Keywords by which a schema is that of something: one without them, such as `{}`, is that of any object.
+_SAY_WHAT = frozenset({"type", "properties", "$ref", "anyOf", "oneOf", "allOf", "enum", "const"})
+
 _ADDED = frozenset({"tools", "include"})
 _MERGED = frozenset({"reasoning", "stream_options", "text"})
 
 
-def kept(part: ReasoningPart | TextPart | ToolCall, provider: str) -> Mapping[str, Any]:
-    """What a decoder kept with the part for replay."""
-    value = part.metadata.get(provider)
-    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+def is_custom(call: ToolCall, provider: str) -> bool:
+    """Whether the input of a call is free text: a matter of the format, and no secret of who made the call."""
+    return as_object(call.metadata.get(provider)).get("type") == CUSTOM_CALL
 
 
 def arguments_text(call: ToolCall, provider: str) -> str:
@@ -54,7 +64,22 @@ def arguments_text(call: ToolCall, provider: str) -> str:
     """
     if call.arguments is None and call.raw_arguments and provider not in _AT_OPENAI:
         return dumps({INVALID_JSON: call.raw_arguments}).decode()
-    return call.raw_arguments or dumps(dict(call.arguments or {})).decode()
+    raw = call.raw_arguments or ""
+    if call.arguments is not None and (not raw.lstrip().startswith("{") or _ESCAPED_HALF.search(raw)):
+        return dumps(dict(call.arguments)).decode()  # "null" and the like are not taken back by those who send them
+    return raw or "{}"
+
+
+def parameters(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a tool as OpenAI takes it: that of an object has `properties`, even where there are none.
+
+    "Invalid schema for function: object schema missing properties" is the answer to `{"type": "object"}`, which MCP
+    servers give for a tool without parameters.
+    """
+    says_nothing = not _SAY_WHAT.intersection(schema)
+    if "properties" in schema or not (schema.get("type") == "object" or says_nothing):
+        return schema
+    return {**schema, "type": "object", "properties": {}}
 
 
 def call_id(given: str | None, preset: Preset) -> str | None:

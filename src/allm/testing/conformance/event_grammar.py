@@ -8,6 +8,7 @@ from typing import assert_never
 from allm.data.events import (
     Event,
     Failed,
+    ImageCompleted,
     MessageCompleted,
     MessageStarted,
     OrchestrationEvent,
@@ -71,7 +72,15 @@ def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str])
             block = f"tool call {id!r}"
             holds(block in pieces, f"ToolCallCompleted of {block} comes before ToolCallStarted")
             _complete(block, None, pieces, complete)
-        case MessageStarted() | ProviderPartCompleted() | UsageReported() | MessageCompleted() | RawChunk() | Failed():
+        case (
+            ProviderPartCompleted()
+            | ImageCompleted()
+            | MessageStarted()
+            | UsageReported()
+            | RawChunk()
+            | MessageCompleted()
+            | Failed()
+        ):
             pass  # whole in themselves
         case _:
             assert_never(event)
