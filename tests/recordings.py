@@ -1,8 +1,8 @@
-"""A second set of recorded answers, where it is at hand, and what it expects in the words of the first one.
+"""A second set of recorded responses, if available, with its expectations in the format of the first one.
 
-`ALLM_RECORDINGS` names its folder; else `../shared/recordings` is used. Its cases are sorted by topic (caching,
-citations, ...), not by API, and most topics are not about chat: a case counts here if its URL is one of the four that
-the adapters speak and its answer is a message or an error. What it expects of a message has fewer fields than
+`ALLM_RECORDINGS` names its folder; the default is `../shared/recordings`. Its cases are sorted by topic (caching,
+citations, ...), not by API, and most topics do not concern chat: a case is used here if its URL belongs to one of the
+four APIs of the adapters and its response is a message or an error. Its expectations have fewer fields than
 `wire_corpus` compares, and a few that nothing compares yet.
 """
 
@@ -24,7 +24,7 @@ USAGE = (
     "total_tokens",
 )
 
-# The end of the URL's path. Amazon's Converse, Cohere's v2 and what counts tokens or moves files are other formats.
+# The end of the URL's path. Amazon's Converse, Cohere's v2, token counting and file transfer are other formats.
 _APIS = {
     "/chat/completions": "openai_chat",
     "/responses": "openai_responses",
@@ -36,25 +36,25 @@ _APIS = {
 }
 
 CHAT = frozenset({"chat", "error"})
-"""The kinds of cases that count here."""
+"""The kinds of cases that are used here."""
 
 LEFT_ASIDE = {
-    "topic": "where the case belongs",
-    "kind": "decides whether the case is here at all",
-    "stream": "the bodies are what they are; the decoders find out",
+    "topic": "only sorts the cases",
+    "kind": "decides whether the case is used",
+    "stream": "the decoders recognize the form of the body",
     "status": "is in the reply that is replayed",
-    "citations": "have no type of their own: they are kept as they came, in the metadata of their part",
-    "type": "of an error: its code, or its type where it has none, is compared",
+    "citations": "have no type of their own: they are kept unchanged in the metadata of their part",
+    "type": "of an error: its code, or else its type, is compared",
     "grpc_status": "as the type",
     "code": "as the type",
     "message": "of an error: compared as its message",
-    "retry-after": "compared as the wait of the error",
+    "retry-after": "compared as the error's retry_after",
     "retry-after-ms": "as retry-after",
-    "x-should-retry": "compared as whether the error may be tried again",
+    "x-should-retry": "compared as whether the error is retryable",
 }
 """Keys of `expected.json` that no test compares under their own name, and why."""
 
-# Every other word of these recordings is a clean end, which is "tool_calls" if the answer has calls.
+# Every other finish reason in these recordings is a clean end, which is "tool_calls" if the response has calls.
 _FINISH = {"max_tokens": "length"}
 _REASONS = {400: "invalid_request", 401: "authentication_failed", 404: "not_found", 429: "rate_limited"}
 _BAD_KEYS = {"structured/gemini_stream_error_400_content_type", "structured/xai_error_400_bad_key"}
@@ -62,18 +62,18 @@ _BAD_KEYS = {"structured/gemini_stream_error_400_content_type", "structured/xai_
 WRONG = {
     "server_tools/gemini_url_context_stream": (
         {"server_tool_events": ["groundingMetadata"]},
-        "urlContextMetadata is a field of the candidate, and no part: it is kept in the metadata of the response",
+        "urlContextMetadata is a field of the candidate, not a part: it is kept in the metadata of the response",
     ),
     "server_tools/openrouter_web_search": (
         {"reasoning": lambda body: "".join(_summaries(body["choices"][0]["message"]["reasoning_details"]))},
-        "the body has three summaries in reasoning_details, beside `reasoning: null`",
+        "the body has three summaries in reasoning_details, and `reasoning: null`",
     ),
     "files/mistral_chat_input_audio": (
         {"usage.input_tokens": 384},
-        "prompt_tokens (9) leaves out the audio (375), which the total (585) has: input and output add up to the total",
+        "prompt_tokens (9) excludes the audio (375), which the total (585) includes: input and output have to add up",
     ),
 }
-"""Expectations that their own bodies contradict, what is right, and why. A function reads it from the body."""
+"""Expectations that contradict their own bodies, the correct value (a function reads it from the body), the reason."""
 
 
 def api_of(url):

@@ -55,7 +55,7 @@ async def test_recorded_answer_folds_to_expected(api, case, cut):
 
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS} and {RECORDINGS}")
 def test_every_expectation_is_compared_or_left_aside():
-    """A key of the second set that nothing reads would be an expectation that nobody holds."""
+    """A key of the second set that nothing reads would be an expectation that is never checked."""
     compared = folded(allm.StreamCollector().response()).keys()
     files = RECORDINGS.glob("*/*/expected.json")
     keys = {key for path in files if (found := json.loads(path.read_bytes()))["kind"] in CHAT for key in found}

@@ -259,8 +259,8 @@ async def test_the_headers_of_the_response_reach_the_decoder():
 
 @pytest.mark.parametrize("name", ["ping", "heartbeat", "keepalive", "keep-alive"])
 @pytest.mark.parametrize("data", [b"ping", b"null", b"{}", b"1", b'"still here"', b"[]", b"2026-01-01T00:00:00Z"])
-def test_an_event_that_keeps_the_connection_open_holds_anything(name, data):
-    """Its name says that it means nothing, whatever stands in it."""
+def test_the_content_of_a_keep_alive_event_is_ignored(name, data):
+    """Its name says that it has no meaning."""
     made = decoder()
     decoded = events(made, {"text": "a"}) + events(made, data, name=name) + events(made, {"end": "ok"})
     assert decoded[-1].message.text == "a"
@@ -276,8 +276,8 @@ def test_an_event_that_keeps_the_connection_open_holds_anything(name, data):
         ({"hello": 1}, "<html>502" + "x" * 500, "<html>502"),
     ],
 )
-def test_a_cut_off_answer_says_what_the_server_said_last(said, stray, quoted):
-    """Gateways give their reason in an event of another kind, or in plain text between the events."""
+def test_a_truncated_response_quotes_the_servers_last_words(said, stray, quoted):
+    """Gateways give their reason in an event of another kind, or in plain text between events."""
     made = decoder()
     events(made, {"text": "a"})
     events(made, said, name="odd")
@@ -290,7 +290,7 @@ def test_a_cut_off_answer_says_what_the_server_said_last(said, stray, quoted):
     assert len(error.message) < 400
 
 
-def test_a_cut_off_answer_of_a_server_that_gave_no_reason():
+def test_a_truncated_response_without_a_reason():
     """Nothing is quoted."""
     made = decoder()
     events(made, {"text": "a"})

@@ -67,7 +67,7 @@ LAST_EVENTS = {
 
 
 def adapter_of(vendor, server):
-    """The vendor's adapter for the server."""
+    """The vendor's adapter, connected to the server."""
     options = {"api_key": "k", "base_url": server.url(vendor if vendor != "responses" else "openai")}
     if vendor == "anthropic":
         return allm.providers.Anthropic(**options)
@@ -79,7 +79,7 @@ def adapter_of(vendor, server):
 @pytest.mark.parametrize("end", ["", "\n", "\n\n"])
 @pytest.mark.parametrize("vendor", LAST_EVENTS)
 async def test_the_last_event_counts_without_the_blank_line(vendor, end):
-    """Its JSON tells that it is whole; not every server and proxy writes the line that closes it."""
+    """Complete JSON shows that it is whole; some servers and proxies omit the final blank line."""
     body = "\n\n".join(LAST_EVENTS[vendor]) + end
     async with WireServer() as server:
         server.default = Reply(headers={"content-type": "text/event-stream"}, body=body.encode())
@@ -89,7 +89,7 @@ async def test_the_last_event_counts_without_the_blank_line(vendor, end):
 
 
 @pytest.mark.parametrize("vendor", LAST_EVENTS)
-async def test_the_last_event_cut_in_two_is_an_answer_that_is_cut_off(vendor):
+async def test_a_last_event_cut_in_two_is_truncation(vendor):
     """Half of its JSON is not an event."""
     body = "\n\n".join(LAST_EVENTS[vendor])[:-1]
     async with WireServer() as server:
@@ -100,7 +100,7 @@ async def test_the_last_event_cut_in_two_is_an_answer_that_is_cut_off(vendor):
 
 
 async def test_an_error_report_outside_any_field_counts_without_a_line_end():
-    """A gateway that breaks off writes it, and closes."""
+    """A gateway that breaks off writes it and closes the connection."""
     answer, _ = LAST_EVENTS["openai"]
     body = answer + '\n\n{"error": {"message": "no capacity", "code": 503}}'
     response = await ask(Reply(headers={"content-type": "text/event-stream"}, body=body.encode()))

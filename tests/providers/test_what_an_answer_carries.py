@@ -43,6 +43,16 @@ async def ask(reply, kind="chat", **options):
     return response
 
 
+async def sent_back(reply, kind):
+    """What the provider that sends this is asked, after its answer, by a conversation that goes on."""
+    async with WireServer() as server:
+        server.default = reply
+        engine = allm.Engine(adapter=adapter(kind, server), model="m", retry=None)
+        response = await allm.generate(engine, "Draw.")
+        await allm.generate(engine, [allm.user("Draw."), response.message, allm.user("Again.")])
+        return server.requests[1].json()
+
+
 def adapter(kind, server):
     providers = allm.providers
     if kind == "gemini":

@@ -89,8 +89,8 @@ def test_unknown_is_none():
     assert models.lookup("nobody", "gpt-5.4") is None
 
 
-def test_what_is_put_in_replaces_a_bundled_row_until_cleared():
-    """An application knows its models best."""
+def test_put_replaces_a_bundled_row_until_cleared():
+    """An application's own row takes precedence over the bundled one."""
     bundled = models.lookup("openai", "gpt-5.4")
     mine = attrs.evolve(bundled, vision=False, prices=Prices(input=1, output=2))
     models.put(mine)

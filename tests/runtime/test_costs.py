@@ -238,8 +238,8 @@ async def test_a_special_tariff_has_no_price(options):
         ("default", "PROVISIONED_THROUGHPUT", None),
     ],
 )
-async def test_the_tier_that_served_the_answer_decides(asked, served, cost):
-    """What was asked for counts only where the answer does not say."""
+async def test_the_tier_that_served_the_response_decides(asked, served, cost):
+    """The requested tier counts only if the response does not name one."""
     put()
     usage = UsageReported(allm.Usage(input_tokens=10), service_tier=served)
     answer = engine(MessageStarted(model="alpha"), usage, done())
@@ -248,8 +248,8 @@ async def test_the_tier_that_served_the_answer_decides(asked, served, cost):
 
 
 @pytest.mark.parametrize(("extra", "cost"), [({"speed": "fast"}, None), ({"inference_geo": "us"}, None), ({}, 2e-05)])
-async def test_the_place_and_the_speed_are_part_of_the_tariff(extra, cost):
-    """A workspace may have them set, so that no request says so."""
+async def test_region_and_speed_are_part_of_the_tariff(extra, cost):
+    """A workspace may set them, so that the request does not show them."""
     put()
     answer = engine(MessageStarted(model="alpha"), used(input_tokens=10, extra=extra), done())
     assert (await allm.generate(answer, "hi")).usage.input_cost == cost
@@ -263,16 +263,16 @@ async def test_the_place_and_the_speed_are_part_of_the_tariff(extra, cost):
     ],
     ids=["with the last counts", "at the end"],
 )
-async def test_a_tariff_that_is_told_late_takes_the_costs_back(late):
-    """They were those of the standard tariff, which it was taken for."""
+async def test_a_late_tariff_removes_the_costs(late):
+    """They had been computed for the standard tariff."""
     put()
     response = await allm.generate(engine(MessageStarted(model="alpha"), used(input_tokens=10), *late), "hi")
     assert (in_dollars(response.usage), response.service_tier) == ((None, None, None), "priority")
     assert response.usage.input_tokens == 10
 
 
-async def test_costs_that_were_reported_stay():
-    """A later report without any does not put an estimate in their place, and a later one with some replaces them."""
+async def test_reported_costs_are_kept():
+    """A later report without costs does not replace them with an estimate; one with costs does."""
     put()
     first, counts = used(input_tokens=1000, total_cost=0.5), used(input_tokens=1000, output_tokens=5)
     response = await allm.generate(engine(MessageStarted(model="alpha"), first, counts, done()), "hi")
@@ -305,8 +305,8 @@ SOUND = {"input_audio_tokens": 400_000}
         ({}, {"extra": {"input_audio_tokens": 0, "output_image_tokens": "many"}}, (2.0, 1.0, 3.0)),
     ],
 )
-def test_sound_and_images_have_prices_of_their_own(prices, counts, expected):
-    """Or the cost is None: as text they would be cheaper than they are. Images in a prompt cost what text does."""
+def test_audio_and_images_have_their_own_prices(prices, counts, expected):
+    """Without them the cost is None, since text is cheaper. Images in a prompt cost the same as text."""
     put(**prices)
     usage = priced(**{"input_tokens": 1_000_000, "output_tokens": 100_000, **counts})
     assert in_dollars(usage) == pytest.approx(expected)
@@ -447,8 +447,8 @@ def test_genai_prices_gets_its_own_terms(monkeypatch):
     assert where["genai_request_timestamp"].tzinfo is UTC
 
 
-def test_genai_prices_is_told_of_sound_and_images(monkeypatch):
-    """In its words; where cached sound is not told apart, what is cached is text."""
+def test_genai_prices_gets_audio_and_image_counts(monkeypatch):
+    """In its terms; if cached audio is not reported separately, cached tokens count as text."""
     stub = Stub(input_audio_mtok=1, output_image_mtok=1)
     monkeypatch.setattr(costs, "_genai_prices", lambda: stub)
     extra = {"input_audio_tokens": 5, "input_image_tokens": 4, "output_image_tokens": 3}
@@ -458,15 +458,15 @@ def test_genai_prices_is_told_of_sound_and_images(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", ["input_audio", "output_audio", "output_image"])
-def test_genai_prices_without_the_price_of_a_kind_cannot_speak(monkeypatch, kind):
+def test_genai_prices_without_a_price_for_a_modality_is_not_used(monkeypatch, kind):
     """It would count these tokens as text."""
     monkeypatch.setattr(costs, "_genai_prices", Stub)
     usage = priced("m", "gemini", input_tokens=10, output_tokens=3, extra={f"{kind}_tokens": 3})
     assert usage.total_cost is None
 
 
-def test_genai_prices_is_loaded_before_the_answer(monkeypatch):
-    """Its import takes long; a provider that it is not asked about does not need it."""
+def test_genai_prices_is_loaded_before_the_response(monkeypatch):
+    """Its import is slow; a provider that it does not cover does not load it."""
     loaded = []
     monkeypatch.setattr(costs, "_genai_prices", lambda: loaded.append(1))
     request = allm.request("hi", model="alpha")

@@ -1,4 +1,4 @@
-"""What a model is known to refuse is not sent: an error where the call asks for it, left out where a default does."""
+"""Parameters that a model is known to refuse: an error in the call, left out as a default."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ async def refused(*args, **options):
 
 
 @pytest.mark.parametrize(("vendor", "model"), REFUSING)
-async def test_what_the_call_asks_for_is_refused_before_anything_is_sent(vendor, model):
-    """In the call, in the request and in the fields of the body, all places at once."""
+async def test_a_refused_parameter_of_the_call_is_an_error(vendor, model):
+    """In the call, in the request and in the body fields, with all places in one error."""
     assert await refused(vendor, model, temperature=0.2) == ((("temperature",), "unsupported_parameter"),)
     request = allm.Request([allm.user("hi")], temperature=0, options={"top_p": 0.5})
     assert await refused(vendor, model, request=request) == (
@@ -79,8 +79,8 @@ async def test_what_the_call_asks_for_is_refused_before_anything_is_sent(vendor,
 
 
 @pytest.mark.parametrize(("vendor", "model"), REFUSING)
-async def test_a_default_is_left_out_and_said_once(vendor, model, caplog):
-    """Of the engine's params and of the application; one WARNING per model and parameter, however many calls."""
+async def test_a_refused_default_is_left_out_with_one_warning(vendor, model, caplog):
+    """From the engine's params and the application; one WARNING per model and parameter for any number of calls."""
     with allm.defaults(options={"top_p": 0.9}):
         for _ in range(2):
             sent = await body(vendor, model, params={"temperature": 0.3})
@@ -93,22 +93,22 @@ async def test_a_default_is_left_out_and_said_once(vendor, model, caplog):
 
 
 @pytest.mark.parametrize(("vendor", "model"), REFUSING[:2])
-async def test_the_call_counts_before_the_default(vendor, model):
-    """A parameter that both give is the call's."""
+async def test_the_call_takes_precedence_over_the_default(vendor, model):
+    """A parameter that both give is treated as the call's."""
     assert await refused(vendor, model, params={"temperature": 0.3}, temperature=0.2)
 
 
 @pytest.mark.parametrize(("vendor", "model"), TAKING)
-async def test_other_models_get_what_is_asked_for(vendor, model, caplog):
-    """As do those that nobody knows."""
+async def test_other_models_get_the_parameter(vendor, model, caplog):
+    """Unknown models too."""
     sent = await body(vendor, model, temperature=0.2)
     assert sent.get("generationConfig", sent)["temperature"] == 0.2
     assert not caplog.records
 
 
 @pytest.mark.parametrize("model", ["claude-sonnet-4-6", "claude-haiku-4-5", "claude-3-7-sonnet-20250219"])
-async def test_thinking_and_temperature_do_not_go_together(model, caplog):
-    """Where the model refuses both at once, however thinking is asked for; without thinking, it takes a temperature."""
+async def test_reasoning_and_temperature_are_not_sent_together(model, caplog):
+    """If the model refuses the combination, however reasoning is enabled; without reasoning, it takes a temperature."""
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
     path = (("temperature",), "unsupported_parameter")
     assert await refused("anthropic", model, temperature=0.2, reasoning_effort="low") == (path,)
@@ -131,8 +131,8 @@ async def test_thinking_and_temperature_do_not_go_together(model, caplog):
         ("gpt-6-sol", "high", False),
     ],
 )
-async def test_a_model_that_thinks_unasked_has_to_be_asked_not_to(model, effort, takes):
-    """OpenAI's families differ in what they do of themselves."""
+async def test_a_model_that_reasons_by_default(model, effort, takes):
+    """It takes a temperature only if reasoning is turned off; OpenAI's families have different defaults."""
     options = {} if effort is None else {"reasoning_effort": effort}
     if takes:
         assert (await body("openai", model, temperature=0.2, **options))["temperature"] == 0.2
@@ -140,15 +140,15 @@ async def test_a_model_that_thinks_unasked_has_to_be_asked_not_to(model, effort,
         assert await refused("openai", model, temperature=0.2, **options)
 
 
-async def test_the_default_temperature_is_the_same_as_none():
-    """Claude takes 1 with thinking, OpenAI does not; nobody has to know that."""
+async def test_the_default_temperature_is_always_allowed():
+    """Claude takes 1 with thinking, OpenAI does not; callers need not know."""
     for vendor, model in (("anthropic", "claude-sonnet-4-6"), ("openai", "gpt-5.5")):
         assert "temperature" not in await body(vendor, model, temperature=1, reasoning_effort="low")
 
 
 @pytest.mark.parametrize("model", ["claude-opus-4-7", "claude-sonnet-5", "claude-mythos-5"])
-async def test_a_budget_is_not_sent_to_a_model_that_decides_itself(model, caplog):
-    """`thinking.type` "enabled" is refused where only "adaptive" is taken."""
+async def test_a_budget_is_not_sent_to_an_adaptive_model(model, caplog):
+    """`thinking.type` "enabled" is refused for models that only take "adaptive"."""
     thinking = {"thinking": {"type": "enabled", "budget_tokens": 2000}}
     assert await refused("anthropic", model, options=thinking) == ((("options", "thinking"), "unsupported_parameter"),)
     assert "thinking" not in await body("anthropic", model, params=thinking)
@@ -158,16 +158,16 @@ async def test_a_budget_is_not_sent_to_a_model_that_decides_itself(model, caplog
 
 
 @pytest.mark.parametrize("choice", ["required", "now", {"type": "any"}, {"type": "tool", "name": "now"}])
-async def test_a_model_that_cannot_be_forced_is_not(choice):
-    """Claude's newest ones call a tool when they want to."""
+async def test_a_forced_tool_choice_is_refused_where_unsupported(choice):
+    """Claude's newest models decide themselves when to call a tool."""
     tool = allm.Tool("now", "The time.", manual=True)
     paths = await refused("anthropic", "claude-fable-5-1", tools=[tool], tool_choice=choice)
     assert paths == ((("tool_choice",), "unsupported_parameter"),)
     assert (await body("anthropic", "claude-fable-5-1", tools=[tool], tool_choice="auto"))["tool_choice"]
 
 
-async def test_an_api_version_may_refuse_what_the_model_takes(caplog):
-    """Then too it is an error where the call asks for it, and left out where a default does."""
+async def test_parameters_that_the_api_refuses(caplog):
+    """They are an error in the call and left out as a default, like those that a model refuses."""
     newer = {"adapter": {"api_version": "2026-10-21"}}
     paths = await refused("anthropic", "claude-sonnet-4-6", temperature=1, options={"top_k": 5}, **newer)
     assert paths == (
@@ -178,8 +178,8 @@ async def test_an_api_version_may_refuse_what_the_model_takes(caplog):
     assert "temperature is left out" in caplog.text
 
 
-async def test_what_is_put_in_corrects_the_catalog():
-    """A rule of the family no longer counts."""
+async def test_put_overrides_the_rules():
+    """A rule of the family no longer applies."""
     models.put(ModelInfo(provider="anthropic", id="claude-opus-5"))
     assert (await body("anthropic", "claude-opus-5", temperature=0.2))["temperature"] == 0.2
 
@@ -203,8 +203,8 @@ async def test_every_call_of_a_turn_is_fitted():
 @pytest.mark.parametrize(
     ("days", "words"), [(-1, "was to be shut down"), (0, "was to be"), (30, "will be shut down"), (61, None)]
 )
-async def test_the_end_of_a_model_is_said_once(days, words, caplog):
-    """When it is near or past: one WARNING for each model, whatever is asked of it."""
+async def test_one_warning_announces_a_shutdown(days, words, caplog):
+    """If it is near or past: one WARNING for each model, for any kind of call."""
     caplog.set_level(logging.WARNING)
     ends = datetime.now(UTC).date() + timedelta(days=days)
     for model in ("old", "older"):
@@ -217,8 +217,8 @@ async def test_the_end_of_a_model_is_said_once(days, words, caplog):
     assert all(words in text and ends.isoformat() in text for text in said)
 
 
-async def test_the_end_of_a_model_is_said_in_every_service(caplog):
-    """Embeddings too, for which there is a catalog of ends alone."""
+async def test_every_service_announces_a_shutdown(caplog):
+    """Including embeddings, for which the catalog only has shutdown dates."""
     models.put(ModelInfo(provider="fake", id="old", shutdown=datetime.now(UTC).date()))
     engine = allm.Engine(embedding_adapter=FakeEmbeddings(), embedding_model="old")
     await allm.embed(engine, ["a"])

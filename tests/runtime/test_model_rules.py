@@ -1,4 +1,4 @@
-"""The rules of the catalog: what whole families refuse, and when models end."""
+"""The rules of the catalog: what whole model families refuse, and when models are shut down."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ DATA = json.loads(resources.files("allm.runtime").joinpath("model_rules.json").r
 ROOT = Path(__file__).parents[2]
 NAME = re.compile(r"\b(?:gpt-\d[\w.-]*\w|gpt-\d|o\d(?:-[\w-]*\w)?|gpt-image-\d[\w.]*|claude-[\w-]*\w|gemini-[\w.-]*\w)")
 SPEECH = {"gpt-4o-mini-tts"}
-"""OpenAI has announced the end of its models of speech, and not what comes after them."""
+"""OpenAI has announced the shutdown of its speech models, but no successors."""
 
 
 @pytest.mark.parametrize("rule", DATA["rules"], ids=lambda rule: rule["models"])
 def test_a_rule_states_facts_with_their_source(rule):
-    """Facts that a row has, of an expression that can be read, and where they are from."""
+    """It has known facts, a valid expression, and a source."""
     fields = {field.name for field in attrs.fields(ModelInfo)}
     assert rule["facts"].keys() <= fields - {"provider", "id", "prices"}
     assert re.compile(rule["models"])
@@ -34,8 +34,8 @@ def test_a_rule_states_facts_with_their_source(rule):
 
 
 @pytest.mark.parametrize("rule", DATA["rules"], ids=lambda rule: rule["models"])
-def test_a_rule_reaches_a_model(rule):
-    """One that is in the catalog, or one that only has an end."""
+def test_a_rule_matches_a_model(rule):
+    """One in the catalog, or one that only has a shutdown date."""
     known = [info.id for info in catalog.bundled() if info.provider == rule["provider"]]
     assert "shutdown" in rule["facts"] or any(re.search(rule["models"], model) for model in known)
 
@@ -64,8 +64,8 @@ def test_a_rule_reaches_a_model(rule):
         ("groq", "gpt-5", None),
     ],
 )
-def test_the_end_of_a_model(provider, model, day):
-    """As the vendor's own SDK announces it, of a model and of its snapshots, and of no model beside it."""
+def test_shutdown_dates(provider, model, day):
+    """As announced in the vendor's SDK, for a model and its snapshots, and for no similar model."""
     info = models.lookup(provider, model)
     assert (info and info.shutdown) == (day and date.fromisoformat(day))
 
@@ -82,12 +82,12 @@ def test_the_end_of_a_model(provider, model, day):
     ],
 )
 def test_the_nearest_effort(efforts, asked, sent):
-    """The word itself, the next one upwards, or the one with the most; what is not known is left alone."""
+    """The word itself, the next higher one, or the highest; an unknown word is left alone."""
     assert ModelInfo(provider="a", id="m", efforts=efforts).nearest_effort(asked) == sent
 
 
-def test_a_rule_adds_to_a_row_and_corrects_nothing():
-    """What a row says counts, and a model without a row has what the rules say alone."""
+def test_a_rule_adds_to_a_row_without_changing_it():
+    """Facts of the row take precedence, and a model without a row has only those of the rules."""
     row = models.lookup("anthropic", "claude-opus-4-7")
     assert row.refuses
     assert row.prices
@@ -96,8 +96,8 @@ def test_a_rule_adds_to_a_row_and_corrects_nothing():
 
 
 @pytest.mark.parametrize("path", sorted([ROOT / "README.md", *ROOT.glob("docs/*.md")]), ids=lambda path: path.name)
-def test_the_documentation_names_models_that_live_on(path):
-    """Nobody should begin with a model that is about to end."""
+def test_the_documentation_names_models_without_a_shutdown_date(path):
+    """No reader should start with a model that is about to be shut down."""
     as_of = date.fromisoformat(DATA["as_of"])
     text = path.read_text("utf-8").replace('lookup("openai", "o3").shutdown', "")
     ends = {

@@ -26,8 +26,8 @@ def test_both_spellings(text):
 
 
 @pytest.mark.parametrize("text", ["gpt-5.4", "", ":", "openai:", "@openai", "opanai:gpt-5.4", "gpt-5.4@opanai"])
-def test_a_name_without_a_provider(text):
-    """The known ones are listed, and the nearest is suggested."""
+def test_an_unknown_provider(text):
+    """The error lists the known providers and suggests the nearest name."""
     with pytest.raises(allm.EngineError, match="openai, openrouter") as caught:
         split_model(text)
     assert caught.value.reason == "unknown_provider"

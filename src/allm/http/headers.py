@@ -1,4 +1,4 @@
-"""Which headers of a response a user gets to see."""
+"""Which response headers are shown to the user."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["shown_headers"]
 # `x-ratelimit-remaining-tokens` and `x-amzn-bedrock-input-token-count` are counts, `x-csrf-token` is a secret.
 _SECRET = re.compile(r"authoriz|cookie|secret|password|api-?key|signature|(^|-)token$")
 _SECRETS = frozenset({"location", "x-goog-upload-url"})
-"""URLs that are a permission in themselves: who has one of them may upload, or download."""
+"""Headers with URLs that grant access by themselves, to an upload or a download."""
 
 
 def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) -> dict[str, str]:
-    """The headers without those that may hold a secret, and without the keys that were sent, wherever they are echoed.
+    """Return the headers without those that may hold a secret, and with echoed keys masked.
 
     Args:
-        headers: Of the response, their names in lower case.
+        headers: Headers of the response, names in lower case.
         secrets: The keys that were sent.
     """
     shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}

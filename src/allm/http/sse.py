@@ -113,7 +113,7 @@ class SSEDecoder:
         self._check_size(self._pending)
 
     def close(self) -> Iterator[ServerSentEvent]:
-        """The event that no blank line ended before the body did, if any: its JSON tells whether it is whole."""
+        """Yield the event that the body ended without a blank line after, if any: its JSON shows if it is whole."""
         return self.feed(b"\n\n")
 
     def _whole_line(self, end: bytes) -> bytes:

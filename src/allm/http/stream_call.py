@@ -66,7 +66,7 @@ class StreamCall(HttpCall):
     Attributes:
         new_decoder: Makes a fresh decoder for each attempt.
         max_event_bytes: Largest server-sent event accepted, in bytes.
-        raw_chunks: Show each event of the wire as it came, too.
+        raw_chunks: Also emit each wire event as it arrived, as a `RawChunk`.
     """
 
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)

@@ -97,9 +97,9 @@ class Adapter(ABC):
         return None
 
     def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
-        """What in a request the API refuses, whatever the model: each by its place, as in `("temperature",)`.
+        """The parameters of a request that the API refuses for every model, by their path, as in `("temperature",)`.
 
-        Where it is a default of the engine or the application, it is left out; else it is an error.
+        One that is a default of the engine or the application is left out; any other is an error.
         """
         return ()
 
@@ -276,8 +276,8 @@ class _WithDefaults(Adapter):
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
         refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
-        found: Iterable[Problem] = refused(request, options)
-        return found
+        result: Iterable[Problem] = refused(request, options)
+        return result
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)

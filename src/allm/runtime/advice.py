@@ -1,4 +1,4 @@
-"""Advice to who runs the program: one WARNING per process, model and key, however many calls there are."""
+"""Warnings for the operator of a program: one for each process, model and key, however many calls there are."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ __all__ = ["advise", "forget_advice", "warn_of_shutdown"]
 logger: logging.Logger = logging.getLogger("allm")
 
 NEAR = timedelta(days=60)
-"""How long before a model's shutdown it is spoken of: time enough for a release, and short enough to be acted upon."""
+"""How long before a model's shutdown the warning starts: early enough for a release, late enough to be acted upon."""
 
 _given: set[tuple[str, str, str]] = set()
 
 
 def advise(provider: str, model: str, key: str, message: str, *args: object) -> None:
-    """Log `message`, unless there has been advice on this key of this model before."""
+    """Log `message` as a WARNING, unless one was logged for this model and key before."""
     if (provider, model, key) not in _given:
         _given.add((provider, model, key))
         logger.warning(message, *args)
 
 
 def forget_advice() -> None:
-    """Give all advice anew, for tests."""
+    """Allow all warnings to be logged again, for tests."""
     _given.clear()
 
 
 def warn_of_shutdown(provider: str, model: str | None) -> None:
-    """Say that the provider has announced the end of a model, where that is near or past."""
+    """Warn about a model whose announced shutdown is near or past."""
     info = catalog.lookup(provider, model) if model else None
     if info is None or model is None or info.shutdown is None:
         return

@@ -143,7 +143,7 @@ class Engine:
 
     @classmethod
     def from_model(cls, model: str, **overrides: Unpack[EngineFields]) -> Engine:
-        """The engine of a model name: `Engine.from_model("openai:gpt-5.4")` or `"gpt-5.4@openai"`.
+        """Make an engine from a model name: `Engine.from_model("openai:gpt-5.4")` or `"gpt-5.4@openai"`.
 
         Models of other services are named in the same way:
         `Engine.from_model("anthropic:claude-sonnet-4-6", embedding_model="voyage:voyage-3.5")`.
@@ -162,7 +162,7 @@ class Engine:
     def with_services(self, **models: str) -> Engine:
         """Return a copy with models for images, embeddings and so on, each with its provider's adapter.
 
-        engine.with_services(image_model="openai:gpt-image-2", embedding_model="voyage:voyage-3.5")
+            engine.with_services(image_model="openai:gpt-image-2", embedding_model="voyage:voyage-3.5")
 
         Raises:
             EngineError: `unknown_provider`; `invalid_engine` for an unknown service.

@@ -1,9 +1,9 @@
-"""What a model is known to refuse is not sent.
+"""Removal or refusal of parameters that a model is known to refuse.
 
-A parameter that the call itself or its `Request` gives is refused before anything is sent. One that comes from the
-engine's `params` or the application's defaults was not meant for this model in particular: it is left out, with one
-WARNING per process, model and parameter. What is refused says the catalog (`ModelInfo.refuses` and the facts beside
-it), and the adapter where the API itself refuses it whatever the model.
+A parameter given in the call itself or its `Request` is refused before anything is sent. One that comes from the
+engine's `params` or the application's defaults is not meant for one model in particular: it is left out, with one
+WARNING for each process, model and parameter. The catalog has the parameters that models refuse (`ModelInfo.refuses`
+and related facts); the adapter adds those that its API refuses for every model.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ __all__ = ["fit_to_model"]
 
 TAG = "unsupported_parameter"
 DEFAULT_TEMPERATURE = 1
-"""Of every vendor; a model that thinks takes it, or does as well without it."""
+"""Every vendor's default. Reasoning models accept it, or behave the same without it."""
 _FORCED = frozenset({"any", "tool", "required", "function", "custom", "allowed_tools"})
 
 
 def fit_to_model(adapter: Any, request: Request, options: AdapterOptions, defaulted: frozenset[Path]) -> Request:
-    """The request without the defaults that its model is known to refuse.
+    """Return the request without the defaults that its model is known to refuse.
 
     Args:
-        adapter: Who is going to send it.
-        request: Everything decided.
-        options: Of the call.
-        defaulted: Where in the request a value stands that only the engine or the application gave.
+        adapter: The adapter that will send it.
+        request: The request with all options resolved.
+        options: Adapter options of the call.
+        defaulted: Paths of values that only the engine or the application gave.
 
     Raises:
-        ValidationError: `unsupported_parameter`, with everything that the call itself gave.
+        ValidationError: `unsupported_parameter`, with every such parameter that the call itself gave.
     """
     vendor = as_adapter(adapter)
     info = catalog.lookup(vendor.provider, request.model) if request.model else None
-    found = [] if info is None else list(_refused(info, request, options))
-    # By place: what the API refuses, the model need not refuse once more.
-    problems = {problem.path: problem for problem in (*found, *vendor.refused_parameters(request, options))}
+    of_model = [] if info is None else list(_refused(info, request, options))
+    # By path, so that a parameter which both the model and the API refuse is reported once.
+    problems = {problem.path: problem for problem in (*of_model, *vendor.refused_parameters(request, options))}
     refuse([problem for path, problem in problems.items() if path not in defaulted])
     for path, problem in problems.items():
         request = _without(request, path)
         text = "%s is left out: %s. It comes from the engine's params or the application's defaults"
         advise(vendor.provider, request.model or "", str(path[-1]), text, path[-1], problem.sentence)
-    if info is not None and "temperature" in info.refuses_with_reasoning and _thinks(info, request, options):
-        return attrs.evolve(request, temperature=None)  # what is left is the default
+    if info is not None and "temperature" in info.refuses_with_reasoning and _reasons(info, request, options):
+        return attrs.evolve(request, temperature=None)  # only the default temperature can be left here
     return request
 
 
@@ -62,7 +62,7 @@ def _refused(info: ModelInfo, request: Request, options: AdapterOptions) -> Iter
     for name in info.refuses:
         for path, _ in _given(request, name):
             yield Problem(path, TAG, f"{model} takes no {name}; leave it out")
-    if info.refuses_with_reasoning and _thinks(info, request, options):
+    if info.refuses_with_reasoning and _reasons(info, request, options):
         for name in info.refuses_with_reasoning:
             for path, value in _given(request, name):
                 if (name, value) != ("temperature", DEFAULT_TEMPERATURE):
@@ -77,7 +77,7 @@ def _refused(info: ModelInfo, request: Request, options: AdapterOptions) -> Iter
 
 
 def _given(request: Request, name: str) -> Iterator[tuple[Path, Any]]:
-    """Where the request has a parameter: in its field, if it has one, and in the body that the caller adds."""
+    """Yield path and value of a parameter: in its field, if there is one, and in the caller's body fields."""
     value = getattr(request, name, None)
     if value is not None:
         yield (name,), value
@@ -85,8 +85,8 @@ def _given(request: Request, name: str) -> Iterator[tuple[Path, Any]]:
         yield ("options", name), request.options[name]
 
 
-def _thinks(info: ModelInfo, request: Request, options: AdapterOptions) -> bool:
-    """Whether the model is going to think: as the body says, else the option, else as it does of itself."""
+def _reasons(info: ModelInfo, request: Request, options: AdapterOptions) -> bool:
+    """Whether the model will reason: decided by the body fields, else the option, else the model's default."""
     body = request.options
     thinking = as_object(body.get("thinking")).get("type")
     if thinking is not None:

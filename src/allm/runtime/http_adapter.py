@@ -127,11 +127,11 @@ class HttpAdapter(Adapter):
         """A call for `stream_events`.
 
         Args:
-            url: Whole, as `url` gives it.
-            body: JSON, or bytes of it.
-            options: Of the call.
-            new_decoder: See `StreamCall`, as for those below.
-            max_event_bytes: In bytes.
+            url: The complete URL, as `url` returns it.
+            body: A mapping to send as JSON, or the JSON as bytes.
+            options: Options of the call.
+            new_decoder: Makes a fresh decoder for each attempt.
+            max_event_bytes: Largest server-sent event accepted, in bytes.
 
         Raises:
             EngineError, ValidationError: As `call`.
@@ -152,14 +152,14 @@ class HttpAdapter(Adapter):
         return join_url(self.find_base_url(options), path)
 
     def origin(self, base_url: str) -> Origin:
-        """The service at `base_url` as the maker of opaque data, which goes back to that address alone.
+        """Return the service at `base_url` as an `Origin` of opaque data, which is sent back only to that address.
 
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor, place = self.vendor, _place(base_url)
-        own = None if vendor.base_url is None else _place(vendor.base_url)
-        return Origin(vendor.name, None if place == own else place, has_own=own is not None)
+        vendor, address = self.vendor, _address_of(base_url)
+        own = None if vendor.base_url is None else _address_of(vendor.base_url)
+        return Origin(vendor.name, None if address == own else address, has_own=own is not None)
 
     def find_base_url(self, options: AdapterOptions) -> str:
         """Return the base URL: the call's, else the adapter's, else the environment variable's, else the vendor's.
@@ -222,7 +222,7 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
-def _place(base_url: str) -> str:
+def _address_of(base_url: str) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     parts = parts_of(base_url)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")

@@ -126,7 +126,7 @@ class ItemEncoder:
                     waiting = [] if thought is None else [*waiting, thought]
                 continue
             item_id = self._id_of(part)
-            if item_id is not None and len(item_id) > _LONGEST_ID:
+            if self._is_too_long(item_id):
                 without_id.add(item_id)
                 waiting = []  # reasoning asks for its successor by the id
             elif item_id is not None and orphaned and not isinstance(part, ProviderPart):
@@ -138,7 +138,8 @@ class ItemEncoder:
             if waiting or not items or not _joined(items[-1], item):
                 items += [*waiting, item]
                 waiting = []
-        return items if self._wants_successors else [*items, *waiting]
+        # OpenAI refuses reasoning where nothing follows it; OpenRouter puts it last.
+        return items if self._is_openai else [*items, *waiting]
 
     def _id_of(self, part: Part) -> str | None:
         """The id that an item would have."""
@@ -146,15 +147,19 @@ class ItemEncoder:
             return as_text(part.data.get("id")) if self.origin.made(part) else None
         return as_text(self.origin.kept(part).get("id")) if isinstance(part, TextPart | ToolCall) else None
 
+    def _is_too_long(self, item_id: str | None) -> bool:
+        """Whether the service refuses an id for its length: OpenAI does; xAI makes longer ones itself."""
+        return item_id is not None and len(item_id) > _LONGEST_ID and self._is_openai
+
     @property
-    def _wants_successors(self) -> bool:
-        """Whether reasoning is refused where nothing follows it: OpenAI does; OpenRouter puts it last."""
+    def _is_openai(self) -> bool:
+        """Whether this is OpenAI itself, or Azure: stricter than those who speak its format."""
         return self.provider in OPENAI_ITSELF and (self.origin.place is None or bool(self.preset.url_fields))
 
     def _reasoning(self, part: ReasoningPart) -> Item | None:
         if part.encrypted_content is None and not (self.stored and part.id):
             return None
-        if part.id is not None and len(part.id) > _LONGEST_ID:
+        if self._is_too_long(part.id):
             return None
         replay: Any = part.metadata.get(self.provider)
         texts: dict[str, Any] = replay if isinstance(replay, dict) else {"summary": [part.text] if part.text else []}
