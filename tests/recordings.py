@@ -73,7 +73,7 @@ WRONG = {
         "prompt_tokens (9) excludes the audio (375), which the total (585) includes: input and output have to add up",
     ),
 }
-"""Expectations that contradict their own bodies, the correct value, and the reason. A function reads the value."""
+"""Expectations that contradict their own bodies, the correct value (a function reads it from the body), the reason."""
 
 
 def api_of(url):

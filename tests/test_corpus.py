@@ -36,14 +36,6 @@ ADAPTERS = {
     "anthropic_messages": anthropic,
     "gemini": gemini,
 }
-NOT_YET = {
-    "files/mistral_chat_input_audio": "input and output do not add up to the total",
-}
-
-
-def marks(case):
-    """Mark a case that is not decoded correctly yet; once it passes, its line above has to go."""
-    return [pytest.mark.xfail(reason=NOT_YET[case.name])] if case.name in NOT_YET else []
 
 
 CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
@@ -51,10 +43,8 @@ CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS} and {RECORDINGS}")
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize(
-    ("api", "case"), [pytest.param(api, case, id=case.name, marks=marks(case)) for api, case in CASES]
-)
-async def test_recorded_response_folds_to_expected(api, case, cut):
+@pytest.mark.parametrize(("api", "case"), [pytest.param(api, case, id=case.name) for api, case in CASES])
+async def test_recorded_answer_folds_to_expected(api, case, cut):
     """As recorded, in one piece, byte by byte and in 7-byte pieces: the same result."""
     async with WireServer() as server:
         server.add(Reply.recorded(case.folder, chunks=CUTS[cut]))
@@ -72,4 +62,4 @@ def test_every_expectation_is_compared_or_left_aside():
     of_other_formats = {"frames", "x_amzn_errortype"}  # Amazon's
     assert keys <= compared | LEFT_ASIDE.keys() | of_other_formats
     names = {case.name for _, case in CASES}
-    assert not RECORDINGS.exists() or names >= {*NOT_YET, *WRONG}
+    assert not RECORDINGS.exists() or names >= WRONG.keys()

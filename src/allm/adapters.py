@@ -27,13 +27,14 @@ Errors:
     `UnusableImageError` is for image encoders.
 
 JSON values:
-    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `as_object`, `as_objects`,
-    `as_list`, `as_text` and `as_count` return a value of the expected type, whatever was received.
+    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `whole_text` for halves of
+    characters in texts that are not sent as JSON; `as_object`, `as_objects`, `as_list`, `as_text` and `as_count` return
+    a value of the expected type, whatever was received.
 
 Encoding conversations and media:
-    `call_name` and `results_in_place` repair what no vendor accepts; `UniqueIds` keeps ids unique. `sniff_mime` and
-    `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and `image_of_url` for images received,
-    `vector_of`, `unit_vector` and `text_size` for embeddings.
+    `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
+    accept; `UniqueIds` keeps ids unique. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent,
+    `image_of_base64` and `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ from allm.data.json.text import (
     loads as loads,
     parse_arguments as parse_arguments,
 )
+from allm.data.json.whole import whole_text as whole_text
 from allm.data.message import call_name as call_name, results_in_place as results_in_place
 from allm.data.message_builder import MessageBuilder as MessageBuilder, UniqueIds as UniqueIds
 from allm.data.origin import Origin as Origin
@@ -65,8 +67,9 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
+from allm.data.prompt_parts import unsupported_parts as unsupported_parts
 from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
-from allm.http.decoder import StreamDecoder as StreamDecoder, WireDecoder as WireDecoder
+from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.error_body import (
     CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
     RETRYABLE_STATUS as RETRYABLE_STATUS,
@@ -95,8 +98,13 @@ from allm.http.sse import (
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
-from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
-from allm.http.transport import join_url as join_url, multipart as multipart, parts_of as parts_of
+from allm.http.stream_call import (
+    StreamCall as StreamCall,
+    WireDecoder as WireDecoder,
+    stream_events as stream_events,
+)
+from allm.http.transport import multipart as multipart
+from allm.http.urls import join_url as join_url, parts_of as parts_of
 from allm.runtime.adapters import (
     Adapter as Adapter,
     AdapterOptions as AdapterOptions,
@@ -188,6 +196,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "stream_events",
     "text_size",
     "unit_vector",
+    "unsupported_parts",
     "vector_of",
+    "whole_text",
     "wrong_type",
 ]

@@ -178,7 +178,7 @@ async def test_shared_client_is_closed_when_the_run_ends():
             for _ in range(3):
                 assert allm.unwrap(await allm.generate(engine, "hi"))
             assert server.statistics().connections_total == 1
-        clients.append(importlib.import_module("allm.http.transport")._shared.get())
+        clients.extend(importlib.import_module("allm.http.transport")._shared.get().values())
 
     await trio.to_thread.run_sync(trio.run, main)
-    assert clients[0].is_closed
+    assert [client.is_closed for client in clients] == [True]

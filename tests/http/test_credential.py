@@ -161,7 +161,14 @@ def test_one_source_in_several_runs():
 
 @pytest.mark.parametrize(
     ("given", "words"),
-    [(None, "NoneType"), ("", "empty"), ("a\nb", "line break"), (b"k", "bytes"), ("é", "ASCII")],
+    [
+        (None, "NoneType"),
+        ("", "empty"),
+        ("a\nb", "line break"),
+        ("Bearer k", "begins with 'Bearer '"),
+        (b"k", "bytes"),
+        ("é", "ASCII"),
+    ],
 )
 async def test_an_invalid_key(given, words):
     """It is refused without being shown."""

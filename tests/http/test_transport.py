@@ -11,7 +11,8 @@ import pytest
 import allm
 from allm.http import transport
 from allm.http.response import HttpResponse
-from allm.http.transport import join_url, open_response
+from allm.http.transport import open_response
+from allm.http.urls import join_url
 from allm.testing import Reply, WireServer
 
 GZIP = {"content-encoding": "gzip"}
@@ -140,6 +141,78 @@ async def test_failures_of_the_library(case):
                 pass
     assert getattr(caught.value, "reason", None) == reason
     assert getattr(caught.value, "retryable", None) == retryable
+
+
+# --- machines that are set up oddly ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def no_context():
+    transport._tls_context.cache_clear()
+    yield
+    transport._tls_context.cache_clear()
+
+
+def engine_at(base_url, **settings):
+    adapter = allm.providers.OpenAI(api_key="key-0123456789", base_url=base_url, **settings)
+    return allm.Engine(adapter=adapter, model="m", retry=None)
+
+
+CERTIFICATES = {
+    "no such file": ("SSL_CERT_FILE", "no/such/file.pem", "No such file"),
+    "a folder": ("SSL_CERT_FILE", ".", "irectory"),
+    "no certificates": ("SSL_CERT_FILE", __file__, "(?i)certificate"),
+    "no such folder": ("SSL_CERT_DIR", "no/such/folder", "no such folder"),
+}
+
+
+@pytest.mark.parametrize("case", CERTIFICATES)
+def test_certificates_that_are_not_there(monkeypatch, no_context, case):
+    """Known before anything is sent: which variable, what it says, and what would help."""
+    name, place, words = CERTIFICATES[case]
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv(name, place)
+    with pytest.raises(allm.EngineError, match=words) as caught:
+        allm.stream_generate(engine_at("https://api.example/v1"), "hi")
+    assert caught.value.reason == "invalid_environment"
+    for part in (f"{name} is ", place, "unset it"):
+        assert part in str(caught.value)
+
+
+async def test_certificates_that_are_not_needed(monkeypatch, no_context):
+    """A server on this machine that speaks no TLS is reached without them."""
+    monkeypatch.setenv("SSL_CERT_FILE", "no/such/file.pem")
+    async with WireServer() as server:
+        server.default = Reply.script("openai", [allm.fake.text("hi")])
+        response = await allm.generate(engine_at(server.url("openai")), "hi")
+    assert (response.output_text, response.error) == ("hi", None)
+
+
+async def test_a_proxy_that_cannot_be_used(monkeypatch):
+    """It is known before anything is sent, unless the host is reached without one, or by a client of one's own."""
+    async with WireServer() as server:
+        server.default = Reply.script("openai", [allm.fake.text("hi")])
+        monkeypatch.setenv("all_proxy", "socks4://127.0.0.1:9")
+        engine = engine_at(server.url("openai"))
+        with pytest.raises(allm.EngineError, match=r"all_proxy is 'socks4://127\.0\.0\.1:9'"):
+            await allm.generate(engine, "hi")
+        assert server.requests == []
+        async with transport._library().AsyncClient(trust_env=False) as client:
+            own = engine_at(server.url("openai"), http_client=client)
+            assert (await allm.generate(own, "hi")).output_text == "hi"
+        monkeypatch.setenv("no_proxy", "127.0.0.0/8,fd00::/8")
+        assert (await allm.generate(engine, "hi")).output_text == "hi"
+
+
+async def test_a_proxy(monkeypatch):
+    """It is asked for hosts that are not this machine, and gets the key for them as the host would."""
+    async with WireServer() as server:
+        server.default = Reply.script("openai", [allm.fake.text("hi")])
+        monkeypatch.setenv("http_proxy", server.base_url)
+        monkeypatch.setenv("no_proxy", "example.org")
+        response = await allm.generate(engine_at("http://api.example/v1"), "hi")
+        assert [request.headers["host"] for request in server.requests] == ["api.example"]
+    assert response.output_text == "hi"
 
 
 def test_a_custom_response_has_to_implement_chunks():

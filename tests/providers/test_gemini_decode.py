@@ -356,6 +356,7 @@ def test_the_last_count_wins():
                         {"modality": "AUDIO", "tokenCount": 11},
                     ],
                     "cacheTokensDetails": [],
+                    "input_audio_tokens": 11,
                 },
             ),
         ),

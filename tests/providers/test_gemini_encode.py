@@ -31,6 +31,7 @@ from request_types import check_gemini
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 PNG_TEXT = base64.b64encode(PNG).decode()
+WEBP_TEXT = base64.b64encode(b"RIFF\x0e\0\0\0WEBPpixels").decode()
 SIGNATURE = "c2lnbmVk"
 PLACE = {"type": "object", "properties": {"city": {"type": "string"}}, "additionalProperties": False}
 WEATHER = Tool("weather", "Looks out of the window.", PLACE)
@@ -214,7 +215,7 @@ CONTENTS = {
             user(
                 "what?",
                 Image.from_bytes(PNG),
-                Image.from_base64(PNG_TEXT, "image/webp"),
+                Image.from_base64(WEBP_TEXT, "image/png"),
                 Image.from_url("https://example.com/a/cat.JPG?size=1"),
                 Image.from_url("gs://bucket/cat", "image/heic"),
                 Image.from_url("https://generativelanguage.googleapis.com/v1beta/files/abc"),
@@ -225,7 +226,7 @@ CONTENTS = {
             from_user(
                 {"text": "what?"},
                 {"inlineData": {"mimeType": "image/png", "data": PNG_TEXT}},
-                {"inlineData": {"mimeType": "image/webp", "data": PNG_TEXT}},
+                {"inlineData": {"mimeType": "image/webp", "data": WEBP_TEXT}},
                 {"fileData": {"fileUri": "https://example.com/a/cat.JPG?size=1", "mimeType": "image/jpeg"}},
                 {"fileData": {"fileUri": "gs://bucket/cat", "mimeType": "image/heic"}},
                 {"fileData": {"fileUri": "https://generativelanguage.googleapis.com/v1beta/files/abc"}},
@@ -503,7 +504,7 @@ def test_a_result_is_an_object(content, is_error, response):
         (HI, {"tools": (Tool("7zip", ""),)}, {}, (("tools", 0, "name"), "invalid_format")),
         (HI, {}, {"reasoning_effort": "huge"}, (("reasoning_effort",), "unknown")),
         (
-            (user(Image.from_bytes(PNG, "image/gif")),),
+            (user(Image.from_bytes(b"GIF89a")),),
             {},
             {},
             (("messages", 0, "content", 0), "unsupported_image_format"),

@@ -173,8 +173,16 @@ def test_fields_of_a_form():
 def test_what_a_form_cannot_carry():
     """Is refused by name, all of it at once, instead of being sent as its repr."""
     with pytest.raises(allm.ValidationError) as caught:
-        form_fields({"a": object(), "b": [b"x"], "c": "\ud800", "d": 1})
-    assert [path for path, _ in caught.value.errors] == [("a",), ("b[]",), ("c",)]
+        form_fields({"a": object(), "b": [b"x"], "d": 1})
+    assert [path for path, _ in caught.value.errors] == [("a",), ("b[]",)]
+
+
+def test_half_of_a_character_in_a_form():
+    """It is replaced, as in JSON."""
+    assert form_fields({"prompt": "a \ud83d", "tags": ["\ud83d\ude00"]}) == {
+        "prompt": ["a \ufffd"],
+        "tags[]": ["\U0001f600"],
+    }
 
 
 def test_fields_of_a_form_are_those_of_openais_own_sdk():

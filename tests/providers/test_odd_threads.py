@@ -54,7 +54,6 @@ THREADS = {
         allm.user("Hello"),
         allm.Message("assistant", ""),
         allm.Message("assistant", [allm.ReasoningPart("Hm.", provider="elsewhere")]),
-        allm.Message("user", [allm.ProviderPart("elsewhere", {"x": 1})]),
         allm.user("Go on"),
     ],
 }

@@ -121,15 +121,9 @@ def test_foreign_thinking_and_items_are_left_out():
 
 
 def test_parts_of_openais_own_are_sent_as_they_are():
-    """A file or a sound in a prompt; what belongs to the other endpoint, or to others, is not."""
+    """A file or a sound in a prompt."""
     file = {"type": "file", "file": {"file_id": "file-1"}}
-    prompt = allm.user(
-        "Read this.",
-        allm.ProviderPart("openai", file),
-        allm.ProviderPart("openai", {"type": "input_file", "file_id": "file-1"}),
-        allm.ProviderPart("gemini", {"type": "file"}),
-    )
-    sent = chat(prompt)
+    sent = chat(allm.user("Read this.", allm.ProviderPart("openai", file)))
     check_openai_chat(sent)
     assert sent["messages"][0]["content"] == [{"type": "text", "text": "Read this."}, file]
 

@@ -43,6 +43,16 @@ async def ask(reply, kind="chat", **options):
     return response
 
 
+async def sent_back(reply, kind):
+    """What the provider that sends this is asked, after its answer, by a conversation that goes on."""
+    async with WireServer() as server:
+        server.default = reply
+        engine = allm.Engine(adapter=adapter(kind, server), model="m", retry=None)
+        response = await allm.generate(engine, "Draw.")
+        await allm.generate(engine, [allm.user("Draw."), response.message, allm.user("Again.")])
+        return server.requests[1].json()
+
+
 def adapter(kind, server):
     providers = allm.providers
     if kind == "gemini":
@@ -238,15 +248,16 @@ async def test_responses(shape):
 async def test_an_image_of_responses_goes_back_as_it_came():
     """It is a part like any other image, and to its maker it is the item again."""
     call = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "output_format": "png", "result": PNG}
-    response = await ask(responses_stream(call, item({"type": "output_text", "text": "Done."})), "responses")
-    [part] = response.message.images
-    assert part.image.to_bytes() == base64.b64decode(PNG)
-    assert part.metadata == {"openai": {name: value for name, value in call.items() if name != "result"}}
     async with WireServer() as server:
-        server.default = Reply.json(whole(item({"type": "output_text", "text": "x"})))
+        server.add(responses_stream(call, item({"type": "output_text", "text": "Done."})))
+        server.add(Reply.json(whole(item({"type": "output_text", "text": "x"}))))
         engine = allm.Engine(adapter=adapter("responses", server), model="m")
+        response = await allm.generate(engine, "Draw.")
+        [part] = response.message.images
+        assert part.image.to_bytes() == base64.b64decode(PNG)
+        assert part.metadata == {"openai": {name: value for name, value in call.items() if name != "result"}}
         await allm.generate(engine, [allm.user("Draw."), response.message, allm.user("Again.")])
-        assert server.requests[0].json()["input"][1] == call
+        assert server.requests[1].json()["input"][1] == call
 
 
 async def test_an_image_that_did_not_come_is_kept_as_the_item_that_it_is():
@@ -360,16 +371,16 @@ async def test_a_gemini_image_goes_back_with_its_signature():
     signature, sound = "c2lnbmVk", {"inlineData": {"mimeType": "audio/L16;rate=24000", "data": "AAAA"}}
     drawn = {"inlineData": {"mimeType": "image/png", "data": PNG}, "thoughtSignature": signature}
     body = candidate({"text": "Here:"}, drawn, sound, candidate={"finishReason": "STOP"}, promptFeedback={"safe": 1})
-    response = await ask(Reply.json(body), "gemini")
-    [part] = response.message.images
-    assert part.metadata == {"gemini": {"thought_signature": signature}}
-    assert response.message.parts[-1] == allm.ProviderPart("gemini", sound)
-    assert response.metadata == {"gemini": {"promptFeedback": {"safe": 1}}}
     async with WireServer() as server:
-        server.default = Reply.json(candidate({"text": "x"}, candidate={"finishReason": "STOP"}))
+        server.add(Reply.json(body), Reply.json(candidate({"text": "x"}, candidate={"finishReason": "STOP"})))
         engine = allm.Engine(adapter=adapter("gemini", server), model="m")
+        response = await allm.generate(engine, "Draw.")
+        [part] = response.message.images
+        assert part.metadata == {"gemini": {"thought_signature": signature}}
+        assert response.message.parts[-1] == allm.ProviderPart("gemini", sound)
+        assert response.metadata == {"gemini": {"promptFeedback": {"safe": 1}}}
         await allm.generate(engine, [allm.user("Draw."), response.message, allm.user("Again.")])
-        assert server.requests[0].json()["contents"][1]["parts"] == [{"text": "Here:"}, drawn, sound]
+        assert server.requests[1].json()["contents"][1]["parts"] == [{"text": "Here:"}, drawn, sound]
 
 
 @pytest.mark.parametrize("kind", ["chat", "responses", "anthropic"])

@@ -97,6 +97,20 @@ def test_invalid_headers_of_a_call(prepare, headers):
     assert caught.value.reason == "invalid_engine"
 
 
+def test_white_space_around_a_header(prepare):
+    """It is left out: HTTP has it so, and it could not be sent."""
+    assert headers_of(prepare({"headers": {"x": " a b\t"}}))["x"] == "a b"
+
+
+@pytest.mark.parametrize("request_id", ["a\nb", "Z\xfcrich", " a", "a\x00"])
+def test_an_id_that_no_header_can_carry(request_id):
+    """It is refused before anything is sent, where it would be sent."""
+    adapter = OpenAI(api_key="k")
+    with pytest.raises(allm.ValidationError) as caught:
+        adapter.prepare(allm.request("hi", model="m"), AdapterOptions(request_id=request_id))
+    assert caught.value.errors == ((("request_id",), "invalid_format"),)
+
+
 def test_the_users_own_key_header_replaces_the_key(prepare, monkeypatch):
     """From the adapter or the call; no key is needed then."""
     for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "VOYAGE_API_KEY"):

@@ -101,8 +101,44 @@ def test_redact_masks_the_key_and_its_beginning():
     secret = Secret("sk-canary-0123456789")
     assert secret.redact("key sk-canary-0123456789, sk-canary-012...") == "key ***, ***..."
     assert secret.redact("sk-ca... is short enough") == "sk-ca... is short enough"
-    assert Secret("abc").redact("ab abc") == "ab ***"
-    assert Secret("").redact("text") == "text"
+    assert Secret("").redact("the key : text") == "the key : text"
+
+
+NOT_A_SECRET = {
+    "ollama": ["model 'ollama-x' not found", "ollama is not running", "the key of the ollama-x model"],
+    "EMPTY": ["EMPTY answer", "KEY IS EMPTYISH"],
+    "not-needed": ["a key is not-needed-here", "the model not-needed-8b", "a-not-needed"],
+    "k": ["keep it", "the key kept", "k"],
+    "test1": ["test1 failed"],
+}
+CALLED_A_KEY = {
+    "Incorrect API key provided: {}. You can": "Incorrect API key provided: ***. You can",
+    "the key {} is wrong": "the key *** is wrong",
+    "invalid x-api-key '{}'": "invalid x-api-key '***'",
+    "api_key={}&a=b": "api_key=***&a=b",
+    '{{"authorization": "Bearer {}"}}': '{{"authorization": "Bearer ***"}}',
+    "Your token was {}, and password: {}": "Your token was ***, and password: ***",
+}
+
+
+@pytest.mark.parametrize("key", NOT_A_SECRET)
+def test_a_key_that_is_an_ordinary_word(key):
+    """It does not blank sentences; where they call it a key, it is masked all the same."""
+    for text in NOT_A_SECRET[key]:
+        assert Secret(key).redact(text) == text
+    for text, masked in CALLED_A_KEY.items():
+        assert Secret(key).redact(text.format(key, key)) == masked.format(key, key)
+
+
+@pytest.mark.parametrize("key", ["Bearer sk-1234567890", "bearer x"])
+def test_a_key_with_the_word_that_goes_before_it(monkeypatch, key):
+    """It is refused, wherever it comes from: the header would say the word twice."""
+    monkeypatch.setenv("ALLM_TEST_KEY", key)
+    for given in (key, None):
+        with pytest.raises(allm.EngineError, match=r"begins with 'Bearer '.*pass the key alone") as caught:
+            found(given)
+        assert caught.value.reason == "invalid_key"
+        assert "sk-" not in str(caught.value)
 
 
 def test_a_missing_file(tmp_path):

@@ -72,6 +72,7 @@ EngineReason = Literal[
     "invalid_key",
     "invalid_base_url",
     "invalid_engine",
+    "invalid_environment",
     "unknown_provider",
 ]
 StreamReason = Literal["not_entered", "closed", "concurrent_iteration", "already_done"]

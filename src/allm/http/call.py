@@ -145,6 +145,11 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a 
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 
 
+def is_header_value(text: str) -> bool:
+    """Whether a header can carry the text as it is."""
+    return bool(_HEADER_VALUE.fullmatch(text)) and text == text.strip()
+
+
 def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
     """Convert an adapter's `api_key`: a string to a `Secret`, a function to a `KeySource`.
 
@@ -177,10 +182,11 @@ def lower_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not isinstance(value, str):
             what = f"headers[{name!r}] is {type(value).__name__}; expected str"
             raise EngineError(what, reason="invalid_engine")
-        if not _HEADER_VALUE.fullmatch(value):
+        if not is_header_value(value.strip(" \t")):
             what = f"headers[{name!r}] has a line break or a character outside ASCII, which a header cannot carry"
             raise EngineError(what, reason="invalid_engine")
-    return {name.lower(): value for name, value in headers.items()}
+    # White space around a value is no part of it (RFC 9110, 5.5), and refused where it is sent.
+    return {name.lower(): value.strip(" \t") for name, value in headers.items()}
 
 
 def json_body(body: Any) -> bytes:

@@ -23,7 +23,7 @@ class HttpClient(Protocol):
         """Build a request with the client's own headers, cookies and base URL."""
         ...
 
-    async def send(self, request: Any, /, *, stream: bool = False) -> Any:
+    async def send(self, request: Any, /, *, stream: bool = False, follow_redirects: bool = False) -> Any:
         """Send a request and return its response."""
         ...
 

@@ -1,6 +1,6 @@
-"""Decoding an answer: what `stream_call` asks of a decoder, and the part that is the same for every vendor.
+"""Decoding an answer: the part of a decoder that is the same for every vendor.
 
-`WireDecoder` is the protocol. `StreamDecoder` implements it for services whose events are JSON objects, which all of
+`StreamDecoder` implements `WireDecoder` (`stream_call.py`) for services whose events are JSON objects, which all of
 them are today: it parses, refuses what is not an object, finds error reports, counts on an end marker, and keeps ids,
 the message and its events. A vendor's decoder is a subclass that says what each event means. How it works:
 
@@ -14,19 +14,23 @@ the message and its events. A vendor's decoder is a subclass that says what each
 
 A hook adds events with `start`, `add` and `complete`, and what it added is the outcome of the call. It may raise an
 `AdapterError` at any point: nothing it has added before is lost.
+
+A character whose two halves come in two events is put together after the hooks, in `_taken`, and only in an answer that
+had such an event: a hook may see the halves, and what it adds of them is mended for it.
 """
 
 from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import attrs
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
-from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads, loads_lenient
+from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
+from allm.data.json.whole import whole
 from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder
 from allm.data.origin import Origin
@@ -41,8 +45,9 @@ from allm.http.error_body import (
 )
 from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
+from allm.http.split_text import SplitText
 
-__all__ = ["StreamDecoder", "WireDecoder"]
+__all__ = ["StreamDecoder"]
 
 _DONE = b"[DONE]"
 _ERROR = "error"
@@ -50,35 +55,6 @@ _CLEAN = frozenset({"stop", "tool_calls"})
 # Names of events that keep a connection open; what stands in them need not be JSON.
 _IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
-
-
-class WireDecoder(Protocol):
-    """Turns one provider's wire format into events; pure, no I/O.
-
-    Attributes:
-        done: The provider's end marker was seen; nothing more is decoded.
-        idle: The latest event only kept the connection open: no sign that the answer goes on.
-        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
-    """
-
-    done: bool
-    idle: bool
-    raw_chunks: bool
-
-    def begin(self, headers: Mapping[str, str], /) -> None:
-        """The HTTP headers of the response have arrived; their names are in lower case."""
-
-    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
-        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
-        ...
-
-    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
-        """The events of a plain JSON answer, `MessageCompleted` included."""
-        ...
-
-    def end(self, stray: str, /) -> list[AdapterEvent]:
-        """The body ended without the end marker; `stray` is the text outside any SSE field."""
-        ...
 
 
 @attrs.define(eq=False)
@@ -133,6 +109,7 @@ class StreamDecoder(abc.ABC):
     begun: bool = attrs.field(default=False, init=False)
     message: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    _split: SplitText | None = attrs.field(default=None, init=False)  # once half of a character has come
     _last: Any = attrs.field(default=None, init=False)  # the last event
     _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
@@ -284,17 +261,19 @@ class StreamDecoder(abc.ABC):
         """
         self.idle = False
         try:
-            value = self._last = loads(data)
+            value = self._last = loads_strict(data)
             if self.raw_chunks:
                 self._show(name, value)
             if type(value) is dict and not _reports_error(name, value):
                 self.on_event(name, value)  # written out here, as it comes with every token
             else:
                 self._unusual(name, value, data)
-        except JsonTextError as error:
-            return self._run(self._not_json, name, data, error)
+        except JsonTextError:
+            return self._run(self._refused, name, data)
         except AdapterError as error:
             self._raised(error)
+        if self._split is not None:
+            return self._taken()
         events, self.events = self.events, []
         return events
 
@@ -320,13 +299,17 @@ class StreamDecoder(abc.ABC):
             step(*args)
         except AdapterError as error:
             self._raised(error)
+        return self._taken()
+
+    def _taken(self) -> list[AdapterEvent]:
+        """The events that were added."""
         events, self.events = self.events, []
-        return events
+        return events if self._split is None else self._split.mend(events)
 
     def _raised(self, error: AdapterError) -> None:
         """Raise an error that a step has raised, unless that would lose events: then it is the last one of them."""
         error.request_id = error.request_id or self.request_id
-        if not self.events:
+        if not self.events and not (self._split is not None and self._split.holds):
             raise error
         self.fail(error)
 
@@ -334,7 +317,8 @@ class StreamDecoder(abc.ABC):
         """Add an event as it came, under its name, its type, or as `chunk`."""
         self.events.append(RawChunk(name or as_text(as_object(value).get("type")) or "chunk", value))
 
-    def _not_json(self, name: str, data: bytes, error: JsonTextError) -> None:
+    def _refused(self, name: str, data: bytes) -> None:
+        """An event that the C codec does not accept: `[DONE]`, half of a character, NaN, or no JSON."""
         if name in _IDLE:
             self.keep_alive()
             return
@@ -345,9 +329,10 @@ class StreamDecoder(abc.ABC):
                 self.on_done()
             return
         try:
-            value = loads_lenient(data)
-        except JsonTextError:
+            value = loads_pieces(data)
+        except JsonTextError as error:
             raise malformed(self.provider, f"an event of the stream is not JSON ({error})", data) from error
+        self._split = self._split or SplitText()
         if self.raw_chunks:
             self._show(name, value)
         self._unusual(name, value, data)
@@ -366,7 +351,7 @@ class StreamDecoder(abc.ABC):
 
     def _object(self, name: str, event: dict[str, Any]) -> None:
         if _reports_error(name, event):
-            self._report(event)
+            self._report(whole(event))
         else:
             self.on_event(name, event)
 

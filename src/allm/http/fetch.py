@@ -14,7 +14,7 @@ import trio
 
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.image import Image
-from allm.data.image_header import sniff_mime
+from allm.data.image_header import named_mime, sniff_mime
 from allm.http.addresses import is_public
 from allm.http.error_body import reason_for_status
 from allm.http.response import HttpResponse
@@ -25,7 +25,6 @@ __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
 MAX_BYTES = 20 * 1024 * 1024
 """Largest image, in bytes: what Gemini took inline in one request until 2026, when it raised its limit."""
 IMAGE_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
-ALIASES = {"image/jpg": "image/jpeg"}
 MAX_REDIRECTS = 5  # what HTTP/1.1 once recommended (RFC 2068, 10.3)
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HTTP_ERROR = 300
@@ -119,7 +118,7 @@ def _target(url: str, location: str) -> str:
 
 async def _image(url: str, response: HttpResponse, max_bytes: int, types: frozenset[str]) -> Image:
     declared = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if ALIASES.get(declared, declared) not in types:
+    if named_mime(declared) not in types:
         what = f"{url!r} has {declared or 'no content type'}; expected {', '.join(sorted(types))}"
         raise _refused("unsupported_type", what)
     encoding = response.headers.get("content-encoding", "identity")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -35,7 +36,7 @@ __all__ = [
     "KeySource",
     "Secret",
     "clear",
-    "is_sendable",
+    "key_problem",
     "load_dotenv",
     "override",
     "put",
@@ -46,6 +47,15 @@ MASK = "***"
 MIN_PREFIX = 12
 """Shortest beginning of a key that is masked on its own, in characters; the vendors' public prefixes are about as long,
 so that anything shorter reveals nothing."""
+
+_WORD = re.compile(r".{,7}|[A-Za-z]{,11}")
+_WORDS = re.compile(r"[A-Za-z._-]{,11}")
+"""What local servers are given for a key: `ollama`, `EMPTY`, `not-needed`. It may be in any sentence, in the name of a
+model for one, and is nothing to hide."""
+_CALLED_A_KEY = (
+    r"((?i:\b(?:\w*key|token|bearer|authorization|credentials?|secret|password)\b)[^\w\n]{1,4}"
+    r"(?i:(?:provided|given|is|was|value)\b[^\w\n]{1,4})?)"
+)
 
 
 @final
@@ -62,9 +72,18 @@ class Secret:
         return self._value
 
     def redact(self, text: str) -> str:
-        """Return `text` with the key masked, including a key that is cut off where a quotation ends."""
+        """Return `text` with the key masked, including a key that is cut off where a quotation ends.
+
+        A key that is an ordinary word is masked only where the text calls it a key, and one of a few words only where
+        it is not part of something longer.
+        """
+        if _WORD.fullmatch(self._value) or _WORDS.fullmatch(self._value):
+            if not self._value or self._value not in text:
+                return text
+            before = _CALLED_A_KEY if _WORD.fullmatch(self._value) else r"((?<![\w-]))"
+            return re.sub(rf"{before}{re.escape(self._value)}(?![\w-])", rf"\1{MASK}", text)
         shortest = min(len(self._value), MIN_PREFIX)
-        if self._value and self._value[:shortest] in text:
+        if self._value[:shortest] in text:
             for length in range(len(self._value), shortest - 1, -1):  # longest first, so that no tail is left over
                 text = text.replace(self._value[:length], MASK)
         return text
@@ -97,9 +116,16 @@ KeyFunction = Callable[[], str | Awaitable[str]]
 """Returns the key. A function that waits for something has to be async: a sync one blocks every task of the program."""
 
 
-def is_sendable(key: str) -> bool:
-    """Whether a header can carry the key: printable ASCII without spaces around it."""
-    return bool(key) and key.isascii() and key.isprintable() and key == key.strip()
+def key_problem(key: str) -> str | None:
+    """What is wrong with a key, to follow on its name; None if it can be sent."""
+    if not (key and key.isascii() and key.isprintable() and key == key.strip()):
+        return (
+            "is empty, or has a line break, a space around it or a character outside ASCII, which an HTTP header "
+            "cannot carry: check how it was copied"
+        )
+    if key.lower().startswith("bearer "):
+        return "begins with 'Bearer ', which is added where the provider wants it: pass the key alone"
+    return None
 
 
 @attrs.frozen
@@ -182,11 +208,9 @@ class KeySource:
         if not isinstance(key, str):
             what = f"the function given as api_key returned {type(key).__name__}; expected str"
             raise AdapterError(what, reason="authentication_failed")
-        if not is_sendable(key):
-            what = (
-                "the function given as api_key returned a key that is empty, or has a line break, a space around it or "
-                "a character outside ASCII, which an HTTP header cannot carry"
-            )
+        problem = key_problem(key)
+        if problem is not None:
+            what = f"the function given as api_key returned a key that {problem}"
             raise AdapterError(what, reason="authentication_failed")
         return Secret(key)
 
@@ -298,10 +322,7 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
             "with keys.load_dotenv()",
             reason="missing_key",
         )
-    if not is_sendable(found.reveal()):
-        raise EngineError(
-            f"the API key for {provider} from {source} has a line break, a space around it or a character outside "
-            "ASCII, which an HTTP header cannot carry: check how it was copied",
-            reason="invalid_key",
-        )
+    problem = key_problem(found.reveal())
+    if problem is not None:
+        raise EngineError(f"the API key for {provider} from {source} {problem}", reason="invalid_key")
     return found

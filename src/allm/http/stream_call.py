@@ -5,21 +5,20 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import attrs
 import trio
 
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
-from allm.data.json.text import JsonTextError, loads, loads_lenient
+from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
-from allm.http.decoder import WireDecoder
 from allm.http.errors import malformed
 from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
 
-__all__ = ["StreamCall", "stream_events"]
+__all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON response, in bytes; one with generated images has some tens of megabytes."""
@@ -29,6 +28,35 @@ _CLOSING = {b"{": b"}", b"[": b"]", b"<": b">"}
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
 reused. The end is normally in the same packet."""
+
+
+class WireDecoder(Protocol):
+    """Turns one provider's wire format into events; pure, no I/O.
+
+    Attributes:
+        done: The provider's end marker was seen; nothing more is decoded.
+        idle: The latest event only kept the connection open: no sign that the answer goes on.
+        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
+    """
+
+    done: bool
+    idle: bool
+    raw_chunks: bool
+
+    def begin(self, headers: Mapping[str, str], /) -> None:
+        """The HTTP headers of the response have arrived; their names are in lower case."""
+
+    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
+        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
+        ...
+
+    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
+        """The events of a plain JSON answer, `MessageCompleted` included."""
+        ...
+
+    def end(self, stray: str, /) -> list[AdapterEvent]:
+        """The body ended without the end marker; `stray` is the text outside any SSE field."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -131,7 +159,7 @@ class _Reader:
                 raise malformed(self.call.provider, f"the response is longer than {MAX_DOCUMENT_BYTES} bytes", head)
         body = b"".join(pieces)
         try:
-            document = _parsed(body)
+            document = loads_lenient(body)
         except JsonTextError as error:
             # Without the matching closing bracket the body was cut off; with it, the text is not JSON.
             if body.rstrip()[-1:] != _CLOSING.get(body.removeprefix(BOM).lstrip()[:1]):
@@ -169,13 +197,6 @@ class _Reader:
                 f"the stream ended in the middle of an event ({error.message})",
                 reason="stream_truncated",
             ) from error
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return loads(body)
-    except JsonTextError:
-        return loads_lenient(body)
 
 
 def _is_blank(data: bytes) -> bool:

@@ -2,8 +2,9 @@
 
 httpx2 is used when it is installed, else httpx (same API). httpx 0.28 loses a pool slot for good when a request is
 cancelled between two checkpoints (encode/httpcore#1093), so the pool is unbounded; `Engine(limiter=...)` bounds
-concurrency instead. One client is shared by all calls of a Trio run, so that connections are reused without the user
-managing anything; a system task closes it when the run ends. A client that the user passes in is never closed here.
+concurrency instead. Clients are shared by all calls of a Trio run, one for each proxy, so that connections are reused
+without the user managing anything; a system task closes them when the run ends. A client that the user passes in is
+never closed here, and follows no redirect whatever it is set to: the key would go along.
 
 No read timeout is set at this level: bytes are not progress (keep-alive comments would reset it). The execution layer
 times parsed events.
@@ -13,29 +14,31 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
+import os
 import ssl
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any, final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 import trio
 
-from allm.data.errors import AdapterError, EngineError
+from allm.data.errors import EngineError
+from allm.http.proxies import proxy_for
 from allm.http.response import Body, BodyReader, HttpResponse, transport_override
+from allm.http.transport_errors import mapped
 
 __all__ = [
     "CLEANUP_SECONDS",
     "check_client",
-    "join_url",
+    "check_route",
     "multipart",
     "open_at",
     "open_response",
-    "parts_of",
     "send",
 ]
 
@@ -43,10 +46,13 @@ CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
 CLEANUP_SECONDS = 5.0
 """Longest time a shielded clean-up step may take; closing a socket takes microseconds."""
-_NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
 LIBRARIES = ("httpx2", "httpx")
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
-_shared: trio.lowlevel.RunVar[Any] = trio.lowlevel.RunVar("allm_http_client")
+_Route = tuple[str | None, bool]
+"""The proxy, and whether TLS is spoken on the way."""
+
+_shared: trio.lowlevel.RunVar[dict[_Route, Any]] = trio.lowlevel.RunVar("allm_http_clients")
 
 
 @functools.cache
@@ -81,71 +87,72 @@ def check_client(client: Any) -> None:
 
 @functools.cache
 def _tls_context() -> Any:
-    """The TLS settings of every shared client: reading the certificates takes 0.2 s, for each client otherwise."""
-    return _library().create_ssl_context()
+    """The TLS settings of every shared client: reading the certificates takes 0.2 s, for each client otherwise.
 
-
-def _shared_client() -> Any:
+    Raises:
+        EngineError: `invalid_environment`: the variable that says where certificates are.
+    """
+    name = next((name for name in _CERTIFICATES if os.environ.get(name)), None)
+    if name is None:
+        return _library().create_ssl_context()
+    place = os.environ[name]
     try:
-        client = _shared.get()
+        if name == _CERTIFICATES[1] and not any(Path(folder).is_dir() for folder in place.split(os.pathsep)):
+            raise FileNotFoundError(2, "there is no such folder")  # of which OpenSSL says nothing
+        return _library().create_ssl_context()
+    except OSError as error:  # those of TLS are too
+        what = (
+            f"{name} is {place!r}, where no certificates can be read ({error.strerror or error}): correct it, or unset "
+            "it so that the usual certificates are used"
+        )
+        raise EngineError(what, reason="invalid_environment") from error
+
+
+def _route_of(url: str) -> _Route:
+    proxy = proxy_for(url)
+    return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
+
+
+def check_route(url: str) -> None:
+    """Look whether the environment lets a shared client reach `url`; nothing is sent.
+
+    Raises:
+        EngineError: `invalid_environment`: a variable about proxies or certificates, and what would help.
+    """
+    _, is_secure = _route_of(url)
+    if is_secure and any(map(os.environ.get, _CERTIFICATES)):
+        _tls_context()
+
+
+def _shared_client(url: str) -> Any:
+    """The client for `url`."""
+    try:
+        clients = _shared.get()
     except LookupError:
-        client = None
+        _shared.set(clients := {})
+        trio.lowlevel.spawn_system_task(_close_at_the_end, clients, name="allm: close the HTTP clients")
+    proxy, is_secure = route = _route_of(url)
+    client = clients.get(route)
     if client is None or client.is_closed:
         library = _library()
-        client = library.AsyncClient(
-            verify=_tls_context(),
+        client = clients[route] = library.AsyncClient(
+            # Without TLS no certificates are read; the context that stands for them would trust nobody.
+            verify=_tls_context() if is_secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            proxy=proxy,
+            trust_env=False,  # it would read the proxies once, and stumble over what is not needed
             timeout=library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None),
             limits=library.Limits(max_connections=None, max_keepalive_connections=20),
         )
-        _shared.set(client)
-        trio.lowlevel.spawn_system_task(_close_at_the_end, client, name="allm: close the HTTP client")
     return client
 
 
-async def _close_at_the_end(client: Any) -> None:
+async def _close_at_the_end(clients: dict[_Route, Any]) -> None:
     try:
         await trio.sleep_forever()
     finally:
         with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-            await client.aclose()
-
-
-def join_url(base_url: str, path: str) -> str:
-    """`path` under `base_url`; a query of the base (Azure's `?api-version=`) stays.
-
-    Raises:
-        EngineError: `invalid_base_url`: not an http(s) URL with a host.
-    """
-    parts = parts_of(base_url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
-
-
-def parts_of(base_url: str) -> SplitResult:
-    """The parts of a base URL that can be used.
-
-    Raises:
-        EngineError: `invalid_base_url`.
-    """
-    parts = _split(base_url)
-    if parts is None:
-        raise EngineError(
-            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
-            "https://api.openai.com/v1",
-            reason="invalid_base_url",
-        )
-    return parts
-
-
-def _split(url: Any) -> SplitResult | None:
-    try:
-        parts = urlsplit(url.strip())
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
-        if usable and parts.hostname.isascii():
-            parts.hostname.encode("idna")  # as the socket will: an empty label, or one that is too long
-    except (ValueError, AttributeError):
-        return None
-    return parts if usable else None
+            for client in clients.values():
+                await client.aclose()
 
 
 def multipart(
@@ -170,15 +177,44 @@ class _LiveResponse(HttpResponse):
     @asynccontextmanager
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         """See `HttpResponse`."""
+        body = self._whole()
+        if body is not None:
+            yield _Once(body)
+            return
         source = raw = self._response.aiter_raw()
         if "content-encoding" in self.headers:
             self._response.aiter_raw = lambda: _LeftOpen(raw)
             source = self._response.aiter_bytes()
         try:
-            yield _Chunks(source, _mapped(self._library, reading=True))
+            yield _Chunks(source, mapped(self._library, reading=True))
         finally:
             await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
             await _finish(raw)  # noqa: ASYNC102  (same)
+
+    def _whole(self) -> bytes | None:
+        """The body, if somebody has read it: a mock was made with it, or a hook looked at it."""
+        try:
+            body: bytes = self._response.content
+        except self._library.ResponseNotRead:
+            return None
+        return body
+
+
+@attrs.define(eq=False)
+class _Once:
+    """A body that is there already, as one chunk."""
+
+    _body: bytes
+
+    def __aiter__(self) -> _Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        body, self._body = self._body, b""
+        if not body:
+            raise StopAsyncIteration
+        return body
 
 
 @attrs.define(eq=False)
@@ -186,7 +222,7 @@ class _Chunks:
     """A body whose own errors are mapped, and not those of the code that reads it."""
 
     _source: AsyncIterator[bytes]
-    _mapped: _mapped
+    _mapped: mapped
 
     def __aiter__(self) -> _Chunks:
         return self
@@ -252,16 +288,18 @@ async def send(
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
     if client is None:
-        client, library = _shared_client(), _library()
+        client, library = _shared_client(url), _library()
     else:
         library = _library_of(client)
     length = len(content) if isinstance(content, bytes) else content.length
     reader = BodyReader(content)
     try:
-        with _mapped(library, reading=False):
-            request = client.build_request(method, url, headers={**headers, "content-length": str(length)})
+        with mapped(library, reading=False):
+            known = {"content": content} if isinstance(content, bytes) else {}  # for hooks and transports of the user's
+            fields = {**headers, "content-length": str(length)}
+            request = client.build_request(method, url, headers=fields, **known)
             request.stream = _stream_type(library)(reader)
-            response = await client.send(request, stream=True)
+            response = await client.send(request, stream=True, follow_redirects=False)
     finally:
         await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
     try:
@@ -293,7 +331,7 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
         # The certificate has to be for the name.
         extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict()},
     )
-    with _mapped(library, reading=False):
+    with mapped(library, reading=False):
         # A client would read proxies from the environment, and make a request of a redirect.
         async with library.AsyncHTTPTransport(verify=_tls_context(), trust_env=False) as connection:
             response = await connection.handle_async_request(request)
@@ -302,65 +340,3 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
             finally:
                 with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                     await response.aclose()
-
-
-class _mapped:  # noqa: N801  (a `with` block, not a thing)
-    """The HTTP library's exceptions as `AdapterError`."""
-
-    def __init__(self, library: ModuleType, *, reading: bool) -> None:
-        self._library = library
-        self._reading = reading
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        library = self._library
-        if isinstance(error, library.InvalidURL):
-            raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
-        if isinstance(error, library.DecodingError):
-            what = f"the body is not in the encoding that its headers name ({error})"
-            raise AdapterError(what, reason="malformed_response") from error
-        if not isinstance(error, library.TransportError):
-            return
-        what = _words_of(error)
-        if isinstance(error, library.TimeoutException):
-            raise AdapterError(f"the connection timed out ({what})", reason="timeout") from error
-        if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
-            raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
-        if self._reading and isinstance(error, library.RemoteProtocolError):
-            raise AdapterError(
-                f"the connection ended before the answer did ({what})", reason="stream_truncated"
-            ) from error
-        raise AdapterError(
-            f"the server cannot be reached ({what})", reason="network_error", retryable=not _is_lasting(library, error)
-        ) from error
-
-
-_REFUSED_BY_PROXY = re.compile(r"(?!408|425|429)4\d\d\b|.*(username|password|authenticat)", re.IGNORECASE)
-
-
-def _is_lasting(library: ModuleType, error: BaseException | None) -> bool:
-    """Whether the same request meets the same trouble: a proxy that refuses it, a certificate that does not verify."""
-    if isinstance(error, library.ProxyError):
-        return _REFUSED_BY_PROXY.match(str(error)) is not None
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return True
-        if isinstance(cause, ssl.SSLError) and _REFUSED_CERTIFICATE.search(cause.reason or ""):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
-
-
-_REFUSED_CERTIFICATE = re.compile(r"ALERT_.*(CERTIFICATE|UNKNOWN_CA)")
-"""The server does not take the client's certificate, or wants one."""
-
-
-def _words_of(error: BaseException | None) -> str:
-    """Its type, and what it says, or what its causes say: of TLS, the library's own exceptions say nothing."""
-    cause = error
-    while cause is not None and not str(cause):
-        cause = cause.__cause__ or cause.__context__
-    return f"{type(error).__name__}: {cause}" if cause is not None else type(error).__name__

@@ -13,18 +13,19 @@ from typing import Any
 
 import attrs
 
-from allm.data.errors import EngineError
+from allm.data.errors import EngineError, ValidationError
 from allm.data.origin import Origin
+from allm.data.problems import Problem, shown
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, json_body, lower_headers
-from allm.http.decoder import WireDecoder
+from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
-from allm.http.response import Body
+from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall
-from allm.http.transport import check_client, join_url, parts_of
+from allm.http.stream_call import StreamCall, WireDecoder
+from allm.http.transport import check_client, check_route
+from allm.http.urls import join_url, parts_of
 from allm.runtime.adapters import Adapter, AdapterOptions
 
 __all__ = ["HttpAdapter", "Vendor"]
@@ -108,8 +109,9 @@ class HttpAdapter(Adapter):
             content_type: MIME type of the body.
 
         Raises:
-            EngineError: `missing_key`, `invalid_key`; `invalid_engine`: headers that cannot be sent.
-            ValidationError: The body has no JSON form.
+            EngineError: `missing_key`, `invalid_key`; `invalid_engine`: headers that cannot be sent;
+                `invalid_environment`: a variable about proxies or certificates.
+            ValidationError: A body that has no JSON form; a `request_id` that no header can carry.
         """
         return HttpCall(**self._fields(url, body, options, {"content-type": content_type}))
 
@@ -179,10 +181,12 @@ class HttpAdapter(Adapter):
         user_headers = {**lower_headers(self.headers), **lower_headers(options.headers)}
         sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
         if vendor.request_id_header is not None and options.request_id is not None:
-            sent[vendor.request_id_header] = options.request_id
+            sent[vendor.request_id_header] = _sendable("request_id", options.request_id)
         client = self.http_client or options.http_client
         if client is not None:
             check_client(client)
+        elif transport_override.get() is None:
+            check_route(url)
         return {
             "provider": vendor.name,
             "url": url,
@@ -211,8 +215,15 @@ class HttpAdapter(Adapter):
         return None if source is None else Credential(vendor.key_header, source)
 
 
+def _sendable(name: str, value: str) -> str:
+    if not is_header_value(value):
+        what = f"is {shown(value)}; expected printable ASCII without spaces around it, as a header carries it"
+        raise ValidationError([Problem((name,), "invalid_format", what)], reason="invalid_options")
+    return value
+
+
 def _address_of(base_url: str) -> str:
-    """Return the host and path of a URL in a normal form, without the API version at its end."""
+    """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     parts = parts_of(base_url)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
     return host + _VERSION.sub("", parts.path.rstrip("/"))

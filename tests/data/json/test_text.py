@@ -6,16 +6,45 @@ import json
 
 import pytest
 
-from allm.data.json.text import JsonTextError, as_count, dumps, loads, parse_arguments
+from allm.data.json.text import JsonTextError, as_count, dumps, loads, loads_pieces, loads_strict, parse_arguments
 
 LONE = json.loads('"\\ud83d"')
 
 
-@pytest.mark.parametrize("text", ['"\\ud83d"', b'"\\ud83d"'])
-def test_half_of_a_surrogate_pair_goes_both_ways(text):
-    """A provider may cut a text between the two."""
-    assert loads(text) == LONE
-    assert dumps(LONE) == b'"\\ud83d"'
+READ = {
+    "a first half": (b'"a \\ud83d"', "a �"),
+    "a second half": ('"\\ude00 b"', "� b"),
+    "both, escaped": (b'"\\ud83d\\ude00"', "\U0001f600"),
+    "both, the wrong way around": (b'"\\ude00\\ud83d"', "��"),
+    "in a key and deep inside": (b'[{"\\ud83d": ["\\ud83dx"]}]', [{"�": ["�x"]}]),
+    "in a str": ('"' + LONE + '"', "�"),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_half_of_a_character_is_read_as_one(case):
+    """A provider may cut a text in the middle of a character; U+FFFD stands for what is left of it."""
+    text, value = READ[case]
+    assert loads(text) == value
+
+
+def test_half_of_a_character_is_written_as_one():
+    """What is sent is UTF-8, so that no server fails at it; halves that stand side by side are joined."""
+    assert dumps({"a": LONE, LONE: [LONE + "\ude00"]}) == '{"a":"�","�":["\U0001f600"]}'.encode()
+
+
+def test_pieces_of_a_character():
+    """They are left as they are for whoever gets the other one too; the C codec takes none."""
+    assert loads_pieces(b'"\\ud83d"') == LONE
+    with pytest.raises(JsonTextError):
+        loads_strict(b'"\\ud83d"')
+
+
+def test_much_that_holds_half_of_a_character():
+    """It is read, or it is nested too deep; no recursion is let out."""
+    deep = b"[" * 900 + b'"\\ud83d"' + b"]" * 900
+    with pytest.raises(JsonTextError, match="nested too deep"):
+        loads(deep)
 
 
 NOT_JSON = {
@@ -55,6 +84,7 @@ def test_arguments_of_a_call():
     assert parse_arguments('"{\\"a\\": 1}"') == {"a": 1}  # encoded twice
     assert parse_arguments('"text"') is None
     assert parse_arguments('{"a": ') is None
+    assert parse_arguments('{"a": "\\ud83d"}') == {"a": "\ufffd"}
 
 
 @pytest.mark.parametrize(

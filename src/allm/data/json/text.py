@@ -6,9 +6,12 @@ A C codec goes first, the standard library second, where the C codec is stricter
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any, NoReturn, cast
 
 import msgspec
+
+from allm.data.json.whole import whole
 
 __all__ = [
     "JsonTextError",
@@ -20,12 +23,15 @@ __all__ = [
     "dumps",
     "loads",
     "loads_lenient",
+    "loads_pieces",
+    "loads_strict",
     "parse_arguments",
 ]
 
 _MAX_DIGITS = 16  # of a count that came as text: more than any count has
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+_REFUSED = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 
 class JsonTextError(ValueError):
@@ -37,26 +43,15 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def loads(text: bytes | str) -> Any:
-    r"""Parse one JSON document.
-
-    Integers keep all their digits. Escaped lone surrogates (`"\ud83d"`) are accepted, as a provider may cut a text
-    between the two halves of one.
+    """Parse one JSON document. Integers keep all their digits; no text holds half of a character.
 
     Raises:
         JsonTextError: Not JSON, not UTF-8, or nested too deep.
     """
     try:
         return _decode(text)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):  # text with a lone surrogate cannot be encoded
-        pass
-    try:
-        return json.loads(text, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        raise JsonTextError(f"invalid UTF-8 at byte {error.start}: {error.reason}") from error
-    except RecursionError:
-        raise JsonTextError("nested too deep") from None
-    except ValueError as error:
-        raise JsonTextError(str(error)) from error
+    except _REFUSED:
+        return _whole(_parsed(text, _no_constant, strict=True))
 
 
 def loads_lenient(text: bytes | str) -> Any:
@@ -69,13 +64,52 @@ def loads_lenient(text: bytes | str) -> Any:
         JsonTextError: As `loads`.
     """
     try:
-        return json.loads(text, parse_constant=lambda _name: None, strict=False)
-    except (ValueError, RecursionError):
-        return loads(text)  # which says what is wrong
+        return _decode(text)
+    except _REFUSED:
+        return _whole(loads_pieces(text))
+
+
+def loads_strict(text: bytes | str) -> Any:
+    """As `loads`, of the C codec alone: what it refuses, half of a character too, `loads_pieces` may read.
+
+    Raises:
+        JsonTextError: It is not the JSON that the C codec takes.
+    """
+    try:
+        return _decode(text)
+    except _REFUSED as error:
+        raise JsonTextError(str(error)) from error
+
+
+def loads_pieces(text: bytes | str) -> Any:
+    r"""As `loads_lenient`, with halves of characters as they are (`"\ud83d"`): the next document may bring the others.
+
+    Raises:
+        JsonTextError: As `loads`.
+    """
+    return _parsed(text, lambda _name: None, strict=False)
+
+
+def _parsed(text: bytes | str, constant: Callable[[str], None], *, strict: bool) -> Any:
+    try:
+        return json.loads(text, parse_constant=constant, strict=strict)
+    except UnicodeDecodeError as error:
+        raise JsonTextError(f"invalid UTF-8 at byte {error.start}: {error.reason}") from error
+    except RecursionError:
+        raise JsonTextError("nested too deep") from None
+    except ValueError as error:
+        raise JsonTextError(str(error)) from error
+
+
+def _whole(value: Any) -> Any:
+    try:
+        return whole(value)
+    except RecursionError:
+        raise JsonTextError("nested too deep") from None
 
 
 def dumps(value: Any) -> bytes:
-    """One compact JSON document in UTF-8.
+    """One compact JSON document in UTF-8; half of a character is written as U+FFFD.
 
     Raises:
         TypeError: A value JSON has no form for.
@@ -83,8 +117,8 @@ def dumps(value: Any) -> bytes:
     """
     try:
         return _encode(value)
-    except UnicodeEncodeError:  # a lone surrogate: only its escape can be written
-        return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except UnicodeEncodeError:
+        return json.dumps(whole(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:

@@ -13,20 +13,32 @@ What the wire format does not have, or not so:
 - `input` is an object: arguments that were not JSON go under `INVALID_JSON`.
 - Thinking goes back with its signature, redacted thinking as its data, and the items of Anthropic's own tools as they
   came, each in its place.
-- Left out, because only its maker can read it: reasoning and provider items of other services. Left out because
-  Anthropic refuses it: text without a visible character, images in assistant turns, thinking without a signature,
-  white space at the end of an answer that is to be continued.
+- Parts of Anthropic's own in a user's message, in a result and, if they are text, in a system message are sent as they
+  are; those of others are refused there.
+- Left out, because only its maker can read it: an assistant's reasoning and provider items of other services. Left out
+  because Anthropic refuses it: text without a visible character, images in assistant turns, thinking without a
+  signature, white space at the end of an answer that is to be continued.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 
 import attrs
 
-from allm.adapters import Origin, Path, Problem, UnusableImageError, as_list, as_object, call_name, results_in_place
+from allm.adapters import (
+    Origin,
+    Path,
+    Problem,
+    UnusableImageError,
+    as_list,
+    as_object,
+    call_name,
+    results_in_place,
+    unsupported_parts,
+)
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.anthropic.image_parts import ImageEncoder
@@ -77,11 +89,12 @@ class ContentEncoder:
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         """The turns of a whole conversation."""
+        messages = tuple(messages)
+        self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
         for index, message in results_in_place(messages):
             path: Path = ("messages", index)
             if message.role == "system":
-                if message.text.strip():
-                    self.system.append({"type": "text", "text": message.text})
+                self.system += self._instructions(message, path)
             elif message.role == "tool":
                 self._result(message, path)
             else:
@@ -96,6 +109,11 @@ class ContentEncoder:
         if not self._turns or self._turns[-1].role != role:
             self._turns.append(_WireTurn(role))
         return self._turns[-1]
+
+    def _instructions(self, message: Message, path: Path) -> list[dict[str, Any]]:
+        if all(isinstance(part, TextPart) for part in message.parts):
+            return [{"type": "text", "text": message.text}] if message.text.strip() else []
+        return self._blocks(message, path)
 
     def _blocks(self, message: Message, path: Path) -> list[dict[str, Any]]:
         of_assistant = message.role == "assistant"
@@ -199,6 +217,12 @@ class ContentEncoder:
         if "toolset_name" in call:  # the API wants it on both
             block["toolset_name"] = call["toolset_name"]
         self._turn("user").results.append(block)
+
+
+def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    if role == "system" and data.get("type") != "text":
+        return f"has the type {data.get('type')!r}; Anthropic takes only text in a system prompt"
+    return None
 
 
 def _end_with_text(turn: _WireTurn) -> None:

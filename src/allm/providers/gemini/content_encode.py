@@ -20,7 +20,7 @@ What the wire format does not have, or not so:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any, assert_never
 
@@ -36,6 +36,7 @@ from allm.adapters import (
     call_name,
     loads,
     results_in_place,
+    unsupported_parts,
 )
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
@@ -90,6 +91,8 @@ class ContentEncoder:
 
     def encode(self, messages: Iterable[Message]) -> None:
         """Encode a whole conversation."""
+        messages = tuple(messages)
+        self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
         for index, message in results_in_place(messages):
             path: Path = ("messages", index)
             if message.role == "tool":
@@ -201,6 +204,14 @@ def _signed(part: dict[str, Any], signature: Any) -> dict[str, Any]:
     if isinstance(signature, str):
         part["thoughtSignature"] = signature
     return part
+
+
+def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    if role != "user":
+        return f"is in a message of role {role!r}, of which Gemini takes only text and, from a tool, images"
+    if not _NOT_PARTS.isdisjoint(data):
+        return f"has {', '.join(sorted(data))}, which describes an answer and is no part of a prompt"
+    return None
 
 
 def _response(message: Message) -> dict[str, Any]:

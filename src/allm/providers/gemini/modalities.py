@@ -24,10 +24,15 @@ _PLACES = {
 
 
 def modality_counts(counts: Mapping[str, Any]) -> dict[str, int]:
-    """The counts under the names that they have in every `Usage.extra`; none is 0."""
+    """The counts under the names that they have in every `Usage.extra`.
+
+    One is 0 only where the list that had it is empty: its value was reported before, and does not hold any more.
+    """
     found: Counter[str] = Counter()
     for (place, modality), name in _PLACES.items():
+        if counts.get(place) == []:
+            found[name] += 0
         for entry in as_objects(counts.get(place)):
             if as_text(entry.get("modality")) == modality:
                 found[name] += as_count(entry.get("tokenCount")) or 0
-    return {name: count for name, count in found.items() if count}
+    return dict(found)

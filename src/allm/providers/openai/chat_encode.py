@@ -10,7 +10,8 @@ What the wire format does not have, or not so:
   takes it: images in assistant messages. Images in tool results are refused: the model would not see them.
 - The results of a message's calls follow it directly. Ids and names that the service refuses are changed.
 - Left out, because some services refuse it: an assistant message with nothing in it.
-- A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound.
+- A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound. Any other one there, and
+  in a tool's result, is refused: the model would not see it.
 - A tool has `strict` only if its metadata says so: `Tool(..., metadata={"openai": {"strict": True}})`.
 """
 
@@ -22,7 +23,7 @@ from typing import Any, assert_never, cast
 
 import attrs
 
-from allm.adapters import AdapterOptions, Origin, Path, Problem, call_name, refuse, results_in_place
+from allm.adapters import AdapterOptions, Origin, Path, Problem, call_name, refuse, results_in_place, unsupported_parts
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
@@ -57,6 +58,7 @@ def encode(
         ValidationError: With every problem found.
     """
     encoder = _MessageEncoder(preset, origin or Origin(preset.name))
+    encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part)
     body: dict[str, Any] = {
         "model": request.model,
         "messages": encoder.encode(request.messages),
@@ -192,6 +194,14 @@ class _MessageEncoder:
 
 def _is_file(annotation: Any) -> bool:
     return isinstance(annotation, Mapping) and cast("Mapping[str, Any]", annotation).get("type") == "file"
+
+
+def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    if role == "tool":
+        return 'is in the result of a tool, of which Chat Completions takes only text; see endpoint="responses"'
+    if data.get("type") in _USER_PARTS:
+        return None
+    return f"has the type {data.get('type')!r}; Chat Completions takes {', '.join(sorted(_USER_PARTS))}"
 
 
 def _tool(tool: Tool) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from allm.adapters import Problem, refuse
+from allm.adapters import Problem, refuse, whole_text
 
 __all__ = ["form_fields", "streaming_problems"]
 
@@ -36,21 +36,11 @@ def _add(fields: dict[str, list[str]], problems: list[Problem], name: str, value
             _add(fields, problems, name if name.endswith("[]") else f"{name}[]", item)
     elif isinstance(value, bool):
         fields.setdefault(name, []).append("true" if value else "false")
-    elif isinstance(value, str) and not _encodable(value):
-        problems.append(Problem((name,), "invalid_text", "it has half of a surrogate pair, which is no character"))
     elif isinstance(value, (str, int, float)):
-        fields.setdefault(name, []).append(str(value))
+        fields.setdefault(name, []).append(whole_text(str(value)))
     elif value is not None:
         sentence = f"{type(value).__name__}; a form carries texts, numbers, booleans, and lists and mappings of them"
         problems.append(Problem((name,), "invalid_type", sentence))
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def streaming_problems(options: Mapping[str, Any]) -> list[Problem]:

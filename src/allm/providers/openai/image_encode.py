@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import Problem, refuse, sniff_mime
+from allm.adapters import Problem, refuse
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest
@@ -137,7 +137,7 @@ def encode_files(request: ImageRequest) -> list[File]:
 def _file(field: str, image: Image, name: str, path: tuple[str | int, ...], problems: list[Problem]) -> File | None:
     try:
         data = image.to_bytes()
-        mime_type = sniff_mime(data) or image.resolved_mime_type()  # a name may say something else than the bytes
+        mime_type = image.resolved_mime_type()
     except ValidationError as error:
         problems.append(Problem(path, error.errors[0][1], str(error)))
         return None

@@ -14,11 +14,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, Origin, refuse
+from allm.adapters import AdapterOptions, Origin, refuse, unsupported_parts
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
-from allm.providers.openai.responses_items_encode import ItemEncoder
+from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
 from allm.providers.openai.sampling import responses_sampling
 from allm.providers.openai.shared_encode import parameters, tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
@@ -35,6 +35,7 @@ def encode(
         ValidationError: With every problem found.
     """
     encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=request.options.get("store") is True)
+    encoder.problems += unsupported_parts(request.messages, preset.name, refused_part)
     body: dict[str, Any] = {
         "model": request.model,
         "input": encoder.encode(request.messages),

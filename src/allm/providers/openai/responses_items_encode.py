@@ -14,14 +14,15 @@ What the wire format does not have, or not so:
   has one is left out whole. Reasoning that comes last is left out at OpenAI, and sent to others.
 - A call's result names the `call_id`, and is in kind: free text for a custom tool. It may hold images.
 - A `ProviderPart` of OpenAI in a user's message is sent as it is: as a part of the message where its type begins with
-  `input_`, else as an item of its own after it (`mcp_approval_response`, `computer_call_output`).
+  `input_`, else as an item of its own after it (`mcp_approval_response`, `computer_call_output`). Parts of Chat
+  Completions, those of others, and in a tool's result all but `input_...`, are refused: the model would not see them.
 - Left out, because only its maker can read it: reasoning and provider items of other services. Left out because the API
   has no place for it: names of speakers, images in assistant messages that were not made here, text with nothing in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 
 import attrs
@@ -33,7 +34,9 @@ from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.presets import OPENAI_ITSELF, Preset
 from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL, arguments_text, call_id, image_url, is_custom
 
-__all__ = ["ItemEncoder"]
+__all__ = ["ItemEncoder", "refused_part"]
+
+_OF_CHAT = frozenset({"file", "image_url", "text"})
 
 Item = dict[str, Any]
 
@@ -123,7 +126,7 @@ class ItemEncoder:
                     waiting = [] if thought is None else [*waiting, thought]
                 continue
             item_id = self._id_of(part)
-            if item_id is not None and len(item_id) > _LONGEST_ID:
+            if self._is_too_long(item_id):
                 without_id.add(item_id)
                 waiting = []  # reasoning asks for its successor by the id
             elif item_id is not None and orphaned and not isinstance(part, ProviderPart):
@@ -135,7 +138,8 @@ class ItemEncoder:
             if waiting or not items or not _joined(items[-1], item):
                 items += [*waiting, item]
                 waiting = []
-        return items if self._wants_successors else [*items, *waiting]
+        # OpenAI refuses reasoning where nothing follows it; OpenRouter puts it last.
+        return items if self._is_openai else [*items, *waiting]
 
     def _id_of(self, part: Part) -> str | None:
         """The id that an item would have."""
@@ -143,15 +147,19 @@ class ItemEncoder:
             return as_text(part.data.get("id")) if self.origin.made(part) else None
         return as_text(self.origin.kept(part).get("id")) if isinstance(part, TextPart | ToolCall) else None
 
+    def _is_too_long(self, item_id: str | None) -> bool:
+        """Whether the service refuses an id for its length: OpenAI does; xAI makes longer ones itself."""
+        return item_id is not None and len(item_id) > _LONGEST_ID and self._is_openai
+
     @property
-    def _wants_successors(self) -> bool:
-        """Whether reasoning is refused where nothing follows it: OpenAI does; OpenRouter puts it last."""
+    def _is_openai(self) -> bool:
+        """Whether this is OpenAI itself, or Azure: stricter than those who speak its format."""
         return self.provider in OPENAI_ITSELF and (self.origin.place is None or bool(self.preset.url_fields))
 
     def _reasoning(self, part: ReasoningPart) -> Item | None:
         if part.encrypted_content is None and not (self.stored and part.id):
             return None
-        if part.id is not None and len(part.id) > _LONGEST_ID:
+        if self._is_too_long(part.id):
             return None
         replay: Any = part.metadata.get(self.provider)
         texts: dict[str, Any] = replay if isinstance(replay, dict) else {"summary": [part.text] if part.text else []}
@@ -215,6 +223,16 @@ class ItemEncoder:
         else:
             own = {"type": "function_call", "arguments": arguments_text(part, self.provider)}
         return {**replay, **own, "call_id": call_id(part.id, self.preset), "name": call_name(part.name)}
+
+
+def refused_part(role: str, data: Mapping[str, Any]) -> str | None:
+    """Why a part of OpenAI in a message that is not the assistant's cannot be sent; None if it can."""
+    kind = data.get("type")
+    if kind in _OF_CHAT:
+        return f"has the type {kind!r} of Chat Completions; the Responses API takes input_file, input_image, input_text"
+    if role == "tool" and not str(kind).startswith("input_"):
+        return f"has the type {kind!r}; the result of a tool takes input_file, input_image, input_text"
+    return None
 
 
 def _is_content(part: ProviderPart) -> bool:

@@ -34,6 +34,9 @@ IMAGE_CALL = "image_generation_call"
 INVALID_JSON = "INVALID_JSON"
 """The key of arguments that are not JSON, where an object is wanted; Anthropic documents it."""
 
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""Perhaps half of a character, which is no UTF-8 once it is unescaped: servers fail at it."""
+
 _SHORT_ID = 9  # characters: Mistral takes neither more nor fewer
 _CHOICE_WORDS = frozenset({"auto", "none", "required"})
 
@@ -62,7 +65,7 @@ def arguments_text(call: ToolCall, provider: str) -> str:
     if call.arguments is None and call.raw_arguments and provider not in _AT_OPENAI:
         return dumps({INVALID_JSON: call.raw_arguments}).decode()
     raw = call.raw_arguments or ""
-    if call.arguments is not None and not raw.lstrip().startswith("{"):
+    if call.arguments is not None and (not raw.lstrip().startswith("{") or _ESCAPED_HALF.search(raw)):
         return dumps(dict(call.arguments)).decode()  # "null" and the like are not taken back by those who send them
     return raw or "{}"
 

@@ -13,8 +13,10 @@ from unittest import mock
 
 import attrs
 
+from allm.data.content import ProviderPart, TextPart
 from allm.data.errors import AllmError, EngineError, ValidationError
 from allm.data.json.codec import to_json
+from allm.data.message import Message, Role, user
 from allm.execution.options import check_adapter
 from allm.http.keys import Secret
 from allm.runtime.adapters import AdapterOptions
@@ -113,6 +115,22 @@ class PrepareCases(Setting):
         if self.has("http"):
             sent = repr(self.sent_by(prepared))
             holds(FOREIGN not in sent, f"prepare would send another provider's opaque data ({FOREIGN}): {sent}")
+
+    @case("http")
+    def test_parts_of_another_provider_in_a_prompt_are_refused(self) -> None:
+        """The model would answer without what the user wants it to read."""
+        roles: tuple[Role, ...] = ("user", "system")
+        for role in roles:
+            part = ProviderPart("someone_else", {"type": "document", "text": FOREIGN})
+            prompt = [Message(role, [TextPart("Read this."), part]), user("Well?")]
+            request = attrs.evolve(full_request(self.model, self.capabilities), messages=prompt)
+            try:
+                self.offline_adapter(scripts=SCRIPTS).prepare(request, AdapterOptions())
+            except ValidationError as error:
+                expected = (("messages", 0, "content", 1), "unsupported_part")
+                holds(expected in error.errors, f"expected {expected}, as unsupported_parts gives it: {error.errors}")
+            else:
+                raise AssertionError(f"prepare dropped a part of another provider from a message of role {role!r}")
 
     @case("api_key")
     def test_missing_key_is_told_before_anything_is_sent(self) -> None:
