@@ -356,7 +356,6 @@ def test_the_last_count_wins():
                         {"modality": "AUDIO", "tokenCount": 11},
                     ],
                     "cacheTokensDetails": [],
-                    "cache_audio_read_tokens": 0,
                     "input_audio_tokens": 11,
                     "cache_audio_read_tokens": 0,
                 },
