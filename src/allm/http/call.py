@@ -178,7 +178,7 @@ def lower_headers(headers: Mapping[str, str]) -> dict[str, str]:
         raise EngineError(what, reason="invalid_engine")
     for name, value in headers.items():
         if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
-            raise EngineError(f"headers: {name!r:.60} cannot be the name of a header", reason="invalid_engine")
+            raise EngineError(f"headers: {name!r:.60} is not a valid header name", reason="invalid_engine")
         if not isinstance(value, str):
             what = f"headers[{name!r}] is {type(value).__name__}; expected str"
             raise EngineError(what, reason="invalid_engine")
