@@ -56,10 +56,10 @@ TABLES = {
     "validation": ("Part", dict.fromkeys(PART_TYPES), set()),
 }
 MATCHES = {
-    ("cli/chat_screen.py", "_answer"): "AdapterEvent",
-    ("cli/chat_screen.py", "_work"): "OrchestrationEvent",
-    ("cli/demo_screen.py", "_answer"): "AdapterEvent",
-    ("cli/demo_screen.py", "_work"): "OrchestrationEvent",
+    ("cli/chat_screen.py", "_response"): "AdapterEvent",
+    ("cli/chat_screen.py", "_orchestration"): "OrchestrationEvent",
+    ("cli/demo_screen.py", "_response"): "AdapterEvent",
+    ("cli/demo_screen.py", "_orchestration"): "OrchestrationEvent",
     ("cli/generate.py", "_show"): "AdapterEvent",
     ("testing/conformance/event_grammar.py", "_check_block"): "AdapterEvent",
     ("testing/wire_formats/encoder.py", "_item"): "ScriptItem",

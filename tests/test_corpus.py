@@ -36,14 +36,12 @@ ADAPTERS = {
     "anthropic_messages": anthropic,
     "gemini": gemini,
 }
-
-
 CASES = [(api, case) for api in ADAPTERS for case in cases(api)]
 
 
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS} and {RECORDINGS}")
 @pytest.mark.parametrize("cut", CUTS)
-@pytest.mark.parametrize(("api", "case"), [pytest.param(api, case, id=case.name) for api, case in CASES])
+@pytest.mark.parametrize(("api", "case"), CASES, ids=[case.name for _, case in CASES])
 async def test_recorded_answer_folds_to_expected(api, case, cut):
     """As recorded, in one piece, byte by byte and in 7-byte pieces: the same result."""
     async with WireServer() as server:

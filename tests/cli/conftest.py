@@ -1,4 +1,4 @@
-"""The command in this process, with its output captured, and as a process of its own, with or without a terminal."""
+"""The command in this process with captured output, and as a process of its own, with or without a terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ CONTROLLED = (
 
 @pytest.fixture(autouse=True)
 def _settings(monkeypatch):
-    """A key, and nothing of the developer's own."""
+    """Set a key, and hide the developer's own settings."""
     for name in ("ALLM_MODEL", "OPENAI_BASE_URL", "NO_COLOR", "FORCE_COLOR", "PYTHONUTF8"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
@@ -45,7 +45,7 @@ async def server():
 
 @pytest.fixture
 def to_server(server):
-    """The arguments that send `generate` to the server."""
+    """The arguments that direct `generate` to the server."""
     return ["--model", "openai:scripted", "--base-url", server.url("openai")]
 
 
@@ -61,7 +61,7 @@ def allm_main(capsys):
 
 
 class TerminalText(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self):
         """Yes."""
@@ -76,7 +76,7 @@ def terminal():
 
 @pytest.fixture
 def pipes():
-    """The same without a terminal."""
+    """The same, without a terminal."""
     return Terminal(io.StringIO(), io.StringIO(), io.StringIO())
 
 
@@ -97,7 +97,7 @@ async def running(command, **options):
 
 @pytest.fixture
 def on_pipes():
-    """The command with pipes for its output; it ends with the block that it is started by."""
+    """Start the command with pipes for its output; it ends with the block."""
     return lambda *arguments: running([*COMMAND, *arguments], **PIPES)
 
 
@@ -116,12 +116,12 @@ class Screen:
         await self.ours.send_all(keys)
 
     async def read_until(self, ending):
-        """Read until `ending` is on the screen."""
+        """Read until the screen has `ending`."""
         while ending not in self.text:
             await self.read_more()
 
     async def read_more(self):
-        """Read what comes next."""
+        """Read the next output."""
         self._add(await self.ours.receive_some(65536))
 
     async def read_all(self):
@@ -134,7 +134,7 @@ class Screen:
 
     @property
     def settings_changed(self):
-        """Whether the terminal's settings are not what they were."""
+        """Whether the terminal's settings have changed."""
         return termios.tcgetattr(self.its) != self.before
 
     def _add(self, data):
@@ -143,7 +143,7 @@ class Screen:
 
 @pytest.fixture
 def on_a_terminal():
-    """The command on a terminal of its own; it ends with the block that it is started by."""
+    """Start the command on a terminal of its own; it ends with the block."""
 
     @contextlib.asynccontextmanager
     async def start(*arguments):

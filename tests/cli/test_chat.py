@@ -1,4 +1,4 @@
-"""`allm chat` with scripted models: what is sent, what is kept, and what is on the screen."""
+"""`allm chat` with scripted models: what is sent, stored and shown."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import allm
 from allm import fake
 from allm.cli.chat import Chat
 from allm.cli.conversation import with_system
-from allm.cli.exit_codes import settle
+from allm.cli.exit_codes import exit_code_of
 from allm.cli.interrupts import run_until_interrupted
-from allm.cli.stores import kept_of
+from allm.cli.stores import open_stored_session
 from allm.cli.terminal import Terminal
 from allm.providers import Fake
 
@@ -26,7 +26,7 @@ APPROVE = allm.Tool("approve", "Asks the boss.", manual=True)
 
 
 def chat(terminal, lines, *scripts, tools=(), place=None, system=None, **options):
-    """The chat that was held and its exit code."""
+    """The finished chat and its exit code."""
     adapter = Fake(scripts=list(scripts))
     terminal.stdin.write(lines)
     terminal.stdin.seek(0)
@@ -34,19 +34,19 @@ def chat(terminal, lines, *scripts, tools=(), place=None, system=None, **options
         engine=allm.Engine(adapter=adapter, model="scripted", tools=tools),
         options=options,
         terminal=terminal,
-        kept=kept_of(place, None, terminal),
+        stored=open_stored_session(place, None, terminal),
         system=system,
     )
-    return held, settle(terminal, held.run)
+    return held, exit_code_of(terminal, held.run)
 
 
 def out(terminal):
-    """What is on standard output."""
+    """The text on standard output."""
     return terminal.stdout.stream.getvalue()
 
 
 def err(terminal):
-    """What is on standard error."""
+    """The text on standard error."""
     return terminal.stderr.stream.getvalue()
 
 
@@ -67,20 +67,20 @@ def reading(stdin, terminal):
 
 
 def roles(held):
-    """Who speaks in the conversation."""
-    return [message.role for message in held.kept.session.thread.messages]
+    """The roles of the conversation's messages."""
+    return [message.role for message in held.stored.session.thread.messages]
 
 
 def test_a_line_is_a_turn(pipes):
-    """Answers go to standard output, a line each; nothing else is written where nobody types."""
+    """Responses go to standard output, one per line; nothing else is written without a terminal."""
     held, code = chat(pipes, "One?\n\n  Two?  \n", [fake.text("1")], [fake.text("2")])
 
     assert (code, out(pipes), err(pipes)) == (0, "1\n2\n", "")
-    assert [message.text for message in held.kept.session.thread.messages] == ["One?", "1", "Two?", "2"]
+    assert [message.text for message in held.stored.session.thread.messages] == ["One?", "1", "Two?", "2"]
 
 
 def test_tools_are_shown_as_they_run(pipes):
-    """Name, arguments and result in a line each, beside the answer; a second call of a tool has a number."""
+    """One line each for call and result; a second call of a tool has a number."""
     calls = [fake.tool_call("weather", {"city": city}) for city in ("Zug", "Bern")]
     held, code = chat(pipes, "Weather?\n", [fake.text("I look."), *calls], [fake.text("Warm.")], tools=[WEATHER])
 
@@ -95,7 +95,7 @@ def test_tools_are_shown_as_they_run(pipes):
 
 
 def test_long_values_are_cut(pipes):
-    """A result of a megabyte, with line ends in it, is still one line."""
+    """A result of a megabyte with line ends is shown in one line."""
     noisy = allm.Tool("noisy", "", handler=lambda _: "line\n" * 200_000)
     call = fake.tool_call("noisy", {"text": "x" * 1000, "list": ["y" * 1000] * 10})
 
@@ -107,7 +107,7 @@ def test_long_values_are_cut(pipes):
 
 
 def test_progress_is_shown(pipes):
-    """What a tool reports while it runs."""
+    """Progress that a tool reports is shown."""
 
     @allm.tool
     async def work(context: allm.ToolContext) -> str:
@@ -122,7 +122,7 @@ def test_progress_is_shown(pipes):
 
 @pytest.mark.parametrize("arguments", [{"args": {}}, {"raw_arguments": "{broken"}])
 def test_a_failing_tool_is_one_line(pipes, arguments):
-    """The model is told, and so is the user; the turn goes on."""
+    """The user and the model get the error, and the turn goes on."""
 
     def fail(_):
         raise ValueError("no\nidea")
@@ -135,51 +135,53 @@ def test_a_failing_tool_is_one_line(pipes, arguments):
 
 
 def test_a_tool_can_ask_the_user(terminal):
-    """The question is on the screen, and the next line answers it."""
+    """The question is shown, and the next line answers it."""
     held, code = chat(terminal, "Weather?\nZug\n", [fake.tool_call("ask")], [fake.text("Warm.")], tools=[ASK])
 
     assert code == 0
     assert "Which city?\n" in out(terminal)
     assert roles(held) == ["user", "assistant", "tool", "assistant", "user", "assistant"]
-    assert held.kept.session.thread.messages[4].text == "Zug"
+    assert held.stored.session.thread.messages[4].text == "Zug"
 
 
 def test_several_questions_are_asked_one_after_the_other(terminal):
-    """Each line answers the one on the screen, and the model goes on after the last."""
+    """The model is called after the last answer."""
     when = allm.Tool("when", "Asks.", handler=lambda _: allm.AskUser("When?"))
     calls = [fake.tool_call("ask"), fake.tool_call("when")]
     held, code = chat(terminal, "Weather?\nZug\ntoday\n", calls, [fake.text("Warm.")], tools=[ASK, when])
 
     assert code == 0
-    said = [message.text for message in held.kept.session.thread.messages[4:]]
+    said = [message.text for message in held.stored.session.thread.messages[4:]]
     assert said == ["Which city?", "Zug", "When?", "today", "Warm."]
     assert out(terminal).index("Which city?\n") < out(terminal).index("When?\n") < out(terminal).index("Warm.")
 
 
 def test_manual_calls_are_answered_by_the_user(terminal):
-    """Each waiting call is named, and each line is one result; the model is asked when there are all."""
+    """Each line is the result of the pending call that is shown."""
     calls = [fake.tool_call("approve", {"sum": total}, id=f"c{total}") for total in (1, 2)]
     held, code = chat(terminal, "May I?\nyes\nno\n", calls, [fake.text("One.")], tools=[APPROVE])
 
     assert code == 0
-    assert "approve(sum=1) waits" in err(terminal)
-    assert "approve(sum=2) waits" in err(terminal)
+    assert "approve(sum=1) is pending" in err(terminal)
+    assert "approve(sum=2) is pending" in err(terminal)
     results = [
-        (message.tool_call_id, message.text) for message in held.kept.session.thread.messages if message.role == "tool"
+        (message.tool_call_id, message.text)
+        for message in held.stored.session.thread.messages
+        if message.role == "tool"
     ]
     assert results == [("c1", "yes"), ("c2", "no")]
     assert roles(held)[-1] == "assistant"
 
 
 def test_a_waiting_call_with_broken_arguments_is_shown_as_it_is(pipes):
-    """The user sees what the model wrote."""
+    """The user sees the model's raw arguments."""
     chat(pipes, "?\n", [fake.tool_call("approve", raw_arguments="{sum: ")], tools=[APPROVE])
 
-    assert err(pipes) == "* approve({sum:) waits: the next line is its result\n"
+    assert err(pipes) == "* approve({sum:) is pending: the next line is its result\n"
 
 
 def test_instructions_can_be_replaced():
-    """Those of a resumed conversation give way to those of the command line, and stay without any."""
+    """`--system` replaces those of a resumed conversation; without it they stay."""
     thread = allm.Thread([allm.system("Be brief."), allm.user("Hello")], metadata={"id": 7})
     session = allm.Session(thread=thread)
 
@@ -190,26 +192,26 @@ def test_instructions_can_be_replaced():
 
 
 def test_a_manual_call_beside_a_question_is_answered_first(terminal):
-    """The result stands among those of its answer, in the calls' order, where providers accept it."""
+    """The results are in call order, as providers require."""
     calls = [fake.tool_call("approve", id="c1"), fake.tool_call("ask", id="c2")]
     held, _ = chat(terminal, "?\nyes\nZug\n", calls, [fake.text("Fine.")], tools=[APPROVE, ASK])
 
-    assert [m.tool_call_id for m in held.kept.session.thread.messages if m.role == "tool"] == ["c1", "c2"]
+    assert [m.tool_call_id for m in held.stored.session.thread.messages if m.role == "tool"] == ["c1", "c2"]
     assert roles(held) == ["user", "assistant", "tool", "tool", "assistant", "user", "assistant"]
 
 
 def test_a_failed_turn_keeps_the_conversation(terminal):
-    """One line says what happened, the partial answer stays, and the next turn carries it."""
+    """The error is one line, and the partial response stays in the conversation."""
     broken = [fake.text("Four"), fake.error(allm.AdapterError("cut", reason="network_error"))]
     held, code = chat(terminal, "Legs?\nAnd?\n", broken, [fake.text("Sorry.")])
 
     assert code == 0
     assert err(terminal).count("Error: cut [network_error]\n") == 1
-    assert [message.text for message in held.kept.session.thread.messages] == ["Legs?", "Four", "And?", "Sorry."]
+    assert [message.text for message in held.stored.session.thread.messages] == ["Legs?", "Four", "And?", "Sorry."]
 
 
 def test_a_call_that_cannot_be_made_is_one_line(pipes):
-    """Nothing was sent, so the line is not in the conversation; a program can tell from the exit code."""
+    """The message is not in the conversation; the exit code shows the failure."""
     held, code = chat(pipes, "?\n", [], temperature=7)
 
     assert (code, roles(held), out(pipes)) == (1, [], "")
@@ -227,7 +229,7 @@ def test_a_call_that_cannot_be_made_is_one_line(pipes):
     ],
 )
 def test_an_early_end_is_noted(pipes, script, says):
-    """What the text alone does not tell."""
+    """A note says why the response ended early."""
     stop = allm.Tool("stop", "", handler=lambda _: allm.Halt("enough"))
     _, code = chat(pipes, "?\n", script, tools=[WEATHER, stop], max_turns=1)
 
@@ -236,7 +238,7 @@ def test_an_early_end_is_noted(pipes, script, says):
 
 
 def test_commands(terminal):
-    """They are not sent; everything else that begins with a slash is."""
+    """Commands are not sent; other lines that begin with a slash are."""
     lines = "Hello\n/help\n/etc/hosts?\n/thread\n/nope\n/clear\nHi\n/quit\nnever read\n"
     scripts = [
         [fake.text("Hm.")],
@@ -251,12 +253,12 @@ def test_commands(terminal):
     shown = 'assistant: Hm.\nuser: /etc/hosts?\ncall: weather(city="Zug")\ntool: 21 degrees in Zug\n'
     assert "system: Be brief.\nuser: Hello\n" in out(terminal)
     assert shown in out(terminal)
-    assert "no command /nope" in err(terminal)
-    assert [message.text for message in held.kept.session.thread.messages] == ["Be brief.", "Hi", "Hi."]
+    assert "Unknown command /nope" in err(terminal)
+    assert [message.text for message in held.stored.session.thread.messages] == ["Be brief.", "Hi", "Hi."]
 
 
 class Whole:
-    """An adapter whose blocks come without deltas, as a provider may send them."""
+    """An adapter whose blocks arrive without deltas, as some providers send them."""
 
     provider = "whole"
 
@@ -270,7 +272,7 @@ class Whole:
 
 
 class Interrupted(Whole):
-    """Half an answer, and Ctrl-C."""
+    """An adapter that emits half a response, then Ctrl-C."""
 
     async def stream(self, prepared, emit):
         """Half an answer."""
@@ -281,7 +283,7 @@ class Interrupted(Whole):
 
 
 class Impatient(Interrupted):
-    """Ctrl-C once more while the first one is being obeyed."""
+    """An adapter that is interrupted a second time while it is being cancelled."""
 
     async def stream(self, prepared, emit):
         """Half an answer."""
@@ -296,12 +298,12 @@ def with_adapter(terminal, adapter, lines, place=None):
     terminal.stdin.write(lines)
     terminal.stdin.seek(0)
     engine = allm.Engine(adapter=adapter, model="scripted")
-    held = Chat(engine=engine, options={}, terminal=terminal, kept=kept_of(place, None, terminal))
-    return held, settle(terminal, held.run)
+    held = Chat(engine=engine, options={}, terminal=terminal, stored=open_stored_session(place, None, terminal))
+    return held, exit_code_of(terminal, held.run)
 
 
 def test_blocks_that_come_whole_are_shown(pipes):
-    """No delta, no loss."""
+    """Text without deltas is shown."""
     with_adapter(pipes, Whole(), "?\n")
 
     assert out(pipes) == "Yes.\n"
@@ -309,7 +311,7 @@ def test_blocks_that_come_whole_are_shown(pipes):
 
 @pytest.mark.parametrize("adapter", [Interrupted(), Impatient()])
 def test_ctrl_c_stops_a_turn(terminal, adapter, tmp_path):
-    """What had arrived is on the screen, in the conversation and in the file, and the chat goes on."""
+    """The partial response is shown and stored, and the chat goes on."""
     place = str(tmp_path / "a.db")
     held, code = with_adapter(terminal, adapter, "Legs?\n/thread\n", place)
 
@@ -318,18 +320,18 @@ def test_ctrl_c_stops_a_turn(terminal, adapter, tmp_path):
     assert "assistant: Four legs\n" in out(terminal)
     assert err(terminal).count("interrupted\n") == 1
     assert roles(held) == ["user", "assistant"]
-    assert saved(place) == held.kept.session
+    assert saved(place) == held.stored.session
 
 
 def test_ctrl_c_ends_a_chat_that_nobody_types(pipes):
-    """A program that stops another one does not mean its first line only."""
+    """With piped input, Ctrl-C ends the whole chat."""
     _, code = with_adapter(pipes, Interrupted(), "Legs?\nArms?\n")
 
     assert (code, out(pipes), err(pipes)) == (130, "Four legs\n", "interrupted\n")
 
 
 def test_text_that_was_read_and_not_yet_written_is_written(terminal, monkeypatch):
-    """Ctrl-C may strike while the command waits for a slow reader."""
+    """Ctrl-C may strike during a wait for a slow reader."""
 
     async def never_ready(self):
         signal.raise_signal(signal.SIGINT)
@@ -339,11 +341,11 @@ def test_text_that_was_read_and_not_yet_written_is_written(terminal, monkeypatch
     held, _ = chat(terminal, "?\n", [fake.text("Four legs")])
 
     assert "Four legs\n" in out(terminal)
-    assert held.kept.session.thread.last.text == "Four legs"
+    assert held.stored.session.thread.last.text == "Four legs"
 
 
 def test_ctrl_c_before_a_turn_begins_is_the_same(terminal, monkeypatch):
-    """There is nothing to show yet, and nothing was said."""
+    """Nothing is shown, and nothing was said."""
 
     async def struck(work):
         pass
@@ -357,7 +359,7 @@ def test_ctrl_c_before_a_turn_begins_is_the_same(terminal, monkeypatch):
 
 @pytest.mark.parametrize(("typed", "expected"), [(True, 0), (False, 130)])
 def test_ctrl_c_at_the_prompt_ends_the_chat(terminal, pipes, typed, expected):
-    """For who types that is a way to leave, for a program an interrupt."""
+    """On a terminal the chat ends with success, otherwise as interrupted."""
 
     class Pressed(io.StringIO):
         def isatty(self):
@@ -374,7 +376,7 @@ def test_ctrl_c_at_the_prompt_ends_the_chat(terminal, pipes, typed, expected):
 
 
 def test_what_goes_wrong_with_the_output_comes_out_as_itself(pipes, tmp_path):
-    """A reader that has gone ends the chat as it ends every command, with the conversation saved."""
+    """A broken pipe ends the chat, with the conversation saved."""
 
     class Gone(io.StringIO):
         def write(self, text):
@@ -389,7 +391,7 @@ def test_what_goes_wrong_with_the_output_comes_out_as_itself(pipes, tmp_path):
 
 
 def test_a_line_that_is_no_text_is_told(terminal):
-    """Who types gets another chance."""
+    """On a terminal the user can try again."""
     lines = [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "a\udcff\n", ""]
 
     class Garbled(io.StringIO):
@@ -406,11 +408,11 @@ def test_a_line_that_is_no_text_is_told(terminal):
 
     assert code == 0
     assert "not text" in err(terminal)
-    assert held.kept.session.thread.messages[0].text == "a?"
+    assert held.stored.session.thread.messages[0].text == "a?"
 
 
 def test_the_line_editor_is_used_on_a_terminal(terminal, monkeypatch):
-    """`input` reads where both ends are this process' terminal; without readline it reads plain lines."""
+    """Without readline, or on another stream, plain lines are read."""
     prompts = []
 
     def read(prompt):
@@ -430,7 +432,7 @@ def test_the_line_editor_is_used_on_a_terminal(terminal, monkeypatch):
 
 
 async def test_signals_are_left_alone_in_other_threads():
-    """Only the main thread can be told of them; elsewhere the work just runs."""
+    """Signals reach the main thread only; in others the work just runs."""
     done = []
 
     async def work():

@@ -1,4 +1,4 @@
-"""The files of `allm chat`: the tools that it offers."""
+"""The tools files of `allm chat`."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ TOOLS = [weather, "plain"]
 
 @pytest.fixture(autouse=True)
 def _path(monkeypatch):
-    """What a tools file adds to the path goes with its test."""
+    """Undo changes to sys.path after a test."""
     monkeypatch.setattr(sys, "path", [*sys.path])
 
 
 def file_with(tmp_path, source):
-    """A tools file."""
+    """A tools file with this content."""
     path = tmp_path / "my tools.py"
     path.write_text(source, "utf-8")
     return path
 
 
 def test_a_file_of_tools(tmp_path):
-    """Every tool once, functions where TOOLS lists them, and modules beside the file."""
+    """Every tool is found once, also functions in TOOLS, and modules beside the file can be imported."""
     (tmp_path / "beside_the_tools.py").write_text("unit = 'C'")
     importlib.invalidate_caches()
     path = file_with(tmp_path, GOOD)
@@ -66,7 +66,7 @@ def test_a_file_of_tools(tmp_path):
 
 
 def test_files_of_one_folder(tmp_path):
-    """The tools of several files are offered together, and their folder is looked into once."""
+    """The tools of several files are combined, and their folder is added to the path once."""
     for name in ("a", "b"):
         (tmp_path / f"{name}.py").write_text(f"import allm\nx = allm.Tool('{name}', '')")
     paths = [tmp_path / "a.py", tmp_path / "b.py"]
@@ -80,7 +80,7 @@ BROKEN = {
     "\n\nimport not_there_at_all": "line 3: ModuleNotFoundError: No module named",
     "import json\njson.loads('{')": "line 2: JSONDecodeError",
     "exit(3)": "SystemExit: 3",
-    "x = 1": "holds no tools",
+    "x = 1": "has no tools",
     "TOOLS = 7": "TOOLS is of type int",
     "TOOLS = ['nothing']": "'nothing', which is neither",
     "def many(*names): ...\nTOOLS = [many]": "*names",
@@ -93,7 +93,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("source", BROKEN)
 def test_a_broken_file_of_tools_is_one_sentence(tmp_path, source):
-    """It names the file, the line where there is one, and what is wrong."""
+    """It has the file, the line if known, and the problem."""
     path = file_with(tmp_path, source)
 
     with pytest.raises(click.BadParameter) as caught:

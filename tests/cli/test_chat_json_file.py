@@ -1,4 +1,4 @@
-"""The conversation of `allm chat` in a JSON file."""
+"""The session of `allm chat` in a JSON file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 import allm
-from allm.cli.stores import kept_of
+from allm.cli.stores import open_stored_session
 
 BEFORE = allm.Session(id="chat", thread=allm.Thread([allm.user("Hello"), allm.assistant("Hi.")]))
 AFTER = allm.session.append_user(BEFORE, "Go on.")
@@ -28,60 +28,60 @@ def saving(session):
     return work
 
 
-async def test_a_conversation_is_kept(pipes, tmp_path):
-    """As a document of its session; what is saved is read back, and no other file is left in the folder."""
+async def test_a_session_is_stored(pipes, tmp_path):
+    """The file is a session document that is read back, and no other file is left."""
     place = tmp_path / "trip.json"
-    kept = kept_of(str(place), None, pipes)
-    await kept.turn(look)
-    assert (kept.session, list(tmp_path.iterdir())) == (allm.Session(id="chat"), [])
-    await kept.turn(saving(BEFORE))
-    await kept.turn(saving(AFTER))
+    stored = open_stored_session(str(place), None, pipes)
+    await stored.turn(look)
+    assert (stored.session, list(tmp_path.iterdir())) == (allm.Session(id="chat"), [])
+    await stored.turn(saving(BEFORE))
+    await stored.turn(saving(AFTER))
 
     assert allm.from_json(place.read_text("utf-8")) == AFTER
-    again = kept_of(str(place), None, pipes)
+    again = open_stored_session(str(place), None, pipes)
     await again.turn(look)
     assert again.session == AFTER
     assert list(tmp_path.iterdir()) == [place]
 
 
-async def test_a_thread_is_gone_on_with(pipes, tmp_path):
-    """A program may have written one."""
+async def test_a_thread_can_be_continued(pipes, tmp_path):
+    """A file with a Thread can be continued."""
     place = tmp_path / "trip.JSON"
     place.write_text(allm.to_json(BEFORE.thread), "utf-8")
-    kept = kept_of(str(place), None, pipes)
-    await kept.turn(look)
-    assert kept.session == BEFORE
+    stored = open_stored_session(str(place), None, pipes)
+    await stored.turn(look)
+    assert stored.session == BEFORE
 
 
 async def test_what_someone_else_wrote_is_not_overwritten(pipes, tmp_path):
-    """Neither before a turn nor during one; it is the conversation from then on."""
+    """Changes before or during a turn become the conversation."""
     place = tmp_path / "trip.json"
-    kept = kept_of(str(place), None, pipes)
-    await kept.turn(saving(BEFORE))
+    stored = open_stored_session(str(place), None, pipes)
+    await stored.turn(saving(BEFORE))
 
     async def work(turn):
         place.write_text(allm.to_json(AFTER), "utf-8")
         await turn.save(BEFORE)
 
     with pytest.raises(allm.SessionError, match="another worker"):
-        await kept.turn(work)
+        await stored.turn(work)
     with pytest.raises(allm.SessionConflict):
-        await kept.turn(saving(BEFORE))
-    assert kept.session == AFTER
-    await kept.turn(saving(attrs.evolve(AFTER, metadata={"kept": True})))
-    assert allm.from_json(place.read_text("utf-8")).metadata == {"kept": True}
+        await stored.turn(saving(BEFORE))
+    assert stored.session == AFTER
+    await stored.turn(saving(attrs.evolve(AFTER, metadata={"stored": True})))
+    assert allm.from_json(place.read_text("utf-8")).metadata == {"stored": True}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX permissions and links")
 async def test_a_file_is_private_unless_its_owner_says_otherwise(pipes, tmp_path):
-    """A new file is for its owner alone; an existing one keeps its permissions, and a link stays one."""
+    """An existing file keeps its permissions, and a link stays."""
     place = tmp_path / "trip.json"
-    await kept_of(str(place), None, pipes).turn(saving(BEFORE))
+    await open_stored_session(str(place), None, pipes).turn(saving(BEFORE))
     assert stat.S_IMODE(place.stat().st_mode) == 0o600
 
     place.chmod(0o640)
     (tmp_path / "link.json").symlink_to(place)
-    await kept_of(str(tmp_path / "link.json"), None, pipes).turn(saving(AFTER))
+    await open_stored_session(str(tmp_path / "link.json"), None, pipes).turn(saving(AFTER))
 
     assert stat.S_IMODE(place.stat().st_mode) == 0o640
     assert (tmp_path / "link.json").is_symlink()
@@ -89,10 +89,10 @@ async def test_a_file_is_private_unless_its_owner_says_otherwise(pipes, tmp_path
 
 
 async def test_a_file_is_never_half_written(pipes, tmp_path, monkeypatch):
-    """When anything fails on the way, the old file is still there and nothing else, and the chat can go on."""
+    """After a failure the old file is intact, and the chat can go on."""
     place = tmp_path / "trip.json"
-    kept = kept_of(str(place), None, pipes)
-    await kept.turn(saving(BEFORE))
+    stored = open_stored_session(str(place), None, pipes)
+    await stored.turn(saving(BEFORE))
 
     def fail(*_):
         raise OSError("disk full")
@@ -100,19 +100,19 @@ async def test_a_file_is_never_half_written(pipes, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", fail)
         with pytest.raises(allm.SessionError, match="disk full"):
-            await kept.turn(saving(AFTER))
+            await stored.turn(saving(AFTER))
 
     assert allm.from_json(place.read_text("utf-8")) == BEFORE
     assert list(tmp_path.iterdir()) == [place]
-    await kept.turn(saving(AFTER))
+    await stored.turn(saving(AFTER))
     assert allm.from_json(place.read_text("utf-8")) == AFTER
 
 
 @pytest.mark.parametrize("text", ["{", "[]", allm.to_json(allm.user("hello")), "\udcff"])
 async def test_a_file_that_holds_something_else(pipes, tmp_path, text):
-    """Is an error, and stays as it is."""
+    """It is an error, and the file is unchanged."""
     place = tmp_path / "trip.json"
     place.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(allm.SessionError, match="cannot be read"):
-        await kept_of(str(place), None, pipes).turn(look)
+        await open_stored_session(str(place), None, pipes).turn(look)
     assert place.read_bytes() == text.encode("utf-8", "surrogateescape")

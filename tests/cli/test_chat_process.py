@@ -1,4 +1,4 @@
-"""`allm chat` as its users start it: typed at on a terminal, with Ctrl-C, and fed by a pipe."""
+"""`allm chat` as a process: on a terminal, with Ctrl-C, and on a pipe."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ STALLED = [fake.text("Four legs,\none"), fake.error(allm.AdapterError("silence",
 
 @pytest.fixture
 def tools(tmp_path):
-    """The option that offers the tools."""
+    """The option for the tools file."""
     (tmp_path / "tools.py").write_text(TOOLS)
     return ["--tools", str(tmp_path / "tools.py")]
 
 
 @pytest.fixture
 def answers(server):
-    """Queue scripted answers."""
+    """Queue scripted responses."""
     return lambda *scripts: server.add(*[Reply.script("openai", script) for script in scripts])
 
 
@@ -57,7 +57,7 @@ def piped(to_server):
 
 
 async def at_prompt(screen, count):
-    """Wait for the prompt to show for the `count`th time; only then does the line editor see Ctrl-D."""
+    """Wait for the `count`th prompt; only then does the line editor see Ctrl-D."""
     while screen.text.count("> ") < count:
         await screen.read_more()
 
@@ -68,13 +68,13 @@ def sent(request):
 
 
 def is_clean(screen):
-    """Whether the terminal is as it was: its settings, and each mode that the line editor turned on is off again."""
+    """Whether the terminal has its old settings, and every mode of the line editor is off."""
     on, off = screen.text.count("\x1b[?2004h"), screen.text.count("\x1b[?2004l")
     return not screen.settings_changed and on == off and "Traceback" not in screen.text
 
 
 async def test_two_turns_with_a_tool(server, to_server, answers, on_a_terminal, tools):
-    """Type, see the tool run and the answer arrive, type again, leave with Ctrl-D."""
+    """A message, a tool call, a response, another message, and Ctrl-D."""
     answers(
         [fake.tool_call("weather", {"city": "Zug"})],
         [fake.text("Warm in Zug.")],
@@ -98,7 +98,7 @@ async def test_two_turns_with_a_tool(server, to_server, answers, on_a_terminal, 
 
 
 async def test_ctrl_c_stops_a_turn_and_not_the_chat(server, to_server, answers, on_a_terminal, tmp_path):
-    """The partial answer goes with the next turn, and the connection of the stopped one is closed."""
+    """The next turn sends the partial response; the connection is closed."""
     answers(STALLED, [fake.text("Sorry.")])
     async with on_a_terminal("chat", *to_server, "--session", str(tmp_path / "a.db")) as screen:
         await at_prompt(screen, 1)
@@ -122,7 +122,7 @@ async def test_ctrl_c_stops_a_turn_and_not_the_chat(server, to_server, answers, 
 
 @pytest.mark.parametrize("typed", [b"", b"half a line"])
 async def test_ctrl_c_at_the_prompt_ends_the_chat(to_server, on_a_terminal, typed):
-    """The terminal is left as it was found, on a new line."""
+    """The terminal is restored, on a new line."""
     async with on_a_terminal("chat", *to_server) as screen:
         await at_prompt(screen, 1)
         await screen.press(typed)
@@ -139,7 +139,7 @@ async def test_ctrl_c_at_the_prompt_ends_the_chat(to_server, on_a_terminal, type
 
 
 async def test_a_question_is_answered_by_the_next_line(server, to_server, answers, on_a_terminal, tools):
-    """`AskUser` halts the turn; what is typed then goes on with it."""
+    """After `AskUser` the next line continues the turn."""
     answers([fake.tool_call("ask")], [fake.text("Warm.")])
     async with on_a_terminal("chat", *to_server, *tools) as screen:
         await at_prompt(screen, 1)
@@ -155,7 +155,7 @@ async def test_a_question_is_answered_by_the_next_line(server, to_server, answer
 
 
 async def test_piped_lines_are_turns(server, answers, piped, tools):
-    """Answers and nothing else on standard output, no escape codes, and an end with the input."""
+    """Only responses are on standard output, without escape codes."""
     answers([fake.tool_call("weather", {"city": "Zug"})], [fake.text("Warm.")], [fake.text("Ciao.")])
 
     ended = await piped("Is it warm?\nBye", *tools, "--system", "Be brief.", "--option", "seed=7", "--max-turns", "3")
@@ -167,7 +167,7 @@ async def test_piped_lines_are_turns(server, answers, piped, tools):
 
 
 async def test_a_chat_resumes_from_its_file(server, answers, piped, tmp_path):
-    """A second process goes on where the first one ended; new instructions take the place of the old ones."""
+    """A second process continues; new instructions replace the old ones."""
     answers([fake.text("One.")], [fake.text("Two.")], [fake.text("Other.")])
     session = ["--session", str(tmp_path / "trip.db")]
 
@@ -184,7 +184,7 @@ async def test_a_chat_resumes_from_its_file(server, answers, piped, tmp_path):
 
 
 async def test_calls_that_wait_survive_the_process(server, answers, piped, tmp_path):
-    """A chat that ended among manual calls asks for their results when it is resumed."""
+    """A resumed chat asks for the results of pending calls."""
     (tmp_path / "boss.py").write_text("import allm\napprove = allm.Tool('approve', '', manual=True)")
     arguments = ["--tools", str(tmp_path / "boss.py"), "--session", str(tmp_path / "trip.db")]
     answers([fake.tool_call("approve", {"sum": 7}, id="c1")], [fake.text("Done.")])
@@ -192,13 +192,13 @@ async def test_calls_that_wait_survive_the_process(server, answers, piped, tmp_p
     first = await piped("Pay!\n", *arguments)
     second = await piped("yes\n", *arguments)
 
-    assert b"approve(sum=7) waits" in first.stderr
+    assert b"approve(sum=7) is pending" in first.stderr
     assert (second.returncode, second.stdout) == (0, b"Done.\n")
     assert sent(server.requests[1])[-1] == ("tool", "yes")
 
 
 async def test_a_failed_turn_does_not_end_a_chat(server, answers, piped):
-    """One line for the error; the lines after it are answered; the exit code tells."""
+    """The error is one line, later lines get responses, and the exit code shows it."""
     server.add(Reply.error("openai", 401, message="Bad key.\nTry another."))
     answers([fake.text("Hi.")])
 
@@ -214,20 +214,20 @@ async def test_a_failed_turn_does_not_end_a_chat(server, answers, piped):
     [
         (["--tools", "{folder}/broken.py"], "broken.py: line 2: NameError: name 'x' is not defined"),
         (["--tools", "{folder}/missing.py"], "--tools"),
-        (["--session", "{folder}/no/folder.db"], "there is no folder"),
-        (["--session", "{folder}/broken.py"], "holds no conversations"),
+        (["--session", "{folder}/no/folder.db"], "does not exist"),
+        (["--session", "{folder}/broken.py"], "has no conversations"),
         (["--session", "{folder}"], "cannot read"),
         (["--session", "mysql://host/x"], "no store has the scheme 'mysql'"),
         (["--session", "{folder}/new.db", "--id", ""], "--id"),
         (["--id", "trip"], "--session"),
         (["--id", "trip", "--session", "{folder}/new.json"], "--id"),
-        (["--session", "{folder}/no/folder.json"], "there is no folder"),
+        (["--session", "{folder}/no/folder.json"], "does not exist"),
         (["--option", "seed"], "--option"),
         (["--max-turns", "0"], "--max-turns"),
     ],
 )
 async def test_wrong_usage_is_told_before_anything_is_sent(allm_main, tmp_path, arguments, says):
-    """Exit code 2, and a sentence without a traceback."""
+    """The exit code is 2, with a message and no traceback."""
     (tmp_path / "broken.py").write_text("import allm\nx\n")
     arguments = [argument.replace("{folder}", str(tmp_path)) for argument in arguments]
 
@@ -239,7 +239,7 @@ async def test_wrong_usage_is_told_before_anything_is_sent(allm_main, tmp_path, 
 
 
 async def test_a_chat_in_another_thread(server, to_server, answers, allm_main, monkeypatch):
-    """A program may call the command from where no signal arrives."""
+    """The command works in a thread that receives no signals."""
     answers([fake.text("Hi.")])
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\ufeffGrüezi\n".encode()), encoding="ascii"))
 
@@ -248,7 +248,7 @@ async def test_a_chat_in_another_thread(server, to_server, answers, allm_main, m
 
 
 async def test_piped_input_has_to_be_text(allm_main, monkeypatch):
-    """What is no UTF-8 is wrong usage."""
+    """Input that is not UTF-8 is a usage error."""
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n"), encoding="ascii"))
 
     code, _, errors = await allm_main("chat", "-m", "openai:x")

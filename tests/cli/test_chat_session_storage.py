@@ -1,4 +1,4 @@
-"""The conversation of a chat where others have it too, where a process was killed, and where the database is away."""
+"""A chat whose session others use, whose process was killed, or whose database is unavailable."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import trio.testing
 import allm
 from allm import fake
 from allm.cli.chat import Chat
-from allm.cli.exit_codes import settle
-from allm.cli.session_storage import Kept
-from allm.cli.stores import kept_of
+from allm.cli.exit_codes import exit_code_of
+from allm.cli.session_storage import StoredSession
+from allm.cli.stores import open_stored_session
 from allm.providers import Fake
 from allm.session.stores.memory import MemoryBackend
 
@@ -29,21 +29,21 @@ def engine(*scripts):
     return allm.Engine(adapter=Fake(scripts=scripts), model="scripted", tools=[note])
 
 
-def held(pipes, kept, lines, *scripts):
-    """The exit code of a chat, what it printed and what it said beside that."""
+def held(pipes, stored, lines, *scripts):
+    """Run a chat; returns the exit code, standard output and standard error."""
     pipes.stdin.write(lines)
     pipes.stdin.seek(0)
-    chat = Chat(engine=engine(*scripts), options={}, terminal=pipes, kept=kept)
-    code = settle(pipes, chat.run)
+    chat = Chat(engine=engine(*scripts), options={}, terminal=pipes, stored=stored)
+    code = exit_code_of(pipes, chat.run)
     return code, pipes.stdout.stream.getvalue(), pipes.stderr.stream.getvalue()
 
 
-def texts(kept):
-    return [message.text for message in kept.session.thread.messages]
+def texts(stored):
+    return [message.text for message in stored.session.thread.messages]
 
 
 class Patched:
-    """A backend with operations of the test's own, each called with the real one."""
+    """A backend with some operations replaced, each called with the original."""
 
     def __init__(self, backend, **operations):
         self.backend, self.operations = backend, operations
@@ -56,7 +56,7 @@ class Patched:
 
 
 class Killed(BaseException):
-    """Stands for the end of a process."""
+    """Stands for the death of the process."""
 
 
 async def killed(real, *args, **options):
@@ -72,23 +72,23 @@ async def interrupted_turn(backend):
 
 
 def in_memory(terminal, backend, **operations):
-    return Kept(allm.session.SessionStore(Patched(backend, **operations)), "chat", terminal)
+    return StoredSession(allm.session.SessionStore(Patched(backend, **operations)), "chat", terminal)
 
 
 def test_a_killed_turn_is_finished_first(pipes):
-    """Its tool does not run again; then the lines are read."""
+    """Its tool does not run again; then lines are read."""
     backend = MemoryBackend()
     trio.run(interrupted_turn, backend)
-    kept = in_memory(pipes, backend)
-    code, output, beside = held(pipes, kept, "More\n", [fake.text("Noted.")], [fake.text("Sure.")])
+    stored = in_memory(pipes, backend)
+    code, output, beside = held(pipes, stored, "More\n", [fake.text("Noted.")], [fake.text("Sure.")])
     assert (code, output) == (0, "Noted.\nSure.\n")
-    assert "going on with a turn that was interrupted" in beside
+    assert "finishing a turn that was interrupted" in beside
     assert "* note" not in beside
-    assert texts(kept) == ["Note x", "", "noted x", "Noted.", "More", "Sure."]
+    assert texts(stored) == ["Note x", "", "noted x", "Noted.", "More", "Sure."]
 
 
 def test_a_conversation_that_someone_else_went_on_with(pipes):
-    """What was about to be said was said to an older one: it is not sent, and the newer one is there."""
+    """The message is not sent, and the newer conversation is loaded."""
     backend = MemoryBackend()
 
     async def prepare():
@@ -96,7 +96,7 @@ def test_a_conversation_that_someone_else_went_on_with(pipes):
 
     async def acquire(real, key, token, seconds):
         record = await real(key, token, seconds)
-        if record.version == 1 and kept.version == 1:  # the second look
+        if record.version == 1 and stored.version == 1:  # the second look
             await real.__self__.release(key, token)
             session = allm.session.append_user(allm.Session(id="chat"), "theirs")
             await allm.session.SessionStore(backend).save(session, version=1)
@@ -104,15 +104,15 @@ def test_a_conversation_that_someone_else_went_on_with(pipes):
         return record
 
     trio.run(prepare)
-    kept = in_memory(pipes, backend, acquire=acquire)
-    code, output, beside = held(pipes, kept, "mine\n/thread\nagain\n", [fake.text("Yes.")])
+    stored = in_memory(pipes, backend, acquire=acquire)
+    code, output, beside = held(pipes, stored, "mine\n/thread\nagain\n", [fake.text("Yes.")])
     assert (code, output) == (1, "user: theirs\nYes.\n")
-    assert "another process has gone on" in beside
-    assert texts(kept) == ["theirs", "again", "Yes."]
+    assert "another process has continued" in beside
+    assert texts(stored) == ["theirs", "again", "Yes."]
 
 
 def test_a_conversation_that_was_saved_while_the_chat_waited(pipes):
-    """It is the conversation that the chat begins with."""
+    """The chat begins with the saved conversation."""
     backend = MemoryBackend()
     looks = []
 
@@ -125,21 +125,21 @@ def test_a_conversation_that_was_saved_while_the_chat_waited(pipes):
             await allm.session.SessionStore(backend).save(session)
         return await real(key, token, seconds)
 
-    kept = in_memory(pipes, backend, acquire=acquire)
-    assert held(pipes, kept, "/thread\n") == (0, "user: theirs\n", "")
+    stored = in_memory(pipes, backend, acquire=acquire)
+    assert held(pipes, stored, "/thread\n") == (0, "user: theirs\n", "")
 
 
 async def test_waiting_is_told(pipes, autojump_clock):
-    """Once, when it has taken a moment."""
+    """A message is shown once, after a moment."""
     backend = MemoryBackend()
     done = []
 
     async def work(turn):
         done.append(turn.version)
 
-    kept = in_memory(pipes, backend)
+    stored = in_memory(pipes, backend)
     async with trio.open_nursery() as nursery, allm.session.SessionStore(backend).turn("chat"):
-        nursery.start_soon(kept.turn, work)
+        nursery.start_soon(stored.turn, work)
         await trio.sleep(100)
         assert not done
     assert done == [0]
@@ -147,7 +147,7 @@ async def test_waiting_is_told(pipes, autojump_clock):
 
 
 def test_a_database_that_is_away_for_a_line(pipes):
-    """One line says so, nothing is sent, and the next one is answered; what had arrived is not forgotten."""
+    """The line is not sent, and the next one works; the partial response is kept."""
     backend = MemoryBackend()
     fail = []
 
@@ -156,13 +156,13 @@ def test_a_database_that_is_away_for_a_line(pipes):
             raise allm.SessionError("gone", reason="unavailable")
         return await real(*args, **options)
 
-    kept = in_memory(pipes, backend, acquire=away, write=away)
+    stored = in_memory(pipes, backend, acquire=away, write=away)
     fail[:] = [False, True, False, True]  # the first look; a line; a line whose answer cannot be saved
-    code, output, beside = held(pipes, kept, "One\nTwo\nThree\n", [fake.text("2")], [fake.text("3")])
+    code, output, beside = held(pipes, stored, "One\nTwo\nThree\n", [fake.text("2")], [fake.text("3")])
     assert (code, output) == (1, "2\n3\n")
     assert beside.count("Error: gone [unavailable]\n") == 2
-    assert texts(kept) == ["Two", "2", "Three", "3"]
-    assert allm.from_json(backend._rows["chat"].document) == kept.session
+    assert texts(stored) == ["Two", "2", "Three", "3"]
+    assert allm.from_json(backend._rows["chat"].document) == stored.session
 
 
 @pytest.mark.parametrize("document", ["{", allm.to_json(allm.user("hello"))])
@@ -181,7 +181,7 @@ def test_a_conversation_that_cannot_be_read(pipes, document):
 
 @pytest.mark.parametrize(("typed", "code"), [(True, 0), (False, 130)])
 def test_ctrl_c_before_the_conversation_is_there(terminal, pipes, monkeypatch, typed, code):
-    """Ends the chat."""
+    """It ends the chat."""
 
     async def struck(work):
         pass
@@ -194,31 +194,31 @@ def test_ctrl_c_before_the_conversation_is_there(terminal, pipes, monkeypatch, t
 
 
 async def test_clearing_forgets_a_turn_that_was_interrupted(pipes):
-    """What is saved is what the user sees."""
+    """The stored session is what the user sees."""
     backend = MemoryBackend()
-    kept = in_memory(pipes, backend)
+    stored = in_memory(pipes, backend)
 
     async def look(turn):
         assert turn.interrupted is None
 
-    await kept.turn(look)
+    await stored.turn(look)
     await interrupted_turn(backend)
-    kept.session = attrs.evolve(kept.session, metadata={"cleared": True})
-    await kept.save()
-    await kept.turn(look)
-    assert allm.from_json(backend._rows["chat"].document) == kept.session
-    assert kept.session.metadata == {"cleared": True}
+    stored.session = attrs.evolve(stored.session, metadata={"cleared": True})
+    await stored.save()
+    await stored.turn(look)
+    assert allm.from_json(backend._rows["chat"].document) == stored.session
+    assert stored.session.metadata == {"cleared": True}
 
 
 async def test_a_file_is_made_for_its_owner(pipes, tmp_path):
-    """With the first turn."""
-    kept = kept_of(str(tmp_path / "a b?.db"), "trip", pipes)
+    """A new database is created at the first turn, for its owner only."""
+    stored = open_stored_session(str(tmp_path / "a b?.db"), "trip", pipes)
 
     async def look(turn):
         await turn.save(allm.Session(id="trip"))
 
-    async with kept.store:
-        await kept.turn(look)
+    async with stored.store:
+        await stored.turn(look)
     assert stat.S_IMODE((tmp_path / "a b?.db").stat().st_mode) == 0o600
-    async with kept_of(str(tmp_path / "a b?.db"), None, pipes).store as store:
+    async with open_stored_session(str(tmp_path / "a b?.db"), None, pipes).store as store:
         assert await store.load("trip") == (allm.Session(id="trip"), 1)

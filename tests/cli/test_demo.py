@@ -1,4 +1,4 @@
-"""`allm demo`: it runs anywhere, shows what happened, and notices when that is not what was scripted."""
+"""`allm demo`: it runs without a key or network, and notices when the result is not as scripted."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from allm import fake
 from allm.cli import demo as demo_module, demo_script
 from allm.cli.demo import Demo
 from allm.cli.demo_screen import Screen, sequence
-from allm.cli.exit_codes import settle
+from allm.cli.exit_codes import exit_code_of
 
 ESCAPE = "\x1b"
 
 
 def shown(terminal):
-    """What is on the screen."""
+    """The text on the screen."""
     return terminal.stdout.stream.getvalue()
 
 
 def run(terminal):
-    """The exit code of the demo without its delays."""
-    return settle(terminal, Demo(terminal, fast=True).run)
+    """Run the demo without delays; returns the exit code."""
+    return exit_code_of(terminal, Demo(terminal, fast=True).run)
 
 
 def test_the_demo_shows_every_scene(pipes):
-    """Text, call, partial text with its error, events and usage; without a terminal in plain text."""
+    """Text, a call, partial text with its error, events and usage."""
     assert run(pipes) == 0
 
     text = shown(pipes)
     assert ESCAPE not in text
     assert not re.search(r"[ \t]$", text, re.MULTILINE)
-    for item in demo_script.SCENES[0].answers[0][0].text.splitlines():
+    for item in demo_script.SCENES[0].responses[0][0].text.splitlines():
         assert item in text
     assert 'get_weather {"city":"Lisbon","days":2}' in text
     assert "AdapterError stream_truncated" in text
@@ -47,7 +47,7 @@ def test_the_demo_shows_every_scene(pipes):
 
 
 def test_the_demo_is_styled_on_a_terminal(terminal):
-    """Colours where they are seen, and none left behind."""
+    """Colours are used, and reset at the end."""
     assert run(terminal) == 0
 
     assert f"{ESCAPE}[1m" in shown(terminal)
@@ -55,7 +55,7 @@ def test_the_demo_is_styled_on_a_terminal(terminal):
 
 
 def test_a_proxy_is_not_asked(pipes, monkeypatch):
-    """The demo talks to this machine, also where everything else goes through a proxy."""
+    """The demo connects directly even if a proxy is configured."""
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "example.com")
 
@@ -63,16 +63,16 @@ def test_a_proxy_is_not_asked(pipes, monkeypatch):
 
 
 def test_an_answer_that_ends_otherwise_is_a_failure(pipes, monkeypatch):
-    """Should anything be in the way of the server, the demo says so and does not exit with 0."""
-    scene = attrs.evolve(demo_script.SCENES[0], ends="error", answers=((fake.text("No."), fake.finish("length")),))
+    """The demo says so, and the exit code is not 0."""
+    scene = attrs.evolve(demo_script.SCENES[0], ends="error", responses=((fake.text("No."), fake.finish("length")),))
     monkeypatch.setattr(demo_module, "SCENES", (scene,))
 
     assert run(pipes) == 1
-    assert "Not every answer" in shown(pipes)
+    assert "Not every response" in shown(pipes)
 
 
 def test_an_interrupt_ends_the_demo(pipes, monkeypatch):
-    """Ctrl-C in the middle of a scene: the server and the call end, no traceback."""
+    """Ctrl-C in a scene ends the server and the call without a traceback."""
 
     def press(self, event):
         if isinstance(event, allm.TextDelta):
@@ -87,7 +87,7 @@ def test_an_interrupt_ends_the_demo(pipes, monkeypatch):
 
 
 def test_an_interrupt_of_the_server_ends_the_demo(pipes, monkeypatch):
-    """Wherever the signal strikes, it is an interrupt that comes out."""
+    """In any task, the interrupt comes out as itself."""
 
     def press(_):
         raise BaseExceptionGroup("tasks", [KeyboardInterrupt(), ValueError()])
@@ -98,7 +98,7 @@ def test_an_interrupt_of_the_server_ends_the_demo(pipes, monkeypatch):
 
 
 def test_a_defect_is_not_hidden(pipes, monkeypatch):
-    """A group of other exceptions comes out as it is."""
+    """A group of other exceptions comes out unchanged."""
 
     def fail(_):
         raise ExceptionGroup("tasks", [ValueError()])
@@ -110,9 +110,9 @@ def test_a_defect_is_not_hidden(pipes, monkeypatch):
 
 
 def test_the_pace_is_that_of_a_model():
-    """There is a pause before every event, and none at all in a hurry."""
+    """There is a pause before every event, and none with --fast."""
     scene = demo_script.SCENES[0]
-    paced, fast = (demo_script.reply("openai", scene.answers[0], fast=fast) for fast in (False, True))
+    paced, fast = (demo_script.reply("openai", scene.responses[0], fast=fast) for fast in (False, True))
 
     assert paced.body == fast.body
     assert len(paced.pauses) == len(paced.event_ends) > 30
@@ -122,7 +122,7 @@ def test_the_pace_is_that_of_a_model():
 
 @pytest.mark.parametrize("in_pieces", [False, True])
 def test_arguments_are_shown_once(pipes, in_pieces):
-    """Some providers send a call's arguments in pieces, others whole."""
+    """Whether they arrive as deltas or whole."""
     pieces = [allm.ToolCallDelta("1", '{"day"'), allm.ToolCallDelta("1", ":2}")] if in_pieces else []
     screen = Screen(pipes.stdout)
     for event in [
@@ -136,7 +136,7 @@ def test_arguments_are_shown_once(pipes, in_pieces):
 
 
 def test_runs_of_one_event_are_told_once():
-    """The summary stays short however long the answer is, and the same wherever a provider reports its counts."""
+    """The summary is short, and does not depend on when usage is reported."""
     pieces = [allm.TextDelta("0", "a"), allm.UsageReported(allm.Usage()), allm.TextDelta("0", "b")]
     events = [allm.MessageStarted(), *pieces, allm.TextCompleted("0", "ab")]
 

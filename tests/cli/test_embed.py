@@ -1,4 +1,4 @@
-"""`allm embed`: a line of JSON for each text, and whole lines however it ends."""
+"""`allm embed`: a line of JSON for each text, and only whole lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from allm.testing import Reply, Stall
 
 
 class TerminalText(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self):
         """Yes."""
@@ -28,7 +28,7 @@ class TerminalText(io.StringIO):
 
 @pytest.fixture
 def to_server(server):
-    """The arguments that send `embed` to a server that answers everything."""
+    """The arguments that direct `embed` to a server that responds to everything."""
     server.default = Reply.embeddings
     return ["--model", "openai:text-embedding-3-small", "--base-url", server.url("openai")]
 
@@ -38,7 +38,7 @@ def lines(output):
 
 
 async def test_texts_as_arguments(server, to_server, allm_main):
-    """In their order, with their vectors."""
+    """The lines are in order, with the vectors."""
     code, output, errors = await allm_main("embed", "one", "two", *to_server)
     assert (code, errors) == (0, "")
     assert lines(output) == [
@@ -48,7 +48,7 @@ async def test_texts_as_arguments(server, to_server, allm_main):
 
 
 async def test_options_reach_the_provider(server, to_server, allm_main):
-    """As they are."""
+    """They are sent unchanged."""
     options = ["--dimensions", "3", "--task", "query", "--option", "truncate=end", "--batch-size", "1"]
     code, output, _ = await allm_main("embed", "one", "two", *options, *to_server)
     assert code == 0
@@ -58,7 +58,7 @@ async def test_options_reach_the_provider(server, to_server, allm_main):
 
 
 async def test_a_file_into_a_file(server, to_server, allm_main, tmp_path):
-    """Blank lines are no texts; nothing is printed."""
+    """Blank lines are skipped; nothing is printed."""
     source, place = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_bytes("\ufefffirst\n\n  zweite Zeile: ü \r\nlast".encode())
     code, output, errors = await allm_main(
@@ -73,7 +73,7 @@ async def test_a_file_into_a_file(server, to_server, allm_main, tmp_path):
 
 
 async def test_a_file_is_not_overwritten(server, to_server, allm_main, tmp_path):
-    """Unless that is said; nothing is sent before."""
+    """Without --force it is a usage error, and nothing is sent."""
     place = tmp_path / "out.jsonl"
     place.write_text("mine")
     code, _, errors = await allm_main("embed", "a", "-o", str(place), *to_server)
@@ -85,7 +85,7 @@ async def test_a_file_is_not_overwritten(server, to_server, allm_main, tmp_path)
 
 
 async def test_standard_input(server, to_server, allm_main, monkeypatch):
-    """By name, or when it is piped in."""
+    """By `-`, or if it is a pipe."""
     for arguments in (["--file", "-"], []):
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb\n"), "utf-8"))
         code, output, _ = await allm_main("embed", *arguments, *to_server)
@@ -105,7 +105,7 @@ async def test_standard_input(server, to_server, allm_main, monkeypatch):
     ],
 )
 async def test_what_cannot_be_embedded(server, to_server, allm_main, monkeypatch, arguments, data, match):
-    """Is named, and nothing is sent."""
+    """Each usage error is named, and nothing is sent."""
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "utf-8"))
     code, output, errors = await allm_main("embed", *to_server, *arguments)
     assert code in {1, 2}
@@ -114,27 +114,27 @@ async def test_what_cannot_be_embedded(server, to_server, allm_main, monkeypatch
 
 
 def test_nothing_on_a_terminal(terminal):
-    """Says what to give."""
+    """The usage error says what to give."""
     with pytest.raises(Exception, match="Missing argument"):
         texts_of((), None, terminal.stdin)
 
 
 def test_lines_from_what_is_no_file(tmp_path):
-    """Read to the end first; text streams without bytes, too."""
+    """A pipe or a text stream is read to its end first."""
     texts, total = texts_of((), "-", io.StringIO("a\n\nb"))
     assert (list(texts), total) == (["a", "b"], None)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs /dev/null")
 async def test_an_empty_device(server, to_server, allm_main):
-    """Has no lines."""
+    """It has no lines."""
     code, _, errors = await allm_main("embed", "--file", "/dev/null", *to_server)
     assert (code, server.requests) == (1, [])
     assert "nothing to embed" in errors
 
 
 async def test_a_failure_keeps_the_lines_before_it(server, to_server, allm_main):
-    """And says what happened."""
+    """Then the error is shown."""
 
     def answer(request):
         if request.json()["input"] == ["a"]:
@@ -150,7 +150,7 @@ async def test_a_failure_keeps_the_lines_before_it(server, to_server, allm_main)
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 async def test_ctrl_c_keeps_what_is_written(server, to_server, on_a_terminal, tmp_path):
-    """Whole lines, and the requests are closed; the progress is on the screen."""
+    """Whole lines are kept, the requests are closed, and progress is shown."""
     source, place = tmp_path / "in.txt", tmp_path / "out.jsonl"
     source.write_text("a\nb\nc\nd\n")
 
@@ -164,7 +164,7 @@ async def test_ctrl_c_keeps_what_is_written(server, to_server, on_a_terminal, tm
         await screen.read_until("3 texts")
         await screen.press(b"\x03")
         assert await screen.read_all() == 130
-        assert screen.text.replace("^C", "").endswith("\n2 texts are embedded and written\ninterrupted\n")
+        assert screen.text.replace("^C", "").endswith("\n2 texts were embedded and written\ninterrupted\n")
         assert not screen.settings_changed
     assert [line["text"] for line in lines(place.read_text())] == ["a", "b"]
     await server.wait_idle()
@@ -184,7 +184,7 @@ def embedding(terminal, texts, **fields):
 
 
 async def test_progress(terminal, pipes, tmp_path):
-    """On a terminal, beside a file or a pipe; not where the lines themselves are on the screen."""
+    """It is shown on a terminal if the output is a file or a pipe."""
     for total, shown in ((2, "\r1 of 2 texts\r2 of 2 texts\n"), (None, "\r1 texts\r2 texts\n")):
         beside = Terminal(terminal.stdin, io.StringIO(), TerminalText())
         run = embedding(beside, iter("ab"), total=total).run
@@ -196,7 +196,7 @@ async def test_progress(terminal, pipes, tmp_path):
 
 
 async def test_an_interrupt_says_what_is_written(pipes, monkeypatch):
-    """And then ends as every other."""
+    """Then it ends like any other command."""
 
     async def struck(work):
         with trio.CancelScope() as scope:
@@ -206,12 +206,12 @@ async def test_an_interrupt_says_what_is_written(pipes, monkeypatch):
     monkeypatch.setattr("allm.cli.embed.run_until_interrupted", struck)
     with pytest.raises(KeyboardInterrupt):
         await trio.to_thread.run_sync(embedding(pipes, ["a"]).run)
-    assert pipes.stderr.stream.getvalue() == "0 texts are embedded and written\n"
+    assert pipes.stderr.stream.getvalue() == "0 texts were embedded and written\n"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo terminal")
 async def test_progress_with_a_total(server, to_server, on_a_terminal, tmp_path):
-    """Where the texts are arguments; none where the lines themselves are on the screen."""
+    """For texts as arguments; none if the lines are on the screen."""
     async with on_a_terminal("embed", "a", "b", "-o", str(tmp_path / "out"), *to_server) as screen:
         assert await screen.read_all() == 0
         assert screen.text.strip() == "2 of 2 texts"
@@ -221,7 +221,7 @@ async def test_progress_with_a_total(server, to_server, on_a_terminal, tmp_path)
 
 
 async def test_a_reader_that_leaves(server, to_server, on_pipes):
-    """`allm embed ... | head -1`: no word on standard error."""
+    """`allm embed ... | head -1` writes nothing to standard error."""
     async with on_pipes("embed", *(f"text {n}" for n in range(2000)), "--dimensions", "64", *to_server) as process:
         assert (await process.stdout.receive_some(4)) == b'{"in'
         await process.stdout.aclose()

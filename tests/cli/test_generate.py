@@ -1,4 +1,4 @@
-"""`allm generate`: what it sends, what it prints, and where."""
+"""`allm generate`: its request and its output."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def piped(monkeypatch, data):
 
 
 async def test_the_answer_is_all_there_is_on_standard_output(server, to_server, allm_main):
-    """The text, one line end, and nothing on standard error."""
+    """The text and one line end; standard error is empty."""
     server.add(Reply.script("openai", ANSWER))
 
     assert await allm_main("generate", "What is a cat?", *to_server) == (0, "Four legs, one tail.\n", "")
@@ -33,7 +33,7 @@ async def test_the_answer_is_all_there_is_on_standard_output(server, to_server, 
 
 
 async def test_options_reach_the_provider(server, to_server, allm_main, tmp_path):
-    """Every option has its place in the request."""
+    """Every option is in the request."""
     server.add(Reply.script("openai", ANSWER))
     (tmp_path / "a cat.json").write_text('{"type": "object"}')
     (tmp_path / "cat.png").write_bytes(PIXEL)
@@ -61,7 +61,7 @@ async def test_options_reach_the_provider(server, to_server, allm_main, tmp_path
 
 @pytest.mark.parametrize("argument", [["-"], []])
 async def test_the_prompt_can_be_piped_in(server, to_server, allm_main, monkeypatch, argument):
-    """Standard input is read as UTF-8, whatever the locale, when the prompt is `-` or left out."""
+    """Standard input is read as UTF-8 in any locale, if the prompt is `-` or left out."""
     server.add(Reply.script("openai", ANSWER))
     piped(monkeypatch, "Was heißt 猫?\n".encode())
 
@@ -72,7 +72,7 @@ async def test_the_prompt_can_be_piped_in(server, to_server, allm_main, monkeypa
 
 
 async def test_json_is_the_whole_response(server, to_server, allm_main):
-    """`--json` prints the document that `from_json` reads back."""
+    """`--json` prints a document that `from_json` reads."""
     server.add(Reply.script("openai", ANSWER))
 
     code, output, errors = await allm_main("generate", "?", "--json", *to_server)
@@ -84,7 +84,7 @@ async def test_json_is_the_whole_response(server, to_server, allm_main):
 
 
 async def test_reasoning_can_be_shown(server, to_server, allm_main):
-    """`--show-reasoning` prints the thinking beside the answer."""
+    """`--show-reasoning` prints the reasoning on standard error."""
     server.add(Reply.script("openai", [fake.reasoning("A pet."), *ANSWER]))
 
     printed = await allm_main("generate", "?", "--show-reasoning", *to_server)
@@ -94,7 +94,7 @@ async def test_reasoning_can_be_shown(server, to_server, allm_main):
 
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_a_failure_in_the_middle_keeps_the_text(server, to_server, allm_main, as_json):
-    """The partial answer is printed, then the error in one line; the exit code is 1."""
+    """The partial text is printed, then the error in one line; exit code 1."""
     server.add(
         Reply.script("openai", [fake.text("Four"), fake.error(allm.AdapterError("cut", reason="network_error"))])
     )
@@ -113,7 +113,7 @@ async def test_a_failure_in_the_middle_keeps_the_text(server, to_server, allm_ma
 
 
 async def test_a_refused_call_is_one_line(server, to_server, allm_main):
-    """An HTTP error is told with what a provider's support asks for, and prints no empty answer."""
+    """An HTTP error is shown with status and request id, without an empty response."""
     server.add(Reply.error("openai", 401, message="Bad key.\nTry another."))
 
     code, output, errors = await allm_main("generate", "?", *to_server)
@@ -124,7 +124,7 @@ async def test_a_refused_call_is_one_line(server, to_server, allm_main):
 
 
 async def test_a_missing_key_is_one_line(server, to_server, allm_main, monkeypatch):
-    """What is wrong with the call itself is told before anything is sent."""
+    """An invalid call is reported before anything is sent."""
     monkeypatch.delenv("OPENAI_API_KEY")
 
     code, output, errors = await allm_main("generate", "?", *to_server)
@@ -135,7 +135,7 @@ async def test_a_missing_key_is_one_line(server, to_server, allm_main, monkeypat
 
 
 async def test_the_model_can_come_from_the_environment(server, allm_main, monkeypatch):
-    """ALLM_MODEL stands in for `--model`."""
+    """ALLM_MODEL is used if `--model` is left out."""
     server.add(Reply.script("openai", ANSWER))
     monkeypatch.setenv("ALLM_MODEL", "openai:from-the-environment")
 
@@ -154,7 +154,7 @@ async def test_the_model_can_come_from_the_environment(server, allm_main, monkey
         (["-m", "fake:x", "--base-url", "http://x"], "fake has no base URL"),
         (["-m", "openai:x", "--schema", "{folder}/missing.json"], "--schema"),
         (["-m", "openai:x", "--schema", "{folder}/broken.json"], "--schema"),
-        (["-m", "openai:x", "--schema", "{folder}/list.json"], "no JSON object"),
+        (["-m", "openai:x", "--schema", "{folder}/list.json"], "not a JSON Schema"),
         (["-m", "openai:x", "--image", "{folder}/missing.png"], "--image"),
         (["-m", "openai:x", "--image", "{folder}/list.json"], "--image"),
         (["-m", "openai:x", "--image", "data:," + "x" * 999], "xxx...: not a base64 data URI"),
@@ -165,7 +165,7 @@ async def test_the_model_can_come_from_the_environment(server, allm_main, monkey
     ],
 )
 async def test_wrong_usage_is_told_and_is_exit_code_2(allm_main, tmp_path, arguments, says):
-    """Whatever is wrong on the command line is found before anything is sent, and named."""
+    """The error is named before anything is sent."""
     (tmp_path / "broken.json").write_text("{")
     (tmp_path / "list.json").write_text("[]")
     arguments = [argument.replace("{folder}", str(tmp_path)) for argument in arguments]
@@ -177,7 +177,7 @@ async def test_wrong_usage_is_told_and_is_exit_code_2(allm_main, tmp_path, argum
 
 
 async def test_a_prompt_can_come_from_any_stream(server, to_server, allm_main, monkeypatch):
-    """A program that replaced standard input by text is understood too."""
+    """Also from a text stream that replaced standard input."""
     server.add(Reply.script("openai", ANSWER))
     monkeypatch.setattr(sys, "stdin", io.StringIO("What is a cat?"))
 
@@ -189,7 +189,7 @@ async def test_a_prompt_can_come_from_any_stream(server, to_server, allm_main, m
 
 @pytest.mark.parametrize(("data", "says"), [(b" \n", "empty"), (b"\xff\xfe", "not UTF-8")])
 async def test_a_piped_prompt_has_to_be_text(allm_main, monkeypatch, data, says):
-    """Nothing, and what is no text, are wrong usage."""
+    """Empty or undecodable input is a usage error."""
     piped(monkeypatch, data)
 
     code, _, errors = await allm_main("generate", "-m", "openai:x")
@@ -199,7 +199,7 @@ async def test_a_piped_prompt_has_to_be_text(allm_main, monkeypatch, data, says)
 
 
 async def test_a_terminal_is_not_waited_for(allm_main, monkeypatch, terminal):
-    """Without a prompt and without a pipe nothing would ever come: that is wrong usage."""
+    """Without a prompt and a pipe it is a usage error."""
     monkeypatch.setattr(sys, "stdin", terminal.stdin)
 
     code, _, errors = await allm_main("generate", "-m", "openai:x")
@@ -209,7 +209,7 @@ async def test_a_terminal_is_not_waited_for(allm_main, monkeypatch, terminal):
 
 
 async def test_streams_that_were_closed_are_empty(server, to_server, allm_main, monkeypatch):
-    """Started with its streams closed (`<&- >&- 2>&-`), the command still does its work."""
+    """The command works with closed streams (`<&- >&- 2>&-`)."""
     server.add(Reply.script("openai", ANSWER))
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)

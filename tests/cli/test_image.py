@@ -1,4 +1,4 @@
-"""`allm image`: what it sends, what it writes, and what it leaves alone."""
+"""`allm image`: its request, its files, and what it does not overwrite."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PNG = plain_png("fox")
 
 @pytest.fixture
 def to_server(server):
-    """The arguments that send `image` to the server."""
+    """The arguments that direct `image` to the server."""
     return ["--model", "openai:gpt-image-2", "--base-url", server.url("openai")]
 
 
@@ -23,7 +23,7 @@ def answer(*images):
 
 
 async def test_an_image_in_a_file(server, to_server, allm_main, tmp_path):
-    """Its place is all that is printed."""
+    """Only the path is printed."""
     server.add(answer(PNG))
     place = tmp_path / "out.png"
     assert await allm_main("image", "a fox", "-o", str(place), *to_server) == (0, f"{place}\n", "")
@@ -32,7 +32,7 @@ async def test_an_image_in_a_file(server, to_server, allm_main, tmp_path):
 
 
 async def test_several_images(server, to_server, allm_main, tmp_path):
-    """Are numbered; the options reach the provider."""
+    """They are numbered, and the options reach the provider."""
     server.add(answer(PNG, plain_png("b")))
     options = ["-n", "2", "--size", "1024x1024", "--quality", "high", "--option", "moderation=low"]
     code, output, _ = await allm_main("image", "a fox", "-o", str(tmp_path / "f.png"), *options, *to_server)
@@ -43,7 +43,7 @@ async def test_several_images(server, to_server, allm_main, tmp_path):
 
 
 async def test_an_edit(server, to_server, allm_main, tmp_path):
-    """Every original goes along, and the mask."""
+    """All images and the mask are sent."""
     server.add(answer(PNG))
     for name in ("a.png", "b.png", "m.png"):
         (tmp_path / name).write_bytes(plain_png(name))
@@ -55,15 +55,15 @@ async def test_an_edit(server, to_server, allm_main, tmp_path):
 
 
 async def test_a_folder_that_cannot_be_written_to(to_server, server, allm_main, tmp_path, monkeypatch):
-    """Is found out before anything is paid for."""
+    """It is found before the call."""
     monkeypatch.setattr("os.access", lambda *_: False)
     code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *to_server)
     assert (code, server.requests) == (2, [])
-    assert f"{tmp_path} cannot be written to" in errors
+    assert f"{tmp_path} is not writable" in errors
 
 
 async def test_files_are_not_overwritten(server, to_server, allm_main, tmp_path):
-    """Unless that is said; nothing is sent before."""
+    """Without --force it is a usage error, and nothing is sent."""
     place = tmp_path / "out.png"
     place.write_bytes(b"mine")
     code, _, errors = await allm_main("image", "a fox", "-o", str(place), *to_server)
@@ -75,7 +75,7 @@ async def test_files_are_not_overwritten(server, to_server, allm_main, tmp_path)
 
 
 async def test_more_images_than_asked_for(server, to_server, allm_main, tmp_path):
-    """Are kept too, and not in the place of a file that is there."""
+    """They are saved too, without overwriting a file."""
     (tmp_path / "out-2.png").write_bytes(b"mine")
     server.add(answer(PNG, plain_png("b")))
     code, output, _ = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *to_server)
@@ -86,7 +86,7 @@ async def test_more_images_than_asked_for(server, to_server, allm_main, tmp_path
 
 
 async def test_n_is_the_number_too(server, to_server, allm_main, tmp_path):
-    """As the field is called in the API."""
+    """`-n` and `--number` are the same option."""
     server.add(answer(PNG, PNG))
     code, output, _ = await allm_main("image", "a fox", "-o", str(tmp_path / "f.png"), "--n", "2", *to_server)
     assert (code, len(output.split())) == (0, 2)
@@ -94,7 +94,7 @@ async def test_n_is_the_number_too(server, to_server, allm_main, tmp_path):
 
 
 async def test_links_that_lead_nowhere(server, to_server, allm_main, tmp_path):
-    """One into a folder that is there is written through; any other is found before anything is paid for."""
+    """A link into an existing folder is written through; any other is found before the call."""
     server.add(answer(PNG))
     link, lost = tmp_path / "link.png", tmp_path / "lost.png"
     link.symlink_to(tmp_path / "real.png")
@@ -104,11 +104,11 @@ async def test_links_that_lead_nowhere(server, to_server, allm_main, tmp_path):
     assert link.is_symlink()
     code, _, errors = await allm_main("image", "a fox", "-o", str(lost), *to_server)
     assert (code, len(server.requests)) == (2, 1)
-    assert "no folder" in errors
+    assert "is not a folder" in errors
 
 
 async def test_a_url_is_printed(server, to_server, allm_main, tmp_path):
-    """And not fetched."""
+    """It is not fetched."""
     server.add(Reply.json({"data": [{"url": "https://example.com/fox.png"}]}))
     code, output, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *to_server)
     assert (code, output) == (0, "https://example.com/fox.png\n")
@@ -117,7 +117,7 @@ async def test_a_url_is_printed(server, to_server, allm_main, tmp_path):
 
 
 async def test_a_name_that_says_something_else(server, to_server, allm_main, tmp_path):
-    """Is kept, with a note."""
+    """The file is saved, with a note."""
     server.add(answer(PNG))
     code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.webp"), *to_server)
     assert code == 0
@@ -135,7 +135,7 @@ async def test_a_name_that_says_something_else(server, to_server, allm_main, tmp
     ],
 )
 async def test_what_cannot_be_drawn(allm_main, tmp_path, arguments, said):
-    """One clear line, and no file."""
+    """The error is one line, and there is no file."""
     code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "out.png"), *arguments)
     assert code in {1, 2}
     assert said in errors
@@ -143,7 +143,7 @@ async def test_what_cannot_be_drawn(allm_main, tmp_path, arguments, said):
 
 
 async def test_a_folder_that_is_not_there(allm_main, tmp_path):
-    """Is found before anyone is asked."""
+    """It is found before the call."""
     code, _, errors = await allm_main("image", "a fox", "-o", str(tmp_path / "no" / "x.png"), "--model", "fake:x")
     assert code == 2
-    assert "no folder" in errors
+    assert "is not a folder" in errors

@@ -1,4 +1,4 @@
-"""What of an answer goes to which stream, and what happens to it on a terminal."""
+"""`allm generate`: which part of a response goes to which stream, and how it looks on a terminal."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ import trio.testing
 
 import allm
 from allm import fake
-from allm.cli.exit_codes import settle
-from allm.cli.generate import Answer
+from allm.cli.exit_codes import exit_code_of
+from allm.cli.generate import Generation
 from allm.providers import Fake
 
 
 def ask(adapter, terminal, **options):
-    """The exit code of an answer of `adapter`."""
+    """The exit code for a response of `adapter`."""
     engine = allm.Engine(adapter=adapter, model="scripted")
-    answer = Answer(engine=engine, request=allm.request("?"), options={}, terminal=terminal, **options)
-    return settle(terminal, answer.run)
+    answer = Generation(engine=engine, request=allm.request("?"), options={}, terminal=terminal, **options)
+    return exit_code_of(terminal, answer.run)
 
 
 def play(items, terminal, **options):
-    """The exit code of a scripted answer."""
+    """The exit code for a scripted response."""
     return ask(Fake(script=items), terminal, **options)
 
 
 def written(output):
-    """What is on `output`."""
+    """The text on `output`."""
     return output.stream.getvalue()
 
 
 def test_a_terminal_gets_no_control_characters(terminal):
-    """A model cannot move the cursor or rename the window; line ends and tabs stay."""
+    """A model cannot move the cursor; line ends and tabs stay."""
     play([fake.text("a\tb\n\x1b]0;title\x07\x9b31m\x7f")], terminal)
 
     assert written(terminal.stdout) == "a\tb\n\u241b]0;title\u2407\ufffd31m\u2421\n"
 
 
 def test_a_pipe_gets_the_text_as_it_is(pipes):
-    """Another program has to see what the model said."""
+    """Another program gets the model's text unchanged."""
     play([fake.text("a\x1b[31m\r\n")], pipes)
 
     assert written(pipes.stdout) == "a\x1b[31m\r\n"
 
 
 def test_reasoning_is_shown_apart(terminal, pipes):
-    """Thinking goes to standard error: dim, on lines of its own on a terminal, and never into the answer."""
+    """On standard error, dim and on lines of its own on a terminal."""
     script = [fake.reasoning("Hm."), fake.text("Yes."), fake.reasoning("Or?"), fake.text(" No.")]
     for streams in (terminal, pipes):
         assert play(script, streams, show_reasoning=True) == 0
@@ -60,7 +60,7 @@ def test_reasoning_is_shown_apart(terminal, pipes):
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
 def test_escape_codes_can_be_declined(terminal, monkeypatch, name, value):
-    """A terminal that is said to want no styles gets none."""
+    """NO_COLOR and a dumb terminal get no styles."""
     monkeypatch.setenv(name, value)
 
     play([fake.reasoning("Hm."), fake.text("Yes.")], terminal, show_reasoning=True)
@@ -69,14 +69,14 @@ def test_escape_codes_can_be_declined(terminal, monkeypatch, name, value):
 
 
 def test_reasoning_is_hidden_by_default(pipes):
-    """Without `--show-reasoning` there is only the answer."""
+    """Without `--show-reasoning` only the response is shown."""
     play([fake.reasoning("Hm."), fake.text("Yes.")], pipes)
 
     assert (written(pipes.stdout), written(pipes.stderr)) == ("Yes.\n", "")
 
 
 def test_an_early_end_is_noted(pipes):
-    """A cut or filtered answer is a success with a note, since its text alone does not tell."""
+    """A truncated or filtered response is a success with a note."""
     assert play([fake.text("Once upon"), fake.finish("length")], pipes) == 0
 
     assert written(pipes.stdout) == "Once upon\n"
@@ -85,7 +85,7 @@ def test_an_early_end_is_noted(pipes):
 
 
 def test_a_call_is_noted(pipes):
-    """A call that nothing will run is named."""
+    """A tool call, which is not run here, is named."""
     assert play([fake.tool_call("get_weather", {"city": "Lisbon"})], pipes) == 0
 
     assert written(pipes.stdout) == ""
@@ -93,7 +93,7 @@ def test_a_call_is_noted(pipes):
 
 
 class Whole:
-    """An adapter whose blocks come without deltas, as a provider may send them."""
+    """An adapter whose blocks arrive without deltas, as some providers send them."""
 
     provider = "whole"
 
@@ -107,14 +107,14 @@ class Whole:
 
 
 def test_blocks_that_come_whole_are_shown(pipes):
-    """No delta, no loss."""
+    """Text without deltas is shown."""
     assert ask(Whole(), pipes, show_reasoning=True) == 0
 
     assert (written(pipes.stdout), written(pipes.stderr)) == ("Yes.\n", "Hm.\n")
 
 
 class Interrupted:
-    """An adapter that presses Ctrl-C in the middle of its answer, before the consumer has seen the second half."""
+    """An adapter that is interrupted before the consumer has seen the second half."""
 
     provider = "interrupted"
 
@@ -130,7 +130,7 @@ class Interrupted:
 
 
 def test_an_interrupt_keeps_what_had_arrived(pipes):
-    """Ctrl-C prints no traceback: the text, a line end, one line that says so, exit code 130."""
+    """The text and one line, no traceback, exit code 130."""
     assert ask(Interrupted(), pipes) == 130
 
     assert written(pipes.stdout) == "Four legs\n"
@@ -138,7 +138,7 @@ def test_an_interrupt_keeps_what_had_arrived(pipes):
 
 
 def test_an_interrupt_keeps_the_document(pipes):
-    """With `--json` the response as far as it came is printed, without an end."""
+    """With `--json` the partial response is printed."""
     assert ask(Interrupted(), pipes, as_json=True) == 130
 
     response = allm.from_json(written(pipes.stdout), allm.Response)
@@ -146,7 +146,7 @@ def test_an_interrupt_keeps_the_document(pipes):
 
 
 def test_text_that_was_read_and_not_yet_written_is_written(pipes, monkeypatch):
-    """The interrupt may strike while the command waits for a slow reader."""
+    """Ctrl-C may strike during a wait for a slow reader."""
 
     async def never_ready(self):
         signal.raise_signal(signal.SIGINT)
@@ -158,7 +158,7 @@ def test_text_that_was_read_and_not_yet_written_is_written(pipes, monkeypatch):
 
 
 def test_an_interrupt_before_the_call_is_the_same(pipes, monkeypatch):
-    """Nothing has arrived, so nothing is printed."""
+    """Nothing is printed."""
     monkeypatch.setattr("trio.run", lambda _: signal.raise_signal(signal.SIGINT))
 
     assert play([fake.text("Four legs")], pipes) == 130

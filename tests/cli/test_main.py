@@ -1,4 +1,4 @@
-"""The command itself: its version, its help, and what it is started by."""
+"""The command itself: version, help, and ways to start it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_version(capsys):
 
 @pytest.mark.parametrize("command", ["chat", "demo", "generate"])
 def test_help_names_every_command(capsys, command):
-    """The commands are found from `allm --help`, and have a help of their own."""
+    """`allm --help` lists the commands, and each has its own help."""
     assert main(["--help"]) == 0
     assert command in capsys.readouterr().out
     assert main([command, "-h"]) == 0
@@ -28,7 +28,7 @@ def test_help_names_every_command(capsys, command):
 
 
 def test_an_unknown_command_is_wrong_usage(capsys):
-    """Exit code 2 and a line that says so."""
+    """Exit code 2, with a message."""
     assert main(["dmeo"]) == 2
     assert "dmeo" in capsys.readouterr().err
 
@@ -45,18 +45,18 @@ def test_python_m_allm_is_the_command(capsys, monkeypatch):
 
 
 def test_importing_it_starts_nothing():
-    """Tools that import every module do not run the command."""
+    """Importing `allm.__main__` does not run the command."""
     assert "main" in runpy.run_module("allm", run_name="allm.__main__")
 
 
 def test_the_demo_command_runs_the_demo(capsys):
-    """From the arguments to the closing line."""
+    """The demo runs to its closing line."""
     assert main(["demo", "--fast"]) == 0
     assert "allm generate" in capsys.readouterr().out
 
 
 def test_an_interrupt_while_parsing_is_an_interrupt(capsys, monkeypatch):
-    """Ctrl-C before the command proper began."""
+    """Ctrl-C before the command began has exit code 130."""
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -69,7 +69,7 @@ def test_an_interrupt_while_parsing_is_an_interrupt(capsys, monkeypatch):
 
 
 def test_an_interrupt_while_loading_is_an_interrupt(capsys, monkeypatch):
-    """Ctrl-C before there was a command at all."""
+    """Ctrl-C during the import has exit code 130."""
 
     def interrupted(_):
         raise KeyboardInterrupt
@@ -82,7 +82,7 @@ def test_an_interrupt_while_loading_is_an_interrupt(capsys, monkeypatch):
 
 @pytest.mark.parametrize("name", ["click", "rich.console"])
 def test_a_missing_package_of_the_extra_is_explained(capsys, monkeypatch, name):
-    """One line says which package, and which extra brings it."""
+    """One line names the package and the extra."""
 
     def broken(_):
         raise ModuleNotFoundError("no", name=name)
@@ -95,7 +95,7 @@ def test_a_missing_package_of_the_extra_is_explained(capsys, monkeypatch, name):
 
 
 def test_another_missing_module_is_a_defect(monkeypatch):
-    """Only the extra's own packages are explained away."""
+    """Other missing modules are not explained away."""
 
     def broken(_):
         raise ModuleNotFoundError("no", name="something_else")

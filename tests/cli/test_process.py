@@ -1,4 +1,4 @@
-"""The command as its users start it: a process on pipes or on a terminal, with Ctrl-C."""
+"""The command as a process on pipes or on a terminal, with Ctrl-C."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STALLED = [fake.text("Four legs,\none"), fake.error(allm.AdapterError("silence",
 
 @pytest.mark.parametrize("as_json", [False, True])
 async def test_ctrl_c_leaves_a_clean_terminal(server, to_server, on_a_terminal, as_json):
-    """What had arrived is on the screen, `interrupted` on a line of its own, and the connection is closed."""
+    """The partial text, `interrupted` on its own line, and a closed connection."""
     server.add(Reply.script("openai", STALLED))
     async with on_a_terminal("generate", "What is a cat?", *to_server, *["--json"] * as_json) as screen:
         await server.wait_requests(1)
@@ -42,7 +42,7 @@ async def test_ctrl_c_leaves_a_clean_terminal(server, to_server, on_a_terminal, 
 
 
 async def test_ctrl_c_ends_the_demo(on_a_terminal):
-    """In the middle of a scene: no traceback, no style left, nothing changed on the terminal."""
+    """No traceback, no style left, and the terminal's settings are unchanged."""
     async with on_a_terminal("demo") as screen:
         await screen.read_until("nursery is")
         await screen.press(b"\x03")
@@ -57,7 +57,7 @@ async def test_ctrl_c_ends_the_demo(on_a_terminal):
 
 
 async def test_a_reader_that_leaves_ends_the_call(server, to_server, on_pipes):
-    """`allm generate ... | head -1`: no word on standard error, and the provider is not kept talking."""
+    """`allm generate ... | head -1` is silent, and the connection is closed."""
     answer = Reply.script("openai", [fake.text("one\n"), *[fake.text("and more\n")] * 500])
     server.add(attrs.evolve(answer, pauses=dict.fromkeys(answer.event_ends, 0.01)))
     async with on_pipes("generate", "Count.", *to_server) as process:
@@ -72,7 +72,7 @@ async def test_a_reader_that_leaves_ends_the_call(server, to_server, on_pipes):
 
 
 async def test_no_escape_codes_without_a_terminal(on_pipes, monkeypatch):
-    """Not even where a variable asks other programs for colours."""
+    """Even if a variable asks other programs for colours."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     async with on_pipes("demo", "--fast") as process:
         output = b"".join([data async for data in process.stdout])
@@ -91,7 +91,7 @@ sys.exit(allm.cli.main(["demo", "--fast"]))
 
 @pytest.mark.parametrize("missing", ["click", "rich", "h11"])
 def test_without_the_extra_one_line_says_what_to_install(missing):
-    """Whoever installed the library alone learns how to get the command."""
+    """Without the extra `cli` the command names it."""
     answer = subprocess.run([sys.executable, "-c", WITHOUT, missing], capture_output=True, text=True, check=False)
 
     assert (answer.returncode, answer.stdout) == (1, "")

@@ -1,4 +1,4 @@
-"""`allm replay`: the answers of a cassette."""
+"""`allm replay`: the responses in a cassette."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ENGINES = {
 
 @pytest.mark.parametrize("vendor", ENGINES)
 async def test_a_chat(allm_main, server, tmp_path, vendor):
-    """The answers on standard output; requests and calls beside them."""
+    """Responses go to standard output, requests and calls to standard error."""
     server.add(
         Reply.script(vendor, [fake.text("Let me see."), fake.tool_call("weather", {"city": "Zug"})]),
         Reply.script(vendor, [fake.text("Wa"), fake.text("rm.")]),
@@ -36,7 +36,7 @@ async def test_a_chat(allm_main, server, tmp_path, vendor):
 
 
 async def test_failures_and_other_answers(allm_main, server, tmp_path):
-    """An error is a line; what is no chat is said in a few words."""
+    """An error is one line; other responses are summarized."""
     server.add(Reply(status=401, body=b'{"error": {"message": "bad key"}}'))
     server.add(Reply(body=b'data: {"choices": [{"delta": {"content": "so f"}}]}\n\n'))
     server.add(Reply(body=b'{"data": [{"index": 0, "embedding": [1.0]}]}'))
@@ -59,7 +59,7 @@ async def test_failures_and_other_answers(allm_main, server, tmp_path):
 
 @pytest.mark.parametrize("content", [None, "", "{}"])
 async def test_no_cassette(allm_main, tmp_path, content):
-    """Is wrong usage."""
+    """Another file is a usage error."""
     if content is not None:
         (tmp_path / "a.json").write_text(content)
     code, output, beside = await allm_main("replay", str(tmp_path / "a.json"))

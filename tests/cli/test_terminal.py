@@ -1,4 +1,4 @@
-"""Streams that are slow, gone, full, or cannot write every character."""
+"""Streams that are slow, closed, full, or lack characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import allm
-from allm.cli.exit_codes import settle
+from allm.cli.exit_codes import exit_code_of
 from allm.cli.terminal import Output, Terminal
 
 
@@ -25,7 +25,7 @@ def raises(error):
 
 
 def test_characters_that_the_encoding_lacks_are_replaced():
-    """Output to a terminal of another age, or half of a surrogate pair, is no reason to stop."""
+    """Also lone surrogates; they are no reason to stop."""
     ascii_only = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     output = Output(ascii_only)
 
@@ -38,7 +38,7 @@ def test_characters_that_the_encoding_lacks_are_replaced():
 
 @pytest.fixture
 def full_pipe():
-    """The descriptor to read from and the stream to write to."""
+    """The descriptor to read from, and the stream to write to."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with pytest.raises(BlockingIOError):
@@ -50,7 +50,7 @@ def full_pipe():
 
 
 async def test_a_slow_reader_holds_up_one_task_only(autojump_clock, full_pipe):
-    """While a pager does not read, timers and other tasks go on; when it reads again, so does the command."""
+    """While a pager does not read, other tasks go on."""
     reader, stream = full_pipe
     output = Output(stream)
 
@@ -64,7 +64,7 @@ async def test_a_slow_reader_holds_up_one_task_only(autojump_clock, full_pipe):
 
 
 async def test_a_file_is_always_ready(tmp_path):
-    """What cannot be waited for is not waited for, the second time without asking."""
+    """A stream that does not support waiting is always ready."""
     with (tmp_path / "out").open("w") as stream:
         output = Output(stream)
         await output.ready()
@@ -72,19 +72,19 @@ async def test_a_file_is_always_ready(tmp_path):
 
 
 def test_a_reader_that_has_gone_ends_the_command_quietly(pipes):
-    """`| head -1` is no error worth a word."""
-    assert settle(pipes, raises(BrokenPipeError())) == 141
+    """`| head -1` is not an error message."""
+    assert exit_code_of(pipes, raises(BrokenPipeError())) == 141
     assert pipes.stderr.stream.getvalue() == ""
 
 
 def test_a_full_disk_is_one_line(pipes):
-    """Other trouble with the output is told."""
-    assert settle(pipes, raises(OSError(errno.ENOSPC, "No space left on device"))) == 1
+    """Other output errors are reported."""
+    assert exit_code_of(pipes, raises(OSError(errno.ENOSPC, "No space left on device"))) == 1
     assert pipes.stderr.stream.getvalue() == "Error: No space left on device\n"
 
 
 def test_a_second_interrupt_is_obeyed_too():
-    """Ctrl-C while the first one is being reported ends the command without a traceback."""
+    """A second Ctrl-C ends the command without a traceback."""
 
     class Impatient(io.StringIO):
         def write(self, text):
@@ -92,13 +92,13 @@ def test_a_second_interrupt_is_obeyed_too():
 
     terminal = Terminal(io.StringIO(), io.StringIO(), Impatient())
 
-    assert settle(terminal, raises(KeyboardInterrupt())) == 130
+    assert exit_code_of(terminal, raises(KeyboardInterrupt())) == 130
 
 
 def test_an_error_is_one_line_below_the_text(pipes):
-    """The line that is open on the screen is ended first, and the message's own line ends are folded."""
+    """An open line is ended first, and line ends in the message are folded."""
     pipes.stdout.show("half a word")
 
-    assert settle(pipes, raises(allm.EngineError("no\n  model", reason="missing_model"))) == 1
+    assert exit_code_of(pipes, raises(allm.EngineError("no\n  model", reason="missing_model"))) == 1
     assert pipes.stdout.stream.getvalue() == "half a word\n"
     assert pipes.stderr.stream.getvalue() == "Error: no model [missing_model]\n"

@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""Atomic file replacement."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def names(folder):
 
 
 def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
-    """When writing fails half-way, what was there still is, and nothing else lies around."""
+    """If writing fails half-way, the old content is unchanged and no other file is left."""
     place = tmp_path / "a.png"
     for data in (b"one", b"two"):
         assert write_whole(place, data) == place
@@ -35,7 +35,7 @@ def test_a_file_is_replaced_at_once(tmp_path, monkeypatch):
 
 
 def test_a_link_stays(tmp_path):
-    """What it points to is written, also when that is not there yet."""
+    """A link's target is written, even if it does not exist yet."""
     (tmp_path / "there").mkdir()
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "there" / "real.png")
@@ -47,7 +47,7 @@ def test_a_link_stays(tmp_path):
 
 
 def test_a_folder_that_is_missing(tmp_path):
-    """Is an error about the file that was asked for."""
+    """The error names the file that was asked for."""
     link = tmp_path / "link.png"
     link.symlink_to(tmp_path / "none" / "real.png")
     for place in (link, tmp_path / "none" / "a.png"):
@@ -60,7 +60,7 @@ def test_a_folder_that_is_missing(tmp_path):
 
 
 def test_permissions(tmp_path):
-    """Those of the file that is replaced, else what is usual for a new one."""
+    """A replaced file keeps its permissions, and a new one gets the usual ones."""
     place = tmp_path / "a.png"
     write_whole(place, b"x")
     (tmp_path / "usual").touch()
@@ -71,7 +71,7 @@ def test_permissions(tmp_path):
 
 
 def test_a_pipe_stays_a_pipe(tmp_path):
-    """So does a device, such as /dev/stdout."""
+    """A pipe or a device such as /dev/stdout is written to directly."""
     pipe, arrived = tmp_path / "pipe", []
     os.mkfifo(pipe)
     reader = threading.Thread(target=lambda: arrived.append(pipe.read_bytes()))

@@ -1,4 +1,4 @@
-"""What the first bytes of audio say."""
+"""Detecting the type of audio from its first bytes."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from allm.data.audio import sniff_audio
 
 @pytest.mark.parametrize("data", [b"", b"\xff", b"\xff\x00", b"RIFF\0\0\0\0AVI ", b"text"])
 def test_bytes_of_no_known_type(data):
-    """Nothing is guessed, also where a frame of MPEG might begin."""
+    """Unknown bytes have no type, even if they look like the start of an MPEG frame."""
     assert sniff_audio(data) is None

@@ -1,4 +1,4 @@
-"""Vectors as values: packed, exact, equal by their numbers, and the same after JSON."""
+"""Vectors as values: packed, exact, compared by their numbers, and unchanged by JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_the_numbers_are_those_that_were_given(numbers):
 
 @pytest.mark.parametrize("typecode", "fdbB")
 def test_packed_numbers_stay_packed(typecode):
-    """In a copy that nobody else can change."""
+    """They are stored in a private copy."""
     numbers = array(typecode, [1, 2, 3])
     embedding = allm.Embedding(0, numbers)
     numbers[0] = 9
@@ -42,7 +42,7 @@ def test_packed_numbers_stay_packed(typecode):
 
 
 def test_embeddings_compare_by_index_and_numbers():
-    """However they are stored; they can be keys."""
+    """However they are stored; they can be dictionary keys."""
     single, double = allm.Embedding(0, array("f", [0.5])), allm.Embedding(0, [0.5])
     assert single == double
     assert hash(single) == hash(double)
@@ -54,19 +54,19 @@ def test_embeddings_compare_by_index_and_numbers():
 
 @pytest.mark.parametrize("vector", ["0.5", b"00000000", ["x"], 5, [None], [[1.0]]])
 def test_what_is_no_vector_is_refused(vector):
-    """Bytes too: they could mean anything."""
+    """Anything but numbers is rejected, including bytes, which are ambiguous."""
     with pytest.raises(TypeError):
         allm.Embedding(0, vector)
 
 
 def test_a_vector_takes_no_more_memory_than_its_numbers():
-    """An eighth of what a tuple of floats takes."""
+    """An eighth of a tuple of floats."""
     vector = array("f", [0.5] * 1536)
     assert sys.getsizeof(allm.Embedding(0, vector)._values) < 1536 * 4 + 200
 
 
 def test_inputs_become_a_tuple():
-    """A single one as well as a generator; parts that make one vector stay together."""
+    """A single input or a generator too; parts of one vector stay together."""
     image = allm.Image.from_bytes(b"x", "image/png")
     assert allm.EmbeddingRequest("a").inputs == ("a",)
     assert allm.EmbeddingRequest(image).inputs == (image,)
@@ -86,7 +86,7 @@ def test_a_request_survives_json():
 
 
 def test_a_response_is_in_the_order_of_its_inputs():
-    """Whatever the order they come in; it survives JSON and does not print its numbers."""
+    """Whatever the order they arrive in; its repr has no numbers."""
     response = allm.EmbeddingResponse(
         embeddings=[allm.Embedding(2, [math.inf]), allm.Embedding(0, [1.0])],
         usage=allm.Usage(input_tokens=3),
@@ -109,7 +109,7 @@ def test_a_response_is_in_the_order_of_its_inputs():
     ],
 )
 def test_json_that_is_no_embedding_is_refused(text):
-    """As every other document."""
+    """Like any other invalid document."""
     with pytest.raises(allm.ValidationError):
         allm.from_json(text)
 
@@ -126,7 +126,7 @@ def test_on_a_big_endian_machine(monkeypatch):
 
 
 def test_numpy():
-    """One row for each text, in the type that the numbers came in."""
+    """One row per text, in the type that was received."""
     response = allm.EmbeddingResponse(
         embeddings=[allm.Embedding(1, array("f", [0.5, 1])), allm.Embedding(0, array("f", [2, 3]))]
     )
@@ -139,7 +139,7 @@ def test_numpy():
 
 
 def test_what_numpy_is_given(monkeypatch):
-    """The packed numbers, without a detour over Python's floats."""
+    """Numpy gets the packed numbers, without a conversion to Python floats."""
     calls = SimpleNamespace(asarray=lambda buffer: (type(buffer), buffer.format), stack=list, empty=dict, float32="f")
     monkeypatch.setitem(sys.modules, "numpy", calls)
     response = allm.EmbeddingResponse(embeddings=[allm.Embedding(0, array("f", [1]))])
@@ -149,7 +149,7 @@ def test_what_numpy_is_given(monkeypatch):
 
 
 def test_without_numpy(monkeypatch):
-    """It says what to install."""
+    """The error says what to install."""
     monkeypatch.setitem(sys.modules, "numpy", None)
     with pytest.raises(ImportError, match="pip install numpy"):
         allm.EmbeddingResponse(embeddings=[allm.Embedding(0, [1])]).to_numpy()

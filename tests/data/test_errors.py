@@ -1,4 +1,4 @@
-"""Errors are values: they compare, travel and say what they hold."""
+"""Errors are values: they compare, can be pickled, and show their fields."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_travels_to_another_process(error):
-    """Equal, with every field, and of the same hash."""
+    """After pickling it is equal, with every field and the same hash."""
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
     assert (copy, hash(copy), repr(copy), str(copy)) == (error, hash(error), repr(error), str(error))
     assert copy is not error
 
 
 def test_errors_of_different_classes_differ():
-    """Also where one derives from the other, and from anything else."""
+    """Even if one derives from the other."""
     image = allm.ImageAdapterError("slow down", reason="rate_limited", provider="openai", retry_after=2.0)
     assert image != LIMITED
     assert LIMITED != "slow down"
@@ -40,7 +40,7 @@ def test_errors_of_different_classes_differ():
 
 
 def test_repr_shows_what_is_known():
-    """And leaves out what is not."""
+    """Fields that are None are left out."""
     assert repr(LIMITED) == (
         "AdapterError(message='slow down', reason='rate_limited', provider='openai', retry_after=2.0, retryable=True)"
     )
@@ -48,19 +48,19 @@ def test_repr_shows_what_is_known():
 
 @pytest.mark.parametrize("cls", [cls for cls in ERROR_TYPES.values() if cls.reasons])
 def test_a_reason_that_there_is_not(cls):
-    """It is refused at once, where the mistake is."""
+    """An unknown reason is rejected at once."""
     with pytest.raises(ValueError, match=f"{cls.__name__} has no reason 'tired'; expected one of"):
         cls("x", reason="tired")
 
 
 def test_paths_are_rendered_as_one_writes_them():
-    """Names with dots, indexes in brackets."""
+    """Names have dots, indexes brackets."""
     assert render_path(("messages", 2, "role")) == "messages[2].role"
     assert render_path(()) == "value"
 
 
 def test_problems_travel_with_their_sentences():
-    """To another process and through JSON."""
+    """Through pickling and JSON."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.validate(allm.request("hi", temperature=9))
     error = caught.value
@@ -71,7 +71,7 @@ def test_problems_travel_with_their_sentences():
 
 
 def test_pairs_alone_make_an_error_too():
-    """The tag stands in for the sentence that nobody gave, in the text as in the problems."""
+    """Without a sentence the tag is used, in the message and in the problems."""
     error = allm.ValidationError([(("a", 0), "unknown"), ((), "empty")])
     assert error.problems == (allm.Problem(("a", 0), "unknown", "unknown"), allm.Problem((), "empty", "empty"))
     assert str(error) == "a[0]: unknown; empty"

@@ -1,4 +1,4 @@
-"""What halts a turn, as values."""
+"""The causes of a halt, as values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def outcomes(*halts):
 
 
 def test_each_cause_has_the_reason_of_its_turn():
-    """Whatever halted, `halt.reason` is the word for it; a handler's own is none of the reserved ones."""
+    """`halt.reason` is the halted_reason, and a handler's own is not reserved."""
     causes = [allm.UserAsked([WHICH]), FAILED, OWN, MANUAL]
     assert {type(cause) for cause in causes} == set(get_args(allm.HaltCause))
     assert [cause.reason for cause in causes] == ["ask_user", "tool_error", "sold_out", "manual_tool_calls"]
@@ -41,27 +41,27 @@ def test_each_cause_has_the_reason_of_its_turn():
     ],
 )
 def test_the_first_call_that_halts_counts(halts, expected):
-    """In call order; where it asks the user, the questions of the other calls are kept."""
+    """In call order; if it asks the user, the questions of the other calls are kept."""
     assert first_halt(outcomes(*halts)) == expected
 
 
 @pytest.mark.parametrize("halt", [allm.UserAsked([WHICH, WHEN]), FAILED, OWN, MANUAL, None], ids=repr)
 def test_a_result_takes_its_halt_along(halt):
-    """Through JSON, in a step and in a turn."""
+    """The halt of a step or a turn survives JSON."""
     step = allm.StepResult(thread=allm.Thread(), response=allm.Response(message=allm.assistant("x")), halt=halt)
     result = allm.ChatResult(thread=allm.Thread(), steps=[step], halt=halt)
     assert allm.from_json(allm.to_json(result)) == result
 
 
 def test_no_halt_may_be_spelled_out():
-    """A document with `"halt": null` is read as one without."""
+    """A document with `"halt": null` is read like one without it."""
     text = allm.to_json(ToolOutcome(message=RESULT))
     assert allm.from_json(text[:-1] + ',"halt":null}') == ToolOutcome(message=RESULT)
 
 
 @pytest.mark.parametrize("halt", ['{"type": "Halt", "reason": "x"}', '{"type": "ManualCalls", "tool_calls": []}', "7"])
 def test_another_kind_of_halt_is_refused(halt):
-    """A call cannot halt the turn with the calls that are left."""
+    """A single call cannot have the halt `ManualCalls`."""
     text = allm.to_json(ToolOutcome(message=RESULT))
     with pytest.raises(allm.ValidationError) as caught:
         allm.from_json(f'{text[:-1]},"halt":{halt}}}')
@@ -69,7 +69,7 @@ def test_another_kind_of_halt_is_refused(halt):
 
 
 def test_views_of_a_result_come_from_its_halt_and_its_steps():
-    """The first question for short; calls without a result are the caller's, each once."""
+    """The first question, and calls without a result, each once."""
     result = allm.ChatResult(thread=allm.Thread(), halt=allm.UserAsked([WHICH, WHEN]))
     assert result.pending_questions == (WHICH, WHEN)
     assert (result.pending_question, result.pending_tool_call_id) == ("Which?", "c1")

@@ -1,4 +1,4 @@
-"""An image from wherever it comes, and what is wrong with it when its bytes are asked for."""
+"""Images from every source, and the errors for those without bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
 
 def test_bytes_from_every_source(tmp_path):
-    """The same, with the type that was given or that they have."""
+    """The bytes are the same, with the given or detected type."""
     file = tmp_path / "x.PNG"
     file.write_bytes(PNG)
     text = base64.b64encode(PNG).decode()
@@ -42,7 +42,7 @@ WITHOUT_BYTES = {
 
 @pytest.mark.parametrize("case", WITHOUT_BYTES)
 def test_an_image_without_bytes(case):
-    """Says why, and writes nothing."""
+    """It says why, and writes no file."""
     image, tag = WITHOUT_BYTES[case]
     for call in (image.to_bytes, image.size, lambda: image.save("no/such/folder/x.png")):
         with pytest.raises(allm.ValidationError) as caught:
@@ -52,13 +52,13 @@ def test_an_image_without_bytes(case):
 
 @pytest.mark.parametrize("uri", ["https://example.com/x.png", "data:image/png;base64", "data:image/png,x", ""])
 def test_a_uri_without_data(uri):
-    """It is refused with the form that is expected."""
+    """It is rejected with the expected form."""
     with pytest.raises(allm.ValidationError, match="expected data:<mime type>;base64,<data>"):
         allm.Image.from_data_uri(uri)
 
 
 def test_bytes_of_no_known_type():
-    """The type has to be given."""
+    """Without a known type, the type must be given."""
     with pytest.raises(allm.ValidationError, match="pass mime_type"):
         allm.Image.from_bytes(b"text").resolved_mime_type()
     assert allm.Image.from_bytes(b"text", "image/tiff").resolved_mime_type() == "image/tiff"

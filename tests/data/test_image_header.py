@@ -1,4 +1,4 @@
-"""Type and size of an image, read from its first bytes; whatever else they are, there is no exception."""
+"""Type and size of an image from its first bytes; no bytes cause an exception."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SAMPLES = {
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_type_and_size(name):
-    """Of every format; and an `Image` says the same."""
+    """For every format; `Image` agrees."""
     data, mime_type, size = SAMPLES[name]
     assert (sniff_mime(data), read_size(data)) == (mime_type, size)
     image = allm.Image.from_bytes(data)
@@ -45,7 +45,7 @@ def test_type_and_size(name):
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_a_file_that_ends_early(name):
-    """Is unknown wherever it ends before its size."""
+    """It has no size, wherever it is truncated before it."""
     data, _, size = SAMPLES[name]
     for length in range(len(data)):
         assert read_size(data[:length]) in {None, size}
@@ -53,11 +53,11 @@ def test_a_file_that_ends_early(name):
 
 @given(st.sampled_from([data[:16] for data, _, _ in SAMPLES.values()]), st.binary(max_size=60))
 def test_any_bytes(head, rest):
-    """Give a size of at least one pixel, or none."""
+    """They give a size of at least one pixel, or none."""
     size = read_size(head + rest)
     assert size is None or (size[0] > 0 and size[1] > 0)
 
 
 def test_an_image_without_pixels_has_no_size():
-    """Zero is no size."""
+    """A size of zero counts as unknown."""
     assert read_size(b"GIF89a" + struct.pack("<HH", 0, 2)) is None

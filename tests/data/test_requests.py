@@ -1,4 +1,4 @@
-"""Requests of every kind are checked by `allm.validate` as the calls check them."""
+"""`allm.validate` checks requests of every kind as the calls do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SOUND = allm.Audio(b"RIFF")
     ],
 )
 def test_good_ones_pass(request_):
-    """Of every kind."""
+    """Valid requests of every kind pass."""
     allm.validate(request_)
 
 
@@ -39,7 +39,7 @@ def test_good_ones_pass(request_):
     ],
 )
 def test_bad_ones_say_everything(request_, paths):
-    """In one error, with a sentence for each problem."""
+    """One error has a sentence for each problem."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.validate(request_)
     assert [path for path, _ in caught.value.errors] == paths
@@ -47,13 +47,13 @@ def test_bad_ones_say_everything(request_, paths):
 
 
 def test_other_values_are_no_requests():
-    """The types that can be checked are named."""
+    """The error names the types that can be checked."""
     with pytest.raises(TypeError, match="ImageRequest"):
         allm.validate(5)
 
 
 def test_names_that_are_no_fields():
-    """Suggest the nearest one, as every option does."""
+    """The nearest field is suggested, as for options."""
     for build, near in (
         (lambda: allm.image_request("x", sizes="1x1"), "size"),
         (lambda: allm.request("x", temprature=1), "temperature"),
@@ -67,5 +67,5 @@ def test_names_that_are_no_fields():
     ("fields", "made"), [(allm.RequestFields, allm.Request), (allm.ImageRequestFields, allm.ImageRequest)]
 )
 def test_the_fields_by_name(fields, made):
-    """What a type checker lets a builder take is what the request has."""
+    """The typed arguments of a builder are the fields of the request."""
     assert fields.__annotations__.keys() == {field.name for field in attrs.fields(made) if field.kw_only}

@@ -1,4 +1,4 @@
-"""What one answer says, and what several used together."""
+"""One response, and the usage of several."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ def costs(usage):
 
 @pytest.mark.parametrize("unknown", [allm.Usage(input_tokens=3), allm.Usage(output_tokens=1, extra={"searches": 1})])
 def test_a_total_that_leaves_a_cost_out_is_unknown(unknown):
-    """Whichever comes first; the tokens are added all the same."""
+    """An unknown cost makes the sum unknown, but tokens are still added."""
     for total in (KNOWN + unknown, unknown + KNOWN, allm.Usage() + unknown + KNOWN):
         assert costs(total) == (None, None, None)
         assert total.input_tokens == 10 + (unknown.input_tokens or 0)
 
 
 def test_a_total_of_totals_has_only_the_costs_that_all_have():
-    """A service that reports one sum tells nothing of its parts."""
+    """The parts of a sum are unknown if one cost has only a total."""
     assert costs(KNOWN + allm.Usage(input_tokens=3, total_cost=0.25)) == (None, None, 1.0)
     assert costs(KNOWN + KNOWN) == (0.5, 1.0, 1.5)
 
 
 @pytest.mark.parametrize("nothing", [allm.Usage(), allm.Usage(input_tokens=0, output_tokens=0)])
 def test_a_call_that_used_nothing_leaves_the_costs_as_they_are(nothing):
-    """Such as one that failed before it was read."""
+    """Such as one that failed before the model read it."""
     assert costs(KNOWN + nothing) == costs(nothing + KNOWN) == costs(KNOWN)
 
 
 def test_counts_that_no_call_reported_stay_unknown():
-    """And a reported 0 stays 0; a provider's own counts are added where both are numbers."""
+    """A reported 0 stays 0; a provider's own counts are added if both are numbers."""
     first = allm.Usage(input_tokens=0, extra={"searches": 1, "tier": "default", "first": 1})
     total = first + allm.Usage(output_tokens=2, extra={"searches": 2, "tier": "flex"})
     assert (total.input_tokens, total.output_tokens, total.cached_input_tokens) == (0, 2, None)
@@ -47,7 +47,7 @@ def test_counts_that_no_call_reported_stay_unknown():
 
 
 def test_parsed_needs_a_class():
-    """Its own, or that of the call."""
+    """From the response, or as an argument."""
     with pytest.raises(allm.ValidationError, match="pass one, or make the call with response_format") as caught:
         allm.Response(message=allm.assistant("{}")).parsed()
     assert caught.value.errors == (((), "missing_output_type"),)
@@ -73,7 +73,7 @@ def shown(value):
 
 
 def test_a_response_travels_with_a_class_that_has_a_name():
-    """One of a function has none that another process could find: it is left out, and the answer arrives."""
+    """Pickling leaves out a class that is local to a function."""
 
     class Local:
         pass
@@ -87,7 +87,7 @@ def test_a_response_travels_with_a_class_that_has_a_name():
 
 
 def test_a_copy_of_a_response_keeps_its_class():
-    """Also one of a function: nothing has to be found by name."""
+    """Even one local to a function."""
 
     class Local:
         pass
@@ -99,7 +99,7 @@ def test_a_copy_of_a_response_keeps_its_class():
 
 
 def test_a_response_in_one_line():
-    """The beginning of a long text, and what is known."""
+    """The beginning of a long text, and the known facts."""
     usage = allm.Usage(input_tokens=12)
     response = allm.Response(message=allm.assistant("word " * 99), finish_reason="stop", model="m", usage=usage)
     beginning = ("word " * 16).rstrip()
@@ -113,7 +113,7 @@ def test_a_response_in_one_line():
 
 
 def test_a_turn_in_one_line():
-    """Its text, why it ended, and what it took."""
+    """Its text, why it ended, and its usage."""
     response = allm.Response(message=allm.assistant("Zug"), finish_reason="stop", model="m")
     step = allm.StepResult(thread=allm.Thread(), response=response)
     usage = allm.Usage(input_tokens=1, output_tokens=2)
@@ -133,7 +133,7 @@ def test_a_turn_gives_the_parsed_output_of_its_last_response():
     result = allm.ChatResult(thread=allm.Thread(), final_response=response)
     assert result.parsed() == Point(1)
     assert result.parsed(dict[str, int]) == {"x": 1}
-    with pytest.raises(allm.ValidationError, match="ended before the model was asked"):
+    with pytest.raises(allm.ValidationError, match="ended before the model was called"):
         allm.ChatResult(thread=allm.Thread()).parsed()
 
 

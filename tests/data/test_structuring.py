@@ -1,4 +1,4 @@
-"""The strict core: both front ends take and refuse the same, and each says it in its own words."""
+"""The strict core: both front ends accept and reject the same values, each with its own messages."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def for_documents(value, hint):
 @pytest.mark.parametrize("front_end", [for_documents, structure])
 @pytest.mark.parametrize(("hint", "value", "wanted"), FITS, ids=str)
 def test_what_fits(front_end, hint, value, wanted):
-    """It becomes a value of the very type, in both front ends."""
+    """A fitting value becomes an instance of exactly the type, in both front ends."""
     found = front_end(value, hint)
     assert found == wanted
     assert type(found) is type(wanted)
@@ -91,7 +91,7 @@ def test_what_fits(front_end, hint, value, wanted):
 
 @pytest.mark.parametrize(("hint", "value", "path", "for_reader", "for_model"), WRONG, ids=str)
 def test_what_does_not_fit(hint, value, path, for_reader, for_model):
-    """It is refused at the same place by both, with the types for one and the values for the other."""
+    """Both reject it at the same path; one message has types, the other values."""
     with pytest.raises(Exception) as caught:  # noqa: PT011  cattrs raises what its hooks raise
         for_documents(value, hint)
     assert list(problems_of(caught.value)) == [(path, for_reader)]
@@ -101,7 +101,7 @@ def test_what_does_not_fit(hint, value, path, for_reader, for_model):
 
 
 def test_unknown_fields():
-    """A reader survives those of a later release; a model that writes them is told."""
+    """They are ignored in a document, and an error in a model's output."""
     value = {"x": 1, "z": 2}
     assert for_documents(value, Point) == Point(1)
     with pytest.raises(NotStructured, match="unknown field 'z'"):
@@ -110,7 +110,7 @@ def test_unknown_fields():
 
 @pytest.mark.parametrize("hint", [list[int], dict[str, int], tuple[int, ...]])
 def test_a_list_that_is_wrong_all_over_is_given_up(hint):
-    """After so many problems that nobody would read more."""
+    """Problems are collected up to a limit."""
     value = {str(index): "x" for index in range(1000)} if origin_of(hint) is dict else ["x"] * 1000
     with pytest.raises(NotStructured) as refused:
         structure(value, hint)

@@ -1,4 +1,4 @@
-"""Ids that no two calls of an answer share."""
+"""Unique ids for the calls of a response."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SENT = st.none() | st.text(max_size=3) | st.sampled_from(["call_0", "call_1", "i
 
 @given(st.lists(SENT, max_size=12), st.frozensets(SENT.filter(bool)))
 def test_ids_are_unique_and_kept_where_they_can_be(sent, taken):
-    """The provider's own id stays, unless it is missing, was there before, or is in use already."""
+    """The provider's id is kept unless it is missing or a duplicate."""
     ids = UniqueIds(taken)
     given_ids = [ids.new(one) for one in sent]
     assert len(set(given_ids)) == len(given_ids)
@@ -22,6 +22,6 @@ def test_ids_are_unique_and_kept_where_they_can_be(sent, taken):
 
 
 def test_ids_that_are_made_up_count_the_answers_own():
-    """They say what they are of."""
+    """They contain what they identify and a number."""
     ids = UniqueIds()
     assert [ids.new(None), ids.new("a"), ids.new("a"), ids.new("", "item")] == ["call_0", "a", "call_2", "item_3"]

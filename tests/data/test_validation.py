@@ -1,4 +1,4 @@
-"""Every problem of a value is found, with its path and one word for it."""
+"""Validation finds every problem of a value, with its path and tag."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ PROBLEMS = {
 
 @pytest.mark.parametrize("case", PROBLEMS)
 def test_what_is_wrong(case):
-    """And nothing else is said of it."""
+    """It has exactly this problem."""
     value, path, tag = PROBLEMS[case]
     with pytest.raises(allm.ValidationError) as caught:
         allm.validate(value)
@@ -154,14 +154,14 @@ def test_all_problems_are_told_at_once():
 
 
 def test_what_cannot_be_checked():
-    """A value of no such class is a TypeError, which names those that can be."""
+    """A value of another class is a TypeError that names those that can be checked."""
     with pytest.raises(TypeError, match="expected one of: Message, Tool"):
         allm.validate("hi")
 
 
 @pytest.mark.parametrize("case", PROBLEMS)
 def test_every_problem_has_a_sentence(case):
-    """It says what was expected and is more than the tag; the pairs and the problems tell the same."""
+    """It says more than the tag; the pairs and the problems agree."""
     value, _, _ = PROBLEMS[case]
     with pytest.raises(allm.ValidationError) as caught:
         allm.validate(value)
@@ -187,7 +187,7 @@ def test_every_problem_has_a_sentence(case):
     ],
 )
 def test_what_is_shown_of_a_value_is_short(value):
-    """A message is read by people: large values are cut, and containers shown by their type alone."""
+    """Large values are cut, and containers shown by their type only."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.validate(value)
     assert all(len(problem.sentence) < 350 for problem in caught.value.problems)
@@ -195,7 +195,7 @@ def test_what_is_shown_of_a_value_is_short(value):
 
 
 def test_many_problems_are_all_there_and_few_are_told():
-    """Every one as a value, twenty in the text."""
+    """All of them are values, and twenty are in the message."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.validate(allm.Thread([3] * 1000))
     assert len(caught.value.errors) == len(caught.value.problems) == 1000

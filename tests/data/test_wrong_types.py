@@ -1,4 +1,4 @@
-"""What is made of the wrong things is one clear error of the tree, where it is made."""
+"""A value of the wrong type is one clear error of the library, where it is made."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MADE = {
 
 @pytest.mark.parametrize("case", MADE)
 def test_wrong_type(case):
-    """With what was given and what was expected."""
+    """The message has what was given and what was expected."""
     make, words = MADE[case]
     with pytest.raises(allm.AllmError) as caught:
         make()
@@ -34,14 +34,14 @@ def test_wrong_type(case):
 
 
 def test_every_message_that_is_none_is_told():
-    """All problems at once, each with its place."""
+    """All problems at once, each with its position."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.request([1, allm.user("hi"), 2])
     assert caught.value.errors == ((("messages", 0), "invalid_type"), (("messages", 2), "invalid_type"))
 
 
 def test_schema_that_is_none_is_found_by_validation():
-    """As every other field of a request."""
+    """A schema is checked like every other field."""
     made = allm.request("hi", response_format=allm.json_schema("name", "schema"))
     with pytest.raises(allm.ValidationError, match="expected a JSON Schema") as caught:
         allm.validate(made)
@@ -50,6 +50,6 @@ def test_schema_that_is_none_is_found_by_validation():
 
 @pytest.mark.parametrize("url", [None, b"memory://", 3])
 def test_store_url_of_the_wrong_type(url):
-    """Refused like a text that is no URL of a store."""
+    """It is rejected like an unknown URL."""
     with pytest.raises(ValueError, match="expected a text"):
         allm.session.open_store(url)

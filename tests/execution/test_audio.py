@@ -1,4 +1,4 @@
-"""Speech and transcription: what is asked, what arrives, and what is left after any end."""
+"""Speech and transcription: requests, streamed audio, and the result after any end."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def listener(*script, **fields):
     ],
 )
 def test_the_type_of_audio(data, mime_type):
-    """Is read from the first bytes; there is a name for it."""
+    """The MIME type is read from the first bytes, and has a file name suffix."""
     audio = allm.Audio.from_bytes(data)
     assert audio.mime_type == mime_type
     assert audio.file_name().startswith("audio")
@@ -45,7 +45,7 @@ def test_the_type_of_audio(data, mime_type):
 
 
 def test_audio_files(tmp_path):
-    """Are read at once, and keep their name."""
+    """Files are read at once, and keep their name."""
     place = allm.Audio.from_bytes(WAV).save(tmp_path / "a.WAV")
     audio = allm.Audio.from_file(place)
     assert (audio.data, audio.mime_type, audio.file_name()) == (WAV, "audio/wav", "a.WAV")
@@ -57,7 +57,7 @@ def test_audio_files(tmp_path):
 
 
 async def test_synthesize_is_the_fold_of_its_stream():
-    """The pieces in their order."""
+    """`synthesize` returns the pieces of the stream in order."""
     whole = await allm.synthesize(speaker(), "one two three")
     async with allm.stream_synthesize(speaker(), "one two three") as speech:
         pieces = [piece async for piece in speech]
@@ -67,7 +67,7 @@ async def test_synthesize_is_the_fold_of_its_stream():
 
 
 async def test_what_had_arrived_stays(autojump_clock):
-    """After a break, an exception, a cancel and a failure; nothing can be read any more."""
+    """After a break, an exception, a cancellation or a failure the result stays, and reading on fails."""
     async with allm.stream_synthesize(speaker(), "one two three") as speech:
         async for _ in speech:
             break
@@ -94,7 +94,7 @@ async def test_what_had_arrived_stays(autojump_clock):
 
 
 async def test_saving_as_it_arrives(tmp_path, autojump_clock):
-    """Each piece is in the file when it has come, also when the rest does not."""
+    """Each piece is in the file once it has arrived, even if the rest never does."""
     async with allm.stream_synthesize(speaker(), "one two") as speech:
         await anext(speech)
         place = await speech.save(tmp_path / "a.wav")
@@ -106,7 +106,7 @@ async def test_saving_as_it_arrives(tmp_path, autojump_clock):
 
 
 async def test_limits_of_speech(autojump_clock):
-    """For the first piece, for each further one, and for the whole call."""
+    """Time limits apply to the first piece, to each further one, and to the whole call."""
     for script, option in (((60, b"a"), "first_event_timeout"), ((b"a", 60, b"b"), "first_event_timeout")):
         with pytest.raises(allm.AdapterError, match=option) as caught:
             await allm.synthesize(speaker(*script), "x", retry=None, first_event_timeout=5)
@@ -116,7 +116,7 @@ async def test_limits_of_speech(autojump_clock):
 
 
 async def test_speech_is_tried_again_only_before_it_begins(autojump_clock):
-    """An answer without audio, or a failure before the first piece."""
+    """A failure before the first piece, or a response without audio, is retried."""
 
     class Hesitant(FakeSpeech):
         def open(self, prepared):
@@ -144,14 +144,14 @@ async def test_speech_is_tried_again_only_before_it_begins(autojump_clock):
         (allm.SpeechRequest("x", voice=3), "voice"),
     ],
 )
-async def test_what_nobody_could_say(request_, path):
-    """Is refused at the call."""
+async def test_invalid_speech_requests(request_, path):
+    """An invalid speech request is rejected at the call."""
     with pytest.raises(allm.ValidationError, match=path):
         allm.stream_synthesize(speaker(), request_)
 
 
 async def test_a_transcription():
-    """With the model of the engine, and the fields of the call over those of the request."""
+    """The model comes from the engine, and options of the call win over fields of the request."""
     engine = listener("hello", model="chatty", transcription_model="ears")
     request = allm.TranscriptionRequest(allm.Audio.from_bytes(WAV), language="de", metadata={"n": 1})
     answer = await allm.transcribe(engine, request, language="en", timestamps="word")
@@ -162,7 +162,7 @@ async def test_a_transcription():
 
 
 async def test_a_path_is_a_file(tmp_path):
-    """So that a script needs one line."""
+    """A path is read as a file."""
     place = allm.Audio.from_bytes(WAV).save(tmp_path / "a.wav")
     engine = listener("hello", "again")
     await allm.transcribe(engine, place)
@@ -183,14 +183,14 @@ async def test_a_path_is_a_file(tmp_path):
         (allm.Audio(WAV), {"temperature": "hot"}, "temperature"),
     ],
 )
-async def test_what_nobody_could_write_down(audio, options, path):
-    """Is refused at the call."""
+async def test_invalid_transcription_requests(audio, options, path):
+    """An invalid transcription request is rejected at the call."""
     with pytest.raises(allm.ValidationError, match=path):
         await allm.transcribe(listener("x"), audio, **options)
 
 
 async def test_services_are_apart():
-    """An engine that chats does not speak or listen by accident; and a model has to be named."""
+    """The chat adapter and chat model are never used for speech or transcription."""
     engine = allm.Engine(adapter=allm.providers.Fake(script=[]), model="chatty")
     for call in (allm.synthesize(engine, "x"), allm.transcribe(engine, allm.Audio(WAV))):
         with pytest.raises(allm.EngineError, match="set Engine"):
@@ -200,7 +200,7 @@ async def test_services_are_apart():
 
 
 async def test_a_model_is_needed():
-    """Unless the adapter knows its own; nothing is sent."""
+    """A call without a model is rejected, unless the adapter needs none; nothing is sent."""
     speech = allm.Engine(speech_adapter=allm.providers.OpenAISpeech(api_key="k"))
     with pytest.raises(allm.EngineError, match="no model for speech") as caught:
         await allm.synthesize(speech, "hi")

@@ -1,4 +1,4 @@
-"""The block around a stream: how it is opened, and what is said when it is not."""
+"""The block around a stream: entering it, and the errors for every misuse."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def plain_with(block):
 @every_block
 @pytest.mark.parametrize("misuse", [async_for, plain_for, awaited, plain_with])
 async def test_a_block_that_is_not_entered_shows_the_right_lines(name, opened, misuse):
-    """Of its own function, whatever was done instead of `async with`; nothing was started, and it can be entered."""
+    """Misuse raises an error with the correct code; the block can still be entered."""
     block = opened()
     with pytest.raises(allm.StreamError) as caught:
         await misuse(block)
@@ -68,7 +68,7 @@ async def test_a_block_that_is_not_entered_shows_the_right_lines(name, opened, m
 
 @every_block
 async def test_a_block_is_entered_once(name, opened):
-    """A call runs once, also while it runs."""
+    """Entering a block a second time is an error, also while it runs."""
     block = opened()
     async with block:
         for _ in range(2):
@@ -83,7 +83,7 @@ async def test_a_block_is_entered_once(name, opened):
 
 @every_block
 def test_a_block_is_entered_in_a_trio_task(name, opened):
-    """Elsewhere the error says where it runs; the block is not used up by that."""
+    """Outside Trio, entering raises an error that names Trio, and the block can still be entered."""
     block = opened()
 
     async def enter():
@@ -108,7 +108,7 @@ def test_a_block_is_entered_in_a_trio_task(name, opened):
     ],
 )
 def test_calls_run_in_a_trio_task(call):
-    """Those of services say so in the same words."""
+    """Service calls outside Trio raise the same error."""
 
     async def main():
         await call()
@@ -119,7 +119,7 @@ def test_calls_run_in_a_trio_task(call):
 
 @every_block
 async def test_what_the_block_raises_comes_out_as_itself(name, opened):
-    """Also what the machinery of context managers and iterators uses for itself, and an exception group."""
+    """Any exception of the body comes out as itself, including groups and StopIteration."""
     for error in (KeyError(name), StopIteration(name), StopAsyncIteration(name), ExceptionGroup(name, [KeyError()])):
         with pytest.raises(type(error)) as caught:
             async with opened() as stream:

@@ -1,4 +1,4 @@
-"""The chat loop: its gates, its two modes, its limits, and what it leaves behind."""
+"""The chat loop: its gates, its two passes, its limits, and the conversation it leaves."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def roles(thread):
 
 
 def sendable(thread):
-    """Check that a conversation can be sent again: valid, and no call without a result."""
+    """Check that a conversation can be sent again: it is valid, and every call has a result."""
     allm.validate(thread)
     assert allm.from_json(allm.to_json(thread)) == thread
     calls = [call.id for message in thread.messages for call in message.tool_calls]
@@ -41,7 +41,7 @@ def sendable(thread):
 
 
 async def test_completed_after_tools():
-    """Steps, conversation, usage of all steps."""
+    """A turn with a tool has two steps, the whole conversation, and the usage of both steps."""
     result = await allm.chat(engine(CALL, TEXT), "go")
     assert result.halted_reason == "completed"
     assert result.output_text == "done"
@@ -55,14 +55,14 @@ async def test_completed_after_tools():
 
 @pytest.mark.parametrize("finish", ["stop", "length", "content_filter"])
 async def test_finish_stop_length_content_filter_complete_the_turn(finish):
-    """Gate 5."""
+    """These finish reasons complete the turn."""
     result = await allm.chat(engine([fake.text("x"), fake.finish(finish)]), "go")
     assert result.halted_reason == "completed"
     assert result.final_response.finish_reason == finish
 
 
 async def test_finish_error_ends_with_error_and_keeps_what_came():
-    """Gate 6; the failed step is a step, its text is kept."""
+    """A failed response is a step of its own, and its text is kept."""
     error = allm.AdapterError("no", reason="invalid_request")
     result = await allm.chat(engine(CALL, [fake.text("half"), fake.error(error)]), "go")
     assert result.halted_reason == "error"
@@ -72,7 +72,7 @@ async def test_finish_error_ends_with_error_and_keeps_what_came():
 
 
 async def test_error_with_calls_answers_them_without_running_them():
-    """A call of an answer that failed may be cut off."""
+    """Calls of a failed response may be truncated, so they get an error result."""
     ran = []
     tool = allm.Tool("noop", "N.", handler=ran.append)
     script = [fake.tool_call("noop"), fake.tool_call_delta("c9", '{"a'), fake.error(allm.AdapterError("no"))]
@@ -84,7 +84,7 @@ async def test_error_with_calls_answers_them_without_running_them():
 
 
 async def test_finish_other_ends_incomplete():
-    """Gate 7: not sent again and again."""
+    """An unknown finish reason ends the turn as incomplete."""
     result = await allm.chat(engine([fake.text("x"), fake.finish("other")], TEXT), "go")
     assert result.halted_reason == "incomplete"
     assert len(result.steps) == 1
@@ -106,7 +106,7 @@ async def test_an_unknown_word_after_a_call_that_was_cut_ends_the_turn():
 
 
 async def test_finish_stop_with_calls_goes_on():
-    """A forced tool ends with "stop" at some providers: what the answer holds decides."""
+    """Some providers end a forced call with "stop"; the turn goes on all the same."""
     result = await allm.chat(engine([fake.tool_call("noop"), fake.finish("stop")], TEXT), "go")
     assert result.halted_reason == "completed"
     assert len(result.steps) == 2
@@ -114,7 +114,7 @@ async def test_finish_stop_with_calls_goes_on():
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_halt_when_sees_each_step_that_would_go_on(asynchronous):
-    """Gate 8: sync or async; not asked about a final text step."""
+    """`halt_when`, sync or async, is called after each step but the final one."""
     asked = []
 
     def decide(step):
@@ -133,7 +133,7 @@ async def test_halt_when_sees_each_step_that_would_go_on(asynchronous):
 
 
 async def test_halt_when_exceptions_propagate():
-    """As themselves, to the consumer of either path; what had arrived is kept."""
+    """An exception of `halt_when` is raised to the consumer, and the result so far is kept."""
     error = LookupError("mine")
 
     def decide(step):
@@ -149,7 +149,7 @@ async def test_halt_when_exceptions_propagate():
 
 
 async def test_max_turns_counts_model_calls_and_runs_the_last_tools():
-    """Gate 9: with max_turns=1 the tools still run once."""
+    """With max_turns=1 the tools of that call still run."""
     result = await allm.chat(engine(CALL, TEXT), "go", max_turns=1)
     assert result.halted_reason == "max_turns"
     assert roles(result.thread) == ["user", "assistant", "tool"]
@@ -158,7 +158,7 @@ async def test_max_turns_counts_model_calls_and_runs_the_last_tools():
 
 
 async def test_max_turns_call_over_params_over_defaults():
-    """One precedence rule; the library's default is 8."""
+    """The precedence rule applies to max_turns; the library's default is 8."""
     forever = [CALL] * 20
     with allm.defaults(max_turns=2):
         assert len((await allm.chat(engine(*forever), "go")).steps) == 2
@@ -169,13 +169,13 @@ async def test_max_turns_call_over_params_over_defaults():
 
 @pytest.mark.parametrize("turns", [0, -1])
 async def test_max_turns_not_positive_is_a_value_error(turns):
-    """Before anything is sent."""
+    """An invalid max_turns is rejected before anything is sent."""
     with pytest.raises(ValueError, match="max_turns"):
         await allm.chat(engine(TEXT), "go", max_turns=turns)
 
 
 async def test_mode_manual_runs_nothing_and_surfaces_the_calls():
-    """Whatever the tools say."""
+    """With mode="manual" no tool runs, and all calls are left to the caller."""
     result = await allm.chat(engine(CALL), "go", mode="manual")
     assert result.halted_reason == "manual_tool_calls"
     assert [call.id for call in result.manual_tool_calls] == ["c0"]
@@ -183,7 +183,7 @@ async def test_mode_manual_runs_nothing_and_surfaces_the_calls():
 
 
 async def test_mixed_batch_runs_auto_calls_and_surfaces_manual_ones():
-    """Auto results are in the conversation; there is no placeholder for the others."""
+    """Automatic results are in the conversation, without placeholders for the rest."""
     script = [fake.tool_call("by_hand", id="m"), fake.tool_call("noop", id="a")]
     result = await allm.chat(engine(script, tools=[NOOP, BY_HAND]), "go")
     assert result.halted_reason == "manual_tool_calls"
@@ -192,7 +192,7 @@ async def test_mixed_batch_runs_auto_calls_and_surfaces_manual_ones():
 
 
 async def test_unanswered_call_is_refused_with_its_id():
-    """Instead of the provider's 400."""
+    """A call without a result is rejected here, not by the provider with a 400."""
     result = await allm.chat(engine([fake.tool_call("by_hand", id="m7")], tools=[BY_HAND]), "go")
     with pytest.raises(allm.ValidationError, match="m7") as caught:
         await allm.chat(engine(TEXT), result.thread)
@@ -202,7 +202,7 @@ async def test_unanswered_call_is_refused_with_its_id():
 
 
 async def test_first_step_preflight_raises_and_later_ones_fold():
-    """The steps so far are kept, with the error beside them."""
+    """An invalid first call raises; a later one ends the turn and keeps its steps."""
     with pytest.raises(allm.AdapterError) as caught:
         await allm.chat(engine(), "go")
     assert caught.value.reason == "no_scripted_response"
@@ -214,7 +214,7 @@ async def test_first_step_preflight_raises_and_later_ones_fold():
 
 
 async def test_chat_completed_once_and_last():
-    """On every turn that ends by itself, whatever the reason."""
+    """`ChatCompleted` is the last event of every turn that ends by itself, for any reason."""
     error = allm.AdapterError("no", reason="invalid_request")
     for scripts in ([TEXT], [CALL, TEXT], [CALL], [[fake.error(error)]]):
         async with allm.stream(engine(*scripts), "go", retry=None) as events:
@@ -225,7 +225,7 @@ async def test_chat_completed_once_and_last():
 
 
 async def test_consumer_that_leaves_gets_no_chat_completed():
-    """`result()` has what there was."""
+    """After leaving early, `result()` has the partial turn."""
     async with allm.stream(engine(CALL, TEXT), "go") as events:
         async for event in events:
             if isinstance(event, allm.StepCompleted):
@@ -237,7 +237,7 @@ async def test_consumer_that_leaves_gets_no_chat_completed():
 
 
 async def test_on_event_and_filters_look_at_adapter_events_only():
-    """Orchestration events pass all filters and are never observed."""
+    """Orchestration events pass all filters, and `on_event` never sees them."""
     observed = []
     async with allm.stream(
         engine(CALL, TEXT), "go", on_event=observed.append, emit_text_deltas=False, emit_tool_deltas=False
@@ -251,7 +251,7 @@ async def test_on_event_and_filters_look_at_adapter_events_only():
 
 
 async def test_request_timeout_bounds_the_whole_turn(autojump_clock):
-    """In a tool or in a model call: one end, and a conversation that can be sent again."""
+    """In a tool or in a model call, the limit ends the turn with a conversation to send again."""
 
     async def nap(arguments):
         await trio.sleep(100)
@@ -272,7 +272,7 @@ async def test_request_timeout_bounds_the_whole_turn(autojump_clock):
 
 
 async def test_retries_happen_in_later_steps_too(autojump_clock):
-    """Each model call has its own budget, until its own first event."""
+    """Each model call has its own retry budget."""
     busy = [fake.error(allm.AdapterError("busy", reason="overloaded"))]
     result = await allm.chat(engine(CALL, busy, TEXT), "go")
     assert result.halted_reason == "completed"
@@ -285,7 +285,7 @@ class Answer:
 
 
 async def test_structured_finalize_asks_for_the_format_last_and_without_tools():
-    """Two passes, one ChatCompleted, the steps of both."""
+    """Two passes have one ChatCompleted and the steps of both."""
     scripts = [CALL, TEXT, [fake.text('{"n": 7}')]]
     asked = engine(*scripts)
     async with allm.stream(asked, "go", response_format=Answer, structured_finalize=True) as events:
@@ -305,21 +305,21 @@ async def test_structured_finalize_asks_for_the_format_last_and_without_tools():
 
 
 async def test_structured_finalize_nudge_is_configurable():
-    """Empty text adds no message."""
+    """An empty nudge adds no message."""
     asked = engine(TEXT, [fake.text('{"n": 7}')])
     await allm.chat(asked, "go", response_format=Answer, structured_finalize=True, structured_finalize_nudge="")
     assert asked.adapter.requests[-1].messages[-1].role == "assistant"
 
 
 async def test_structured_finalize_never_loses_the_first_pass():
-    """When the second call cannot even be made, the first pass is the result."""
+    """If the final call is invalid, the result is that of the first pass."""
     result = await allm.chat(engine(TEXT), "go", response_format=Answer, structured_finalize=True)
     assert result.output_text == "done"
     assert result.finalize.error.reason == "no_scripted_response"
 
 
 async def test_structured_finalize_stops_where_the_first_pass_halts():
-    """A question to the user is not followed by a demand for JSON."""
+    """After a question to the user there is no final call."""
     tool = allm.Tool("noop", "N.", handler=lambda arguments: allm.AskUser("?"))
     result = await allm.chat(engine(CALL, TEXT, tools=[tool]), "go", response_format=Answer, structured_finalize=True)
     assert result.halted_reason == "ask_user"
@@ -327,7 +327,7 @@ async def test_structured_finalize_stops_where_the_first_pass_halts():
 
 
 async def test_validation_retries_ask_again_with_the_problem():
-    """As often as allowed; then the invalid answer is the result, with its text."""
+    """Invalid output is retried as often as allowed, and is then the result."""
     bad, good = [fake.text('{"n": "x"}')], [fake.text('{"n": 7}')]
     asked = engine(bad, good)
     result = await allm.chat(asked, "go", response_format=Answer, validation_retries=1)
@@ -341,20 +341,20 @@ async def test_validation_retries_ask_again_with_the_problem():
 
 @pytest.mark.parametrize("options", [{"response_format": Answer}, {}], ids=["valid", "no class"])
 async def test_validation_retries_ask_only_for_what_is_wrong(options):
-    """A valid answer is the last one, and so is one that nothing is expected of."""
+    """Valid output, or output without a format, is not retried."""
     asked = engine([fake.text('{"n": 7}')])
     result = await allm.chat(asked, "go", validation_retries=3, **options)
     assert (result.halted_reason, len(asked.adapter.requests)) == ("completed", 1)
 
 
 async def test_request_timeout_bounds_a_step(autojump_clock):
-    """It ends with what there is, and says why."""
+    """At the limit a step ends with a partial result and an error."""
     result = await allm.step(engine([fake.text("one"), fake.delay(60)]), "go", request_timeout=5)
     assert (result.response.output_text, result.response.error.reason) == ("one", "timeout")
 
 
 async def test_thread_of_any_kind_goes_in_and_is_not_changed():
-    """A text, a message, messages, a thread with metadata, a request."""
+    """A text, a message, messages, a thread with metadata and a request are accepted."""
     thread = allm.Thread((allm.user("go"),), metadata={"k": 1})
     for given in ("go", allm.user("go"), [allm.user("go")], allm.Request([allm.user("go")]), thread):
         result = await allm.chat(engine(TEXT), given)
@@ -364,7 +364,7 @@ async def test_thread_of_any_kind_goes_in_and_is_not_changed():
 
 
 async def test_step_is_the_fold_of_stream_step():
-    """One step, tools included."""
+    """`step` returns the fold of `stream_step`, tools included."""
     async with allm.stream_step(engine(CALL), "go") as events:
         seen = [event async for event in events]
     assert isinstance(seen[-1], allm.StepCompleted)

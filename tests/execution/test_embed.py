@@ -1,4 +1,4 @@
-"""Embeddings: batches side by side, put in order, one budget, and nothing lost that was finished."""
+"""Embeddings: concurrent batches, returned in order, with one retry budget, and no finished vector lost."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def indexes(response):
 
 
 async def test_one_text():
-    """Is one vector, by its text."""
+    """One text gives one vector."""
     response = await allm.embed(engine(FakeEmbeddings(vectors={"red": [1, 0.5]})), "red")
     assert response.vectors == ((1.0, 0.5),)
     assert response.embeddings[0].dimensions == 2
 
 
 async def test_many_texts_are_sent_in_batches_and_come_in_their_order(autojump_clock):
-    """Whichever batch is answered first; usage is the sum."""
+    """Vectors are in the order of the texts, and usage is the sum."""
     adapter = FakeEmbeddings(batch_limit=2, script=[[fake.delay(3)], [fake.delay(1)], [fake.delay(2)]])
     response = await allm.embed(engine(adapter), texts(5), dimensions=3)
     assert [request.inputs for request in adapter.requests] == [
@@ -61,14 +61,14 @@ async def test_many_texts_are_sent_in_batches_and_come_in_their_order(autojump_c
 
 @pytest.mark.parametrize(("limit", "seconds"), [(1, 4), (2, 2), (4, 1)])
 async def test_at_most_so_many_requests_at_once(autojump_clock, limit, seconds):
-    """Four requests of a second each."""
+    """`max_concurrency` bounds the requests in flight."""
     adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)]] * 4)
     await allm.embed(engine(adapter), texts(4), max_concurrency=limit)
     assert trio.current_time() == seconds
 
 
 async def test_batch_size_is_an_upper_bound():
-    """The provider's own limit still counts."""
+    """The provider's own limit still applies."""
     adapter = FakeEmbeddings(batch_limit=3)
     await allm.embed(engine(adapter), texts(4), batch_size=2)
     await allm.embed(engine(adapter), texts(4), batch_size=50)
@@ -76,7 +76,7 @@ async def test_batch_size_is_an_upper_bound():
 
 
 async def test_an_adapter_without_limits_gets_a_hundred():
-    """As its protocol says."""
+    """Without limits of its own an adapter gets batches of 100, as documented."""
 
     class Plain:
         provider = "plain"
@@ -98,7 +98,7 @@ async def test_an_adapter_without_limits_gets_a_hundred():
 
 
 async def test_stream_hands_batches_over_in_order(autojump_clock):
-    """Each embedding once, and the result has what is left: nothing, but the usage of all."""
+    """Each embedding is in one batch, and the result has only the usage left."""
     adapter = FakeEmbeddings(batch_limit=2, script=[[fake.delay(3)], [fake.delay(1)], [fake.delay(2)]])
     async with allm.stream_embed(engine(adapter), iter(texts(5))) as batches:
         seen = [indexes(batch) async for batch in batches]
@@ -109,7 +109,7 @@ async def test_stream_hands_batches_over_in_order(autojump_clock):
 
 
 async def test_nothing_is_sent_before_the_first_batch_is_asked_for():
-    """Entering the block alone is free, and so is leaving it."""
+    """Entering and leaving the block sends nothing."""
     adapter = FakeEmbeddings()
     adapter.send = None  # would fail
     async with allm.stream_embed(engine(FakeEmbeddings()), texts(3)) as batches:
@@ -119,7 +119,7 @@ async def test_nothing_is_sent_before_the_first_batch_is_asked_for():
 
 
 async def test_until_done_after_some_batches():
-    """Gives the rest."""
+    """`until_done` returns the rest."""
     async with allm.stream_embed(engine(), texts(7), max_concurrency=1) as batches:
         first = await anext(batches)
         rest = await batches.until_done()
@@ -128,7 +128,7 @@ async def test_until_done_after_some_batches():
 
 
 async def test_batches_after_a_cancelled_until_done(autojump_clock):
-    """Can still be taken one by one."""
+    """After a cancelled `until_done` the batches can still be read one by one."""
     adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)], [fake.delay(9)], [fake.delay(1)]])
     async with allm.stream_embed(engine(adapter), texts(6), max_concurrency=2) as batches:
         with trio.move_on_after(5):
@@ -139,7 +139,7 @@ async def test_batches_after_a_cancelled_until_done(autojump_clock):
 
 @pytest.mark.parametrize("way", ["break", "exception", "deadline", "deadline inside"])
 async def test_leaving_half_way_keeps_what_is_done(autojump_clock, way):
-    """And ends every request before the next statement runs; the body's own exception comes out as itself."""
+    """Leaving ends every request at once, and the body's exception comes out as itself."""
     adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)], [fake.delay(50)], [fake.delay(2)]])
     with trio.CancelScope() as scope:
         try:
@@ -166,7 +166,7 @@ async def test_leaving_half_way_keeps_what_is_done(autojump_clock, way):
 
 @pytest.mark.parametrize("seconds", range(12))
 async def test_whenever_it_is_cancelled_each_embedding_is_handed_over_once(autojump_clock, seconds):
-    """In a batch or in the result, whether the consumer was waiting, saving or being told of the progress."""
+    """Each embedding is in one batch or in the result."""
     delays = [[fake.delay(delay)] for delay in (3, 1, 4, 1, 5, 2, 6)]
     handed = []
 
@@ -188,7 +188,7 @@ async def test_whenever_it_is_cancelled_each_embedding_is_handed_over_once(autoj
 
 
 async def test_a_cancelled_embed_leaves_nothing_running(autojump_clock):
-    """The engine's limiter is whole again."""
+    """After a cancellation the engine's limiter has no borrowers."""
     limiter = trio.CapacityLimiter(2)
     adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(50)]] * 3)
     with trio.move_on_after(1):
@@ -198,7 +198,7 @@ async def test_a_cancelled_embed_leaves_nothing_running(autojump_clock):
 
 
 async def test_a_failed_batch_ends_the_others_and_brings_what_is_done(autojump_clock):
-    """Each embedding at its index, with the counts; no group around the error."""
+    """The error, not in a group, has the finished embeddings and counts."""
     adapter = FakeEmbeddings(batch_limit=2, script=[[fake.delay(9)], [fake.delay(1)], [fake.delay(2), failure()]])
     with pytest.raises(allm.EmbeddingAdapterError, match="no") as caught:
         await allm.embed(engine(adapter), texts(6))
@@ -212,7 +212,7 @@ async def test_a_failed_batch_ends_the_others_and_brings_what_is_done(autojump_c
 
 
 async def test_failures_at_the_same_moment():
-    """Are one error, the first."""
+    """Of several failures at once the first is raised."""
 
     class Together:
         provider = "together"
@@ -237,7 +237,7 @@ async def test_failures_at_the_same_moment():
 
 
 async def test_a_stream_gives_the_batches_before_the_failed_one(autojump_clock):
-    """Then the error, with those beyond it; and again, when asked again."""
+    """Batches before the failed one are read first, then the error is raised."""
     adapter = FakeEmbeddings(
         batch_limit=1, script=[[fake.delay(1)], [fake.delay(3), failure()], [fake.delay(2)], [fake.delay(9)]]
     )
@@ -254,7 +254,7 @@ async def test_a_stream_gives_the_batches_before_the_failed_one(autojump_clock):
 
 
 async def test_one_trouble_of_many_requests_is_charged_once(autojump_clock):
-    """All that were under way meet the same rate limit: they wait together, and there is a second retry left."""
+    """Concurrent requests that hit one rate limit use up one retry."""
     busy = [fake.delay(1), failure(reason="rate_limited", retry_after=7)]
     adapter = FakeEmbeddings(batch_limit=1, script=[busy, busy, busy, busy, [failure(reason="overloaded")]])
     response = await allm.embed(engine(adapter), texts(4))
@@ -263,14 +263,14 @@ async def test_one_trouble_of_many_requests_is_charged_once(autojump_clock):
 
 
 async def test_nothing_is_sent_while_the_call_pauses(autojump_clock):
-    """A provider that is overloaded gets no further batches until it is asked again."""
+    """During a retry pause no further batches are sent."""
     adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(1)], [failure(reason="overloaded", retry_after=5)]])
     await allm.embed(engine(adapter), texts(4), max_concurrency=2)
     assert trio.current_time() == 5
 
 
 async def test_the_budget_of_retries_is_that_of_the_whole_call(autojump_clock):
-    """Two retries in all, not two for each batch."""
+    """The retries are for the whole call, not for each batch."""
     adapter = FakeEmbeddings(
         batch_limit=1, script=[[failure(reason="overloaded")], [], [failure(reason="timeout")]] * 2
     )
@@ -281,7 +281,7 @@ async def test_the_budget_of_retries_is_that_of_the_whole_call(autojump_clock):
 
 
 async def test_a_retry_that_is_not_charged_can_be_refused(autojump_clock):
-    """What cannot succeed is not tried again, also in company."""
+    """An error that is not retryable fails at once, also beside a retryable one."""
     adapter = FakeEmbeddings(
         batch_limit=1,
         script=[[fake.delay(0.2), failure(reason="overloaded")], [fake.delay(0.5), failure(reason="quota_exhausted")]],
@@ -293,7 +293,7 @@ async def test_a_retry_that_is_not_charged_can_be_refused(autojump_clock):
 
 
 async def test_the_time_limit_is_that_of_the_whole_call(autojump_clock):
-    """However many requests it makes, and what is done is kept."""
+    """The limit applies to all requests together; finished embeddings are kept."""
     adapter = FakeEmbeddings(batch_limit=1, script=[[fake.delay(2)]] * 9)
     with pytest.raises(allm.EmbeddingAdapterError, match="request_timeout") as caught:
         await allm.embed(engine(adapter), texts(9), max_concurrency=2, request_timeout=5)
@@ -303,7 +303,7 @@ async def test_the_time_limit_is_that_of_the_whole_call(autojump_clock):
 
 
 async def test_inputs_are_read_as_they_are_needed():
-    """Of an endless generator only what is under way or waits to be taken."""
+    """An endless generator is read only as far as batches are in flight or waiting."""
     taken = 0
 
     def endless():
@@ -321,7 +321,7 @@ async def test_inputs_are_read_as_they_are_needed():
 
 
 async def test_an_async_iterable_is_read_as_it_is_needed(autojump_clock):
-    """And its generator is closed with the block, whatever ends that."""
+    """An async generator is closed with the block, however it ends."""
     taken, closed = 0, 0
 
     async def endless():
@@ -350,7 +350,7 @@ async def test_an_async_iterable_is_read_as_it_is_needed(autojump_clock):
 
 
 async def test_an_async_iterable_with_an_end(autojump_clock):
-    """Gives the same as a list; without a first text it is an error, as is what it raises."""
+    """It gives the same as a list; an empty one or an exception in it is an error."""
 
     async def source(items, error=None):
         for item in items:
@@ -379,7 +379,7 @@ async def test_an_async_iterable_with_an_end(autojump_clock):
 
 
 async def test_batches_do_not_pile_up():
-    """Of a thousand, no more than the window are alive at any time while the consumer streams."""
+    """While the consumer streams, no more batches than the window are in memory."""
     alive, most = weakref.WeakSet(), 0
 
     class Counting:
@@ -408,14 +408,14 @@ async def test_batches_do_not_pile_up():
 
 
 class Tracked:
-    """Stands in for an embedding, and can be referred to weakly."""
+    """A stand-in for an embedding that supports weak references."""
 
     def __init__(self, index, values):
         self.index, self._values, self.dimensions = index, values, len(values)
 
 
 async def test_progress_is_told_after_each_batch(autojump_clock):
-    """By a plain function or an async one, with a total where it is known."""
+    """`on_progress`, sync or async, is called after each batch, with a total if it is known."""
     for total, given in ((5, texts(5)), (5, dict.fromkeys(texts(5)).keys()), (None, iter(texts(5)))):
         seen = []
         await allm.embed(engine(), given, on_progress=lambda *counts: seen.append(counts))  # noqa: B023
@@ -433,7 +433,7 @@ async def test_progress_is_told_after_each_batch(autojump_clock):
 
 
 async def test_what_on_progress_raises_comes_out_as_itself():
-    """And the batch that it was told of is not lost."""
+    """An exception of `on_progress` is raised, and its batch is not lost."""
 
     def fail(done, total):
         raise KeyError(done)
@@ -447,7 +447,7 @@ async def test_what_on_progress_raises_comes_out_as_itself():
 
 
 async def test_what_the_iterable_raises_comes_out_as_itself():
-    """Also an exception group; what is done can be had from the stream."""
+    """Also an exception group; the stream still has the finished embeddings."""
 
     def source():
         yield from texts(3)
@@ -462,7 +462,7 @@ async def test_what_the_iterable_raises_comes_out_as_itself():
 
 
 async def test_a_bad_input_far_down_an_iterable_is_found_when_it_is_reached():
-    """With its position."""
+    """The error has its position."""
     with pytest.raises(allm.ValidationError, match=r"inputs\[3\]") as caught:
         await allm.embed(engine(), iter([*texts(3), None]))
     assert caught.value.errors == ((("inputs", 3), "invalid_type"),)
@@ -493,7 +493,7 @@ async def test_a_bad_input_far_down_an_iterable_is_found_when_it_is_reached():
     ],
 )
 async def test_bad_inputs_are_one_error_before_anything_is_sent(inputs, errors):
-    """With every problem of a list or a request."""
+    """One error has every problem of a list or a request."""
     adapter = FakeEmbeddings()
     with pytest.raises(allm.ValidationError) as caught:
         await allm.embed(engine(adapter), inputs)
@@ -515,13 +515,13 @@ async def test_bad_inputs_are_one_error_before_anything_is_sent(inputs, errors):
     ],
 )
 async def test_bad_options_are_refused_at_the_call(options, error, match):
-    """Not at the first batch."""
+    """Invalid options are rejected by the call, not at the first batch."""
     with pytest.raises(error, match=match):
         allm.stream_embed(engine(), "text", **options)
 
 
 async def test_who_embeds_has_to_be_known():
-    """An adapter, and a model unless the adapter needs none; the chat's are never used."""
+    """An adapter and a model are required; those for chat are never used."""
     with pytest.raises(allm.EngineError, match="expected an Engine"):
         await allm.embed("engine", "text")
     with pytest.raises(allm.EngineError, match="embedding_adapter"):
@@ -534,7 +534,7 @@ async def test_who_embeds_has_to_be_known():
 
 
 async def test_options_come_from_the_usual_places():
-    """The call's, else the request's, else the engine's."""
+    """Options of the call win over the request, and that over the engine."""
     adapter = FakeEmbeddings()
     request = allm.EmbeddingRequest(
         "text", model="of request", dimensions=4, task_type="query", options={"a": 1, "b": 1}, metadata={"mine": 1}
@@ -558,7 +558,7 @@ async def test_options_come_from_the_usual_places():
 
 @pytest.mark.parametrize("answer", [[0], [0, 0], [1, 2], [0, 1, 2], "no response"])
 async def test_an_answer_that_does_not_fit_its_request_is_refused(answer):
-    """A vector under another text's index would be worse than none."""
+    """A wrong number of vectors is an error."""
 
     class Odd:
         provider = "odd"
@@ -586,7 +586,7 @@ async def test_an_answer_that_does_not_fit_its_request_is_refused(answer):
     ],
 )
 async def test_vectors_of_other_lengths_are_refused(lengths, dimensions, reason):
-    """Than each other, in one answer or two, or than was asked for: nobody could compare them. The rest is kept."""
+    """Vectors of different lengths, or of another length than asked for, are an error."""
     with pytest.raises(allm.EmbeddingAdapterError, match="numbers") as caught:
         await allm.embed(engine(Lengths(lengths)), texts(4), dimensions=dimensions, batch_size=2, max_concurrency=1)
     assert caught.value.reason == reason
@@ -594,13 +594,13 @@ async def test_vectors_of_other_lengths_are_refused(lengths, dimensions, reason)
 
 
 async def test_vectors_of_bits_have_an_eighth_of_the_numbers():
-    """Services count dimensions before they are packed."""
+    """A bit vector with an eighth as many bytes matches `dimensions`."""
     response = await allm.embed(engine(Lengths([[32, 32]])), texts(2), dimensions=256)
     assert [embedding.dimensions for embedding in response.embeddings] == [32, 32]
 
 
 class Lengths:
-    """Answers each request with vectors of the given lengths."""
+    """Responds to each request with vectors of the given lengths."""
 
     provider = "odd"
     requires_model = False
@@ -618,7 +618,7 @@ class Lengths:
 
 
 async def test_many_mistakes_are_a_short_message():
-    """With every one of them as a value: someone may pass a hundred thousand token ids."""
+    """The message stays short with 100,000 invalid inputs; the error has them all."""
     with pytest.raises(allm.ValidationError, match="token ids") as caught:
         await allm.embed(engine(), list(range(100_000)))
     assert len(caught.value.errors) == 100_000
@@ -627,7 +627,7 @@ async def test_many_mistakes_are_a_short_message():
 
 
 async def test_misuse_says_what_to_do(autojump_clock):
-    """Not entered, left, and two readers."""
+    """A block not entered, already left, or with two readers is a clear error."""
     block = allm.stream_embed(engine(), texts(2))
     with pytest.raises(allm.StreamError, match="async with"):
         aiter(block)
@@ -651,7 +651,7 @@ async def test_misuse_says_what_to_do(autojump_clock):
 
 
 async def test_telemetry_has_one_span_for_the_call(autojump_clock):
-    """With its model, its usage and how many inputs were embedded."""
+    """The span has the model, the usage and the number of inputs."""
     events = []
     detach = allm.telemetry.attach(events.append)
     try:
@@ -671,7 +671,7 @@ async def test_telemetry_has_one_span_for_the_call(autojump_clock):
 
 
 def test_ctrl_c_comes_out_as_itself():
-    """Whichever task it hits."""
+    """A KeyboardInterrupt in any task comes out as itself."""
 
     class Interrupted:
         provider = "interrupted"

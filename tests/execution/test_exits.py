@@ -15,7 +15,7 @@ ANSWER = [fake.text("one two three four five six"), fake.usage(input_tokens=3, o
 
 
 def pipeline_tasks():
-    """Names of the library's tasks that are alive in this run, the one that keeps the HTTP client aside."""
+    """Names of the library's tasks that are alive in this run, except the one that keeps the HTTP client."""
     names, waiting = [], [trio.lowlevel.current_root_task()]
     while waiting:
         task = waiting.pop()
@@ -26,7 +26,7 @@ def pipeline_tasks():
 
 @pytest.fixture(params=["httpx", "httpx2"])
 async def client(request):
-    """A client of each HTTP library that is installed."""
+    """A client of each installed HTTP library."""
     library = pytest.importorskip(request.param, reason="tested where it is installed")
     async with library.AsyncClient(timeout=None) as client:
         yield client
@@ -44,7 +44,7 @@ def engine_for(server, client, **options):
 
 
 def stalling():
-    """An answer that stops in the middle: text has arrived, the end has not."""
+    """A response that stops in the middle: text has arrived, the end has not."""
     reply = Reply.script("openai", ANSWER)
     return Reply.script("openai", ANSWER, fault=Stall(reply.event_ends[3]))
 
@@ -104,7 +104,7 @@ EARLY_EXITS = [leave_by_break, leave_by_exception, leave_by_cancel_while_reading
 
 @pytest.mark.parametrize("leave", EARLY_EXITS)
 async def test_early_exit_closes_the_connection_and_joins_every_task(server, client, leave):
-    """break, exception, cancel while reading, cancel while busy: no task is left, the server sees the client go."""
+    """A break, an exception or a cancellation leaves no task or connection."""
     server.add(stalling())
     events = await leave(engine_for(server, client))
     assert pipeline_tasks() == []
@@ -119,7 +119,7 @@ async def test_early_exit_closes_the_connection_and_joins_every_task(server, cli
 
 
 async def test_normal_end_joins_every_task_and_leaves_the_connection_reusable(server, client):
-    """The fifth exit: the answer was read to its end, and the next call uses the same connection."""
+    """The next call uses the same connection."""
     server.add(*[Reply.script("openai", ANSWER)] * 2)
     engine = engine_for(server, client)
     for _ in range(2):
@@ -133,7 +133,7 @@ async def test_normal_end_joins_every_task_and_leaves_the_connection_reusable(se
 
 
 async def test_normal_end_closes_a_connection_that_the_server_does_not_keep(server, client):
-    """With a body that ends with the connection, nothing is open after the block."""
+    """If the body ends with the connection, none stays open."""
     server.add(Reply.script("openai", ANSWER, framing="close"))
     async with allm.stream_generate(engine_for(server, client), "hi") as events:
         await events.until_done()
@@ -144,7 +144,7 @@ async def test_normal_end_closes_a_connection_that_the_server_does_not_keep(serv
 
 @pytest.mark.parametrize("checkpoints", range(31))
 async def test_cancel_at_any_checkpoint_leaves_the_client_usable(server, client, checkpoints):
-    """Whatever the request is doing when it is cancelled, the next one works and nothing stays open."""
+    """The next request works, and no connection stays open."""
     server.default = Reply.script("openai", ANSWER)
     engine = engine_for(server, client)
 
@@ -168,7 +168,7 @@ async def test_cancel_at_any_checkpoint_leaves_the_client_usable(server, client,
 
 
 async def test_shared_client_is_closed_when_the_run_ends():
-    """Without a client of the user's, connections are reused and closed by the time trio.run returns."""
+    """The library's own client reuses connections, and closes them with trio.run."""
     clients = []
 
     async def main():

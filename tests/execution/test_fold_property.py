@@ -1,4 +1,4 @@
-"""For any script: the blocking call is the fold of the stream, and every prefix of it can be kept and sent again."""
+"""For any script the blocking call is the fold of the stream, and every prefix of the stream can be sent again."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def run(function, *args):
 
 
 def comparable(result):
-    """A result without what depends on the order in which tasks happen to be started at one instant."""
+    """A result without what depends on the order in which tasks start at the same instant."""
     return allm.to_json(result)
 
 
@@ -134,7 +134,7 @@ def test_chat_is_the_fold_of_stream_and_every_prefix_can_be_sent_again(scripts, 
 @settings(max_examples=100, deadline=None)
 @given(scripts, options)
 def test_step_is_the_fold_of_stream_step(scripts, given):
-    """`step == stream_step`, and each prefix is a step that can be kept."""
+    """`step == fold(stream_step)`, and each prefix is a valid step."""
     result, prefixes = run(streamed, allm.stream_step, scripts, given)
     assert comparable(result) == comparable(run(called, allm.step, scripts, given))
     for prefix in prefixes:
@@ -145,7 +145,7 @@ def test_step_is_the_fold_of_stream_step(scripts, given):
 @settings(max_examples=100, deadline=None)
 @given(scripts, st.integers(0, 40))
 def test_a_cut_at_any_event_keeps_what_was_read(scripts, cut):
-    """`break` after n events: the result is the fold of exactly these."""
+    """After a `break` the result is the fold of exactly the events read."""
 
     async def cut_short():
         seen, expected = 0, None

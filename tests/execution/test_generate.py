@@ -1,4 +1,4 @@
-"""One model call as a whole: `generate`, `unwrap`, and what an adapter may not do."""
+"""`generate` and `unwrap`, and adapters that break the rules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DONE = MessageCompleted(allm.assistant("hi"), "stop")
 
 
 class Emitting:
-    """An adapter that emits what it is given, burst by burst."""
+    """An adapter that emits given bursts."""
 
     provider = "mine"
     requires_model = False
@@ -31,7 +31,7 @@ class Emitting:
 
 
 async def test_an_empty_burst_is_nothing():
-    """An adapter need not look whether it has something to say."""
+    """An empty burst is ignored."""
     engine = allm.Engine(adapter=Emitting([], [MessageStarted()], [], [TextDelta("t", "hi"), DONE]))
     async with allm.stream_generate(engine, "hi") as events:
         seen = [type(event).__name__ async for event in events]
@@ -39,7 +39,7 @@ async def test_an_empty_burst_is_nothing():
 
 
 async def test_nothing_comes_after_the_end():
-    """An adapter that goes on is told so; the answer stays."""
+    """Emitting after the end raises in the adapter, and the response stays as it is."""
     engine = allm.Engine(adapter=Emitting([TextDelta("t", "hi"), DONE], [TextDelta("t", "more")]))
     response = await allm.generate(engine, "hi")
     assert response.output_text == "hi"
@@ -51,7 +51,7 @@ async def test_nothing_comes_after_the_end():
 
 
 async def test_unwrap_gives_the_text_of_a_clean_end():
-    """And raises what it was instead: the failure itself, another end, nothing at all."""
+    """`unwrap` raises the response's error, or an error for another end or no text."""
     failure = allm.AdapterError("no", reason="invalid_request")
     answers = {}
     for name, script in {
@@ -73,6 +73,6 @@ async def test_unwrap_gives_the_text_of_a_clean_end():
 
 @pytest.mark.parametrize("call", [allm.generate, allm.chat, allm.step])
 async def test_what_is_no_engine(call):
-    """Is refused with what was given."""
+    """Anything but an Engine is rejected, with its type in the message."""
     with pytest.raises((allm.EngineError, allm.ValidationError, TypeError), match="str"):
         await call("openai:gpt-5.4", "hi")

@@ -1,4 +1,4 @@
-"""What comes before the content of an answer is held back, so that a failure behind it is retried like any other."""
+"""Events before the content are held back, so that a failure after them can still be retried."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ USED = allm.UsageReported(allm.Usage(input_tokens=10, output_tokens=1))
 
 
 class Scripted:
-    """An adapter whose attempts each play a list: events, bursts of them, seconds to wait, or an error to raise."""
+    """An adapter whose attempts each play a list: events, bursts, seconds to wait, or an error to raise."""
 
     provider = "scripted"
     requires_model = False
@@ -63,7 +63,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 async def test_a_failure_before_the_content_is_retried(autojump_clock, broken):
-    """Nobody sees the attempt that was abandoned, whoever looks."""
+    """No event of the abandoned attempt is visible."""
     observed = []
     adapter, seen, response = await read(broken, whole("ok", STARTED), on_event=observed.append)
     assert (adapter.asked, response.output_text, response.error) == (2, "ok", None)
@@ -74,7 +74,7 @@ async def test_a_failure_before_the_content_is_retried(autojump_clock, broken):
 
 @pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
 async def test_the_last_failure_shows_what_came_before_it(autojump_clock, broken):
-    """Nothing that arrived is lost: ids and usage stand in the response that failed."""
+    """The failed response has the ids and the usage that arrived before."""
     adapter, seen, response = await read(broken, broken, broken)
     assert adapter.asked == 3
     assert isinstance(seen[-1], allm.Failed)
@@ -84,7 +84,7 @@ async def test_the_last_failure_shows_what_came_before_it(autojump_clock, broken
 
 
 async def test_usage_of_abandoned_attempts_is_told_and_totalled(autojump_clock):
-    """It was billed: in the retry event, in the response beside the answer's own, and in the total of the turn."""
+    """It is in the retry event, in the response, and in the turn's total."""
     told = []
     detach = allm.telemetry.attach(told.append, events={"adapter.retry"})
     broken = [STARTED, USED, allm.Failed(BUSY)]
@@ -103,14 +103,14 @@ async def test_usage_of_abandoned_attempts_is_told_and_totalled(autojump_clock):
 
 
 async def test_usage_of_abandoned_attempts_without_a_new_start(autojump_clock):
-    """An adapter that begins with content still gets its stream begun with what was used before."""
+    """Without a MessageStarted in the retry, one is added for the usage."""
     _, seen, response = await read([USED, BUSY], whole("ok"))
     assert seen[0] == allm.MessageStarted(abandoned_usage=USED.usage)
     assert response.abandoned_usage == USED.usage
 
 
 async def test_a_timeout_after_the_start_is_not_retried(autojump_clock):
-    """The provider is at work on the answer and will charge for it."""
+    """The provider is still generating the response and will charge for it."""
     adapter, seen, response = await read([STARTED, 1000], whole(), stream_timeout=5)
     assert (adapter.asked, response.error.reason) == (1, "timeout")
     assert [type(event) for event in seen] == [allm.MessageStarted, allm.Failed]
@@ -118,21 +118,21 @@ async def test_a_timeout_after_the_start_is_not_retried(autojump_clock):
 
 
 async def test_content_ends_the_retries(autojump_clock):
-    """Half an answer is kept, with its failure at its end."""
+    """A failure after content is the last event, and the content is kept."""
     adapter, seen, response = await read([STARTED, allm.TextDelta("t", "half"), BUSY], whole())
     assert (adapter.asked, response.output_text, response.error) == (1, "half", BUSY)
     assert seen[0] == STARTED
 
 
 async def test_an_answer_without_content_is_shown_at_its_end():
-    """Its end is an end like any other."""
+    """The held events are shown when the response ends."""
     end = allm.MessageCompleted(allm.assistant(""), "stop")
     _, seen, _ = await read([STARTED, USED, end])
     assert seen == [STARTED, USED, end]
 
 
 async def test_more_than_can_be_held_is_shown(autojump_clock):
-    """By count or by size; from then on it is not tried again."""
+    """Beyond the bound in count or size the events are shown, and retries end."""
     chunk = allm.RawChunk("ping", {"n": 1})
     for held in ([chunk] * (MAX_HELD_EVENTS + 1), [allm.RawChunk("big", "x" * (MAX_HELD_BYTES + 1))]):
         adapter, seen, response = await read([*held, BUSY], whole(), include_raw_chunks=True)
@@ -143,14 +143,14 @@ async def test_more_than_can_be_held_is_shown(autojump_clock):
 
 
 async def test_the_limit_of_the_call_shows_what_was_held(autojump_clock):
-    """The answer had begun, so its ids and its usage are there beside the failure."""
+    """At the time limit the held ids and usage are shown with the failure."""
     _, seen, response = await read([STARTED, USED, 1000], request_timeout=3)
     assert [type(event) for event in seen] == [allm.MessageStarted, allm.UsageReported, allm.Failed]
     assert (response.id, response.usage.input_tokens, response.error.reason) == ("m1", 10, "timeout")
 
 
 async def test_usage_is_not_lost_when_the_limit_passes_in_the_pause(autojump_clock):
-    """What the abandoned attempt used is told with the failure."""
+    """The usage of the abandoned attempt comes with the failure."""
     slow = allm.AdapterError("busy", reason="overloaded", retry_after=2)
     _, _, response = await read([STARTED, USED, slow], [1000], request_timeout=3)
     assert response.error.reason == "timeout"
@@ -158,7 +158,7 @@ async def test_usage_is_not_lost_when_the_limit_passes_in_the_pause(autojump_clo
 
 
 async def test_raw_chunks_that_nobody_asked_for_are_dropped_without_a_task():
-    """And a call without an option that needs one has one task, the producer."""
+    """By default a call has one task, the producer."""
     tasks = []
 
     class Adapter(Scripted):
@@ -183,7 +183,7 @@ async def test_raw_chunks_that_nobody_asked_for_are_dropped_without_a_task():
     ],
 )
 async def test_a_stage_has_work(options, stages):
-    """No option that asks for it, no task."""
+    """A stage exists only if an option needs it."""
     tasks = []
 
     class Adapter(Scripted):

@@ -1,4 +1,4 @@
-"""`generate_image`, `edit_image`, `image_variations`: what is asked of whom, and what is refused before."""
+"""`generate_image`, `edit_image` and `image_variations`: what is sent, and what is rejected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def engine(adapter=None, **fields):
 
 
 async def test_drawing():
-    """As many images as asked for, each with its prompt; they are real PNG files."""
+    """There are as many images as asked for, each with its prompt, and they are real PNG files."""
     response = await allm.generate_image(engine(), "a fox", n=2)
     assert [image.prompt for image in response.images] == ["a fox", "a fox"]
     assert response.images[0] != response.images[1]
@@ -27,7 +27,7 @@ async def test_drawing():
 
 
 async def test_saving(tmp_path):
-    """The bytes of the image, in place of what was there."""
+    """Saving replaces the file with the bytes of the image."""
     path = tmp_path / "fox.png"
     path.write_bytes(b"old")
     response = await allm.generate_image(engine(), "a fox")
@@ -36,7 +36,7 @@ async def test_saving(tmp_path):
 
 
 async def test_all_images_are_part_of_an_edit():
-    """In their order; the mask is only what is called the mask."""
+    """All images are sent in order, and only `mask` is the mask."""
     adapter = FakeImages()
     await allm.edit_image(engine(adapter), [RED, BLUE], "join them")
     await allm.edit_image(engine(adapter), (image for image in [RED]), "paint it", mask=BLUE)
@@ -49,7 +49,7 @@ async def test_all_images_are_part_of_an_edit():
 
 
 async def test_where_the_fields_come_from():
-    """The call's own, else the request's, else the engine's; never the chat model, nor its sampling."""
+    """The call wins over the request, and that over the engine; chat options are not used."""
     adapter = FakeImages()
     given = engine(
         adapter, model="chatty", image_model="painter", params={"options": {"a": 0, "c": 0}, "temperature": 1}
@@ -64,7 +64,7 @@ async def test_where_the_fields_come_from():
 
 
 async def test_an_image_model_is_needed():
-    """The chat model does not stand in for it."""
+    """The chat model is not used instead."""
 
     class Choosy(FakeImages):
         requires_model = True
@@ -95,8 +95,8 @@ async def test_an_image_model_is_needed():
         (allm.image_request(operation="variation", images=[RED, BLUE]), "images"),
     ],
 )
-async def test_what_nobody_could_draw(request_, path):
-    """Is refused before anyone is asked, with the place of the mistake."""
+async def test_invalid_image_requests(request_, path):
+    """An invalid request is rejected with the path of each problem."""
     adapter = FakeImages()
     with pytest.raises(allm.ValidationError, match=path) as caught:
         await allm.generate_image(engine(adapter), request_)
@@ -106,13 +106,13 @@ async def test_what_nobody_could_draw(request_, path):
 
 @pytest.mark.parametrize("images", ["a.png", b"bytes", {"a": 1}, 7, None])
 async def test_images_are_images(images):
-    """A path is no image; the error says how to make one."""
+    """A path is not an image; the error says how to make one."""
     with pytest.raises(allm.ValidationError, match=r"Image\.from_file"):
         await allm.edit_image(engine(), images, "paint it")
 
 
 async def test_unknown_options():
-    """The nearest name is suggested, the image's own names included; chat options are none."""
+    """The nearest image option is suggested; chat options are unknown."""
     with pytest.raises(TypeError, match="did you mean 'quality'"):
         await allm.generate_image(engine(), "a fox", qualitty="high")
     with pytest.raises(TypeError, match="unknown option 'tools'"):
@@ -120,7 +120,7 @@ async def test_unknown_options():
 
 
 async def test_failures_are_retried_and_raised(autojump_clock):
-    """Within the budget; what is left is an `ImageAdapterError`."""
+    """Failures are retried within the budget, then raised as `ImageAdapterError`."""
     busy = allm.ImageAdapterError("busy", reason="overloaded")
     assert (await allm.generate_image(engine(FakeImages([busy, RED])), "x")).image.to_bytes() == RED.to_bytes()
     with pytest.raises(allm.ImageAdapterError, match="busy"):
@@ -135,7 +135,7 @@ async def test_failures_are_retried_and_raised(autojump_clock):
 
 
 def test_scripts_that_cannot_be_played():
-    """Say which entry it is."""
+    """The error says which entry is invalid."""
     with pytest.raises(allm.ValidationError, match=r"script\[1\]"):
         FakeImages([RED, "blue"])
 

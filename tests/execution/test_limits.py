@@ -17,7 +17,7 @@ def engine(*scripts, **fields):
 
 
 async def test_first_event_timeout_ends_the_call(autojump_clock):
-    """Nothing within the limit: a timeout, with the limit's name in the message."""
+    """Without an event within the limit, the error is a timeout that names the option."""
     response = await allm.generate(
         engine([fake.delay(1000), fake.text("late")]), "hi", first_event_timeout=10, retry=None
     )
@@ -27,7 +27,7 @@ async def test_first_event_timeout_ends_the_call(autojump_clock):
 
 
 async def test_stream_timeout_counts_the_gap_between_events(autojump_clock):
-    """Steady events never run into it, a gap does; what had arrived is kept."""
+    """Only a gap between events runs into it; the text so far is kept."""
     steady = [item for _ in range(20) for item in (fake.delay(9), fake.text("x"))]
     response = await allm.generate(engine([*steady, fake.delay(11), fake.text("late")]), "hi", stream_timeout=10)
     assert trio.current_time() == 20 * 9 + 10
@@ -37,7 +37,7 @@ async def test_stream_timeout_counts_the_gap_between_events(autojump_clock):
 
 
 async def test_request_timeout_bounds_the_whole_call(autojump_clock):
-    """Steady events do not extend it; what had arrived is kept."""
+    """Events do not extend it; the text so far is kept."""
     steady = [item for _ in range(20) for item in (fake.text("x"), fake.delay(9))]
     response = await allm.generate(engine(steady), "hi", request_timeout=50)
     assert trio.current_time() == 50
@@ -46,7 +46,7 @@ async def test_request_timeout_bounds_the_whole_call(autojump_clock):
 
 
 async def test_limits_do_not_count_a_slow_consumer(autojump_clock):
-    """A consumer that takes an hour per event is not the provider's fault."""
+    """A consumer that takes an hour per event causes no timeout."""
     script = [fake.text("x") for _ in range(1000)]
     async with allm.stream_generate(engine(script), "hi", stream_timeout=5, first_event_timeout=5) as events:
         async for _ in events:
@@ -56,7 +56,7 @@ async def test_limits_do_not_count_a_slow_consumer(autojump_clock):
 
 
 async def test_request_timeout_with_a_slow_consumer_loses_nothing(autojump_clock):
-    """It is wall time; a burst that waited for the consumer is still delivered before the failure."""
+    """It is wall time; a waiting burst is delivered before the failure."""
     script = [fake.text("x") for _ in range(1000)]
     seen = []
     async with allm.stream_generate(engine(script), "hi", request_timeout=5) as events:
@@ -70,7 +70,7 @@ async def test_request_timeout_with_a_slow_consumer_loses_nothing(autojump_clock
 
 
 async def test_surrounding_deadline_wins(autojump_clock):
-    """A Trio deadline needs no parameter."""
+    """A Trio deadline around the call works without a parameter."""
     with trio.move_on_after(3) as scope:
         await allm.generate(engine([fake.delay(100), fake.text("x")]), "hi")
     assert scope.cancelled_caught
@@ -78,7 +78,7 @@ async def test_surrounding_deadline_wins(autojump_clock):
 
 
 async def test_failure_before_the_first_event_is_retried(autojump_clock):
-    """With a doubling wait, and the answer is as if nothing had happened."""
+    """The wait doubles, and the response has no trace of the failures."""
     adapter = engine([fake.error(LIMITED)], [fake.error(LIMITED)], [fake.text("third")], retry=NO_JITTER)
     async with allm.stream_generate(adapter, "hi") as events:
         seen = [event async for event in events]
@@ -88,7 +88,7 @@ async def test_failure_before_the_first_event_is_retried(autojump_clock):
 
 
 async def test_retries_are_bounded_and_the_last_error_is_kept(autojump_clock):
-    """max_attempts calls in all."""
+    """There are max_attempts attempts in all."""
     adapter = engine(*[[fake.error(LIMITED)]] * 5, retry=NO_JITTER)
     response = await allm.generate(adapter, "hi")
     assert response.error is LIMITED
@@ -96,7 +96,7 @@ async def test_retries_are_bounded_and_the_last_error_is_kept(autojump_clock):
 
 
 async def test_nothing_is_retried_after_the_first_event(autojump_clock):
-    """Half an answer is not thrown away."""
+    """A partial response is kept, with its error."""
     adapter = engine([fake.text("half"), fake.error(LIMITED)], [fake.text("again")])
     response = await allm.generate(adapter, "hi")
     assert response.output_text == "half"
@@ -106,7 +106,7 @@ async def test_nothing_is_retried_after_the_first_event(autojump_clock):
 
 @pytest.mark.parametrize("reason", ["quota_exhausted", "invalid_request", "authentication_failed", "not_found"])
 async def test_hopeless_failures_are_not_retried(reason):
-    """The same request would fail again."""
+    """Errors that would occur again are not retried."""
     adapter = engine([fake.error(allm.AdapterError("no", reason=reason))], [fake.text("again")])
     response = await allm.generate(adapter, "hi")
     assert response.error.reason == reason
@@ -114,7 +114,7 @@ async def test_hopeless_failures_are_not_retried(reason):
 
 
 async def test_the_provider_says_how_long_to_wait(autojump_clock):
-    """Whatever our own back-off would be; `max_delay` bounds that alone."""
+    """The provider's wait replaces the back-off, and `max_delay` does not cut it."""
     for asked, waited in ((7.0, 7.0), (0.1, 0.1), (45.0, 45.0)):
         error = allm.AdapterError("wait", reason="rate_limited", retry_after=asked)
         before = trio.current_time()
@@ -124,7 +124,7 @@ async def test_the_provider_says_how_long_to_wait(autojump_clock):
 
 
 async def test_a_longer_ask_than_allowed_is_an_error_at_once(autojump_clock):
-    """Asking earlier than the provider said is refused again, so it is not tried; the error says how long."""
+    """A wait beyond the policy's limit fails now, with `retry_after`."""
     error = allm.AdapterError("wait", reason="rate_limited", retry_after=61.0)
     adapter = engine([fake.error(error)], [fake.text("ok")], [fake.text("ok")])
     response = await allm.generate(adapter, "hi")
@@ -136,7 +136,7 @@ async def test_a_longer_ask_than_allowed_is_an_error_at_once(autojump_clock):
 
 
 async def test_a_wait_beyond_request_timeout_is_not_begun(autojump_clock):
-    """The provider's own words come at once, and not a timeout two seconds later."""
+    """The provider's own error comes at once, not a timeout later."""
     error = allm.AdapterError("wait", reason="rate_limited", retry_after=10)
     response = await allm.generate(engine([fake.error(error)], [fake.text("ok")]), "hi", request_timeout=2)
     assert response.error is error
@@ -144,7 +144,7 @@ async def test_a_wait_beyond_request_timeout_is_not_begun(autojump_clock):
 
 
 async def test_the_wait_may_stand_in_the_sentence(autojump_clock):
-    """Inside a stream there is no header for it."""
+    """Inside a stream the wait is read from the message, as there is no header."""
     error = allm.AdapterError("Limit 30000. Please try again in 1.5s. Visit us.", reason="rate_limited")
     response = await allm.generate(engine([fake.error(error)], [fake.text("ok")], retry=NO_JITTER), "hi")
     assert response.output_text == "ok"
@@ -153,7 +153,7 @@ async def test_the_wait_may_stand_in_the_sentence(autojump_clock):
 
 
 async def test_retry_that_cannot_finish_in_time_is_not_tried(autojump_clock):
-    """With 5 s left and 20 s to wait, the error comes at once instead of a cancellation later."""
+    """With 5 s left and 20 s to wait, the error comes at once."""
     error = allm.AdapterError("wait", reason="rate_limited", retry_after=20)
     adapter = engine([fake.error(error)], [fake.text("ok")])
     with trio.move_on_after(5) as scope:
@@ -165,7 +165,7 @@ async def test_retry_that_cannot_finish_in_time_is_not_tried(autojump_clock):
 
 
 async def test_first_event_timeout_is_retried(autojump_clock):
-    """A timeout before the first event is like any other failure before it."""
+    """A timeout before the first event is retried like other failures."""
     adapter = engine([fake.delay(100), fake.text("late")], [fake.text("ok")], retry=NO_JITTER)
     response = await allm.generate(adapter, "hi", first_event_timeout=10)
     assert response.output_text == "ok"
@@ -173,7 +173,7 @@ async def test_first_event_timeout_is_retried(autojump_clock):
 
 
 async def test_each_retry_is_a_telemetry_event(autojump_clock):
-    """With the attempt, the wait and the error."""
+    """The event has the attempt, the wait and the error."""
     seen = []
     detach = allm.telemetry.attach(seen.append)
     try:
@@ -193,7 +193,7 @@ async def test_each_retry_is_a_telemetry_event(autojump_clock):
 
 
 async def test_span_of_a_halted_stream_says_so():
-    """It ends when the block is left."""
+    """The span ends when the block is left, with the outcome "halted"."""
     seen = []
     detach = allm.telemetry.attach(seen.append)
     try:
@@ -206,7 +206,7 @@ async def test_span_of_a_halted_stream_says_so():
 
 
 async def test_limiter_bounds_calls_of_one_engine(autojump_clock):
-    """Three calls of ten seconds through one slot take thirty; waiting for the slot is not the provider's time."""
+    """Three calls of 10 s through one slot take 30 s, and waiting for it has no timeout."""
     limited = allm.Engine(
         adapter=allm.providers.Fake(scripts=[[fake.delay(10), fake.text("x")]] * 3), limiter=trio.CapacityLimiter(1)
     )
@@ -218,7 +218,7 @@ async def test_limiter_bounds_calls_of_one_engine(autojump_clock):
 
 
 class Refusing:
-    """Every service, and each of them refuses with the same error."""
+    """An adapter for every service that always raises the same error."""
 
     provider = "p"
     requires_model = False
@@ -239,7 +239,7 @@ class Refusing:
 @pytest.mark.parametrize("retry_after", [None, 0.2, 10, 61])
 @pytest.mark.parametrize("limits", [{}, {"request_timeout": 2}, {"retry": None}], ids=str)
 async def test_every_kind_of_call_reports_the_same(autojump_clock, retry_after, limits):
-    """A stream, its fold and a call in one piece: the same error after the same time."""
+    """A stream, its fold and a unary call report the same error after the same time."""
     adapter = Refusing(retry_after=retry_after)
     refused = allm.Engine(adapter=adapter, embedding_adapter=adapter, image_adapter=adapter, moderation_adapter=adapter)
     options = {"retry": NO_JITTER, **limits}

@@ -1,4 +1,4 @@
-"""A task beside a block: who is cancelled by whom, and whose exception comes out."""
+"""A background task beside a block: which one is cancelled, and whose exception comes out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def fail():
 
 
 async def test_the_task_ends_with_the_block():
-    """Before the next statement."""
+    """The task has ended before the next statement."""
     ended = []
 
     async def work():
@@ -34,7 +34,7 @@ async def test_the_task_ends_with_the_block():
 
 
 async def test_the_block_raises_as_itself():
-    """No group around it."""
+    """The body's exception has no group around it."""
     with pytest.raises(KeyError) as caught:
         async with background_task(forever, "work"):
             raise KeyError("body")
@@ -42,14 +42,14 @@ async def test_the_block_raises_as_itself():
 
 
 async def test_a_failing_task_ends_the_block():
-    """Its exception comes out instead of the cancellation."""
+    """The task's exception comes out instead of the cancellation."""
     with pytest.raises(LookupError, match="work"):
         async with background_task(fail, "work"):
             await trio.sleep_forever()
 
 
 async def test_a_failing_task_after_the_block():
-    """A block that was done is not undone, but its caller hears of the failure."""
+    """If the body has finished, the task's failure is still raised."""
     with pytest.raises(LookupError, match="work"):
         async with background_task(fail, "work"):
             with trio.CancelScope(shield=True):
@@ -57,7 +57,7 @@ async def test_a_failing_task_after_the_block():
 
 
 async def test_the_blocks_own_exception_wins():
-    """Over that of the task which cancelled it."""
+    """The body's exception wins over that of the task."""
     with pytest.raises(KeyError):
         async with background_task(fail, "work"):
             try:
@@ -67,7 +67,7 @@ async def test_the_blocks_own_exception_wins():
 
 
 async def test_a_cancellation_from_outside_passes():
-    """To the scope it belongs to."""
+    """It reaches the scope it belongs to."""
     with trio.CancelScope() as scope:
         async with background_task(forever, "work"):
             scope.cancel()
@@ -76,7 +76,7 @@ async def test_a_cancellation_from_outside_passes():
 
 
 async def test_a_task_that_is_done_leaves_the_block_alone():
-    """The block goes on without it."""
+    """The block goes on after the task has ended."""
 
     async def work():
         await trio.lowlevel.checkpoint()
@@ -87,7 +87,7 @@ async def test_a_task_that_is_done_leaves_the_block_alone():
 
 
 def test_an_interrupt_in_the_task_comes_out_as_itself():
-    """Whatever the block raises because of it."""
+    """A KeyboardInterrupt wins over the body's exception."""
 
     async def interrupted():
         raise KeyboardInterrupt

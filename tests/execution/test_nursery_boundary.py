@@ -1,4 +1,4 @@
-"""The nursery inside a block: whose exception comes out of it."""
+"""A nursery that raises its body's exception without a group."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from allm.execution.stream.block import nursery_boundary
 
 
 async def test_a_boundary_waits_for_its_tasks(autojump_clock):
-    """As every nursery does."""
+    """Like any nursery, it waits for its tasks."""
     async with nursery_boundary() as nursery:
         nursery.start_soon(trio.sleep, 3)
     assert trio.current_time() == 3
 
 
 async def test_a_boundary_raises_what_its_body_raised(autojump_clock):
-    """Itself, a group too, without a nursery's group as its context; the tasks have ended."""
+    """As itself, also a group, without the nursery's group as its context."""
     for error in (KeyError("body"), ExceptionGroup("body", [KeyError()])):
         with pytest.raises(type(error)) as caught:
             async with nursery_boundary() as nursery:
@@ -30,7 +30,7 @@ async def test_a_boundary_raises_what_its_body_raised(autojump_clock):
 
 
 async def test_a_boundary_that_is_cancelled_from_inside_is_left_in_peace():
-    """The cancellation of its own scope ends with it; that of a scope around it goes on to that scope."""
+    """An outer cancellation passes, its own ends with it."""
     async with nursery_boundary() as nursery:
         nursery.cancel_scope.cancel()
         await trio.sleep_forever()
@@ -42,7 +42,7 @@ async def test_a_boundary_that_is_cancelled_from_inside_is_left_in_peace():
 
 
 def test_an_interrupt_in_a_task_comes_out_of_the_boundary():
-    """Before what the body raises because of it."""
+    """It wins over the body's exception."""
 
     async def interrupted():
         raise KeyboardInterrupt

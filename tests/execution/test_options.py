@@ -1,4 +1,4 @@
-"""Every option: where its value comes from, what may be in it, and what a mistake is called."""
+"""Every option: its precedence, its valid values, and the errors for mistakes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def schema(name):
 
 @attrs.frozen
 class Row:
-    """One option: a value for each layer, the library's own, where it ends up, and what it cannot be."""
+    """One option: a value for each layer, the library's default, where it ends up, and invalid values."""
 
     values: tuple
     read: object
@@ -62,8 +62,8 @@ def of_adapter(name):
     return lambda call: getattr(call.adapter_options, name)
 
 
-def of_controls(name):
-    return lambda call: getattr(call.controls, name)
+def execution(name):
+    return lambda call: getattr(call.execution_options, name)
 
 
 def words(name, read=of_adapter):
@@ -72,16 +72,20 @@ def words(name, read=of_adapter):
 
 def seconds(name, default):
     return Row(
-        (1, 2.5, 3, None), of_controls(name), default, wrong=("5", True, [1], 10**400), bad=(0, -1, math.nan, -math.inf)
+        (1, 2.5, 3, None),
+        execution(name),
+        default,
+        wrong=("5", True, [1], 10**400),
+        bad=(0, -1, math.nan, -math.inf),
     )
 
 
 def flag(name, *, default):
-    return Row((True, False, True, False), of_controls(name), default, wrong=(1, "yes", None))
+    return Row((True, False, True, False), execution(name), default, wrong=(1, "yes", None))
 
 
 def callback(name):
-    return Row((print, repr, len, stop), of_controls(name), wrong=("print", 7))
+    return Row((print, repr, len, stop), execution(name), wrong=("print", 7))
 
 
 COUNTS = (4, 3, 2, 1)
@@ -143,22 +147,25 @@ ROWS = {
     ),
     "request_id": words("request_id"),
     "session_id": words("session_id"),
-    "mode": Row(("auto", "manual", "auto", "manual"), of_controls("mode"), "auto", wrong=(7, None), bad=("Auto", "")),
-    "max_turns": Row(COUNTS, of_controls("max_turns"), 8, wrong=("5", 5.0, True, None), bad=(0, -1)),
+    "mode": Row(("auto", "manual", "auto", "manual"), execution("mode"), "auto", wrong=(7, None), bad=("Auto", "")),
+    "max_turns": Row(COUNTS, execution("max_turns"), 8, wrong=("5", 5.0, True, None), bad=(0, -1)),
     "halt_when": callback("halt_when"),
     "on_tool_error": Row(
-        ("halt", "continue", print, "halt"), of_controls("on_tool_error"), "continue", wrong=(7, None, "stop", ["halt"])
+        ("halt", "continue", print, "halt"),
+        execution("on_tool_error"),
+        "continue",
+        wrong=(7, None, "stop", ["halt"]),
     ),
     "tool_timeout": seconds("tool_timeout", 30.0),
-    "max_concurrency": Row((4, 3, 2, None), of_controls("max_concurrency"), wrong=("5", 5.0, True), bad=(0, -1)),
+    "max_concurrency": Row((4, 3, 2, None), execution("max_concurrency"), wrong=("5", 5.0, True), bad=(0, -1)),
     "structured_finalize_nudge": Row(
         ("a", "b", "c", ""),
-        of_controls("structured_finalize_nudge"),
+        execution("structured_finalize_nudge"),
         ExecutionOptions().structured_finalize_nudge,
         wrong=(7, None),
     ),
     "validation_retries": Row(
-        (4, 3, 2, 0), of_controls("validation_retries"), 0, wrong=("5", 5.0, True, None), bad=(-1,)
+        (4, 3, 2, 0), execution("validation_retries"), 0, wrong=("5", 5.0, True, None), bad=(-1,)
     ),
     "emit_text_deltas": flag("emit_text_deltas", default=True),
     "emit_tool_deltas": flag("emit_tool_deltas", default=True),
@@ -168,7 +175,10 @@ ROWS = {
     "first_event_timeout": seconds("first_event_timeout", 300.0),
     "stream_timeout": seconds("stream_timeout", 300.0),
     "retry": Row(
-        (policy(1), policy(2), policy(3), None), of_controls("retry"), RetryPolicy(), wrong=(3, "never", RetryPolicy)
+        (policy(1), policy(2), policy(3), None),
+        execution("retry"),
+        RetryPolicy(),
+        wrong=(3, "never", RetryPolicy),
     ),
 }
 # Options whose layers are put together instead of replaced; they have tests of their own.
@@ -177,14 +187,14 @@ ENGINE_FIELDS = ("model", "retry", "on_tool_error")
 
 
 def test_every_option_has_a_row():
-    """A new one fails here, and is to be given values for every layer."""
+    """A new option fails here until it has a row with values for every layer."""
     assert ROWS.keys() | UNITED.keys() == allm.CallOptions.__annotations__.keys()
     for name, row in ROWS.items():
         assert len(set(map(repr, row.values))) > 1, name
 
 
 def test_every_option_has_a_rule_and_a_place():
-    """The table, the `TypedDict` and the fields where the values go name the same options."""
+    """The table, the `TypedDict` and the target fields name the same options."""
     assert OPTIONS.keys() == allm.CallOptions.__annotations__.keys()
     holders = {"request": allm.Request, "adapter": AdapterOptions, "execution": ExecutionOptions}
     for name, option in OPTIONS.items():
@@ -195,7 +205,7 @@ def test_every_option_has_a_rule_and_a_place():
 
 
 def test_every_value_out_of_range_is_told_at_once():
-    """What was given and what was expected, for each."""
+    """One error has a sentence for each value out of range."""
     with pytest.raises(allm.ValidationError) as caught:
         resolve(model_engine(), "go", {"max_turns": 0, "mode": "off", "validation_retries": -1, "tool_timeout": -2.5})
     assert caught.value.errors == (
@@ -217,7 +227,7 @@ def _no_defaults():
 
 
 def resolved(name, values, *, engine_field=False):
-    """The call, with the option given in some layers."""
+    """The resolved call, with the option given in some layers."""
     allm.set_defaults(**({name: values["application"]} if "application" in values else {}))
     engine = allm.Engine(adapter=allm.providers.Fake(script=[fake.text("x")]))
     if "engine" in values:
@@ -233,7 +243,7 @@ def resolved(name, values, *, engine_field=False):
     ("name", "engine_field"), [*((name, False) for name in ROWS), *((name, True) for name in ENGINE_FIELDS)]
 )
 def test_the_highest_layer_that_says_something_wins(name, engine_field):
-    """Call, request, engine, application, library: in this order, for every set of layers that say something."""
+    """Call, request, engine, application, library, for every set of layers."""
     row = ROWS[name]
     layers = [layer for layer in LAYERS if row.in_request or layer != "request"]
     values = dict(zip(LAYERS, row.values, strict=True))
@@ -248,7 +258,7 @@ def test_the_highest_layer_that_says_something_wins(name, engine_field):
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.in_request and row.default is None])
 def test_none_says_nothing_where_a_request_would_say_nothing_with_it(name):
-    """`temperature=None` leaves the decision to the next layer; it does not take it."""
+    """`temperature=None` leaves the value to the next layer."""
     row = ROWS[name]
     values = dict(zip(LAYERS, row.values, strict=True))
     nothing = dict.fromkeys(LAYERS[1:])
@@ -257,18 +267,18 @@ def test_none_says_nothing_where_a_request_would_say_nothing_with_it(name):
 
 
 def test_none_is_a_value_elsewhere():
-    """No limit, no retry, no function: it can be said over a layer that has one."""
+    """For a limit, the retries or a function, None replaces the value of a lower layer."""
     for name in ("request_timeout", "stream_timeout", "tool_timeout", "retry", "halt_when", "max_concurrency"):
         call = resolved(name, {"application": ROWS[name].values[0], "call": None})
         assert ROWS[name].read(call) is None
 
 
 def test_the_retry_policy_of_a_new_engine_says_nothing():
-    """It is the library's. One that was given does, even an equal one."""
+    """It is the library's default; a policy that was given counts."""
     with allm.defaults(retry=None):
-        assert resolve(allm.Engine(), "go", {}).controls.retry is None
-        assert resolve(allm.Engine(retry=RetryPolicy()), "go", {}).controls.retry == RetryPolicy()
-        assert resolve(allm.Engine().with_model("m"), "go", {}).controls.retry is None
+        assert resolve(allm.Engine(), "go", {}).execution_options.retry is None
+        assert resolve(allm.Engine(retry=RetryPolicy()), "go", {}).execution_options.retry == RetryPolicy()
+        assert resolve(allm.Engine().with_model("m"), "go", {}).execution_options.retry is None
 
 
 # --- what is put together --------------------------------------------------------------------------------------------
@@ -276,7 +286,7 @@ def test_the_retry_policy_of_a_new_engine_says_nothing():
 
 @pytest.mark.parametrize("name", ["options", "context"])
 def test_mappings_are_united_key_by_key(name):
-    """A higher layer wins where both say something, and adds to it elsewhere."""
+    """Mappings are merged by key, and a higher layer wins."""
     layers = {layer: {layer: 1, "all": layer} for layer in LAYERS}
     allm.set_defaults(**{name: layers["application"]})
     engine = allm.Engine()
@@ -285,16 +295,16 @@ def test_mappings_are_united_key_by_key(name):
     engine = engine.with_params({name: layers["engine"]})
     request = allm.request("go", **({name: layers["request"]} if name == "options" else {}))
     call = resolve(engine, request, {name: layers["call"]})
-    united = call.request.options if name == "options" else call.controls.context
+    united = call.request.options if name == "options" else call.execution_options.context
     expected = {layer: 1 for layer in LAYERS if layer != "request" or name == "options"}
     assert united == {"field": 1, "all": "call", **expected}
     without = resolve(engine, allm.request("go"), {})
-    united = without.request.options if name == "options" else without.controls.context
+    united = without.request.options if name == "options" else without.execution_options.context
     assert united["all"] == "engine"
 
 
 def test_tools_are_united_by_name():
-    """A later one of the same name takes the place of the earlier one."""
+    """A tool replaces an earlier one of the same name, in its place."""
 
     def tool(name, layer):
         return Tool(name, layer)
@@ -318,7 +328,7 @@ def test_tools_are_united_by_name():
 
 
 async def test_defaults_are_those_of_the_context():
-    """Of a block and the tasks started in it; an inner block adds to the outer one, and leaves it as it was."""
+    """`defaults` applies to its block and the tasks started in it, and nests."""
     allm.set_defaults(model="process", temperature=0.5)
 
     def seen():
@@ -346,14 +356,14 @@ async def test_defaults_are_those_of_the_context():
 
 
 def test_a_block_that_fails_leaves_no_defaults():
-    """However it is left."""
+    """The defaults end with the block, also after an exception."""
     with pytest.raises(LookupError), allm.defaults(model="x"):
         raise LookupError
     assert resolve(allm.Engine(), "go", {}).request.model is None
 
 
 def test_defaults_that_cannot_be_change_nothing():
-    """Those that were set stay."""
+    """After invalid defaults the earlier ones stay."""
     allm.set_defaults(model="x")
     with pytest.raises(allm.OptionError):
         allm.set_defaults(model="y", temprature=1)
@@ -382,7 +392,7 @@ def mistakes():
 
 @pytest.mark.parametrize(("name", "value", "kind"), list(mistakes()))
 async def test_what_an_option_cannot_be_is_said_before_anything_is_sent(name, value, kind):
-    """In the call, in the engine's params and in the defaults alike, by the name of the option."""
+    """In the call, in params and in defaults, naming the option."""
     engine = model_engine()
     with pytest.raises(kind) as caught:
         await allm.chat(engine, "go", **{name: value})
@@ -404,7 +414,7 @@ async def test_what_an_option_cannot_be_is_said_before_anything_is_sent(name, va
 
 @pytest.mark.parametrize("name", ROWS)
 async def test_every_value_of_a_row_is_taken(name):
-    """What is refused is refused for its value, not for its name."""
+    """The valid values are accepted, so a rejection is due to the value."""
     for value in ROWS[name].values:
         options = {"response_format": schema("f")} if name == "structured_finalize" else {}
         with allm.defaults(**{name: value}):
@@ -424,7 +434,7 @@ MISSPELT = {
 
 @pytest.mark.parametrize(("name", "near"), MISSPELT.items())
 async def test_an_unknown_option_suggests_the_nearest_one(name, near):
-    """And says where the provider's own parameters go."""
+    """The error also says where provider parameters go."""
     engine = model_engine()
     for call in (allm.generate, allm.step, allm.chat):
         with pytest.raises(allm.OptionError, match=f"unknown option '{name}'; did you mean '{near}'\\?") as caught:
@@ -435,7 +445,7 @@ async def test_an_unknown_option_suggests_the_nearest_one(name, near):
 
 
 def test_an_option_like_no_other_lists_them_all():
-    """Rather than guess."""
+    """Without a near match the error lists the known options."""
     with pytest.raises(allm.OptionError, match=r"expected one of: api_key, .*verbosity\. Provider") as caught:
         resolve(model_engine(), "go", {"zzz": 1})
     assert all(name in str(caught.value) for name in allm.CallOptions.__annotations__)
@@ -443,7 +453,7 @@ def test_an_option_like_no_other_lists_them_all():
 
 @pytest.mark.parametrize("tools", [["noop"], [None], [print]])
 async def test_tools_that_are_none(tools):
-    """Wherever they are given, with their place."""
+    """Anything but a Tool is rejected, with its position, wherever tools are given."""
     engine = model_engine()
     with pytest.raises(allm.ValidationError, match=r"tools\[0\] is .*expected Tool") as caught:
         await allm.chat(engine, "go", tools=tools)
@@ -458,7 +468,7 @@ async def test_tools_that_are_none(tools):
 
 
 def test_a_key_of_the_wrong_type_is_not_shown():
-    """Not even by mistake."""
+    """The error does not contain the value."""
     with pytest.raises(allm.OptionError) as caught:
         resolve(model_engine(), "go", {"api_key": ["sk-canary"]})
     assert "canary" not in repr(caught.value) + str(caught.value)
@@ -466,7 +476,7 @@ def test_a_key_of_the_wrong_type_is_not_shown():
 
 @pytest.mark.parametrize("given", [7, None, b"go", {"role": "user"}, ["go"], [allm.user("x"), None], [], "", ...])
 async def test_what_is_no_conversation(given):
-    """A ValidationError, whatever was meant."""
+    """Anything that is not a conversation is a ValidationError."""
     engine = model_engine()
     if given == "":  # an empty text is one: some providers answer it
         assert resolve(engine, given, {}).request.messages == (allm.user(""),)
@@ -477,14 +487,14 @@ async def test_what_is_no_conversation(given):
 
 
 def test_what_is_no_engine():
-    """The first argument, forgotten."""
+    """A forgotten engine is a clear error."""
     with pytest.raises(allm.EngineError, match="first argument is str") as caught:
         resolve("go", "go", {})
     assert caught.value.reason == "invalid_engine"
 
 
 async def test_options_of_the_chat_loop_do_nothing_on_a_single_call(caplog):
-    """And one line of the log says so for each."""
+    """Each is logged in one line."""
     caplog.set_level(logging.DEBUG, "allm")
     response = await allm.generate(model_engine(), "go", max_turns=3, mode="manual", halt_when=stop, temperature=0)
     assert response.output_text == "x"
@@ -518,14 +528,14 @@ READ_UNARY = {
     "options": lambda call: call.body,
     "api_key": lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),
     "request_id": lambda call: call.adapter_options.request_id,
-    "request_timeout": lambda call: call.controls.request_timeout,
-    "first_event_timeout": lambda call: call.controls.first_event_timeout,
-    "retry": lambda call: call.controls.retry,
+    "request_timeout": lambda call: call.execution_options.request_timeout,
+    "first_event_timeout": lambda call: call.execution_options.first_event_timeout,
+    "retry": lambda call: call.execution_options.retry,
 }
 
 
 def test_every_unary_option_is_read():
-    """A new one fails here."""
+    """A new unary option fails here until it has an expectation."""
     assert READ_UNARY.keys() == UnaryOptions.__annotations__.keys()
 
 
@@ -560,7 +570,7 @@ def engine_of(service, **params):
 
 @every_service
 def test_the_options_of_every_layer_reach_services_as_they_reach_chats(service):
-    """United key by key, and the highest layer wins where several say something."""
+    """`options` are merged by key, the highest layer wins."""
     for count in range(len(LAYERS) + 1):
         for layers in itertools.combinations(LAYERS, count):
             given = {layer: {"options": {layer: 1, "all": layer}} if layer in layers else {} for layer in LAYERS}
@@ -575,7 +585,7 @@ def test_the_options_of_every_layer_reach_services_as_they_reach_chats(service):
 
 @every_service
 def test_what_only_chats_know_is_not_for_services(service):
-    """The model of the application and of the engine's chats is of another kind, and so are fields of their body."""
+    """The chat model and body fields in params do not reach services."""
     engine = attrs.evolve(engine_of(service, top_k=1, model="params"), model="chat")
     with allm.defaults(model="app", temperature=0.5):
         call = resolve_unary(service, engine, {})
@@ -589,7 +599,7 @@ def test_what_only_chats_know_is_not_for_services(service):
 @every_service
 @pytest.mark.parametrize("layer", ["call", "request", "engine"])
 def test_an_empty_model_is_the_same_mistake_everywhere(service, layer):
-    """It does not fall back on the next layer, and is refused as it is for a chat."""
+    """An empty model is rejected and does not fall back to the next layer."""
     with pytest.raises(allm.ValidationError) as of_chat:
         resolve(allm.Engine(), "go", {"model": ""})
     engine = attrs.evolve(engine_of(service), **{f"{service.name}_model": "" if layer == "engine" else "m"})
@@ -601,7 +611,7 @@ def test_an_empty_model_is_the_same_mistake_everywhere(service, layer):
 
 @every_service
 def test_an_adapter_of_something_else_is_not_asked(service):
-    """The error says what such an adapter has."""
+    """The error says which methods the adapter needs."""
     engine = attrs.evolve(engine_of(service), **{f"{service.name}_adapter": allm.providers.Fake(script=[])})
     with pytest.raises(
         allm.EngineError, match=rf"{service.name}_adapter is Fake.*{service.method}\(prepared\)"

@@ -18,7 +18,7 @@ SOUND = bytes(range(256)) * 40
 
 @pytest.fixture(params=["httpx", "httpx2"])
 async def library(request):
-    """Each HTTP library that is installed."""
+    """Each installed HTTP library."""
     return pytest.importorskip(request.param, reason="tested where it is installed")
 
 
@@ -95,7 +95,7 @@ EARLY_EXITS = [leave_by_break, leave_by_exception, leave_by_cancel_while_reading
 
 @pytest.mark.parametrize("leave", EARLY_EXITS)
 async def test_early_exits_close_the_connection(server, client, leave):
-    """break, exception, cancel while reading, cancel while busy: the server sees the client go, the place is free."""
+    """A break, an exception or a cancellation closes the connection and frees the place."""
     server.add(sound(fault=Stall(3000)))
     engine = engine_for(server, client, limiter=trio.CapacityLimiter(1))
     speech = await leave(engine)
@@ -110,7 +110,7 @@ async def test_early_exits_close_the_connection(server, client, leave):
 
 
 async def test_leaving_a_compressed_answer(server, client):
-    """Closes it as any other."""
+    """Leaving a compressed response closes its connection too."""
     body = gzip.compress(SOUND + os.urandom(9000))
     server.add(Reply(body=body, headers={"content-encoding": "gzip"}, chunks=20, fault=Stall(6000)))
     async with allm.stream_synthesize(engine_for(server, client), "hi") as speech:
@@ -123,7 +123,7 @@ async def test_leaving_a_compressed_answer(server, client):
 
 
 async def test_the_normal_end_leaves_the_connection_reusable(server, client):
-    """The fifth exit: what was read to its end can be used again."""
+    """After reading to the end the next call uses the same connection."""
     server.add(sound(), sound())
     for _ in range(2):
         async with allm.stream_synthesize(engine_for(server, client), "hi") as speech:
@@ -135,7 +135,7 @@ async def test_the_normal_end_leaves_the_connection_reusable(server, client):
 
 @pytest.mark.parametrize("checkpoints", range(31))
 async def test_cancel_at_any_checkpoint_leaves_the_engine_usable(server, client, checkpoints):
-    """Whatever the call is doing when it is cancelled, the next one works and nothing stays open."""
+    """The next call works, and no connection stays open."""
     server.default = sound()
     engine = engine_for(server, client, limiter=trio.CapacityLimiter(1))
     async with trio.open_nursery() as nursery:
@@ -152,7 +152,7 @@ async def test_cancel_at_any_checkpoint_leaves_the_engine_usable(server, client,
 
 
 async def test_the_place_at_the_limiter_is_held_while_the_connection_is(server, client):
-    """From the request to the end of the audio, or of the block; a task may have two streams open."""
+    """It is held from the request to the end of audio or block."""
     server.default = sound()
     engine = engine_for(server, client, limiter=trio.CapacityLimiter(2))
     async with allm.stream_synthesize(engine, "one") as first, allm.stream_synthesize(engine, "two") as second:
@@ -166,7 +166,7 @@ async def test_the_place_at_the_limiter_is_held_while_the_connection_is(server, 
 
 
 async def test_each_piece_is_a_checkpoint():
-    """Also one that waits in a buffer; a cancel between two loses none."""
+    """A buffered piece is a checkpoint too, and a cancellation there loses none."""
 
     class Buffered(FakeSpeech):
         def open(self, prepared):
@@ -204,7 +204,7 @@ async def test_each_piece_is_a_checkpoint():
 
 
 async def test_what_was_cut_short_is_not_complete(autojump_clock):
-    """Reading on after a failure, a limit or a cancel says so, and is not the end of the audio."""
+    """Reading on after a failure, a limit or a cancellation is an error."""
     for script in ((b"a", allm.AdapterError("cut", reason="stream_truncated")), (b"a", 60, b"b")):
         async with allm.stream_synthesize(speaker(*script), "x", first_event_timeout=5) as speech:
             await anext(speech)
@@ -223,7 +223,7 @@ async def test_what_was_cut_short_is_not_complete(autojump_clock):
 
 
 async def test_one_reader(autojump_clock):
-    """A second task that reads at the same time is told so."""
+    """A second task that reads at the same time gets a clear error."""
     async with allm.stream_synthesize(speaker(b"a", 60, b"b"), "x") as speech, trio.open_nursery() as nursery:
         await anext(speech)
         nursery.start_soon(anext, speech)
@@ -233,7 +233,7 @@ async def test_one_reader(autojump_clock):
 
 
 async def test_the_limit_of_the_call_does_not_end_the_code_of_the_block(autojump_clock):
-    """Who is busy is not interrupted; the next read says that the time is over."""
+    """The limit does not cancel the body; the next read raises."""
     async with allm.stream_synthesize(speaker(b"a", 1, b"b"), "x", request_timeout=5) as speech:
         await anext(speech)
         await trio.sleep(10)
@@ -242,7 +242,7 @@ async def test_the_limit_of_the_call_does_not_end_the_code_of_the_block(autojump
 
 
 async def test_exceptions_of_the_block_are_its_own(server, client, library):
-    """Also one of the HTTP library, which may be what the block sends the audio on with."""
+    """Even an exception of the HTTP library, if the body raised it."""
     for error in (library.ReadTimeout("theirs"), library.InvalidURL("theirs"), StopAsyncIteration("theirs")):
         server.add(sound())
         with pytest.raises(type(error)) as caught:

@@ -1,4 +1,4 @@
-"""The stream as its consumer sees it: errors as themselves, order, filters, misuse, back-pressure."""
+"""The stream for its consumer: exceptions, order, filters, misuse, back-pressure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def collect(stream):
 
 
 async def test_generate_is_the_fold_of_the_stream():
-    """The same script gives the same response on both paths."""
+    """`generate` and the stream give the same response."""
     items = [fake.reasoning("hm"), fake.text("a"), fake.tool_call("f", {"x": 1}), fake.text("b")]
     seen, events = await collect(allm.stream_generate(engine(*items), "hi"))
     assert events.result() == await allm.generate(engine(*items), "hi")
@@ -60,7 +60,7 @@ async def test_generate_is_the_fold_of_the_stream():
 
 
 async def test_every_prefix_folds_to_a_valid_response():
-    """Whatever was read so far is a response that goes to JSON and back."""
+    """Any prefix is a response that survives JSON."""
     items = [
         fake.reasoning("hm"),
         fake.text("a"),
@@ -88,7 +88,7 @@ async def test_nothing_is_sent_before_the_first_event_is_asked_for():
 
 
 async def test_body_exception_comes_out_as_itself():
-    """No group, no context that the user did not make, also when it is a group of the user's own."""
+    """It has no group and no extra context, also if it is a group itself."""
     for error in (KeyError("mine"), ExceptionGroup("mine", [ValueError("x")]), StopAsyncIteration("mine")):
         with pytest.raises(BaseException) as caught:  # noqa: PT011
             async with allm.stream_generate(engine(fake.text("x"), fake.delay(9)), "hi") as events:
@@ -99,7 +99,7 @@ async def test_body_exception_comes_out_as_itself():
 
 
 async def test_body_exception_is_not_kept_alive():
-    """The frames that handled it do not hold it."""
+    """No frame of the library keeps a reference to it."""
 
     class Mine(Exception):
         pass
@@ -120,7 +120,7 @@ async def test_body_exception_is_not_kept_alive():
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_on_event_exception_reaches_the_consumer_as_itself(asynchronous):
-    """After the events that it had already passed; what had arrived is kept."""
+    """It is raised after the events before it; the result is kept."""
     error = LookupError("observer")
 
     def observe(event):
@@ -148,7 +148,7 @@ async def test_on_event_exception_reaches_the_consumer_as_itself(asynchronous):
 @pytest.mark.parametrize("hidden", [False, True])
 @pytest.mark.parametrize("number", range(6))
 async def test_on_event_may_fail_at_any_event(asynchronous, hidden, number):
-    """At the first one of a read as at the last one: it comes out as itself, after those before it."""
+    """At any event of a burst, it is raised after the events before it."""
     error, left = LookupError("observer"), [number]
 
     def observe(event):
@@ -168,7 +168,7 @@ async def test_on_event_may_fail_at_any_event(asynchronous, hidden, number):
 
 
 async def test_on_event_cannot_end_the_iteration():
-    """An exception that means the end to `async for` is not taken for one."""
+    """StopAsyncIteration from `on_event` is an error, not the end."""
 
     def observe(event):
         raise StopAsyncIteration
@@ -178,7 +178,7 @@ async def test_on_event_cannot_end_the_iteration():
 
 
 async def test_on_event_sees_every_adapter_event_before_the_filters():
-    """In order, hidden ones too."""
+    """It sees them in order, hidden ones included."""
     observed = []
     items = [fake.text("a"), fake.raw("ping", {"n": 1}), fake.tool_call("f", {})]
     seen, events = await collect(
@@ -197,13 +197,13 @@ async def test_on_event_sees_every_adapter_event_before_the_filters():
 
 
 async def test_raw_chunks_are_shown_when_asked_for():
-    """`include_raw_chunks=True` shows what has no event of its own."""
+    """`include_raw_chunks=True` shows the provider's own events."""
     seen, _ = await collect(allm.stream_generate(engine(fake.raw("ping", {"n": 1})), "hi", include_raw_chunks=True))
     assert allm.RawChunk("ping", {"n": 1}) in seen
 
 
 async def test_adapter_error_reaches_the_user_as_itself():
-    """Raised by the adapter, it is the error of the last event and of the response: the same object."""
+    """The error in the last event and in the response is the object that was raised."""
     error = allm.AdapterError("no", reason="invalid_request")
 
     async def play(emit):
@@ -220,7 +220,7 @@ async def test_adapter_error_reaches_the_user_as_itself():
 
 
 async def test_adapter_defect_is_reported_with_its_cause():
-    """An exception that is no AllmError becomes one that names it, and what had arrived is kept."""
+    """Another exception becomes the cause of an AdapterError; the text is kept."""
     defect = KeyError("choices")
 
     async def play(emit):
@@ -235,7 +235,7 @@ async def test_adapter_defect_is_reported_with_its_cause():
 
 
 async def test_stream_without_an_end_is_truncated():
-    """An adapter that just stops has not succeeded."""
+    """An adapter that returns without a last event gives an error."""
     response = await allm.generate(adapted(lambda emit: emit(allm.TextDelta("0", "part"))), "hi")
     assert response.finish_reason == "error"
     assert response.error.reason == "stream_truncated"
@@ -243,7 +243,7 @@ async def test_stream_without_an_end_is_truncated():
 
 
 async def test_events_after_the_end_are_dropped():
-    """The end is the end: later events of the same burst or another one change nothing."""
+    """Later events, in the same burst or another, change nothing."""
 
     async def play(emit):
         await emit(allm.TextDelta("0", "x"), DONE, allm.TextDelta("0", "late"))
@@ -255,7 +255,7 @@ async def test_events_after_the_end_are_dropped():
 
 
 async def test_text_gives_the_visible_text():
-    """Piece by piece, and whole blocks where the deltas are hidden."""
+    """Text comes piece by piece, or as whole blocks if deltas are hidden."""
     async with allm.stream_generate(engine(fake.text("a"), fake.reasoning("r"), fake.text("b")), "hi") as events:
         assert [piece async for piece in events.text()] == ["a", "b"]
     quiet = allm.stream_generate(engine(fake.text("a"), fake.text("b")), "hi", emit_text_deltas=False)
@@ -264,7 +264,7 @@ async def test_text_gives_the_visible_text():
 
 
 async def test_iterating_outside_the_block_is_a_clear_error():
-    """Before it: use `async with`. After it: result() is what there is."""
+    """Before the block, the error says `async with`; after it, `result()`."""
     stream = allm.stream_generate(engine(fake.text("a")), "hi")
     with pytest.raises(allm.StreamError, match="async with"):
         async for _ in stream:
@@ -279,7 +279,7 @@ async def test_iterating_outside_the_block_is_a_clear_error():
 
 
 async def test_two_tasks_cannot_read_one_stream():
-    """The second one gets a clear error; the first one is not disturbed."""
+    """The second task gets a clear error, the first is not disturbed."""
     async with allm.stream_generate(engine(fake.text("a"), fake.delay(0), fake.text("b")), "hi") as events:
         await anext(events)
 
@@ -293,7 +293,7 @@ async def test_two_tasks_cannot_read_one_stream():
 
 
 async def test_second_task_does_not_even_get_what_has_arrived():
-    """Which events it would get is a matter of how they came."""
+    """It is rejected even if events are waiting."""
     async with allm.stream_generate(engine(fake.text("a b c")), "hi") as events:
         await anext(events)
 
@@ -307,7 +307,7 @@ async def test_second_task_does_not_even_get_what_has_arrived():
 
 
 async def test_block_left_while_another_task_reads(autojump_clock):
-    """The reader gets a clear error, and none of the channels."""
+    """The reader gets a StreamError, not one of Trio's channel errors."""
 
     async def read(events):
         with pytest.raises(allm.StreamError) as caught:
@@ -322,13 +322,13 @@ async def test_block_left_while_another_task_reads(autojump_clock):
 
 
 def test_another_event_loop_is_a_clear_error():
-    """Not one of Trio's internals."""
+    """Under asyncio the error names Trio."""
     with pytest.raises(RuntimeError, match="runs on Trio"):
         asyncio.run(allm.generate(engine(fake.text("a")), "hi"))
 
 
 async def test_stream_is_entered_once():
-    """A call runs once."""
+    """A stream can be entered only once."""
     stream = allm.stream_generate(engine(fake.text("a")), "hi")
     async with stream as events:
         await events.until_done()
@@ -338,7 +338,7 @@ async def test_stream_is_entered_once():
 
 
 async def test_until_done_and_iteration_checkpoint():
-    """Every public async function lets other tasks run and can be cancelled."""
+    """Reading lets other tasks run and can be cancelled."""
     async with allm.stream_generate(engine(fake.text("a")), "hi") as events:
         with trio.testing.assert_checkpoints():
             await events.until_done()
@@ -349,7 +349,7 @@ async def test_until_done_and_iteration_checkpoint():
 
 
 async def test_slow_consumer_stops_the_adapter():
-    """Back-pressure: the adapter runs ahead by a bounded number of bursts, then waits."""
+    """The adapter runs ahead by a bounded number of bursts, then waits."""
     emitted = 0
 
     async def play(emit):
@@ -368,7 +368,7 @@ async def test_slow_consumer_stops_the_adapter():
 
 
 async def test_consumer_in_a_shielded_scope_can_finish_after_a_cancel():
-    """The stages outlive an outer cancel for as long as the body does."""
+    """The stages run as long as the body, even if cancelled."""
     with trio.CancelScope() as outer:
         async with allm.stream_generate(engine(fake.text("a"), fake.text("b")), "hi") as events:
             await anext(events)
@@ -380,14 +380,14 @@ async def test_consumer_in_a_shielded_scope_can_finish_after_a_cancel():
 
 
 async def test_orchestration_options_are_dropped_with_a_debug_line(caplog):
-    """They mean nothing on a single call; each one is said once."""
+    """Options of the chat loop are logged once and ignored."""
     caplog.set_level("DEBUG", logger="allm")
     await allm.generate(engine(fake.text("a")), "hi", mode="manual", max_turns=3, halt_when=lambda step: True)
     assert [record.args[0] for record in caplog.records] == ["mode", "max_turns", "halt_when"]
 
 
 async def test_preflight_order():
-    """The first thing that is missing is named, and nothing is sent."""
+    """The first missing thing is named, and nothing is sent."""
     with pytest.raises(allm.EngineError) as caught:
         allm.stream_generate(allm.Engine(), [])
     assert caught.value.reason == "missing_adapter"
@@ -403,7 +403,7 @@ async def test_preflight_order():
 
 
 async def test_missing_key_names_the_variable(monkeypatch):
-    """And the places that were looked in."""
+    """The error names the environment variable and the other sources."""
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     with pytest.raises(allm.EngineError, match="OPENAI_API_KEY") as caught:
         await allm.generate(allm.Engine(adapter=allm.providers.OpenAI(), model="m"), "hi")
@@ -413,7 +413,7 @@ async def test_missing_key_names_the_variable(monkeypatch):
 
 @pytest.mark.parametrize("error_type", [KeyboardInterrupt, SystemExit])
 def test_interrupt_in_a_stage_comes_out_as_itself(error_type):
-    """Ctrl-C may hit any task."""
+    """A KeyboardInterrupt may strike in any task."""
 
     def observe(event):
         raise error_type
@@ -427,7 +427,7 @@ def test_interrupt_in_a_stage_comes_out_as_itself(error_type):
 
 @pytest.mark.parametrize("end", ["deadline", "exception"])
 def test_interrupt_in_a_task_is_shown_whatever_else_ends_the_block(end):
-    """A deadline that is passing, or a failing body: not lost, and in no group."""
+    """It wins over a deadline and over the body's exception."""
 
     async def stop(arguments):
         try:
@@ -450,7 +450,7 @@ def test_interrupt_in_a_task_is_shown_whatever_else_ends_the_block(end):
 
 
 def test_group_of_the_body_comes_out_as_itself():
-    """Whatever is in it."""
+    """Whatever exceptions it contains."""
     group = BaseExceptionGroup("mine", [KeyboardInterrupt(), LookupError()])
 
     async def main():

@@ -1,4 +1,4 @@
-"""Tool calls: parallel, each under its own limit, each ending in exactly one message."""
+"""Tool calls: run in parallel, each with its own limit, each ending in exactly one message."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from allm.data.types.encode import encode_result
 
 
 def engine(*calls, tools=(), **fields):
-    """One answer that asks for `calls`, given as `(name, arguments)`."""
+    """An engine whose first response asks for `calls`, given as `(name, arguments)`."""
     script = [fake.tool_call(name, args, id=f"c{index}") for index, (name, args) in enumerate(calls)]
     return allm.Engine(adapter=allm.providers.Fake(scripts=[script]), tools=tools, **fields)
 
 
 async def run(engine, **options):
-    """The tool messages of one step, and all events."""
+    """Run one step; returns its tool messages and all events."""
     async with allm.stream_step(engine, "go", **options) as events:
         seen = [event async for event in events]
     return events.result(), seen
@@ -55,7 +55,7 @@ async def test_one_task_per_call_runs_them_in_parallel(autojump_clock):
 
 
 async def test_calls_start_in_their_order(autojump_clock):
-    """One at a time: the first call first, whichever task Trio wakes first."""
+    """With one call at a time, they start in call order."""
     for _ in range(20):
         calls = [("nap", {"seconds": 1})] * 4
         _, seen = await run(engine(*calls, tools=[sleeper()]), max_concurrency=1)
@@ -63,7 +63,7 @@ async def test_calls_start_in_their_order(autojump_clock):
 
 
 async def test_max_concurrency_limits_how_many_run(autojump_clock):
-    """Ten naps of a second, three at a time, take four; a queued call's own time has not begun."""
+    """A queued call's own time limit does not run."""
     step, seen = await run(
         engine(*[("nap", {"seconds": 1})] * 10, tools=[sleeper()]), max_concurrency=3, tool_timeout=2
     )
@@ -73,7 +73,7 @@ async def test_max_concurrency_limits_how_many_run(autojump_clock):
 
 
 async def test_messages_are_in_call_order_and_events_in_completion_order(autojump_clock):
-    """Whatever ends first."""
+    """Whichever call ends first."""
     calls = [("nap", {"seconds": seconds}) for seconds in (3, 1, 2)]
     step, seen = await run(engine(*calls, tools=[sleeper()]))
     assert [message.tool_call_id for message in step.tool_results] == ["c0", "c1", "c2"]
@@ -83,7 +83,7 @@ async def test_messages_are_in_call_order_and_events_in_completion_order(autojum
 
 
 async def test_execution_started_when_a_call_really_starts(autojump_clock):
-    """Not when it ends: with one slot the starts are spread over time."""
+    """With one slot, the start events are spread over time."""
     starts = []
     async with allm.stream_step(
         engine(*[("nap", {"seconds": 1})] * 3, tools=[sleeper()]), "go", max_concurrency=1
@@ -95,7 +95,7 @@ async def test_execution_started_when_a_call_really_starts(autojump_clock):
 
 
 async def test_async_handler_is_cancelled_at_its_limit(autojump_clock):
-    """Its clean-up runs, its siblings go on."""
+    """Its clean-up runs, and its siblings go on."""
     cleaned = []
 
     async def handler(arguments):
@@ -125,7 +125,7 @@ async def test_tool_timeout_of_the_tool_wins(autojump_clock):
 
 
 async def test_sync_handler_runs_in_a_thread_and_is_abandoned_at_its_limit():
-    """A hanging thread does not hold the turn, and the event says that it still runs."""
+    """The turn goes on; the event says that the thread still runs."""
     release = threading.Event()
     names = []
 
@@ -145,7 +145,7 @@ async def test_sync_handler_runs_in_a_thread_and_is_abandoned_at_its_limit():
 
 
 async def test_hanging_threads_do_not_starve_later_tools():
-    """More hanging calls than there are thread slots: every one ends at its limit."""
+    """With more hanging calls than threads, every call ends at its limit."""
     release = threading.Event()
     tools = [
         allm.Tool("hang", "Hangs.", handler=lambda arguments: release.wait(20)),
@@ -161,7 +161,7 @@ async def test_hanging_threads_do_not_starve_later_tools():
 
 
 async def test_one_call_failing_never_cancels_its_siblings(autojump_clock):
-    """Sibling isolation, also for groups and for a handler's own cancellation."""
+    """Also if a handler raises a group or cancels itself."""
 
     async def boom(arguments):
         raise ValueError("boom")
@@ -178,7 +178,7 @@ async def test_one_call_failing_never_cancels_its_siblings(autojump_clock):
 
 
 async def test_unknown_tool_is_fed_back_to_the_model():
-    """With the names there are; nothing else stops."""
+    """The model gets the names of the known tools, and the turn goes on."""
     step, _ = await run(engine(("nope", {}), ("nap", {}), tools=[sleeper()]))
     error = error_of(step.tool_results[0])
     assert error["type"] == "unknown_tool"
@@ -187,14 +187,14 @@ async def test_unknown_tool_is_fed_back_to_the_model():
 
 
 async def test_no_handler_is_fed_back_to_the_model():
-    """A tool that only describes itself cannot be run."""
+    """A tool without a handler gives the model an error."""
     step, _ = await run(engine(("x", {}), tools=[allm.Tool("x", "Nothing.")]))
     assert error_of(step.tool_results[0])["type"] == "no_handler"
 
 
 @pytest.mark.parametrize("raw", ["{", "[1]", '"text"', "{'a': 1}"])
 async def test_invalid_arguments_json_never_reaches_the_handler(raw):
-    """Text that is no JSON object is told to the model."""
+    """The model gets an error for arguments that are not a JSON object."""
     ran = []
     script = [fake.tool_call("x", id="c0", raw_arguments=raw)]
     tool = allm.Tool("x", "X.", handler=ran.append)
@@ -204,7 +204,7 @@ async def test_invalid_arguments_json_never_reaches_the_handler(raw):
 
 
 async def test_invalid_arguments_name_the_field_and_what_was_expected():
-    """In words a model can act on; the handler does not run."""
+    """The model can correct them; the handler does not run."""
 
     @attrs.frozen
     class Place:
@@ -227,14 +227,14 @@ async def test_invalid_arguments_name_the_field_and_what_was_expected():
 
 @pytest.mark.parametrize("result", [object(), {"a": object()}, float("nan"), {1, object()}])
 async def test_encoding_failed_is_fed_back_to_the_model(result):
-    """A result without a text form."""
+    """A result that cannot be written as JSON gives the model an error."""
     step, _ = await run(engine(("x", {}), tools=[allm.Tool("x", "X.", handler=lambda arguments: result)]))
     assert error_of(step.tool_results[0])["type"] == "encoding_failed"
 
 
 @pytest.mark.parametrize("reason", ["completed", "error", "cancelled", "ask_user", "manual_tool_calls", 7])
 async def test_invalid_return_for_a_reserved_halt_reason(reason):
-    """Built-in reasons cannot be faked; any other ends the turn."""
+    """A handler cannot use a reserved reason; any other halts the turn."""
     tool = allm.Tool("x", "X.", handler=lambda arguments: allm.Halt(reason))
     step, _ = await run(engine(("x", {}), tools=[tool]))
     assert error_of(step.tool_results[0])["type"] == "invalid_return"
@@ -267,7 +267,7 @@ async def test_results_str_verbatim_and_anything_else_as_json(result, text):
 
 
 async def test_on_tool_error_continue_shows_the_model_two_fields():
-    """No repr, no traceback, no cause."""
+    """The model sees no repr, traceback or cause."""
 
     def handler(arguments):
         raise RuntimeError("disk full") from OSError("secret path")
@@ -277,7 +277,7 @@ async def test_on_tool_error_continue_shows_the_model_two_fields():
 
 
 async def test_on_tool_error_halt_ends_with_tool_error():
-    """All calls finish; the error is in the result."""
+    """All calls finish, and the error is in the result."""
 
     def handler(arguments):
         raise RuntimeError("no")
@@ -292,7 +292,7 @@ async def test_on_tool_error_halt_ends_with_tool_error():
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 async def test_on_tool_error_function_is_called_once_and_may_replace_the_result(asynchronous):
-    """Sync or async; the model sees what it returns."""
+    """The model sees what it returns, sync or async."""
     asked = []
 
     def decide(call, error):
@@ -310,13 +310,13 @@ async def test_on_tool_error_function_is_called_once_and_may_replace_the_result(
 
 
 async def test_on_tool_error_function_may_halt():
-    """By returning "halt"."""
+    """Returning "halt" halts the turn."""
     result = await allm.chat(engine(("nope", {})), "go", on_tool_error=lambda call, error: "halt")
     assert result.halted_reason == "tool_error"
 
 
 async def test_on_tool_error_function_that_raises_halts_with_its_exception():
-    """Attached as the cause, never lost; asked once."""
+    """Its exception is the cause of the error."""
     asked = []
 
     def decide(call, error):
@@ -339,7 +339,7 @@ async def test_on_tool_error_of_another_kind_is_a_type_error_before_a_tool_runs(
 
 
 async def test_ask_user_halts_with_question_call_id_and_hints():
-    """The question ends the final thread, not the step's."""
+    """The question ends the turn's thread, not the step's."""
     tool = allm.Tool("ask", "Asks.", handler=lambda arguments: allm.AskUser("Which one?", choices=["a", "b"]))
     result = await allm.chat(engine(("ask", {}), tools=[tool]), "go")
     assert result.halted_reason == "ask_user"
@@ -353,7 +353,7 @@ async def test_ask_user_halts_with_question_call_id_and_hints():
 
 
 async def test_halt_ends_the_turn_for_the_handlers_own_reason():
-    """Its result still reaches the conversation."""
+    """Its result is in the conversation."""
     tool = allm.Tool("x", "X.", handler=lambda arguments: allm.Halt("sold_out", {"left": 0}))
     result = await allm.chat(engine(("x", {}), tools=[tool]), "go")
     assert result.halted_reason == "sold_out"
@@ -361,7 +361,7 @@ async def test_halt_ends_the_turn_for_the_handlers_own_reason():
 
 
 async def test_halts_are_values_of_the_step_and_of_the_turn():
-    """The same value on both, and nothing of it in the metadata, which is the caller's."""
+    """Both have the same value, and the caller's metadata has nothing of it."""
     broken = allm.ToolError("no", reason="handler_raised")
 
     def fail(arguments):
@@ -387,7 +387,7 @@ async def test_halts_are_values_of_the_step_and_of_the_turn():
 
 
 async def test_manual_calls_beside_another_halt_are_left_to_the_caller():
-    """The halt is the reason, and the calls are known all the same."""
+    """The halt is the reason, and the manual calls are listed."""
     tools = [allm.Tool("ask", "A.", handler=lambda _: allm.AskUser("?")), allm.Tool("by_hand", "T.", manual=True)]
     result = await allm.chat(engine(("by_hand", {}), ("ask", {}), tools=tools), "go")
     assert result.halt == allm.UserAsked([allm.PendingQuestion("?", "c1")])
@@ -395,7 +395,7 @@ async def test_manual_calls_beside_another_halt_are_left_to_the_caller():
 
 
 async def test_a_step_that_is_left_early_says_so():
-    """One that ran to its end does not, whatever halted it."""
+    """`cancelled` is set for a step that was cut short, and only then."""
     async with allm.stream_step(engine(("nope", {})), "go") as events:
         async for _ in events:
             assert events.result().cancelled
@@ -425,7 +425,7 @@ async def test_several_halts_report_the_lowest_call_index(autojump_clock):
 
 
 async def test_tool_context_reaches_the_handler():
-    """Plain handlers take it as a second argument, functions by annotation."""
+    """A plain handler takes it as second argument, a function by annotation."""
     seen = []
 
     def plain(arguments, context):
@@ -446,7 +446,7 @@ async def test_tool_context_reaches_the_handler():
 
 
 async def test_progress_from_inside_a_tool_is_on_the_stream():
-    """From async handlers and from threads, between start and end of their call."""
+    """From async handlers and threads, between start and end of the call."""
 
     @allm.tool
     async def later(info: allm.ToolContext) -> str:
@@ -469,7 +469,7 @@ async def test_progress_from_inside_a_tool_is_on_the_stream():
 
 
 async def test_tool_limit_does_not_count_a_slow_consumer(autojump_clock):
-    """Progress that waits for the consumer stops the tool's clock."""
+    """The tool's clock stops while progress waits for the consumer."""
 
     @allm.tool
     async def chatty(info: allm.ToolContext) -> str:
@@ -484,7 +484,7 @@ async def test_tool_limit_does_not_count_a_slow_consumer(autojump_clock):
 
 
 async def test_cancelling_the_turn_cancels_all_calls_and_answers_each(autojump_clock):
-    """Finished calls keep their result, the others say that they were cancelled."""
+    """Finished calls keep their result, the rest say "cancelled"."""
     calls = [("nap", {"seconds": 1}), ("nap", {"seconds": 100})]
     with trio.move_on_after(5):
         async with allm.stream(engine(*calls, tools=[sleeper()]), "go") as events:
@@ -497,7 +497,7 @@ async def test_cancelling_the_turn_cancels_all_calls_and_answers_each(autojump_c
 
 
 async def test_a_thousand_calls_with_mixed_outcomes_leave_nothing_behind(autojump_clock):
-    """One message each, in order; no task and no thread is left."""
+    """One message each, in order; no task or thread is left."""
 
     async def mixed(arguments):
         n = arguments["n"]
@@ -524,7 +524,7 @@ async def test_a_thousand_calls_with_mixed_outcomes_leave_nothing_behind(autojum
 
 
 async def test_tool_executor_and_encoder_of_the_engine_are_used():
-    """The ports: another way to run, another way to write results."""
+    """The engine can replace how tools run and how results are encoded."""
 
     class Executor:
         async def execute(self, tool, tool_call, context):
@@ -543,7 +543,7 @@ async def test_tool_executor_and_encoder_of_the_engine_are_used():
 
 
 class ScreenshotEncoder:
-    """Gives a text and an image, or what it was made with."""
+    """Encodes a result as a text and an image, or as given parts."""
 
     def __init__(self, *parts):
         self.parts = parts
@@ -556,18 +556,18 @@ IMAGE = allm.ImagePart(allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40), "
 
 
 async def test_an_encoder_may_give_parts():
-    """A result is text, or parts such as a screenshot beside its text, in their order."""
+    """A result can have several parts, such as a text and a screenshot."""
     asked = engine(("x", {}), tools=[looking()], tool_result_encoder=ScreenshotEncoder(IMAGE))
     step, _ = await run(asked)
     assert step.tool_results[0].parts == (allm.TextPart("seen"), IMAGE)
 
 
 async def test_parts_that_are_no_result():
-    """The call has failed, and the model is told."""
+    """Invalid parts from an encoder fail the call, and the model gets an error."""
     asked = engine(("x", {}), tools=[looking()], tool_result_encoder=ScreenshotEncoder("text"))
     step, _ = await run(asked)
     assert step.tool_results[0].is_error
-    assert "gave a str; expected TextPart or ImagePart" in step.tool_results[0].text
+    assert "returned a str; expected TextPart or ImagePart" in step.tool_results[0].text
 
 
 def looking():
@@ -575,7 +575,7 @@ def looking():
 
 
 async def test_each_call_is_a_telemetry_span():
-    """Under the step's span, with its error."""
+    """It is a child of the step's span, and has the error."""
     seen = []
     detach = allm.telemetry.attach(seen.append)
     try:
@@ -594,7 +594,7 @@ class Unspeakable(Exception):
 
 
 async def test_exception_without_a_text_is_the_calls_own_failure():
-    """An error whose text cannot be made is named by its class, and the turn goes on."""
+    """An exception with a broken __str__ is named by its class."""
 
     def handler(arguments):
         raise Unspeakable
@@ -605,7 +605,7 @@ async def test_exception_without_a_text_is_the_calls_own_failure():
 
 @pytest.mark.parametrize("value", [allm.AskUser(None), allm.AskUser(3), allm.AskUser(""), allm.Halt("")], ids=repr)
 async def test_invalid_return_for_a_question_or_reason_that_is_no_text(value):
-    """Nobody could answer it; the model is told."""
+    """The model gets an error."""
     step, _ = await run(engine(("odd", {}), tools=[allm.Tool("odd", "Is odd.", handler=lambda _: value)]))
     assert error_of(step.tool_results[0])["type"] == "invalid_return"
     assert step.halt is None
@@ -614,7 +614,7 @@ async def test_invalid_return_for_a_question_or_reason_that_is_no_text(value):
 @pytest.mark.parametrize("error_type", [KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_interrupt_in_a_handler_comes_out_as_itself(error_type, asynchronous):
-    """No ExceptionGroup of the tasks it passed through."""
+    """A KeyboardInterrupt in a handler is not wrapped in a group."""
 
     def handler(arguments):
         raise error_type
@@ -628,7 +628,7 @@ def test_interrupt_in_a_handler_comes_out_as_itself(error_type, asynchronous):
 
 
 async def test_sync_handler_may_give_a_coroutine():
-    """As a lambda around an async function does."""
+    """It is awaited, as for a lambda around an async function."""
 
     async def add(a):
         return a + 1
@@ -639,15 +639,15 @@ async def test_sync_handler_may_give_a_coroutine():
 
 
 def test_result_that_holds_itself_has_no_text_form():
-    """A clear error of the kind that says so, wherever a result is taken."""
+    """A recursive result is a clear error wherever it is encoded."""
     circle = []
     circle.append(circle)
-    with pytest.raises(ValueError, match="holds itself"):
+    with pytest.raises(ValueError, match="contains itself"):
         encode_result(circle)
 
 
 def test_keys_of_a_result_are_those_of_json():
-    """And numbers and texts of the user's own classes are numbers and texts."""
+    """Subclasses of int and str are written as numbers and texts."""
 
     class Metres(int):
         pass
@@ -656,7 +656,7 @@ def test_keys_of_a_result_are_those_of_json():
 
 
 async def test_results_that_wait_for_a_slow_consumer_are_not_lost_at_the_limit(autojump_clock):
-    """Whoever has run has its own result, however many of them were waiting to tell it."""
+    """A call that has run keeps its own result."""
     ran = []
 
     async def handler(arguments):
@@ -690,7 +690,7 @@ async def test_emitting_after_the_turn_is_a_clear_error(autojump_clock):
 
 
 async def test_errors_of_a_handlers_own_nursery_are_told_one_by_one():
-    """`Exceptions from Trio nursery` would tell a model nothing."""
+    """The model gets the messages inside a group."""
 
     async def fail(text):
         raise ValueError(text)
@@ -704,7 +704,7 @@ async def test_errors_of_a_handlers_own_nursery_are_told_one_by_one():
 
 
 def test_time_limit_that_no_clock_can_count_to():
-    """A float cannot hold it."""
+    """A limit beyond the range of a float is rejected."""
     with pytest.raises(allm.ValidationError, match=r"timeout is 1000.*; expected seconds") as caught:
         allm.validate(allm.Tool("t", "d", timeout=10**400))
     assert caught.value.errors == ((("timeout",), "must_be_positive"),)
@@ -712,6 +712,6 @@ def test_time_limit_that_no_clock_can_count_to():
 
 @pytest.mark.parametrize("handler", [dict, lambda *args: {"n": len(args)}], ids=["built in", "any number"])
 async def test_handlers_with_and_without_a_signature(handler):
-    """A built-in gets the arguments alone; one that takes any number gets the context, too."""
+    """A built-in gets the arguments only; `*args` gets the context too."""
     step, _ = await run(engine(("x", {"n": 2}), tools=[allm.Tool("x", "X.", handler=handler)]))
     assert json.loads(step.tool_results[0].text) == {"n": 2}

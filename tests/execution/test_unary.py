@@ -1,4 +1,4 @@
-"""Calls that answer in one piece: one owner of the retries, one time limit, one precedence of options."""
+"""Unary calls: one retry loop, one time limit, one precedence of options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RETRY = allm.RetryPolicy(max_attempts=3, base_delay=1, jitter=0)
 
 
 class Echo:
-    """Answers with what it was asked, after its failures and a nap."""
+    """Echoes its request, after some failures and a sleep."""
 
     provider = "echo"
 
@@ -48,7 +48,7 @@ async def ask(engine, requests=("a",), **options):
 
 
 async def test_one_budget_for_all_requests_of_a_call(autojump_clock):
-    """Two retries in all, wherever they fall, and the waits double on."""
+    """All requests share the retries, and the waits keep growing."""
     adapter = Echo(down(), nap=0)
     assert await ask(engine(adapter), "ab") == ["a", "b"]
     assert adapter.times == [0, 1, 1]
@@ -61,7 +61,7 @@ async def test_one_budget_for_all_requests_of_a_call(autojump_clock):
 
 
 async def test_what_cannot_succeed_is_not_tried_again(autojump_clock):
-    """Nor is anything with `retry=None`."""
+    """Errors that are not retryable fail at once, as does anything with retry=None."""
     for failure, options in ((down(reason="invalid_request"), {}), (down(), {"retry": None})):
         adapter = Echo(failure)
         with pytest.raises(allm.ImageAdapterError):
@@ -70,7 +70,7 @@ async def test_what_cannot_succeed_is_not_tried_again(autojump_clock):
 
 
 async def test_the_whole_call_has_one_limit(autojump_clock):
-    """Requests and pauses count; a pause that would reach past the limit is not begun."""
+    """Requests and pauses count; a pause that would exceed the limit is not started."""
     with pytest.raises(allm.ImageAdapterError, match="request_timeout") as caught:
         await ask(engine(Echo(nap=2)), "abc", request_timeout=5)
     assert (caught.value.reason, trio.current_time()) == ("timeout", 5)
@@ -80,7 +80,7 @@ async def test_the_whole_call_has_one_limit(autojump_clock):
 
 
 async def test_a_retry_past_the_callers_deadline_is_not_tried(autojump_clock):
-    """The failure comes out at once; a scope that is cancelled already stays cancelled."""
+    """The failure is raised at once; a cancelled scope stays cancelled."""
     with trio.move_on_after(5), pytest.raises(allm.ImageAdapterError, match="down"):
         await ask(engine(Echo(down(retry_after=9))))
     assert trio.current_time() == 0
@@ -96,7 +96,7 @@ async def test_a_retry_past_the_callers_deadline_is_not_tried(autojump_clock):
 
 
 async def test_each_request_has_a_limit(autojump_clock):
-    """A provider that does not answer is asked again, within the budget."""
+    """A request without a response is retried, within the budget."""
     adapter = Echo(nap=10)
     with pytest.raises(allm.ImageAdapterError, match="first_event_timeout"):
         await ask(engine(adapter), first_event_timeout=4)
@@ -104,7 +104,7 @@ async def test_each_request_has_a_limit(autojump_clock):
 
 
 async def test_the_engines_limiter_counts_them(autojump_clock):
-    """And is given back whatever happens."""
+    """Its place is released however the request ends."""
     limiter = trio.CapacityLimiter(1)
     with pytest.raises(allm.ImageAdapterError):
         await ask(engine(Echo(down(reason="invalid_request")), limiter=limiter))
@@ -114,14 +114,14 @@ async def test_the_engines_limiter_counts_them(autojump_clock):
 
 
 async def test_options_come_from_the_usual_places():
-    """The call's own first; a chat's model, temperature and `top_p` are not meant for another service."""
+    """The call's own come first; the chat's model and sampling options are not used."""
     given = allm.Engine(
         image_adapter=Echo(), model="chatty", params={"request_timeout": 3, "temperature": 1, "top_p": 1, "model": "x"}
     )
     with allm.defaults(first_event_timeout=7, request_timeout=8, options={"a": 1}, api_key="k"):
         call = resolve_unary(IMAGES, given, {"retry": None})
-    controls = call.controls
-    assert (controls.request_timeout, controls.first_event_timeout, controls.retry) == (3, 7, None)
+    limits = call.execution_options
+    assert (limits.request_timeout, limits.first_event_timeout, limits.retry) == (3, 7, None)
     request = call.request_for(allm.ImageRequest("a fox", model="m"))
     assert (request.model, request.options) == ("m", {"a": 1})
     assert call.adapter_options.api_key.reveal() == "k"
@@ -129,21 +129,21 @@ async def test_options_come_from_the_usual_places():
 
 @pytest.mark.parametrize("adapter", [None, object(), allm.providers.Fake(script=[])])
 async def test_an_engine_without_the_service(adapter):
-    """Says what to set; the chat adapter is never used instead."""
+    """The error says what to set; the chat adapter is never used instead."""
     with pytest.raises(allm.EngineError, match="image_adapter") as caught:
         resolve_unary(IMAGES, allm.Engine(adapter=Echo(), image_adapter=adapter), {})
     assert caught.value.reason == "missing_adapter"
 
 
 async def test_any_exception_of_an_adapter_is_one_of_ours(autojump_clock):
-    """With the original as its cause."""
+    """It becomes an AdapterError, with the original as its cause."""
     with pytest.raises(allm.ImageAdapterError, match="KeyError") as caught:
         await ask(engine(Echo(KeyError("x"))))
     assert isinstance(caught.value.__cause__, KeyError)
 
 
 async def test_telemetry_has_one_span_and_its_retries(autojump_clock):
-    """However many requests the call makes."""
+    """One span, however many requests the call makes."""
     seen = []
     detach = allm.telemetry.attach(seen.append)
     try:
@@ -159,6 +159,6 @@ async def test_telemetry_has_one_span_and_its_retries(autojump_clock):
 
 @pytest.mark.parametrize("models", [{"image": "openai:x"}, {"paint_model": "openai:x"}, {"image_model": "nobody:x"}])
 def test_services_that_there_are_not(models):
-    """A clear error with what there is."""
+    """An unknown service is a clear error that lists the known ones."""
     with pytest.raises(allm.EngineError, match="expected"):
         allm.Engine().with_services(**models)

@@ -98,7 +98,7 @@ async def test_silence_after_some_text_is_a_timeout(server, clock):
     assert server.requests[0].outcome == "client_closed"
 
 
-async def test_keep_alive_comments_are_no_progress(server, clock):
+async def test_keep_alive_comments_do_not_extend_the_timeout(server, clock):
     """A socket that is busy with comments is as silent as a silent one."""
     response = await ask(server, with_fault(KeepAlive(MIDDLE, interval=5)), stream_timeout=60)
     assert response.error.reason == "timeout"

@@ -99,8 +99,8 @@ class TriesAgain(Changed):
     [
         (TurnsAround, "each_text_has_its_vector"),
         (SendsOneText, "each_text_has_its_vector"),
-        (FillsUp, "a_vector_too_few_or_too_many_is_an_error"),
-        (TriesAgain, "error_answers_have_their_reason"),
+        (FillsUp, "wrong_number_of_vectors_is_an_error"),
+        (TriesAgain, "errors_have_their_reason"),
     ],
 )
 def test_an_adapter_that_breaks_a_rule_is_found(adapter, case):

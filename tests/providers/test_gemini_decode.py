@@ -357,6 +357,7 @@ def test_the_last_count_wins():
                     ],
                     "cacheTokensDetails": [],
                     "input_audio_tokens": 11,
+                    "cache_audio_read_tokens": 0,
                 },
             ),
         ),

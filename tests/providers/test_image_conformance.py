@@ -88,9 +88,9 @@ class TriesAgain(Changed):
     ("adapter", "case"),
     [
         (SendsOneImage, "every_image_of_an_edit_is_sent"),
-        (CountsWrong, "an_image_is_drawn"),
-        (TakesAnythingForAnImage, "an_answer_cut_off_anywhere_is_never_a_success"),
-        (TriesAgain, "error_answers_have_their_reason"),
+        (CountsWrong, "an_image_is_generated"),
+        (TakesAnythingForAnImage, "a_truncated_response_is_never_a_success"),
+        (TriesAgain, "errors_have_their_reason"),
     ],
 )
 def test_an_adapter_that_breaks_a_rule_is_found(adapter, case):
@@ -111,7 +111,7 @@ def test_names_that_are_no_capability():
         lacks: ClassVar = {"htpp": "?"}
 
     with pytest.raises(AssertionError, match="htpp"):
-        Suite().test_what_it_lacks_is_spelled_right()
+        Suite().test_lacks_has_known_capabilities()
 
 
 def test_what_has_to_be_defined():

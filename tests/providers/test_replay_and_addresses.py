@@ -194,6 +194,15 @@ def test_an_id_that_is_too_long_is_left_out_with_its_pair(parts, kinds):
     assert [(item["type"], item.get("id")) for item in items(*parts)] == kinds
 
 
+def test_a_service_with_longer_ids_gets_them_back():
+    """XAI's have up to 100 characters."""
+    item = {"type": "web_search_call", "id": LONG, "status": "completed"}
+    thinking = allm.ReasoningPart("", provider="xai", id="rs_1", encrypted_content="E")
+    sent_items = items(thinking, allm.ProviderPart("xai", item), allm.TextPart("y"), preset="xai")
+    assert [found["type"] for found in sent_items] == ["reasoning", "web_search_call", "message"]
+    assert sent_items[1] == item
+
+
 def test_reasoning_that_comes_last_is_kept():
     """OpenRouter puts it there; OpenAI itself refuses reasoning that nothing follows."""
     parts = allm.TextPart("y"), allm.ReasoningPart("", provider="openrouter", id="rs_1", encrypted_content="E")

@@ -278,7 +278,7 @@ def test_type_statements():
     assert structure([1], names["Ints"] | None) == [1]
     assert annotated(names["Ints"]).schema["properties"]["value"] == {"type": "array", "items": {"type": "integer"}}
     assert structure([1, 2], names["Pair"][int]) == (1, 2)
-    with pytest.raises(allm.ValidationError, match="needs a class with a name"):
+    with pytest.raises(allm.ValidationError, match="must be a named class"):
         annotated(names["Endless"])
 
 

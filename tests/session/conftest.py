@@ -1,4 +1,4 @@
-"""Stores of every kind: those that need a server run where its URL is given, as `nox -s stores` does."""
+"""Stores of every kind; those that need a server are tested where its URL is given, as `nox -s stores` does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SERVERS = {
 
 @pytest.fixture(params=["memory", "sqlite", *SERVERS])
 def store_url(request, tmp_path):
-    """The URL of a store; two stores of it see the same sessions, except in memory."""
+    """The URL of a store; two stores with it see the same sessions, except in memory."""
     urls = {"memory": "memory://", "sqlite": f"sqlite:///{tmp_path}/chat.db", **SERVERS}
     if request.param not in urls:
         pytest.skip(f"{request.param}: no server; `nox -s stores` starts one")
@@ -40,7 +40,7 @@ async def store(store_url):
 
 @pytest.fixture
 async def other(store, store_url):
-    """The same store as another worker has it."""
+    """The same store, as another worker opens it."""
     if store_url.startswith("memory"):
         yield allm.session.SessionStore(store._backend)
     else:

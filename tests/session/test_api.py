@@ -1,4 +1,4 @@
-"""The status table, and what each operation makes of a session."""
+"""The status table, and the session after each operation."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ CALLED = {"submit_tool_results": "submit_tool_result", "append_user": "append"}
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("status", ALLOWED)
 async def test_status_table(status, operation):
-    """Each operation is possible where the table says so; if not, nothing runs, and the error says what to call."""
+    """Each operation is allowed as the table says; otherwise nothing runs, and the error says what to call."""
     model = engine(TEXT)
     if status == "awaiting_tools, approved":
         session, _ = await allm.session.start(engine([fake.tool_call("pay", id="c1")]), "go")
@@ -123,7 +123,7 @@ async def test_status_table(status, operation):
 
 
 async def test_start_reply_and_the_conversation_between():
-    """The id and the thread go on from turn to turn."""
+    """The id and the thread carry over from turn to turn."""
     model = engine(TEXT, TEXT)
     session, result = await allm.session.start(model, "Hello", id="trip-1")
     assert (session.id, session.status, result.output_text) == ("trip-1", "completed", "done")
@@ -145,7 +145,7 @@ async def test_start_reply_and_the_conversation_between():
     ids=lambda given: type(given).__name__,
 )
 async def test_start_takes_any_conversation(given):
-    """A text, messages, a thread or a session."""
+    """`start` takes a text, messages, a thread or a session."""
     session, _ = await allm.session.start(engine(TEXT), given, id="x")
     assert session == allm.Session(
         id="x", thread=allm.Thread([allm.user("go"), allm.assistant(allm.TextPart("done"))]), status="completed"
@@ -154,7 +154,7 @@ async def test_start_takes_any_conversation(given):
 
 @pytest.mark.parametrize("given", [None, 7, ["go"], {"role": "user"}])
 async def test_start_refuses_what_is_no_conversation(given):
-    """Before anything is sent."""
+    """Anything else is rejected before anything is sent."""
     model = engine(TEXT)
     with pytest.raises((allm.SessionError, allm.ValidationError)):
         await allm.session.start(model, given)
@@ -163,7 +163,7 @@ async def test_start_refuses_what_is_no_conversation(given):
 
 @pytest.mark.parametrize("session_id", ["", "x" * 256, "a\0b", "a\nb", 7])
 async def test_start_refuses_ids_that_no_store_could_keep(session_id):
-    """Databases index up to 255 characters, and some of them take no NUL."""
+    """Databases index up to 255 characters, and some reject NUL."""
     with pytest.raises(allm.SessionError) as caught:
         await allm.session.start(engine(TEXT), "go", id=session_id)
     assert caught.value.reason == "invalid_input"
@@ -171,27 +171,27 @@ async def test_start_refuses_ids_that_no_store_could_keep(session_id):
 
 @pytest.mark.parametrize("content", [None, 7, allm.assistant("I"), allm.tool_result("c1", "x")])
 async def test_reply_is_what_the_user_says(content):
-    """Anything else is refused."""
+    """`reply` takes user messages only."""
     with pytest.raises(allm.SessionError) as caught:
         await allm.session.reply(engine(TEXT), await in_status("idle"), content)
     assert caught.value.reason == "invalid_input"
 
 
 async def test_continue_takes_no_tool_message():
-    """Results go through submit_tool_result, which knows what is pending."""
+    """Results go through submit_tool_result, which knows the pending calls."""
     with pytest.raises(allm.SessionError) as caught:
         await allm.session.continue_(engine(TEXT), await in_status("idle"), allm.tool_result("c1", "x"))
     assert caught.value.reason == "invalid_input"
 
 
 async def test_something_else_than_a_session_is_refused():
-    """With an error that says so."""
+    """Every operation rejects anything but a Session."""
     with pytest.raises(allm.SessionError, match="reply needs a Session, got str"):
         await allm.session.reply(engine(TEXT), "session", "hello")
 
 
 async def test_a_session_that_contradicts_itself_is_refused():
-    """Nothing is sent for a document that someone has changed by hand."""
+    """An inconsistent session is rejected before anything is sent."""
     session = attrs.evolve(await in_status("awaiting_tools"), pending_tool_calls=())
     model = engine(TEXT)
     with pytest.raises(allm.ValidationError) as caught:
@@ -201,7 +201,7 @@ async def test_a_session_that_contradicts_itself_is_refused():
 
 
 async def test_answer_to_a_question():
-    """The question is in the conversation, the reply answers it, and nothing is pending any more."""
+    """The question is in the conversation, the reply answers it, and nothing is pending."""
     session = await in_status("awaiting_user")
     assert (session.pending_question, session.pending_tool_call_id) == ("Which city?", "c1")
     assert session.pending_questions[0].hints == {"choices": ["Zug", "Bern"]}
@@ -213,7 +213,7 @@ async def test_answer_to_a_question():
 
 
 async def test_failed_turn_is_run_again_from_where_it_failed():
-    """The failed answer is there to be looked at, and is not sent; finished steps are not run again."""
+    """The failed response is kept but not sent; finished steps are not repeated."""
     failing = engine(CALL, SCRIPTS["error"])
     session, _ = await allm.session.start(failing, "go")
     assert (session.status, session.error.reason) == ("error", "invalid_request")
@@ -226,7 +226,7 @@ async def test_failed_turn_is_run_again_from_where_it_failed():
 
 
 async def test_failed_turn_with_calls_drops_them_too():
-    """Calls of a failed answer were not run, and are asked for anew."""
+    """Calls of a failed response did not run, and the model is asked again."""
     cut = [fake.tool_call("noop", id="c0"), fake.error(allm.AdapterError("no", reason="invalid_request"))]
     session, _ = await allm.session.start(engine(cut), "go")
     assert roles(session) == ["user", "assistant", "tool"]
@@ -235,7 +235,7 @@ async def test_failed_turn_with_calls_drops_them_too():
 
 
 async def test_clear_error_leaves_the_failed_answer():
-    """For a turn that will never succeed."""
+    """It drops the failed response, for a turn that will never succeed."""
     session = allm.session.clear_error(await in_status("error"))
     assert (session.status, session.error, texts(session)) == ("idle", None, ["go"])
     session, _ = await allm.session.reply(engine(TEXT), session, "else")
@@ -243,7 +243,7 @@ async def test_clear_error_leaves_the_failed_answer():
 
 
 async def test_tool_error_halts_and_goes_on_with_the_error_told():
-    """on_tool_error="halt": the model reads what failed when the turn is continued."""
+    """With on_tool_error="halt" the model reads the error on continuing."""
 
     async def broken(arguments):
         raise LookupError("nope")
@@ -257,7 +257,7 @@ async def test_tool_error_halts_and_goes_on_with_the_error_told():
 
 
 async def test_own_halt_completes_the_turn():
-    """What it halted with stays in the session until the next turn."""
+    """A handler's halt is in the session until the next turn."""
 
     async def halt(arguments):
         return allm.Halt("enough", {"x": 1})
@@ -270,14 +270,14 @@ async def test_own_halt_completes_the_turn():
 
 
 async def test_metadata_of_the_caller_stays():
-    """Turns do not touch it."""
+    """Turns do not change metadata."""
     session = await in_status("awaiting_user", metadata={"user": 7})
     session, _ = await allm.session.reply(engine(TEXT), session, "Zug")
     assert session.metadata == {"user": 7}
 
 
 async def test_context_and_id_reach_handlers():
-    """The engine's context, the session's over it, the call's over both; the session's id unless the call has one."""
+    """The call's context wins over the session's, and that over the engine's."""
     seen = []
 
     async def look(arguments, context):
@@ -293,7 +293,7 @@ async def test_context_and_id_reach_handlers():
 
 
 async def test_step_by_step():
-    """Idle while there is more to do, completed when there is not."""
+    """The session is idle while there is more to do, then completed."""
     model = engine(CALL, TEXT)
     session = await in_status("idle")
     session, step = await allm.session.step(model, session)
@@ -304,13 +304,13 @@ async def test_step_by_step():
 
 @pytest.mark.parametrize("status", ["awaiting_user", "awaiting_tools", "error"])
 async def test_a_step_ends_like_a_turn(status):
-    """The same session, question included."""
+    """A step and a turn leave the same session, with its question."""
     session, _ = await allm.session.step(engine(SCRIPTS[status]), await in_status("idle"))
     assert session == await in_status(status)
 
 
 async def test_manual_mode_hands_all_calls_over():
-    """Also those of tools with a handler."""
+    """All calls are pending, also those of tools with a handler."""
     session, _ = await allm.session.start(engine(CALL), "go", mode="manual")
     assert session.status == "awaiting_tools"
     assert [call.id for call in session.pending_tool_calls] == ["c0"]
@@ -326,13 +326,13 @@ async def test_manual_mode_hands_all_calls_over():
     ],
 )
 async def test_other_ends_complete_the_turn(script, options, status):
-    """As upstream has it: the turn is over, a reply or continue_ goes on."""
+    """The turn is over; reply or continue_ goes on."""
     session, _ = await allm.session.start(engine(script), "go", **options)
     assert session.status == status
 
 
 async def test_streams_are_what_the_calls_fold():
-    """`outcome()` after the last event is what the blocking call returns."""
+    """`outcome()` after the last event equals the result of the blocking call."""
     for stream, call, args in [
         (allm.session.stream_start, allm.session.start, ()),
         (allm.session.stream_reply, allm.session.reply, ("hello",)),
@@ -348,7 +348,7 @@ async def test_streams_are_what_the_calls_fold():
 
 
 async def test_stream_shows_text_and_reads_to_the_end():
-    """The reader's tools of an event stream."""
+    """A session stream has `text()` and `until_done()`."""
     async with allm.session.stream_start(engine(TEXT), "go") as events:
         assert [piece async for piece in events.text()] == ["done"]
     async with allm.session.stream_start(engine(TEXT), "go") as events:
@@ -356,14 +356,14 @@ async def test_stream_shows_text_and_reads_to_the_end():
 
 
 def test_a_block_is_entered():
-    """Iterating it shows the right line."""
+    """Iterating over the block itself is an error with the correct code."""
     with pytest.raises(allm.StreamError, match=r"async with allm\.session\.stream_reply"):
         iter(allm.session.stream_start(engine(TEXT), "go").__aiter__())
 
 
 @pytest.mark.parametrize("events_read", range(12))
 async def test_a_turn_cut_short_keeps_what_was_said(events_read):
-    """The user's message, the finished steps and the partial answer: a session that goes on."""
+    """The session has the user's message, the finished steps and the partial response."""
     model = engine(CALL, [fake.text("one "), fake.text("two "), fake.text("three")])
     session = await in_status("completed")
     read = 0
@@ -383,7 +383,7 @@ async def test_a_turn_cut_short_keeps_what_was_said(events_read):
 
 
 async def test_a_turn_cut_short_after_its_last_step_ends_as_the_step_says():
-    """Pending calls and questions are known before ChatCompleted is seen."""
+    """Pending calls and questions come from the step."""
     for status in ("awaiting_user", "awaiting_tools", "error", "completed"):
         async with allm.session.stream_start(engine(SCRIPTS[status]), await in_status("idle")) as events:
             async for event in events:
@@ -404,7 +404,7 @@ async def test_cancelled_before_the_first_event():
 
 
 async def test_append_prepares_a_turn():
-    """Messages go in without a model being asked."""
+    """Messages are added without a model call."""
     session = allm.session.append_user(await in_status("completed"), "more")
     assert texts(session) == ["go", "done", "more"]
     session, _ = await allm.session.continue_(engine(TEXT), session)
@@ -416,7 +416,7 @@ async def test_append_prepares_a_turn():
 
 
 async def test_preflight_failures_leave_the_session():
-    """They raise before anything is sent, and the session is the one it was."""
+    """They raise before anything is sent, and the session is unchanged."""
     session = await in_status("completed")
     with pytest.raises(allm.OptionError):
         await allm.session.reply(engine(TEXT), session, "more", temprature=1)
@@ -428,7 +428,7 @@ async def test_preflight_failures_leave_the_session():
 
 @pytest.mark.parametrize("tools", [[NOOP, BY_HAND], [NOOP, PAY]])
 async def test_mixed_batch_waits_for_the_callers_part(tools):
-    """What could run has run; the rest is pending."""
+    """Automatic calls have run, the others are pending."""
     script = [fake.tool_call(tools[1].name, id="c1"), fake.tool_call("noop", id="c2")]
     session, _ = await allm.session.start(engine(script, tools=tools), "go")
     assert [call.id for call in session.pending_tool_calls] == ["c1"]

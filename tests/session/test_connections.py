@@ -1,4 +1,4 @@
-"""TurnStart a store: what its URL may be, what it lacks, and that a connection that fails is closed."""
+"""Opening a store: its URL, its missing extra, and connections that fail."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def test_a_store_whose_extra_is_not_installed(name, monkeypatch):
 
 @pytest.mark.parametrize("url", ["sqlite://host/x.db", "sqlite://", "sqlite:///", "file:///x.db", "", None])
 def test_a_url_of_no_store(url):
-    """It is refused with the forms there are."""
+    """An unknown scheme is rejected with the known ones."""
     with pytest.raises(ValueError, match="expected"):
         open_store(url)
 
 
 async def test_sqlite_in_memory():
-    """It has no file, and works."""
+    """SQLite in memory works without a file."""
     async with open_store("sqlite:///:memory:") as store:
         session = allm.Session(id="a", thread=(await in_status("completed")).thread, status="completed")
         assert await store.save(session) == 1
@@ -39,7 +39,7 @@ async def test_sqlite_in_memory():
 
 
 class Locked:
-    """A connection to a file that another process is switching."""
+    """A connection to a file that another process is switching to a write-ahead log."""
 
     def __init__(self, times):
         self.times = times
@@ -55,7 +55,7 @@ class Locked:
 
 
 def test_a_file_that_is_being_switched(monkeypatch):
-    """It is waited for, but not for ever."""
+    """The wait for it has a limit."""
     monkeypatch.setattr(sqlite.time, "sleep", lambda _: None)
     connection = Locked(3)
     sqlite._write_ahead(connection)
@@ -66,7 +66,7 @@ def test_a_file_that_is_being_switched(monkeypatch):
 
 
 def test_a_file_that_is_no_database(tmp_path):
-    """The connection is closed, which a warning would tell."""
+    """The connection is closed; otherwise a warning would fail the test."""
     path = tmp_path / "x.db"
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(sqlite3.DatabaseError):
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_database(tmp_path):
 
 
 def test_a_transaction_that_the_database_has_ended(tmp_path):
-    """The failure is the one that comes out, and there is nothing to roll back."""
+    """The original failure is raised, and there is no rollback."""
     connection = sqlite._connect(str(tmp_path / "x.db"))
     with pytest.raises(ValueError, match="mine"), sqlite._transaction(connection):
         connection.execute("ROLLBACK")  # as SQLite does by itself when the disk is full
@@ -88,7 +88,7 @@ def test_a_transaction_that_the_database_has_ended(tmp_path):
 
 
 def test_a_postgresql_server_that_fails_at_the_start(monkeypatch):
-    """The connection is closed, whatever went wrong."""
+    """The connection is closed, whatever failed."""
     psycopg = pytest.importorskip("psycopg")
     postgres = pytest.importorskip("allm.session.stores.postgres")
     closed = []

@@ -59,14 +59,14 @@ async def test_workers_that_are_killed(store_url, store, tmp_path, new_id):
 
 
 def brief(message, ran):
-    """The message as one line, where the result of a call has to be that of its last run."""
+    """The message in one line; the result of a call must be that of its last run."""
     if message.role != "tool":
         return (message.role, message.text, [call.id for call in message.tool_calls])
     return ("tool", message.tool_call_id, message.text == ran[message.tool_call_id][-1])
 
 
 def expected(name, number):
-    """A turn of the workers."""
+    """The conversation of a worker's turn."""
     calls = [f"{name}/{number}/{n}" for n in range(3)]
     return [
         ("user", f"turn {number}", []),
@@ -82,7 +82,7 @@ def expected(name, number):
 @STORES
 @pytest.mark.parametrize("how", ["save", "turn"])
 async def test_two_processes_reply_at_once(store_url, store, new_id, how):
-    """Exactly one wins; the other has the newer session, with its version, in hand."""
+    """Exactly one wins; the other gets the newer session and its version."""
     started, _ = await allm.session.start(engine(TEXT), "go", id=new_id)
     await store.save(started)
     command = [sys.executable, WORKER, "reply", store_url, new_id, how]

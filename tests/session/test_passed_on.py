@@ -1,4 +1,4 @@
-"""A conversation that goes through JSON between its turns goes on as one that does not."""
+"""A conversation that goes through JSON between its turns continues like one that does not."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ turns = st.lists(st.tuples(words, st.lists(pictures, max_size=1), st.none() | st
 
 
 async def converse(scripts, turns, passed_on):
-    """A conversation of several turns; `passed_on` is applied to the session wherever it could be saved."""
+    """Run a conversation of several turns; `passed_on` is applied to the session wherever it could be saved."""
     model = engine(*scripts, *[TEXT] * 40, tools=(NOOP, ASK, BY_HAND, PAY))
     session = passed_on(allm.Session(id="s", context={"n": 1}))
     for text, images, cut in turns:
@@ -73,7 +73,7 @@ async def converse(scripts, turns, passed_on):
 @settings(max_examples=80, deadline=None)
 @given(st.lists(scripts, max_size=6), turns)
 def test_sessions_go_on_from_json_as_without_it(scripts, turns):
-    """Whatever happens in the turns, also when they are cut short: the same thread, the same requests."""
+    """With any events, also cut short: the same thread and the same requests."""
 
     def run(passed_on):
         return trio.run(converse, scripts, turns, passed_on, clock=trio.testing.MockClock(autojump_threshold=0))
@@ -84,7 +84,7 @@ def test_sessions_go_on_from_json_as_without_it(scripts, turns):
 @pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
 @pytest.mark.parametrize(("api", "case"), CASES, ids=[case.name for _, case in CASES])
 async def test_recorded_answers_go_on_from_json_as_without_it(api, case):
-    """Start with a recorded answer, save, load, go on: what the vendor is sent is byte for byte the same."""
+    """After saving and loading, the next request is byte for byte the same."""
     async with WireServer(default=Reply.recorded(case.folder, chunks=None)) as server:
         model = allm.Engine(adapter=ADAPTERS[api](server), model="requested-model", retry=None)
         session, _ = await allm.session.start(model, "Hello", max_turns=1)

@@ -1,4 +1,4 @@
-"""Several questions of one answer: asked one after the other, and the model goes on when all have an answer."""
+"""Several questions in one response are asked one after the other, before the model is called again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def two_questions():
 
 
 async def test_all_questions_stand_in_the_result_and_in_the_session():
-    """The first one is asked; the others wait."""
+    """The first one is asked, the others wait."""
     session, result = await allm.session.start(asking(), "go")
     assert result.halt == allm.UserAsked(QUESTIONS)
     assert result.pending_questions == session.pending_questions == QUESTIONS
@@ -51,7 +51,7 @@ async def test_all_questions_stand_in_the_result_and_in_the_session():
 
 
 async def test_questions_are_answered_one_after_the_other():
-    """The model is not called before the last one has its answer; JSON in between changes nothing."""
+    """The model is not called before the last answer, also with JSON in between."""
     model = asking(TEXT)
     session, _ = await allm.session.start(model, "go")
     session, result = await allm.session.reply(model, allm.from_json(allm.to_json(session)), "Zug")
@@ -67,7 +67,7 @@ async def test_questions_are_answered_one_after_the_other():
 
 
 async def test_continue_answers_like_reply():
-    """With a message of the user, and with nothing else."""
+    """`continue_` with a user message answers a question; any other is rejected."""
     session, result = await allm.session.continue_(engine(), await two_questions(), "Zug")
     assert (session.pending_question, result.halted_reason) == ("When?", "ask_user")
     with pytest.raises(allm.SessionError, match="it asks 'When"):
@@ -75,7 +75,7 @@ async def test_continue_answers_like_reply():
 
 
 async def test_the_stream_of_a_turn_that_only_asks():
-    """One event; left before it, the session asks all the same."""
+    """It has one event; if left before it, the session still has the question."""
     session = await two_questions()
     async with allm.session.stream_reply(engine(), session, "Zug") as events:
         before = events.outcome()
@@ -90,7 +90,7 @@ async def test_the_stream_of_a_turn_that_only_asks():
 
 
 async def test_what_is_wrong_with_such_a_turn_is_refused():
-    """As with any other: options, engine; and the session stays."""
+    """Options and engine are checked as in any turn."""
     session = await two_questions()
     with pytest.raises(allm.OptionError):
         await allm.session.reply(engine(), session, "Zug", temprature=1)
@@ -100,14 +100,14 @@ async def test_what_is_wrong_with_such_a_turn_is_refused():
 
 
 async def test_a_step_asks_like_a_turn():
-    """The same session comes of it."""
+    """A step leaves the same session."""
     session, step = await allm.session.step(asking(), await in_status("idle"))
     assert step.halt == allm.UserAsked(QUESTIONS)
     assert session == (await allm.session.start(asking(), await in_status("idle")))[0]
 
 
 async def test_questions_wait_for_calls_that_are_left():
-    """First the results, then one question after the other."""
+    """Pending calls come first, then one question after the other."""
     script = [*TWO, fake.tool_call("by_hand", id="c4")]
     tools = (ASK, NOOP, WHEN, BY_HAND)
     session, result = await allm.session.start(engine(script, tools=tools), "go")
@@ -119,7 +119,7 @@ async def test_questions_wait_for_calls_that_are_left():
 
 
 async def test_questions_and_halts_wait_until_approved_calls_have_run():
-    """All of them halt the turn again, as they had."""
+    """Then each halts the turn again."""
     script = [*TWO, fake.tool_call("pay", id="c4")]
     model = engine(script, TEXT, tools=(ASK, NOOP, WHEN, PAY))
     session, _ = await allm.session.start(model, "go")
@@ -136,7 +136,7 @@ async def test_questions_and_halts_wait_until_approved_calls_have_run():
 
 
 async def test_a_stored_session_asks_one_after_the_other():
-    """Each answer is a turn, saved as it ends, and any worker can take the next one."""
+    """Each answer is a saved turn, and any worker can run the next one."""
     async with allm.session.open_store("memory://") as store:
         async with store.turn("s") as turn:
             await turn.reply(asking(), "go")
@@ -151,7 +151,7 @@ async def test_a_stored_session_asks_one_after_the_other():
 
 
 async def test_questions_of_a_turn_that_was_cut_short_are_asked(autojump_clock):
-    """Calls that had ended without anyone reading it: the journal knows what they ask."""
+    """The journal has questions that nobody has read."""
 
     async def sleep(arguments):
         await trio.sleep(100)

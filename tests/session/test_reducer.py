@@ -1,4 +1,4 @@
-"""The fold of events that arrive without their stream."""
+"""Folding events that arrive without their stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from conversations import CALL, SCRIPTS, TEXT, engine, in_status
 
 @pytest.mark.parametrize("script", [*SCRIPTS.values(), CALL], ids=[*SCRIPTS, "tools"])
 async def test_reducer_gives_what_the_stream_gives(script):
-    """After every event, through JSON as over a socket, for turns."""
+    """After every event, through JSON, the outcome equals that of the stream."""
     session = await in_status("completed")
     reducer = allm.session.StreamReducer(allm.session.append_user(session, "more"))
     async with allm.session.stream_reply(engine(script, TEXT), session, "more") as events:
@@ -32,13 +32,13 @@ async def test_reducer_of_steps(script):
 
 
 async def test_reducer_refuses_other_modes():
-    """There are two."""
+    """Only "chat" and "step" are valid."""
     with pytest.raises(ValueError, match="expected 'chat' or 'step'"):
         allm.session.StreamReducer(await in_status("idle"), "turn")
 
 
 async def test_a_failure_nobody_described_is_still_an_error():
-    """Events from elsewhere may lack what ours have."""
+    """Events from another source may have no error object."""
     reducer = allm.session.StreamReducer(await in_status("idle"))
     reducer.add(allm.ChatCompleted(allm.ChatResult(thread=allm.Thread(), halted_reason="error")))
     session, _ = reducer.outcome()

@@ -1,4 +1,4 @@
-"""Documents: what every release reads, what none does, and what the difference is called."""
+"""Documents of sessions: what every release reads, and the error for everything else."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ VERSION_1 = {
 
 @pytest.mark.parametrize("name", VERSION_1)
 def test_golden_files_of_version_1(name):
-    """Today's reader reads what version 1 wrote, and today's writer writes the same text."""
+    """The reader reads the files of version 1, and the writer writes the same text."""
     text = (GOLDEN / "v1" / f"{name}.json").read_text("utf-8").rstrip("\n")
     assert allm.from_json(text) == VERSION_1[name]
     assert allm.to_json(VERSION_1[name]) == text
@@ -121,12 +121,12 @@ def test_golden_files_of_version_1(name):
 
 
 def test_every_golden_file_is_tested():
-    """One that no test reads could rot."""
+    """Every golden file belongs to a test."""
     assert {path.stem for path in (GOLDEN / "v1").iterdir()} == set(VERSION_1)
 
 
 def test_fields_of_a_later_release_are_ignored():
-    """At the top, in messages, in parts and in errors: a reader survives what it does not know."""
+    """Unknown fields are ignored at every level."""
     document = json.loads((GOLDEN / "v1" / "error.json").read_text("utf-8"))
     document["new"] = document["error"]["new"] = {"deep": [1]}
     for message in document["thread"]["messages"]:
@@ -176,7 +176,7 @@ BAD = {
 
 @pytest.mark.parametrize(("text", "tag"), BAD.values(), ids=BAD)
 def test_changed_documents_are_refused(text, tag):
-    """With one word for what is wrong with them."""
+    """Each gets the right tag."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.from_json(text, allm.Session)
     assert caught.value.reason == "invalid_json"
@@ -184,7 +184,7 @@ def test_changed_documents_are_refused(text, tag):
 
 
 def test_a_document_that_is_too_long_is_not_parsed(monkeypatch):
-    """Its length is looked at first."""
+    """Its length is checked first."""
     monkeypatch.setattr(json_document, "MAX_JSON_BYTES", 1000)
     monkeypatch.setattr(json_document.json, "loads", None)
     with pytest.raises(allm.ValidationError, match="longer than 1000 bytes"):
@@ -192,7 +192,7 @@ def test_a_document_that_is_too_long_is_not_parsed(monkeypatch):
 
 
 def test_a_long_text_is_not_many_values():
-    """Commas and brackets in a text count for nothing, whatever is escaped in it."""
+    """Commas and brackets inside a text do not count as values."""
     text = '[{,"\\,\\\\' * 150_000
     session = allm.Session(thread=allm.Thread([allm.user(text)]))
     assert allm.from_json(allm.to_json(session)) == session
@@ -223,7 +223,7 @@ CONTRADICTIONS = {
 
 @pytest.mark.parametrize(("changes", "path"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
 async def test_documents_that_contradict_themselves_are_refused(changes, path):
-    """They can be read, but nothing can be done with them, and the error has the field."""
+    """They can be read but not used, and the error has the field."""
     session = allm.from_json(session_text(**changes), allm.Session)
     model = engine(TEXT)
     with pytest.raises(allm.ValidationError) as caught:

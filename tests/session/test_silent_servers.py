@@ -15,7 +15,7 @@ from conversations import in_status
 
 
 class Proxy:
-    """Passes bytes to a server and back, until one way is blocked."""
+    """Forwards bytes to a server and back, until one direction is blocked."""
 
     def __init__(self, url):
         self.parts = urlsplit(url)
@@ -48,7 +48,7 @@ class Proxy:
 @pytest.mark.parametrize("store_url", ["postgres", "redis"], indirect=True)
 @pytest.mark.parametrize("way", ["asking", "answering"])
 async def test_a_server_that_falls_silent(store_url, new_id, nursery, monkeypatch, way):
-    """An error after a time, no second try that would find the first one done, and a store that works afterwards."""
+    """The operation fails after a time without a retry, and the store works afterwards."""
     monkeypatch.setattr(f"allm.session.stores.{store_url.partition(':')[0].removesuffix('ql')}.BOUND", 2.0)
     proxy = Proxy(store_url)
     session = attrs.evolve(await in_status("completed"), id=new_id)

@@ -1,4 +1,4 @@
-"""Every store: what is saved is there, what is newer is not lost, and one worker at a time has a turn."""
+"""Every store: saved sessions can be loaded, newer ones are not lost, and one worker at a time has a turn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def named(new_id, status="completed", **fields):
 
 @pytest.mark.parametrize("status", ["idle", "completed", "awaiting_user", "awaiting_tools", "error"])
 async def test_what_is_saved_is_loaded(store, other, new_id, status):
-    """By this worker and another, in every state, byte for byte."""
+    """By this worker and another, with every status, byte for byte."""
     session = await named(new_id, status, metadata={"text": "Zürich \0 \u2028 half \ud83d"})
     assert await store.save(session) == 1
     assert await store.load(new_id) == (session, 1)
@@ -32,7 +32,7 @@ async def test_what_is_saved_is_loaded(store, other, new_id, status):
 
 
 async def test_versions_count_up(store, new_id):
-    """Each save is over the version it came from."""
+    """Each save increments the version."""
     session = await named(new_id)
     for version in range(3):
         assert await store.save(session, version=version) == version + 1
@@ -41,7 +41,7 @@ async def test_versions_count_up(store, new_id):
 
 
 async def test_a_lost_update_is_a_conflict(store, other, new_id):
-    """Of two that change the same version one gets the newer session instead, and nothing is overwritten."""
+    """The second of two writers gets the newer session, and nothing is overwritten."""
     session = await named(new_id)
     await store.save(session)
     mine, version = await store.load(new_id)
@@ -57,7 +57,7 @@ async def test_a_lost_update_is_a_conflict(store, other, new_id):
 
 
 async def test_two_replies_at_once(store, other, new_id):
-    """Exactly one wins; the other has the newer session in hand and can say it again."""
+    """Exactly one wins; the other gets the newer session and can reply again."""
     await store.save(await named(new_id))
     outcomes = []
     started = [await opened.load(new_id) for opened in (store, other)]
@@ -78,7 +78,7 @@ async def test_two_replies_at_once(store, other, new_id):
 
 
 async def test_a_deleted_session_is_gone(store, new_id):
-    """Only in the version that is meant; a conflict of its own when it is still wanted."""
+    """`delete` checks the version; a later save is a conflict."""
     session = await named(new_id)
     assert await store.delete(new_id) is False
     await store.save(session)
@@ -94,7 +94,7 @@ async def test_a_deleted_session_is_gone(store, new_id):
 
 
 async def test_what_cannot_be_saved(store, new_id):
-    """No id, a bad id, a session that contradicts itself, and what has no JSON form."""
+    """No id, an invalid id, an inconsistent session, or a value that cannot be written as JSON."""
     for session in (allm.Session(), 7):
         with pytest.raises(allm.SessionError) as caught:
             await store.save(session)
@@ -114,7 +114,7 @@ async def test_what_cannot_be_saved(store, new_id):
 
 
 async def test_saving_goes_on_when_cancelled(store, new_id):
-    """The session is saved, and the cancellation is seen after that."""
+    """The session is saved before the cancellation takes effect."""
     session = await named(new_id)
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -137,7 +137,7 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("document", UNREADABLE.values(), ids=UNREADABLE)
 async def test_documents_that_cannot_be_read(store, new_id, document):
-    """Of a later release, or damaged: an error that says so, and `delete` gets rid of them."""
+    """A document of a later release, or a damaged one, is unreadable; `delete` removes it."""
     await store._backend.write(new_id, document, version=0, token=None)
     with pytest.raises(allm.SessionError) as caught:
         await store.load(new_id)
@@ -150,7 +150,7 @@ async def test_documents_that_cannot_be_read(store, new_id, document):
 
 
 async def test_a_document_that_is_too_long_is_not_fetched(store_url, new_id, monkeypatch):
-    """Nor is an entry of the journal: no more than what shows that it is too long."""
+    """Documents and journal entries are fetched up to the limit only."""
     for module in ("sql", "redis"):
         with contextlib.suppress(ImportError):  # the extra is not installed
             monkeypatch.setattr(f"allm.session.stores.{module}.LONGEST", 1001)
@@ -171,7 +171,7 @@ async def test_a_document_that_is_too_long_is_not_fetched(store_url, new_id, mon
 
 
 async def test_bytes_that_are_no_text(store, store_url, new_id, tmp_path):
-    """A damaged file, or what another program has put there: unreadable, and neither guessed nor half a crash."""
+    """Invalid UTF-8 in the database makes the session unreadable."""
     await store.save(attrs.evolve(await named(new_id), metadata={"x": "damage"}))
     if store_url.startswith("sqlite"):
         with sqlite3.connect(tmp_path / "chat.db") as connection:
@@ -191,7 +191,7 @@ async def test_bytes_that_are_no_text(store, store_url, new_id, tmp_path):
 
 
 async def test_what_could_not_be_read_is_not_saved(store, new_id, monkeypatch):
-    """Too deep or too long: refused while the session can still be made smaller."""
+    """A session too deep or too long to be read is rejected on saving."""
     deep = []
     for _ in range(300):
         deep = [deep]
@@ -227,7 +227,7 @@ JOURNALS = {
 
 @pytest.mark.parametrize("entries", JOURNALS.values(), ids=JOURNALS)
 async def test_journals_that_cannot_be_read(store, new_id, entries):
-    """A turn is not begun on a guess."""
+    """A turn does not start with an unreadable journal."""
     assert await store._backend.acquire(new_id, "dead", 30.0) is not None
     assert await store._backend.append(new_id, "dead", entries)
     await store._backend.release(new_id, "dead")
@@ -240,7 +240,7 @@ async def test_journals_that_cannot_be_read(store, new_id, entries):
 
 @pytest.mark.parametrize("version", [-1, 2**63, 1.5, "1", True])
 async def test_what_is_no_version_is_refused(store, new_id, version):
-    """It is nobody's conflict, and no database's overflow."""
+    """An invalid version is an error, not a conflict or an overflow."""
 
     async def enter():
         async with store.turn(new_id, version=version):
@@ -260,7 +260,7 @@ async def test_what_is_no_version_is_refused(store, new_id, version):
 
 
 async def test_a_lease_keeps_others_out(store, other, new_id):
-    """Until it is given back; meanwhile others cannot save, delete or take it."""
+    """While it is held, others cannot save, delete or take the session."""
     one, two = store._backend, other._backend
     assert await one.acquire(new_id, "A", 60.0) == backends.Record(version=0, document=None)
     assert await two.acquire(new_id, "B", 60.0) is None
@@ -284,7 +284,7 @@ async def test_a_lease_keeps_others_out(store, other, new_id):
 
 
 async def test_a_lease_runs_out(store, other, new_id):
-    """Its turn may go on while nobody has taken the session, and not after that."""
+    """Its turn can still save until another worker takes the session."""
     one, two = store._backend, other._backend
     await one.acquire(new_id, "A", -1.0)
     assert await one.append(new_id, "A", ["x"])
@@ -297,14 +297,14 @@ async def test_a_lease_runs_out(store, other, new_id):
 
 
 async def test_an_expired_lease_does_not_keep_a_save_out(store, other, new_id):
-    """The turn that held it cannot save over that."""
+    """The turn that held it can no longer save."""
     await store._backend.acquire(new_id, "A", -1.0)
     assert await other.save(await named(new_id)) == 1
     assert not await store._backend.write(new_id, "{}", version=1, token="A")
 
 
 async def test_a_plain_save_does_not_drop_a_journal(store, other, new_id):
-    """What tools did before their worker died is for the next turn; deleting the session is still possible."""
+    """Recorded tool results wait for the next turn; the session can still be deleted."""
     session = await named(new_id)
     await store.save(session)
     await store._backend.acquire(new_id, "dead", -1.0)
@@ -320,14 +320,14 @@ async def test_a_plain_save_does_not_drop_a_journal(store, other, new_id):
 
 @pytest.mark.parametrize("lease", [0, -1, float("inf"), float("nan"), None, "1"])
 async def test_a_lease_takes_time(store, new_id, lease):
-    """But not for ever."""
+    """Waiting for a lease can be limited."""
     with pytest.raises(ValueError, match="lease"):
         async with store.turn(new_id, lease=lease):
             pass
 
 
 async def test_a_lease_alone_leaves_nothing(store, new_id):
-    """TurnStart a turn of a session that is never saved does not make one."""
+    """A lease on a session that is never saved does not create one."""
     async with store.turn(new_id) as turn:
         assert (turn.session, turn.version, turn.interrupted) == (allm.Session(id=new_id), 0, None)
     with pytest.raises(allm.SessionError):
@@ -336,7 +336,7 @@ async def test_a_lease_alone_leaves_nothing(store, new_id):
 
 
 async def test_operations_of_one_store_at_once(store, new_id):
-    """Tasks share it."""
+    """Tasks can share a store."""
     sessions = [await named(f"{new_id}-{n}") for n in range(20)]
     async with trio.open_nursery() as nursery:
         for session in sessions:
@@ -346,7 +346,7 @@ async def test_operations_of_one_store_at_once(store, new_id):
 
 
 async def test_a_closed_store_opens_again(store_url, new_id):
-    """`aclose` gives connections back; nothing is lost by it."""
+    """After `aclose` the store can be used again."""
     opened = open_store(store_url)
     await opened.save(await named(new_id))
     await opened.aclose()
@@ -361,13 +361,13 @@ async def test_a_closed_store_opens_again(store_url, new_id):
     "url", ["chat.db", "mysql://host/x", "sqlite://", "sqlite:///", "sqlite://host/chat.db", "", "sqlite:"]
 )
 def test_urls_that_name_no_store(url):
-    """The error lists what there is."""
+    """The error lists the known schemes."""
     with pytest.raises(ValueError, match="expected"):
         open_store(url)
 
 
 async def test_relative_and_absolute_files(tmp_path, monkeypatch):
-    """Three slashes and four, as elsewhere; percent-encoded where a URL needs it. Readable by the owner alone."""
+    """Three and four slashes, percent-encoding, and a file readable by its owner only."""
     monkeypatch.chdir(tmp_path)
     for url, path in [
         ("sqlite:///chat.db", tmp_path / "chat.db"),
@@ -382,7 +382,7 @@ async def test_relative_and_absolute_files(tmp_path, monkeypatch):
 
 
 async def test_a_file_that_cannot_be_used(tmp_path):
-    """Not there, not a database: the store says so, and the session goes on living in memory."""
+    """A missing folder or another kind of file is an error of the store."""
     (tmp_path / "text.db").write_text("This is no database, however long one looks at it. " * 50)
     for url in (f"sqlite:///{tmp_path}/missing/chat.db", f"sqlite:///{tmp_path}/text.db"):
         async with open_store(url) as store:
@@ -392,7 +392,7 @@ async def test_a_file_that_cannot_be_used(tmp_path):
 
 
 async def test_a_locked_file(tmp_path, monkeypatch):
-    """Waiting for a lock has a limit; after that the store is as good as before."""
+    """Waiting for a lock has a limit, and the store works afterwards."""
     monkeypatch.setattr("allm.session.stores.sqlite.BOUND", 0.05)
     session = await named("s")
     async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
@@ -408,7 +408,7 @@ async def test_a_locked_file(tmp_path, monkeypatch):
 
 
 async def test_a_failing_operation_changes_nothing(tmp_path):
-    """A transaction that fails half-way is rolled back, whatever made it fail, and its connection is fit for more."""
+    """Its transaction is rolled back, and the connection can still be used."""
     async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
         await store._backend.acquire("s", "A", 60.0)
         with pytest.raises(KeyError):
@@ -424,7 +424,7 @@ class _Failing(list):
 
 
 async def test_a_database_that_does_not_answer(autojump_clock):
-    """Saving is bounded: the error comes after a time, also under a cancellation."""
+    """Saving has a time limit, also under a cancellation."""
 
     class Stuck:
         async def write(self, *args, **options):

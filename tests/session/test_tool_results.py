@@ -1,4 +1,4 @@
-"""Answering the calls that a turn has left."""
+"""Results, denials and approvals of pending calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def answered_ids(session):
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["c0", "c1", "c2"])))
 async def test_results_come_in_any_order_and_stand_in_call_order(order):
-    """The last one ends the wait."""
+    """The last result ends the wait."""
     session = await three_pending()
     for index, call_id in enumerate(order):
         assert session.status == "awaiting_tools"
@@ -40,7 +40,7 @@ async def test_results_come_in_any_order_and_stand_in_call_order(order):
 
 
 async def test_results_beside_automatic_ones():
-    """Results that were there already keep their place too."""
+    """Automatic results keep their place too."""
     script = [fake.tool_call("by_hand", id="c0"), fake.tool_call("noop", id="c1"), fake.tool_call("by_hand", id="c2")]
     session, _ = await allm.session.start(engine(script), "go")
     session = allm.session.submit_tool_results(session, {"c2": 2, "c0": {"zero": 0}})
@@ -49,7 +49,7 @@ async def test_results_beside_automatic_ones():
 
 
 async def test_same_ids_in_two_turns():
-    """Some providers count the calls of every turn from nought."""
+    """Some providers number the calls of every turn from 0."""
     again = [fake.tool_call("by_hand", id="c0")]
     session, _ = await allm.session.start(engine(again), "go")
     session = allm.session.submit_tool_result(session, "c0", "first")
@@ -61,7 +61,7 @@ async def test_same_ids_in_two_turns():
 
 
 async def test_wrong_ids_and_values():
-    """Each with its reason, and the session stays as it was."""
+    """Each is rejected with its reason, and the session is unchanged."""
     session = allm.session.submit_tool_result(await three_pending(), "c1", "x")
     before = allm.to_json(session)
     for call_id, value, reason in [
@@ -76,7 +76,7 @@ async def test_wrong_ids_and_values():
 
 
 async def test_several_results_all_or_none():
-    """The first that cannot be taken ends it; none at all is no change, in any status."""
+    """The first invalid one rejects them all; an empty list is allowed with any status."""
     session = await three_pending()
     with pytest.raises(allm.SessionError) as caught:
         allm.session.submit_tool_results(session, [("c0", 1), ("c9", 2)])
@@ -88,7 +88,7 @@ async def test_several_results_all_or_none():
 
 
 async def test_errors_and_refusals_are_told_to_the_model():
-    """As a tool's own failure is."""
+    """They read like a tool's own failure."""
     session = allm.session.submit_tool_result(await three_pending(), "c0", "broken", is_error=True)
     session = allm.session.deny(session, "c1")
     session = allm.session.deny(session, "c2", "too expensive")
@@ -98,7 +98,7 @@ async def test_errors_and_refusals_are_told_to_the_model():
 
 
 async def test_question_and_calls_of_one_answer():
-    """The calls come first; then the user is asked."""
+    """Pending calls come first, then the user is asked."""
     script = [fake.tool_call("by_hand", id="c0"), fake.tool_call("ask", id="c1")]
     session, _ = await allm.session.start(engine(script), "go")
     assert (session.status, session.pending_question) == ("awaiting_tools", "Which city?")
@@ -110,7 +110,7 @@ async def test_question_and_calls_of_one_answer():
 
 
 async def test_failure_and_calls_of_one_answer():
-    """The calls come first; then the turn can be run on."""
+    """Pending calls come first, then the turn can be run again."""
 
     async def broken(arguments):
         raise LookupError("nope")
@@ -146,7 +146,7 @@ async def to_approve(ran, script=PAY_CALL):
 
 
 async def test_an_approved_call_runs_and_the_turn_goes_on():
-    """In another process, days later: only the session and an engine are needed."""
+    """In another process, with only the session and an engine."""
     ran = []
     session = allm.session.approve(await to_approve(ran), "c1")
     session = allm.from_json(allm.to_json(session), allm.Session)
@@ -163,7 +163,7 @@ async def test_an_approved_call_runs_and_the_turn_goes_on():
 
 
 async def test_without_approval_nothing_runs():
-    """Every pending call needs one, or a result."""
+    """Every pending call needs an approval or a result."""
     ran = []
     session = await to_approve(ran, [*PAY_CALL, fake.tool_call("pay", id="c2")])
     for one in (session, allm.session.approve(session, "c1")):
@@ -174,7 +174,7 @@ async def test_without_approval_nothing_runs():
 
 
 async def test_approvals_refusals_and_results_of_one_answer():
-    """Each call its own way; results in call order."""
+    """Each call can be resolved differently; results are in call order."""
     ran = []
     names = ["noop", "pay", "by_hand", "pay"]
     session = await to_approve(ran, [fake.tool_call(name, id=f"c{n}") for n, name in enumerate(names)])
@@ -188,7 +188,7 @@ async def test_approvals_refusals_and_results_of_one_answer():
 
 
 async def test_an_approval_holds_for_what_was_shown():
-    """Other arguments under the same id are not approved: neither when it is given nor when it is used."""
+    """A call with other arguments under the same id is not approved."""
     ran = []
     session = await to_approve(ran)
     [call] = session.pending_tool_calls
@@ -209,7 +209,7 @@ async def test_an_approval_holds_for_what_was_shown():
 
 
 async def test_an_approval_is_used_once():
-    """It is not given twice, and the next call under the same id needs its own."""
+    """The next call with the same id needs its own approval."""
     ran = []
     session = allm.session.approve(await to_approve(ran), "c1")
     with pytest.raises(allm.SessionError) as caught:
@@ -225,7 +225,7 @@ async def test_an_approval_is_used_once():
 
 @pytest.mark.parametrize("tool", [None, attrs.evolve(PAY, manual=False), attrs.evolve(PAY, handler=None)])
 async def test_a_missing_rule_means_no(tool):
-    """No such tool, one that needs no approval, or one without a handler: nothing runs, and the error says why."""
+    """Without a manual tool with a handler nothing runs, and the error says why."""
     session = allm.session.approve(await to_approve([]), "c1")
     model = engine(TEXT, tools=[tool] if tool is not None else [])
     with pytest.raises(allm.SessionError, match="c1") as caught:
@@ -237,7 +237,7 @@ async def test_a_missing_rule_means_no(tool):
 
 
 async def test_a_question_waits_until_approved_calls_have_run():
-    """The turn halts for the user again, now that nothing is pending."""
+    """Then the turn halts for the user again."""
     ran = []
     session = await to_approve(ran, [*PAY_CALL, fake.tool_call("ask", id="c2")])
     model = engine(TEXT, tools=recording_tools(ran))
@@ -250,7 +250,7 @@ async def test_a_question_waits_until_approved_calls_have_run():
 
 
 async def test_a_failure_is_still_one_when_approved_calls_have_run():
-    """With on_tool_error="halt" the turn stays failed, and can be run on."""
+    """With on_tool_error="halt" the turn stays failed."""
 
     async def broken(arguments):
         raise LookupError("nope")
@@ -264,7 +264,7 @@ async def test_a_failure_is_still_one_when_approved_calls_have_run():
 
 
 async def test_an_approved_call_cut_short_is_answered():
-    """Leaving the block before it ends: the call reads as cancelled, the others keep their results."""
+    """It reads as cancelled, and the other calls keep their results."""
     ran = []
     session = await to_approve(ran, [fake.tool_call("noop", id="c0"), *PAY_CALL])
     session = allm.session.approve(session, "c1")
@@ -278,6 +278,6 @@ async def test_an_approved_call_cut_short_is_answered():
 
 
 async def test_calls_are_looked_up_in_the_newest_answer():
-    """A session made by hand may have none at all."""
+    """A hand-made session may have no tool calls at all."""
     with pytest.raises(allm.SessionError):
         allm.session.submit_tool_result(await in_status("idle"), "c1", "x")

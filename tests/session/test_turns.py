@@ -1,4 +1,4 @@
-"""Turns of a stored session: saved when they end, finished by another worker when they do not."""
+"""Turns of a stored session: saved when they end, and finished by another worker if they were interrupted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_turns_are_saved_as_they_end(store, other, new_id):
 
 
 async def test_streams_are_saved_when_their_block_is_left(store, other, new_id):
-    """All four kinds, and resume has its own test."""
+    """For all four kinds of turn; resume has its own test."""
     async with store.turn(new_id) as turn:
         for number, block in enumerate(
             [
@@ -58,14 +58,14 @@ async def test_streams_are_saved_when_their_block_is_left(store, other, new_id):
 
 
 async def test_a_session_can_be_begun_with_a_reply(store, new_id):
-    """One that is not there is empty."""
+    """A session that does not exist is empty."""
     async with store.turn(new_id) as turn:
         await turn.reply(engine(TEXT), "Hello")
     assert texts((await store.load(new_id))[0]) == ["Hello", "done"]
 
 
 async def test_start_is_for_new_sessions(store, new_id):
-    """It would overwrite one that is there."""
+    """`start` does not overwrite an existing session."""
     async with store.turn(new_id) as turn:
         await turn.start(engine(TEXT), allm.Session(context={"a": 1}, thread=allm.Thread([allm.user("Hello")])))
         assert turn.session.context == {"a": 1}
@@ -75,7 +75,7 @@ async def test_start_is_for_new_sessions(store, new_id):
 
 
 async def test_answers_and_approvals_are_saved(store, new_id):
-    """Calls can be answered by another worker, days later."""
+    """Results can be given by another worker, days later."""
     script = [fake.tool_call("by_hand", id="c0"), fake.tool_call("pay", id="c1")]
     async with store.turn(new_id) as turn:
         await turn.reply(engine(script), "go")
@@ -91,7 +91,7 @@ async def test_answers_and_approvals_are_saved(store, new_id):
 
 
 async def test_a_turn_that_is_cut_short_is_saved(store, new_id):
-    """By a break, by an exception, by a cancellation: with the user's message and the partial answer."""
+    """After a break, an exception or a cancellation, with the partial response."""
     slow = [fake.text("one "), fake.delay(1000), fake.text("two")]
     async with store.turn(new_id) as turn:
         async with turn.stream_reply(engine(slow, TEXT), "first") as events:
@@ -119,7 +119,7 @@ def memory_store():
 
 
 async def test_the_result_of_a_tool_is_saved_even_if_nobody_read_it(autojump_clock):
-    """A reader that leaves after the first event does not undo what tools have done."""
+    """A reader that leaves early does not lose tool results."""
     store = memory_store()
 
     async def act(arguments):
@@ -142,7 +142,7 @@ async def test_the_result_of_a_tool_is_saved_even_if_nobody_read_it(autojump_clo
 
 
 async def test_a_question_is_saved_even_if_nobody_read_it(autojump_clock):
-    """Nor does it undo that the turn waits for the user."""
+    """Nor does it lose a question to the user."""
     async with memory_store().turn("s") as turn:
         async with turn.stream_reply(engine([fake.tool_call("ask", id="c0")]), "go") as events:
             async for _ in events:
@@ -152,7 +152,7 @@ async def test_a_question_is_saved_even_if_nobody_read_it(autojump_clock):
 
 
 async def test_a_reader_that_got_further_knows_more(store, new_id):
-    """What came after the tools is kept as it was read."""
+    """Events read after the tool calls are kept as read."""
     async with store.turn(new_id) as turn:
         async with turn.stream_reply(engine(CALL, [fake.text("par"), fake.text("tial")]), "go") as events:
             async for event in events:
@@ -169,7 +169,7 @@ async def test_a_reader_that_got_further_knows_more(store, new_id):
 
 
 async def test_one_operation_at_a_time(store, new_id):
-    """And none after the block; each error names what to do."""
+    """And none after the block; each error says what to do."""
     async with store.turn(new_id) as turn:
         block = turn.stream_reply(engine(TEXT), "one")
         also = turn.stream_reply(engine(TEXT), "two")
@@ -194,7 +194,7 @@ async def test_one_operation_at_a_time(store, new_id):
 
 
 async def test_preflight_failures_save_nothing(store, new_id):
-    """The turn goes on as if nothing had been asked."""
+    """The turn can go on as before."""
     async with store.turn(new_id) as turn:
         with pytest.raises(allm.OptionError):
             await turn.reply(engine(TEXT), "go", temprature=1)
@@ -206,7 +206,7 @@ async def test_preflight_failures_save_nothing(store, new_id):
 
 
 def noticing(store):
-    """The same store, and an event that is set once it has found a lease in other hands and knows the version."""
+    """The same store, and an event that is set once it has found the lease taken and knows the version."""
     waiting = trio.Event()
 
     async def read(key):
@@ -218,7 +218,7 @@ def noticing(store):
 
 
 async def test_who_waited_gets_the_newer_session(store, other, new_id):
-    """A second worker waits for the first; what it was about to say was said to an older session."""
+    """A worker that waited for another gets a conflict if that one saved."""
     waiting, other = noticing(other)
 
     async with trio.open_nursery() as nursery:
@@ -240,7 +240,7 @@ async def test_who_waited_gets_the_newer_session(store, other, new_id):
 
 
 async def test_who_waited_for_nothing_new_goes_on(store, other, new_id):
-    """A first worker that saved nothing was in nobody's way."""
+    """If the other worker saved nothing, there is no conflict."""
     waiting, other = noticing(other)
 
     async def second():
@@ -254,7 +254,7 @@ async def test_who_waited_for_nothing_new_goes_on(store, other, new_id):
 
 
 async def test_a_version_that_is_not_the_one_seen(store, new_id):
-    """Refused at once, and the lease is given back."""
+    """It is rejected at once, and the lease is given back."""
     async with store.turn(new_id) as turn:
         await turn.reply(engine(TEXT), "one")
     for version in (0, 2):
@@ -267,7 +267,7 @@ async def test_a_version_that_is_not_the_one_seen(store, new_id):
 
 
 async def test_a_plain_save_respects_a_turn(store, other, new_id):
-    """It does not get between the turn and its saving."""
+    """`save` does not overwrite a running turn."""
     async with store.turn(new_id) as turn:
         await turn.reply(engine(TEXT), "one")
         with pytest.raises(allm.SessionConflict, match="running") as caught:
@@ -278,7 +278,7 @@ async def test_a_plain_save_respects_a_turn(store, other, new_id):
 
 
 async def test_a_turn_renews_its_lease(autojump_clock):
-    """However long it takes."""
+    """However long the turn takes."""
     store = memory_store()
     slow = [fake.delay(1000), fake.text("done")]
     async with store.turn("s", lease=3.0) as turn:
@@ -298,7 +298,7 @@ async def unavailable(*args, **options):
 
 
 async def test_a_lost_lease_ends_the_turn(autojump_clock):
-    """At once, with an error of its own; nothing more is saved."""
+    """At once, with its own error, and nothing more is saved."""
     memory = MemoryBackend()
     store = allm.session.SessionStore(Fails(memory))
     with pytest.raises(allm.SessionError) as caught:
@@ -311,7 +311,7 @@ async def test_a_lost_lease_ends_the_turn(autojump_clock):
 
 
 async def test_a_lost_lease_is_found_before_a_result_counts(autojump_clock):
-    """A tool's result that cannot be kept is not used: neither is the model told, nor is anything saved."""
+    """A result that cannot be recorded is not sent to the model or saved."""
     memory = MemoryBackend()
     store = allm.session.SessionStore(memory)
 
@@ -332,7 +332,7 @@ async def test_a_lost_lease_is_found_before_a_result_counts(autojump_clock):
 
 
 async def test_a_database_that_is_away_for_a_moment(autojump_clock, caplog):
-    """Renewing is tried again as long as the lease lasts; giving it back is left to its end."""
+    """Renewal is retried while the lease lasts; a failed release lets it expire."""
     store = allm.session.SessionStore(Fails(MemoryBackend(), renew=unavailable, release=unavailable))
     async with store.turn("s", lease=3.0) as turn:
         await trio.sleep(2)
@@ -346,7 +346,7 @@ async def test_a_database_that_is_away_for_a_moment(autojump_clock, caplog):
 
 
 async def test_saving_over_someone_who_did_not_ask(autojump_clock):
-    """A database that was changed by hand: the turn says so instead of overwriting it."""
+    """If the database was changed by hand, the turn reports a conflict."""
     memory = MemoryBackend()
     store = allm.session.SessionStore(memory)
     async with store.turn("s") as turn:
@@ -357,7 +357,7 @@ async def test_saving_over_someone_who_did_not_ask(autojump_clock):
 
 
 async def test_discarding_without_the_lease(autojump_clock):
-    """As with every other write."""
+    """It is rejected like any other write."""
     store = allm.session.SessionStore(Fails(MemoryBackend(), forget=nothing))
     async with store.turn("s") as turn:
         with pytest.raises(allm.SessionError) as caught:
@@ -369,11 +369,11 @@ async def test_discarding_without_the_lease(autojump_clock):
 
 
 class Killed(Exception):
-    """Stands for the end of the process: whatever is asked of the database after it does not happen."""
+    """Stands for the death of the process: no database operation happens after it."""
 
 
 def dies_after(backend, operations):
-    """A backend that carries out so many writes and none after them."""
+    """A backend that carries out the given number of writes and then dies."""
     left = operations
 
     def mortal(name):
@@ -391,7 +391,7 @@ def dies_after(backend, operations):
 
 
 def scripted(thread):
-    """The model of these tests: it goes by the conversation alone, as a real one does."""
+    """A model that responds to the conversation alone, as a real one does."""
     steps = [
         [fake.text("Looking."), fake.tool_call("act", {"n": 1}, id="c1"), fake.tool_call("act", {"n": 2}, id="c2")],
         [fake.tool_call("act", {"n": 3}, id="c3")],
@@ -403,7 +403,7 @@ def scripted(thread):
 
 @pytest.mark.parametrize("operations", range(1, 12))
 async def test_a_killed_turn_is_finished_by_the_next_worker(autojump_clock, operations):
-    """After whichever write it died: the same session in the end, and no tool twice whose result was written."""
+    """After any write: the same session, and no recorded tool runs twice."""
     memory = MemoryBackend()
     ran = []
 
@@ -449,7 +449,7 @@ def texts_of(thread):
 
 
 async def killed_turn(script, tools, operations, begin=None, **options):
-    """A store in which a turn died after so many writes."""
+    """A store in which a turn died after the given number of writes."""
     memory = MemoryBackend()
     if begin is not None:
         await memory.write("s", allm.to_json(attrs.evolve(begin, id="s")), version=0, token=None)
@@ -465,7 +465,7 @@ async def killed_turn(script, tools, operations, begin=None, **options):
 
 
 async def test_resume_can_be_streamed_and_cut_short(autojump_clock):
-    """The calls that had not ended run; cut short, those that had keep their results."""
+    """The remaining calls run; if cut short, finished calls keep their results."""
     script = [fake.tool_call("noop", id="c0"), fake.tool_call("slow", id="c1")]
 
     async def slow(arguments):
@@ -489,7 +489,7 @@ async def test_resume_can_be_streamed_and_cut_short(autojump_clock):
 
 
 async def test_a_killed_turn_can_be_forgotten(autojump_clock):
-    """The session is the old one; what the tools did is done."""
+    """The session is the old one; effects of the tools are not undone."""
     store = await killed_turn(CALL, [NOOP], 3)
     async with store.turn("s") as turn:
         await turn.discard()
@@ -499,7 +499,7 @@ async def test_a_killed_turn_can_be_forgotten(autojump_clock):
 
 
 async def test_forgetting_a_turn_uses_up_its_approvals(autojump_clock):
-    """An approved call that may have run does not run again without another yes."""
+    """A call that may have run does not run again without a new approval."""
     begin, _ = await allm.session.start(engine([fake.tool_call("pay", id="c0"), fake.tool_call("pay", id="c1")]), "go")
     for call_id in ("c0", "c1"):
         begin = allm.session.approve(begin, call_id)
@@ -517,7 +517,7 @@ async def test_forgetting_a_turn_uses_up_its_approvals(autojump_clock):
 
 
 async def test_a_result_that_could_not_be_read_ends_the_turn(autojump_clock, monkeypatch):
-    """It does not get into the journal, where it would keep every later worker out; the session stays readable."""
+    """It is not written to the journal, so the session stays readable."""
     monkeypatch.setattr("allm.data.json.document.MAX_JSON_BYTES", 2000)
 
     async def large(arguments):
@@ -534,7 +534,7 @@ async def test_a_result_that_could_not_be_read_ends_the_turn(autojump_clock, mon
 
 @pytest.mark.parametrize("halting", ["ask", "halt", "broken"])
 async def test_a_halt_that_was_written_halts_the_resumed_turn(autojump_clock, halting):
-    """A question, a handler's own halt, a failure: none is forgotten."""
+    """A question, a handler's halt and a failure are kept."""
 
     async def halt(arguments):
         return allm.Halt("enough", "x")
@@ -560,7 +560,7 @@ async def test_a_halt_that_was_written_halts_the_resumed_turn(autojump_clock, ha
 
 
 async def test_manual_calls_of_a_resumed_turn(autojump_clock):
-    """They are left to the caller, as in a turn that was not killed."""
+    """They are left to the caller, as in any turn."""
     script = [fake.tool_call("by_hand", id="c0"), fake.tool_call("noop", id="c1")]
     store = await killed_turn(script, [NOOP, BY_HAND], 2)
     async with store.turn("s") as turn:
@@ -569,7 +569,7 @@ async def test_manual_calls_of_a_resumed_turn(autojump_clock):
 
 
 async def test_approvals_of_a_resumed_turn(autojump_clock):
-    """What was approved runs, and was written once; what came later under the same id needs its own."""
+    """Approved calls run once; a later call with the same id needs its own approval."""
     begin, _ = await allm.session.start(
         engine([fake.tool_call("pay", id="c0"), fake.tool_call("pay", id="c1"), fake.tool_call("noop", id="c2")]), "go"
     )
@@ -585,7 +585,7 @@ async def test_approvals_of_a_resumed_turn(autojump_clock):
 
 
 async def test_a_second_kill_of_approved_calls(autojump_clock):
-    """An answer that came after the approved one has manual calls of its own."""
+    """A response after the approved one has its own manual calls."""
     begin, _ = await allm.session.start(engine([fake.tool_call("pay", id="c0")]), "go")
     begin = allm.session.approve(begin, "c0")
     memory_store = await killed_turn(
@@ -598,7 +598,7 @@ async def test_a_second_kill_of_approved_calls(autojump_clock):
 
 
 async def test_the_session_stays_old_while_a_turn_runs(store, other, new_id):
-    """Readers see the session before the turn, then after it, never between."""
+    """Readers see the session before the turn or after it, never in between."""
     session = attrs.evolve(await in_status("completed"), id=new_id)
     await store.save(session)
     seen = []

@@ -29,25 +29,25 @@ UNPRIVILEGED = ("postgres", "nobody")  # who may run PostgreSQL where we are roo
 
 
 class NotStartedError(Exception):
-    """Why a server does not run."""
+    """The reason why a server does not run."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on right now."""
+    """A port that nothing listens on right now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def package(name: str) -> Path | None:
-    """The folder of an installed package, which is not imported."""
+    """The folder of an installed package, without importing it."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).parent if spec is not None and spec.origin else None
 
 
 @contextlib.contextmanager
 def running(command: list[Any], log: Path, answers: Callable[[], object], stop: int, **options: Any) -> Iterator[None]:
-    """Run a server for the length of the block, once it answers; `stop` is the signal that ends it."""
+    """Run a server for the length of the block, once it responds; `stop` is the signal that ends it."""
     with log.open("wb") as output:
         process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, **options
@@ -75,7 +75,7 @@ def running(command: list[Any], log: Path, answers: Callable[[], object], stop: 
 
 
 def postgres_folders(folder: Path) -> Iterator[Path]:
-    """Where PostgreSQL's programs may be, the best place first."""
+    """Folders that may have PostgreSQL's programs, the best one first."""
     if found := shutil.which("initdb"):
         yield Path(found).resolve().parent
     debian = Path("/usr/lib/postgresql").glob("*/bin")  # which is not on PATH
@@ -91,7 +91,7 @@ def postgres_folders(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """A PostgreSQL server; gives its URL."""
+    """Run a PostgreSQL server; yields its URL."""
     import psycopg
 
     places = postgres_folders(folder)
@@ -129,7 +129,7 @@ def postgres(folder: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def redis(folder: Path) -> Iterator[str]:
-    """A Redis server that forgets nothing it has acknowledged; gives its URL."""
+    """Run a Redis server that persists every acknowledged write; yields its URL."""
     from redis import Redis
 
     places = [shutil.which(name) for name in ("redis-server", "valkey-server")]

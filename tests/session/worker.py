@@ -53,7 +53,7 @@ class Log:
 
 
 class Fate:
-    """Where this worker dies: at its n-th passing of a point, if it gets there."""
+    """The point at which this worker dies, if it gets there, as the n-th passing of a named point."""
 
     def __init__(self, point=None, passings=1):
         self.point, self.left = point, passings
@@ -91,7 +91,7 @@ class Watched:
 
 
 def script(name, number):
-    """What the model says in the turn of that number: two calls at once, then one, then a text."""
+    """The responses of the model in a numbered turn: two calls at once, then one, then a text."""
     calls = [fake.tool_call("act", {"call": f"{name}/{number}/{n}"}, id=f"{name}/{number}/{n}") for n in range(3)]
     return [[fake.text("Looking."), *calls[:2]], calls[2:], [fake.text(f"done {number}")]]
 
@@ -130,7 +130,7 @@ async def live(store, name, turns, fate, log):
 
 
 def fork(url, name, turns, fate, log):
-    """Start a worker; gives its process id."""
+    """Start a worker; returns its process id."""
     pid = os.fork()
     if pid:
         return pid
@@ -151,7 +151,7 @@ def fork(url, name, turns, fate, log):
 
 
 def kill(url, path, kills):
-    """Kill workers until that many have died, then let one live for each session."""
+    """Kill workers until the given number have died, then let one live for each session."""
     log = Log(path)
     # Load whatever a life needs, once. A store in memory starts no threads, which would not survive a fork.
     allm.session.open_store(url)

@@ -1,4 +1,4 @@
-"""A server, and a client that shows the bytes as they are."""
+"""A server, and a client that sees the raw bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allm.testing import WireServer, loopback_clock
 
 @pytest.fixture
 def clock():
-    """Virtual time: any test that asks for this waits for nothing."""
+    """Virtual time, for every test that uses this fixture."""
     return loopback_clock()
 
 
@@ -29,7 +29,7 @@ async def server():
 
 @pytest.fixture
 def http_client():
-    """Make HTTP clients; with empty TLS settings, since loading the machine's certificates takes 0.1 s for each."""
+    """Makes HTTP clients without TLS settings, since loading the certificates takes 0.1 s each."""
     return functools.partial(httpx.AsyncClient, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), timeout=10_000)
 
 
@@ -54,13 +54,13 @@ class RawClient:
         await self.stream.send_all(head.encode() + body)
 
     async def read(self):
-        """One read; False at the end of file."""
+        """Read once; False at the end of file."""
         data = await self.stream.receive_some(65536)
         self.received += data
         return bool(data)
 
     async def read_until(self, ending):
-        """Read until `ending` has come."""
+        """Read until `ending` has arrived."""
         while ending not in self.received:
             assert await self.read(), f"the connection ended before {ending!r}: {self.received!r}"
 
@@ -72,7 +72,7 @@ class RawClient:
 
     @property
     def body(self):
-        """What came after the head, without the framing of complete chunks."""
+        """Everything after the head, without the framing of complete chunks."""
         head, _, rest = self.received.partition(b"\r\n\r\n")
         if b"chunked" not in head:
             return rest

@@ -1,4 +1,4 @@
-"""Traffic that is recorded once and replayed without a network."""
+"""Recording traffic, and replaying it without a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KEY = "sk-canary-0123456789"
 
 @allm.tool
 async def weather(city: str) -> str:
-    """Tells it."""
+    """Return the weather."""
     return f"21 degrees in {city}"
 
 
@@ -30,14 +30,14 @@ PIECE = b'data: {"id": "a", "choices": [{"delta": {"content": "so f"}}]}\n\n'
 
 
 def engine(vendor, url, **fields):
-    """One that asks `url` with the canary."""
+    """An engine for `url` with the canary key."""
     adapter = {"openai": allm.providers.OpenAI, "anthropic": allm.providers.Anthropic, "gemini": allm.providers.Gemini}
     return allm.Engine(adapter=adapter[vendor](base_url=url, **fields), model="m", tools=[weather])
 
 
 @pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"])
 async def test_a_chat(tmp_path, vendor):
-    """Gives the same events again, from the file alone: no server, no key."""
+    """The replay gives the same events from the file alone: no server, no key."""
     async with WireServer() as server:
         server.add(*(Reply.script(vendor, items) for items in CHAT))
         url = server.url(vendor)
@@ -55,7 +55,7 @@ async def test_a_chat(tmp_path, vendor):
 
 
 async def test_two_at_once(tmp_path):
-    """Each request finds its own answer, in whatever order they come."""
+    """Each concurrent request gets its own response, in any order."""
     async with WireServer() as server:
         url = server.url("openai")
         with record(tmp_path / "two.json"):
@@ -75,7 +75,7 @@ async def test_two_at_once(tmp_path):
 
 
 async def test_a_request_that_was_not_recorded(tmp_path):
-    """Fails with what is different; nothing is sent."""
+    """It fails with the difference; nothing is sent."""
     async with WireServer() as server:
         server.add(Reply.script("openai", [fake.text("Hi.")]))
         url = server.url("openai")
@@ -87,10 +87,10 @@ async def test_a_request_that_was_not_recorded(tmp_path):
         assert response.error.reason == "no_scripted_response"
         assert "'Hello'" in response.error.message.replace('"', "'")
         assert "'Hullo'" in response.error.message.replace('"', "'")
-        with pytest.raises(AssertionError, match=r"not asked for: POST http://127\.0\.0\.1"):
+        with pytest.raises(AssertionError, match=r"not requested: POST http://127\.0\.0\.1"):
             cassette.assert_exhausted()
         response = await allm.generate(engine("openai", url + "/other"), "Hello")
-        assert "of the 1 recorded requests none is left that has this URL" in response.error.message
+        assert "of the 1 recorded requests, no unused one has this URL" in response.error.message
         assert (await allm.generate(engine("openai", url), "Hello")).output_text == "Hi."
         response = await allm.generate(engine("openai", url), "Hello")
         assert response.error.reason == "no_scripted_response"
@@ -109,7 +109,7 @@ async def test_a_request_that_was_not_recorded(tmp_path):
     ],
 )
 async def test_failures(tmp_path, reply):
-    """Happen again as they happened."""
+    """They are replayed as recorded."""
     async with WireServer(default=reply) as server:
         url = server.url("openai")
         with record(tmp_path / "failure.json"):
@@ -121,7 +121,7 @@ async def test_failures(tmp_path, reply):
 
 
 async def test_no_connection(tmp_path):
-    """Is recorded as such."""
+    """A failed connection is recorded."""
     async with WireServer() as server:
         url = server.url("openai")
     with record(tmp_path / "none.json"):
@@ -133,7 +133,7 @@ async def test_no_connection(tmp_path):
 
 
 async def test_a_reader_that_leaves(tmp_path):
-    """What it had read is there; who reads on is told that there is no more."""
+    """The pieces it read are replayed, and then the recording ends."""
     async with WireServer() as server:
         server.add(Reply.script("openai", [fake.text("one"), fake.delay(1000), fake.text("two")]))
         url = server.url("openai")
@@ -150,7 +150,7 @@ async def test_a_reader_that_leaves(tmp_path):
 
 
 async def test_echoed_keys_are_masked(tmp_path):
-    """Also one that is cut in two by the network."""
+    """Also a key that the network split in two."""
     half = len(KEY) // 2
     body = b'{"error": {"message": "bad key: ' + KEY.encode() + b'"}}'
     cut = body.index(KEY.encode()) + half
@@ -164,7 +164,7 @@ async def test_echoed_keys_are_masked(tmp_path):
 
 
 async def test_services_and_forms(tmp_path):
-    """What answers in one piece is recorded too; a form is the same form with another boundary."""
+    """Unary calls are recorded too; a form matches in spite of its random boundary."""
     picture = allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(30))
     async with WireServer(default=Reply(body=b'{"data": [{"b64_json": "iVBORw0KGgo="}]}')) as server:
         url = server.url("openai")
@@ -180,7 +180,7 @@ async def test_services_and_forms(tmp_path):
 
 
 async def test_only_its_own_context(tmp_path):
-    """A task that was started outside asks the network."""
+    """A task that was started outside uses the network."""
     async with WireServer() as server, trio.open_nursery() as nursery:
         server.add(Reply.script("openai", [fake.text("a")]), Reply.script("openai", [fake.text("b")]))
         asking = engine("openai", server.url("openai"), api_key=KEY)
@@ -201,7 +201,7 @@ async def test_only_its_own_context(tmp_path):
 
 
 def test_nothing_asked_nothing_written(tmp_path):
-    """An earlier recording is not lost to a test that failed before it began."""
+    """A test that fails before its first request keeps the earlier recording."""
     with pytest.raises(ZeroDivisionError), record(tmp_path / "none.json"):
         raise ZeroDivisionError
     assert not list(tmp_path.iterdir())
@@ -219,10 +219,10 @@ def test_nothing_asked_nothing_written(tmp_path):
     ],
 )
 def test_another_file(tmp_path, document):
-    """Is refused before anything is asked."""
+    """A file that is not a cassette is rejected at once."""
     (tmp_path / "x.json").write_text(document)
     with (
-        pytest.raises(ValueError, match=r"x\.json is (no cassette|a cassette of version 2)"),
+        pytest.raises(ValueError, match=r"x\.json is (not a cassette|a cassette of version 2)"),
         replay(tmp_path / "x.json"),
     ):
         raise AssertionError
@@ -231,7 +231,7 @@ def test_another_file(tmp_path, document):
 
 
 async def test_people_can_read_it(tmp_path):
-    """A body that is JSON is JSON in the file."""
+    """A JSON body is JSON in the file."""
     async with WireServer() as server:
         server.add(Reply.script("openai", [fake.text("Hi.")]))
         with record(tmp_path / "one.json"):
@@ -253,7 +253,7 @@ async def test_people_can_read_it(tmp_path):
     ],
 )
 async def test_what_is_different_is_told(tmp_path, prompt, options, words):
-    """The first place, in a line."""
+    """The first difference is described in one line."""
     async with WireServer() as server:
         server.add(Reply.script("openai", [fake.text("Hi.")]))
         url = server.url("openai")

@@ -1,4 +1,4 @@
-"""The suite finds what is wrong: each adapter here breaks one rule, and the case of that rule says so."""
+"""The suite finds broken adapters: each adapter here breaks one rule, and the case for that rule fails."""
 
 from __future__ import annotations
 
@@ -231,35 +231,35 @@ class OpensAConnectionForEachCall(Sound):
 
 
 BROKEN = [
-    (HasNoName, "it_is_a_streaming_adapter_with_a_provider_name"),
+    (HasNoName, "adapter_has_the_protocol_and_a_provider_name"),
     (ShowsTheKey, "prepared_call_hides_the_key"),
     (UsesTheNetwork, "prepare_sends_nothing"),
     (Counts, "prepare_gives_the_same_for_the_same_request"),
     (ChangesTheRequest, "prepare_leaves_the_request_unchanged"),
     (ChangesTheRequest, "request_is_unchanged_by_the_call"),
-    (SendsForeignData, "parts_of_another_provider_are_tolerated"),
+    (SendsForeignData, "parts_of_another_provider_are_accepted"),
     (KeepsTheKeyInTheUrl, "prepared_call_hides_the_key"),
     (KeepsTheKeyInTheUrl, "key_goes_into_a_header_and_that_of_the_call_wins"),
     (IgnoresTheKeyOfTheCall, "key_goes_into_a_header_and_that_of_the_call_wins"),
-    (TakesAnyToolChoice, "unknown_tool_choice_is_refused"),
-    (NeedsNoKey, "missing_key_is_told_before_anything_is_sent"),
-    (RepairsTheKey, "unusable_key_is_told_before_anything_is_sent"),
+    (TakesAnyToolChoice, "unknown_tool_choice_is_rejected"),
+    (NeedsNoKey, "missing_key_is_an_error_before_anything_is_sent"),
+    (RepairsTheKey, "invalid_key_is_an_error_before_anything_is_sent"),
     (Fails, "text_arrives"),
     (LosesUsage, "usage_is_reported"),
     (HidesTheStart, "text_arrives"),
     (LosesCompletions, "text_arrives"),
     (LosesCompletions, "several_tool_calls_arrive"),
     (ReadsLatin1, "any_character_arrives_unchanged"),
-    (SaysStop, "finish_reasons_are_told_apart"),
-    (WaitsForTheEnd, "events_come_while_the_answer_is_made"),
+    (SaysStop, "finish_reasons_are_distinguished"),
+    (WaitsForTheEnd, "events_arrive_while_the_response_is_generated"),
     (WaitsForTheEnd, "silence_in_the_middle_is_a_timeout"),
     (DoesNotWaitForTheReader, "emit_is_awaited"),
     (ReadsAhead, "slow_reader_slows_the_server"),
     (RetriesByItself, "adapter_does_not_retry_by_itself"),
-    (TakesAnEndForSuccess, "answer_cut_off_anywhere_is_never_a_success"),
-    (TakesAnEndForSuccess, "error_answers_are_told_apart"),
-    (UnmasksTheKey, "key_is_shown_nowhere"),
-    (RemembersTheLastCall, "calls_at_once_do_not_mix"),
+    (TakesAnEndForSuccess, "truncated_response_is_never_a_success"),
+    (TakesAnEndForSuccess, "errors_are_distinguished"),
+    (UnmasksTheKey, "key_is_never_shown"),
+    (RemembersTheLastCall, "concurrent_calls_do_not_mix"),
     (LeavesAConnectionOpen, "cancel_at_every_checkpoint"),
     (OpensAConnectionForEachCall, "second_call_uses_the_connection_of_the_first"),
 ]
@@ -284,7 +284,7 @@ def _close_what_was_left_open():
 
 @pytest.mark.parametrize(("adapter", "case"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
 def test_broken_adapter_is_found(adapter, case):
-    """By the case of the rule that it breaks, with a message."""
+    """The case for the broken rule fails with a message."""
     suite = suite_of(adapter)
     with pytest.raises(AssertionError) as caught:
         getattr(suite, f"test_{case}")()
@@ -293,12 +293,12 @@ def test_broken_adapter_is_found(adapter, case):
 
 @pytest.mark.parametrize("case", sorted({case for _, case in BROKEN}))
 def test_sound_adapter_passes(case):
-    """The same case does not fail whatever it is given."""
+    """The same case passes for a correct adapter."""
     getattr(suite_of(Sound), f"test_{case}")()
 
 
 def test_what_an_adapter_lacks_is_skipped_with_its_reason():
-    """A skipped case is seen in the report."""
+    """A skipped case shows the reason."""
 
     class Suite(StreamAdapterConformance):
         lacks = {"http": "plays in memory"}  # noqa: RUF012
@@ -307,18 +307,18 @@ def test_what_an_adapter_lacks_is_skipped_with_its_reason():
             return Fake(scripts=setup.scripts)
 
     with pytest.raises(pytest.skip.Exception, match="lacks http: plays in memory"):
-        Suite().test_answer_cut_at_every_byte()
+        Suite().test_response_cut_at_every_byte()
 
 
 def test_case_leaves_out_what_the_provider_lacks():
-    """An error inside the stream is not played to an adapter whose provider has none."""
+    """Without `stream_errors` no case plays an error inside the stream."""
     suite = suite_of(Sound)
     type(suite).lacks = {"stream_errors": "closes the connection instead"}
-    suite.test_key_is_shown_nowhere()
+    suite.test_key_is_never_shown()
 
 
 class PlainText:
-    """A provider that has next to nothing, asked without HTTP, with a prepared call that can be compared."""
+    """An adapter for a provider with text only, without HTTP, and with a comparable prepared call."""
 
     provider = "plain"
 
@@ -339,14 +339,14 @@ class PlainText:
     "case",
     [
         "prepare_gives_the_same_for_the_same_request",
-        "parts_of_another_provider_are_tolerated",
-        "conversation_of_another_provider_is_answered",
+        "parts_of_another_provider_are_accepted",
+        "conversation_of_another_provider_can_continue",
         "every_prefix_of_the_events_is_a_valid_response",
         "cancel_at_every_checkpoint",
     ],
 )
 def test_adapter_that_lacks_nearly_everything_passes_the_rest(case):
-    """The samples hold no more than what the provider has."""
+    """The samples use only the provider's capabilities."""
 
     class Suite(StreamAdapterConformance):
         lacks: ClassVar = dict.fromkeys(["http", "tools", "reasoning", "usage"], "is but plain text")
@@ -359,7 +359,7 @@ def test_adapter_that_lacks_nearly_everything_passes_the_rest(case):
 
 @pytest.mark.parametrize("lacks", [{"htpp": "misspelt"}, {"http": ""}])
 def test_capabilities_are_checked(lacks):
-    """A misspelt name or an empty reason is a failure of its own."""
+    """A misspelt capability or an empty reason fails."""
 
     class Suite(StreamAdapterConformance):
         def make_adapter(self, setup):
@@ -371,7 +371,7 @@ def test_capabilities_are_checked(lacks):
 
 
 def test_missing_hooks_are_named():
-    """Whoever subclasses learns what to write."""
+    """The error says which hook to define."""
     with pytest.raises(NotImplementedError, match="make_adapter"):
         StreamAdapterConformance().test_prepare_sends_nothing()
     suite = suite_of(Sound)

@@ -1,4 +1,4 @@
-"""A server that answers every embedding request, in the format of its vendor."""
+"""Replies to embedding requests, in the format of each vendor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATHS = {OpenAIEmbeddings: "/v1", VoyageEmbeddings: "/v1", GeminiEmbeddings: ""}
 @pytest.mark.parametrize("encoding", ["float", "base64", None])
 @pytest.mark.parametrize("dimensions", [None, 5])
 async def test_each_vendors_requests_are_answered(adapter, encoding, dimensions):
-    """With the vectors that the fake has for these texts."""
+    """The vectors are those of the fake for these texts."""
     texts = ["a", "ü"]
     async with WireServer(default=Reply.embeddings) as server:
         engine = allm.Engine(embedding_adapter=adapter(api_key="k", base_url=server.base_url + PATHS[adapter]))
@@ -32,14 +32,14 @@ async def test_each_vendors_requests_are_answered(adapter, encoding, dimensions)
 
 
 async def test_length_and_a_single_text():
-    """As some clients send it."""
+    """A single text that is not in a list is accepted."""
     body = embeddings.encode_embeddings("/v1/embeddings", {"input": "a", "model": "m"}, 3)
     assert len(body["data"]) == 1
     assert len(body["data"][0]["embedding"]) == 3
 
 
 async def test_on_a_big_endian_machine(monkeypatch):
-    """Base64 is little-endian all the same."""
+    """Base64 is little-endian on every machine."""
     asked = {"input": ["a"], "encoding_format": "base64"}
     here = embeddings.encode_embeddings("/v1/embeddings", asked, 3)
     monkeypatch.setattr(sys, "byteorder", "big")

@@ -1,4 +1,4 @@
-"""What a test is told of a stream."""
+"""Helpers for tests of streams."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from allm.testing import collect, text, tool_calls
 
 @allm.tool
 def weather(city: str) -> str:
-    """Tells it."""
+    """Return the weather."""
     return city.upper()
 
 
 def engine():
-    """Says something, calls a tool, and says something else."""
+    """An engine whose model says something, calls a tool, and says something else."""
     scripts = [
         [fake.text("Let me "), fake.text("see."), fake.tool_call("weather", {"city": "Zug"})],
         [fake.text(" Warm.")],
@@ -27,7 +27,7 @@ def engine():
 
 @pytest.mark.parametrize("options", [{}, {"emit_text_deltas": False, "emit_tool_deltas": False}])
 async def test_of_a_chat(options):
-    """What was said and called, over all of its steps, with the deltas or without."""
+    """Text and calls of all steps, with or without deltas."""
     events = await collect(allm.stream(engine(), "?", **options))
     assert isinstance(events[-1], allm.ChatCompleted)
     assert text(events) == "Let me see. Warm."
@@ -35,7 +35,7 @@ async def test_of_a_chat(options):
 
 
 async def test_of_a_part():
-    """Any part of the events can be asked."""
+    """The helpers work with any part of the events."""
     events = await collect(allm.stream(engine(), "?"))
     assert text(events[:2]) == "Let me "
     assert text([]) == ""
@@ -43,7 +43,7 @@ async def test_of_a_part():
 
 
 async def test_of_the_rest_of_a_stream():
-    """Inside its block, from where it is."""
+    """A stream can be collected from its current position."""
     async with allm.stream_generate(allm.Engine(adapter=Fake(script=[fake.text("a"), fake.text("b")])), "?") as events:
         first = await anext(events)
         rest = await collect(events)
@@ -52,7 +52,7 @@ async def test_of_the_rest_of_a_stream():
 
 
 async def test_a_failure_is_an_event():
-    """And what had arrived before is there."""
+    """The events before it are there too."""
     error = allm.AdapterError("gone", reason="network_error")
     adapter = Fake(script=[fake.text("so f"), fake.error(error)])
     events = await collect(allm.stream_generate(allm.Engine(adapter=adapter), "?"))

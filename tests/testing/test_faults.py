@@ -1,4 +1,4 @@
-"""Faults and timing over a real socket: what the client sees, and what the server knows of it."""
+"""Faults and timing over a real socket, for the client and for the server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BODY = b"data: one\n\ndata: two\n\ndata: three\n\n"
 
 
 async def leave(server, client):
-    """Close the connection; the request, once the server noticed."""
+    """Close the connection; returns the request once the server has noticed."""
     await client.stream.aclose()
     with trio.fail_after(5):
         await server.wait_idle()
@@ -22,7 +22,7 @@ async def leave(server, client):
 @pytest.mark.parametrize("framing", ["chunked", "content-length", "close"])
 @pytest.mark.parametrize("chunks", [None, 1, (11, 5)])
 async def test_every_framing_delivers_the_body(server, framing, chunks, http_client):
-    """However the body is framed and cut, it arrives whole, and only `close` ends the connection."""
+    """The body arrives whole, and only `close` ends the connection."""
     server.default = Reply(body=BODY, framing=framing, chunks=chunks)
     async with http_client() as client:
         for _ in range(2):
@@ -39,14 +39,14 @@ async def test_every_framing_delivers_the_body(server, framing, chunks, http_cli
     [(None, [35]), (1, [1] * 35), (10, [10, 10, 10, 5]), ((11, 5), [11, 5, 19]), ((35, 9), [35]), ((99,), [35])],
 )
 async def test_http_chunks(server, chunks, sizes, http_client):
-    """`chunks` are the HTTP chunks that the client gets."""
+    """The client gets the HTTP chunks in `chunks`."""
     server.add(Reply(body=BODY, chunks=chunks))
     async with http_client() as client, client.stream("POST", server.base_url) as response:
         assert [len(chunk) async for chunk in response.aiter_raw()] == sizes
 
 
 async def test_flush_is_one_read_per_chunk(server, connect):
-    """With `flush` a client in the same run reads chunk by chunk; without it chunks share a read."""
+    """With `flush` the client reads chunk by chunk, without it several at once."""
     reads = {}
     for flush in (True, False):
         server.add(Reply(body=BODY, chunks=1, flush=flush, framing="close"))
@@ -61,7 +61,7 @@ async def test_flush_is_one_read_per_chunk(server, connect):
 
 
 async def test_an_http_1_0_client(server):
-    """A client that knows no chunks gets the body until the connection closes."""
+    """It gets the body without chunks, until the connection closes."""
     server.add(Reply(body=BODY, chunks=1))
     stream = await trio.open_tcp_stream("127.0.0.1", server._port)
     await stream.send_all(b"GET / HTTP/1.0\r\n\r\n")
@@ -72,14 +72,14 @@ async def test_an_http_1_0_client(server):
 
 
 async def test_a_large_body(server, http_client):
-    """A body far larger than the socket's buffers arrives whole, in writes of a bounded size."""
+    """It arrives whole, in writes of bounded size."""
     server.add(Reply(body=b"x" * 10_000_000, chunks=4096))
     async with http_client() as client:
         assert len((await client.post(server.base_url)).content) == 10_000_000
 
 
 async def test_delays(server, connect, clock):
-    """Silence before the head, between chunks and at an offset, each as long as it says."""
+    """Pauses before the head, between chunks and at an offset have their length."""
     server.add(Reply(body=b"abcdef", chunks=2, first_delay=10.0, delay=1.0, pauses={0: 5.0, 3: 100.0, 6: 7.0}))
     client = await connect()
     start, times = trio.current_time(), {}
@@ -91,7 +91,7 @@ async def test_delays(server, connect, clock):
 
 
 async def test_stall(server, connect, clock):
-    """`after` bytes, then silence without end; the server notices at once that the client gives up."""
+    """After `after` bytes nothing is sent, and the server notices when the client leaves."""
     server.add(Reply(body=BODY, fault=Stall(11)))
     client = await connect()
     await client.read_until(b"one\n\n\r\n")
@@ -107,7 +107,7 @@ async def test_stall(server, connect, clock):
 
 
 async def test_stall_before_the_head(server, connect, clock):
-    """Not even a status line."""
+    """Not even the status line is sent."""
     server.add(Reply(body=BODY, fault=Stall(BEFORE_HEAD)))
     client = await connect()
     with trio.move_on_after(3600):
@@ -118,7 +118,7 @@ async def test_stall_before_the_head(server, connect, clock):
 
 
 async def test_keep_alive(server, connect, clock):
-    """Whole events, then comments at their interval for as long as the client stays."""
+    """Whole events, then comments at the interval until the client leaves."""
     first_two = Reply(body=BODY).event_ends[1]
     server.add(Reply(body=BODY, fault=KeepAlive(first_two, interval=30.0, comment=b": zzz\n\n")))
     client = await connect()
@@ -132,7 +132,7 @@ async def test_keep_alive(server, connect, clock):
 
 @pytest.mark.parametrize("framing", ["chunked", "content-length"])
 async def test_cut(server, connect, framing, http_client):
-    """The connection ends inside the message: `after` bytes, end of file, no end of the message."""
+    """After `after` bytes the connection ends inside the message."""
     server.default = Reply(body=BODY, framing=framing, fault=Cut(16))
     client = await connect()
     received = await client.read_all()
@@ -147,7 +147,7 @@ async def test_cut(server, connect, framing, http_client):
 
 @pytest.mark.parametrize("framing", ["chunked", "content-length"])
 async def test_clean_cut(server, framing, http_client):
-    """For HTTP all is well, the connection lives on, but the body is short."""
+    """The HTTP message and the connection are intact, but the body is short."""
     server.default = Reply(body=BODY, framing=framing, fault=Cut(16, clean=True))
     async with http_client() as client:
         for _ in range(2):
@@ -170,7 +170,7 @@ async def test_cut_before_the_head(server, clean, http_client):
 
 
 async def test_cut_after_the_body(server, connect):
-    """All bytes of the body, and still no end of the message."""
+    """All bytes of the body are sent, but not the end of the message."""
     server.add(Reply(body=BODY, fault=Cut(10_000)))
     client = await connect()
     await client.read_all()
@@ -180,7 +180,7 @@ async def test_cut_after_the_body(server, connect):
 
 
 async def test_reset(server, connect):
-    """A reset, not an end of file."""
+    """The connection is reset instead of closed."""
     server.add(Reply(body=BODY, fault=Reset(16)))
     client = await connect()
     with pytest.raises(trio.BrokenResourceError):
@@ -192,7 +192,7 @@ async def test_reset(server, connect):
 
 
 async def test_reset_before_the_head(server, http_client):
-    """A reset is the first thing the client sees."""
+    """The reset is the first thing that the client sees."""
     server.add(Reply(fault=Reset(BEFORE_HEAD)))
     async with http_client() as client:
         with pytest.raises(httpx.ReadError):
@@ -202,7 +202,7 @@ async def test_reset_before_the_head(server, http_client):
 @pytest.mark.parametrize("framing", ["chunked", "content-length"])
 @pytest.mark.parametrize("after", [0, 11, 35])
 async def test_garbage(server, framing, after, http_client):
-    """Bytes that do not belong there, inside a message that HTTP has no objection to."""
+    """Unexpected bytes in a valid HTTP message."""
     server.add(Reply(body=BODY, framing=framing, chunks=3, fault=Garbage(after, b"\x00{]\xff")))
     async with http_client() as client:
         response = await client.post(server.base_url)
@@ -213,7 +213,7 @@ async def test_garbage(server, framing, after, http_client):
 
 
 async def test_garbage_instead_of_a_head(server, http_client):
-    """An answer that is not HTTP."""
+    """The response is not HTTP."""
     server.add(Reply(fault=GarbageHead()))
     async with http_client() as client:
         with pytest.raises(httpx.RemoteProtocolError):
@@ -223,7 +223,7 @@ async def test_garbage_instead_of_a_head(server, http_client):
 
 
 async def test_a_client_that_leaves_in_a_pause(server, connect, clock):
-    """The server does not sleep on after the client has gone: the rest is never sent."""
+    """The rest of the reply is not sent."""
     server.add(Reply(body=BODY, chunks=(11, 11), delay=1000.0))
     client = await connect()
     await client.read_until(b"one")
@@ -235,7 +235,7 @@ async def test_a_client_that_leaves_in_a_pause(server, connect, clock):
 
 
 async def test_a_client_that_leaves_under_fire(server, connect):
-    """A client that leaves unread bytes behind resets the connection; that too is leaving, even inside a write."""
+    """A client that resets the connection during a write has left too."""
     server.add(Reply(body=b"x" * 50_000_000, chunks=100_000))
     client = await connect()
     await client.read()

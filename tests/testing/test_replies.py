@@ -11,7 +11,7 @@ from allm.testing import Cut, Garbage, KeepAlive, Reply, Reset, Stall
 
 
 def pairs(reply):
-    """The pieces as plain pairs."""
+    """The pieces as pairs."""
     return [(piece.delay, piece.data) for piece in reply.pieces()]
 
 
@@ -37,25 +37,25 @@ def pairs(reply):
     ],
 )
 def test_pieces(reply, pieces):
-    """A body is cut by its chunks, its pauses and its fault; a silence stands before the piece it delays."""
+    """Chunks, pauses and the fault cut the body; a pause is before the piece it delays."""
     assert pairs(reply) == pieces
 
 
 @pytest.mark.parametrize("chunks", [0, -1, [3, 0]])
 def test_chunks_have_bytes(chunks):
-    """An empty HTTP chunk would end the message."""
+    """Empty chunks are rejected, as they would end the message."""
     with pytest.raises(ValueError, match="at least 1 byte"):
         Reply(chunks=chunks)
 
 
 def test_endless_comments_have_no_length():
-    """A body without end cannot announce its length."""
+    """`KeepAlive` cannot have a content length."""
     with pytest.raises(ValueError, match="has no length"):
         Reply(framing="content-length", fault=KeepAlive())
 
 
 def test_replies_are_values():
-    """Equal and hashable, and a variation leaves the original alone."""
+    """They are equal and hashable, and can be varied."""
     headers = {"x": "1"}
     reply = Reply(headers=headers, body=b"abc")
     headers["x"] = "2"
@@ -66,7 +66,7 @@ def test_replies_are_values():
 
 
 def test_json():
-    """JSON with raw non-ASCII characters, and a length."""
+    """The body is JSON with raw non-ASCII characters and a content length."""
     reply = Reply.json({"a": "ü"}, status=201, headers={"x-y": "z"})
 
     assert (reply.status, reply.body, reply.framing) == (201, '{"a": "ü"}'.encode(), "content-length")
@@ -75,7 +75,7 @@ def test_json():
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_sse(end):
-    """Event names, text of several lines, bytes and JSON, with the line end asked for."""
+    """Event names, texts of several lines, bytes and JSON, with the given line end."""
     events = [("ping", "x"), (None, "two\nlines"), (None, b"\xff"), ("e", {"a": "ü"})]
     reply = Reply.sse(events, line_end=end, headers={"x-y": "z"}, chunks=3)
 
@@ -88,7 +88,7 @@ def test_sse(end):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_event_ends(end):
-    """Where events end is known, with any line end, so that a test can cut between them."""
+    """Offsets of the ends of events, with any line end."""
     reply = Reply.sse([("a", "1"), (None, "2\n3"), ("c", "4")], line_end=end)
 
     starts = (0, *reply.event_ends[:-1])
@@ -99,7 +99,7 @@ def test_event_ends(end):
 
 @pytest.fixture
 def case(tmp_path):
-    """A recorded case."""
+    """A recorded response."""
     answer = {
         "status": 203,
         "headers": {"x-request-id": "r", "Connection": "close", "content-encoding": "gzip", "content-length": "7"},
@@ -111,7 +111,7 @@ def case(tmp_path):
 
 
 async def test_recorded(case, server, http_client):
-    """Status, headers and body of the recording, but nothing that belonged to its connection."""
+    """Status, headers and body, without headers of the connection."""
     reply = Reply.recorded(case)
     server.add(reply)
     async with http_client() as client:
@@ -122,7 +122,7 @@ async def test_recorded(case, server, http_client):
 
 
 def test_recorded_chunks(case):
-    """Cut where the recording client's reads ended, unless the test has its own idea."""
+    """The body is cut as recorded, unless the test says otherwise."""
     assert Reply.recorded(case).chunks is None
     (case / "chunks.json").write_text('{"chunk_lengths": [7, 4]}', "utf-8")
 
@@ -133,7 +133,7 @@ def test_recorded_chunks(case):
 
 @pytest.mark.parametrize("provider", ["openai", "openai_responses"])
 def test_openai_errors(provider):
-    """OpenAI's envelope, and its wait in seconds and in milliseconds."""
+    """OpenAI's envelope, with the wait in seconds and milliseconds."""
     reply = Reply.error(provider, 429, retry_after=1.5)
 
     error = json.loads(reply.body)["error"]
@@ -143,7 +143,7 @@ def test_openai_errors(provider):
 
 
 def test_anthropic_errors():
-    """Anthropic's envelope, with its id in two places and its advice whether to retry."""
+    """Anthropic's envelope, with its id twice, and whether to retry."""
     reply = Reply.error("anthropic", 529, retry_after=3)
 
     body = json.loads(reply.body)
@@ -155,7 +155,7 @@ def test_anthropic_errors():
 
 
 def test_gemini_errors():
-    """Google's envelope; the wait and the exact reason are only in the details."""
+    """Google's envelope; the wait and the exact reason are in the details only."""
     reply = Reply.error("gemini", 429, retry_after=34.4, code="RATE_LIMIT_EXCEEDED")
 
     error = json.loads(reply.body)["error"]
@@ -169,7 +169,7 @@ def test_gemini_errors():
 
 
 def test_an_error_may_say_anything():
-    """What is given wins over what is usual, also for a status that no table knows."""
+    """Given values replace the usual ones, also for an unknown status."""
     reply = Reply.error("openai", 418, message="m", code="c", type="t", headers={"x-should-retry": "true"})
     assert json.loads(reply.body) == {"error": {"message": "m", "type": "t", "param": None, "code": "c"}}
     assert (reply.status, reply.headers["x-should-retry"]) == (418, "true")

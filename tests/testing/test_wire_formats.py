@@ -1,4 +1,4 @@
-"""Scripts in the vendors' formats, read back from the bytes."""
+"""Scripts in the vendors' formats, decoded from the bytes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def data_of(provider, script, **kwargs):
 
 
 def test_openai_text():
-    """Role alone, pieces of text, an empty delta with the finish reason, usage without choices, the end marker."""
+    """The role, text deltas, a finish reason, usage without choices, and the end marker."""
     reply = Reply.script("openai", [fake.text("Hello big world"), USAGE], model="gpt-x", id="chatcmpl-1")
     chunks = [data for _, data in events(reply.body)]
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
@@ -74,12 +74,12 @@ def test_openai_text():
 
 
 def test_openai_without_usage():
-    """A script without counts looks like a stream without `include_usage`."""
+    """A script without usage looks like a stream without `include_usage`."""
     assert not any("usage" in chunk for chunk in data_of("openai", [fake.text("x")]))
 
 
 def test_openai_tool_calls():
-    """Id and name only in the first delta of a call, whose content is null if it is the first of all."""
+    """Only the first delta of a call has id and name; its content is null if the call is first."""
     chunks = data_of("openai", SCRIPT[2:4])
     calls = [c["choices"][0]["delta"]["tool_calls"][0] for c in chunks if c["choices"][0]["delta"].get("tool_calls")]
     first = chunks[0]["choices"][0]["delta"]
@@ -94,7 +94,7 @@ def test_openai_tool_calls():
 
 
 def test_responses():
-    """Items are added, filled and done one after the other, and are in the terminal event again."""
+    """Items are added, filled and done in turn, and are in the terminal event again."""
     found = events(Reply.script("openai_responses", SCRIPT).body)
     payloads = [data for _, data in found]
 
@@ -124,7 +124,7 @@ def test_responses():
     ],
 )
 def test_responses_finish(reason, kind, details):
-    """An early end is `response.incomplete`, with why."""
+    """An early end is `response.incomplete`, with the reason."""
     last = data_of("openai_responses", [fake.text("x"), fake.finish(reason)])[-1]
 
     assert (last["type"], last["response"]["status"]) == (f"response.{kind}", kind)
@@ -133,7 +133,7 @@ def test_responses_finish(reason, kind, details):
 
 
 def test_anthropic():
-    """Blocks one after the other, padded JSON, a ping, signatures, usage first and last."""
+    """Blocks in turn, padded JSON, a ping, signatures, usage first and last."""
     reply = Reply.script("anthropic", SCRIPT)
     found = events(reply.body)
     payloads = [data for _, data in found]
@@ -162,7 +162,7 @@ def test_anthropic():
 
 
 def test_anthropic_counts_the_cache_apart():
-    """Anthropic's input tokens exclude what was read from the cache and what was written to it."""
+    """Input tokens exclude those read from the cache or written to it."""
     script = [fake.text("x"), fake.usage(input_tokens=100, cached_input_tokens=60, cache_write_input_tokens=30)]
     start = data_of("anthropic", script)[0]["message"]["usage"]
 
@@ -171,7 +171,7 @@ def test_anthropic_counts_the_cache_apart():
 
 
 def test_gemini():
-    """CRLF, cumulative usage on every chunk, whole calls with an id only if the script has one, STOP at the end."""
+    """CRLF, cumulative usage in every chunk, whole calls, and STOP at the end."""
     reply = Reply.script("gemini", SCRIPT)
     chunks = [data for _, data in events(reply.body)]
     parts = [part for chunk in chunks for part in chunk["candidates"][0]["content"]["parts"]]
@@ -198,7 +198,7 @@ def test_gemini():
 
 
 def test_gemini_usage_in_parts():
-    """Counts that the script does not have are not made up."""
+    """Counts that the script lacks are left out."""
     assert data_of("gemini", [fake.text("x"), fake.usage(total_tokens=7)])[-1]["usageMetadata"] == {
         "totalTokenCount": 7
     }
@@ -206,7 +206,7 @@ def test_gemini_usage_in_parts():
 
 
 def text_of(provider, payloads):
-    """The visible text, read in the vendor's own place."""
+    """The visible text in the vendor's format."""
     if provider == "openai":
         return "".join(c["delta"].get("content") or "" for data in payloads for c in data["choices"])
     if provider == "openai_responses":
@@ -220,7 +220,7 @@ def text_of(provider, payloads):
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("text", ["", " ", "\n\n\n\n\n\n", "x" * 100, TEXT, "tail   "])
 def test_text_survives(provider, text):
-    """Text is cut into pieces, and no character is lost or changed; it is raw UTF-8 on the wire."""
+    """No character is lost or changed, and the text is raw UTF-8."""
     reply = Reply.script(provider, [fake.text(text)])
 
     assert text_of(provider, [data for _, data in events(reply.body)]) == text
@@ -229,7 +229,7 @@ def test_text_survives(provider, text):
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_blocks(provider):
-    """Text around a call is one answer, and text in a row is one block."""
+    """Text around a call is one response, and consecutive texts are one block."""
     script = [fake.text("one "), fake.text("two "), fake.tool_call("f", id="1"), fake.text("three")]
 
     assert text_of(provider, data_of(provider, script)) == "one two three"
@@ -239,7 +239,7 @@ def test_blocks(provider):
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_nothing_at_all(provider):
-    """An empty script is an empty answer with a proper end."""
+    """An empty script is an empty, complete response."""
     payloads = data_of(provider, [])
 
     assert text_of(provider, payloads) == ""
@@ -259,20 +259,20 @@ def arguments_of(provider, payloads):
 @pytest.mark.parametrize("provider", ["openai", "openai_responses", "anthropic"])
 @pytest.mark.parametrize("raw", ["", '{"a": ', "not json", '{"a":1}'])
 def test_raw_arguments(provider, raw):
-    """Arguments may be any text, as models do send."""
+    """Arguments may be any text."""
     assert arguments_of(provider, data_of(provider, [fake.tool_call("f", raw_arguments=raw)])) == raw
 
 
 @pytest.mark.parametrize("raw", ["", '{"a": ', "[1]"])
 def test_gemini_sends_objects(raw):
-    """Gemini has no place for arguments that are not an object."""
+    """Arguments that are not an object cannot be expressed."""
     with pytest.raises(ValueError, match="JSON object"):
         Reply.script("gemini", [fake.tool_call("f", raw_arguments=raw)])
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_arguments_in_pieces(provider):
-    """Pieces belong to the call before them, over a silence too; a call without a start has no name."""
+    """Pieces belong to the call before them, also after a pause."""
     pieces = [fake.tool_call_delta("1", '{"a"'), fake.delay(1.0), fake.tool_call_delta("1", ": 2}")]
     reply = Reply.script(provider, [fake.tool_call("f", id="1"), *pieces, fake.text("x")])
     payloads = [data for _, data in events(reply.body)]
@@ -287,7 +287,7 @@ def test_arguments_in_pieces(provider):
 
 
 def test_a_cut_call_stays_open():
-    """A call in pieces that an error interrupts is not completed; a whole call is."""
+    """An error leaves a call in pieces unfinished, but not a whole call."""
     error = fake.error(AdapterError("boom", reason="overloaded"))
     pieces = [fake.tool_call("f", id="1"), fake.tool_call_delta("1", '{"a"')]
 
@@ -299,7 +299,7 @@ def test_a_cut_call_stays_open():
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 async def test_delays(provider, server, clock, http_client):
-    """A delay is a silence at its place: after the head if it is the first, and before the end if it is the last."""
+    """A delay is a pause at its place in the script."""
     script = [
         fake.delay(1.0),
         fake.text("one"),
@@ -337,19 +337,19 @@ async def test_delays(provider, server, clock, http_client):
     ],
 )
 def test_finish_reasons(provider, reason, word):
-    """The vendor's word for a finish reason."""
+    """Each has the vendor's name."""
     assert f'"{word}"' in Reply.script(provider, [fake.text("x"), fake.finish(reason)]).body.decode()
 
 
 def test_no_vendor_finishes_with_an_error():
-    """An error is an event, not a finish reason."""
+    """The finish reason "error" is rejected."""
     with pytest.raises(ValueError, match="ErrorItem"):
         Reply.script("openai", [fake.finish("error")])
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_raw(provider):
-    """A chunk without a meaning, and bytes exactly as given."""
+    """A chunk without a meaning, or raw bytes."""
     body = Reply.script(
         provider, [fake.raw("keepalive", {"n": 12321}), fake.raw("bytes", b":\xff\n\n"), Text("x")]
     ).body
@@ -360,7 +360,7 @@ def test_raw(provider):
 
 
 def test_errors_in_mid_stream():
-    """The vendor's own error event after what came before, and nothing after it."""
+    """The vendor's error event is last."""
     script = [fake.text("some"), fake.error(AdapterError("Too busy", reason="overloaded", provider_code="busy"))]
 
     assert data_of("openai", script)[-1]["error"] == {
@@ -381,14 +381,14 @@ def test_errors_in_mid_stream():
 
 @pytest.mark.parametrize(("provider", "count"), [("openai", 1), ("openai_responses", 4), ("anthropic", 1)])
 def test_an_error_as_the_first_event(provider, count):
-    """A failure at once has no answer before it; only Responses announce one."""
+    """Only Responses announces a response before the error."""
     assert len(data_of(provider, [fake.error(AdapterError("x", reason="overloaded"))])) == count
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize("item", [fake.error, fake.preflight_error])
 def test_http_errors(provider, item):
-    """An error that comes first and has a status is an HTTP error, with the wait it asks for."""
+    """A first error with a status is an HTTP error, with its wait."""
     error = AdapterError("slow down", reason="rate_limited", status=429, retry_after=7.0)
     reply = Reply.script(provider, [fake.delay(2.0), item(error)])
 
@@ -411,7 +411,7 @@ def test_http_errors(provider, item):
     ],
 )
 def test_a_reason_in_the_vendors_terms(provider, reason, status, sign):
-    """A reason without a status gets the status and the sign by which the vendor's clients know it."""
+    """A reason without a status gets the vendor's status and code."""
     reply = Reply.script(provider, [fake.preflight_error(AdapterError("as I said", reason=reason))])
 
     assert reply.status == status
@@ -420,14 +420,14 @@ def test_a_reason_in_the_vendors_terms(provider, reason, status, sign):
 
 
 def test_an_error_that_is_not_the_providers():
-    """Any error of the tree can be played; a provider that refuses a request says so with a 400 or a 500."""
+    """Other errors of the library become a 400 or a 500."""
     error = ValidationError([(("messages",), "empty")])
     assert Reply.script("openai", [fake.preflight_error(error)]).status == 500
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_failures_of_the_connection(provider):
-    """Reasons that no provider sends are played on the socket, after the bytes before them."""
+    """They are played as faults, after the bytes before them."""
 
     def played(reason, *, before=SOME, item=fake.error):
         return Reply.script(provider, [*before, item(AdapterError("x", reason=reason))])
@@ -450,7 +450,7 @@ def test_failures_of_the_connection(provider):
     ],
 )
 def test_impossible_scripts(script):
-    """A script that cannot be played says so when it is written, not in the client."""
+    """The error is raised when the script is written, not in the client."""
     with pytest.raises(ValueError, match=r"cannot stand here|has to be the first"):
         Reply.script("openai", script)
 
@@ -466,7 +466,7 @@ OWN_NAMES = {"args", "arguments", "n"}  # what is inside belongs to the script
 
 
 def shapes(value, path=""):
-    """Every place in a JSON value and the type of what is there."""
+    """Every path in a JSON value, with the type of its value."""
     yield f"{path}:{type(value).__name__}"
     if isinstance(value, dict) and path.rpartition(".")[2] not in OWN_NAMES:
         for name, inner in value.items():
@@ -479,7 +479,7 @@ def shapes(value, path=""):
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="no recorded traffic here: set ALLM_WIRE_CORPUS")
 def test_nothing_is_sent_that_the_vendor_does_not_send(provider):
-    """Every event, field and type of a scripted stream occurs in recorded ones."""
+    """Every event, field and type occurs in recorded streams."""
     recorded = set()
     for case in sorted((CORPUS / FOLDERS[provider]).iterdir()):
         body = (case / "response.body").read_bytes()

@@ -1,4 +1,4 @@
-"""The server: what it records, which reply it gives, and that nothing of it is left behind."""
+"""The server: recorded requests, the choice of replies, and clean-up."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ OK = Reply.json({"ok": True})
 
 
 async def test_records_the_request(server, http_client):
-    """A request is recorded as it was sent: method, path with query, lower-case headers, body."""
+    """Method, path with query, lower-case headers and body are recorded."""
     server.add(OK)
     async with http_client() as client:
         await client.post(
@@ -29,7 +29,7 @@ async def test_records_the_request(server, http_client):
 
 
 async def test_a_recorded_request_does_not_change(server, http_client):
-    """Only the outcome of a recorded request moves; a test cannot falsify what it checks."""
+    """Only its outcome and bytes_sent change."""
     async with http_client() as client:
         await client.get(server.base_url)
 
@@ -38,7 +38,7 @@ async def test_a_recorded_request_does_not_change(server, http_client):
 
 
 def test_urls_are_what_the_sdks_take():
-    """OpenAI's base URL has /v1, the others have no path; before the start there is none at all."""
+    """OpenAI's base URL has /v1, the others have no path; before the start it raises."""
     server = WireServer()
     with pytest.raises(RuntimeError, match="async with"):
         server.base_url  # noqa: B018
@@ -48,7 +48,7 @@ def test_urls_are_what_the_sdks_take():
 
 
 async def test_replies_in_order_then_the_default(server, http_client):
-    """Queued replies are used once each, the oldest first; then the default, as often as needed."""
+    """Queued replies are used once, in order, then the default."""
     server.add(Reply(body=b"1"), Reply(body=b"2"))
     server.default = Reply(body=b"default")
     async with http_client() as client:
@@ -58,7 +58,7 @@ async def test_replies_in_order_then_the_default(server, http_client):
 
 
 async def test_a_path_filters(server, http_client):
-    """A reply for a path waits for its request and does not hold up the others."""
+    """A reply with a path waits for its request without blocking others."""
     server.add(Reply(body=b"embedding"), path="/embeddings")
     server.add(Reply(body=b"chat"))
     async with http_client(base_url=server.base_url) as client:
@@ -68,7 +68,7 @@ async def test_a_path_filters(server, http_client):
 
 
 async def test_no_reply_is_a_clear_error(server, http_client):
-    """A test that forgot a reply reads in the response what it forgot."""
+    """The response says that no reply is queued."""
     async with http_client() as client:
         response = await client.post(server.base_url + "/v1/x")
 
@@ -84,7 +84,7 @@ async def test_a_function_makes_the_reply(server, http_client):
 
 
 async def test_a_failing_function_fails_the_test(http_client):
-    """The exception of a reply function comes out of the server's block as itself, also past a waiting body."""
+    """Its exception is raised from the server's block as itself."""
 
     def reply(request):
         raise LookupError("mine")
@@ -95,7 +95,7 @@ async def test_a_failing_function_fails_the_test(http_client):
 
 
 async def test_one_connection_serves_many_requests(server, http_client):
-    """Connections are kept alive, and each request knows the one it came on."""
+    """Connections are kept alive and numbered."""
     server.default = OK
     async with http_client() as client:
         for _ in range(3):
@@ -110,7 +110,7 @@ async def test_one_connection_serves_many_requests(server, http_client):
 
 
 async def test_a_request_sent_during_a_reply_is_answered(server, connect, clock):
-    """Bytes that arrive while a reply is played are the next request."""
+    """It is handled after the reply."""
     server.add(Reply(body=b"first", pauses={3: 1.0}), Reply(body=b"second"))
     client = await connect("/one")
     await client.read_until(b"fir")
@@ -125,7 +125,7 @@ async def test_a_request_sent_during_a_reply_is_answered(server, connect, clock)
 
 
 async def test_statistics(server, connect):
-    """The counters follow a reply from its queue to its end."""
+    """The counters follow a reply from the queue to its end."""
     server.add(Reply(body=b"12345", fault=Stall(3)), OK)
     client = await connect()
     await client.read_until(b"123")
@@ -139,7 +139,7 @@ async def test_statistics(server, connect):
 
 
 async def test_waiting(server, connect, clock):
-    """The waits end when what they wait for is there, not before."""
+    """Each wait ends when its condition is met, not before."""
     server.default = Reply(first_delay=5.0)
     with trio.move_on_after(100) as early:
         await server.wait_requests(1)
@@ -161,7 +161,7 @@ async def test_waiting(server, connect, clock):
     "garbage", [b"\x16\x03\x01\x00hello\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"], ids=["tls", "without host"]
 )
 async def test_a_request_that_is_not_http(server, garbage, http_client):
-    """A client that does not speak HTTP/1.1 is told so, and the server lives on."""
+    """The client gets an error, and the server goes on."""
     stream = await trio.open_tcp_stream("127.0.0.1", server._port)
     await stream.send_all(garbage)
     answer = b"".join([data async for data in stream])
@@ -176,7 +176,7 @@ async def test_a_request_that_is_not_http(server, garbage, http_client):
 
 
 async def test_a_client_that_leaves_in_its_request(server, connect):
-    """A request that never ends is not recorded, and its connection is forgotten, whether by FIN or by RST."""
+    """An incomplete request is not recorded, after FIN or RST."""
     for leave in (trio.aclose_forcefully, reset):
         stream = await trio.open_tcp_stream("127.0.0.1", server._port)
         await stream.send_all(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 10\r\n\r\n123")
@@ -195,7 +195,7 @@ async def reset(stream):
 
 
 async def test_an_exception_in_the_body_comes_out_as_itself(http_client):
-    """The server's nursery stays hidden: no exception group, and the same object."""
+    """Without an exception group."""
     mine = ValueError("mine")
     with pytest.raises(ValueError, match="mine") as caught:
         async with WireServer(default=OK) as server, http_client() as client:
@@ -206,7 +206,7 @@ async def test_an_exception_in_the_body_comes_out_as_itself(http_client):
 
 
 async def test_a_group_in_the_body_comes_out_whole():
-    """An exception group of the body is not taken for one of the server."""
+    """A group that the body raised is unchanged."""
     with pytest.raises(ExceptionGroup) as caught:
         async with WireServer():
             raise ExceptionGroup("mine", [ValueError(), KeyError()])
@@ -217,7 +217,7 @@ async def test_a_group_in_the_body_comes_out_whole():
 
 @pytest.mark.parametrize("way", ["end", "exception", "cancellation"])
 async def test_leaving_closes_everything(way):
-    """After the block, however it was left, no connection is open and the port refuses new ones."""
+    """After the block no connection is open, and the port is closed."""
     with trio.CancelScope() as scope:
         try:
             async with WireServer(default=Reply(fault=Stall())) as server:

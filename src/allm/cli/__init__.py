@@ -11,13 +11,13 @@ _EXTRA = frozenset({"click", "h11", "rich"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command `allm`.
 
     Args:
-        arguments: Without the program's name; those of the process if left out.
+        arguments: The arguments without the program's name; default: those of the process.
 
     Returns:
-        The exit code: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 141 the reader of the output has gone.
+        The exit code: 0 success, 1 failure, 2 usage error, 130 interrupted, 141 broken output pipe.
     """
     try:
         from allm.cli.commands import run
@@ -29,6 +29,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"allm: {package} is missing: pip install 'allm-trio[cli]'", file=sys.stderr)  # noqa: T201
         return 1
-    except KeyboardInterrupt:  # while the command was being loaded; `run` answers for the rest
+    except KeyboardInterrupt:  # during the import; `run` handles later ones
         print("interrupted", file=sys.stderr)  # noqa: T201
         return 130

@@ -1,4 +1,4 @@
-"""`allm chat`: turn after turn with a model, whose tools run here."""
+"""`allm chat`: an interactive conversation with a model, with tools that run locally."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ import trio
 
 import allm
 from allm.cli.chat_screen import TurnScreen, call_text, short
-from allm.cli.conversation import going_on, with_system
+from allm.cli.conversation import ready_for_next_turn, with_system
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
 from allm.cli.interrupts import run_until_interrupted
 from allm.cli.line_reader import Lines
-from allm.cli.session_storage import Kept
+from allm.cli.session_storage import StoredSession
 from allm.cli.terminal import Terminal
 from allm.session import SessionLease, SessionStream, submit_tool_result
 
 __all__ = ["Chat"]
 
 HELP = """\
-/help    this list
-/thread  the conversation so far
-/clear   begin a new one, with the same instructions
-/quit    end, as Ctrl-D does
-Ctrl-C stops an answer and keeps what had arrived; at the prompt it ends the chat.
+/help    show this list
+/thread  show the conversation so far
+/clear   begin a new conversation, with the same instructions
+/quit    end the chat, as Ctrl-D does
+Ctrl-C stops a response and keeps what has arrived; at the prompt it ends the chat.
 """
-_COMMAND = re.compile(r"/[a-z]+")  # nothing else on the line: "/etc/hosts: what is it?" goes to the model
+_COMMAND = re.compile(r"/[a-z]+")  # matches the whole line only: "/etc/hosts: what is it?" goes to the model
 
 Begin = Callable[[SessionLease], allm.StreamBlock[SessionStream[allm.ChatResult]]]
 
@@ -37,16 +37,16 @@ Begin = Callable[[SessionLease], allm.StreamBlock[SessionStream[allm.ChatResult]
 @final
 @attrs.define(eq=False, kw_only=True)
 class Chat:
-    """Reads lines and has them answered.
+    """Reads lines and runs a turn for each.
 
-    All there is between two turns is the session: a chat that resumes one goes on where it was left, also among tool
-    calls that wait for their results, and in the middle of a turn whose process was killed.
+    The only state between two turns is the session, so a chat can resume one at any point: also while tool calls wait
+    for their results, or in the middle of a turn whose process was killed.
     """
 
     engine: allm.Engine
     options: allm.CallOptions
     terminal: Terminal
-    kept: Kept
+    stored: StoredSession
     system: str | None = None
     _lines: Lines = attrs.field(init=False)
     _showing: tuple[TurnScreen, SessionStream[allm.ChatResult]] | None = attrs.field(default=None, init=False)
@@ -58,13 +58,13 @@ class Chat:
     def run(self) -> int:
         """Chat until the input ends, and return the exit code.
 
-        Where nobody types, the code tells whether every turn succeeded, and Ctrl-C ends the chat, not only a turn.
+        If the input is not a terminal, the code tells whether every turn succeeded, and Ctrl-C ends the whole chat.
 
         Raises:
-            AllmError: The conversation cannot be had; nothing has been sent.
-            KeyboardInterrupt: Ctrl-C while waiting for input that nobody types.
-            click.UsageError: Input that is not text.
-            OSError: From the output.
+            AllmError: The conversation cannot be loaded; nothing was sent.
+            KeyboardInterrupt: Ctrl-C while the input is not a terminal.
+            click.UsageError: The input is not text.
+            OSError: The output failed.
         """
         try:
             return trio.run(self._chat)
@@ -74,13 +74,13 @@ class Chat:
             raise
 
     async def _chat(self) -> int:
-        """One Trio run for all turns, so that what the tools keep open stays open."""
+        """Run all turns in one Trio run, so that resources of the tools stay open between turns."""
         typed = self._lines.interactive
-        async with self.kept.store:
-            with suppress(allm.SessionConflict):  # it was saved while we waited: then there is nothing to finish
+        async with self.stored.store:
+            with suppress(allm.SessionConflict):  # another process saved it meanwhile, so there is nothing to finish
                 if not await self._take(None):
                     return SUCCESS if typed else INTERRUPTED
-            self._settle(with_system(self.kept.session, self.system))
+            self._settle(with_system(self.stored.session, self.system))
             if typed:
                 self._greet()
             while (line := self._next_line()) not in {None, "/quit"}:
@@ -89,56 +89,57 @@ class Chat:
         return FAILURE if self._failed and not typed else SUCCESS
 
     def _greet(self) -> None:
-        count = len(self.kept.session.thread.messages)
-        resumed = f"; the conversation has {count} messages" if self.kept.version else ""
+        count = len(self.stored.session.thread.messages)
+        resumed = f"; the conversation has {count} messages" if self.stored.version else ""
         self.terminal.line(f"{self.engine.model}: /help lists the commands{resumed}", dim=True)
 
     def _next_line(self) -> str | None:
-        if not self.kept.session.pending_tool_calls:
+        if not self.stored.session.pending_tool_calls:
             return self._lines.read("> ")
-        call = self.kept.session.pending_tool_calls[0]
-        self.terminal.line(f"* {call_text(call)} waits: the next line is its result", dim=True)
+        call = self.stored.session.pending_tool_calls[0]
+        self.terminal.line(f"* {call_text(call)} is pending: the next line is its result", dim=True)
         return self._lines.read(f"{call.name}> ")
 
     async def _line(self, line: str) -> bool:
-        """Do what a line asks for; False if Ctrl-C stopped that."""
+        """Run the command or the turn of a line; False if Ctrl-C stopped it."""
         try:
-            session = self.kept.session
+            session = self.stored.session
             if _COMMAND.fullmatch(line):
                 await self._command(line)
                 return True
             if not session.pending_tool_calls:
                 return await self._take(lambda turn: turn.stream_reply(self.engine, line, **self.options))
             self._settle(submit_tool_result(session, session.pending_tool_calls[0].id, line))
-            if self.kept.session.status == "idle":
+            if self.stored.session.status == "idle":
                 return await self._take(lambda turn: turn.stream_continue(self.engine, **self.options))
-            await self.kept.save()
+            await self.stored.save()
         except allm.SessionConflict:
-            self._error("another process has gone on with this conversation; /thread shows it, nothing was sent")
+            self._error("another process has continued this conversation; /thread shows it, nothing was sent")
         except allm.AllmError as error:
             self._error(describe(error))
         finally:
-            self._settle(self.kept.session)
+            self._settle(self.stored.session)
         return True
 
     async def _take(self, begin: Begin | None) -> bool:
-        """Take the conversation, finish what a killed process has left, and have a turn; False if Ctrl-C stopped that.
+        """Lease the session, finish an interrupted turn, and run a new one; False if Ctrl-C stopped it.
 
         Raises:
-            AllmError: From the store; or nothing was sent, and what was to be said is not part of the conversation.
+            AllmError: The store failed, or the call is invalid: then nothing was sent, and the conversation is
+                unchanged.
         """
         done = False
 
         async def work(turn: SessionLease) -> None:
             if turn.interrupted is not None:
-                self.terminal.line("going on with a turn that was interrupted", dim=True)
+                self.terminal.line("finishing a turn that was interrupted", dim=True)
                 await self._show(turn.stream_resume(self.engine, **self.options))
             if begin is not None:
                 await self._show(begin(turn))
 
         async def taken() -> None:
             nonlocal done
-            await self.kept.turn(work)
+            await self.stored.turn(work)
             done = True
 
         await run_until_interrupted(taken)
@@ -154,7 +155,7 @@ class Chat:
                 async for event in events:
                     await screen.event(event)
             finally:
-                self.kept.session = events.outcome()[0]  # where saving fails, this is what there is
+                self.stored.session = events.outcome()[0]  # the newest state, even if saving fails
         self._showing = None
         result = events.result()
         self._failed |= result.halted_reason == "error"
@@ -169,14 +170,14 @@ class Chat:
         screen.ended(events.result())
 
     def _settle(self, session: allm.Session) -> None:
-        self.kept.session = going_on(session)
+        self.stored.session = ready_for_next_turn(session)
 
     def _error(self, text: str) -> None:
         self._failed = True
         self.terminal.line(f"Error: {text}")
 
     async def _command(self, name: str) -> None:
-        session = self.kept.session
+        session = self.stored.session
         match name:
             case "/help":
                 self.terminal.stdout.write(HELP)
@@ -185,10 +186,10 @@ class Chat:
                     self._show_message(message)
             case "/clear":
                 instructions = [message for message in session.thread.messages if message.role == "system"]
-                self.kept.session = allm.Session(id=session.id, thread=allm.Thread(instructions))
-                await self.kept.save()
+                self.stored.session = allm.Session(id=session.id, thread=allm.Thread(instructions))
+                await self.stored.save()
             case _:
-                self.terminal.line(f"There is no command {name}; /help lists them")
+                self.terminal.line(f"Unknown command {name}; /help lists the commands")
 
     def _show_message(self, message: allm.Message) -> None:
         stdout = self.terminal.stdout

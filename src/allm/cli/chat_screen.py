@@ -1,4 +1,4 @@
-"""What a turn of `allm chat` looks like: the answer on standard output, all about it on standard error."""
+"""The output of a turn of `allm chat`: the response on standard output, everything else on standard error."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from allm.cli.terminal import Terminal
 
 __all__ = ["TurnScreen", "call_text", "short"]
 
-LONGEST = 100  # characters of a value in a line
-LONGEST_ARGUMENT = 40  # characters of one argument
+LONGEST = 100  # most characters of a value in a line
+LONGEST_ARGUMENT = 40  # most characters of one argument
 
 
 def short(text: str, limit: int = LONGEST) -> str:
-    """One line of `text`, cut with `...` where it is longer than `limit` characters."""
-    line = " ".join(text[: 8 * limit].split())  # a megabyte of result is not worth splitting
+    """`text` in one line, cut with `...` if it is longer than `limit` characters."""
+    line = " ".join(text[: 8 * limit].split())  # cut first: a result may have megabytes
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
 def call_text(call: allm.ToolCall, name: str | None = None) -> str:
-    """A call as Python would write it: `weather(city="Zug", days=2)`."""
+    """A call in Python's notation: `weather(city="Zug", days=2)`."""
     if call.arguments is None:
         arguments = short(call.raw_arguments or "")
     else:
@@ -41,28 +41,28 @@ def _json(value: Any) -> str:
 @final
 @attrs.define(eq=False)
 class TurnScreen:
-    """Shows the events of one turn as they come."""
+    """Shows the events of one turn as they arrive."""
 
     _terminal: Terminal
-    _whole: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text came in pieces
-    _shown: int = attrs.field(default=0, init=False)  # characters of the text of this step
-    _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)  # by the id of the call
+    _streamed: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text arrived as deltas
+    _shown: int = attrs.field(default=0, init=False)  # characters of this step's text that were shown
+    _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)  # by call id
     _counts: Counter[str] = attrs.field(factory=Counter[str], init=False)
 
     async def event(self, event: allm.Event) -> None:
-        """Show what one event adds."""
+        """Show one event."""
         if isinstance(event, allm.OrchestrationEvent):
-            self._work(event)
+            self._orchestration(event)
         else:
-            await self._answer(event)
+            await self._response(event)
 
-    async def _answer(self, event: allm.AdapterEvent) -> None:
+    async def _response(self, event: allm.AdapterEvent) -> None:
         match event:
             case allm.TextDelta(id, text):
-                self._whole.add(id)
+                self._streamed.add(id)
                 await self._text(text)
             case allm.TextCompleted(id, text):
-                if id not in self._whole:  # it came whole
+                if id not in self._streamed:  # it arrived without deltas
                     await self._text(text)
             case allm.ToolCallCompleted(id, name):
                 self._number(id, name)
@@ -73,11 +73,11 @@ class TurnScreen:
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.MessageStarted() | allm.UsageReported():
                 pass
             case allm.MessageCompleted() | allm.Failed():
-                pass  # `ended` tells how the turn went
+                pass  # `ended` shows how the turn ended
             case _:
                 assert_never(event)
 
-    def _work(self, event: allm.OrchestrationEvent) -> None:
+    def _orchestration(self, event: allm.OrchestrationEvent) -> None:
         match event:
             case allm.ToolExecutionStarted(call):
                 self._line(f"* {call_text(call, self._name(call))}")
@@ -92,12 +92,12 @@ class TurnScreen:
             case allm.StepCompleted():
                 self._next_step()
             case allm.AskUserRequested() | allm.ToolHalted() | allm.ChatCompleted():
-                pass  # `ended` tells how the turn went
+                pass  # `ended` shows how the turn ended
             case _:
                 assert_never(event)
 
     def ended(self, result: allm.ChatResult) -> None:
-        """Show what of the answer is not on the screen yet, and what the text alone does not tell."""
+        """Show text that is not on the screen yet, and how the turn ended."""
         last = result.final_response
         if result.halted_reason in {"cancelled", "error"} and last is not None:
             self._terminal.stdout.show(last.output_text[self._shown :])
@@ -119,7 +119,7 @@ class TurnScreen:
         self._terminal.line(text, dim=True)
 
     def _number(self, id: str, name: str) -> None:
-        """Tell calls of one tool apart, in the model's order and not in that in which they happen to start."""
+        """Number the calls of one tool, in the model's order and not in the order in which they start."""
         self._counts[name] += 1
         count = self._counts[name]
         self._names[id] = name if count == 1 else f"{name}#{count}"
@@ -128,14 +128,14 @@ class TurnScreen:
         return self._names.get(call.id, call.name)
 
     def _next_step(self) -> None:
-        self._whole.clear()
+        self._streamed.clear()
         self._names.clear()
         self._shown = 0
         self._terminal.stdout.end_line()
 
 
 def _note(result: allm.ChatResult) -> str:
-    """How the turn ended, in a line, unless that is plain from its text."""
+    """How the turn ended, in a line, unless its text makes that clear."""
     last, reason = result.final_response, result.halted_reason
     if result.error is not None:
         return f"Error: {describe(result.error)}"

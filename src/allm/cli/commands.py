@@ -1,4 +1,4 @@
-"""The commands and their options; what they do is in the modules beside this one."""
+"""The commands and their options; each is implemented in a module of its own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 
 import allm
 from allm.cli.embed import embed
-from allm.cli.exit_codes import settle
-from allm.cli.generate import Answer
+from allm.cli.exit_codes import exit_code_of
+from allm.cli.generate import Generation
 from allm.cli.image import image
 from allm.cli.inputs import engine_of, images_of, options_of, prompt_of, schema_of
 from allm.cli.options import base_url_option, body_option, model_option, system_option
@@ -26,14 +26,14 @@ def run(arguments: Sequence[str] | None) -> int:
     def invoke() -> int:
         try:
             code: int | None = command.main(arguments, prog_name="allm", standalone_mode=False, obj=terminal)
-        except click.Abort:  # click's word for Ctrl-C while it parses
+        except click.Abort:  # click raises this for Ctrl-C during parsing
             raise KeyboardInterrupt from None
         except click.ClickException as error:
             error.show()
             return error.exit_code
         return code or 0
 
-    return settle(terminal, invoke)
+    return exit_code_of(terminal, invoke)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -46,7 +46,7 @@ def command() -> None:
 @click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.pass_context
 def replay(context: click.Context, cassette: Path) -> None:
-    """Show the answers in a cassette of allm.testing.record."""
+    """Show the responses in a cassette of allm.testing.record."""
     from allm.cli.replay import Replay
     from allm.testing import Cassette
     from allm.testing.tape import load
@@ -55,18 +55,18 @@ def replay(context: click.Context, cassette: Path) -> None:
         recorded = Cassette(load(cassette))
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="'CASSETTE'") from error
-    context.exit(settle(context.obj, Replay(context.obj, recorded).run))
+    context.exit(exit_code_of(context.obj, Replay(context.obj, recorded).run))
 
 
 @command.command()
 @click.option("--fast", is_flag=True, help="Without the delays of a real model.")
 @click.pass_context
 def demo(context: click.Context, *, fast: bool) -> None:
-    """Stream answers from a local server. No key, no network."""
+    """Stream scripted responses from a local server. No key, no network."""
     from allm.cli.demo import Demo
 
     terminal: Terminal = context.obj
-    context.exit(settle(terminal, Demo(terminal, fast=fast).run))
+    context.exit(exit_code_of(terminal, Demo(terminal, fast=fast).run))
 
 
 @command.command()
@@ -103,24 +103,24 @@ def chat(
 ) -> None:
     """Talk to a model, line by line, and let it use your tools.
 
-    Ctrl-C stops an answer, Ctrl-D ends the chat, /help lists what else there is. Lines can be piped in, too. API keys
+    Ctrl-C stops a response, Ctrl-D ends the chat, /help lists the other commands. Lines can also be piped in. API keys
     come from the environment, such as OPENAI_API_KEY.
     """
     from allm.cli.chat import Chat
-    from allm.cli.stores import kept_of
+    from allm.cli.stores import open_stored_session
     from allm.cli.tools_file import tools_of
 
     terminal: Terminal = context.obj
 
     def talk() -> int:
         engine = engine_of(model, base_url).with_tools(*tools_of(tools))
-        how: allm.CallOptions = {"options": options_of(options)}
+        call_options: allm.CallOptions = {"options": options_of(options)}
         if max_turns is not None:
-            how["max_turns"] = max_turns
-        kept = kept_of(session, name, terminal)
-        return Chat(engine=engine, options=how, terminal=terminal, kept=kept, system=system).run()
+            call_options["max_turns"] = max_turns
+        stored = open_stored_session(session, name, terminal)
+        return Chat(engine=engine, options=call_options, terminal=terminal, stored=stored, system=system).run()
 
-    context.exit(settle(terminal, talk))
+    context.exit(exit_code_of(terminal, talk))
 
 
 @command.command()
@@ -136,9 +136,9 @@ def chat(
 )
 @click.option("--image", "images", multiple=True, metavar="FILE|URL", help="Show the model an image; may be repeated.")
 @click.option("--temperature", type=float, metavar="NUMBER", help="Sampling temperature.")
-@click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest answer, in tokens.")
-@click.option("--reasoning", metavar="EFFORT", help="How hard to think, in the provider's words: low, medium, high.")
-@click.option("--show-reasoning", is_flag=True, help="Print the thinking on standard error.")
+@click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest response, in tokens.")
+@click.option("--reasoning", metavar="EFFORT", help="Reasoning effort, in the provider's words: low, medium, high.")
+@click.option("--show-reasoning", is_flag=True, help="Print the reasoning on standard error.")
 @body_option
 @base_url_option
 @click.pass_context
@@ -158,7 +158,7 @@ def generate(
     options: tuple[str, ...],
     base_url: str | None,
 ) -> None:
-    """Ask a model once, and print its answer while it arrives.
+    """Call a model once, and print its response as it arrives.
 
     PROMPT is read from standard input when it is "-" or left out. API keys come from the environment, such as
     OPENAI_API_KEY.
@@ -178,20 +178,20 @@ def generate(
             response_format=response_format,
             options=body,
         )
-        how: allm.CallOptions = {"reasoning_effort": reasoning}
+        call_options: allm.CallOptions = {"reasoning_effort": reasoning}
         if show_reasoning:
-            how["reasoning_summary"] = "auto"  # some providers think in silence unless asked for it
-        answer = Answer(
+            call_options["reasoning_summary"] = "auto"  # some providers do not show their reasoning unless asked
+        generation = Generation(
             engine=engine,
             request=request,
-            options=how,
+            options=call_options,
             terminal=terminal,
             as_json=as_json,
             show_reasoning=show_reasoning,
         )
-        return answer.run()
+        return generation.run()
 
-    context.exit(settle(terminal, ask))
+    context.exit(exit_code_of(terminal, ask))
 
 
 command.add_command(embed)

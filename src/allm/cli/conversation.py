@@ -1,4 +1,4 @@
-"""Changes of a conversation that a chat makes beside what is said."""
+"""Changes that a chat makes to a session between turns."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import attrs
 
 import allm
 
-__all__ = ["going_on", "with_system"]
+__all__ = ["ready_for_next_turn", "with_system"]
 
 
-def going_on(session: allm.Session) -> allm.Session:
-    """The session, fit for the next line: where a turn failed, what had arrived of it stays, as on the screen."""
+def ready_for_next_turn(session: allm.Session) -> allm.Session:
+    """The session, ready for the next message: after an error, the partial response stays in the conversation."""
     if session.status != "error":
         return session
     return attrs.evolve(session, status="idle", error=None, resume_at=None)
 
 
 def with_system(session: allm.Session, text: str | None) -> allm.Session:
-    """The session with these instructions in place of its own, if there are any."""
+    """The session with its system message replaced by `text`, unless that is None."""
     if text is None:
         return session
     others = [message for message in session.thread.messages if message.role != "system"]
     thread = allm.Thread([allm.system(text), *others], metadata=session.thread.metadata)
-    return attrs.evolve(going_on(session), thread=thread)
+    return attrs.evolve(ready_for_next_turn(session), thread=thread)

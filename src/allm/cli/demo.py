@@ -1,4 +1,4 @@
-"""`allm demo`: real HTTP, real wire formats, real adapters, and a scripted model behind them on this machine."""
+"""`allm demo`: real HTTP, real wire formats and real adapters, with a scripted model on this machine."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Demo:
     fast: bool = attrs.field(default=False, kw_only=True)
 
     def run(self) -> int:
-        """Show it all, and return the exit code.
+        """Run the demo, and return the exit code.
 
         Raises:
-            KeyboardInterrupt: Somebody has seen enough.
+            KeyboardInterrupt: Ctrl-C.
         """
         with _without_proxy():
             try:
@@ -51,7 +51,7 @@ class Demo:
             first: list[str] = []
             for form in FORMATS:
                 screen.format(form.title)
-                # One format at the pace of a model shows what streaming is; the others need not be waited for.
+                # The first format is played at the pace of a model, to show streaming; the others are fast.
                 turns = await play(form.wire, form.engine(server), server, screen, fast=self.fast or bool(first))
                 saw = [sequence(events) for _, events, _ in turns]
                 if not first:
@@ -68,14 +68,14 @@ Played = tuple[Scene, list[allm.Event], allm.ChatResult]
 
 
 async def play(wire: Provider, engine: allm.Engine, server: WireServer, screen: Screen, *, fast: bool) -> list[Played]:
-    """Play every scene in the format `wire`, answered by `server` and read by `engine`.
+    """Play every scene in the format `wire`, with responses of `server` that `engine` reads.
 
     Returns:
-        Each scene with the events that the program saw and what they fold to.
+        Each scene, with the events that the program saw and their result.
     """
     played: list[Played] = []
     for number, scene in enumerate(SCENES, 1):
-        server.add(*(reply(wire, script, fast=fast) for script in scene.answers))
+        server.add(*(reply(wire, script, fast=fast) for script in scene.responses))
         screen.question(number, scene.title, scene.question)
         seen: list[allm.Event] = []
         async with allm.stream(engine, scene.question) as events:
@@ -83,14 +83,14 @@ async def play(wire: Provider, engine: allm.Engine, server: WireServer, screen: 
                 seen.append(event)
                 screen.event(event)
         result = events.result()
-        screen.answered(result)
+        screen.ended(result)
         played.append((scene, seen, result))
     return played
 
 
 @contextmanager
 def _without_proxy() -> Generator[None, None, None]:
-    """Reach this machine directly, whatever HTTP_PROXY says."""
+    """Connect to this machine directly, even if HTTP_PROXY is set."""
     before = os.environ.get("NO_PROXY")
     os.environ["NO_PROXY"] = "127.0.0.1" if before is None else f"{before},127.0.0.1"
     try:

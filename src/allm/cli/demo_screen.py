@@ -1,4 +1,4 @@
-"""What the demo looks like. Rich leaves the escape codes out where there is no terminal."""
+"""The output of the demo. Rich leaves escape codes out if the output is not a terminal."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ LABEL = 11  # columns
 @final
 @attrs.define(eq=False)
 class Screen:
-    """The demo's part of the terminal, written from top to bottom."""
+    """Writes the output of the demo, from top to bottom."""
 
     _output: Output
     _console: Console = attrs.field(init=False)
-    _pieces: set[str] = attrs.field(factory=set[str], init=False)  # calls whose arguments came in pieces
+    _pieces: set[str] = attrs.field(factory=set[str], init=False)  # calls whose arguments arrived as deltas
 
     def __attrs_post_init__(self) -> None:
         self._console = Console(file=cast("IO[str]", self._output), force_terminal=self._output.styled, highlight=False)
 
     def opening(self, url: str) -> None:
-        """Say what this is."""
+        """Show what the demo is."""
         self._console.print(f"A scripted model answers at [bold]{url}[/]: no key, no network.")
 
     def format(self, title: str) -> None:
-        """Begin a wire format."""
+        """Begin the scenes of a wire format."""
         self._console.print()
         self._console.rule(f"[bold]{title}[/]", align="left", style="dim", characters="-")
 
@@ -51,13 +51,13 @@ class Screen:
         self._console.print(" " * INDENT, end="")
 
     def event(self, event: allm.Event) -> None:
-        """Show what one event adds."""
+        """Show one event."""
         if isinstance(event, allm.OrchestrationEvent):
-            self._work(event)
+            self._orchestration(event)
         else:
-            self._answer(event)
+            self._response(event)
 
-    def _answer(self, event: allm.AdapterEvent) -> None:
+    def _response(self, event: allm.AdapterEvent) -> None:
         match event:
             case allm.TextDelta(_, delta):
                 self._piece(delta)
@@ -67,18 +67,18 @@ class Screen:
                 self._pieces.add(id)
                 self._piece(delta, "yellow")
             case allm.ToolCallCompleted(id, arguments=arguments):
-                if id not in self._pieces:  # they came whole
+                if id not in self._pieces:  # they arrived without deltas
                     self._piece(json.dumps(arguments, separators=(",", ":")), "yellow")
             case allm.MessageStarted() | allm.TextCompleted() | allm.ImageCompleted() | allm.UsageReported():
-                pass  # on the screen already, or in the summary
+                pass  # already on the screen, or in the summary
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not in the script
             case allm.MessageCompleted() | allm.Failed():
-                pass  # `answered` tells how it ended
+                pass  # `ended` shows how the scene ended
             case _:
                 assert_never(event)
 
-    def _work(self, event: allm.OrchestrationEvent) -> None:
+    def _orchestration(self, event: allm.OrchestrationEvent) -> None:
         match event:
             case allm.ToolResultEncoded(message=message):
                 self._piece(f"\n-> {message.text}\n", "yellow")
@@ -87,12 +87,12 @@ class Screen:
             case allm.AskUserRequested() | allm.ToolHalted():
                 pass  # not in the script
             case allm.StepCompleted() | allm.ChatCompleted():
-                pass  # `answered` tells how it ended
+                pass  # `ended` shows how the scene ended
             case _:
                 assert_never(event)
 
-    def answered(self, result: allm.ChatResult) -> None:
-        """End a scene: how it ended."""
+    def ended(self, result: allm.ChatResult) -> None:
+        """Show how a scene ended."""
         self._output.end_line()
         response = result.final_response
         if response is None or response.error is None:
@@ -102,33 +102,33 @@ class Screen:
             ending = Text.assemble(
                 (f"{type(response.error).__name__} {response.error.reason}", "bold red"),
                 (f": {response.error.message}\n", "red"),
-                (f"kept: the {kept} characters that had arrived", "dim"),
+                (f"kept: the {kept} characters that arrived before", "dim"),
             )
         self._indented(ending)
 
     def summary(self, seen: Iterable[tuple[str, Sequence[allm.Event]]], usages: Iterable[allm.Usage]) -> None:
-        """The events that the program saw, and what the provider counted."""
-        self._console.print("\n[bold]What the program saw[/], in the library's own words:")
+        """Show the events that the program saw, and the provider's token counts."""
+        self._console.print("\n[bold]What the program saw[/], as the library's events:")
         for label, events in seen:
             self._indented(Text(sequence(events)), label)
         total = reduce(add, usages)
         self._indented(Text(f"{total.input_tokens} input tokens, {total.output_tokens} output tokens"), "usage")
 
     def compared(self, *, same: bool) -> None:
-        """Whether the program saw the same events as with the first format."""
+        """Show whether the program saw the same events as with the first format."""
         verdict = Text("the same events as above", "green") if same else Text("NOT the events above", "bold red")
         self._console.print("\n[bold]What the program saw[/]:", end=" ")
         self._console.print(verdict)
 
     def closing(self, *, as_scripted: bool) -> None:
-        """Say what to do next."""
+        """Show what to do next."""
         if as_scripted:
             self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5.4-mini 'Hello'[/]")
         else:
-            self._console.print("\n[bold red]Not every answer ended as it was scripted.[/]")
+            self._console.print("\n[bold red]Not every response ended as scripted.[/]")
 
     def _indented(self, text: Text, label: str = "") -> None:
-        """Wrapped text, with `label` in front of its first line."""
+        """Print wrapped text, with `label` before its first line."""
         margin = INDENT + LABEL if label else INDENT
         front = f"{'':{INDENT}}{label:{LABEL}}" if label else " " * margin
         for line in text.wrap(self._console, max(self._console.width - margin, LABEL)):
@@ -141,9 +141,9 @@ class Screen:
 
 
 def sequence(events: Sequence[allm.Event]) -> str:
-    """The names of the events in their order, a run of one kind once.
+    """The names of the events in order, with consecutive events of one kind named once.
 
-    How many pieces an answer comes in, and how often and where its usage is reported, is the provider's affair.
+    The number of deltas, and when usage is reported, differ between providers and are left out.
     """
     names = [type(event).__name__ for event in events if not isinstance(event, allm.UsageReported)]
     return " > ".join(name for name, _ in itertools.groupby(names))

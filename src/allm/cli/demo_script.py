@@ -1,4 +1,4 @@
-"""What the demo plays: the same answers in every wire format, at the pace of a real model."""
+"""The script of the demo: the same responses in every wire format, at the pace of a real model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["FORMATS", "SCENES", "Format", "Scene", "get_weather", "reply"]
 
 @attrs.frozen
 class Format:
-    """A wire format, and the engine that speaks it to the server."""
+    """A wire format, and an engine that uses it with the server."""
 
     title: str
     wire: Provider
@@ -27,18 +27,18 @@ class Format:
 
 @attrs.frozen
 class Scene:
-    """One question and the scripted answers of its turn: a second one follows a tool's result.
+    """One question and the scripted responses of its turn; a second one follows a tool's result.
 
     Attributes:
-        label: For the summary.
-        ends: Why the turn has to end.
+        label: The label in the summary.
+        ends: The expected `halted_reason` of the turn.
     """
 
     title: str
     label: str
     question: str
     ends: allm.HaltedReason
-    answers: tuple[tuple[ScriptItem, ...], ...]
+    responses: tuple[tuple[ScriptItem, ...], ...]
 
 
 @allm.tool
@@ -49,8 +49,8 @@ def get_weather(city: str, days: int = 1) -> dict[str, str]:
 
 SCENES = (
     Scene(
-        "An answer streams",
-        "answer",
+        "A response streams",
+        "response",
         "What is a nursery in Trio?",
         "completed",
         (
@@ -125,13 +125,13 @@ FORMATS = (
 )
 
 FIRST_TOKEN = 0.16  # seconds
-GAPS = (0.010, 0.026, 0.006, 0.017, 0.012, 0.030, 0.008, 0.014)  # seconds between events, over and over
+GAPS = (0.010, 0.026, 0.006, 0.017, 0.012, 0.030, 0.008, 0.014)  # seconds between events, repeated
 
 
 def reply(wire: Provider, script: Iterable[ScriptItem], *, fast: bool) -> Reply:
-    """The answer in the format `wire`; with pauses between its events unless it has to be `fast`."""
-    answer = Reply.script(wire, script)
+    """The script as a reply in the format `wire`; with pauses between its events unless `fast`."""
+    scripted = Reply.script(wire, script)
     if fast:
-        return answer
-    gaps = dict(zip(answer.event_ends, itertools.cycle(GAPS), strict=False))
-    return attrs.evolve(answer, first_delay=FIRST_TOKEN, pauses=gaps)
+        return scripted
+    gaps = dict(zip(scripted.event_ends, itertools.cycle(GAPS), strict=False))
+    return attrs.evolve(scripted, first_delay=FIRST_TOKEN, pauses=gaps)

@@ -1,4 +1,4 @@
-"""`allm embed`: one line of JSON for each text."""
+"""`allm embed`: print the embedding of each text as a line of JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 import trio
 
 import allm
-from allm.cli.exit_codes import SUCCESS, settle
+from allm.cli.exit_codes import SUCCESS, exit_code_of
 from allm.cli.inputs import options_of, service_of
 from allm.cli.interrupts import run_until_interrupted
 from allm.cli.options import base_url_option, body_option
@@ -26,12 +26,12 @@ __all__ = ["embed"]
 @final
 @attrs.define(eq=False, kw_only=True)
 class Embedding:
-    """One call, and where its lines go.
+    """One embedding call and its output.
 
     Attributes:
-        request: Everything but the texts.
-        total: How many texts there are, if that is known.
-        output: A file; None is standard output.
+        request: The request without its texts.
+        total: The number of texts, if known.
+        output: The output file; None is standard output.
     """
 
     engine: allm.Engine
@@ -41,18 +41,18 @@ class Embedding:
     total: int | None
     output: Path | None
     terminal: Terminal
-    _pending: deque[str] = attrs.field(factory=deque[str], init=False)  # read, and not written with their vectors yet
+    _pending: deque[str] = attrs.field(factory=deque[str], init=False)  # texts that were read but not yet written
     _written: int = attrs.field(default=0, init=False)
     _finished: bool = attrs.field(default=False, init=False)
 
     def run(self) -> int:
-        """Embed, and write each batch when it is its turn.
+        """Embed the texts and write each batch in order.
 
         Raises:
-            AllmError: What is wrong with the call, or what the provider said. The lines before it are written.
-            KeyboardInterrupt: After whole lines.
-            click.UsageError: The texts are no text.
-            OSError: From the output.
+            AllmError: The call is invalid, or the provider failed. Earlier lines are written.
+            KeyboardInterrupt: Ctrl-C, after whole lines.
+            click.UsageError: The input is not text.
+            OSError: The output failed.
         """
         block = allm.stream_embed(
             self.engine,
@@ -76,7 +76,7 @@ class Embedding:
         finally:
             self.terminal.stderr.end_line()
         if not self._finished:
-            self.terminal.line(f"{self._written} texts are embedded and written")
+            self.terminal.line(f"{self._written} texts were embedded and written")
             raise KeyboardInterrupt
         return SUCCESS
 
@@ -99,7 +99,7 @@ class Embedding:
             file.flush()
 
     def _shows_progress(self) -> bool:
-        on_screen = self.output is None and self.terminal.stdout.isatty()  # the lines themselves are
+        on_screen = self.output is None and self.terminal.stdout.isatty()  # the lines themselves show the progress
         return self.terminal.stderr.isatty() and not on_screen
 
     def _progress(self, done: int, _total: int | None) -> None:
@@ -108,12 +108,12 @@ class Embedding:
 
 
 def texts_of(arguments: tuple[str, ...], file: str | None, stdin: TextIO) -> tuple[Iterable[str], int | None]:
-    """The texts, and how many they are: the arguments, or the lines of a file that are not blank.
+    """The texts and their number: the arguments, or the lines of a file that are not blank.
 
-    A file on disk is read as it is needed. Anything else may keep its reader waiting, and is read to its end first.
+    A file on disk is read as needed. A pipe or a device may block, so it is read to its end first.
 
     Raises:
-        click.UsageError: None, both, or a file that cannot be read.
+        click.UsageError: Neither or both were given, or the file cannot be read.
     """
     if arguments and file is not None:
         raise click.UsageError("Give texts or a --file of them, not both.")
@@ -156,7 +156,7 @@ def _texts(lines: Iterable[bytes | str], name: str) -> Iterator[str]:
     envvar="ALLM_EMBED_MODEL",
     show_envvar=True,
     metavar="PROVIDER:ID",
-    help="Who embeds, such as openai:text-embedding-3-small.",
+    help="The model, such as openai:text-embedding-3-small.",
 )
 @click.option("--file", metavar="FILE|-", help="Embed the lines of this file, or of standard input.")
 @click.option(
@@ -164,10 +164,10 @@ def _texts(lines: Iterable[bytes | str], name: str) -> Iterator[str]:
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE.JSONL",
-    help="Where the lines go; standard output if left out.",
+    help="The output file; standard output if left out.",
 )
 @click.option("--dimensions", type=click.IntRange(min=1), metavar="COUNT", help="Length of the vectors.")
-@click.option("--task", metavar="WORD", help="What the vectors are for: query, document, or a word of the provider's.")
+@click.option("--task", metavar="WORD", help="Purpose of the vectors: query, document, or a provider's own.")
 @click.option("--batch-size", type=click.IntRange(min=1), metavar="COUNT", help="Most texts in one request.")
 @click.option("--force", is_flag=True, help="Overwrite the file.")
 @body_option
@@ -187,15 +187,15 @@ def embed(
     options: tuple[str, ...],
     base_url: str | None,
 ) -> None:
-    """Print the vectors of texts, one line of JSON for each, in their order.
+    """Print the embedding of each text as a line of JSON, in order.
 
-    Ctrl-C keeps what is written. API keys come from the environment, such as OPENAI_API_KEY.
+    Ctrl-C keeps the lines that are written. API keys come from the environment, such as OPENAI_API_KEY.
     """
     terminal: Terminal = context.obj
 
     def run() -> int:
         if output is not None and output.exists() and not force:
-            raise click.UsageError(f"{output}: there already; --force overwrites.")
+            raise click.UsageError(f"{output} already exists; --force overwrites it.")
         given, total = texts_of(texts, file, terminal.stdin)
         embedding = Embedding(
             engine=service_of("embedding", model, base_url),
@@ -208,4 +208,4 @@ def embed(
         )
         return embedding.run()
 
-    context.exit(settle(terminal, run))
+    context.exit(exit_code_of(terminal, run))

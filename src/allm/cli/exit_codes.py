@@ -1,4 +1,4 @@
-"""How a command ends: exit codes, and one clear line on standard error instead of a traceback."""
+"""Exit codes, and error messages of one line on standard error instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Callable
 from allm.cli.terminal import Terminal
 from allm.data.errors import AllmError
 
-__all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "describe", "settle"]
+__all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "describe", "exit_code_of"]
 
 SUCCESS = 0
 FAILURE = 1
-INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
-BROKEN_PIPE = 141  # 128 + SIGPIPE, same
+INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
+BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 
-def settle(terminal: Terminal, command: Callable[[], int]) -> int:
-    """Run `command`, and turn how it ends into an exit code."""
+def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
+    """Run `command`, report an exception in one line, and return the exit code."""
     try:
         try:
             return command()
@@ -26,7 +26,7 @@ def settle(terminal: Terminal, command: Callable[[], int]) -> int:
         except KeyboardInterrupt:
             terminal.line("interrupted")
             return INTERRUPTED
-    except KeyboardInterrupt:  # once more, while the first one was being reported
+    except KeyboardInterrupt:  # a second Ctrl-C, while the first was being reported
         return INTERRUPTED
     except BrokenPipeError:
         terminal.stdout.close_quietly()
@@ -37,7 +37,7 @@ def settle(terminal: Terminal, command: Callable[[], int]) -> int:
 
 
 def describe(error: AllmError) -> str:
-    """The message, with what a provider's support asks for."""
+    """The message, with the facts that a provider's support asks for."""
     facts = [error.reason]
     for name, label in (("status", "HTTP"), ("request_id", "request")):
         value = getattr(error, name, None)

@@ -1,4 +1,4 @@
-"""`allm generate`: one answer, shown while it arrives."""
+"""`allm generate`: one response, printed as it arrives."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import allm
 from allm.cli.exit_codes import FAILURE, SUCCESS, describe
 from allm.cli.terminal import Terminal
 
-__all__ = ["Answer"]
+__all__ = ["Generation"]
 
 
 @final
 @attrs.define(eq=False, kw_only=True)
-class Answer:
-    """Asks, and prints what comes.
+class Generation:
+    """One call, whose response is printed as it arrives.
 
     Attributes:
-        as_json: Print the whole response as one JSON document, when it has ended.
-        show_reasoning: Print the model's thinking on standard error.
+        as_json: Print the whole response as one JSON document at the end.
+        show_reasoning: Print the model's reasoning on standard error.
     """
 
     engine: allm.Engine
@@ -34,12 +34,12 @@ class Answer:
     _blocks: set[str] = attrs.field(factory=set[str], init=False)
 
     def run(self) -> int:
-        """Print the answer and return the exit code.
+        """Print the response and return the exit code.
 
         Raises:
-            AllmError: What is wrong with the call; nothing has been sent or printed.
-            KeyboardInterrupt: After everything that had arrived was printed.
-            OSError: From the output.
+            AllmError: The call is invalid; nothing was sent or printed.
+            KeyboardInterrupt: Ctrl-C, after everything that arrived was printed.
+            OSError: The output failed.
         """
         try:
             response = trio.run(self._stream)
@@ -71,7 +71,7 @@ class Answer:
                 self._blocks.add(id)
                 await self._text(text)
             case allm.TextCompleted(id, text):
-                if id not in self._blocks:  # it came whole
+                if id not in self._blocks:  # it arrived without deltas
                     await self._text(text)
             case allm.ReasoningDelta(id, text) if self.show_reasoning:
                 self._blocks.add(id)
@@ -82,9 +82,9 @@ class Answer:
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted() | allm.ImageCompleted():
-                pass  # `_notes` tells
+                pass  # `_notes` shows them
             case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
-                pass  # `run` tells how it ended
+                pass  # `run` shows how it ended
             case _:
                 assert_never(event)
 
@@ -94,13 +94,13 @@ class Answer:
         self.terminal.stdout.show(text)
 
     async def _thought(self, text: str) -> None:
-        if self.terminal.stdout.isatty():  # the answer in a file or a pipe stays as it is
+        if self.terminal.stdout.isatty():  # a file or a pipe gets the response unchanged
             self.terminal.stdout.end_line()
         await self.terminal.stderr.ready()
         self.terminal.stderr.show(text, dim=True)
 
     def _finish(self, response: allm.Response) -> None:
-        """Print what has arrived and is not printed yet."""
+        """Print the rest of what has arrived."""
         stdout = self.terminal.stdout
         if self.as_json:
             stdout.show(allm.to_json(response) + "\n")
@@ -110,11 +110,11 @@ class Answer:
             self.terminal.stderr.end_line()
 
     def _notes(self, response: allm.Response) -> None:
-        """What the text alone does not tell."""
+        """Print notes on what the text does not show."""
         for call in response.tool_calls:
             self.terminal.line(f"Note: the model calls {call.name}, but no tools run here; --json shows the call")
         if response.message.images:
-            self.terminal.line(f"Note: the answer has images ({len(response.message.images)}); --json shows them")
+            self.terminal.line(f"Note: the response has images ({len(response.message.images)}); --json shows them")
         if response.finish_reason in {"length", "content_filter", "other"}:
             reason = response.raw_finish_reason or response.finish_reason
-            self.terminal.line(f"Note: the answer ended early, with finish reason {reason!r}")
+            self.terminal.line(f"Note: the response ended early, with finish reason {reason!r}")

@@ -1,4 +1,4 @@
-"""`allm image`: pictures into files."""
+"""`allm image`: generate or edit images and save them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 import trio
 
 import allm
-from allm.cli.exit_codes import SUCCESS, settle
+from allm.cli.exit_codes import SUCCESS, exit_code_of
 from allm.cli.inputs import images_of, options_of, prompt_of, service_of
 from allm.cli.options import base_url_option, body_option
 from allm.cli.terminal import Terminal
@@ -25,11 +25,11 @@ _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "
 @final
 @attrs.frozen(kw_only=True)
 class Drawing:
-    """One call, and where its images go.
+    """One image call and its output files.
 
     Attributes:
-        output: The file of the first image; the others have a number before the suffix.
-        force: Overwrite what is there.
+        output: The file of the first image; further ones have a number before the suffix.
+        force: Overwrite existing files.
     """
 
     engine: allm.Engine
@@ -39,22 +39,22 @@ class Drawing:
     terminal: Terminal
 
     def run(self) -> int:
-        """Draw, save, and print where.
+        """Make the images, save them, and print their paths.
 
         Raises:
-            click.UsageError: A file is in the way; nothing has been sent.
-            AllmError: What is wrong with the call, or what the provider said.
+            click.UsageError: A file already exists; nothing was sent.
+            AllmError: The call is invalid, or the provider failed.
             OSError: A file cannot be written.
         """
         places = [self._place(number) for number in range(self.request.n or 1)]
         in_the_way = [str(place) for place in places if place.exists()]
         if in_the_way and not self.force:
-            raise click.UsageError(f"{', '.join(in_the_way)}: there already; --force overwrites.")
+            raise click.UsageError(f"already exists: {', '.join(in_the_way)}; --force overwrites.")
         for folder in {Path(os.path.realpath(place)).parent: None for place in places}:
             if not folder.is_dir():
-                raise click.UsageError(f"{folder} is no folder.")
+                raise click.UsageError(f"{folder} is not a folder.")
             if not os.access(folder, os.W_OK):
-                raise click.UsageError(f"{folder} cannot be written to.")
+                raise click.UsageError(f"{folder} is not writable.")
         response = trio.run(partial(allm.generate_image, self.engine, self.request))
         for number, drawn in enumerate(response.images):
             self._keep(drawn, self._place(number) if number < len(places) else self._free_place(number))
@@ -66,7 +66,7 @@ class Drawing:
         return self.output if number == 0 else self.output.with_stem(f"{self.output.stem}-{number + 1}")
 
     def _free_place(self, number: int) -> Path:
-        """Where an image goes that was not asked for: what is there already was not looked for, nor is it lost."""
+        """A free path for an image beyond those that were asked for, whose path was not checked before the call."""
         while not self.force and self._place(number).exists():
             number += 1
         return self._place(number)
@@ -75,13 +75,13 @@ class Drawing:
         if drawn.url is not None:
             self.terminal.stdout.show(f"{drawn.url}\n")
             self.terminal.line(
-                "Note: the provider answered a URL, which is not fetched; it may live for an hour or two"
+                "Note: the provider returned a URL, which is not fetched; it may expire in an hour or two"
             )
             return
         self.terminal.stdout.show(f"{drawn.save(place)}\n")
         mime_type = drawn.resolved_mime_type()
         if _SUFFIXES.get(mime_type, place.suffix) != place.suffix.lower().replace(".jpeg", ".jpg"):
-            self.terminal.line(f"Note: {place} holds {mime_type}, which its name does not say")
+            self.terminal.line(f"Note: {place} contains {mime_type}, which does not match its name")
 
 
 @click.command()
@@ -93,7 +93,7 @@ class Drawing:
     envvar="ALLM_IMAGE_MODEL",
     show_envvar=True,
     metavar="PROVIDER:ID",
-    help="Who draws, such as openai:gpt-image-2.",
+    help="The model, such as openai:gpt-image-2.",
 )
 @click.option(
     "-o",
@@ -101,7 +101,7 @@ class Drawing:
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Where the image goes; further ones go beside it as FILE-2, FILE-3, ...",
+    help="File of the image; further ones are saved beside it as FILE-2, FILE-3, ...",
 )
 @click.option(
     "-n", "--n", "--number", "number", type=click.IntRange(min=1), metavar="COUNT", help="How many images (1)."
@@ -129,7 +129,7 @@ def image(
     options: tuple[str, ...],
     base_url: str | None,
 ) -> None:
-    """Draw an image, or change one, and save it.
+    """Generate an image, or edit one, and save it.
 
     PROMPT is read from standard input when it is "-" or left out. API keys come from the environment, such as
     OPENAI_API_KEY.
@@ -151,4 +151,4 @@ def image(
         engine = service_of("image", model, base_url)
         return Drawing(engine=engine, request=request, output=output, force=force, terminal=terminal).run()
 
-    context.exit(settle(terminal, draw))
+    context.exit(exit_code_of(terminal, draw))

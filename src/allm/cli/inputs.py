@@ -1,6 +1,6 @@
-"""Reading what was given on the command line: prompts, schemas, images, `name=value` pairs.
+"""Parse values of the command line: prompts, models, schemas, images, `name=value` pairs.
 
-Whatever is wrong with them is a usage error, found before anything is sent.
+An invalid value is a usage error, and is found before anything is sent.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from allm.http.urls import join_url
 __all__ = ["engine_of", "images_of", "options_of", "prompt_of", "schema_of", "service_of"]
 
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
-_LONGEST_NAME = 64  # characters; OpenAI's limit for the name of a format
+_LONGEST_NAME = 64  # characters; OpenAI's limit for the name of a response format
 
 
 def prompt_of(argument: str | None, stdin: TextIO) -> str:
-    """The argument, or standard input where the argument is `-` or left out.
+    """The argument, or standard input if the argument is `-` or left out.
 
     Raises:
-        click.UsageError: There is none.
+        click.UsageError: There is no prompt.
     """
     if argument is None and stdin.isatty():
         raise click.UsageError("Missing argument 'PROMPT': give a text, or pipe one in.")
@@ -52,7 +52,7 @@ def engine_of(model: str, base_url: str | None) -> allm.Engine:
     """The engine of `provider:model`, at another URL if one is given.
 
     Raises:
-        click.BadParameter: An unknown provider, an unusable URL, or a provider that has none.
+        click.BadParameter: An unknown provider, an invalid URL, or a provider without a base URL.
     """
     try:
         engine = allm.Engine.from_model(model)
@@ -62,10 +62,10 @@ def engine_of(model: str, base_url: str | None) -> allm.Engine:
 
 
 def service_of(service: str, model: str, base_url: str | None) -> allm.Engine:
-    """The engine of `provider:model` for another service than chat, such as `image`.
+    """The engine of `provider:model` for a service beside chat, such as `image`.
 
     Raises:
-        click.BadParameter: As `engine_of`.
+        click.BadParameter: As for `engine_of`.
     """
     try:
         engine = allm.Engine().with_services(**{f"{service}_model": model})
@@ -89,17 +89,17 @@ def _at(base_url: str | None, engine: allm.Engine, slot: str) -> allm.Engine:
 
 
 def schema_of(path: Path) -> allm.JsonSchema:
-    """The format that the JSON Schema in the file `path` describes, named after the file.
+    """The response format for the JSON Schema in the file `path`, named after the file.
 
     Raises:
-        click.BadParameter: The file has no JSON object.
+        click.BadParameter: The file is not a JSON object.
     """
     try:
         schema: Any = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise click.BadParameter(f"cannot read {path} as JSON: {error}", param_hint="'--schema'") from error
     if not isinstance(schema, dict):
-        raise click.BadParameter(f"{path} holds no JSON object, as a JSON Schema is.", param_hint="'--schema'")
+        raise click.BadParameter(f"{path} is not a JSON Schema: expected a JSON object.", param_hint="'--schema'")
     name = _NOT_IN_NAMES.sub("_", path.stem)[:_LONGEST_NAME]
     return allm.json_schema(name, cast("dict[str, Any]", schema))
 
@@ -108,7 +108,7 @@ def images_of(places: Iterable[str], option: str = "--image") -> list[allm.Image
     """Images from files, http(s) URLs and data URIs.
 
     Raises:
-        click.BadParameter: A file that cannot be read or is no image.
+        click.BadParameter: A file cannot be read, or is not an image.
     """
     return [_image(place, option) for place in places]
 
@@ -127,7 +127,7 @@ def _image(place: str, option: str) -> allm.Image:
 
 
 def options_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """Fields of the provider's request body from `name=value`; a value that is JSON is taken as JSON, else as text.
+    """Fields of the provider's request body from `name=value`; a value that is not JSON is a text.
 
     Raises:
         click.BadParameter: No `=`, or no name before it.

@@ -1,4 +1,4 @@
-"""Ctrl-C as a request to stop what is running, not the program."""
+"""Ctrl-C that cancels the running work instead of ending the program."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["run_until_interrupted"]
 
 
 async def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work`, and cancel it when the user presses Ctrl-C; outside this call Ctrl-C does what it always does.
+    """Run `work`, and cancel it when the user presses Ctrl-C; outside this call Ctrl-C works as usual.
 
-    What `work` raises comes out as itself. Signals reach the main thread only: in another one `work` just runs.
+    Exceptions of `work` come out as themselves. Signals reach the main thread only; in other threads `work` just runs.
     """
     if threading.current_thread() is not threading.main_thread():
         await work()
@@ -26,10 +26,10 @@ async def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:
                 nursery.start_soon(_cancel_at_first, signals, nursery.cancel_scope)
                 try:
                     await work()
-                except Exception as error:  # raised below, where no nursery wraps it into a group
+                except Exception as error:  # raised below, outside the nursery, so that it is not in a group
                     failure = error
                 nursery.cancel_scope.cancel()
-    except KeyboardInterrupt:  # pressed once more, or just before or after `work`: it has been stopped already
+    except KeyboardInterrupt:  # pressed again, or just before or after `work`: there is nothing left to stop
         pass
     if failure is not None:
         raise failure

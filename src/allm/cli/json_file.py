@@ -1,4 +1,4 @@
-"""`--session file.json`: one conversation in a file that people and programs can read."""
+"""`--session file.json`: a conversation in a file that people and programs can read."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ T = TypeVar("T")
 @final
 @attrs.define(eq=False)
 class JsonFileBackend(MemoryBackend):
-    """A file with a `Session` as `allm.to_json` writes it; a `Thread` is read too.
+    """A file with a `Session` as `allm.to_json` writes it; a `Thread` can be read too.
 
-    Lease and journal are this process's own, so that a turn whose process was killed is lost, which it would not be in
-    a database. What someone else has written since is not overwritten: it is a conflict.
+    Lease and journal are in memory only, so unlike in a database, an interrupted turn is lost with its process. Changes
+    to the file by others are not overwritten, but reported as a conflict.
     """
 
     path: Path
-    _text: str | None = attrs.field(default=None, init=False)  # what the file held when last read or written
+    _text: str | None = attrs.field(default=None, init=False)  # content of the file when last read or written
 
     async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
         """See `StoreBackend`."""
@@ -53,7 +53,7 @@ class JsonFileBackend(MemoryBackend):
         return await super().write(key, document, version=version, token=token)  # True: one chat has this backend
 
     async def _look(self, key: str) -> None:
-        """Take over what the file holds, if that is new."""
+        """Load the content of the file if it has changed."""
         text = await _in_thread(self._load)
         if text is None or text == self._text:
             return
@@ -77,7 +77,7 @@ async def _in_thread(work: Callable[[], T]) -> T:
 
 
 def _session_document(text: str) -> str:
-    """The document of a session; of a thread it becomes one, and anything else is found out by who reads it."""
+    """The document of a session. A thread is wrapped into one; anything else is left for the reader to reject."""
     with suppress(allm.ValidationError):
         value = allm.from_json(text)
         if isinstance(value, allm.Thread):
@@ -86,7 +86,7 @@ def _session_document(text: str) -> str:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Replace the file at once: whoever reads it finds the old conversation or the new one, never half of one."""
+    """Replace the file atomically and durably: readers see the old conversation or the new one, never a mix."""
     # Readable by its owner only, unless the file that it replaces says otherwise.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:

@@ -1,4 +1,4 @@
-"""The lines that a user types or a program pipes in."""
+"""Read the lines that a user types or a program pipes in."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _BYTE_ORDER_MARK = "\ufeff"
 @final
 @attrs.define(eq=False)
 class Lines:
-    """Reads line by line, with the line editing of the terminal where there is one.
+    """Reads lines, with line editing if the input is a terminal.
 
-    A read blocks, and it is meant to be made by the main thread although that runs Trio: while a chat waits for its
-    user, no other task has anything to do, and only there do line editing and Ctrl-C work together. The editor cleans
-    the terminal itself when the read is interrupted. A thread that is left behind in a read could not do so.
+    A read blocks, and must be made in the main thread even though it runs Trio: while a chat waits for its user, no
+    other task has work to do, and only in the main thread do line editing and Ctrl-C work together. An interrupted
+    read restores the terminal; a worker thread abandoned in a read could not.
     """
 
     _terminal: Terminal
@@ -34,23 +34,23 @@ class Lines:
         whole = self.interactive and terminal.stdout.isatty()
         self._edits = whole and terminal.stdin is sys.stdin and terminal.stdout.stream is sys.stdout
         if self._edits:
-            with suppress(ImportError):  # not on every system; `input` reads plain lines then
+            with suppress(ImportError):  # not on every system; `input` then reads plain lines
                 import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  # `input` uses it once loaded
 
     @property
     def interactive(self) -> bool:
-        """Whether somebody types."""
+        """Whether the input is a terminal."""
         return self._terminal.stdin.isatty()
 
     def read(self, prompt: str) -> str | None:
-        """The next line that is not blank, without the white space around it; None at the end.
+        """The next line that is not blank, stripped of white space; None at the end.
 
         Args:
-            prompt: Shown to somebody who types.
+            prompt: Shown if the input is a terminal.
 
         Raises:
             KeyboardInterrupt: Ctrl-C.
-            click.UsageError: Piped input that is not text.
+            click.UsageError: Piped input is not text.
         """
         self._terminal.stdout.end_line()
         self._terminal.stderr.end_line()
@@ -68,7 +68,7 @@ class Lines:
             if line is None:
                 self._leave_prompt()
                 return None
-            # A terminal in the C locale gives bytes it cannot decode as surrogates, which JSON has no form for.
+            # In the C locale undecodable bytes arrive as lone surrogates, which cannot be sent as JSON.
             line = line.encode("utf-8", "replace").decode().strip().removeprefix(_BYTE_ORDER_MARK)
             if line:
                 return line

@@ -1,4 +1,4 @@
-"""Options that several commands have."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ model_option: AddsOption = click.option(
     envvar="ALLM_MODEL",
     show_envvar=True,
     metavar="PROVIDER:ID",
-    help="Who answers, such as openai:gpt-5.4-mini.",
+    help="The model, such as openai:gpt-5.4-mini.",
 )
 system_option: AddsOption = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
 body_option: AddsOption = click.option(

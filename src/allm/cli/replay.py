@@ -1,4 +1,4 @@
-"""`allm replay`: what a cassette holds, read by the adapters and shown as it would have arrived."""
+"""`allm replay`: show the exchanges in a cassette, decoded by the adapters."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ _ADAPTERS: dict[str, Callable[[], Any]] = {
     "/messages": lambda: Anthropic(api_key="replayed"),
     ":streamGenerateContent": lambda: Gemini(api_key="replayed"),
 }
-"""By the end of the URL's path."""
+"""The adapter for an exchange, by the end of the URL's path."""
 
 
 @final
 @attrs.define(eq=False)
 class Replay:
-    """Shows every exchange: the answer on standard output, all about it on standard error."""
+    """Shows every exchange: the response on standard output, everything else on standard error."""
 
     terminal: Terminal
     cassette: Cassette
 
     def run(self) -> int:
-        """Show them all, and return the exit code.
+        """Show all exchanges, and return the exit code.
 
         Raises:
-            KeyboardInterrupt: Somebody has seen enough.
-            OSError: From the output.
+            KeyboardInterrupt: Ctrl-C.
+            OSError: The output failed.
         """
         trio.run(self._show)
         return SUCCESS
 
     async def _show(self) -> None:
         for exchange in self.cassette.exchanges:
-            self.terminal.line(f"{exchange.method} {exchange.url}: {exchange.status or 'no answer'}", dim=True)
+            self.terminal.line(f"{exchange.method} {exchange.url}: {exchange.status or 'no response'}", dim=True)
             path = urlsplit(exchange.url).path
             adapter = next((make() for end, make in _ADAPTERS.items() if path.endswith(end)), None)
             if adapter is None:
@@ -73,7 +73,7 @@ class Replay:
                 elif isinstance(event, allm.Failed):
                     self._failed(event.error)
 
-        request = allm.request("replayed", model="replayed", max_tokens=1)  # never sent; the answer is what is read
+        request = allm.request("replayed", model="replayed", max_tokens=1)  # never sent; only the response is read
         with played_by(lambda method, url, body: exchange):  # noqa: ARG005
             try:
                 await adapter.stream(adapter.prepare(request, allm.adapters.AdapterOptions()), emit)

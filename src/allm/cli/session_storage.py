@@ -1,4 +1,4 @@
-"""The conversation of a chat: taken from its store for one turn at a time, since other processes may want it too."""
+"""The stored session of a chat, leased from its store for one turn at a time, so that other processes can use it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import allm
 from allm.cli.terminal import Terminal
 from allm.session import SessionLease, SessionStore
 
-__all__ = ["Kept"]
+__all__ = ["StoredSession"]
 
-_PATIENCE = 1.0  # seconds until a chat says what it waits for
+_PATIENCE = 1.0  # seconds before a chat says that it is waiting
 
 
 @final
 @attrs.define(eq=False)
-class Kept:
-    """One session of a store.
+class StoredSession:
+    """One session in a store.
 
     Attributes:
-        session: As the chat sees it; what differs from the store is saved with the next turn.
-        version: What the store had last; None before the first turn.
+        session: The session as the chat sees it; changes are saved with the next turn.
+        version: The last known version in the store; None before the first turn.
     """
 
     store: SessionStore
@@ -35,11 +35,11 @@ class Kept:
     session: allm.Session = attrs.field(factory=allm.Session, init=False)
 
     async def turn(self, work: Callable[[SessionLease], Awaitable[None]]) -> None:
-        """Do `work` while nobody else has the session; say so if that takes a while.
+        """Run `work` while holding the session's lease; shows a message if the lease takes a while.
 
         Raises:
-            SessionConflict: Somebody else has saved it since; theirs is the session now.
-            AllmError: From the store, and from `work`.
+            SessionConflict: Another process has saved the session; `session` is now the newer one.
+            AllmError: The store or `work` failed.
         """
         try:
             patience = _PATIENCE
@@ -47,7 +47,7 @@ class Kept:
                 with trio.move_on_after(patience) as scope:
                     async with self.store.turn(self.id, version=self.version) as turn:
                         scope.deadline = math.inf
-                        await self._within(turn, work)
+                        await self._run_in(turn, work)
                         return
                 patience = math.inf
                 self.terminal.line("waiting: another process has this conversation", dim=True)
@@ -56,17 +56,17 @@ class Kept:
             raise
 
     async def save(self) -> None:
-        """Save the session; a turn that was interrupted is none of it."""
+        """Save the session; an interrupted turn is discarded."""
 
-        async def work(turn: SessionLease) -> None:
+        async def save_over(turn: SessionLease) -> None:
             if turn.interrupted is not None:
                 session = self.session
                 await turn.discard()
                 await turn.save(session)
 
-        await self.turn(work)
+        await self.turn(save_over)
 
-    async def _within(self, turn: SessionLease, work: Callable[[SessionLease], Awaitable[None]]) -> None:
+    async def _run_in(self, turn: SessionLease, work: Callable[[SessionLease], Awaitable[None]]) -> None:
         if self.version is None:
             self.session = turn.session
         elif turn.interrupted is None and turn.session != self.session:

@@ -1,4 +1,4 @@
-"""Where `allm chat` keeps its conversation: a file, a database, or nowhere."""
+"""Where `allm chat` stores its session: a file, a database, or memory only."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from urllib.parse import quote
 import click
 
 from allm.cli.json_file import JsonFileBackend
-from allm.cli.session_storage import Kept
+from allm.cli.session_storage import StoredSession
 from allm.cli.terminal import Terminal
 from allm.data.session import is_session_id
 from allm.session import SessionStore, open_store
 
-__all__ = ["kept_of"]
+__all__ = ["open_stored_session"]
 
 _NAME = "chat"
-_SQLITE = b"SQLite format 3\0"  # how each such file begins: https://www.sqlite.org/fileformat.html
+_SQLITE = b"SQLite format 3\0"  # the magic number: https://www.sqlite.org/fileformat.html
 
 
-def kept_of(place: str | None, name: str | None, terminal: Terminal) -> Kept:
-    """The conversation of that name in a file or at a URL; without a place, one that ends with the process.
+def open_stored_session(place: str | None, name: str | None, terminal: Terminal) -> StoredSession:
+    """The session `name` in the file or at the URL `place`; without `place`, one in memory.
 
     Raises:
-        click.UsageError: There cannot be one.
+        click.UsageError: The place or the name is invalid.
     """
     if name is not None and place is None:
         raise click.UsageError("--id names a conversation in a file or database: give --session too.")
     if place is not None and name is not None and _is_json(place):
-        raise click.UsageError(f"{place} holds one conversation; --id is for a database.")
+        raise click.UsageError(f"{place} stores a single conversation; --id is for a database.")
     name = _NAME if name is None else name
     if not is_session_id(name):
         raise click.BadParameter("expected 1 to 255 printable characters", param_hint="'--id'")
-    return Kept(_store(place or "memory://"), name, terminal)
+    return StoredSession(_store(place or "memory://"), name, terminal)
 
 
 def _store(place: str) -> SessionStore:
@@ -49,10 +49,10 @@ def _is_json(place: str) -> bool:
 
 
 def _in_folder(path: Path) -> Path:
-    """The path, or what a link there points to: the link stays."""
+    """The path with symbolic links resolved, so that a link is kept when its target is replaced."""
     path = path.resolve()
     if not path.parent.is_dir():
-        raise click.BadParameter(f"there is no folder {path.parent}", param_hint="'--session'")
+        raise click.BadParameter(f"the folder {path.parent} does not exist", param_hint="'--session'")
     return path
 
 
@@ -65,6 +65,6 @@ def _url(path: Path) -> str:
     except OSError as error:
         raise click.BadParameter(f"cannot read {path}: {error.strerror}", param_hint="'--session'") from error
     if begins not in {b"", _SQLITE}:
-        reason = "it is no SQLite file, and its name does not end in .json"
-        raise click.BadParameter(f"{path} holds no conversations: {reason}", param_hint="'--session'")
+        reason = "it is not an SQLite file, and its name does not end in .json"
+        raise click.BadParameter(f"{path} has no conversations: {reason}", param_hint="'--session'")
     return f"sqlite:///{quote(str(path))}"

@@ -1,4 +1,4 @@
-"""Where commands read and write: any three text streams, in tests as well as on a real terminal."""
+"""The input and output of commands: any three text streams, in tests as well as on a real terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import trio
 
 __all__ = ["Output", "Terminal"]
 
-# Control characters of a model's text could move the cursor or rename the window: a terminal gets their pictures.
+# Control characters in a model's text could move the cursor or rename the window; a terminal gets visible symbols.
 _PICTURES = {
     **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
     0x7F: 0x2421,
@@ -24,10 +24,10 @@ _PICTURES = {
 @final
 @attrs.define(eq=False)
 class Output:
-    """One text stream to write to; enough of a file for rich.
+    """One output stream, with enough of the file protocol for rich.
 
     Attributes:
-        taken: Characters given to `show` and accepted. Exact also when Ctrl-C strikes between two statements.
+        taken: Characters that `show` has accepted. Exact even if Ctrl-C strikes between two statements.
     """
 
     stream: TextIO
@@ -41,30 +41,30 @@ class Output:
         return self.stream.encoding or "utf-8"
 
     def isatty(self) -> bool:
-        """Whether this is a terminal."""
+        """Whether the stream is a terminal."""
         return self.stream.isatty()
 
     @property
     def styled(self) -> bool:
-        """Whether escape codes are welcome (https://no-color.org)."""
+        """Whether to write escape codes (https://no-color.org)."""
         return self.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
 
     def fileno(self) -> int:
         """The file descriptor.
 
         Raises:
-            OSError: There is none.
+            OSError: The stream has none.
         """
         return self.stream.fileno()
 
     def flush(self) -> None:
-        """Nothing: `write` has flushed."""
+        """Do nothing, since `write` flushes."""
 
     def write(self, text: str) -> int:
-        """Write our own text; a character that the stream's encoding lacks becomes `?`.
+        """Write text of the command itself; a character that the encoding lacks becomes `?`.
 
         Raises:
-            BrokenPipeError, OSError: The reader has gone, the disk is full.
+            BrokenPipeError, OSError: The reader has closed the pipe, or the disk is full.
         """
         if text:
             self._line_open = not text.endswith("\n")
@@ -72,10 +72,10 @@ class Output:
         return len(text)
 
     def show(self, text: str, *, dim: bool = False) -> None:
-        """Write text that somebody else made: as it is, but with no control characters for a terminal.
+        """Write untrusted text, such as a model's: unchanged, but without control characters on a terminal.
 
         Raises:
-            BrokenPipeError, OSError: As `write`.
+            BrokenPipeError, OSError: As for `write`.
         """
         if not text:
             return
@@ -83,25 +83,25 @@ class Output:
         self._line_open = not shown.endswith("\n")
         if dim and self.styled:
             shown = f"\x1b[2m{shown}\x1b[22m"
-        # Counted first: an interrupt can strike after a call, but not between this line's store and the next call.
+        # Counted first: an interrupt can strike after a call, but not between this assignment and the next call.
         self.taken += len(text)
         self._put(shown)
 
     def end_line(self) -> None:
-        """Begin a new line unless one has just begun."""
+        """Begin a new line unless the current one is empty."""
         if self._line_open:
             self.write("\n")
 
     async def ready(self) -> None:
-        """Wait until the reader takes more, so that a pager or Ctrl-S holds up this task and not all of Trio."""
+        """Wait until the reader is ready, so that a pager or Ctrl-S blocks this task only and not all of Trio."""
         if self._can_wait:
             try:
                 await trio.lowlevel.wait_writable(self.fileno())
-            except OSError:  # a file on disk, which is always ready, or no file at all
+            except OSError:  # a file on disk, which is always ready, or a stream without a descriptor
                 self._can_wait = False
 
     def close_quietly(self) -> None:
-        """Send what is left to nowhere: the reader has gone, and Python would complain when it flushes at exit."""
+        """Redirect to the null device after a broken pipe, as Python would report an error when it flushes at exit."""
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
 
@@ -116,7 +116,7 @@ class Output:
 @final
 @attrs.frozen(eq=False)
 class Terminal:
-    """Standard input, output and error output of a command."""
+    """Standard input, output and error of a command."""
 
     stdin: TextIO
     stdout: Output = attrs.field(converter=Output)
@@ -124,11 +124,11 @@ class Terminal:
 
     @classmethod
     def of_process(cls) -> Terminal:
-        """The streams of this process; one that whoever started it has closed (`>&-`) is empty."""
+        """The streams of this process; a closed one (`>&-`) is replaced by an empty one."""
         return cls(sys.stdin or io.StringIO(), sys.stdout or io.StringIO(), sys.stderr or io.StringIO())
 
     def line(self, text: str, *, dim: bool = False) -> None:
-        """One line on standard error, after whatever line is open on the screen."""
+        """Write one line to standard error, after ending an open line on the screen."""
         self.stdout.end_line()
         self.stderr.end_line()
         self.stderr.show(" ".join(text.split()), dim=dim)

@@ -1,4 +1,4 @@
-"""`--tools file.py`: the tools of a Python file."""
+"""`--tools file.py`: load the tools of a Python file."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["tools_of"]
 
 
 def tools_of(paths: Iterable[Path]) -> list[allm.Tool]:
-    """Every `allm.Tool` at the top level of the files, and what their `TOOLS` lists: tools, functions, names of either.
+    """Every `allm.Tool` at the top level of the files, and those in their `TOOLS`: tools, functions, or their names.
 
-    A file can import the modules beside it, as it could if it were run.
+    A file can import modules from its folder, as if it were run as a script.
 
     Raises:
-        click.BadParameter: A file that fails, holds no tools, or some that cannot be used: one sentence says which.
+        click.BadParameter: A file fails, or has no tools, or an invalid one; the message says which.
     """
     tools: dict[str, allm.Tool] = {}
     for path in paths:
         module = _load(path)
         found = list(_found(module, path))
         if not found:
-            raise _broken(path, "it holds no tools: put @allm.tool above a function, or list functions in TOOLS")
+            raise _broken(path, "it has no tools: put @allm.tool above a function, or list functions in TOOLS")
         for tool in found:
             _check(tool, path)
             if tools.setdefault(tool.name, tool) is not tool:
@@ -38,14 +38,14 @@ def tools_of(paths: Iterable[Path]) -> list[allm.Tool]:
 
 
 def _load(path: Path) -> ModuleType:
-    module = ModuleType(f"allm tools {path.stem}")  # a name that nothing can be imported by
+    module = ModuleType(f"allm tools {path.stem}")  # with a space, so that it cannot shadow an importable module
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # where dataclasses and type hints look their names up
+    sys.modules[module.__name__] = module  # dataclasses and type hints look names up here
     folder = str(path.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))  # noqa: S102  (what the user asked for)
+        exec(compile(path.read_bytes(), str(path), "exec"), vars(module))  # noqa: S102  (the user's own file)
     except (Exception, SystemExit) as error:
         raise _broken(path, f"{_line(error, path)}{_words(error)}") from error
     return module
@@ -75,7 +75,7 @@ def _check(tool: allm.Tool, path: Path) -> None:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """Which line of the file it was, if it was one."""
+    """The line of the file that raised `error`, if it was in the file."""
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: " if error.filename == str(path) else ""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

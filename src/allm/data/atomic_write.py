@@ -1,4 +1,4 @@
-"""Writing a file at once: whoever reads it finds what was there or what is there now, never half of it."""
+"""Atomic file replacement: readers see the old content or the new, never a mix."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["write_whole"]
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
-    """Write `data` to `path`, in place of what is there, and return the path.
+    """Replace the content of `path` with `data`, atomically, and return the path.
 
-    A link stays, and what it points to is written; a device or a pipe is written to as it is. An existing file keeps
-    its permissions.
+    A symbolic link stays, and its target is replaced; a device or a pipe is written to directly. An existing file
+    keeps its permissions.
 
     Raises:
-        OSError: The file cannot be written; what was there still is.
+        OSError: The file cannot be written; its old content is unchanged.
     """
     target = Path(path)
     place = Path(os.path.realpath(target))
@@ -33,7 +33,7 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> Path:
             shutil.copymode(place, unfinished)
         unfinished.replace(place)
     except OSError as error:
-        error.filename, error.filename2 = os.fspath(target), None  # the other name says nothing to anyone
+        error.filename, error.filename2 = os.fspath(target), None  # hide the temporary file's name
         raise
     finally:
         unfinished.unlink(missing_ok=True)

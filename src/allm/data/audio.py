@@ -1,4 +1,4 @@
-"""Sound as a value, what is asked of models that speak or listen, and what they answer."""
+"""Audio as a value, and the requests and results of speech synthesis and transcription."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _MPEG_MASK, _ADTS, _LAYERS = 0xF6, 0xF0, 0xE6
 
 
 def sniff_audio(data: bytes) -> str | None:
-    """The MIME type that the first bytes tell (RIFF, ISO 14496-12, RFC 9639, RFC 3533, ISO 11172-3), or None."""
+    """The MIME type according to the first bytes (RIFF, ISO 14496-12, RFC 9639, RFC 3533, ISO 11172-3), or None."""
     for signature, mime_type in _SIGNATURES:
         if data.startswith(signature):
             return mime_type
@@ -76,11 +76,12 @@ def sniff_audio(data: bytes) -> str | None:
 
 @attrs.frozen(repr=False)
 class Audio:
-    """A piece of sound, as the bytes of a file.
+    """A piece of audio, as the bytes of a file.
 
     Attributes:
-        mime_type: Such as `audio/mpeg`; read from the bytes or the name where it is not given, None where unknown.
-        name: A file name for the provider, which some tell the format by.
+        data: The bytes of the file.
+        mime_type: Such as `audio/mpeg`; detected from the bytes or the name if not given, None if unknown.
+        name: A file name for the provider; some detect the format by it.
     """
 
     data: bytes
@@ -89,12 +90,12 @@ class Audio:
 
     @classmethod
     def from_bytes(cls, data: bytes, mime_type: str | None = None) -> Audio:
-        """Raw bytes; without `mime_type` it is read from the first of them."""
+        """Make audio from raw bytes; `mime_type` is detected from them if not given."""
         return cls(bytes(data), mime_type or sniff_audio(data))
 
     @classmethod
     def from_base64(cls, text: str, mime_type: str | None = None) -> Audio:
-        """Base64 text, as a provider sends it.
+        """Make audio from base64 text, as a provider sends it.
 
         Raises:
             ValidationError: It does not decode.
@@ -106,7 +107,7 @@ class Audio:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Audio:
-        """The file at `path`, which is read now.
+        """Read the file at `path`.
 
         Raises:
             ValidationError: It cannot be read.
@@ -124,17 +125,17 @@ class Audio:
         return base64.b64encode(self.data).decode("ascii")
 
     def file_name(self) -> str:
-        """Its name, else one with the suffix of its type."""
+        """The name, or one with the suffix of the MIME type."""
         if self.name is not None:
             return self.name
         suffixes = {mime_type: suffix for suffix, mime_type in reversed(EXTENSIONS.items())}
         return f"audio{suffixes.get(self.mime_type or '', '')}"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the bytes to `path`, in place of what is there and all at once, and return it.
+        """Write the bytes to `path`, replacing its content atomically, and return the path.
 
         Raises:
-            OSError: The file cannot be written; what was there still is.
+            OSError: The file cannot be written; its old content is unchanged.
         """
         return write_whole(path, self.data)
 
@@ -148,12 +149,13 @@ def _unusable(tag: str, message: str) -> ValidationError:
 
 @attrs.frozen
 class SpeechRequest:
-    """What is to be said, and how.
+    """A request to synthesize speech.
 
     Attributes:
-        voice, format, instructions: The provider's own words; formats are `mp3`, `wav`, `opus`, `flac`, `aac`, `pcm`.
+        text: What to say.
+        voice, format, instructions: In the provider's terms; formats are `mp3`, `wav`, `opus`, `flac`, `aac`, `pcm`.
         speed: 1.0 is normal.
-        options: Goes into the provider's request body as it is.
+        options: Fields added to the provider's request body as they are.
     """
 
     text: str
@@ -168,11 +170,11 @@ class SpeechRequest:
 
 @attrs.frozen(kw_only=True)
 class Speech:
-    """Spoken text.
+    """Synthesized speech.
 
     Attributes:
-        audio: What was said, or as much as arrived.
-        complete: Whether that is all.
+        audio: The audio, or as much of it as arrived.
+        complete: Whether all of it arrived.
         request_id: The provider's id of the HTTP request.
     """
 
@@ -193,14 +195,14 @@ def _several(value: Any) -> tuple[Any, ...]:
 
 @attrs.frozen
 class TranscriptionRequest:
-    """What is to be written down.
+    """A request to transcribe audio.
 
     Attributes:
         audio: An `Audio`, or the path of a file.
-        language: Of the speech, as an ISO 639-1 code; None: the model finds out.
-        prompt: Names and words that occur in it.
+        language: The spoken language, as an ISO 639-1 code; None lets the model detect it.
+        prompt: Names and words that occur in the audio.
         timestamps: `segment`, `word`, both or none.
-        options: Goes into the provider's request as it is.
+        options: Fields added to the provider's request as they are.
     """
 
     audio: Audio = attrs.field(converter=_audio)
@@ -219,7 +221,7 @@ class TranscriptionPart:
 
     Attributes:
         start, end: Seconds from the beginning.
-        speaker: Who, where the model tells them apart.
+        speaker: The speaker, if the model distinguishes them.
     """
 
     text: str
@@ -230,12 +232,12 @@ class TranscriptionPart:
 
 @attrs.frozen(kw_only=True)
 class Transcription:
-    """What was said.
+    """Transcribed speech.
 
     Attributes:
-        language: As the provider names it.
-        duration: Of the audio, in seconds.
-        segments, words: With their times, where these were asked for.
+        language: The detected language, as the provider names it.
+        duration: The length of the audio, in seconds.
+        segments, words: Parts with their times, if these were asked for.
     """
 
     text: str
@@ -250,7 +252,7 @@ class Transcription:
 
 
 def speech_problems(request: SpeechRequest) -> list[Problem]:
-    """The problems of a request: what no voice could say."""
+    """The problems of a speech request."""
     problems = _wrong_types(request, dict.fromkeys(("model", "voice", "format", "instructions"), str))
     if not isinstance(request.text, str):
         problems.append(wrong_type(("text",), request.text, "str"))
@@ -263,7 +265,7 @@ def speech_problems(request: SpeechRequest) -> list[Problem]:
 
 
 def transcription_problems(request: TranscriptionRequest) -> list[Problem]:
-    """The problems of a request: what cannot be written down."""
+    """The problems of a transcription request."""
     problems = _wrong_types(request, dict.fromkeys(("model", "language", "prompt"), str))
     if not isinstance(request.audio, Audio):
         problems.append(wrong_type(("audio",), request.audio, "Audio, or the path of a file"))

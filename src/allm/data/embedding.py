@@ -1,7 +1,7 @@
-"""Texts as vectors: what is asked, one vector, and the answer.
+"""Embeddings: the request, one vector, and the response.
 
-Vectors are kept packed. One of 1536 numbers takes 6 kB as 32-bit floats and 12 kB as 64-bit ones, but 49 kB as a tuple
-of Python's floats; a hundred thousand of them are the difference between 0.6 and 5 GB.
+Vectors are stored packed. One of 1536 numbers takes 6 kB as 32-bit floats and 12 kB as 64-bit ones, but 49 kB as a
+tuple of Python floats; for a hundred thousand vectors that is the difference between 0.6 and 5 GB.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 EmbeddingInput = str | Image | tuple[str | Image, ...]
-"""A text; with models that see, an image, or several texts and images that make one vector."""
+"""A text; for multimodal models also an image, or several texts and images that are embedded as one vector."""
 
 EncodingFormat = Literal["float", "base64"]
 
@@ -54,9 +54,9 @@ class Embedding:
     """One vector.
 
     Attributes:
-        index: The position of its text among the inputs, from 0.
+        index: The position of its input in the request, from 0.
 
-    Made of any numbers: an `array` of type code `f`, `d`, `b` or `B` keeps its type, anything else becomes doubles.
+    Accepts any numbers: an `array` of type code `f`, `d`, `b` or `B` keeps its type, anything else becomes doubles.
     """
 
     index: int
@@ -64,17 +64,17 @@ class Embedding:
 
     @property
     def vector(self) -> tuple[float, ...]:
-        """The numbers. Made anew each time; `buffer` is what is stored."""
+        """The numbers, as a new tuple each time; `buffer` has the stored ones."""
         return tuple(self._values)
 
     @property
     def buffer(self) -> memoryview:
-        """The stored numbers, read-only and without a copy: `numpy.asarray(embedding.buffer)`."""
+        """A read-only view of the stored numbers, without a copy: `numpy.asarray(embedding.buffer)`."""
         return memoryview(self._values).toreadonly()
 
     @property
     def dimensions(self) -> int:
-        """How many numbers the vector has."""
+        """The length of the vector."""
         return len(self._values)
 
     def __eq__(self, other: object) -> bool:
@@ -107,15 +107,15 @@ def _shown(inputs: Any) -> str:
 
 @attrs.frozen
 class EmbeddingRequest:
-    """What is to be embedded. Fields left at None are filled from the call's options, then the engine.
+    """A request for embeddings. Fields left at None are filled from the call's options, then the engine.
 
     Attributes:
-        inputs: Texts; a single one may be given as it is.
-        dimensions: Length of the vectors, where the model lets it be chosen.
-        task_type: What the vectors are for: `query` or `document` with every provider; Gemini knows more.
-        encoding_format: How the numbers travel: `float` or `base64`. Both give the same vectors.
-        user: An id of your end user, for the provider's watch over abuse (OpenAI).
-        options: Merged over the provider's request body as it is, and wins over anything derived.
+        inputs: Texts; a single one need not be in a list.
+        dimensions: Length of the vectors, if the model supports a choice.
+        task_type: The purpose of the vectors: `query` or `document` with every provider; Gemini knows more.
+        encoding_format: How the numbers are sent: `float` or `base64`. Both give the same vectors.
+        user: An id of your end user, for the provider's abuse detection (OpenAI).
+        options: Fields merged over the provider's request body; they win over all others.
     """
 
     inputs: tuple[EmbeddingInput, ...] = attrs.field(converter=_inputs, repr=_shown)
@@ -138,12 +138,12 @@ def _by_index(embeddings: Iterable[Embedding]) -> tuple[Embedding, ...]:
 
 @attrs.frozen(kw_only=True)
 class EmbeddingResponse:
-    """The vectors of a call, or of a part of it.
+    """The vectors of a call, or of a batch of it.
 
     Attributes:
-        embeddings: In the order of the inputs, each with its position; a partial answer has gaps.
-        usage: Summed over all requests of the call.
-        model: The model that answered, as the provider names it.
+        embeddings: In the order of the inputs, each with its index; a partial response has gaps.
+        usage: The sum over all requests of the call.
+        model: The model that responded, as the provider names it.
         request_ids: The provider's ids of the HTTP requests that gave these embeddings.
     """
 
@@ -161,7 +161,7 @@ class EmbeddingResponse:
         return tuple(embedding.vector for embedding in self.embeddings)
 
     def to_numpy(self) -> Any:
-        """The vectors as the rows of one numpy array, of the type they came in (mostly `float32`).
+        """The vectors as the rows of a numpy array, in the type they were received in (mostly `float32`).
 
         Raises:
             ImportError: numpy is not installed.
@@ -177,10 +177,10 @@ class EmbeddingResponse:
 
 
 def unpack(text: str, typecode: str) -> array[float]:
-    """The numbers whose little-endian bytes are in the base64 text.
+    """Decode base64 text of little-endian numbers.
 
     Raises:
-        ValueError: Not base64 text, or not of whole numbers.
+        ValueError: Not base64 text, or its length is not a multiple of the number's size.
     """
     values: array[float] = array(cast("Literal['f']", typecode))
     values.frombytes(base64.b64decode(text, validate=True))
@@ -190,7 +190,7 @@ def unpack(text: str, typecode: str) -> array[float]:
 
 
 def dump_embedding(embedding: Embedding) -> dict[str, Any]:
-    """The vector as the base64 text of its little-endian numbers: exact, and a third as long as a list."""
+    """Encode the vector as base64 text of its little-endian numbers: exact, and a third as long as a list."""
     values = embedding._values
     little = values[:]
     if sys.byteorder == "big":
@@ -200,10 +200,10 @@ def dump_embedding(embedding: Embedding) -> dict[str, Any]:
 
 
 def load_embedding(value: Any, _: Any = None) -> Embedding:
-    """What `dump_embedding` wrote.
+    """Decode a value that `dump_embedding` wrote.
 
     Raises:
-        KeyError, TypeError, ValueError: Anything else.
+        KeyError, TypeError, ValueError: It is anything else.
     """
     if not isinstance(value, dict) or not isinstance(value["vector"], dict):
         raise TypeError("expected an object with an index and a vector")
@@ -217,10 +217,10 @@ class EmbeddingAdapterError(AdapterError):
     """An embedding call failed at the provider.
 
     Attributes:
-        partial: The embeddings that were finished, each with the index of its input; those that a stream has handed
-            over before are not in it.
-        completed_inputs: How many inputs were finished.
-        completed_batches: How many requests they were in.
+        partial: The finished embeddings, each with the index of its input, without those that were already read from
+            the stream.
+        completed_inputs: The number of finished inputs.
+        completed_batches: The number of finished requests.
     """
 
     fields: ClassVar[tuple[str, ...]] = (*AdapterError.fields, "partial", "completed_inputs", "completed_batches")

@@ -1,4 +1,4 @@
-"""What cannot be embedded, found before it is sent."""
+"""Validation of embedding requests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["field_problems", "input_problem", "request_problems", "text_size"]
 
 
 def text_size(item: EmbeddingInput) -> int:
-    """Bytes of text in an input: no tokenizer in use makes more tokens of it."""
+    """Bytes of text in an input: an upper bound of its tokens, for every tokenizer in use."""
     if isinstance(item, str):
         return len(item) if item.isascii() else len(item.encode("utf-8", "surrogatepass"))
     return 0 if isinstance(item, Image) else sum(text_size(part) for part in item)
 
 
 def input_problem(index: int, item: Any) -> Problem | None:
-    """What is wrong with the input at `index`, or None."""
+    """The problem of the input at `index`, or None."""
     if type(item) is str and item:  # nearly always
         return None
     pieces = item if isinstance(item, tuple) else (item,)
@@ -52,7 +52,7 @@ def field_problems(request: EmbeddingRequest) -> list[Problem]:
 def _fields(request: EmbeddingRequest) -> Iterator[Problem]:
     dimensions = request.dimensions
     if dimensions is not None and (type(dimensions) is not int or dimensions < 1):
-        sentence = f"is {shown(dimensions)}; expected how many numbers a vector is to have"
+        sentence = f"is {shown(dimensions)}; expected a vector length of 1 or more"
         yield Problem(("dimensions",), "must_be_positive" if type(dimensions) is int else "invalid_type", sentence)
     for name in ("model", "task_type", "user"):
         value = getattr(request, name)

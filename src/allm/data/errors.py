@@ -1,24 +1,24 @@
-"""The one error tree.
+"""The exceptions of the library.
 
     AllmError
-    ├── ValidationError         values that cannot be sent: every problem at once, as (path, tag) pairs    [ValueError]
+    ├── ValidationError         invalid values: every problem at once, as (path, tag) pairs                [ValueError]
     ├── OptionError             an unknown option, or one of the wrong type                                [TypeError]
-    ├── EngineError             the engine is not able to make the call: adapter, model, key
-    ├── AdapterError            the provider or the way to it failed
+    ├── EngineError             the engine lacks an adapter, a model or a key for the call
+    ├── AdapterError            the provider or the connection to it failed
     │   ├── ImageAdapterError
     │   └── EmbeddingAdapterError
-    ├── StreamError             a stream used in a way it does not allow
-    ├── ToolError               one tool call failed
-    ├── SessionError            an operation that the session's status or its store does not allow
+    ├── StreamError             misuse of a stream
+    ├── ToolError               a tool call failed
+    ├── SessionError            the session's status or its store does not allow the operation
     │   └── SessionConflict     someone else saved a newer version
-    └── UnwrapError             `unwrap` of a response that is not a clean stop
+    └── UnwrapError             `unwrap` of a response that did not end cleanly
 
-An error that carries a value stands beside that value: `EmbeddingAdapterError` in `data/embedding.py`,
+An error with a value is defined beside that value: `EmbeddingAdapterError` in `data/embedding.py`,
 `SessionConflict` in `data/session.py`.
 
-Every error has a closed `reason` (a `Literal` per class), a message that says what happened, what was expected and
-what to do, and fields instead of facts hidden in the text. Errors are values: they compare by their fields, and go to
-JSON and back as part of a response.
+Every error has a `reason` from a closed set (a `Literal` per class), a message that says what happened, what was
+expected and what to do, and fields for the facts in the message. Errors are values: they compare by their fields, and
+survive JSON as part of a response.
 """
 
 from __future__ import annotations
@@ -98,23 +98,23 @@ UnwrapReason = Literal["non_stop_finish", "empty_response", "error"]
 Path = tuple[str | int, ...]
 
 MOST_SHOWN = 20
-"""Problems in the text of an error, which has every one of them as a value: a list of 100,000 may be wrong all over."""
+"""Most problems in the message of an error, which has all of them in a field; a list may have 100,000 invalid items."""
 RETRYABLE_REASONS = frozenset(
     {"rate_limited", "overloaded", "provider_unavailable", "timeout", "network_error", "stream_truncated"}
 )
 
 
 class AllmError(Exception):
-    """Base of every error this library raises on purpose.
+    """Base class of the library's exceptions.
 
     Attributes:
-        reason: Why, as one word of a closed set; stable, meant for `match`.
-        message: What happened, what was expected, what to do.
+        reason: The reason, from a closed set; stable, meant for `match`.
+        message: What happened, what was expected, and what to do.
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset()
     fields: ClassVar[tuple[str, ...]] = ("message", "reason")
-    beside: ClassVar[frozenset[str]] = frozenset()  # fields that are neither compared nor in the repr
+    beside: ClassVar[frozenset[str]] = frozenset()  # fields left out of comparisons and the repr
 
     def __init__(self, message: str, *, reason: str) -> None:
         if self.reasons and reason not in self.reasons:
@@ -154,12 +154,12 @@ def render_path(path: Path) -> str:
 
 @attrs.frozen
 class Problem:
-    """One reason why a value cannot be used.
+    """One reason why a value is invalid.
 
     Attributes:
-        path: Where: `("messages", 2, "role")`; empty for the value itself.
-        tag: What kind of problem, as one stable word to match on.
-        sentence: What was given and what was expected. One that begins with "is" goes on from the path.
+        path: The location, such as `("messages", 2, "role")`; empty for the value itself.
+        tag: The kind of problem, as a stable word to match on.
+        sentence: What was given and what was expected. If it begins with "is", its subject is the path.
     """
 
     path: Path
@@ -167,7 +167,7 @@ class Problem:
     sentence: str
 
     def under(self, *path: str | int) -> Problem:
-        """The same problem, seen from a value that holds the other one at `path`."""
+        """The same problem with its path prefixed, for a value that contains this one at `path`."""
         return Problem((*path, *self.path), self.tag, self.sentence)
 
     def __str__(self) -> str:
@@ -177,11 +177,11 @@ class Problem:
 
 
 class ValidationError(AllmError, ValueError):
-    """One value or several cannot be used; nothing was sent.
+    """One or more values are invalid; nothing was sent.
 
     Attributes:
         errors: Every problem as `(path, tag)`: `(("messages", 2, "role"), "unknown")`. `reason` is `invalid_<value>`.
-        sentences: What was given and what was expected, for each of `errors`; empty where only pairs were given.
+        sentences: What was given and what was expected, for each of `errors`; empty if only pairs were given.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("errors", "reason", "message", "sentences")
@@ -202,12 +202,12 @@ class ValidationError(AllmError, ValueError):
         super().__init__(_listed(self.problems) if message is None else message, reason=reason)
 
     def __repr__(self) -> str:
-        # The sentences are in the message already.
+        # Without the sentences, since they are in the message.
         return f"{type(self).__name__}(errors={self.errors!r}, reason={self.reason!r}, message={self.message!r})"
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Every problem with its sentence; its tag stands in for a sentence that nobody gave."""
+        """Every problem with its sentence, or with its tag if it has none."""
         sentences = itertools.chain(self.sentences, itertools.repeat(""))
         return tuple(
             Problem(path, tag, sentence or tag) for (path, tag), sentence in zip(self.errors, sentences, strict=False)
@@ -222,7 +222,7 @@ def _listed(problems: Sequence[Problem]) -> str:
 
 
 class OptionError(AllmError, TypeError):
-    """A call option that does not exist (the nearest name is suggested) or has the wrong type."""
+    """A call option does not exist (the nearest name is suggested), or has the wrong type."""
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(OptionReason))
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "option")
@@ -233,7 +233,7 @@ class OptionError(AllmError, TypeError):
 
 
 class EngineError(AllmError):
-    """The engine lacks something this call needs: an adapter, a model, a key. Nothing was sent."""
+    """The engine lacks something the call needs: an adapter, a model, a key. Nothing was sent."""
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(EngineReason))
 
@@ -242,16 +242,16 @@ class EngineError(AllmError):
 
 
 class AdapterError(AllmError):
-    """The provider answered with an error, answered nonsense, or could not be reached.
+    """The provider responded with an error or an invalid response, or could not be reached.
 
     Attributes:
-        provider: Which adapter (`"openai"`), or None.
-        status: HTTP status, or None where there was none.
-        retry_after: Seconds the provider asks to wait before the next try, or None.
-        retryable: Whether the same request may succeed later. Only acted on while nothing has been emitted.
+        provider: The adapter's name (`"openai"`), or None.
+        status: The HTTP status, or None.
+        retry_after: Seconds that the provider asks to wait before a retry, or None.
+        retryable: Whether the same request may succeed later. A call is retried only while no content has arrived.
         request_id: The provider's id of the request, for its support.
         provider_code: The provider's own error code, as text.
-        headers: Of the HTTP answer, as in `Response.headers`: which rate limit was hit, and when it ends.
+        headers: Headers of the HTTP response, as in `Response.headers`: which rate limit was hit, and when it ends.
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(AdapterReason))
@@ -305,7 +305,7 @@ class StreamError(AllmError):
 
 
 class ToolError(AllmError):
-    """One tool call failed; `__cause__` holds the handler's own exception, which the model never sees."""
+    """A tool call failed; `__cause__` is the handler's exception, which the model never sees."""
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(ToolReason))
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "tool_name", "tool_call_id")
@@ -319,7 +319,7 @@ class ToolError(AllmError):
 
 
 class SessionError(AllmError):
-    """The session's status, or the store it is kept in, does not allow the operation; the message says what does."""
+    """The session's status or its store does not allow the operation; the message says what to do instead."""
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(SessionReason))
 
@@ -328,7 +328,7 @@ class SessionError(AllmError):
 
 
 class UnwrapError(AllmError):
-    """`unwrap` met a response that did not end as a clean stop."""
+    """`unwrap` was called with a response that did not end cleanly."""
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(UnwrapReason))
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "finish_reason")

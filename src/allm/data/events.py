@@ -1,10 +1,11 @@
-"""The events of a stream: one closed union of frozen values.
+"""The events of a stream, as one closed union of frozen values.
 
-Adapters emit the first group. A clean answer is `MessageStarted`, then blocks of text, reasoning, tool calls and
+Adapters emit the first group. A complete response is `MessageStarted`, then blocks of text, reasoning, tool calls and
 provider items in the order the provider sends them, `UsageReported` whenever counts are known, and `MessageCompleted`
-last. A failed one ends with `Failed` instead. Deltas and their completion share a block `id`, unique in the answer.
+last. A failed response ends with `Failed` instead. Deltas and their completion share a block `id`, unique in the
+response.
 
-Orchestration events come from the chat loop, around and between the answers.
+Orchestration events come from the chat loop, around and between the responses.
 """
 
 from __future__ import annotations
@@ -54,11 +55,11 @@ __all__ = [
 
 @attrs.frozen(kw_only=True)
 class MessageStarted:
-    """The provider began to answer; its ids, as far as they are known by then.
+    """The provider began its response; with its ids, as far as they are known.
 
     Attributes:
-        headers: Of the HTTP response, as in `Response`.
-        abandoned_usage: What earlier attempts of the same call have used, which failed before their content.
+        headers: Headers of the HTTP response, as in `Response`.
+        abandoned_usage: Usage of earlier attempts of the same call that failed before any content.
     """
 
     id: str | None = None
@@ -90,7 +91,7 @@ class TextCompleted:
 
 @attrs.frozen
 class ReasoningDelta:
-    """More thinking of block `id`."""
+    """More reasoning text of block `id`."""
 
     id: str
     delta: str
@@ -112,7 +113,7 @@ class ReasoningCompleted:
 
 @attrs.frozen
 class ToolCallStarted:
-    """The model begins a call; its arguments follow."""
+    """The model begins a tool call; its arguments follow."""
 
     id: str
     name: str
@@ -120,7 +121,7 @@ class ToolCallStarted:
 
 @attrs.frozen
 class ToolCallDelta:
-    """More of the arguments' JSON text of call `id`; pieces split anywhere."""
+    """More of the JSON text of the arguments of call `id`; it may be split anywhere."""
 
     id: str
     arguments_delta: str
@@ -128,7 +129,7 @@ class ToolCallDelta:
 
 @attrs.frozen
 class ToolCallCompleted:
-    """Call `id` is complete; replaces what was accumulated (fields as in `ToolCall`)."""
+    """Call `id` is complete, and replaces what the deltas gave (fields as in `ToolCall`)."""
 
     id: str
     name: str
@@ -140,7 +141,7 @@ class ToolCallCompleted:
 
 @attrs.frozen
 class ProviderPartCompleted:
-    """An opaque item of the provider's own, whole; it keeps its place in the content."""
+    """A complete, opaque item in the provider's own format; it keeps its place in the content."""
 
     id: str
     part: ProviderPart
@@ -148,7 +149,7 @@ class ProviderPartCompleted:
 
 @attrs.frozen
 class ImageCompleted:
-    """An image that the model made, whole; it keeps its place in the content."""
+    """A complete image that the model made; it keeps its place in the content."""
 
     id: str
     part: ImagePart
@@ -156,10 +157,10 @@ class ImageCompleted:
 
 @attrs.frozen
 class UsageReported:
-    """Token counts so far; each value replaces an earlier one.
+    """Token counts so far; each reported count replaces the earlier one.
 
     Attributes:
-        service_tier: The tier that serves the answer, as far as it is known: it decides what the tokens cost.
+        service_tier: The tier that serves the response, if known; it decides what the tokens cost.
     """
 
     usage: Usage
@@ -168,13 +169,14 @@ class UsageReported:
 
 @attrs.frozen
 class MessageCompleted:
-    """The answer ended as the provider means it to end.
+    """The response ended regularly.
 
     Attributes:
-        message: The whole assistant message.
-        raw_finish_reason, id, model, service_tier: Known only at the end with some providers; None keeps what is known.
-        logprobs: Of all tokens of the answer, as in `Response`.
-        metadata: What the answer says about itself beyond its content, under the provider's name.
+        message: The complete assistant message.
+        raw_finish_reason, id, model, service_tier: Known only at the end with some providers; None keeps the earlier
+            value.
+        logprobs: Those of all tokens of the response, as in `Response`.
+        metadata: Facts about the response beyond its content, under the provider's name.
     """
 
     message: Message
@@ -189,7 +191,7 @@ class MessageCompleted:
 
 @attrs.frozen
 class RawChunk:
-    """One event of the provider's own format, as it came; only with `include_raw_chunks=True`."""
+    """One event in the provider's own format; only with `include_raw_chunks=True`."""
 
     kind: str
     payload: Any = attrs.field(default=None, hash=False)
@@ -197,10 +199,10 @@ class RawChunk:
 
 @attrs.frozen
 class Failed:
-    """The answer failed; the last event of its stream. Everything before it is kept.
+    """The response failed. This is the last event of its stream; the events before it stay in the result.
 
     Attributes:
-        raw_finish_reason: The provider's own word, where it ended the answer with one that means a failure (Gemini
+        raw_finish_reason: The provider's finish reason, if it ended the response with one that means a failure (Gemini
             `MALFORMED_FUNCTION_CALL`).
     """
 
@@ -228,18 +230,18 @@ AdapterEvent = (
 
 @attrs.frozen
 class ToolExecutionStarted:
-    """A call really starts to run."""
+    """A tool call starts to run."""
 
     tool_call: ToolCall
 
 
 @attrs.frozen
 class ToolExecutionCompleted:
-    """A call ended; `error` is set when it failed.
+    """A tool call ended; `error` is set if it failed.
 
     Attributes:
         result: What the handler returned, before encoding.
-        abandoned: A sync handler overran its limit; its thread is still running.
+        abandoned: A sync handler exceeded its time limit, and its thread is still running.
     """
 
     tool_call: ToolCall
@@ -250,7 +252,7 @@ class ToolExecutionCompleted:
 
 @attrs.frozen
 class ToolProgress:
-    """What a running tool reported through `ToolContext.emit`."""
+    """A running tool reported progress through `ToolContext.emit`."""
 
     tool_call: ToolCall
     payload: Any = attrs.field(default=None, hash=False)
@@ -258,7 +260,7 @@ class ToolProgress:
 
 @attrs.frozen
 class ToolResultEncoded:
-    """The result as the model will read it: one `tool` message."""
+    """The result of a call, as the `tool` message that the model will read."""
 
     tool_call: ToolCall
     message: Message
@@ -293,7 +295,7 @@ class StepCompleted:
 
 @attrs.frozen
 class ChatCompleted:
-    """The turn ended by itself; the last event of a chat stream."""
+    """The turn ended; the last event of a chat stream that is read to its end."""
 
     result: ChatResult
 
@@ -313,8 +315,8 @@ Event = AdapterEvent | OrchestrationEvent
 
 
 class Emit(Protocol):
-    """Where an adapter puts its events. One call is one burst: the events decoded from one network read."""
+    """The function through which an adapter emits events. One call is one burst: the events of one network read."""
 
     def __call__(self, *events: AdapterEvent) -> Awaitable[None]:
-        """Emit one burst; waits while the consumer is behind."""
+        """Emit one burst; waits if the consumer is behind."""
         ...

@@ -1,4 +1,4 @@
-"""How likely the model found the tokens that it wrote."""
+"""Log probabilities of the tokens of a response."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ __all__ = ["TokenLogprob"]
 
 @attrs.frozen
 class TokenLogprob:
-    """A token of the answer, and how likely the model found it where it stands.
+    """A token of the response, with its log probability.
 
     Attributes:
-        token: Its text. A token that holds a part of a character has a replacement sign there, or a text of the
-            provider's making; `token_bytes` is exact.
-        logprob: The natural logarithm of its probability: 0 is certain. OpenAI has -9999.0 for what is hardly possible.
-        token_bytes: Its UTF-8 bytes, or None where the provider does not tell (Gemini).
-        alternatives: The likeliest tokens in its place, the likeliest first, if they were asked for; the token itself
-            may be one of them.
+        token: The text of the token. If it ends inside a character, this has a replacement character or a text of the
+            provider's own; `token_bytes` is exact.
+        logprob: The natural logarithm of its probability; 0 is certain. OpenAI sends -9999.0 for very unlikely tokens.
+        token_bytes: Its UTF-8 bytes, or None if the provider does not send them (Gemini).
+        alternatives: The most likely tokens at this position, the most likely first, if they were asked for; the token
+            itself may be one of them.
     """
 
     token: str

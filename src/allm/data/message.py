@@ -1,8 +1,7 @@
-"""Messages and conversations of them: the values, the short ways to build them, and their order when they are sent.
+"""Messages and conversations: the values, functions to build them, and their order when they are sent.
 
-A message's derived views are never stored twice. A conversation can hold what no provider takes: it comes from another
-provider, from a model that made up a tool, from a user who wrote while tools ran. The values stay as they are; only
-what is sent is put in order.
+A conversation may be one that a provider would reject: it comes from another provider, its model called a tool that
+does not exist, or its user wrote while tools ran. The values stay as they are; only what is sent is put in order.
 """
 
 from __future__ import annotations
@@ -46,12 +45,12 @@ def _content(value: str | Iterable[Part]) -> Any:
 
 @attrs.frozen
 class Message:
-    """One turn of a conversation.
+    """One message of a conversation.
 
     Attributes:
-        content: Plain text, or parts in the order they are sent.
-        tool_call_id: On a `tool` message: the call it answers.
-        is_error: On a `tool` message: the tool failed.
+        content: Plain text, or parts in order.
+        tool_call_id: For a `tool` message: the id of the call whose result it is.
+        is_error: For a `tool` message: the tool failed.
     """
 
     role: Role
@@ -63,12 +62,12 @@ class Message:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """The content as parts, whichever way it was given."""
+        """The content as parts; plain text is one part."""
         return (TextPart(self.content),) if isinstance(self.content, str) else self.content
 
     @property
     def text(self) -> str:
-        """All visible text blocks in order, joined without separator."""
+        """The text of all text parts in order, joined without a separator."""
         if isinstance(self.content, str):
             return self.content
         return "".join(part.text for part in self.content if isinstance(part, TextPart))
@@ -80,7 +79,7 @@ class Message:
 
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
-        """The thinking parts, in order."""
+        """The reasoning parts, in order."""
         return tuple(part for part in self.parts if isinstance(part, ReasoningPart))
 
     @property
@@ -90,7 +89,7 @@ class Message:
 
 
 def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
-    """Ids of tool calls that no later `tool` message answers; providers reject such a conversation with a 400."""
+    """Ids of tool calls without a result; providers reject such a conversation with a 400."""
     waiting: dict[str, None] = {}
     for message in messages:
         if message.role == "tool":
@@ -100,16 +99,16 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
     return tuple(waiting)
 
 
-# --- checks: of the types that Python does not hold, and of what no vendor takes ------------------------------------
+# --- checks: types, which Python does not enforce, and what no vendor accepts ---------------------------------------
 
 
 def messages_problems(messages: Any) -> list[Problem]:
-    """The problems of a conversation, each with its place in it."""
+    """The problems of a conversation, each with its path."""
     if not isinstance(messages, tuple):
         return [wrong_type(("messages",), messages, "messages")]
     problems: list[Problem] = []
     for index, message in enumerate(messages):
-        # Every call checks its whole conversation, so a message without problems must cost next to nothing.
+        # Every call checks its whole conversation, so a valid message must cost next to nothing.
         if found := message_problems(message):
             problems += [problem.under("messages", index) for problem in found]
     return problems
@@ -130,13 +129,13 @@ def message_problems(message: Any) -> list[Problem]:
     elif not isinstance(content, str):
         problems.append(wrong_type(("content",), content, "a text, or parts such as TextPart"))
     if role == "tool" and not (isinstance(message.tool_call_id, str) and message.tool_call_id):
-        expected = "expected the id of the call that it answers: allm.tool_result(id, text)"
+        expected = "expected the id of the call whose result it is: allm.tool_result(id, text)"
         problems.append(Problem(("tool_call_id",), "required", f"is {shown(message.tool_call_id)}; {expected}"))
     return problems
 
 
 def _part_problem(part: Any, role: str) -> Problem | None:
-    if isinstance(part, TextPart):  # nearly always
+    if isinstance(part, TextPart):  # by far the most common
         return None
     if not isinstance(part, PART_TYPES):
         expected = ", ".join(cls.__name__ for cls in PART_TYPES)
@@ -186,25 +185,25 @@ def system(text: str) -> Message:
 
 
 def user(*content: str | Image | Part) -> Message:
-    """A user turn: text, or text and images in order: `user("What is this?", Image.from_file("x.png"))`."""
+    """A user message of text, or of text and images in order: `user("What is this?", Image.from_file("x.png"))`."""
     return Message("user", _joined(content))
 
 
 def assistant(*content: str | Part) -> Message:
-    """An assistant turn, for conversations that are written by hand."""
+    """An assistant message, for conversations that are written by hand."""
     return Message("assistant", _joined(content))
 
 
 def tool_result(tool_call_id: str, content: str, *, is_error: bool = False) -> Message:
-    """The answer to a tool call."""
+    """The result of a tool call."""
     return Message("tool", content, tool_call_id=tool_call_id, is_error=is_error)
 
 
 def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:
-    """Anything that stands for a conversation, as messages.
+    """Convert a text, a message, messages or a thread to messages.
 
     Raises:
-        ValidationError: It is of another type, or holds something else than messages.
+        ValidationError: It has another type, or contains anything but messages.
     """
     if isinstance(value, str):
         return (user(value),)
@@ -237,7 +236,7 @@ def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:
 
 @attrs.frozen
 class Thread:
-    """Messages in order. Adding gives a new thread; the old one stays as it was."""
+    """A conversation: messages in order. `add` returns a new thread and leaves this one unchanged."""
 
     messages: tuple[Message, ...] = attrs.field(default=(), converter=_message_tuple)
     metadata: dict[str, Any] = mapping_field()
@@ -262,14 +261,14 @@ _MAX_NAME = 64
 
 
 def call_name(name: str) -> str:
-    """The name of a called tool in the characters that every provider takes; a model may call what does not exist."""
+    """The name of a called tool in the characters that every provider accepts; a model may have made the name up."""
     return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME] or "unnamed"
 
 
 def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
-    """The messages with their indexes, the results of a message's calls directly behind it.
+    """The messages with their indexes, reordered so that the results of a message's calls directly follow it.
 
-    What came between a call and its result follows the results. A result without a call stays where it is.
+    Messages between a call and its result are moved behind the results. A result without a call stays where it is.
     """
     rows: list[list[tuple[int, Message]]] = []
     waiting: list[tuple[set[str], list[tuple[int, Message]]]] = []

@@ -1,4 +1,4 @@
-"""Texts and images judged by a provider's rules: what is asked, and the verdict."""
+"""Moderation of texts and images by a provider's content rules: the request, and the results."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def _inputs(value: Any) -> Any:
 
 @attrs.frozen
 class ModerationRequest:
-    """What is to be judged. Texts alone have a result each; texts and images together have a single one.
+    """A request for moderation. Texts alone get one result each; texts and images together get a single result.
 
     Attributes:
-        inputs: Texts and images; a single one may be given as it is.
-        options: Merged over the provider's request body as it is, and wins over anything derived.
+        inputs: Texts and images; a single one need not be in a list.
+        options: Fields merged over the provider's request body; they win over all others.
     """
 
     inputs: tuple[ModerationInput, ...] = attrs.field(converter=_inputs)
@@ -45,7 +45,7 @@ class ModerationRequest:
 
     @property
     def has_images(self) -> bool:
-        """Whether there is an image, and so a single result for everything."""
+        """Whether any input is an image, so that there is a single result for all of them."""
         return any(isinstance(item, Image) for item in self.inputs)
 
 
@@ -63,13 +63,13 @@ def _types(value: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
 
 @attrs.frozen(kw_only=True)
 class ModerationResult:
-    """One verdict. The names of categories are the provider's.
+    """One result. The names of categories are the provider's.
 
     Attributes:
-        flagged: Whether anything in it breaks the provider's rules.
-        categories: Which rules it breaks.
-        scores: How sure the model is, from 0 to 1. What counts as too much is the provider's or yours to say.
-        applied_input_types: What each score was made from: `text`, `image`. Empty for models that see text only.
+        flagged: Whether the input breaks any of the provider's rules.
+        categories: For each rule, whether it is broken.
+        scores: The model's confidence for each rule, from 0 to 1. The threshold is the provider's, or yours.
+        applied_input_types: The input types that each score considers: `text`, `image`. Empty for text-only models.
     """
 
     flagged: bool
@@ -79,7 +79,7 @@ class ModerationResult:
 
     @property
     def flagged_categories(self) -> tuple[str, ...]:
-        """The rules it breaks, by name."""
+        """The names of the broken rules."""
         return tuple(name for name, broken in self.categories.items() if broken)
 
 
@@ -89,11 +89,11 @@ def _results(value: Iterable[ModerationResult]) -> tuple[ModerationResult, ...]:
 
 @attrs.frozen(kw_only=True)
 class ModerationResponse:
-    """The verdicts, in the order of the texts, or the one on texts and images together.
+    """The results, in the order of the texts, or a single one for texts and images together.
 
     Attributes:
-        model: The model that judged, as the provider names it.
-        id, request_id: The provider's ids of the answer and of the HTTP request.
+        model: The model that responded, as the provider names it.
+        id, request_id: The provider's ids of the response and of the HTTP request.
     """
 
     results: tuple[ModerationResult, ...] = attrs.field(default=(), converter=_results)
@@ -104,12 +104,12 @@ class ModerationResponse:
 
     @property
     def flagged(self) -> bool:
-        """Whether any of it breaks the provider's rules."""
+        """Whether any result is flagged."""
         return any(result.flagged for result in self.results)
 
 
 def moderation_problems(request: ModerationRequest) -> list[Problem]:
-    """What no provider could judge."""
+    """The problems of a moderation request."""
     inputs: Any = request.inputs
     if not isinstance(inputs, tuple):
         return [wrong_type(("inputs",), inputs, "a text, an Image, or an iterable of them")]
@@ -118,11 +118,11 @@ def moderation_problems(request: ModerationRequest) -> list[Problem]:
 
 def _problems(request: ModerationRequest) -> Iterator[Problem]:
     if not request.inputs:
-        yield Problem(("inputs",), "empty", "there is nothing to judge")
+        yield Problem(("inputs",), "empty", "there is nothing to moderate")
     for index, item in enumerate(request.inputs):
         if not isinstance(item, str | Image):
             yield wrong_type(("inputs", index), item, "a text or an Image")
         elif item == "":
-            yield Problem(("inputs", index), "empty", "an empty text cannot be judged; leave it out")
+            yield Problem(("inputs", index), "empty", "an empty text cannot be moderated; leave it out")
     if request.model is not None and not isinstance(request.model, str):
         yield wrong_type(("model",), request.model, "str")

@@ -1,9 +1,9 @@
-"""Who made the opaque parts of a message, and so who may have them back.
+"""The origin of the opaque parts of a message, which decides to whom they are sent back.
 
-A signature, encrypted reasoning, the id of an item or the call of a server's own tool mean something only to the
-service that made them, and a service is an address: what a proxy signed is a 400 at the vendor whose format it speaks.
-So a part remembers the address that it came from where that is not the vendor's own, in `made_at`, and its opaque data
-goes back to no other one. The readable rest of a message goes everywhere.
+A signature, encrypted reasoning, the id of an item or the call of a server tool is valid only for the service that made
+it, and a service is an address: what a proxy signed gives a 400 at the vendor whose format it uses. So a part has the
+address it came from in `made_at`, unless that is the vendor's own, and its opaque data is sent to that address only.
+The readable content of a message is sent everywhere.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ __all__ = ["Origin"]
 
 @attrs.frozen
 class Origin:
-    """A service that makes parts and takes them back.
+    """A service that makes opaque parts and accepts them back.
 
     Attributes:
-        provider: Its short name.
-        place: Its address, host and path; None: the vendor's own.
-        has_own: The vendor has an address of its own, so that a part without one is from there.
+        provider: The short name of the provider.
+        place: The address of the service, host and path; None means the vendor's own.
+        has_own: Whether the vendor has its own address, from which parts without an address came.
     """
 
     provider: str
@@ -42,7 +42,7 @@ class Origin:
     has_own: bool = True
 
     def made(self, part: ImagePart | ReasoningPart | ProviderPart | TextPart | ToolCall) -> bool:
-        """Whether the opaque data of a part is this service's own."""
+        """Whether this service made the opaque data of a part."""
         if part.made_at != self.place and (self.has_own or part.made_at is not None):
             return False
         if isinstance(part, ReasoningPart | ProviderPart):
@@ -50,11 +50,11 @@ class Origin:
         return self.provider in part.metadata
 
     def kept(self, part: ImagePart | ReasoningPart | TextPart | ToolCall) -> Mapping[str, Any]:
-        """What was kept with a part for this service; empty if it is another's."""
+        """The metadata of a part for this service; empty if another service made it."""
         return as_object(part.metadata.get(self.provider)) if self.made(part) else {}
 
     def mark(self, event: AdapterEvent) -> AdapterEvent:
-        """The event; if it completes a part, the part remembers this service's address."""
+        """Set the address of this service on the part that `event` completes, if any."""
         if self.place is None:
             return event
         if isinstance(event, TextCompleted | ReasoningCompleted | ToolCallCompleted):

@@ -1,4 +1,4 @@
-"""Refusing values: what was given, in few words; one error for everything that is wrong; fields that check."""
+"""Validation: describe invalid values briefly, report all problems in one error, and fields that check their value."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = [
 ]
 
 MOST_CHARACTERS = 60
-"""Of a value in a sentence: enough to find it again, and short enough for many problems in one message."""
+"""Most characters of a value in a message: enough to recognize it, short enough for many problems in one message."""
 
 
 def shown(value: Any) -> str:
-    """What was given, for a sentence: a short text, a number or None as it is, of anything else the type.
+    """Describe a value for a message: short texts, numbers and None as they are, anything else by its type.
 
-    What may hold much, or something that is nobody's business, is never printed whole.
+    Values that may be large or private are never shown completely.
     """
     if isinstance(value, str):
         text = repr(value[:MOST_CHARACTERS])
@@ -38,29 +38,29 @@ def shown(value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float)):
         try:
             text = repr(value)
-        except ValueError:  # Python writes no int of more than 4,300 digits
+        except ValueError:  # Python does not convert an int of more than 4,300 digits to text
             return f"a huge {type(value).__name__}"
         return text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]}..."
     return type(value).__name__
 
 
 def wrong_type(path: tuple[str | int, ...], value: Any, expected: str) -> Problem:
-    """The problem of a value of another type than `expected`; the value itself is not shown."""
+    """A problem for a value that is not of the `expected` type; the value itself is not shown."""
     return Problem(path, "invalid_type", f"is {type(value).__name__}; expected {expected}")
 
 
 def refuse(problems: Sequence[Problem], *, reason: str = "invalid_request") -> None:
-    """Raise if there are problems.
+    """Raise if there are any problems.
 
     Raises:
-        ValidationError: With every one of them.
+        ValidationError: With all of them.
     """
     if problems:
         raise ValidationError(problems, reason=reason)
 
 
 def unknown_option(name: str, known: Collection[str]) -> OptionError:
-    """The error of an unknown option: with the nearest known name, or all of them where none is near."""
+    """The error for an unknown option: suggests the nearest known name, or lists all of them."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}."
     return OptionError(
@@ -71,10 +71,10 @@ def unknown_option(name: str, known: Collection[str]) -> OptionError:
 
 
 def check_names(cls: type[attrs.AttrsInstance], names: Iterable[str]) -> None:
-    """Refuse a name that is not a keyword-only field of `cls`.
+    """Reject names that are not keyword-only fields of `cls`.
 
     Raises:
-        OptionError: Suggests the nearest one.
+        OptionError: Suggests the nearest name.
     """
     known = {field.name for field in attrs.fields(cls) if field.kw_only}
     for name in names:
@@ -83,7 +83,7 @@ def check_names(cls: type[attrs.AttrsInstance], names: Iterable[str]) -> None:
 
 
 class UnusableImageError(Exception):
-    """Why an image cannot be sent: the `tag` of the problem, and a sentence."""
+    """An image cannot be sent; has the `tag` and the sentence of the problem."""
 
     def __init__(self, tag: str, sentence: str) -> None:
         super().__init__(sentence)
@@ -100,7 +100,7 @@ def _copied(value: Mapping[str, Any], field: attrs.Attribute[Any]) -> dict[str, 
 
 
 def mapping_field() -> Any:
-    """A keyword-only open mapping, copied on the way in; left out of the hash so that its owner stays hashable."""
+    """A keyword-only field for an open mapping, which is copied. Not hashed, so that its owner stays hashable."""
     converter = attrs.Converter(_copied, takes_field=True)
     return attrs.field(factory=dict, kw_only=True, converter=converter, hash=False)
 
@@ -108,17 +108,18 @@ def mapping_field() -> Any:
 def headers_field() -> Any:
     """A keyword-only mapping of HTTP headers.
 
-    They are not compared, as the same answer comes at another time, nor shown in the repr, where they hide the rest.
+    They are not compared, since they differ for the same response at another time, and left out of the repr, which they
+    would dominate.
     """
     converter = attrs.Converter(_copied, takes_field=True)
     return attrs.field(factory=dict[str, str], kw_only=True, converter=converter, eq=False, repr=False)
 
 
 def tuple_of(name: str, value: Iterable[T]) -> tuple[T, ...]:
-    """The values as a tuple.
+    """Convert the values to a tuple.
 
     Raises:
-        ValidationError: A text, a mapping, or something that cannot be iterated.
+        ValidationError: `value` is a text, a mapping, or not iterable.
     """
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
         raise ValidationError([wrong_type((name,), value, f"a list or another iterable of {name}")])

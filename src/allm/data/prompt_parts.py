@@ -1,7 +1,7 @@
-"""Parts that cannot be sent in a message of the user, the system or a tool.
+"""Find parts that cannot be sent in a user, system or tool message.
 
-What an assistant has said in another service's way may be left out: it was that service's own. What somebody else put
-into the conversation is there to be read, and an answer without it would be a wrong one, so nothing is sent.
+Another service's opaque parts in an assistant message can be left out. Parts in other messages were added to be read,
+and a response without them would be wrong, so they are an error and nothing is sent.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["unsupported_parts"]
 def unsupported_parts(
     messages: Iterable[Message], provider: str, refuses: Callable[[Role, Mapping[str, Any]], str | None] | None = None
 ) -> list[Problem]:
-    """A problem for each part that would not reach the provider, but for those of assistants.
+    """The problems of parts that would not reach the provider, except in assistant messages.
 
     Args:
-        messages: Of the request.
-        provider: Whose parts are sent.
-        refuses: Says of the data of such a part in a message of that role why it cannot be sent, None if it can;
-            without it none can.
+        messages: The messages of the request.
+        provider: The provider whose parts can be sent.
+        refuses: Returns why a part with this data cannot be sent in a message of this role, or None if it can; by
+            default none can.
     """
     return [
         Problem(("messages", index, "content", position), "unsupported_part", sentence)
@@ -38,7 +38,7 @@ def unsupported_parts(
 
 def _refused(part: Part, role: Role, provider: str) -> str | None:
     if isinstance(part, ReasoningPart):
-        return f"is reasoning in a message of role {role!r}; expected it in an assistant's"
+        return f"is reasoning in a message of role {role!r}; expected it in an assistant message"
     if isinstance(part, ProviderPart) and part.provider != provider:
         wanted = f"did you mean {provider!r}?" if part.provider.lower() == provider else f"{provider} cannot read it"
         return f"is a part of {part.provider!r}; {wanted}"
@@ -51,5 +51,5 @@ def _refused_own(
     if not isinstance(part, ProviderPart):
         return None
     if refuses is None:
-        return f"is a part that {provider} does not take in a message of role {role!r}"
+        return f"is a part that {provider} does not accept in a message of role {role!r}"
     return refuses(role, part.data)

@@ -1,8 +1,7 @@
-"""What `step` and `chat` give back, and what halted them before the model was done.
+"""The results of `step` and `chat`, and the causes of a halt.
 
-There is one value per cause of a halt, the same from the tool's end to the session. A tool call that halts has a
-`CallHalt` in its outcome; the step has the one that counts of all its calls; the turn and the session take it over as
-it is.
+Each cause of a halt is one value, which is passed on unchanged: a tool call that halts has a `CallHalt` in its outcome,
+the step takes the first one of its calls, and the turn and the session take that of the step.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ T = TypeVar("T")
 
 
 def unique_calls(calls: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
-    """Each id once: a model that repeats an id asks for one call."""
+    """The calls with each id once, in order: a repeated id means the same call."""
     return tuple({call.id: call for call in calls}.values())
 
 
@@ -55,15 +54,15 @@ def _steps(value: Iterable[StepResult[OutputT]]) -> tuple[StepResult[OutputT], .
 
 @attrs.frozen(kw_only=True)
 class StepResult(Generic[OutputT_co]):
-    """One model call and the tools it asked for.
+    """The result of one model call and the tools it asked for.
 
     Attributes:
         thread: The conversation after the step, tool results included.
         tool_results: One message per call that ran, in call order.
         done: Nothing is left to do in this turn.
-        halt: What halted the step, if something did: a question, a failure, a handler, calls that are left to you.
-        cancelled: It was cut short: each call that had not ended has a result that says so.
-        metadata: Yours.
+        halt: The cause of a halt, if any: a question, a failure, a handler, or calls that are left to you.
+        cancelled: The step was cut short; each call that had not ended has a result that says so.
+        metadata: Your own data.
     """
 
     thread: Thread
@@ -76,18 +75,18 @@ class StepResult(Generic[OutputT_co]):
 
     @property
     def manual_tool_calls(self) -> tuple[ToolCall, ...]:
-        """Calls left for the caller to answer: those without a result."""
+        """Calls without a result, which are left to the caller."""
         ended = {message.tool_call_id for message in self.tool_results}
         return tuple(call for call in unique_calls(self.response.tool_calls) if call.id not in ended)
 
 
 @attrs.frozen
 class FinalizeReport:
-    """How the two passes of a turn with `structured_finalize` went.
+    """A report of the two passes of a turn with `structured_finalize`.
 
     Attributes:
         first_pass: Why the pass with the tools ended.
-        error: Why the call with the format could not be made; the result is that of the first pass.
+        error: Why the final call could not be made; the result is then that of the first pass.
     """
 
     first_pass: HaltedReason
@@ -96,16 +95,16 @@ class FinalizeReport:
 
 @attrs.frozen(kw_only=True)
 class ChatResult(Generic[OutputT_co]):
-    """A whole turn: as many steps as it took, and why it ended.
+    """The result of a whole turn: its steps, and why it ended.
 
     Attributes:
-        final_response: The last step's response, or None when no step began.
+        final_response: The last step's response, or None if no step began.
         halted_reason: Why the turn ended.
-        halt: What halted it, as a value to `match`; None when the turn ended in another way.
-        error: What failed, where the reason is `error` or `tool_error`.
-        finalize: How a turn in two passes went; None for one in a single pass.
+        halt: The cause of a halt, as a value to `match`; None if the turn ended in another way.
+        error: The error, if the reason is `error` or `tool_error`.
+        finalize: The report of a turn in two passes; None for a single pass.
         usage: The total over all steps.
-        metadata: Yours.
+        metadata: Your own data.
     """
 
     thread: Thread
@@ -131,21 +130,21 @@ class ChatResult(Generic[OutputT_co]):
         """The final response's JSON as an instance; see `Response.parsed`.
 
         Raises:
-            ValidationError: `invalid_output`, also where no step began; `missing_output_type`.
+            ValidationError: `invalid_output`, also if no step began; `missing_output_type`.
         """
         if self.final_response is None:
-            problem = Problem((), "missing_response", "the turn has no response: it ended before the model was asked")
+            problem = Problem((), "missing_response", "the turn has no response: it ended before the model was called")
             raise ValidationError([problem], reason="invalid_output")
         return self.final_response.parsed() if cls is None else self.final_response.parsed(cls)
 
     @property
     def pending_questions(self) -> tuple[PendingQuestion, ...]:
-        """What tools ask the user, in call order."""
+        """Questions of tools to the user, in call order."""
         return self.halt.questions if isinstance(self.halt, UserAsked) else ()
 
     @property
     def pending_question(self) -> str | None:
-        """The first of `pending_questions`, which the conversation ends with."""
+        """The first of `pending_questions`, which is the last message of the conversation."""
         return self.pending_questions[0].question if self.pending_questions else None
 
     @property
@@ -155,7 +154,7 @@ class ChatResult(Generic[OutputT_co]):
 
     @property
     def manual_tool_calls(self) -> tuple[ToolCall, ...]:
-        """Calls of the last step that are left for the caller to answer, also beside another halt."""
+        """Calls of the last step that are left to the caller, also beside another halt."""
         return self.steps[-1].manual_tool_calls if self.steps else ()
 
     def _repr_pretty_(self, printer: Printer, _cycle: bool) -> None:  # noqa: FBT001  (IPython's protocol)
@@ -188,10 +187,10 @@ _ReservedReason = Literal[
 ]
 
 RESERVED_REASONS: frozenset[str] = frozenset(get_args(_ReservedReason))
-"""Halt reasons with a meaning of their own; a handler cannot use them."""
+"""Reasons that the library uses; a handler cannot halt with them."""
 
 HaltedReason = _ReservedReason | str
-"""Why a turn ended: one of the reserved words, or the reason of a handler's own `Halt`."""
+"""Why a turn ended: a reserved reason, or that of a handler's `Halt`."""
 
 
 def _questions(value: Iterable[PendingQuestion]) -> tuple[PendingQuestion, ...]:
@@ -204,11 +203,12 @@ def _calls(value: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
 
 @attrs.frozen
 class PendingQuestion:
-    """What a tool asks the user.
+    """A question of a tool to the user.
 
     Attributes:
         tool_call_id: The call that asks.
-        hints: For whoever shows the question, as the tool gave them to `AskUser`.
+        question: The text of the question.
+        hints: Hints for displaying the question, as the tool passed them to `AskUser`.
     """
 
     question: str
@@ -216,7 +216,7 @@ class PendingQuestion:
     hints: dict[str, Any] = mapping_field()
 
     def to_message(self) -> Message:
-        """The question as the assistant asks it in the conversation; the user's answer comes behind it."""
+        """The question as an assistant message; the user's answer follows it in the conversation."""
         asked = {"ask_user": True, "tool_call_id": self.tool_call_id}
         return Message("assistant", self.question, metadata=asked)
 
@@ -226,7 +226,7 @@ class UserAsked:
     """One or more tools ask the user.
 
     Attributes:
-        questions: In call order, one at least. The first one is asked; the others wait until it has its answer.
+        questions: At least one, in call order. The first is asked; the others wait until it is answered.
     """
 
     reason: ClassVar[HaltedReason] = "ask_user"
@@ -246,7 +246,8 @@ class HandlerHalted:
     """A tool returned `Halt`.
 
     Attributes:
-        reason: The handler's own.
+        reason: The handler's own reason.
+        tool_call_id: The call that halted.
         result: The result of the call, as the model will read it.
     """
 
@@ -264,19 +265,19 @@ class ManualCalls:
 
 
 CallHalt = UserAsked | ToolFailed | HandlerHalted
-"""How one call halts a turn."""
+"""The cause of a halt by a single call."""
 
 HaltCause = UserAsked | ToolFailed | HandlerHalted | ManualCalls
-"""What halted a step or a turn. Each has a `reason`, which is the turn's `halted_reason`."""
+"""The cause of a halt of a step or a turn. Each has a `reason`, which becomes the turn's `halted_reason`."""
 
 
 @attrs.frozen(kw_only=True)
 class ToolOutcome:
-    """How one call ended; what a journal remembers of it.
+    """How one call ended, as a journal records it.
 
     Attributes:
         message: The result message.
-        halt: What stops the turn, if the call does.
+        halt: The cause, if the call halts the turn.
     """
 
     message: Message
@@ -284,10 +285,10 @@ class ToolOutcome:
 
 
 def first_halt(outcomes: Iterable[ToolOutcome]) -> CallHalt | None:
-    """The halt of the first call that has one; if it asks the user, with the questions of all calls.
+    """The first halt in call order; if it asks the user, with the questions of all calls.
 
     Args:
-        outcomes: In call order.
+        outcomes: The outcomes in call order.
     """
     halts = [outcome.halt for outcome in outcomes if outcome.halt is not None]
     if halts and isinstance(halts[0], UserAsked):

@@ -1,6 +1,6 @@
-"""The steps of a scripted answer: what `Fake` plays in memory and `WireServer` plays over a socket.
+"""The items of a scripted response, which `Fake` plays in memory and `WireServer` plays over a socket.
 
-Built with the functions of `allm.fake`; both players read the same items, so a test can move from one to the other.
+Made with the functions of `allm.fake`; both play the same items, so a test can move from one to the other.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ class Text:
 
 @attrs.frozen
 class Reasoning:
-    """Readable thinking, sent before the text that follows it."""
+    """Readable reasoning, sent before the text that follows it."""
 
     text: str
 
 
 @attrs.frozen
 class ToolCallItem:
-    """One whole tool call; `raw_arguments` overrides the JSON made from `arguments` (for bad JSON)."""
+    """One complete tool call; `raw_arguments` replaces the JSON of `arguments`, for example with invalid JSON."""
 
     name: str
     arguments: Mapping[str, Any] = attrs.field(factory=dict, hash=False)
@@ -54,7 +54,7 @@ class ToolCallItem:
 
 @attrs.frozen
 class ToolCallDeltaItem:
-    """A piece of the arguments of the call `id`, for calls that are cut or arrive in pieces."""
+    """A piece of the arguments of call `id`, for calls that are truncated or arrive in pieces."""
 
     id: str
     text: str
@@ -69,28 +69,28 @@ class UsageItem:
 
 @attrs.frozen
 class Delay:
-    """Silence for `seconds` (of the running clock, so virtual under `autojump_clock`)."""
+    """A pause of `seconds` on Trio's clock, so virtual time under `autojump_clock`."""
 
     seconds: float
 
 
 @attrs.frozen
 class ErrorItem:
-    """The answer fails here: nothing after this item is played."""
+    """The response fails here; later items are not played."""
 
     error: AllmError
 
 
 @attrs.frozen
 class PreflightError:
-    """The call is refused before a stream opens: must be the first item."""
+    """The call is rejected before a stream opens; must be the first item."""
 
     error: AllmError
 
 
 @attrs.frozen
 class Raw:
-    """A provider chunk with no meaning of its own (`RawChunk`)."""
+    """A chunk in the provider's format without other events (`RawChunk`)."""
 
     kind: str
     payload: Any = attrs.field(default=None, hash=False)
@@ -98,7 +98,7 @@ class Raw:
 
 @attrs.frozen
 class Finish:
-    """The finish reason of the answer; without it: `tool_calls` if there was a call, else `stop`."""
+    """The finish reason of the response; default: `tool_calls` if there was a call, else `stop`."""
 
     reason: FinishReason
 
@@ -108,4 +108,4 @@ ScriptItem = (
 )
 
 Trouble = Delay | ErrorItem | PreflightError
-"""What a script of embeddings or moderation can hold: a wait, or an error."""
+"""Items of a script for embeddings or moderation: a pause, or an error."""

@@ -1,6 +1,6 @@
-"""A conversation between turns: a value that goes to JSON and back, and to another process, days later.
+"""`Session`: a conversation between turns, as a value that can be stored as JSON and continued anywhere.
 
-Its fields are checked one by one, and whether they tell the same story.
+Validation checks each field, then whether the fields are consistent.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
 
 
 def fingerprint(call: ToolCall) -> str:
-    """SHA-256, in hex, of what a call is about to do: its id, its tool and its arguments, however they are ordered."""
+    """SHA-256, in hex, of a call's id, tool name and arguments, independent of the order of the arguments."""
     arguments = call.raw_arguments if call.arguments is None else dict(call.arguments)
     canonical = json.dumps([call.id, call.name, arguments], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
@@ -60,10 +60,11 @@ def fingerprint(call: ToolCall) -> str:
 
 @attrs.frozen
 class Approval:
-    """One person's yes to one call with these very arguments.
+    """The approval of one call with its exact arguments.
 
     Attributes:
-        fingerprint: Of the call as it was shown; another one under the same id is not approved.
+        tool_call_id: The id of the call.
+        fingerprint: The fingerprint of the call that was approved; a different call under the same id is not.
     """
 
     tool_call_id: str
@@ -72,21 +73,22 @@ class Approval:
 
 @attrs.frozen(kw_only=True)
 class Session:
-    """A conversation and where it stands. Engines, keys and handlers are never part of it.
+    """A conversation and its status. Engines, keys and handlers are never part of it.
 
     Attributes:
-        id: Your name for it, 1 to 255 characters; stores need one, tool handlers see it.
-        status: What can be done next; see `SessionStatus`.
+        id: Your name for it, 1 to 255 characters; required by stores, and visible to tool handlers.
+        thread: The conversation.
+        status: Decides which operations are possible; see `SessionStatus`.
         pending_tool_calls: Calls without a result, in call order.
-        pending_questions: What tools ask the user, in call order. The first is in the thread; each is asked when the
-            one before it has its answer.
+        pending_questions: Questions of tools to the user, in call order. The first is in the thread; the next one is
+            asked when it has been answered.
         approvals: Pending calls that may run; used up by the next `continue_`.
-        error: Why the last turn failed; set when the status is `error`.
-        halt: The handler's own `Halt` that ended the last turn.
-        resume_at: After an error: how many messages of the thread the next try starts from. The rest is the answer
-            that failed, which is kept to be looked at.
-        context: Handed to tool handlers in every turn; a call's own context wins.
-        metadata: Yours.
+        error: Why the last turn failed; set if the status is `error`.
+        halt: The `Halt` of a tool handler that ended the last turn.
+        resume_at: After an error: the number of messages that a retry starts from. The messages after them are the
+            failed response, which is kept for inspection.
+        context: Passed to tool handlers in every turn; the context of a call wins.
+        metadata: Your own data.
     """
 
     id: str | None = None
@@ -103,7 +105,7 @@ class Session:
 
     @property
     def pending_question(self) -> str | None:
-        """The first of `pending_questions`: what the user is asked now."""
+        """The first of `pending_questions`, which the user is asked now."""
         return self.pending_questions[0].question if self.pending_questions else None
 
     @property
@@ -113,11 +115,11 @@ class Session:
 
 
 class SessionConflict(SessionError):
-    """Someone else saved the session in the meantime; nothing of this change was saved.
+    """Someone else saved the session in the meantime; this change was not saved.
 
     Attributes:
-        session: The newer session, to apply the change to; None when it was deleted.
-        version: Its version; 0 when it was deleted.
+        session: The newer session, to apply the change to; None if it was deleted.
+        version: Its version; 0 if it was deleted.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "version")
@@ -135,18 +137,18 @@ class SessionConflict(SessionError):
         self.version = version
 
 
-# --- the journal of a turn that is running, for the worker that finds it interrupted --------------------------------
-# It holds an `AnswerEntry` for each answer that asked for tools, and the `ToolOutcome` of each of its calls that ended.
+# --- the journal of a running turn, for the worker that finds it interrupted -----------------------------------------
+# It has an `AnswerEntry` for each response with tool calls, and the `ToolOutcome` of each call that has ended.
 
 
 @attrs.frozen(kw_only=True)
 class AnswerEntry:
-    """The model asked for tools: written before the first of them starts.
+    """A journal entry for a response with tool calls, written before the first of them starts.
 
     Attributes:
-        kept: How many messages of the conversation as last known still stand.
-        messages: Those after them, up to the answer.
-        response: The answer.
+        kept: How many messages of the conversation in the journal so far are unchanged.
+        messages: The messages after them, up to the response.
+        response: The response.
     """
 
     kept: int
@@ -155,18 +157,18 @@ class AnswerEntry:
 
 
 MAX_SESSION_ID = 255
-"""Characters: any database can index that."""
+"""Most characters of an id; any database can index that many."""
 MOST_IDS = 3
-"""Of calls in one sentence."""
+"""Most call ids in one message."""
 
 
 def is_session_id(value: Any) -> bool:
-    """Whether every store can keep a session under this id."""
+    """Whether every store accepts this id."""
     return isinstance(value, str) and 0 < len(value) <= MAX_SESSION_ID and value.isprintable()
 
 
 def session_problems(session: Session) -> list[Problem]:
-    """The problems of a session: of each field, and where each is valid by itself, of how they fit each other."""
+    """The problems of a session: of each field, and if there are none, inconsistencies between the fields."""
     return list(_field_problems(session)) or list(_contradictions(session))
 
 
@@ -196,7 +198,7 @@ def _contradictions(session: Session) -> Iterator[Problem]:
         sentence = f"is {status!r} with pending questions; expected 'awaiting_user' or 'awaiting_tools'"
         yield Problem(("status",), "not_as_pending_questions", sentence)
     if status == "awaiting_user" and not session.pending_questions:
-        sentence = "is empty, but the status is 'awaiting_user'; expected what the user is asked"
+        sentence = "is empty, but the status is 'awaiting_user'; expected the question to the user"
         yield Problem(("pending_questions",), "required", sentence)
     if status == "error" and session.error is None:
         yield Problem(("error",), "required", "is None, but the status is 'error'; expected an AllmError")
@@ -212,7 +214,7 @@ def _pending_problems(session: Session) -> Iterator[Problem]:
     waiting = unanswered_tool_calls(session.thread.messages)
     pending = [call.id for call in session.pending_tool_calls]
     if sorted(pending) != sorted(waiting):
-        sentence = f"is of {_ids(pending)}; expected the calls that the thread leaves without a result: {_ids(waiting)}"
+        sentence = f"is of {_ids(pending)}; expected the calls without a result in the thread: {_ids(waiting)}"
         yield Problem(("pending_tool_calls",), "not_the_unanswered_calls", sentence)
     elif changed := [call.id for call in session.pending_tool_calls if asked[call.id] != call]:
         sentence = f"is not what the model asked for: {_ids(changed)}; expected the calls as they stand in the thread"
@@ -227,6 +229,6 @@ def _pending_problems(session: Session) -> Iterator[Problem]:
 
 
 def _ids(ids: Sequence[str]) -> str:
-    """The first few of them: a session may have any number of calls."""
+    """The first few ids, since a session may have any number of calls."""
     listed = ", ".join(map(shown, ids[:MOST_IDS])) or "none"
     return listed if len(ids) <= MOST_IDS else f"{listed} and {len(ids) - MOST_IDS} more"

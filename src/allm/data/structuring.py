@@ -1,20 +1,19 @@
-"""The strict core: a cattrs converter that takes nothing for anything else.
+"""The strict core: a cattrs converter without implicit conversions.
 
-cattrs by itself is friendly: it takes a text for a list of characters, calls `int` on what should be one, and looks for
-the fields of a class in anything that has `in`. Neither a document nor a model is a friend, so there is a hook here for
-each kind of type that both can hold. There are two front ends:
+cattrs by default is lenient: it accepts a text as a list of characters, calls `int` on values for an int field, and
+looks for the fields of a class in anything that supports `in`. Documents and models' output are not trusted, so this
+module has a strict hook for each kind of type. There are two front ends:
 
-- `data/json` adds what the library's own values need: tagged unions, errors, open data. Fields of a later release are
-  ignored, since a reader has to survive them.
-- `data/types` adds what users' types need: more scalars, named tuples, classes of other libraries. Unknown fields are
-  refused, since a model that writes them means something that would be lost.
+- `data/json` adds support for the library's own values: tagged unions, errors, open data. Unknown fields are ignored,
+  so that documents of a later release can be read.
+- `data/types` adds support for users' types: more scalars, named tuples, classes of other libraries. Unknown fields are
+  an error, since ignoring them would lose what the model meant.
 
-A hook gets `(value, hint)` and returns the value of that type, or raises `Misfit`, with the type and the value as they
-are and no words yet. Whatever goes through the parts of a value collects the exceptions of its parts into `Misfits`; at
-the top `problems_of` tells where each is and what it says. cattrs looks for the hook of a plain class by its method
-resolution order, and for anything else by predicates, of which the one registered last wins: so a front end registers
-its own hooks over these. A type may hold itself, so a hook looks for the hooks of its parts when it runs and not when
-it is made.
+A hook gets `(value, hint)` and returns the value of that type, or raises `Misfit` with the type and the value; the
+front end makes the message. Hooks for containers collect the exceptions of their items into `Misfits`; at the top,
+`problems_of` gives the path and message of each. cattrs finds the hook of a plain class by its method resolution order,
+and other hooks by predicates, of which the last registered wins, so a front end can register its own hooks over these.
+A type may contain itself, so a hook looks up the hooks of its items when it runs, not when it is made.
 """
 
 from __future__ import annotations
@@ -67,26 +66,26 @@ SEQUENCES: dict[Any, Callable[[Iterable[Any]], Any]] = {
     abc.Set: frozenset,
     abc.MutableSet: set,
 }
-"""What a list of JSON is made into, by the origin of the type."""
+"""The constructor for a JSON list, by the origin of the type."""
 _MAPPINGS = (dict, abc.Mapping, abc.MutableMapping)
 
 
 def origin_of(hint: Any) -> Any:
-    """The class of a generic's instance, `list` of `list[int]`; any other type as it is."""
+    """The origin of a generic type, such as `list` for `list[int]`; any other type as it is."""
     return typing.get_origin(hint) or hint
 
 
 def strict_converter(
     *, refuse_unknown: bool, left_out: Mapping[type, tuple[str, ...]] | None = None
 ) -> cattrs.Converter:
-    """A converter of the kinds of types that this module has hooks for.
+    """A converter with the hooks of this module.
 
     Args:
-        refuse_unknown: Whether a field that a class does not have is a problem.
-        left_out: Fields of classes that are no part of their values.
+        refuse_unknown: Whether an unknown field of a class is a problem.
+        left_out: Fields of classes that are not converted.
     """
     converter = cattrs.Converter()
-    for kind in (str, int, bool, enum.Enum):  # by class, as cattrs has them: an IntEnum comes to int
+    for kind in (str, int, bool, enum.Enum):  # by class, like cattrs' own hooks: an IntEnum uses that of int
         converter.register_structure_hook(kind, scalar)
     converter.register_structure_hook(float, _number)
 
@@ -108,7 +107,7 @@ def strict_converter(
 
 
 def omitted_fields(cls: Any, left_out: Mapping[type, tuple[str, ...]]) -> dict[str, Any]:
-    """Arguments for cattrs that leave fields out; `Response[Person]` has the form of `Response`."""
+    """Arguments for cattrs that leave fields out; `Response[Person]` has those of `Response`."""
     return dict.fromkeys(left_out.get(origin_of(cls), ()), cattrs.override(omit=True))
 
 
@@ -120,7 +119,7 @@ def _with(converter: cattrs.Converter, load: Callable[[cattrs.Converter, Any, An
 
 
 def scalar(value: Any, hint: Any) -> Any:
-    """A text, a number or a flag of exactly the type, or the member of an enumeration that has the value."""
+    """A str, int or bool of exactly the type, or the enum member with the value."""
     if issubclass(hint, enum.Enum):
         for member in hint:
             if _same(member.value, value):
@@ -142,7 +141,7 @@ def _literal(value: Any, hint: Any) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equality as JSON has it: true is not 1."""
+    """Equality as in JSON, where true is not 1."""
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
 
@@ -154,7 +153,7 @@ def sequence(value: Any, load: Callable[[Any], Any]) -> list[Any]:
 
     Raises:
         Misfit: It is something else.
-        Misfits: What did not fit.
+        Misfits: The items that did not fit.
     """
     if not isinstance(value, list):
         raise Misfit(list, value)
@@ -173,13 +172,16 @@ def _sequence(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
 def fields_in_order(
     converter: cattrs.Converter, value: Any, hints: typing.Sequence[Any], least: int | None = None
 ) -> list[Any]:
-    """A list whose elements have a type each.
+    """Structure a list whose items have one type each.
 
     Args:
-        least: How many of them there have to be; None: all.
+        converter: Structures the items.
+        value: The list.
+        hints: The type of each item.
+        least: The minimum number of items; None: all are required.
 
     Raises:
-        Misfit, Misfits, ValueError: It is something else, or too short or too long.
+        Misfit, Misfits, ValueError: It is not a list, has the wrong length, or an item does not fit.
     """
     if not isinstance(value, list):
         raise Misfit(list, value)
@@ -203,7 +205,7 @@ def _mapping(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
 
 
 def _key(converter: cattrs.Converter, key: str, hint: Any) -> Any:
-    """JSON has text keys only: that of an int is its digits."""
+    """Structure a key; JSON keys are texts, so an int key is written as its digits."""
     text = str(key)
     if hint in (str, Any):
         return text
@@ -217,7 +219,7 @@ def _key(converter: cattrs.Converter, key: str, hint: Any) -> Any:
 
 
 def objects(load: Hook) -> Hook:
-    """A hook that gives `load` objects only, and refuses everything else."""
+    """A hook that passes JSON objects to `load`, and rejects everything else."""
 
     def structure(value: Any, hint: Any) -> Any:
         if not isinstance(value, dict):
@@ -235,7 +237,7 @@ def _is_class(hint: Any) -> bool:
 
 
 def _union(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
-    """The first member that the value fits, those of its own type before the others."""
+    """Structure as the first member that fits, trying members of the value's own type first."""
     members = typing.get_args(hint)
     options = [option for option in members if option is not types.NoneType]
     if value is None and len(options) < len(members):
@@ -249,27 +251,27 @@ def _union(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
             return converter.structure(value, option)
         except Exception as error:
             failures.append(error)
-    # Where the value is of the kind of one member and something inside is wrong, that is what the sender meant.
+    # If the value is of the right kind for exactly one member, and only its content is wrong, report that member.
     inside = [error for error in failures if is_inside(error)]
     raise inside[0] if len(inside) == 1 else Misfit(hint, value)
 
 
 MAX_PROBLEMS = 20
-"""How many problems of one list are told: a document may hold a million of them."""
+"""Most problems that are collected from one list or object; a document could have a million of them."""
 
 
 class Key(str):
-    """A step of a path that is the key of a mapping and not the name of a field."""
+    """A path element that is the key of a mapping, not the name of a field."""
 
     __slots__ = ()
 
 
 class Misfit(Exception):
-    """A value does not fit.
+    """A value does not fit its type.
 
     Attributes:
-        expected: The type that it should be of, or words for what was expected.
-        value: What was found.
+        expected: The expected type, or a description of it.
+        value: The value that was found.
     """
 
     def __init__(self, expected: Any, value: Any) -> None:
@@ -279,7 +281,7 @@ class Misfit(Exception):
 
 
 class Misfits(Exception):
-    """Parts of a value that do not fit, each with its path within the value and its own exception."""
+    """Several parts of a value do not fit; has the path and the exception of each."""
 
     def __init__(self, inner: list[tuple[Path, Exception]]) -> None:
         super().__init__(inner)
@@ -287,7 +289,7 @@ class Misfits(Exception):
 
 
 class KeyMisfit(Exception):
-    """The key of a mapping does not fit, for the reason that `inner` is."""
+    """The key of a mapping does not fit; `inner` is the reason."""
 
     def __init__(self, inner: Exception) -> None:
         super().__init__(inner)
@@ -295,16 +297,16 @@ class KeyMisfit(Exception):
 
 
 Tell = Callable[[BaseException, Path], str]
-"""Puts an exception at a path into words: a `Misfit`, a `KeyError` for a field, or whatever a class raises."""
+"""Makes the message for an exception at a path: a `Misfit`, a `KeyError` for a field, or any exception of a class."""
 
 
 def problems_of(error: BaseException, tell: Tell, path: Path = ()) -> Iterator[tuple[Path, str]]:
-    """Where and what, of every exception inside one that a converter raised."""
+    """The path and the message of every problem in an exception from a converter."""
     if isinstance(error, Misfits):
         for steps, inner in error.inner:
             yield from problems_of(inner, tell, (*path, *steps))
     elif isinstance(error, KeyMisfit):
-        # Inside a key there is no place to point at.
+        # A path cannot point inside a key.
         yield from ((path, f"as a key: {what}") for _, what in problems_of(error.inner, tell, path))
     elif isinstance(error, cattrs.ClassValidationError):
         of_fields, of_the_whole = error.group_exceptions()
@@ -317,7 +319,7 @@ def problems_of(error: BaseException, tell: Tell, path: Path = ()) -> Iterator[t
 
 
 def is_inside(error: BaseException) -> bool:
-    """Whether the value itself is of the right kind, and only parts of it do not fit."""
+    """Whether the value is of the right kind, and only parts of it do not fit."""
     return all(path for path, _ in problems_of(error, _untold))
 
 
@@ -326,17 +328,17 @@ def _untold(_error: BaseException, _path: Path) -> str:
 
 
 def each(items: Iterable[tuple[Any, Any]], load: Callable[[Any, Any], Any]) -> list[Any]:
-    """What `load` makes of every index or name and its value; given up when too many do not fit.
+    """Apply `load` to every index or name and its value; stops after `MAX_PROBLEMS` misfits.
 
     Raises:
-        Misfits: What did not fit.
+        Misfits: The items that did not fit.
     """
     loaded: list[Any] = []
     misfits: list[tuple[Path, Exception]] = []
     for step, item in items:
         try:
             loaded.append(load(step, item))
-        except Exception as error:  # whatever a hook raises gets its place
+        except Exception as error:  # any exception of a hook gets its path
             misfits.append(((step,), error))
             if len(misfits) == MAX_PROBLEMS:
                 break

@@ -1,4 +1,4 @@
-"""A tool the model may call: its name, what it is for, and the JSON Schema of its arguments."""
+"""`Tool`: a tool that the model may call, with its name, description and the JSON Schema of its arguments."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from allm.data.problems import Problem, mapping_field, shown, wrong_type
 __all__ = ["TOOL_NAME", "Tool", "merge_tools", "tool_problems"]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-"""The strictest of the three vendors: OpenAI's function name."""
+"""OpenAI's rule for function names, the strictest of the three vendors."""
 RESERVED_NAMES = frozenset({"auto", "none", "required"})
-"""Words that mean something else as `tool_choice`."""
+"""Names that have another meaning as `tool_choice`."""
 
 
 @attrs.frozen
 class Tool:
-    """A function the model can ask for.
+    """A function that the model can call.
 
     Attributes:
         name: 1 to 64 letters, digits, `_` or `-`.
-        description: What it does, for the model.
+        description: What the tool does, for the model.
         schema: JSON Schema of the arguments, an object schema.
         handler: `fn(arguments)` or `fn(arguments, context)`, sync or async; never serialised.
-        manual: The caller answers the call; it is never run here.
-        timeout: Seconds one call may take; None uses the call's `tool_timeout`.
+        manual: Calls are left to the caller: they are not run unless approved.
+        timeout: Seconds that one call may take; None uses the option `tool_timeout`.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Tool:
     metadata: dict[str, Any] = mapping_field()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the decorated function as if it had not been decorated; of any other tool, call its handler.
+        """Call the decorated function like the plain function; for other tools, call the handler.
 
         Raises:
             TypeError: The tool has no function.
@@ -55,7 +55,7 @@ class Tool:
 
 
 def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:
-    """`first` with those of `second` added; one of the same name is replaced in its place."""
+    """`first` with the tools of `second` added; a tool of the same name is replaced in its place."""
     merged = {tool.name: tool for tool in first}
     merged.update({tool.name: tool for tool in second})
     return tuple(merged.values())
@@ -64,7 +64,7 @@ def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ..
 def tool_problems(tool: Any) -> list[Problem]:
     """The problems of one tool."""
     if not isinstance(tool, Tool):
-        return [wrong_type((), tool, "a Tool: @allm.tool makes one of a function")]
+        return [wrong_type((), tool, "a Tool: @allm.tool makes one from a function")]
     problems = _name_problems(tool.name)
     if not isinstance(tool.description, str):
         problems.append(Problem(("description",), "not_a_string", _is_type(tool.description, "str")))
@@ -90,9 +90,7 @@ def _name_problems(name: Any) -> list[Problem]:
     if not name:
         return [Problem(("name",), "empty", "is not given; expected 1 to 64 letters, digits, '_' or '-'")]
     if name in RESERVED_NAMES:
-        return [
-            Problem(("name",), "reserved_tool_name", f"is {name!r}, which means something as tool_choice; rename it")
-        ]
+        return [Problem(("name",), "reserved_tool_name", f"is {name!r}, which is reserved for tool_choice; rename it")]
     if not TOOL_NAME.fullmatch(name):
         sentence = f"is {shown(name)}; expected 1 to 64 letters, digits, '_' or '-'"
         return [Problem(("name",), "invalid_format", sentence)]
@@ -116,5 +114,5 @@ def _schema_problems(schema: Any) -> list[Problem]:
 def _is_seconds(value: Any) -> bool:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return False
-    # An int can be larger than any float, and no clock could count to it.
+    # An int can be larger than any float, and Trio's clock counts in floats.
     return 0 < value <= sys.float_info.max or value == float("inf")

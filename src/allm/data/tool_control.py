@@ -1,4 +1,4 @@
-"""What a tool handler may return besides a result, and what the model reads in such cases."""
+"""`AskUser` and `Halt`, which a tool handler may return instead of a result, and the messages the model reads then."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from allm.data.problems import mapping_field
 __all__ = ["AWAITING_USER", "AskUser", "Halt", "error_message"]
 
 AWAITING_USER = "<awaiting user response>"
-"""What the model reads as the result of a call that asked the user."""
+"""The result of a call that asked the user, as the model reads it."""
 
 
 @attrs.frozen(init=False)
 class AskUser:
-    """Return this from a handler to stop the turn and ask the user; `hints` are for whoever shows the question."""
+    """Return this from a handler to halt the turn and ask the user; `hints` are for displaying the question."""
 
     question: str
     hints: dict[str, Any] = mapping_field()
@@ -30,13 +30,13 @@ class AskUser:
 
 @attrs.frozen
 class Halt:
-    """Return this from a handler to stop the turn for a reason of your own; `result` still goes to the model."""
+    """Return this from a handler to halt the turn for a reason of your own; the model still gets `result`."""
 
     reason: str
     result: Any = attrs.field(default=None, hash=False)
 
 
 def error_message(call: ToolCall, kind: str, text: str) -> Message:
-    """The result message of a call that failed, as the model reads it: two fields and nothing of the internals."""
+    """The result message of a failed call: type and message of the error, without internals such as a traceback."""
     content = dumps({"error": {"type": kind, "message": text}}).decode()
     return Message("tool", content, tool_call_id=call.id, name=call.name, is_error=True)

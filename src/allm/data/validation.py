@@ -1,4 +1,4 @@
-"""The public check of a value: which check belongs to which type. Each stands beside the value that it checks."""
+"""`validate`: check a value of any kind. The check of each type is in the type's own module."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ _CHECKS: dict[type, tuple[Callable[[Any], Sequence[Problem]], str]] = {
     SpeechRequest: (speech_problems, "invalid_request"),
     TranscriptionRequest: (transcription_problems, "invalid_request"),
 }
-"""For each type its check, and the reason of the error."""
+"""The check of each type, and the `reason` of its error."""
 
 
 def validate(value: Any) -> None:
-    """Check a `Message`, `Tool`, `Thread` or `Session`, or a request to a model, of any kind.
+    """Check a `Message`, `Tool`, `Thread` or `Session`, or any kind of request.
 
     Raises:
-        ValidationError: With every problem: as a `(path, tag)` pair in `errors`, and with its sentence in `problems`.
-        TypeError: A value of another type.
+        ValidationError: With every problem, as a `(path, tag)` pair in `errors`, and with its sentence in `problems`.
+        TypeError: The value has another type.
     """
     for cls, (check, reason) in _CHECKS.items():
         if isinstance(value, cls):

@@ -1,9 +1,9 @@
-"""The chat loop: steps until the model is done or something halts the turn.
+"""The chat loop: run steps until the model is done or something halts the turn.
 
-Theory of operation. The loop is the producer of one stream. It folds what it emits with the same fold that the consumer
-uses, so that it can end the turn at any point with what there is. After each step the gates of `_gate` are tried in
-order and the first that matches ends the turn. Whatever ends it, the conversation it leaves can be sent again: every
-tool call has one result, except those that are handed to the caller as manual calls.
+Theory of operation. The loop is the producer of one stream. It folds the events it emits with the same fold that the
+consumer uses, so it can end the turn at any point with a partial result. After each step the gates of `_gate` are tried
+in order, and the first that matches ends the turn. However a turn ends, its conversation can be sent again: every tool
+call has one result, except the manual calls that are left to the caller.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ from allm.runtime.engine import Engine
 __all__ = ["chat", "open_chat", "open_question", "open_step", "step", "stream", "stream_step"]
 
 _FINISHED = frozenset({"stop", "length", "content_filter"})
-_SAYS_LITTLE = frozenset({"stop", "other"})
-"""After these what the answer holds decides whether the turn goes on."""
+_INCONCLUSIVE = frozenset({"stop", "other"})
+"""Finish reasons after which the content of the response decides whether the turn goes on."""
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
 
 
 def stream_step(
     engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[EventStream[StepResult[OutputT]]]:
-    """One model call and the tools it asks for, as a stream that ends with `StepCompleted`.
+    """Make one model call and run the tools it asks for, as a stream that ends with `StepCompleted`.
 
-    Args and errors: as `stream_generate`; and `ValidationError(unanswered_tool_call)` for a conversation with a tool
-    call that has no result.
+    Args and errors: as for `stream_generate`, plus `ValidationError(unanswered_tool_call)` when a tool call of the
+    conversation has no result.
     """
     return open_step(engine, thread, options)
 
@@ -68,19 +68,19 @@ def open_step(
     turn = TurnCalls(engine, thread, options, journal=journal)
     call, prepared = turn.first
 
-    async def produce(flow: StreamContext) -> None:
+    async def produce(context: StreamContext) -> None:
         fold = StepFold(turn.thread, turn.output_type)
-        flow.send.delivered = fold.add
+        context.send.delivered = fold.add
         with trio.move_on_after(turn.limit) as whole_call:
-            await run_step(call, prepared, flow, fold)
+            await run_step(call, prepared, context, fold)
         if whole_call.cancelled_caught:
-            await fail_at_limit(flow, call.controls.request_timeout)
+            await fail_at_limit(context, call.execution_options.request_timeout)
 
-    return open_stream("step", produce, call.controls, StepFold(turn.thread, turn.output_type), **turn.facts)
+    return open_stream("step", produce, call.execution_options, StepFold(turn.thread, turn.output_type), **turn.facts)
 
 
 async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
-    """One model call and the tools it asks for: the fold of `stream_step`."""
+    """Make one model call and run the tools it asks for: the fold of `stream_step`."""
     async with stream_step(engine, thread, **options) as events:
         return await events.until_done()
 
@@ -88,12 +88,12 @@ async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
 def stream(
     engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[EventStream[ChatResult[OutputT]]]:
-    """A whole turn as a stream: model calls and tools until the model is done or something halts.
+    """Run a whole turn as a stream: model calls and tools until the model is done or something halts the turn.
 
-    `ChatCompleted` comes last, once. After leaving the block early, `events.result()` gives the finished steps, the
-    partial text, and a conversation in which every tool call is answered (`halted_reason == "cancelled"`).
+    `ChatCompleted` is the last event. If the block is left early, `events.result()` has the finished steps, the partial
+    text, and a conversation in which every tool call has a result (`halted_reason == "cancelled"`).
 
-    Args and errors: as `stream_step`.
+    Args and errors: as for `stream_step`.
     """
     return open_chat(engine, thread, options)
 
@@ -106,42 +106,42 @@ def open_chat(
     journal: ToolJournal | None = None,
     unfinished: Unfinished | None = None,
 ) -> StreamBlock[EventStream[ChatResult]]:
-    """`stream` with a journal, or from an answer whose calls are not all answered; `thread` ends before that."""
+    """`stream` with a journal, or resumed from an `unfinished` response; `thread` ends before that response."""
     turn = TurnCalls(engine, thread, options, journal=journal, unfinished=unfinished)
 
-    async def produce(flow: StreamContext) -> None:
-        loop = _ChatLoop(turn, flow, turn.fold())
-        flow.send.delivered = loop.fold.add
+    async def produce(context: StreamContext) -> None:
+        loop = _ChatLoop(turn, context, turn.fold())
+        context.send.delivered = loop.fold.add
         result: ChatResult | None = None
         with trio.move_on_after(turn.limit):
             result = await loop.run()
         if result is None:
-            error = await fail_at_limit(flow, turn.limit)
+            error = await fail_at_limit(context, turn.limit)
             result = attrs.evolve(loop.fold.result(), halted_reason="error", error=error)
-        await flow.send.send((ChatCompleted(result),))
+        await context.send.send((ChatCompleted(result),))
 
-    return open_stream("chat", produce, turn.first[0].controls, turn.fold(), **turn.facts)
+    return open_stream("chat", produce, turn.first[0].execution_options, turn.fold(), **turn.facts)
 
 
 def open_question(
     engine: Engine, thread: Thread, options: CallOptions, questions: Sequence[PendingQuestion]
 ) -> StreamBlock[EventStream[ChatResult]]:
-    """A turn that asks the user the first of `questions` and ends, before the model is asked."""
+    """A turn that asks the user the first of `questions` and ends without calling the model."""
     call = resolve(engine, thread, options)
     check_adapter(engine)
     asked = thread.add(questions[0].to_message())
     completed = ChatCompleted(ChatResult(thread=asked, halted_reason="ask_user", halt=UserAsked(questions)))
     fold = ChatFold(thread)
-    fold.add(completed)  # known before anything is read, so that leaving the block early loses no question
+    fold.add(completed)  # before anything is read, so that leaving the block early loses no question
 
-    async def produce(flow: StreamContext) -> None:
-        await flow.send.send((completed,))
+    async def produce(context: StreamContext) -> None:
+        await context.send.send((completed,))
 
-    return open_stream("chat", produce, call.controls, fold, model=call.request.model)
+    return open_stream("chat", produce, call.execution_options, fold, model=call.request.model)
 
 
 async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
-    """A whole turn: the fold of `stream`.
+    """Run a whole turn: the fold of `stream`.
 
     result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
     result.output_text, result.thread, result.halted_reason
@@ -152,26 +152,26 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
 
 @attrs.define(eq=False)
 class _ChatLoop:
-    """The steps of one turn that is running.
+    """The steps of one running turn.
 
     Attributes:
-        fold: Sees everything that is emitted.
+        fold: Receives every event that is emitted.
     """
 
     turn: TurnCalls
-    flow: StreamContext
+    context: StreamContext
     fold: ChatFold
     _steps: list[StepResult] = attrs.field(factory=list, init=False)
 
     async def run(self) -> ChatResult:
-        """Run the turn, in one pass or two."""
+        """Run the turn, in one pass or in two (see `TurnCalls`)."""
         result = await self._pass(self.turn.first, self.turn.unfinished)
         if not self.turn.two_pass:
             return result
         report = FinalizeReport(result.halted_reason)
         if report.first_pass not in _FINALIZED_AFTER:
             return attrs.evolve(result, finalize=report)
-        nudge = self.turn.first[0].controls.structured_finalize_nudge
+        nudge = self.turn.first[0].execution_options.structured_finalize_nudge
         thread = result.thread.add(user(nudge)) if nudge else result.thread
         try:
             last_call = self.turn.next(thread, final=True)
@@ -183,18 +183,18 @@ class _ChatLoop:
     async def _pass(
         self, prepared: PreparedCall, unfinished: Unfinished | None = None, *, final: bool = False
     ) -> ChatResult:
-        """Steps until a gate closes; the last one of two passes has a single turn, and retries of its format."""
-        controls = prepared[0].controls
-        max_turns = 1 if final else controls.max_turns
-        turns, retries = 0, controls.validation_retries
+        """Run steps until a gate ends the pass; the final pass makes one model call, and validation retries."""
+        options = prepared[0].execution_options
+        max_turns = 1 if final else options.max_turns
+        turns, retries = 0, options.validation_retries
         while True:
             if unfinished is None:
-                step = await run_step(*prepared, self.flow, self.fold.current)
+                step = await run_step(*prepared, self.context, self.fold.current)
             else:
-                step, unfinished = await finish_step(prepared[0], unfinished, self.flow, self.fold.current), None
+                step, unfinished = await finish_step(prepared[0], unfinished, self.context, self.fold.current), None
             self._steps.append(step)
             turns += 1
-            reason, thread = await _gate(step, controls, max_turns, turns), step.thread
+            reason, thread = await _gate(step, options, max_turns, turns), step.thread
             problem = _invalid_output(step) if reason == "completed" and retries else None
             if problem is not None:
                 retries -= 1
@@ -232,34 +232,34 @@ class _ChatLoop:
         )
 
 
-async def _gate(step: StepResult, controls: ExecutionOptions, max_turns: int, turns: int) -> HaltedReason | None:
-    """Why the turn ends after this step, or None to go on. First match wins."""
+async def _gate(step: StepResult, options: ExecutionOptions, max_turns: int, turns: int) -> HaltedReason | None:
+    """Why the turn ends after this step, or None to continue. The first match wins."""
     if step.halt is not None:
         return step.halt.reason
     finish = step.response.finish_reason
     if finish == "error":
         return "error"
-    # Providers end a forced call with "stop", and an answer may end with a word that is not known: one with calls that
-    # were run has not finished the turn, unless the word is known to mean that it was cut.
-    goes_on = finish == "tool_calls" or (finish in _SAYS_LITTLE and _all_calls_ran(step))
+    # Providers end a forced call with "stop", and some use unknown finish reasons. If all calls were run, the turn goes
+    # on, unless the reason is known to mean that the response is truncated.
+    goes_on = finish == "tool_calls" or (finish in _INCONCLUSIVE and _all_calls_ran(step))
     if not goes_on:
         return "completed" if finish in _FINISHED else "incomplete"
-    if controls.halt_when is not None:
-        verdict = controls.halt_when(step)
+    if options.halt_when is not None:
+        verdict = options.halt_when(step)
         if await verdict if inspect.isawaitable(verdict) else verdict:
             return "halt_when"
     return "max_turns" if turns >= max_turns else None
 
 
 def _all_calls_ran(step: StepResult) -> bool:
-    """Whether the answer has calls, and each of them came whole and was run."""
+    """Whether the response has calls, and each of them is complete and was run."""
     calls = step.response.tool_calls
     whole = step.response.finish_reason == "stop" or all(call.arguments is not None for call in calls)
     return bool(step.tool_results) and whole
 
 
 def _invalid_output(step: StepResult) -> str | None:
-    """What is wrong with the structured output of the step, if it has one."""
+    """What is wrong with the structured output of the step; None if it is valid or none was asked for."""
     if step.response.output_type is None:
         return None
     try:

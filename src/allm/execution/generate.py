@@ -1,4 +1,4 @@
-"""`generate` and `stream_generate`: one call to one model, as a value or as a stream."""
+"""`generate` and `stream_generate`: one model call, as a value or as a stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["generate", "stream_generate", "unwrap"]
 def stream_generate(
     engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[EventStream[Response[OutputT]]]:
-    """Ask a model and see its answer arrive.
+    """Call a model and stream its response.
 
         async with allm.stream_generate(engine, "Tell me a joke") as events:
             async for event in events:
@@ -39,16 +39,16 @@ def stream_generate(
         response = events.result()
 
     Leaving the block for any reason closes the connection and joins every task before the next statement runs.
-    A failure in the middle is the last event, `Failed`; what had arrived is kept.
+    A failure in the middle of the response is the last event, `Failed`; the events before it stay in the result.
 
     Args:
-        engine: Who answers.
+        engine: The adapter, the model and the defaults of the call.
         request: A text, a message, messages, a `Thread` or a `Request`.
         options: See `CallOptions`.
 
     Raises:
-        EngineError, OptionError, ValidationError, AdapterError: What is wrong with the call, at the call itself:
-            nothing has been sent.
+        EngineError, OptionError, ValidationError, AdapterError: The call is invalid. Raised by this function, before
+            anything is sent.
     """
     if isinstance(engine, Engine):
         check_adapter(engine)
@@ -56,18 +56,18 @@ def stream_generate(
     warn_ignored_options(options)
     prepared = prepare_call(call)
 
-    async def produce(flow: StreamContext) -> None:
-        limit = call.controls.request_timeout
+    async def produce(context: StreamContext) -> None:
+        limit = call.execution_options.request_timeout
         with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
-            await run_model_call(call, prepared, flow)
+            await run_model_call(call, prepared, context)
         if whole_call.cancelled_caught:
-            await fail_at_limit(flow, limit)
+            await fail_at_limit(context, limit)
 
     provider = call.adapter.provider
     return open_stream(
         "generate",
         produce,
-        call.controls,
+        call.execution_options,
         StreamCollector(output_type(call)),
         provider=provider,
         model=call.request.model,
@@ -75,24 +75,24 @@ def stream_generate(
 
 
 async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]) -> Response[OutputT]:
-    """Ask a model and wait for the whole answer: the fold of `stream_generate` with the same arguments.
+    """Call a model and wait for the whole response: the fold of `stream_generate` with the same arguments.
 
-    A failure of the provider is not raised: it is in `response.error`, beside what had arrived. `unwrap` raises it.
+    A failure of the provider is not raised: it is in `response.error`, beside the partial response. `unwrap` raises it.
 
     Raises:
-        EngineError, OptionError, ValidationError, AdapterError: What is wrong with the call; nothing has been sent.
+        EngineError, OptionError, ValidationError, AdapterError: The call is invalid; nothing was sent.
     """
     async with stream_generate(engine, request, **options) as events:
         return await events.until_done()
 
 
 def unwrap(response: Response) -> str:
-    """The text of an answer that ended cleanly.
+    """The text of a response that ended cleanly.
 
     Raises:
-        AllmError: The response's own error.
+        AllmError: The error of the response, if it failed.
         UnwrapError: It ended in another way (`non_stop_finish`) or has no text (`empty_response`).
-        ValidationError: It is no response.
+        ValidationError: `response` is not a `Response`.
     """
     if not isinstance(response, Response):
         what = f"unwrap takes a Response, got {type(response).__name__}"
@@ -101,11 +101,11 @@ def unwrap(response: Response) -> str:
         raise response.error
     if response.finish_reason != "stop":
         raise UnwrapError(
-            f"the answer ended with finish_reason {response.finish_reason!r}, not 'stop'; the partial text is in "
+            f"the response ended with finish_reason {response.finish_reason!r}, not 'stop'; the partial text is in "
             "response.output_text",
             reason="non_stop_finish",
             finish_reason=response.finish_reason,
         )
     if not response.output_text:
-        raise UnwrapError("the answer has no text", reason="empty_response", finish_reason="stop")
+        raise UnwrapError("the response has no text", reason="empty_response", finish_reason="stop")
     return response.output_text

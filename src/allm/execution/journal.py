@@ -1,4 +1,4 @@
-"""What makes a turn survive its process: a journal of finished tool calls, and an answer that a turn goes on from."""
+"""What lets a turn outlive its process: a journal of finished tool calls, and the response a turn resumes from."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ __all__ = ["ToolJournal", "Unfinished"]
 
 
 class ToolJournal(Protocol):
-    """Remembers what a turn's tools did. What it raises ends the turn, since what it does not know could run twice."""
+    """Records what the tools of a turn did.
 
-    async def answered(self, thread: Thread, response: Response, outcomes: Mapping[str, ToolOutcome]) -> None:
-        """The model asks for tools, and none of them has started.
+    An exception it raises ends the turn, since a call that is not recorded could run twice.
+    """
+
+    async def record_response(self, thread: Thread, response: Response, outcomes: Mapping[str, ToolOutcome]) -> None:
+        """Record a response with tool calls, before any of them starts.
 
         Args:
-            thread: The conversation before the answer.
-            outcomes: Calls of the answer that ended in an earlier run of the step.
+            thread: The conversation before the response.
+            response: The response with the calls.
+            outcomes: Outcomes of calls that ended in an earlier run of the step, by call id.
         """
         ...
 
-    async def ended(self, outcome: ToolOutcome) -> None:
-        """A call has ended, and nobody has seen its result yet."""
+    async def record_outcome(self, outcome: ToolOutcome) -> None:
+        """Record how a call ended, before its result is shown to anyone."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Unfinished:
-    """An answer with calls that have not ended: the turn goes on by running these.
+    """A response with calls that have not ended; the turn resumes by running them.
 
     Attributes:
-        outcomes: How the others ended, by call id.
+        response: The response with the calls.
+        outcomes: How the other calls ended, by call id.
         approved: Ids of manual calls that may run.
     """
 

@@ -1,6 +1,6 @@
-"""Where each value of a call comes from, and the request that it makes.
+"""Resolve the options of a call into one request and its settings.
 
-One rule, everywhere: call option > request field > engine > application default > library default.
+One precedence rule everywhere: call option > request field > engine > application default > library default.
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ _local_defaults: ContextVar[dict[str, Any] | None] = ContextVar("allm_defaults",
 
 @contextmanager
 def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
-    """Application defaults in this context and the tasks started from it: `with allm.defaults(model="gpt-5.5"): ...`.
+    """Set defaults in this context and the tasks started from it: `with allm.defaults(model="gpt-5.5"): ...`.
 
     Raises:
-        OptionError, ValidationError: An unknown option, or one that cannot be.
+        OptionError, ValidationError: An unknown option, or an invalid value.
     """
     token = _local_defaults.set({**(_local_defaults.get() or {}), **kept_options(options)})
     try:
@@ -71,10 +71,10 @@ def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
 
 
 def set_defaults(**options: Unpack[CallOptions]) -> None:
-    """Application defaults for the whole process; each call replaces the earlier ones.
+    """Set application defaults for the whole process, replacing those of an earlier call.
 
     Raises:
-        OptionError, ValidationError: An unknown option, or one that cannot be.
+        OptionError, ValidationError: An unknown option, or an invalid value.
     """
     kept = kept_options(options)
     _app_defaults.clear()
@@ -82,7 +82,7 @@ def set_defaults(**options: Unpack[CallOptions]) -> None:
 
 
 def application_defaults() -> dict[str, Any]:
-    """What `set_defaults` and `defaults` have set here."""
+    """The defaults in effect here, from `set_defaults` and `defaults`."""
     return {**_app_defaults, **(_local_defaults.get() or {})}
 
 
@@ -91,34 +91,34 @@ def application_defaults() -> dict[str, Any]:
 
 @attrs.frozen(kw_only=True)
 class ModelCall:
-    """A call with everything decided: what is asked, of whom, and how it is run.
+    """A call with every option resolved: the request, the engine, and how the call is run.
 
     Attributes:
-        defaulted: Where in the request a value stands that only the engine or the application gave.
+        defaulted: Paths in the request whose value only the engine or the application gave.
     """
 
     engine: Engine
     request: Request
     adapter_options: AdapterOptions
-    controls: ExecutionOptions
+    execution_options: ExecutionOptions
     defaulted: frozenset[Path] = frozenset()
     journal: ToolJournal | None = None
 
     @property
     def adapter(self) -> StreamAdapter:
-        """Who answers.
+        """The adapter that makes the call.
 
         Raises:
-            EngineError: As `check_adapter`.
+            EngineError: As for `check_adapter`.
         """
         return check_adapter(self.engine)
 
 
 def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCall:
-    """Decide every value of a call by the one precedence rule, and check the outcome.
+    """Resolve every option of a call by the precedence rule above, and check the request.
 
     Raises:
-        EngineError, OptionError, ValidationError: What is wrong; nothing has been sent.
+        EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
     if not isinstance(engine, Engine):
         raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
@@ -135,13 +135,13 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         engine=engine,
         request=request,
         adapter_options=AdapterOptions(**values_for("adapter", merged), http_client=engine.http_client),
-        controls=ExecutionOptions(**values_for("execution", merged)),
+        execution_options=ExecutionOptions(**values_for("execution", merged)),
         defaulted=_places(by_default) - _places(given_here),
     )
 
 
 def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
-    """Where in a request the layers say something: a field, or a field of the body."""
+    """Paths in a request for which the layers have a value: a field, or a field of the body."""
     found: set[Path] = set()
     for layer in layers:
         for name, value in layer.items():
@@ -151,14 +151,14 @@ def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
 
 
 def _request_layer(request: Request) -> dict[str, Any]:
-    said = {name: getattr(request, name) for name in NAMES_FOR["request"]}
+    layer = {name: getattr(request, name) for name in NAMES_FOR["request"]}
     if request.structured_finalize is False:
-        del said["structured_finalize"]  # the default, which every request has, and not a wish
-    return said
+        del layer["structured_finalize"]  # the field's default: indistinguishable from a request that leaves it open
+    return layer
 
 
 def _format_of(cls: type) -> JsonSchema:
-    """A class as a `JsonSchema` that remembers it."""
+    """The `JsonSchema` of a class, with the class as its `output_type`."""
     try:
         schema, strict = object_schema(cls)
     except TypeError as error:
@@ -167,10 +167,10 @@ def _format_of(cls: type) -> JsonSchema:
 
 
 def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the fields of an engine say, and over that what its params say by the names of options.
+    """The engine's options as two layers: its fields, then the entries of its params that are named like an option.
 
     Raises:
-        OptionError, ValidationError: A param that cannot be.
+        OptionError, ValidationError: An invalid param.
     """
     body = {name: value for name, value in engine.params.items() if name not in OPTIONS}
     by_name = engine_options(engine)
@@ -179,7 +179,7 @@ def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def engine_options(engine: Engine) -> dict[str, Any]:
-    """The options that the engine says something of; its defaults are the library's and say nothing."""
+    """The options that were set on the engine; a field still at the library's default is left out."""
     found: dict[str, Any] = {}
     if engine.retry is not DEFAULT_RETRY:
         found["retry"] = engine.retry
@@ -192,24 +192,24 @@ def engine_options(engine: Engine) -> dict[str, Any]:
 
 
 def output_type(call: ModelCall) -> type | None:
-    """The class that the answer is to be an instance of, if one was given."""
+    """The class for structured output, if one was given."""
     wanted = call.request.response_format
     return wanted.output_type if isinstance(wanted, JsonSchema) else None
 
 
 def warn_ignored_options(options: Mapping[str, Any]) -> None:
-    """Say that options of the chat loop do nothing on a single call."""
+    """Log that options of the chat loop have no effect on a single call."""
     for name, option in OPTIONS.items():
         if option.is_for_turns and name in options:
             logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 
 def prepare_call(call: ModelCall) -> Any:
-    """The adapter's own prepared call.
+    """The call as its adapter prepared it.
 
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
-        ValidationError, AdapterError: What the model or the adapter cannot do with the request.
+        ValidationError, AdapterError: The model or the adapter cannot handle the request.
     """
     adapter = call.adapter
     if call.request.model is None and as_adapter(adapter).requires_model:
@@ -223,7 +223,7 @@ def prepare_call(call: ModelCall) -> Any:
     try:
         return adapter.prepare(request, call.adapter_options)
     except RecursionError:
-        sentence = "the request is nested too deep, or holds itself: see its options, schemas and format"
+        sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
 
 
@@ -242,7 +242,7 @@ def check_adapter(engine: Engine) -> StreamAdapter:
         )
     if not (callable(getattr(adapter, "prepare", None)) and callable(getattr(adapter, "stream", None))):
         raise EngineError(
-            f"{type(adapter).__name__} is no streaming adapter: expected prepare(request, options) and "
+            f"{type(adapter).__name__} is not a streaming adapter: expected prepare(request, options) and "
             "stream(prepared, emit)",
             reason="missing_stream_adapter",
         )

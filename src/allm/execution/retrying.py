@@ -1,8 +1,8 @@
-"""Whether a failed request is asked again, and when: decided here for streams and for calls in one piece.
+"""Whether and when a failed request is retried, for streams and for unary calls.
 
-An error may be asked again if it is one that passes, the policy has attempts left, and the wait ends before every
-deadline: those of the surrounding scopes and the call's own `request_timeout`. A wait that would run into a deadline is
-not begun: the caller gets the error now, with the provider's `retry_after`, instead of a timeout later.
+A request is retried if its error is retryable, the policy has attempts left, and the wait ends before every deadline:
+those of the surrounding scopes and the call's own `request_timeout`. A wait that would run into a deadline is not
+started: the caller gets the error now, with the provider's `retry_after`, instead of a timeout later.
 """
 
 from __future__ import annotations
@@ -25,33 +25,34 @@ logger: logging.Logger = logging.getLogger("allm")
 
 @attrs.define(eq=False)
 class Retries:
-    """The retries of one call, however many requests it makes at once.
+    """The retry budget of one call, shared by all the requests it makes.
 
-    Requests that were under way together meet the same trouble, such as a rate limit: the first to fail is charged, the
-    others wait with it. So the policy's attempts are a budget of troubles, not of requests.
+    Concurrent requests tend to fail for the same reason, such as a rate limit. The first to fail uses up an attempt,
+    the others wait with it: the policy's attempts count incidents, not requests.
 
     Attributes:
         policy: None never retries.
-        span: Whose events the retries are.
+        provider: The name of the adapter, for telemetry.
+        span: The telemetry span that the retry events belong to.
     """
 
     policy: RetryPolicy | None
     provider: str | None
     span: telemetry.Span | None = None
     _failures: int = attrs.field(default=0, init=False)
-    _resume: float = attrs.field(default=float("-inf"), init=False)  # when the latest pause is over, on the Trio clock
+    _resume: float = attrs.field(default=float("-inf"), init=False)  # end of the latest pause, on the Trio clock
 
     async def ready(self) -> int:
-        """Wait until the pause of the call is over.
+        """Wait for the end of the current pause, if there is one.
 
         Returns:
-            How many failures there have been, which `again` wants to know of the request that is sent now.
+            The number of failures so far, to pass to `wait_to_retry` if the request that is sent now fails.
         """
         if trio.current_time() < self._resume:
             await trio.sleep_until(self._resume)
         return self._failures
 
-    async def again(
+    async def wait_to_retry(
         self,
         error: AdapterError,
         seen: int | None = None,
@@ -59,24 +60,25 @@ class Retries:
         deadline: float = float("inf"),
         abandoned: Usage | None = None,
     ) -> bool:
-        """Whether the request is to be made again; if so, the wait is over when this returns.
+        """Decide whether to retry a request, and if so, wait until it is time.
 
         Args:
-            error: What the request failed with.
-            seen: What `ready` said before it was sent; not needed of a call that makes one request at a time.
-            deadline: When the call has to have ended, on the Trio clock, if no surrounding scope knows.
-            abandoned: What the provider reported as used before it failed.
+            error: The failure of the request.
+            seen: What `ready` returned before the request was sent; None for calls that send one request at a time.
+            deadline: The end of the call on the Trio clock, where no surrounding scope has it.
+            abandoned: The usage that the provider reported before the failure.
         """
         if error.retry_after is None and error.retryable:
-            # Inside a stream there are no headers to say it; OpenAI and others put it into the sentence.
+            # An error inside a stream has no headers of its own; OpenAI and others put the wait into the message.
             error.retry_after = retry_after_in(error.message)
+        # A failure that others have counted since this request was sent is the same incident.
         charged = seen is None or self._failures == seen
         self._failures += charged
         now = trio.current_time()
         delay = self.policy.delay(error, self._failures if charged else 1) if self.policy is not None else None
         if delay is not None and not charged:
             delay = max(delay, self._resume - now)
-        # A deadline that has passed is not looked at: it is about to end the sleep, and the call with it.
+        # A deadline in the past does not count: it cancels the sleep, and the call with it, at once.
         if delay is None or now < min(deadline, trio.current_effective_deadline()) <= now + delay:
             return False
         self._resume = max(self._resume, now + delay)
@@ -95,7 +97,7 @@ class Retries:
 
 
 def adapter_raised(provider: str | None, raised: Exception) -> AdapterError:
-    """The error for an exception that an adapter let out and that says nothing of the provider."""
+    """An `AdapterError` for an exception of another class that escaped from an adapter."""
     error = AdapterError(
         f"the {provider} adapter raised {type(raised).__name__}: {raised}", reason="unknown", provider=provider
     )
@@ -104,19 +106,19 @@ def adapter_raised(provider: str | None, raised: Exception) -> AdapterError:
 
 
 def timed_out(what: str, limit: float | None, option: str, provider: str | None) -> AdapterError:
-    """The error of a limit that has passed, with the name of the option that set it.
+    """The error for a time limit that has passed, with the name of the option that set it.
 
     Args:
-        what: Such as `no event within`; the limit in seconds follows it.
+        what: Begins the message, such as `no event within`; the limit in seconds follows.
     """
     return AdapterError(f"{what} {limit} s ({option})", reason="timeout", provider=provider)
 
 
 def request_timed_out(limit: float | None, provider: str | None) -> AdapterError:
-    """The error of a call that ran into its `request_timeout`."""
+    """The error for a call that ran into its `request_timeout`."""
     return timed_out("the call took longer than", limit, "request_timeout", provider)
 
 
 def seconds(limit: float | None) -> float:
-    """A limit as Trio's scopes take it; None is none."""
+    """A limit in the form that Trio's scopes take; None means no limit."""
     return float("inf") if limit is None else limit

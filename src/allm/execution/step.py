@@ -1,4 +1,4 @@
-"""One step: the model call that it makes, prepared before it is made, then the tools that the answer asks for."""
+"""One step: a model call, prepared in advance, and then the tools that the response asks for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.channel import StreamContext
-from allm.execution.stream.folds import ChatFold, StepFold, answered
+from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 from allm.runtime.adapters import as_adapter
@@ -28,52 +28,52 @@ from allm.runtime.engine import Engine
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
 
 _TOOLS_NOT_RUN = frozenset({"error", "content_filter", None})
-"""Finish reasons of an answer whose calls may be cut or withheld: they are answered, not run."""
+"""Finish reasons after which calls may be incomplete: each gets an error result and is not run."""
 
 
-async def run_step(call: ModelCall, prepared: Any, flow: StreamContext, fold: StepFold) -> StepResult:
+async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold: StepFold) -> StepResult:
     """Run one step and emit its events, `StepCompleted` last.
 
     Args:
-        fold: Sees everything that is emitted; starts from the conversation before the step.
+        fold: Receives every event that is emitted; starts from the conversation before the step.
     """
-    span = telemetry.start_span("step", parent=flow.span, model=call.request.model)
-    await run_model_call(call, prepared, flow)
+    span = telemetry.start_span("step", parent=context.span, model=call.request.model)
+    await run_model_call(call, prepared, context)
     response = fold.response
     if not response.tool_calls or response.finish_reason in _TOOLS_NOT_RUN:
-        messages = answered(response.message, {}, "not_run")
+        messages = message_with_results(response.message, {}, "not_run")
         results = tuple(message for message in messages if message.role == "tool")
         step = StepResult(thread=fold.thread.add(*messages), response=response, tool_results=results, done=True)
     else:
-        step = await _with_tools(call, flow, fold.thread, Unfinished(response=response), span)
+        step = await _with_tools(call, context, fold.thread, Unfinished(response=response), span)
     span.stop(finish_reason=response.finish_reason, usage=response.usage, error=response.error)
-    await flow.send.send((StepCompleted(step),))
+    await context.send.send((StepCompleted(step),))
     return step
 
 
-async def finish_step(call: ModelCall, unfinished: Unfinished, flow: StreamContext, fold: StepFold) -> StepResult:
-    """Run what is left of the calls of an earlier answer and emit its events, `StepCompleted` last.
+async def finish_step(call: ModelCall, unfinished: Unfinished, context: StreamContext, fold: StepFold) -> StepResult:
+    """Run the remaining calls of an earlier response and emit their events, `StepCompleted` last.
 
     Args:
-        fold: Was given `unfinished`; starts from the conversation before the answer.
+        fold: Has been given `unfinished`; starts from the conversation before the response.
     """
-    span = telemetry.start_span("step", parent=flow.span, model=call.request.model)
-    step = await _with_tools(call, flow, fold.thread, unfinished, span)
+    span = telemetry.start_span("step", parent=context.span, model=call.request.model)
+    step = await _with_tools(call, context, fold.thread, unfinished, span)
     span.stop(finish_reason=step.response.finish_reason)
-    await flow.send.send((StepCompleted(step),))
+    await context.send.send((StepCompleted(step),))
     return step
 
 
 async def _with_tools(
-    call: ModelCall, flow: StreamContext, thread: Thread, unfinished: Unfinished, span: telemetry.Span
+    call: ModelCall, context: StreamContext, thread: Thread, unfinished: Unfinished, span: telemetry.Span
 ) -> StepResult:
-    """Run the calls that have not ended; `thread` is the conversation before the answer."""
+    """Run the calls that have not ended; `thread` is the conversation before the response."""
     batch = Batch.of(call, unfinished)
     if batch.to_run and call.journal is not None:
-        await call.journal.answered(thread, unfinished.response, unfinished.outcomes)
+        await call.journal.record_response(thread, unfinished.response, unfinished.outcomes)
 
     async def emit(*events: Any) -> None:
-        await flow.send.send(events)
+        await context.send.send(events)
 
     ran = await ToolRunner(call, emit, span).run(batch.to_run)
     return batch.to_step(thread, ran)
@@ -81,12 +81,12 @@ async def _with_tools(
 
 @attrs.frozen(kw_only=True)
 class Batch:
-    """The calls of one answer, each id once, split by what becomes of them; every tuple is in call order.
+    """The calls of one response, each id once, split by who runs them; every tuple is in call order.
 
     Attributes:
-        automatic: Those that end here: `to_run`, and those that ended in an earlier run of the step.
-        to_run: Those that have not ended.
-        manual: Those that are left to the caller.
+        automatic: Calls that get their result here: `to_run`, and those that ended in an earlier run of the step.
+        to_run: Calls that have not ended.
+        manual: Calls that are left to the caller.
     """
 
     unfinished: Unfinished
@@ -98,9 +98,9 @@ class Batch:
     def of(cls, call: ModelCall, unfinished: Unfinished) -> Batch:
         """Split the calls of `unfinished` by the tools and the mode of `call`."""
         manual_tools = {tool.name for tool in call.request.tools if tool.manual}
-        all_manual = call.controls.mode == "manual"
+        all_manual = call.execution_options.mode == "manual"
         calls = unique_calls(unfinished.response.tool_calls)
-        # A call that has ended, or that someone has approved, has passed the question of who runs it.
+        # A call that has ended or was approved is no longer the caller's to run, even if its tool is manual.
         decided = unfinished.approved.union(unfinished.outcomes)
         manual = {c.id for c in calls if c.id not in decided and (all_manual or c.name in manual_tools)}
         return cls(
@@ -111,11 +111,11 @@ class Batch:
         )
 
     def to_step(self, thread: Thread, ran: Sequence[ToolOutcome]) -> StepResult:
-        """The step, now that `to_run` has ended.
+        """The result of the step, once `to_run` has ended.
 
         Args:
-            thread: The conversation before the answer.
-            ran: The outcomes of `to_run`, in its order.
+            thread: The conversation before the response.
+            ran: The outcomes of `to_run`, in the same order.
         """
         ended = {**self.unfinished.outcomes, **{c.id: outcome for c, outcome in zip(self.to_run, ran, strict=True)}}
         outcomes = [ended[c.id] for c in self.automatic]
@@ -131,20 +131,21 @@ class Batch:
 
 
 PreparedCall = tuple[ModelCall, Any]
-"""A call, and the adapter's own form of it."""
+"""A call, and what its adapter prepared for it."""
 
 
 class TurnCalls:
-    """Makes the calls of one turn, the first one at once, so that what is wrong with it is raised before anything runs.
+    """Prepares the model calls of one turn; the first one at once, so that its errors are raised before anything runs.
 
-    A turn in two passes has the tools in the first one and the response format in the last call alone.
+    Some models cannot have tools and a response format in one call. Such a turn has two passes: the first with the
+    tools and without the format, then a final call with the format and without the tools.
 
     Attributes:
         thread: The conversation that the turn starts from.
-        first: The first call; without the adapter's form where the turn starts from an `unfinished` answer.
-        two_pass: Whether there is a last call for the format.
-        output_type: The class that the answer is to be an instance of, if there is one.
-        unfinished: The answer that the turn goes on from, if it does.
+        first: The first call; not prepared if the turn resumes from an `unfinished` response.
+        two_pass: Whether the turn ends with a call for the response format.
+        output_type: The class for structured output, if there is one.
+        unfinished: The response that the turn resumes from, if any.
     """
 
     def __init__(
@@ -178,17 +179,17 @@ class TurnCalls:
         self.first: PreparedCall = first, prepare_call(first) if unfinished is None else None
 
     def fold(self) -> ChatFold:
-        """A fold for the turn's events."""
+        """A new fold for the events of the turn."""
         fold = ChatFold(self.thread, self.output_type)
         if self.unfinished is not None:
             fold.begin_with(self.unfinished)
         return fold
 
     def next(self, thread: Thread, *, final: bool) -> PreparedCall:
-        """A later call, which sends `thread`; `final` is the one for the format.
+        """Prepare a later call, which sends `thread`; `final` is the call for the response format.
 
         Raises:
-            AllmError: It cannot be made.
+            AllmError: The call is invalid.
         """
         request = attrs.evolve(self._request, messages=thread.messages)
         call = self._of_pass(resolve(self._engine, request, self._options), thread, final=final)
@@ -196,13 +197,13 @@ class TurnCalls:
 
     @property
     def limit(self) -> float:
-        """Seconds for the whole turn."""
-        limit = self.first[0].controls.request_timeout
+        """Time limit of the whole turn, in seconds."""
+        limit = self.first[0].execution_options.request_timeout
         return float("inf") if limit is None else limit
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What telemetry says of the turn when it starts."""
+        """Attributes for the telemetry span of the turn."""
         return {"provider": self.first[0].adapter.provider, "model": self.first[0].request.model}
 
     def _of_pass(self, call: ModelCall, thread: Thread, *, final: bool) -> ModelCall:
@@ -215,7 +216,7 @@ class TurnCalls:
 
 
 def _needs_two_passes(call: ModelCall) -> bool:
-    """Whether the model cannot have tools and a response format in one call."""
+    """Whether this model takes tools and a response format only in separate calls."""
     adapter = as_adapter(call.adapter)
     asks = bool(call.request.tools) and bool(adapter.needs_structured_finalize(call.request))
     return asks or needs_two_passes(adapter, call.request)

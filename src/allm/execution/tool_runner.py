@@ -1,8 +1,8 @@
-"""Running the calls of one answer: in parallel, each under its own time limit, each ending in exactly one message.
+"""Run the tool calls of one response in parallel, each with its own time limit, each ending in exactly one message.
 
-One nursery per batch, one task per call. A call's failure is its own result and never stops its siblings. Async
-handlers are cancelled at their limit; sync handlers run in worker threads, which cannot be stopped: at the limit the
-thread is abandoned, the turn goes on, and the event says so.
+One nursery per batch, one task per call. A failing call gets an error as its result and never stops its siblings.
+Async handlers are cancelled at their limit. Sync handlers run in worker threads, which cannot be stopped: at the limit
+the thread is abandoned, the turn goes on, and the event says so.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.tools import FunctionHandler, ToolContext, is_async
 
-__all__ = ["CallFailure", "EmitEvents", "ToolRunner", "call_failure", "run_handler", "text_of"]
+__all__ = ["CallFailure", "EmitEvents", "ToolRunner", "call_failure", "exception_text", "run_handler"]
 
 Content = str | tuple[Part, ...]
 
@@ -49,14 +49,14 @@ class ToolRunner:
     span: telemetry.Span | None = None
 
     async def run(self, calls: Sequence[ToolCall]) -> list[ToolOutcome]:
-        """Run `calls` and return their outcomes in call order, whatever the order they end in.
+        """Run `calls` and return their outcomes in call order, regardless of the order in which they end.
 
         Raises:
-            Exception: What the journal raised; the other calls are cancelled.
+            Exception: The journal failed; the other calls are cancelled.
         """
         outcomes: list[ToolOutcome | None] = [None] * len(calls)
         failures: list[Exception] = []
-        limiter = trio.CapacityLimiter(self.call.controls.max_concurrency or max(1, len(calls)))
+        limiter = trio.CapacityLimiter(self.call.execution_options.max_concurrency or max(1, len(calls)))
 
         async def run_one(index: int) -> None:
             try:
@@ -97,46 +97,47 @@ class ToolRunner:
             message = self._message(call, AWAITING_USER)
             question = PendingQuestion(value.question, call.id, hints=value.hints)
             asked = AskUserRequested(call, value.question, message, hints=value.hints)
-            return await self._ended(ToolOutcome(message=message, halt=UserAsked([question])), completed, asked)
+            return await self._record(ToolOutcome(message=message, halt=UserAsked([question])), completed, asked)
         message = self._message(call, content)
         if isinstance(value, Halt):
             halted = ToolHalted(call, value.reason, message, result=value.result)
             halt = HandlerHalted(value.reason, call.id, message.text)
-            return await self._ended(ToolOutcome(message=message, halt=halt), completed, halted)
-        return await self._ended(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))
+            return await self._record(ToolOutcome(message=message, halt=halt), completed, halted)
+        return await self._record(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))
 
-    async def _ended(self, outcome: ToolOutcome, *events: Any) -> ToolOutcome:
-        """Let the journal know before anyone else does."""
+    async def _record(self, outcome: ToolOutcome, *events: Any) -> ToolOutcome:
+        """Record the outcome in the journal, then emit the events: a result that was seen must never be lost."""
         if self.call.journal is not None:
-            await self.call.journal.ended(outcome)
+            await self.call.journal.record_outcome(outcome)
         await self.emit(*events)
         return outcome
 
     async def _failed(self, call: ToolCall, failure: CallFailure) -> ToolOutcome:
-        message, halting = await self._decide(call, failure.error)
+        message, halting = await self._apply_error_policy(call, failure.error)
         completed = ToolExecutionCompleted(call, error=failure.error, abandoned=failure.abandoned)
         if halting is None:
-            return await self._ended(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))
+            return await self._record(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))
         halt = ToolFailed(halting)
         halted = ToolHalted(call, halt.reason, message)
-        return await self._ended(ToolOutcome(message=message, halt=halt), completed, halted)
+        return await self._record(ToolOutcome(message=message, halt=halt), completed, halted)
 
-    async def _decide(self, call: ToolCall, error: ToolError) -> tuple[Message, ToolError | None]:
-        """The result message, and the error that halts the turn, if `on_tool_error`, asked once, decides so."""
-        policy = self.call.controls.on_tool_error
+    async def _apply_error_policy(self, call: ToolCall, error: ToolError) -> tuple[Message, ToolError | None]:
+        """The result message, and the error if `on_tool_error` halts the turn. A policy is called once per failure."""
+        policy = self.call.execution_options.on_tool_error
         message = error_message(call, error.reason, error.message)
         if not callable(policy):
             return message, error if policy == "halt" else None
         try:
-            answer = policy(call, error)
-            if inspect.isawaitable(answer):
-                answer = await answer
-            if answer == "halt" and isinstance(answer, str):
+            decision = policy(call, error)
+            if inspect.isawaitable(decision):
+                decision = await decision
+            if isinstance(decision, str) and decision == "halt":
                 return message, error
-            return self._message(call, self._content(answer)), None
-        except Exception as raised:  # whatever the caller's function or encoder raises
+            return self._message(call, self._content(decision)), None
+        except Exception as raised:  # from the caller's function or encoder
             halting = ToolError(
-                f"on_tool_error raised {type(raised).__name__}: {text_of(raised)}; it was asked about: {error.message}",
+                f"on_tool_error raised {type(raised).__name__}: {exception_text(raised)}; it was handling: "
+                f"{error.message}",
                 reason="handler_raised",
                 tool_name=call.name,
                 tool_call_id=call.id,
@@ -148,7 +149,7 @@ class ToolRunner:
         try:
             return self._content(value.result if isinstance(value, Halt) else value)
         except Exception as error:
-            why = f"the tool's result has no text form: {text_of(error)}"
+            why = f"the tool's result has no text form: {exception_text(error)}"
             raise call_failure(call, "encoding_failed", why) from error
 
     def _content(self, value: Any) -> Content:
@@ -160,7 +161,7 @@ class ToolRunner:
             return str(content)
         for part in content:
             if not isinstance(part, TextPart | ImagePart):
-                raise TypeError(f"the result encoder gave a {type(part).__name__}; expected TextPart or ImagePart")
+                raise TypeError(f"the result encoder returned a {type(part).__name__}; expected TextPart or ImagePart")
         return content
 
     def _message(self, call: ToolCall, content: Content) -> Message:
@@ -168,7 +169,7 @@ class ToolRunner:
 
 
 MAX_THREADS = 64
-"""Sync handlers that run at once in one Trio run; abandoned ones no longer count."""
+"""Sync handlers that run at once in one Trio run, not counting abandoned ones."""
 
 _threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("allm_tool_threads")
 
@@ -176,7 +177,7 @@ EmitEvents = Callable[..., Awaitable[None]]
 
 
 class CallFailure(Exception):
-    """How a call failed, and whether its thread still runs."""
+    """A failed call: its error, and whether its thread was abandoned and still runs."""
 
     def __init__(self, error: ToolError, *, abandoned: bool = False) -> None:
         super().__init__(error)
@@ -185,16 +186,16 @@ class CallFailure(Exception):
 
 
 def call_failure(call: ToolCall, reason: ToolReason, message: str, *, abandoned: bool = False) -> CallFailure:
-    """A failure of `call`, to be raised."""
+    """Make the exception for a failure of `call`."""
     error = ToolError(message, reason=reason, tool_name=call.name, tool_call_id=call.id)
     return CallFailure(error, abandoned=abandoned)
 
 
 async def run_handler(model_call: ModelCall, call: ToolCall, emit: EmitEvents) -> Any:
-    """The handler's return value.
+    """Run the handler of `call` and return its value.
 
     Raises:
-        CallFailure: It could not be run, raised, overran its limit, or returned what it may not return.
+        CallFailure: The handler could not be run, raised, exceeded its time limit, or returned an invalid value.
     """
     tool = _find(model_call, call)
     value = await _run(model_call, tool, call, emit)
@@ -203,68 +204,68 @@ async def run_handler(model_call: ModelCall, call: ToolCall, emit: EmitEvents) -
 
 
 def _find(model_call: ModelCall, call: ToolCall) -> Tool:
-    """The tool of the call, if it can be run with these arguments."""
+    """The tool of the call, checked to be one that can run with these arguments."""
     tools = {tool.name: tool for tool in model_call.request.tools}
     tool = tools.get(call.name)
     if tool is None:
         known = ", ".join(tools) or "none"
         raise call_failure(call, "unknown_tool", f"there is no tool {call.name!r}; the tools are: {known}")
     if tool.handler is None and model_call.engine.tool_executor is None:
-        raise call_failure(call, "no_handler", f"tool {call.name!r} cannot be run here")
+        raise call_failure(call, "no_handler", f"tool {call.name!r} has no handler")
     if call.arguments is None:
         raise call_failure(call, "invalid_arguments", "the arguments are not a JSON object; send valid JSON")
     return tool
 
 
 async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEvents) -> Any:
-    limit = tool.timeout if tool.timeout is not None else model_call.controls.tool_timeout
-    in_thread = model_call.engine.tool_executor is None and not is_async(_target(tool))
+    limit = tool.timeout if tool.timeout is not None else model_call.execution_options.tool_timeout
+    in_thread = model_call.engine.tool_executor is None and not is_async(_function_of(tool))
     async with AsyncExitStack() as stack:
         if in_thread:
             await stack.enter_async_context(_thread_limiter())
         await emit(ToolExecutionStarted(call))
-        # After the events and the wait for a thread, so that the limit counts the tool's own time.
+        # Started after waiting for a thread and for the consumer, so that the limit covers the tool's own time only.
         scope = trio.CancelScope(deadline=trio.current_time() + (float("inf") if limit is None else limit))
         context = _context(model_call, call, emit, scope)
         value: Any = None
         with scope:
-            value = await _returned(tool, call, context, in_thread=in_thread)
+            value = await _call_handler(tool, call, context, in_thread=in_thread)
         if scope.cancelled_caught:
             raise call_failure(call, "timeout", f"the tool took longer than {limit} s", abandoned=in_thread)
     return value
 
 
-async def _returned(tool: Tool, call: ToolCall, context: ToolContext, *, in_thread: bool) -> Any:
-    """What the handler returns; what it raises is the call's failure."""
+async def _call_handler(tool: Tool, call: ToolCall, context: ToolContext, *, in_thread: bool) -> Any:
+    """Call the executor or the handler; an exception becomes a `CallFailure`."""
     executor = context.engine.tool_executor
     try:
         if executor is not None:
             return await executor.execute(tool, call, context)
         return await _invoke(tool, call, context, in_thread=in_thread)
-    except ToolError as error:  # the handler's own, which may not say whose it is
+    except ToolError as error:  # raised by the handler, which may not have filled in the call
         error.tool_name = error.tool_name or call.name
         error.tool_call_id = error.tool_call_id or call.id
         raise CallFailure(error) from error
     except Exception as error:
-        failure = call_failure(call, "handler_raised", text_of(error))
+        failure = call_failure(call, "handler_raised", exception_text(error))
         failure.error.__cause__ = error
         raise failure from error
 
 
 def _check_returned(call: ToolCall, value: Any) -> None:
-    """Refuse a halt that nobody could tell from another, and a question that nobody could answer."""
-    if isinstance(value, Halt) and not (_is_text(value.reason) and value.reason not in RESERVED_REASONS):
-        why = f"the tool halted with {value.reason!r:.60}; expected a reason of its own, not a reserved one"
+    """Reject a halt without a distinct reason, and a question without text."""
+    if isinstance(value, Halt) and not (_is_nonempty_text(value.reason) and value.reason not in RESERVED_REASONS):
+        why = f"the tool halted with {value.reason!r:.60}; expected a text that is not a reserved reason"
         raise call_failure(call, "invalid_return", why)
-    if isinstance(value, AskUser) and not _is_text(value.question):
+    if isinstance(value, AskUser) and not _is_nonempty_text(value.question):
         raise call_failure(call, "invalid_return", f"the tool asked {value.question!r:.60}; expected a text")
 
 
 def _context(model_call: ModelCall, call: ToolCall, emit: EmitEvents, scope: trio.CancelScope) -> ToolContext:
-    controls = model_call.controls
+    options = model_call.execution_options
 
     async def report(payload: Any) -> None:
-        # While the consumer is behind, the time is the consumer's and not the tool's.
+        # Stop the tool's clock while the consumer is behind.
         left, scope.deadline = scope.deadline - trio.current_time(), float("inf")
         try:
             await emit(ToolProgress(call, payload))
@@ -275,9 +276,9 @@ def _context(model_call: ModelCall, call: ToolCall, emit: EmitEvents, scope: tri
         scope.deadline = trio.current_time() + left
 
     return ToolContext(
-        context=controls.context,
-        session_id=controls.session_id,
-        request_id=controls.request_id,
+        context=options.context,
+        session_id=options.session_id,
+        request_id=options.request_id,
         tool_call=call,
         engine=model_call.engine,
         report=report,
@@ -293,23 +294,23 @@ def _thread_limiter() -> trio.CapacityLimiter:
         return limiter
 
 
-def text_of(error: Exception) -> str:
-    """What it says; of a group, as a handler's own nursery raises, what each one in it says."""
+def exception_text(error: Exception) -> str:
+    """The message of an exception; for a group, such as a nursery raises, the messages of all its members."""
     if isinstance(error, ExceptionGroup):
-        return "; ".join(map(text_of, error.exceptions))
+        return "; ".join(map(exception_text, error.exceptions))
     try:
         return str(error) or type(error).__name__
-    except Exception:  # a class of the caller's, with a text that cannot be made
+    except Exception:  # the caller's own class may have a broken __str__
         return type(error).__name__
 
 
-def _is_text(value: Any) -> bool:
+def _is_nonempty_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _target(tool: Tool) -> Callable[..., Any]:
+def _function_of(tool: Tool) -> Callable[..., Any]:
     handler = tool.handler
-    assert handler is not None  # noqa: S101  (checked by the caller)
+    assert handler is not None  # noqa: S101  (`_find` has checked it)
     return handler.function if isinstance(handler, FunctionHandler) else handler
 
 
@@ -318,8 +319,8 @@ async def _invoke(tool: Tool, call: ToolCall, context: ToolContext, *, in_thread
     arguments = dict(call.arguments or {})
     args = (arguments, context) if _takes_context(handler) else (arguments,)
     if in_thread:
-        # In a list, since Trio takes no coroutine from a thread, and a lambda may give one. A limiter of its own: the
-        # runner has counted this thread already, and stops counting it once it is abandoned.
+        # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
+        # limiter, since `_thread_limiter` counts this thread already, and stops counting it once it is abandoned.
         [value] = await trio.to_thread.run_sync(
             lambda: [handler(*args)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
         )
@@ -329,7 +330,7 @@ async def _invoke(tool: Tool, call: ToolCall, context: ToolContext, *, in_thread
 
 
 def _takes_context(function: Callable[..., Any]) -> bool:
-    """Whether a plain handler has a second positional parameter."""
+    """Whether a plain handler takes the context as its second positional parameter."""
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:  # some built-ins have no signature

@@ -1,4 +1,4 @@
-"""Layer D, sessions: conversations that outlive a turn, a process and a machine."""
+"""Sessions: conversations that outlive a turn, a process and a machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The turns of a session: each operation as a stream that knows what becomes of the session, and as its fold.
+"""The operations of a session, each as a stream whose `outcome()` has the updated session, and as its fold.
 
     session, result = await allm.session.start(engine, "Plan a trip to Zug", id="trip-1")
     session, result = await allm.session.reply(engine, session, "In winter")
@@ -7,7 +7,7 @@
         async for event in events: ...
     session, result = events.outcome()
 
-Cut short, the session keeps the user's message, the finished steps and the partial answer.
+If a turn is cut short, the session keeps the user's message, the finished steps and the partial response.
 """
 
 from __future__ import annotations
@@ -74,18 +74,19 @@ class SessionStream(Generic[T]):
 
         Raises:
             StreamError: Used outside its block, or by a second task.
-            Exception: What `on_event` or `halt_when` raised, as itself.
+            Exception: Raised by `on_event` or `halt_when`.
         """
         return await self._events.__anext__()
 
     def result(self) -> T:
-        """The fold of what has been read so far: at any time, in the block or after it."""
+        """The fold of the events read so far: at any time, in the block or after it."""
         return self._events.result()
 
     def outcome(self) -> tuple[Session, T]:
-        """The session and the result as of what has been read so far.
+        """The session and the result after the events read so far.
 
-        Cut short, the session keeps the user's message, the finished steps and the partial answer, and is `idle`.
+        If the turn is cut short, the session keeps the user's message, the finished steps and the partial response, and
+        is `idle`.
         """
         result = self._events.result()
         return project(self._session, result), result
@@ -105,12 +106,13 @@ def open_session_stream(
     enter: Callable[[], None] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[T]]:
-    """The stream of a turn around the stream of its events.
+    """Wrap the event stream of a turn into a `SessionStream`.
 
     Args:
-        session: As it is when the turn begins.
-        enter: Called first; may refuse that the turn begins.
-        save: Given the outcome when the block is left, after every task has ended.
+        block: The event stream of the turn.
+        session: The session at the start of the turn.
+        enter: Called on entering the block; may raise to prevent the turn.
+        save: Called with the outcome when the block is left, after every task has ended.
     """
     return StreamBlock(_opened(block, session, enter, save), EXAMPLE)
 
@@ -128,22 +130,23 @@ async def _opened(
             yield stream
     finally:
         if save is not None and stream is not None:
-            await save(*stream.outcome())  # noqa: ASYNC102  (shields itself, within a limit)
+            await save(*stream.outcome())  # noqa: ASYNC102  (shields itself, with a time limit)
 
 
 def stream_start(
     engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
-    """The first turn of a conversation, as a stream.
+    """Run the first turn of a conversation, as a stream.
 
     Args:
-        messages: A text, messages, a `Thread`, or a `Session` of your own making (with `context`, `metadata`).
-        id: The session's id; stores need one.
-        options: As those of `allm.chat`. `context` goes over the session's own, `session_id` is the session's id.
+        engine: The engine for the turn.
+        messages: A text, messages, a `Thread`, or a new `Session` (with `context` or `metadata`).
+        id: The id of the session; stores need one.
+        options: As for `allm.chat`. `context` is merged over the session's own; `session_id` defaults to its id.
 
     Raises:
-        SessionError: The session's status does not allow it; the message says what to call.
-        ValidationError, EngineError, OptionError, AdapterError: As `allm.stream`. Nothing has been sent.
+        SessionError: The session's status does not allow it; the message says what to call instead.
+        ValidationError, EngineError, OptionError, AdapterError: As for `allm.stream`. Nothing was sent.
     """
     return chat_block(engine, open_start(messages, id), options)
 
@@ -151,16 +154,16 @@ def stream_start(
 async def start(
     engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
-    """The first turn of a conversation: the fold of `stream_start`."""
+    """Run the first turn of a conversation: the fold of `stream_start`."""
     return await _outcome(stream_start(engine, messages, id=id, **options))
 
 
 def stream_reply(
     engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
-    """A turn that begins with what the user says, or answers what was asked, as a stream.
+    """Run a turn with a message of the user, which may answer a pending question, as a stream.
 
-    Args and errors: as `stream_start`.
+    Args and errors: as for `stream_start`.
     """
     return chat_block(engine, open_reply(session, content), options)
 
@@ -168,19 +171,22 @@ def stream_reply(
 async def reply(
     engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
-    """A turn that begins with what the user says, or answers what was asked: the fold of `stream_reply`."""
+    """Run a turn with a message of the user, which may answer a pending question: the fold of `stream_reply`."""
     return await _outcome(stream_reply(engine, session, content, **options))
 
 
 def stream_continue(
     engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
-    """A turn that goes on, as a stream: after results, with approved calls, or again after an error.
+    """Continue the conversation, as a stream: after tool results, with approved calls, or again after an error.
 
     Args:
-        message: What to say first; None where nothing is to be said.
+        engine: The engine for the turn.
+        session: The session to continue.
+        message: A message to add first, or None.
+        options: As for `stream_start`.
 
-    Errors: as `stream_start`; and `SessionError(not_approved)` for a call that may not run after all.
+    Errors: as for `stream_start`, plus `SessionError(not_approved)` if the approval of a call is not valid.
     """
     return chat_block(engine, open_continue(engine, session, message, with_session(session, options)), options)
 
@@ -188,16 +194,16 @@ def stream_continue(
 async def continue_(
     engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
-    """A turn that goes on: the fold of `stream_continue`."""
+    """Continue the conversation: the fold of `stream_continue`."""
     return await _outcome(stream_continue(engine, session, message, **options))
 
 
 def stream_step(
     engine: Engine, session: Session, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
-    """One model call and the tools it asks for, as a stream. The session is `idle` while there is more to do.
+    """Make one model call and run the tools it asks for, as a stream. The session is `idle` while there is more to do.
 
-    Args and errors: as `stream_start`.
+    Args and errors: as for `stream_start`.
     """
     return step_block(engine, open_step_of(session), options)
 
@@ -205,7 +211,7 @@ def stream_step(
 async def step(
     engine: Engine, session: Session, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, StepResult[OutputT]]:
-    """One model call and the tools it asks for: the fold of `stream_step`."""
+    """Make one model call and run the tools it asks for: the fold of `stream_step`."""
     async with stream_step(engine, session, **options) as events:
         await events.until_done()
     return events.outcome()
@@ -213,34 +219,34 @@ async def step(
 
 def chat_block(
     engine: Engine,
-    opening: TurnStart,
+    turn_start: TurnStart,
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
     enter: Callable[[], None] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[ChatResult]]:
-    """The stream of a turn; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
-    options = with_session(opening.session, options)
-    if opening.questions:
-        block = open_question(engine, opening.thread, options, opening.questions)
+    """The stream of a turn; see `open_session_stream` for `enter` and `save`."""
+    options = with_session(turn_start.session, options)
+    if turn_start.questions:
+        block = open_question(engine, turn_start.thread, options, turn_start.questions)
     else:
-        block = open_chat(engine, opening.thread, options, journal=journal, unfinished=opening.unfinished)
-    return open_session_stream(block, opening.session, enter, save)
+        block = open_chat(engine, turn_start.thread, options, journal=journal, unfinished=turn_start.unfinished)
+    return open_session_stream(block, turn_start.session, enter, save)
 
 
 def step_block(
     engine: Engine,
-    opening: TurnStart,
+    turn_start: TurnStart,
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
     enter: Callable[[], None] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[StepResult]]:
-    """The stream of one step; `enter` may refuse that it begins, `save` gets how it ended when the block is left."""
-    block = open_step(engine, opening.thread, with_session(opening.session, options), journal=journal)
-    return open_session_stream(block, opening.session, enter, save)
+    """The stream of one step; see `open_session_stream` for `enter` and `save`."""
+    block = open_step(engine, turn_start.thread, with_session(turn_start.session, options), journal=journal)
+    return open_session_stream(block, turn_start.session, enter, save)
 
 
 async def _outcome(block: StreamBlock[SessionStream[ChatResult]]) -> tuple[Session, ChatResult]:
@@ -250,7 +256,7 @@ async def _outcome(block: StreamBlock[SessionStream[ChatResult]]) -> tuple[Sessi
 
 
 def with_session(session: Session, options: CallOptions) -> CallOptions:
-    """The session's own context and id under those of the call."""
+    """The options of the call, with the session's context and id as defaults."""
     merged: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
     if session.context:
         given = merged.get("context", {})

@@ -1,4 +1,4 @@
-"""The fold of a turn's events where they arrive without their stream: over a socket, from a log."""
+"""Fold the events of a turn that arrive without their stream: over a socket, or from a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T", bound=ChatResult | StepResult)
 
 
 class StreamReducer(Generic[T]):
-    """Folds the events of one turn into the session after it, as `events.outcome()` does where the stream is.
+    """Folds the events of one turn into the updated session, like `events.outcome()` of the stream itself.
 
         reducer = StreamReducer(append_user(session, "Hello"))
         for event in events:
@@ -23,7 +23,7 @@ class StreamReducer(Generic[T]):
         session, result = reducer.outcome()
 
     Args:
-        session: As the turn began: with the user's message, if it began with one.
+        session: The session at the start of the turn, including the user's message if there was one.
         mode: `"chat"` for the events of a turn, `"step"` for those of one step.
     """
 
@@ -41,11 +41,11 @@ class StreamReducer(Generic[T]):
         """Fold one event.
 
         Raises:
-            StreamError: `already_done`: the answer had ended.
+            StreamError: `already_done`: the response has already ended.
         """
         self._fold.add(event)
 
     def outcome(self) -> tuple[Session, T]:
-        """The session and the result as of the events so far: at any time."""
+        """The session and the result after the events so far; may be called at any time."""
         result = cast("T", self._fold.result())
         return project(self._session, result), result

@@ -1,9 +1,9 @@
-"""The states of a session: what each allows, and which one a turn leaves.
+"""The status of a session: what each one allows, and which one a turn ends with.
 
-Theory of operation. A session is `idle` or `completed` between turns; the two differ only in who is to speak next. A
-turn leaves it waiting for someone: for results of calls (`awaiting_tools`), else for the user (`awaiting_user`), else
-for another try (`error`). These come in that order: a turn may leave calls and a question, then the calls are answered
-first. Everything that is refused here is refused before anything runs, with a sentence that names what to call instead.
+Theory of operation. A session is `idle` or `completed` between turns; the two differ only in whose turn it is to speak.
+A turn may leave it waiting: for results of calls (`awaiting_tools`), else for the user (`awaiting_user`), else for
+another try (`error`). That order is the priority: if a turn leaves both calls and a question, the calls come first. An
+operation that is not allowed is rejected before anything runs, with a message that names what to call instead.
 
     status / operation    start   reply   continue_                    step   submit_tool_result, approve, deny
     idle, completed      yes     yes     yes                          yes    no
@@ -52,10 +52,10 @@ _INSTEAD: dict[SessionStatus, str] = {
 
 
 def check(session: Session, operation: Operation) -> None:
-    """Refuse what the status does not allow, and a session that contradicts itself.
+    """Reject an operation that the status does not allow, and an inconsistent session.
 
     Raises:
-        SessionError: `invalid_status`; `invalid_input` for something that is no session.
+        SessionError: `invalid_status`; `invalid_input` if it is not a `Session`.
         ValidationError: `invalid_session`.
     """
     if not isinstance(session, Session):
@@ -66,7 +66,7 @@ def check(session: Session, operation: Operation) -> None:
 
 
 def refused(session: Session, operation: str) -> SessionError:
-    """What to say when the status does not allow `operation`."""
+    """The error for an operation that the status does not allow."""
     instead = _INSTEAD[session.status].format(
         question=session.pending_question,
         calls=", ".join(f"{call.id} ({call.name})" for call in session.pending_tool_calls),
@@ -79,7 +79,7 @@ def refused(session: Session, operation: str) -> SessionError:
 
 @attrs.frozen(kw_only=True)
 class _End:
-    """How a turn ended, of whichever kind it was; `over` is False when there is more to do."""
+    """How a turn or a step ended; `over` is False if the model has more to do."""
 
     thread: Thread
     response: Response | None
@@ -89,7 +89,7 @@ class _End:
 
 
 def project(session: Session, result: ChatResult | StepResult) -> Session:
-    """The session after a turn that began with `session`."""
+    """The session after a turn or a step that started from `session`."""
     end = _end_of_step(result) if isinstance(result, StepResult) else _end_of_chat(result)
     pending = _pending_calls(end.thread)
     return attrs.evolve(
@@ -107,7 +107,7 @@ def project(session: Session, result: ChatResult | StepResult) -> Session:
 
 def _end_of_chat(result: ChatResult) -> _End:
     if result.halted_reason == "cancelled" and result.steps and result.thread == result.steps[-1].thread:
-        # Cut short after the last step, before the turn could say why it ends: the step knows.
+        # Cut short after the last step, before the turn's own result: the step has what is pending.
         return _end_of_step(result.steps[-1])
     failed = result.halted_reason in {"error", "tool_error"}
     return _End(
@@ -139,7 +139,7 @@ def _end_of_step(step: StepResult) -> _End:
 
 
 def _error_of(response: Response | None) -> AllmError:
-    """The response's error, or one that says little: events from elsewhere may lack what ours have."""
+    """The error of the response, or a generic one: events from another source may have none."""
     return (response.error if response is not None else None) or AdapterError("the turn failed")
 
 
@@ -159,7 +159,7 @@ def _pending_calls(thread: Thread) -> tuple[ToolCall, ...]:
 
 
 def _before_answer(end: _End) -> int | None:
-    """Where the answer that failed begins; None when it is no answer that failed, or nothing of it arrived."""
+    """Index of the message of a failed response; None if it was not the response that failed, or nothing arrived."""
     if end.response is None or end.response.error is None:
         return None
     messages = end.thread.messages

@@ -1,4 +1,4 @@
-"""Answering the calls that a turn has left: results, refusals, approvals. All pure: a session in, a session out."""
+"""Resolve pending tool calls: results, denials, approvals. Pure functions from a session to a session."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["approve", "deny", "last_answer", "submit_tool_result", "submit_tool_
 
 
 def submit_tool_result(session: Session, tool_call_id: str, value: Any, *, is_error: bool = False) -> Session:
-    """Answer one pending call. The last answer ends the wait: then `continue_` goes on, or the user is asked.
+    """Give the result of one pending call. After the last one, `continue_` goes on, or the user is asked.
 
     Args:
-        session: One that is `awaiting_tools`.
-        tool_call_id: Of one of its `pending_tool_calls`, in any order.
-        value: A text as it is; anything else becomes its JSON, as a handler's result does.
+        session: A session that is `awaiting_tools`.
+        tool_call_id: The id of one of its `pending_tool_calls`, in any order.
+        value: A text is used as it is; anything else is encoded as JSON, like a handler's result.
         is_error: Tell the model that the tool failed.
 
     Raises:
         SessionError: `invalid_status`, `unknown_tool_call`, `already_answered`; `invalid_input` for a value without a
-            JSON form. The session you hold stays as it was.
+            JSON form. The given session is unchanged.
     """
     check(session, "submit_tool_result")
     call = _pending(session, tool_call_id)
@@ -37,16 +37,16 @@ def submit_tool_result(session: Session, tool_call_id: str, value: Any, *, is_er
         text = encode_result(value)
     except (TypeError, ValueError) as error:
         raise SessionError(
-            f"the result of {tool_call_id} has no JSON form ({error}); pass a text", reason="invalid_input"
+            f"the result of {tool_call_id} cannot be written as JSON ({error}); pass a text", reason="invalid_input"
         ) from error
     return _answered(session, Message("tool", text, tool_call_id=call.id, name=call.name, is_error=is_error))
 
 
 def submit_tool_results(session: Session, results: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Session:
-    """Answer several pending calls, all or none: `submit_tool_results(session, [("c1", 1), ("c2", "two")])`.
+    """Give several results, all or none: `submit_tool_results(session, [("c1", 1), ("c2", "two")])`.
 
     Raises:
-        SessionError: As `submit_tool_result`, for the first one that cannot be taken.
+        SessionError: As for `submit_tool_result`, for the first invalid one.
     """
     pairs = results.items() if isinstance(results, Mapping) else results
     for tool_call_id, value in cast("Iterable[tuple[str, Any]]", pairs):
@@ -55,47 +55,47 @@ def submit_tool_results(session: Session, results: Mapping[str, Any] | Iterable[
 
 
 def deny(session: Session, tool_call_id: str, reason: str = "the user did not allow this call") -> Session:
-    """Answer one pending call with a refusal, which the model reads.
+    """Deny one pending call; the model reads `reason` as its result.
 
     Raises:
-        SessionError: As `submit_tool_result`.
+        SessionError: As for `submit_tool_result`.
     """
     check(session, "deny")
     return _answered(session, error_message(_pending(session, tool_call_id), "denied", reason))
 
 
 def approve(session: Session, tool_call_id: str, *, shown: str | None = None) -> Session:
-    """Allow one pending call to run, once and with these arguments; the next `continue_` runs it.
+    """Approve one pending call to run, once and with its current arguments; the next `continue_` runs it.
 
-    The tool has to have a handler and `manual=True` when the turn goes on: that is the rule which asked for approval,
-    and where it is missing nothing runs.
+    When the turn continues, the tool must still have a handler and `manual=True`, which is what required the approval;
+    otherwise nothing runs.
 
     Args:
-        session: One that is `awaiting_tools`.
-        tool_call_id: Of one of its `pending_tool_calls`.
-        shown: `fingerprint(call)` of what the person saw; anything else under the same id is refused.
+        session: A session that is `awaiting_tools`.
+        tool_call_id: The id of one of its `pending_tool_calls`.
+        shown: `fingerprint(call)` of the call that the approver saw; a different call under the same id is rejected.
 
     Raises:
-        SessionError: As `submit_tool_result`; `already_answered` when it is approved already; `not_approved` when
-            something else was shown.
+        SessionError: As for `submit_tool_result`; `already_answered` if it is already approved; `not_approved` if a
+            different call was shown.
     """
     check(session, "approve")
     call = _pending(session, tool_call_id)
     if any(approval.tool_call_id == tool_call_id for approval in session.approvals):
         raise SessionError(
-            f"call {tool_call_id} is approved already: continue_(engine, session) runs it", reason="already_answered"
+            f"call {tool_call_id} is already approved: continue_(engine, session) runs it", reason="already_answered"
         )
     current = fingerprint(call)
     if shown is not None and shown != current:
         raise SessionError(
-            f"call {tool_call_id} is not what was shown: its tool or its arguments differ; show it again",
+            f"call {tool_call_id} is not the call that was shown: its tool or its arguments differ; show it again",
             reason="not_approved",
         )
     return attrs.evolve(session, approvals=(*session.approvals, Approval(tool_call_id, current)))
 
 
 def last_answer(thread: Thread) -> int:
-    """Index of the newest message with tool calls; a valid session that waits for tools has one."""
+    """Index of the newest message with tool calls; a valid session that is `awaiting_tools` has one."""
     return next(index for index in reversed(range(len(thread.messages))) if thread.messages[index].tool_calls)
 
 
@@ -105,13 +105,13 @@ def _pending(session: Session, tool_call_id: str) -> ToolCall:
             return call
     messages = session.thread.messages[last_answer(session.thread) :]
     if any(message.role == "tool" and message.tool_call_id == tool_call_id for message in messages):
-        raise SessionError(f"call {tool_call_id} has its result already", reason="already_answered")
+        raise SessionError(f"call {tool_call_id} already has its result", reason="already_answered")
     waiting = ", ".join(call.id for call in session.pending_tool_calls)
     raise SessionError(f"no pending call has the id {tool_call_id!r}; pending: {waiting}", reason="unknown_tool_call")
 
 
 def _answered(session: Session, result: Message) -> Session:
-    """The session with one call less pending; results stand in call order, before a question of the same turn."""
+    """The session with one more result; results are kept in call order, before a question of the same turn."""
     position = last_answer(session.thread)
     order = {call.id: index for index, call in enumerate(session.thread.messages[position].tool_calls)}
     after = (*session.thread.messages[position + 1 :], result)

@@ -1,4 +1,4 @@
-"""Where a turn begins: the checks of each operation, and the conversation it sends. Pure; nothing runs here."""
+"""The start of a turn: check the operation, and build the conversation it sends. Pure functions; nothing runs here."""
 
 from __future__ import annotations
 
@@ -35,12 +35,13 @@ SessionInput = str | Message | Thread | Iterable[Message] | Session
 
 @attrs.frozen(kw_only=True)
 class TurnStart:
-    """What a turn starts from.
+    """The starting point of a turn.
 
     Attributes:
-        session: The session, which the turn's result is projected onto.
-        thread: What is sent; ends before the answer of `unfinished`, if there is one.
-        questions: What the user is asked before the model is: those of an earlier turn that have no answer yet.
+        session: The session that the turn's result is applied to.
+        thread: The conversation to send; ends before the response of `unfinished`, if there is one.
+        unfinished: A response whose approved or remaining calls run first.
+        questions: Unanswered questions of an earlier turn, which the user is asked before the model is called.
     """
 
     session: Session
@@ -50,15 +51,15 @@ class TurnStart:
 
 
 def open_start(given: SessionInput, session_id: str | None) -> TurnStart:
-    """A first turn.
+    """Start a first turn.
 
     Raises:
-        SessionError: `invalid_status`; `invalid_input` for an id that no store could keep.
-        ValidationError: `given` is no conversation.
+        SessionError: `invalid_status`; `invalid_input` for an id that stores do not accept.
+        ValidationError: `given` is not a conversation.
     """
     if session_id is not None and not is_session_id(session_id):
         raise SessionError(
-            f"{session_id!r} cannot be the id of a session: expected 1 to 255 printable characters",
+            f"{session_id!r} is not a valid session id: expected 1 to 255 printable characters",
             reason="invalid_input",
         )
     if isinstance(given, Session):
@@ -71,25 +72,23 @@ def open_start(given: SessionInput, session_id: str | None) -> TurnStart:
 
 
 def open_reply(session: Session, content: str | Message) -> TurnStart:
-    """A turn that begins with what the user says.
+    """Start a turn with a message of the user.
 
     Raises:
-        SessionError, ValidationError: As `check`; `invalid_input` for a message that is not the user's.
+        SessionError, ValidationError: As for `check`; `invalid_input` for a message of another role.
     """
     check(session, "reply")
     message = _message(content)
     if message.role != "user":
-        raise SessionError(
-            f"reply takes what the user says, got a message of role {message.role}", reason="invalid_input"
-        )
+        raise SessionError(f"reply takes a message of the user, got one of role {message.role}", reason="invalid_input")
     return _with_message(session, message)
 
 
 def open_continue(engine: Engine, session: Session, content: str | Message | None, options: CallOptions) -> TurnStart:
-    """A turn that goes on: with a message, with approved calls, again after an error, or just so.
+    """Start a turn that continues: with a message, with approved calls, again after an error, or as it is.
 
     Raises:
-        SessionError, ValidationError: As `check`; `not_approved`.
+        SessionError, ValidationError: As for `check`; `not_approved`.
     """
     check(session, "continue_")
     if content is None:
@@ -98,29 +97,32 @@ def open_continue(engine: Engine, session: Session, content: str | Message | Non
         if session.status == "awaiting_user":
             raise refused(session, "continue_ without a user message")
         messages = session.thread.messages
-        kept = messages if session.status != "error" else messages[: session.resume_at]
-        thread = attrs.evolve(session.thread, messages=kept)
+        if session.status == "error":
+            messages = messages[: session.resume_at]  # without the failed response
+        thread = attrs.evolve(session.thread, messages=messages)
         return TurnStart(session=attrs.evolve(session, thread=thread), thread=thread)
     message = _message(content)
     if session.status in {"awaiting_tools", "error"} or (session.status == "awaiting_user" and message.role != "user"):
         raise refused(session, f"continue_ with a message of role {message.role}")
     if message.role == "tool":
-        raise SessionError("no call waits for a result, so continue_ takes no tool message", reason="invalid_input")
+        raise SessionError(
+            "no call is waiting for a result, so continue_ takes no tool message", reason="invalid_input"
+        )
     return _with_message(session, message)
 
 
 def open_step_of(session: Session) -> TurnStart:
-    """One model call and its tools.
+    """Start a single step.
 
     Raises:
-        SessionError, ValidationError: As `check`.
+        SessionError, ValidationError: As for `check`.
     """
     check(session, "step")
     return TurnStart(session=session, thread=session.thread)
 
 
 def append(session: Session, *messages: Message) -> Session:
-    """The session with messages at its end, and nothing asked; `continue_` asks.
+    """Add messages to the session without calling the model; `continue_` calls it.
 
     Raises:
         SessionError: `invalid_status`; `invalid_input` for tool results, which `submit_tool_result` takes.
@@ -129,26 +131,26 @@ def append(session: Session, *messages: Message) -> Session:
     for message in messages:
         if not isinstance(message, Message) or message.role == "tool" or message.tool_calls:
             raise SessionError(
-                "append takes messages of the system, the user and the assistant, without tool calls and results",
+                "append takes system, user and assistant messages, without tool calls or results",
                 reason="invalid_input",
             )
     return attrs.evolve(session, thread=session.thread.add(*messages))
 
 
 def append_user(session: Session, text: str) -> Session:
-    """The session with a user message at its end, and nothing asked.
+    """Add a user message to the session without calling the model.
 
     Raises:
-        SessionError: As `append`.
+        SessionError: As for `append`.
     """
     return append(session, user(text))
 
 
 def clear_error(session: Session) -> Session:
-    """The session without its failed answer: it stands where the turn that failed got to, and a reply goes on.
+    """Drop the failed response: the session is back where it was before it, and a reply goes on from there.
 
     Raises:
-        SessionError: `invalid_status`: it has no error.
+        SessionError: `invalid_status`: the session has no error.
     """
     check(session, "clear_error")
     thread = attrs.evolve(session.thread, messages=session.thread.messages[: session.resume_at])
@@ -164,7 +166,10 @@ def _message(content: str | Message) -> Message:
 
 
 def _with_message(session: Session, message: Message) -> TurnStart:
-    """The message is in the session from here on, whatever becomes of the turn; it answers the first question."""
+    """Start from the session with `message`, which also answers its first question.
+
+    The message is part of the session from here on, even if the turn fails.
+    """
     others = session.pending_questions[1:]
     thread = session.thread.add(message)
     session = attrs.evolve(session, thread=thread, status="idle", pending_questions=())
@@ -172,7 +177,7 @@ def _with_message(session: Session, message: Message) -> TurnStart:
 
 
 def _open_approved(engine: Engine, session: Session, options: CallOptions) -> TurnStart:
-    """Go on from the newest answer, whose pending calls may all run."""
+    """Resume the newest response, whose pending calls are all approved."""
     position = last_answer(session.thread)
     messages = session.thread.messages
     approved = approved_calls(engine, session, options)
@@ -191,10 +196,10 @@ def _open_approved(engine: Engine, session: Session, options: CallOptions) -> Tu
 
 
 def approved_calls(engine: Engine, session: Session, options: CallOptions) -> frozenset[str]:
-    """Ids of the pending calls, if every one of them may run now.
+    """Ids of the pending calls, after checking that all of them may run now.
 
     Raises:
-        SessionError: `invalid_status` where approvals are missing, `not_approved` where one does not hold.
+        SessionError: `invalid_status` if approvals are missing, `not_approved` if one is not valid.
     """
     approvals = {approval.tool_call_id: approval for approval in session.approvals}
     if any(call.id not in approvals for call in session.pending_tool_calls):
@@ -206,20 +211,20 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
         if approvals[call.id].fingerprint != fingerprint(call):
             problem = "its arguments are not those that were approved"
         elif tool is None or not tool.manual:
-            problem = "this engine has no tool of that name with manual=True, so no rule says who may approve it"
+            problem = "this engine has no tool of that name with manual=True, so it does not call for approval"
         elif tool.handler is None and engine.tool_executor is None:
-            problem = "its tool has no handler: give its result with submit_tool_result(session, id, value)"
+            problem = "its tool has no handler; give its result with submit_tool_result(session, id, value)"
         else:
             continue
         raise SessionError(
-            f"call {call.id} ({call.name}) is not run: {problem}; deny(session, id) answers it, nothing has run",
+            f"call {call.id} ({call.name}) cannot run: {problem}. No call has run; deny(session, id) rejects it",
             reason="not_approved",
         )
     return frozenset(approvals)
 
 
 def _halts(session: Session) -> dict[str | None, CallHalt]:
-    """What halted the turn, by call id: it halts again, now that the calls beside it are done."""
+    """The halts of the earlier turn, by call id: they halt the resumed turn again, once the other calls are done."""
     halts: dict[str | None, CallHalt] = {asked.tool_call_id: UserAsked([asked]) for asked in session.pending_questions}
     if isinstance(session.error, ToolError):
         halts[session.error.tool_call_id] = ToolFailed(session.error)

@@ -1,4 +1,4 @@
-"""Tools for tests: a loopback server that plays the providers and their faults, and the suites that adapters pass."""
+"""Tools for tests: a loopback server that plays providers and their faults, and conformance suites for adapters."""
 
 from allm.testing.cassette import Cassette as Cassette, record as record, replay as replay
 from allm.testing.clock import loopback_clock as loopback_clock

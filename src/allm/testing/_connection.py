@@ -1,11 +1,11 @@
-"""One client connection: h11 over a Trio socket stream.
+"""One client connection of the server: h11 over a Trio socket stream.
 
     read a request --> play its reply --> next cycle, while both sides keep the connection alive
                            |
-                           +-- a second task receives all the while: end of file means that the client left, and
-                               cancels the playing; anything else is the next request, and h11 keeps it
+                           +-- a second task keeps receiving: end of file means that the client left, and cancels the
+                               reply; anything else is the next request, which h11 buffers
 
-Whoever accepted the connection closes it.
+The caller that accepted the connection closes it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from allm.testing.replies import Piece, Reply
 
 __all__ = ["Connection"]
 
-WRITE_SIZE = 16_384  # bytes of pieces that share one write
+WRITE_SIZE = 16_384  # most bytes of pieces that share one write
 RECEIVE_SIZE = 65_536
 LINGER_ZERO = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # close() then resets instead of finishing
 
@@ -35,9 +35,10 @@ LINGER_ZERO = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)  # cl
 @final
 @attrs.define(eq=False)
 class Connection:
-    """Reads requests and plays the replies that `answer` gives for them.
+    """Reads requests and plays their replies.
 
-    `answer` is called once per request and returns its reply; `changed` is called when a request got its outcome.
+    `answer` returns the reply to a request, and is called once for each. `changed` is called when a request has its
+    outcome.
     """
 
     stream: trio.SocketStream
@@ -49,8 +50,8 @@ class Connection:
     _client_left: bool = attrs.field(init=False, default=False)
 
     async def serve(self) -> None:
-        """Serve until one side ends the connection; whoever called this closes the stream."""
-        with suppress(trio.BrokenResourceError):  # the client has gone
+        """Serve until one side ends the connection; the caller closes the stream."""
+        with suppress(trio.BrokenResourceError):  # the client has left
             try:
                 while (request := await self._read_request()) is not None:
                     await self._reply(request, self.answer(request))
@@ -78,7 +79,7 @@ class Connection:
                 return None
 
     async def _refuse(self, error: h11.RemoteProtocolError) -> None:
-        """Tell a client that does not speak HTTP/1.1 what was wrong."""
+        """Send an error to a client that does not speak HTTP/1.1."""
         body = f"not an HTTP/1.1 request: {error}\n".encode()
         headers = [("content-length", str(len(body))), ("connection", "close")]
         self._http = h11.Connection(h11.SERVER)
@@ -86,7 +87,7 @@ class Connection:
         await self.stream.send_all(head + body)
 
     async def _reply(self, request: RecordedRequest, reply: Reply) -> None:
-        """Play `reply` until its end or until the client leaves, and settle the request's outcome."""
+        """Play `reply` until its end or until the client leaves, and set the request's outcome."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch, nursery.cancel_scope)
             try:
@@ -128,7 +129,7 @@ class Connection:
                 request.outcome = "faulted"
 
     async def _send(self, request: RecordedRequest, reply: Reply) -> None:
-        """The response's head, its body up to the fault and, if the message ends properly, its end."""
+        """Send the response's head, its body up to the fault and, if the message ends properly, its end."""
         fault, pieces = reply.fault, reply.pieces()
         ends = fault is None or isinstance(fault, Garbage) or (isinstance(fault, Cut) and fault.clean)
         length = sum(len(piece.data) for piece in pieces) if ends else len(reply.body)
@@ -150,8 +151,8 @@ class Connection:
         await self._write(request, waiting, ends=ends)
 
     async def _write(self, request: RecordedRequest, pieces: list[Piece], *, ends: bool = False) -> None:
-        """Each piece as one HTTP chunk, all in one write; the end of the message goes with the last chunk."""
-        if self._chunked:  # not through h11, which takes 20 us a chunk: there are tens of thousands, byte by byte
+        """Send each piece as one HTTP chunk, all in one write, with the end of the message in the last one."""
+        if self._chunked:  # without h11, which takes 20 µs per chunk: a byte-by-byte reply has tens of thousands
             data = [b"%x\r\n%b\r\n" % (len(piece.data), piece.data) for piece in pieces if piece.data]
         else:
             data = [self._bytes(h11.Data(data=b"".join(piece.data for piece in pieces)))]
@@ -165,7 +166,7 @@ class Connection:
         if reply.framing == "content-length":
             headers.append(("content-length", str(length)))
         elif reply.framing == "close":
-            self._http.their_http_version = b"1.0"  # h11 then ends the body by closing, as it would for an old client
+            self._http.their_http_version = b"1.0"  # makes h11 end the body by closing, as for an old client
         self._chunked = reply.framing == "chunked" and self._http.their_http_version != b"1.0"
         return self._bytes(h11.Response(status_code=reply.status, headers=headers))
 
@@ -174,7 +175,7 @@ class Connection:
 
 
 async def _let_others_run() -> None:
-    """Long enough for a client in the same Trio run to read what was written: it wakes, and it calls `recv`."""
+    """Yield long enough for a client in the same Trio run to read what was written: to wake, and to call `recv`."""
     for _ in range(2):
         await trio.lowlevel.checkpoint()
 

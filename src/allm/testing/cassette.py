@@ -1,4 +1,4 @@
-"""Real traffic, recorded once and replayed for ever: no network, no key, the same answers in the same pieces.
+"""Record real traffic once and replay it: no network, no key, the same responses in the same pieces.
 
 with allm.testing.record("trip.json"):
     await allm.chat(engine, "How warm is it in Zug?")
@@ -34,33 +34,33 @@ _LONGEST = 80  # characters of a value in a message
 @final
 @attrs.define(eq=False)
 class Cassette:
-    """Exchanges with providers, in the order of their requests.
+    """Recorded exchanges with providers, in the order of their requests.
 
     Attributes:
-        exchanges: All of them.
-        unused: Those that nothing has asked for yet; when replaying.
+        exchanges: All exchanges.
+        unused: When replaying: the exchanges that were not requested yet.
     """
 
     exchanges: list[Exchange] = attrs.field(factory=list[Exchange])
     unused: list[Exchange] = attrs.field(factory=list[Exchange], init=False)
 
     def assert_exhausted(self) -> None:
-        """Fail if something that was recorded was not asked for.
+        """Check that every recorded exchange was requested.
 
         Raises:
-            AssertionError: It names those requests.
+            AssertionError: Some were not; the message names them.
         """
         left = ", ".join(f"{exchange.method} {exchange.url}" for exchange in self.unused)
         if left:
-            raise AssertionError(f"recorded and not asked for: {left}")
+            raise AssertionError(f"recorded but not requested: {left}")
 
 
 @contextmanager
 def record(path: str | os.PathLike[str]) -> Generator[Cassette]:
-    """Write every exchange with a provider in this context, and in the tasks started from it, to a file.
+    """Record every exchange with a provider in this context, and in the tasks started from it, to a file.
 
-    The file has the requests' bodies and what the providers answered; no request header, and no key that was in one.
-    It is written when the block is left, however that is, unless nothing was asked. `allm.fetch_image` is not recorded.
+    The file has the bodies of requests and the responses, but no request headers, and no key that was in one. It is
+    written when the block is left, for any reason, unless there was no request. `allm.fetch_image` is not recorded.
     """
     cassette, secrets = Cassette(), set[str]()
     token = transport_override.set(_recorder(cassette, secrets, transport_override.get() or send))
@@ -74,14 +74,14 @@ def record(path: str | os.PathLike[str]) -> Generator[Cassette]:
 
 @contextmanager
 def replay(path: str | os.PathLike[str]) -> Generator[Cassette]:
-    """Answer every request in this context, and in the tasks started from it, from a file that `record` wrote.
+    """Replay a file that `record` wrote, for every request in this context and in the tasks started from it.
 
-    Each recorded exchange answers one request with the same method, URL and body. For another request the call fails
-    with `AdapterError(no_scripted_response)`, which says what is different. No key is needed.
+    Each recorded exchange serves one request with the same method, URL and body. Any other request fails with
+    `AdapterError(no_scripted_response)`, which says what differs. No key is needed.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no cassette.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a cassette.
     """
     cassette = Cassette(load(path))
     cassette.unused = list(cassette.exchanges)
@@ -94,7 +94,7 @@ def replay(path: str | os.PathLike[str]) -> Generator[Cassette]:
 
 @contextmanager
 def played_by(find: Callable[[str, str, Any], Exchange]) -> Generator[None]:
-    """Answer every request in this context with the exchange that `find` gives for its method, URL and body."""
+    """Serve every request in this context with the exchange that `find` returns for its method, URL and body."""
     token = transport_override.set(_player(find))
     try:
         yield
@@ -111,15 +111,15 @@ def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenR
         content = await whole(content)
         exchange = Exchange(method=method, url=plain_url(url), body=plain_body(headers, content))
         cassette.exchanges.append(exchange)
-        answered = False
+        responded = False
         try:
             async with ask(method, url, headers=headers, content=content, client=client) as response:
-                answered = True
+                responded = True
                 exchange.status = response.status
                 exchange.headers = {name: response.headers[name] for name in KEPT_HEADERS if name in response.headers}
                 yield _Recorded(response.status, response.headers, response, exchange)
         except AdapterError as error:
-            if not answered:
+            if not responded:
                 exchange.failed(error)
             raise
 
@@ -206,7 +206,7 @@ class _Playing:
 
 
 def _failure(exchange: Exchange) -> AdapterError:
-    reason, message = exchange.error or ("stream_truncated", "the recording ends here: its reader had left")
+    reason, message = exchange.error or ("stream_truncated", "the recording ends here: its reader stopped reading")
     return AdapterError(message, reason=cast("AdapterReason", reason))
 
 
@@ -219,12 +219,12 @@ def _match(cassette: Cassette, method: str, url: str, body: Any) -> Exchange:
     if alike:
         what = f"the next one recorded differs: {_difference(alike[0].body, body)}"
     else:
-        what = f"of the {len(cassette.exchanges)} recorded requests none is left that has this URL"
+        what = f"of the {len(cassette.exchanges)} recorded requests, no unused one has this URL"
     raise AdapterError(f"nothing was recorded for {method} {url}: {what}", reason="no_scripted_response")
 
 
 def _difference(recorded: Any, asked: Any, path: str = "body") -> str:
-    """Where two documents differ first, in words."""
+    """Describe the first difference between two documents."""
     if isinstance(recorded, dict) and isinstance(asked, dict):
         for key in [*recorded, *asked]:
             if recorded.get(key) != asked.get(key):

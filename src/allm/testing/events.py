@@ -1,4 +1,4 @@
-"""What a test wants to know of a stream: its events, what was said, and what was called."""
+"""Helpers for tests of streams: all events, the text, and the tool calls."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ __all__ = ["collect", "text", "tool_calls"]
 
 T = TypeVar("T")
 
-_OF_ANSWERS = get_args(AdapterEvent)
+_ADAPTER_EVENTS = get_args(AdapterEvent)
 
 
 async def collect(stream: AbstractAsyncContextManager[AsyncIterator[T]] | AsyncIterator[T]) -> list[T]:
-    """Every event of a stream, in order.
+    """Collect every event of a stream, in order.
 
         events = await collect(allm.stream(engine, "How warm is it in Zug?"))
         assert text(events) == "21 degrees."
 
     Args:
-        stream: What `allm.stream` and its like give; or the stream itself, inside its block, from where it is now.
+        stream: The return value of `allm.stream` or a similar function; or the stream inside its block, which is then
+            read from its current position.
 
     Raises:
-        Exception: As reading the stream does; a failure of the provider is the event `Failed`.
+        Exception: As when reading the stream; a failure of the provider is the event `Failed`.
     """
     if isinstance(stream, AbstractAsyncContextManager):
         async with stream as events:
@@ -37,19 +38,19 @@ async def collect(stream: AbstractAsyncContextManager[AsyncIterator[T]] | AsyncI
 
 
 def text(events: Iterable[Event]) -> str:
-    """What the model said, over all of its answers."""
-    return "".join(answer.output_text for answer in _answers(events))
+    """The text of the model, over all of its responses."""
+    return "".join(response.output_text for response in _responses(events))
 
 
 def tool_calls(events: Iterable[Event]) -> tuple[ToolCall, ...]:
-    """What the model called, over all of its answers, in order; a call that was cut off too."""
-    return tuple(call for answer in _answers(events) for call in answer.tool_calls)
+    """The tool calls of the model, over all of its responses, in order, including a truncated one."""
+    return tuple(call for response in _responses(events) for call in response.tool_calls)
 
 
-def _answers(events: Iterable[Event]) -> Iterator[Response]:
+def _responses(events: Iterable[Event]) -> Iterator[Response]:
     collector = StreamCollector()
     for event in events:
-        if not isinstance(event, _OF_ANSWERS):
+        if not isinstance(event, _ADAPTER_EVENTS):
             continue
         if collector.ended:
             yield collector.response()

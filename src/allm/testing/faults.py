@@ -1,7 +1,7 @@
-"""What can go wrong on the wire, as values. A `Reply` carries at most one.
+"""Faults on the wire, as values. A `Reply` has at most one.
 
-Offsets count bytes of the reply's body, not of the HTTP framing. `BEFORE_HEAD` as an offset means that not even the
-status line is sent.
+Offsets count bytes of the reply's body, without HTTP framing. The offset `BEFORE_HEAD` means that not even the status
+line is sent.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Stall:
 
 @attrs.frozen
 class KeepAlive:
-    """Send `after` body bytes, then only comments, for ever: the first at once, then one every `interval` seconds.
+    """Send `after` body bytes, then only comments without end: the first at once, then one every `interval` seconds.
 
-    A comment is only a comment between two SSE events: take `after` from `Reply.event_ends`.
+    A comment must be between two SSE events: take `after` from `Reply.event_ends`.
     """
 
     after: int = 0
@@ -37,8 +37,8 @@ class Cut:
     """Close the connection after `after` body bytes.
 
     Attributes:
-        clean: End the HTTP message properly and keep the connection, so that only the body is short. Otherwise the TCP
-            connection ends (FIN) in the middle of the message.
+        clean: End the HTTP message properly and keep the connection, so that only the body is truncated. Otherwise the
+            TCP connection ends (FIN) in the middle of the message.
     """
 
     after: int = 0
@@ -54,7 +54,7 @@ class Reset:
 
 @attrs.frozen
 class Garbage:
-    """Put `data` into the body after `after` bytes of it; the rest of the body follows."""
+    """Insert `data` into the body after `after` bytes; the rest of the body follows."""
 
     after: int
     data: bytes
@@ -62,7 +62,7 @@ class Garbage:
 
 @attrs.frozen
 class GarbageHead:
-    """Answer with `data`, which is not HTTP, and close the connection."""
+    """Respond with `data`, which is not HTTP, and close the connection."""
 
     data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n"
 

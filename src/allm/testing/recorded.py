@@ -1,4 +1,4 @@
-"""A request as the server received it, and what became of its reply."""
+"""A request as the server received it, and the outcome of its reply."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ FROZEN = attrs.setters.frozen
 
 @attrs.define(eq=False, kw_only=True)
 class RecordedRequest:
-    """One request. The request itself never changes; `outcome` and `bytes_sent` follow the reply as it is played.
+    """A received request. Its own fields never change; `outcome` and `bytes_sent` are updated as the reply is played.
 
     Attributes:
         method: `"POST"`.
-        path: With the query: `"/v1beta/models/x:streamGenerateContent?alt=sse"`.
-        headers: By lower-case name; a repeated header is joined with `", "`.
+        path: The path with the query: `"/v1beta/models/x:streamGenerateContent?alt=sse"`.
+        headers: The headers by lower-case name; repeated ones are joined with `", "`.
         body: The bytes, after chunked decoding.
-        connection: Number of the connection it came on, from 0 in the order of acceptance. Two requests with the same
-            number shared one kept-alive connection.
+        connection: Number of its connection, from 0 in the order of acceptance. Requests with the same number shared
+            one kept-alive connection.
         outcome: `"completed"`: the whole reply was sent. `"client_closed"`: the client left before that. `"faulted"`:
             the reply's fault was played to its end. None: still being played, or the server was closed meanwhile.
-        bytes_sent: Body bytes handed to the operating system so far, HTTP framing not counted.
+        bytes_sent: Body bytes handed to the operating system so far, without HTTP framing.
     """
 
     method: str = attrs.field(on_setattr=FROZEN)

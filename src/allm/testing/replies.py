@@ -1,6 +1,6 @@
-"""What the server answers: status, headers, a body, how the body is cut and timed, and what goes wrong.
+"""Replies of the server: status, headers, a body, how the body is cut and timed, and a fault.
 
-A reply is a value. Make a variation with `attrs.evolve(reply, chunks=1)`.
+A reply is a value; make a variation with `attrs.evolve(reply, chunks=1)`.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 class Piece(NamedTuple):
-    """Body bytes that are written together, after `delay` seconds of silence."""
+    """Body bytes that are written together, after a pause of `delay` seconds."""
 
     delay: float
     data: bytes
 
 
 class DeliveryOptions(TypedDict, total=False):
-    """How a body is sent, apart from its cutting. Meanings: see `Reply`."""
+    """Options of how a body is sent, except `chunks`; see `Reply`."""
 
     delay: float
     first_delay: float
@@ -51,7 +51,7 @@ class DeliveryOptions(TypedDict, total=False):
 
 
 class ReplyOptions(DeliveryOptions, total=False):
-    """What every constructor of `Reply` takes. Meanings: see `Reply`."""
+    """Options of every constructor of `Reply`; see `Reply`."""
 
     chunks: int | Sequence[int] | None
 
@@ -74,16 +74,16 @@ def _pauses(value: Mapping[int, float]) -> dict[int, float]:
 
 @attrs.frozen(kw_only=True)
 class Reply:
-    """One answer of the server.
+    """One reply of the server.
 
     Attributes:
-        chunks: How the body is cut into HTTP chunks: None in one piece, an int into pieces of so many bytes (1 is byte
-            by byte), a sequence into these lengths and the rest.
-        delay: Seconds of silence before each chunk but the first.
-        first_delay: Seconds before the status line. For silence between the head and the body use `pauses={0: ...}`.
-        pauses: Seconds of silence before the body byte at an offset; the body is also cut there.
-        fault: What goes wrong.
-        framing: How the end of the body is known: `"chunked"`, `"content-length"`, or `"close"` of the connection.
+        chunks: How the body is cut into HTTP chunks: None for one piece, an int for pieces of that many bytes (1 is
+            byte by byte), a sequence for these lengths and the rest.
+        delay: Pause before each chunk but the first, in seconds.
+        first_delay: Seconds before the status line. For a pause between the head and the body use `pauses={0: ...}`.
+        pauses: Pauses in seconds by body offset; the body is also cut there.
+        fault: A fault to play.
+        framing: How the end of the body is marked: `"chunked"`, `"content-length"`, or `"close"` of the connection.
         flush: Write every chunk on its own and let other tasks run in between, so that a client in the same Trio run
             reads chunk by chunk. Otherwise chunks without a delay between them share a write.
     """
@@ -159,17 +159,17 @@ class Reply:
         Args:
             provider: `"openai"`, `"openai_responses"`, `"anthropic"` or `"gemini"`.
             status: HTTP status, 400 or above.
-            message: The vendor's usual sentence for the status if left out.
+            message: Default: the vendor's usual message for the status.
             code: OpenAI `error.code`; Gemini `details[].reason`. Anthropic has none.
             type: OpenAI and Anthropic `error.type`; Gemini `error.status`.
             retry_after: Seconds, as `retry-after` (OpenAI: and `retry-after-ms`; Gemini: `RetryInfo` in the body).
-            headers: Added to those of the vendor.
+            headers: Added to the vendor's.
             **options: See `ReplyOptions`.
         """
         usual = by_status(provider, status)
         known = VendorError(status, type or usual.type, code or usual.code, message or usual.message)
-        answer = encode_error(provider, known, retry_after=retry_after)
-        return cls.json(answer.body, status=status, headers={**answer.headers, **(headers or {})}, **options)
+        encoded = encode_error(provider, known, retry_after=retry_after)
+        return cls.json(encoded.body, status=status, headers={**encoded.headers, **(headers or {})}, **options)
 
     @classmethod
     def recorded(
@@ -179,24 +179,24 @@ class Reply:
         chunks: int | Sequence[int] | Literal["recorded"] | None = "recorded",
         **options: Unpack[DeliveryOptions],
     ) -> Reply:
-        """A recorded answer: `response.json` (status, headers), `response.body` and, where it exists, `chunks.json`.
+        """A recorded response: `response.json` (status, headers), `response.body` and, if it exists, `chunks.json`.
 
-        Headers that belonged to the recorded connection (length, encodings) are not replayed.
+        Headers of the recorded connection (length, encodings) are not replayed.
 
         Args:
-            folder: Holds the three files.
-            chunks: `"recorded"` cuts where the recording client's reads ended, if that is known.
+            folder: The folder with the files.
+            chunks: `"recorded"` cuts where the reads of the recording client ended, if that is known.
             **options: See `DeliveryOptions`.
 
         Raises:
             OSError: A file is missing.
         """
         case = Path(folder)
-        answer = json.loads((case / "response.json").read_bytes())
-        headers = {name: value for name, value in answer["headers"].items() if name.lower() not in HOP_BY_HOP}
+        head = json.loads((case / "response.json").read_bytes())
+        headers = {name: value for name, value in head["headers"].items() if name.lower() not in HOP_BY_HOP}
         sizes = _recorded_sizes(case) if isinstance(chunks, str) else chunks
         body = (case / "response.body").read_bytes()
-        return cls(status=answer["status"], headers=headers, body=body, chunks=sizes, **options)
+        return cls(status=head["status"], headers=headers, body=body, chunks=sizes, **options)
 
     @classmethod
     def script(
@@ -211,50 +211,50 @@ class Reply:
         """A script in the vendor's streaming wire format, the same script that `Fake` plays in memory.
 
         A `PreflightError`, or an `ErrorItem` that comes first and has an HTTP status, becomes an HTTP error. Any other
-        `ErrorItem` becomes the vendor's error event, or what its reason means on a socket: `network_error` drops the
-        connection, `timeout` is silence, `stream_truncated` ends the body early.
+        `ErrorItem` becomes the vendor's error event, or a fault according to its reason: `network_error` drops the
+        connection, `timeout` stalls, `stream_truncated` ends the body early.
 
         Args:
             provider: `"openai"` (Chat Completions), `"openai_responses"`, `"anthropic"` or `"gemini"`.
             items: See `allm.data.script`.
-            model: The model the answer names.
-            id: The id the answer has.
+            model: The model in the response.
+            id: The id of the response.
             **options: See `ReplyOptions`.
 
         Raises:
-            ValueError: The script has no form on this wire.
+            ValueError: The vendor's format cannot express the script.
         """
-        answer = encode_script(provider, items, model=model, id=id)
-        options.setdefault("first_delay", answer.first_delay)
-        if isinstance(answer.body, Mapping):
-            return cls.json(answer.body, status=answer.status, headers=answer.headers, **options)
-        offset = BEFORE_HEAD if answer.refused else len(answer.body)
+        encoded = encode_script(provider, items, model=model, id=id)
+        options.setdefault("first_delay", encoded.first_delay)
+        if isinstance(encoded.body, Mapping):
+            return cls.json(encoded.body, status=encoded.status, headers=encoded.headers, **options)
+        offset = BEFORE_HEAD if encoded.refused else len(encoded.body)
         faults: dict[str, Fault] = {
             "network_error": Cut(offset),
             "timeout": Stall(offset),
-            "stream_truncated": Cut(offset, clean=not answer.refused),
+            "stream_truncated": Cut(offset, clean=not encoded.refused),
         }
-        if answer.failure is not None:
-            options.setdefault("fault", faults[answer.failure])
-        options["pauses"] = {**answer.pauses, **options.get("pauses", {})}
-        return cls(headers=answer.headers, body=answer.body, **options)
+        if encoded.failure is not None:
+            options.setdefault("fault", faults[encoded.failure])
+        options["pauses"] = {**encoded.pauses, **options.get("pauses", {})}
+        return cls(headers=encoded.headers, body=encoded.body, **options)
 
     @classmethod
     def embeddings(cls, request: RecordedRequest, *, dimensions: int = 8, **options: Unpack[ReplyOptions]) -> Reply:
-        """Vectors for the texts in an embedding request of OpenAI, Voyage or Gemini: the same text, the same vector.
+        """Vectors for the texts of an OpenAI, Voyage or Gemini embedding request; the same text gets the same vector.
 
             async with WireServer(default=Reply.embeddings) as server: ...
 
         Args:
-            request: What it answers: its path tells the format, and it may ask for a length and for base64.
-            dimensions: Length of the vectors where it does not.
+            request: The request. Its path decides the format, and it may ask for a length and for base64.
+            dimensions: Length of the vectors if the request does not ask for one.
             **options: See `ReplyOptions`.
         """
         return cls.json(encode_embeddings(request.path, request.json(), dimensions), **options)
 
     @property
     def event_ends(self) -> tuple[int, ...]:
-        """The body offset after each SSE event: where a `Cut` or a `KeepAlive` leaves whole events behind."""
+        """The body offset after each SSE event: where a `Cut` or a `KeepAlive` comes between whole events."""
         return tuple(match.end() for match in EVENT_END.finditer(self.body))
 
     def pieces(self) -> list[Piece]:

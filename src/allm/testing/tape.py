@@ -1,12 +1,12 @@
-r"""What a cassette holds: requests and their answers, without secrets, as JSON that people can read and change.
+r"""The file format of a cassette: requests and responses, without secrets, as JSON that people can read and edit.
 
     {"v": 1, "exchanges": [
       {"request": {"method": "POST", "url": "https://...", "body": {"model": "..."}},
        "status": 200, "headers": {"content-type": "text/event-stream"}, "pieces": ["data: {...}\n\n", ...],
        "ended": true}]}
 
-A body and a piece are text, or `{"base64": "..."}` where they are not UTF-8; the body of a JSON request is JSON.
-`error` stands for a connection that failed, with the reason and the message of its `AdapterError`.
+A body or a piece is text, or `{"base64": "..."}` if it is not UTF-8; the body of a JSON request is JSON.
+`error` records a failed connection, with the reason and the message of its `AdapterError`.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ VERSION = 1
 KEPT_HEADERS = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "request-id"}
 )
-"""Of an answer: what the library reads. Others may name an account, or be a cookie."""
+"""Response headers that are kept: those the library reads. Others may identify an account, or be a cookie."""
 SECRET = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
-"""The names of a request's headers whose values no file may show."""
+"""Names of request headers whose values are secrets."""
 SHORTEST_SECRET = 8
-"""Characters: what is shorter is no key, and may stand in any word."""
+"""Characters: anything shorter is not a key, and may be part of any word."""
 
 
 @attrs.define(eq=False, kw_only=True)
 class Exchange:
-    """One request and what came of it.
+    """One request and its response.
 
     Attributes:
         body: JSON, text, or `{"base64": ...}`.
-        status: None: there was no answer, see `error`.
-        pieces: The body of the answer, one for each read.
-        ended: The whole body came.
-        error: `(reason, message)` of the failure that ended it.
+        status: The HTTP status; None if there was no response, see `error`.
+        pieces: The body of the response, one piece for each read.
+        ended: Whether the whole body arrived.
+        error: `(reason, message)` of the failure that ended the exchange.
     """
 
     method: str
@@ -60,14 +60,14 @@ class Exchange:
     error: tuple[str, str] | None = None
 
     def failed(self, error: AdapterError) -> None:
-        """The connection failed."""
+        """Record that the connection failed."""
         self.error = error.reason, error.message
 
     def to_document(self, secrets: Iterable[str]) -> dict[str, Any]:
-        """As JSON, with every secret masked."""
+        """The exchange as JSON data, with every secret masked."""
         pieces = self.pieces
         if any(secret.encode() in b"".join(pieces) for secret in secrets):
-            pieces = [b"".join(pieces)]  # it may be cut in two
+            pieces = [b"".join(pieces)]  # the secret may be split between two pieces
         document = {
             "request": {"method": self.method, "url": self.url, "body": self.body},
             "status": self.status,
@@ -83,7 +83,7 @@ class Exchange:
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Self:
-        """From JSON; raises what a document of another form makes Python raise."""
+        """Read an exchange from JSON data; invalid data raises Python's own errors, such as KeyError."""
         error = document.get("error")
         return cls(
             method=str(document["request"]["method"]),
@@ -98,25 +98,25 @@ class Exchange:
 
 
 def load(path: str | os.PathLike[str]) -> list[Exchange]:
-    """The exchanges of a file.
+    """Load the exchanges of a file.
 
     Raises:
-        FileNotFoundError: There is none.
-        ValueError: It is no cassette, or one of a version that is not known here.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a cassette, or has an unknown version.
     """
     try:
         document = json.loads(Path(path).read_bytes())
         version = document["v"]
         exchanges = [Exchange.of_document(item) for item in document["exchanges"]]
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{os.fspath(path)} is no cassette of allm: {type(error).__name__}: {error}") from error
+        raise ValueError(f"{os.fspath(path)} is not a cassette of allm: {type(error).__name__}: {error}") from error
     if version != VERSION:
         raise ValueError(f"{os.fspath(path)} is a cassette of version {version!r}; expected {VERSION}")
     return exchanges
 
 
 def save(path: str | os.PathLike[str], exchanges: Iterable[Exchange], secrets: Iterable[str]) -> None:
-    """Replace the file at once."""
+    """Replace the file atomically."""
     document = {"v": VERSION, "exchanges": [exchange.to_document(secrets) for exchange in exchanges]}
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
@@ -128,13 +128,13 @@ def save(path: str | os.PathLike[str], exchanges: Iterable[Exchange], secrets: I
 
 
 def plain_url(url: str) -> str:
-    """The URL without a user and a password."""
+    """The URL without user name and password."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def plain_body(headers: Mapping[str, str], content: bytes) -> Any:
-    """The body of a request as it stands in a cassette, where the same request always has the same one."""
+    """The body of a request in the form of the cassette, which is the same for the same request."""
     _, _, boundary = headers.get("content-type", "").partition("boundary=")
     if boundary:
         content = content.replace(boundary.strip('"').encode(), b"boundary")
@@ -145,7 +145,7 @@ def plain_body(headers: Mapping[str, str], content: bytes) -> Any:
 
 
 def secrets_in(headers: Mapping[str, str]) -> set[str]:
-    """What no file may show of a request."""
+    """The secrets in the headers of a request."""
     values = [value for name, value in headers.items() if SECRET.search(name)]
     return {word for value in values for word in value.split() if len(word) >= SHORTEST_SECRET}
 

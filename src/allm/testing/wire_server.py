@@ -1,4 +1,4 @@
-"""A loopback HTTP server that plays provider answers and faults to a real client over a real socket."""
+"""A loopback HTTP server that plays responses of providers, and faults, to a real client over a real socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from allm.testing.wire_formats import Provider
 __all__ = ["ReplySource", "ServerStatistics", "WireServer"]
 
 ReplySource: TypeAlias = Reply | Callable[[RecordedRequest], Reply]
-"""A reply, or a function that makes one from the request."""
+"""A reply, or a function that makes one from a request."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,18 +46,18 @@ class ServerStatistics:
 @final
 @attrs.define(eq=False)
 class WireServer:
-    """An HTTP/1.1 server on 127.0.0.1 that answers with the replies it was given, and records every request.
+    """An HTTP/1.1 server on 127.0.0.1 that sends given replies, and records every request.
 
         async with WireServer() as server:
             server.add(Reply.script("openai", [fake.text("Hello")]))
             adapter = OpenAI(api_key="test", base_url=server.url("openai"))
 
-    Leaving the block, for whatever reason, closes every connection before the next statement runs. Silences in replies
-    are `trio.sleep`, so they are virtual under a `MockClock`; see `allm.testing.loopback_clock` for the right one.
+    Leaving the block for any reason closes every connection before the next statement runs. Pauses in replies use
+    `trio.sleep`, so they are virtual time under a `MockClock`; use `allm.testing.loopback_clock`.
 
     Attributes:
-        default: The answer when no reply is queued. None: a 500 that says so.
-        requests: Every request with its whole body, in the order of arrival.
+        default: The reply if none is queued. None: a 500 that says so.
+        requests: Every request with its whole body, in order of arrival.
     """
 
     default: ReplySource | None = None
@@ -96,26 +96,26 @@ class WireServer:
         return f"http://127.0.0.1:{self._port}"
 
     def url(self, provider: Provider) -> str:
-        """The base URL as that vendor's SDK takes it: OpenAI's ends in `/v1`, Anthropic's and Gemini's have no path."""
+        """The base URL in the vendor's form: OpenAI's ends in `/v1`, Anthropic's and Gemini's have no path."""
         return self.base_url + ("/v1" if provider.startswith("openai") else "")
 
     def add(self, *replies: ReplySource, path: str | None = None) -> None:
-        """Queue replies; each is used once, the oldest one that fits the request first.
+        """Queue replies; each is used once, the oldest matching one first.
 
         Args:
-            *replies: Replies, or functions that make one from the recorded request. An exception in such a function
-                ends the server and comes out of its `async with` block.
-            path: Only for requests whose path and query contain this.
+            *replies: Replies, or functions that make one from the recorded request. An exception of such a function
+                ends the server and is raised from its `async with` block.
+            path: Use the replies only for requests whose path and query contain this.
         """
         self._queue.extend((path, reply) for reply in replies)
 
     @property
     def connections(self) -> int:
-        """Client connections open now."""
+        """The number of open client connections."""
         return self._connections
 
     def statistics(self) -> ServerStatistics:
-        """The counters at this moment."""
+        """The current counters."""
         return ServerStatistics(
             connections=self._connections,
             connections_total=self._connections_total,
@@ -126,16 +126,16 @@ class WireServer:
         )
 
     async def wait_requests(self, count: int) -> RecordedRequest:
-        """Wait until at least `count` requests have arrived; returns the last of these."""
+        """Wait until at least `count` requests have arrived; returns the `count`th."""
         await self._wait(lambda: len(self.requests) >= count)
         return self.requests[count - 1]
 
     async def wait_outcomes(self) -> None:
-        """Wait until every reply has its outcome. A client may see the end of a reply before the server notes it."""
+        """Wait until every request has its outcome. A client may see a reply's end before the server records it."""
         await self._wait(lambda: all(request.outcome is not None for request in self.requests))
 
     async def wait_idle(self) -> None:
-        """Wait until no client connection is open; a client that pools connections has to be closed first."""
+        """Wait until no client connection is open; close a client that pools connections first."""
         await self._wait(lambda: self._connections == 0)
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
@@ -167,7 +167,7 @@ class WireServer:
         self._connections_total += 1
         self._connections += 1
         try:
-            await Connection(stream, number, self._answer, self._changed.unpark_all).serve()
+            await Connection(stream, number, self._reply_to, self._changed.unpark_all).serve()
         except Exception as error:
             self._crash = error
             server.cancel()
@@ -176,7 +176,7 @@ class WireServer:
             self._connections -= 1
             self._changed.unpark_all()
 
-    def _answer(self, request: RecordedRequest) -> Reply:
+    def _reply_to(self, request: RecordedRequest) -> Reply:
         self.requests.append(request)
         self._changed.unpark_all()
         for index, (path, _) in enumerate(self._queue):

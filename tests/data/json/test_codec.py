@@ -1,4 +1,4 @@
-"""Values to JSON and back: exactly, for every value there is; and every other document is refused in words."""
+"""Serialization: an exact round trip for every value, and a clear error for everything else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ search = functools.partial(settings, deadline=None, suppress_health_check=list(H
 
 @pytest.mark.parametrize("cls", VALUE_TYPES, ids=lambda cls: cls.__name__)
 def test_every_value_comes_back(cls):
-    """Equal, and of the same types all the way down: 1 is not 1.0 and not True."""
+    """Equal, and of the same types at every level: 1 is not 1.0 or True."""
 
     @search(max_examples=25)
     @given(values_of(cls))
@@ -44,7 +44,7 @@ def test_every_value_comes_back(cls):
 @search()
 @given(anything)
 def test_a_document_is_strict_json_in_utf_8(value):
-    """Tagged, versioned, without NaN or a key that comes twice, and fit for any store."""
+    """Tagged and versioned, without NaN or duplicate keys."""
     text = allm.to_json(value)
 
     def refuse(name):
@@ -56,7 +56,7 @@ def test_a_document_is_strict_json_in_utf_8(value):
 
 
 def test_every_value_of_the_public_api_has_a_form():
-    """A new value class without a tag would fail only once someone saves one."""
+    """A new value class needs a tag."""
     public = [getattr(allm, name) for name in allm.__all__]
     values = {
         cls.__name__
@@ -73,7 +73,7 @@ def test_every_value_of_the_public_api_has_a_form():
 
 
 def test_values_keep_what_json_has_no_form_for():
-    """Tuples, bytes, infinities, keys that are no text, and keys that look like a tag, in open data."""
+    """Tuples, bytes, infinities, keys of other types and tag-like keys in open data."""
     odd = {
         "tuple": (1, [2, (3,)]),
         "bytes": b"\x00\xff",
@@ -90,7 +90,7 @@ def test_values_keep_what_json_has_no_form_for():
 
 
 def test_what_is_live_is_left_out_or_refused():
-    """Output types are dropped, as they are no part of the value; a handler is refused, as its tool would change."""
+    """Output types are left out; a tool with a handler is rejected."""
     schema = allm.JsonSchema("n", {"type": "object"}, output_type=dict)
     assert allm.from_json(allm.to_json(schema)) == schema
     request = allm.request("go", response_format=schema)
@@ -107,7 +107,7 @@ def test_what_is_live_is_left_out_or_refused():
 
 
 def test_an_error_of_ones_own_is_written_as_the_one_it_derives_from():
-    """So that a session that failed with it can be read again."""
+    """So that a failed session can be read again."""
 
     class Blocked(allm.AdapterError):
         pass
@@ -137,7 +137,7 @@ NOT_WRITTEN = {
 
 @pytest.mark.parametrize(("value", "tag"), NOT_WRITTEN.values(), ids=NOT_WRITTEN)
 def test_what_has_no_form_is_refused(value, tag):
-    """With the same error as a document that cannot be read."""
+    """With the same class of error as an unreadable document."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.to_json(value)
     assert (caught.value.reason, caught.value.errors) == ("invalid_json", ((("json",), tag),))
@@ -157,14 +157,14 @@ OF_ANOTHER_TYPE = {
 
 @pytest.mark.parametrize(("value", "path"), OF_ANOTHER_TYPE.values(), ids=OF_ANOTHER_TYPE)
 def test_a_field_of_another_type_is_refused_with_its_place(value, path):
-    """When it is written, while the value is still in hand; its document could never be read."""
+    """On writing, since the document could not be read."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.to_json(value)
     assert caught.value.errors == ((path, "malformed_value"),)
 
 
 def test_a_subclass_of_text_is_written_as_text():
-    """Such as an enumeration's."""
+    """Such as the members of a str enum."""
 
     class Name(enum.StrEnum):
         USER = "user"
@@ -198,14 +198,14 @@ TOO_MUCH = {
 
 @pytest.mark.parametrize(("make", "tag"), TOO_MUCH.values(), ids=TOO_MUCH)
 def test_nothing_is_written_that_could_not_be_read(make, tag):
-    """A session that was saved and cannot be loaded is lost; one that cannot be saved is still in hand."""
+    """A session that cannot be read again is rejected on saving."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.to_json(allm.Thread(metadata={"x": make()}))
     assert [found for _, found in caught.value.errors] == [tag]
 
 
 def test_the_largest_that_is_written_is_read():
-    """Both sides count alike, at the limit of depth."""
+    """Writer and reader agree on the limit of depth."""
     depth = limits.MAX_DEPTH - 2  # the thread and its metadata are two levels
     deepest = allm.Thread(metadata={"x": nested(depth)})
     assert allm.from_json(allm.to_json(deepest)) == deepest
@@ -314,7 +314,7 @@ def changed(document, path, value):
 
 @pytest.mark.parametrize(("document", "path", "value", "words"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_in_a_document_is_said_with_its_place(document, path, value, words):
-    """One problem, its path, and what was expected there."""
+    """One problem, its path, and what was expected."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.from_json(changed(document, path, value))
     error = caught.value
@@ -366,7 +366,7 @@ MALFORMED = {
 
 @pytest.mark.parametrize(("text", "tag"), MALFORMED.values(), ids=MALFORMED)
 def test_texts_that_are_no_document(text, tag):
-    """One word for each way to be wrong, and a message that is short whatever the text."""
+    """Each kind has its tag, and the message is short."""
     with pytest.raises(allm.ValidationError) as caught:
         allm.from_json(text)
     assert caught.value.errors == ((("json",), tag),)
@@ -374,7 +374,7 @@ def test_texts_that_are_no_document(text, tag):
 
 
 def test_another_type_than_the_expected_one():
-    """Also one of several."""
+    """Also if one of several types is expected."""
     text = allm.to_json(allm.user("x"))
     assert allm.from_json(text, allm.Message | allm.Thread) == allm.user("x")
     for expected in (allm.Thread, allm.Thread | allm.Session):
@@ -384,7 +384,7 @@ def test_another_type_than_the_expected_one():
 
 
 def test_any_encoding_of_json_is_read():
-    """Bytes in UTF-8, UTF-16 and UTF-32, with or without a mark (RFC 8259 asks for the first one only)."""
+    """UTF-8, UTF-16 and UTF-32, with or without a byte order mark."""
     text = allm.to_json(allm.user("Zürich \U0001f600"))
     for encoding in ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"):
         assert allm.from_json(text.encode(encoding)) == allm.user("Zürich \U0001f600")
@@ -392,7 +392,7 @@ def test_any_encoding_of_json_is_read():
 
 
 def test_numbers_chosen_to_share_a_hash():
-    """A mapping of them would take hours to fill."""
+    """A mapping with too many colliding keys is rejected."""
     items = ",".join(f"[{number * (2**61 - 1)},0]" for number in range(20_000))
     with pytest.raises(allm.ValidationError, match="hash"):
         allm.from_json(f'{{"v":1,"type":"Thread","metadata":{{"x":{{"$type":"mapping","items":[{items}]}}}}}}')
@@ -419,7 +419,7 @@ def places(node, path=()):
 @search(max_examples=300)
 @given(anything, st.data())
 def test_a_document_with_a_change_is_a_value_or_one_error(value, data):
-    """Whatever is read can be written and read again; whatever is not is a ValidationError, and nothing else."""
+    """A value can be written and read again; anything else is an error."""
     document = json.loads(allm.to_json(value))
     path = data.draw(st.sampled_from([path for path in places(document) if path]))
     text = changed(document, path, data.draw(json_data | st.just(...)))
@@ -435,7 +435,7 @@ def test_a_document_with_a_change_is_a_value_or_one_error(value, data):
 @search()
 @given(st.text(max_size=50) | st.binary(max_size=50))
 def test_nonsense_is_an_error(text):
-    """Of the one kind."""
+    """It is a ValidationError."""
     with pytest.raises(allm.ValidationError):
         allm.from_json(text)
 
@@ -443,7 +443,7 @@ def test_nonsense_is_an_error(text):
 @search()
 @given(anything)
 def test_fields_of_a_later_release_are_ignored(value):
-    """At every level that has fields: a reader survives an added one."""
+    """At every level that has fields."""
     document = json.loads(allm.to_json(value))
     for path in list(places(document)):
         node = functools.reduce(lambda place, step: place[step], path, document)
@@ -453,7 +453,7 @@ def test_fields_of_a_later_release_are_ignored(value):
 
 
 def is_object(document, path):
-    """Whether the fields there are those of a class, and not someone's open data."""
+    """Whether the path is an object with fields, not open data."""
     open_fields = {"metadata", "extra", "options", "schema", "arguments", "data", "payload", "result", "hints"}
     open_fields |= {"context", "detail", "tool_choice", "response_format", "source", "session", "errors"}
     open_fields |= {"categories", "scores", "applied_input_types", "inputs", "vector", "partial", "headers"}
@@ -461,6 +461,6 @@ def is_object(document, path):
 
 
 def test_a_journal_entry_is_a_document_too():
-    """What a store writes while a turn runs."""
+    """Entries that a store writes during a turn survive the round trip."""
     entry = AnswerEntry(kept=1, response=allm.Response(message=allm.assistant("x")))
     assert allm.from_json(allm.to_json(entry), AnswerEntry) == entry

@@ -1,4 +1,4 @@
-"""Documents are read within limits, and everything else is refused before it costs anything."""
+"""Documents are read within limits, and others are rejected before they cost time or memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from allm.data.json import document as json_document
     [(5, "invalid_type"), (None, "invalid_type"), (b"\xff\xfe\xfd", "malformed"), ("[NaN]", "malformed")],
 )
 def test_what_is_no_json_text(document, tag):
-    """Is told apart."""
+    """Each kind of invalid text has its tag."""
     with pytest.raises(allm.ValidationError) as caught:
         json_document.parse_document(document)
     assert caught.value.errors == ((("json",), tag),)
 
 
 def test_only_values_are_counted(monkeypatch):
-    """Commas and brackets in a text are none, whatever is escaped in it."""
+    """Commas and brackets inside a text do not count, whatever is escaped."""
     monkeypatch.setattr(json_document, "MAX_ITEMS", 5)
     text = '["[{,,,,,,,\\\\", "\\",,,,,,,"]'
     assert json_document.parse_document(text) == ["[{,,,,,,,\\", '",,,,,,,']
@@ -29,7 +29,7 @@ def test_only_values_are_counted(monkeypatch):
 
 
 def test_depth(monkeypatch):
-    """Of lists and objects alike."""
+    """Lists and objects count alike."""
     monkeypatch.setattr(json_document, "MAX_DEPTH", 2)
     assert json_document.parse_document('[{"a": 1}]') == [{"a": 1}]
     with pytest.raises(allm.ValidationError, match="deeper than 2"):
@@ -37,7 +37,7 @@ def test_depth(monkeypatch):
 
 
 def test_what_nests_deeper_than_python_can_follow():
-    """It is refused as what is merely too deep."""
+    """It is rejected like any document that is too deep."""
     data = []
     for _ in range(100_000):
         data = [data]

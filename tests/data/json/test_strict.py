@@ -1,4 +1,4 @@
-"""The converter takes nothing for anything else, and says where what does not fit."""
+"""The converter makes no implicit conversions, and gives the path of each problem."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_what_does_not_fit(case):
-    """With its path, also where the class itself refuses it."""
+    """The error has its path, also if the class itself rejects it."""
     document, problems = CASES[case]
     with pytest.raises(Exception) as caught:  # noqa: PT011  cattrs raises what its hooks raise
         strict_converter({}).structure(document, Scale)

@@ -58,7 +58,7 @@ NOT_JSON = {
 
 @pytest.mark.parametrize("case", NOT_JSON)
 def test_what_is_not_json(case):
-    """One error, with the place."""
+    """It is one error, with the position."""
     text, words = NOT_JSON[case]
     with pytest.raises(JsonTextError, match=words):
         loads(text)
@@ -70,13 +70,13 @@ def test_integers_keep_their_digits():
 
 
 def test_numbers_that_json_has_no_form_for():
-    """They are refused beside half a surrogate pair too."""
+    """NaN and infinity are rejected, also beside a lone surrogate."""
     with pytest.raises(ValueError, match="JSON"):
         dumps([LONE, float("nan")])
 
 
 def test_arguments_of_a_call():
-    """An object, or None; no text at all is an empty object."""
+    """An object, or None; an empty text is an empty object."""
     assert parse_arguments('{"a": 1}') == {"a": 1}
     assert parse_arguments(" ") == {}
     assert parse_arguments("[1]") is None

@@ -1,4 +1,4 @@
-"""JSON Schemas of users' types: what a model is shown of them."""
+"""JSON Schemas of users' types."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Optional:
 
 
 def plain(schema):
-    """Without the titles, which differ, and with every reference replaced."""
+    """The schema without titles, which differ, and with every reference resolved."""
     definitions = schema.get("$defs", {})
 
     def walk(node):
@@ -116,7 +116,7 @@ def test_every_kind_of_class_has_the_same_schema(cls):
 
 @pytest.mark.parametrize("cls", [Holder, Node, list[Node], dict[str, PydanticPlace]])
 def test_references_lead_to_definitions(cls):
-    """Those of pydantic models too, which come with definitions of their own."""
+    """Also those of pydantic models, which have definitions of their own."""
     [schema], definitions = schemas_of([cls])
     found = references(schema) | references(definitions)
     assert found
@@ -125,19 +125,19 @@ def test_references_lead_to_definitions(cls):
 
 
 def test_a_model_that_contains_itself():
-    """Is the root, and can be referred to."""
+    """It is the root, and can be referred to."""
     schema, strict = object_schema(Node)
     assert (schema["type"], list(schema["$defs"]), strict) == ("object", ["Node"], True)
 
 
 def test_an_open_model_stays_open():
-    """Strict mode has no such thing."""
+    """So it does not fit strict mode."""
     schema, strict = object_schema(Loose)
     assert (schema["additionalProperties"], strict) == (True, False)
 
 
 def test_what_is_optional_does_not_fit_strict_mode():
-    """It wants every property."""
+    """Strict mode requires every property."""
     assert object_schema(Optional) == (
         {
             "title": "Optional",
@@ -151,7 +151,7 @@ def test_what_is_optional_does_not_fit_strict_mode():
 
 
 def test_types_beside_classes():
-    """Also those that JSON writes as text."""
+    """Including types that are written as text."""
     schemas, _ = schemas_of([int, Path, dt.date, typing.Literal["a", "b"], typing.Annotated[float, "In metres"]])
     assert schemas == [
         {"type": "integer"},
@@ -163,7 +163,7 @@ def test_types_beside_classes():
 
 
 def test_two_types_of_one_name():
-    """Have a definition each."""
+    """Each has its own definition."""
     first, second = pydantic.create_model("Same", a=(int, ...)), pydantic.create_model("Same", b=(int, ...))
     third = attrs.make_class("Same", {"c": attrs.field(type=int)})
     third.__annotations__ = {"c": int}
@@ -173,21 +173,21 @@ def test_two_types_of_one_name():
 
 
 def test_a_field_without_a_type():
-    """Cannot be described."""
+    """It is a TypeError."""
     with pytest.raises(TypeError, match="the field 'x' has no type"):
         schemas_of([attrs.make_class("Same", ["x"])])
 
 
 @pytest.mark.parametrize("cls", [int, list[int], Unit, pydantic.RootModel[list[int]], complex, object()])
 def test_no_object(cls):
-    """A format of answers has fields."""
+    """A type without fields cannot be a response format."""
     with pytest.raises(TypeError):
         object_schema(cls)
 
 
 @pytest.mark.parametrize("cls", [AttrsPlace, DataclassPlace, DictPlace, StructPlace, PydanticPlace, Holder, Node])
 def test_classes_as_parameters_of_a_tool(cls):
-    """The schema stands on its own."""
+    """The schema contains its definitions."""
 
     def place(where):
         """Looks."""

@@ -1,4 +1,4 @@
-"""Values of users' types from what a model sends, and results of handlers as text."""
+"""Structuring a model's JSON into users' types, and encoding results of handlers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_every_kind_of_class(cls):
     [({"city": 7}, ".city"), ({"city": "Zug", "zip": "6300"}, ".zip"), ([], ""), ("Zug", ""), (None, "")],
 )
 def test_a_problem_has_its_place(cls, value, where):
-    """In the same way for each kind of class; nothing is converted that the model got wrong."""
+    """The same path for each kind of class; wrong types are not converted."""
     with pytest.raises(NotStructured) as caught:
         structure(value, cls)
     assert [place for place, _ in caught.value.problems] == [where]
@@ -124,7 +124,7 @@ def test_all_problems_are_told_at_once():
 
 
 def test_json_has_no_dates_and_no_tuples():
-    """So a strict model of pydantic takes what stands for them."""
+    """A strict pydantic model accepts their JSON form."""
     assert structure({"date": "2026-01-02", "corner": [1, 2]}, Day) == Day(date=dt.date(2026, 1, 2), corner=(1, 2))
 
 
@@ -151,7 +151,7 @@ def test_json_has_no_dates_and_no_tuples():
     ],
 )
 def test_types_beside_classes(value, hint, wanted):
-    """As JSON writes them."""
+    """From their JSON form."""
     found = structure(value, hint)
     assert found == wanted
     assert type(found) is type(wanted)
@@ -181,7 +181,7 @@ def test_types_beside_classes(value, hint, wanted):
     ],
 )
 def test_what_does_not_fit(value, hint):
-    """Is refused in words, never with a traceback of the library."""
+    """The error is in plain words, without a library's internals."""
     with pytest.raises(NotStructured) as caught:
         structure(value, hint)
     assert all(what and "\n" not in what for _, what in caught.value.problems)
@@ -191,21 +191,21 @@ def test_what_does_not_fit(value, hint):
     "text", ['{"city": "Zug"}', '```json\n{"city": "Zug"}\n```', '\n```\n{\n"city": "Zug"\n}\n```\n']
 )
 def test_an_answer(text):
-    """Also in the code fence that some models put around it."""
+    """A response is parsed, also inside a code fence."""
     assert parse_text(text, AttrsPlace) == AttrsPlace("Zug")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "the answer is not the JSON of a AttrsPlace"),
+        ("", "the response is not the JSON of a AttrsPlace"),
         ('Sure!\n```json\n{"city": "Zug"}\n```', "It begins with 'Sure!"),
         ("{'city': 1}", "It begins with \"{'city': 1}\""),
-        ('{"city": 1}', "the answer is JSON but not a valid AttrsPlace: city: expected a string, got 1"),
+        ('{"city": 1}', "the response is JSON but not a valid AttrsPlace: city: expected a string, got 1"),
     ],
 )
 def test_an_answer_that_does_not_fit(text, message):
-    """One error, which says how."""
+    """One error says what is wrong."""
     with pytest.raises(allm.ValidationError) as caught:
         parse_text(text, AttrsPlace)
     assert message in caught.value.message
@@ -213,7 +213,7 @@ def test_an_answer_that_does_not_fit(text, message):
 
 
 def test_the_problems_of_an_answer_have_paths():
-    """As steps, through lists, fields and the keys of mappings, and each with its sentence."""
+    """Through lists, fields and keys of mappings, each with its sentence."""
     answer = (
         '{"places": [{"city": 1}], "model": {"city": "a"}, "struct": {"city": "b"}, "named": {"x": []}, "unit": "C"}'
     )
@@ -247,19 +247,19 @@ def test_the_problems_of_an_answer_have_paths():
     ],
 )
 def test_results_of_handlers(value, text):
-    """As JSON."""
+    """They are encoded as JSON."""
     assert encode_result(value) == text
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), 1j, [lambda: None], {"a": float("inf")}])
 def test_results_without_a_json_form(value):
-    """Are refused."""
+    """They are rejected."""
     with pytest.raises((TypeError, ValueError)):
         encode_result(value)
 
 
 @pytest.mark.parametrize("cls", [type("Plain", (), {}), 3, "Place"], ids=str)
 def test_what_is_no_type_to_parse_into(cls):
-    """Said in words of this library."""
-    with pytest.raises(allm.ValidationError, match="is a type that JSON has no form for"):
+    """The error is in the library's own words."""
+    with pytest.raises(allm.ValidationError, match="cannot be written as JSON"):
         parse_text('{"a": 1}', cls)

@@ -1,1 +1,1 @@
-"""JSON: parsing, our values to text and back, and reading providers' JSON tolerantly."""
+"""JSON: parse and write text, serialize the library's values, and read providers' JSON leniently."""

@@ -1,12 +1,12 @@
-"""Values to JSON and back: tagged, versioned, an exact round trip.
+"""`to_json` and `from_json`: serialize values, tagged and versioned, with an exact round trip.
 
 A document is `{"v": 1, "type": "Thread", ...fields}`. Fields at their default are left out; unknown fields of a known
-version are ignored on reading, so that a reader survives an added field. A value of a closed union carries its own
-`"type"`. Open data (metadata, arguments, payloads) is plain JSON; what JSON has no form for is wrapped as
-`{"$type": "tuple" | "bytes" | "float" | "mapping" | <class name>, ...}`. Functions, keys and engines have no form.
+version are ignored on reading, so that a field can be added. A value of a closed union has its own `"type"`. Open data
+(metadata, arguments, payloads) is plain JSON; values that JSON cannot express are wrapped as
+`{"$type": "tuple" | "bytes" | "float" | "mapping" | <class name>, ...}`. Functions, keys and engines are rejected.
 
-cattrs does the walking, strictly (`data/json/tags.py`), and the text has limits of its own
-(`data/json/document.py`). The converter is built on first use, since building it costs more than importing it.
+A strict cattrs converter does the conversion (`data/json/tags.py`), and the text has limits (`data/json/document.py`).
+The converter is built on first use, since building it takes longer than the import.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ T = TypeVar("T")
 
 VERSION = 1
 MAX_SAME_HASH = 100
-"""Keys of one mapping that may share a hash. Texts never do, but numbers can be chosen so, and a dictionary of them
-takes time in the square of their number."""
+"""Most keys of one mapping that may share a hash. Python's text hashes are random, but numbers can be chosen to
+collide, and filling a dictionary with n colliding keys takes O(n²) time."""
 
 
 def to_json(value: Any) -> str:
-    """Any value of the library as one JSON document.
+    """Serialize any value of the library as one JSON document.
 
-    An error of a class of your own is written as the library's class it derives from.
+    An error of your own class is written as the library's class that it derives from.
 
     Raises:
-        ValidationError: It holds something JSON has no form for (a handler, an engine, an open file), a field that is
-            not of its type (`malformed_value`, with its path), or more than what `from_json` reads.
+        ValidationError: It contains something that cannot be serialised (a handler, an engine, an open file) or a field
+            of the wrong type (`malformed_value`, with its path), or it exceeds the limits of `from_json`.
     """
     tag = tag_of(value)
     if tag is None:
@@ -78,23 +78,21 @@ def to_json(value: Any) -> str:
     try:
         document = {"v": VERSION, "type": tag, **_converter().unstructure(value)}
     except RecursionError:
-        raise json_problem("too_deep", "cannot serialise a value that nests without end") from None
+        raise json_problem("too_deep", "cannot serialise a value that contains itself or nests too deep") from None
     except ValidationError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise json_problem(
-            "not_serialisable", f"a field of the {tag} is not of the type it should be: {error}"
-        ) from error
+        raise json_problem("not_serialisable", f"a field of the {tag} has the wrong type: {error}") from error
     text = write_document(document)
     _check_readable(document, text, VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
     return text
 
 
 def _check_readable(document: dict[str, Any], text: str, cls: type) -> None:
-    """Refuse a value whose fields are not of their types, which Python does not hold: its text could not be read."""
+    """Reject a value with a field of the wrong type, which Python does not check: it could not be read again."""
     try:
         _converter().structure(document, cls)
-    except Exception:  # subclasses of the types, such as an enumeration's texts, become plain in the text
+    except Exception:  # a subclass, such as the texts of an enum, becomes the plain type once it is text
         _structure(parse_document(text), cls)
 
 
@@ -103,14 +101,14 @@ def from_json(text: str | bytes, as_: type[T]) -> T: ...
 @overload
 def from_json(text: str | bytes, as_: None = None) -> Any: ...
 def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
-    """The value that `to_json` wrote.
+    """Read a value that `to_json` wrote.
 
     Args:
         text: The document.
-        as_: The type it has to be.
+        as_: The expected type.
 
     Raises:
-        ValidationError: Not JSON, no known tag or version, another type than `as_`, fields that are missing or of the
+        ValidationError: Not JSON, an unknown tag or version, another type than `as_`, fields that are missing or of the
             wrong type (`malformed_value`, each with its path), or more than 64 MiB, 200 levels or a million values.
     """
     document = parse_document(text)
@@ -237,7 +235,7 @@ def _converter() -> cattrs.Converter:
         register(converter, mapping, _dump_open, _open_mapping)
     for anything, types in OPEN_FIELDS.items():
         register(converter, anything, _dump_open, _open_value(types))
-    # Parts before events: an inner union has to be known before the classes that hold it.
+    # Parts before events: an inner union must be registered before the classes that contain it.
     register_union(converter, Part, PART_TAGS)
     _register_errors(converter)
     _register_content(converter)
@@ -246,7 +244,7 @@ def _converter() -> cattrs.Converter:
     _register_ask_user(converter)
     _register_halts(converter)
     register(converter, Embedding, dump_embedding, load_embedding)
-    # By class, since cattrs has hooks of its own for it that come before those by predicate.
+    # By class, since cattrs has its own hooks for bytes, which take precedence over hooks by predicate.
     converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode("ascii"))
     converter.register_structure_hook(bytes, _bytes)
     register_union(converter, Event, EVENT_TAGS)
@@ -275,7 +273,7 @@ def _register_errors(converter: cattrs.Converter) -> None:
 
 
 def _error_fields(converter: cattrs.Converter, cls: type[AllmError], value: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of an error's class, which are its fields."""
+    """The arguments for the class of an error, which are its fields."""
 
     def load(name: str, argument: tuple[Any, Any]) -> Any:
         hint, default = argument
@@ -293,7 +291,7 @@ def _error_field(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
             return value
         raise TypeError("expected pairs of a path and a tag")
     values = tuple(cls for cls in get_args(hint) if isinstance(cls, type) and attrs.has(cls))
-    if values:  # written as open data, which says what it is
+    if values:  # written as open data, which has its own type tag
         return _open_value((*values, NoneType))(value, hint)
     return converter.structure(list(value) if isinstance(value, tuple) else value, hint)
 
@@ -344,12 +342,12 @@ def _register_image(converter: cattrs.Converter) -> None:
 def _register_halts(converter: cattrs.Converter) -> None:
     for cause in (HaltCause | None, CallHalt | None):
         register_union(converter, cause, {cls.__name__: cls for cls in get_args(cause) if cls is not NoneType})
-    # A union of literals and texts in general, which cattrs cannot tell apart.
+    # A union of literals and str, which cattrs cannot tell apart.
     register(converter, HaltedReason, lambda reason: reason, lambda value, _: converter.structure(value, str))
 
 
 def _register_ask_user(converter: cattrs.Converter) -> None:
-    """Its hints are keyword arguments."""
+    """`AskUser` takes its hints as keyword arguments, which cattrs does not support."""
 
     def structure(value: Any, _: Any) -> AskUser:
         if not isinstance(value, dict):
@@ -365,14 +363,14 @@ def _register_ask_user(converter: cattrs.Converter) -> None:
 
 
 def _register_tool(converter: cattrs.Converter) -> None:
-    """A tool that has a handler is refused: losing it would change what the tool does."""
+    """A tool with a handler is rejected: without it the tool that is read would behave differently."""
     dump = converter.get_unstructure_hook(Tool)
 
     def unstructure(tool: Tool) -> Any:
         if tool.handler is not None:
             raise json_problem(
                 "not_serialisable",
-                f"tool {tool.name!r} has a handler, which JSON cannot hold: evolve it with handler=None",
+                f"tool {tool.name!r} has a handler, which cannot be serialised: evolve it with handler=None",
             )
         return dump(tool)
 

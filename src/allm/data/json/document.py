@@ -1,6 +1,6 @@
-"""JSON documents as text: written and read within limits, so that no document costs more than it is worth.
+"""Write and read JSON documents within limits, so that a hostile document cannot exhaust time or memory.
 
-What one side refuses, the other does too: nothing is written that could not be read again.
+Both sides have the same limits: nothing is written that could not be read again.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ __all__ = [
 ]
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
-"""Longest document, in UTF-8 bytes: a long conversation with images has some tens of megabytes."""
+"""Longest document, in UTF-8 bytes: a long conversation with images takes tens of megabytes."""
 MAX_DEPTH = 200
 """Deepest nesting; the library's own values need about 15 levels."""
 MAX_ITEMS = 1_000_000
-"""Most values in one document: a conversation of ten thousand messages has about a tenth of that. Each costs some
-hundred bytes of memory, however short its text is."""
+"""Most values in one document: ten times those of a conversation of ten thousand messages. Each costs about a hundred
+bytes of memory, however short its text is."""
 
 _STRING = re.compile(r'"[^"]*"?')
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def json_problem(tag: str, message: str) -> ValidationError:
-    """A document, or a value that is to become one, that is refused as a whole."""
+    """The error for a document, or a value to be written as one, that is rejected as a whole."""
     return ValidationError([Problem(("json",), tag, message)], reason="invalid_json", message=message)
 
 
 def write_document(document: dict[str, Any]) -> str:
-    """`document`, made of plain JSON data, as compact text.
+    """Write `document`, made of plain JSON data, as compact text.
 
     Raises:
         ValidationError: `not_serialisable`, `too_deep`, `too_large`, `too_many`.
     """
     try:
         text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-        if not text.isascii() and _LONE_SURROGATE.search(text):  # has no UTF-8 form: only its escape can be stored
+        if not text.isascii() and _LONE_SURROGATE.search(text):  # not encodable in UTF-8: write it as an escape
             text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     except RecursionError:
         raise _too_deep() from None
     except (TypeError, ValueError) as error:
-        raise json_problem("not_serialisable", f"the value holds what JSON has no form for: {error}") from error
+        raise json_problem("not_serialisable", f"the value contains something JSON cannot express: {error}") from error
     _check_size(text)
     _check_depth(document)
     return text
 
 
 def parse_document(text: str | bytes) -> Any:
-    """The JSON data in `text`.
+    """Parse `text`.
 
     Raises:
         ValidationError: `malformed`, `duplicate_key`, `too_deep`, `too_large`, `too_many`, `invalid_type`.
@@ -90,15 +90,15 @@ def _too_large() -> ValidationError:
 
 
 def _check_size(text: str) -> None:
-    """Refuse a document that is too long or has too many values before memory is spent on them."""
-    longest = MAX_JSON_BYTES // 4  # characters that surely fit, as one has up to four bytes
+    """Reject a document that is too long or has too many values, before memory is allocated for them."""
+    longest = MAX_JSON_BYTES // 4  # a character takes at most four bytes, so this many always fit
     if len(text) > longest and len(text.encode("utf-8", "surrogatepass")) > MAX_JSON_BYTES:
         raise _too_large()
 
     def count(source: str) -> int:
         return source.count(",") + source.count("[") + source.count("{")
 
-    # Counting is cheap and counts too much, as texts hold commas too; only where it matters are they left out.
+    # A cheap upper bound first, since texts contain commas too; strings are stripped only if it exceeds the limit.
     if count(text) <= MAX_ITEMS:
         return
     without_escapes = text.replace("\\\\", "").replace('\\"', "")
@@ -122,7 +122,7 @@ def _check_depth(document: Any) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Readers differ in which of two values of one key they take, so a document with both says two things."""
+    """Reject duplicate keys: readers differ in which of the values they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         seen: set[str] = set()

@@ -1,6 +1,6 @@
-"""What has a form in JSON, under which name, and of which parts of it; and the strict converter that reads it.
+"""The types that can be serialized, their tags, and the strict converter for them.
 
-The values of a document are not shown in what is said of it, only their types: they may be long, and private.
+Error messages show the types in a document and not its values, which may be long or private.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
     )
 }
 LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",), Tool: ("handler",)}
-"""Fields that are live objects of the caller's and no part of the value."""
+"""Fields with live objects of the caller, which are not part of the serialized value."""
 OPEN_FIELDS: dict[Any, tuple[type, ...]] = {
     Any: (object,),
     ToolChoice | None: (str, dict, NoneType),
@@ -114,19 +114,19 @@ OPEN_FIELDS: dict[Any, tuple[type, ...]] = {
     EmbeddingInput: (str, Image, tuple),
     ModerationInput: (str, Image),
 }
-"""Fields that are written as open data, and what may be in them."""
+"""Types of fields that are written as open data, with the types of their values."""
 _TAG_OF: dict[type, str] = {cls: tag for tag, cls in VALUE_TAGS.items()}
 
 
 def tag_of(value: Any) -> str | None:
-    """The name of the value's type in a document, or None if it has no form."""
+    """The tag of the value's type, or None if it is not serializable."""
     if isinstance(value, AllmError):
         return known_error(value).__name__
     return _TAG_OF.get(type(value))
 
 
 def known_error(error: AllmError) -> type[AllmError]:
-    """Its class; of a class of someone else's the nearest one here that has such a reason."""
+    """The class of an error; for a class of another package, the nearest base class here that has the same reason."""
     return next(
         cls
         for cls in type(error).__mro__
@@ -137,7 +137,7 @@ def known_error(error: AllmError) -> type[AllmError]:
 
 
 def error_arguments(cls: type[AllmError]) -> dict[str, tuple[Any, Any]]:
-    """What an error's class is made of: for each field its type and its default, `inspect.Parameter.empty` for none."""
+    """The arguments of an error class: for each field its type and default, or `inspect.Parameter.empty`."""
     found: dict[str, tuple[Any, Any]] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, AllmError) and "__init__" in vars(base):
@@ -148,7 +148,7 @@ def error_arguments(cls: type[AllmError]) -> dict[str, tuple[Any, Any]]:
 
 
 def problems_of(error: BaseException) -> Iterator[tuple[Path, str]]:
-    """Where and what, of every exception inside one that the converter raised."""
+    """The path and the message of every problem in an exception from the converter."""
     for path, what in core.problems_of(error, _tell):
         yield tuple(str(step) if isinstance(step, str) else step for step in path), what
 
@@ -172,10 +172,10 @@ def _name(hint: Any) -> str:
 
 
 def strict_converter(left_out: Mapping[type, tuple[str, ...]]) -> cattrs.Converter:
-    """A converter for frozen classes, tuples, dictionaries by text, literals, texts, numbers and flags.
+    """A converter for frozen classes, tuples, dictionaries with text keys, literals, texts, numbers and booleans.
 
     Args:
-        left_out: Fields of classes that are no part of their values.
+        left_out: Fields of classes that are not serialized.
     """
     converter = core.strict_converter(refuse_unknown=False, left_out=left_out)
 
@@ -190,13 +190,13 @@ def strict_converter(left_out: Mapping[type, tuple[str, ...]]) -> cattrs.Convert
 def register(
     converter: cattrs.Converter, type_: Any, dump: Callable[[Any], Any], load: Callable[[Any, Any], Any]
 ) -> None:
-    """Hooks for exactly `type_`, which may be a generic or a union."""
+    """Register hooks for exactly `type_`, which may be a generic or a union."""
     converter.register_unstructure_hook_func(lambda cls: cls == type_, dump)
     converter.register_structure_hook_func(lambda cls: cls == type_, load)
 
 
 def register_union(converter: cattrs.Converter, union: Any, tags: Mapping[str, type]) -> None:
-    """Hooks for a closed union, each value of which says in `type` what it is; None where the union has it."""
+    """Register hooks for a closed union whose values have their tag in `type`; None is allowed if the union has it."""
     names = {cls: tag for tag, cls in tags.items()}
     optional = NoneType in get_args(union)
 

@@ -1,6 +1,6 @@
-"""JSON text in and out, and values of the types that are expected, whatever came.
+"""Parse and write JSON text, and read fields of expected types from untrusted data.
 
-A C codec goes first, the standard library second, where the C codec is stricter than the providers are.
+The C codec is tried first, then the standard library, since the C codec is stricter than providers are.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "parse_arguments",
 ]
 
-_MAX_DIGITS = 16  # of a count that came as text: more than any count has
+_MAX_DIGITS = 16  # of a count that was sent as text; no real count has more
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 _REFUSED = (msgspec.DecodeError, UnicodeError, RecursionError)
@@ -43,7 +43,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def loads(text: bytes | str) -> Any:
-    """Parse one JSON document. Integers keep all their digits; no text holds half of a character.
+    """Parse one JSON document. Integers keep all their digits; lone surrogates are replaced.
 
     Raises:
         JsonTextError: Not JSON, not UTF-8, or nested too deep.
@@ -55,10 +55,10 @@ def loads(text: bytes | str) -> Any:
 
 
 def loads_lenient(text: bytes | str) -> Any:
-    """Parse what a server means as JSON: NaN and infinite numbers are None, control characters stand in texts as such.
+    """Parse JSON leniently: NaN and infinite numbers become None, and control characters are allowed in texts.
 
-    Servers in Python and C++ write such numbers where a probability is 0 or a division went wrong, beside an answer
-    that is whole.
+    Servers in Python and C++ write such numbers where a probability is 0 or a division failed, in otherwise valid
+    responses.
 
     Raises:
         JsonTextError: As `loads`.
@@ -70,10 +70,10 @@ def loads_lenient(text: bytes | str) -> Any:
 
 
 def loads_strict(text: bytes | str) -> Any:
-    """As `loads`, of the C codec alone: what it refuses, half of a character too, `loads_pieces` may read.
+    """Parse JSON with the C codec only; what it rejects, such as lone surrogates, `loads_pieces` may accept.
 
     Raises:
-        JsonTextError: It is not the JSON that the C codec takes.
+        JsonTextError: The C codec does not accept it.
     """
     try:
         return _decode(text)
@@ -82,7 +82,7 @@ def loads_strict(text: bytes | str) -> Any:
 
 
 def loads_pieces(text: bytes | str) -> Any:
-    r"""As `loads_lenient`, with halves of characters as they are (`"\ud83d"`): the next document may bring the others.
+    r"""Like `loads_lenient`, but keep lone surrogates (`"\ud83d"`), since the next document may have the other half.
 
     Raises:
         JsonTextError: As `loads`.
@@ -109,10 +109,10 @@ def _whole(value: Any) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """One compact JSON document in UTF-8; half of a character is written as U+FFFD.
+    """Write one compact JSON document in UTF-8; a lone surrogate becomes U+FFFD.
 
     Raises:
-        TypeError: A value JSON has no form for.
+        TypeError: A value that JSON cannot express.
         ValueError: A float that is not finite.
     """
     try:
@@ -122,10 +122,10 @@ def dumps(value: Any) -> bytes:
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:
-    """A tool call's arguments: the JSON object in `raw`, None when it is anything else.
+    """Parse the arguments of a tool call: the JSON object in `raw`, or None if it is anything else.
 
-    An empty text and `null` are no arguments, `{}`. Some servers encode what they send once more, so that it is a JSON
-    string; the JSON in it counts.
+    An empty text and `null` mean no arguments, `{}`. Some servers encode the object twice, as a JSON string; it is then
+    decoded twice.
     """
     try:
         value = loads(raw) if raw.strip() else None

@@ -1,8 +1,8 @@
-r"""Texts without halves of characters.
+r"""Repair texts with lone surrogates.
 
-A program that works in UTF-16 may cut a text between the two surrogates of an emoji, and write `"\ud83d"` in one JSON
-document and `"\ude00"` in the next. Python keeps each half in a `str` that has no UTF-8 form: it cannot be printed,
-stored or sent. Two halves side by side are made the character that they are, and one alone becomes U+FFFD.
+A program that works in UTF-16 may split a text between the two surrogates of an emoji, and write `"\ud83d"` in one JSON
+document and `"\ude00"` in the next. Python keeps each half in a `str` that cannot be encoded as UTF-8, so it cannot be
+printed, stored or sent. Two adjacent halves are joined to their character, and a lone one becomes U+FFFD.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _HALF = re.compile("[\ud800-\udfff]")
 
 
 def whole_text(text: str) -> str:
-    """`text` with the halves of characters in it joined, or replaced where one is alone."""
+    """`text` with adjacent surrogates joined, and lone ones replaced."""
     if text.isascii() or _HALF.search(text) is None:
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def whole(value: T) -> T:
-    """`value` with every text in it whole: JSON data, or values of attrs classes."""
+    """`value` with every text in it repaired; for JSON data and instances of attrs classes."""
     return cast("T", _whole(value))
 
 

@@ -1,1 +1,1 @@
-"""Users' types: their JSON Schema, and values structured into them."""
+"""Users' types: make their JSON Schema, and structure JSON into them."""

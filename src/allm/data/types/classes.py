@@ -1,4 +1,4 @@
-"""Classes of users: those with fields that this library can read, and those that read JSON themselves."""
+"""Hooks for users' classes: those whose fields this library reads, and those that read JSON themselves."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from allm.data.structuring import Hook, Key, Misfits, fields_in_order, objects, 
 __all__ = ["fields_of", "is_named_tuple", "is_pydantic", "register_classes"]
 
 _STEP = re.compile(r"\.([^.\[]+)|\[(\d+)\]|\[([^\]]*)\]")
-"""One step of a place as msgspec writes it: `.city`, `[0]`, `[...]`."""
+"""One element of a path in msgspec's notation: `.city`, `[0]`, `[...]`."""
 
 
 def is_pydantic(cls: Any) -> bool:
     """Whether `cls` is a pydantic model."""
-    pydantic = sys.modules.get("pydantic")  # a model of it exists only where it is loaded
+    pydantic = sys.modules.get("pydantic")  # `cls` can be a model only if pydantic is already imported
     return pydantic is not None and isinstance(cls, type) and issubclass(cls, pydantic.BaseModel)
 
 
 def is_named_tuple(hint: Any) -> bool:
-    """Whether `hint` is a NamedTuple, which JSON has a list for."""
+    """Whether `hint` is a NamedTuple, which is a list in JSON."""
     return isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_field_defaults")
 
 
 def fields_of(cls: Any) -> dict[str, Any]:
-    """The fields of an attrs class, a dataclass or a TypedDict with their types; none for anything else."""
+    """The fields of an attrs class, a dataclass or a TypedDict with their types; empty for anything else."""
     if attrs.has(cls) or hasattr(cls, "__dataclass_fields__") or typing.is_typeddict(cls):
         return typing.get_type_hints(cls, include_extras=True)
     return {}
 
 
 def register_classes(converter: cattrs.Converter) -> None:
-    """Hooks for TypedDicts, NamedTuples, msgspec Structs and pydantic models; the core has the others."""
+    """Register hooks for TypedDicts, NamedTuples, msgspec Structs and pydantic models; the core has the others."""
 
     def load_typed_dict(cls: Any) -> Hook:
         filled = _with_required(cls)
@@ -74,14 +74,14 @@ def _struct(value: Any, hint: Any) -> Any:
 
 def _pydantic(value: Any, cls: Any) -> Any:
     try:
-        return cls.model_validate_json(dumps(value))  # what is strict about JSON takes a text for a date
+        return cls.model_validate_json(dumps(value))  # as JSON, since a strict model takes a text as a date only there
     except ValueError as error:
         found = typing.cast("Any", error).errors(include_url=False, include_context=False, include_input=False)
         raise Misfits([(item["loc"], ValueError(item["msg"])) for item in found]) from error
 
 
 def _filled(fields: dict[str, Any], hint: Any) -> dict[str, Any]:
-    """The fields of `Box[int]` with `int` for its type variable."""
+    """The fields of a generic class with its type variables substituted: those of `Box[int]` have `int`."""
     variables: tuple[Any, ...] = getattr(origin_of(hint), "__parameters__", ())
     given: dict[Any, Any] = dict(zip(variables, typing.get_args(hint), strict=False))
 
@@ -95,7 +95,7 @@ def _filled(fields: dict[str, Any], hint: Any) -> dict[str, Any]:
 
 
 def _with_required(cls: Any) -> Any:
-    """The same TypedDict, where its class was defined with annotations that are texts: it has not read them."""
+    """The TypedDict with evaluated annotations; Python ignores `Required` marks in annotations that are strings."""
     marks = {typing.Required, typing.NotRequired}
     hints = {
         name: hint

@@ -1,4 +1,4 @@
-"""JSON for a model from values of users' own types."""
+"""`encode_result`: write values of users' own types as JSON for a model."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = ["encode_result"]
 
 
 def encode_result(value: Any) -> str:
-    """A handler's result as the text the model reads: a str as it is, anything else as JSON.
+    """Encode a handler's result as the text that the model reads: a str as it is, anything else as JSON.
 
     Raises:
-        TypeError, ValueError: There is no JSON for it.
+        TypeError, ValueError: It cannot be written as JSON.
     """
     if isinstance(value, str) and not isinstance(value, enum.Enum):
         return value
     try:
         return dumps(_plain(value)).decode("utf-8")
     except RecursionError:
-        raise ValueError(f"{type(value).__name__} is nested too deep, or holds itself") from None
+        raise ValueError(f"{type(value).__name__} is nested too deeply, or contains itself") from None
 
 
 def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
@@ -45,7 +45,7 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return value
     for scalar in (int, float, str):
         if isinstance(value, scalar):
-            return scalar(value)  # a subclass of it too
+            return scalar(value)  # also for subclasses
     if isinstance(value, Mapping):
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

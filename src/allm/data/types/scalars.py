@@ -1,4 +1,4 @@
-"""Scalars of users' types: numbers as JSON has them, and what JSON has a text for."""
+"""Hooks for scalars in users' types: JSON's numbers, and types that are written as text."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ TEXT_FORMS: dict[Any, tuple[Callable[[str], Any], str]] = {
     bytes: (functools.partial(base64.b64decode, validate=True), "bytes in base64"),
     bytearray: (lambda text: bytearray(base64.b64decode(text, validate=True)), "bytes in base64"),
 }
-"""Types that are written as text: how it is read, and what it looks like, for a model that wrote something else."""
+"""Types that are written as text: the parser, and a description with an example for error messages to the model."""
 
 
 def register_scalars(converter: cattrs.Converter) -> None:
-    """Hooks for numbers, null, decimals and whatever is written as text."""
+    """Register hooks for numbers, null, decimals and types that are written as text."""
     converter.register_structure_hook(int, _number)
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(Decimal, _decimal)
@@ -49,7 +49,7 @@ def _anything(value: Any, _: Any) -> Any:
 
 
 def _number(value: Any, hint: Any) -> Any:
-    """JSON has one kind of number, and models write 3.0 for 3."""
+    """Accept 3.0 as an int and 3 as a float: JSON has one kind of number."""
     if hint is float and type(value) is int:
         return float(value)
     if hint is int and type(value) is float and value.is_integer():

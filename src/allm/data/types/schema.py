@@ -1,4 +1,4 @@
-"""JSON Schemas of users' own types, from msgspec; a pydantic model brings its own."""
+"""Make JSON Schemas of users' types, with msgspec; a pydantic model makes its own."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["object_schema", "schemas_of"]
 
 
 def schemas_of(hints: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """JSON Schemas of types, and the definitions they refer to as `#/$defs/<name>`.
+    """The JSON Schemas of types, and the definitions they refer to as `#/$defs/<name>`.
 
     A text in `Annotated[int, "..."]` becomes the description.
 
     Raises:
-        TypeError: A type that has no JSON Schema.
+        TypeError: A type has no JSON Schema.
     """
     wanted = list(hints)
     models: dict[type, dict[str, Any]] = {}
@@ -55,7 +55,7 @@ def schemas_of(hints: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, An
 def _components(
     hints: list[Any], models: dict[type, dict[str, Any]]
 ) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:
-    """Schemas and definitions by msgspec, with `models` for pydantic models; those that are not in there are added."""
+    """Schemas and definitions from msgspec, with those in `models` for pydantic models; missing ones are added."""
 
     def custom(cls: type) -> dict[str, Any]:
         if is_pydantic(cls):
@@ -69,14 +69,14 @@ def _components(
     except KeyError as error:  # msgspec looks up each field's annotation
         raise TypeError(f"the field {error} has no type") from error
     except RecursionError:
-        raise TypeError("a type that holds itself needs a class with a name") from None
-    except NameError as error:  # an annotation of a class that only a function knows
-        raise TypeError(f"{error}, which an annotation names: define the type at module level") from error
+        raise TypeError("a recursive type must be a named class") from None
+    except NameError as error:  # an annotation that refers to a class local to a function
+        raise TypeError(f"{error} in an annotation: define the type at module level") from error
 
 
 def _of_models(models: dict[type, dict[str, Any]], end: str) -> dict[str, Any]:
-    """Refer from `models` to definitions by pydantic, whose names end with `end`, and return those."""
-    pydantic: Any = importlib.import_module("pydantic.json_schema")  # there are models, so it is there
+    """Set the schemas of `models` from pydantic, and return pydantic's definitions, whose names end with `end`."""
+    pydantic: Any = importlib.import_module("pydantic.json_schema")  # installed, since there are models
     references, document = pydantic.models_json_schema(
         [(typing.cast("Any", cls), "validation") for cls in models], ref_template=f"#/$defs/{{model}}{end}"
     )
@@ -85,7 +85,7 @@ def _of_models(models: dict[type, dict[str, Any]], end: str) -> dict[str, Any]:
 
 
 def _as_made(schema: dict[str, Any], cls: type) -> dict[str, Any]:
-    """The schema with the fields' descriptions, and without the fields that the class fills in itself."""
+    """The schema with descriptions of the fields, and without fields that are not arguments of the class."""
     declared = [*getattr(cls, "__attrs_attrs__", ()), *getattr(cls, "__dataclass_fields__", {}).values()]
     hidden = {field.name for field in declared if not field.init}
     properties = {name: value for name, value in schema["properties"].items() if name not in hidden}
@@ -101,7 +101,7 @@ def _as_made(schema: dict[str, Any], cls: type) -> dict[str, Any]:
 
 
 def _description(hint: Any) -> str | None:
-    """The text of `Annotated[int, "text"]`, also in `Annotated[int, "text"] | None`."""
+    """The description in `Annotated[int, "text"]`, also in `Annotated[int, "text"] | None`."""
     is_union = typing.get_origin(hint) in {typing.Union, types.UnionType}
     annotated = [hint, *typing.get_args(hint)] if is_union else [hint]
     texts = [item for inner in annotated for item in getattr(inner, "__metadata__", ()) if isinstance(item, str)]
@@ -120,12 +120,12 @@ def _collect_classes(hint: Any, found: dict[str, type]) -> None:
 
 
 def object_schema(cls: type) -> tuple[dict[str, Any], bool]:
-    """The schema of a class as a whole document, and whether it fits the vendors' strict mode.
+    """The schema of a class as a complete document, and whether it fits the vendors' strict mode.
 
-    Strict mode (OpenAI, structured outputs) wants every property required and no others allowed.
+    Strict mode (OpenAI, structured outputs) requires that all properties are required and no others are allowed.
 
     Raises:
-        TypeError: The class has no JSON Schema, or one of something else than an object.
+        TypeError: The class has no JSON Schema, or its schema is not an object.
     """
     [schema], definitions = schemas_of([cls])
     name = str(schema.get("$ref", "")).rpartition("/")[2]

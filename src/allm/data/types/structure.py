@@ -1,7 +1,7 @@
-"""The strict core for users' own types: JSON that a model wrote, structured, with every problem in words it can act on.
+"""Structure a model's JSON into users' types, and report every problem in words that the model can act on.
 
-Strict: a model that sends `"7"` for an int is told so, with the value, and can correct it. The core is
-`data/structuring`; `scalars.py` and `classes.py` add what users' types have beyond it.
+It is strict: a model that sends `"7"` for an int gets an error with the value, and can correct it. The core is
+`data/structuring`; `scalars.py` and `classes.py` add hooks for users' types.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ __all__ = ["NotStructured", "converter", "parse_text", "structure"]
 T = TypeVar("T")
 
 _FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
-"""What models write that were not made to keep to a schema."""
+"""A JSON document in a Markdown code fence, as models write it that are not constrained to a schema."""
 
 
 class NotStructured(Exception):
     """A value does not fit its type.
 
     Attributes:
-        found: Every problem as a path and what is wrong there, in plain words.
+        found: The path and the message of every problem.
     """
 
     def __init__(self, found: list[tuple[Path, str]]) -> None:
@@ -43,15 +43,15 @@ class NotStructured(Exception):
 
     @property
     def problems(self) -> list[tuple[str, str]]:
-        """The same with the places as text: `.address.zip`, `[0].name`, `['key']`."""
+        """The same with paths as text: `.address.zip`, `[0].name`, `['key']`."""
         return [("".join(map(_written, path)), what) for path, what in self.found]
 
 
 def structure(value: Any, hint: Any) -> Any:
-    """`value`, parsed JSON, as an instance of the type `hint`.
+    """Structure `value`, which is parsed JSON, as an instance of the type `hint`.
 
     Raises:
-        NotStructured: It does not fit; with every problem, twenty of each list or object at most.
+        NotStructured: It does not fit; with every problem, at most twenty per list or object.
     """
     try:
         return converter().structure(value, hint)
@@ -60,16 +60,16 @@ def structure(value: Any, hint: Any) -> Any:
 
 
 def parse_text(text: str, hint: type[T]) -> T:
-    """The JSON document in `text`, with or without a Markdown code fence around it, as an instance of `hint`.
+    """Parse the JSON document in `text`, with or without a Markdown code fence, as an instance of `hint`.
 
     Raises:
-        ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem in it.
+        ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem.
     """
     name = getattr(hint, "__name__", str(hint))
     try:
         value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
     except JsonTextError as error:
-        sentence = f"the answer is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
+        sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
         return structure(value, hint)  # type: ignore[no-any-return]
@@ -77,7 +77,7 @@ def parse_text(text: str, hint: type[T]) -> T:
         raise ValidationError(
             [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in error.found],
             reason="invalid_output",
-            message=f"the answer is JSON but not a valid {name}: {error}",
+            message=f"the response is JSON but not a valid {name}: {error}",
         ) from error
 
 
@@ -90,7 +90,7 @@ def converter() -> cattrs.Converter:
     return made
 
 
-# --- in words -----------------------------------------------------------------------------------------------------
+# --- messages -----------------------------------------------------------------------------------------------------
 
 _NAMES: dict[Any, str] = {
     str: "a string",
@@ -117,7 +117,7 @@ def _tell(error: BaseException, _: Path) -> str:
     if isinstance(error, Misfit):
         return f"expected {_expected(error.expected)}, got {_shown(error.value)}"
     if isinstance(error, cattrs.StructureHandlerNotFoundError):
-        return f"{getattr(error.type_, '__name__', error.type_)!r:.60} is a type that JSON has no form for"
+        return f"the type {getattr(error.type_, '__name__', error.type_)!r:.60} cannot be written as JSON"
     if isinstance(error, KeyError):
         return f"required field {error} is missing"
     if isinstance(error, cattrs.ForbiddenExtraKeysError):
@@ -126,13 +126,13 @@ def _tell(error: BaseException, _: Path) -> str:
 
 
 def _shown(value: Any) -> str:
-    """The value as JSON has it, as far as a model needs it to find its mistake."""
+    """The value in JSON notation, cut to the length a model needs to find its mistake."""
     shown = f"{value!r:.60}"
     return {"None": "null", "True": "true", "False": "false"}.get(shown, shown)
 
 
 def _expected(hint: Any) -> str:
-    """What a value of the type looks like in JSON."""
+    """A description of the type's values in JSON."""
     if typing.get_origin(hint) is typing.Annotated:
         return _expected(hint.__origin__)
     origin = origin_of(hint)

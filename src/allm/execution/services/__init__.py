@@ -1,1 +1,1 @@
-"""Calls that answer in one piece, and those made of many of them."""
+"""Services beside chat: calls with one response each, and embeddings, which combine many of them."""

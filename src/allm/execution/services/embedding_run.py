@@ -1,12 +1,12 @@
-"""Many inputs as requests that run side by side.
+"""Send the inputs of an embedding call as batches in concurrent requests.
 
-Theory of operation. One task, the feeder, takes a batch of inputs, starts a task that sends it, and goes on. Two
-counters hold it back: `places` bounds the requests under way, and the window bounds the batches that exist at all, from
-the moment their inputs are read until the consumer takes their embeddings. So a consumer that streams has a bounded
-number of batches in memory, and one that is slow stops the feeder, which stops reading inputs.
+Theory of operation. One task, the feeder, reads a batch of inputs, starts a task that sends it, and goes on. Two
+limits hold it back: `_places` bounds the requests in flight, and the window bounds the batches in memory, from the
+moment their inputs are read until the consumer takes their embeddings. So a slow consumer stops the feeder, which stops
+reading inputs.
 
 The tasks never raise into the nursery. The first failure cancels the others, and the run keeps it for the consumer, who
-gets it after the batches that precede it. `changed` wakes the consumer after every answer and at the end.
+gets it after the batches that precede it. `changed` wakes the consumer after every response and at the end.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import request_problems
 from allm.data.problems import refuse
 from allm.data.response import Usage
-from allm.execution.services.embedding_answers import AnswerCheck, moved, priced
+from allm.execution.services.embedding_responses import ResponseCheck, with_costs, with_offset
 from allm.execution.services.embedding_window import Window
 from allm.execution.services.unary import UnaryCall
 from allm.execution.stream.block import nursery_boundary
@@ -33,32 +33,32 @@ from allm.runtime.telemetry import Span
 __all__ = ["EmbeddingRun", "PreparedBatch", "prepare_batch"]
 
 PreparedBatch = tuple[Batch, Any]
-"""Inputs, and the adapter's own prepared request for them."""
+"""A batch of inputs, and the request that the adapter prepared for it."""
 
 WINDOW = 2
-"""Batches that exist at once, per request under way: as many again as are waiting for one that takes longer."""
+"""Batches in memory per request in flight: room for one finished batch to wait behind each one that takes longer."""
 
 
 def prepare_batch(call: UnaryCall[EmbeddingRequest, Any], request: EmbeddingRequest, batch: Batch) -> PreparedBatch:
-    """A batch with its prepared request."""
+    """Prepare the request for a batch."""
     return batch, call.prepare(attrs.evolve(request, inputs=batch))
 
 
 @attrs.define(eq=False)
 class EmbeddingRun:
-    """The requests of one call, and what has come of them.
+    """The requests of one call, and their results so far.
 
     Attributes:
-        request: Everything but the inputs.
-        batches: Read as they are needed. Those of an async iterable are prepared here, when they come.
-        concurrency: Most requests under way at once.
-        total: How many inputs there are, if that is known.
-        answers: Those that the consumer has not taken.
-        reports: The count of finished inputs after each answer that `on_progress` has not been told of.
+        request: The request without its inputs.
+        batches: Read as needed. Batches from an async iterable are prepared here, when they are read.
+        concurrency: Most requests in flight at once.
+        total: The number of inputs, if known.
+        responses: Responses that the consumer has not taken.
+        reports: Counts of finished inputs, one per response, that `on_progress` has not been called with.
         done_inputs, done_batches, usage, model: Of the finished batches, taken or not.
-        failure: What ended the run.
-        ended: Whether nothing is under way any more, and nothing will be.
-        changed: Where the consumer waits for any of this to change.
+        failure: The exception that ended the run.
+        ended: Whether the run is over: no request is in flight, and none will be sent.
+        changed: Wakes the consumer when any of this changes.
     """
 
     call: UnaryCall[EmbeddingRequest, EmbeddingResponse]
@@ -66,7 +66,7 @@ class EmbeddingRun:
     batches: Iterator[PreparedBatch] | AsyncBatches
     concurrency: int
     total: int | None
-    answers: Window[EmbeddingResponse] = attrs.field(init=False)
+    responses: Window[EmbeddingResponse] = attrs.field(init=False)
     reports: deque[int] = attrs.field(factory=deque[int], init=False)
     done_inputs: int = attrs.field(default=0, init=False)
     done_batches: int = attrs.field(default=0, init=False)
@@ -76,15 +76,15 @@ class EmbeddingRun:
     ended: bool = attrs.field(default=False, init=False)
     changed: trio.lowlevel.ParkingLot = attrs.field(factory=trio.lowlevel.ParkingLot, init=False)
     _places: trio.Semaphore = attrs.field(init=False)
-    _check: AnswerCheck = attrs.field(init=False)
+    _check: ResponseCheck = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.answers = Window(WINDOW * self.concurrency)
+        self.responses = Window(WINDOW * self.concurrency)
         self._places = trio.Semaphore(self.concurrency)
-        self._check = AnswerCheck(self.call.adapter.provider, self.request.dimensions)
+        self._check = ResponseCheck(self.call.adapter.provider, self.request.dimensions)
 
     async def run(self) -> None:
-        """Send everything; `failure` tells how it went."""
+        """Send every batch; an exception goes to `failure`."""
         try:
             with self.call.running(model=self.request.model) as span:
                 async with nursery_boundary() as nursery:
@@ -102,7 +102,7 @@ class EmbeddingRun:
             raise self.failure
 
     async def _feed(self, nursery: trio.Nursery, span: Span) -> None:
-        """Start a task for each batch, as there is room."""
+        """Start a task for each batch, as the limits allow."""
         try:
             try:
                 await self._start_batches(nursery, span)
@@ -110,14 +110,14 @@ class EmbeddingRun:
                 if isinstance(self.batches, AsyncBatches):
                     with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                         await self.batches.aclose()
-        except Exception as error:  # inputs that cannot be embedded, or what the iterable of inputs raised
+        except Exception as error:  # an invalid input, or raised by the iterable of inputs
             self._fail(error, nursery)
 
     async def _start_batches(self, nursery: trio.Nursery, span: Span) -> None:
         offset = number = 0
         while True:
-            # Before the inputs are read, so that none are read that have to wait.
-            await self.answers.enter()
+            # Before the inputs are read, so that no inputs are read only to wait.
+            await self.responses.enter()
             await self._places.acquire()
             following = await self._next_batch()
             if following is None:
@@ -127,7 +127,7 @@ class EmbeddingRun:
             number += 1
             offset += len(following[0])
         if not number:
-            refuse(request_problems(self.request))  # which has no inputs
+            refuse(request_problems(self.request))  # there were no inputs, which is a problem of its own
 
     async def _next_batch(self) -> PreparedBatch | None:
         if not isinstance(self.batches, AsyncBatches):
@@ -145,16 +145,16 @@ class EmbeddingRun:
 
         try:
             response = await self.call.attempt(work, span)
-            response = priced(response, self.request, batch, self.call.adapter.provider)
+            response = with_costs(response, self.request, batch, self.call.adapter.provider)
         except Exception as error:
             self._fail(error, nursery)
             return
         finally:
             self._places.release()
-        self._finish(number, moved(response, offset), len(batch))
+        self._finish(number, with_offset(response, offset), len(batch))
 
     def _finish(self, number: int, response: EmbeddingResponse, count: int) -> None:
-        self.answers.put(number, response)
+        self.responses.put(number, response)
         self.done_inputs += count
         self.done_batches += 1
         self.usage += response.usage

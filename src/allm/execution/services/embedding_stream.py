@@ -1,7 +1,7 @@
-"""The embeddings of many inputs as they are finished, in the order of the inputs.
+"""`EmbeddingStream`: embeddings batch by batch as they finish, in the order of the inputs.
 
-The consumer starts the run with its first step and reads what it leaves (`embedding_run.py`). The run hands over its
-failure instead of raising it, so the consumer's own exception is the only one there can be in the nursery.
+The first read starts the run (`embedding_run.py`), and later reads take its results. The run hands its failure over
+instead of raising it, so the consumer's own exception is the only one in the nursery.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from allm.execution.stream.block import StreamBlock, nursery_boundary
 __all__ = ["EmbeddingStream", "Progress", "open_embedding_stream"]
 
 Progress = Callable[[int, int | None], Any]
-"""Told how many inputs are finished, and of how many; None while nobody knows."""
-"""`(done, total)` in inputs; total is None where it is not known. May be async."""
+"""Called with `(done, total)`, in inputs; total is None if it is not known. May be async."""
 
 EXAMPLE = """\
 async with allm.stream_embed(...) as batches:
@@ -36,8 +35,8 @@ async with allm.stream_embed(...) as batches:
 class EmbeddingStream:
     """The batches of one call, in the order of the inputs: `async for batch in batches: ...`.
 
-    Each batch is an `EmbeddingResponse` of a part of the inputs. Every embedding is handed over once: in a batch, or in
-    `result()`. Nothing is sent before the first batch is asked for. One task may read, inside the block only.
+    Each batch is an `EmbeddingResponse` for a part of the inputs. Every embedding is returned once: in a batch, or in
+    `result()`. Nothing is sent before the first batch is asked for. Only one task may read, and only inside the block.
     """
 
     _run: EmbeddingRun
@@ -48,12 +47,12 @@ class EmbeddingStream:
 
     @property
     def done(self) -> int:
-        """How many inputs are finished, whether handed over or not."""
+        """The number of finished inputs, whether their batch was read or not."""
         return self._run.done_inputs
 
     @property
     def total(self) -> int | None:
-        """How many inputs there are; None when they came from an iterable without a length."""
+        """The number of inputs; None if they come from an iterable without a length."""
         return self._run.total
 
     def __aiter__(self) -> EmbeddingStream:
@@ -63,54 +62,55 @@ class EmbeddingStream:
         """The next batch.
 
         Raises:
-            EmbeddingAdapterError: A batch failed, which ended the others; `partial` has what is finished beyond it.
+            EmbeddingAdapterError: A batch failed, which cancelled the others; `partial` has the finished embeddings
+                that were not read.
             StreamError: Used outside its block, or by a second task.
-            Exception: What the iterable of inputs or `on_progress` raised, as itself.
+            Exception: Raised by the iterable of inputs or by `on_progress`.
         """
         while True:
             self._enter()
             await trio.lowlevel.checkpoint()
             await self._report()
-            batch = self._run.answers.take()
+            batch = self._run.responses.take()
             if batch is not None:
                 return batch
             if not await self._more():
                 raise StopAsyncIteration
 
     async def until_done(self) -> EmbeddingResponse:
-        """Let everything that is left be embedded, and return it all: what no batch has handed over.
+        """Wait for all remaining inputs, and return the embeddings that were not read as batches.
 
         Raises:
-            Exception: As `__anext__`; after it, and after a cancellation, `result()` has what is finished.
+            Exception: As for `__anext__`; after it, or after a cancellation, `result()` has the finished embeddings.
         """
         while True:
             self._enter()
             await trio.lowlevel.checkpoint()
-            self._run.answers.let_out()
+            self._run.responses.release_waiting()
             await self._report()
-            if self._run.answers.all_out and not await self._more():
+            if self._run.responses.all_released and not await self._more():
                 return self.result()
 
     def result(self) -> EmbeddingResponse:
-        """What is finished and was not handed over in a batch; at any time, in the block or after it.
+        """The finished embeddings that were not read as batches; at any time, in the block or after it.
 
-        Its usage is that of the whole call. A break, a deadline or a failure leaves gaps between the indexes.
+        Its usage is that of the whole call. After a break, a deadline or a failure the indexes have gaps.
         """
         run = self._run
-        answers = run.answers.waiting()
+        responses = run.responses.waiting()
         return EmbeddingResponse(
-            embeddings=(embedding for answer in answers for embedding in answer.embeddings),
+            embeddings=(embedding for response in responses for embedding in response.embeddings),
             usage=run.usage,
             model=run.model,
-            request_ids=(request_id for answer in answers for request_id in answer.request_ids),
-            metadata={name: value for answer in answers for name, value in answer.metadata.items()},
+            request_ids=(request_id for response in responses for request_id in response.request_ids),
+            metadata={name: value for response in responses for name, value in response.metadata.items()},
         )
 
     def _enter(self) -> None:
         if self._closed:
             raise StreamError(
-                "the block of these embeddings has been left, so it gives no more batches; iterate inside it:\n"
-                f"{indent(EXAMPLE, '    ')}\nresult() still tells what was finished",
+                "the block of these embeddings has been left, so there are no more batches; iterate inside it:\n"
+                f"{indent(EXAMPLE, '    ')}\nresult() still has what was finished",
                 reason="closed",
             )
         task = trio.lowlevel.current_task()
@@ -125,7 +125,7 @@ class EmbeddingStream:
             )
 
     async def _more(self) -> bool:
-        """Wait for a change; False when everything has been sent and answered."""
+        """Wait for a change; False once every batch is finished."""
         run = self._run
         if not run.ended:
             await run.changed.park()
@@ -139,20 +139,20 @@ class EmbeddingStream:
         raise run.failure
 
     async def _report(self) -> None:
-        """Tell `on_progress` of every answer that it does not know of."""
+        """Call `on_progress` for every response since the last call."""
         while self._run.reports:
             done = self._run.reports.popleft()
             if self._on_progress is not None:
-                outcome = self._on_progress(done, self._run.total)
-                if inspect.isawaitable(outcome):
-                    await outcome
+                returned = self._on_progress(done, self._run.total)
+                if inspect.isawaitable(returned):
+                    await returned
 
     def _close(self) -> None:
         self._closed = True
 
 
 def open_embedding_stream(run: EmbeddingRun, on_progress: Progress | None) -> StreamBlock[EmbeddingStream]:
-    """The stream of a run, for the length of a block."""
+    """A block that runs `run` and gives its stream."""
     return StreamBlock(_opened(run, on_progress), EXAMPLE)
 
 

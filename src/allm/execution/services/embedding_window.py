@@ -1,4 +1,4 @@
-"""Answers that come in any order and are taken in the order of their requests, a bounded number of them at a time."""
+"""A bounded window of responses, which arrive in any order and are taken in the order of their requests."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ import trio
 
 __all__ = ["Window"]
 
-AnswerT = TypeVar("AnswerT")
+ItemT = TypeVar("ItemT")
 
 
 @attrs.define(eq=False)
-class Window(Generic[AnswerT]):
-    """Numbered places for the answers that are under way or wait to be taken.
+class Window(Generic[ItemT]):
+    """Numbered places for responses that are in flight or wait to be taken.
 
-    A place is entered before its request is read, and left when its answer is taken: so a consumer that is slow holds
-    up the reading. A consumer that wants everything at the end takes nothing before, and would hold it up for good: it
-    lets answers out of the window with `let_out`, and they wait outside, where their number has no bound.
+    A place is acquired before the inputs of a request are read, and released when its response is taken, so a slow
+    consumer stops the reading. A consumer that takes everything at the end would stop it for good: it releases the
+    places of waiting responses with `release_waiting`, and their number is then unbounded.
     """
 
     size: int
     _places: trio.Semaphore = attrs.field(init=False)
-    _waiting: dict[int, AnswerT] = attrs.field(factory=dict[int, AnswerT], init=False)  # by number
+    _waiting: dict[int, ItemT] = attrs.field(factory=dict[int, ItemT], init=False)  # by number
     _next: int = attrs.field(default=0, init=False)
-    _outside: int = attrs.field(default=0, init=False)  # how many of those that wait have left the window
+    _released: int = attrs.field(default=0, init=False)  # how many waiting items have given up their place
 
     def __attrs_post_init__(self) -> None:
         self._places = trio.Semaphore(self.size)
 
     async def enter(self) -> None:
-        """Wait for a place."""
+        """Wait for a place in the window."""
         await self._places.acquire()
 
-    def put(self, number: int, answer: AnswerT) -> None:
-        """Keep an answer until its turn has come."""
-        self._waiting[number] = answer
+    def put(self, number: int, item: ItemT) -> None:
+        """Store an item until it is its turn."""
+        self._waiting[number] = item
 
-    def take(self) -> AnswerT | None:
-        """The next answer in the order of the numbers; None while it is not there."""
+    def take(self) -> ItemT | None:
+        """Take the next item in the order of the numbers; None if it has not arrived."""
         if self._next not in self._waiting:
             return None
-        answer = self._waiting.pop(self._next)
+        item = self._waiting.pop(self._next)
         self._next += 1
-        if self._outside:
-            self._outside -= 1
+        if self._released:
+            self._released -= 1
         else:
             self._places.release()
-        return answer
+        return item
 
-    def let_out(self) -> None:
-        """Make room for as many further answers as wait here."""
-        while not self.all_out:
-            self._outside += 1
+    def release_waiting(self) -> None:
+        """Release the places of all waiting items, so that further ones can enter."""
+        while not self.all_released:
+            self._released += 1
             self._places.release()
 
     @property
-    def all_out(self) -> bool:
-        """Whether no answer has come since `let_out`."""
-        return self._outside == len(self._waiting)
+    def all_released(self) -> bool:
+        """Whether every waiting item has released its place: nothing arrived since `release_waiting`."""
+        return self._released == len(self._waiting)
 
-    def waiting(self) -> list[AnswerT]:
-        """The answers that were not taken, in the order of their numbers, which may have gaps."""
+    def waiting(self) -> list[ItemT]:
+        """The items that were not taken, in the order of their numbers, which may have gaps."""
         return [self._waiting[number] for number in sorted(self._waiting)]

@@ -1,4 +1,4 @@
-"""`embed` and `stream_embed`: texts as vectors, all at once or batch by batch."""
+"""`embed` and `stream_embed`: turn texts into vectors, all at once or batch by batch."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from allm.runtime.engine import Engine
 __all__ = ["EmbeddingInputs", "embed", "stream_embed"]
 
 EmbeddingInputs = EmbeddingInput | Iterable[EmbeddingInput] | AsyncIterable[EmbeddingInput] | EmbeddingRequest
-"""One input, any iterable of inputs, async ones too, or a request."""
+"""One input, an iterable or async iterable of inputs, or a request."""
 
 MAX_CONCURRENCY = 4
-"""Requests under way at once: enough to hide the network, few enough for the smallest rate limits."""
+"""Requests in flight at once: enough to hide network latency, few enough for the lowest rate limits."""
 EMBEDDINGS: Service[EmbeddingRequest, EmbeddingResponse] = Service(
     name="embedding",
     noun="embeddings",
@@ -53,30 +53,30 @@ def stream_embed(
     on_progress: Progress | None = None,
     **options: Unpack[UnaryOptions],
 ) -> StreamBlock[EmbeddingStream]:
-    """Embed any number of texts and take the vectors batch by batch, in the order of the texts.
+    """Embed any number of texts and read the vectors batch by batch, in the order of the texts.
 
         async with allm.stream_embed(engine, texts) as batches:
             async for batch in batches:
                 save(batch.embeddings)
 
-    An iterable is read only as far as batches are needed, and what has been handed over is not kept: memory is bounded
-    by `batch_size` and `max_concurrency`, however many texts there are. Leaving the block for any reason ends every
-    request before the next statement runs; `batches.result()` has what was finished and not handed over.
+    An iterable is read only as far as batches are needed, and batches that were read are not kept: memory is bounded by
+    `batch_size` and `max_concurrency`, however many texts there are. Leaving the block for any reason ends every
+    request before the next statement runs; `batches.result()` has the finished embeddings that were not read.
 
     Args:
-        engine: Who embeds: its `embedding_adapter` and `embedding_model`.
-        inputs: A text, an iterable of texts, or an `EmbeddingRequest`. An async iterable is read, and a generator then
-            closed, by a task of the block; what is wrong with its first batch is found when that is reached.
+        engine: The engine, with an `embedding_adapter` and an `embedding_model`.
+        inputs: A text, an iterable of texts, or an `EmbeddingRequest`. An async iterable is read by a task of the
+            block, which closes an async generator at the end; problems with its first batch are found when it is read.
         dimensions: Length of the vectors, where the model lets it be chosen.
-        task_type: What the vectors are for: `query` or `document` with every provider; Gemini knows more.
-        batch_size: Most inputs in one request, within what the provider takes.
-        max_concurrency: Most requests under way at once.
+        task_type: The purpose of the vectors: `query` or `document` with every provider; Gemini knows more.
+        batch_size: Most inputs in one request, within the provider's own limit.
+        max_concurrency: Most requests in flight at once.
         on_progress: Called with `(done, total)`, in inputs, after each batch; may be async. It runs in your task.
-        options: See `UnaryOptions`. The time limit and the retries are those of the whole call, however many requests
-            it makes.
+        options: See `UnaryOptions`. The time limit and the retries apply to the whole call, however many requests it
+            makes.
 
     Raises:
-        EngineError, OptionError, ValidationError: What is wrong with the call, at the call itself: nothing has been
+        EngineError, OptionError, ValidationError: The call is invalid. Raised by this function, before anything is
             sent.
     """
     fields = {"dimensions": dimensions, "task_type": task_type}
@@ -113,9 +113,10 @@ async def embed(
         first, second = response.vectors
 
     Raises:
-        EmbeddingAdapterError: A request failed for good, which ended the others; `partial` has what is finished.
-        EngineError, OptionError, ValidationError: What is wrong with the call.
-        Exception: What the iterable of inputs or `on_progress` raised, as itself.
+        EmbeddingAdapterError: A request failed for good, which cancelled the others; `partial` has the finished
+            embeddings.
+        EngineError, OptionError, ValidationError: The call is invalid.
+        Exception: Raised by the iterable of inputs or by `on_progress`.
     """
     block = stream_embed(
         engine,
@@ -153,9 +154,9 @@ def _check_progress(on_progress: Any) -> None:
 def _request_of(
     inputs: Any,
 ) -> tuple[EmbeddingRequest, Iterable[EmbeddingInput] | AsyncIterable[EmbeddingInput], int | None]:
-    """The request, where its inputs come from, and how many they are.
+    """The request, the source of its inputs, and their number.
 
-    A list is looked at in whole, so that no mistake in it is found half-way; other iterables are read as needed.
+    A list is checked completely, so that no problem is found half-way; other iterables are read as needed.
     """
     if isinstance(inputs, AsyncIterable):
         return EmbeddingRequest(()), inputs, None
@@ -173,10 +174,10 @@ def _request_of(
 def _prepared(
     call: UnaryCall[EmbeddingRequest, Any], request: EmbeddingRequest, batches: Iterator[Batch]
 ) -> Iterator[PreparedBatch]:
-    """The batches with their requests. The first is prepared here and now, so that what is wrong is said at the call.
+    """The batches with their requests; the first is prepared at once, so that its problems are raised by the call.
 
     Raises:
-        ValidationError: There is no input, or one that cannot be embedded.
+        ValidationError: There are no inputs, or an input cannot be embedded.
     """
     prepared = (prepare_batch(call, request, batch) for batch in batches)
     first = list(islice(prepared, 1))

@@ -1,4 +1,4 @@
-"""`generate_image`, `edit_image` and `image_variations`: pictures from words and from pictures."""
+"""`generate_image`, `edit_image` and `image_variations`: images from prompts and from other images."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ IMAGES: Service[ImageRequest, ImageResponse] = Service(
 
 
 async def generate_image(engine: Engine, prompt: str | ImageRequest, **options: Unpack[ImageOptions]) -> ImageResponse:
-    """Draw.
+    """Generate images from a prompt.
 
         response = await allm.generate_image(engine, "a red fox in the snow", size="1024x1024")
         response.image.save("fox.png")
 
     Args:
-        engine: Who draws: its `image_adapter`, with its `image_model`; its chat model is never used for this.
-        prompt: What to draw, or a whole request, which may also be one to edit.
+        engine: The engine, with an `image_adapter` and an `image_model`; its chat model is never used for images.
+        prompt: What to draw, or a whole `ImageRequest`, which may also be an edit.
         options: See `ImageOptions`.
 
     Raises:
         ImageAdapterError: The provider failed, or could not be reached in time.
-        EngineError, OptionError, ValidationError: What is wrong with the call; nothing has been sent.
+        EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
     return await _ask(engine, IMAGES.request_of(prompt), options)
 
@@ -65,26 +65,26 @@ async def edit_image(
     mask: Image | None = None,
     **options: Unpack[ImageOptions],
 ) -> ImageResponse:
-    """Change an image, or make one from several: all of them are sent.
+    """Edit an image, or make a new one from several; all of them are sent.
 
     Args:
         engine: As for `generate_image`.
-        images: What to start from. A URL is not fetched here: pass the bytes.
+        images: The images to start from. URLs are not fetched: pass the bytes.
         prompt: What to change.
-        mask: Its transparent parts are where the first image may change.
+        mask: The first image may change where the mask is transparent.
         options: See `ImageOptions`.
 
     Raises:
-        ImageAdapterError, EngineError, OptionError, ValidationError: As `generate_image`.
+        ImageAdapterError, EngineError, OptionError, ValidationError: As for `generate_image`.
     """
     return await _ask(engine, ImageRequest(prompt, operation="edit", images=images, mask=mask), options)
 
 
 async def image_variations(engine: Engine, image: Image, **options: Unpack[ImageOptions]) -> ImageResponse:
-    """Images like this one.
+    """Make variations of an image.
 
     Raises:
-        ImageAdapterError, EngineError, OptionError, ValidationError: As `generate_image`.
+        ImageAdapterError, EngineError, OptionError, ValidationError: As for `generate_image`.
     """
     return await _ask(engine, ImageRequest(operation="variation", images=image), options)
 

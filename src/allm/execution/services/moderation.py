@@ -1,4 +1,4 @@
-"""`moderate`: whether texts and images break a provider's rules."""
+"""`moderate`: check texts and images against a provider's content rules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["moderate"]
 
 
 def _check_response(request: ModerationRequest, response: ModerationResponse, provider: str) -> None:
-    """Refuse an answer without the results it should have: a verdict on another text would be worse than none."""
+    """Reject a response with a wrong number of results: a verdict on the wrong text is worse than none."""
     expected = 1 if request.has_images else len(request.inputs)
     if len(response.results) != expected:
         raise AdapterError(
@@ -40,21 +40,21 @@ async def moderate(
     inputs: ModerationInput | Iterable[ModerationInput] | ModerationRequest,
     **options: Unpack[UnaryOptions],
 ) -> ModerationResponse:
-    """Ask whether texts and images break a provider's rules.
+    """Check whether texts and images break a provider's content rules.
 
         response = await allm.moderate(engine, ["first text", "second text"])
         if response.flagged: ...
 
-    Texts alone have a result each, in their order. Texts and images together are judged as one thing, with one result.
+    Texts alone get one result each, in order. Texts and images together get a single result.
 
     Args:
-        engine: Who judges: its `moderation_adapter` and `moderation_model`.
-        inputs: A text, an `Image`, several of them, or a `ModerationRequest`. They go into one request.
+        engine: The engine, with a `moderation_adapter` and a `moderation_model`.
+        inputs: A text, an `Image`, several of them, or a `ModerationRequest`. They are sent in one request.
         options: See `UnaryOptions`.
 
     Raises:
         AdapterError: The provider failed, or could not be reached in time.
-        EngineError, OptionError, ValidationError: What is wrong with the call; nothing has been sent.
+        EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
     call = resolve_unary(MODERATION, engine, options)
     return await ask(call, call.request_for(MODERATION.request_of(inputs)))

@@ -1,7 +1,7 @@
-"""What tells the services apart: one value each, beside the functions of the service.
+"""`Service`: the description of one service beside chat; each is defined in the module of its functions.
 
-A service answers in one piece, or in several that are asked for side by side, and is asked through the engine's adapter
-and model for it: `image_adapter` and `image_model`. The rules of a call are the same for all of them (`unary.py`).
+Each service has an adapter and a model of its own in the engine, such as `image_adapter` and `image_model`. The rules
+of a call are the same for all of them (`unary.py`).
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ ResponseT = TypeVar("ResponseT")
 
 
 class UnaryOptions(TypedDict, total=False):
-    """Options of every call that answers in one piece. Times are seconds.
+    """Options of every service call. Times are in seconds.
 
-    model: Else the request's, else the engine's for this service (`image_model`, ...).
-    options: Goes into the provider's request body as it is, over those of the request, the engine and the application.
-    api_key: For this call; wins over every other place.
-    request_id: An id of yours, for tracing.
+    model: The model id; default: that of the request, then the engine's for this service (`image_model`, ...).
+    options: Fields added to the provider's request body, over those of the request, the engine and the application.
+    api_key: Key for this call; wins over every other source.
+    request_id: Your own id, for tracing.
     request_timeout: Limit of the whole call, retries included; none by default.
-    first_event_timeout: Longest wait for the answer to one request (300).
-    retry: What happens when a request fails; None never retries.
+    first_event_timeout: Longest wait for the response to one request (300).
+    retry: The retry policy; None never retries.
     """
 
     model: str | None
@@ -44,7 +44,7 @@ class UnaryOptions(TypedDict, total=False):
 
 
 def own_options(options: type) -> frozenset[str]:
-    """The names that a `TypedDict` of options has beyond those of `UnaryOptions`."""
+    """The names in a `TypedDict` of options beyond those of `UnaryOptions`."""
     return frozenset(options.__annotations__) - frozenset(UnaryOptions.__annotations__)
 
 
@@ -53,18 +53,18 @@ class Service(Generic[RequestT, ResponseT]):
     """One service of an engine.
 
     Attributes:
-        name: As in the names of the engine's fields, `image_adapter` and `image_model`.
-        noun: What the service gives, for messages.
+        name: The prefix of the engine's fields, such as `image` in `image_adapter` and `image_model`.
+        noun: What the service makes, for messages.
         span: The name of its telemetry span.
         request_type: The class of its requests.
-        check: Refuses a request that no provider could answer, with every problem.
-        check_response: Refuses an answer that does not fit its request, which counts as a failure of that request. The
-            last argument is the provider.
-        facts: What the telemetry span says of an answer to a request.
+        check: Raises for a request that no provider could serve, with every problem.
+        check_response: Raises for a response that does not match its request, which counts as a failure of the request.
+            The last argument is the provider.
+        facts: Attributes of the telemetry span, from the request and the response.
         error_type: The class of every failure.
-        fields: Keyword arguments of the functions that are fields of the request.
-        arguments: Their other keyword arguments, which a misspelt name may have meant.
-        method: The method that makes the call; an adapter of this service has it besides `prepare`.
+        fields: Keyword arguments of the service's functions that are fields of the request.
+        arguments: Their other keyword arguments, as suggestions for a misspelt name.
+        method: The adapter's method, besides `prepare`, that makes the call.
     """
 
     name: str
@@ -80,14 +80,14 @@ class Service(Generic[RequestT, ResponseT]):
     method: str = "send"
 
     def request_of(self, given: Any) -> RequestT:
-        """What the caller gave, as a request."""
+        """The caller's argument as a request."""
         return given if isinstance(given, self.request_type) else self.request_type(given)  # type: ignore[call-arg]
 
     def adapter_of(self, engine: Engine) -> Any:
         """The engine's adapter for this service.
 
         Raises:
-            EngineError: `missing_adapter`: there is none, or it is the adapter of something else.
+            EngineError: `missing_adapter`: there is none, or it is an adapter for another service.
         """
         field = f"{self.name}_adapter"
         adapter = getattr(engine, field)
@@ -96,8 +96,8 @@ class Service(Generic[RequestT, ResponseT]):
         problem = f"the engine has no adapter for {self.noun}"
         if adapter is not None:
             problem = (
-                f"the engine's {field} is {type(adapter).__name__}, which cannot do {self.noun}: expected an adapter "
-                f"with prepare(request, options) and {self.method}(prepared)"
+                f"the engine's {field} is {type(adapter).__name__}, which does not support {self.noun}: expected an "
+                f"adapter with prepare(request, options) and {self.method}(prepared)"
             )
         raise EngineError(
             f"{problem}: set Engine({field}=..., {self.name}_model=...), or use {self._with_services}",
@@ -110,7 +110,7 @@ class Service(Generic[RequestT, ResponseT]):
         return model
 
     def missing_model(self) -> EngineError:
-        """The error of a call for which nobody names a model."""
+        """The error for a call without a model."""
         return EngineError(
             f"no model for {self.noun} is given: pass model=, set Engine({self.name}_model=...), or use "
             f"{self._with_services}",

@@ -1,6 +1,6 @@
-"""`synthesize` and `stream_synthesize`: text as sound, whole or as it arrives.
+"""`synthesize` and `stream_synthesize`: text to speech, whole or as it arrives.
 
-The pieces are read in the task that uses them, and nothing runs beside it: when you stop reading, the provider stops
+The pieces are read in the consumer's own task; there is no background task. When you stop reading, the provider stops
 sending.
 """
 
@@ -54,12 +54,12 @@ async with allm.stream_synthesize(...) as speech:
 class SpeechStream:
     """The audio as it arrives: `async for piece in speech` gives bytes.
 
-    What went wrong in the middle is raised there; what had arrived is in `result()`, at any time.
+    A failure in the middle is raised while reading. `result()` has what arrived, at any time.
     """
 
     _request: SpeechRequest
     _call: UnaryCall[Any, Any]
-    _place: ExitStack  # at the engine's limiter
+    _place: ExitStack  # releases the place at the engine's limiter
     _answer: SpokenAnswer | None = attrs.field(default=None, init=False)
     _first: bytes = attrs.field(default=b"", init=False)
     _pieces: list[bytes] = attrs.field(factory=list[bytes], init=False)
@@ -87,7 +87,7 @@ class SpeechStream:
         answer = self._readable()
         self._reading = True
         try:
-            # Pieces that wait in the HTTP library's buffer come without one.
+            # Reading a piece that the HTTP library has buffered would not checkpoint.
             await trio.lowlevel.checkpoint()
             piece, self._first = self._first, b""
             if not piece and not self._complete:
@@ -104,25 +104,25 @@ class SpeechStream:
     def _readable(self) -> SpokenAnswer:
         if not self._open or self._answer is None:
             raise StreamError(
-                "the block of this audio has been left, so it gives no more; read inside it:\n"
-                f"{indent(EXAMPLE, '    ')}\nresult() still tells what had arrived",
+                "the block of this audio has been left, so there is no more of it; read inside it:\n"
+                f"{indent(EXAMPLE, '    ')}\nresult() still has what arrived",
                 reason="closed",
             )
         if self._reading:
             raise StreamError(
-                "the audio is being read by another task; it has one reader: pass the pieces on through a channel",
+                "the audio is being read by another task; a stream has one reader: pass the pieces on in a channel",
                 reason="concurrent_iteration",
             )
         if self._interrupted:
             raise StreamError(
-                "reading was cut short by a failure or a cancel, so the rest of the audio is lost; result() has what "
-                "came before",
+                "reading was cut short by a failure or a cancellation, so the rest of the audio is lost; result() has "
+                "what came before",
                 reason="closed",
             )
         return self._answer
 
     async def _next(self, answer: SpokenAnswer) -> bytes:
-        limit = self._call.controls.first_event_timeout
+        limit = self._call.execution_options.first_event_timeout
         self._interrupted = True  # a cancelled read has lost its place in the body
         try:
             with self._call.within_limit(), trio.move_on_after(float("inf") if limit is None else limit):
@@ -136,10 +136,10 @@ class SpeechStream:
         )
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
-        """Read to the end, and write each piece to `path` as it arrives.
+        """Read to the end and write each piece to `path` as it arrives.
 
         Raises:
-            AdapterError: The provider failed; what had arrived is in the file.
+            AdapterError: The provider failed; what arrived before is in the file.
             OSError: The file cannot be written.
         """
         async with await trio.open_file(path, "wb") as file:
@@ -151,7 +151,7 @@ class SpeechStream:
         return Path(path)
 
     def result(self) -> Speech:
-        """What has been read so far; `complete` says whether that is all."""
+        """The audio read so far; `complete` says whether it is all of it."""
         answer = self._answer
         return Speech(
             audio=Audio(b"".join(self._pieces), answer.mime_type if answer is not None else None),
@@ -165,24 +165,24 @@ class SpeechStream:
 def stream_synthesize(
     engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]
 ) -> StreamBlock[SpeechStream]:
-    """Say something, and take the audio as it arrives.
+    """Synthesize speech and read the audio as it arrives.
 
         async with allm.stream_synthesize(engine, "Hello.", voice="alloy") as speech:
             async for piece in speech:
                 player.write(piece)
 
-    Leaving the block for any reason closes the connection before the next statement runs. A request is repeated only
-    while no audio has come.
+    Leaving the block for any reason closes the connection before the next statement runs. A request is retried only
+    until audio has arrived.
 
     Args:
-        engine: Who speaks: its `speech_adapter`, with its `speech_model`.
-        text: What to say, or a whole request.
+        engine: The engine, with a `speech_adapter` and a `speech_model`.
+        text: What to say, or a whole `SpeechRequest`.
         options: See `SpeechOptions`; `first_event_timeout` is also the longest wait for the next piece, and
-            `request_timeout` ends waiting for the provider, never the code of the block.
+            `request_timeout` ends a wait for the provider, never the code of the block.
 
     Raises:
-        EngineError, OptionError, ValidationError: What is wrong with the call, at the call itself; nothing is sent.
-        AdapterError: Entering or reading: the provider failed, or could not be reached in time.
+        EngineError, OptionError, ValidationError: The call is invalid. Raised by this function; nothing is sent.
+        AdapterError: On entering or reading: the provider failed, or could not be reached in time.
     """
     call = resolve_unary(SPEECH, engine, options)
     request = call.request_for(SPEECH.request_of(text))
@@ -190,14 +190,14 @@ def stream_synthesize(
 
 
 async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]) -> Speech:
-    """Say something: the fold of `stream_synthesize`.
+    """Synthesize speech: the fold of `stream_synthesize`.
 
         speech = await allm.synthesize(engine, "Hello.", voice="alloy")
         speech.audio.save("hello.mp3")
 
     Raises:
         AdapterError: The provider failed.
-        EngineError, OptionError, ValidationError: What is wrong with the call; nothing has been sent.
+        EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
     async with stream_synthesize(engine, text, **options) as speech:
         async for _ in speech:
@@ -208,7 +208,7 @@ async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpac
 @asynccontextmanager
 async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: Any) -> AsyncGenerator[SpeechStream]:
     adapter: Any = call.adapter  # a `SpeechAdapter`
-    # The place at the limiter is kept as long as the connection is in use: to the end of the audio or of the block.
+    # The place at the limiter is held as long as the connection is in use: to the end of the audio or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
         stream = SpeechStream(request, call, place)
         async with AsyncExitStack() as stack:
@@ -218,7 +218,7 @@ async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: A
                     answer: SpokenAnswer = await attempt.enter_async_context(adapter.open(prepared))
                     first = await anext(answer.pieces, b"")
                     if not first:
-                        raise AdapterError("the answer has no audio in it", reason="malformed_response")
+                        raise AdapterError("the response has no audio in it", reason="malformed_response")
                     await stack.enter_async_context(attempt.pop_all())
                 return answer, first
 

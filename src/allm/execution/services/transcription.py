@@ -1,4 +1,4 @@
-"""`transcribe`: speech as text."""
+"""`transcribe`: speech to text."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ async def transcribe(
     audio: Audio | str | os.PathLike[str] | TranscriptionRequest,
     **options: Unpack[TranscriptionOptions],
 ) -> Transcription:
-    """Write down what is said.
+    """Transcribe audio.
 
         print((await allm.transcribe(engine, "meeting.mp3", language="en")).text)
 
     Args:
-        engine: Who listens: its `transcription_adapter`, with its `transcription_model`.
-        audio: An `Audio`, the path of a file, or a whole request.
+        engine: The engine, with a `transcription_adapter` and a `transcription_model`.
+        audio: An `Audio`, the path of a file, or a whole `TranscriptionRequest`.
         options: See `TranscriptionOptions`.
 
     Raises:
         AdapterError: The provider failed, or could not be reached in time.
-        EngineError, OptionError, ValidationError: What is wrong with the call; nothing has been sent.
+        EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
     call = resolve_unary(TRANSCRIPTION, engine, options)
     return await ask(call, call.request_for(TRANSCRIPTION.request_of(audio)))

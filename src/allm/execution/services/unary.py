@@ -1,7 +1,7 @@
-"""Calls that answer in one piece: who answers, with what options, within what limits, and how often it is tried.
+"""Unary calls, whose response comes in one piece: resolve their options, limit their time, and retry them.
 
-The same rules as for the calls that stream, in the same words. One loop owns the retries; what makes several requests
-for one call, such as a long list of texts, shares one budget of retries and one time limit among them.
+The rules are those of streaming calls. One loop owns the retries; a call that makes several requests, such as embedding
+a long list of texts, shares one retry budget and one time limit among them.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]
 
 @attrs.define(eq=False)
 class UnaryCall(Generic[RequestT, ResponseT]):
-    """A call with everything decided but the request.
+    """A call with every option resolved, but without its request.
 
     Attributes:
-        model: The model that the call names, None where it names none.
-        fields: The fields of the request that the call names.
+        model: The `model` option of the call, or None.
+        fields: Fields of the request that were given as options of the call.
         body: The `options` of the call.
-        default_body: Those of the engine over those of the application.
+        default_body: The `options` of the engine, over those of the application.
     """
 
     service: Service[RequestT, ResponseT]
@@ -48,7 +48,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     body: Mapping[str, Any]
     default_body: Mapping[str, Any]
     adapter_options: AdapterOptions
-    controls: ExecutionOptions
+    execution_options: ExecutionOptions
     _retries: Retries | None = attrs.field(default=None, init=False)
     _deadline: float = attrs.field(default=float("inf"), init=False)
 
@@ -58,11 +58,11 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         return self.service.error_type
 
     def request_for(self, given: Any) -> RequestT:
-        """The request with every field decided by the one precedence rule, and checked.
+        """The request with every field resolved by the precedence rule, and checked.
 
         Raises:
             EngineError: `missing_model`.
-            ValidationError: What no provider could do, with every problem.
+            ValidationError: No provider could serve the request; with every problem.
         """
         of_engine = self.service.model_of(self.engine)
         model = next((model for model in (self.model, given.model, of_engine) if model is not None), None)
@@ -76,17 +76,17 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         return request
 
     def prepare(self, request: RequestT) -> Any:
-        """The adapter's own prepared request.
+        """The request as the adapter prepared it.
 
         Raises:
-            ValidationError, EngineError, AdapterError: What the adapter cannot do with it.
+            ValidationError, EngineError, AdapterError: The adapter cannot handle the request.
         """
         warn_of_shutdown(as_adapter(self.adapter).provider, getattr(request, "model", None))
         return self.adapter.prepare(request, self.adapter_options)
 
     @contextmanager
     def running(self, **attributes: Any) -> Generator[telemetry.Span]:
-        """The time limit of the whole call, and its telemetry.
+        """Run the block within the time limit of the whole call, and with its telemetry span.
 
         Raises:
             AdapterError: `timeout`.
@@ -96,9 +96,9 @@ class UnaryCall(Generic[RequestT, ResponseT]):
 
     @contextmanager
     def started(self, **attributes: Any) -> Generator[telemetry.Span]:
-        """The call's telemetry, and the moment from which its time limit counts."""
+        """Run the block with the call's telemetry span, and start the clock of its time limit."""
         check_trio_task()
-        self._deadline = trio.current_time() + seconds(self.controls.request_timeout)
+        self._deadline = trio.current_time() + seconds(self.execution_options.request_timeout)
         span = telemetry.start_span(self.service.span, provider=self.adapter.provider, **attributes)
         try:
             yield span
@@ -112,7 +112,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
 
     @contextmanager
     def within_limit(self) -> Generator[None]:
-        """What is left of the time limit of the whole call.
+        """Run the block within what is left of the time limit of the whole call.
 
         Raises:
             AdapterError: `timeout`.
@@ -120,19 +120,22 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         with trio.CancelScope(deadline=self._deadline) as scope:
             yield
         if scope.cancelled_caught:
-            raise typed(request_timed_out(self.controls.request_timeout, self.adapter.provider), self.error_type)
+            raise typed(
+                request_timed_out(self.execution_options.request_timeout, self.adapter.provider), self.error_type
+            )
 
     async def attempt(
         self, work: Callable[[], Awaitable[ResponseT]], span: telemetry.Span, *, after: ExitStack | None = None
     ) -> ResponseT:
-        """What `work` gives, tried as often as the call's budget allows. Inside `started`.
+        """Run `work`, with retries as the call's budget allows. To be used inside `started`.
 
         Args:
-            work: Makes one request, and may be called again.
-            after: Gives the place at the engine's limiter back; None: that is done when `work` has ended.
+            work: Makes one request; called again for each retry.
+            span: The telemetry span of the call.
+            after: Takes over the place at the engine's limiter; None: it is released when `work` has ended.
         """
         if self._retries is None:
-            self._retries = Retries(self.controls.retry, self.adapter.provider, span)
+            self._retries = Retries(self.execution_options.retry, self.adapter.provider, span)
         while True:
             seen = await self._retries.ready()
             try:
@@ -141,22 +144,22 @@ class UnaryCall(Generic[RequestT, ResponseT]):
                 error = raised
             except Exception as raised:
                 error = adapter_raised(self.adapter.provider, raised)
-            if not await self._retries.again(error, seen, deadline=self._deadline):
+            if not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
                 raise typed(error, self.error_type) from error.__cause__
 
     async def _once(self, work: Callable[[], Awaitable[ResponseT]], after: ExitStack | None) -> ResponseT:
-        limiter, limit = self.engine.limiter, self.controls.first_event_timeout
+        limiter, limit = self.engine.limiter, self.execution_options.first_event_timeout
         with ExitStack() as place:
             if limiter is not None:
-                borrower = object()  # not the task, which may have another call open
+                borrower = object()  # not the task, which may hold a place for another open call
                 await limiter.acquire_on_behalf_of(borrower)
                 place.callback(limiter.release_on_behalf_of, borrower)
             with trio.move_on_after(seconds(limit)):
-                answer = await work()
+                response = await work()
                 if after is not None:
                     after.push(place.pop_all())
-                return answer
-            raise timed_out("no answer within", limit, "first_event_timeout", self.adapter.provider)
+                return response
+            raise timed_out("no response within", limit, "first_event_timeout", self.adapter.provider)
 
 
 def typed(error: AdapterError, wanted: type[AdapterError]) -> AdapterError:
@@ -167,11 +170,12 @@ def typed(error: AdapterError, wanted: type[AdapterError]) -> AdapterError:
 
 
 async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) -> ResponseT:
-    """Make a call of one request, and tell telemetry of it.
+    """Make a call with one request.
 
     Args:
-        request: What `call.request_for` gave.
-        attributes: What telemetry says when the call starts, besides the model.
+        call: The resolved call.
+        request: The result of `call.request_for`.
+        attributes: Attributes of the telemetry span, besides the model.
 
     Raises:
         AdapterError: The provider failed, or could not be reached in time.
@@ -186,21 +190,23 @@ async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) 
     with call.running(model=request.model, **attributes) as span:
         response: Any = await call.attempt(send, span)
         span.stop(**call.service.facts(request, response))
-    answered: ResponseT = attrs.evolve(response, metadata={**request.metadata, **response.metadata})
-    return answered
+    complete: ResponseT = attrs.evolve(response, metadata={**request.metadata, **response.metadata})
+    return complete
 
 
 def resolve_unary(
     service: Service[RequestT, ResponseT], engine: Engine, options: Mapping[str, Any]
 ) -> UnaryCall[RequestT, ResponseT]:
-    """Decide who answers and how, by the one precedence rule.
+    """Resolve the adapter and the options of a call, by the precedence rule.
 
     Args:
-        options: Those of `UnaryOptions`, and fields of the service's request, where None says nothing.
+        service: The service that is called.
+        engine: The engine with its adapter.
+        options: `UnaryOptions` and fields of the service's request; a field that is None counts as not given.
 
     Raises:
         EngineError: `missing_adapter`: the engine has none for this service.
-        OptionError, ValidationError: An option that cannot be.
+        OptionError, ValidationError: An unknown option, or an invalid value.
     """
     if not isinstance(engine, Engine):
         raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
@@ -221,16 +227,16 @@ def resolve_unary(
         body=given.get("options", {}),
         default_body=merged_options(layers).get("options", {}),
         adapter_options=AdapterOptions(**values_for("adapter", merged), http_client=engine.http_client),
-        controls=ExecutionOptions(**values_for("execution", merged)),
+        execution_options=ExecutionOptions(**values_for("execution", merged)),
     )
 
 
 def _default_layers(engine: Engine) -> list[dict[str, Any]]:
-    """What the application and the engine say of these options; a later layer wins.
+    """The layers of the application's and the engine's defaults for unary options; a later layer wins.
 
-    Their `model` is left out, since it is a chat's: the engine names the model of a service apart. So are fields of the
-    body that stand in the engine's `params` beside the options: they are sampling parameters of chats, such as `top_k`,
-    which other services refuse.
+    Their `model` is left out, since it is the chat model; the engine has a separate model for each service. Body fields
+    in the engine's `params` are left out too: they are sampling parameters for chat, such as `top_k`, which other
+    services reject.
     """
     names = UnaryOptions.__annotations__.keys() - {"model"}
     layers = [

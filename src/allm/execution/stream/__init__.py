@@ -1,1 +1,1 @@
-"""The stream: channel, pipeline, folds, retries."""
+"""Streams of events: channel, pipeline, folds and attempts."""

@@ -1,12 +1,12 @@
-"""One model call: attempts within their time limits, until one of them has shown content.
+"""One model call: attempts within their time limits, retried until one of them has shown content.
 
-Theory of operation. Providers report overload and rate limits also inside a stream that began well: after
+Theory of operation. Providers also report overload and rate limits inside a stream that began well: after
 `response.created`, `message_start` or the role chunk. So events without content (`MessageStarted`, `UsageReported`,
-`RawChunk`) are held back until content, the end of the answer or a failure. Until then nothing was shown and the call
-can be made again as if nothing had been; from then on nothing is retried, and a failure is the last event. What is held
-is bounded: at the bound it is shown, and retries end.
+`RawChunk`) are held back until content, the end of the response or a failure arrives. Until then the consumer has seen
+nothing, and the call can be retried without a trace; after that nothing is retried, and a failure is the last event.
+The held events are bounded: at the bound they are shown, and retries end.
 
-The limits count the provider's time: while a burst waits for a slow consumer, the clock of the gap stands still.
+The limits count the provider's time only: while a burst waits for a slow consumer, the `stream_timeout` clock stops.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ logger: logging.Logger = logging.getLogger("allm")
 
 _ENDS = frozenset({MessageCompleted, Failed})
 _NOTED = _ENDS | HELD
-"""Events that mean more to an attempt than that something came."""
+"""Event types that an attempt has to inspect; for all others it only notes that something arrived."""
 _UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), StepCompleted, type(None))
-"""What the newest event is while an answer runs or is about to."""
+"""Types of the newest event while a response is unfinished or has not begun."""
 _PRECISION = 0.001
 """Share of `stream_timeout` by which the limit may fire early: 0.3 s of 300 s."""
 
 
 @attrs.define(eq=False)
 class _Attempt:
-    """The `emit` of one attempt: keeps time, puts costs on usage, and holds back what comes before the content.
+    """The `emit` of one attempt: enforces `stream_timeout`, adds costs to usage, and holds events back until content.
 
     Attributes:
-        begun: Something has come.
-        shown: It can no longer be made again.
-        failure: How it ended before it was shown.
+        begun: The adapter has emitted something.
+        shown: Events were shown to the consumer, so the attempt can no longer be retried.
+        ended: The last event of the response has arrived.
+        failure: How the attempt failed before anything was shown.
     """
 
     send: BurstSender
@@ -69,7 +70,7 @@ class _Attempt:
     async def __call__(self, *events: AdapterEvent) -> None:
         if self.ended:
             raise StreamError(
-                f"the adapter emitted {[type(event).__name__ for event in events]} after the end of its answer",
+                f"the adapter emitted {[type(event).__name__ for event in events]} after the end of its response",
                 reason="already_done",
             )
         self.begun = True
@@ -82,24 +83,24 @@ class _Attempt:
         waited = False
         if events and not self.send.send_nowait(events):
             waited = True
-            self.scope.deadline = float("inf")  # from here on it is the consumer's time
+            self.scope.deadline = float("inf")  # the wait is the consumer's, not the provider's
             await self.send.send(events)
         now = trio.current_time()
-        # Moving a deadline costs more than the rest of this method, so it is not done for every token.
+        # Moving a deadline costs more than the rest of this method, so it is not moved for every token.
         if waited or now - self._moved_at > self.gap * _PRECISION:
             self._moved_at = now
             self.scope.deadline = now + self.gap
 
-    def repeatable(self, failure: Failed) -> AdapterError | None:
-        """The error of an attempt that may be made again; None for one that must not."""
+    def retryable_error(self, failure: Failed) -> AdapterError | None:
+        """The error if the attempt may be retried, else None."""
         error = failure.error
         if self.shown or not isinstance(error, AdapterError):
             return None
-        # After a timeout the provider may still be at work on the answer that it has begun, and charges for it.
+        # After a timeout the provider may still be generating the response that it began, and will charge for it.
         return None if self.begun and error.reason == "timeout" else error
 
     def _note(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
-        """The events up to the end of the answer, with costs, and without chunks that nobody asked for."""
+        """The events up to the end of the response, with costs, and without raw chunks unless they were asked for."""
         for index, event in enumerate(events):
             if type(event) in _ENDS:
                 self.ended = True
@@ -110,7 +111,7 @@ class _Attempt:
         return self.pricing.on(events)
 
     def _hold(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
-        """What is to be shown of an answer that has shown nothing yet."""
+        """Hold `events` back if they have no content; returns what to show now."""
         last = events[-1] if events else None
         early = events[:-1] if isinstance(last, Failed) else events
         if all(type(event) in HELD for event in early):
@@ -126,16 +127,18 @@ class _Attempt:
 
 
 async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext) -> None:
-    """Run the adapter until its answer ends, and emit its events; a failure is the last event, `Failed`."""
+    """Run the adapter until its response ends, and emit its events; a failure is the last event, `Failed`."""
     adapter = call.adapter
     held = context.held = HeldEvents()
-    retries = Retries(call.controls.retry, adapter.provider, context.span)
+    retries = Retries(call.execution_options.retry, adapter.provider, context.span)
     while True:
         failure, attempt = await _attempt(call, prepared, context.send, held)
         if failure is None:
             return
-        error = attempt.repeatable(failure)
-        if error is not None and (await retries.again(error, deadline=context.deadline, abandoned=held.usage())):
+        error = attempt.retryable_error(failure)
+        if error is not None and (
+            await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
+        ):
             held.abandon()
             continue
         await context.send.send(held.take(failure))
@@ -143,7 +146,7 @@ async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext)
 
 
 async def fail_at_limit(context: StreamContext, limit: float | None) -> AdapterError:
-    """The limit of the whole call has passed: deliver what was on its way, and let a running answer fail."""
+    """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
     error = request_timed_out(limit, None)
     await context.send.send_unsent()
     if isinstance(context.send.last, _UNFINISHED):
@@ -154,7 +157,7 @@ async def fail_at_limit(context: StreamContext, limit: float | None) -> AdapterE
 async def _attempt(
     call: ModelCall, prepared: Any, send: BurstSender, held: HeldEvents
 ) -> tuple[Failed | None, _Attempt]:
-    """One attempt, and how it failed; None for an answer that has ended, whose end has been shown."""
+    """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
     limiter = call.engine.limiter
     if limiter is None:
         return await _timed(call, prepared, send, held)
@@ -163,8 +166,8 @@ async def _attempt(
 
 
 async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: HeldEvents) -> tuple[Failed | None, _Attempt]:
-    controls, adapter = call.controls, call.adapter
-    first, gap = controls.first_event_timeout, controls.stream_timeout
+    options, adapter = call.execution_options, call.adapter
+    first, gap = options.first_event_timeout, options.stream_timeout
     scope = trio.CancelScope(deadline=trio.current_time() + (inf if first is None else first))
     attempt = _Attempt(
         send,
@@ -172,7 +175,7 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: HeldEv
         scope,
         inf if gap is None else gap,
         Pricing.of_call(adapter, call.request),
-        controls.include_raw_chunks,
+        options.include_raw_chunks,
     )
     error: AllmError | None = None
     with scope:
@@ -184,17 +187,17 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: HeldEv
             error = adapter_raised(adapter.provider, raised)
     if attempt.ended:
         if error is not None:
-            logger.debug("the adapter failed after the end of its answer", exc_info=error)
+            logger.debug("the adapter failed after the end of its response", exc_info=error)
         return attempt.failure, attempt
     if scope.cancelled_caught:
         if attempt.begun:
-            what, option = "no event in the middle of the answer for", "stream_timeout"
+            what, option = "no event in the middle of the response for", "stream_timeout"
         else:
             what, option = "no event within", "first_event_timeout"
-        error = timed_out(what, getattr(controls, option), option, adapter.provider)
+        error = timed_out(what, getattr(options, option), option, adapter.provider)
     elif error is None:
         error = AdapterError(
-            f"the {adapter.provider} adapter's stream ended without MessageCompleted: the answer is cut off",
+            f"the {adapter.provider} adapter's stream ended without MessageCompleted: the response is truncated",
             reason="stream_truncated",
             provider=adapter.provider,
         )

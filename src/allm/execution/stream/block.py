@@ -1,8 +1,8 @@
-"""Blocks that own tasks: the one around a stream, with what every misuse of it is told, and nurseries without groups.
+"""Blocks that own tasks: `StreamBlock`, with clear errors for misuse, and nurseries that raise no exception groups.
 
-All functions named `stream_...` return one `StreamBlock`. It starts nothing by itself: `async with` enters the context
-manager inside it, which owns the tasks and the connection and gives the stream. Users know nothing of the nursery in
-it: the one exception comes out as itself, without a group around it.
+Every function named `stream_...` returns a `StreamBlock`. It starts nothing by itself: `async with` enters the context
+manager inside it, which owns the tasks and the connection and gives the stream. The nursery in it is invisible to
+users: an exception comes out as itself, without a group around it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ StreamT = TypeVar("StreamT")
 
 @final
 class StreamBlock(Generic[StreamT]):
-    """What a `stream_...` function returns: enter it once, with `async with`, to get the stream."""
+    """The return value of a `stream_...` function: enter it once, with `async with`, to get the stream."""
 
     def __init__(self, manager: AbstractAsyncContextManager[StreamT], example: str) -> None:
         """Wrap the context manager of a stream.
 
         Args:
             manager: Owns everything that runs for the stream, and ends it when the block is left.
-            example: The right lines of code, for the errors.
+            example: Lines of code that show correct use, for the error messages.
         """
         self._manager = manager
         self._example = example
@@ -46,7 +46,7 @@ class StreamBlock(Generic[StreamT]):
     async def __aenter__(self) -> StreamT:
         if self._entered:
             raise StreamError(
-                f"this stream was entered before; a call runs once: open another\n{indent(self._example, '    ')}",
+                f"this stream was entered before, and a call runs once; open another:\n{indent(self._example, '    ')}",
                 reason="closed",
             )
         check_trio_task()
@@ -58,8 +58,8 @@ class StreamBlock(Generic[StreamT]):
     ) -> bool | None:
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
 
-    # Python's own errors for these mistakes speak of its protocols. Type checkers find the mistakes without running the
-    # code, and would stop doing so if they saw these methods.
+    # Python's own errors for these mistakes mention protocols instead of the fix. Type checkers find the mistakes
+    # before the code runs, and would no longer do so if they saw these methods.
     if not TYPE_CHECKING:
 
         def __aiter__(self) -> NoReturn:
@@ -75,7 +75,7 @@ class StreamBlock(Generic[StreamT]):
             raise self._not_entered("a plain `with` does not open a stream")
 
         def __exit__(self, *_: object) -> None:
-            """Never runs; `with` looks for it before it calls `__enter__`."""
+            """Never called; `with` looks it up before it calls `__enter__`."""
 
         def _not_entered(self, mistake: str) -> StreamError:
             right = f"open it with `async with`, which closes it for sure:\n{indent(self._example, '    ')}"
@@ -83,7 +83,7 @@ class StreamBlock(Generic[StreamT]):
 
 
 def check_trio_task() -> None:
-    """Refuse to run outside Trio, before one of its internals does so in words of its own.
+    """Refuse to run outside Trio, before one of Trio's internals fails with an obscure error.
 
     Raises:
         RuntimeError: The caller is not a Trio task.
@@ -98,8 +98,8 @@ def check_trio_task() -> None:
 async def nursery_boundary() -> AsyncGenerator[trio.Nursery]:
     """A nursery that raises what its body raised, as itself.
 
-    The tasks in it hand over what goes wrong instead of raising it. All that they may raise is an interrupt, which
-    comes out before anything else.
+    The tasks in it must hand their errors over instead of raising them. The only thing they may raise is an interrupt
+    (`KeyboardInterrupt`, `SystemExit`), which takes precedence over the body's exception.
     """
     body_error: BaseException | None = None
     raised: BaseException | None = None
@@ -112,19 +112,19 @@ async def nursery_boundary() -> AsyncGenerator[trio.Nursery]:
                 raise
     except BaseExceptionGroup as group:
         raised = collapse_exception_group(group, body_error)
-    # Outside of `except`, or the group would be told as the context of the exception.
+    # Outside of `except`, or the group would become the `__context__` of the exception.
     try:
         if raised is not None:
             raise raised
     finally:
-        del raised, body_error  # the frame would keep its own exception alive
+        del raised, body_error  # breaks the reference cycle between the frame and its exception
 
 
 @asynccontextmanager
 async def background_task(work: Callable[[], Awaitable[None]], name: str) -> AsyncGenerator[None]:
     """Run `work` while the block runs, and no longer.
 
-    If `work` raises first, the block is cancelled, and that exception comes out instead of the cancellation.
+    If `work` raises while the block runs, the block is cancelled, and raises that exception instead of `Cancelled`.
     """
     failure: Exception | None = None
 
@@ -148,15 +148,15 @@ async def background_task(work: Callable[[], Awaitable[None]], name: str) -> Asy
         if failure is not None:
             raise failure
     finally:
-        del failure  # the frame would keep its own exception alive
+        del failure  # breaks the reference cycle between the frame and its exception
 
 
 def collapse_exception_group(
     group: BaseExceptionGroup[BaseException], body_error: BaseException | None = None
 ) -> BaseException:
-    """What to raise for the group that a nursery raised.
+    """The one exception to raise in place of the group that a nursery raised.
 
-    A `KeyboardInterrupt` or `SystemExit` that hit one of its tasks comes first; else it is what the body raised.
+    A `KeyboardInterrupt` or `SystemExit` from one of its tasks comes first, then the body's own exception.
     """
     leaves = list(_leaves(group))
     of_body = {id(leaf) for leaf in _leaves(body_error)} if body_error is not None else set()

@@ -1,7 +1,7 @@
-"""Bursts through memory channels: the one hop between two stages, and what is held back before the first of them.
+"""Bursts of events over memory channels, from one pipeline stage to the next, and events held back before the first.
 
-A channel item is the tuple of events that one network read gave. Both ends try the call that cannot block first, and a
-receiver takes everything that is waiting: a stage costs one hop per read or less, not one per token.
+A channel item is a burst: the tuple of events decoded from one network read. Both ends try the non-blocking call first,
+and a receiver takes everything that is waiting, so a stage costs at most one hop per read, not one per token.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = [
 Burst = tuple[Any, ...]
 
 READ_AHEAD = 32
-"""Bursts that the producer may be ahead of the next stage; then back-pressure reaches the socket."""
+"""Bursts by which the producer may run ahead of the next stage; after that, back-pressure reaches the socket."""
 
 HAND_OVER = 1
-"""Bursts that may wait between two later stages. One is enough, since a stage takes all that is waiting at once."""
+"""Bursts that may wait between two later stages. One is enough, since a stage takes everything that is waiting."""
 
 
 @attrs.define(eq=False)
@@ -43,9 +43,9 @@ class BurstSender:
     """The sending end of a stage.
 
     Attributes:
-        unsent: The bursts that are being sent, or that a cancelled `send` did not deliver; several where tools run.
-        last: The newest event that is on its way.
-        delivered: Called with every event once it is on its way.
+        unsent: Bursts that are being sent, or that a cancelled `send` did not deliver; several while tools run.
+        last: The newest event that was put into the channel.
+        delivered: Called with every event that was put into the channel.
     """
 
     channel: trio.MemorySendChannel[Burst]
@@ -54,7 +54,7 @@ class BurstSender:
     delivered: Callable[[Any], None] | None = None
 
     def send_nowait(self, burst: Burst) -> bool:
-        """Deliver one burst if there is room for it; False if there is none."""
+        """Deliver one burst if there is room for it; returns whether there was."""
         try:
             self.channel.send_nowait(burst)
         except (trio.WouldBlock, trio.BrokenResourceError):
@@ -65,8 +65,8 @@ class BurstSender:
     async def send(self, burst: Burst) -> None:
         """Deliver one burst, waiting only when there is no room.
 
-        When the receiver is gone it waits to be cancelled, which is about to happen: the consumer has left its block.
-        So no adapter and no tool ever meets a closed channel.
+        If the receiver is gone, the consumer has left its block and is about to cancel this task, so wait for that. No
+        adapter and no tool ever sees a closed channel.
         """
         if self.send_nowait(burst):
             return
@@ -79,7 +79,7 @@ class BurstSender:
         await trio.sleep_forever()
 
     async def send_unsent(self) -> None:
-        """Deliver what a cancelled `send` did not."""
+        """Deliver the bursts that a cancelled `send` left behind."""
         while self.unsent:
             await self.send(self.unsent.pop(next(iter(self.unsent))))
 
@@ -91,41 +91,41 @@ class BurstSender:
 
 
 HELD = frozenset({MessageStarted, UsageReported, RawChunk})
-"""The events that show nothing of an answer."""
+"""Types of the events that carry no content."""
 MAX_HELD_EVENTS = 64
-"""Providers send one to three events before the content."""
+"""Most events to hold back; providers send one to three before the content."""
 MAX_HELD_BYTES = 1024 * 1024
-"""Of raw chunks, in characters of their `repr`."""
+"""Most raw chunks to hold back, in characters of their `repr`."""
 
 
 @attrs.define(eq=False)
 class HeldEvents:
-    """What an answer said before its content, and what abandoned attempts have used."""
+    """The events of an attempt that came before its content, and the usage of abandoned attempts."""
 
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
     abandoned: Usage | None = attrs.field(default=None, init=False)
     _size: int = attrs.field(default=0, init=False)
 
     def add(self, events: tuple[AdapterEvent, ...]) -> bool:
-        """Hold `events`; False when that is more than is to be held."""
+        """Hold `events` back; False once there are more than the bounds allow."""
         self.events += events
         self._size += sum(len(repr(event.payload)) for event in events if isinstance(event, RawChunk))
         return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
 
     def usage(self) -> Usage | None:
-        """What the attempt has used, as far as it was reported."""
+        """The usage of the attempt, as far as it was reported."""
         reports = [event.usage for event in self.events if isinstance(event, UsageReported)]
         return functools.reduce(Usage.merge, reports) if reports else None
 
     def abandon(self) -> None:
-        """Forget the events of an attempt that is made again, but for what it has used."""
+        """Drop the events of an attempt that is going to be retried, and keep its usage."""
         used = self.usage()
         self.events, self._size = [], 0
         if used is not None:
             self.abandoned = used if self.abandoned is None else self.abandoned + used
 
     def take(self, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
-        """Everything, to be shown, with `newest` behind it; nothing is held after it."""
+        """Release the held events, followed by `newest`, with the usage of abandoned attempts in `MessageStarted`."""
         events, self.events = (*self.events, *newest), []
         abandoned, self.abandoned = self.abandoned, None
         if abandoned is None:
@@ -138,15 +138,15 @@ class HeldEvents:
 
 @attrs.define(eq=False)
 class StreamContext:
-    """What the producer of a stream shares with the rest of the pipeline.
+    """State that the producer of a stream shares with the rest of the pipeline.
 
     Attributes:
-        send: Where its bursts go.
-        held: What the answer that is running has said before its content.
+        send: The sender for the producer's bursts.
+        held: Events of the current response that came before its content.
         deadline: When the consumer's own cancel scopes end the call, on the Trio clock; the stages are shielded from
-            those scopes and cannot see them. Kept up to date by the consumer whenever it waits.
+            those scopes and cannot see them. The consumer updates it whenever it waits.
         span: The telemetry span of the stream.
-        failure: What the consumer gets when the events are at their end.
+        failure: The exception that the consumer gets after the last event.
     """
 
     send: BurstSender
@@ -157,10 +157,10 @@ class StreamContext:
 
 
 def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
-    """Every burst that is waiting, as one; empty when none is.
+    """Take every waiting burst, joined into one; empty if none is waiting.
 
     Raises:
-        trio.EndOfChannel: None is waiting and the sender is done.
+        trio.EndOfChannel: No burst is waiting and the sender has closed.
     """
     bursts: list[Burst] = []
     try:

@@ -1,4 +1,4 @@
-"""What the consumer holds: an iterator of events that folds as it goes."""
+"""`EventStream`: the consumer's iterator of events, which folds them as they are read."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ T_co = TypeVar("T_co", covariant=True)
 
 @attrs.frozen
 class Hidden:
-    """An event that a filter keeps from the consumer; it is folded all the same."""
+    """An event that a filter hides from the consumer; it is still folded."""
 
     event: AdapterEvent
 
 
 class Fold(Protocol[T_co]):
-    """A collector with the result it gives."""
+    """Collects events into a result."""
 
     def add(self, event: Any) -> None:
         """Fold one event."""
@@ -36,7 +36,7 @@ class Fold(Protocol[T_co]):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What telemetry says of the result: counts and reasons, no content."""
+        """Attributes of the result for telemetry: counts and reasons, no content."""
         ...
 
 
@@ -45,13 +45,13 @@ class Fold(Protocol[T_co]):
 class EventStream(Generic[T]):
     """The events of one call: `async with allm.stream_generate(...) as events: async for event in events: ...`.
 
-    Nothing is sent before the first event is asked for. One task may iterate, inside the block only. After the block
-    `result()` still tells what had arrived.
+    The request is sent when the first event is asked for. Only one task may iterate, and only inside the block. After
+    the block `result()` still has what arrived.
     """
 
     _fold: Fold[T]
     _start: Callable[[], None]
-    _flow: StreamContext
+    _context: StreamContext
     _channel: trio.MemoryReceiveChannel[Burst]
     _burst: Burst = attrs.field(default=(), init=False)
     _index: int = attrs.field(default=0, init=False)
@@ -69,7 +69,7 @@ class EventStream(Generic[T]):
 
         Raises:
             StreamError: Used outside its block, or by a second task.
-            Exception: What `on_event` raised, as itself.
+            Exception: Raised by `on_event`.
         """
         if self._closed:
             raise _misuse_after_block()
@@ -100,14 +100,14 @@ class EventStream(Generic[T]):
         self._start()
 
     async def _next_burst(self) -> bool:
-        """Fetch a burst; False at the end. Checkpoints, and loses nothing when cancelled."""
+        """Fetch a burst; False at the end. Checkpoints, and loses no events when cancelled."""
         if not self._ended:
             await self._receive()
         if not self._ended:
             return True
         await trio.lowlevel.checkpoint()
-        failure = self._flow.failure
-        if isinstance(failure, StopAsyncIteration):  # it would end the iteration as if nothing had happened
+        failure = self._context.failure
+        if isinstance(failure, StopAsyncIteration):  # would look like a normal end of the iteration
             failure = RuntimeError("on_event or halt_when raised StopAsyncIteration")
         if failure is not None:
             raise failure
@@ -119,18 +119,18 @@ class EventStream(Generic[T]):
             if self._burst:
                 await trio.lowlevel.checkpoint()
             else:
-                self._flow.deadline = trio.current_effective_deadline()
+                self._context.deadline = trio.current_effective_deadline()
                 self._burst = await self._channel.receive()
         except trio.EndOfChannel:
             self._ended = True
             return
-        except trio.ClosedResourceError:  # the block was left by another task than the one that reads
+        except trio.ClosedResourceError:  # another task has left the block during this read
             raise _misuse_after_block() from None
         if self._first_event is None:
             self._first_event = trio.current_time() - self._started_at
 
     def result(self) -> T:
-        """The fold of what has been read so far: at any time, in the block or after it, also after a cancel."""
+        """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
         return self._fold.result()
 
     async def until_done(self) -> T:
@@ -145,7 +145,9 @@ class EventStream(Generic[T]):
 
     def _facts(self) -> dict[str, Any]:
         facts = self._fold.facts()
-        outcome = "halted" if not self._ended else "failed" if facts.get("error") or self._flow.failure else "completed"
+        outcome = (
+            "halted" if not self._ended else "failed" if facts.get("error") or self._context.failure else "completed"
+        )
         return {**facts, "outcome": outcome, "time_to_first_event": self._first_event}
 
     def _close(self) -> None:
@@ -154,17 +156,17 @@ class EventStream(Generic[T]):
 
 def _misuse_after_block() -> StreamError:
     return StreamError(
-        "the stream's block has been left, so it gives no more events; iterate inside it:\n"
+        "the stream's block has been left, so there are no more events; iterate inside it:\n"
         "    async with allm.stream_generate(...) as events:\n"
         "        async for event in events: ...\n"
-        "result() still tells what had arrived",
+        "result() still has what arrived",
         reason="closed",
     )
 
 
 @attrs.define(eq=False)
 class _TextIterator:
-    """Text deltas; a block that shows no deltas is given whole when it completes."""
+    """Yields text deltas, and the whole text of a block that completes without visible deltas."""
 
     _events: EventStream[Any]
     _seen: set[str] = attrs.field(factory=set, init=False)

@@ -1,9 +1,9 @@
-"""The folds: events in, result out. Every blocking call is such a fold over the stream that the streaming call shows.
+"""Folds: events in, result out. Every blocking call is a fold over the events of the matching stream.
 
-Any prefix of a stream folds to a valid value. One model call: text as far as it came, calls marked when they are
-incomplete, and `finish_reason` None while no end was seen. A step: the partial answer, with a result message for each
-of its calls: its own if it had ended, else one that says it was cancelled. A turn: the finished steps and the partial
-one after them, so that its conversation can be sent again.
+Any prefix of a stream folds to a valid value. For a model call: the text so far, incomplete calls marked as such, and
+`finish_reason` None until the end is seen. For a step: the partial response, with a result message for each of its
+calls, which says "cancelled" if the call had not ended. For a turn: the finished steps and the partial one after them.
+So the conversation can always be sent again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from allm.data.results import ChatResult, StepResult, unique_calls
 from allm.data.tool_control import error_message
 from allm.execution.journal import Unfinished
 
-__all__ = ["ChatFold", "StepFold", "StreamCollector", "answered", "total_usage"]
+__all__ = ["ChatFold", "StepFold", "StreamCollector", "message_with_results", "total_usage"]
 
 
 @attrs.define(eq=False)
@@ -49,7 +49,7 @@ class StreamCollector:
     Attributes:
         output_type: The class that `response.parsed()` gives.
 
-    Adding an event after `MessageCompleted` or `Failed` is a programmer's error.
+    Adding an event after `MessageCompleted` or `Failed` is a programming error.
     """
 
     output_type: type | None = None
@@ -73,22 +73,22 @@ class StreamCollector:
 
         Raises:
             StreamError: `already_done`.
-            TypeError: It is not an event of an answer.
+            TypeError: It is not an `AdapterEvent`.
         """
         if self.ended:
             raise StreamError(
-                f"{type(event).__name__} came after the end of the answer: an adapter's last event is MessageCompleted "
-                "or Failed",
+                f"{type(event).__name__} came after the end of the response: an adapter's last event is "
+                "MessageCompleted or Failed",
                 reason="already_done",
             )
         if not self._builder.add(event):
             fold = _CALL_EVENTS.get(type(event))
             if fold is None:
-                raise TypeError(f"{type(event).__name__} is not an event of an answer; expected an allm.AdapterEvent")
+                raise TypeError(f"{type(event).__name__} is not an event of a response; expected an allm.AdapterEvent")
             fold(self, event)
 
     def response(self) -> Response:
-        """The answer as far as it came."""
+        """The response so far."""
         return Response(
             message=self._builder.message(),
             finish_reason=self._finish_reason,
@@ -106,10 +106,10 @@ class StreamCollector:
             output_type=self.output_type,
         )
 
-    result = response  # as streams know every fold
+    result = response  # the name in the `Fold` protocol
 
     def facts(self) -> dict[str, Any]:
-        """What telemetry says of it."""
+        """Attributes for telemetry."""
         response = self.response()
         return {
             "finish_reason": response.finish_reason,
@@ -138,12 +138,12 @@ class StreamCollector:
         self._finish_reason = event.finish_reason
         self._raw_finish_reason = event.raw_finish_reason
         self._metadata = {**self._metadata, **event.metadata}
-        # `event.message` is not taken: the fold of what was shown is the result, so that a decoder whose deltas and
-        # message differ is found out by the conformance suite. Building it costs microseconds, once.
+        # `event.message` is not used: the result is the fold of the events that were shown, so that the conformance
+        # suite finds a decoder whose deltas and message differ. Building the message costs microseconds, once.
         self.ended = True
 
-    def _passed_over(self, event: RawChunk) -> None:
-        """It is shown, and says nothing that a result has a place for."""
+    def _ignored(self, event: RawChunk) -> None:
+        """Raw chunks are for the consumer; a `Response` has no field for them."""
 
     def _failed(self, event: Failed) -> None:
         self._finish_reason = "error"
@@ -159,34 +159,34 @@ _CALL_EVENTS: dict[type, Callable[[StreamCollector, Any], None]] = {
     MessageStarted: StreamCollector._started,
     UsageReported: StreamCollector._usage_reported,
     MessageCompleted: StreamCollector._completed,
-    RawChunk: StreamCollector._passed_over,
+    RawChunk: StreamCollector._ignored,
     Failed: StreamCollector._failed,
 }
 
 
 def total_usage(responses: Iterable[Response]) -> Usage:
-    """The sum over several answers, and over the attempts that were abandoned for them."""
+    """The sum of the usage of several responses, including their abandoned attempts."""
     used = ((response.abandoned_usage, response.usage) for response in responses)
     return reduce(operator.add, (usage for both in used for usage in both if usage is not None), Usage())
 
 
-def answered(message: Message, results: dict[str, Message], why: str = "cancelled") -> list[Message]:
-    """`message` if it holds anything, and one result for each of its calls; a missing one says `why`."""
+def message_with_results(message: Message, results: dict[str, Message], why: str = "cancelled") -> list[Message]:
+    """`message`, unless it is empty, and one result for each of its calls; a missing result becomes the error `why`."""
     if not message.content:
         return []
-    text, calls = "this call was not run to its end", unique_calls(message.tool_calls)
+    text, calls = "this call did not run to completion", unique_calls(message.tool_calls)
     return [message, *(results.get(call.id) or error_message(call, why, text) for call in calls)]
 
 
 @attrs.define(eq=False)
 class StepFold:
-    """Folds the events of one step."""
+    """Folds the events of one step that starts from `thread`."""
 
     thread: Thread
     output_type: type | None = None
     _collector: StreamCollector = attrs.field(init=False)
     _results: dict[str, Message] = attrs.field(factory=dict, init=False)
-    _answer: Response | None = attrs.field(default=None, init=False)
+    _earlier_response: Response | None = attrs.field(default=None, init=False)
     _step: StepResult | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -202,15 +202,15 @@ class StepFold:
 
     @property
     def response(self) -> Response:
-        """The answer as far as it came."""
-        return self._answer or self._collector.response()
+        """The response so far."""
+        return self._earlier_response or self._collector.response()
 
     def result(self) -> StepResult:
-        """The step, or what there is of it."""
+        """The step, or the part of it that has arrived."""
         if self._step is not None:
             return self._step
         response = self.response
-        messages = answered(response.message, self._results)
+        messages = message_with_results(response.message, self._results)
         return StepResult(
             thread=self.thread.add(*messages),
             response=response,
@@ -219,19 +219,19 @@ class StepFold:
         )
 
     def facts(self) -> dict[str, Any]:
-        """What telemetry says of it."""
+        """Attributes for telemetry."""
         response = self.response
         return {"finish_reason": response.finish_reason, "usage": response.usage, "error": response.error}
 
     def begin_with(self, unfinished: Unfinished) -> None:
-        """The step begins with an answer that is there already."""
-        self._answer = unfinished.response
+        """Start from a response that arrived earlier, instead of a model call."""
+        self._earlier_response = unfinished.response
         self._results = {call_id: outcome.message for call_id, outcome in unfinished.outcomes.items()}
 
     def _result(self, event: ToolResultEncoded | AskUserRequested | ToolHalted) -> None:
         self._results[event.tool_call.id] = event.message
 
-    def _nothing(self, _event: Any) -> None:
+    def _ignored(self, _event: Any) -> None:
         pass
 
     def _completed(self, event: StepCompleted) -> None:
@@ -242,9 +242,9 @@ _STEP_EVENTS: dict[type, Callable[[StepFold, Any], None]] = {
     ToolResultEncoded: StepFold._result,
     AskUserRequested: StepFold._result,
     ToolHalted: StepFold._result,
-    ToolExecutionStarted: StepFold._nothing,
-    ToolExecutionCompleted: StepFold._nothing,
-    ToolProgress: StepFold._nothing,
+    ToolExecutionStarted: StepFold._ignored,
+    ToolExecutionCompleted: StepFold._ignored,
+    ToolProgress: StepFold._ignored,
     StepCompleted: StepFold._completed,
 }
 
@@ -278,20 +278,20 @@ class ChatFold:
 
     @property
     def current(self) -> StepFold:
-        """The fold of the step that is running or comes next."""
+        """The fold of the current or next step."""
         return self._current
 
     def begin_with(self, unfinished: Unfinished) -> None:
-        """The turn begins with an answer that is there already."""
+        """Start from a response that arrived earlier, instead of a model call."""
         self._current.begin_with(unfinished)
         self._begun = True
 
     def next_step(self, thread: Thread) -> None:
-        """The next step starts from `thread`, which is not the last one's (a message was added between them)."""
+        """Let the next step start from `thread`, which has a message more than the last step left."""
         self._current = StepFold(thread, self.output_type)
 
     def result(self) -> ChatResult:
-        """The turn, or what there is of it: then `halted_reason` is `cancelled` (`error` after a failure)."""
+        """The turn. While it is unfinished, `halted_reason` is `cancelled`, or `error` after a failure."""
         if self._result is not None:
             return self._result
         steps = list(self._steps)
@@ -313,7 +313,7 @@ class ChatFold:
         )
 
     def facts(self) -> dict[str, Any]:
-        """What telemetry says of it."""
+        """Attributes for telemetry."""
         result = self.result()
         return {
             "halted_reason": result.halted_reason,

@@ -1,14 +1,14 @@
-"""The pipeline: tasks in one nursery, memory channels between them, one consumer at the end.
+"""The pipeline of a stream: tasks in one nursery, memory channels between them, one consumer at the end.
 
     producer --> observer --> filter --> EventStream
-                 (on_event)   (deltas are hidden)
+                 (on_event)   (hides deltas)
 
-Theory of operation. The block owns the nursery. A stage is there only when an option gives it work, so that a call
-without any has one task, the producer. Nothing runs until the consumer asks for the first event; then every stage
-starts. The stages run in scopes that are shielded from the consumer's own cancellation and cancelled when the block is
-left, so that the body goes first and the stages after it, always. A stage never raises into the nursery: an adapter's
-failure is an event, a failing `on_event` is handed to the consumer, and a stage whose receiver is gone just stops. The
-body's exception therefore is the only one there can be, and comes out as itself.
+Theory of operation. The block owns the nursery. A stage exists only if an option gives it work, so by default there is
+one task, the producer. Nothing runs until the consumer asks for the first event; then every stage starts. The stages
+run in scopes that are shielded from the consumer's own cancellation and cancelled when the block is left, so the body
+always ends first and the stages after it. A stage never raises into the nursery: an adapter's failure is an event, the
+exception of a failing `on_event` is handed to the consumer, and a stage whose receiver is gone just stops. Therefore
+the body's exception is the only one, and comes out as itself.
 """
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ __all__ = ["Produce", "open_stream"]
 T = TypeVar("T")
 
 Produce = Callable[[StreamContext], Awaitable[None]]
-"""The first stage: sends bursts until it is done. An exception reaches the consumer as itself, after the events."""
+"""The first stage: sends bursts until it is done. An exception is raised to the consumer, after the events."""
 
 _ADAPTER_EVENTS = frozenset(get_args(AdapterEvent))
 
 
 def open_stream(
-    name: str, produce: Produce, controls: ExecutionOptions, fold: Fold[T], **facts: Any
+    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], **facts: Any
 ) -> StreamBlock[EventStream[T]]:
-    """The pipeline around `produce`, for the length of a block.
+    """A block that runs the pipeline around `produce`.
 
     Args:
-        name: Of the telemetry span; `facts` are its attributes.
+        name: The name of the telemetry span; `facts` are its attributes.
     """
     call = "stream" if name == "chat" else f"stream_{name}"
     example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
-    return StreamBlock(_pipeline(name, produce, controls, fold, facts), example)
+    return StreamBlock(_pipeline(name, produce, options, fold, facts), example)
 
 
 @asynccontextmanager
 async def _pipeline(
-    name: str, produce: Produce, controls: ExecutionOptions, fold: Fold[T], facts: dict[str, Any]
+    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], facts: dict[str, Any]
 ) -> AsyncGenerator[EventStream[T]]:
-    works = _works(controls)
-    # A channel behind the producer, and one behind each stage; only the first lets its sender run ahead.
+    works = _works(options)
+    # One channel behind the producer, and one behind each stage; only the producer may run ahead.
     links = [trio.open_memory_channel[Burst](HAND_OVER if index else READ_AHEAD) for index in range(len(works) + 1)]
     context = StreamContext(BurstSender(links[0][0]))
     receive = links[-1][1]
@@ -87,16 +87,16 @@ async def _pipeline(
             context.span.stop(**events._facts())
 
 
-async def _produce(scope: trio.CancelScope, produce: Produce, flow: StreamContext) -> None:
-    with scope, flow.send.channel:
+async def _produce(scope: trio.CancelScope, produce: Produce, context: StreamContext) -> None:
+    with scope, context.send.channel:
         try:
-            await produce(flow)
-        except Exception as error:  # a defect, or what the caller's own functions raised
-            flow.failure = error
+            await produce(context)
+        except Exception as error:  # a bug, or raised by the caller's own functions
+            context.failure = error
 
 
 class _Work(Protocol):
-    """What a stage does with the events it passes on; an exception goes to the consumer, after the events before it."""
+    """The work of a stage: maps each burst to the burst that it passes on."""
 
     name: ClassVar[str]
 
@@ -108,7 +108,7 @@ async def _stage(
     work: _Work,
     receive: trio.MemoryReceiveChannel[Burst],
     send: BurstSender,
-    flow: StreamContext,
+    context: StreamContext,
 ) -> None:
     with scope, receive, send.channel:
         try:
@@ -117,34 +117,35 @@ async def _stage(
                 try:
                     burst = await work(burst)
                 except _ObserverFailed as failed:
+                    # The consumer gets the events before the failing one first, then the exception.
                     if failed.index:
                         await send.send(burst[: failed.index])
-                    flow.failure = failed.error
+                    context.failure = failed.error
                     return
                 await send.send(burst)
         except trio.EndOfChannel:
             pass
 
 
-def _works(controls: ExecutionOptions) -> list[_Work]:
-    """What the options ask to be done with the events, in the order in which they pass; nothing by default."""
+def _works(options: ExecutionOptions) -> list[_Work]:
+    """The stages that the options ask for, in order; none by default."""
     works: list[_Work] = []
-    if controls.on_event is not None:
-        works.append(_Observer(controls.on_event))
-    hidden = _hidden_types(controls)
+    if options.on_event is not None:
+        works.append(_Observer(options.on_event))
+    hidden = _hidden_types(options)
     if hidden:
         works.append(_Filter(hidden))
     return works
 
 
-def _hidden_types(controls: ExecutionOptions) -> frozenset[type]:
-    shown = {TextDelta: controls.emit_text_deltas, ToolCallDelta: controls.emit_tool_deltas}
+def _hidden_types(options: ExecutionOptions) -> frozenset[type]:
+    shown = {TextDelta: options.emit_text_deltas, ToolCallDelta: options.emit_tool_deltas}
     return frozenset(event_type for event_type, show in shown.items() if not show)
 
 
 @attrs.frozen
 class _Filter:
-    """Marks what the options hide."""
+    """Wraps the events that the options hide in `Hidden`."""
 
     name: ClassVar[str] = "filter"
     hidden: frozenset[type]
@@ -166,7 +167,7 @@ class _ObserverFailed(Exception):
 
 @attrs.frozen(eq=False)
 class _Observer:
-    """Shows adapter events to `on_event`."""
+    """Calls `on_event` with every adapter event."""
 
     name: ClassVar[str] = "observer"
     on_event: Callable[[Any], Any]
@@ -175,9 +176,9 @@ class _Observer:
         for index, event in enumerate(burst):
             if type(event) in _ADAPTER_EVENTS:
                 try:
-                    outcome = self.on_event(event)
-                    if outcome is not None and inspect.isawaitable(outcome):
-                        await outcome
+                    returned = self.on_event(event)
+                    if returned is not None and inspect.isawaitable(returned):  # skips the slow check per token
+                        await returned
                 except Exception as error:
                     raise _ObserverFailed(index, error) from error
         return burst

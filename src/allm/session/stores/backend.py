@@ -1,4 +1,4 @@
-"""What a store needs of a database: a few atomic operations on texts. Anyone can write one."""
+"""`StoreBackend`: the atomic operations on texts that a session store needs from a database."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from allm.data.json.codec import MAX_JSON_BYTES
 __all__ = ["LONGEST", "Record", "StoreBackend"]
 
 LONGEST = MAX_JSON_BYTES + 1
-"""Characters: one more than the reader of documents takes, so that it sees that there are too many."""
+"""Most characters to fetch of a text: one more than a document may have, so that its reader notices the excess."""
 
 
 @attrs.frozen(kw_only=True)
 class Record:
-    """What the database has under one id.
+    """The database's record of one session.
 
     Attributes:
         version: Counts the writes; 0 before the first.
         document: The session as JSON; None before the first write.
-        journal: Entries of a turn that has not ended, oldest first; only read by `acquire`.
+        journal: Entries of an unfinished turn, oldest first; only filled by `acquire`.
     """
 
     version: int
@@ -31,53 +31,56 @@ class Record:
 
 
 class StoreBackend(Protocol):
-    """Keeps documents, leases and journals. Each operation is atomic, and durable when it returns.
+    """Stores documents, leases and journals. Each operation is atomic, and durable when it returns.
 
-    Of a text longer than `LONGEST` characters, which no session has, `read` and `acquire` may leave the rest out.
+    `read` and `acquire` may truncate texts longer than `LONGEST` characters, which no valid session has.
 
     A lease belongs to a token until it expires by the database's own clock, and after that until another token takes
-    it. Operations raise `SessionError(unavailable)` when the database does not answer in time, bounded by themselves:
-    they are called under a shield.
+    it. Operations run under a shield, so they must limit their own time, and raise `SessionError(unavailable)` when the
+    database does not answer in time.
     """
 
     async def read(self, key: str, /) -> Record | None:
-        """The record, without its journal; None when nothing was ever written."""
+        """The record, without its journal; None if nothing was ever written."""
         ...
 
     async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
-        """Replace version `version` (0: there is none) by the next one, and forget the journal.
+        """Replace version `version` (0: none yet) with the next one, and empty the journal.
 
         Args:
-            token: Of the turn that writes, which must hold the lease. None: no turn may hold one, or have left a
-                journal; a lease that has expired is taken from its turn.
+            key: The session id.
+            document: The session as JSON.
+            version: The version to replace.
+            token: The token of the writing turn, which must hold the lease. None for a write outside a turn: then no
+                turn may hold the lease or have left a journal, and an expired lease is taken from its turn.
 
         Returns:
-            Whether it was written: not when the version is another, or a turn is in the way.
+            Whether it was written; False if the version differs, or a turn is in the way.
         """
         ...
 
     async def delete(self, key: str, /, *, version: int | None) -> bool:
-        """Remove record and journal, unless a turn holds the lease or the version is another (None: any)."""
+        """Remove record and journal, unless a turn holds the lease or the version differs (None: any version)."""
         ...
 
     async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
-        """Take the lease for `seconds`: the record with its journal; None while another turn holds the lease."""
+        """Take the lease for `seconds` and return the record with its journal; None while another turn holds it."""
         ...
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
-        """Hold the lease for `seconds` from now; False when another turn has taken it."""
+        """Extend the lease to `seconds` from now; False if another turn has taken it."""
         ...
 
     async def release(self, key: str, token: str, /) -> None:
-        """Give the lease back, if it is still this turn's."""
+        """Give the lease back, if this turn still holds it."""
         ...
 
     async def append(self, key: str, token: str, entries: Sequence[str], /) -> bool:
-        """Add journal entries, all or none; False when another turn has taken the lease."""
+        """Add journal entries, all or none; False if another turn has taken the lease."""
         ...
 
     async def forget(self, key: str, token: str, /) -> bool:
-        """Empty the journal; False when another turn has taken the lease."""
+        """Empty the journal; False if another turn has taken the lease."""
         ...
 
     async def aclose(self) -> None:

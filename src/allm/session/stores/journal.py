@@ -1,10 +1,10 @@
-"""What a store keeps as text: sessions, and the journal of a turn, which knows what its tools did.
+"""The texts in a store: sessions, and the journal of a running turn, which records what its tools did.
 
-Theory of operation. A turn that asks for no tools writes nothing: killed, it leaves the old session and can be asked
-again. Before the first tool of an answer starts, the answer is written, with the messages that led to it; when a tool
-has ended, its result is written before the turn goes on. Saving the session empties the journal in the same
-transaction. So whoever finds entries finds a turn that was killed: the newest answer, and which of its calls have
-ended. These are not run again; the others are, since nobody knows how far they came.
+Theory of operation. A turn without tool calls writes nothing: if its process dies, the old session is still there and
+the turn can be repeated. Before the first tool of a response starts, the response is written, with the messages that
+led to it; when a tool has ended, its result is written before the turn goes on. Saving the session empties the journal
+in the same transaction. So entries in a journal mean that a turn was interrupted, and contain its newest response and
+the results of its calls. Calls with a result are not run again; the others are, since it is unknown how far they got.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from allm.data.problems import refuse
 from allm.data.response import Response
 from allm.data.results import ChatResult, StepResult, ToolOutcome, first_halt, unique_calls
 from allm.data.session import AnswerEntry, Session, SessionConflict, is_session_id, session_problems
-from allm.execution.stream.folds import answered
+from allm.execution.stream.folds import message_with_results
 from allm.session.status import project
 from allm.session.stores.backend import Record
 
@@ -42,12 +42,12 @@ __all__ = [
 
 @attrs.define(eq=False)
 class TurnJournal:
-    """What is in the journal of one session, and how more gets in; a `ToolJournal`.
+    """The journal of one session, as read and as it grows; a `ToolJournal`.
 
     Attributes:
-        thread: The conversation before the newest answer.
-        response: The newest answer with tool calls; None while the journal is empty.
-        outcomes: How its calls ended, as far as they did, by call id.
+        thread: The conversation before the newest response.
+        response: The newest response with tool calls; None while the journal is empty.
+        outcomes: Outcomes of its calls that have ended, by call id.
     """
 
     _append: Callable[[Sequence[str]], Awaitable[None]]
@@ -56,10 +56,10 @@ class TurnJournal:
     outcomes: dict[str, ToolOutcome] = attrs.field(factory=dict)
 
     def read(self, entries: Iterable[str]) -> None:
-        """Take over what an earlier run of the turn has written.
+        """Load the entries that an earlier run of the turn has written.
 
         Raises:
-            ValidationError: It cannot be read.
+            ValidationError: The entries cannot be read.
         """
         for text in entries:
             entry = from_json(text)
@@ -70,7 +70,7 @@ class TurnJournal:
             elif isinstance(entry, ToolOutcome) and self._asked(entry.message.tool_call_id):
                 self.outcomes[entry.message.tool_call_id or ""] = entry
             else:
-                problem = Problem((), "unexpected_entry", "an entry of its journal has no place")
+                problem = Problem((), "unexpected_entry", "an entry of the journal does not match those before it")
                 raise ValidationError([problem], reason="invalid_session")
         refuse(thread_problems(self.conversation), reason="invalid_thread")
 
@@ -78,21 +78,22 @@ class TurnJournal:
         return self.response is not None and any(call.id == call_id for call in self.response.tool_calls)
 
     def _known(self) -> tuple[Message, ...]:
-        """The conversation as whoever reads the entries knows it."""
+        """The conversation according to the entries so far; later entries are relative to it."""
         if self.response is None:
             return self.thread.messages
         return (*self.thread.messages, self.response.message)
 
     @property
     def conversation(self) -> Thread:
-        """The conversation with the newest answer and those of its results that are there."""
+        """The conversation with the newest response and its results so far."""
         messages = self._known()
         return attrs.evolve(self.thread, messages=(*messages, *(o.message for o in self.outcomes.values())))
 
-    async def answered(self, thread: Thread, response: Response, outcomes: Mapping[str, ToolOutcome]) -> None:
+    async def record_response(self, thread: Thread, response: Response, outcomes: Mapping[str, ToolOutcome]) -> None:
         """See `ToolJournal`."""
         if self.response is not None and self.response.message == response.message and self.thread == thread:
-            return  # the turn goes on from what is in the journal already
+            return  # the turn resumes a response that is already in the journal
+        # Only the messages that the journal does not have yet are written, so that a long turn stays linear in size.
         known = self._known()
         kept = 0
         while kept < min(len(known), len(thread.messages)) and known[kept] == thread.messages[kept]:
@@ -101,17 +102,17 @@ class TurnJournal:
         await self._append([to_json(entry), *(to_json(outcome) for outcome in outcomes.values())])
         self.thread, self.response, self.outcomes = thread, response, dict(outcomes)
 
-    async def ended(self, outcome: ToolOutcome) -> None:
+    async def record_outcome(self, outcome: ToolOutcome) -> None:
         """See `ToolJournal`."""
         await self._append([to_json(outcome)])
         self.outcomes[outcome.message.tool_call_id or ""] = outcome
 
     def settle(self, session: Session, result: ChatResult | StepResult) -> Session:
-        """The session after a turn that was cut short, with what its tools did, whether or not its events were read."""
+        """The session after a turn; if it was cut short, with the tool results that nobody has read."""
         if self.response is None or _ended_by_itself(result) or self._was_read(result):
             return session
         results = {call_id: outcome.message for call_id, outcome in self.outcomes.items()}
-        messages = answered(self.response.message, results)
+        messages = message_with_results(self.response.message, results)
         calls = unique_calls(self.response.tool_calls)
         ended = [self.outcomes[call.id] for call in calls if call.id in self.outcomes]
         step = StepResult(
@@ -124,7 +125,7 @@ class TurnJournal:
         return project(session, step)
 
     def _was_read(self, result: ChatResult | StepResult) -> bool:
-        """Whether the reader had got past the newest answer of the journal."""
+        """Whether the consumer has read the step of the newest response in the journal."""
         assert self.response is not None  # noqa: S101  (checked by the caller)
         before = len(self.thread.messages)
         steps = result.steps if isinstance(result, ChatResult) else ()
@@ -138,37 +139,39 @@ def _ended_by_itself(result: ChatResult | StepResult) -> bool:
 T = TypeVar("T")
 
 SHIELD = 10.0
-"""Seconds that saving goes on for after a cancellation; twice what a backend may wait for its database."""
+"""Seconds that saving may take under a shield; twice what a backend may wait for its database."""
 
 MOST_VERSIONS = 2**31
-"""One write a second takes 68 years to get there; the narrowest column of the databases holds it."""
+"""Upper bound of versions: 68 years of one write per second, and what the narrowest database column holds."""
 
 
 def check_id(session_id: str) -> None:
-    """Refuse an id that no store could keep.
+    """Reject an id that stores do not accept.
 
     Raises:
         SessionError: `invalid_input`.
     """
     if not is_session_id(session_id):
         raise SessionError(
-            f"{session_id!r} cannot be the id of a session: expected 1 to 255 printable characters",
+            f"{session_id!r} is not a valid session id: expected 1 to 255 printable characters",
             reason="invalid_input",
         )
 
 
 def check_version(version: int) -> None:
-    """Refuse what is the version of nothing.
+    """Reject an invalid version.
 
     Raises:
         SessionError: `invalid_input`.
     """
     if type(version) is not int or not 0 <= version < MOST_VERSIONS:
-        raise SessionError(f"version is {version!r:.60}; expected what load or save gave, or 0", reason="invalid_input")
+        raise SessionError(
+            f"version is {version!r:.60}; expected a version from load or save, or 0", reason="invalid_input"
+        )
 
 
 def session_of(key: str, record: Record | None) -> Session:
-    """The session in `record`; an empty one where nothing was ever saved.
+    """The session in `record`; an empty one if nothing was ever saved.
 
     Raises:
         SessionError: `unreadable`.
@@ -184,30 +187,30 @@ def session_of(key: str, record: Record | None) -> Session:
 
 
 def document_of(session: Session) -> str:
-    """The JSON of a session, which can be read again.
+    """The JSON of a session, checked to be readable again.
 
     Raises:
-        ValidationError: It contradicts itself, has no JSON form, or is beyond what `from_json` reads.
+        ValidationError: It is inconsistent, cannot be written as JSON, or exceeds the limits of `from_json`.
     """
     refuse(session_problems(session), reason="invalid_session")
     return to_json(session)
 
 
 def unreadable(key: str, error: Exception) -> SessionError:
-    """What to say of a document or a journal that cannot be read."""
+    """The error for a document or a journal that cannot be read."""
     return SessionError(
-        f"what the store has of session {key!r} cannot be read ({error}); a newer release may have written it. "
+        f"session {key!r} cannot be read from the store ({error}); a newer release may have written it. "
         "store.delete(id) removes it",
         reason="unreadable",
     )
 
 
 def conflict(key: str, record: Record | None) -> SessionConflict:
-    """What to say when someone else was faster."""
+    """The error for a write that someone else was ahead of."""
     if record is None or record.document is None:
-        return SessionConflict(f"session {key!r} is not there any more")
+        return SessionConflict(f"session {key!r} was deleted")
     return SessionConflict(
-        f"session {key!r} was saved by someone else and has version {record.version} now; apply the change to "
+        f"session {key!r} was saved by someone else and now has version {record.version}; apply the change to "
         "error.session, or load it again",
         session=session_of(key, record),
         version=record.version,
@@ -215,19 +218,19 @@ def conflict(key: str, record: Record | None) -> SessionConflict:
 
 
 def lease_lost(key: str) -> SessionError:
-    """What to say when another worker has the session."""
+    """The error for a turn whose lease another worker has taken."""
     return SessionError(
-        f"another worker has taken over session {key!r}, since the lease of this turn had run out; nothing more of "
-        "this turn is saved",
+        f"another worker has taken over session {key!r}, since the lease of this turn had expired; nothing more of "
+        "this turn will be saved",
         reason="lease_lost",
     )
 
 
 async def shielded(operation: Callable[[], Awaitable[T]]) -> T:
-    """Do `operation` to its end, cancelled or not, within a limit.
+    """Run `operation` to its end even if the task is cancelled, within a time limit.
 
     Raises:
-        SessionError: `unavailable`: it took longer.
+        SessionError: `unavailable`: it took longer than the limit.
     """
     with trio.move_on_after(SHIELD, shield=True):
         return await operation()

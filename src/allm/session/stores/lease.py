@@ -1,4 +1,4 @@
-"""One worker's hold on a session: turns that are saved when they end, and can be finished by another worker."""
+"""`SessionLease`: one worker's exclusive use of a stored session, with turns that are saved when they end."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ T = TypeVar("T", bound=ChatResult | StepResult)
 
 @final
 class SessionLease:
-    """What `async with store.turn(id) as turn` gives. Each turn is saved before its method returns.
+    """The value of `async with store.turn(id) as turn`. Each turn is saved before its method returns.
 
-    A stream is saved when its block is left, in whatever way: cut short, the session keeps what was said and done.
-    Saving goes on under a shield when the task is cancelled. One turn at a time.
+    A streamed turn is saved when its block is left, for any reason; if it is cut short, the session keeps what was said
+    and done. Saving is shielded from cancellation. Only one turn runs at a time.
     """
 
     def __init__(self, backend: StoreBackend, key: str, token: str, record: Record, session: Session) -> None:
@@ -58,82 +58,82 @@ class SessionLease:
 
     @property
     def session(self) -> Session:
-        """The session as it was last saved; an empty one with the id while it never was."""
+        """The session as last saved; an empty one with the id if it was never saved."""
         return self._session
 
     @property
     def version(self) -> int:
-        """Its version; 0 while it was never saved."""
+        """The version of the session; 0 if it was never saved."""
         return self._version
 
     @property
     def interrupted(self) -> Thread | None:
-        """The conversation of a turn that was killed after tools had run; None when there is none.
+        """The conversation of a turn whose process died after tools had run; None if there is none.
 
-        `resume` finishes that turn, without running again what has a result here; `discard` forgets it. Nothing else
-        is possible before.
+        `resume` finishes that turn without repeating the calls that have a result here; `discard` drops it. No other
+        operation is possible until then.
         """
         return None if self._journal.response is None or self._running else self._journal.conversation
 
     def stream_start(
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
-        """The first turn, as a stream; the session must not be there yet. See `allm.session.stream_start`."""
+        """Run the first turn of a new session, as a stream. See `allm.session.stream_start`."""
         if self._version != 0:
             raise SessionError(
-                f"session {self._key!r} is there already: go on with turn.reply(engine, text)", reason="invalid_status"
+                f"session {self._key!r} already exists: go on with turn.reply(engine, text)", reason="invalid_status"
             )
-        opening = open_start(messages, self._key)
-        return self._chat(engine, opening, options)
+        turn_start = open_start(messages, self._key)
+        return self._chat(engine, turn_start, options)
 
     async def start(
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
-        """The first turn, saved. See `allm.session.start`."""
+        """Run and save the first turn. See `allm.session.start`."""
         return await _until_done(self.stream_start(engine, messages, **options))
 
     def stream_reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
-        """A turn that begins with what the user says, as a stream. See `allm.session.stream_reply`."""
+        """Run a turn with a message of the user, as a stream. See `allm.session.stream_reply`."""
         return self._chat(engine, open_reply(self._session, content), options)
 
     async def reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
-        """A turn that begins with what the user says, saved. See `allm.session.reply`."""
+        """Run and save a turn with a message of the user. See `allm.session.reply`."""
         return await _until_done(self.stream_reply(engine, content, **options))
 
     def stream_continue(
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
-        """A turn that goes on, as a stream. See `allm.session.stream_continue`."""
-        opening = open_continue(engine, self._session, message, with_session(self._session, options))
-        return self._chat(engine, opening, options)
+        """Continue the conversation, as a stream. See `allm.session.stream_continue`."""
+        turn_start = open_continue(engine, self._session, message, with_session(self._session, options))
+        return self._chat(engine, turn_start, options)
 
     async def continue_(
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
-        """A turn that goes on, saved. See `allm.session.continue_`."""
+        """Continue the conversation, and save it. See `allm.session.continue_`."""
         return await _until_done(self.stream_continue(engine, message, **options))
 
     def stream_step(
         self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
-        """One model call and its tools, as a stream. See `allm.session.stream_step`."""
+        """Make one model call and run its tools, as a stream. See `allm.session.stream_step`."""
         self._check()
         return step_block(
             engine, open_step_of(self._session), options, journal=self._journal, enter=self._enter, save=self._settle
         )
 
     async def step(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
-        """One model call and its tools, saved. See `allm.session.step`."""
+        """Make one model call, run its tools, and save the session. See `allm.session.step`."""
         return await _until_done(self.stream_step(engine, **options))
 
     def stream_resume(
         self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
-        """The rest of the turn that was killed, as a stream: its unfinished calls, then as many steps as it takes.
+        """Finish the interrupted turn, as a stream: run its unfinished calls, then as many steps as it takes.
 
         Raises:
             SessionError: `invalid_status`: no turn was interrupted.
@@ -144,20 +144,20 @@ class SessionLease:
         unfinished = Unfinished(
             response=response, outcomes=self._journal.outcomes, approved=self._approved(engine, options)
         )
-        opening = TurnStart(session=self._session, thread=self._journal.thread, unfinished=unfinished)
-        return self._chat(engine, opening, options, resumes=True)
+        turn_start = TurnStart(session=self._session, thread=self._journal.thread, unfinished=unfinished)
+        return self._chat(engine, turn_start, options, resumes=True)
 
     async def resume(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
-        """The rest of the turn that was killed, saved: the fold of `stream_resume`."""
+        """Finish the interrupted turn, and save it: the fold of `stream_resume`."""
         return await _until_done(self.stream_resume(engine, **options))
 
     async def discard(self) -> None:
-        """Forget the turn that was killed; the session stays as it was before that turn, what its tools did is done.
+        """Drop the interrupted turn; the session stays as it was before, but effects of its tools are not undone.
 
-        Approvals that the turn may have used are used up.
+        Approvals are dropped too, since the turn may have used them.
 
         Raises:
-            SessionError: `lease_lost`, `unavailable`, `invalid_status`; `SessionConflict` as `save`.
+            SessionError: `lease_lost`, `unavailable`, `invalid_status`; `SessionConflict` as for `save`.
         """
         self._check(resumes=True)
         if self.interrupted is not None and self._session.approvals:
@@ -168,20 +168,20 @@ class SessionLease:
             raise lease_lost(self._key)
 
     async def save(self, session: Session) -> None:
-        """Save a session that was changed between turns: with results, approvals, metadata.
+        """Save a session that was changed between turns: results, approvals, metadata.
 
         await turn.save(allm.session.submit_tool_result(turn.session, "c1", 42))
 
         Raises:
             SessionError: `lease_lost`, `unavailable`, `interrupted`; `invalid_input` for another session's id.
             SessionConflict: Someone saved the session in spite of this turn.
-            ValidationError: It contradicts itself, holds something that has no JSON form, or is too large to be read.
+            ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
         """
         self._check()
         await self._write(session)
 
     def close(self) -> None:
-        """The block is left."""
+        """Mark the lease as closed, when its block is left."""
         self._closed = True
 
     def _check(self, *, resumes: bool = False) -> None:
@@ -197,17 +197,17 @@ class SessionLease:
         if self.interrupted is not None and not resumes:
             raise SessionError(
                 f"a turn of session {self._key!r} was interrupted after tools had run: finish it with "
-                "turn.resume(engine), or forget it with turn.discard()",
+                "turn.resume(engine), or drop it with turn.discard()",
                 reason="interrupted",
             )
 
     def _chat(
-        self, engine: Engine, opening: TurnStart, options: CallOptions, *, resumes: bool = False
+        self, engine: Engine, turn_start: TurnStart, options: CallOptions, *, resumes: bool = False
     ) -> StreamBlock[SessionStream[ChatResult]]:
         self._check(resumes=resumes)
         return chat_block(
             engine,
-            opening,
+            turn_start,
             options,
             journal=self._journal,
             enter=lambda: self._enter(resumes=resumes),
@@ -219,7 +219,7 @@ class SessionLease:
         self._running = True
 
     def _approved(self, engine: Engine, options: CallOptions) -> frozenset[str]:
-        """Calls of the interrupted answer that were approved; only if it is that answer which was waiting."""
+        """Approved calls of the interrupted response; empty unless the approvals were given for this response."""
         response, session = self._journal.response, self._session
         if session.status != "awaiting_tools" or response is None:
             return frozenset()
@@ -234,7 +234,7 @@ class SessionLease:
 
     async def _write(self, session: Session) -> None:
         if not isinstance(session, Session) or session.id != self._key:
-            raise SessionError(f"this turn saves the Session with the id {self._key!r} alone", reason="invalid_input")
+            raise SessionError(f"this turn can only save the session with the id {self._key!r}", reason="invalid_input")
         document, version = document_of(session), self._version
         if not await shielded(lambda: self._backend.write(self._key, document, version=version, token=self._token)):
             record = await shielded(lambda: self._backend.read(self._key))

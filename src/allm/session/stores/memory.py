@@ -1,4 +1,4 @@
-"""Sessions in the memory of one process: for tests, and for programs that forget."""
+"""Sessions in the memory of one process: for tests, and for programs that do not need to keep them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class _Row:
     version: int = 0
     document: str | None = None
     token: str | None = None
-    expires: float = 0.0  # on the Trio clock, which is the clock of this database
+    expires: float = 0.0  # on the Trio clock, which serves as the database's clock
     journal: list[str] = attrs.field(factory=list)
 
     def leased(self) -> bool:
@@ -26,7 +26,7 @@ class _Row:
 
 @attrs.define(eq=False)
 class MemoryBackend:
-    """A dictionary. Each operation checkpoints first and then runs without one, which makes it atomic."""
+    """Keeps records in a dictionary. Each operation checkpoints first and not again, which makes it atomic."""
 
     _rows: dict[str, _Row] = attrs.field(factory=dict, init=False)
 
@@ -104,5 +104,5 @@ class MemoryBackend:
         return True
 
     async def aclose(self) -> None:
-        """Nothing to close; the sessions stay."""
+        """Do nothing; the sessions stay."""
         await trio.lowlevel.checkpoint()

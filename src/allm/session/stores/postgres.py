@@ -12,11 +12,11 @@ from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend
 __all__ = ["postgres_backend"]
 
 _TABLES_LOCK = 0x616C6C6D
-"""Key of the advisory lock for making the tables: "allm". CREATE TABLE IF NOT EXISTS alone fails when two race."""
+"""Key of the advisory lock for creating the tables: "allm". CREATE TABLE IF NOT EXISTS alone fails when two race."""
 
 
 def postgres_backend(url: str) -> SqlBackend:
-    """The store in the database at `url`, in tables `allm_sessions` and `allm_journal` of the first schema."""
+    """A backend for the database at `url`, in tables `allm_sessions` and `allm_journal` of the first schema."""
     return SqlBackend(
         Dialect(
             name="PostgreSQL",
@@ -34,11 +34,11 @@ def _connect(url: str) -> Any:
     connection: Any = psycopg.connect(
         url,
         autocommit=True,
-        connect_timeout=max(2, round(BOUND)),  # it takes no less
+        connect_timeout=max(2, round(BOUND)),  # libpq's minimum is 2 seconds
         client_encoding="utf8",
-        prepare_threshold=None,  # a pooler between us may hand every transaction to another server process
+        prepare_threshold=None,  # a connection pooler may run each transaction in another server process
     )
-    # A server that has stopped without hanging up answers no timeout of its own.
+    # `statement_timeout` is enforced by the server, so it does not help if the server hangs.
     connection.wait = functools.partial(connection.wait, timeout=BOUND)
     try:
         connection.execute(f"SET statement_timeout = {round(BOUND * 1000)}")
@@ -51,7 +51,7 @@ def _connect(url: str) -> Any:
 
 
 def _make_tables(connection: Any) -> None:
-    """Make the tables, unless the last of them is there: a role that may not make any can use them."""
+    """Create the tables if they are missing; a role that may not create tables can still use existing ones."""
     if connection.execute("SELECT to_regclass('allm_journal')").fetchone()[0] is None:
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
         for table in TABLES:

@@ -1,8 +1,8 @@
 """Sessions in Redis, for workers on several machines (extra `redis`).
 
-Each session is a hash and a list under one hash tag, so that a cluster keeps them together. Every operation is a Lua
-script, which Redis runs as one. What is durable is up to the server: with `appendonly yes` and `appendfsync always`
-whatever was acknowledged is.
+Each session is a hash and a list with the same hash tag, so that a cluster keeps them on one node. Every operation is
+a Lua script, which Redis runs atomically. Durability depends on the server: with `appendonly yes` and `appendfsync
+always` every acknowledged write is durable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["RedisBackend"]
 T = TypeVar("T")
 
 _CONNECTIONS = 4
-# Every script begins with these; KEYS are the hash and the journal, the first argument is a token or "".
+# Every script begins with this; KEYS are the hash and the journal, the first argument is a token or "".
 _COMMON = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -95,10 +95,10 @@ class RedisBackend:
         self._client: Any = driver.Redis.from_url(
             url,
             decode_responses=True,
-            encoding_errors="backslashreplace",  # a damaged text is read too, as one that is no JSON any more
+            encoding_errors="backslashreplace",  # a damaged text can be read, and is then rejected as invalid JSON
             socket_timeout=BOUND,
             socket_connect_timeout=BOUND,
-            # What was done although the answer got lost must not be done again: it would look like someone else's.
+            # If the reply to a write is lost, a retry would find its own write and report a conflict.
             retry=Retry(NoBackoff(), 0),
         )
         common = _COMMON.replace("LONGEST", str(LONGEST))

@@ -1,9 +1,9 @@
-"""Sessions in a relational database: the same statements for SQLite and PostgreSQL, run in worker threads.
+"""Sessions in a SQL database: the same statements for SQLite and PostgreSQL, run in worker threads.
 
 Theory of operation. A session is one row: its document, the version that counts its writes, and the token of the turn
-that holds its lease. Every operation is one transaction whose first statement changes or locks that row under the
-condition that makes the operation legal, so that of two workers one finds the condition gone. Times are compared and
-added in SQL only: the database's clock is the one all workers share.
+that holds its lease. Every operation is one transaction whose first statement changes or locks that row, on the
+condition that the operation is allowed; of two racing workers, the second finds the condition false. Times are compared
+and computed in SQL only, since the database's clock is the only one that all workers share.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["BOUND", "Connection", "Dialect", "SqlBackend"]
 T = TypeVar("T")
 
 BOUND = 5.0
-"""Seconds that one operation may wait for a lock or an answer of the database."""
+"""Seconds that one operation may wait for a lock or for the database to answer."""
 
 TABLES = (
     """CREATE TABLE IF NOT EXISTS allm_sessions (
@@ -37,33 +37,33 @@ _WORDS = {
     "FREE": "(token IS NULL OR expires <= NOW)",
     "NO_JOURNAL": "NOT EXISTS (SELECT 1 FROM allm_journal WHERE allm_journal.id = allm_sessions.id)",
 }
-"""What the statements below say in one word."""
+"""Shorthands in the statements below."""
 
 
 class Connection(Protocol):
-    """What is used of a DB-API connection."""
+    """The part of a DB-API connection that is used here."""
 
     def execute(self, query: Any, parameters: Sequence[Any] = ..., /) -> Any:
         """Run one statement and return its cursor."""
         ...
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         ...
 
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """Where the databases differ.
+    """The differences between the databases.
 
     Attributes:
-        name: For messages.
-        connect: Opens a connection with the tables made, each statement its own transaction.
-        transaction: Begins one, commits it, rolls it back.
-        now: Seconds, as SQL.
-        mark: Of a parameter.
-        errors: What the driver raises.
-        connections: Most of them at once.
+        name: The name in error messages.
+        connect: Opens a connection in autocommit mode, and creates the tables.
+        transaction: Context manager that begins a transaction, then commits it or rolls it back.
+        now: SQL expression for the current time in seconds.
+        mark: The placeholder of a parameter.
+        errors: Exceptions that the driver raises.
+        connections: Most connections at once.
     """
 
     name: str
@@ -90,7 +90,7 @@ class SqlBackend:
         return text
 
     async def _run(self, work: Callable[[_Transaction], T]) -> T:
-        """Run `work` in one transaction, in a worker thread; not interrupted half-way by a cancellation."""
+        """Run `work` in one transaction, in a worker thread; a cancellation waits for its end."""
         try:
             return await trio.to_thread.run_sync(self._in_thread, work, limiter=self._limiter)
         except self._dialect.errors as error:
@@ -105,7 +105,7 @@ class SqlBackend:
             with self._dialect.transaction(connection):
                 result = work(_Transaction(connection, self._sql))
         except self._dialect.errors:
-            connection.close()  # it may be broken: the next operation opens another
+            connection.close()  # it may be broken; the next operation opens a new one
             raise
         except BaseException:
             self._idle.append(connection)
@@ -191,7 +191,7 @@ class SqlBackend:
             entries = transaction.all(
                 "SELECT substr(entry, 1, ?) FROM allm_journal WHERE id = ? ORDER BY seq", LONGEST, key
             )
-            assert row is not None  # noqa: S101  (it was updated just now, and is locked)
+            assert row is not None  # noqa: S101  (it was just updated, and is locked)
             return Record(version=row[0], document=row[1], journal=tuple(entry for (entry,) in entries))
 
         return await self._run(work)
@@ -261,9 +261,9 @@ class _Transaction:
         return self._connection.execute(self._sql(statement), parameters).fetchall()
 
     def change(self, statement: str, *parameters: Any) -> bool:
-        """Whether a row was changed."""
+        """Run a statement; returns whether it changed a row."""
         return bool(self._connection.execute(self._sql(statement), parameters).rowcount > 0)
 
     def holds(self, key: str, token: str) -> bool:
-        """Lock the row, if the lease is this turn's."""
+        """Lock the row if this turn holds the lease; returns whether it does."""
         return self.change("UPDATE allm_sessions SET token = token WHERE id = ? AND token = ?", key, token)

@@ -1,4 +1,4 @@
-"""Sessions in a SQLite file: the embedded default, for any number of processes on one machine."""
+"""Sessions in a SQLite file, for any number of processes on one machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ERRORS = (sqlite3.Error, OSError)
 
 
 def sqlite_backend(path: str) -> SqlBackend:
-    """The store in the file `path`, which is made for its owner alone if it is not there."""
+    """A backend for the file `path`, which is created, readable by its owner only, if it does not exist."""
     return SqlBackend(
         Dialect(
             name="SQLite",
@@ -25,7 +25,7 @@ def sqlite_backend(path: str) -> SqlBackend:
             now="((julianday('now') - 2440587.5) * 86400.0)",  # unixepoch('subsec') needs SQLite 3.42
             mark="?",
             errors=_ERRORS,
-            connections=1,  # one writer at a time is all that a file takes
+            connections=1,  # SQLite allows one writer at a time
         )
     )
 
@@ -38,7 +38,7 @@ def _connect(path: str) -> sqlite3.Connection:
     connection.text_factory = _text
     try:
         _write_ahead(connection)
-        connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut as well
+        connection.execute("PRAGMA synchronous = FULL")  # acknowledged writes survive a power cut
         for table in TABLES:
             connection.execute(table)
     except BaseException:
@@ -48,12 +48,12 @@ def _connect(path: str) -> sqlite3.Connection:
 
 
 def _text(stored: bytes) -> str:
-    """A damaged text is read too, as one that is no JSON any more."""
+    """Decode a text leniently; a damaged one is later rejected as invalid JSON."""
     return stored.decode("utf-8", "backslashreplace")
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
-    """Switch to a write-ahead log; a file that another process is switching says "locked" at once, without waiting."""
+    """Switch to a write-ahead log. While another process does so, SQLite fails with "locked" without waiting."""
     deadline = time.monotonic() + BOUND
     while True:
         try:

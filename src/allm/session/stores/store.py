@@ -1,4 +1,4 @@
-"""Stores: sessions under their ids, each change against the version it was made from.
+"""`SessionStore`: sessions by id, with each change checked against the version it was based on.
 
 async with allm.session.open_store("sqlite:///chat.db") as store:
     async with store.turn("trip-1") as turn:
@@ -39,12 +39,12 @@ __all__ = ["SessionStore", "open_store"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
-LEASE = 30.0
-FIRST_POLL, LAST_POLL = 0.01, 0.5  # seconds between two looks at a lease that another turn holds
+LEASE = 30.0  # seconds
+FIRST_POLL, LAST_POLL = 0.01, 0.5  # shortest and longest wait between checks of another turn's lease, in seconds
 
 
 def open_store(url: str) -> SessionStore:
-    """A store by its URL. Nothing is opened before the first use.
+    """Make a store from its URL. Connections are opened on first use.
 
     | URL | where | for |
     | --- | --- | --- |
@@ -54,7 +54,7 @@ def open_store(url: str) -> SessionStore:
     | `memory://` | this process | tests |
 
     Raises:
-        ValueError: No URL of these forms.
+        ValueError: The URL has none of these forms.
         ImportError: The extra is not installed.
     """
     if not isinstance(url, str):
@@ -108,9 +108,9 @@ _OPENERS: dict[str, Callable[[str], StoreBackend]] = {
 
 @final
 class SessionStore:
-    """Sessions in a database; get one from `open_store`, or give it a backend of your own.
+    """Sessions in a database; from `open_store`, or with a backend of your own.
 
-    One store serves any number of tasks. Use it as `async with`, or call `aclose` at the end.
+    One store serves any number of tasks. Use it with `async with`, or call `aclose` at the end.
     """
 
     def __init__(self, backend: StoreBackend) -> None:
@@ -134,29 +134,31 @@ class SessionStore:
         """A session and its version.
 
         Raises:
-            SessionError: `not_found`, `unreadable`, `unavailable`; `invalid_input` for an id that no store could keep.
+            SessionError: `not_found`, `unreadable`, `unavailable`; `invalid_input` for an invalid id.
         """
         check_id(session_id)
         record = await self._backend.read(session_id)
         if record is None:
-            raise SessionError(f"there is no session {session_id!r}; a turn makes one", reason="not_found")
+            raise SessionError(
+                f"session {session_id!r} does not exist; store.turn({session_id!r}) creates it", reason="not_found"
+            )
         return session_of(session_id, record), record.version
 
     async def save(self, session: Session, *, version: int = 0) -> int:
-        """Save a session over the version it came from, even when cancelled meanwhile; gives its new version.
+        """Save a session over the version it is based on, and return its new version. Shielded from cancellation.
 
         Args:
-            session: One with an id.
-            version: What `load` or `save` gave; 0 for a session that is not there yet.
+            session: A session with an id.
+            version: The version from `load` or `save`; 0 for a new session.
 
         Raises:
-            SessionConflict: Someone else saved it first, or a turn of it runs, or was interrupted after tools had
-                run; it has the newer session.
-            SessionError: `unavailable`; `invalid_input` for a session without an id, or what is no version.
-            ValidationError: It contradicts itself, holds something that has no JSON form, or is too large to be read.
+            SessionConflict: Someone else saved it first, or a turn of it is running or was interrupted after tools had
+                run; the exception has the newer session.
+            SessionError: `unavailable`; `invalid_input` for a session without an id, or an invalid version.
+            ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
         """
         if not isinstance(session, Session) or session.id is None:
-            raise SessionError("a Session with an id can be saved: Session(id=...)", reason="invalid_input")
+            raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
         check_version(version)
         document, key = document_of(session), session.id
         written = await shielded(lambda: self._backend.write(key, document, version=version, token=None))
@@ -166,10 +168,11 @@ class SessionStore:
         return version + 1
 
     async def delete(self, session_id: str, *, version: int | None = None) -> bool:
-        """Delete a session and the journal of its turn; False when there is none.
+        """Delete a session and its journal; False if it does not exist.
 
         Args:
-            version: Only this version; None for any.
+            session_id: The id of the session.
+            version: Delete only this version; None for any.
 
         Raises:
             SessionConflict: It has another version, or a turn of it is running.
@@ -188,36 +191,39 @@ class SessionStore:
     async def turn(
         self, session_id: str, *, version: int | None = None, lease: float = LEASE
     ) -> AsyncGenerator[SessionLease, None]:
-        """One writer at a time: load the session, run turns, save each when it ends.
+        """Lease a session to this worker: load it, run turns, and save each when it ends. One worker at a time.
 
             async with store.turn("trip-1") as turn:
                 if turn.interrupted is not None:
                     await turn.resume(engine)
                 result = await turn.reply(engine, "Where are we?")
 
-        A session that is not there begins empty. While another worker has a turn of the session, this waits: put a
-        Trio deadline around it. When the other has saved, this raises `SessionConflict` with the newer session, since
-        what is about to be said was said to the older one; enter again to say it all the same.
+        A session that does not exist starts empty. While another worker has the session, this waits: put a Trio
+        deadline around it. If the other worker has saved meanwhile, this raises `SessionConflict` with the newer
+        session, since your message was meant for the older one; enter again to send it anyway.
 
         Args:
-            version: The version that the caller has seen; another one is a conflict.
-            lease: Seconds after which a worker that died is taken to be dead. A living one renews its lease.
+            session_id: The id of the session.
+            version: The version that the caller has seen; any other is a conflict.
+            lease: Seconds without renewal after which a worker is considered dead. A live one renews its lease.
 
         Raises:
             SessionConflict: As above.
-            SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block when this worker
-                was taken for dead and another has the session.
+            SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block if this worker was
+                considered dead and another has taken the session.
         """
         check_id(session_id)
         if version is not None:
             check_version(version)
         if not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
-            raise ValueError(f"lease is {lease!r}; expected seconds, more than none")
+            raise ValueError(f"lease is {lease!r}; expected a positive number of seconds")
         token = secrets.token_hex(16)
         try:
             record = await self._acquire(session_id, token, version, lease)
             turn = SessionLease(self._backend, session_id, token, record, session_of(session_id, record))
-            async with background_task(lambda: self._keep(session_id, token, lease), f"allm lease of {session_id}"):
+            async with background_task(
+                lambda: self._renew_lease(session_id, token, lease), f"allm lease of {session_id}"
+            ):
                 try:
                     yield turn
                 finally:
@@ -238,8 +244,8 @@ class SessionStore:
             raise conflict(key, record)
         return record
 
-    async def _keep(self, key: str, token: str, lease: float) -> None:
-        """Renew the lease, three times as often as needed; ends with an exception when it is lost."""
+    async def _renew_lease(self, key: str, token: str, lease: float) -> None:
+        """Renew the lease three times as often as needed; raises when it is lost."""
         renewed = trio.current_time()
         while True:
             await trio.sleep(lease / 3)
@@ -255,7 +261,7 @@ class SessionStore:
                 raise lease_lost(key)
 
     async def _release(self, key: str, token: str) -> None:
-        """Give the lease back; where that fails it expires."""
+        """Give the lease back; if that fails, it expires by itself."""
         try:
             await shielded(lambda: self._backend.release(key, token))
         except SessionError as error:
@@ -266,7 +272,7 @@ class SessionStore:
         if record is not None and record.version == version:
             return SessionConflict(
                 f"a turn of session {key!r} is running, or was interrupted after tools had run: "
-                "`async with store.turn(id)` waits for it, and can finish it",
+                "`async with store.turn(id)` waits for it, or can finish it",
                 session=session_of(key, record),
                 version=record.version,
             )

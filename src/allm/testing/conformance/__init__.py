@@ -1,4 +1,4 @@
-"""Suites that an adapter's author subclasses, to get every case that the bundled adapters pass.
+"""Conformance suites: subclass one to run every case that the bundled adapters pass against your adapter.
 
     class TestMyAdapter(StreamAdapterConformance):
         wire_format = "openai"
@@ -6,7 +6,7 @@
         def make_adapter(self, setup):
             return MyAdapter(api_key=setup.api_key, base_url=setup.base_url)
 
-The cases are plain synchronous tests that start Trio themselves, so they need no pytest plugin and no mode of one.
+The cases are plain synchronous tests that start Trio themselves, so they need no pytest plugin.
 """
 
 from allm.testing.conformance.embedding_suite import (

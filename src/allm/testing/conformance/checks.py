@@ -1,7 +1,7 @@
-"""What a failing case says.
+"""Assertions with clear messages for the conformance cases.
 
-The cases are in the library, where pytest does not rewrite `assert`, and their reader is the author of an adapter: so
-each check names the rule that was broken, and shows both values.
+The cases are in the library, where pytest does not rewrite `assert`, and their messages are read by authors of
+adapters. So each check names the broken rule, and shows both values.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ def same(actual: Any, expected: Any, rule: str) -> None:
     """Check that two values are equal.
 
     Raises:
-        AssertionError: They are not.
+        AssertionError: They differ.
     """
     if actual != expected:
         raise AssertionError(f"{rule}\n  expected: {expected!r}\n  got:      {actual!r}")
 
 
 def holds(condition: object, rule: str) -> None:
-    """Check that something is true.
+    """Check that a condition is true.
 
     Raises:
-        AssertionError: It is not.
+        AssertionError: It is false.
     """
     if not condition:
         raise AssertionError(rule)
 
 
 def hides(secret: str, texts: Iterable[tuple[str, str]]) -> None:
-    """Check that a secret is in none of the texts, each given with a name.
+    """Check that a secret is in none of the texts, which are given with a name.
 
     Raises:
-        AssertionError: It is; the message shows where, not what.
+        AssertionError: It is in one; the message shows the place, without the secret.
     """
     for name, text in texts:
         place = text.find(secret)

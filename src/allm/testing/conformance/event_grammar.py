@@ -1,4 +1,4 @@
-"""The grammar of an answer's events: one start, blocks that open before they close, one end."""
+"""The grammar of a response's events: one start, blocks that open before they close, one end."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ __all__ = ["check_order"]
 
 
 def check_order(events: Iterable[Event]) -> None:
-    """Check the events of a clean answer.
+    """Check the order of the events of a complete response.
 
     Raises:
-        AssertionError: They break the grammar.
+        AssertionError: They violate the grammar.
     """
     events = list(events)
     names = [type(event).__name__ for event in events]
-    same(names[:1], ["MessageStarted"], f"the first event of an answer; all of them: {names}")
-    same(names[-1:], ["MessageCompleted"], f"the last event of an answer; all of them: {names}")
+    same(names[:1], ["MessageStarted"], f"the first event of a response; all of them: {names}")
+    same(names[-1:], ["MessageCompleted"], f"the last event of a response; all of them: {names}")
     for once in ("MessageStarted", "MessageCompleted"):
-        same(names.count(once), 1, f"how often {once} comes: {names}")
+        same(names.count(once), 1, f"the number of {once} events: {names}")
     pieces: dict[str, list[str]] = {}
     complete: set[str] = set()
     for event in events:
@@ -48,7 +48,7 @@ def check_order(events: Iterable[Event]) -> None:
 
 
 def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str]) -> None:
-    """One event: `pieces` of the blocks so far, and the blocks that are complete."""
+    """Check one event against the `pieces` of the blocks so far, and the `complete` blocks."""
     if isinstance(event, OrchestrationEvent):
         return
     match event:
@@ -62,7 +62,7 @@ def _check_block(event: Event, pieces: dict[str, list[str]], complete: set[str])
             _complete(f"reasoning {id!r}", text, pieces, complete)
         case ToolCallStarted(id, name):
             block = f"tool call {id!r}"
-            holds(name and block not in pieces, f"{block} starts once, with a name: {event!r}")
+            holds(name and block not in pieces, f"{block} must start once, with a name: {event!r}")
             pieces[block] = []
         case ToolCallDelta(id, text):
             block = f"tool call {id!r}"
@@ -92,7 +92,7 @@ def _grow(block: str, text: str, pieces: dict[str, list[str]], complete: set[str
 
 
 def _complete(block: str, text: str | None, pieces: dict[str, list[str]], complete: set[str]) -> None:
-    """The completion of a block; `text` has to be what its deltas say, where there are any."""
+    """Complete a block; `text` must equal its deltas, if there are any."""
     holds(block not in complete, f"a second completion of {block} comes after the completion of the block")
     if text is not None:
         same("".join(pieces.setdefault(block, [text])), text, f"the deltas of {block} against its completion")

@@ -1,4 +1,4 @@
-"""Cases of lifetimes: cancelling, leaving, slow readers, several calls at once. Nothing is left behind."""
+"""Cases for lifetimes: cancelling, leaving, slow readers and concurrent calls leave no task or connection behind."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from allm.data.response import Response
 from allm.execution.generate import generate, stream_generate
 from allm.execution.options import prepare_call, resolve
 from allm.runtime.retry import RetryPolicy
-from allm.testing.conformance.checkpoint_counter import family
+from allm.testing.conformance.checkpoint_counter import count_steps
 from allm.testing.conformance.checks import holds, same
 from allm.testing.conformance.failure_cases import FailureCases
-from allm.testing.conformance.samples import TEXT, failure, short_answer
+from allm.testing.conformance.samples import TEXT, failure, short_response
 from allm.testing.conformance.setup import KEY, AdapterSetup, Script, Stage, case
-from allm.testing.conformance.threaded_server import serving_elsewhere
+from allm.testing.conformance.threaded_server import threaded_server
 from allm.testing.faults import Stall
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply
@@ -32,8 +32,8 @@ from allm.testing.wire_server import WireServer
 __all__ = ["LifetimeCases", "settled"]
 
 AT_ONCE = RetryPolicy(max_attempts=3, base_delay=0, jitter=0)
-MOST_STEPS = 5000  # far above any short answer: a call that never ends its steps fails here
-CALLS = 8  # at once
+MOST_STEPS = 5000  # far more than a short response needs; a call that never ends fails here
+CALLS = 8  # concurrent calls
 THINKING = 1000.0  # seconds
 PIECE = 64 * 1024  # bytes
 PIECES = 160  # 10 MB: several times what the pipeline and idle socket buffers hold
@@ -43,41 +43,41 @@ Exit = Literal["the end of its block", "an exception", "a cancel"]
 
 
 class _MindChangedError(Exception):
-    """Raised by a reader in the middle."""
+    """Raised by a reader in the middle of a response."""
 
 
 class LifetimeCases(FailureCases):
-    """What holds whichever way a call ends."""
+    """Cases for every way in which a call ends."""
 
     @case()
     async def test_cancel_at_every_checkpoint(self) -> None:
-        """No task is left, what had arrived is a valid response, the connection is closed, and the next call works."""
-        script = short_answer(self.capabilities)
+        """No task is left, the partial response is valid, the connection is closed, and the next call works."""
+        script = short_response(self.capabilities)
         await self._cancel_everywhere(script, script, script)
 
     @case()
     async def test_cancel_at_every_checkpoint_of_a_call_that_is_retried(self) -> None:
-        """The same, where the first attempt fails."""
-        script = short_answer(self.capabilities)
+        """The same for a call whose first attempt fails."""
+        script = short_response(self.capabilities)
         await self._cancel_everywhere((fake.error(failure("provider_unavailable")),), script, script, script)
 
     async def _cancel_everywhere(self, *scripts: Script) -> None:
-        answers = [self._in_pieces(script) for script in scripts]
+        replies = [self._in_pieces(script) for script in scripts]
         async with self.playing(scripts[-1]) as stage:
             whole = await generate(stage.engine(), "hi", tools=self.tools)
         step = 0
-        while await self._cancel_at(step, answers, whole):
+        while await self._cancel_at(step, replies, whole):
             step += 1
             holds(step < MOST_STEPS, f"a short call took more than {MOST_STEPS} steps")
 
-    async def _cancel_at(self, step: int, answers: list[Script | Reply], whole: Response) -> bool:
-        async with self.playing(*answers) as stage:
+    async def _cancel_at(self, step: int, replies: list[Script | Reply], whole: Response) -> bool:
+        async with self.playing(*replies) as stage:
             return await self._cancel_after(step, stage, whole)
 
     async def _cancel_after(self, step: int, stage: Stage, whole: Response) -> bool:
-        """One call that is cancelled after `step` steps; False when it ended before that."""
+        """Make a call and cancel it after `step` steps; False if it ended before."""
         results: list[Callable[[], Response]] = []
-        with family(at=step) as steps, steps.scope:
+        with count_steps(at=step) as steps, steps.scope:
             if step == 0:
                 steps.scope.cancel()
             async with stream_generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools) as events:
@@ -86,21 +86,21 @@ class LifetimeCases(FailureCases):
                     pass
         after = f"after a cancel at step {step}"
         steps.check_joined(after)
-        [result] = results  # there is one: entering the block has no checkpoint
+        [result] = results  # always set, since entering the block has no checkpoint
         response = result()
         same(from_json(to_json(response)), response, f"the response {after} against itself after JSON")
         holds(whole.output_text.startswith(response.output_text), f"text {after}: {response.output_text!r}")
         same(response.error, None, f"the error {after}")
         if not steps.scope.cancelled_caught:
-            same(response.message, whole.message, f"the whole answer {after} that came too late")
+            same(response.message, whole.message, f"the whole response {after} that came too late")
         if stage.server is not None:
             await settled(stage.server, after)
         response = await generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools)
-        same(response.message, whole.message, f"the answer to the next call {after}")
+        same(response.message, whole.message, f"the response to the next call {after}")
         return steps.scope.cancel_called
 
     def _in_pieces(self, script: Script) -> Script | Reply:
-        """Over HTTP each event is written on its own, so that the call has a checkpoint between any two."""
+        """Over HTTP each event is written on its own, so that the call has a checkpoint between any two events."""
         if not self.has("http"):
             return script
         reply = self.make_reply(script)
@@ -110,20 +110,20 @@ class LifetimeCases(FailureCases):
 
     @case("http")
     async def test_every_exit_closes_the_connection(self) -> None:
-        """After any event, in any way: every task ends at once, and the server sees the client go."""
-        reply = self.make_reply(short_answer(self.capabilities))
+        """After any event, in any way, every task ends at once and the connection is closed."""
+        reply = self.make_reply(short_response(self.capabilities))
         unfinished = attrs.evolve(reply, flush=True, fault=Stall(len(reply.body) - 1))
         exits: tuple[Exit, ...] = ("the end of its block", "an exception", "a cancel")
         for way in exits:
             number = 1
             while await self._leave_at(number, way, unfinished):
                 number += 1
-            holds(number > 1, "an unfinished answer showed no events: the adapter does not stream")
+            holds(number > 1, "an unfinished response showed no events: the adapter does not stream")
 
     async def _leave_at(self, number: int, way: Exit, unfinished: Reply) -> bool:
-        """One call that is left at its event `number`; False when it has not so many."""
+        """Make a call and leave it at event `number`; False if it has fewer events."""
         async with self.playing(unfinished) as stage:
-            with family() as steps:
+            with count_steps() as steps:
                 left = await _leave(stage, number, way)
                 steps.check_joined(f"after leaving at event {number} by {way}")
             with trio.fail_after(5):
@@ -133,17 +133,19 @@ class LifetimeCases(FailureCases):
         return left
 
     @case()
-    async def test_events_come_while_the_answer_is_made(self) -> None:
-        """The reader has the first words while the provider is still thinking about the next."""
+    async def test_events_arrive_while_the_response_is_generated(self) -> None:
+        """The reader gets the first words while the provider is generating the next."""
         async with self.playing((fake.text("first words "), fake.delay(THINKING), fake.text("last words"))) as stage:
             before = trio.current_time()
             async with stream_generate(stage.engine(), "hi", first_event_timeout=None, stream_timeout=None) as events:
                 text = await anext(events.text(), "")
-            holds(text and trio.current_time() - before < THINKING, "the text was held back to the end of the answer")
+            holds(
+                text and trio.current_time() - before < THINKING, "the text was held back until the end of the response"
+            )
 
     @case()
     async def test_emit_is_awaited(self) -> None:
-        """The adapter hands over one burst at a time, and goes on when it was taken: that is the back-pressure."""
+        """The adapter emits one burst at a time, and waits until it is taken: this is the back-pressure."""
         waiting, taken = 0, trio.Event()
 
         async def emit(*_events: AdapterEvent) -> None:
@@ -157,11 +159,11 @@ class LifetimeCases(FailureCases):
                 nursery.start_soon(stage.adapter.stream, prepare_call(call), emit)
                 await trio.testing.wait_all_tasks_blocked(0.05)
                 nursery.cancel_scope.cancel()
-        same(waiting, 1, "bursts in the hands of a reader that takes none")
+        same(waiting, 1, "bursts emitted at once to a reader that takes none")
 
     @case("http")
     async def test_slow_reader_slows_the_server(self) -> None:
-        """Of an answer that is larger than all buffers on the way, only a part is sent until the reader goes on."""
+        """A response larger than all buffers on the way is sent only partly until the reader goes on."""
         reply = attrs.evolve(self.make_reply((fake.text(" " * PIECE),) * PIECES), chunks=PIECE)
         async with self.playing(reply) as stage:
             async with stream_generate(stage.engine(), "hi", stream_timeout=None) as events:
@@ -176,10 +178,10 @@ class LifetimeCases(FailureCases):
             same(stage.http.requests[0].outcome, "client_closed", "the request whose reader left")
 
     @case()
-    async def test_calls_at_once_do_not_mix(self) -> None:
-        """One adapter serves many tasks."""
-        answers = [f"the answer to question {number} of {CALLS}" for number in range(CALLS)]
-        scripts: list[Script] = [(fake.text(answer[:9]), fake.delay(0.01), fake.text(answer[9:])) for answer in answers]
+    async def test_concurrent_calls_do_not_mix(self) -> None:
+        """One adapter can be used by many tasks."""
+        texts = [f"the response to question {number} of {CALLS}" for number in range(CALLS)]
+        scripts: list[Script] = [(fake.text(text[:9]), fake.delay(0.01), fake.text(text[9:])) for text in texts]
 
         def reply(request: RecordedRequest) -> Reply:
             [number] = [n for n in range(CALLS) if f"question <{n}>" in request.body.decode()]
@@ -196,21 +198,21 @@ class LifetimeCases(FailureCases):
             for number in range(CALLS):
                 # Prepared here, in order, for adapters that take one script for each call.
                 nursery.start_soon(ask, stream_generate(stage.engine(), f"question <{number}>"), number)
-        same([got[n].output_text for n in range(CALLS)], answers, "the answers to calls at once")
+        same([got[n].output_text for n in range(CALLS)], texts, "the responses to concurrent calls")
 
     @case("http")
     def test_one_adapter_serves_several_runs(self) -> None:
-        """It keeps nothing that belongs to one run of Trio: not a connection, not a lock."""
-        with serving_elsewhere(self.make_reply(TEXT)) as base_url:
+        """An adapter keeps nothing that belongs to one Trio run, such as a connection or a lock."""
+        with threaded_server(self.make_reply(TEXT)) as base_url:
             adapter = self.make_adapter(AdapterSetup(base_url=base_url, api_key=KEY))
             stage = Stage(adapter, None, self.model)
             for _ in range(2):
-                trio.run(_answers, stage)
+                trio.run(_succeeds, stage)
 
     @case("http", "connection_reuse")
     async def test_second_call_uses_the_connection_of_the_first(self) -> None:
-        """The body is read to its end, so that the connection is free again."""
-        async with self.playing(TEXT, short_answer(self.capabilities), TEXT) as stage:
+        """The body is read to its end, so that the connection can be reused."""
+        async with self.playing(TEXT, short_response(self.capabilities), TEXT) as stage:
             for _ in range(3):
                 response = await generate(stage.engine(), "hi", tools=self.tools)
                 same(response.error, None, "the error of one of several calls")
@@ -218,7 +220,7 @@ class LifetimeCases(FailureCases):
 
 
 async def _leave(stage: Stage, number: int, way: Exit) -> bool:
-    """Leave a stream at its event `number`; False when it has not so many."""
+    """Leave a stream at event `number`; False if it has fewer events."""
     with trio.CancelScope() as scope, suppress(_MindChangedError):
         async with stream_generate(stage.engine(), "hi", stream_timeout=60) as events:
             for _ in range(number):
@@ -232,14 +234,16 @@ async def _leave(stage: Stage, number: int, way: Exit) -> bool:
     return True
 
 
-async def _answers(stage: Stage) -> None:
-    """Check that a call succeeds; the clock is the real one, as a jumping one would not wait for another thread."""
+async def _succeeds(stage: Stage) -> None:
+    """Check that a call succeeds; in real time, since a jumping clock does not wait for another thread."""
     response = await generate(stage.engine(), "hi", request_timeout=30)
-    same((response.error, response.output_text), (None, "one two three four five six"), "the answer in one of two runs")
+    same(
+        (response.error, response.output_text), (None, "one two three four five six"), "the response in one of two runs"
+    )
 
 
 async def settled(server: WireServer, after: str) -> None:
-    """Wait until every request has its outcome, and no connection is open but one that can be used again."""
+    """Wait until every request has its outcome, and no connection is open except a reusable one."""
     with trio.move_on_after(5) as scope:
         await server.wait_outcomes()
         while server.connections > any(request.outcome == "completed" for request in server.requests):  # noqa: ASYNC110 - not told

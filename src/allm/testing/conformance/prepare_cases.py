@@ -1,4 +1,4 @@
-"""Cases before anything is sent: `prepare` is pure, and says what is wrong with a call."""
+"""Cases for `prepare`: it is pure, and finds invalid calls before anything is sent."""
 
 from __future__ import annotations
 
@@ -43,28 +43,32 @@ def _nothing_is_sent() -> Generator[None, None, None]:
 
 
 def _without_keys() -> Any:
-    """The environment as of someone who has set no key."""
-    kept = {name: value for name, value in os.environ.items() if not name.endswith(("KEY", "TOKEN"))}
-    return mock.patch.dict(os.environ, kept, clear=True)
+    """The environment without any keys."""
+    others = {name: value for name, value in os.environ.items() if not name.endswith(("KEY", "TOKEN"))}
+    return mock.patch.dict(os.environ, others, clear=True)
 
 
 class PrepareCases(Setting):
-    """What holds of `prepare`."""
+    """Cases for `prepare`."""
 
     @property
     def capabilities(self) -> frozenset[str]:
-        """What the adapter has."""
+        """The capabilities of the adapter."""
         return CAPABILITIES - frozenset(self.lacks)
 
     @case()
     def test_declared_capabilities_are_known_and_have_reasons(self) -> None:
-        """A misspelt one would skip nothing, and a skipped case without a reason tells nothing."""
-        same(sorted(set(self.lacks) - CAPABILITIES), [], f"`lacks` names what is none of {sorted(CAPABILITIES)}")
+        """A misspelt capability would skip nothing, and a skipped case needs a reason."""
+        same(
+            sorted(set(self.lacks) - CAPABILITIES),
+            [],
+            f"`lacks` has unknown capabilities; expected some of {sorted(CAPABILITIES)}",
+        )
         holds(all(self.lacks.values()), "every entry of `lacks` needs a reason")
 
     @case()
-    def test_it_is_a_streaming_adapter_with_a_provider_name(self) -> None:
-        """`provider` is a short name, and `prepare` and `stream` are there."""
+    def test_adapter_has_the_protocol_and_a_provider_name(self) -> None:
+        """`provider` is a short name, and `prepare` and `stream` exist."""
         adapter = self.offline_adapter(scripts=SCRIPTS)
         check_adapter(Engine(adapter=adapter))
         holds(
@@ -73,14 +77,14 @@ class PrepareCases(Setting):
 
     @case()
     def test_prepare_sends_nothing(self) -> None:
-        """It runs here without Trio and without a network."""
+        """It works without Trio and without a network."""
         request = full_request(self.model, self.capabilities)
         with _nothing_is_sent():
             self.offline_adapter(scripts=SCRIPTS).prepare(request, AdapterOptions())
 
     @case("pure_prepare")
     def test_prepare_gives_the_same_for_the_same_request(self) -> None:
-        """No clock, no counter, no random id: what is sent depends on the arguments alone."""
+        """The prepared call depends on the arguments only: no clock, no counter, no random id."""
         adapter = self.offline_adapter(scripts=SCRIPTS)
         request = full_request(self.model, self.capabilities)
         first, second = (self.sent_by(adapter.prepare(request, AdapterOptions())) for _ in range(2))
@@ -88,7 +92,7 @@ class PrepareCases(Setting):
 
     @case()
     def test_prepare_leaves_the_request_unchanged(self) -> None:
-        """Schemas, options and arguments are the caller's, down to the innermost mapping."""
+        """Schemas, options and arguments belong to the caller, down to the innermost mapping."""
         request = attrs.evolve(full_request(self.model, self.capabilities), options={"user": {"id": [1]}})
         before, text = copy.deepcopy(request), to_json(request)
         self.offline_adapter(scripts=SCRIPTS).prepare(request, AdapterOptions())
@@ -96,8 +100,8 @@ class PrepareCases(Setting):
         same(to_json(request), text, "prepare changed the request")
 
     @case("tools", "http")
-    def test_unknown_tool_choice_is_refused(self) -> None:
-        """Nothing is sent that the provider can only refuse."""
+    def test_unknown_tool_choice_is_rejected(self) -> None:
+        """A request that the provider must reject is not sent."""
         request = attrs.evolve(full_request(self.model, self.capabilities), tool_choice="no_such_tool")
         try:
             self.offline_adapter(scripts=SCRIPTS).prepare(request, AdapterOptions())
@@ -107,8 +111,8 @@ class PrepareCases(Setting):
             raise AssertionError("prepare took tool_choice='no_such_tool', which is no tool of the request")
 
     @case()
-    def test_parts_of_another_provider_are_tolerated(self) -> None:
-        """A conversation may move from one provider to another; what only the first one can read is left behind."""
+    def test_parts_of_another_provider_are_accepted(self) -> None:
+        """A conversation can move between providers; data that only the first one can read is left out."""
         request = full_request(self.model, self.capabilities)
         request = attrs.evolve(request, messages=foreign_thread(self.capabilities))
         prepared = self.offline_adapter(scripts=SCRIPTS).prepare(request, AdapterOptions())
@@ -133,8 +137,8 @@ class PrepareCases(Setting):
                 raise AssertionError(f"prepare dropped a part of another provider from a message of role {role!r}")
 
     @case("api_key")
-    def test_missing_key_is_told_before_anything_is_sent(self) -> None:
-        """With the name of the variable that would give it."""
+    def test_missing_key_is_an_error_before_anything_is_sent(self) -> None:
+        """The error names the environment variable for the key."""
         with _without_keys():
             try:
                 adapter = self.offline_adapter(api_key=None)
@@ -146,8 +150,8 @@ class PrepareCases(Setting):
                 raise AssertionError("prepare built a call without an API key")
 
     @case("api_key")
-    def test_unusable_key_is_told_before_anything_is_sent(self) -> None:
-        """A line break or a character outside ASCII cannot be in a header; the message does not show the key."""
+    def test_invalid_key_is_an_error_before_anything_is_sent(self) -> None:
+        """A line break or a non-ASCII character cannot be in a header; the message does not show the key."""
         request = full_request(self.model, self.capabilities)
         for broken in (f"{KEY}\nx-injected: 1", f"{KEY}ü"):
             try:
@@ -161,7 +165,7 @@ class PrepareCases(Setting):
 
     @case("api_key")
     def test_prepared_call_hides_the_key(self) -> None:
-        """Whoever logs a prepared call or an adapter does not log the key."""
+        """Logging a prepared call or an adapter does not log the key."""
         request = full_request(self.model, self.capabilities)
         adapter = self.offline_adapter(scripts=SCRIPTS)
         for options in (AdapterOptions(), AdapterOptions(api_key=Secret(KEY))):

@@ -20,14 +20,14 @@ __all__ = [
     "failure",
     "foreign_thread",
     "full_request",
-    "short_answer",
+    "short_response",
     "tool_turns",
     "two_tools",
 ]
 
 TEXT: Script = (fake.text("one two three four five six"),)
 
-# Line breaks that only some splitters know, a byte order mark, joined and right-to-left characters, JSON in text.
+# Unusual line breaks, a byte order mark, combined and right-to-left characters, and JSON in text.
 UNICODE = (
     'Zürich 👋🏽 日本 עברית\u2028line\u2029para\x85next\ufeffmark\r\ntab\there {"data": "data: [DONE]"}\n\nend \\u00e9'
 )
@@ -45,11 +45,11 @@ STATUS: dict[AdapterReason, int] = {
 }
 
 FOREIGN = "foreign-opaque-6c1f2a"
-"""In everything that another provider alone understands."""
+"""A marker in all data that only another provider understands."""
 
 
 def two_tools() -> tuple[Tool, ...]:
-    """What requests offer; new ones each time, as an adapter may be wrong and change them."""
+    """The tools of requests; new ones each time, as a broken adapter may change them."""
     city = {"type": "object", "properties": {"city": {"type": "string"}}}
     return (
         Tool("get_weather", "The weather of a city.", {**city, "required": ["city"]}),
@@ -58,12 +58,12 @@ def two_tools() -> tuple[Tool, ...]:
 
 
 def failure(reason: AdapterReason, *, message: str = "as scripted", retry_after: float | None = None) -> AdapterError:
-    """An error answer with the usual HTTP status of its reason."""
+    """An error with the usual HTTP status of its reason."""
     return AdapterError(message, reason=reason, status=STATUS[reason], retry_after=retry_after)
 
 
-def short_answer(capabilities: Container[str]) -> Script:
-    """A bit of everything that the provider has, in few events."""
+def short_response(capabilities: Container[str]) -> Script:
+    """A short response with every kind of content that the provider supports."""
     items: list[fake.ScriptItem] = [fake.text("Hello you")]
     if "reasoning" in capabilities:
         items.insert(0, fake.reasoning("Hm."))
@@ -75,7 +75,7 @@ def short_answer(capabilities: Container[str]) -> Script:
 
 
 def tool_turns(result: str) -> list[Message]:
-    """A conversation in which two calls were made and answered, one of them with an error."""
+    """A conversation with two tool calls and their results, one of which is an error."""
     calls = [
         ToolCall("call_1", "get_weather", {"city": "Zürich"}, '{"city": "Zürich"}'),
         ToolCall("call_2", "get_time", {"city": "Zürich"}),
@@ -89,7 +89,7 @@ def tool_turns(result: str) -> list[Message]:
 
 
 def full_request(model: str, capabilities: Container[str]) -> Request:
-    """A request with a bit of everything that a provider takes."""
+    """A request with everything that the provider supports."""
     tools = "tools" in capabilities
     turns = [*tool_turns('{"degrees": 21}'), assistant("21 degrees.")] if tools else [user("Hi"), assistant("Hello")]
     return Request(
@@ -104,7 +104,7 @@ def full_request(model: str, capabilities: Container[str]) -> Request:
 
 
 def foreign_thread(capabilities: Container[str]) -> list[Message]:
-    """A conversation that another provider began, with all it keeps for itself."""
+    """A conversation that began with another provider, with that provider's opaque data."""
     theirs = {"someone_else": {"signature": FOREIGN}}
     thinking = ReasoningPart(
         "Thinking aloud.",

@@ -1,4 +1,4 @@
-"""What an author tells the suite about an adapter, and how the suite puts the adapter on a stage."""
+"""The hooks of the streaming suites, and the stage on which a case runs an adapter."""
 
 from __future__ import annotations
 
@@ -49,25 +49,25 @@ Capability = Literal[
     "stream_errors",
     "connection_reuse",
 ]
-"""What an adapter may lack; `AdapterConformance.lacks` says what each one means."""
+"""Capabilities that an adapter may lack; see `AdapterConformance.lacks`."""
 
 CAPABILITIES = frozenset(get_args(Capability))
 
 KEY = "sk-conformance-canary-b1946ac92492d2347c6235b4d2611184"
 HANG_SECONDS = 1e6
-"""Virtual time: when everything waits for something that never comes, the clock jumps here at once."""
+"""Virtual time limit of a case: if everything waits forever, the clock jumps here at once."""
 NO_SERVER = "http://127.0.0.1:9"
-"""For cases that send nothing: the discard port, where nobody listens."""
+"""A URL for cases that send nothing: the discard port, on which nothing listens."""
 
 
 @attrs.frozen(kw_only=True)
 class AdapterSetup:
-    """What an adapter under test is made with.
+    """The settings for an adapter under test.
 
     Attributes:
-        base_url: `http://127.0.0.1:<port>` of a server that plays the answers, without a path.
-        api_key: The key to send; None: none is given, and the adapter has to find that out.
-        scripts: The answers, one for each call, for an adapter that plays them itself instead of asking a server.
+        base_url: `http://127.0.0.1:<port>` of a server that plays the responses, without a path.
+        api_key: The key to send; None means that the key is missing, which the adapter must notice.
+        scripts: The responses, one for each call, for an adapter without HTTP that plays them itself.
     """
 
     base_url: str
@@ -77,10 +77,10 @@ class AdapterSetup:
 
 @attrs.frozen(eq=False)
 class Stage:
-    """An adapter with its answers ready.
+    """An adapter with scripted responses.
 
     Attributes:
-        server: What plays them, for adapters over HTTP.
+        server: The server that plays them, for adapters over HTTP.
     """
 
     adapter: StreamAdapter
@@ -88,7 +88,7 @@ class Stage:
     model: str
 
     def engine(self, *, retry: RetryPolicy | None = None) -> Engine:
-        """An engine that asks the adapter; without a policy it never retries."""
+        """An engine with the adapter; without a policy it never retries."""
         return Engine(adapter=self.adapter, model=self.model, retry=retry)
 
     @property
@@ -98,7 +98,7 @@ class Stage:
 
 
 def run(main: Callable[..., Awaitable[Any]], *args: Any) -> None:
-    """Run in Trio, with a clock that jumps over silences, so that a hang fails at once."""
+    """Run `main` in Trio with virtual time, so that a hang fails at once."""
 
     async def bounded() -> None:
         with trio.fail_after(HANG_SECONDS):
@@ -108,7 +108,7 @@ def run(main: Callable[..., Awaitable[Any]], *args: Any) -> None:
 
 
 def case(*needs: Capability) -> Callable[[Callable[..., Any]], Callable[..., None]]:
-    """A case of the suite: skipped, with the author's reason, where the adapter lacks what it needs."""
+    """Decorate a case of the suite: it is skipped, with the author's reason, if the adapter lacks a capability."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., None]:
         @functools.wraps(function)
@@ -125,24 +125,24 @@ def case(*needs: Capability) -> Callable[[Callable[..., Any]], Callable[..., Non
 
 
 class Setting:
-    """The hooks: an author overrides `make_adapter` and, where the defaults do not fit, the rest.
+    """The hooks of the suite: an author overrides `make_adapter` and, if the defaults do not fit, others.
 
     Attributes:
-        wire_format: The vendor's format that the adapter speaks, for `allm.testing.Reply.script`; for a format of your
-            own override `make_reply`.
+        wire_format: The vendor's format that the adapter uses, for `allm.testing.Reply.script`; for another format
+            override `make_reply`.
         model: A model id for the requests.
-        lacks: Capabilities that the adapter does not have, each with the reason that is shown for the skipped cases:
+        lacks: Capabilities that the adapter lacks, each with the reason that is shown for the skipped cases:
 
-            - `http`: it asks over HTTP, at `setup.base_url`
-            - `server_sent_events`: the answers it reads are a stream of these
+            - `http`: it uses HTTP, at `setup.base_url`
+            - `server_sent_events`: its responses are streams of server-sent events
             - `api_key`: it sends `setup.api_key` in a header
-            - `pure_prepare`: `prepare` gives the same for the same request
-            - `tools`, `reasoning`, `usage`: the provider has tool calls, readable thinking, token counts
-            - `invalid_arguments`: the provider sends the arguments of a call as text, so that they may be no JSON
-            - `stream_errors`: the provider can report a failure in the middle of an answer
+            - `pure_prepare`: `prepare` returns the same for the same request
+            - `tools`, `reasoning`, `usage`: the provider has tool calls, readable reasoning, token counts
+            - `invalid_arguments`: the provider sends the arguments of a call as text, which may be invalid JSON
+            - `stream_errors`: the provider can report an error in the middle of a response
             - `connection_reuse`: a second call uses the connection of the first
-        finish_reasons: Those the provider knows besides `tool_calls`.
-        error_reasons: Those the provider's error answers tell apart.
+        finish_reasons: The provider's finish reasons besides `tool_calls`.
+        error_reasons: The reasons that the provider's errors distinguish.
     """
 
     wire_format: ClassVar[Provider | None] = None
@@ -176,11 +176,11 @@ class Setting:
 
     @asynccontextmanager
     async def running(self, setup: AdapterSetup) -> AsyncGenerator[StreamAdapter, None]:
-        """The adapter with whatever has to run beside it: the place to start a server of your own."""
+        """The adapter with anything that must run beside it, such as a server of your own."""
         yield self.make_adapter(setup)
 
     def sent_by(self, prepared: Any) -> Any:
-        """What of a prepared call reaches the provider, as a value that can be compared."""
+        """The part of a prepared call that reaches the provider, as a value that can be compared."""
         if isinstance(prepared, HttpCall):
             return prepared.url, dict(prepared.headers), prepared.body
         return prepared
@@ -188,10 +188,10 @@ class Setting:
     # --- for the cases ---
 
     def skip_without(self, *needs: Capability) -> None:
-        """Skip the running case if the adapter lacks one of these."""
+        """Skip the current case if the adapter lacks one of these capabilities."""
         for capability in needs:
             if capability in self.lacks:
-                import pytest  # what needs no pytest must not load it: WireServer works without
+                import pytest  # imported here, so that WireServer works without pytest
 
                 pytest.skip(f"lacks {capability}: {self.lacks[capability]}")
 
@@ -201,19 +201,19 @@ class Setting:
 
     @asynccontextmanager
     async def playing(
-        self, *answers: Script | Reply, default: ReplySource | None = None, api_key: str | None = KEY
+        self, *responses: Script | Reply, default: ReplySource | None = None, api_key: str | None = KEY
     ) -> AsyncGenerator[Stage, None]:
-        """The adapter with `answers`, one for each call; over HTTP an answer may be a reply of the server."""
+        """The adapter with `responses`, one for each call; over HTTP a response may be a `Reply`."""
         if not self.has("http"):
-            scripts = tuple(answer for answer in answers if not isinstance(answer, Reply))
+            scripts = tuple(response for response in responses if not isinstance(response, Reply))
             async with self.running(AdapterSetup(base_url=NO_SERVER, api_key=api_key, scripts=scripts)) as adapter:
                 yield Stage(adapter, None, self.model)
             return
         async with WireServer(default) as server:
-            server.add(*[answer if isinstance(answer, Reply) else self.make_reply(answer) for answer in answers])
+            server.add(*[item if isinstance(item, Reply) else self.make_reply(item) for item in responses])
             async with self.running(AdapterSetup(base_url=server.base_url, api_key=api_key)) as adapter:
                 yield Stage(adapter, server, self.model)
 
     def offline_adapter(self, *, api_key: str | None = KEY, scripts: Iterable[Script] = ()) -> StreamAdapter:
-        """An adapter for cases that prepare calls and send none."""
+        """An adapter for cases that prepare calls and send nothing."""
         return self.make_adapter(AdapterSetup(base_url=NO_SERVER, api_key=api_key, scripts=tuple(scripts)))

@@ -1,4 +1,4 @@
-"""The two suites."""
+"""The conformance suites for streaming adapters."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["AdapterConformance", "StreamAdapterConformance"]
 
 
 class AdapterConformance(PrepareCases):
-    """The cases of `prepare`: what holds before anything is sent.
+    """The cases for `prepare`, before anything is sent.
 
     Subclass it in a test file, define `make_adapter`, and pytest runs every case. `StreamAdapterConformance` has these
-    cases and those of the answers.
+    cases and those for responses.
     """
 
 
 class StreamAdapterConformance(DeliveryCases, AdapterConformance):
-    """All cases: `prepare`, clean answers, failures, lifetimes, and delivery over HTTP.
+    """All cases: `prepare`, complete responses, failures, lifetimes, and delivery over HTTP.
 
-    Subclass it in a test file, define `make_adapter`, set `wire_format` or define `make_reply`, and declare in `lacks`
-    what the adapter does not have. A case that needs something the adapter lacks is skipped, with the reason given.
+    Subclass it in a test file, define `make_adapter`, set `wire_format` or define `make_reply`, and declare missing
+    capabilities in `lacks`. A case that needs one of them is skipped, with the given reason.
     """

@@ -1,4 +1,4 @@
-"""A server in a thread of its own, which outlives the Trio runs of its clients."""
+"""A server in its own thread, which outlives the Trio runs of its clients."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import trio
 from allm.testing.replies import Reply
 from allm.testing.wire_server import WireServer
 
-__all__ = ["serving_elsewhere"]
+__all__ = ["threaded_server"]
 
 START_SECONDS = 30.0
-"""Longest time to wait for a thread to listen."""
+"""Longest wait for the server to start."""
 
 
 @contextmanager
-def serving_elsewhere(reply: Reply) -> Generator[str, None, None]:
-    """The base URL of a server that answers every request with `reply`, during this block."""
+def threaded_server(reply: Reply) -> Generator[str, None, None]:
+    """Run a server that sends `reply` for every request during this block; yields its base URL."""
     started: queue.Queue[tuple[str, trio.lowlevel.TrioToken, trio.CancelScope]] = queue.Queue()
 
     async def serve() -> None:

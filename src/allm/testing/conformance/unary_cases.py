@@ -1,4 +1,4 @@
-"""What every adapter holds that answers in one piece, whatever the service. Each case starts Trio itself."""
+"""Cases shared by all unary adapters. Each case starts Trio itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from allm.data.json.codec import from_json, to_json
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.engine import Engine
 from allm.runtime.retry import RetryPolicy
-from allm.testing.conformance.checkpoint_counter import family
+from allm.testing.conformance.checkpoint_counter import count_steps
 from allm.testing.conformance.checks import hides, holds, same
 from allm.testing.conformance.lifetime_cases import settled
 from allm.testing.conformance.setup import KEY, NO_SERVER, AdapterSetup, run
@@ -40,21 +40,21 @@ REASONS: dict[int, AdapterReason] = {
 
 @attrs.frozen(eq=False)
 class UnaryStage:
-    """A server that plays an answer, and an engine with the adapter that asks it."""
+    """A server with scripted replies, and an engine with an adapter that uses it."""
 
     engine: Engine
     server: WireServer
 
 
 def unary_case(*needs: str) -> Callable[[Callable[[Any], Awaitable[None]]], Callable[[Any], None]]:
-    """A synchronous test of an async case, skipped where the adapter lacks what it needs."""
+    """Make a synchronous test of an async case, skipped if the adapter lacks a capability."""
 
     def decorate(function: Callable[[Any], Awaitable[None]]) -> Callable[[Any], None]:
         @functools.wraps(function)
         def test(self: UnaryCases) -> None:
             for capability in needs:
                 if capability in self.lacks:
-                    import pytest  # what needs no pytest must not load it
+                    import pytest  # imported here, so that this module works without pytest
 
                     pytest.skip(f"lacks {capability}: {self.lacks[capability]}")
             run(function, self)
@@ -65,16 +65,16 @@ def unary_case(*needs: str) -> Callable[[Callable[[Any], Awaitable[None]]], Call
 
 
 class UnaryCases(ABC):
-    """The cases that the suites of all services share; a suite says how its service is asked."""
+    """Cases shared by the suites of all unary services; a suite defines how its service is called."""
 
     model: ClassVar[str] = "conformance-model"
     lacks: ClassVar[Mapping[Any, str]] = {}
-    _slot: ClassVar[str]  # of the engine: `image`, `embed`
+    _slot: ClassVar[str]  # prefix of the engine's fields, such as `image`
     _capabilities: ClassVar[Sequence[str]]
     _error_type: ClassVar[type[AdapterError]]
 
     def make_adapter(self, setup: AdapterSetup) -> Any:
-        """The adapter under test; one without HTTP has to answer every call by itself."""
+        """The adapter under test; one without HTTP must respond to every call by itself."""
         raise NotImplementedError(f"{type(self).__name__} has to define make_adapter(self, setup)")
 
     @abstractmethod
@@ -84,43 +84,43 @@ class UnaryCases(ABC):
     async def _ask(self, engine: Engine, **options: Any) -> Any: ...
 
     @abstractmethod
-    def _answer(self) -> Reply: ...
+    def _sample(self) -> Reply: ...
 
     # --- the cases ---
 
-    def test_what_it_lacks_is_spelled_right(self) -> None:
-        """A misspelt name would skip nothing, or something else."""
+    def test_lacks_has_known_capabilities(self) -> None:
+        """A misspelt capability would skip nothing."""
         known = sorted(self._capabilities)
-        same(sorted(set(self.lacks) - {*known}), [], f"names in lacks that are no capability, which are {known}")
+        same(sorted(set(self.lacks) - {*known}), [], f"`lacks` has unknown capabilities; expected some of {known}")
 
     @unary_case()
     async def test_preparing_sends_nothing_and_is_repeatable(self) -> None:
-        """And leaves the request as it was."""
+        """`prepare` does not change the request."""
         async with self._playing() as stage:
             request = self._request()
             copy = from_json(to_json(request))
             for _ in range(2):
                 self._adapter(stage).prepare(request, AdapterOptions())
             same(request, copy, "the request after it was prepared")
-            same(stage.server.requests, [], "requests that were sent by prepare")
+            same(stage.server.requests, [], "requests sent by prepare")
 
     @unary_case("api_key")
-    async def test_a_missing_key_is_found_before_anything_is_sent(self) -> None:
-        """And the error names where it could come from."""
+    async def test_a_missing_key_is_an_error_before_anything_is_sent(self) -> None:
+        """The error has the reason `missing_key`."""
         async with self._playing(api_key=None) as stage:
             error = await self._failure_of(stage, EngineError)
             same(error.reason, "missing_key", "the reason")
-            same(stage.server.requests, [], "requests that were sent without a key")
+            same(stage.server.requests, [], "requests sent without a key")
 
     @unary_case("http", "api_key")
     async def test_the_key_is_in_a_header_only(self) -> None:
-        """Not in the URL, the body, a repr, the response, or an error that quotes it."""
+        """It is not in the URL, the body, a repr, the response, or an error that quotes it."""
         refusal = Reply.json({"error": {"message": f"the key {KEY} is not valid", "code": 401}}, status=401)
-        async with self._playing(self._answer(), refusal) as stage:
+        async with self._playing(self._sample(), refusal) as stage:
             response = await self._ask(stage.engine)
             error = await self._failure_of(stage, self._error_type)
             request = stage.server.requests[0]
-            holds(any(KEY in value for value in request.headers.values()), "the key is in a header")
+            holds(any(KEY in value for value in request.headers.values()), "the key is in no header")
             prepared = self._adapter(stage).prepare(self._request(), AdapterOptions())
             texts = {
                 "the URL": request.path,
@@ -136,8 +136,8 @@ class UnaryCases(ABC):
             hides(KEY, texts.items())
 
     @unary_case("http")
-    async def test_error_answers_have_their_reason(self) -> None:
-        """With the status; what may pass is tried again, what cannot is not."""
+    async def test_errors_have_their_reason(self) -> None:
+        """Each has its status, and only temporary ones are retried."""
         for status, reason in REASONS.items():
             refusal = Reply.json({"error": {"message": "no", "code": status}}, status=status)
             async with self._playing(refusal, refusal, retry=AT_ONCE) as stage:
@@ -148,16 +148,16 @@ class UnaryCases(ABC):
 
     @unary_case("http")
     async def test_a_retry_after_is_read(self) -> None:
-        """So that whoever retries knows."""
+        """The error has the seconds to wait."""
         refusal = Reply.json({"error": {"message": "no", "code": 429}}, status=429, headers={"retry-after": "7"})
         async with self._playing(refusal) as stage:
             error = await self._failure_of(stage, self._error_type)
             same(error.retry_after, 7.0, "seconds to wait")
 
     @unary_case("http")
-    async def test_an_answer_cut_off_anywhere_is_never_a_success(self) -> None:
-        """Nor is one that is no JSON, or has nothing in it."""
-        reply = self._answer()
+    async def test_a_truncated_response_is_never_a_success(self) -> None:
+        """Nor is one that is not JSON, or is empty."""
+        reply = self._sample()
         cuts = sorted({0, 1, len(reply.body) // 2, len(reply.body) - 1})
         strange = [Reply(body=body, headers=reply.headers) for body in (b"", b"<html>", b"null", b"[]", b"{}")]
         cut_off = [attrs.evolve(reply, fault=Cut(after, clean)) for after in cuts for clean in (False, True)]
@@ -166,9 +166,9 @@ class UnaryCases(ABC):
                 await self._failure_of(stage, self._error_type)
 
     @unary_case("http")
-    async def test_silence_ends_with_a_timeout(self) -> None:
-        """Whether before the answer or in the middle of it."""
-        reply = self._answer()
+    async def test_silence_is_a_timeout(self) -> None:
+        """Before the response, or in the middle of it."""
+        reply = self._sample()
         for after in (0, len(reply.body) // 2):
             async with self._playing(attrs.evolve(reply, fault=Stall(after))) as stage:
                 error = await self._failure_of(stage, self._error_type, first_event_timeout=20)
@@ -178,9 +178,9 @@ class UnaryCases(ABC):
     async def test_cancel_at_every_checkpoint(self) -> None:
         """No task is left, the connection is closed or idle, and the next call works."""
         for step in itertools.count():
-            holds(step < MOST_STEPS, f"a short call took {MOST_STEPS} steps at most")
-            async with self._playing(self._answer(), self._answer()) as stage:
-                with family(at=step) as steps, steps.scope:
+            holds(step < MOST_STEPS, f"a short call took more than {MOST_STEPS} steps")
+            async with self._playing(self._sample(), self._sample()) as stage:
+                with count_steps(at=step) as steps, steps.scope:
                     if step == 0:
                         steps.scope.cancel()
                     await self._ask(stage.engine)

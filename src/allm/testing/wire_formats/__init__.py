@@ -1,4 +1,4 @@
-"""What each vendor sends, written from scripts: one module per streaming format, and the error envelopes."""
+"""Write scripts in the vendors' wire formats: one module per streaming format, and the error envelopes."""
 
 from allm.testing.wire_formats.embeddings import encode_embeddings as encode_embeddings
 from allm.testing.wire_formats.errors import (

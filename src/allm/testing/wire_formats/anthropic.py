@@ -1,8 +1,8 @@
 """Anthropic Messages, streamed. https://docs.claude.com/en/docs/build-with-claude/streaming.
 
 As recorded: `event:` repeats the type; the JSON is padded with spaces before its last brace; a ping follows the first
-block's start; a block of thinking ends with its signature; the first piece of a call's input is empty, and the only
-one if the call has no arguments; `message_delta` repeats the usage with its final counts.
+block's start; a thinking block ends with its signature; the first piece of a call's input is empty, and the only one
+if the call has no arguments; `message_delta` repeats the usage with its final counts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ EMPTY_BLOCKS: dict[str, dict[str, Any]] = {
 @final
 @attrs.define(eq=False, kw_only=True)
 class Anthropic(Encoder):
-    """One message."""
+    """Writes one message."""
 
     default_model: ClassVar[str] = "claude-haiku-4-5-20251001"
     default_id: ClassVar[str] = "msg_01Scripted00000000000000"
@@ -80,7 +80,7 @@ class Anthropic(Encoder):
                 self._delta(block, type="text_delta", text=text)
             case "reasoning":
                 self._delta(block, type="thinking_delta", thinking=text)
-            case _ if text != "{}":  # for no arguments the empty piece says it all
+            case _ if text != "{}":  # without arguments the empty first piece is all
                 self._delta(block, type="input_json_delta", partial_json=text)
             case _:
                 pass
@@ -113,7 +113,7 @@ class Anthropic(Encoder):
 
 
 def usage(usage: Usage) -> dict[str, Any]:
-    """Anthropic's `input_tokens` are the ones that neither came from the cache nor went into it."""
+    """Anthropic's `input_tokens` exclude tokens read from the cache or written to it."""
     read, written = usage.cached_input_tokens, usage.cache_write_input_tokens
     counts: dict[str, Any] = {}
     if usage.input_tokens is not None:

@@ -1,4 +1,4 @@
-"""Answers of the embedding APIs, made of their requests: the same text, the same vector.
+"""Responses of the embedding APIs, made from their requests; the same text gets the same vector.
 
 OpenAI and Voyage: POST /embeddings, https://platform.openai.com/docs/api-reference/embeddings and
 https://docs.voyageai.com/reference/embeddings-api; Gemini: `batchEmbedContents`, https://ai.google.dev/api/embeddings.
@@ -18,12 +18,12 @@ __all__ = ["encode_embeddings"]
 
 
 def encode_embeddings(path: str, body: dict[str, Any], dimensions: int) -> dict[str, Any]:
-    """The answer to the request `body`, in the format of the API that `path` belongs to.
+    """The response to the request `body`, in the format of the API that `path` belongs to.
 
     Args:
-        path: Of the request.
-        body: Of the request; what it asks of the vectors is done.
-        dimensions: Length of the vectors where it asks for none.
+        path: The path of the request.
+        body: The body of the request; its length and encoding of vectors are respected.
+        dimensions: Length of the vectors if the request does not ask for one.
     """
     if path.partition("?")[0].endswith(":batchEmbedContents"):
         return _gemini(as_objects(body.get("requests")), dimensions)

@@ -1,11 +1,11 @@
-"""From script items to one vendor's stream: the part that all wire formats share.
+"""`Encoder`: write script items as a vendor's stream; the part shared by all wire formats.
 
-A script is read as a sequence of blocks (text, reasoning, a tool call), as every vendor streams its answer:
+A script is read as a sequence of blocks (text, reasoning, a tool call), as every vendor streams its response:
 
     start, then per block: open, delta*, close, then finish
 
-`Encoder` finds the blocks and calls a hook for each of these; a format writes bytes in them. Usage and the finish
-reason are known from the start, since some vendors send them first and others last.
+`Encoder` finds the blocks and calls a hook for each of these stages; a format writes bytes in its hooks. Usage and the
+finish reason are known from the start, since some vendors send them first and others last.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ TOKEN = re.compile(r"\s{0,4}\S{1,8}|\s+")
 
 
 def split(text: str) -> list[str]:
-    """`text` in pieces of a few characters, a word with the space before it, as models stream it."""
+    """Split `text` into words, each with the space before it, as models stream it."""
     return TOKEN.findall(text)
 
 
 def compact(value: Any) -> str:
-    """JSON without spaces and with raw non-ASCII characters, as OpenAI and Anthropic stream it."""
+    """Write JSON without spaces and with raw non-ASCII characters, as OpenAI and Anthropic stream it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 @attrs.define(eq=False)
 class Block:
-    """One block of the answer.
+    """One block of the response.
 
     Attributes:
         index: Place among all blocks, from 0.
@@ -70,17 +70,17 @@ class Block:
 
     @property
     def text(self) -> str:
-        """Text, reasoning or raw arguments so far."""
+        """The text, reasoning or raw arguments so far."""
         return "".join(self.pieces)
 
 
 @attrs.define(eq=False, kw_only=True)
 class Encoder(abc.ABC):
-    """Writes one answer. Subclasses are one format each.
+    """Writes one response. Each format is a subclass.
 
     Attributes:
-        usage: All counts of the script merged, None if it has none.
-        finish_reason: As the script says, or what its blocks imply.
+        usage: All counts of the script, merged; None if it has none.
+        finish_reason: The script's finish reason, or the one that its blocks imply.
     """
 
     default_model: ClassVar[str]
@@ -99,49 +99,49 @@ class Encoder(abc.ABC):
 
     @property
     def body(self) -> bytes:
-        """What was written."""
+        """The body so far."""
         return bytes(self._body)
 
     @abc.abstractmethod
     def _on_start(self) -> None:
-        """What comes before the first block."""
+        """Write everything before the first block."""
 
     @abc.abstractmethod
     def _on_open(self, block: Block) -> None:
-        """The beginning of a block."""
+        """Write the beginning of a block."""
 
     @abc.abstractmethod
     def _on_delta(self, block: Block, text: str) -> None:
-        """A piece of the block, already in `block.pieces`."""
+        """Write a piece of the block, which is already in `block.pieces`."""
 
     @abc.abstractmethod
     def _on_close(self, block: Block) -> None:
-        """The end of a block."""
+        """Write the end of a block."""
 
     @abc.abstractmethod
     def _on_finish(self) -> None:
-        """Finish reason, usage and end marker."""
+        """Write finish reason, usage and end marker."""
 
     @abc.abstractmethod
     def _on_fail(self, error: VendorError) -> None:
-        """The error event that ends a stream after its 200."""
+        """Write the error event that ends a stream after its 200."""
 
     @abc.abstractmethod
     def _on_raw(self, kind: str, payload: Any) -> None:
-        """A chunk that means nothing."""
+        """Write a chunk without a meaning."""
 
     def write(self, data: str | bytes) -> None:
-        """Append to the body."""
+        """Append bytes to the body."""
         self._body += data.encode() if isinstance(data, str) else data
 
     def start_once(self) -> None:
-        """Start unless that has happened; a stream may fail before it starts."""
+        """Start the stream if it has not started; a stream may fail before it starts."""
         if not self._started:
             self._started = True
             self._on_start()
 
     def play(self, items: Sequence[ScriptItem], *, fails: bool) -> None:
-        """Write every item; `fails` says that an error follows, so that a call in pieces stays unfinished."""
+        """Write every item; if `fails`, an error follows and a call in pieces stays unfinished."""
         for place, item in enumerate(items):
             if isinstance(item, Delay):
                 offset = len(self._body)
@@ -158,13 +158,13 @@ class Encoder(abc.ABC):
                     self._item(item)
 
     def end(self) -> None:
-        """Close what is open and finish."""
+        """Close the open block and finish the stream."""
         self.start_once()
         self._close()
         self._on_finish()
 
     def fail(self, error: VendorError) -> None:
-        """End with an error event, in the middle of whatever is open."""
+        """End with an error event, without closing the open block."""
         self._on_fail(error)
 
     def _item(self, item: ScriptItem) -> None:
@@ -225,5 +225,5 @@ class Encoder(abc.ABC):
 
 
 def _continues(rest: Sequence[ScriptItem], id: str | None) -> bool:
-    """Whether the next item is a further piece of the call `id`."""
+    """Whether the next item is another piece of call `id`."""
     return bool(rest) and isinstance(rest[0], ToolCallDeltaItem) and rest[0].id == id

@@ -1,7 +1,7 @@
-"""Error answers as each vendor words and wraps them.
+"""Error responses in each vendor's words and envelope.
 
 Sources: https://platform.openai.com/docs/guides/error-codes, https://docs.claude.com/en/api/errors,
-https://ai.google.dev/gemini-api/docs/troubleshooting, and recorded answers where they differ from the documents
+https://ai.google.dev/gemini-api/docs/troubleshooting, and recorded responses where they differ from the documentation
 (Gemini's `details`, Anthropic's `x-should-retry`, OpenAI's `retry-after-ms`).
 """
 
@@ -16,7 +16,7 @@ import attrs
 
 from allm.data.errors import AllmError
 
-__all__ = ["ErrorAnswer", "Provider", "VendorError", "by_status", "encode_error", "vendor_error"]
+__all__ = ["EncodedError", "Provider", "VendorError", "by_status", "encode_error", "vendor_error"]
 
 Provider = Literal["openai", "openai_responses", "anthropic", "gemini"]
 
@@ -31,7 +31,7 @@ class VendorError:
     Attributes:
         type: OpenAI and Anthropic `error.type`; Gemini `error.status`.
         code: OpenAI `error.code`; Gemini `details[].reason`.
-        worded: Nothing but the message tells this failure from others, so the message must stay in it.
+        worded: Only the message distinguishes this failure from others, so the message must be kept.
     """
 
     status: int
@@ -41,7 +41,7 @@ class VendorError:
     worded: bool = False
 
 
-# By the library's reason. For a bare status the first line with it counts.
+# By the library's reason. For a status without a reason, the first entry with that status is used.
 OPENAI = {
     "rate_limited": VendorError(429, "requests", "rate_limit_exceeded", "Rate limit reached. Please try again later."),
     "quota_exhausted": VendorError(
@@ -103,7 +103,7 @@ VENDORS: Mapping[Provider, Mapping[str, VendorError]] = {
 
 
 @attrs.frozen
-class ErrorAnswer:
+class EncodedError:
     """The JSON body and the headers of an HTTP error."""
 
     body: Mapping[str, Any]
@@ -111,7 +111,7 @@ class ErrorAnswer:
 
 
 def by_status(provider: Provider, status: int) -> VendorError:
-    """What the vendor means by a bare status."""
+    """The vendor's usual error for a status."""
     errors = VENDORS[provider]
     for error in errors.values():
         if error.status == status:
@@ -123,7 +123,7 @@ def by_status(provider: Provider, status: int) -> VendorError:
 
 
 def vendor_error(provider: Provider, error: AllmError) -> VendorError:
-    """The library's error in the vendor's terms, so that a right adapter makes the same error of it again."""
+    """The library's error in the vendor's terms, so that a correct adapter turns it back into the same error."""
     status: int | None = getattr(error, "status", None)
     known = VENDORS[provider].get(error.reason) or by_status(provider, status or 500)
     code: str | None = getattr(error, "provider_code", None)
@@ -136,20 +136,20 @@ def vendor_error(provider: Provider, error: AllmError) -> VendorError:
     return attrs.evolve(known, code=code) if provider.startswith("openai") else attrs.evolve(known, type=code)
 
 
-def encode_error(provider: Provider, error: VendorError, *, retry_after: float | None = None) -> ErrorAnswer:
-    """The vendor's envelope and retry hints; `retry_after` in seconds."""
+def encode_error(provider: Provider, error: VendorError, *, retry_after: float | None = None) -> EncodedError:
+    """Encode an error with the vendor's envelope and retry hints; `retry_after` is in seconds."""
     if provider == "gemini":
-        return ErrorAnswer(gemini_envelope(error, retry_after), {"content-type": "application/json; charset=UTF-8"})
+        return EncodedError(gemini_envelope(error, retry_after), {"content-type": "application/json; charset=UTF-8"})
     headers = {} if retry_after is None else {"retry-after": str(math.ceil(retry_after))}
     if provider == "anthropic":
         retryable = error.status in RETRYABLE or error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
         headers |= {"request-id": REQUEST_ID, "x-should-retry": "true" if retryable else "false"}
         inner = {"type": error.type, "message": error.message}
-        return ErrorAnswer({"type": "error", "error": inner, "request_id": REQUEST_ID}, headers)
+        return EncodedError({"type": "error", "error": inner, "request_id": REQUEST_ID}, headers)
     if retry_after is not None:
         headers["retry-after-ms"] = str(round(retry_after * 1000))
     headers |= {"x-request-id": REQUEST_ID}
-    return ErrorAnswer(openai_envelope(error), headers)
+    return EncodedError(openai_envelope(error), headers)
 
 
 def openai_envelope(error: VendorError) -> dict[str, Any]:

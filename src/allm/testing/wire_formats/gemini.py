@@ -1,7 +1,7 @@
 """Gemini `streamGenerateContent?alt=sse`. https://ai.google.dev/api/generate-content.
 
-As recorded: lines end in CRLF; every chunk has `usageMetadata`, which counts from the start of the answer, without
-`candidatesTokenCount` while that is zero; calls come whole, and with an id only from Gemini 3 on; thoughts are parts
+As recorded: lines end in CRLF; every chunk has `usageMetadata`, cumulative from the start of the response, without
+`candidatesTokenCount` while it is zero; calls are sent whole, and with an id only from Gemini 3 on; thoughts are parts
 with `thought: true`; the finish reason is in the last chunk, `STOP` for calls too. An error in mid-stream is Vertex's:
 a bare JSON object of several lines without `data:`.
 """
@@ -32,7 +32,7 @@ FINISH_REASONS = {
 @final
 @attrs.define(eq=False, kw_only=True)
 class Gemini(Encoder):
-    """One candidate."""
+    """Writes one candidate."""
 
     default_model: ClassVar[str] = "gemini-3.5-flash"
     default_id: ClassVar[str] = "scripted00000000000000A"
@@ -51,7 +51,7 @@ class Gemini(Encoder):
             case "reasoning":
                 self._chunk([{"text": text, "thought": True}])
             case _:
-                pass  # calls are sent whole, when they close
+                pass  # calls are sent whole, when their block closes
 
     def _on_close(self, block: Block) -> None:
         if block.kind != "tool_call":
@@ -83,7 +83,7 @@ class Gemini(Encoder):
         self._data({**chunk, "modelVersion": self.model, "responseId": self.id})
 
     def _counts(self, usage: Usage, *, final: bool) -> dict[str, Any]:
-        """The final counts in the last chunk; before it the prompt's, and one token generated per piece so far."""
+        """The final counts in the last chunk; before, the prompt's, and one generated token per piece so far."""
         output, thoughts, total = usage.output_tokens, usage.reasoning_tokens, usage.total_tokens
         if not final:
             pieces = {kind: sum(len(b.pieces) for b in self.blocks if b.kind == kind) for kind in ("text", "reasoning")}
@@ -104,7 +104,7 @@ class Gemini(Encoder):
 
 
 def arguments(text: str) -> dict[str, Any]:
-    """The arguments as the object that Gemini sends.
+    """Parse the arguments, which Gemini sends as an object.
 
     Raises:
         ValueError: `text` is not a JSON object.

@@ -21,7 +21,7 @@ __all__ = ["OpenAIChat"]
 @final
 @attrs.define(eq=False, kw_only=True)
 class OpenAIChat(Encoder):
-    """`reasoning` deltas are not OpenAI's own: Groq, OpenRouter and others send them in this format."""
+    """Writes one response. Its `reasoning` deltas are an extension of Groq, OpenRouter and others."""
 
     default_model: ClassVar[str] = "gpt-5.4-2026-03-05"
     default_id: ClassVar[str] = "chatcmpl-scripted0000000000000000"
@@ -32,7 +32,7 @@ class OpenAIChat(Encoder):
     _role_sent: bool = attrs.field(init=False, default=False)
 
     def _on_start(self) -> None:
-        pass  # the role waits for the first block, whose kind decides about its chunk
+        pass  # the role is sent with the first block, whose kind decides the form of the chunk
 
     def _on_open(self, block: Block) -> None:
         if block.kind == "tool_call":
@@ -97,12 +97,12 @@ class OpenAIChat(Encoder):
 
 
 def call_id(block: Block) -> str:
-    """The script's id, or one of OpenAI's form that is unique in the answer."""
+    """The script's id, or one in OpenAI's form that is unique in the response."""
     return block.id if block.id is not None else f"call_{block.number:024d}"
 
 
 def usage(usage: Usage) -> dict[str, Any]:
-    """The counts under Chat Completions' names; what is not reported is left out."""
+    """The counts under Chat Completions' names; unreported ones are left out."""
     top = {
         "prompt_tokens": usage.input_tokens,
         "completion_tokens": usage.output_tokens,
@@ -117,5 +117,5 @@ def usage(usage: Usage) -> dict[str, Any]:
 
 
 def known(counts: dict[str, int | None]) -> dict[str, int]:
-    """The counts that are reported."""
+    """The reported counts."""
     return {name: count for name, count in counts.items() if count is not None}

@@ -2,7 +2,7 @@
 
 As recorded: `event:` repeats the type; `sequence_number` counts from 0 without a gap; each output item is added, filled
 and done before the next; usage comes only in the terminal event, `response.completed` or `response.incomplete`; there
-is no `[DONE]`. An error comes twice: as a nested `error` event, unlike the documents, and again in `response.failed`.
+is no `[DONE]`. An error is sent twice: as a nested `error` event, unlike documented, and again in `response.failed`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ INCOMPLETE = {"length": "max_output_tokens", "content_filter": "content_filter",
 @final
 @attrs.define(eq=False, kw_only=True)
 class OpenAIResponses(Encoder):
-    """One response; text is a message item, reasoning a reasoning item with a summary, a call a function_call item."""
+    """Writes one response; text is a message item, reasoning a reasoning item, and a call a function_call item."""
 
     default_model: ClassVar[str] = "gpt-5.5-2026-04-23"
     default_id: ClassVar[str] = "resp_scripted00000000000000000000000000000000000000000"
@@ -132,7 +132,7 @@ def _item_id(block: Block) -> str:
 
 
 def _part(block: Block) -> dict[str, Any]:
-    """Where a delta belongs."""
+    """The fields that say which part a delta belongs to."""
     place: dict[str, Any] = {"item_id": _item_id(block), "output_index": block.index}
     if block.kind == "text":
         place["content_index"] = 0
@@ -150,7 +150,7 @@ def _summary_text(text: str) -> dict[str, Any]:
 
 
 def usage(usage: Usage) -> dict[str, Any]:
-    """The counts under the Responses API's names; what is not reported is left out."""
+    """The counts under the Responses API's names; unreported ones are left out."""
     top = {
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,

@@ -1,4 +1,4 @@
-"""A whole script as one HTTP answer."""
+"""`encode_script`: write a whole script as one HTTP response."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from allm.testing.wire_formats.gemini import Gemini
 from allm.testing.wire_formats.openai_chat import OpenAIChat
 from allm.testing.wire_formats.openai_responses import OpenAIResponses
 
-__all__ = ["ScriptAnswer", "encode_script"]
+__all__ = ["EncodedScript", "encode_script"]
 
 ENCODERS: Mapping[Provider, type[Encoder]] = {
     "openai": OpenAIChat,
@@ -40,15 +40,15 @@ TRANSPORT_FAILURES = frozenset({"network_error", "timeout", "stream_truncated"})
 
 
 @attrs.frozen(kw_only=True)
-class ScriptAnswer:
-    """What goes over the wire.
+class EncodedScript:
+    """An encoded script.
 
     Attributes:
         body: An SSE body, or a value for JSON if `status` is an error.
         first_delay: Seconds before the status line.
-        pauses: Seconds of silence by body offset.
-        failure: The reason, if the script ends with a failure of the connection and not of the provider.
-        refused: The failure comes before the status line.
+        pauses: Pauses in seconds by body offset.
+        failure: The reason, if the script ends with a failure of the connection instead of a provider's error.
+        refused: The failure is before the status line.
     """
 
     status: int = 200
@@ -62,16 +62,16 @@ class ScriptAnswer:
 
 def encode_script(
     provider: Provider, items: Iterable[ScriptItem], *, model: str | None = None, id: str | None = None
-) -> ScriptAnswer:
-    """The answer that `items` describe, as `provider` sends it.
+) -> EncodedScript:
+    """Encode the response that `items` describe, as `provider` sends it.
 
     Raises:
-        ValueError: The script has no form on this wire.
+        ValueError: The vendor's format cannot express the script.
     """
     played: list[ScriptItem] = []
     for item in items:
         if not isinstance(item, ITEMS):
-            # A ValueError, as for any other script that has no form on this wire.
+            # A ValueError, as for any other script that cannot be encoded.
             raise ValueError(f"{item!r} cannot stand here: a script has items made with allm.fake")  # noqa: TRY004
         if isinstance(item, ErrorItem | PreflightError):
             first = all(isinstance(before, Delay) for before in played)
@@ -86,17 +86,19 @@ def encode_script(
     return _stream(provider, played, None, model, id)
 
 
-def _refusal(provider: Provider, error: AllmError, delay: float) -> ScriptAnswer:
+def _refusal(provider: Provider, error: AllmError, delay: float) -> EncodedScript:
     if error.reason in TRANSPORT_FAILURES and getattr(error, "status", None) is None:
-        return ScriptAnswer(first_delay=delay, failure=error.reason, refused=True)
+        return EncodedScript(first_delay=delay, failure=error.reason, refused=True)
     vendor = vendor_error(provider, error)
-    answer = encode_error(provider, vendor, retry_after=getattr(error, "retry_after", None))
-    return ScriptAnswer(status=vendor.status, headers=answer.headers, body=answer.body, first_delay=delay, refused=True)
+    encoded = encode_error(provider, vendor, retry_after=getattr(error, "retry_after", None))
+    return EncodedScript(
+        status=vendor.status, headers=encoded.headers, body=encoded.body, first_delay=delay, refused=True
+    )
 
 
 def _stream(
     provider: Provider, items: Sequence[ScriptItem], error: AllmError | None, model: str | None, id: str | None
-) -> ScriptAnswer:
+) -> EncodedScript:
     cls = ENCODERS[provider]
     encoder = cls(
         model=model or cls.default_model, id=id or cls.default_id, usage=_usage(items), finish_reason=_finish(items)
@@ -111,11 +113,11 @@ def _stream(
         encoder.write('data: {"this is not\n\n')
     else:
         encoder.fail(vendor_error(provider, error))
-    return ScriptAnswer(headers=cls.headers, body=encoder.body, pauses=encoder.pauses, failure=failure)
+    return EncodedScript(headers=cls.headers, body=encoder.body, pauses=encoder.pauses, failure=failure)
 
 
 def _usage(items: Sequence[ScriptItem]) -> Usage | None:
-    """All counts of the script: vendors send them first, last or both, wherever the script has them."""
+    """All counts of the script, merged; vendors send them first, last or both, independent of their place in it."""
     usage: Usage | None = None
     for item in items:
         if isinstance(item, UsageItem):

@@ -1,4 +1,4 @@
-"""Cases of clean answers: every kind of content, in order, and the fold of it."""
+"""Cases for complete responses: every kind of content, its order, and its fold."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from allm.testing.conformance.samples import (
     UNICODE,
     foreign_thread,
     full_request,
-    short_answer,
+    short_response,
     tool_turns,
     two_tools,
 )
 from allm.testing.conformance.setup import KEY, Stage, case
 
-__all__ = ["AnswerCases", "read"]
+__all__ = ["ResponseCases", "read"]
 
 CITIES: tuple[dict[str, Any], ...] = (
     {"city": "Zürich"},
@@ -37,98 +37,100 @@ CANARY_RESULT = "twenty-one degrees, says the tool"
 
 
 async def read(stage: Stage, request: Any = "hi", **options: Any) -> tuple[list[Event], Response]:
-    """Every event of a call, and its result."""
+    """Make a call; returns its events and its result."""
     async with stream_generate(stage.engine(), request, **options) as events:
         seen = [event async for event in events]
     return seen, events.result()
 
 
-class AnswerCases(PrepareCases):
-    """What holds of answers that nothing goes wrong with."""
+class ResponseCases(PrepareCases):
+    """Cases for responses without a failure."""
 
-    async def answer(self, *script: fake.ScriptItem, request: Any = "hi", **options: Any) -> Response:
-        """The answer that a script makes, its events checked on the way."""
+    async def respond(self, *script: fake.ScriptItem, request: Any = "hi", **options: Any) -> Response:
+        """Play a script, check the order of its events, and return the response."""
         async with self.playing(script) as stage:
             events, response = await read(stage, request, **options)
         if response.error is not None:
-            raise AssertionError(f"a clean answer failed: {response.error!r}") from response.error
+            raise AssertionError(f"a complete response has an error: {response.error!r}") from response.error
         check_order(events)
         return response
 
     @case()
     async def test_text_arrives(self) -> None:
-        """All of it, in several events when the provider sends several."""
-        response = await self.answer(*TEXT)
+        """The whole text arrives, in several events if the provider sends several."""
+        response = await self.respond(*TEXT)
         same(response.output_text, "one two three four five six", "the text")
         same(response.finish_reason, "stop", "the finish reason")
-        same(response.message.role, "assistant", "the role of the answer")
+        same(response.message.role, "assistant", "the role of the message")
 
     @case()
     async def test_any_character_arrives_unchanged(self) -> None:
-        """No splitter, decoder or joiner on the way changes the text."""
-        response = await self.answer(fake.text(UNICODE))
+        """Splitting, decoding and joining do not change the text."""
+        response = await self.respond(fake.text(UNICODE))
         same(response.output_text, UNICODE, "the text")
 
     @case()
-    async def test_an_empty_answer_is_an_answer(self) -> None:
-        """The model may have nothing to say."""
-        response = await self.answer()
-        same((response.output_text, response.finish_reason), ("", "stop"), "text and finish reason of an empty answer")
+    async def test_empty_response_is_a_response(self) -> None:
+        """A response without content is complete."""
+        response = await self.respond()
+        same(
+            (response.output_text, response.finish_reason), ("", "stop"), "text and finish reason of an empty response"
+        )
 
     @case("tools")
     async def test_several_tool_calls_arrive(self) -> None:
-        """In order, each with an id of its own, its name and its arguments, after the text before them."""
+        """The calls are in order after the text, each with a unique id, its name and its arguments."""
         calls = [fake.tool_call("get_weather", args, id=f"call_{n}") for n, args in enumerate(CITIES)]
-        response = await self.answer(fake.text("Let me see."), *calls, request="hi", tools=self.tools)
+        response = await self.respond(fake.text("Let me see."), *calls, request="hi", tools=self.tools)
         same(response.output_text, "Let me see.", "the text before the calls")
         same([call.name for call in response.tool_calls], ["get_weather"] * len(CITIES), "the names of the calls")
         same([call.arguments for call in response.tool_calls], list(CITIES), "the arguments of the calls")
         ids = [call.id for call in response.tool_calls]
-        holds(all(ids) and len(set(ids)) == len(ids), f"every call has an id of its own: {ids}")
+        holds(all(ids) and len(set(ids)) == len(ids), f"every call must have a unique id: {ids}")
         same(response.finish_reason, "tool_calls", "the finish reason")
 
     @case("tools", "invalid_arguments")
-    async def test_arguments_that_are_no_json_are_kept_as_text(self) -> None:
-        """The call is there, `arguments` is None, and `raw_arguments` is what came."""
+    async def test_invalid_arguments_are_kept_as_text(self) -> None:
+        """If they are not a JSON object, `arguments` is None and `raw_arguments` is the text."""
         for raw in ('{"city": "Zür', "not json", "[1]"):
-            response = await self.answer(
+            response = await self.respond(
                 fake.tool_call("get_weather", id="call_1", raw_arguments=raw), tools=self.tools
             )
             [call] = response.tool_calls
             same((call.arguments, call.raw_arguments), (None, raw), "arguments and raw_arguments")
 
     @case("reasoning")
-    async def test_reasoning_is_kept_apart_from_the_text(self) -> None:
-        """It is in its own part, before the text, and not in the visible text."""
-        response = await self.answer(fake.reasoning("First I think."), fake.text("Then I speak."))
+    async def test_reasoning_is_separate_from_the_text(self) -> None:
+        """It is a part of its own before the text, and not in the visible text."""
+        response = await self.respond(fake.reasoning("First I think."), fake.text("Then I speak."))
         same(response.output_text, "Then I speak.", "the visible text")
-        same(response.reasoning_text, "First I think.", "the readable thinking")
+        same(response.reasoning_text, "First I think.", "the readable reasoning")
         kinds = [type(part).__name__ for part in response.message.parts]
         same(kinds, ["ReasoningPart", "TextPart"], "the parts of the message, in order")
 
     @case("usage")
     async def test_usage_is_reported(self) -> None:
-        """Counts are kept; a count that was not reported is None, a reported 0 is 0."""
+        """Reported counts are in the response; a count that was not reported is None, a reported 0 is 0."""
         counts = {"input_tokens": 11, "output_tokens": 7, "total_tokens": 18}
-        response = await self.answer(*TEXT, fake.usage(**counts))
+        response = await self.respond(*TEXT, fake.usage(**counts))
         usage = response.usage
         same((usage.input_tokens, usage.output_tokens), (11, 7), "input and output tokens")
         holds(usage.total_tokens in {None, 18}, f"total_tokens is {usage.total_tokens}; expected 18 or None")
 
     @case()
-    async def test_finish_reasons_are_told_apart(self) -> None:
-        """In the library's words, with the provider's own beside it."""
+    async def test_finish_reasons_are_distinguished(self) -> None:
+        """Each has the library's name, and the provider's own beside it."""
         for reason in self.finish_reasons:
-            response = await self.answer(fake.text("Some text."), fake.finish(reason))
+            response = await self.respond(fake.text("Some text."), fake.finish(reason))
             same(response.finish_reason, reason, "the finish reason")
             holds(
-                response.raw_finish_reason, f"raw_finish_reason is empty for {reason!r}; it is the provider's own word"
+                response.raw_finish_reason, f"raw_finish_reason is empty for {reason!r}; expected the provider's name"
             )
 
     @case()
     async def test_fold_of_the_events_is_the_blocking_call(self) -> None:
-        """The same answer gives the same response on both paths, and `MessageCompleted` carries the same message."""
-        script = short_answer(self.capabilities)
+        """`generate` and the stream give the same response, and `MessageCompleted` has the same message."""
+        script = short_response(self.capabilities)
         async with self.playing(script, script) as stage:
             events, response = await read(stage, tools=self.tools)
             blocking = await generate(stage.engine(), "hi", tools=self.tools)
@@ -143,8 +145,8 @@ class AnswerCases(PrepareCases):
 
     @case()
     async def test_every_prefix_of_the_events_is_a_valid_response(self) -> None:
-        """Wherever the reader stops, what there is goes to JSON and back, and grows into the whole."""
-        async with self.playing(short_answer(self.capabilities)) as stage:
+        """Each prefix survives JSON, and extends the one before it."""
+        async with self.playing(short_response(self.capabilities)) as stage:
             events, response = await read(stage, tools=self.tools)
         fold, text = StreamCollector(), ""
         for event in events:
@@ -158,7 +160,7 @@ class AnswerCases(PrepareCases):
 
     @case()
     async def test_request_is_unchanged_by_the_call(self) -> None:
-        """A request can be sent twice."""
+        """A call does not change its request, so that it can be sent again."""
         request = attrs.evolve(full_request(self.model, self.capabilities), options={"user": {"id": [1]}})
         before = to_json(request)
         async with self.playing(TEXT) as stage:
@@ -166,31 +168,31 @@ class AnswerCases(PrepareCases):
         same(to_json(request), before, "the request after the call")
 
     @case()
-    async def test_conversation_of_another_provider_is_answered(self) -> None:
-        """Its reasoning, signatures and server tools stand in the way of nothing."""
-        response = await self.answer(*TEXT, request=foreign_thread(self.capabilities), tools=self.tools)
+    async def test_conversation_of_another_provider_can_continue(self) -> None:
+        """Reasoning, signatures and server tools of another provider are not an obstacle."""
+        response = await self.respond(*TEXT, request=foreign_thread(self.capabilities), tools=self.tools)
         same(response.output_text, "one two three four five six", "the text")
 
     @case("tools")
-    async def test_answer_can_be_sent_back_with_tool_results(self) -> None:
-        """The round trip: calls come, results go, an answer comes."""
+    async def test_response_can_be_sent_back_with_tool_results(self) -> None:
+        """The round trip: tool calls, their results, and the next response."""
         calls = [fake.tool_call("get_weather", {"city": "Zürich"}), fake.tool_call("get_time", {"city": "Zürich"})]
         async with self.playing((fake.text("Let me see."), *calls), TEXT) as stage:
             first = await generate(stage.engine(), "What is the weather?", tools=self.tools)
             question, _, *_ = tool_turns("")
             ids = [call.id for call in first.tool_calls]
             results = tool_turns(CANARY_RESULT)[2:]
-            answered = [attrs.evolve(result, tool_call_id=call) for result, call in zip(results, ids, strict=True)]
-            second = await generate(stage.engine(), [question, first.message, *answered], tools=self.tools)
-            same(second.output_text, "one two three four five six", "the answer to the results")
+            results = [attrs.evolve(result, tool_call_id=call) for result, call in zip(results, ids, strict=True)]
+            second = await generate(stage.engine(), [question, first.message, *results], tools=self.tools)
+            same(second.output_text, "one two three four five six", "the response to the results")
             if stage.server is not None:
                 body = stage.server.requests[1].body.decode()
                 holds(CANARY_RESULT in body, f"the tool's result is not in the second request: {body}")
-                holds("Let me see." in body, f"the first answer's text is not in the second request: {body}")
+                holds("Let me see." in body, f"the text of the first response is not in the second request: {body}")
 
     @case("http", "api_key")
     async def test_key_goes_into_a_header_and_that_of_the_call_wins(self) -> None:
-        """Never into the URL, which servers and proxies log, nor into the body."""
+        """It is never in the URL, which servers and proxies log, nor in the body."""
         other = KEY.replace("conformance", "of-the-call")
         async with self.playing(TEXT, TEXT) as stage:
             await generate(stage.engine(), "hi")
@@ -204,5 +206,5 @@ class AnswerCases(PrepareCases):
 
     @property
     def tools(self) -> tuple[Any, ...]:
-        """What requests offer."""
+        """The tools of requests."""
         return two_tools() if self.has("tools") else ()

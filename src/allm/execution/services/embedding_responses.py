@@ -1,4 +1,4 @@
-"""What becomes of one answer: whether it fits its request, what it cost, and where its vectors belong."""
+"""One embedding response: check it against its request, add its costs, and shift its indexes."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from allm.data.errors import AdapterError
 from allm.runtime.batches import Batch
 from allm.runtime.costs import embedding_usage
 
-__all__ = ["AnswerCheck", "moved", "priced"]
+__all__ = ["ResponseCheck", "with_costs", "with_offset"]
 
 BITS = 8
-"""Numbers in a byte of a vector that is quantized to bits; services count `dimensions` before that."""
+"""Numbers per byte in a vector quantized to bits; services count `dimensions` before packing."""
 
 INDEXES_SHOWN = 10
-"""Of an answer with wrong indexes, in the text of the error."""
+"""How many wrong indexes the message of an error lists."""
 
 
 @attrs.define(eq=False)
-class AnswerCheck:
-    """Refuses answers that do not fit their request, or the other answers of the same call."""
+class ResponseCheck:
+    """Rejects responses that do not match their request, or the other responses of the same call."""
 
     provider: str
     dimensions: int | None
-    _length: int = attrs.field(default=0, init=False)  # of every vector of the call, once there is one
+    _length: int = attrs.field(default=0, init=False)  # of all vectors of the call, set by the first
 
     def check(self, response: EmbeddingResponse, count: int) -> None:
-        """Refuse an answer without one vector for each input: a vector under another's index is worse than none.
+        """Reject a response without exactly one vector per input: a vector under a wrong index is worse than none.
 
         Raises:
             AdapterError: `malformed_response`, `unsupported_feature`.
@@ -44,7 +44,7 @@ class AnswerCheck:
         if wanted is not None and wanted not in {length, length * BITS}:
             raise AdapterError(
                 f"{self.provider} answered with a vector of {length} numbers where dimensions={wanted} was asked for: "
-                "this model has no such length, or the server takes no notice of it; leave dimensions out",
+                "the model does not support this length, or the server ignores the field; leave dimensions out",
                 reason="unsupported_feature",
                 provider=self.provider,
             )
@@ -57,16 +57,18 @@ class AnswerCheck:
         return AdapterError(message, reason="malformed_response", provider=self.provider)
 
 
-def priced(response: EmbeddingResponse, request: EmbeddingRequest, batch: Batch, provider: str) -> EmbeddingResponse:
-    """The answer with its costs; as it is where an image is among the inputs, which costs more than as much text."""
+def with_costs(
+    response: EmbeddingResponse, request: EmbeddingRequest, batch: Batch, provider: str
+) -> EmbeddingResponse:
+    """The response with its costs; left out if an input has an image, since the price per text token does not apply."""
     if not all(isinstance(item, str) for item in batch):
         return response
     usage = embedding_usage(provider, response.model or request.model, response.usage)
     return attrs.evolve(response, usage=usage)
 
 
-def moved(response: EmbeddingResponse, offset: int) -> EmbeddingResponse:
-    """The answer with its indexes counted from the first input of the whole call."""
+def with_offset(response: EmbeddingResponse, offset: int) -> EmbeddingResponse:
+    """The response with its indexes counted from the first input of the whole call."""
     if not offset:
         return response
     embeddings = [Embedding(embedding.index + offset, embedding._values) for embedding in response.embeddings]
