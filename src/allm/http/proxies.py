@@ -1,8 +1,8 @@
 """The proxy for a request, from the environment.
 
-The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`; their lower-case forms take precedence. If none
-is set, the settings of macOS and Windows are used. They are read for each call, and only those that the call needs are
-checked: a desktop that sets `ALL_PROXY=socks://...` together with `HTTPS_PROXY` works.
+The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`; their lower-case forms take precedence. If
+none is set, the settings of macOS and Windows are used. They are read for each call, and only those that the call needs
+are checked: a desktop that sets `ALL_PROXY=socks://...` together with `HTTPS_PROXY` works.
 
 An entry of `NO_PROXY` is `*`, a name, which includes all subdomains, an address, or a network such as `10.0.0.0/8` or
 `fd00::/8`, each with or without a port, or a URL of one of these. Other entries are ignored.

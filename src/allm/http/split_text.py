@@ -1,8 +1,8 @@
 """Surrogate pairs that are split over two events of a stream: joined, so that no event contains half a character.
 
-A high surrogate at the end of a delta is held back. The next delta of its block completes it, or turns it into U+FFFD if
-it starts with something else; so does the end of its block or of the response. Complete values (the text of a block,
-arguments, metadata, the message) are repaired in place.
+A high surrogate at the end of a delta is held back. The next delta of its block completes it; if that delta starts with
+something else, or the block or the response ends, it becomes U+FFFD. Complete values (the text of a block, arguments,
+metadata, the message) are repaired in place.
 """
 
 from __future__ import annotations
