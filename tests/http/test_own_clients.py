@@ -1,4 +1,4 @@
-"""Clients that users make: mocks, hooks, redirects. Their responses work as those of a server do."""
+"""HTTP clients of users: mocks, hooks, redirects. Their responses work like those of a server."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ BODIES = {
 
 @pytest.mark.parametrize("form", BODIES)
 async def test_a_mock(clock, form):
-    """However its response was made, read or not."""
+    """Its response works however it was made, whether it was read or not."""
     async with mock(lambda _: LIBRARY.Response(200, **BODIES[form]())) as client:
         response = await allm.generate(chat(client), "hi")
     assert (response.output_text, response.finish_reason, response.error) == ("hi", "stop", None)
@@ -78,7 +78,7 @@ WIRES = {
 
 @pytest.mark.parametrize("wire", WIRES)
 async def test_a_mock_of_every_provider(clock, wire):
-    """Whole answers and errors alike; the hook sees the body that was sent."""
+    """Responses and errors work alike; the hook sees the body that was sent."""
     async with WireServer() as server:
         server.add(Reply.script(wire, [fake.text("hi")]))
         async with LIBRARY.AsyncClient() as client:
@@ -103,8 +103,8 @@ async def test_a_mock_of_every_provider(clock, wire):
     assert all("a question" in json.dumps(body) for body in sent)
 
 
-async def test_a_mock_of_a_call_in_one_piece(clock):
-    """Embeddings and all that answer with JSON."""
+async def test_a_mock_of_a_unary_call(clock):
+    """Embeddings, as an example of services that respond with JSON."""
     document = {"data": [{"index": 0, "embedding": [1.0, 2.0]}], "model": "m"}
     async with mock(lambda _: LIBRARY.Response(200, json=document)) as client:
         adapter = OpenAIEmbeddings(api_key=KEY, base_url="http://x/v1", http_client=client)
@@ -113,7 +113,7 @@ async def test_a_mock_of_a_call_in_one_piece(clock):
 
 
 async def test_hooks(clock):
-    """A hook may read the request and the response of a real server; the answer is the same."""
+    """A hook may read the request and the response of a real server; the result is the same."""
     seen = []
 
     async def on_request(request):
@@ -133,8 +133,8 @@ async def test_hooks(clock):
     assert (response.output_text, seen) == ("hi", ["why", True, True])
 
 
-async def test_a_hook_that_throws_the_body_away(clock):
-    """It is told, as an error of the answer."""
+async def test_a_hook_that_discards_the_body(clock):
+    """It is reported as an error of the response."""
 
     async def on_response(response):
         async for _ in response.aiter_raw():
@@ -148,7 +148,7 @@ async def test_a_hook_that_throws_the_body_away(clock):
     assert "await response.aread() keeps it" in response.error.message
 
 
-async def test_a_login_that_sends_the_request_again(clock):
+async def test_authentication_that_repeats_the_request(clock):
     """`auth=` of the client may need the body twice."""
 
     class Twice(LIBRARY.Auth):
@@ -172,7 +172,7 @@ async def test_a_login_that_sends_the_request_again(clock):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_not_followed(clock, status):
-    """Whatever the client is set to: the key would go along."""
+    """Whatever the client's settings, because the key would be sent along."""
     async with WireServer() as server:
         server.add(Reply(status=status, headers={"location": "/elsewhere"}))
         async with LIBRARY.AsyncClient(follow_redirects=True) as client:

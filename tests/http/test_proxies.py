@@ -1,4 +1,4 @@
-"""Which proxy a request goes through: environments as real machines have them."""
+"""Which proxy a request goes through, in environments as real machines have them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ FOUND = {
 
 @pytest.mark.parametrize("case", FOUND)
 def test_where_a_request_goes(environment, case):
-    """As with other programs; only what the request needs has to be right."""
+    """As in other programs; only the settings that the request needs are checked."""
     variables, url, proxy = FOUND[case]
     for name, value in variables.items():
         environment.setenv(name, value)
@@ -76,8 +76,8 @@ EXEMPT = {
 
 
 @pytest.mark.parametrize("entries", EXEMPT)
-def test_where_no_proxy_is_asked(environment, entries):
-    """Names, addresses and networks of both kinds, with ports and without; what cannot be read says nothing."""
+def test_no_proxy(environment, entries):
+    """Names, addresses and IPv4 and IPv6 networks, with and without ports; unreadable entries are ignored."""
     environment.setenv("HTTP_PROXY", PROXY)
     environment.setenv("NO_PROXY", entries)
     direct, through = EXEMPT[entries]
@@ -97,8 +97,8 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("case", UNUSABLE)
-def test_what_cannot_be_used(environment, monkeypatch, case):
-    """Is an error that names the variable, the value and what would help."""
+def test_an_unusable_proxy(environment, monkeypatch, case):
+    """The error names the variable, its value and the fix."""
     name, value, words = UNUSABLE[case]
     monkeypatch.setitem(sys.modules, "socksio", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
@@ -110,15 +110,15 @@ def test_what_cannot_be_used(environment, monkeypatch, case):
         assert part in str(caught.value)
 
 
-def test_with_the_package(environment, monkeypatch):
-    """SOCKS works, also as desktops write it."""
+def test_socks_with_its_package(environment, monkeypatch):
+    """SOCKS works, including the spelling that desktops use."""
     monkeypatch.setattr("importlib.util.find_spec", lambda _: object())
     environment.setenv("ALL_PROXY", "SOCKS://10.0.0.1:1080")
     assert proxy_for(API) == "socks5://10.0.0.1:1080"
 
 
 def test_a_password_is_not_shown(environment):
-    """It may be in the address."""
+    """It may be part of the address."""
     environment.setenv("HTTPS_PROXY", "ftp://me:secret@proxy.example")
     with pytest.raises(allm.EngineError, match=r"ftp://\*\*\*@proxy") as caught:
         proxy_for(API)
@@ -126,7 +126,7 @@ def test_a_password_is_not_shown(environment):
 
 
 def test_a_proxy_of_the_system(environment, monkeypatch):
-    """It is said so, as no variable has it."""
+    """The error names the system's settings, because no variable is set."""
     monkeypatch.setattr("urllib.request.getproxies", lambda: {"https": "ftp://x"})
     monkeypatch.setenv("NO_PROXY", "of-this-test-alone")
     with pytest.raises(allm.EngineError, match="the proxy of the system's settings is 'ftp://x'"):

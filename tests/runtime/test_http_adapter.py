@@ -97,14 +97,14 @@ def test_invalid_headers_of_a_call(prepare, headers):
     assert caught.value.reason == "invalid_engine"
 
 
-def test_white_space_around_a_header(prepare):
-    """It is left out: HTTP has it so, and it could not be sent."""
+def test_white_space_around_a_header_value(prepare):
+    """It is removed: it is not part of the value and could not be sent."""
     assert headers_of(prepare({"headers": {"x": " a b\t"}}))["x"] == "a b"
 
 
 @pytest.mark.parametrize("request_id", ["a\nb", "Z\xfcrich", " a", "a\x00"])
 def test_an_id_that_no_header_can_carry(request_id):
-    """It is refused before anything is sent, where it would be sent."""
+    """It is refused before anything is sent, by vendors that send it."""
     adapter = OpenAI(api_key="k")
     with pytest.raises(allm.ValidationError) as caught:
         adapter.prepare(allm.request("hi", model="m"), AdapterOptions(request_id=request_id))

@@ -123,7 +123,7 @@ CALLED_A_KEY = {
 
 @pytest.mark.parametrize("key", NOT_A_SECRET)
 def test_a_key_that_is_an_ordinary_word(key):
-    """It does not blank sentences; where they call it a key, it is masked all the same."""
+    """Sentences that contain the word are kept; it is masked only where they call it a key."""
     for text in NOT_A_SECRET[key]:
         assert Secret(key).redact(text) == text
     for text, masked in CALLED_A_KEY.items():
@@ -131,8 +131,8 @@ def test_a_key_that_is_an_ordinary_word(key):
 
 
 @pytest.mark.parametrize("key", ["Bearer sk-1234567890", "bearer x"])
-def test_a_key_with_the_word_that_goes_before_it(monkeypatch, key):
-    """It is refused, wherever it comes from: the header would say the word twice."""
+def test_a_key_that_begins_with_bearer(monkeypatch, key):
+    """It is refused, wherever it comes from: the header would contain the word twice."""
     monkeypatch.setenv("ALLM_TEST_KEY", key)
     for given in (key, None):
         with pytest.raises(allm.EngineError, match=r"begins with 'Bearer '.*pass the key alone") as caught:

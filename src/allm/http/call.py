@@ -146,7 +146,7 @@ _HEADER_VALUE = re.compile(r"[\t -~]*")
 
 
 def is_header_value(text: str) -> bool:
-    """Whether a header can carry the text as it is."""
+    """Whether a header can carry the text unchanged."""
     return bool(_HEADER_VALUE.fullmatch(text)) and text == text.strip()
 
 
@@ -185,7 +185,7 @@ def lower_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if not is_header_value(value.strip(" \t")):
             what = f"headers[{name!r}] has a line break or a character outside ASCII, which a header cannot carry"
             raise EngineError(what, reason="invalid_engine")
-    # White space around a value is no part of it (RFC 9110, 5.5), and refused where it is sent.
+    # White space around a value is not part of it (RFC 9110, 5.5), and the HTTP library refuses it.
     return {name.lower(): value.strip(" \t") for name, value in headers.items()}
 
 

@@ -50,8 +50,8 @@ so that anything shorter reveals nothing."""
 
 _WORD = re.compile(r".{,7}|[A-Za-z]{,11}")
 _WORDS = re.compile(r"[A-Za-z._-]{,11}")
-"""What local servers are given for a key: `ollama`, `EMPTY`, `not-needed`. It may be in any sentence, in the name of a
-model for one, and is nothing to hide."""
+"""Keys of local servers, such as `ollama`, `EMPTY`, `not-needed`. They are not secret, and may appear in any sentence,
+for example in the name of a model."""
 _CALLED_A_KEY = (
     r"((?i:\b(?:\w*key|token|bearer|authorization|credentials?|secret|password)\b)[^\w\n]{1,4}"
     r"(?i:(?:provided|given|is|was|value)\b[^\w\n]{1,4})?)"
@@ -74,8 +74,8 @@ class Secret:
     def redact(self, text: str) -> str:
         """Return `text` with the key masked, including a key that is cut off where a quotation ends.
 
-        A key that is an ordinary word is masked only where the text calls it a key, and one of a few words only where
-        it is not part of something longer.
+        A key that is an ordinary word is masked only where the text calls it a key; one of several words only where it
+        is not part of a longer word.
         """
         if _WORD.fullmatch(self._value) or _WORDS.fullmatch(self._value):
             if not self._value or self._value not in text:
@@ -117,7 +117,7 @@ KeyFunction = Callable[[], str | Awaitable[str]]
 
 
 def key_problem(key: str) -> str | None:
-    """What is wrong with a key, to follow on its name; None if it can be sent."""
+    """Return what is wrong with a key, as a predicate for an error message; None if it can be sent."""
     if not (key and key.isascii() and key.isprintable() and key == key.strip()):
         return (
             "is empty, or has a line break, a space around it or a character outside ASCII, which an HTTP header "

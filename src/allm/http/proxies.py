@@ -1,12 +1,11 @@
-"""Which proxy a request goes through, as the environment says.
+"""The proxy for a request, from the environment.
 
-`HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in lower case too, which wins; where none is set, the settings
-of macOS and Windows. They are read for each call, and only what the call needs has to be right: a desktop that sets
-`ALL_PROXY=socks://...` beside `HTTPS_PROXY` works.
+The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`; their lower-case forms take precedence. If
+none is set, the settings of macOS and Windows are used. They are read for each call, and only those that the call needs
+are checked: a desktop that sets `ALL_PROXY=socks://...` together with `HTTPS_PROXY` works.
 
-An entry of `NO_PROXY` is `*`, a name, which stands for the names under it too, an address, a network such as
-`10.0.0.0/8` or `fd00::/8`, each with a port or without one, or a URL of these. Entries that are something else say
-nothing.
+An entry of `NO_PROXY` is `*`, a name, which includes all subdomains, an address, or a network such as `10.0.0.0/8` or
+`fd00::/8`, each with or without a port, or a URL of one of these. Other entries are ignored.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _VARIABLES = tuple(
     name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")
 )
 _CGI = "REQUEST_METHOD"
-"""Where it is set, HTTP_PROXY is a header that a client sent (CVE-2016-1000110), which urllib knows."""
+"""If it is set, HTTP_PROXY may be a header that a client sent (CVE-2016-1000110); urllib takes care of that."""
 
 _SOCKS = frozenset({"socks5", "socks5h"})
 _USABLE = frozenset({"http", "https", *_SOCKS})
 _ALIASES = {"socks": "socks5"}
-"""GNOME writes `socks://`, and means a proxy that speaks version 5."""
+"""GNOME writes `socks://` for a proxy with version 5 of the protocol."""
 
 _PORTS = {"http": 80, "https": 443}
 _USERINFO = re.compile(r"[^/@]*@")
@@ -41,10 +40,10 @@ _WITH_PORT = re.compile(r"(\[[^]]*\]|[^:]*):(\d+)")
 
 
 def proxy_for(url: str) -> str | None:
-    """The URL of the proxy for a request to `url`, or None.
+    """Return the URL of the proxy for a request to `url`, or None.
 
     Raises:
-        EngineError: `invalid_environment`: a proxy that cannot be used; which variable says so, and what would help.
+        EngineError: `invalid_environment`: the proxy cannot be used. The message names the variable and the fix.
     """
     settings = _settings(tuple(map(os.environ.get, (*_VARIABLES, _CGI))))
     if not settings.proxies:
@@ -60,10 +59,10 @@ def proxy_for(url: str) -> str | None:
 
 @attrs.frozen
 class _Settings:
-    """What the environment says.
+    """The proxy settings of the environment.
 
     Attributes:
-        proxies: By the scheme of the URL, or `all`.
+        proxies: Proxy URLs by the scheme of the request's URL, or `all`.
         exempt: The entries of NO_PROXY.
     """
 
@@ -102,7 +101,7 @@ def _usable(kind: str, value: str) -> str:
 def _unusable(kind: str, value: str, why: str) -> EngineError:
     names = [name for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY") if os.environ.get(name, "").strip() == value]
     where = names[0] if names else "the proxy of the system's settings"
-    shown = _USERINFO.sub("***@", value, count=1)  # a password perhaps
+    shown = _USERINFO.sub("***@", value, count=1)  # may contain a password
     what = (
         f"{where} is {shown!r}: {why}. Correct it, unset it, name the host in NO_PROXY, or pass a client of your own "
         "as http_client="
@@ -114,7 +113,7 @@ def _unusable(kind: str, value: str, why: str) -> EngineError:
 
 
 def _exempts(entry: str, scheme: str, host: str, port: int | None) -> bool:
-    """Whether an entry of NO_PROXY stands for the host."""
+    """Whether an entry of NO_PROXY matches the host."""
     if entry == "*":
         return True
     kind, separator, rest = entry.partition("://")
@@ -142,7 +141,7 @@ def _address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def _holds(entry: str, address: IPv4Address | IPv6Address) -> bool:
-    """Whether an address, or a network, has the address in it; brackets around IPv6 are left out."""
+    """Whether `entry`, an address or a network, contains the address; brackets around IPv6 are ignored."""
     try:
         return address in ip_network(entry.replace("[", "").replace("]", ""), strict=False)
     except ValueError:

@@ -1,8 +1,8 @@
-"""Characters whose halves come in two events of a stream: put together, so that no event holds half of one.
+"""Surrogate pairs that are split over two events of a stream: joined, so that no event contains half a character.
 
-The last half in a delta is held back. With the next delta of its block it becomes a character, or U+FFFD if that one
-begins with something else; at the end of its block, or of the answer, it becomes U+FFFD. What an event says as a whole
-(the text of a block, arguments, metadata, the message) is mended where it stands.
+A high surrogate at the end of a delta is held back. The next delta of its block completes it; if that delta starts with
+something else, or the block or the response ends, it becomes U+FFFD. Complete values (the text of a block, arguments,
+metadata, the message) are repaired in place.
 """
 
 from __future__ import annotations
@@ -35,23 +35,23 @@ _DELTAS: dict[type, type] = {
     ReasoningCompleted: ReasoningDelta,
     ToolCallCompleted: ToolCallDelta,
 }
-"""What the blocks grow by that these events end."""
+"""The deltas of the blocks that these events end."""
 
 
 @attrs.define(eq=False)
 class SplitText:
-    """Mends the events of one answer."""
+    """Repairs the events of one response."""
 
     _held: dict[tuple[type, str], Any] = attrs.field(factory=dict[tuple[type, str], Any], init=False)
-    """The deltas that wait for the other half, with nothing but the half in them."""
+    """Deltas that wait for a low surrogate; their text is only the high one."""
 
     @property
     def holds(self) -> bool:
-        """Whether a half is held back."""
+        """Whether a high surrogate is held back."""
         return bool(self._held)
 
     def mend(self, events: Iterable[AdapterEvent]) -> list[AdapterEvent]:
-        """The same events without halves of characters; one that held nothing else is left out."""
+        """Return the events without lone surrogates; a delta that contains nothing else is left out."""
         return [mended for event in events for mended in self._mended(event)]
 
     def _mended(self, event: Any) -> list[AdapterEvent]:
@@ -62,7 +62,7 @@ class SplitText:
             return [*self._let_go(*self._held), whole(event)]
         if kind in _DELTAS:
             return [*self._let_go((_DELTAS[kind], event.id)), whole(event)]
-        return [event if kind is RawChunk else whole(event)]  # that one is shown as it came
+        return [event if kind is RawChunk else whole(event)]  # a raw chunk is shown unchanged
 
     def _delta(self, event: Any, field: str) -> list[AdapterEvent]:
         key = (type(event), event.id)
@@ -76,6 +76,6 @@ class SplitText:
         return [attrs.evolve(event, **{field: whole_text(text)})] if text else []
 
     def _let_go(self, *keys: tuple[type, str]) -> list[AdapterEvent]:
-        """The last deltas of blocks that end."""
+        """Return the held-back deltas of blocks that end."""
         held = [self._held.pop(key) for key in keys if key in self._held]
         return [whole(event) for event in held]

@@ -1,4 +1,4 @@
-"""Addresses of services: what can be one, and paths under it."""
+"""Base URLs of services: their validation, and paths under them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
 
 
 def join_url(base_url: str, path: str) -> str:
-    """`path` under `base_url`; a query of the base (Azure's `?api-version=`) stays.
+    """Return `path` under `base_url`; a query string of the base (Azure's `?api-version=`) is kept.
 
     Raises:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
@@ -23,10 +23,10 @@ def join_url(base_url: str, path: str) -> str:
 
 
 def parts_of(base_url: str) -> SplitResult:
-    """The parts of a base URL that can be used.
+    """Return the parts of a base URL.
 
     Raises:
-        EngineError: `invalid_base_url`.
+        EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
     parts = _split(base_url)
     if parts is None:
@@ -44,7 +44,7 @@ def _split(url: Any) -> SplitResult | None:
         usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
         usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
         if usable and parts.hostname.isascii():
-            parts.hostname.encode("idna")  # as the socket will: an empty label, or one that is too long
+            parts.hostname.encode("idna")  # as the socket does; it fails for an empty or overlong label
     except (ValueError, AttributeError):
         return None
     return parts if usable else None
