@@ -40,11 +40,23 @@ def test_pieces_of_a_character():
         loads_strict(b'"\\ud83d"')
 
 
-def test_much_that_holds_half_of_a_character():
-    """It is read, or it is nested too deep; no recursion is let out."""
-    deep = b"[" * 900 + b'"\\ud83d"' + b"]" * 900
-    with pytest.raises(JsonTextError, match="nested too deep"):
-        loads(deep)
+@pytest.mark.parametrize("depth", [1, 100, 900, 100_000])
+def test_half_of_a_character_deep_inside(depth):
+    """It is replaced, or the document is nested too deep, which is how deep Python says; no recursion is let out."""
+    text = b"[" * depth + b'"\\ud83d"' + b"]" * depth
+    value, words = None, ""
+    try:
+        value = loads(text)
+    except JsonTextError as error:
+        words = str(error)
+    if value is None:
+        assert words == "nested too deep"
+        assert depth > 100
+    else:
+        for _ in range(depth):
+            [value] = value
+        assert value == "\ufffd"
+        assert depth < 100_000
 
 
 NOT_JSON = {
