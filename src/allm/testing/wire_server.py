@@ -126,7 +126,7 @@ class WireServer:
         )
 
     async def wait_requests(self, count: int) -> RecordedRequest:
-        """Wait until at least `count` requests have arrived; returns the `count`th."""
+        """Wait until at least `count` requests have arrived; returns the newest of these."""
         await self._wait(lambda: len(self.requests) >= count)
         return self.requests[count - 1]
 
