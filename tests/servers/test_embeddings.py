@@ -79,7 +79,7 @@ def llama(tmp_path_factory):
 async def test_both_encodings_give_the_same_vectors(llama):
     """32-bit floats in base64, and lists."""
     engine = asking(llama, model="tiny")
-    packed = await allm.embed(engine, TEXTS)
+    packed = await allm.embed(engine, allm.EmbeddingRequest(TEXTS, encoding_format="base64"))
     listed = await allm.embed(engine, allm.EmbeddingRequest(TEXTS, encoding_format="float"))
     assert {embedding.buffer.format for embedding in packed.embeddings} == {"f"}
     assert {embedding.buffer.format for embedding in listed.embeddings} == {"d"}

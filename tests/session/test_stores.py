@@ -181,7 +181,7 @@ async def test_bytes_that_are_no_text(store, store_url, new_id, tmp_path):
         connection.close()
     elif store_url.startswith("redis"):
         client = store._backend._client
-        key = f"allm.session.stores.{{{new_id}}}"
+        key = f"allm:session:{{{new_id}}}"
         client.hset(key, "document", client.hget(key, "document").encode().replace(b"damage", b"\xff"))
     else:
         pytest.skip("keeps texts alone")
