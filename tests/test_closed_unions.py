@@ -68,7 +68,7 @@ MATCHES = {
     ("providers/openai/chat_encode.py", "_part"): "Part",
     ("providers/openai/responses_items_encode.py", "_content"): "Part",
     ("providers/openai/responses_items_encode.py", "_item"): "Part",
-    ("runtime/capability.py", "_needed_by"): "Part",
+    ("runtime/fitting.py", "_needed_by"): "Part",
 }
 """Functions that match all members of a union."""
 PARTIAL = {("testing/wire_formats/encoder.py", "play")}

@@ -58,8 +58,7 @@ from allm.data.json.text import (
 )
 from allm.data.json.whole import whole_text as whole_text
 from allm.data.message import call_name as call_name, results_in_place as results_in_place
-from allm.data.message_builder import MessageBuilder as MessageBuilder, UniqueIds as UniqueIds
-from allm.data.origin import Origin as Origin
+from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -67,7 +66,7 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
-from allm.data.prompt_parts import unsupported_parts as unsupported_parts
+from allm.data.request import unsupported_parts as unsupported_parts
 from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
 from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.error_body import (

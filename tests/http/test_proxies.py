@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import allm
-from allm.http.proxies import proxy_for
+from allm.http.urls import proxy_for
 
 API = "https://api.example/v1"
 PROXY = "http://proxy.example:3128"

@@ -11,8 +11,7 @@ import allm
 from allm import fake
 from allm.data.json.text import loads
 from allm.providers import OpenAI, Preset
-from allm.providers.openai.models import endpoint_for, is_openai
-from allm.providers.openai.presets import OPENAI, PRESETS
+from allm.providers.openai.presets import OPENAI, PRESETS, endpoint_for, is_openai
 from allm.runtime.registry import COMPATIBLE
 from allm.testing import Reply, WireServer
 from openai_wire import prepare

@@ -11,7 +11,7 @@ import allm
 from allm import fake, models
 from allm.models import ModelInfo
 from allm.providers import Anthropic, Fake, FakeEmbeddings, Gemini, OpenAI
-from allm.runtime import advice
+from allm.runtime import fitting
 from allm.testing import Reply, WireServer
 
 REFUSING = [
@@ -40,7 +40,7 @@ TAKING = [
 
 @pytest.fixture(autouse=True)
 def _no_advice_yet():
-    advice.forget_advice()
+    fitting.forget_advice()
     yield
     models.clear()
 

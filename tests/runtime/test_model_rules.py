@@ -14,7 +14,7 @@ import pytest
 from allm import models
 from allm.models import ModelInfo
 from allm.runtime import catalog
-from allm.runtime.advice import NEAR
+from allm.runtime.fitting import NEAR
 
 DATA = json.loads(resources.files("allm.runtime").joinpath("model_rules.json").read_text("utf-8"))
 ROOT = Path(__file__).parents[2]

@@ -7,12 +7,12 @@ builder to make the message of `MessageCompleted`; the fold uses another for wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
-from allm.data.content import Part, ReasoningPart, TextPart, ToolCall
+from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
     ImageCompleted,
@@ -25,10 +25,10 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.json.text import parse_arguments
+from allm.data.json.text import as_object, parse_arguments
 from allm.data.message import Message
 
-__all__ = ["INCOMPLETE", "MessageBuilder", "UniqueIds"]
+__all__ = ["INCOMPLETE", "MessageBuilder", "Origin", "UniqueIds"]
 
 INCOMPLETE = "incomplete"
 """Metadata key of a tool call whose arguments never finished arriving."""
@@ -198,3 +198,42 @@ class UniqueIds:
             number += 1
         self._given.add(unique)
         return unique
+
+
+@attrs.frozen
+class Origin:
+    """A service that makes opaque parts and accepts them back.
+
+    Attributes:
+        provider: The short name of the provider.
+        place: The address of the service, host and path; None means the vendor's own.
+        has_own: Whether the vendor has its own address, from which parts without an address came.
+    """
+
+    provider: str
+    place: str | None = None
+    has_own: bool = True
+
+    def made(self, part: ImagePart | ReasoningPart | ProviderPart | TextPart | ToolCall) -> bool:
+        """Whether this service made the opaque data of a part."""
+        if part.made_at != self.place and (self.has_own or part.made_at is not None):
+            return False
+        if isinstance(part, ReasoningPart | ProviderPart):
+            return part.provider == self.provider
+        return self.provider in part.metadata
+
+    def kept(self, part: ImagePart | ReasoningPart | TextPart | ToolCall) -> Mapping[str, Any]:
+        """The metadata of a part for this service; empty if another service made it."""
+        return as_object(part.metadata.get(self.provider)) if self.made(part) else {}
+
+    def mark(self, event: AdapterEvent) -> AdapterEvent:
+        """Set the address of this service on the part that `event` completes, if any."""
+        if self.place is None:
+            return event
+        if isinstance(event, TextCompleted | ReasoningCompleted | ToolCallCompleted):
+            return attrs.evolve(event, made_at=self.place)
+        if isinstance(event, ImageCompleted):
+            return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
+        if isinstance(event, ProviderPartCompleted):
+            return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
+        return event

@@ -22,8 +22,8 @@ from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 from allm.runtime.adapters import as_adapter
-from allm.runtime.capability import needs_two_passes
 from allm.runtime.engine import Engine
+from allm.runtime.fitting import needs_two_passes
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
 

@@ -35,7 +35,14 @@ from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
 from allm.runtime.tools import FunctionHandler, ToolContext, is_async
 
-__all__ = ["CallFailure", "EmitEvents", "ToolRunner", "call_failure", "exception_text", "run_handler"]
+__all__ = [
+    "CallFailure",
+    "EmitEvents",
+    "ToolRunner",
+    "call_failure",
+    "exception_text",
+    "run_handler",
+]
 
 Content = str | tuple[Part, ...]
 

@@ -16,9 +16,8 @@ import attrs
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
-from allm.http.headers import shown_headers
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret
-from allm.http.response import Body, HttpResponse
+from allm.http.response import Body, HttpResponse, shown_headers
 from allm.http.transport import open_response
 
 __all__ = [

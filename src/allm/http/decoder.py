@@ -32,8 +32,7 @@ from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStar
 from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
 from allm.data.json.whole import whole
 from allm.data.logprobs import TokenLogprob
-from allm.data.message_builder import MessageBuilder
-from allm.data.origin import Origin
+from allm.data.message_builder import MessageBuilder, Origin
 from allm.data.response import FinishReason, Usage
 from allm.http.error_body import (
     RETRYABLE_STATUS,

@@ -28,9 +28,9 @@ import attrs
 import trio
 
 from allm.data.errors import EngineError
-from allm.http.proxies import proxy_for
 from allm.http.response import Body, BodyReader, HttpResponse, transport_override
 from allm.http.transport_errors import mapped
+from allm.http.urls import proxy_for
 
 __all__ = [
     "CLEANUP_SECONDS",

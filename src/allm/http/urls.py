@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import os
+import re
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+import attrs
+
 from allm.data.errors import EngineError
 
-__all__ = ["join_url", "parts_of"]
+__all__ = ["join_url", "parts_of", "proxy_for"]
 
 _NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
 
@@ -48,3 +55,128 @@ def _split(url: Any) -> SplitResult | None:
     except (ValueError, AttributeError):
         return None
     return parts if usable else None
+
+
+_VARIABLES = tuple(
+    name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")
+)
+_CGI = "REQUEST_METHOD"
+"""If it is set, HTTP_PROXY may be a header that a client sent (CVE-2016-1000110); urllib takes care of that."""
+
+_SOCKS = frozenset({"socks5", "socks5h"})
+_USABLE = frozenset({"http", "https", *_SOCKS})
+_ALIASES = {"socks": "socks5"}
+"""GNOME writes `socks://` for a proxy with version 5 of the protocol."""
+
+_PORTS = {"http": 80, "https": 443}
+_USERINFO = re.compile(r"[^/@]*@")
+_WITH_PORT = re.compile(r"(\[[^]]*\]|[^:]*):(\d+)")
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the URL of the proxy for a request to `url`, or None.
+
+    Raises:
+        EngineError: `invalid_environment`: the proxy cannot be used. The message names the variable and the fix.
+    """
+    settings = _settings(tuple(map(os.environ.get, (*_VARIABLES, _CGI))))
+    if not settings.proxies:
+        return None
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
+    kind = parts.scheme if parts.scheme in settings.proxies else "all"
+    proxy = settings.proxies.get(kind)
+    if proxy is None or any(_exempts(entry, parts.scheme, host, port) for entry in settings.exempt):
+        return None
+    return _usable(kind, proxy)
+
+
+@attrs.frozen
+class _Settings:
+    """The proxy settings of the environment.
+
+    Attributes:
+        proxies: Proxy URLs by the scheme of the request's URL, or `all`.
+        exempt: The entries of NO_PROXY.
+    """
+
+    proxies: dict[str, str]
+    exempt: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=16)
+def _settings(_environment: tuple[str | None, ...]) -> _Settings:
+    from urllib.request import getproxies  # it is slow to import, and the HTTP library needs it anyhow
+
+    found = getproxies()
+    proxies = {kind: found[kind].strip() for kind in ("http", "https", "all") if found.get(kind, "").strip()}
+    return _Settings(proxies, tuple(re.split(r"[\s,]+", found.get("no", "").strip().lower())))
+
+
+def _usable(kind: str, value: str) -> str:
+    url = value if "://" in value else f"http://{value}"
+    scheme, _, rest = url.partition("://")
+    scheme = _ALIASES.get(scheme.lower(), scheme.lower())
+    if scheme not in _USABLE:
+        known = "http://, https://, socks5:// and socks5h://"
+        raise _unusable(kind, value, f"proxies of the kind {scheme}:// cannot be used, only {known}")
+    try:
+        parts = urlsplit(f"{scheme}://{rest}")
+        is_address = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise _unusable(kind, value, "it is not the address of a proxy, such as http://proxy.example:3128")
+    if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
+        raise _unusable(kind, value, "a SOCKS proxy needs the package socksio: pip install socksio")
+    return f"{scheme}://{rest}"
+
+
+def _unusable(kind: str, value: str, why: str) -> EngineError:
+    names = [name for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY") if os.environ.get(name, "").strip() == value]
+    where = names[0] if names else "the proxy of the system's settings"
+    shown = _USERINFO.sub("***@", value, count=1)  # may contain a password
+    what = (
+        f"{where} is {shown!r}: {why}. Correct it, unset it, name the host in NO_PROXY, or pass a client of your own "
+        "as http_client="
+    )
+    return EngineError(what, reason="invalid_environment")
+
+
+# --- NO_PROXY --------------------------------------------------------------------------------------------------------
+
+
+def _exempts(entry: str, scheme: str, host: str, port: int | None) -> bool:
+    """Whether an entry of NO_PROXY matches the host."""
+    if entry == "*":
+        return True
+    kind, separator, rest = entry.partition("://")
+    if separator:
+        if kind not in {scheme, "all"}:
+            return False
+        entry = rest
+    with_port = _WITH_PORT.fullmatch(entry)
+    if with_port is not None and _address(entry) is None:
+        entry = with_port[1]
+        if int(with_port[2]) != port:
+            return False
+    address = _address(host)
+    if address is not None:
+        return _holds(entry, address)
+    name = entry.removeprefix("*").strip(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
+
+
+def _address(text: str) -> IPv4Address | IPv6Address | None:
+    try:
+        return ip_address(text)
+    except ValueError:
+        return None
+
+
+def _holds(entry: str, address: IPv4Address | IPv6Address) -> bool:
+    """Whether `entry`, an address or a network, contains the address; brackets around IPv6 are ignored."""
+    try:
+        return address in ip_network(entry.replace("[", "").replace("]", ""), strict=False)
+    except ValueError:
+        return False

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
     from allm.providers.openai.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
     from allm.providers.openai.images import OpenAIImages as OpenAIImages
-    from allm.providers.openai.models import Endpoint as Endpoint
     from allm.providers.openai.moderation import OpenAIModeration as OpenAIModeration
-    from allm.providers.openai.presets import UrlField as UrlField
+    from allm.providers.openai.presets import Endpoint as Endpoint, UrlField as UrlField
     from allm.providers.openai.speech import OpenAISpeech as OpenAISpeech
     from allm.providers.openai.transcription import OpenAITranscription as OpenAITranscription
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
@@ -59,7 +58,7 @@ __all__ = [
 
 _MODULES = {
     "Anthropic": "anthropic",
-    "Endpoint": "openai.models",
+    "Endpoint": "openai.presets",
     "Fake": "fake",
     "FakeEmbeddings": "fake.embeddings",
     "FakeImages": "fake.images",

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from allm.data.errors import EngineError, ValidationError
-from allm.data.origin import Origin
+from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.http import keys
 from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers

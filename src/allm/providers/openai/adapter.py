@@ -13,8 +13,7 @@ from allm.data.request import Request
 from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection, url_value
-from allm.providers.openai.models import Endpoint, endpoint_for, is_openai
-from allm.providers.openai.presets import row_at
+from allm.providers.openai.presets import Endpoint, endpoint_for, is_openai, row_at
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.providers.openai.responses_encode import custom_tools
 

@@ -37,14 +37,12 @@ from allm.data.events import (
     ToolCallCompleted,
 )
 from allm.data.response import FinishReason, Usage
+from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, reported_costs, special_counts, take_notes
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_fields import MESSAGE_FIELDS, OF_THE_ANSWER, merge_fields
-from allm.providers.openai.chat_media import Media
-from allm.providers.openai.chat_notes import CHOICE, CHUNK, MESSAGE, take_notes
 from allm.providers.openai.chat_reasoning import HOLDERS, REASONING_FIELDS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
-from allm.providers.openai.reported_usage import reported_costs, special_counts
 
 __all__ = ["ChatDecoder", "chat_usage"]
 

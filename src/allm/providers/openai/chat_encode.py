@@ -30,12 +30,11 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.chat_reasoning import DETAILS, FIELD
-from allm.providers.openai.models import THINKING, own_name
-from allm.providers.openai.presets import OPENAI, Preset
-from allm.providers.openai.sampling import chat_sampling
+from allm.providers.openai.presets import OPENAI, THINKING, Preset, own_name
 from allm.providers.openai.shared_encode import (
     arguments_text,
     call_id,
+    chat_sampling,
     image_url,
     is_custom,
     parameters,

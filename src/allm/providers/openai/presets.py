@@ -8,14 +8,41 @@ Groq and Mistral refuse fields of a message that they do not know; xAI calls its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Literal
+from urllib.parse import urlsplit
 
 import attrs
 
-from allm.providers.openai.models import THINKING, Endpoint, is_openai
+__all__ = [
+    "ENDPOINTS",
+    "OPENAI",
+    "OPENAI_ITSELF",
+    "PRESETS",
+    "THINKING",
+    "Preset",
+    "UrlField",
+    "endpoint_for",
+    "is_known",
+    "is_openai",
+    "own_name",
+    "row_at",
+]
 
-__all__ = ["OPENAI", "OPENAI_ITSELF", "PRESETS", "Preset", "UrlField", "is_known", "row_at"]
+Endpoint = Literal["chat_completions", "responses"]
+"""Which of the two APIs is called: both can do chat."""
+
+ENDPOINTS: tuple[tuple[str, Endpoint], ...] = (
+    (r".*-search-(api|preview)", "chat_completions"),  # search in one call; not part of Responses
+    (r"(ft:)?o\d", "responses"),
+    (r"(ft:)?gpt-([5-9]|\d\d)", "responses"),
+    (r"codex-|computer-use-|gpt-daybreak-|gpt-rosalind-", "responses"),  # there is no other API for them
+)
+"""Regular expressions for the beginning of a name; the first that fits decides."""
+
+THINKING = r"(ft:)?(o\d|gpt-(?!5-chat)([5-9]|\d\d)|codex)"
+"""Models that think. The others answer 400 when they are asked for encrypted reasoning."""
 
 
 @attrs.frozen
@@ -302,3 +329,28 @@ def row_at(row: Preset, base_url: str) -> Preset:
 def is_known(row: Preset, url: str) -> bool:
     """Whether what is sent there is what the service documents, and not a guess or a row of the user's own."""
     return row_at(row, url) is OPENAI or PRESETS.get(row.name) is row
+
+
+_HOST = "api.openai.com"
+
+
+def endpoint_for(model: str) -> Endpoint:
+    """The API that fits `model` at OpenAI itself."""
+    for pattern, endpoint in ENDPOINTS:
+        if re.match(pattern, model):
+            return endpoint
+    return "chat_completions"
+
+
+def own_name(model: str | None) -> str:
+    """The name without the vendor that a gateway puts before it (`openai/gpt-image-2`); "" for None."""
+    return (model or "").rpartition("/")[2]
+
+
+def is_openai(base_url: str) -> bool:
+    """Whether the URL is OpenAI's own, or that of one of its regions (`eu.api.openai.com`)."""
+    try:
+        host = urlsplit(base_url.strip()).hostname or ""
+    except (ValueError, AttributeError):  # no URL, which is said where it is used
+        return False
+    return host == _HOST or str(host).endswith(f".{_HOST}")

@@ -15,8 +15,8 @@ import attrs
 from allm.adapters import StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError
 from allm.data.response import FinishReason, Usage
+from allm.providers.openai.answer_notes import reported_costs, special_counts
 from allm.providers.openai.errors import stream_error
-from allm.providers.openai.reported_usage import reported_costs, special_counts
 from allm.providers.openai.responses_item_decode import ItemDecoder
 
 __all__ = ["ResponsesDecoder", "responses_usage"]

@@ -19,8 +19,7 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
-from allm.providers.openai.sampling import responses_sampling
-from allm.providers.openai.shared_encode import parameters, tool_choice, with_options
+from allm.providers.openai.shared_encode import parameters, responses_sampling, tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
 __all__ = ["custom_tools", "encode"]

@@ -1,0 +1,190 @@
+"""Images and sound in a Chat Completions answer.
+
+Images come whole, as `images` of a message (OpenRouter, LiteLLM) or among the parts of its content. Sound comes as
+`audio` (https://platform.openai.com/docs/guides/audio): in a stream, pieces of its data and of its transcript, and the
+id and the time until which it can be referred to. The transcript is visible text; the sound is kept beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, cast
+
+import attrs
+
+from allm.adapters import as_count, as_object, as_objects, as_text, image_of_url
+from allm.data.content import ImagePart, ProviderPart
+from allm.data.events import AdapterEvent, ImageCompleted, ProviderPartCompleted, TextDelta
+
+__all__ = ["CHOICE", "CHUNK", "MESSAGE", "Media", "reported_costs", "special_counts", "take_notes"]
+
+_TRANSCRIPT = "audio-0"
+
+
+@attrs.define(eq=False)
+class Media:
+    """What has come of it.
+
+    Attributes:
+        provider: Whose part the sound becomes.
+    """
+
+    provider: str
+    _urls: list[str] = attrs.field(factory=list[str], init=False)
+    _audio: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
+    _data: list[str] = attrs.field(factory=list[str], init=False)
+    _transcript: list[str] = attrs.field(factory=list[str], init=False)
+
+    def image(self, part: dict[str, Any]) -> list[AdapterEvent]:
+        """The events of `{"image_url": {"url": ...}}`; some services repeat the images in their last chunk."""
+        given = part.get("image_url")
+        url = as_text(given) or as_text(as_object(given).get("url"))
+        image = None if url is None or url in self._urls else image_of_url(url, None)
+        if url is None or image is None:
+            return []
+        self._urls.append(url)
+        return [ImageCompleted(f"image-{len(self._urls) - 1}", ImagePart(image))]
+
+    def audio(self, audio: dict[str, Any]) -> list[AdapterEvent]:
+        """The events of a piece."""
+        pieces = {"data": self._data, "transcript": self._transcript}
+        for name, value in audio.items():
+            if name not in pieces:
+                self._audio[name] = value
+            elif text := as_text(value):
+                pieces[name].append(text)
+        text = as_text(audio.get("transcript"))
+        return [TextDelta(_TRANSCRIPT, text)] if text is not None else []
+
+    def complete(self) -> list[AdapterEvent]:
+        """The events at the end of the answer."""
+        if not self._data:
+            return []
+        audio = {**self._audio, "data": _joined(self._data), "transcript": "".join(self._transcript)}
+        part = ProviderPart(self.provider, {"type": "audio", "audio": audio})
+        return [ProviderPartCompleted("audio", part)]
+
+
+def _joined(pieces: list[str]) -> str:
+    """Base64 texts as one: each may have an end of its own."""
+    if len(pieces) == 1:
+        return pieces[0]
+    try:
+        return base64.b64encode(b"".join(base64.b64decode(piece, validate=True) for piece in pieces)).decode("ascii")
+    except (binascii.Error, ValueError):  # cut anywhere: then only the whole is base64
+        return "".join(pieces)
+
+
+CHUNK = frozenset(
+    {
+        *("id", "object", "created", "model", "choices", "usage", "service_tier", "error", "obfuscation"),
+        *("type", "code", "x_groq"),
+    }
+)
+"""Fields of a chunk that have a place of their own, or mean nothing."""
+CHOICE = frozenset({"index", "delta", "message", "finish_reason", "logprobs", "error", "usage"})
+"""The same of a choice."""
+MESSAGE = frozenset(
+    {
+        *("citations", "content_filter_results", "context", "executed_tools", "related_questions", "search_results"),
+        *("stop_reason", "tool_responses", "videos"),
+    }
+)
+"""Fields of a message that say something of the answer, and do not go back with it."""
+
+
+def take_notes(notes: dict[str, Any], source: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Keep the fields of `source` that have these names and say anything."""
+    for name in names:
+        value = source.get(name)
+        if value or value == 0:
+            notes[name] = _merged(notes.get(name), value)
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if isinstance(new, dict) and isinstance(old, dict):
+        if old.get("filtered") is True and new.get("filtered") is False:
+            return old
+        before, after = as_object(old), as_object(new)
+        return {**before, **{name: _merged(before.get(name), value) for name, value in after.items()}}
+    if isinstance(new, list) and isinstance(old, list) and _is_indexed(new) and _is_indexed(old):
+        rows = {row["index"]: row for row in as_objects(old)}
+        for row in as_objects(new):
+            rows[row["index"]] = _merged(rows.get(row["index"]), row)
+        return list(rows.values())
+    return cast("Any", new)
+
+
+def _is_indexed(rows: list[Any]) -> bool:
+    return all(type(as_object(row).get("index")) is int for row in rows)
+
+
+_TICKS = Decimal(10**10)
+_TOTALS = ("total_cost", "total", "usd", "amount")
+_INPUTS = ("input_tokens_cost", "input_cost", "prompt_cost", "upstream_inference_prompt_cost")
+_OUTPUTS = ("output_tokens_cost", "output_cost", "completion_cost", "upstream_inference_completions_cost")
+_KINDS = ("audio_tokens", "image_tokens")
+_COUNTED = frozenset(
+    {
+        *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"),
+        *("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"),
+        *("cost", "cost_details", "cost_in_usd_ticks", "estimated_cost", "service_tier"),
+        *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
+    }
+)
+"""Fields of a usage that have a place of their own."""
+
+
+def reported_costs(usage: Mapping[str, Any]) -> dict[str, Any]:
+    """`input_cost`, `output_cost` and `total_cost` of a `Usage`, as far as the service reports them."""
+    cost, details = usage.get("cost"), as_object(usage.get("cost_details"))
+    shares = cost if isinstance(cost, dict) else details
+    total = _first(shares, _TOTALS) if shares is cost else _dollars(cost)
+    if total is not None and usage.get("is_byok") is True:
+        total += _dollars(details.get("upstream_inference_cost")) or 0
+    if total is None:
+        total = _dollars(usage.get("estimated_cost"))
+    ticks = _dollars(usage.get("cost_in_usd_ticks"))
+    if total is None and ticks is not None:
+        total = ticks / _TICKS
+    if total is None:  # shares of nothing that was charged
+        return {}
+    costs = {"input_cost": _first(shares, _INPUTS), "output_cost": _first(shares, _OUTPUTS), "total_cost": total}
+    return {name: float(value) for name, value in costs.items() if value is not None}
+
+
+def special_counts(usage: Mapping[str, Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """`Usage.extra`: tokens that have prices of their own, and what only this service counts.
+
+    Args:
+        usage: The whole of it.
+        inputs, outputs: The details of its prompt and of its answer.
+    """
+    found = {f"input_{kind}": as_count(inputs.get(kind)) for kind in _KINDS}
+    found |= {f"output_{kind}": as_count(outputs.get(kind)) for kind in _KINDS}
+    own = {
+        name: value
+        for name, value in usage.items()
+        if name not in _COUNTED and value not in (None, [], {}, "") and not isinstance(value, bool)
+    }
+    return {**own, **{name: count for name, count in found.items() if count}}
+
+
+def _first(values: Mapping[str, Any], names: tuple[str, ...]) -> Decimal | None:
+    found = (_dollars(values.get(name)) for name in names)
+    return next((value for value in found if value is not None), None)
+
+
+def _dollars(value: Any) -> Decimal | None:
+    """An amount as a number or a text of one; exact, as sums of binary fractions are not."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        amount = Decimal(str(value))
+    except ArithmeticError:
+        return None
+    return amount if math.isfinite(amount) and amount >= 0 else None
