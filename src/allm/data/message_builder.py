@@ -1,8 +1,11 @@
-"""Putting one message together from its events, and ids that are unique in it.
+"""Build one message from its events: its blocks, ids that are unique in it, and the address that made its opaque parts.
 
 Blocks are kept in order of first appearance. A block's text is a list of pieces, joined once, so that a stream of n
 tokens costs n steps. A `...Completed` event is authoritative: it replaces what its deltas had built. Adapters use a
 builder to make the message of `MessageCompleted`; the fold uses another for what a consumer has seen.
+
+A signature, encrypted reasoning, the id of an item or the call of a server tool is valid only for the service that made
+it, and a service is an address (`Origin`): what a proxy signed gives a 400 at the vendor whose format it speaks.
 """
 
 from __future__ import annotations

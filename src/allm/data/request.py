@@ -1,4 +1,8 @@
-"""What is asked of a model, in the library's own words."""
+"""The request to a model, its checks, and the parts in it that a service cannot be sent.
+
+Another service's opaque parts in an assistant message can be left out. Parts in other messages were added to be read,
+and a response without them would be wrong, so they are an error and nothing is sent.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Base URLs of services: their validation, and paths under them."""
+"""Base URLs of services: their validation, paths under them, and the proxy for a request, from the environment.
+
+The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`; their lower-case forms take precedence. If
+none is set, the settings of macOS and Windows are used. They are read for each call, and only those that the call needs
+are checked.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,12 @@
-"""Removal or refusal of parameters that a model is known to refuse.
+"""Fit a request to its model: refuse what the model cannot do, leave out what it does not take, warn once.
 
-A parameter given in the call itself or its `Request` is refused before anything is sent. One that comes from the
+Only a definite no in the catalog refuses; what is not known passes. An adapter whose
+`needs_structured_finalize(request)` says yes or no has its own ways to structured output, such as a tool that has to be
+called, and is not held to the catalog there.
+
+A parameter that the model or the API refuses is an error if the call or its `Request` has it. One that comes from the
 engine's `params` or the application's defaults is not meant for one model in particular: it is left out, with one
-WARNING for each process, model and parameter. The catalog has the parameters that models refuse (`ModelInfo.refuses`
-and related facts); the adapter adds those that its API refuses for every model.
+WARNING for each process, model and parameter.
 """
 
 from __future__ import annotations

@@ -1,8 +1,21 @@
-"""Images and sound in a Chat Completions answer.
+"""What a response says beside its text and its calls: images, sound, fields of the service's own, reported costs.
 
 Images come whole, as `images` of a message (OpenRouter, LiteLLM) or among the parts of its content. Sound comes as
 `audio` (https://platform.openai.com/docs/guides/audio): in a stream, pieces of its data and of its transcript, and the
 id and the time until which it can be referred to. The transcript is visible text; the sound is kept beside it.
+
+Services add fields of their own, beside the choices (OpenRouter's `provider`, Perplexity's `citations` and
+`search_results`, OpenAI's `system_fingerprint`, Azure's `prompt_filter_results`) and in the choice.
+
+Costs, each in US dollars:
+
+- OpenRouter `cost`, with the tokens' shares in `cost_details`; with a key of your own for the upstream provider
+  (`is_byok`) it is OpenRouter's fee alone, and the provider's bill comes on top
+  (https://openrouter.ai/docs/use-cases/usage-accounting).
+- Perplexity `cost` as an object, with a fee for the request in its total
+  (https://docs.perplexity.ai/api-reference/chat-completions-post).
+- xAI `cost_in_usd_ticks`, of which a dollar has 10^10 (https://docs.x.ai/docs/key-information/consumption-and-rate-limits).
+- Venice and other gateways `cost`, as a number, a text or an object; DeepInfra `estimated_cost`.
 """
 
 from __future__ import annotations
