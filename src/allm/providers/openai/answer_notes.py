@@ -5,7 +5,14 @@ Images come whole, as `images` of a message (OpenRouter, LiteLLM) or among the p
 id and the time until which it can be referred to. The transcript is visible text; the sound is kept beside it.
 
 Services add fields of their own, beside the choices (OpenRouter's `provider`, Perplexity's `citations` and
-`search_results`, OpenAI's `system_fingerprint`, Azure's `prompt_filter_results`) and in the choice.
+`search_results`, OpenAI's `system_fingerprint`, Azure's `prompt_filter_results`), in the choice (Azure's
+`content_filter_results`, OpenRouter's `native_finish_reason`) and in the message (Groq's `executed_tools`). All that
+has no place elsewhere is kept under its own name. In a stream it comes once, is repeated with each chunk, or grows:
+
+- an object is merged key by key; Azure's judgement of a category is about the piece of text that came with it, so that
+  one that filtered something stays;
+- an array whose objects have an `index` is merged object by object;
+- everything else replaces what was there.
 
 Costs, each in US dollars:
 

@@ -33,6 +33,8 @@ __all__ = [
 Endpoint = Literal["chat_completions", "responses"]
 """Which of the two APIs is called: both can do chat."""
 
+# https://platform.openai.com/docs/models, and the model lists of OpenAI's own SDK. A name that no row knows is asked
+# through Chat Completions. `ft:` begins the name of a fine-tuned model.
 ENDPOINTS: tuple[tuple[str, Endpoint], ...] = (
     (r".*-search-(api|preview)", "chat_completions"),  # search in one call; not part of Responses
     (r"(ft:)?o\d", "responses"),

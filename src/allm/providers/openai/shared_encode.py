@@ -1,4 +1,8 @@
-"""What the bodies of both endpoints have in common: problems, images, tool choice, formats, and merging the options."""
+"""What the bodies of both endpoints have in common: images, tool choice, formats, sampling, merging the options.
+
+https://platform.openai.com/docs/api-reference/chat/create, https://platform.openai.com/docs/api-reference/responses/create.
+What differs from service to service is in its `Preset`.
+"""
 
 from __future__ import annotations
 
