@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
@@ -74,3 +75,13 @@ async def test_examples_run(page, monkeypatch, capsys, tmp_path):
             sys.stdout.flush()
             written = capsys.readouterr().out
             assert printed in (None, written)
+
+
+def test_the_adapter_of_the_guide_is_short_and_uses_public_names_only():
+    """The guide promises a complete adapter in 60 lines, written with what other packages may import."""
+    example = next(examples(ROOT / "docs" / "adapters.md")).code.strip("\n")
+    tree = ast.parse(example)
+    modules = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert modules == {"allm", "allm.adapters"}
+    assert len(example.splitlines()) <= 60
