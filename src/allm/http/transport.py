@@ -1,10 +1,10 @@
 """HTTP, in one place: the only module that knows the HTTP library.
 
-httpx2 is used when it is installed, else httpx (same API). httpx 0.28 loses a pool slot for good when a request is
-cancelled between two checkpoints (encode/httpcore#1093), so the pool is unbounded; `Engine(limiter=...)` bounds
-concurrency instead. Clients are shared by all calls of a Trio run, one for each proxy, so that connections are reused
-without the user managing anything; a system task closes them when the run ends. A client that the user passes in is
-never closed here, and follows no redirect whatever it is set to: the key would go along.
+httpx2 is used when it is installed, else httpx (same API). What a request that is cancelled while it connects would
+leave in the pool is closed by `Connecting`. The pool is unbounded; `Engine(limiter=...)` bounds concurrency instead.
+Clients are shared by all calls of a Trio run, one for each proxy, so that connections are reused without the user
+managing anything; a system task closes them when the run ends. A client that the user passes in is never closed here,
+and follows no redirect whatever it is set to: the key would go along.
 
 No read timeout is set at this level: bytes are not progress (keep-alive comments would reset it). The execution layer
 times parsed events.
@@ -28,6 +28,7 @@ import attrs
 import trio
 
 from allm.data.errors import EngineError
+from allm.http.connecting import Connecting, Interrupted
 from allm.http.response import Body, BodyReader, HttpResponse, transport_override
 from allm.http.transport_errors import mapped
 from allm.http.urls import proxy_for
@@ -299,7 +300,15 @@ async def send(
             fields = {**headers, "content-length": str(length)}
             request = client.build_request(method, url, headers=fields, **known)
             request.stream = _stream_type(library)(reader)
-            response = await client.send(request, stream=True, follow_redirects=False)
+            request.extensions["trace"] = connecting = Connecting(request.extensions.get("trace"))
+            await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
+            try:
+                response = await client.send(request, stream=True, follow_redirects=False)
+            except Interrupted as stopped:
+                raise stopped.reason from None
+            except BaseException as error:
+                await connecting.ended(error)  # noqa: ASYNC102  (shielded, with a deadline)
+                raise
     finally:
         await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
     try:
@@ -329,7 +338,7 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
         target,
         headers={**headers, "host": parts.netloc, "accept-encoding": "identity", "connection": "close"},
         # The certificate has to be for the name.
-        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict()},
+        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict(), "trace": Connecting()},
     )
     with mapped(library, reading=False):
         # A client would read proxies from the environment, and make a request of a redirect.
