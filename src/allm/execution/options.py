@@ -30,6 +30,7 @@ from allm.runtime.option_table import (
     invalid_option,
     kept_options,
     merged_options,
+    seal,
     values_for,
 )
 from allm.runtime.retry import DEFAULT_RETRY
@@ -61,6 +62,7 @@ def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     token = _local_defaults.set({**(_local_defaults.get() or {}), **kept_options(options)})
     try:
         yield
@@ -74,6 +76,7 @@ def set_defaults(**options: Unpack[CallOptions]) -> None:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     kept = kept_options(options)
     _app_defaults.clear()
     _app_defaults.update(kept)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -12,14 +11,13 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError
-from allm.http.keys import Secret
+from allm.http.headers import HeaderValue
 
 __all__ = [
     "Body",
     "BodyReader",
     "HttpResponse",
     "OpenResponse",
-    "shown_headers",
     "transport_override",
     "whole",
 ]
@@ -35,7 +33,7 @@ class HttpResponse:
     """
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)
 
     def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open the body for reading as it arrives, one item per network read.
@@ -74,7 +72,7 @@ class OpenResponse(Protocol):
     """Sends a request and opens its response for the length of a block; it is closed on every way out."""
 
     def __call__(
-        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
+        self, method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
     ) -> AbstractAsyncContextManager[HttpResponse]:
         """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives."""
         ...
@@ -159,22 +157,3 @@ async def whole(body: bytes | Body) -> bytes:
     finally:
         await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
     return b"".join(pieces)
-
-
-# `x-ratelimit-remaining-tokens` and `x-amzn-bedrock-input-token-count` are counts, `x-csrf-token` is a secret.
-_SECRET = re.compile(r"authoriz|cookie|secret|password|api-?key|signature|(^|-)token$")
-_SECRETS = frozenset({"location", "x-goog-upload-url"})
-"""Headers with URLs that grant access by themselves, to an upload or a download."""
-
-
-def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) -> dict[str, str]:
-    """Return the headers without those that may hold a secret, and with echoed keys masked.
-
-    Args:
-        headers: Headers of the response, names in lower case.
-        secrets: The keys that were sent.
-    """
-    shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}
-    for secret in secrets:
-        shown = {name: secret.redact(value) for name, value in shown.items()}
-    return shown

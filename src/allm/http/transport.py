@@ -29,6 +29,9 @@ import trio
 
 from allm.data.errors import EngineError
 from allm.http.connecting import Connecting, Interrupted
+from allm.http.errors import without_frames
+from allm.http.headers import HeaderValue
+from allm.http.keys import Secret
 from allm.http.response import Body, BodyReader, HttpResponse, transport_override
 from allm.http.transport_errors import mapped
 from allm.http.urls import proxy_for
@@ -276,8 +279,31 @@ def _stream_type(library: ModuleType) -> Any:
     return Stream
 
 
+@attrs.define(eq=False)
+class _Sending:
+    """A request on its way."""
+
+    _request: Any = attrs.field(repr=False)
+
+    async def send(self, client: Any) -> Any:
+        """Return the response; nothing is left of a request that has none."""
+        connecting, outside = Connecting(self._request.extensions.get("trace")), sys.exception()
+        self._request.extensions["trace"] = connecting
+        try:
+            return await client.send(self._request, stream=True, follow_redirects=False)
+        except Interrupted as stopped:
+            ended = stopped.reason
+        except BaseException as error:  # noqa: ASYNC103  (raised below where it is not raised here)
+            await connecting.ended(error)  # noqa: ASYNC102  (shielded, with a deadline)
+            if not isinstance(error, trio.Cancelled):
+                raise
+            ended = error
+        without_frames(ended, outside)  # the library's have the bytes that it sends, and with them the key
+        raise ended
+
+
 def open_response(
-    method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
+    method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
 ) -> AbstractAsyncContextManager[HttpResponse]:
     """See `OpenResponse`."""
     return (transport_override.get() or send)(method, url, headers=headers, content=content, client=client)
@@ -285,7 +311,7 @@ def open_response(
 
 @asynccontextmanager
 async def send(
-    method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
+    method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
     if client is None:
@@ -297,18 +323,15 @@ async def send(
     try:
         with mapped(library, reading=False):
             known = {"content": content} if isinstance(content, bytes) else {}  # for hooks and transports of the user's
-            fields = {**headers, "content-length": str(length)}
-            request = client.build_request(method, url, headers=fields, **known)
+            fields = {name: value for name, value in headers.items() if isinstance(value, str)}
+            request = client.build_request(method, url, headers={**fields, "content-length": str(length)}, **known)
+            for name, value in headers.items():
+                if isinstance(value, Secret):
+                    request.headers[name] = value.reveal()
             request.stream = _stream_type(library)(reader)
-            request.extensions["trace"] = connecting = Connecting(request.extensions.get("trace"))
+            sending, request = _Sending(request), None  # its repr has the URL
             await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-            try:
-                response = await client.send(request, stream=True, follow_redirects=False)
-            except Interrupted as stopped:
-                raise stopped.reason from None
-            except BaseException as error:
-                await connecting.ended(error)  # noqa: ASYNC102  (shielded, with a deadline)
-                raise
+            response = await sending.send(client)
     finally:
         await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
     try:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import ssl
+import sys
 from types import ModuleType
 
 from allm.data.errors import AdapterError
+from allm.http.errors import without_frames
 
 __all__ = ["mapped"]
 
@@ -19,10 +21,12 @@ class mapped:  # noqa: N801  (a `with` block, not a thing)
         self._reading = reading
 
     def __enter__(self) -> None:
-        pass
+        self._outside = sys.exception()
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         library = self._library
+        if isinstance(error, (library.InvalidURL, library.DecodingError, library.StreamError, library.TransportError)):
+            without_frames(error, self._outside)  # the library's have the bytes that it sends, and with them the key
         if isinstance(error, library.InvalidURL):
             raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
         if isinstance(error, library.DecodingError):

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 import attrs
 
 from allm.data.errors import EngineError
+from allm.http.private_url import PrivateUrl, as_url
 
 __all__ = ["join_url", "parts_of", "proxy_for"]
 
@@ -31,7 +32,7 @@ def join_url(base_url: str, path: str) -> str:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
     parts = parts_of(base_url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+    return PrivateUrl(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, "")))
 
 
 def parts_of(base_url: str) -> SplitResult:
@@ -43,7 +44,7 @@ def parts_of(base_url: str) -> SplitResult:
     parts = _split(base_url)
     if parts is None:
         raise EngineError(
-            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
+            f"base_url {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
             "https://api.openai.com/v1",
             reason="invalid_base_url",
         )
@@ -87,13 +88,17 @@ def proxy_for(url: str) -> str | None:
     settings = _settings(tuple(map(os.environ.get, (*_VARIABLES, _CGI))))
     if not settings.proxies:
         return None
-    parts = urlsplit(url)
-    host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
-    kind = parts.scheme if parts.scheme in settings.proxies else "all"
+    scheme, host, port = _place_of(url)
+    kind = scheme if scheme in settings.proxies else "all"
     proxy = settings.proxies.get(kind)
-    if proxy is None or any(_exempts(entry, parts.scheme, host, port) for entry in settings.exempt):
+    if proxy is None or any(_exempts(entry, scheme, host, port) for entry in settings.exempt):
         return None
     return _usable(kind, proxy)
+
+
+def _place_of(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
 
 
 @attrs.frozen

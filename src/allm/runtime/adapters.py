@@ -22,6 +22,7 @@ from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
 from allm.http.keys import Secret
+from allm.http.private_url import as_url
 from allm.runtime.batches import BatchLimits
 
 __all__ = [
@@ -69,7 +70,7 @@ class AdapterOptions:
     session_id: str | None = None
     http_client: Any = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, converter=as_url)
     include_raw_chunks: bool = False
 
 

@@ -17,10 +17,12 @@ from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers
+from allm.http.call import HttpCall, as_key, json_body
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
-from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
+from allm.http.headers import HeaderValue, is_header_value, lower_headers
+from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
+from allm.http.private_url import as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
@@ -83,7 +85,7 @@ class HttpAdapter(Adapter):
     """
 
     api_key: keys.Secret | KeySource | None = attrs.field(default=None, converter=as_key)
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, converter=as_url)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     http_client: Any = attrs.field(default=None, repr=False)
 
@@ -174,11 +176,14 @@ class HttpAdapter(Adapter):
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
             raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
-        return found
+        return as_url(found)  # type: ignore[no-any-return]
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
+        url, user = without_user(url)
         user_headers = {**lower_headers(self.headers), **lower_headers(options.headers)}
+        if user is not None:
+            user_headers["authorization"] = user  # as the HTTP library would, which tells its log of the URL
         sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
         if vendor.request_id_header is not None and options.request_id is not None:
             sent[vendor.request_id_header] = _sendable("request_id", options.request_id)
@@ -197,7 +202,7 @@ class HttpAdapter(Adapter):
             "client": client,
         }
 
-    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, str]) -> Credential | None:
+    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, HeaderValue]) -> Credential | None:
         vendor = self.vendor
         own = user_headers.get(vendor.key_header.name)
         try:
@@ -210,7 +215,7 @@ class HttpAdapter(Adapter):
                 raise
             source = None
         if own is not None:  # sent as a credential, so that errors mask it like any other key
-            prefix, space, key = own.rpartition(" ")
+            prefix, space, key = (own.reveal() if isinstance(own, Secret) else own).rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
         return None if source is None else Credential(vendor.key_header, source)
 
