@@ -59,6 +59,7 @@ class Connecting:
     _connection: Any = attrs.field(default=None, init=False)  # the entry of the pool
     _stream: Any = attrs.field(default=None, init=False)
     _over: bool = attrs.field(default=False, init=False)
+    _failure: BaseException | None = attrs.field(default=None, init=False)  # of the last stage
 
     async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
         """Watch one stage; called by the HTTP library."""
@@ -71,10 +72,14 @@ class Connecting:
             except BaseException as error:
                 await self._close()  # before the pool learns of it  # noqa: ASYNC102  (shielded, with a deadline)
                 if part == "socks" and not isinstance(error, Exception):
-                    raise Interrupted(error) from None
+                    raise Interrupted(error) from None  # noqa: ASYNC104  (the transport raises the error itself)
                 raise
         if self._then is not None:
             await self._then(event, info)
+
+    def failed_with(self, error: BaseException) -> bool:
+        """Whether connecting failed with this very error: the library passes on those that it does not know."""
+        return error is self._failure
 
     async def ended(self, error: BaseException) -> None:
         """Remove what the request leaves in the pool if it ended before its connection took the first step.
@@ -94,6 +99,7 @@ class Connecting:
 
     async def _watch(self, stage: str, phase: str, info: Mapping[str, Any]) -> None:
         if phase == "failed":
+            self._failure = info["exception"]
             raise info["exception"]
         if phase == "started":
             if stage.startswith("connect"):

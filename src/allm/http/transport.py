@@ -29,11 +29,12 @@ import trio
 
 from allm.data.errors import EngineError
 from allm.http.connecting import Connecting, Interrupted
+from allm.http.encodings import ACCEPTED, decoded
 from allm.http.errors import without_frames
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
 from allm.http.response import Body, BodyReader, HttpResponse, transport_override
-from allm.http.transport_errors import mapped
+from allm.http.transport_errors import mapped, unconnected
 from allm.http.urls import proxy_for
 
 __all__ = [
@@ -185,15 +186,11 @@ class _LiveResponse(HttpResponse):
         if body is not None:
             yield _Once(body)
             return
-        source = raw = self._response.aiter_raw()
-        if "content-encoding" in self.headers:
-            self._response.aiter_raw = lambda: _LeftOpen(raw)
-            source = self._response.aiter_bytes()
+        source = self._response.aiter_raw()
         try:
-            yield _Chunks(source, mapped(self._library, reading=True))
+            yield _Chunks(decoded(self.headers, source), mapped(self._library, reading=True))
         finally:
             await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
-            await _finish(raw)  # noqa: ASYNC102  (same)
 
     def _whole(self) -> bytes | None:
         """The body, if somebody has read it: a mock was made with it, or a hook looked at it."""
@@ -234,22 +231,6 @@ class _Chunks:
     async def __anext__(self) -> bytes:
         with self._mapped:
             return await anext(self._source)
-
-
-@attrs.define(eq=False)
-class _LeftOpen:
-    """A body for the library to decompress; where that fails it would close the outermost generator only."""
-
-    _source: AsyncIterator[bytes]
-
-    def __aiter__(self) -> _LeftOpen:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await anext(self._source)
-
-    async def aclose(self) -> None:
-        pass
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:
@@ -295,6 +276,8 @@ class _Sending:
             ended = stopped.reason
         except BaseException as error:  # noqa: ASYNC103  (raised below where it is not raised here)
             await connecting.ended(error)  # noqa: ASYNC102  (shielded, with a deadline)
+            if isinstance(error, Exception) and connecting.failed_with(error):
+                raise unconnected(error) from error  # noqa: ASYNC104  (an Exception, never Cancelled)
             if not isinstance(error, trio.Cancelled):
                 raise
             ended = error
@@ -324,7 +307,8 @@ async def send(
         with mapped(library, reading=False):
             known = {"content": content} if isinstance(content, bytes) else {}  # for hooks and transports of the user's
             fields = {name: value for name, value in headers.items() if isinstance(value, str)}
-            request = client.build_request(method, url, headers={**fields, "content-length": str(length)}, **known)
+            fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
+            request = client.build_request(method, url, headers=fields, **known)
             for name, value in headers.items():
                 if isinstance(value, Secret):
                     request.headers[name] = value.reveal()

@@ -10,7 +10,20 @@ from types import ModuleType
 from allm.data.errors import AdapterError
 from allm.http.errors import without_frames
 
-__all__ = ["mapped"]
+__all__ = ["mapped", "unconnected"]
+
+
+def unconnected(error: Exception) -> AdapterError:
+    """The error of a connection that failed in a way that the HTTP library does not expect.
+
+    A resolver that answers nothing ends in an error of the code that would have used its answer; that of a host name
+    which cannot be encoded comes before anything is asked, and comes again.
+    """
+    what = (
+        f"the server cannot be reached ({type(error).__name__}: {error}): the resolver has no usable address for its "
+        "name, or for that of the proxy"
+    )
+    return AdapterError(what, reason="network_error", retryable=not isinstance(error, UnicodeError))
 
 
 class mapped:  # noqa: N801  (a `with` block, not a thing)
