@@ -14,6 +14,7 @@ import trio
 
 import allm
 from allm.http import transport
+from allm.http.headers import secrets_in
 from allm.http.private_url import masked_query
 from allm.providers import Anthropic, OpenAI, OpenAIEmbeddings
 from allm.runtime.adapters import AdapterOptions
@@ -277,3 +278,24 @@ async def test_the_callers_own_error_keeps_its_frames(clock, failure):
     assert [frame.name for frame in traceback.extract_tb(mine.__traceback__)] == [
         "test_the_callers_own_error_keeps_its_frames"
     ]
+
+
+@pytest.mark.parametrize("proxy", ["ftp://me:{}@proxy.example", "http://me:{}@:1", "me:{}@proxy.example:0"])
+def test_the_password_of_a_proxy(monkeypatch, proxy):
+    """The error that names the variable does not have it, nor do its frames."""
+    monkeypatch.setenv("HTTPS_PROXY", proxy.format(CANARY))
+    adapter = OpenAI(api_key="k", base_url="https://api.example/v1")
+    with pytest.raises(allm.EngineError, match="HTTPS_PROXY") as caught:
+        adapter.prepare(allm.Request(model="m", messages=[allm.user("hi")]), AdapterOptions())
+    told = [text for text in [str(caught.value), *in_frames(caught.value)] if TELLING in text]
+    assert not told
+
+
+def test_names_in_a_cookie_are_no_secrets():
+    """Only values are masked: names are words that a message may have."""
+    secrets = secrets_in({"cookie": f"session-identifier={CANARY}; b=2", "authorization": "Basic bWU6Y2FuYXJ5LTAxMjM="})
+    shown = [secret.reveal() for secret in secrets]
+    assert CANARY in shown
+    assert "canary-0123" in shown
+    assert "bWU6Y2FuYXJ5LTAxMjM=" in shown
+    assert "session-identifier" not in shown

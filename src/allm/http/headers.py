@@ -85,9 +85,12 @@ def secrets_in(headers: Mapping[str, HeaderValue]) -> list[Secret]:
     return list(dict.fromkeys(part for value in sealed for part in (value, *_parts(value))))
 
 
+_NAMED = re.compile(rf"[\w.-]+=(.{{{_SHORTEST},}})")  # of a cookie, and of some kinds of authorization
+
+
 def _parts(header: Secret) -> list[Secret]:
     """The key after `Bearer`, the values of cookies, the password in `Basic`."""
-    words = re.split(r"[\s;,=]+", header.reveal())
+    words = [_NAMED.sub(r"\1", word) for word in re.split(r"[\s;,]+", header.reveal())]
     if words[0].lower() == "basic":
         with suppress(ValueError):
             words += base64.b64decode(header.reveal().split()[-1]).decode().split(":", 1)
