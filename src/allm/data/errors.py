@@ -93,7 +93,7 @@ SessionReason = Literal[
     "unavailable",
 ]
 OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
-UnwrapReason = Literal["non_stop_finish", "empty_response", "error"]
+UnwrapReason = Literal["non_stop_finish", "halted", "empty_response", "error"]
 
 Path = tuple[str | int, ...]
 
@@ -102,6 +102,23 @@ MOST_SHOWN = 20
 RETRYABLE_REASONS = frozenset(
     {"rate_limited", "overloaded", "provider_unavailable", "timeout", "network_error", "stream_truncated"}
 )
+
+REMEDIES: dict[str, str] = {
+    "rate_limited": "wait and retry, or send fewer requests at once: Engine(limiter=trio.CapacityLimiter(n))",
+    "quota_exhausted": "add credit or raise the limit in the provider's console, or use another key",
+    "overloaded": "wait and retry, or use another model",
+    "provider_unavailable": "wait and retry; the provider's status page may say more",
+    "authentication_failed": "check the key: api_key=, or the provider's environment variable",
+    "invalid_request": "change what the provider objects to: an option, a message, or the base_url",
+    "not_found": "check the model's name, and the base_url",
+    "context_length_exceeded": "send less: a shorter conversation, smaller tool results, or a model with more context",
+    "content_filter": "the provider's safety rules stopped it: send something else",
+    "timeout": "allow more time (request_timeout, first_event_timeout, stream_timeout), or retry",
+    "network_error": "check the network, the base_url and the proxy settings (HTTPS_PROXY, NO_PROXY)",
+    "stream_truncated": "the connection ended early: retry; the response keeps what had arrived",
+    "unsupported_feature": "leave the feature out, or use another model",
+}
+"""What the caller can do about each reason; the others say it in their messages."""
 
 
 class AllmError(Exception):
@@ -252,6 +269,10 @@ class AdapterError(AllmError):
         request_id: The provider's id of the request, for its support.
         provider_code: The provider's own error code, as text.
         headers: Headers of the HTTP response, as in `Response.headers`: which rate limit was hit, and when it ends.
+        model: The model that was called, or None.
+        host: The host that the request was sent to, or None.
+
+    `str(error)` is the message, followed by these facts and by what can be done about the reason.
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(AdapterReason))
@@ -265,8 +286,10 @@ class AdapterError(AllmError):
         "request_id",
         "provider_code",
         "headers",
+        "model",
+        "host",
     )
-    beside: ClassVar[frozenset[str]] = frozenset({"headers"})
+    beside: ClassVar[frozenset[str]] = frozenset({"headers", "model", "host"})
 
     def __init__(
         self,
@@ -280,6 +303,8 @@ class AdapterError(AllmError):
         request_id: str | None = None,
         provider_code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        model: str | None = None,
+        host: str | None = None,
     ) -> None:
         super().__init__(message, reason=reason)
         self.provider = provider
@@ -289,6 +314,24 @@ class AdapterError(AllmError):
         self.request_id = request_id
         self.provider_code = provider_code
         self.headers: dict[str, str] = dict(headers or {})
+        self.model = model
+        self.host = host
+
+    def __str__(self) -> str:
+        facts = [
+            f"{name} {value}"
+            for name, value in (
+                ("provider", self.provider),
+                ("model", self.model),
+                ("status", self.status),
+                ("reason", self.reason),
+                ("request id", self.request_id),
+                ("host", self.host),
+            )
+            if value is not None
+        ]
+        remedy = REMEDIES.get(self.reason)
+        return f"{self.message} ({', '.join(facts)}){f'; {remedy}' if remedy else ''}"
 
 
 class ImageAdapterError(AdapterError):

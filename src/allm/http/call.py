@@ -19,6 +19,7 @@ from allm.http.errors import Classify, annotate_error, error_from_response, requ
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret
 from allm.http.response import Body, HttpResponse, shown_headers
 from allm.http.transport import open_response
+from allm.http.urls import host_of
 
 __all__ = [
     "HttpCall",
@@ -88,6 +89,7 @@ class OpenCall:
         if hasattr(self, "response"):  # missing where the connection failed
             error.request_id = error.request_id or self.request_id
             error.headers = error.headers or self.headers
+        error.host = error.host or host_of(self.call.url)
         return annotate_error(error, self.call.provider, self._sent)
 
     async def _open(self, stack: AsyncExitStack) -> None:

@@ -19,7 +19,7 @@ import attrs
 
 from allm.data.errors import EngineError
 
-__all__ = ["join_url", "parts_of", "proxy_for"]
+__all__ = ["host_of", "join_url", "parts_of", "proxy_for"]
 
 _NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
 
@@ -48,6 +48,11 @@ def parts_of(base_url: str) -> SplitResult:
             reason="invalid_base_url",
         )
     return parts
+
+
+def host_of(url: str) -> str:
+    """The host of a URL, with its port if it names one, and without the user and password that it may carry."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 def _split(url: Any) -> SplitResult | None:

@@ -15,10 +15,11 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 from allm.data.problems import Problem, refuse, unknown_option
+from allm.execution.failures import log_failure, name_model
 from allm.execution.options import application_defaults, engine_options
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
-from allm.execution.stream.block import check_trio_task
+from allm.http.trio_task import check_trio_task
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter, as_adapter
 from allm.runtime.call_options import ExecutionOptions
@@ -104,6 +105,9 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             yield span
         except Exception as error:
             span.fail(error)
+            if isinstance(error, AdapterError):
+                name_model(error, attributes.get("model"))
+                log_failure(self.service.span, error)
             raise
         else:
             span.stop()

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, final
 import trio
 
 from allm.data.errors import StreamError
+from allm.http.trio_task import check_trio_task
 
 __all__ = [
     "StreamBlock",
     "background_task",
-    "check_trio_task",
     "collapse_exception_group",
     "nursery_boundary",
 ]
@@ -80,18 +80,6 @@ class StreamBlock(Generic[StreamT]):
         def _not_entered(self, mistake: str) -> StreamError:
             right = f"open it with `async with`, which closes it for sure:\n{indent(self._example, '    ')}"
             return StreamError(f"{mistake}: {right}", reason="not_entered")
-
-
-def check_trio_task() -> None:
-    """Refuse to run outside Trio, before one of Trio's internals fails with an obscure error.
-
-    Raises:
-        RuntimeError: The caller is not a Trio task.
-    """
-    if not trio.lowlevel.in_trio_task():
-        raise RuntimeError(
-            "this library runs on Trio, and the caller is not a Trio task: trio.run(main), not asyncio.run(main())"
-        )
 
 
 @asynccontextmanager

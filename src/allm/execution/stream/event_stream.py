@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar, final
 import attrs
 import trio
 
-from allm.data.errors import StreamError
+from allm.data.errors import AllmError, StreamError
 from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
 from allm.execution.stream.channel import Burst, StreamContext, receive_waiting
 
@@ -33,6 +33,10 @@ class Fold(Protocol[T_co]):
 
     def result(self) -> T_co:
         """The result so far."""
+        ...
+
+    def failure(self) -> AllmError | None:
+        """The failure that ended the call, as far as it was folded."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -139,9 +143,20 @@ class EventStream(Generic[T]):
             pass
         return self.result()
 
-    def text(self) -> AsyncIterator[str]:
-        """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`."""
-        return _TextIterator(self)
+    def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
+        """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`.
+
+        Args:
+            raise_on_error: Raise the failure of the call after the last piece, as whoever reads only the text would
+                not see it otherwise. False just ends; the failure is then in `result().error`.
+
+        Raises:
+            AllmError: The call failed; `result()` has what had arrived.
+        """
+        return _TextIterator(self, raise_on_error)
+
+    def _failure(self) -> AllmError | None:
+        return self._fold.failure()
 
     def _facts(self) -> dict[str, Any]:
         facts = self._fold.facts()
@@ -169,6 +184,7 @@ class _TextIterator:
     """Yields text deltas, and the whole text of a block that completes without visible deltas."""
 
     _events: EventStream[Any]
+    _raise_on_error: bool
     _seen: set[str] = attrs.field(factory=set, init=False)
 
     def __aiter__(self) -> _TextIterator:
@@ -183,4 +199,7 @@ class _TextIterator:
                 return event.text
             if isinstance(event, StepCompleted):
                 self._seen.clear()
+        failure = self._events._failure() if self._raise_on_error else None
+        if failure is not None:
+            raise failure
         raise StopAsyncIteration

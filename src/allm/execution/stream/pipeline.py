@@ -22,6 +22,7 @@ import attrs
 import trio
 
 from allm.data.events import AdapterEvent, TextDelta, ToolCallDelta
+from allm.execution.failures import begin_inner_calls, log_failure
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.execution.stream.channel import HAND_OVER, READ_AHEAD, Burst, BurstSender, StreamContext, receive_waiting
 from allm.execution.stream.event_stream import EventStream, Fold, Hidden
@@ -85,9 +86,12 @@ async def _pipeline(
     finally:
         if context.span is not None:
             context.span.stop(**events._facts())
+        if (failure := events._failure()) is not None:
+            log_failure(name, failure)
 
 
 async def _produce(scope: trio.CancelScope, produce: Produce, context: StreamContext) -> None:
+    begin_inner_calls()
     with scope, context.send.channel:
         try:
             await produce(context)
