@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from allm.cli.terminal import Terminal
 from allm.data.errors import AdapterError, AllmError
-from allm.execution.failures import begin_inner_calls
+from allm.execution.failures import inner_calls
 
 __all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "describe", "exit_code_of"]
 
@@ -18,10 +18,10 @@ BROKEN_PIPE = 141  # 128 + SIGPIPE
 
 def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
     """Run `command`, report an exception in one line, and return the exit code."""
-    begin_inner_calls()  # their failures are reported here, so the log need not
     try:
         try:
-            return command()
+            with inner_calls():  # their failures are reported here, so the log need not
+                return command()
         except AllmError as error:
             terminal.line(f"Error: {describe(error)}")
             return FAILURE

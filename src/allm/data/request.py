@@ -125,6 +125,9 @@ def request_problems(request: Request) -> list[Problem]:
     if request.messages == ():
         problems.append(Problem(("messages",), "empty", "there is no message; a model answers at least one"))
     problems += messages_problems(request.messages)
+    if request.messages and not problems and not any(message.content for message in request.messages):
+        sentence = "have no content; expected a text or an image for the model to answer"
+        problems.append(Problem(("messages",), "empty", sentence))
     if request.model is not None and not (isinstance(request.model, str) and request.model):
         sentence = f"is {shown(request.model)}; expected the model's name, or None"
         problems.append(Problem(("model",), "invalid_type", sentence))

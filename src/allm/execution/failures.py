@@ -7,20 +7,27 @@ DEBUG. So a program that looks at no result still sees each failure, and sees it
 from __future__ import annotations
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from allm.data.errors import AdapterError, AllmError
 
-__all__ = ["begin_inner_calls", "log_failure", "log_retry", "name_model"]
+__all__ = ["inner_calls", "log_failure", "log_retry", "name_model"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
 _is_inner: ContextVar[bool] = ContextVar("allm_is_inner_call", default=False)
 
 
-def begin_inner_calls() -> None:
-    """Mark the calls that the current task makes from here on as parts of a call."""
-    _is_inner.set(True)
+@contextmanager
+def inner_calls() -> Generator[None]:
+    """Mark the calls made in this block as parts of something that reports their failures itself."""
+    token = _is_inner.set(True)
+    try:
+        yield
+    finally:
+        _is_inner.reset(token)
 
 
 def log_failure(what: str, error: AllmError) -> None:

@@ -25,6 +25,7 @@ from allm.execution.stream.event_stream import EventStream
 from allm.execution.stream.folds import StreamCollector
 from allm.execution.stream.pipeline import open_stream
 from allm.runtime.engine import Engine
+from allm.runtime.fitting import advise
 
 __all__ = ["generate", "stream_generate", "unwrap"]
 
@@ -84,7 +85,11 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
         EngineError, OptionError, ValidationError, AdapterError: The call is invalid; nothing was sent.
     """
     async with stream_generate(engine, request, **options) as events:
-        return await events.until_done()
+        response = await events.until_done()
+    if response.finish_reason == "tool_calls" and any(tool.handler is not None for tool in engine.tools):
+        what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"
+        advise("generate", "", "tools", what, ", ".join(call.name for call in response.tool_calls))
+    return response
 
 
 def unwrap(result: Response | ChatResult) -> str:

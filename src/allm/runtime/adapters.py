@@ -88,6 +88,11 @@ class Adapter(ABC):
         """Whether a request has to name its model."""
         return True
 
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        """The names of adapter options that have no counterpart here; a call with one is warned about."""
+        return frozenset()
+
     def needs_structured_finalize(self, _request: Request, /) -> bool | None:
         """Whether the provider cannot take the request's tools and its schema in one call; None: ask the catalog.
 
@@ -268,6 +273,10 @@ class _WithDefaults(Adapter):
     @property
     def requires_model(self) -> bool:
         return bool(getattr(self._adapter, "requires_model", super().requires_model))
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        return frozenset(getattr(self._adapter, "ignored_options", super().ignored_options))
 
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)

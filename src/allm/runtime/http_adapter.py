@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.constructors import explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
@@ -28,7 +29,17 @@ from allm.http.transport import check_client, check_route
 from allm.http.urls import join_url, parts_of
 from allm.runtime.adapters import Adapter, AdapterOptions
 
-__all__ = ["HttpAdapter", "Vendor"]
+__all__ = ["HttpAdapter", "Vendor", "explains_settings"]
+
+explains_settings = explains_arguments(
+    model="the model belongs to the engine: Engine(adapter={name}(...), model=...)",
+    timeout="limits belong to the call: request_timeout=, or a cancel scope such as trio.move_on_after(30)",
+    max_retries="retries belong to the engine: Engine(adapter={name}(...), retry=allm.RetryPolicy(...))",
+    temperature="options belong to the call, or to the engine: Engine(...).with_params(temperature=...)",
+    http_client="the client belongs to the engine: Engine(adapter={name}(...), http_client=...)",
+    organization="pass headers={{'openai-organization': ...}}",
+)
+"""Decorates an adapter's class, so that a setting of another place is an error that names the place."""
 
 _VERSION = re.compile(r"/v\d\w*$")
 

@@ -11,6 +11,7 @@ import trio
 from allm.data.errors import AllmError, StreamError
 from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
 from allm.execution.stream.channel import Burst, StreamContext, receive_waiting
+from allm.runtime.fitting import advise
 
 __all__ = ["EventStream", "Fold", "Hidden"]
 
@@ -135,6 +136,9 @@ class EventStream(Generic[T]):
 
     def result(self) -> T:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
+        if self._owner is None and not self._closed:
+            what = "result() was called before anything was read: a request is sent when the first event is asked for"
+            advise("stream", "", "unread", f"{what}; await events.until_done() reads all of them")
         return self._fold.result()
 
     async def until_done(self) -> T:

@@ -22,7 +22,7 @@ import attrs
 import trio
 
 from allm.data.events import AdapterEvent, TextDelta, ToolCallDelta
-from allm.execution.failures import begin_inner_calls, log_failure
+from allm.execution.failures import inner_calls, log_failure
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 from allm.execution.stream.channel import HAND_OVER, READ_AHEAD, Burst, BurstSender, StreamContext, receive_waiting
 from allm.execution.stream.event_stream import EventStream, Fold, Hidden
@@ -91,8 +91,7 @@ async def _pipeline(
 
 
 async def _produce(scope: trio.CancelScope, produce: Produce, context: StreamContext) -> None:
-    begin_inner_calls()
-    with scope, context.send.channel:
+    with inner_calls(), scope, context.send.channel:
         try:
             await produce(context)
         except Exception as error:  # a bug, or raised by the caller's own functions

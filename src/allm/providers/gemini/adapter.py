@@ -7,7 +7,15 @@ from typing import final
 
 import attrs
 
-from allm.adapters import MAX_EVENT_BYTES, AdapterOptions, Emit, StreamAdapter, StreamCall, stream_events
+from allm.adapters import (
+    MAX_EVENT_BYTES,
+    AdapterOptions,
+    Emit,
+    StreamAdapter,
+    StreamCall,
+    explains_settings,
+    stream_events,
+)
 from allm.data.request import Request
 from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.decode import GeminiDecoder
@@ -17,6 +25,7 @@ __all__ = ["Gemini"]
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class Gemini(Connection, StreamAdapter):
     """Google's Gemini models: `streamGenerateContent` of the Gemini API.
@@ -44,6 +53,11 @@ class Gemini(Connection, StreamAdapter):
     """
 
     max_event_bytes: int = MAX_EVENT_BYTES
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        """OpenAI's `verbosity` has no counterpart."""
+        return frozenset({"verbosity"})
 
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
