@@ -60,13 +60,16 @@ def install(command: str, requirements: list[str]) -> None:
 
 
 def run_pip(arguments: list[str]) -> int:
-    """Run pip in the environment, and show of its progress one line for each package."""
-    pip = subprocess.Popen([PYTHON, "-m", "pip", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert pip.stdout is not None  # noqa: S101  (it is a pipe)
-    with pip:
-        for line in pip.stdout:
+    """Run pip in the environment: show one line for each package, and all that it said if it fails."""
+    command = [PYTHON, "-m", "pip", *arguments]
+    said: list[str] = []
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
+        for line in pip.stdout or ():
+            said.append(line)
             if line.startswith(("Collecting ", "Building ", "Installing collected")):
                 print(f"  {line.strip()[:72].lower()}", flush=True)
+    if pip.returncode:
+        print("".join(said), file=sys.stderr)
     return pip.returncode
 
 
@@ -80,6 +83,8 @@ def uv_settings(pip_config: str) -> dict[str, str]:
             variable = UV_NAMES.get(name.removeprefix(section)) if name.startswith(section) else None
             if variable is not None and variable not in os.environ:
                 found[variable] = str(ast.literal_eval(value))
+    if "UV_INDEX" in found:  # pip takes the newest release of all indexes, uv by default those of the first
+        found.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
     return found
 
 

@@ -54,17 +54,20 @@ def test_uv_gets_the_configuration_of_pip(run_module, monkeypatch):
     """The index of a company and its certificates: the environment wins over files, uv's own variables over both."""
     for name in run_module.UV_NAMES.values():
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("UV_INDEX", "mine")
+    monkeypatch.setenv("UV_FIND_LINKS", "mine")
     config = """\
 :env:.cert='/etc/company.pem'
 global.cert='/etc/ssl/cert.pem'
 global.extra-index-url='https://more.example/simple'
+global.find-links='theirs'
 global.index-url='https://index.example/simple'
 global.timeout='60'
 install.index-url='https://other.example/simple'
 """
     assert run_module.uv_settings(config) == {
         "SSL_CERT_FILE": "/etc/company.pem",
+        "UV_INDEX": "https://more.example/simple",
+        "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_DEFAULT_INDEX": "https://other.example/simple",
     }
 
