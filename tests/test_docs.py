@@ -25,7 +25,10 @@ EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re
 
 
 # The first line of a block that needs another one.
-GOES_ON = re.compile(r"\s*# goes on from the (first block|block above)\n")
+GOES_ON = re.compile(
+    r"\s*# goes on from the (first|second|third|fourth|fifth|sixth) block\n|\s*# goes on from the block above\n"
+)
+ORDER = ["first", "second", "third", "fourth", "fifth", "sixth"]
 
 
 class Example(NamedTuple):
@@ -47,7 +50,7 @@ def needed_by(index: int, found: list[Example]) -> list[Example]:
     goes_on = GOES_ON.match(found[index].code)
     if goes_on is None:
         return [found[index]]
-    before = 0 if goes_on[1] == "first block" else index - 1
+    before = index - 1 if goes_on[1] is None else ORDER.index(goes_on[1])
     return [*needed_by(before, found), found[index]]
 
 
