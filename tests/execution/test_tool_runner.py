@@ -410,6 +410,21 @@ async def test_a_hint_without_a_json_form_fails_that_call(autojump_clock, hint, 
     assert of(seen, allm.AskUserRequested) == []
 
 
+async def test_a_hint_that_no_session_can_hold_fails_that_call(autojump_clock):
+    """It nests deeper than a document may, so the journal could not be written."""
+    deep: object = "end"
+    for _ in range(300):
+        deep = [deep]
+    tools = [allm.Tool("ask", "Asks.", handler=_asker(deep)), sleeper()]
+    model = engine(("ask", {}), ("nap", {"seconds": 1}), tools=tools)
+    async with allm.session.open_store("memory://") as store, store.turn("s") as turn:
+        await turn.reply(model, "go", max_turns=1)
+    session, _ = await store.load("s")
+    error = error_of(session.thread.messages[2])
+    assert (error["type"], "nests deeper" in error["message"]) == ("encoding_failed", True)
+    assert session.thread.messages[3].text == "slept 1"
+
+
 def _asker(hint):
     async def ask(arguments):
         return allm.AskUser("Which?", fine=1, choice=hint)

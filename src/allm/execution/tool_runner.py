@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from allm.data.content import ImagePart, Part, TextPart, ToolCall
-from allm.data.errors import StreamError, ToolError, ToolReason
+from allm.data.errors import StreamError, ToolError, ToolReason, ValidationError
 from allm.data.events import (
     AskUserRequested,
     ToolExecutionCompleted,
@@ -25,6 +25,7 @@ from allm.data.events import (
     ToolProgress,
     ToolResultEncoded,
 )
+from allm.data.json.codec import to_json
 from allm.data.message import Message
 from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.tool import Tool
@@ -277,7 +278,13 @@ def _with_json_hints(call: ToolCall, asked: AskUser) -> AskUser:
         except Exception as error:  # also from a property or a method of the caller's class
             why = f"the hint {name!r} of the question has no JSON form: {exception_text(error)}"
             raise call_failure(call, "encoding_failed", why) from error
-    return AskUser(asked.question, **hints)
+    encoded = AskUser(asked.question, **hints)
+    try:
+        to_json(encoded)
+    except ValidationError as error:  # too long or too deep for any document
+        why = f"the hints of the question cannot be saved: {exception_text(error)}"
+        raise call_failure(call, "encoding_failed", why) from error
+    return encoded
 
 
 def _context(model_call: ModelCall, call: ToolCall, emit: EmitEvents, scope: trio.CancelScope) -> ToolContext:
