@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
@@ -17,6 +18,7 @@ ERRORS = [
     allm.OptionError("no such option", option="models"),
     allm.EngineError("no key", reason="missing_key"),
     allm.ToolError("failed", reason="handler_raised", tool_name="add"),
+    allm.SessionError("away", reason="unavailable", session=allm.Session(id="a"), retryable=False),
     allm.SessionConflict("newer", session=allm.Session(id="a"), version=3),
     allm.EmbeddingAdapterError("cut off", completed_inputs=2),
     allm.UnwrapError("not done", reason="non_stop_finish", finish_reason="length"),
@@ -26,9 +28,9 @@ ERRORS = [
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_travels_to_another_process(error):
     """After pickling it is equal, with every field and the same hash."""
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
-    assert (copy, hash(copy), repr(copy), str(copy)) == (error, hash(error), repr(error), str(error))
-    assert copy is not error
+    same = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
+    assert (same, hash(same), repr(same), str(same)) == (error, hash(error), repr(error), str(error))
+    assert same is not error
 
 
 def test_errors_of_different_classes_differ():
@@ -66,8 +68,8 @@ def test_problems_travel_with_their_sentences():
     error = caught.value
     [problem] = error.problems
     assert problem == allm.Problem(("temperature",), "out_of_range", "is 9; expected a number from 0 to 2")
-    for copy in (pickle.loads(pickle.dumps(error)), allm.from_json(allm.to_json(error))):  # noqa: S301  our own
-        assert (copy, copy.problems, str(copy)) == (error, error.problems, str(error))
+    for same in (pickle.loads(pickle.dumps(error)), allm.from_json(allm.to_json(error))):  # noqa: S301  our own
+        assert (same, same.problems, str(same)) == (error, error.problems, str(error))
 
 
 def test_pairs_alone_make_an_error_too():
@@ -75,3 +77,14 @@ def test_pairs_alone_make_an_error_too():
     error = allm.ValidationError([(("a", 0), "unknown"), ((), "empty")])
     assert error.problems == (allm.Problem(("a", 0), "unknown", "unknown"), allm.Problem((), "empty", "empty"))
     assert str(error) == "a[0]: unknown; empty"
+
+
+def test_a_session_that_could_not_be_saved_goes_with_its_error():
+    """Through pickle, a copy and JSON; the repr does not print a conversation."""
+    session = allm.Session(id="a", thread=allm.Thread([allm.user("go")]))
+    error = allm.SessionError("away", reason="unavailable", session=session)
+    assert error.retryable
+    assert not allm.SessionError("no", reason="conflict").retryable
+    assert "go" not in repr(error)
+    for same in (pickle.loads(pickle.dumps(error)), copy.copy(error), allm.from_json(allm.to_json(error))):  # noqa: S301
+        assert (same, same.session, same.retryable) == (error, session, True)

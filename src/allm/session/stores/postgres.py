@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
 
+from allm.data.errors import SessionError
 from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend
 
 __all__ = ["postgres_backend"]
@@ -19,15 +20,22 @@ def postgres_backend(url: str) -> SqlBackend:
     """A backend for the database at `url`, in tables `allm_sessions` and `allm_journal` of the first schema."""
     return SqlBackend(
         Dialect(
-            name="PostgreSQL",
             connect=lambda: _connect(url),
             transaction=lambda connection: connection.transaction(),
             now="extract(epoch from clock_timestamp())",
             mark="%s",
             errors=(psycopg.Error, OSError),
+            failure=_failure,
+            alive=lambda connection: not connection.closed,
             connections=4,
         )
     )
+
+
+def _failure(error: Exception) -> SessionError:
+    # The server is away, starting, shutting down, full, or too busy; other errors do not pass by themselves.
+    retryable = isinstance(error, (psycopg.OperationalError, OSError))
+    return SessionError(f"the PostgreSQL store failed: {error}", reason="unavailable", retryable=retryable)
 
 
 def _connect(url: str) -> Any:
