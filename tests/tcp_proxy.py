@@ -17,13 +17,14 @@ class Proxy:
         left: How many more pieces pass until the connections are dropped; None for any number.
         refusing: How many of the next connections are closed at once, as while a server restarts.
         dropped: How often they were dropped.
+        muted: Connections that are silent in both directions, as when a firewall has forgotten them.
     """
 
     def __init__(self, url):
         self.parts = urlsplit(url)
         self.blocked = self.left = None
         self.refusing = self.dropped = 0
-        self.connections = set()
+        self.connections, self.muted = set(), set()
 
     async def serve(self, task_status=trio.TASK_STATUS_IGNORED):
         async with trio.open_nursery() as nursery:
@@ -39,6 +40,10 @@ class Proxy:
         for scope in self.connections:
             scope.cancel()
 
+    def mute(self):
+        """Silence the connections that there are; new ones work."""
+        self.muted |= self.connections
+
     async def handle(self, stream):
         async def copy(source, sink, way):
             with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
@@ -49,7 +54,7 @@ class Proxy:
                             self.left = None
                             self.drop()
                             return
-                    if self.blocked != way:
+                    if self.blocked != way and nursery.cancel_scope not in self.muted:
                         await sink.send_all(data)
             nursery.cancel_scope.cancel()
 

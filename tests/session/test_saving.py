@@ -195,6 +195,9 @@ async def test_a_store_that_stays_away(autojump_clock, fault, ending):
             assert pickle.loads(pickle.dumps(error)).session == error.session  # noqa: S301  our own
             assert trio.current_time() - started >= saving.PATIENCE
             backend.faults.clear()
+            if turn.interrupted is not None:
+                with pytest.raises(allm.SessionError, match=r"turn\.save\(error\.session\)"):
+                    await turn.reply(engine(TEXT), "more")
             if not later:
                 await turn.save(error.session)
                 assert turn.interrupted is None

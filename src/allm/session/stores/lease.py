@@ -203,6 +203,12 @@ class SessionLease:
             raise SessionError(
                 f"session {self._key!r} is in the middle of another turn; one at a time", reason="invalid_status"
             )
+        if self.interrupted is not None and not resumes and self._unsaved is not None:
+            raise SessionError(
+                f"the last turn of session {self._key!r} could not be saved: save it with turn.save(error.session), or "
+                "drop it with turn.discard()",
+                reason="interrupted",
+            )
         if self.interrupted is not None and not resumes:
             raise SessionError(
                 f"a turn of session {self._key!r} was interrupted after tools had run: finish it with "

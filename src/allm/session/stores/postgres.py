@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
@@ -21,7 +23,7 @@ def postgres_backend(url: str) -> SqlBackend:
     return SqlBackend(
         Dialect(
             connect=lambda: _connect(url),
-            transaction=lambda connection: connection.transaction(),
+            transaction=_transaction,
             now="extract(epoch from clock_timestamp())",
             mark="%s",
             errors=(psycopg.Error, OSError),
@@ -30,6 +32,17 @@ def postgres_backend(url: str) -> SqlBackend:
             connections=4,
         )
     )
+
+
+@contextmanager
+def _transaction(connection: Any) -> Generator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(connection.transaction())
+        except psycopg.Error:
+            connection.close()  # also if it only fell silent: nothing has taken effect, and a new one may do better
+            raise
+        yield
 
 
 def _failure(error: Exception) -> SessionError:
