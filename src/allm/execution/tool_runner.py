@@ -121,7 +121,13 @@ class ToolRunner:
         return outcome
 
     async def _failed(self, call: ToolCall, failure: CallFailure) -> ToolOutcome:
-        message, halting = await self._apply_error_policy(call, failure.error)
+        try:
+            message, halting = await self._apply_error_policy(call, failure.error)
+        except trio.Cancelled:
+            if self.call.journal is not None:  # how the call ended is known, though not what the policy thinks of it
+                known = error_message(call, failure.error.reason, failure.error.message)
+                await self.call.journal.record_outcome(ToolOutcome(message=known))  # noqa: ASYNC102  (shields itself)
+            raise
         completed = ToolExecutionCompleted(call, error=failure.error, abandoned=failure.abandoned)
         if halting is None:
             return await self._record(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))
