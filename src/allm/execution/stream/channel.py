@@ -145,7 +145,7 @@ class StreamContext:
         held: Events of the current response that came before its content.
         deadline: When the consumer's own cancel scopes end the call, on the Trio clock; the stages are shielded from
             those scopes and cannot see them. The consumer updates it whenever it waits.
-        span: The telemetry span of the stream.
+        span: The telemetry span of the stream; None if nobody listened when it began.
         failure: The exception that the consumer gets after the last event.
     """
 

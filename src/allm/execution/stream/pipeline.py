@@ -63,7 +63,8 @@ async def _pipeline(
     scopes: list[trio.CancelScope] = []
 
     def start() -> None:
-        context.span = telemetry.start_span(name, **facts)
+        if telemetry.handlers:
+            context.span = telemetry.start_span(name, **facts)
         task(_produce, produce, context, name="producer")
         for work, (_, source), (target, _) in zip(works, links, links[1:], strict=False):
             task(_stage, work, source, BurstSender(target), context, name=work.name)
