@@ -28,8 +28,7 @@ import attrs
 import trio
 
 from allm.data.errors import EngineError
-from allm.http.response import Body, BodyReader, HttpResponse, transport_override
-from allm.http.transport_errors import mapped
+from allm.http.response import Body, BodyReader, HttpResponse, mapped, transport_override
 from allm.http.urls import proxy_for
 
 __all__ = [
