@@ -105,7 +105,6 @@ from allm.http.stream_call import (
 from allm.http.transport import multipart as multipart
 from allm.http.urls import join_url as join_url, parts_of as parts_of
 from allm.runtime.adapters import (
-    Adapter as Adapter,
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
     ImageAdapter as ImageAdapter,
@@ -116,7 +115,7 @@ from allm.runtime.adapters import (
 )
 from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
-from allm.runtime.http_adapter import HttpAdapter as HttpAdapter, Vendor as Vendor
+from allm.runtime.http_adapter import Adapter as Adapter, HttpAdapter as HttpAdapter, Vendor as Vendor
 from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()

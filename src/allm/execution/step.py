@@ -21,9 +21,9 @@ from allm.execution.stream.channel import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
-from allm.runtime.adapters import as_adapter
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import needs_two_passes
+from allm.runtime.http_adapter import as_adapter
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
 
