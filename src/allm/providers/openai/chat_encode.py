@@ -30,13 +30,14 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.chat_reasoning import DETAILS, FIELD
-from allm.providers.openai.presets import OPENAI, THINKING, Preset, own_name
+from allm.providers.openai.presets import OPENAI, THINKING, Preset
 from allm.providers.openai.shared_encode import (
     arguments_text,
     call_id,
     chat_sampling,
     image_url,
     is_custom,
+    own_name,
     parameters,
     tool_choice,
     with_options,

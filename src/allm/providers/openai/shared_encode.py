@@ -25,6 +25,7 @@ __all__ = [
     "chat_sampling",
     "image_url",
     "is_custom",
+    "own_name",
     "parameters",
     "responses_sampling",
     "tool_choice",
@@ -226,3 +227,8 @@ def _service_tier(tier: str | None, preset: Preset, problems: list[Problem]) -> 
 
 def _lacks(name: str, sentence: str) -> Problem:
     return Problem((name,), "unsupported_option", sentence)
+
+
+def own_name(model: str | None) -> str:
+    """The name without the vendor that a gateway puts before it (`openai/gpt-image-2`); "" for None."""
+    return (model or "").rpartition("/")[2]
