@@ -22,6 +22,7 @@ __all__ = ["Settings", "encode", "sampling_problems"]
 _SAMPLING = ("temperature", "top_p", "top_k")
 _MAX_TEMPERATURE = 1
 _TIERS = {"auto": "auto", **dict.fromkeys(("default", "standard", "standard_only"), "standard_only")}
+_MARKED = frozenset({"tools", "system", "messages"})
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -57,17 +58,23 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
     _add_sampling(request, settings, body, problems)
     _add_limits(request, body, problems)
     _add_tools(request, settings, encoder, body, problems)
-    thinking, effort = thinking_fields(model, options, max_tokens, problems)
-    if thinking is not None:
-        body["thinking"] = thinking
-        _check_choice(model, request, body, problems)
+    effort: str | None = None
+    if not (options.reasoning_effort is None and options.reasoning_summary is None):
+        thinking, effort = thinking_fields(model, options, max_tokens, problems)
+        if thinking is not None:
+            body["thinking"] = thinking
+            _check_choice(model, request, body, problems)
     output = _output_format(request, settings, problems)
     if effort is not None:
         output["effort"] = effort
     if output:
         body["output_config"] = output
     refuse(problems)
-    return _with_options(body, request.options, settings)
+    body = _with_options(body, request.options)
+    # Only whoever writes blocks in Anthropic's own words can have set marks in them.
+    if settings.prompt_cache or encoder.by_hand or not _MARKED.isdisjoint(request.options):
+        return with_marks(body, settings.prompt_cache, by_hand=request.options.keys())
+    return body
 
 
 def sampling_problems(request: Request, api_version: str) -> list[Problem]:
@@ -118,7 +125,9 @@ def _add_tools(
     tools = [_tool(tool) for tool in request.tools]
     choice = _tool_choice(request, problems)
     wanted = request.response_format
-    answer = tool_answer_name(request, settings.structured_output)
+    answer = None
+    if isinstance(wanted, JsonSchema):
+        answer = tool_answer_name(request, settings.structured_output)
     if answer is not None and isinstance(wanted, JsonSchema):
         tools.append(answer_tool(answer, wanted, problems))
         choice = _answer_choice(request, answer, choice)
@@ -206,7 +215,7 @@ def _names(tools: Iterable[Any]) -> set[Any]:
     return {as_object(tool).get("name") for tool in tools}
 
 
-def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**body, **options}
     more = _more_tools(options)
     if more:
@@ -215,4 +224,4 @@ def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Se
     output = {**as_object(body.get("output_config")), **as_object(options.get("output_config"))}
     if output:
         merged["output_config"] = output
-    return with_marks(merged, settings.prompt_cache, by_hand=options.keys())
+    return merged
