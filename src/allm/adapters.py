@@ -67,7 +67,14 @@ from allm.data.problems import (
     wrong_type as wrong_type,
 )
 from allm.data.request import unsupported_parts as unsupported_parts
-from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
+from allm.http.call import (
+    HttpCall as HttpCall,
+    OpenCall as OpenCall,
+    join_url as join_url,
+    json_body as json_body,
+    open_call as open_call,
+    parts_of as parts_of,
+)
 from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.error_body import (
     CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
@@ -103,7 +110,6 @@ from allm.http.stream_call import (
     stream_events as stream_events,
 )
 from allm.http.transport import multipart as multipart
-from allm.http.urls import join_url as join_url, parts_of as parts_of
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,

@@ -21,7 +21,7 @@ from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers
+from allm.http.call import HttpCall, as_key, is_header_value, join_url, json_body, lower_headers, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
@@ -29,7 +29,6 @@ from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import check_client, check_route
-from allm.http.urls import join_url, parts_of
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
 
