@@ -17,7 +17,7 @@ from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, 
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.stream.attempt import run_model_call
-from allm.execution.stream.channel import StreamContext
+from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
