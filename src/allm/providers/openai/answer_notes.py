@@ -161,12 +161,14 @@ _OUTPUTS = ("output_tokens_cost", "output_cost", "completion_cost", "upstream_in
 KINDS = ("audio_tokens", "image_tokens")
 """Details of a count that cost something else than text."""
 PLAIN_COUNTS = frozenset(
-    {"prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"}
+    {
+        *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"),
+        *("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"),
+    }
 )
-"""Fields that the usage of every service has."""
+"""Fields that the usage of every service has, by the one API or the other."""
 _COUNTED = PLAIN_COUNTS.union(
     {
-        *("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"),
         *("cost", "cost_details", "cost_in_usd_ticks", "estimated_cost", "service_tier"),
         *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
     }
