@@ -42,6 +42,7 @@ from allm.adapters import (
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.anthropic.image_parts import ImageEncoder
+from allm.providers.anthropic.models import Model
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
 __all__ = ["STRICT_VERSION", "ContentEncoder"]
@@ -65,7 +66,7 @@ class ContentEncoder:
     """Encodes the messages of one request.
 
     Attributes:
-        max_images: Most images of a request.
+        model: Which model they are for.
         api_version: Which the request is for.
         origin: Whose opaque data is sent.
         system: Blocks of the system messages so far.
@@ -74,7 +75,7 @@ class ContentEncoder:
         problems: What cannot be sent.
     """
 
-    max_images: int
+    model: str
     api_version: str
     origin: Origin
     system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
@@ -82,12 +83,9 @@ class ContentEncoder:
     by_hand: bool = attrs.field(default=False, init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _turns: list[_WireTurn] = attrs.field(factory=list[_WireTurn], init=False)
-    _images: ImageEncoder = attrs.field(init=False)
+    _images: ImageEncoder | None = attrs.field(default=None, init=False)
     _calls: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], init=False)
     _ids: set[str] = attrs.field(factory=set[str], init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._images = ImageEncoder(self.max_images)
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         """The turns of a whole conversation."""
@@ -178,6 +176,8 @@ class ContentEncoder:
         self.problems.append(Problem(path, "unsupported_in_api_version", sentence))
 
     def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
+        if self._images is None:
+            self._images = ImageEncoder(Model.named(self.model).max_images)
         try:
             return self._images.encode(part.image)
         except UnusableImageError as error:
