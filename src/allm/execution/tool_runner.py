@@ -84,20 +84,24 @@ class ToolRunner:
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def _run_call(self, call: ToolCall) -> ToolOutcome:
-        span = telemetry.start_span("tool", parent=self.span, tool_name=call.name, tool_call_id=call.id)
+        span: telemetry.Span | None = None
+        if telemetry.handlers:
+            span = telemetry.start_span("tool", parent=self.span, tool_name=call.name, tool_call_id=call.id)
+        ended: dict[str, Any] = {"outcome": "cancelled"}
         try:
             try:
                 value = await run_handler(self.call, call, self.emit)
                 content = "" if isinstance(value, AskUser) else self._encode(call, value)
             except CallFailure as failure:
                 outcome = await self._failed(call, failure)
-                span.stop(error=failure.error)
+                ended = {"error": failure.error}
             else:
                 outcome = await self._succeeded(call, value, content)
-                span.stop()
+                ended = {}
             return outcome
         finally:
-            span.stop(outcome="cancelled")
+            if span is not None:
+                span.stop(**ended)
 
     async def _succeeded(self, call: ToolCall, value: Any, content: Content) -> ToolOutcome:
         completed = ToolExecutionCompleted(call, value)
