@@ -29,6 +29,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
+from allm.data.remedies import REMEDIES
+
 __all__ = [
     "AdapterError",
     "AdapterReason",
@@ -93,7 +95,7 @@ SessionReason = Literal[
     "unavailable",
 ]
 OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
-UnwrapReason = Literal["non_stop_finish", "empty_response", "error"]
+UnwrapReason = Literal["non_stop_finish", "halted", "empty_response", "error"]
 
 Path = tuple[str | int, ...]
 
@@ -137,11 +139,16 @@ class AllmError(Exception):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), {name: getattr(self, name) for name in self.fields})
+        # Without the constructor, which takes other arguments than Python's own errors do, and those of users' classes
+        # others again. The notes are copied, so that one that is added to a copy is not added here.
+        state = dict(vars(self))
+        if "__notes__" in state:
+            state["__notes__"] = list(state["__notes__"])
+        return _rebuild, (type(self), self.args), state
 
 
-def _rebuild(cls: type[AllmError], fields: dict[str, Any]) -> AllmError:
-    return cls(**fields)
+def _rebuild(cls: type[AllmError], args: tuple[Any, ...]) -> AllmError:
+    return cls.__new__(cls, *args)
 
 
 def render_path(path: Path) -> str:
@@ -252,6 +259,10 @@ class AdapterError(AllmError):
         request_id: The provider's id of the request, for its support.
         provider_code: The provider's own error code, as text.
         headers: Headers of the HTTP response, as in `Response.headers`: which rate limit was hit, and when it ends.
+        model: The model that was called, or None.
+        host: The host that the request was sent to, or None.
+
+    `str(error)` is the message, followed by these facts and by what can be done about the reason.
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(AdapterReason))
@@ -265,8 +276,10 @@ class AdapterError(AllmError):
         "request_id",
         "provider_code",
         "headers",
+        "model",
+        "host",
     )
-    beside: ClassVar[frozenset[str]] = frozenset({"headers"})
+    beside: ClassVar[frozenset[str]] = frozenset({"headers", "model", "host"})
 
     def __init__(
         self,
@@ -280,6 +293,8 @@ class AdapterError(AllmError):
         request_id: str | None = None,
         provider_code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        model: str | None = None,
+        host: str | None = None,
     ) -> None:
         super().__init__(message, reason=reason)
         self.provider = provider
@@ -289,6 +304,24 @@ class AdapterError(AllmError):
         self.request_id = request_id
         self.provider_code = provider_code
         self.headers: dict[str, str] = dict(headers or {})
+        self.model = model
+        self.host = host
+
+    def __str__(self) -> str:
+        facts = [
+            f"{name} {value}"
+            for name, value in (
+                ("provider", self.provider),
+                ("model", self.model),
+                ("status", self.status),
+                ("reason", self.reason),
+                ("request id", self.request_id),
+                ("host", self.host),
+            )
+            if value is not None
+        ]
+        remedy = REMEDIES.get(self.reason)
+        return f"{self.message} ({', '.join(facts)}){f'; {remedy}' if remedy else ''}"
 
 
 class ImageAdapterError(AdapterError):
@@ -319,12 +352,29 @@ class ToolError(AllmError):
 
 
 class SessionError(AllmError):
-    """The session's status or its store does not allow the operation; the message says what to do instead."""
+    """The session's status or its store does not allow the operation; the message says what to do instead.
+
+    Attributes:
+        session: The `Session` that could not be saved, with the user's message and everything that was said and done
+            before the failure; None if nothing was to be saved.
+        retryable: Whether the same operation may succeed later: the store is away, busy or locked.
+    """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(SessionReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "retryable")
+    beside: ClassVar[frozenset[str]] = frozenset({"session"})
 
-    def __init__(self, message: str, *, reason: SessionReason) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: SessionReason,
+        session: Any = None,  # a `Session`, whose module needs this one
+        retryable: bool | None = None,
+    ) -> None:
         super().__init__(message, reason=reason)
+        self.session = session
+        self.retryable: bool = reason == "unavailable" if retryable is None else retryable
 
 
 class UnwrapError(AllmError):

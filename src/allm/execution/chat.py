@@ -34,11 +34,9 @@ from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, check_adapter, resolve
 from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
-from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.channel import StreamContext
-from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.block import StreamBlock, open_stream
+from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
-from allm.execution.stream.pipeline import open_stream
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
@@ -76,7 +74,7 @@ def open_step(
         with trio.move_on_after(turn.limit) as whole_call:
             await run_step(call, prepared, context, fold)
         if whole_call.cancelled_caught:
-            await fail_at_limit(context, call.execution_options.request_timeout)
+            await fail_at_limit(context, call.execution_options.request_timeout, call)
 
     return open_stream("step", produce, call.execution_options, StepFold(turn.thread, turn.output_type), **turn.facts)
 
@@ -120,7 +118,7 @@ def open_chat(
         with trio.move_on_after(turn.limit):
             result = await loop.run()
         if result is None:
-            error = await fail_at_limit(context, turn.limit)
+            error = await fail_at_limit(context, turn.limit, turn.first[0])
             result = attrs.evolve(loop.fold.result(), halted_reason="error", error=error)
         await context.send.send((ChatCompleted(result),))
 

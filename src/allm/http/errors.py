@@ -11,7 +11,7 @@ from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.headers import shown_headers
 from allm.http.keys import Secret
 from allm.http.private_url import PrivateUrl
-from allm.http.response import HttpResponse
+from allm.http.response import HttpResponse, without_frames
 from allm.http.retry_after import parse_retry_after
 
 __all__ = ["Classify", "annotate_error", "error_from_response", "malformed", "request_id_of"]
@@ -59,6 +59,17 @@ def annotate_error(
     return error
 
 
+def _tells(error: BaseException, secret: Secret) -> bool:
+    """Whether the key is in a cause of the error, which a traceback shows with it."""
+    cause = error.__cause__ or error.__context__
+    while cause is not None:
+        text = str(cause)
+        if secret.redact(text) != text:
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def _is_in_frames(error: BaseException, secret: Secret, outside: BaseException | None) -> bool:
     """Whether a variable of a frame has the key in it, which came with the answer."""
     one: BaseException | None = error
@@ -78,28 +89,6 @@ def _has(value: Any, text: str, depth: int) -> bool:
     if isinstance(value, dict):
         value = [*value, *value.values()]
     return isinstance(value, list | tuple) and depth > 0 and any(_has(item, text, depth - 1) for item in value)
-
-
-def without_frames(error: BaseException | None, outside: BaseException | None) -> None:
-    """Forget the frames of an error and of its causes, whose variables a report of it may show.
-
-    Args:
-        outside: What the caller was handling when it called (`sys.exception()`): its own error, which stays as it is.
-    """
-    while error is not None and error is not outside:
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
-
-
-def _tells(error: BaseException, secret: Secret) -> bool:
-    """Whether the key is in a cause of the error, which a traceback shows with it."""
-    cause = error.__cause__ or error.__context__
-    while cause is not None:
-        text = str(cause)
-        if secret.redact(text) != text:
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
 
 
 _REQUEST_IDS = (

@@ -30,12 +30,19 @@ import trio
 from allm.data.errors import EngineError
 from allm.http.connecting import Connecting, Interrupted
 from allm.http.encodings import ACCEPTED, decoded
-from allm.http.errors import without_frames
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
-from allm.http.response import Body, BodyReader, HttpResponse, transport_override
-from allm.http.transport_errors import mapped, unconnected
-from allm.http.urls import proxy_for
+from allm.http.private_url import as_url
+from allm.http.proxies import PROXY_VARIABLES, proxy_for
+from allm.http.response import (
+    Body,
+    BodyReader,
+    HttpResponse,
+    mapped,
+    transport_override,
+    unconnected,
+    without_frames,
+)
 
 __all__ = [
     "CLEANUP_SECONDS",
@@ -114,7 +121,8 @@ def _tls_context() -> Any:
 
 
 def _route_of(url: str) -> _Route:
-    proxy = proxy_for(url)
+    origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
+    proxy = proxy_for(origin, tuple(as_url(os.environ.get(name)) for name in PROXY_VARIABLES))
     return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
 
 

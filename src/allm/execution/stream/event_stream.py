@@ -1,21 +1,144 @@
-"""`EventStream`: the consumer's iterator of events, which folds them as they are read."""
+"""Both ends of a stream: `BurstSender` for the tasks that produce its events, `EventStream` for their consumer.
+
+The item of a channel between them is a burst: the tuple of events decoded from one network read. Both ends try the
+non-blocking call first, and a receiver takes everything that is waiting, so a stage costs at most one hop per read, not
+one per token. `EventStream` hands out single events, and folds them as they are read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, final
 
 import attrs
 import trio
 
-from allm.data.errors import StreamError
+from allm.data.errors import AllmError, StreamError
 from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
-from allm.execution.stream.channel import Burst, StreamContext, receive_waiting
+from allm.runtime.fitting import advise
+from allm.runtime.telemetry import Span
 
-__all__ = ["EventStream", "Fold", "Hidden"]
+__all__ = [
+    "HAND_OVER",
+    "READ_AHEAD",
+    "Burst",
+    "BurstSender",
+    "EventStream",
+    "Fold",
+    "Hidden",
+    "StreamContext",
+    "receive_waiting",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+Burst = tuple[Any, ...]
+
+READ_AHEAD = 32
+"""Bursts by which the producer may run ahead of the next stage; after that, back-pressure reaches the socket."""
+
+HAND_OVER = 1
+"""Bursts that may wait between two later stages. One is enough, since a stage takes everything that is waiting."""
+
+
+@attrs.define(eq=False)
+class BurstSender:
+    """The sending end of a stage.
+
+    Attributes:
+        unsent: Bursts that are being sent, or that a cancelled task has left behind; several while tools run.
+        last: The newest event that was put into the channel.
+        delivered: Called with every event that was put into the channel.
+    """
+
+    channel: trio.MemorySendChannel[Burst]
+    unsent: dict[int, Burst] = attrs.field(factory=dict[int, Burst])
+    last: Any = None
+    delivered: Callable[[Any], None] | None = None
+
+    def send_nowait(self, burst: Burst) -> bool:
+        """Deliver one burst if there is room for it; returns whether there was."""
+        try:
+            self.channel.send_nowait(burst)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
+        self._record(burst)
+        return True
+
+    async def send(self, burst: Burst) -> None:
+        """Deliver one burst, waiting only when there is no room.
+
+        If the receiver is gone, the consumer has left its block and is about to cancel this task, so wait for that. No
+        adapter and no tool ever sees a closed channel.
+        """
+        if self.send_nowait(burst):
+            return
+        self.leave(burst)
+        with suppress(trio.BrokenResourceError):
+            await self.channel.send(burst)
+            del self.unsent[id(burst)]
+            self._record(burst)
+            return
+        await trio.sleep_forever()
+
+    def leave(self, burst: Burst) -> None:
+        """Keep a burst for `send_unsent`."""
+        if burst:
+            self.unsent[id(burst)] = burst
+
+    async def send_unsent(self) -> None:
+        """Deliver the bursts that were left behind."""
+        while self.unsent:
+            await self.send(self.unsent.pop(next(iter(self.unsent))))
+
+    def _record(self, burst: Burst) -> None:
+        self.last = burst[-1]
+        if self.delivered is not None:
+            for event in burst:
+                self.delivered(event)
+
+
+@attrs.define(eq=False)
+class StreamContext:
+    """State that the producer of a stream shares with the rest of the pipeline.
+
+    Attributes:
+        send: The sender for the producer's bursts.
+        deadline: When the consumer's own cancel scopes end the call, on the Trio clock; the stages are shielded from
+            those scopes and cannot see them. The consumer updates it whenever it waits.
+        span: The telemetry span of the stream; None if nobody listened when it began.
+        failure: The exception that the consumer gets after the last event.
+    """
+
+    send: BurstSender
+    deadline: float = float("inf")
+    span: Span | None = None
+    failure: Exception | None = None
+
+
+def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
+    """Take every waiting burst, joined into one; empty if none is waiting.
+
+    Raises:
+        trio.EndOfChannel: No burst is waiting and the sender has closed.
+    """
+    bursts: list[Burst] = []
+    try:
+        while True:
+            bursts.append(channel.receive_nowait())
+    except trio.WouldBlock:
+        pass
+    except trio.EndOfChannel:
+        if not bursts:
+            raise
+    if len(bursts) == 1:
+        return bursts[0]
+    return tuple(event for burst in bursts for event in burst)
+
+
+# --- the consumer's end ----------------------------------------------------------------------------------------------
 
 
 @attrs.frozen
@@ -33,6 +156,10 @@ class Fold(Protocol[T_co]):
 
     def result(self) -> T_co:
         """The result so far."""
+        ...
+
+    def failure(self) -> AllmError | None:
+        """The failure that ended the call, as far as it was folded."""
         ...
 
     def facts(self) -> dict[str, Any]:
@@ -131,6 +258,9 @@ class EventStream(Generic[T]):
 
     def result(self) -> T:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
+        if self._owner is None and not self._closed:
+            what = "result() was called before anything was read: a request is sent when the first event is asked for"
+            advise("stream", "", "unread", f"{what}; await events.until_done() reads all of them")
         return self._fold.result()
 
     async def until_done(self) -> T:
@@ -139,9 +269,20 @@ class EventStream(Generic[T]):
             pass
         return self.result()
 
-    def text(self) -> AsyncIterator[str]:
-        """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`."""
-        return _TextIterator(self)
+    def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
+        """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`.
+
+        Args:
+            raise_on_error: Raise the failure of the call after the last piece, as whoever reads only the text would
+                not see it otherwise. False just ends; the failure is then in `result().error`.
+
+        Raises:
+            AllmError: The call failed; `result()` has what had arrived.
+        """
+        return _TextIterator(self, raise_on_error)
+
+    def _failure(self) -> AllmError | None:
+        return self._fold.failure()
 
     def _facts(self) -> dict[str, Any]:
         facts = self._fold.facts()
@@ -169,6 +310,7 @@ class _TextIterator:
     """Yields text deltas, and the whole text of a block that completes without visible deltas."""
 
     _events: EventStream[Any]
+    _raise_on_error: bool
     _seen: set[str] = attrs.field(factory=set, init=False)
 
     def __aiter__(self) -> _TextIterator:
@@ -183,4 +325,7 @@ class _TextIterator:
                 return event.text
             if isinstance(event, StepCompleted):
                 self._seen.clear()
+        failure = self._events._failure() if self._raise_on_error else None
+        if failure is not None:
+            raise failure
         raise StopAsyncIteration

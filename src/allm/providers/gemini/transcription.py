@@ -19,13 +19,14 @@ from allm.adapters import (
     as_object,
     as_objects,
     as_text,
+    explains_settings,
     post_json,
     refuse,
 )
 from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
-from allm.providers.gemini.connection import Connection
+from allm.providers.gemini.adapter import Connection
 from allm.providers.gemini.errors import is_withheld
 
 __all__ = ["GeminiTranscription", "decode_transcription", "encode_transcription"]
@@ -103,6 +104,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class GeminiTranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcription]):
     """Transcription by Gemini's models. The arguments are those of `Gemini`."""

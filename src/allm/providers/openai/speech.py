@@ -15,13 +15,15 @@ from allm.adapters import (
     SpeechAdapter,
     SpokenAnswer,
     as_text,
+    explains_settings,
     malformed,
     open_call,
     refuse,
 )
 from allm.data.audio import SpeechRequest
 from allm.providers.openai.connection import Connection
-from allm.providers.openai.presets import OPENAI_ITSELF, own_name
+from allm.providers.openai.presets import OPENAI_ITSELF
+from allm.providers.openai.shared_encode import own_name
 
 __all__ = ["OpenAISpeech", "encode_speech"]
 
@@ -80,6 +82,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAISpeech(Connection, SpeechAdapter):
     """Speech by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""

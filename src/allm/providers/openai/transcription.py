@@ -21,6 +21,7 @@ from allm.adapters import (
     as_object,
     as_objects,
     as_text,
+    explains_settings,
     multipart,
     post_json,
     refuse,
@@ -30,7 +31,8 @@ from allm.data.errors import AdapterError
 from allm.data.response import Usage
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields, streaming_problems
-from allm.providers.openai.presets import OPENAI_ITSELF, own_name
+from allm.providers.openai.presets import OPENAI_ITSELF
+from allm.providers.openai.shared_encode import own_name
 
 __all__ = ["OpenAITranscription", "decode_transcription", "encode_transcription"]
 
@@ -142,6 +144,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAITranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcription]):
     """Transcription by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""
