@@ -196,7 +196,8 @@ class _LiveResponse(HttpResponse):
             return
         source = self._response.aiter_raw()
         try:
-            yield _Chunks(decoded(self.headers, source), mapped(self._library, reading=True))
+            plain = decoded(self.headers, source) if "content-encoding" in self.headers else source
+            yield _Chunks(plain, mapped(self._library, reading=True))
         finally:
             await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
 
