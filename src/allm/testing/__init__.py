@@ -1,5 +1,10 @@
 """Tools for tests: a loopback server that plays providers and their faults, and conformance suites for adapters."""
 
+from allm.testing.cancelling import (
+    CancelReport as CancelReport,
+    CancelTrial as CancelTrial,
+    cancel_everywhere as cancel_everywhere,
+)
 from allm.testing.cassette import Cassette as Cassette, record as record, replay as replay
 from allm.testing.clock import loopback_clock as loopback_clock
 from allm.testing.conformance import (
@@ -24,6 +29,8 @@ from allm.testing.faults import (
     Reset as Reset,
     Stall as Stall,
 )
+from allm.testing.leak_check import LeakCheck as LeakCheck, no_leaks as no_leaks
+from allm.testing.network import NetworkDenied as NetworkDenied, deny_network as deny_network
 from allm.testing.recorded import Outcome as Outcome, RecordedRequest as RecordedRequest
 from allm.testing.replies import (
     DeliveryOptions as DeliveryOptions,
@@ -44,6 +51,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "AdapterConformance",
     "AdapterSetup",
     "BEFORE_HEAD",
+    "CancelReport",
+    "CancelTrial",
     "Capability",
     "Cassette",
     "Cut",
@@ -58,6 +67,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "ImageAdapterConformance",
     "ImageCapability",
     "KeepAlive",
+    "LeakCheck",
+    "NetworkDenied",
     "Outcome",
     "Piece",
     "Provider",
@@ -72,8 +83,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Stall",
     "StreamAdapterConformance",
     "WireServer",
+    "cancel_everywhere",
     "collect",
+    "deny_network",
     "loopback_clock",
+    "no_leaks",
     "record",
     "replay",
     "text",
