@@ -157,7 +157,9 @@ class _Runs(Generic[T]):
                 ]
 
             steps = counter.steps
-            left = await after_settling(find)
+            if left := await after_settling(find):
+                before = before.with_new_pools()  # a client may have been made in this run; looking takes a while
+                left = find()
             counter.steps = steps
         trial = CancelTrial[T](
             number=number,

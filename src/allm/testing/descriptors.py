@@ -7,6 +7,7 @@ recognized by number only: httpcore says in public how many of a pool's connecti
 from __future__ import annotations
 
 import gc
+import itertools
 import os
 import socket
 import stat
@@ -18,7 +19,15 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Descriptor", "new_descriptors", "open_descriptors", "pools_of_http_clients", "resting", "stuck"]
+__all__ = [
+    "Descriptor",
+    "instances",
+    "new_descriptors",
+    "open_descriptors",
+    "pools_of_http_clients",
+    "resting",
+    "stuck",
+]
 
 FOLDERS = ("/proc/self/fd", "/dev/fd")  # Linux; macOS and BSD
 MOST_TRIED = 4096  # where no folder lists the descriptors, numbers up to here are tried
@@ -136,9 +145,21 @@ def new_descriptors(
 def pools_of_http_clients() -> list[Any]:
     """The connection pools of all httpx and httpx2 clients in this process."""
     libraries = [sys.modules[name] for name in ("httpcore", "httpcore2") if name in sys.modules]
-    kinds = tuple(library.AsyncConnectionPool for library in libraries)
-    # Without the type's own `__instancecheck__`, which for proxies of any kind runs foreign code.
-    return [one for one in gc.get_objects() if issubclass(type(one), kinds)] if kinds else []
+    return instances([library.AsyncConnectionPool for library in libraries])
+
+
+def instances(kinds: Iterable[type]) -> list[Any]:
+    """The objects of these classes, and of classes derived from them, in this process."""
+    waiting, known = list(kinds), set[int]()
+    while waiting:
+        kind = waiting.pop()
+        known.add(id(kind))
+        waiting += type.__subclasses__(kind)
+    if not known:
+        return []
+    # In C, since there are a million objects; by the type's number, since comparing may run foreign code.
+    objects = gc.get_objects()
+    return list(itertools.compress(objects, map(known.__contains__, map(id, map(type, objects)))))
 
 
 def resting(pools: Iterable[Any]) -> int:

@@ -39,7 +39,10 @@ class LeakCheck:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Compare."""
-        if error is None and (left := self._before.left()):
+        if error is not None:
+            return
+        self._before = self._before.with_new_pools()
+        if left := self._before.left():
             for pause in SETTLING:
                 time.sleep(pause)
                 if not (left := self._before.left()):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import inspect
 import sys
 import threading
@@ -19,6 +18,7 @@ import trio
 
 from allm.testing.descriptors import (
     Descriptor,
+    instances,
     new_descriptors,
     open_descriptors,
     pools_of_http_clients,
@@ -29,8 +29,8 @@ from allm.testing.steps import Lineage, stack_of
 
 __all__ = ["AsyncGenerators", "Holdings", "after_settling", "tasks_left"]
 
-SETTLING = (*[0.0] * 50, *[0.001] * 50, *[0.02] * 100)
-"""Real seconds between looks; about two in all. A server in the same run and threads need a moment to notice an end."""
+SETTLING = (*[0.0] * 50, *[0.001] * 100, *[0.01] * 90)
+"""Real seconds between looks; one in all. A server in the same run and threads need a moment to notice an end."""
 
 RUN_LONG = "allm: close the HTTP clients"
 """The task that closes the shared HTTP clients, which is meant to live as long as the run."""
@@ -150,7 +150,7 @@ class Holdings:
     def now(cls, known: Holdings | None = None) -> Holdings:
         """Look at everything; pools and locks are searched for unless those of `known` are taken over."""
         if known is None:
-            pools, primitives = pools_of_http_clients(), _primitives()
+            pools, primitives = pools_of_http_clients(), instances(PRIMITIVES)
         else:
             pools, primitives = list(known.pools), [one for one, _ in known.primitives]
         return cls(
@@ -181,15 +181,7 @@ class Holdings:
         return [*sorted(threads), *self._open(), *stuck(self.pools, self.connections), *held]
 
     def _open(self) -> list[str]:
-        now = open_descriptors()
-        if left := new_descriptors(self.descriptors, now, at_rest=resting(self.pools) - self.at_rest):
-            # A client may be newer than these holdings, so that its pool is not known; looking for it takes a while.
-            left = new_descriptors(self.descriptors, now, at_rest=resting(pools_of_http_clients()) - self.at_rest)
-        return left
-
-
-def _primitives() -> list[Primitive]:
-    return [one for one in gc.get_objects() if type(one) in PRIMITIVES]
+        return new_descriptors(self.descriptors, open_descriptors(), at_rest=resting(self.pools) - self.at_rest)
 
 
 def _held(before: Iterable[tuple[Primitive, tuple[Any, ...]]], lineage: Lineage) -> list[str]:
