@@ -27,7 +27,7 @@ def denied():
     "host", [ELSEWHERE, "2001:db8::1", "api.example.com", "localhost.example.com", "::ffff:192.0.2.1"]
 )
 async def test_trio(host):
-    """By address or by name, without the groups of the nurseries in between; the message names the host and what to do."""
+    """By address or by name, without the groups of nurseries; the message names the host and what to do."""
     with pytest.raises(NetworkDenied, match="WireServer") as caught, deny_network():
         await trio.open_tcp_stream(host, 443)
     assert caught.value.host == host

@@ -31,7 +31,7 @@ class CancelTrial(Generic[T]):
     """One run of the function, as `check` sees it.
 
     Attributes:
-        number: 0 for the run that is not cancelled; the others count from 1.
+        number: 0 for the first run, which is not cancelled; the others count from 1.
         cancelled: Whether the run was cancelled before its end.
         caught: Whether the cancellation ended it; False if it came too late, after the last checkpoint.
         result: What the function returned; None if it did not get so far.
@@ -76,7 +76,7 @@ async def cancel_everywhere(
     task step, then before its second, and so on, until a run ends before its cancellation comes. Steps of all tasks
     that it starts count. After each run there must be no task of it, no open file, socket or connection, no busy
     thread, no token of a limiter or lock, no async generator that is not closed, and in its result no tool call without
-    an answer. A connection may rest in the pool of an HTTP client.
+    an answer. A connection may rest in the pool of an HTTP client, and what the first run opens may stay open.
 
     Args:
         async_fn: The function. It must work more than once.
@@ -102,7 +102,7 @@ async def cancel_everywhere(
     if rehearsal.scope.cancel_called:
         raise AssertionError(f"the function took more than {max_steps} task steps: make it shorter, or raise max_steps")
     steps, result = rehearsal.steps, runs.result
-    known = Holdings.now()  # with the pools and locks that exist since the first run
+    known = Holdings.now()  # with the pools and locks that it made
     for number in range(1, MOMENTS_PER_STEP * max_steps):
         counter = await runs.trial(number - 1, known, number=number)
         if not counter.scope.cancel_called:
@@ -142,22 +142,19 @@ class _Runs(Generic[T]):
         before = Holdings.now(known)
         generators = AsyncGenerators(counter)
         self.result = None
+        left: list[str] = []
         with instrumented(counter), generators.watched():
             with _drawn(self.seed), counter.scope:
                 if number and not counter.at:
                     counter.scope.cancel(reason="cancel_everywhere")
                 self.result = await self.async_fn(*args)
-            counter.at = 0  # what follows is not part of the run
+            counter.at, steps = 0, counter.steps  # what follows is not part of the run
 
             def find() -> list[str]:
-                return [
-                    *tasks_left(counter, system_tasks_too=number > 0),
-                    *before.left(counter),
-                    *generators.left(),
-                ]
+                return [*tasks_left(counter), *before.left(counter), *generators.left()]
 
-            steps = counter.steps
-            if left := await after_settling(find):
+            # The first run may open what is kept for all of them, such as the connections of a pool.
+            if number and (left := await after_settling(find)):
                 before = before.with_new_pools()  # a client may have been made in this run; looking takes a while
                 left = find()
             counter.steps = steps
@@ -173,7 +170,7 @@ class _Runs(Generic[T]):
             checked = await checked
         left += _unanswered((self.result, checked))
         if left:
-            when = f"the cancellation of run {number}" if number else "a run that was not cancelled"
+            when = f"a run that was cancelled (number {number})" if trial.cancelled else "a run that was not cancelled"
             raise AssertionError(f"{when} left behind:\n" + "\n".join(f"  - {one}" for one in left))
 
 

@@ -58,14 +58,12 @@ async def after_settling(find: Callable[[], list[str]]) -> list[str]:
     return left
 
 
-def tasks_left(lineage: Lineage, *, system_tasks_too: bool = True) -> list[str]:
+def tasks_left(lineage: Lineage) -> list[str]:
     """The tasks of a lineage that are alive, other than its root."""
-    system = trio.lowlevel.current_root_task()
     return sorted(
         f"task {task.name!r} is running, at {_place(task)}"
         for task in lineage.tasks - {lineage.root}
         if task.name != RUN_LONG
-        and (system_tasks_too or task.parent_nursery is None or task.parent_nursery.parent_task is not system)
     )
 
 
