@@ -98,15 +98,8 @@ def _around(function: Callable[..., Awaitable[object]]) -> Callable[..., Awaitab
     @functools.wraps(function)
     async def checked(*args: Any, **fixtures: Any) -> object:
         __tracebackhide__ = True
-        import trio
-
         from allm.testing import no_leaks
 
-        if not trio.lowlevel.in_trio_run():
-            raise RuntimeError(
-                "the fixture no_leaks checks a test that runs on Trio: mark it with pytest.mark.trio, or with "
-                'pytest.mark.anyio and anyio_backend="trio"'
-            )
         async with no_leaks():
             return await function(*args, **fixtures)
 

@@ -25,9 +25,12 @@ from allm.testing.faults import (
     Fault as Fault,
     Garbage as Garbage,
     GarbageHead as GarbageHead,
+    HalfClose as HalfClose,
     KeepAlive as KeepAlive,
     Reset as Reset,
     Stall as Stall,
+    TruncatedChunk as TruncatedChunk,
+    WrongLength as WrongLength,
 )
 from allm.testing.leak_check import LeakCheck as LeakCheck, no_leaks as no_leaks
 from allm.testing.network import NetworkDenied as NetworkDenied, deny_network as deny_network
@@ -64,6 +67,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Framing",
     "Garbage",
     "GarbageHead",
+    "HalfClose",
     "ImageAdapterConformance",
     "ImageCapability",
     "KeepAlive",
@@ -82,7 +86,9 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Stage",
     "Stall",
     "StreamAdapterConformance",
+    "TruncatedChunk",
     "WireServer",
+    "WrongLength",
     "cancel_everywhere",
     "collect",
     "deny_network",

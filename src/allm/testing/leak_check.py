@@ -51,6 +51,11 @@ class LeakCheck:
 
     async def __aenter__(self) -> Self:
         """Note what is held now, and watch the tasks that are started."""
+        if not trio.lowlevel.in_trio_run():
+            raise RuntimeError(
+                "no_leaks watches the tasks of Trio, and this code runs without it: with anyio's plugin for pytest, "
+                'let the fixture anyio_backend return "trio"; outside of any event loop, use a plain `with no_leaks():`'
+            )
         await trio.lowlevel.checkpoint()
         self._before = Holdings.now()
         self._lineage = Lineage()

@@ -42,8 +42,9 @@ class Lineage(trio.abc.Instrument):
 
     def task_spawned(self, task: trio.lowlevel.Task) -> None:
         """Add a task that was started by one in `tasks`, or into a nursery of one."""
-        nursery = task.parent_nursery
-        if trio.lowlevel.current_task() in self.tasks or (nursery is not None and nursery.parent_task in self.tasks):
+        # A nursery of the root may be older than the block, such as that of a server, which starts tasks in it.
+        parent = None if task.parent_nursery is None else task.parent_nursery.parent_task
+        if trio.lowlevel.current_task() in self.tasks or (parent in self.tasks and parent is not self.root):
             self.tasks.add(task)
 
     def task_exited(self, task: trio.lowlevel.Task) -> None:
