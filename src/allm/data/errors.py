@@ -137,11 +137,16 @@ class AllmError(Exception):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), {name: getattr(self, name) for name in self.fields})
+        # Without the constructor, which takes other arguments than Python's own errors do, and those of users' classes
+        # others again. The notes are copied, so that one that is added to a copy is not added here.
+        state = dict(vars(self))
+        if "__notes__" in state:
+            state["__notes__"] = list(state["__notes__"])
+        return _rebuild, (type(self), self.args), state
 
 
-def _rebuild(cls: type[AllmError], fields: dict[str, Any]) -> AllmError:
-    return cls(**fields)
+def _rebuild(cls: type[AllmError], args: tuple[Any, ...]) -> AllmError:
+    return cls.__new__(cls, *args)
 
 
 def render_path(path: Path) -> str:
@@ -319,12 +324,29 @@ class ToolError(AllmError):
 
 
 class SessionError(AllmError):
-    """The session's status or its store does not allow the operation; the message says what to do instead."""
+    """The session's status or its store does not allow the operation; the message says what to do instead.
+
+    Attributes:
+        session: The `Session` that could not be saved, with the user's message and everything that was said and done
+            before the failure; None if nothing was to be saved.
+        retryable: Whether the same operation may succeed later: the store is away, busy or locked.
+    """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(SessionReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "retryable")
+    beside: ClassVar[frozenset[str]] = frozenset({"session"})
 
-    def __init__(self, message: str, *, reason: SessionReason) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: SessionReason,
+        session: Any = None,  # a `Session`, whose module needs this one
+        retryable: bool | None = None,
+    ) -> None:
         super().__init__(message, reason=reason)
+        self.session = session
+        self.retryable: bool = reason == "unavailable" if retryable is None else retryable
 
 
 class UnwrapError(AllmError):

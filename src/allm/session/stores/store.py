@@ -27,13 +27,13 @@ from allm.session.stores.journal import (
     check_id,
     check_version,
     conflict,
-    document_of,
     lease_lost,
     session_of,
     shielded,
 )
 from allm.session.stores.lease import SessionLease
 from allm.session.stores.memory import MemoryBackend
+from allm.session.stores.saving import persistently, write_session
 
 __all__ = ["SessionStore", "open_store"]
 
@@ -154,16 +154,15 @@ class SessionStore:
         Raises:
             SessionConflict: Someone else saved it first, or a turn of it is running or was interrupted after tools had
                 run; the exception has the newer session.
-            SessionError: `unavailable`; `invalid_input` for a session without an id, or an invalid version.
+            SessionError: `unavailable`, with the session as `error.session`; `invalid_input` for a session without an
+                id, or an invalid version.
             ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
         """
         if not isinstance(session, Session) or session.id is None:
             raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
         check_version(version)
-        document, key = document_of(session), session.id
-        written = await shielded(lambda: self._backend.write(key, document, version=version, token=None))
-        if not written:
-            raise await self._conflict(key, version)
+        if not await write_session(self._backend, session, version=version, token=None):
+            raise await self._conflict(session.id, version)
         await trio.lowlevel.checkpoint_if_cancelled()
         return version + 1
 
@@ -263,7 +262,7 @@ class SessionStore:
     async def _release(self, key: str, token: str) -> None:
         """Give the lease back; if that fails, it expires by itself."""
         try:
-            await shielded(lambda: self._backend.release(key, token))
+            await persistently(lambda: self._backend.release(key, token), seconds=SHIELD)
         except SessionError as error:
             logger.warning("the lease of session %r was not given back: %s", key, error.message)
 
