@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 import trio
@@ -117,6 +117,52 @@ async def test_a_socket_that_is_lost_between_two_checkpoints_is_found():
         one.close()
     assert "test_cancel_everywhere.py" in caught.value.__notes__[0]
     assert "in connect" in caught.value.__notes__[0]
+
+
+async def test_a_task_that_has_just_been_woken_is_cancelled_by_its_parent_in_the_same_pass():
+    """By a socket that another task has written to: the parent runs first, and takes the child by surprise."""
+    kept = []
+    send, receive = trio.open_memory_channel(10)
+
+    async def answers():
+        async for right in receive:
+            for _ in range(3):
+                await trio.lowlevel.checkpoint()
+            with suppress(OSError):  # the run is over
+                right.send(b"x")
+
+    async def child(scope, done, left, right):
+        with scope:
+            kept.append(socket.socket())
+            send.send_nowait(right)
+            try:
+                await trio.lowlevel.wait_readable(left)
+            except trio.Cancelled:
+                kept.pop().close()
+                raise
+            await trio.lowlevel.checkpoint_if_cancelled()  # nobody closes the socket
+            kept.pop().close()
+        done.set()
+
+    async def function():
+        scope, done = trio.CancelScope(shield=True), trio.Event()
+        left, right = socket.socketpair()
+        with left, right:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(child, scope, done, left, right)
+                try:
+                    await done.wait()
+                finally:
+                    scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answers)
+        with pytest.raises(AssertionError, match="not connected") as caught:
+            await cancel_everywhere(function)
+        nursery.cancel_scope.cancel()
+    for one in kept:
+        one.close()
+    assert "The cancellation came before a pass" in caught.value.__notes__[0]
 
 
 async def test_a_limiter_that_is_not_given_back_is_found():

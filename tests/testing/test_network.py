@@ -100,6 +100,7 @@ async def test_this_machine_is_reached():
                 await (await trio.open_tcp_stream(host, port)).aclose()
         async with httpx.AsyncClient(verify=False) as client:  # noqa: S501 - plain HTTP
             assert (await client.get(f"http://localhost:{port}/")).status_code == 200
+    assert socket.getfqdn()
     assert socket.getaddrinfo(ELSEWHERE, 443, flags=socket.AI_NUMERICHOST)  # asks nobody
     left, right = socket.socketpair()
     with left, right:

@@ -21,7 +21,7 @@ import trio
 from hypothesis import HealthCheck, given, settings, strategies
 
 import allm
-from allm.testing import Reply
+from allm.testing import Reply, cancel_everywhere
 
 pytestmark = MARK
 kept, limiter = [], trio.CapacityLimiter(3)
@@ -40,6 +40,13 @@ async def test_sound(wire_server, deny_network, no_leaks):
     for _ in range(2):
         assert (await allm.generate(engine, "hi")).output_text == "Hello"
     assert wire_server.statistics().connections_total == 1
+
+
+async def test_everywhere(wire_server, no_leaks):
+    wire_server.default = Reply.script("openai", [allm.fake.text("Hello")], flush=True)
+    adapter = allm.providers.OpenAI(api_key="test", base_url=wire_server.url("openai"))
+    report = await cancel_everywhere(allm.generate, allm.Engine(adapter=adapter, model="m"), "hi")
+    assert report.result.output_text == "Hello"
 
 
 class TestMethods:
@@ -78,7 +85,7 @@ async def test_generator(no_leaks):
     await anext(kept[-1])
 
 
-@settings(max_examples=5, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=5, suppress_health_check=list(HealthCheck), database=None, deadline=None)
 @given(number=strategies.integers(0, 1))
 async def test_example(no_leaks, number):
     if number:
@@ -147,6 +154,7 @@ def test_sound_tests_pass(outcomes):
     """With all three fixtures, over the shared HTTP client, whose connection rests in its pool."""
     assert outcomes["test_sound"] is None
     assert outcomes["test_method"] is None
+    assert outcomes["test_everywhere"] is None
 
 
 @pytest.mark.parametrize(

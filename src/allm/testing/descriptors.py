@@ -2,6 +2,7 @@
 
 Connections that rest in the pool of an HTTP client are not counted, since they are kept to be used again. They are
 recognized by number only: httpcore says in public how many of a pool's connections rest, not which sockets they have.
+On Windows a socket is no descriptor, so that sockets are not seen there.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class _Policy:
 
     @classmethod
     def of(cls, allow: Iterable[str]) -> _Policy:
-        names: set[str] = set()
+        names = {socket.gethostname().lower()}  # `socket.getfqdn` asks for it, which even makes ids of messages
         networks: list[Network] = []
         for entry in allow:
             try:

@@ -176,12 +176,15 @@ class UnaryCases(ABC):
     async def test_cancel_at_every_checkpoint(self) -> None:
         """No task is left, the connection is closed or idle, and the next call works."""
 
+        async def call(stage: UnaryStage) -> Any:
+            return await self._ask(stage.engine)
+
         async def check(trial: CancelTrial[Any]) -> None:
             await settled(trial.stage.server)
             holds(await self._ask(trial.stage.engine), "the next call")
 
         await cancel_everywhere(
-            lambda stage: self._ask(stage.engine),
+            call,
             around=lambda: self._playing(self._sample(), self._sample()),
             check=check,
         )
