@@ -72,7 +72,7 @@ def open_step(
         with trio.move_on_after(turn.limit) as whole_call:
             await run_step(call, prepared, context, fold)
         if whole_call.cancelled_caught:
-            await fail_at_limit(context, call.execution_options.request_timeout)
+            await fail_at_limit(context, call.execution_options.request_timeout, call)
 
     return open_stream("step", produce, call.execution_options, StepFold(turn.thread, turn.output_type), **turn.facts)
 
@@ -114,7 +114,7 @@ def open_chat(
         with trio.move_on_after(turn.limit):
             result = await loop.run()
         if result is None:
-            error = await fail_at_limit(context, turn.limit)
+            error = await fail_at_limit(context, turn.limit, turn.first[0])
             result = attrs.evolve(loop.fold.result(), halted_reason="error", error=error)
         await context.send.send((ChatCompleted(result),))
 

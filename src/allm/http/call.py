@@ -91,6 +91,7 @@ class OpenCall:
         if hasattr(self, "response"):  # missing where the connection failed
             error.request_id = error.request_id or self.request_id
             error.headers = error.headers or self.headers
+        error.host = error.host or urlsplit(self.call.url).netloc.rpartition("@")[2]  # without user and password
         return annotate_error(error, self.call.provider, self._sent)
 
     async def _open(self, stack: AsyncExitStack) -> None:

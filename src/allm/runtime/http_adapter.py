@@ -16,6 +16,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.constructors import explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
@@ -32,7 +33,18 @@ from allm.http.transport import check_client, check_route
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
 
-__all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter"]
+__all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
+
+explains_settings = explains_arguments(
+    model="the model belongs to the engine: Engine(adapter={name}(...), model=...)",
+    timeout="limits belong to the call: request_timeout=, or a cancel scope such as trio.move_on_after(30)",
+    max_retries="retries belong to the engine: Engine(adapter={name}(...), retry=allm.RetryPolicy(...))",
+    temperature="options belong to the call, or to the engine: Engine(...).with_params(temperature=...)",
+    http_client="the client belongs to the engine: Engine(adapter={name}(...), http_client=...)",
+    organization="pass headers={{'openai-organization': ...}}",
+)
+"""Decorates an adapter's class, so that a setting of another place is an error that names the place."""
+
 
 UNKNOWN_LIMITS = BatchLimits(100)
 """Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
@@ -52,6 +64,11 @@ class Adapter(ABC):
     def requires_model(self) -> bool:
         """Whether a request has to name its model."""
         return True
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        """The names of adapter options that have no counterpart here; a call with one is warned about."""
+        return frozenset()
 
     def needs_structured_finalize(self, _request: Request, /) -> bool | None:
         """Whether the provider cannot take the request's tools and its schema in one call; None: ask the catalog.
@@ -93,6 +110,10 @@ class _WithDefaults(Adapter):
     @property
     def requires_model(self) -> bool:
         return bool(getattr(self._adapter, "requires_model", super().requires_model))
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        return frozenset(getattr(self._adapter, "ignored_options", super().ignored_options))
 
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)

@@ -95,9 +95,9 @@ class SessionStream(Generic[T]):
         """Read to the end and return the result."""
         return await self._events.until_done()
 
-    def text(self) -> AsyncIterator[str]:
-        """The visible text alone, piece by piece."""
-        return self._events.text()
+    def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
+        """The visible text alone, piece by piece; see `EventStream.text`."""
+        return self._events.text(raise_on_error=raise_on_error)
 
 
 def open_session_stream(

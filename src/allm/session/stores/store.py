@@ -21,6 +21,7 @@ import trio
 from allm.data.errors import SessionError
 from allm.data.session import Session, SessionConflict
 from allm.execution.stream.block import background_task
+from allm.http.trio_task import outside_trio
 from allm.session.stores.backend import Record, StoreBackend
 from allm.session.stores.journal import (
     SHIELD,
@@ -117,6 +118,8 @@ class SessionStore:
         self._backend = backend
 
     async def __aenter__(self) -> Self:
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         await trio.lowlevel.checkpoint()
         return self
 
@@ -136,6 +139,8 @@ class SessionStore:
         Raises:
             SessionError: `not_found`, `unreadable`, `unavailable`; `invalid_input` for an invalid id.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         record = await self._backend.read(session_id)
         if record is None:
@@ -158,6 +163,8 @@ class SessionStore:
                 id, or an invalid version.
             ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         if not isinstance(session, Session) or session.id is None:
             raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
         check_version(version)
@@ -177,6 +184,8 @@ class SessionStore:
             SessionConflict: It has another version, or a turn of it is running.
             SessionError: `unavailable`.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         if version is not None:
             check_version(version)
@@ -211,6 +220,8 @@ class SessionStore:
             SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block if this worker was
                 considered dead and another has taken the session.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         if version is not None:
             check_version(version)
