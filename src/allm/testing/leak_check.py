@@ -73,7 +73,7 @@ class LeakCheck:
         with self._watching:
             if error is None:
                 self._before = self._before.with_new_pools()
-                left = await after_settling(self._left)
+                left = await after_settling(self._left)  # noqa: ASYNC102 - shielded, and bounded, itself
         if left:
             _fail(left)
 

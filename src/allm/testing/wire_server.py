@@ -163,7 +163,7 @@ class WireServer:
         try:
             async with trio.open_nursery() as nursery:
                 serve = partial(self._serve, nursery.cancel_scope)
-                await nursery.start(partial(self._accept, serve, listeners, nursery))
+                nursery.start_soon(self._accept, serve, listeners, nursery)
                 if self.refuse_after is not None and self.refuse_after < 1:
                     await self.refuse_connections()
                 try:
@@ -182,10 +182,9 @@ class WireServer:
         serve: Callable[[trio.SocketStream], Awaitable[object]],
         listeners: list[trio.SocketListener],
         nursery: trio.Nursery,
-        task_status: trio.TaskStatus[list[trio.SocketListener]],
     ) -> None:
         with self._accepting:
-            await trio.serve_listeners(serve, listeners, handler_nursery=nursery, task_status=task_status)
+            await trio.serve_listeners(serve, listeners, handler_nursery=nursery)
         self._refuses.set()
 
     async def _serve(self, server: trio.CancelScope, stream: trio.SocketStream) -> None:
