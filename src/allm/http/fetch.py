@@ -19,7 +19,7 @@ from allm.http.addresses import is_public
 from allm.http.error_body import reason_for_status
 from allm.http.response import HttpResponse
 from allm.http.transport import open_at
-from allm.http.trio_task import check_trio_task
+from allm.http.trio_task import outside_trio
 
 __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
 
@@ -59,7 +59,8 @@ async def fetch_image(
         ValidationError: `invalid_image`: the URL, an address, a redirect or the response is refused.
         AdapterError: The server failed, or could not be reached in time.
     """
-    check_trio_task()
+    if not trio.lowlevel.in_trio_task():
+        raise outside_trio()
     url = image.url if isinstance(image, Image) else image
     if url is None and isinstance(image, Image):
         await trio.lowlevel.checkpoint()

@@ -11,7 +11,7 @@ from typing import Self, TypeAlias, final
 import attrs
 import trio
 
-from allm.http.trio_task import check_trio_task
+from allm.http.trio_task import outside_trio
 from allm.testing._connection import Connection
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply
@@ -76,7 +76,8 @@ class WireServer:
 
     async def __aenter__(self) -> Self:
         """Listen on a free port of 127.0.0.1."""
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         await self._context.__aenter__()
         return self
 

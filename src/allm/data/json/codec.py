@@ -76,7 +76,7 @@ def to_json(value: Any) -> str:
     if tag is None:
         raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
     try:
-        document = {"v": VERSION, "type": tag, **_converter().unstructure(value)}
+        document = {"v": VERSION, "type": tag, **_dump(value, tag)}
     except RecursionError:
         raise json_problem("too_deep", "cannot serialise a value that contains itself or nests too deep") from None
     except ValidationError:
@@ -86,6 +86,12 @@ def to_json(value: Any) -> str:
     text = write_document(document)
     _check_readable(document, text, VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
     return text
+
+
+def _dump(value: Any, tag: str) -> dict[str, Any]:
+    # As the class of the tag, since the converter keeps every class it sees, and an error may be of a user's class.
+    document: dict[str, Any] = _converter().unstructure(value, unstructure_as=VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
+    return document
 
 
 def _check_readable(document: dict[str, Any], text: str, cls: type) -> None:
@@ -165,7 +171,7 @@ def _dump_open(value: Any) -> Any:
         raise json_problem(
             "not_serialisable", f"cannot serialise {kind.__name__}; expected JSON data or a value of allm"
         )
-    return {"$type": tag, **_converter().unstructure(value)}
+    return {"$type": tag, **_dump(value, tag)}
 
 
 def _load_open(value: Any) -> Any:
