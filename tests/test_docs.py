@@ -7,7 +7,8 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ import trio.testing
 
 from allm import fake
 from allm.runtime import registry
-from allm.testing import RecordedRequest, Reply, WireServer
+from allm.testing import RecordedRequest, Reply, WireServer, deny_network, no_leaks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,12 +63,24 @@ def run(code: str, page: Path, names: dict[str, object]) -> None:
     for name in sorted(names.keys() - before):
         if name.startswith("test_"):
             clock = trio.testing.MockClock(autojump_threshold=0)
-            fixtures = {"autojump_clock": clock, "tmp_path": Path.cwd()}
             wanted = list(inspect.signature(names[name]).parameters)
-            if inspect.iscoroutinefunction(test := names[name]):
-                trio.run(test, *map(fixtures.get, wanted), clock=clock if "autojump_clock" in wanted else None)
-            else:
-                test(*map(fixtures.get, wanted))
+            trio.run(run_test, names[name], wanted, clock, clock=clock if "autojump_clock" in wanted else None)
+
+
+async def run_test(test: Callable[..., object], wanted: list[str], clock: trio.abc.Clock) -> None:
+    """Run a test of a page with its fixtures."""
+    async with AsyncExitStack() as stack:
+        fixtures: dict[str, object] = {"autojump_clock": clock, "tmp_path": Path.cwd()}
+        for name in wanted:
+            if name == "wire_server":
+                fixtures[name] = await stack.enter_async_context(WireServer())
+            elif name == "deny_network":
+                fixtures[name] = stack.enter_context(deny_network())
+        if "no_leaks" in wanted:
+            fixtures["no_leaks"] = await stack.enter_async_context(no_leaks())  # around the test only
+        result = test(*(fixtures[name] for name in wanted))
+        if inspect.isawaitable(result):
+            await result
 
 
 def with_examples() -> list[Path]:

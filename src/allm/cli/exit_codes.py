@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from allm.cli.terminal import Terminal
 from allm.data.errors import AdapterError, AllmError
-from allm.execution.failures import inner_calls
+from allm.execution.failures import is_inner
 
 __all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "describe", "exit_code_of"]
 
@@ -20,8 +20,7 @@ def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
     """Run `command`, report an exception in one line, and return the exit code."""
     try:
         try:
-            with inner_calls():  # their failures are reported here, so the log need not
-                return command()
+            return _run(command)
         except AllmError as error:
             terminal.line(f"Error: {describe(error)}")
             return FAILURE
@@ -36,6 +35,14 @@ def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
     except OSError as error:
         terminal.stderr.show(f"Error: {error.strerror or error}\n")
         return FAILURE
+
+
+def _run(command: Callable[[], int]) -> int:
+    token = is_inner.set(True)  # failures are reported here, so the log need not
+    try:
+        return command()
+    finally:
+        is_inner.reset(token)
 
 
 def describe(error: AllmError) -> str:

@@ -29,6 +29,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
+from allm.data.remedies import REMEDIES
+
 __all__ = [
     "AdapterError",
     "AdapterReason",
@@ -102,23 +104,6 @@ MOST_SHOWN = 20
 RETRYABLE_REASONS = frozenset(
     {"rate_limited", "overloaded", "provider_unavailable", "timeout", "network_error", "stream_truncated"}
 )
-
-REMEDIES: dict[str, str] = {
-    "rate_limited": "wait and retry, or send fewer requests at once: Engine(limiter=trio.CapacityLimiter(n))",
-    "quota_exhausted": "add credit or raise the limit in the provider's console, or use another key",
-    "overloaded": "wait and retry, or use another model",
-    "provider_unavailable": "wait and retry; the provider's status page may say more",
-    "authentication_failed": "check the key: api_key=, or the provider's environment variable",
-    "invalid_request": "change what the provider objects to: an option, a message, or the base_url",
-    "not_found": "check the model's name, and the base_url",
-    "context_length_exceeded": "send less: a shorter conversation, smaller tool results, or a model with more context",
-    "content_filter": "the provider's safety rules stopped it: send something else",
-    "timeout": "allow more time (request_timeout, first_event_timeout, stream_timeout), or retry",
-    "network_error": "check the network, the base_url and the proxy settings (HTTPS_PROXY, NO_PROXY)",
-    "stream_truncated": "the connection ended early: retry; the response keeps what had arrived",
-    "unsupported_feature": "leave the feature out, or use another model",
-}
-"""What the caller can do about each reason; the others say it in their messages."""
 
 
 class AllmError(Exception):
@@ -367,12 +352,29 @@ class ToolError(AllmError):
 
 
 class SessionError(AllmError):
-    """The session's status or its store does not allow the operation; the message says what to do instead."""
+    """The session's status or its store does not allow the operation; the message says what to do instead.
+
+    Attributes:
+        session: The `Session` that could not be saved, with the user's message and everything that was said and done
+            before the failure; None if nothing was to be saved.
+        retryable: Whether the same operation may succeed later: the store is away, busy or locked.
+    """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(SessionReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "retryable")
+    beside: ClassVar[frozenset[str]] = frozenset({"session"})
 
-    def __init__(self, message: str, *, reason: SessionReason) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: SessionReason,
+        session: Any = None,  # a `Session`, whose module needs this one
+        retryable: bool | None = None,
+    ) -> None:
         super().__init__(message, reason=reason)
+        self.session = session
+        self.retryable: bool = reason == "unavailable" if retryable is None else retryable
 
 
 class UnwrapError(AllmError):

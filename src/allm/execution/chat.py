@@ -34,13 +34,12 @@ from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, check_adapter, resolve
 from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
-from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.channel import StreamContext
-from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.block import StreamBlock, open_stream
+from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
-from allm.execution.stream.pipeline import open_stream
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 
 __all__ = ["chat", "open_chat", "open_question", "open_step", "step", "stream", "stream_step"]
 
@@ -58,6 +57,7 @@ def stream_step(
     Args and errors: as for `stream_generate`, plus `ValidationError(unanswered_tool_call)` when a tool call of the
     conversation has no result.
     """
+    seal(options)
     return open_step(engine, thread, options)
 
 
@@ -81,6 +81,7 @@ def open_step(
 
 async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
     """Make one model call and run the tools it asks for: the fold of `stream_step`."""
+    seal(options)
     async with stream_step(engine, thread, **options) as events:
         return await events.until_done()
 
@@ -95,6 +96,7 @@ def stream(
 
     Args and errors: as for `stream_step`.
     """
+    seal(options)
     return open_chat(engine, thread, options)
 
 
@@ -146,6 +148,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
     result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
     result.output_text, result.thread, result.halted_reason
     """
+    seal(options)
     async with stream(engine, thread, **options) as events:
         return await events.until_done()
 

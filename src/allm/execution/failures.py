@@ -7,27 +7,16 @@ DEBUG. So a program that looks at no result still sees each failure, and sees it
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 from allm.data.errors import AdapterError, AllmError
 
-__all__ = ["inner_calls", "log_failure", "log_retry", "name_model"]
+__all__ = ["is_inner", "log_failure", "log_retry", "name_model"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
-_is_inner: ContextVar[bool] = ContextVar("allm_is_inner_call", default=False)
-
-
-@contextmanager
-def inner_calls() -> Generator[None]:
-    """Mark the calls made in this block as parts of something that reports their failures itself."""
-    token = _is_inner.set(True)
-    try:
-        yield
-    finally:
-        _is_inner.reset(token)
+is_inner: ContextVar[bool] = ContextVar("allm_is_inner_call", default=False)
+"""Whether the calls made here are parts of something that reports their failures itself."""
 
 
 def log_failure(what: str, error: AllmError) -> None:
@@ -36,7 +25,7 @@ def log_failure(what: str, error: AllmError) -> None:
     Args:
         what: The name of the call, such as `generate`.
     """
-    logger.log(logging.DEBUG if _is_inner.get() else logging.WARNING, "%s failed: %s", what, _on_one_line(error))
+    logger.log(logging.DEBUG if is_inner.get() else logging.WARNING, "%s failed: %s", what, _on_one_line(error))
 
 
 def log_retry(attempt: int, error: AdapterError, delay: float) -> None:

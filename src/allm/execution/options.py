@@ -19,10 +19,11 @@ from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.types.schema import object_schema
 from allm.execution.journal import ToolJournal
-from allm.runtime.adapters import AdapterOptions, StreamAdapter, as_adapter
+from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import check_capabilities, fit_to_model, warn_of_shutdown
+from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
     OPTIONS,
@@ -30,6 +31,7 @@ from allm.runtime.option_table import (
     invalid_option,
     kept_options,
     merged_options,
+    seal,
     values_for,
 )
 from allm.runtime.retry import DEFAULT_RETRY
@@ -61,6 +63,7 @@ def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     token = _local_defaults.set({**(_local_defaults.get() or {}), **kept_options(options)})
     try:
         yield
@@ -74,6 +77,7 @@ def set_defaults(**options: Unpack[CallOptions]) -> None:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     kept = kept_options(options)
     _app_defaults.clear()
     _app_defaults.update(kept)

@@ -1,4 +1,4 @@
-"""One HTTP call to a provider: the checked request, and the one place that sends it and opens its response.
+"""One HTTP call to a provider: its URL, the checked request, and the one place that sends it and opens its response.
 
 `open_call` adds the key, checks the status and turns every failure into an `AdapterError` that names the provider and
 masks the key. `stream_call` and `json_call` read the body of a successful response.
@@ -6,28 +6,31 @@ masks the key. `stream_call` and `json_call` read the body of a successful respo
 
 from __future__ import annotations
 
-import re
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, final
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
-from allm.http.keys import Credential, KeyFunction, KeySource, Secret
-from allm.http.response import Body, HttpResponse, shown_headers
+from allm.http.headers import HeaderValue, sealed_headers, secrets_in, shown_headers
+from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
+from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
+from allm.http.response import Body, HttpResponse
 from allm.http.transport import open_response
-from allm.http.urls import host_of
 
 __all__ = [
     "HttpCall",
     "OpenCall",
     "as_key",
+    "join_url",
     "json_body",
-    "lower_headers",
     "open_call",
+    "parts_of",
 ]
 
 REDIRECT = 300
@@ -41,8 +44,8 @@ class HttpCall:
 
     Attributes:
         provider: The provider's short name, for errors.
-        url: The complete URL, without secrets.
-        headers: Names in lower case, without the key.
+        url: The complete URL; its `repr` hides what may be secret in it.
+        headers: Names in lower case, without the key; a value is a `Secret` where its name says so.
         body: In the format that the header `content-type` names; a `Body` is read while it is sent.
         classify: Turns an error response into an `AdapterError`.
         credential: The key; None to send none.
@@ -51,9 +54,9 @@ class HttpCall:
     """
 
     provider: str
-    url: str
+    url: str = attrs.field(converter=PrivateUrl)
     # Hidden from the repr, because users put keys of their own into headers.
-    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    headers: Mapping[str, str | Secret] = attrs.field(repr=False, hash=False, converter=sealed_headers)
     body: bytes | Body = attrs.field(default=b"", repr=False)
     classify: Classify = attrs.field(repr=False)
     credential: Credential | None = None
@@ -72,12 +75,17 @@ class OpenCall:
 
     call: HttpCall
     response: HttpResponse = attrs.field(init=False)
-    _sent: list[Secret] = attrs.field(factory=list[Secret], init=False)  # every key sent, to be masked in errors
+    _sent: list[Secret] = attrs.field(init=False)  # every secret sent, to be masked in errors
+
+    _outside: BaseException | None = attrs.field(factory=sys.exception, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._sent = [*secrets_in(self.call.headers), *secrets_in_url(self.call.url)]
 
     @property
     def request_id(self) -> str | None:
         """The provider's id of the request."""
-        return request_id_of(self.response.headers)
+        return request_id_of(self.headers)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -89,8 +97,8 @@ class OpenCall:
         if hasattr(self, "response"):  # missing where the connection failed
             error.request_id = error.request_id or self.request_id
             error.headers = error.headers or self.headers
-        error.host = error.host or host_of(self.call.url)
-        return annotate_error(error, self.call.provider, self._sent)
+        error.host = error.host or urlsplit(self.call.url).netloc.rpartition("@")[2]  # without user and password
+        return annotate_error(error, self.call.provider, self._sent, self._outside)
 
     async def _open(self, stack: AsyncExitStack) -> None:
         call, key = self.call, await self._key()
@@ -116,7 +124,7 @@ class OpenCall:
 
     async def _send(self, stack: AsyncExitStack, key: Secret | None) -> None:
         call = self.call
-        headers = dict(call.headers)
+        headers: dict[str, HeaderValue] = dict(call.headers)
         if call.credential is not None and key is not None:
             headers |= call.credential.in_header(key)
         self.response = await stack.enter_async_context(
@@ -139,16 +147,12 @@ async def open_call(call: HttpCall) -> AsyncGenerator[OpenCall]:
             await opened._open(stack)
             yield opened
     except AdapterError as error:
-        raise opened.annotate(error) from error.__cause__
-
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
-_HEADER_VALUE = re.compile(r"[\t -~]*")
-
-
-def is_header_value(text: str) -> bool:
-    """Whether a header can carry the text unchanged."""
-    return bool(_HEADER_VALUE.fullmatch(text)) and text == text.strip()
+        if opened.annotate(error).__traceback__ is not None:
+            raise error from error.__cause__
+        failure = copy_of(error)  # contextlib would give the frames back to the error itself
+    else:
+        return
+    raise failure
 
 
 def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
@@ -167,29 +171,6 @@ def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | Key
     raise EngineError(what, reason="invalid_key")
 
 
-def lower_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Check the user's headers and return them with their names in lower case.
-
-    Raises:
-        EngineError: `invalid_engine`: not a mapping of strings, or a header that cannot be sent. The message never
-            shows a value, since it may be a key.
-    """
-    if not isinstance(headers, Mapping):
-        what = f"headers is {type(headers).__name__}; expected a mapping of names to strings"
-        raise EngineError(what, reason="invalid_engine")
-    for name, value in headers.items():
-        if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
-            raise EngineError(f"headers: {name!r:.60} is not a valid header name", reason="invalid_engine")
-        if not isinstance(value, str):
-            what = f"headers[{name!r}] is {type(value).__name__}; expected str"
-            raise EngineError(what, reason="invalid_engine")
-        if not is_header_value(value.strip(" \t")):
-            what = f"headers[{name!r}] has a line break or a character outside ASCII, which a header cannot carry"
-            raise EngineError(what, reason="invalid_engine")
-    # White space around a value is not part of it (RFC 9110, 5.5), and the HTTP library refuses it.
-    return {name.lower(): value.strip(" \t") for name, value in headers.items()}
-
-
 def json_body(body: Any) -> bytes:
     """Encode the body of a request as JSON.
 
@@ -201,3 +182,46 @@ def json_body(body: Any) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         sentence = f"the request has no JSON form ({error}): check its options, tool schemas and response_format"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_request") from error
+
+
+# --- URLs ------------------------------------------------------------------------------------------------------------
+
+_NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
+
+
+def join_url(base_url: str, path: str) -> str:
+    """Return `path` under `base_url`; a query string of the base (Azure's `?api-version=`) is kept.
+
+    Raises:
+        EngineError: `invalid_base_url`: not an http(s) URL with a host.
+    """
+    parts = parts_of(base_url)
+    return PrivateUrl(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, "")))
+
+
+def parts_of(base_url: str) -> SplitResult:
+    """Return the parts of a base URL.
+
+    Raises:
+        EngineError: `invalid_base_url`: not an http(s) URL with a host.
+    """
+    parts = _split(base_url)
+    if parts is None:
+        raise EngineError(
+            f"base_url {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
+            "https://api.openai.com/v1",
+            reason="invalid_base_url",
+        )
+    return parts
+
+
+def _split(url: Any) -> SplitResult | None:
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
+        if usable and parts.hostname.isascii():
+            parts.hostname.encode("idna")  # as the socket does; it fails for an empty or overlong label
+    except (ValueError, AttributeError):
+        return None
+    return parts if usable else None

@@ -26,7 +26,7 @@ from allm.runtime.adapters import (
     UnaryAdapter,
 )
 from allm.runtime.call_options import CallOptions, OnToolError
-from allm.runtime.option_table import kept_options
+from allm.runtime.option_table import kept_options, seal
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
@@ -150,6 +150,9 @@ class Engine:
     on_tool_error: OnToolError | None = None
     http_client: HttpClient | None = attrs.field(default=None, validator=_is_client)
 
+    def __attrs_post_init__(self) -> None:
+        seal(self.params)
+
     @classmethod
     def from_model(cls, model: str, **overrides: Unpack[EngineFields]) -> Engine:
         """Make an engine from a model name: `Engine.from_model("openai:gpt-5.4")` or `"gpt-5.4@openai"`.
@@ -208,6 +211,7 @@ class Engine:
         Raises:
             OptionError, ValidationError: An unknown option (the message suggests the nearest name) or an invalid value.
         """
+        seal(options)
         return attrs.evolve(self, params={**self.params, **(body or {}), **kept_options(options)})
 
     def with_context(self, context: Mapping[str, Any] | None = None, **more: Any) -> Engine:

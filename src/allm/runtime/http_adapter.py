@@ -1,6 +1,8 @@
-"""Common base of adapters over HTTP: key, address, headers and client, by one rule for all vendors.
+"""What adapters have in common: `Adapter`, the defaults of the optional members, and `HttpAdapter`, the base over HTTP.
 
-A setting of the call takes precedence over the adapter's, and that over the vendor's.
+`as_adapter` adds the defaults to adapters that do not derive from `Adapter`. Over HTTP, key, address, headers and
+client are found by one rule for all vendors: a setting of the call takes precedence over the adapter's, and that over
+the vendor's.
 """
 
 from __future__ import annotations
@@ -8,7 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -17,19 +20,22 @@ from allm.data.constructors import explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
+from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers
+from allm.http.call import HttpCall, as_key, join_url, json_body, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
-from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
+from allm.http.headers import HeaderValue, is_header_value, lower_headers
+from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
+from allm.http.private_url import as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import check_client, check_route
-from allm.http.urls import join_url, parts_of
-from allm.runtime.adapters import Adapter, AdapterOptions
+from allm.runtime.adapters import AdapterOptions
+from allm.runtime.batches import BatchLimits
 
-__all__ = ["HttpAdapter", "Vendor", "explains_settings"]
+__all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
 
 explains_settings = explains_arguments(
     model="the model belongs to the engine: Engine(adapter={name}(...), model=...)",
@@ -40,6 +46,94 @@ explains_settings = explains_arguments(
     organization="pass headers={{'openai-organization': ...}}",
 )
 """Decorates an adapter's class, so that a setting of another place is an error that names the place."""
+
+
+UNKNOWN_LIMITS = BatchLimits(100)
+"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
+
+
+class Adapter(ABC):
+    """Defaults of the optional members of an adapter; a subclass overrides those that differ."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def provider(self) -> str:
+        """The provider's short name, as in `"openai:gpt-5.5"`."""
+
+    @property
+    def requires_model(self) -> bool:
+        """Whether a request has to name its model."""
+        return True
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        """The names of adapter options that have no counterpart here; a call with one is warned about."""
+        return frozenset()
+
+    def needs_structured_finalize(self, _request: Request, /) -> bool | None:
+        """Whether the provider cannot take the request's tools and its schema in one call; None: ask the catalog.
+
+        If True, `allm.chat` requests the schema in a final call without tools. An adapter that returns True or False
+        handles structured output itself, so the catalog's `json_schema` entries are not checked for it.
+        """
+        return None
+
+    def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
+        """The parameters of a request that the API refuses for every model, by their path, as in `("temperature",)`.
+
+        One that is a default of the engine or the application is left out; any other is an error.
+        """
+        return ()
+
+    def batch_limits(self, _model: str | None, /) -> BatchLimits:
+        """The most that one embedding request may hold."""
+        return UNKNOWN_LIMITS
+
+
+def as_adapter(adapter: Any) -> Adapter:
+    """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
+    return adapter if isinstance(adapter, Adapter) else _WithDefaults(adapter)
+
+
+class _WithDefaults(Adapter):
+    """Wraps an adapter that does not derive from `Adapter`; members that it lacks have their defaults."""
+
+    __slots__ = ("_adapter",)
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+
+    @property
+    def provider(self) -> str:
+        return str(getattr(self._adapter, "provider", "unknown"))
+
+    @property
+    def requires_model(self) -> bool:
+        return bool(getattr(self._adapter, "requires_model", super().requires_model))
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        return frozenset(getattr(self._adapter, "ignored_options", super().ignored_options))
+
+    def needs_structured_finalize(self, request: Request, /) -> bool | None:
+        needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
+        result: bool | None = needs(request)  # the annotation types what an unknown object returns
+        return result
+
+    def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
+        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        result: Iterable[Problem] = refused(request, options)
+        return result
+
+    def batch_limits(self, model: str | None, /) -> BatchLimits:
+        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
+        result: BatchLimits = limits(model)
+        return result
+
+
+# --- over HTTP -------------------------------------------------------------------------------------------------------
 
 _VERSION = re.compile(r"/v\d\w*$")
 
@@ -94,7 +188,7 @@ class HttpAdapter(Adapter):
     """
 
     api_key: keys.Secret | KeySource | None = attrs.field(default=None, converter=as_key)
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, converter=as_url)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     http_client: Any = attrs.field(default=None, repr=False)
 
@@ -185,11 +279,14 @@ class HttpAdapter(Adapter):
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
             raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
-        return found
+        return as_url(found)  # type: ignore[no-any-return]
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
+        url, user = without_user(url)
         user_headers = {**lower_headers(self.headers), **lower_headers(options.headers)}
+        if user is not None:
+            user_headers["authorization"] = user  # as the HTTP library would, which tells its log of the URL
         sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
         if vendor.request_id_header is not None and options.request_id is not None:
             sent[vendor.request_id_header] = _sendable("request_id", options.request_id)
@@ -208,7 +305,7 @@ class HttpAdapter(Adapter):
             "client": client,
         }
 
-    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, str]) -> Credential | None:
+    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, HeaderValue]) -> Credential | None:
         vendor = self.vendor
         own = user_headers.get(vendor.key_header.name)
         try:
@@ -221,7 +318,7 @@ class HttpAdapter(Adapter):
                 raise
             source = None
         if own is not None:  # sent as a credential, so that errors mask it like any other key
-            prefix, space, key = own.rpartition(" ")
+            prefix, space, key = (own.reveal() if isinstance(own, Secret) else own).rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
         return None if source is None else Credential(vendor.key_header, source)
 

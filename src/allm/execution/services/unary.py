@@ -19,12 +19,13 @@ from allm.execution.failures import log_failure, name_model
 from allm.execution.options import application_defaults, engine_options
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
-from allm.http.trio_task import check_trio_task
+from allm.http.trio_task import outside_trio
 from allm.runtime import telemetry
-from allm.runtime.adapters import AdapterOptions, UnaryAdapter, as_adapter
+from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import warn_of_shutdown
+from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import check_options, merged_options, values_for
 
 __all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]
@@ -98,7 +99,8 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     @contextmanager
     def started(self, **attributes: Any) -> Generator[telemetry.Span]:
         """Run the block with the call's telemetry span, and start the clock of its time limit."""
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         self._deadline = trio.current_time() + seconds(self.execution_options.request_timeout)
         span = telemetry.start_span(self.service.span, provider=self.adapter.provider, **attributes)
         try:

@@ -99,13 +99,17 @@ class TurnJournal:
         while kept < min(len(known), len(thread.messages)) and known[kept] == thread.messages[kept]:
             kept += 1
         entry = AnswerEntry(kept=kept, messages=thread.messages[kept:], response=response)
-        await self._append([to_json(entry), *(to_json(outcome) for outcome in outcomes.values())])
+        entries = [to_json(entry), *(to_json(outcome) for outcome in outcomes.values())]
         self.thread, self.response, self.outcomes = thread, response, dict(outcomes)
+        await self._append(entries)
 
     async def record_outcome(self, outcome: ToolOutcome) -> None:
         """See `ToolJournal`."""
-        await self._append([to_json(outcome)])
+        entry = to_json(outcome)  # before it counts, since a session with it could not be saved either
+        # It counts whether or not it can be recorded: what is known must not be replaced by "cancelled" when the turn
+        # is saved, which may succeed over another connection.
         self.outcomes[outcome.message.tool_call_id or ""] = outcome
+        await self._append([entry])
 
     def settle(self, session: Session, result: ChatResult | StepResult) -> Session:
         """The session after a turn; if it was cut short, with the tool results that nobody has read."""
@@ -217,12 +221,13 @@ def conflict(key: str, record: Record | None) -> SessionConflict:
     )
 
 
-def lease_lost(key: str) -> SessionError:
-    """The error for a turn whose lease another worker has taken."""
+def lease_lost(key: str, session: Session | None = None) -> SessionError:
+    """The error for a turn whose lease another worker has taken; `session` is what could not be saved."""
     return SessionError(
         f"another worker has taken over session {key!r}, since the lease of this turn had expired; nothing more of "
         "this turn will be saved",
         reason="lease_lost",
+        session=session,
     )
 
 

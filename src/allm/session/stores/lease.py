@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypeVar, Unpack, final
 
 import attrs
+import trio
 
 from allm.data.errors import SessionError
 from allm.data.message import Message, Thread
@@ -16,9 +17,11 @@ from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 from allm.session.api import SessionStream, chat_block, step_block, with_session
 from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import TurnJournal, conflict, document_of, lease_lost, shielded, unreadable
+from allm.session.stores.journal import TurnJournal, conflict, lease_lost, unreadable
+from allm.session.stores.saving import holds, persistently, write_session
 from allm.session.turn_start import (
     SessionInput,
     TurnStart,
@@ -50,6 +53,10 @@ class SessionLease:
         self._session = session
         self._closed = False
         self._running = False
+        self._unsaved: Session | None = None  # if it is unknown whether the last save took effect
+        self._entries = len(record.journal)  # in the database
+        self._new_entries: list[str] = []
+        self._appending = trio.Lock()  # entries have places, so one append at a time
         self._journal = TurnJournal(self._append, session.thread)
         try:
             self._journal.read(record.journal)
@@ -79,6 +86,7 @@ class SessionLease:
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run the first turn of a new session, as a stream. See `allm.session.stream_start`."""
+        seal(options)
         if self._version != 0:
             raise SessionError(
                 f"session {self._key!r} already exists: go on with turn.reply(engine, text)", reason="invalid_status"
@@ -90,24 +98,28 @@ class SessionLease:
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Run and save the first turn. See `allm.session.start`."""
+        seal(options)
         return await _until_done(self.stream_start(engine, messages, **options))
 
     def stream_reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run a turn with a message of the user, as a stream. See `allm.session.stream_reply`."""
+        seal(options)
         return self._chat(engine, open_reply(self._session, content), options)
 
     async def reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Run and save a turn with a message of the user. See `allm.session.reply`."""
+        seal(options)
         return await _until_done(self.stream_reply(engine, content, **options))
 
     def stream_continue(
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Continue the conversation, as a stream. See `allm.session.stream_continue`."""
+        seal(options)
         turn_start = open_continue(engine, self._session, message, with_session(self._session, options))
         return self._chat(engine, turn_start, options)
 
@@ -115,12 +127,14 @@ class SessionLease:
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Continue the conversation, and save it. See `allm.session.continue_`."""
+        seal(options)
         return await _until_done(self.stream_continue(engine, message, **options))
 
     def stream_step(
         self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
         """Make one model call and run its tools, as a stream. See `allm.session.stream_step`."""
+        seal(options)
         self._check()
         return step_block(
             engine, open_step_of(self._session), options, journal=self._journal, enter=self._enter, save=self._settle
@@ -128,6 +142,7 @@ class SessionLease:
 
     async def step(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
         """Make one model call, run its tools, and save the session. See `allm.session.step`."""
+        seal(options)
         return await _until_done(self.stream_step(engine, **options))
 
     def stream_resume(
@@ -138,6 +153,7 @@ class SessionLease:
         Raises:
             SessionError: `invalid_status`: no turn was interrupted.
         """
+        seal(options)
         response = self._journal.response
         if response is None:
             raise SessionError("no turn of this session was interrupted", reason="invalid_status")
@@ -149,6 +165,7 @@ class SessionLease:
 
     async def resume(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
         """Finish the interrupted turn, and save it: the fold of `stream_resume`."""
+        seal(options)
         return await _until_done(self.stream_resume(engine, **options))
 
     async def discard(self) -> None:
@@ -162,8 +179,8 @@ class SessionLease:
         self._check(resumes=True)
         if self.interrupted is not None and self._session.approvals:
             await self._write(attrs.evolve(self._session, approvals=()))
-        elif await shielded(lambda: self._backend.forget(self._key, self._token)):
-            self._journal = TurnJournal(self._append, self._session.thread)
+        elif await persistently(lambda: self._backend.forget(self._key, self._token)):
+            self._begin_journal()
         else:
             raise lease_lost(self._key)
 
@@ -172,12 +189,15 @@ class SessionLease:
 
         await turn.save(allm.session.submit_tool_result(turn.session, "c1", 42))
 
+        After a turn that could not be saved, it saves `error.session`.
+
         Raises:
-            SessionError: `lease_lost`, `unavailable`, `interrupted`; `invalid_input` for another session's id.
+            SessionError: `lease_lost`, `unavailable`, `interrupted`; `invalid_input` for another session's id. The
+                first two carry the session as `error.session`.
             SessionConflict: Someone saved the session in spite of this turn.
             ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
         """
-        self._check()
+        self._check(resumes=self._unsaved is not None)
         await self._write(session)
 
     def close(self) -> None:
@@ -193,6 +213,12 @@ class SessionLease:
         if self._running:
             raise SessionError(
                 f"session {self._key!r} is in the middle of another turn; one at a time", reason="invalid_status"
+            )
+        if self.interrupted is not None and not resumes and self._unsaved is not None:
+            raise SessionError(
+                f"the last turn of session {self._key!r} could not be saved: save it with turn.save(error.session), or "
+                "drop it with turn.discard()",
+                reason="interrupted",
             )
         if self.interrupted is not None and not resumes:
             raise SessionError(
@@ -235,18 +261,56 @@ class SessionLease:
     async def _write(self, session: Session) -> None:
         if not isinstance(session, Session) or session.id != self._key:
             raise SessionError(f"this turn can only save the session with the id {self._key!r}", reason="invalid_input")
-        document, version = document_of(session), self._version
-        if not await shielded(lambda: self._backend.write(self._key, document, version=version, token=self._token)):
-            record = await shielded(lambda: self._backend.read(self._key))
-            if record is not None and record.version != version:
-                raise conflict(self._key, record)
-            raise lease_lost(self._key)
-        self._version, self._session = version + 1, session
-        self._journal = TurnJournal(self._append, session.thread)
+        try:
+            written = await write_session(self._backend, session, version=self._version, token=self._token)
+            if not written and await persistently(self._was_saved):
+                written = await write_session(self._backend, session, version=self._version, token=self._token)
+            record = None if written else await persistently(lambda: self._backend.read(self._key))
+        except SessionError as error:
+            error.session = self._unsaved = session
+            raise
+        if record is not None and record.version != self._version:
+            raise conflict(self._key, record)
+        if not written:
+            raise lease_lost(self._key, session)
+        self._count(session)
+        self._begin_journal()
+
+    def _count(self, session: Session) -> None:
+        """Take note of a write that took effect, and emptied the journal."""
+        self._version, self._session, self._unsaved, self._entries = self._version + 1, session, None, 0
+
+    def _begin_journal(self) -> None:
+        self._entries, self._new_entries = 0, []
+        self._journal = TurnJournal(self._append, self._session.thread)
+
+    async def _was_saved(self) -> bool:
+        """Whether the last save took effect although it failed; if so, it counts."""
+        unsaved = self._unsaved
+        if unsaved is None:
+            return False
+        if not holds(await self._backend.read(self._key), unsaved, self._version + 1):
+            return False
+        self._count(unsaved)
+        return True
 
     async def _append(self, entries: Sequence[str]) -> None:
-        if not await shielded(lambda: self._backend.append(self._key, self._token, entries)):
-            raise lease_lost(self._key)
+        """Add entries to the journal; those that could not be added go with the next ones."""
+        self._new_entries += entries
+        await persistently(self._flush)
+
+    async def _flush(self) -> None:
+        async with self._appending:
+            new = tuple(self._new_entries)
+            if not new:
+                return  # another call has written them
+            while not await self._backend.append(
+                self._key, self._token, new, version=self._version, after=self._entries
+            ):
+                if not await self._was_saved():
+                    raise lease_lost(self._key)
+            self._entries += len(new)
+            del self._new_entries[: len(new)]
 
 
 async def _until_done(block: StreamBlock[SessionStream[T]]) -> T:

@@ -24,13 +24,20 @@ __all__ = ["RedisBackend"]
 T = TypeVar("T")
 
 _CONNECTIONS = 4
+_PASSING = (driver.ConnectionError, driver.TimeoutError, driver.BusyLoadingError, driver.ReadOnlyError, OSError)
+"""Errors that may be over soon; a replica is read-only until it takes over."""
 # Every script begins with this; KEYS are the hash and the journal, the first argument is a token or "".
 _COMMON = """
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local token = redis.call('HGET', KEYS[1], 'token')
 local version = tonumber(redis.call('HGET', KEYS[1], 'version') or '0')
-local leased = token and tonumber(redis.call('HGET', KEYS[1], 'expires')) > now
+local expires = tonumber(redis.call('HGET', KEYS[1], 'expires') or '0')
+local leased = token and expires > now
+local refuse = function()
+    local longest = now + tonumber(redis.call('HGET', KEYS[1], 'lease') or '0')
+    if leased and expires > longest then redis.call('HSET', KEYS[1], 'expires', longest) end
+end
 local longest = LONGEST
 local document = function()
     local text = redis.call('HGET', KEYS[1], 'document')
@@ -42,41 +49,52 @@ _SCRIPTS = {
     "write": """
         if version ~= tonumber(ARGV[2]) then return 0 end
         if ARGV[1] == '' then
-            if leased or redis.call('LLEN', KEYS[2]) > 0 then return 0 end
-            redis.call('HDEL', KEYS[1], 'token', 'expires')
+            if leased or redis.call('LLEN', KEYS[2]) > 0 then
+                refuse()
+                return 0
+            end
+            redis.call('HDEL', KEYS[1], 'token', 'expires', 'lease')
         elseif token ~= ARGV[1] then return 0 end
         redis.call('HSET', KEYS[1], 'version', version + 1, 'document', ARGV[3])
         redis.call('DEL', KEYS[2])
         return 1
     """,
     "delete": """
-        if leased or (ARGV[2] ~= '' and version ~= tonumber(ARGV[2])) then return 0 end
+        if leased or (ARGV[2] ~= '' and version ~= tonumber(ARGV[2])) then
+            refuse()
+            return 0
+        end
         redis.call('DEL', KEYS[2])
         return redis.call('DEL', KEYS[1])
     """,
     "acquire": """
-        if leased then return false end
-        redis.call('HSET', KEYS[1], 'version', version, 'token', ARGV[1], 'expires', now + tonumber(ARGV[2]))
+        if leased and token ~= ARGV[1] then
+            refuse()
+            return false
+        end
+        redis.call('HSET', KEYS[1], 'version', version, 'token', ARGV[1])
+        redis.call('HSET', KEYS[1], 'expires', now + tonumber(ARGV[2]), 'lease', ARGV[2])
         local journal = redis.call('LRANGE', KEYS[2], 0, -1)
         for index = 1, #journal do journal[index] = string.sub(journal[index], 1, longest) end
         return {version, document(), journal}
     """,
     "renew": """
         if token ~= ARGV[1] then return 0 end
-        redis.call('HSET', KEYS[1], 'expires', now + tonumber(ARGV[2]))
+        redis.call('HSET', KEYS[1], 'expires', now + tonumber(ARGV[2]), 'lease', ARGV[2])
         return 1
     """,
     "release": """
         if token ~= ARGV[1] then return 0 end
-        redis.call('HDEL', KEYS[1], 'token', 'expires')
+        redis.call('HDEL', KEYS[1], 'token', 'expires', 'lease')
         if redis.call('HEXISTS', KEYS[1], 'document') == 0 and redis.call('LLEN', KEYS[2]) == 0 then
             redis.call('DEL', KEYS[1])
         end
         return 1
     """,
     "append": """
-        if token ~= ARGV[1] then return 0 end
-        for index = 2, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[index]) end
+        local found, after = redis.call('LLEN', KEYS[2]), tonumber(ARGV[3])
+        if token ~= ARGV[1] or version ~= tonumber(ARGV[2]) or found < after then return 0 end
+        for index = 4 + found - after, #ARGV do redis.call('RPUSH', KEYS[2], ARGV[index]) end
         return 1
     """,
     "forget": """
@@ -109,7 +127,11 @@ class RedisBackend:
         try:
             return await trio.to_thread.run_sync(work, limiter=self._limiter)
         except (driver.RedisError, OSError) as error:
-            raise SessionError(f"the Redis store failed: {error}", reason="unavailable") from error
+            retryable = isinstance(error, _PASSING) and not isinstance(error, driver.AuthenticationError)
+            if retryable:
+                # What broke this connection has probably broken the idle ones too.
+                self._client.connection_pool.disconnect(inuse_connections=False)
+            raise SessionError(f"the Redis store failed: {error}", reason="unavailable", retryable=retryable) from error
 
     async def _script(self, name: str, key: str, token: str | None, *arguments: Any) -> Any:
         def work() -> Any:
@@ -146,9 +168,9 @@ class RedisBackend:
         """See `StoreBackend`."""
         await self._script("release", key, token)
 
-    async def append(self, key: str, token: str, entries: Sequence[str], /) -> bool:
+    async def append(self, key: str, token: str, entries: Sequence[str], /, *, version: int, after: int) -> bool:
         """See `StoreBackend`."""
-        return bool(await self._script("append", key, token, *entries))
+        return bool(await self._script("append", key, token, version, after, *entries))
 
     async def forget(self, key: str, token: str, /) -> bool:
         """See `StoreBackend`."""

@@ -3,7 +3,9 @@
 Theory of operation. A session is one row: its document, the version that counts its writes, and the token of the turn
 that holds its lease. Every operation is one transaction whose first statement changes or locks that row, on the
 condition that the operation is allowed; of two racing workers, the second finds the condition false. Times are compared
-and computed in SQL only, since the database's clock is the only one that all workers share.
+and computed in SQL only, since the database's clock is the only one that all workers share. If it was set back, a
+lease looks valid for longer than it was taken for: whoever is refused because of it shortens it to its own length,
+counted from now. A live worker renews it long before that; a dead one keeps others out for that long at most.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ BOUND = 5.0
 
 TABLES = (
     """CREATE TABLE IF NOT EXISTS allm_sessions (
-        id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT, token TEXT, expires DOUBLE PRECISION
+        id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT, token TEXT, expires DOUBLE PRECISION,
+        lease DOUBLE PRECISION
     )""",
     """CREATE TABLE IF NOT EXISTS allm_journal (
         id TEXT NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (id, seq)
@@ -38,6 +41,12 @@ _WORDS = {
     "NO_JOURNAL": "NOT EXISTS (SELECT 1 FROM allm_journal WHERE allm_journal.id = allm_sessions.id)",
 }
 """Shorthands in the statements below."""
+_SHORTEN = "UPDATE allm_sessions SET expires = NOW + lease WHERE id = ? AND token IS NOT NULL AND expires > NOW + lease"
+"""Cut a lease down to its length, for the case that the clock was set back."""
+
+
+class _DeadConnectionError(Exception):
+    """An idle connection had died, or died before anything took effect."""
 
 
 class Connection(Protocol):
@@ -57,21 +66,23 @@ class Dialect:
     """The differences between the databases.
 
     Attributes:
-        name: The name in error messages.
         connect: Opens a connection in autocommit mode, and creates the tables.
         transaction: Context manager that begins a transaction, then commits it or rolls it back.
         now: SQL expression for the current time in seconds.
         mark: The placeholder of a parameter.
         errors: Exceptions that the driver raises.
+        failure: Makes the error for one of them.
+        alive: Whether a connection can be used again.
         connections: Most connections at once.
     """
 
-    name: str
     connect: Callable[[], Connection]
     transaction: Callable[[Any], AbstractContextManager[Any]]
     now: str
     mark: str
     errors: tuple[type[Exception], ...]
+    failure: Callable[[Exception], SessionError]
+    alive: Callable[[Any], bool]
     connections: int
 
 
@@ -94,24 +105,56 @@ class SqlBackend:
         try:
             return await trio.to_thread.run_sync(self._in_thread, work, limiter=self._limiter)
         except self._dialect.errors as error:
-            raise SessionError(f"the {self._dialect.name} store failed: {error}", reason="unavailable") from error
+            raise self._dialect.failure(error) from error
 
     def _in_thread(self, work: Callable[[_Transaction], T]) -> T:
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = self._dialect.connect()
+            return self._on(self._dialect.connect(), work)
+        try:
+            return self._on(connection, work, idle=True)
+        except _DeadConnectionError:
+            # The server was restarted, say, which the other idle connections have not survived either.
+            self._close_idle()
+        return self._on(self._dialect.connect(), work)
+
+    def _on(self, connection: Connection, work: Callable[[_Transaction], T], *, idle: bool = False) -> T:
+        """Run `work` in a transaction on this connection, and keep it for the next one if it is good.
+
+        Raises:
+            _DeadConnectionError: The idle connection was dead, and nothing has taken effect.
+        """
+        committing = False
         try:
             with self._dialect.transaction(connection):
                 result = work(_Transaction(connection, self._sql))
-        except self._dialect.errors:
+                committing = True
+        except self._dialect.errors as error:
+            dead = not self._dialect.alive(connection)
             connection.close()  # it may be broken; the next operation opens a new one
+            if idle and dead and not committing:
+                raise _DeadConnectionError from error
             raise
         except BaseException:
-            self._idle.append(connection)
+            self._keep(connection)
             raise
-        self._idle.append(connection)
+        self._keep(connection)
         return result
+
+    def _keep(self, connection: Connection) -> None:
+        if self._dialect.alive(connection):
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def _close_idle(self) -> None:
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # also if another thread took the last one
+                return
+            connection.close()
 
     async def read(self, key: str, /) -> Record | None:
         """See `StoreBackend`."""
@@ -153,6 +196,8 @@ class SqlBackend:
                 )
             if changed:
                 transaction.change("DELETE FROM allm_journal WHERE id = ?", key)
+            elif token is None:
+                transaction.change(_SHORTEN, key)
             return changed
 
         return await self._run(work)
@@ -168,6 +213,8 @@ class SqlBackend:
             )
             if deleted:
                 transaction.change("DELETE FROM allm_journal WHERE id = ?", key)
+            else:
+                transaction.change(_SHORTEN, key)
             return deleted
 
         return await self._run(work)
@@ -178,12 +225,15 @@ class SqlBackend:
         def work(transaction: _Transaction) -> Record | None:
             transaction.change("INSERT INTO allm_sessions (id, version) VALUES (?, 0) ON CONFLICT (id) DO NOTHING", key)
             taken = transaction.change(
-                "UPDATE allm_sessions SET token = ?, expires = NOW + ? WHERE id = ? AND FREE",
+                "UPDATE allm_sessions SET token = ?, expires = NOW + ?, lease = ? WHERE id = ? AND (FREE OR token = ?)",
                 token,
                 seconds,
+                seconds,
                 key,
+                token,
             )
             if not taken:
+                transaction.change(_SHORTEN, key)
                 return None
             row = transaction.one(
                 "SELECT version, substr(document, 1, ?) FROM allm_sessions WHERE id = ?", LONGEST, key
@@ -198,8 +248,8 @@ class SqlBackend:
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
         """See `StoreBackend`."""
-        statement = "UPDATE allm_sessions SET expires = NOW + ? WHERE id = ? AND token = ?"
-        return await self._run(lambda transaction: transaction.change(statement, seconds, key, token))
+        statement = "UPDATE allm_sessions SET expires = NOW + ?, lease = ? WHERE id = ? AND token = ?"
+        return await self._run(lambda transaction: transaction.change(statement, seconds, seconds, key, token))
 
     async def release(self, key: str, token: str, /) -> None:
         """See `StoreBackend`."""
@@ -210,16 +260,19 @@ class SqlBackend:
 
         await self._run(work)
 
-    async def append(self, key: str, token: str, entries: Sequence[str], /) -> bool:
+    async def append(self, key: str, token: str, entries: Sequence[str], /, *, version: int, after: int) -> bool:
         """See `StoreBackend`."""
 
         def work(transaction: _Transaction) -> bool:
-            if not transaction.holds(key, token):
+            if not transaction.holds(key, token, version):
                 return False
             row = transaction.one("SELECT COALESCE(MAX(seq), 0) FROM allm_journal WHERE id = ?", key)
             last = row[0] if row is not None else 0
-            for seq, entry in enumerate(entries, last + 1):
-                transaction.change("INSERT INTO allm_journal (id, seq, entry) VALUES (?, ?, ?)", key, seq, entry)
+            if last < after:
+                return False
+            for seq, entry in enumerate(entries, after + 1):
+                if seq > last:
+                    transaction.change("INSERT INTO allm_journal (id, seq, entry) VALUES (?, ?, ?)", key, seq, entry)
             return True
 
         return await self._run(work)
@@ -237,12 +290,7 @@ class SqlBackend:
 
     async def aclose(self) -> None:
         """Close the connections."""
-
-        def close() -> None:
-            while self._idle:
-                self._idle.pop().close()
-
-        await trio.to_thread.run_sync(close, limiter=self._limiter)
+        await trio.to_thread.run_sync(self._close_idle, limiter=self._limiter)
 
 
 @attrs.frozen(eq=False)
@@ -264,6 +312,12 @@ class _Transaction:
         """Run a statement; returns whether it changed a row."""
         return bool(self._connection.execute(self._sql(statement), parameters).rowcount > 0)
 
-    def holds(self, key: str, token: str) -> bool:
-        """Lock the row if this turn holds the lease; returns whether it does."""
-        return self.change("UPDATE allm_sessions SET token = token WHERE id = ? AND token = ?", key, token)
+    def holds(self, key: str, token: str, version: int | None = None) -> bool:
+        """Lock the row if this turn holds the lease, on this version (None: any); returns whether it does."""
+        return self.change(
+            "UPDATE allm_sessions SET token = token "
+            "WHERE id = ? AND token = ? AND version = COALESCE(CAST(? AS INTEGER), version)",
+            key,
+            token,
+            version,
+        )

@@ -21,20 +21,20 @@ import trio
 from allm.data.errors import SessionError
 from allm.data.session import Session, SessionConflict
 from allm.execution.stream.block import background_task
-from allm.http.trio_task import check_trio_task
+from allm.http.trio_task import outside_trio
 from allm.session.stores.backend import Record, StoreBackend
 from allm.session.stores.journal import (
     SHIELD,
     check_id,
     check_version,
     conflict,
-    document_of,
     lease_lost,
     session_of,
     shielded,
 )
 from allm.session.stores.lease import SessionLease
 from allm.session.stores.memory import MemoryBackend
+from allm.session.stores.saving import persistently, write_session
 
 __all__ = ["SessionStore", "open_store"]
 
@@ -118,7 +118,8 @@ class SessionStore:
         self._backend = backend
 
     async def __aenter__(self) -> Self:
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         await trio.lowlevel.checkpoint()
         return self
 
@@ -138,7 +139,8 @@ class SessionStore:
         Raises:
             SessionError: `not_found`, `unreadable`, `unavailable`; `invalid_input` for an invalid id.
         """
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         record = await self._backend.read(session_id)
         if record is None:
@@ -157,17 +159,17 @@ class SessionStore:
         Raises:
             SessionConflict: Someone else saved it first, or a turn of it is running or was interrupted after tools had
                 run; the exception has the newer session.
-            SessionError: `unavailable`; `invalid_input` for a session without an id, or an invalid version.
+            SessionError: `unavailable`, with the session as `error.session`; `invalid_input` for a session without an
+                id, or an invalid version.
             ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
         """
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         if not isinstance(session, Session) or session.id is None:
             raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
         check_version(version)
-        document, key = document_of(session), session.id
-        written = await shielded(lambda: self._backend.write(key, document, version=version, token=None))
-        if not written:
-            raise await self._conflict(key, version)
+        if not await write_session(self._backend, session, version=version, token=None):
+            raise await self._conflict(session.id, version)
         await trio.lowlevel.checkpoint_if_cancelled()
         return version + 1
 
@@ -182,7 +184,8 @@ class SessionStore:
             SessionConflict: It has another version, or a turn of it is running.
             SessionError: `unavailable`.
         """
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         if version is not None:
             check_version(version)
@@ -217,7 +220,8 @@ class SessionStore:
             SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block if this worker was
                 considered dead and another has taken the session.
         """
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         if version is not None:
             check_version(version)
@@ -269,7 +273,7 @@ class SessionStore:
     async def _release(self, key: str, token: str) -> None:
         """Give the lease back; if that fails, it expires by itself."""
         try:
-            await shielded(lambda: self._backend.release(key, token))
+            await persistently(lambda: self._backend.release(key, token), seconds=SHIELD)
         except SessionError as error:
             logger.warning("the lease of session %r was not given back: %s", key, error.message)
 

@@ -1,8 +1,8 @@
-"""Base URLs of services: their validation, paths under them, and the proxy for a request, from the environment.
+"""The proxy for a request, from the environment.
 
 The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`; their lower-case forms take precedence. If
 none is set, the settings of macOS and Windows are used. They are read for each call, and only those that the call needs
-are checked.
+are checked; what the same values mean for the same server is found once.
 """
 
 from __future__ import annotations
@@ -11,67 +11,23 @@ import functools
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import attrs
 
 from allm.data.errors import EngineError
+from allm.http.private_url import PrivateUrl
 
-__all__ = ["host_of", "join_url", "parts_of", "proxy_for"]
-
-_NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
-
-
-def join_url(base_url: str, path: str) -> str:
-    """Return `path` under `base_url`; a query string of the base (Azure's `?api-version=`) is kept.
-
-    Raises:
-        EngineError: `invalid_base_url`: not an http(s) URL with a host.
-    """
-    parts = parts_of(base_url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
-
-
-def parts_of(base_url: str) -> SplitResult:
-    """Return the parts of a base URL.
-
-    Raises:
-        EngineError: `invalid_base_url`: not an http(s) URL with a host.
-    """
-    parts = _split(base_url)
-    if parts is None:
-        raise EngineError(
-            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
-            "https://api.openai.com/v1",
-            reason="invalid_base_url",
-        )
-    return parts
-
-
-def host_of(url: str) -> str:
-    """The host of a URL, with its port if it names one, and without the user and password that it may carry."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _split(url: Any) -> SplitResult | None:
-    try:
-        parts = urlsplit(url.strip())
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
-        if usable and parts.hostname.isascii():
-            parts.hostname.encode("idna")  # as the socket does; it fails for an empty or overlong label
-    except (ValueError, AttributeError):
-        return None
-    return parts if usable else None
-
+__all__ = ["PROXY_VARIABLES", "proxy_for"]
 
 _VARIABLES = tuple(
     name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")
 )
-_CGI = "REQUEST_METHOD"
-"""If it is set, HTTP_PROXY may be a header that a client sent (CVE-2016-1000110); urllib takes care of that."""
+PROXY_VARIABLES = (*_VARIABLES, "REQUEST_METHOD")
+"""What decides. Where REQUEST_METHOD is set, HTTP_PROXY may be a header that a client sent to a CGI script
+(CVE-2016-1000110); urllib takes care of that."""
 
 _SOCKS = frozenset({"socks5", "socks5h"})
 _USABLE = frozenset({"http", "https", *_SOCKS})
@@ -83,22 +39,34 @@ _USERINFO = re.compile(r"[^/@]*@")
 _WITH_PORT = re.compile(r"(\[[^]]*\]|[^:]*):(\d+)")
 
 
-def proxy_for(url: str) -> str | None:
-    """Return the URL of the proxy for a request to `url`, or None.
+@functools.lru_cache(maxsize=256)
+def proxy_for(origin: str, environment: tuple[str | None, ...]) -> str | None:
+    """Return the URL of the proxy for requests to `origin`, or None.
+
+    Args:
+        origin: Scheme, host and port of a URL.
+        environment: The values of `PROXY_VARIABLES`.
 
     Raises:
         EngineError: `invalid_environment`: the proxy cannot be used. The message names the variable and the fix.
     """
-    settings = _settings(tuple(map(os.environ.get, (*_VARIABLES, _CGI))))
+    settings = _settings(environment)
     if not settings.proxies:
         return None
-    parts = urlsplit(url)
-    host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
-    kind = parts.scheme if parts.scheme in settings.proxies else "all"
+    scheme, host, port = _place_of(origin)
+    kind = scheme if scheme in settings.proxies else "all"
     proxy = settings.proxies.get(kind)
-    if proxy is None or any(_exempts(entry, parts.scheme, host, port) for entry in settings.exempt):
+    if proxy is None or any(_exempts(entry, scheme, host, port) for entry in settings.exempt):
         return None
-    return _usable(kind, proxy)
+    problem = _problem(proxy)
+    if problem is not None:
+        raise _unusable(kind, proxy, problem)
+    return PrivateUrl("://".join(_scheme_and_rest(proxy)))
+
+
+def _place_of(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
 
 
 @attrs.frozen
@@ -110,7 +78,7 @@ class _Settings:
         exempt: The entries of NO_PROXY.
     """
 
-    proxies: dict[str, str]
+    proxies: Mapping[str, str]
     exempt: tuple[str, ...]
 
 
@@ -119,27 +87,33 @@ def _settings(_environment: tuple[str | None, ...]) -> _Settings:
     from urllib.request import getproxies  # it is slow to import, and the HTTP library needs it anyhow
 
     found = getproxies()
-    proxies = {kind: found[kind].strip() for kind in ("http", "https", "all") if found.get(kind, "").strip()}
+    proxies = {
+        kind: PrivateUrl(found[kind].strip()) for kind in ("http", "https", "all") if found.get(kind, "").strip()
+    }
     return _Settings(proxies, tuple(re.split(r"[\s,]+", found.get("no", "").strip().lower())))
 
 
-def _usable(kind: str, value: str) -> str:
+def _scheme_and_rest(value: str) -> tuple[str, str]:
     url = value if "://" in value else f"http://{value}"
     scheme, _, rest = url.partition("://")
-    scheme = _ALIASES.get(scheme.lower(), scheme.lower())
+    return _ALIASES.get(scheme.lower(), scheme.lower()), rest
+
+
+def _problem(value: str) -> str | None:
+    """Why a proxy cannot be used; told by the caller, whose variables do not have its password."""
+    scheme, rest = _scheme_and_rest(value)
     if scheme not in _USABLE:
-        known = "http://, https://, socks5:// and socks5h://"
-        raise _unusable(kind, value, f"proxies of the kind {scheme}:// cannot be used, only {known}")
+        return f"proxies of the kind {scheme}:// cannot be used, only http://, https://, socks5:// and socks5h://"
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         is_address = bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_address = False
     if not is_address:
-        raise _unusable(kind, value, "it is not the address of a proxy, such as http://proxy.example:3128")
+        return "it is not the address of a proxy, such as http://proxy.example:3128"
     if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
-        raise _unusable(kind, value, "a SOCKS proxy needs the package socksio: pip install socksio")
-    return f"{scheme}://{rest}"
+        return "a SOCKS proxy needs the package socksio: pip install socksio"
+    return None
 
 
 def _unusable(kind: str, value: str, why: str) -> EngineError:
