@@ -32,7 +32,7 @@ def http_library():
 
 @attrs.define(eq=False)
 class Results:
-    """A plugin of pytest that writes the results of a run to a JSON file when it ends."""
+    """A plugin of pytest that writes the results of a run to a JSON file."""
 
     path: Path
     form: str
@@ -49,8 +49,8 @@ class Results:
             figures = trial["figures"]
             figures[name] = value if isinstance(value, str) else figures.get(name, 0) + value
 
-    def pytest_sessionfinish(self):
-        """Write the file."""
+    def pytest_runtest_logfinish(self):
+        """Write the file, so that a run that is broken off has its results too."""
         document = {
             "form": self.form,
             "date": datetime.now(UTC).date().isoformat(),
