@@ -17,10 +17,10 @@ import attrs
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
-from allm.http.headers import HeaderValue, sealed_headers, secrets_in, shown_headers
+from allm.http.headers import SENT_SECRET, HeaderValue, sealed_headers, secrets_in
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
 from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
-from allm.http.response import Body, HttpResponse
+from allm.http.response import Body, HttpResponse, shown_headers
 from allm.http.transport import open_response
 
 __all__ = [
@@ -36,6 +36,14 @@ __all__ = [
 REDIRECT = 300
 """From here on a status is a failure: no provider's API redirects, and a redirect would take the key elsewhere."""
 UNAUTHORIZED = 401
+
+
+def _has_secrets(headers: Mapping[str, HeaderValue]) -> bool:
+    return any(map(SENT_SECRET.search, headers))
+
+
+def _sealed(headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
+    return sealed_headers(headers) if _has_secrets(headers) else dict(headers)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,7 +64,7 @@ class HttpCall:
     provider: str
     url: str = attrs.field(converter=PrivateUrl)
     # Hidden from the repr, because users put keys of their own into headers.
-    headers: Mapping[str, str | Secret] = attrs.field(repr=False, hash=False, converter=sealed_headers)
+    headers: Mapping[str, str | Secret] = attrs.field(repr=False, hash=False, converter=_sealed)
     body: bytes | Body = attrs.field(default=b"", repr=False)
     classify: Classify = attrs.field(repr=False)
     credential: Credential | None = None
@@ -80,7 +88,11 @@ class OpenCall:
     _outside: BaseException | None = attrs.field(factory=sys.exception, init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        self._sent = [*secrets_in(self.call.headers), *secrets_in_url(self.call.url)]
+        # Most calls have no secrets but the key, which is added when it is sent.
+        call = self.call
+        self._sent = secrets_in(call.headers) if _has_secrets(call.headers) else []
+        if "?" in call.url and not call.url.endswith("?alt=sse"):  # which Gemini's adapter adds
+            self._sent += secrets_in_url(call.url)
 
     @property
     def request_id(self) -> str | None:

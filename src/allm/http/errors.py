@@ -8,10 +8,9 @@ from typing import Any
 
 from allm.data.errors import AdapterError
 from allm.data.json.text import JsonTextError, loads_lenient
-from allm.http.headers import shown_headers
 from allm.http.keys import Secret
 from allm.http.private_url import PrivateUrl
-from allm.http.response import HttpResponse, without_frames
+from allm.http.response import HttpResponse, shown_headers, without_frames
 from allm.http.retry_after import parse_retry_after
 
 __all__ = ["Classify", "annotate_error", "error_from_response", "malformed", "request_id_of"]

@@ -1,4 +1,4 @@
-"""Headers: which can be sent, which are secret, and which of a response may be shown.
+"""Headers of a request: which can be sent, and which are secret.
 
 A secret value is a `Secret` from the moment it is given until the request is built, so that no local variable on the
 way holds it: reports of errors print the variables of every frame.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TypeAlias
 
 from allm.data.errors import EngineError
 from allm.http.keys import Secret
 
-__all__ = ["HeaderValue", "is_header_value", "lower_headers", "sealed_headers", "secrets_in", "shown_headers"]
+__all__ = ["SENT_SECRET", "HeaderValue", "is_header_value", "lower_headers", "sealed_headers", "secrets_in"]
 
 HeaderValue: TypeAlias = str | Secret
 """A secret one is revealed only for the request itself."""
@@ -24,12 +24,8 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a 
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 
 # Of a request, rather one too many: what is hidden without need is missed by nobody.
-_SENT_SECRET = re.compile(r"auth|cookie|credential|key|passw|secret|signature|token")
-# `x-ratelimit-remaining-tokens` and `x-amzn-bedrock-input-token-count` are counts, `x-csrf-token` is a secret.
-_SECRET = re.compile(r"authoriz|cookie|secret|password|api-?key|signature|(^|-)token$")
-_SECRETS = frozenset({"location", "x-goog-upload-url"})
-"""Headers with URLs that grant access by themselves, to an upload or a download."""
-
+SENT_SECRET = re.compile(r"auth|cookie|credential|key|passw|secret|signature|token")
+"""Found in the names of headers whose values are secret."""
 _SHORTEST = 8
 """Characters: a shorter part of a header is not a key, and may be part of any word."""
 
@@ -74,7 +70,7 @@ def sealed_headers(headers: Mapping[str, str | Secret]) -> dict[str, HeaderValue
         headers: Names in lower case.
     """
     return {
-        name: Secret(value) if isinstance(value, str) and _SENT_SECRET.search(name) else value
+        name: Secret(value) if isinstance(value, str) and SENT_SECRET.search(name) else value
         for name, value in headers.items()
     }
 
@@ -95,16 +91,3 @@ def _parts(header: Secret) -> list[Secret]:
         with suppress(ValueError):
             words += base64.b64decode(header.reveal().split()[-1]).decode().split(":", 1)
     return [Secret(word) for word in words if len(word) >= _SHORTEST]
-
-
-def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) -> dict[str, str]:
-    """Return the headers without those that may hold a secret, and with echoed keys masked.
-
-    Args:
-        headers: Headers of the response, names in lower case.
-        secrets: The keys that were sent.
-    """
-    shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}
-    for secret in secrets:
-        shown = {name: secret.redact(value) for name, value in shown.items()}
-    return shown

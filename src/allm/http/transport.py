@@ -32,7 +32,7 @@ from allm.http.connecting import Connecting, Interrupted
 from allm.http.encodings import ACCEPTED, decoded
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
-from allm.http.private_url import as_url
+from allm.http.private_url import PrivateUrl
 from allm.http.proxies import PROXY_VARIABLES, proxy_for
 from allm.http.response import (
     Body,
@@ -122,7 +122,7 @@ def _tls_context() -> Any:
 
 def _route_of(url: str) -> _Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
-    proxy = proxy_for(origin, tuple(as_url(os.environ.get(name)) for name in PROXY_VARIABLES))
+    proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
     return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
 
 

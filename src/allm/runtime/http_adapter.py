@@ -27,7 +27,7 @@ from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
-from allm.http.private_url import as_url, without_user
+from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
@@ -246,6 +246,7 @@ class HttpAdapter(Adapter):
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
             raw_chunks=options.include_raw_chunks,
+            answer_limits=options.answer_limits,
         )
 
     def url(self, path: str, options: AdapterOptions) -> str:
@@ -279,12 +280,13 @@ class HttpAdapter(Adapter):
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
             raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
-        return as_url(found)  # type: ignore[no-any-return]
+        return PrivateUrl(found)
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
-        url, user = without_user(url)
-        user_headers = {**lower_headers(self.headers), **lower_headers(options.headers)}
+        url, user = without_user(url) if "@" in url else (url, None)
+        given = [lower_headers(headers) for headers in (self.headers, options.headers) if headers != {}]
+        user_headers = {name: value for headers in given for name, value in headers.items()}
         if user is not None:
             user_headers["authorization"] = user  # as the HTTP library would, which tells its log of the URL
         sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
