@@ -142,13 +142,13 @@ async def call(client, url):
         assert await response.read(10) == b"ok"
 
 
-async def cancelled_before(step, client, url):
+async def cancelled_before(step, client, url, make=call):
     """Whether the call ended by itself; else it is cancelled before that step."""
     with trio.CancelScope() as scope:
         instrument = CancelBefore(trio.lowlevel.current_task(), scope, step)
         trio.lowlevel.add_instrument(instrument)
         try:
-            await call(client, url)
+            await make(client, url)
         finally:
             trio.lowlevel.remove_instrument(instrument)
     return not scope.cancelled_caught
@@ -303,6 +303,30 @@ async def test_a_pool_of_one_connection(clock, way):
                 nursery.start_soon(next_one)
                 waiting.set()
                 ended = await cancelled_before(step, client, url_of(server))
+    assert step > 10
+
+
+@pytest.mark.usefixtures("connecting")
+async def test_two_cancelled_in_a_pool_of_one_connection(clock, way):
+    """A request that is cancelled just as it gets the slot of another one frees it for a third."""
+    limits = LIBRARY.Limits(max_connections=1)
+    step, is_over = 0, False
+    async with serving(way) as server:
+        while not is_over:
+            step += 1
+            async with client_of(server, limits=limits) as client, trio.open_nursery() as nursery:
+
+                async def two(client, url):
+                    async with trio.open_nursery() as both:
+                        for _ in range(2):
+                            both.start_soon(call, client, url)
+                        nursery.start_soon(third, client, url)
+
+                async def third(client, url):
+                    with trio.fail_after(60):
+                        await call(client, url)
+
+                is_over = await cancelled_before(step, client, url_of(server), two)
     assert step > 10
 
 

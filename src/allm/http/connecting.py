@@ -85,17 +85,21 @@ class Connecting:
         """Remove what the request leaves in the pool if it ended before its connection took the first step.
 
         Such an entry has no socket, and the library marks it as failed only where it then tries to connect. So it is
-        asked to, and the attempt refused at once.
+        asked to, and the attempt refused at once. Then the pool has to look again who waits for the slot, which it did
+        before the entry had failed.
 
         Args:
             error: What the request ended with.
         """
-        owner, request = _unused_connection(error)
-        if owner is None:
+        found = _unused_connection(error)
+        if found is None:
             return
+        pool, owner, request = found
         self._over = True
         with trio.move_on_after(CLOSE_SECONDS, shield=True), suppress(Exception):
-            await owner.handle_async_request(request)
+            with suppress(Exception):
+                await owner.handle_async_request(request)
+            await pool._close_connections(pool._assign_requests_to_connections())
 
     async def _watch(self, stage: str, phase: str, info: Mapping[str, Any]) -> None:
         if phase == "failed":
@@ -122,17 +126,19 @@ class _Over(Exception):
     pass
 
 
-def _unused_connection(error: BaseException) -> tuple[Any, Any]:
-    """The connection of the pool that a request ended in, and the request as it was given to it.
+def _unused_connection(error: BaseException) -> tuple[Any, Any, Any] | None:
+    """The pool, the connection that it had given to a request that ended, and the request as it was given to that.
 
-    None if it can serve others or has been closed. One that serves another request just now refuses a second one.
+    None if there is none, if it can serve others, or if it has been closed. One that serves another request just now
+    refuses a second one.
     """
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        owner: Any = frame.f_locals.get("self")
-        if hasattr(type(owner), "can_handle_request"):
+        waiting: Any = frame.f_locals.get("pool_request")
+        owner: Any = getattr(waiting, "connection", None)  # set before the request learns of it
+        if owner is not None:
             usable = owner.is_closed() or owner.is_idle() or owner.is_available()
-            return (None, None) if usable else (owner, frame.f_locals["request"])
-    return None, None
+            return None if usable else (frame.f_locals["self"], owner, waiting.request)
+    return None
 
 
 def _speaks_http2(stream: Any) -> bool:

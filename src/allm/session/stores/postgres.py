@@ -63,6 +63,8 @@ def _connect(url: str) -> Any:
     connection.wait = functools.partial(connection.wait, timeout=BOUND)
     try:
         connection.execute(f"SET statement_timeout = {round(BOUND * 1000)}")
+        # A worker that stands still in a transaction holds its locks; others wait for less than BOUND.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {round(BOUND * 1000 / 2)}")
         with connection.transaction():
             _make_tables(connection)
     except BaseException:
