@@ -103,7 +103,7 @@ class SessionStream(Generic[T]):
 def open_session_stream(
     block: StreamBlock[EventStream[T]],
     session: Session,
-    enter: Callable[[], None] | None = None,
+    enter: Callable[[], Awaitable[None]] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[T]]:
     """Wrap the event stream of a turn into a `SessionStream`.
@@ -111,7 +111,7 @@ def open_session_stream(
     Args:
         block: The event stream of the turn.
         session: The session at the start of the turn.
-        enter: Called on entering the block; may raise to prevent the turn.
+        enter: Called on entering the block, before anything is sent; may raise to prevent the turn.
         save: Called with the outcome when the block is left, after every task has ended.
     """
     return StreamBlock(_opened(block, session, enter, save), EXAMPLE)
@@ -119,10 +119,10 @@ def open_session_stream(
 
 @asynccontextmanager
 async def _opened(
-    block: StreamBlock[EventStream[T]], session: Session, enter: Callable[[], None] | None, save: Save | None
+    block: StreamBlock[EventStream[T]], session: Session, enter: Callable[[], Awaitable[None]] | None, save: Save | None
 ) -> AsyncGenerator[SessionStream[T]]:
     if enter is not None:
-        enter()
+        await enter()
     stream: SessionStream[T] | None = None
     try:
         async with block as events:
@@ -223,7 +223,7 @@ def chat_block(
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
-    enter: Callable[[], None] | None = None,
+    enter: Callable[[], Awaitable[None]] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[ChatResult]]:
     """The stream of a turn; see `open_session_stream` for `enter` and `save`."""
@@ -241,7 +241,7 @@ def step_block(
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
-    enter: Callable[[], None] | None = None,
+    enter: Callable[[], Awaitable[None]] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[StepResult]]:
     """The stream of one step; see `open_session_stream` for `enter` and `save`."""

@@ -33,6 +33,7 @@ from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
 from allm.data.image import Image
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
+from allm.data.json.leaves import put_back, take_out
 from allm.data.json.tags import (
     ERROR_TYPES,
     EVENT_TAGS,
@@ -53,7 +54,7 @@ from allm.data.structuring import MAX_PROBLEMS, Misfit, each, sequence
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser
 
-__all__ = ["MAX_JSON_BYTES", "VERSION", "from_json", "to_json"]
+__all__ = ["MAX_JSON_BYTES", "VERSION", "check_readable", "from_json", "plain", "structured", "to_json"]
 
 T = TypeVar("T")
 
@@ -72,6 +73,18 @@ def to_json(value: Any) -> str:
         ValidationError: It contains something that cannot be serialised (a handler, an engine, an open file) or a field
             of the wrong type (`malformed_value`, with its path), or it exceeds the limits of `from_json`.
     """
+    document, cls = plain(value)
+    text = write_document(document)
+    check_readable(document, cls)
+    return text
+
+
+def plain(value: Any) -> tuple[dict[str, Any], type]:
+    """The document of a value, and its class: plain JSON data, but for bytes, which are as they are.
+
+    Raises:
+        ValidationError: It contains something that cannot be serialised, or nests too deep.
+    """
     tag = tag_of(value)
     if tag is None:
         raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
@@ -83,17 +96,18 @@ def to_json(value: Any) -> str:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise json_problem("not_serialisable", f"a field of the {tag} has the wrong type: {error}") from error
-    text = write_document(document)
-    _check_readable(document, text, VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
-    return text
+    return document, VALUE_TAGS.get(tag) or ERROR_TYPES[tag]
 
 
-def _check_readable(document: dict[str, Any], text: str, cls: type) -> None:
+def check_readable(document: dict[str, Any], cls: type) -> None:
     """Reject a value with a field of the wrong type, which Python does not check: it could not be read again."""
     try:
         _converter().structure(document, cls)
     except Exception:  # a subclass, such as the texts of an enum, becomes the plain type once it is text
-        _structure(parse_document(text), cls)
+        texts, leaves = take_out(document, lambda leaf: isinstance(leaf, bytes))
+        again = parse_document(write_document(texts))
+        put_back(again, leaves)
+        _structure(again, cls)
 
 
 @overload
@@ -111,7 +125,15 @@ def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
         ValidationError: Not JSON, an unknown tag or version, another type than `as_`, fields that are missing or of the
             wrong type (`malformed_value`, each with its path), or more than 64 MiB, 200 levels or a million values.
     """
-    document = parse_document(text)
+    return structured(parse_document(text), as_)
+
+
+def structured(document: Any, as_: type[T] | None = None) -> T | Any:
+    """The value of a document that is parsed already; its bytes may be base64 text, or as they are.
+
+    Raises:
+        ValidationError: As `from_json`.
+    """
     if not isinstance(document, dict) or "type" not in document:
         raise json_problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
     version = document.get("v")
@@ -155,7 +177,7 @@ def _dump_open(value: Any) -> Any:
     if kind is tuple:
         return {"$type": "tuple", "items": [_dump_open(item) for item in value]}
     if kind is bytes:
-        return {"$type": "bytes", "base64": base64.b64encode(value).decode("ascii")}
+        return {"$type": "bytes", "base64": value}
     if kind is dict:
         if "$type" not in value and all(type(key) is str for key in value):
             return {key: _dump_open(item) for key, item in value.items()}
@@ -196,7 +218,7 @@ def _load_mapping(value: dict[str, Any]) -> dict[Any, Any]:
 
 _OPEN_LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "tuple": lambda value: tuple(sequence(value["items"], _load_open)),
-    "bytes": lambda value: base64.b64decode(value["base64"], validate=True),
+    "bytes": lambda value: _bytes(value["base64"], bytes),
     "float": lambda value: float(value["value"]),
     "mapping": _load_mapping,
 }
@@ -223,6 +245,8 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
 
 
 def _bytes(value: Any, _: Any) -> bytes:
+    if type(value) is bytes:
+        return value
     if not isinstance(value, str):
         raise Misfit("base64 text", value)
     return base64.b64decode(value, validate=True)
@@ -245,7 +269,7 @@ def _converter() -> cattrs.Converter:
     _register_halts(converter)
     register(converter, Embedding, dump_embedding, load_embedding)
     # By class, since cattrs has its own hooks for bytes, which take precedence over hooks by predicate.
-    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode("ascii"))
+    converter.register_unstructure_hook(bytes, bytes)  # `write_document` writes them as base64
     converter.register_structure_hook(bytes, _bytes)
     register_union(converter, Event, EVENT_TAGS)
     return converter
@@ -326,15 +350,15 @@ def _register_image(converter: cattrs.Converter) -> None:
     source = attrs.fields(attrs.resolve_types(Image)).source.type
     kinds = {"bytes", "base64", "url", "file"}
 
-    def unstructure(value: tuple[str, str | bytes]) -> dict[str, str]:
+    def unstructure(value: tuple[str, str | bytes]) -> dict[str, str | bytes]:
         kind, data = value
-        return {"type": kind, "value": base64.b64encode(data).decode("ascii") if isinstance(data, bytes) else data}
+        return {"type": kind, "value": data}
 
     def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict) or value.get("type") not in kinds or not isinstance(value.get("value"), str):
+        kind, data = (value.get("type"), value.get("value")) if isinstance(value, dict) else (None, None)
+        if kind not in kinds or not isinstance(data, bytes if type(data) is bytes and kind == "bytes" else str):
             raise ValueError(f'expected {{"type": one of {", ".join(sorted(kinds))}, "value": text}}')
-        kind, data = value["type"], value["value"]
-        return (kind, base64.b64decode(data, validate=True) if kind == "bytes" else data)
+        return (kind, _bytes(data, bytes) if kind == "bytes" else data)
 
     register(converter, source, unstructure, structure)
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import TypeVar, Unpack, final
+from typing import Any, TypeVar, Unpack, final
 
 import attrs
+import trio
 
 from allm.data.errors import SessionError
 from allm.data.message import Message, Thread
+from allm.data.problems import refuse
 from allm.data.response import OutputT
-from allm.data.results import ChatResult, StepResult
-from allm.data.session import Session
+from allm.data.results import ChatResult, StepResult, ToolOutcome
+from allm.data.session import AnswerEntry, Session, session_problems
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
 from allm.session.api import SessionStream, chat_block, step_block, with_session
 from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import TurnJournal, conflict, document_of, lease_lost, shielded, unreadable
+from allm.session.stores.journal import TurnJournal, conflict, lease_lost, shielded, unreadable
+from allm.session.stores.rows import BlobMissingError
+from allm.session.stores.stored import StoredSession, load, read_journal, read_record
 from allm.session.turn_start import (
     SessionInput,
     TurnStart,
@@ -29,7 +34,7 @@ from allm.session.turn_start import (
     open_step_of,
 )
 
-__all__ = ["SessionLease"]
+__all__ = ["SessionLease", "open_lease"]
 
 T = TypeVar("T", bound=ChatResult | StepResult)
 
@@ -42,29 +47,30 @@ class SessionLease:
     and done. Saving is shielded from cancellation. Only one turn runs at a time.
     """
 
-    def __init__(self, backend: StoreBackend, key: str, token: str, record: Record, session: Session) -> None:
+    def __init__(
+        self, backend: StoreBackend, key: str, token: str, stored: StoredSession, entries: Sequence[Any] = ()
+    ) -> None:
         self._backend = backend
         self._key = key
         self._token = token
-        self._version = record.version
-        self._session = session
+        self._stored = stored
         self._closed = False
         self._running = False
-        self._journal = TurnJournal(self._append, session.thread)
+        self._journal = TurnJournal(self._append, stored.session.thread)
         try:
-            self._journal.read(record.journal)
+            self._journal.read(entries)
         except Exception as error:
             raise unreadable(key, error) from error
 
     @property
     def session(self) -> Session:
         """The session as last saved; an empty one with the id if it was never saved."""
-        return self._session
+        return self._stored.session
 
     @property
     def version(self) -> int:
         """The version of the session; 0 if it was never saved."""
-        return self._version
+        return self._stored.version
 
     @property
     def interrupted(self) -> Thread | None:
@@ -79,7 +85,7 @@ class SessionLease:
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run the first turn of a new session, as a stream. See `allm.session.stream_start`."""
-        if self._version != 0:
+        if self.version != 0:
             raise SessionError(
                 f"session {self._key!r} already exists: go on with turn.reply(engine, text)", reason="invalid_status"
             )
@@ -96,7 +102,7 @@ class SessionLease:
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run a turn with a message of the user, as a stream. See `allm.session.stream_reply`."""
-        return self._chat(engine, open_reply(self._session, content), options)
+        return self._chat(engine, open_reply(self.session, content), options)
 
     async def reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
@@ -108,7 +114,7 @@ class SessionLease:
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Continue the conversation, as a stream. See `allm.session.stream_continue`."""
-        turn_start = open_continue(engine, self._session, message, with_session(self._session, options))
+        turn_start = open_continue(engine, self.session, message, with_session(self.session, options))
         return self._chat(engine, turn_start, options)
 
     async def continue_(
@@ -122,8 +128,14 @@ class SessionLease:
     ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
         """Make one model call and run its tools, as a stream. See `allm.session.stream_step`."""
         self._check()
+        turn_start = open_step_of(self.session)
         return step_block(
-            engine, open_step_of(self._session), options, journal=self._journal, enter=self._enter, save=self._settle
+            engine,
+            turn_start,
+            options,
+            journal=self._journal,
+            enter=lambda: self._enter(turn_start),
+            save=self._settle,
         )
 
     async def step(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
@@ -144,7 +156,7 @@ class SessionLease:
         unfinished = Unfinished(
             response=response, outcomes=self._journal.outcomes, approved=self._approved(engine, options)
         )
-        turn_start = TurnStart(session=self._session, thread=self._journal.thread, unfinished=unfinished)
+        turn_start = TurnStart(session=self.session, thread=self._journal.thread, unfinished=unfinished)
         return self._chat(engine, turn_start, options, resumes=True)
 
     async def resume(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
@@ -160,10 +172,10 @@ class SessionLease:
             SessionError: `lease_lost`, `unavailable`, `invalid_status`; `SessionConflict` as for `save`.
         """
         self._check(resumes=True)
-        if self.interrupted is not None and self._session.approvals:
-            await self._write(attrs.evolve(self._session, approvals=()))
+        if self.interrupted is not None and self.session.approvals:
+            await self._write(attrs.evolve(self.session, approvals=()))
         elif await shielded(lambda: self._backend.forget(self._key, self._token)):
-            self._journal = TurnJournal(self._append, self._session.thread)
+            self._journal = TurnJournal(self._append, self.session.thread)
         else:
             raise lease_lost(self._key)
 
@@ -210,17 +222,23 @@ class SessionLease:
             turn_start,
             options,
             journal=self._journal,
-            enter=lambda: self._enter(resumes=resumes),
+            enter=lambda: self._enter(turn_start, resumes=resumes),
             save=self._settle,
         )
 
-    def _enter(self, *, resumes: bool = False) -> None:
+    async def _enter(self, turn_start: TurnStart, *, resumes: bool = False) -> None:
         self._check(resumes=resumes)
         self._running = True
+        try:
+            # What cannot be saved is refused before the model is asked. The save uses the rows that are encoded here.
+            await self._stored.change(turn_start.session)
+        except BaseException:
+            self._running = False
+            raise
 
     def _approved(self, engine: Engine, options: CallOptions) -> frozenset[str]:
         """Approved calls of the interrupted response; empty unless the approvals were given for this response."""
-        response, session = self._journal.response, self._session
+        response, session = self._journal.response, self.session
         if session.status != "awaiting_tools" or response is None:
             return frozenset()
         before = len(self._journal.thread.messages)
@@ -235,18 +253,39 @@ class SessionLease:
     async def _write(self, session: Session) -> None:
         if not isinstance(session, Session) or session.id != self._key:
             raise SessionError(f"this turn can only save the session with the id {self._key!r}", reason="invalid_input")
-        document, version = document_of(session), self._version
-        if not await shielded(lambda: self._backend.write(self._key, document, version=version, token=self._token)):
-            record = await shielded(lambda: self._backend.read(self._key))
-            if record is not None and record.version != version:
-                raise conflict(self._key, record)
+        refuse(session_problems(session), reason="invalid_session")
+        version = self.version
+        with trio.CancelScope(shield=True):  # which ends by itself: it only computes
+            change = await self._stored.change(session)
+        if not await shielded(lambda: self._backend.write(self._key, change, version=version, token=self._token)):
+            found = await shielded(lambda: load(self._backend, self._key))
+            if found is not None and found.version != version:
+                raise conflict(self._key, found.session, found.version)
             raise lease_lost(self._key)
-        self._version, self._session = version + 1, session
+        self._stored.written(session, change)
         self._journal = TurnJournal(self._append, session.thread)
 
-    async def _append(self, entries: Sequence[str]) -> None:
-        if not await shielded(lambda: self._backend.append(self._key, self._token, entries)):
+    async def _append(self, entries: Sequence[AnswerEntry | ToolOutcome]) -> None:
+        with trio.CancelScope(shield=True):  # which ends by itself: it only computes
+            texts, blobs = await self._stored.entries(entries)
+        if not await shielded(lambda: self._backend.append(self._key, self._token, texts, blobs)):
             raise lease_lost(self._key)
+        self._stored.blobs = self._stored.blobs.union(blobs)
+
+
+async def open_lease(backend: StoreBackend, key: str, token: str, record: Record) -> SessionLease:
+    """The lease of a session that was acquired with `token`.
+
+    Raises:
+        SessionError: `unreadable`, `unavailable`.
+    """
+    fetch = functools.partial(backend.blobs, key)
+    try:
+        stored = await read_record(key, record, fetch)
+        entries = await read_journal(key, record, fetch)
+    except BlobMissingError as error:
+        raise unreadable(key, error) from error
+    return SessionLease(backend, key, token, stored, entries)
 
 
 async def _until_done(block: StreamBlock[SessionStream[T]]) -> T:

@@ -1,22 +1,25 @@
 """Sessions in a SQL database: the same statements for SQLite and PostgreSQL, run in worker threads.
 
-Theory of operation. A session is one row: its document, the version that counts its writes, and the token of the turn
-that holds its lease. Every operation is one transaction whose first statement changes or locks that row, on the
-condition that the operation is allowed; of two racing workers, the second finds the condition false. Times are compared
-and computed in SQL only, since the database's clock is the only one that all workers share.
+Theory of operation. A session has one row of its own, with its head, the version that counts its writes, and the token
+of the turn that holds its lease; its messages, blobs and journal are rows of other tables. Every operation is one
+transaction whose first statement changes or locks the session's row, on the condition that the operation is allowed; of
+two racing workers, the second finds the condition false, and no other table is touched without that lock. A read without
+a lease is a single statement, which sees the tables as of one moment. Times are compared and computed in SQL only, since
+the database's clock is the only one that all workers share.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
+from operator import itemgetter
 from typing import Any, Protocol, TypeVar, final
 
 import attrs
 import trio
 
 from allm.data.errors import SessionError
-from allm.session.stores.backend import LONGEST, Record
+from allm.session.stores.backend import LONGEST, Change, Record
 
 __all__ = ["BOUND", "Connection", "Dialect", "SqlBackend"]
 
@@ -27,17 +30,44 @@ BOUND = 5.0
 
 TABLES = (
     """CREATE TABLE IF NOT EXISTS allm_sessions (
-        id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT, token TEXT, expires DOUBLE PRECISION
+        id TEXT PRIMARY KEY, version INTEGER NOT NULL, head TEXT, token TEXT, expires DOUBLE PRECISION
+    )""",
+    """CREATE TABLE IF NOT EXISTS allm_messages (
+        id TEXT NOT NULL, seq INTEGER NOT NULL, body TEXT NOT NULL, PRIMARY KEY (id, seq)
     )""",
     """CREATE TABLE IF NOT EXISTS allm_journal (
         id TEXT NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (id, seq)
     )""",
+    # SQLite knows no BYTEA, and stores bytes as they are in a column of any type.
+    """CREATE TABLE IF NOT EXISTS allm_blobs (
+        id TEXT NOT NULL, name TEXT NOT NULL, body BYTEA NOT NULL, PRIMARY KEY (id, name)
+    )""",
 )
+"""The last one is the last to be made: where it exists, all do."""
 _WORDS = {
     "FREE": "(token IS NULL OR expires <= NOW)",
     "NO_JOURNAL": "NOT EXISTS (SELECT 1 FROM allm_journal WHERE allm_journal.id = allm_sessions.id)",
 }
 """Shorthands in the statements below."""
+_RECORD = """
+    SELECT 0, version, substr(head, 1, ?) FROM allm_sessions WHERE id = ?
+    UNION ALL SELECT 1, seq, substr(body, 1, ?) FROM allm_messages WHERE id = ?
+    UNION ALL SELECT 2, 0, name FROM allm_blobs WHERE id = ?
+"""
+"""What is stored of a session, but for the journal and the content of blobs; in no order, since sorting copies texts."""
+_FETCHED = 500
+"""Rows to fetch at a time: a driver holds the interpreter's lock for as long as one fetch takes."""
+_INSERTED = 100
+"""Rows to insert with one statement; SQLite may be built with a limit of 999 parameters."""
+
+
+def older_layout(name: str) -> SessionError:
+    """The error for a database of an earlier layout, with a whole session in one row."""
+    return SessionError(
+        f"the {name} store has the layout of an earlier version, which kept each session as one document: read them "
+        "with that version, and save them to a new database with this one",
+        reason="unreadable",
+    )
 
 
 class Connection(Protocol):
@@ -117,14 +147,22 @@ class SqlBackend:
         """See `StoreBackend`."""
 
         def work(transaction: _Transaction) -> Record | None:
-            row = transaction.one(
-                "SELECT version, substr(document, 1, ?) FROM allm_sessions WHERE id = ?", LONGEST, key
-            )
-            return None if row is None or row[1] is None else Record(version=row[0], document=row[1])
+            record = transaction.record(key)
+            return None if record is None or record.head is None else record
 
         return await self._run(work)
 
-    async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
+    async def blobs(self, key: str, names: Collection[str], /) -> Mapping[str, bytes]:
+        """See `StoreBackend`."""
+
+        def work(transaction: _Transaction) -> Mapping[str, bytes]:
+            statement = "SELECT body FROM allm_blobs WHERE id = ? AND name = ? AND length(body) < ?"
+            found = {name: transaction.one(statement, key, name, LONGEST) for name in names}
+            return {name: bytes(row[0]) for name, row in found.items() if row is not None}
+
+        return await self._run(work)
+
+    async def write(self, key: str, change: Change, /, *, version: int, token: str | None) -> bool:
         """See `StoreBackend`."""
 
         def work(transaction: _Transaction) -> bool:
@@ -136,22 +174,27 @@ class SqlBackend:
                     version,
                 )
                 changed = transaction.change(
-                    "UPDATE allm_sessions SET version = version + 1, document = ?, token = NULL "
+                    "UPDATE allm_sessions SET version = version + 1, head = ?, token = NULL "
                     "WHERE id = ? AND version = ? AND FREE AND NO_JOURNAL",
-                    document,
+                    change.head,
                     key,
                     version,
                 )
             else:
                 changed = transaction.change(
-                    "UPDATE allm_sessions SET version = version + 1, document = ? "
+                    "UPDATE allm_sessions SET version = version + 1, head = ? "
                     "WHERE id = ? AND version = ? AND token = ?",
-                    document,
+                    change.head,
                     key,
                     version,
                     token,
                 )
             if changed:
+                transaction.change("DELETE FROM allm_messages WHERE id = ? AND seq >= ?", key, change.kept)
+                transaction.insert("allm_messages (id, seq, body)", key, change.kept, change.messages)
+                transaction.add_blobs(key, change.blobs)
+                for name in change.dropped:
+                    transaction.change("DELETE FROM allm_blobs WHERE id = ? AND name = ?", key, name)
                 transaction.change("DELETE FROM allm_journal WHERE id = ?", key)
             return changed
 
@@ -167,7 +210,7 @@ class SqlBackend:
                 version,
             )
             if deleted:
-                transaction.change("DELETE FROM allm_journal WHERE id = ?", key)
+                transaction.clear(key)
             return deleted
 
         return await self._run(work)
@@ -185,14 +228,12 @@ class SqlBackend:
             )
             if not taken:
                 return None
-            row = transaction.one(
-                "SELECT version, substr(document, 1, ?) FROM allm_sessions WHERE id = ?", LONGEST, key
-            )
+            record = transaction.record(key)
             entries = transaction.all(
                 "SELECT substr(entry, 1, ?) FROM allm_journal WHERE id = ? ORDER BY seq", LONGEST, key
             )
-            assert row is not None  # noqa: S101  (it was just updated, and is locked)
-            return Record(version=row[0], document=row[1], journal=tuple(entry for (entry,) in entries))
+            assert record is not None  # noqa: S101  (its row was just updated, and is locked)
+            return attrs.evolve(record, journal=tuple(entry for (entry,) in entries))
 
         return await self._run(work)
 
@@ -205,12 +246,14 @@ class SqlBackend:
         """See `StoreBackend`."""
 
         def work(transaction: _Transaction) -> None:
-            if transaction.change("UPDATE allm_sessions SET token = NULL WHERE id = ? AND token = ?", key, token):
-                transaction.change("DELETE FROM allm_sessions WHERE id = ? AND document IS NULL AND NO_JOURNAL", key)
+            held = transaction.change("UPDATE allm_sessions SET token = NULL WHERE id = ? AND token = ?", key, token)
+            never_saved = "DELETE FROM allm_sessions WHERE id = ? AND head IS NULL AND NO_JOURNAL"
+            if held and transaction.change(never_saved, key):
+                transaction.clear(key)
 
         await self._run(work)
 
-    async def append(self, key: str, token: str, entries: Sequence[str], /) -> bool:
+    async def append(self, key: str, token: str, entries: Sequence[str], blobs: Mapping[str, bytes], /) -> bool:
         """See `StoreBackend`."""
 
         def work(transaction: _Transaction) -> bool:
@@ -218,8 +261,8 @@ class SqlBackend:
                 return False
             row = transaction.one("SELECT COALESCE(MAX(seq), 0) FROM allm_journal WHERE id = ?", key)
             last = row[0] if row is not None else 0
-            for seq, entry in enumerate(entries, last + 1):
-                transaction.change("INSERT INTO allm_journal (id, seq, entry) VALUES (?, ?, ?)", key, seq, entry)
+            transaction.insert("allm_journal (id, seq, entry)", key, last + 1, entries)
+            transaction.add_blobs(key, blobs)
             return True
 
         return await self._run(work)
@@ -256,9 +299,10 @@ class _Transaction:
         """The first row, or None."""
         return self._connection.execute(self._sql(statement), parameters).fetchone()
 
-    def all(self, statement: str, *parameters: Any) -> Any:
+    def all(self, statement: str, *parameters: Any) -> list[Any]:
         """Every row."""
-        return self._connection.execute(self._sql(statement), parameters).fetchall()
+        cursor = self._connection.execute(self._sql(statement), parameters)
+        return [row for page in iter(lambda: cursor.fetchmany(_FETCHED), []) for row in page]
 
     def change(self, statement: str, *parameters: Any) -> bool:
         """Run a statement; returns whether it changed a row."""
@@ -267,3 +311,33 @@ class _Transaction:
     def holds(self, key: str, token: str) -> bool:
         """Lock the row if this turn holds the lease; returns whether it does."""
         return self.change("UPDATE allm_sessions SET token = token WHERE id = ? AND token = ?", key, token)
+
+    def record(self, key: str) -> Record | None:
+        """What is stored of a session, without its journal; one statement, so that it is from one moment."""
+        rows: dict[int, list[Any]] = {0: [], 1: [], 2: []}
+        for kind, *row in self.all(_RECORD, LONGEST, key, LONGEST, key, key):
+            rows[kind].append(row)
+        if not rows[0]:
+            return None
+        [(version, head)] = rows[0]
+        messages = tuple(body for _, body in sorted(rows[1], key=itemgetter(0)))
+        return Record(version=version, head=head, messages=messages, blobs=frozenset(name for _, name in rows[2]))
+
+    def insert(self, table: str, key: str, first: int, texts: Sequence[str]) -> None:
+        """Insert texts with consecutive numbers from `first` on."""
+        for start in range(0, len(texts), _INSERTED):
+            page = texts[start : start + _INSERTED]
+            values = ", ".join(["(?, ?, ?)"] * len(page))
+            numbered = ((key, first + start + index, text) for index, text in enumerate(page))
+            self.change(f"INSERT INTO {table} VALUES {values}", *(value for row in numbered for value in row))  # noqa: S608  (a constant)
+
+    def add_blobs(self, key: str, blobs: Mapping[str, bytes]) -> None:
+        """Insert blobs; one that is there already is the same, since its name is its hash."""
+        statement = "INSERT INTO allm_blobs (id, name, body) VALUES (?, ?, ?) ON CONFLICT (id, name) DO NOTHING"
+        for name, blob in blobs.items():
+            self.change(statement, key, name, blob)
+
+    def clear(self, key: str) -> None:
+        """Delete what other tables have of a session whose row is deleted."""
+        for table in ("allm_messages", "allm_blobs", "allm_journal"):
+            self.change(f"DELETE FROM {table} WHERE id = ?", key)  # noqa: S608  (a constant)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend
+from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend, older_layout
 
 __all__ = ["sqlite_backend"]
 
@@ -39,6 +39,8 @@ def _connect(path: str) -> sqlite3.Connection:
     try:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")  # acknowledged writes survive a power cut
+        if any(column[1] == "document" for column in connection.execute("PRAGMA table_info(allm_sessions)")):
+            raise older_layout("SQLite")
         for table in TABLES:
             connection.execute(table)
     except BaseException:
