@@ -1,9 +1,11 @@
-"""What a turn of a stored session costs, by the length of the conversation: writes, CPU time, and stalls of other tasks.
+"""What a turn of a stored session costs, by the length of the conversation: writes, CPU time, stalls of other tasks.
 
-Each row is a session of so many messages in SQLite. One worker leases it and replies to it a few times, with a model
-that answers at once; another replies to it with a lease of its own for each turn. Beside them a task only wakes up every
-millisecond: the longest time between two of its wake-ups is how long the others held the loop. The ratio is that of the
-bytes that a turn writes to those of the shortest session.
+Each row is a session of so many messages in SQLite. It is saved and loaded; one worker leases it and replies to it a
+few times, with a model that answers at once; then each reply has a lease of its own. Beside them a task only wakes up
+every millisecond: the longest time between two of its wake-ups is the stall. On a busy machine that includes the time
+of other processes, so `step` is the longest step of any task in CPU time, and `gc` the longest of Python's garbage
+collections, which stop everything and are part of both. The ratio is that of the bytes that a turn writes to those of
+the shortest session.
 
     python benchmarks/session_rows.py [messages ...]
 """
@@ -27,6 +29,8 @@ from allm import fake
 from allm.session import SessionStore, open_store
 
 SIZES = [int(word) for word in sys.argv[1:]] or [100, 1_000, 10_000]
+OPERATIONS = ("save", "load", "turn", "lease+turn")
+FIGURES = ("CPU", "stall", "step", "gc")
 TURNS = 5
 PAUSE = 0.001  # seconds between the wake-ups of the task that is stalled
 
@@ -86,19 +90,48 @@ class Stall:
             self.longest = max(self.longest, time.perf_counter() - before - PAUSE)
 
 
+class Steps(trio.abc.Instrument):
+    """The longest step of a task, and the longest garbage collection, in seconds of CPU time."""
+
+    def __init__(self) -> None:
+        self.longest = self.longest_collection = 0.0
+        self._begun = self._collecting = time.thread_time()
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Note the beginning."""
+        self._begun = time.thread_time()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Note the end."""
+        self.longest = max(self.longest, time.thread_time() - self._begun)
+
+    def collected(self, phase: str, _info: dict[str, int]) -> None:
+        """Be told of a collection by the garbage collector."""
+        if phase == "start":
+            self._collecting = time.thread_time()
+        else:
+            self.longest_collection = max(self.longest_collection, time.thread_time() - self._collecting)
+
+
 @asynccontextmanager
 async def measured(row: dict[str, float], name: str, times: int = 1) -> AsyncGenerator[None]:
     """Measure the block: CPU time per time, and the longest stall, in milliseconds."""
     gc.collect()
-    stall = Stall()
+    stall, steps = Stall(), Steps()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stall.watch)
         await trio.testing.wait_all_tasks_blocked()
+        trio.lowlevel.add_instrument(steps)
+        gc.callbacks.append(steps.collected)
         before = time.process_time()
         yield
         row[f"{name} CPU"] = (time.process_time() - before) / times * 1000
         await trio.sleep(3 * PAUSE)  # or a stall at the end of the block would not be seen
+        gc.callbacks.remove(steps.collected)
+        trio.lowlevel.remove_instrument(steps)
         row[f"{name} stall"] = stall.longest * 1000
+        row[f"{name} step"] = steps.longest * 1000
+        row[f"{name} gc"] = steps.longest_collection * 1000
         nursery.cancel_scope.cancel()
 
 
@@ -106,7 +139,7 @@ async def measure(messages: int, folder: str) -> dict[str, float]:
     """The figures of one length."""
     row: dict[str, float] = {"messages": messages}
     async with open_store(f"sqlite:///{folder}/{messages}.db") as opened:
-        counting = Counting(opened._backend)  # noqa: SLF001  (no public way to wrap the backend of a URL)
+        counting = Counting(opened._backend)
         store = SessionStore(counting)  # type: ignore[arg-type]
         session = allm.Session(id="s", thread=conversation(messages), status="completed")
         async with measured(row, "save"):
@@ -130,17 +163,16 @@ async def measure(messages: int, folder: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure every length and print the table."""
-    columns = ["messages", "bytes", "ratio"]
-    columns += [f"{name} {what}" for name in ("save", "load", "turn", "lease+turn") for what in ("CPU", "stall")]
-    print("bytes: written per turn; CPU: milliseconds per operation; stall: longest one, in milliseconds")
-    print("".join(f"{column:>17}" for column in columns))
+    print("bytes: written per turn; times in milliseconds: CPU per operation, stall, step and gc the longest one")
+    print(f"{'messages':>9}{'bytes':>12}{'ratio':>8}   " + " ".join(f"{name:>36}" for name in OPERATIONS))
+    print(" " * 32 + " ".join("".join(f"{what:>9}" for what in FIGURES) for _ in OPERATIONS))
     first = None
     with tempfile.TemporaryDirectory() as folder:
         for messages in SIZES:
             row = trio.run(measure, messages, folder)
             first = first or row["bytes"]
-            row["ratio"] = row["bytes"] / first
-            print("".join(f"{row[column]:>17,.1f}" for column in columns), flush=True)
+            figures = " ".join("".join(f"{row[f'{n} {what}']:>9.1f}" for what in FIGURES) for n in OPERATIONS)
+            print(f"{messages:>9}{row['bytes']:>12,.0f}{row['bytes'] / first:>8.1f}   {figures}", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from allm import fake
 from allm.session.stores.memory import MemoryBackend
 from conversations import ASK, BY_HAND, CALL, NOOP, PAY, TEXT, engine, in_status, roles, texts
 
-
 EMPTY = '{"v":1,"type":"Session","$messages":0}'
 
 

@@ -75,7 +75,10 @@ class Message:
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls the model asks for, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+        # Every turn looks through its whole conversation for calls, so a plain text must cost next to nothing.
+        return (
+            () if isinstance(self.content, str) else tuple(part for part in self.content if isinstance(part, ToolCall))
+        )
 
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:

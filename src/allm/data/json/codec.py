@@ -80,11 +80,7 @@ def to_json(value: Any) -> str:
 
 
 def plain(value: Any) -> tuple[dict[str, Any], type]:
-    """The document of a value, and its class: plain JSON data, but for bytes, which are as they are.
-
-    Raises:
-        ValidationError: It contains something that cannot be serialised, or nests too deep.
-    """
+    """The document of a value, of plain JSON data but for bytes, which are as they are; and its class."""
     tag = tag_of(value)
     if tag is None:
         raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
@@ -129,11 +125,7 @@ def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
 
 
 def structured(document: Any, as_: type[T] | None = None) -> T | Any:
-    """The value of a document that is parsed already; its bytes may be base64 text, or as they are.
-
-    Raises:
-        ValidationError: As `from_json`.
-    """
+    """The value of a document that is parsed already; its bytes may be base64 text, or as they are."""
     if not isinstance(document, dict) or "type" not in document:
         raise json_problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
     version = document.get("v")
@@ -352,6 +344,8 @@ def _register_image(converter: cattrs.Converter) -> None:
 
     def unstructure(value: tuple[str, str | bytes]) -> dict[str, str | bytes]:
         kind, data = value
+        if isinstance(data, bytes) is not (kind == "bytes"):  # which one it is could not be told from base64
+            raise TypeError(f"an image's source is {kind!r:.60} with {type(data).__name__}")
         return {"type": kind, "value": data}
 
     def structure(value: Any, _: Any) -> Any:

@@ -71,7 +71,7 @@ def parse_document(text: str | bytes) -> Any:
     try:
         text = text if isinstance(text, str) else bytes(text).decode(json.detect_encoding(text))
         _check_size(text)
-        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_object)
+        document = _decode(text)
     except RecursionError:
         raise _too_deep() from None
     except ValidationError:
@@ -147,3 +147,6 @@ def _finite(text: str) -> float:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_object).decode

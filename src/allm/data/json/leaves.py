@@ -63,13 +63,14 @@ def put_back(document: Any, leaves: Iterable[Leaf]) -> None:
         ValueError: There is no such place.
     """
     for leaf in leaves:
-        *parents, last = leaf.path or (None,)
-        place = document
+        place: Any = None
+        found: Any = document
+        step: Any = None
         try:
-            for step in parents:
-                place = place[step]
-            if not isinstance(place, (dict, list)) or place[last] is not None:
-                raise TypeError
+            for step in leaf.path:
+                place, found = found, found[step]
         except (KeyError, IndexError, TypeError):
-            raise ValueError("a part of the document has no place in it") from None
-        place[last] = leaf.value
+            place = None
+        if not isinstance(place, (dict, list)) or found is not None:
+            raise ValueError("a part of the document has no place in it")
+        place[step] = leaf.value

@@ -151,14 +151,18 @@ def stored(leaf: str | bytes, kind: Kind) -> Iterator[bytes]:
         yield from (leaf[start : start + PIECE] for start in range(0, len(leaf), PIECE))
         return
     if kind == "text":
-        yield from (leaf[start : start + PIECE].encode("utf-8", "surrogatepass") for start in range(0, len(leaf), PIECE))
+        yield from (
+            leaf[start : start + PIECE].encode("utf-8", "surrogatepass") for start in range(0, len(leaf), PIECE)
+        )
         return
     characters = PIECE // 3 * 4
     for start in range(0, len(leaf), characters):
         written = leaf[start : start + characters]
         piece = binascii.a2b_base64(written, strict_mode=True)
         # Only what comes out as the same text: not with line breaks, or bits that do not count.
-        if base64.b64encode(piece).decode("ascii") != written or (len(piece) < PIECE and start + characters < len(leaf)):
+        if base64.b64encode(piece).decode("ascii") != written or (
+            len(piece) < PIECE and start + characters < len(leaf)
+        ):
             raise ValueError("not the base64 that Python writes")
         yield piece
 

@@ -32,6 +32,7 @@ __all__ = [
     "conflict",
     "lease_lost",
     "shielded",
+    "uncancelled",
     "unreadable",
 ]
 
@@ -193,6 +194,13 @@ def lease_lost(key: str) -> SessionError:
         "this turn will be saved",
         reason="lease_lost",
     )
+
+
+async def uncancelled(work: Callable[[], Awaitable[T]]) -> T:
+    """Run `work` to its end even if the task is cancelled; it only computes, so it needs no time limit to end."""
+    with trio.CancelScope(shield=True):
+        return await work()
+    raise AssertionError  # pragma: no cover  (for type checkers, which do not know that nobody cancels the scope)
 
 
 async def shielded(operation: Callable[[], Awaitable[T]]) -> T:

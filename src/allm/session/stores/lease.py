@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, Unpack, final
 
 import attrs
-import trio
 
 from allm.data.errors import SessionError
 from allm.data.message import Message, Thread
@@ -21,7 +20,7 @@ from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
 from allm.session.api import SessionStream, chat_block, step_block, with_session
 from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import TurnJournal, conflict, lease_lost, shielded, unreadable
+from allm.session.stores.journal import TurnJournal, conflict, lease_lost, shielded, uncancelled, unreadable
 from allm.session.stores.rows import BlobMissingError
 from allm.session.stores.stored import StoredSession, load, read_journal, read_record
 from allm.session.turn_start import (
@@ -44,7 +43,8 @@ class SessionLease:
     """The value of `async with store.turn(id) as turn`. Each turn is saved before its method returns.
 
     A streamed turn is saved when its block is left, for any reason; if it is cut short, the session keeps what was said
-    and done. Saving is shielded from cancellation. Only one turn runs at a time.
+    and done. Saving is shielded from cancellation. Only one turn runs at a time. A turn whose messages could not be
+    saved is refused on entering its block, before its request is prepared.
     """
 
     def __init__(
@@ -246,17 +246,17 @@ class SessionLease:
             return frozenset()
         return approved_calls(engine, session, with_session(session, options))
 
-    async def _settle(self, session: Session, result: ChatResult | StepResult) -> None:
+    async def _settle(self, outcome: tuple[Session, ChatResult | StepResult] | None) -> None:
         self._running = False
-        await self._write(self._journal.settle(session, result))
+        if outcome is not None:
+            await self._write(self._journal.settle(*outcome))
 
     async def _write(self, session: Session) -> None:
         if not isinstance(session, Session) or session.id != self._key:
             raise SessionError(f"this turn can only save the session with the id {self._key!r}", reason="invalid_input")
         refuse(session_problems(session), reason="invalid_session")
         version = self.version
-        with trio.CancelScope(shield=True):  # which ends by itself: it only computes
-            change = await self._stored.change(session)
+        change = await uncancelled(lambda: self._stored.change(session))
         if not await shielded(lambda: self._backend.write(self._key, change, version=version, token=self._token)):
             found = await shielded(lambda: load(self._backend, self._key))
             if found is not None and found.version != version:
@@ -266,8 +266,7 @@ class SessionLease:
         self._journal = TurnJournal(self._append, session.thread)
 
     async def _append(self, entries: Sequence[AnswerEntry | ToolOutcome]) -> None:
-        with trio.CancelScope(shield=True):  # which ends by itself: it only computes
-            texts, blobs = await self._stored.entries(entries)
+        texts, blobs = await uncancelled(lambda: self._stored.entries(entries))
         if not await shielded(lambda: self._backend.append(self._key, self._token, texts, blobs)):
             raise lease_lost(self._key)
         self._stored.blobs = self._stored.blobs.union(blobs)

@@ -2,10 +2,10 @@
 
 Theory of operation. A session has one row of its own, with its head, the version that counts its writes, and the token
 of the turn that holds its lease; its messages, blobs and journal are rows of other tables. Every operation is one
-transaction whose first statement changes or locks the session's row, on the condition that the operation is allowed; of
-two racing workers, the second finds the condition false, and no other table is touched without that lock. A read without
-a lease is a single statement, which sees the tables as of one moment. Times are compared and computed in SQL only, since
-the database's clock is the only one that all workers share.
+transaction whose first statement changes or locks the session's row, on the condition that the operation is allowed;
+of two racing workers, the second finds the condition false, and no other table is changed without that lock. A read
+without a lease is a single statement, which sees the tables as of one moment. Times are compared and computed in SQL
+only, since the database's clock is the only one that all workers share.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _RECORD = """
     UNION ALL SELECT 1, seq, substr(body, 1, ?) FROM allm_messages WHERE id = ?
     UNION ALL SELECT 2, 0, name FROM allm_blobs WHERE id = ?
 """
-"""What is stored of a session, but for the journal and the content of blobs; in no order, since sorting copies texts."""
+"""What is stored of a session, but for the journal and the content of blobs. In no order: sorting would copy texts."""
 _FETCHED = 500
 """Rows to fetch at a time: a driver holds the interpreter's lock for as long as one fetch takes."""
 _INSERTED = 100

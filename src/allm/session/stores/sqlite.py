@@ -40,7 +40,7 @@ def _connect(path: str) -> sqlite3.Connection:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")  # acknowledged writes survive a power cut
         if any(column[1] == "document" for column in connection.execute("PRAGMA table_info(allm_sessions)")):
-            raise older_layout("SQLite")
+            raise older_layout("SQLite")  # noqa: TRY301  (the connection is closed below)
         for table in TABLES:
             connection.execute(table)
     except BaseException:

@@ -30,6 +30,7 @@ from allm.session.stores.journal import (
     conflict,
     lease_lost,
     shielded,
+    uncancelled,
 )
 from allm.session.stores.lease import SessionLease, open_lease
 from allm.session.stores.memory import MemoryBackend
@@ -166,8 +167,7 @@ class SessionStore:
         refuse(session_problems(session), reason="invalid_session")
         key = session.id
         record = await shielded(lambda: self._backend.read(key))
-        with trio.CancelScope(shield=True):  # which ends by itself: it only computes
-            change = await change_of(session, record)
+        change = await uncancelled(lambda: change_of(session, record))
         found = record.version if record is not None else 0
         if found != version or not await shielded(
             lambda: self._backend.write(key, change, version=version, token=None)
@@ -242,9 +242,7 @@ class SessionStore:
         finally:
             await self._release(session_id, token)  # noqa: ASYNC102  (shields itself)
 
-    async def _acquire(
-        self, key: str, token: str, version: int | None, lease: float
-    ) -> tuple[Record, int | None]:
+    async def _acquire(self, key: str, token: str, version: int | None, lease: float) -> tuple[Record, int | None]:
         """The record, and the version that the caller has seen, itself or by what it found before it had to wait."""
         seen = version
         poll = FIRST_POLL

@@ -2,9 +2,9 @@
 
 Theory of operation. A message is a value, so a message object that was read from the store or written to it is what the
 store has, and needs neither be checked nor encoded again. A save compares object by object, and encodes only from the
-first other object on. Where such a message has the same row as the stored one, it stays; equal values may differ in what
-`==` leaves out, so that texts are compared. Rows that were encoded before the turn, to refuse what cannot be saved, are
-used for the save after it.
+first other object on. Where such a message has the same row as the stored one, it stays; equal values may differ in
+what `==` leaves out, so that texts are compared. Rows that were encoded before the turn, to refuse what cannot be
+saved, are used for the save after it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class StoredSession:
     session: Session
     version: int = 0
     blobs: frozenset[str] = frozenset()
-    _names: list[tuple[str, ...]] = attrs.field(factory=list)  # of the blobs of each message
+    _names: list[tuple[str, ...]] = attrs.field(factory=list, alias="names")  # of the blobs of each message
     _rows: dict[int, tuple[Message, Row]] = attrs.field(factory=dict, init=False)  # encoded, by the message's identity
 
     async def change(self, session: Session) -> Change:
@@ -186,11 +186,12 @@ async def read_record(key: str, record: Record | None, fetch: FetchBlobs) -> Sto
 
 
 def _joined(head: Decoded, messages: Sequence[Decoded]) -> Session:
-    if head.more.get(_COUNT) != len(messages) or head.value.thread.messages:
-        sentence = f"the head of the session names {head.more.get(_COUNT)!r:.60} messages, and there are {len(messages)}"
-        raise json_problem("malformed", sentence)
-    thread = attrs.evolve(head.value.thread, messages=[row.value for row in messages])
-    return attrs.evolve(head.value, thread=thread)
+    session: Session = head.value
+    count = head.more.get(_COUNT)
+    if count != len(messages) or session.thread.messages:
+        raise json_problem("malformed", f"its head names {count!r:.60} messages, and there are {len(messages)}")
+    thread = attrs.evolve(session.thread, messages=[row.value for row in messages])
+    return attrs.evolve(session, thread=thread)
 
 
 async def read_journal(key: str, record: Record, fetch: FetchBlobs) -> list[Any]:
