@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import pytest
@@ -23,12 +24,51 @@ ERRORS = [
 ]
 
 
+def pickled(value):
+    """The value after a pickle."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301  our own
+
+
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_an_error_travels_to_another_process(error):
     """After pickling it is equal, with every field and the same hash."""
-    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own
-    assert (copy, hash(copy), repr(copy), str(copy)) == (error, hash(error), repr(error), str(error))
-    assert copy is not error
+    again = pickled(error)
+    assert (again, hash(again), repr(again), str(again)) == (error, hash(error), repr(error), str(error))
+    assert again is not error
+
+
+@pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_notes_travel_along(error, again):
+    """In the order in which they were added, also of an error inside a value; a copy has notes of its own."""
+    noted = pickled(error)
+    noted.add_note("while planning the trip")
+    noted.add_note("on day 2")
+    session = allm.Session(status="error", error=noted)
+    conflict = allm.SessionConflict("newer", session=session, version=2)
+    group = ExceptionGroup("two", [noted, ValueError("x")])
+    for found in (again(noted), again(session).error, again(conflict).session.error, again(group).exceptions[0]):
+        assert found == noted
+        assert found.__notes__ == ["while planning the trip", "on day 2"]
+    twin = again(noted)
+    twin.add_note("later")
+    assert len(noted.__notes__) == 2
+    assert not hasattr(again(error), "__notes__")
+
+
+class WithCode(allm.ToolError):
+    """An error with a constructor and a field of its own."""
+
+    def __init__(self, code):
+        super().__init__(f"code {code}", reason="handler_raised")
+        self.code = code
+
+
+@pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
+def test_an_error_of_a_users_class_travels_too(again):
+    """Whatever its constructor takes, with its own attributes."""
+    found = again(WithCode(3))
+    assert (type(found), found, found.code, str(found)) == (WithCode, WithCode(3), 3, "code 3")
 
 
 def test_errors_of_different_classes_differ():
@@ -66,8 +106,8 @@ def test_problems_travel_with_their_sentences():
     error = caught.value
     [problem] = error.problems
     assert problem == allm.Problem(("temperature",), "out_of_range", "is 9; expected a number from 0 to 2")
-    for copy in (pickle.loads(pickle.dumps(error)), allm.from_json(allm.to_json(error))):  # noqa: S301  our own
-        assert (copy, copy.problems, str(copy)) == (error, error.problems, str(error))
+    for again in (pickled(error), allm.from_json(allm.to_json(error))):
+        assert (again, again.problems, str(again)) == (error, error.problems, str(error))
 
 
 def test_pairs_alone_make_an_error_too():

@@ -48,7 +48,7 @@ def test_counts_that_no_call_reported_stay_unknown():
 
 def test_parsed_needs_a_class():
     """From the response, or as an argument."""
-    with pytest.raises(allm.ValidationError, match="pass one, or make the call with response_format") as caught:
+    with pytest.raises(allm.ValidationError, match="make the call with response_format") as caught:
         allm.Response(message=allm.assistant("{}")).parsed()
     assert caught.value.errors == (((), "missing_output_type"),)
     assert allm.Response(message=allm.assistant("{}"), output_type=dict).parsed() == {}
@@ -86,16 +86,55 @@ def test_a_response_travels_with_a_class_that_has_a_name():
         assert pickle.loads(pickle.dumps(nested)) == nested  # noqa: S301
 
 
-def test_a_copy_of_a_response_keeps_its_class():
-    """Even one local to a function."""
+def results_of(response):
+    """The response, and values that hold it."""
+    step = allm.StepResult(thread=allm.Thread(), response=response)
+    chat = allm.ChatResult(thread=allm.Thread(), final_response=response, steps=[step])
+    return [response, step, chat, allm.ChatCompleted(chat)]
 
+
+def response_in(value):
+    result = value.result if isinstance(value, allm.ChatCompleted) else value
+    match result:
+        case allm.ChatResult(final_response=response):
+            assert response is result.steps[0].response
+            return response
+        case allm.StepResult(response=response):
+            return response
+    return result
+
+
+@pytest.mark.parametrize("index", range(4), ids=["Response", "StepResult", "ChatResult", "event"])
+def test_a_copy_keeps_the_class(index):
+    """Even one local to a function, in each value that holds a response."""
+
+    @attrs.frozen
     class Local:
-        pass
+        x: int
 
-    response = allm.Response(message=allm.assistant("{}"), output_type=Local, metadata={"a": [1]})
-    for again in (copy.copy(response), copy.deepcopy(response)):
-        assert (again, again.output_type) == (response, Local)
-    assert copy.deepcopy(response).metadata["a"] is not response.metadata["a"]
+    response = allm.Response(message=allm.assistant('{"x": 1}'), output_type=Local, metadata={"a": [1]})
+    value = results_of(response)[index]
+    for again in (copy.copy(value), copy.deepcopy(value)):
+        assert again == value
+        assert response_in(again).parsed() == Local(1)
+    assert response_in(copy.deepcopy(value)).metadata["a"] is not response.metadata["a"]
+
+
+@pytest.mark.parametrize("index", range(4), ids=["Response", "StepResult", "ChatResult", "event"])
+def test_a_pickle_leaves_out_a_class_that_it_cannot_name(index):
+    """The error then says to pass the class, which works."""
+
+    @attrs.frozen
+    class Local:
+        x: int
+
+    value = results_of(allm.Response(message=allm.assistant('{"x": 1}'), output_type=Local))[index]
+    again = pickle.loads(pickle.dumps(value))  # noqa: S301  our own
+    assert again == value
+    with pytest.raises(allm.ValidationError, match="JSON leaves the class out, and a pickle one that cannot") as caught:
+        response_in(again).parsed()
+    assert caught.value.errors == (((), "missing_output_type"),)
+    assert response_in(again).parsed(Local) == Local(1)
 
 
 def test_a_response_in_one_line():

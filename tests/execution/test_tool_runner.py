@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import enum
 import json
 import math
 import threading
+from decimal import Decimal
 from pathlib import Path
 
 import attrs
@@ -350,6 +352,84 @@ async def test_ask_user_halts_with_question_call_id_and_hints():
     assert result.steps[0].thread.last.text == "<awaiting user response>"
     assert result.thread.last.text == "Which one?"
     assert result.thread.last.metadata == {"ask_user": True, "tool_call_id": "c0"}
+
+
+class Color(enum.Enum):
+    RED = "r"
+
+
+@attrs.frozen
+class Choice:
+    label: str
+    on: dt.date
+
+
+HINTS = [
+    (Choice("a", dt.date(2024, 1, 31)), {"label": "a", "on": "2024-01-31"}),
+    ([Choice("a", dt.date(2024, 1, 31)), ()], [{"label": "a", "on": "2024-01-31"}, []]),
+    (dt.datetime(2024, 1, 31, 12, tzinfo=dt.UTC), "2024-01-31T12:00:00+00:00"),
+    (Color.RED, "r"),
+    (Path("a/b"), "a/b"),
+    (b"\xff", "/w=="),
+    ({7}, [7]),
+    ({1: Decimal("1.50")}, {"1": "1.50"}),
+    ("plain", "plain"),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("hint", "encoded"), HINTS, ids=lambda value: type(value).__name__)
+async def test_hints_are_encoded_like_results(hint, encoded):
+    """In the result, the events and the step, all of which can be written as JSON and read again."""
+    tool = allm.Tool("ask", "Asks.", handler=lambda arguments: allm.AskUser("Which?", choice=hint))
+    async with allm.stream(engine(("ask", {}), tools=[tool]), "go") as events:
+        seen = [event async for event in events]
+    result = events.result()
+    assert result.pending_questions == (allm.PendingQuestion("Which?", "c0", hints={"choice": encoded}),)
+    [asked], [ended] = of(seen, allm.AskUserRequested), of(seen, allm.ToolExecutionCompleted)
+    assert asked.hints == ended.result.hints == {"choice": encoded}
+    for value in (result, *seen):
+        assert allm.from_json(allm.to_json(value)) == value
+
+
+LOOP: list[object] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize("hint", [object(), LOOP, float("nan"), [{"a": print}]], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("policy", ["continue", "halt"])
+async def test_a_hint_without_a_json_form_fails_that_call(autojump_clock, hint, policy):
+    """Like a result; `on_tool_error` decides, and the calls beside it run to their end."""
+    tools = [allm.Tool("ask", "Asks.", handler=_asker(hint)), sleeper()]
+    step, seen = await run(engine(("ask", {}), ("nap", {"seconds": 1}), tools=tools), on_tool_error=policy)
+    error = error_of(step.tool_results[0])
+    assert error["type"] == "encoding_failed"
+    assert error["message"].startswith("the hint 'choice' of the question has no JSON form: ")
+    assert step.tool_results[1].text == "slept 1"
+    assert step.halt is None if policy == "continue" else step.halt.error.reason == "encoding_failed"
+    assert of(seen, allm.AskUserRequested) == []
+
+
+async def test_a_hint_that_no_session_can_hold_fails_that_call(autojump_clock):
+    """It nests deeper than a document may, so the journal could not be written."""
+    deep: object = "end"
+    for _ in range(300):
+        deep = [deep]
+    tools = [allm.Tool("ask", "Asks.", handler=_asker(deep)), sleeper()]
+    model = engine(("ask", {}), ("nap", {"seconds": 1}), tools=tools)
+    async with allm.session.open_store("memory://") as store, store.turn("s") as turn:
+        await turn.reply(model, "go", max_turns=1)
+    session, _ = await store.load("s")
+    error = error_of(session.thread.messages[2])
+    assert (error["type"], "nests deeper" in error["message"]) == ("encoding_failed", True)
+    assert session.thread.messages[3].text == "slept 1"
+
+
+def _asker(hint):
+    async def ask(arguments):
+        return allm.AskUser("Which?", fine=1, choice=hint)
+
+    return ask
 
 
 async def test_halt_ends_the_turn_for_the_handlers_own_reason():

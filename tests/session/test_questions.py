@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import enum
+
 import pytest
 import trio
 
 import allm
 from allm import fake
 from conversations import ASK, BY_HAND, NOOP, PAY, TEXT, engine, in_status, roles, texts
+
+
+class Kind(enum.Enum):
+    SINGLE = "single"
 
 
 async def ask_when(arguments):
@@ -162,3 +169,39 @@ async def test_questions_of_a_turn_that_was_cut_short_are_asked(autojump_clock):
             await turn.reply(asking(tools=tools), "go")
         assert (turn.session.status, turn.session.pending_questions) == ("awaiting_user", QUESTIONS)
         assert '"cancelled"' in texts(turn.session)[3]
+
+
+async def test_rich_hints_of_two_questions_are_stored(store, new_id):
+    """In every store: both questions with their hints as JSON, answered one after the other by other workers."""
+
+    async def ask_night(arguments):
+        return allm.AskUser("Which night?", nights=[dt.date(2024, 1, 31)], kinds={Kind.SINGLE})
+
+    tools = (allm.Tool("ask", "Asks.", handler=ask_night), NOOP, WHEN)
+    async with store.turn(new_id) as turn:
+        await turn.reply(asking(tools=tools), "go")
+    first = allm.PendingQuestion("Which night?", "c1", hints={"nights": ["2024-01-31"], "kinds": ["single"]})
+    session, _ = await store.load(new_id)
+    assert (session.status, session.pending_questions) == ("awaiting_user", (first, QUESTIONS[1]))
+    assert allm.from_json(allm.to_json(session)) == session
+    async with store.turn(new_id) as turn:
+        await turn.reply(engine(), "Friday")
+    async with store.turn(new_id) as turn:
+        assert turn.session.pending_questions == QUESTIONS[1:]
+        await turn.reply(engine(TEXT), "today")
+        assert (turn.session.status, turn.session.pending_questions) == ("completed", ())
+
+
+async def test_an_impossible_hint_leaves_the_turn_whole(store, new_id):
+    """The call beside it is not cancelled, the other question is asked, and the session is saved."""
+
+    async def ask_badly(arguments):
+        return allm.AskUser("Which?", at=object())
+
+    tools = (allm.Tool("ask", "Asks.", handler=ask_badly), NOOP, WHEN)
+    async with store.turn(new_id) as turn:
+        result = await turn.reply(asking(tools=tools), "go")
+    session, _ = await store.load(new_id)
+    assert result.pending_questions == session.pending_questions == QUESTIONS[1:]
+    assert '"encoding_failed"' in texts(session)[2]
+    assert texts(session)[3:] == ["ok", WAITING, "When?"]

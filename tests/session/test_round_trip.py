@@ -136,7 +136,8 @@ ROWS_1 = {
             [
                 allm.user("Look", allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100_000))),
                 allm.assistant(allm.ImagePart(allm.Image.from_base64("QUJD" * 20_000))),
-                allm.Message("tool", "no base64 " * 10_000, tool_call_id="c1"),
+                allm.assistant(allm.ToolCall("c1", "read", {}, "{}")),
+                allm.tool_result("c1", "no base64 " * 10_000),
             ],
         ),
         metadata={"x": [b"\xff" * 70_000]},

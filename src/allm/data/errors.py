@@ -137,11 +137,16 @@ class AllmError(Exception):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), {name: getattr(self, name) for name in self.fields})
+        # Without the constructor, which takes other arguments than Python's own errors do, and those of users' classes
+        # others again. The notes are copied, so that one that is added to a copy is not added here.
+        state = dict(vars(self))
+        if "__notes__" in state:
+            state["__notes__"] = list(state["__notes__"])
+        return _rebuild, (type(self), self.args), state
 
 
-def _rebuild(cls: type[AllmError], fields: dict[str, Any]) -> AllmError:
-    return cls(**fields)
+def _rebuild(cls: type[AllmError], args: tuple[Any, ...]) -> AllmError:
+    return cls.__new__(cls, *args)
 
 
 def render_path(path: Path) -> str:

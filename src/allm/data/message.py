@@ -7,6 +7,7 @@ does not exist, or its user wrote while tools ran. The values stay as they are; 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
@@ -105,8 +106,13 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
 # --- checks: types, which Python does not enforce, and what no vendor accepts ---------------------------------------
 
 
-def messages_problems(messages: Any) -> list[Problem]:
-    """The problems of a conversation, each with its path."""
+def messages_problems(messages: Any, *, begun_elsewhere: bool = False) -> list[Problem]:
+    """The problems of a conversation, each with its path: of its messages, and if there are none, of their order.
+
+    Args:
+        messages: The conversation.
+        begun_elsewhere: Calls may have been made in messages that are not here.
+    """
     if not isinstance(messages, tuple):
         return [wrong_type(("messages",), messages, "messages")]
     problems: list[Problem] = []
@@ -114,7 +120,41 @@ def messages_problems(messages: Any) -> list[Problem]:
         # Every call checks its whole conversation, so a valid message must cost next to nothing.
         if found := message_problems(message):
             problems += [problem.under("messages", index) for problem in found]
+    return problems or _result_problems(messages, begun_elsewhere=begun_elsewhere)
+
+
+def _result_problems(messages: tuple[Message, ...], *, begun_elsewhere: bool) -> list[Problem]:
+    """Results that do not belong to a call of their own before them; every vendor refuses them, each in its own way."""
+    problems: list[Problem] = []
+    waiting: dict[str, int] = {}  # how many calls have this id: some servers use one again in a later answer
+    answered: dict[str, int] = {}  # where
+    for index, message in enumerate(messages):
+        if message.role != "tool":
+            for call_id in _call_ids(message):
+                waiting[call_id] = waiting.get(call_id, 0) + 1
+            continue
+        call_id = message.tool_call_id or ""
+        if waiting.get(call_id):
+            waiting[call_id] -= 1
+        elif call_id in answered:
+            sentence = f"is {shown(call_id)}, whose result is in messages[{answered[call_id]}]; a call has one result"
+            problems.append(Problem(("messages", index, "tool_call_id"), "duplicate_result", sentence))
+            continue
+        elif not begun_elsewhere:
+            sentence = (
+                f"is {shown(call_id)}, a call that no assistant message before it makes; keep calls and results "
+                "together, as Thread.last_turns does, or leave the result out"
+            )
+            problems.append(Problem(("messages", index, "tool_call_id"), "unknown_tool_call", sentence))
+            continue
+        answered[call_id] = index
     return problems
+
+
+def _call_ids(message: Message) -> Iterable[str]:
+    """The ids of the calls in a message; one that is there twice is one call."""
+    content = message.content
+    return () if isinstance(content, str) else {part.id for part in content if isinstance(part, ToolCall)}
 
 
 def message_problems(message: Any) -> list[Problem]:
@@ -252,6 +292,57 @@ class Thread:
     def last(self) -> Message | None:
         """The newest message, or None."""
         return self.messages[-1] if self.messages else None
+
+    def last_turns(self, n: int) -> Thread:
+        """A new thread with the last `n` turns of the conversation, whole, and with all system messages.
+
+        A turn begins with what the user says: one message, or several in a row. It ends before the next one, so it
+        includes the model's answers, all tool calls with their results, and the questions of tools with the user's
+        answers. A message of the user between a call and its result begins no turn. What comes before the first turn,
+        such as a greeting, is kept if all turns are.
+
+        Args:
+            n: The number of turns, 0 or more. The thread is unchanged if it has no more.
+
+        Raises:
+            ValidationError: `n` is something else; it is a `ValueError`.
+        """
+        if not isinstance(n, int) or isinstance(n, bool) or n < 0:
+            sentence = f"is {shown(n)}; expected a number of turns, 0 or more"
+            raise ValidationError([Problem(("n",), "out_of_range", sentence)])
+        starts = _turn_starts(self.messages)
+        if n >= max(len(starts), 1):
+            return self
+        begin = starts[-n] if n else len(self.messages)
+        earlier = (message for message in self.messages[:begin] if message.role == "system")
+        return attrs.evolve(self, messages=(*earlier, *self.messages[begin:]))
+
+
+def _turn_starts(messages: tuple[Message, ...]) -> list[int]:
+    """Indexes of the messages that begin a turn, as `Thread.last_turns` defines it."""
+    starts: list[int] = []
+    owed: Counter[str] = Counter()  # results, by id, whose calls are further ahead
+    all_owed = 0
+    follower = None  # index of a user's message that begins a turn if the one before it allows it
+    for index in reversed(range(len(messages))):
+        message = messages[index]
+        if message.role == "system":
+            continue
+        if follower is not None and message.role != "user" and not message.metadata.get("ask_user"):
+            starts.append(follower)
+        follower = None
+        if message.role == "tool":
+            owed[message.tool_call_id or ""] += 1
+            all_owed += 1
+        elif message.role == "assistant":
+            for call_id in filter(owed.__getitem__, _call_ids(message)):
+                owed[call_id] -= 1
+                all_owed -= 1
+        elif not all_owed:
+            follower = index
+    if follower is not None:
+        starts.append(follower)
+    return starts[::-1]
 
 
 def thread_problems(thread: Thread) -> list[Problem]:

@@ -124,7 +124,9 @@ def request_problems(request: Request) -> list[Problem]:
     problems: list[Problem] = []
     if request.messages == ():
         problems.append(Problem(("messages",), "empty", "there is no message; a model answers at least one"))
-    problems += messages_problems(request.messages)
+    # With one of these OpenAI has the earlier messages, so a request may begin with the results of their calls.
+    begun_elsewhere = not request.options.keys().isdisjoint({"previous_response_id", "conversation"})
+    problems += messages_problems(request.messages, begun_elsewhere=begun_elsewhere)
     if request.model is not None and not (isinstance(request.model, str) and request.model):
         sentence = f"is {shown(request.model)}; expected the model's name, or None"
         problems.append(Problem(("model",), "invalid_type", sentence))

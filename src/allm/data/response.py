@@ -190,7 +190,10 @@ class Response(Generic[OutputT_co]):
         """
         wanted = cls if cls is not None else self.output_type
         if wanted is None:
-            sentence = "parsed() needs a class: pass one, or make the call with response_format=YourClass"
+            sentence = (
+                "parsed() needs a class: pass one, parsed(YourClass), or make the call with response_format=YourClass; "
+                "JSON leaves the class out, and a pickle one that cannot be imported, such as a function's own"
+            )
             raise ValidationError([Problem((), "missing_output_type", sentence)], reason="invalid_output")
         return parse_text(self.output_text, wanted)
 

@@ -208,7 +208,7 @@ class PendingQuestion:
     Attributes:
         tool_call_id: The call that asks.
         question: The text of the question.
-        hints: Hints for displaying the question, as the tool passed them to `AskUser`.
+        hints: Hints for displaying the question, which the tool passed to `AskUser`, as JSON data.
     """
 
     question: str

@@ -18,7 +18,9 @@ A type may contain itself, so a hook looks up the hooks of its items when it run
 
 from __future__ import annotations
 
+import collections
 import enum
+import functools
 import types
 import typing
 from collections import abc
@@ -60,6 +62,7 @@ SEQUENCES: dict[Any, Callable[[Iterable[Any]], Any]] = {
     tuple: tuple,
     set: set,
     frozenset: frozenset,
+    collections.deque: collections.deque,
     abc.Sequence: list,
     abc.MutableSequence: list,
     abc.Collection: list,
@@ -75,23 +78,46 @@ def origin_of(hint: Any) -> Any:
     return typing.get_origin(hint) or hint
 
 
+class _Forgetful(cattrs.Converter):
+    """A converter that keeps the structure hooks of the types used last.
+
+    A hook refers to its class, and cattrs keeps every hook it has made. A program that makes a class for each request
+    would keep all of them.
+    """
+
+    def __init__(self, most_hooks: int) -> None:
+        super().__init__()
+        make = functools.partial(super().get_structure_hook, cache_result=False)
+        self._hook_of: Callable[[Any], Any] = functools.lru_cache(most_hooks)(make)
+
+    def get_structure_hook(self, type: Any, cache_result: bool = True) -> Any:  # noqa: A002, FBT001, FBT002  (cattrs' names)
+        return self._hook_of(type) if cache_result else super().get_structure_hook(type, cache_result=False)
+
+    def structure(self, obj: Any, cl: Any) -> Any:
+        return self._hook_of(cl)(obj, cl)
+
+
 def strict_converter(
-    *, refuse_unknown: bool, left_out: Mapping[type, tuple[str, ...]] | None = None
+    *, refuse_unknown: bool, left_out: Mapping[type, tuple[str, ...]] | None = None, most_hooks: int | None = None
 ) -> cattrs.Converter:
     """A converter with the hooks of this module.
 
     Args:
         refuse_unknown: Whether an unknown field of a class is a problem.
         left_out: Fields of classes that are not converted.
+        most_hooks: The number of types whose structure hooks are kept; None: all are.
     """
-    converter = cattrs.Converter()
+    converter = cattrs.Converter() if most_hooks is None else _Forgetful(most_hooks)
     for kind in (str, int, bool, enum.Enum):  # by class, like cattrs' own hooks: an IntEnum uses that of int
         converter.register_structure_hook(kind, scalar)
     converter.register_structure_hook(float, _number)
 
     def load_class(cls: Any) -> Hook:
         omitted: Any = omitted_fields(cls, left_out or {})
-        load = make_dict_structure_fn(cls, converter, _cattrs_forbid_extra_keys=refuse_unknown, **omitted)
+        # Without linecache, which would keep the source of each hook for ever.
+        load = make_dict_structure_fn(
+            cls, converter, _cattrs_forbid_extra_keys=refuse_unknown, _cattrs_use_linecache=False, **omitted
+        )
         return objects(load)
 
     converter.register_structure_hook_factory(_is_class, load_class)

@@ -19,7 +19,11 @@ AWAITING_USER = "<awaiting user response>"
 
 @attrs.frozen(init=False)
 class AskUser:
-    """Return this from a handler to halt the turn and ask the user; `hints` are for displaying the question."""
+    """Return this from a handler to halt the turn and ask the user.
+
+    Attributes:
+        hints: For displaying the question. Whoever shows it gets them as JSON data, encoded like a result.
+    """
 
     question: str
     hints: dict[str, Any] = mapping_field()

@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from allm.data.content import ImagePart, Part, TextPart, ToolCall
-from allm.data.errors import StreamError, ToolError, ToolReason
+from allm.data.errors import StreamError, ToolError, ToolReason, ValidationError
 from allm.data.events import (
     AskUserRequested,
     ToolExecutionCompleted,
@@ -25,11 +25,12 @@ from allm.data.events import (
     ToolProgress,
     ToolResultEncoded,
 )
+from allm.data.json.codec import to_json
 from allm.data.message import Message
 from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.tool import Tool
 from allm.data.tool_control import AWAITING_USER, AskUser, Halt, error_message
-from allm.data.types.encode import encode_result
+from allm.data.types.encode import as_json, encode_result
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
@@ -207,7 +208,7 @@ async def run_handler(model_call: ModelCall, call: ToolCall, emit: EmitEvents) -
     tool = _find(model_call, call)
     value = await _run(model_call, tool, call, emit)
     _check_returned(call, value)
-    return value
+    return _with_json_hints(call, value) if isinstance(value, AskUser) else value
 
 
 def _find(model_call: ModelCall, call: ToolCall) -> Tool:
@@ -266,6 +267,24 @@ def _check_returned(call: ToolCall, value: Any) -> None:
         raise call_failure(call, "invalid_return", why)
     if isinstance(value, AskUser) and not _is_nonempty_text(value.question):
         raise call_failure(call, "invalid_return", f"the tool asked {value.question!r:.60}; expected a text")
+
+
+def _with_json_hints(call: ToolCall, asked: AskUser) -> AskUser:
+    """The question with hints that a journal and a session can hold: encoded like a result, by the library's rules."""
+    hints: dict[str, Any] = {}
+    for name, hint in asked.hints.items():
+        try:
+            hints[name] = as_json(hint)
+        except Exception as error:  # also from a property or a method of the caller's class
+            why = f"the hint {name!r} of the question has no JSON form: {exception_text(error)}"
+            raise call_failure(call, "encoding_failed", why) from error
+    encoded = AskUser(asked.question, **hints)
+    try:
+        to_json(encoded)
+    except ValidationError as error:  # too long or too deep for any document
+        why = f"the hints of the question cannot be saved: {exception_text(error)}"
+        raise call_failure(call, "encoding_failed", why) from error
+    return encoded
 
 
 def _context(model_call: ModelCall, call: ToolCall, emit: EmitEvents, scope: trio.CancelScope) -> ToolContext:

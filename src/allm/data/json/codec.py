@@ -11,14 +11,13 @@ The converter is built on first use, since building it takes longer than the imp
 
 from __future__ import annotations
 
-import base64
 import functools
 import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
-from typing import Any, TypeVar, cast, get_args, overload
+from typing import Any, TypeVar, get_args, overload
 
 import attrs
 import cattrs
@@ -31,8 +30,8 @@ from allm.data.embedding import (
 )
 from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
-from allm.data.image import Image
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
+from allm.data.json.hooks import load_bytes, register_classes
 from allm.data.json.leaves import put_back, take_out
 from allm.data.json.tags import (
     ERROR_TYPES,
@@ -49,9 +48,7 @@ from allm.data.json.tags import (
     strict_converter,
     tag_of,
 )
-from allm.data.results import CallHalt, HaltCause, HaltedReason
 from allm.data.structuring import MAX_PROBLEMS, Misfit, each, sequence
-from allm.data.tool import Tool
 from allm.data.tool_control import AskUser
 
 __all__ = ["MAX_JSON_BYTES", "VERSION", "check_readable", "from_json", "plain", "structured", "to_json"]
@@ -85,7 +82,7 @@ def plain(value: Any) -> tuple[dict[str, Any], type]:
     if tag is None:
         raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
     try:
-        document = {"v": VERSION, "type": tag, **_converter().unstructure(value)}
+        document = {"v": VERSION, "type": tag, **_dump(value, tag)}
     except RecursionError:
         raise json_problem("too_deep", "cannot serialise a value that contains itself or nests too deep") from None
     except ValidationError:
@@ -93,6 +90,12 @@ def plain(value: Any) -> tuple[dict[str, Any], type]:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise json_problem("not_serialisable", f"a field of the {tag} has the wrong type: {error}") from error
     return document, VALUE_TAGS.get(tag) or ERROR_TYPES[tag]
+
+
+def _dump(value: Any, tag: str) -> dict[str, Any]:
+    # As the class of the tag, since the converter keeps every class it sees, and an error may be of a user's class.
+    document: dict[str, Any] = _converter().unstructure(value, unstructure_as=VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
+    return document
 
 
 def check_readable(document: dict[str, Any], cls: type) -> None:
@@ -179,7 +182,7 @@ def _dump_open(value: Any) -> Any:
         raise json_problem(
             "not_serialisable", f"cannot serialise {kind.__name__}; expected JSON data or a value of allm"
         )
-    return {"$type": tag, **_converter().unstructure(value)}
+    return {"$type": tag, **_dump(value, tag)}
 
 
 def _load_open(value: Any) -> Any:
@@ -210,7 +213,7 @@ def _load_mapping(value: dict[str, Any]) -> dict[Any, Any]:
 
 _OPEN_LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "tuple": lambda value: tuple(sequence(value["items"], _load_open)),
-    "bytes": lambda value: _bytes(value["base64"], bytes),
+    "bytes": lambda value: load_bytes(value["base64"]),
     "float": lambda value: float(value["value"]),
     "mapping": _load_mapping,
 }
@@ -236,14 +239,6 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
     return structure
 
 
-def _bytes(value: Any, _: Any) -> bytes:
-    if type(value) is bytes:
-        return value
-    if not isinstance(value, str):
-        raise Misfit("base64 text", value)
-    return base64.b64decode(value, validate=True)
-
-
 @functools.cache
 def _converter() -> cattrs.Converter:
     converter = strict_converter(LEFT_OUT)
@@ -254,15 +249,12 @@ def _converter() -> cattrs.Converter:
     # Parts before events: an inner union must be registered before the classes that contain it.
     register_union(converter, Part, PART_TAGS)
     _register_errors(converter)
-    _register_content(converter)
-    _register_image(converter)
-    _register_tool(converter)
+    register_classes(converter)
     _register_ask_user(converter)
-    _register_halts(converter)
     register(converter, Embedding, dump_embedding, load_embedding)
     # By class, since cattrs has its own hooks for bytes, which take precedence over hooks by predicate.
     converter.register_unstructure_hook(bytes, bytes)  # `write_document` writes them as base64
-    converter.register_structure_hook(bytes, _bytes)
+    converter.register_structure_hook(bytes, load_bytes)
     register_union(converter, Event, EVENT_TAGS)
     return converter
 
@@ -324,46 +316,6 @@ def _is_error(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, AllmError)
 
 
-def _register_content(converter: cattrs.Converter) -> None:
-    content = str | tuple[Part, ...]
-
-    def unstructure(value: Any) -> Any:
-        return value if isinstance(value, str) else [converter.unstructure(part, unstructure_as=Part) for part in value]
-
-    def structure(value: Any, _: Any) -> Any:
-        if isinstance(value, str):
-            return value
-        return tuple(sequence(value, lambda part: converter.structure(part, cast("Any", Part))))
-
-    register(converter, content, unstructure, structure)
-
-
-def _register_image(converter: cattrs.Converter) -> None:
-    source = attrs.fields(attrs.resolve_types(Image)).source.type
-    kinds = {"bytes", "base64", "url", "file"}
-
-    def unstructure(value: tuple[str, str | bytes]) -> dict[str, str | bytes]:
-        kind, data = value
-        if isinstance(data, bytes) is not (kind == "bytes"):  # which one it is could not be told from base64
-            raise TypeError(f"an image's source is {kind!r:.60} with {type(data).__name__}")
-        return {"type": kind, "value": data}
-
-    def structure(value: Any, _: Any) -> Any:
-        kind, data = (value.get("type"), value.get("value")) if isinstance(value, dict) else (None, None)
-        if kind not in kinds or not isinstance(data, bytes if type(data) is bytes and kind == "bytes" else str):
-            raise ValueError(f'expected {{"type": one of {", ".join(sorted(kinds))}, "value": text}}')
-        return (kind, _bytes(data, bytes) if kind == "bytes" else data)
-
-    register(converter, source, unstructure, structure)
-
-
-def _register_halts(converter: cattrs.Converter) -> None:
-    for cause in (HaltCause | None, CallHalt | None):
-        register_union(converter, cause, {cls.__name__: cls for cls in get_args(cause) if cls is not NoneType})
-    # A union of literals and str, which cattrs cannot tell apart.
-    register(converter, HaltedReason, lambda reason: reason, lambda value, _: converter.structure(value, str))
-
-
 def _register_ask_user(converter: cattrs.Converter) -> None:
     """`AskUser` takes its hints as keyword arguments, which cattrs does not support."""
 
@@ -378,18 +330,3 @@ def _register_ask_user(converter: cattrs.Converter) -> None:
         return AskUser(question, **hints)
 
     converter.register_structure_hook(AskUser, structure)
-
-
-def _register_tool(converter: cattrs.Converter) -> None:
-    """A tool with a handler is rejected: without it the tool that is read would behave differently."""
-    dump = converter.get_unstructure_hook(Tool)
-
-    def unstructure(tool: Tool) -> Any:
-        if tool.handler is not None:
-            raise json_problem(
-                "not_serialisable",
-                f"tool {tool.name!r} has a handler, which cannot be serialised: evolve it with handler=None",
-            )
-        return dump(tool)
-
-    converter.register_unstructure_hook(Tool, unstructure)

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import cattrs
 import msgspec
+from cattrs.gen.typeddicts import make_dict_structure_fn
 
 from allm.data.json.text import dumps
 from allm.data.structuring import Hook, Key, Misfits, fields_in_order, objects, origin_of
@@ -44,7 +45,7 @@ def register_classes(converter: cattrs.Converter) -> None:
 
     def load_typed_dict(cls: Any) -> Hook:
         filled = _with_required(cls)
-        load: Hook = converter.gen_structure_typeddict(filled)
+        load: Hook = make_dict_structure_fn(filled, converter, _cattrs_use_linecache=False)
         return objects(lambda value, _: load(value, filled))
 
     def load_named_tuple(value: Any, hint: Any) -> Any:

@@ -1,13 +1,14 @@
-"""`encode_result`: write values of users' own types as JSON for a model."""
+"""Write values of users' own types as JSON: results for a model, and hints for whoever shows a question."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import datetime as dt
 import enum
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set as AbstractSet
 from decimal import Decimal
 from pathlib import PurePath
 from typing import Any
@@ -15,11 +16,10 @@ from typing import Any
 import attrs
 import msgspec
 
-from allm.data.json.text import dumps
+from allm.data.json.text import dumps, loads
 from allm.data.types.classes import is_pydantic
-from allm.data.types.structure import converter
 
-__all__ = ["encode_result"]
+__all__ = ["as_json", "encode_result"]
 
 
 def encode_result(value: Any) -> str:
@@ -30,8 +30,21 @@ def encode_result(value: Any) -> str:
     """
     if isinstance(value, str) and not isinstance(value, enum.Enum):
         return value
+    return _written(value).decode("utf-8")
+
+
+def as_json(value: Any) -> Any:
+    """Encode a value in the same way, as the JSON data that it is when it has been read again.
+
+    Raises:
+        TypeError, ValueError: It cannot be written as JSON.
+    """
+    return loads(_written(value))
+
+
+def _written(value: Any) -> bytes:
     try:
-        return dumps(_plain(value)).decode("utf-8")
+        return dumps(_plain(value))
     except RecursionError:
         raise ValueError(f"{type(value).__name__} is nested too deeply, or contains itself") from None
 
@@ -48,14 +61,15 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
             return scalar(value)  # also for subclasses
     if isinstance(value, Mapping):
         return {_key(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (bytes, bytearray)):
+    if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
     if is_pydantic(type(value)):
         return _plain(value.model_dump(mode="json"))
-    if attrs.has(type(value)) or hasattr(type(value), "__dataclass_fields__"):
-        return _plain(converter().unstructure(value))
+    if (fields := _fields(type(value))) is not None:
+        # Not by cattrs, whose hooks would keep the class alive. As there, what is not an argument is left out.
+        return {field.name: _plain(getattr(value, field.name)) for field in fields if field.init}
+    if isinstance(value, (Sequence, AbstractSet)):
+        return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, (PurePath, uuid.UUID, Decimal)):
@@ -63,6 +77,13 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
     if isinstance(value, (dt.timedelta, msgspec.Struct)):
         return _plain(msgspec.to_builtins(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _fields(cls: Any) -> tuple[Any, ...] | None:
+    """The fields of an attrs class or a dataclass, which have a `name` and an `init`; None for any other class."""
+    if attrs.has(cls):
+        return tuple(attrs.fields(cls))
+    return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else None
 
 
 def _key(key: Any) -> str:

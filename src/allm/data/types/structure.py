@@ -22,7 +22,7 @@ from allm.data.structuring import SEQUENCES, Key, Misfit, origin_of, problems_of
 from allm.data.types.classes import is_named_tuple, register_classes
 from allm.data.types.scalars import TEXT_FORMS, register_scalars
 
-__all__ = ["NotStructured", "converter", "parse_text", "structure"]
+__all__ = ["NotStructured", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def structure(value: Any, hint: Any) -> Any:
         NotStructured: It does not fit; with every problem, at most twenty per list or object.
     """
     try:
-        return converter().structure(value, hint)
+        return _converter().structure(value, hint)
     except Exception as error:  # cattrs raises what its hooks raise
         raise NotStructured(list(problems_of(error, _tell))) from error
 
@@ -81,10 +81,15 @@ def parse_text(text: str, hint: type[T]) -> T:
         ) from error
 
 
+MAX_HOOKS = 200
+"""Most types whose hooks are kept: more than a program with a fixed set of types uses often. One that makes a class for
+each request keeps this many alive. A hook that is needed again is made again, which takes about a millisecond."""
+
+
 @functools.cache
-def converter() -> cattrs.Converter:
+def _converter() -> cattrs.Converter:
     """The converter for users' types."""
-    made = strict_converter(refuse_unknown=True)
+    made = strict_converter(refuse_unknown=True, most_hooks=MAX_HOOKS)
     register_scalars(made)
     register_classes(made)
     return made

@@ -1,0 +1,189 @@
+"""Classes that a program makes for each request are freed; those it uses again and again are looked at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import gc
+import linecache
+import typing
+import weakref
+from collections import deque
+from collections.abc import Sequence
+from typing import Annotated, Generic, TypeVar
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+
+import allm
+from allm import fake
+from allm.data.json.text import dumps
+from allm.data.types.encode import encode_result
+from allm.data.types.structure import MAX_HOOKS, _converter, structure
+
+T = TypeVar("T")
+MADE = 300  # classes of each kind
+MOST = 256  # of them that may be kept
+
+
+def generic():
+    @dataclasses.dataclass
+    class Box(Generic[T]):
+        a: T
+
+    return Box
+
+
+def nested(make):
+    """A class with fields of another new class."""
+    inner = attrs.make_class("Inner", {"x": attrs.field(type=int)})
+    fields = {
+        "one": inner,
+        "many": list[inner],
+        "maybe": inner | None,
+        "by": dict[str, inner],
+        "told": Annotated[inner, "x"],
+    }
+    return make(fields)
+
+
+NESTED = {"one": {"x": 1}, "many": [{"x": 1}], "maybe": None, "by": {"k": {"x": 1}}, "told": {"x": 1}}
+KINDS = {
+    "attrs": (lambda: attrs.make_class("C", {"a": attrs.field(type=int)}), {"a": 1}),
+    "dataclass": (lambda: dataclasses.make_dataclass("C", [("a", int)]), {"a": 1}),
+    "TypedDict": (lambda: typing.TypedDict("C", {"a": int}), {"a": 1}),
+    "NamedTuple": (lambda: typing.NamedTuple("C", [("a", int)]), [1]),
+    "Struct": (lambda: msgspec.defstruct("C", [("a", int)]), {"a": 1}),
+    "pydantic": (lambda: pydantic.create_model("C", a=(int, ...)), {"a": 1}),
+    "enum": (lambda: enum.Enum("C", {"A": "x"}), "x"),
+    "enum of texts": (lambda: enum.StrEnum("C", {"A": "x"}), "x"),
+    "generic": (generic, {"a": 1}),
+    "nested dataclass": (lambda: nested(lambda f: dataclasses.make_dataclass("C", f.items())), NESTED),
+    "nested TypedDict": (lambda: nested(lambda f: typing.TypedDict("C", f)), NESTED),
+}
+OBJECTS = [kind for kind, (_, value) in KINDS.items() if isinstance(value, dict) and kind != "generic"]
+
+
+class Kept:
+    """Counts what is alive of the classes that were made."""
+
+    def __init__(self):
+        self.made = []
+
+    def make(self, kind):
+        cls = KINDS[kind][0]()
+        self.made.append(weakref.ref(cls))
+        hints = getattr(cls, "__annotations__", {})
+        if "one" in hints:
+            self.made.append(weakref.ref(hints["one"]))
+        return cls[int] if kind == "generic" else cls
+
+    def alive(self):
+        gc.collect()
+        return sum(ref() is not None for ref in self.made)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_of_tools_that_are_made_for_each_request(kind):
+    """The schema, the arguments and the result keep no more than the last ones."""
+    kept, value = Kept(), KINDS[kind][1]
+
+    async def turn():
+        hint = kept.make(kind)
+
+        async def echo(x):
+            return x
+
+        echo.__annotations__ = {"x": hint, "return": hint}
+        scripts = [[fake.tool_call("echo", {"x": value})], [fake.text("done")]]
+        engine = allm.Engine(adapter=allm.providers.Fake(scripts=scripts), tools=[allm.tool(echo)])
+        result = await allm.chat(engine, "go")
+        assert not result.steps[0].tool_results[0].is_error
+
+    for _ in range(MADE):
+        await turn()
+    assert kept.alive() <= MOST
+
+
+@pytest.mark.parametrize("kind", OBJECTS)
+async def test_of_response_formats(kind):
+    """Neither the call nor `parsed` keeps them."""
+    kept, text = Kept(), dumps(KINDS[kind][1]).decode()
+
+    async def call():
+        engine = allm.Engine(adapter=allm.providers.Fake(script=[fake.text(text)]))
+        response = await allm.generate(engine, "go", response_format=kept.make(kind))
+        assert response.parsed() is not None
+
+    for _ in range(MADE):
+        await call()
+    assert kept.alive() <= MOST
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_values(kind):
+    """Structured, as an item of a list, and encoded again."""
+    kept, value = Kept(), KINDS[kind][1]
+    for _ in range(MADE):
+        [made] = structure([value], list[kept.make(kind)])
+        assert encode_result(made)
+    del made
+    assert kept.alive() <= MOST
+
+
+def test_of_errors_that_are_written_as_json():
+    """An error of a user's class is written as the library's class that it derives from."""
+    kept = Kept()
+    for _ in range(MADE):
+        error = type("Mine", (allm.ToolError,), {})("x", reason="timeout")
+        kept.made.append(weakref.ref(type(error)))
+        for value in (error, allm.user("x"), allm.ToolFailed(error), allm.Message("user", "x", metadata={"e": error})):
+            assert allm.from_json(allm.to_json(value)) is not None
+    del error, value
+    assert kept.alive() == 0
+
+
+def test_a_class_that_is_used_again_is_looked_at_once():
+    """Its hook is kept while fewer than the limit of other types are used in between."""
+    cls = KINDS["nested dataclass"][0]()
+    first = _converter().get_structure_hook(cls)
+    for _ in range(MAX_HOOKS // 10):
+        structure(NESTED, KINDS["nested dataclass"][0]())
+        structure(NESTED, cls)
+    assert _converter().get_structure_hook(cls) is first
+
+
+@pytest.mark.parametrize(
+    "hint",
+    [
+        int | None,
+        list[int],
+        deque[int],
+        tuple[int, str],
+        dict[str, int],
+        Sequence[int],
+        typing.Literal["a"],
+        Annotated[int, "x"],
+    ],
+    ids=str,
+)
+def test_no_hook_is_kept_anywhere_else(hint):
+    """The cache of cattrs, which has no limit, stays empty."""
+    with_field = dataclasses.make_dataclass("C", [("a", hint)])
+    for wanted in (hint, with_field):
+        _converter().get_structure_hook(wanted)
+    good = {int | None: None, tuple[int, str]: [1, "x"], dict[str, int]: {"a": 1}, typing.Literal["a"]: "a"}
+    value = good.get(hint, 1 if hint == Annotated[int, "x"] else [1])
+    assert structure({"a": value}, with_field) is not None
+    assert _converter()._structure_func.dispatch.cache_info().currsize == 0
+
+
+def test_no_source_is_kept():
+    """The source of a hook would stay in linecache for ever."""
+    before = set(linecache.cache)
+    for number in range(3):
+        structure({f"a{number}": 1}, typing.TypedDict("Sourceless", {f"a{number}": int}))
+        structure({f"a{number}": 1}, dataclasses.make_dataclass("Sourceless", [(f"a{number}", int)]))
+    assert not [name for name in set(linecache.cache) - before if "Sourceless" in name]
