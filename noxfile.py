@@ -107,13 +107,14 @@ def servers(session: nox.Session) -> None:
 
 @nox.session(requires=["wheel"])
 def stores(session: nox.Session) -> None:
-    """Test sessions in PostgreSQL and Redis, and kill 200 workers with each store."""
+    """Test sessions in PostgreSQL and Redis: kill 200 workers and drop connections 200 times with each store."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
     options = session.posargs or ["--numprocesses=auto"]
-    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "kill")]
-    session.run("python", WITH_SERVERS, "pytest", *tests, *options, env={"ALLM_TEST_KILLS": "200"})
+    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "drops", "kill")]
+    counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
+    session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
 
 
 @nox.session(python=False)

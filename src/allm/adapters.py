@@ -67,7 +67,14 @@ from allm.data.problems import (
     wrong_type as wrong_type,
 )
 from allm.data.request import unsupported_parts as unsupported_parts
-from allm.http.call import HttpCall as HttpCall, OpenCall as OpenCall, json_body as json_body, open_call as open_call
+from allm.http.call import (
+    HttpCall as HttpCall,
+    OpenCall as OpenCall,
+    join_url as join_url,
+    json_body as json_body,
+    open_call as open_call,
+    parts_of as parts_of,
+)
 from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.error_body import (
     CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
@@ -103,9 +110,7 @@ from allm.http.stream_call import (
     stream_events as stream_events,
 )
 from allm.http.transport import multipart as multipart
-from allm.http.urls import join_url as join_url, parts_of as parts_of
 from allm.runtime.adapters import (
-    Adapter as Adapter,
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
     ImageAdapter as ImageAdapter,
@@ -116,7 +121,7 @@ from allm.runtime.adapters import (
 )
 from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
-from allm.runtime.http_adapter import HttpAdapter as HttpAdapter, Vendor as Vendor
+from allm.runtime.http_adapter import Adapter as Adapter, HttpAdapter as HttpAdapter, Vendor as Vendor
 from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()

@@ -18,6 +18,7 @@ ERRORS = [
     allm.OptionError("no such option", option="models"),
     allm.EngineError("no key", reason="missing_key"),
     allm.ToolError("failed", reason="handler_raised", tool_name="add"),
+    allm.SessionError("away", reason="unavailable", session=allm.Session(id="a"), retryable=False),
     allm.SessionConflict("newer", session=allm.Session(id="a"), version=3),
     allm.EmbeddingAdapterError("cut off", completed_inputs=2),
     allm.UnwrapError("not done", reason="non_stop_finish", finish_reason="length"),
@@ -115,3 +116,14 @@ def test_pairs_alone_make_an_error_too():
     error = allm.ValidationError([(("a", 0), "unknown"), ((), "empty")])
     assert error.problems == (allm.Problem(("a", 0), "unknown", "unknown"), allm.Problem((), "empty", "empty"))
     assert str(error) == "a[0]: unknown; empty"
+
+
+def test_a_session_that_could_not_be_saved_goes_with_its_error():
+    """Through pickle, a copy and JSON; the repr does not print a conversation."""
+    session = allm.Session(id="a", thread=allm.Thread([allm.user("go")]))
+    error = allm.SessionError("away", reason="unavailable", session=session)
+    assert error.retryable
+    assert not allm.SessionError("no", reason="conflict").retryable
+    assert "go" not in repr(error)
+    for same in (pickle.loads(pickle.dumps(error)), copy.copy(error), allm.from_json(allm.to_json(error))):  # noqa: S301
+        assert (same, same.session, same.retryable) == (error, session, True)

@@ -8,10 +8,15 @@ import sys
 import pytest
 
 import allm
-from allm.http.urls import proxy_for
+from allm.http import proxies
 
 API = "https://api.example/v1"
 PROXY = "http://proxy.example:3128"
+
+
+def proxy_for(url):
+    """The proxy in the environment as it is now."""
+    return proxies.proxy_for(url, tuple(map(os.environ.get, proxies.PROXY_VARIABLES)))
 
 
 @pytest.fixture(autouse=True)

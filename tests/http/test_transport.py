@@ -10,9 +10,9 @@ import pytest
 
 import allm
 from allm.http import transport
+from allm.http.call import join_url
 from allm.http.response import HttpResponse
 from allm.http.transport import open_response
-from allm.http.urls import join_url
 from allm.testing import Reply, WireServer
 
 GZIP = {"content-encoding": "gzip"}

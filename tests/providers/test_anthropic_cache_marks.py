@@ -107,3 +107,19 @@ def test_a_whole_request_keeps_to_four():
     body = encode(request, AdapterOptions(), Settings(prompt_cache=True))
     assert marked(body) == ["search", "a", "b", "d"]
     assert repr(request) == before
+
+
+def test_marks_by_hand_alone_keep_to_four():
+    """They are counted also where the adapter sets none: in parts, in what an assistant's text has, in the options."""
+
+    def by_hand(text):
+        return allm.ProviderPart("anthropic", say(text, MARK))
+
+    said = allm.TextPart("c", metadata={"anthropic": {"cache_control": MARK}})
+    messages = [allm.user(by_hand("a"), by_hand("b")), allm.assistant(said), allm.user(by_hand("d"), by_hand("e"))]
+    request = allm.Request(messages, model="claude-sonnet-4-6")
+    assert marked(encode(request, AdapterOptions(), Settings())) == ["b", "c", "d", "e"]
+
+    three = [allm.user("a"), allm.assistant(said), allm.user("b"), allm.assistant(said), allm.user("d")]
+    request = allm.Request(three, model="claude-sonnet-4-6", options={"system": [say(text, MARK) for text in "vwxyz"]})
+    assert marked(encode(request, AdapterOptions(), Settings())) == ["v", "w", "x", "y"]

@@ -7,8 +7,8 @@ import logging
 import pytest
 
 from allm import Request, Tool, ValidationError, json_schema, models, user
-from allm.providers.anthropic.encode import Settings, encode
-from allm.providers.anthropic.models import FALLBACK_MAX_TOKENS, Model, default_max_tokens, output_limit
+from allm.providers.anthropic.encode import FALLBACK_MAX_TOKENS, Settings, encode, output_limit
+from allm.providers.anthropic.models import Model
 from allm.runtime.adapters import AdapterOptions
 from request_types import check_anthropic
 
@@ -91,7 +91,7 @@ def test_the_catalog_knows_the_limit():
 
 def test_an_unknown_limit_is_logged_once(caplog):
     """Whoever gets a short answer finds out why, and not at every call."""
-    default_max_tokens.__globals__["_fallback"].cache_clear()
+    output_limit.__globals__["_fallback"].cache_clear()
     with caplog.at_level(logging.WARNING, "allm"):
         for _ in range(3):
             assert body_of("some-model")["max_tokens"] == FALLBACK_MAX_TOKENS

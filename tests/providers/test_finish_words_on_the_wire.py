@@ -5,10 +5,14 @@ from __future__ import annotations
 import pytest
 
 import allm
+from allm.adapters import finish_reason_of
 from allm.data.json.text import dumps
 from allm.providers import OpenAI
+from allm.providers.anthropic import decode as anthropic_decode
 from allm.providers.anthropic.decode import MessagesDecoder
+from allm.providers.gemini import decode as gemini_decode
 from allm.providers.gemini.decode import GeminiDecoder
+from allm.providers.openai import chat_decode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.testing import Reply, WireServer
@@ -46,6 +50,12 @@ def responses(word):
 
 
 WIRES = [chat, anthropic, gemini, responses]
+
+
+@pytest.mark.parametrize("vendor", [chat_decode, anthropic_decode, gemini_decode], ids=["chat", "anthropic", "gemini"])
+def test_a_vendors_own_words_mean_what_they_mean_elsewhere(vendor):
+    """The words that stand in a decoder are also in the table for all wire formats, with the same meaning."""
+    assert {word: finish_reason_of(word) for word in vendor._FINISH} == vendor._FINISH
 
 
 @pytest.mark.parametrize("wire", WIRES)

@@ -8,7 +8,7 @@ import pytest
 
 import allm
 from allm import AdapterError, EngineError, Request, ValidationError, fake
-from allm.providers.gemini.connection import resource_name
+from allm.providers.gemini.adapter import resource_name
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.registry import adapter_for
 from allm.testing import Cut, Reply, WireServer, loopback_clock

@@ -11,7 +11,9 @@ import allm
 from allm import fake
 from allm.data.json.text import loads
 from allm.providers import OpenAI, Preset
-from allm.providers.openai.presets import OPENAI, PRESETS, endpoint_for, is_openai
+from allm.providers.openai.adapter import endpoint_for
+from allm.providers.openai.connection import is_openai
+from allm.providers.openai.presets import OPENAI, PRESETS
 from allm.runtime.registry import COMPATIBLE
 from allm.testing import Reply, WireServer
 from openai_wire import prepare

@@ -6,8 +6,8 @@ import pytest
 
 import allm
 from allm.adapters import Adapter, AdapterOptions, BatchLimits, EmbeddingAdapter, SpeechAdapter, StreamAdapter
-from allm.runtime.adapters import as_adapter
 from allm.runtime.fitting import check_capabilities
+from allm.runtime.http_adapter import as_adapter
 
 PERSON = allm.json_schema("person", {"type": "object", "properties": {}})
 NO_SCHEMAS = allm.models.ModelInfo(provider="plain", id="m", json_schema=False)

@@ -63,3 +63,17 @@ def test_a_span_ends_once():
     assert {event.parent_id for event in heard[1:4]} == {span.id}
     assert heard[-1].attributes == {"model": "m", "finish_reason": "stop"}
     assert heard[-1].duration >= 0
+
+
+async def test_a_handler_is_told_of_the_spans_that_began_after_it_was_attached():
+    """Attached in the middle of a call, it is not told the end of what it was not told the start of."""
+    heard, detach = [], []
+    engine = allm.Engine(adapter=allm.providers.Fake(scripts=[[allm.fake.text("Hello")]] * 2))
+    async with allm.stream_generate(engine, "Hi") as events:
+        async for _ in events:
+            if not detach:
+                detach.append(allm.telemetry.attach(heard.append))
+    assert events.result().output_text == "Hello"
+    await allm.generate(engine, "Hi")
+    detach[0]()
+    assert [(event.name, event.phase) for event in heard] == [("generate", "start"), ("generate", "stop")]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
+import tempfile
 import types
+from pathlib import Path
 
+import attrs
 import pytest
 
 import allm
 from allm.session import open_store
 from allm.session.stores import sqlite
-from conversations import in_status
+from conversations import TEXT, engine, in_status
 
 
 @pytest.mark.parametrize("name", ["postgres", "redis"])
@@ -85,6 +89,161 @@ def test_a_transaction_that_the_database_has_ended(tmp_path):
         pass
     assert not connection.in_transaction
     connection.close()
+
+
+async def used(path, texts=("x",)):
+    """A file with sessions, closed again."""
+    async with open_store(f"sqlite:///{path}") as store:
+        for number, text in enumerate(texts):
+            await store.save(allm.Session(id=f"s{number}", metadata={"text": text}))
+
+
+async def failing(operation, *words):
+    """The error of an operation, which has to say these words."""
+    with pytest.raises(allm.SessionError) as caught:
+        await operation
+    assert caught.value.reason == "unavailable"
+    assert not caught.value.retryable
+    for word in words:
+        assert word in caught.value.message
+    return caught.value
+
+
+async def test_a_damaged_page(tmp_path):
+    """The error says so, and what to do; sessions on other pages can still be read."""
+    path = tmp_path / "x.db"
+    await used(path, ["x" * 20_000, "y" * 20_000])
+    data = bytearray(path.read_bytes())
+    at = data.index(b"y" * 4000)
+    page = at - at % 4096  # only the second session uses it
+    data[page : page + 4096] = b"\xff" * 4096
+    path.write_bytes(data)
+    async with open_store(f"sqlite:///{path}") as store:
+        assert (await store.load("s0"))[1] == 1
+        await failing(store.load("s1"), "damaged", "backup", str(path))
+
+
+async def test_a_damaged_table(tmp_path):
+    """Nothing can be saved; the error says why and carries the session."""
+    path = tmp_path / "x.db"
+    await used(path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4096] + b"\xff" * (len(data) - 4096))
+    session = allm.Session(id="s0", metadata={"text": "y"})
+    async with open_store(f"sqlite:///{path}") as store:
+        assert (await failing(store.save(session, version=1), "damaged")).session == session
+
+
+def move(path, to):
+    """Move a database with its log."""
+    for suffix in ("", "-wal", "-shm"):
+        if Path(f"{path}{suffix}").exists():
+            Path(f"{path}{suffix}").rename(f"{to}{suffix}")
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+async def test_a_file_that_goes_away_under_an_open_store(tmp_path, how):
+    """Nothing is "saved" into a file without a name; once it is back, the store works again."""
+    path, away = tmp_path / "x.db", tmp_path / "away.db"
+    await used(path)
+    async with open_store(f"sqlite:///{path}") as store:
+        async with store.turn("s0") as turn:
+            move(path, away)
+            if how == "replaced":
+                await used(path)
+            error = await failing(turn.reply(engine(TEXT), "go"), how, str(path))
+            assert [message.text for message in error.session.thread.messages] == ["go", "done"]
+            await failing(store.load("s0"), how)
+            move(away, path)
+            await turn.save(error.session)
+        assert await store.load("s0") == (error.session, 2)
+        move(path, away)
+        await failing(store.load("s0"), "deleted")
+    await used(path)
+    async with open_store(f"sqlite:///{path}") as store:
+        assert (await store.load("s0"))[1] == 1
+
+
+async def test_a_file_that_goes_away_during_a_transaction(tmp_path):
+    """The operation fails, since what was committed went with the file."""
+    path = tmp_path / "x.db"
+    connection = sqlite._connect(str(path))
+    with pytest.raises(allm.SessionError, match="deleted"), sqlite._transaction(connection):
+        path.unlink()
+    connection.close()
+
+
+@pytest.fixture
+def restricted():
+    """A folder, and a function that gives up the rights to change anything in it; root cannot be kept from writing."""
+    with tempfile.TemporaryDirectory() as name:
+        folder, user = Path(name), os.geteuid()
+        folder.chmod(0o755)
+
+        def restrict(mode):
+            for path in folder.iterdir():
+                path.chmod(mode)
+            folder.chmod(0o555)
+            if user == 0:
+                os.seteuid(65534)
+
+        yield folder, restrict
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="needs the permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o444, 0o644])
+@pytest.mark.parametrize("log", [False, True])
+async def test_a_read_only_file(restricted, mode, log):
+    """Sessions can be loaded, with and without a log beside it; a write says that the file is read-only."""
+    folder, restrict = restricted
+    path = folder / "x.db"
+    await used(path)
+    held = sqlite._connect(str(path))
+    if log:
+        held.execute("UPDATE allm_sessions SET version = 7")  # is in the log until the last connection closes
+    else:
+        held.close()
+    assert (folder / "x.db-wal").exists() == log
+    restrict(mode)
+    async with open_store(f"sqlite:///{path}") as store:
+        for _ in range(2):
+            session, version = await store.load("s0")
+            assert version == (7 if log else 1)
+            await failing(store.save(session, version=version), "read-only", "writable")
+        with pytest.raises(allm.SessionError, match="read-only"):
+            async with store.turn("s0"):
+                pass
+    async with open_store(f"sqlite:///{folder}/new.db") as store:
+        await failing(store.load("s0"), "could not be opened")
+    held.close()
+
+
+@pytest.mark.parametrize("operation", ["load", "save", "turn"])
+async def test_a_locked_file(tmp_path, monkeypatch, operation):
+    """The error says how long it waited and what to do; the session is not lost; the store works afterwards."""
+    monkeypatch.setattr(sqlite, "BOUND", 0.05)
+    monkeypatch.setattr("allm.session.stores.saving.PATIENCE", 0.2)
+    path = tmp_path / "x.db"
+    await used(path)
+    async with open_store(f"sqlite:///{path}") as store, store.turn("s0", lease=1000) as turn:
+        session = allm.session.append_user(turn.session, "go")
+        await store.save(allm.Session(id="other"))
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        operations = {
+            "load": lambda: store.load("s0"),
+            "save": lambda: store.save(attrs.evolve(session, id="other"), version=1),
+            "turn": lambda: turn.save(session),
+        }
+        with pytest.raises(allm.SessionError, match=r"was locked by another program for 0\.05 s") as caught:
+            await operations[operation]()
+        assert (caught.value.reason, caught.value.retryable) == ("unavailable", True)
+        assert (caught.value.session is None) == (operation == "load")
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        await operations[operation]()
 
 
 def test_a_postgresql_server_that_fails_at_the_start(monkeypatch):

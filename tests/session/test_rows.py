@@ -35,10 +35,10 @@ class Recording:
         self.blobs_written += change.blobs
         return await self.backend.write(key, change, **options)
 
-    async def append(self, key, token, entries, blobs, /):
+    async def append(self, key, token, entries, blobs, /, **options):
         self.entries += entries
         self.blobs_written += blobs
-        return await self.backend.append(key, token, entries, blobs)
+        return await self.backend.append(key, token, entries, blobs, **options)
 
 
 @pytest.fixture
@@ -194,7 +194,8 @@ async def test_deleting_a_session_deletes_its_rows(recorded, recording, new_id):
 async def test_a_lease_that_saved_nothing_leaves_no_blobs(recorded, recording, new_id):
     """Nor does a turn that is discarded before the first save."""
     async with recorded.turn(new_id) as turn:
-        await turn._append([allm.data.results.ToolOutcome(message=allm.tool_result("c1", "x" * 100_000))])
+        outcome = allm.data.results.ToolOutcome(message=allm.tool_result("c1", "x" * 100_000))
+        await turn._append(await turn._encode([outcome]))
         await turn.discard()
     [name] = recording.blobs_written
     assert await recording.blobs(new_id, [name]) == {}

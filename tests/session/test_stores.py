@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import stat
+import types
 
 import attrs
 import pytest
@@ -158,7 +159,7 @@ async def test_documents_that_cannot_be_read(store, new_id, document):
 
 async def test_a_document_that_is_too_long_is_not_fetched(store_url, new_id, monkeypatch):
     """Documents and journal entries are fetched up to the limit only."""
-    for module in ("sql", "redis"):
+    for module in ("sql", "sql_rows", "redis"):
         with contextlib.suppress(ImportError):  # the extra is not installed
             monkeypatch.setattr(f"allm.session.stores.{module}.LONGEST", 1001)
     monkeypatch.setattr("allm.data.json.document.MAX_JSON_BYTES", 1000)
@@ -172,7 +173,7 @@ async def test_a_document_that_is_too_long_is_not_fetched(store_url, new_id, mon
             record = await store._backend.read(new_id)
             assert [len(record.head), *map(len, record.messages)] == [1001, 1001]
             await store._backend.acquire(new_id, "A", 60.0)
-            await store._backend.append(new_id, "A", [text], {})
+            await store._backend.append(new_id, "A", [text], {}, version=1, after=0)
             await store._backend.release(new_id, "A")
             record = await store._backend.acquire(new_id, "B", 60.0)
             assert [len(record.head), *map(len, record.journal)] == [1001, 1001]
@@ -237,7 +238,7 @@ JOURNALS = {
 async def test_journals_that_cannot_be_read(store, new_id, entries):
     """A turn does not start with an unreadable journal."""
     assert await store._backend.acquire(new_id, "dead", 30.0) is not None
-    assert await store._backend.append(new_id, "dead", entries, {})
+    assert await store._backend.append(new_id, "dead", entries, {}, version=0, after=0)
     await store._backend.release(new_id, "dead")
     with pytest.raises(allm.SessionError) as caught:
         async with store.turn(new_id):
@@ -274,17 +275,17 @@ async def test_a_lease_keeps_others_out(store, other, new_id):
     assert await two.acquire(new_id, "B", 60.0) is None
     assert not await two.write(new_id, Change(head="{}"), version=0, token="B")
     assert not await two.write(new_id, Change(head="{}"), version=0, token=None)
-    assert not await two.append(new_id, "B", ["x"], {})
+    assert not await two.append(new_id, "B", ["x"], {}, version=0, after=0)
     assert not await two.forget(new_id, "B")
     assert not await two.renew(new_id, "B", 60.0)
     await two.release(new_id, "B")
     assert await one.write(new_id, Change(head="{}"), version=0, token="A")
     assert not await two.delete(new_id, version=None)
-    assert await one.append(new_id, "A", ["x", "y"], {})
+    assert await one.append(new_id, "A", ["x", "y"], {}, version=1, after=0)
     await one.release(new_id, "A")
     taken = await two.acquire(new_id, "B", 60.0)
     assert taken == backends.Record(version=1, head="{}", journal=("x", "y"))
-    assert await two.append(new_id, "B", ["z"], {})
+    assert await two.append(new_id, "B", ["z"], {}, version=1, after=2)
     assert not await one.write(new_id, Change(head="{}"), version=1, token="A")
     assert await two.forget(new_id, "B")
     await two.release(new_id, "B")
@@ -295,13 +296,90 @@ async def test_a_lease_runs_out(store, other, new_id):
     """Its turn can still save until another worker takes the session."""
     one, two = store._backend, other._backend
     await one.acquire(new_id, "A", -1.0)
-    assert await one.append(new_id, "A", ["x"], {})
+    assert await one.append(new_id, "A", ["x"], {}, version=0, after=0)
     assert (await two.acquire(new_id, "B", 60.0)).journal == ("x",)
     assert not await one.renew(new_id, "A", 60.0)
-    assert not await one.append(new_id, "A", ["y"], {})
+    assert not await one.append(new_id, "A", ["y"], {}, version=0, after=1)
     assert not await one.write(new_id, Change(head="{}"), version=0, token="A")
     await one.release(new_id, "A")
     assert await one.acquire(new_id, "C", 60.0) is None
+
+
+async def test_a_lease_can_be_taken_again_by_its_turn(store, other, new_id):
+    """As after a reply that was lost."""
+    await store._backend.acquire(new_id, "A", 60.0)
+    assert await store._backend.acquire(new_id, "A", 60.0) == backends.Record(version=0, head=None)
+    assert await other._backend.acquire(new_id, "B", 60.0) is None
+
+
+async def test_entries_have_places(store, new_id):
+    """Entries that are there already are not added again, whenever the call arrives that adds them."""
+    backend = store._backend
+    await backend.acquire(new_id, "A", 60.0)
+    assert await backend.append(new_id, "A", ["x", "y"], {}, version=0, after=0)
+    assert await backend.append(new_id, "A", ["x", "y"], {}, version=0, after=0)
+    assert await backend.append(new_id, "A", ["y", "z"], {}, version=0, after=1)
+    assert await backend.append(new_id, "A", ["x"], {}, version=0, after=0)
+    assert not await backend.append(new_id, "A", ["later"], {}, version=0, after=7)
+    assert (await backend.acquire(new_id, "A", 60.0)).journal == ("x", "y", "z")
+    assert await backend.write(new_id, Change(head="{}"), version=0, token="A")
+    assert not await backend.append(new_id, "A", ["x"], {}, version=0, after=0)
+    assert (await backend.acquire(new_id, "A", 60.0)).journal == ()
+
+
+@pytest.fixture
+def set_clock(store, other, store_url, monkeypatch):
+    """Sets the database's clock, in seconds."""
+    scripts = {}
+
+    def set_to(seconds):
+        for backend in (store._backend, other._backend):
+            if store_url.startswith("memory"):
+                ticking = types.SimpleNamespace(current_time=lambda: seconds, lowlevel=trio.lowlevel)
+                monkeypatch.setattr("allm.session.stores.memory.trio", ticking)
+            elif store_url.startswith("redis"):
+                for name, script in backend._scripts.items():
+                    text = scripts.setdefault(name, script.script)
+                    assert "redis.call('TIME')" in text
+                    text = text.replace("redis.call('TIME')", f"{{{int(seconds)}, {int(seconds % 1 * 1e6)}}}")
+                    backend._scripts[name] = backend._client.register_script(text)
+            else:
+                backend._dialect = attrs.evolve(backend._dialect, now=str(float(seconds)))
+
+    return set_to
+
+
+@pytest.mark.parametrize("refused", ["acquire", "save", "delete"])
+async def test_a_clock_that_jumps_back_keeps_nobody_out(store, other, new_id, set_clock, refused):
+    """A dead worker's lease ends at the latest its own length after the first look at it."""
+    set_clock(1_000_000)
+    await store.save(await named(new_id))
+    await store._backend.acquire(new_id, "dead", 30.0)
+    set_clock(1_000_000 - 7200)
+
+    async def attempt():
+        if refused == "acquire":
+            return await other._backend.acquire(new_id, "B", 30.0) is not None
+        if refused == "save":
+            return await other._backend.write(new_id, Change(head="{}"), version=1, token=None)
+        return await other._backend.delete(new_id, version=None)
+
+    for later in (0, 10, 29):
+        set_clock(1_000_000 - 7200 + later)
+        assert not await attempt()
+    set_clock(1_000_000 - 7200 + 30.1)
+    assert await attempt()
+
+
+async def test_a_clock_that_jumps_back_takes_no_lease_from_a_living_worker(store, other, new_id, set_clock):
+    """It renews its lease before that ends, by either clock."""
+    set_clock(1_000_000)
+    await store._backend.acquire(new_id, "living", 30.0)
+    for jump in (0, 15, 7200):
+        for seconds in (0, 10, 20, 30, 40):
+            set_clock(1_000_000 - jump + seconds)
+            assert await other._backend.acquire(new_id, "B", 30.0) is None
+            assert seconds == 0 or await store._backend.renew(new_id, "living", 30.0)
 
 
 async def test_an_expired_lease_does_not_keep_a_save_out(store, other, new_id):
@@ -316,7 +394,7 @@ async def test_a_plain_save_does_not_drop_a_journal(store, other, new_id):
     session = await named(new_id)
     await store.save(session)
     await store._backend.acquire(new_id, "dead", -1.0)
-    await store._backend.append(new_id, "dead", ["x"], {})
+    await store._backend.append(new_id, "dead", ["x"], {}, version=1, after=0)
     for opened in (store, other):
         with pytest.raises(allm.SessionConflict, match="interrupted") as caught:
             await opened.save(session, version=1)
@@ -420,7 +498,7 @@ async def test_a_failing_operation_changes_nothing(tmp_path):
     async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
         await store._backend.acquire("s", "A", 60.0)
         with pytest.raises(KeyError):
-            await store._backend.append("s", "A", ["x"], _Failing())
+            await store._backend.append("s", "A", ["x"], _Failing(), version=0, after=0)
         await store._backend.release("s", "A")
         assert (await store._backend.acquire("s", "B", 60.0)).journal == ()
 

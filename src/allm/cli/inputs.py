@@ -15,7 +15,7 @@ import attrs
 import click
 
 import allm
-from allm.http.urls import join_url
+from allm.http.call import join_url
 
 __all__ = ["engine_of", "images_of", "options_of", "prompt_of", "schema_of", "service_of"]
 

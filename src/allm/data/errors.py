@@ -324,12 +324,29 @@ class ToolError(AllmError):
 
 
 class SessionError(AllmError):
-    """The session's status or its store does not allow the operation; the message says what to do instead."""
+    """The session's status or its store does not allow the operation; the message says what to do instead.
+
+    Attributes:
+        session: The `Session` that could not be saved, with the user's message and everything that was said and done
+            before the failure; None if nothing was to be saved.
+        retryable: Whether the same operation may succeed later: the store is away, busy or locked.
+    """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(SessionReason))
+    fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "retryable")
+    beside: ClassVar[frozenset[str]] = frozenset({"session"})
 
-    def __init__(self, message: str, *, reason: SessionReason) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: SessionReason,
+        session: Any = None,  # a `Session`, whose module needs this one
+        retryable: bool | None = None,
+    ) -> None:
         super().__init__(message, reason=reason)
+        self.session = session
+        self.retryable: bool = reason == "unavailable" if retryable is None else retryable
 
 
 class UnwrapError(AllmError):

@@ -123,6 +123,7 @@ class SessionConflict(SessionError):
     """
 
     fields: ClassVar[tuple[str, ...]] = ("message", "reason", "session", "version")
+    beside: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
@@ -133,7 +134,7 @@ class SessionConflict(SessionError):
         reason: Literal["conflict"] = "conflict",
     ) -> None:
         super().__init__(message, reason=reason)
-        self.session = session
+        self.session: Session | None = session
         self.version = version
 
 

@@ -34,11 +34,9 @@ from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, check_adapter, resolve
 from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
-from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.channel import StreamContext
-from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.block import StreamBlock, open_stream
+from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
-from allm.execution.stream.pipeline import open_stream
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 

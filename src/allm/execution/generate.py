@@ -18,11 +18,9 @@ from allm.execution.options import (
     warn_ignored_options,
 )
 from allm.execution.stream.attempt import fail_at_limit, run_model_call
-from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.channel import StreamContext
-from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.block import StreamBlock, open_stream
+from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
-from allm.execution.stream.pipeline import open_stream
 from allm.runtime.engine import Engine
 
 __all__ = ["generate", "stream_generate", "unwrap"]

@@ -31,7 +31,10 @@ class ToolJournal(Protocol):
         ...
 
     async def record_outcome(self, outcome: ToolOutcome) -> None:
-        """Record how a call ended, before its result is shown to anyone."""
+        """Record how a call ended, before its result is shown to anyone; shielded from cancellation.
+
+        From then on the outcome counts, even if this fails.
+        """
         ...
 
 

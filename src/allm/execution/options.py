@@ -19,10 +19,11 @@ from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.types.schema import object_schema
 from allm.execution.journal import ToolJournal
-from allm.runtime.adapters import AdapterOptions, StreamAdapter, as_adapter
+from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import check_capabilities, fit_to_model, warn_of_shutdown
+from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
     OPTIONS,

@@ -17,13 +17,13 @@ from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, 
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_adapter, output_type, prepare_call, resolve
 from allm.execution.stream.attempt import run_model_call
-from allm.execution.stream.channel import StreamContext
+from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
-from allm.runtime.adapters import as_adapter
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import needs_two_passes
+from allm.runtime.http_adapter import as_adapter
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
 
@@ -37,7 +37,7 @@ async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold:
     Args:
         fold: Receives every event that is emitted; starts from the conversation before the step.
     """
-    span = telemetry.start_span("step", parent=context.span, model=call.request.model)
+    span = _span(call, context)
     await run_model_call(call, prepared, context)
     response = fold.response
     if not response.tool_calls or response.finish_reason in _TOOLS_NOT_RUN:
@@ -46,7 +46,8 @@ async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold:
         step = StepResult(thread=fold.thread.add(*messages), response=response, tool_results=results, done=True)
     else:
         step = await _with_tools(call, context, fold.thread, Unfinished(response=response), span)
-    span.stop(finish_reason=response.finish_reason, usage=response.usage, error=response.error)
+    if span is not None:
+        span.stop(finish_reason=response.finish_reason, usage=response.usage, error=response.error)
     await context.send.send((StepCompleted(step),))
     return step
 
@@ -57,15 +58,22 @@ async def finish_step(call: ModelCall, unfinished: Unfinished, context: StreamCo
     Args:
         fold: Has been given `unfinished`; starts from the conversation before the response.
     """
-    span = telemetry.start_span("step", parent=context.span, model=call.request.model)
+    span = _span(call, context)
     step = await _with_tools(call, context, fold.thread, unfinished, span)
-    span.stop(finish_reason=step.response.finish_reason)
+    if span is not None:
+        span.stop(finish_reason=step.response.finish_reason)
     await context.send.send((StepCompleted(step),))
     return step
 
 
+def _span(call: ModelCall, context: StreamContext) -> telemetry.Span | None:
+    if not telemetry.handlers:
+        return None
+    return telemetry.start_span("step", parent=context.span, model=call.request.model)
+
+
 async def _with_tools(
-    call: ModelCall, context: StreamContext, thread: Thread, unfinished: Unfinished, span: telemetry.Span
+    call: ModelCall, context: StreamContext, thread: Thread, unfinished: Unfinished, span: telemetry.Span | None
 ) -> StepResult:
     """Run the calls that have not ended; `thread` is the conversation before the response."""
     batch = Batch.of(call, unfinished)

@@ -84,20 +84,24 @@ class ToolRunner:
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def _run_call(self, call: ToolCall) -> ToolOutcome:
-        span = telemetry.start_span("tool", parent=self.span, tool_name=call.name, tool_call_id=call.id)
+        span: telemetry.Span | None = None
+        if telemetry.handlers:
+            span = telemetry.start_span("tool", parent=self.span, tool_name=call.name, tool_call_id=call.id)
+        ended: dict[str, Any] = {"outcome": "cancelled"}
         try:
             try:
                 value = await run_handler(self.call, call, self.emit)
                 content = "" if isinstance(value, AskUser) else self._encode(call, value)
             except CallFailure as failure:
                 outcome = await self._failed(call, failure)
-                span.stop(error=failure.error)
+                ended = {"error": failure.error}
             else:
                 outcome = await self._succeeded(call, value, content)
-                span.stop()
+                ended = {}
             return outcome
         finally:
-            span.stop(outcome="cancelled")
+            if span is not None:
+                span.stop(**ended)
 
     async def _succeeded(self, call: ToolCall, value: Any, content: Content) -> ToolOutcome:
         completed = ToolExecutionCompleted(call, value)
@@ -121,7 +125,13 @@ class ToolRunner:
         return outcome
 
     async def _failed(self, call: ToolCall, failure: CallFailure) -> ToolOutcome:
-        message, halting = await self._apply_error_policy(call, failure.error)
+        try:
+            message, halting = await self._apply_error_policy(call, failure.error)
+        except trio.Cancelled:
+            if self.call.journal is not None:  # how the call ended is known, though not what the policy thinks of it
+                known = error_message(call, failure.error.reason, failure.error.message)
+                await self.call.journal.record_outcome(ToolOutcome(message=known))  # noqa: ASYNC102  (shields itself)
+            raise
         completed = ToolExecutionCompleted(call, error=failure.error, abandoned=failure.abandoned)
         if halting is None:
             return await self._record(ToolOutcome(message=message), completed, ToolResultEncoded(call, message))

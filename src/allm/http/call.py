@@ -1,4 +1,4 @@
-"""One HTTP call to a provider: the checked request, and the one place that sends it and opens its response.
+"""One HTTP call to a provider: its URL, the checked request, and the one place that sends it and opens its response.
 
 `open_call` adds the key, checks the status and turns every failure into an `AdapterError` that names the provider and
 masks the key. `stream_call` and `json_call` read the body of a successful response.
@@ -10,6 +10,7 @@ import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, final
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 
@@ -24,9 +25,11 @@ __all__ = [
     "HttpCall",
     "OpenCall",
     "as_key",
+    "join_url",
     "json_body",
     "lower_headers",
     "open_call",
+    "parts_of",
 ]
 
 REDIRECT = 300
@@ -199,3 +202,46 @@ def json_body(body: Any) -> bytes:
     except (TypeError, ValueError, RecursionError) as error:
         sentence = f"the request has no JSON form ({error}): check its options, tool schemas and response_format"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_request") from error
+
+
+# --- URLs ------------------------------------------------------------------------------------------------------------
+
+_NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
+
+
+def join_url(base_url: str, path: str) -> str:
+    """Return `path` under `base_url`; a query string of the base (Azure's `?api-version=`) is kept.
+
+    Raises:
+        EngineError: `invalid_base_url`: not an http(s) URL with a host.
+    """
+    parts = parts_of(base_url)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+
+
+def parts_of(base_url: str) -> SplitResult:
+    """Return the parts of a base URL.
+
+    Raises:
+        EngineError: `invalid_base_url`: not an http(s) URL with a host.
+    """
+    parts = _split(base_url)
+    if parts is None:
+        raise EngineError(
+            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
+            "https://api.openai.com/v1",
+            reason="invalid_base_url",
+        )
+    return parts
+
+
+def _split(url: Any) -> SplitResult | None:
+    try:
+        parts = urlsplit(url.strip())
+        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
+        if usable and parts.hostname.isascii():
+            parts.hostname.encode("idna")  # as the socket does; it fails for an empty or overlong label
+    except (ValueError, AttributeError):
+        return None
+    return parts if usable else None

@@ -383,10 +383,10 @@ class StreamDecoder(abc.ABC):
 
     def _end(self, stray: str) -> None:
         self._stray = stray
-        report = stray_error(stray)
+        report = stray_error(stray) if stray else None
         if report is not None:
             self.fail(self.error_of(report))
-        elif is_cut_report(stray):
+        elif stray and is_cut_report(stray):
             what = f"the stream ended inside an error report: {stray[:200]!r}"
             self.fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
         else:

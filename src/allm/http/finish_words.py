@@ -2,6 +2,7 @@
 
 Vendors document their own words, but gateways and servers pass on those of the model behind them, in any spelling:
 `MAX_TOKENS` appears in Chat Completions, `stop` in Anthropic's format. So only the letters of a word are compared.
+Decoders have their own vendor's words beside them, as it spells them, and ask here about all others.
 
 Sources: https://platform.openai.com/docs/api-reference/chat/object (OpenAI),
 https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons (Anthropic),

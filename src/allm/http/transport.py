@@ -28,9 +28,8 @@ import attrs
 import trio
 
 from allm.data.errors import EngineError
-from allm.http.response import Body, BodyReader, HttpResponse, transport_override
-from allm.http.transport_errors import mapped
-from allm.http.urls import proxy_for
+from allm.http.proxies import PROXY_VARIABLES, proxy_for
+from allm.http.response import Body, BodyReader, HttpResponse, mapped, transport_override
 
 __all__ = [
     "CLEANUP_SECONDS",
@@ -109,7 +108,8 @@ def _tls_context() -> Any:
 
 
 def _route_of(url: str) -> _Route:
-    proxy = proxy_for(url)
+    origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
+    proxy = proxy_for(origin, tuple(map(os.environ.get, PROXY_VARIABLES)))
     return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
 
 

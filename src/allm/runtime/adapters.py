@@ -1,13 +1,13 @@
 """Protocols of the parts that users can bring: adapters, tool executors and tool result encoders.
 
 Any object with the members of a protocol is an adapter. Optional members have their defaults in `Adapter`, the base
-class of adapters over HTTP; `as_adapter` adds the same defaults to adapters that do not derive from it.
+class of adapters over HTTP (`runtime/http_adapter.py`).
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterable, Mapping
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -16,16 +16,13 @@ import attrs
 from allm.data.audio import SpeechRequest
 from allm.data.content import Part, ToolCall
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.data.errors import Problem
 from allm.data.events import Emit as Emit
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
 from allm.http.keys import Secret
-from allm.runtime.batches import BatchLimits
 
 __all__ = [
-    "Adapter",
     "AdapterOptions",
     "EmbeddingAdapter",
     "Emit",
@@ -36,12 +33,7 @@ __all__ = [
     "ToolExecutor",
     "ToolResultEncoder",
     "UnaryAdapter",
-    "as_adapter",
 ]
-
-
-UNKNOWN_LIMITS = BatchLimits(100)
-"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -71,41 +63,6 @@ class AdapterOptions:
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
     base_url: str | None = None
     include_raw_chunks: bool = False
-
-
-class Adapter(ABC):
-    """Defaults of the optional members of an adapter; a subclass overrides those that differ."""
-
-    __slots__ = ()
-
-    @property
-    @abstractmethod
-    def provider(self) -> str:
-        """The provider's short name, as in `"openai:gpt-5.5"`."""
-
-    @property
-    def requires_model(self) -> bool:
-        """Whether a request has to name its model."""
-        return True
-
-    def needs_structured_finalize(self, _request: Request, /) -> bool | None:
-        """Whether the provider cannot take the request's tools and its schema in one call; None: ask the catalog.
-
-        If True, `allm.chat` requests the schema in a final call without tools. An adapter that returns True or False
-        handles structured output itself, so the catalog's `json_schema` entries are not checked for it.
-        """
-        return None
-
-    def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
-        """The parameters of a request that the API refuses for every model, by their path, as in `("temperature",)`.
-
-        One that is a default of the engine or the application is left out; any other is an error.
-        """
-        return ()
-
-    def batch_limits(self, _model: str | None, /) -> BatchLimits:
-        """The most that one embedding request may hold."""
-        return UNKNOWN_LIMITS
 
 
 @runtime_checkable
@@ -246,40 +203,3 @@ class ToolResultEncoder(Protocol):
     def encode(self, value: Any) -> str | tuple[Part, ...]:
         """Return text, or parts such as an image with a text; an exception becomes `encoding_failed`."""
         ...
-
-
-def as_adapter(adapter: Any) -> Adapter:
-    """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
-    return adapter if isinstance(adapter, Adapter) else _WithDefaults(adapter)
-
-
-class _WithDefaults(Adapter):
-    """Wraps an adapter that does not derive from `Adapter`; members that it lacks have their defaults."""
-
-    __slots__ = ("_adapter",)
-
-    def __init__(self, adapter: Any) -> None:
-        self._adapter = adapter
-
-    @property
-    def provider(self) -> str:
-        return str(getattr(self._adapter, "provider", "unknown"))
-
-    @property
-    def requires_model(self) -> bool:
-        return bool(getattr(self._adapter, "requires_model", super().requires_model))
-
-    def needs_structured_finalize(self, request: Request, /) -> bool | None:
-        needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
-        result: bool | None = needs(request)  # the annotation types what an unknown object returns
-        return result
-
-    def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
-        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
-        result: Iterable[Problem] = refused(request, options)
-        return result
-
-    def batch_limits(self, model: str | None, /) -> BatchLimits:
-        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
-        result: BatchLimits = limits(model)
-        return result

@@ -24,8 +24,9 @@ from allm.data.json.text import as_object
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request
 from allm.runtime import catalog
-from allm.runtime.adapters import AdapterOptions, as_adapter
+from allm.runtime.adapters import AdapterOptions
 from allm.runtime.catalog import ModelInfo
+from allm.runtime.http_adapter import as_adapter
 
 __all__ = [
     "advise",

@@ -1,6 +1,8 @@
-"""Common base of adapters over HTTP: key, address, headers and client, by one rule for all vendors.
+"""What adapters have in common: `Adapter`, the defaults of the optional members, and `HttpAdapter`, the base over HTTP.
 
-A setting of the call takes precedence over the adapter's, and that over the vendor's.
+`as_adapter` adds the defaults to adapters that do not derive from `Adapter`. Over HTTP, key, address, headers and
+client are found by one rule for all vendors: a setting of the call takes precedence over the adapter's, and that over
+the vendor's.
 """
 
 from __future__ import annotations
@@ -8,7 +10,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -16,8 +19,9 @@ import attrs
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
+from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, is_header_value, json_body, lower_headers
+from allm.http.call import HttpCall, as_key, is_header_value, join_url, json_body, lower_headers, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
@@ -25,10 +29,88 @@ from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import check_client, check_route
-from allm.http.urls import join_url, parts_of
-from allm.runtime.adapters import Adapter, AdapterOptions
+from allm.runtime.adapters import AdapterOptions
+from allm.runtime.batches import BatchLimits
 
-__all__ = ["HttpAdapter", "Vendor"]
+__all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter"]
+
+UNKNOWN_LIMITS = BatchLimits(100)
+"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
+
+
+class Adapter(ABC):
+    """Defaults of the optional members of an adapter; a subclass overrides those that differ."""
+
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def provider(self) -> str:
+        """The provider's short name, as in `"openai:gpt-5.5"`."""
+
+    @property
+    def requires_model(self) -> bool:
+        """Whether a request has to name its model."""
+        return True
+
+    def needs_structured_finalize(self, _request: Request, /) -> bool | None:
+        """Whether the provider cannot take the request's tools and its schema in one call; None: ask the catalog.
+
+        If True, `allm.chat` requests the schema in a final call without tools. An adapter that returns True or False
+        handles structured output itself, so the catalog's `json_schema` entries are not checked for it.
+        """
+        return None
+
+    def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
+        """The parameters of a request that the API refuses for every model, by their path, as in `("temperature",)`.
+
+        One that is a default of the engine or the application is left out; any other is an error.
+        """
+        return ()
+
+    def batch_limits(self, _model: str | None, /) -> BatchLimits:
+        """The most that one embedding request may hold."""
+        return UNKNOWN_LIMITS
+
+
+def as_adapter(adapter: Any) -> Adapter:
+    """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
+    return adapter if isinstance(adapter, Adapter) else _WithDefaults(adapter)
+
+
+class _WithDefaults(Adapter):
+    """Wraps an adapter that does not derive from `Adapter`; members that it lacks have their defaults."""
+
+    __slots__ = ("_adapter",)
+
+    def __init__(self, adapter: Any) -> None:
+        self._adapter = adapter
+
+    @property
+    def provider(self) -> str:
+        return str(getattr(self._adapter, "provider", "unknown"))
+
+    @property
+    def requires_model(self) -> bool:
+        return bool(getattr(self._adapter, "requires_model", super().requires_model))
+
+    def needs_structured_finalize(self, request: Request, /) -> bool | None:
+        needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
+        result: bool | None = needs(request)  # the annotation types what an unknown object returns
+        return result
+
+    def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
+        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        result: Iterable[Problem] = refused(request, options)
+        return result
+
+    def batch_limits(self, model: str | None, /) -> BatchLimits:
+        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
+        result: BatchLimits = limits(model)
+        return result
+
+
+# --- over HTTP -------------------------------------------------------------------------------------------------------
 
 _VERSION = re.compile(r"/v\d\w*$")
 

@@ -1,7 +1,7 @@
 """Telemetry: spans with a start and an end, and single events such as a retry.
 
-A handler is a function of one `TelemetryEvent`. While no handler is attached, a span costs one check. A handler that
-raises is logged and detached: observation never breaks a call.
+A handler is a function of one `TelemetryEvent`. A call starts its spans if `handlers` has any, and costs one check
+otherwise. A handler that raises is logged and detached: observation never breaks a call.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
-__all__ = ["Handler", "Phase", "Span", "TelemetryEvent", "attach", "emit", "start_span"]
+__all__ = ["Handler", "Phase", "Span", "TelemetryEvent", "attach", "emit", "handlers", "start_span"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -47,7 +47,8 @@ class TelemetryEvent:
 Handler = Callable[[TelemetryEvent], object]
 """A function that receives telemetry events; its return value is ignored."""
 
-_handlers: dict[int, tuple[Handler, frozenset[str] | None]] = {}
+handlers: dict[int, tuple[Handler, frozenset[str] | None]] = {}
+"""Those that are attached, with the names of the events that each one wants; None: all."""
 _ids = itertools.count(1)
 _current: ContextVar[int | None] = ContextVar("allm_span", default=None)
 
@@ -59,28 +60,28 @@ def attach(handler: Handler, events: Iterable[str] | None = None) -> Callable[[]
         A function that detaches the handler.
     """
     key = next(_ids)
-    _handlers[key] = (handler, None if events is None else frozenset(events))
+    handlers[key] = (handler, None if events is None else frozenset(events))
 
     def detach() -> None:
-        _handlers.pop(key, None)
+        handlers.pop(key, None)
 
     return detach
 
 
 def _send(event: TelemetryEvent) -> None:
-    for key, (handler, names) in list(_handlers.items()):  # a copy: a handler may attach or detach handlers
+    for key, (handler, names) in list(handlers.items()):  # a copy: a handler may attach or detach handlers
         if names is not None and event.name not in names:
             continue
         try:
             handler(event)
         except Exception:
-            _handlers.pop(key, None)
+            handlers.pop(key, None)
             logger.exception("telemetry handler %r failed and is detached", handler)
 
 
 def emit(name: str, span: Span | None = None, **attributes: Any) -> None:
     """Send a single event, within `span` if given."""
-    if _handlers:
+    if handlers:
         parent = span.id if span is not None else _current.get()
         _send(
             TelemetryEvent(
@@ -119,7 +120,7 @@ class Span:
         self._ended = True
         now = time.perf_counter()
         self.attributes.update(attributes)
-        if _handlers:
+        if handlers:
             _send(
                 TelemetryEvent(
                     name=self.name,
@@ -137,7 +138,7 @@ def start_span(name: str, *, parent: Span | None = None, **attributes: Any) -> S
     """Start a span; its parent is `parent`, else the span of the surrounding context."""
     parent_id = parent.id if parent is not None else _current.get()
     span = Span(name, next(_ids), parent_id, time.perf_counter(), attributes)
-    if _handlers:
+    if handlers:
         _send(
             TelemetryEvent(
                 name=name,

@@ -18,10 +18,10 @@ from allm.execution.services.embedding_stream import EmbeddingStream, Progress, 
 from allm.execution.services.service import Service, UnaryOptions
 from allm.execution.services.unary import UnaryCall, resolve_unary
 from allm.execution.stream.block import StreamBlock
-from allm.runtime.adapters import as_adapter
 from allm.runtime.batches import AsyncBatches, Batch, BatchLimits, in_batches
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
+from allm.runtime.http_adapter import as_adapter
 
 __all__ = ["EmbeddingInputs", "embed", "stream_embed"]
 

@@ -20,10 +20,11 @@ from allm.execution.retrying import Retries, adapter_raised, request_timed_out, 
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
 from allm.execution.stream.block import check_trio_task
 from allm.runtime import telemetry
-from allm.runtime.adapters import AdapterOptions, UnaryAdapter, as_adapter
+from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import warn_of_shutdown
+from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import check_options, merged_options, values_for
 
 __all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]

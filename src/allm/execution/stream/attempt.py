@@ -11,6 +11,7 @@ The limits count the provider's time only: while a burst waits for a slow consum
 
 from __future__ import annotations
 
+import functools
 import logging
 from math import inf
 from typing import Any, get_args
@@ -23,12 +24,15 @@ from allm.data.events import (
     AdapterEvent,
     Failed,
     MessageCompleted,
+    MessageStarted,
     RawChunk,
     StepCompleted,
+    UsageReported,
 )
+from allm.data.response import Usage
 from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
-from allm.execution.stream.channel import HELD, BurstSender, HeldEvents, StreamContext
+from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.runtime.costs import Pricing
 
 __all__ = ["fail_at_limit", "run_model_call"]
@@ -36,12 +40,56 @@ __all__ = ["fail_at_limit", "run_model_call"]
 logger: logging.Logger = logging.getLogger("allm")
 
 _ENDS = frozenset({MessageCompleted, Failed})
-_NOTED = _ENDS | HELD
+_HELD = frozenset({MessageStarted, UsageReported, RawChunk})
+"""Types of the events that carry no content."""
+MAX_HELD_EVENTS = 64
+"""Most events to hold back; providers send one to three before the content."""
+MAX_HELD_BYTES = 1024 * 1024
+"""Most raw chunks to hold back, in characters of their `repr`."""
+_NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
 _UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), StepCompleted, type(None))
 """Types of the newest event while a response is unfinished or has not begun."""
 _PRECISION = 0.001
 """Share of `stream_timeout` by which the limit may fire early: 0.3 s of 300 s."""
+
+
+@attrs.define(eq=False)
+class _Held:
+    """The events of an attempt that came before its content, and the usage of abandoned attempts."""
+
+    events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
+    abandoned: Usage | None = attrs.field(default=None, init=False)
+    _size: int = attrs.field(default=0, init=False)
+
+    def add(self, events: tuple[AdapterEvent, ...]) -> bool:
+        """Hold `events` back; False once there are more than the bounds allow."""
+        self.events += events
+        self._size += sum(len(repr(event.payload)) for event in events if isinstance(event, RawChunk))
+        return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
+
+    def usage(self) -> Usage | None:
+        """The usage of the attempt, as far as it was reported."""
+        reports = [event.usage for event in self.events if isinstance(event, UsageReported)]
+        return functools.reduce(Usage.merge, reports) if reports else None
+
+    def abandon(self) -> None:
+        """Drop the events of an attempt that is going to be retried, and keep its usage."""
+        used = self.usage()
+        self.events, self._size = [], 0
+        if used is not None:
+            self.abandoned = used if self.abandoned is None else self.abandoned + used
+
+    def take(self, *newest: AdapterEvent) -> tuple[AdapterEvent, ...]:
+        """Release the held events, followed by `newest`, with the usage of abandoned attempts in `MessageStarted`."""
+        events, self.events = (*self.events, *newest), []
+        abandoned, self.abandoned = self.abandoned, None
+        if abandoned is None:
+            return events
+        first = events[0] if events else None
+        if isinstance(first, MessageStarted):
+            return attrs.evolve(first, abandoned_usage=abandoned), *events[1:]
+        return MessageStarted(abandoned_usage=abandoned), *events
 
 
 @attrs.define(eq=False)
@@ -56,7 +104,7 @@ class _Attempt:
     """
 
     send: BurstSender
-    held: HeldEvents
+    held: _Held
     scope: trio.CancelScope
     gap: float
     pricing: Pricing
@@ -114,7 +162,7 @@ class _Attempt:
         """Hold `events` back if they have no content; returns what to show now."""
         last = events[-1] if events else None
         early = events[:-1] if isinstance(last, Failed) else events
-        if all(type(event) in HELD for event in early):
+        if all(type(event) in _HELD for event in early):
             room = self.held.add(early)
             if isinstance(last, Failed):
                 self.failure = last
@@ -129,20 +177,24 @@ class _Attempt:
 async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext) -> None:
     """Run the adapter until its response ends, and emit its events; a failure is the last event, `Failed`."""
     adapter = call.adapter
-    held = context.held = HeldEvents()
+    held = _Held()
     retries = Retries(call.execution_options.retry, adapter.provider, context.span)
-    while True:
-        failure, attempt = await _attempt(call, prepared, context.send, held)
-        if failure is None:
+    try:
+        while True:
+            failure, attempt = await _attempt(call, prepared, context.send, held)
+            if failure is None:
+                return
+            error = attempt.retryable_error(failure)
+            if error is not None and (
+                await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
+            ):
+                held.abandon()
+                continue
+            await context.send.send(held.take(failure))
             return
-        error = attempt.retryable_error(failure)
-        if error is not None and (
-            await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
-        ):
-            held.abandon()
-            continue
-        await context.send.send(held.take(failure))
-        return
+    except trio.Cancelled:
+        context.send.leave(held.take())  # at a time limit they are shown before the failure
+        raise
 
 
 async def fail_at_limit(context: StreamContext, limit: float | None) -> AdapterError:
@@ -150,13 +202,11 @@ async def fail_at_limit(context: StreamContext, limit: float | None) -> AdapterE
     error = request_timed_out(limit, None)
     await context.send.send_unsent()
     if isinstance(context.send.last, _UNFINISHED):
-        await context.send.send(context.held.take(Failed(error)))
+        await context.send.send((Failed(error),))
     return error
 
 
-async def _attempt(
-    call: ModelCall, prepared: Any, send: BurstSender, held: HeldEvents
-) -> tuple[Failed | None, _Attempt]:
+async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
     """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
     limiter = call.engine.limiter
     if limiter is None:
@@ -165,7 +215,7 @@ async def _attempt(
         return await _timed(call, prepared, send, held)
 
 
-async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: HeldEvents) -> tuple[Failed | None, _Attempt]:
+async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
     scope = trio.CancelScope(deadline=trio.current_time() + (inf if first is None else first))

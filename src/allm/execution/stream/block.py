@@ -1,8 +1,19 @@
-"""Blocks that own tasks: `StreamBlock`, with clear errors for misuse, and nurseries that raise no exception groups.
+"""Blocks that own tasks: `StreamBlock`, the pipeline of a stream, and nurseries that raise no exception groups.
 
 Every function named `stream_...` returns a `StreamBlock`. It starts nothing by itself: `async with` enters the context
 manager inside it, which owns the tasks and the connection and gives the stream. The nursery in it is invisible to
-users: an exception comes out as itself, without a group around it.
+users: an exception comes out as itself, without a group around it. `open_stream` opens the block of a model call or a
+turn: tasks in one nursery, memory channels between them, one consumer at the end.
+
+    producer --> observer --> filter --> EventStream
+                 (on_event)   (hides deltas)
+
+Theory of operation. The block owns the nursery. A stage exists only if an option gives it work, so by default there is
+one task, the producer. Nothing runs until the consumer asks for the first event; then every stage starts. The stages
+run in scopes that are shielded from the consumer's own cancellation and cancelled when the block is left, so the body
+always ends first and the stages after it. A stage never raises into the nursery: an adapter's failure is an event, the
+exception of a failing `on_event` is handed to the consumer, and a stage whose receiver is gone just stops. Therefore
+the body's exception is the only one, and comes out as itself.
 """
 
 from __future__ import annotations
@@ -11,21 +22,40 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from textwrap import indent
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 
 import trio
 
 from allm.data.errors import StreamError
+from allm.data.events import TextDelta, ToolCallDelta
+from allm.execution.stream.event_stream import (
+    HAND_OVER,
+    READ_AHEAD,
+    Burst,
+    BurstSender,
+    EventStream,
+    Fold,
+    StreamContext,
+)
+from allm.execution.stream.stages import Filter, Observer, Work, run_stage
+from allm.runtime import telemetry
+from allm.runtime.call_options import ExecutionOptions
 
 __all__ = [
+    "Produce",
     "StreamBlock",
     "background_task",
     "check_trio_task",
     "collapse_exception_group",
     "nursery_boundary",
+    "open_stream",
 ]
 
+T = TypeVar("T")
 StreamT = TypeVar("StreamT")
+
+Produce = Callable[[StreamContext], Awaitable[None]]
+"""The first stage: sends bursts until it is done. An exception is raised to the consumer, after the events."""
 
 
 @final
@@ -92,6 +122,86 @@ def check_trio_task() -> None:
         raise RuntimeError(
             "this library runs on Trio, and the caller is not a Trio task: trio.run(main), not asyncio.run(main())"
         )
+
+
+# --- the pipeline of a stream ----------------------------------------------------------------------------------------
+
+
+def open_stream(
+    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], **facts: Any
+) -> StreamBlock[EventStream[T]]:
+    """A block that runs the pipeline around `produce`.
+
+    Args:
+        name: The name of the telemetry span; `facts` are its attributes.
+    """
+    call = "stream" if name == "chat" else f"stream_{name}"
+    example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
+    return StreamBlock(_pipeline(name, produce, options, fold, facts), example)
+
+
+@asynccontextmanager
+async def _pipeline(
+    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], facts: dict[str, Any]
+) -> AsyncGenerator[EventStream[T]]:
+    works = _works(options)
+    # One channel behind the producer, and one behind each stage; only the producer may run ahead.
+    links = [trio.open_memory_channel[Burst](HAND_OVER if index else READ_AHEAD) for index in range(len(works) + 1)]
+    context = StreamContext(BurstSender(links[0][0]))
+    receive = links[-1][1]
+    scopes: list[trio.CancelScope] = []
+
+    def start() -> None:
+        if telemetry.handlers:
+            context.span = telemetry.start_span(name, **facts)
+        task(_produce, produce, context, name="producer")
+        for work, (_, source), (target, _) in zip(works, links, links[1:], strict=False):
+            task(run_stage, work, source, BurstSender(target), context, name=work.name)
+
+    def task(stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
+        scopes.append(trio.CancelScope(shield=True))
+        nursery.start_soon(stage, scopes[-1], *args, name=f"allm {name}")
+
+    events = EventStream(fold, start, context, receive)
+    try:
+        async with nursery_boundary() as nursery:
+            try:
+                with receive:
+                    yield events
+            finally:
+                events._close()
+                for scope in scopes:
+                    scope.cancel()
+    finally:
+        if context.span is not None:
+            context.span.stop(**events._facts())
+
+
+async def _produce(scope: trio.CancelScope, produce: Produce, context: StreamContext) -> None:
+    with scope, context.send.channel:
+        try:
+            await produce(context)
+        except Exception as error:  # a bug, or raised by the caller's own functions
+            context.failure = error
+
+
+def _works(options: ExecutionOptions) -> list[Work]:
+    """The stages that the options ask for, in order; none by default."""
+    works: list[Work] = []
+    if options.on_event is not None:
+        works.append(Observer(options.on_event))
+    hidden = _hidden_types(options)
+    if hidden:
+        works.append(Filter(hidden))
+    return works
+
+
+def _hidden_types(options: ExecutionOptions) -> frozenset[type]:
+    shown = {TextDelta: options.emit_text_deltas, ToolCallDelta: options.emit_tool_deltas}
+    return frozenset(event_type for event_type, show in shown.items() if not show)
+
+
+# --- nurseries -------------------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager

@@ -1,8 +1,14 @@
-"""`EventStream`: the consumer's iterator of events, which folds them as they are read."""
+"""Both ends of a stream: `BurstSender` for the tasks that produce its events, `EventStream` for their consumer.
+
+The item of a channel between them is a burst: the tuple of events decoded from one network read. Both ends try the
+non-blocking call first, and a receiver takes everything that is waiting, so a stage costs at most one hop per read, not
+one per token. `EventStream` hands out single events, and folds them as they are read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar, final
 
 import attrs
@@ -10,12 +16,128 @@ import trio
 
 from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
-from allm.execution.stream.channel import Burst, StreamContext, receive_waiting
+from allm.runtime.telemetry import Span
 
-__all__ = ["EventStream", "Fold", "Hidden"]
+__all__ = [
+    "HAND_OVER",
+    "READ_AHEAD",
+    "Burst",
+    "BurstSender",
+    "EventStream",
+    "Fold",
+    "Hidden",
+    "StreamContext",
+    "receive_waiting",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+Burst = tuple[Any, ...]
+
+READ_AHEAD = 32
+"""Bursts by which the producer may run ahead of the next stage; after that, back-pressure reaches the socket."""
+
+HAND_OVER = 1
+"""Bursts that may wait between two later stages. One is enough, since a stage takes everything that is waiting."""
+
+
+@attrs.define(eq=False)
+class BurstSender:
+    """The sending end of a stage.
+
+    Attributes:
+        unsent: Bursts that are being sent, or that a cancelled task has left behind; several while tools run.
+        last: The newest event that was put into the channel.
+        delivered: Called with every event that was put into the channel.
+    """
+
+    channel: trio.MemorySendChannel[Burst]
+    unsent: dict[int, Burst] = attrs.field(factory=dict[int, Burst])
+    last: Any = None
+    delivered: Callable[[Any], None] | None = None
+
+    def send_nowait(self, burst: Burst) -> bool:
+        """Deliver one burst if there is room for it; returns whether there was."""
+        try:
+            self.channel.send_nowait(burst)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
+        self._record(burst)
+        return True
+
+    async def send(self, burst: Burst) -> None:
+        """Deliver one burst, waiting only when there is no room.
+
+        If the receiver is gone, the consumer has left its block and is about to cancel this task, so wait for that. No
+        adapter and no tool ever sees a closed channel.
+        """
+        if self.send_nowait(burst):
+            return
+        self.leave(burst)
+        with suppress(trio.BrokenResourceError):
+            await self.channel.send(burst)
+            del self.unsent[id(burst)]
+            self._record(burst)
+            return
+        await trio.sleep_forever()
+
+    def leave(self, burst: Burst) -> None:
+        """Keep a burst for `send_unsent`."""
+        if burst:
+            self.unsent[id(burst)] = burst
+
+    async def send_unsent(self) -> None:
+        """Deliver the bursts that were left behind."""
+        while self.unsent:
+            await self.send(self.unsent.pop(next(iter(self.unsent))))
+
+    def _record(self, burst: Burst) -> None:
+        self.last = burst[-1]
+        if self.delivered is not None:
+            for event in burst:
+                self.delivered(event)
+
+
+@attrs.define(eq=False)
+class StreamContext:
+    """State that the producer of a stream shares with the rest of the pipeline.
+
+    Attributes:
+        send: The sender for the producer's bursts.
+        deadline: When the consumer's own cancel scopes end the call, on the Trio clock; the stages are shielded from
+            those scopes and cannot see them. The consumer updates it whenever it waits.
+        span: The telemetry span of the stream; None if nobody listened when it began.
+        failure: The exception that the consumer gets after the last event.
+    """
+
+    send: BurstSender
+    deadline: float = float("inf")
+    span: Span | None = None
+    failure: Exception | None = None
+
+
+def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
+    """Take every waiting burst, joined into one; empty if none is waiting.
+
+    Raises:
+        trio.EndOfChannel: No burst is waiting and the sender has closed.
+    """
+    bursts: list[Burst] = []
+    try:
+        while True:
+            bursts.append(channel.receive_nowait())
+    except trio.WouldBlock:
+        pass
+    except trio.EndOfChannel:
+        if not bursts:
+            raise
+    if len(bursts) == 1:
+        return bursts[0]
+    return tuple(event for burst in bursts for event in burst)
+
+
+# --- the consumer's end ----------------------------------------------------------------------------------------------
 
 
 @attrs.frozen

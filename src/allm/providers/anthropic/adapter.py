@@ -23,7 +23,7 @@ from allm.adapters import (
     parts_of,
     stream_events,
 )
-from allm.data.request import Request
+from allm.data.request import JsonSchema, Request
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode, sampling_problems
 from allm.providers.anthropic.errors import classify
@@ -116,7 +116,7 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
     def needs_structured_finalize(self, request: Request) -> bool:
         """Whether a schema would take the place of the request's tools, so that a chat asks for it in the end."""
-        return bool(request.tools) and tool_answer_name(request, self.structured_output) is not None
+        return bool(request.tools) and self._answer_tool(request) is not None
 
     def refused_parameters(self, request: Request, _options: AdapterOptions) -> Iterable[Problem]:
         """Sampling parameters, which newer versions of the API do not take from any model."""
@@ -137,14 +137,17 @@ class Anthropic(HttpAdapter, StreamAdapter):
             structured_output=self.structured_output,
             origin=origin,
         )
-        answer_tool = tool_answer_name(request, self.structured_output)
         return self.stream_call(
             _address(base_url),
             encode(request, options, settings),
             options,
-            functools.partial(MessagesDecoder, self.provider, answer_tool, origin=origin),
+            functools.partial(MessagesDecoder, self.provider, self._answer_tool(request), origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
+
+    def _answer_tool(self, request: Request) -> str | None:
+        wanted = request.response_format
+        return tool_answer_name(request, self.structured_output) if isinstance(wanted, JsonSchema) else None
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

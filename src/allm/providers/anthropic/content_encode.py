@@ -42,6 +42,7 @@ from allm.adapters import (
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.anthropic.image_parts import ImageEncoder
+from allm.providers.anthropic.models import Model
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
 __all__ = ["STRICT_VERSION", "ContentEncoder"]
@@ -65,27 +66,26 @@ class ContentEncoder:
     """Encodes the messages of one request.
 
     Attributes:
-        max_images: Most images of a request.
+        model: Which model they are for.
         api_version: Which the request is for.
         origin: Whose opaque data is sent.
         system: Blocks of the system messages so far.
         called: Names of the tools that have been called.
+        by_hand: A part has fields in Anthropic's own words, from the caller or from an earlier response.
         problems: What cannot be sent.
     """
 
-    max_images: int
+    model: str
     api_version: str
     origin: Origin
     system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
+    by_hand: bool = attrs.field(default=False, init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _turns: list[_WireTurn] = attrs.field(factory=list[_WireTurn], init=False)
-    _images: ImageEncoder = attrs.field(init=False)
+    _images: ImageEncoder | None = attrs.field(default=None, init=False)
     _calls: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], init=False)
     _ids: set[str] = attrs.field(factory=set[str], init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._images = ImageEncoder(self.max_images)
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         """The turns of a whole conversation."""
@@ -144,7 +144,7 @@ class ContentEncoder:
         if not part.text.strip():
             return None
         # Citations are the model's: the API refuses them in a user's text.
-        return {"type": "text", "text": part.text, **(self.origin.kept(part) if of_assistant else {})}
+        return {"type": "text", "text": part.text, **(self._kept(part) if of_assistant else {})}
 
     def _reasoning(self, part: ReasoningPart) -> dict[str, Any] | None:
         if not self.origin.made(part):
@@ -155,6 +155,11 @@ class ContentEncoder:
             return None
         return {"type": "thinking", "thinking": part.text, "signature": part.signature}
 
+    def _kept(self, part: TextPart | ToolCall) -> Mapping[str, Any]:
+        kept = self.origin.kept(part)
+        self.by_hand = self.by_hand or bool(kept)
+        return kept
+
     def _own(self, part: ProviderPart, path: Path, *, of_assistant: bool) -> dict[str, Any]:
         if self.api_version >= STRICT_VERSION:
             kind = part.data.get("type")
@@ -163,6 +168,7 @@ class ContentEncoder:
             texts = [part.data, *map(as_object, as_list(part.data.get("content")))]
             if not of_assistant and any(text.get("type") == "text" and text.get("citations") for text in texts):
                 self._refuse(path, "the citations of a text in a user's message; leave them out")
+        self.by_hand = True
         return dict(part.data)
 
     def _refuse(self, path: Path, what: str) -> None:
@@ -170,6 +176,8 @@ class ContentEncoder:
         self.problems.append(Problem(path, "unsupported_in_api_version", sentence))
 
     def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
+        if self._images is None:
+            self._images = ImageEncoder(Model.named(self.model).max_images)
         try:
             return self._images.encode(part.image)
         except UnusableImageError as error:
@@ -184,7 +192,7 @@ class ContentEncoder:
             "id": self._new_id(part.id),
             "name": name,
             "input": arguments,
-            **self.origin.kept(part),
+            **self._kept(part),
         }
         self._calls[part.id] = block
         self.called[name] = None

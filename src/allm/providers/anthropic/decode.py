@@ -13,18 +13,75 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, UniqueIds, as_count, as_object, as_text, finish_reason_of
+from allm.adapters import StreamDecoder, UniqueIds, as_count, as_list, as_object, as_text, finish_reason_of
 from allm.data.errors import AdapterError
+from allm.data.response import FinishReason, Usage
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER
-from allm.providers.anthropic.usage import UsageReports
 
 __all__ = ["MessagesDecoder"]
 
 _BLOCK_OF = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 _NOTES = ("stop_sequence", "stop_details", "container", "context_management", "diagnostics")
 """What an answer says about itself beyond its content; kept in `Response.metadata["anthropic"]`."""
+
+_EXTRA = ("cache_creation", "server_tool_use")
+"""Objects of counts that no other provider has."""
+_TARIFFS = ("speed", "inference_geo")
+"""Words for how and where the answer was made, which decide what it costs."""
+_FINISH: dict[str | None, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "tool_use": "tool_calls",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "content_filter",
+}
+"""Anthropic's own words (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons)."""
+
+
+@attrs.define(eq=False)
+class _UsageReports:
+    """What the reports of one answer add up to.
+
+    A stream reports them twice, and the second report replaces the first one field by field: until mid-2025 it had
+    output tokens alone, later all counts, which may be larger by far (a server tool read more) or smaller (the
+    context was compacted). `input_tokens` leaves out what came from the cache or went into it. The compaction of a
+    context is a model call of its own that only `iterations` counts.
+    """
+
+    _fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
+
+    def add(self, usage: Mapping[str, Any]) -> Usage:
+        """Take a report; the counts that hold from now on."""
+        self._fields.update({name: value for name, value in usage.items() if value is not None})
+        total = _counts(self._fields)
+        for entry in as_list(self._fields.get("iterations")):
+            if as_object(entry).get("type") == "compaction":
+                total += _counts(entry)
+        return total
+
+
+def _counts(fields: Mapping[str, Any]) -> Usage:
+    uncached = as_count(fields.get("input_tokens"))
+    read = as_count(fields.get("cache_read_input_tokens"))
+    written = as_count(fields.get("cache_creation_input_tokens"))
+    extra: dict[str, Any] = {
+        name: count
+        for group in _EXTRA
+        for name, value in as_object(fields.get(group)).items()
+        if (count := as_count(value)) is not None
+    }
+    extra |= {name: word for name in _TARIFFS if (word := as_text(fields.get(name))) is not None}
+    return Usage(
+        input_tokens=None if uncached is None else uncached + (read or 0) + (written or 0),
+        output_tokens=as_count(fields.get("output_tokens")),
+        cached_input_tokens=read,
+        cache_write_input_tokens=written,
+        reasoning_tokens=as_count(as_object(fields.get("output_tokens_details")).get("thinking_tokens")),
+        extra=extra,
+    )
 
 
 @attrs.define(eq=False)
@@ -40,7 +97,7 @@ class MessagesDecoder(StreamDecoder):
 
     provider: str = PROVIDER
     answer_tool: str | None = None
-    _usage: UsageReports = attrs.field(factory=UsageReports, init=False)
+    _usage: _UsageReports = attrs.field(factory=_UsageReports, init=False)
     _open: dict[int | None, Block] = attrs.field(factory=dict[int | None, Block], init=False)
     _count: int = attrs.field(default=0, init=False)
     _call_ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
@@ -100,7 +157,7 @@ class MessagesDecoder(StreamDecoder):
     def _message_stop(self, _event: Mapping[str, Any]) -> None:
         for index in list(self._open):
             self._stop_block(index)
-        self.complete(finish_reason_of(self._stop_reason), self._stop_reason)
+        self.complete(_FINISH.get(self._stop_reason) or finish_reason_of(self._stop_reason), self._stop_reason)
 
     def _ping(self, _event: Mapping[str, Any]) -> None:
         self.keep_alive()

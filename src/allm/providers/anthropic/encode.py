@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,18 +12,24 @@ import attrs
 from allm.adapters import AdapterOptions, Origin, Problem, as_count, as_list, as_object, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
+from allm.models import lookup
 from allm.providers.anthropic.cache_marks import PromptCache, with_marks
 from allm.providers.anthropic.content_encode import STRICT_VERSION, ContentEncoder
-from allm.providers.anthropic.models import Model, default_max_tokens
+from allm.providers.anthropic.models import Model
 from allm.providers.anthropic.names import ITSELF
 from allm.providers.anthropic.structured import StructuredOutput, answer_tool, closed_schema, tool_answer_name
 from allm.providers.anthropic.thinking import thinking_fields
 
-__all__ = ["Settings", "encode", "sampling_problems"]
+__all__ = ["Settings", "encode", "output_limit", "sampling_problems"]
 
+logger: logging.Logger = logging.getLogger("allm")
+
+FALLBACK_MAX_TOKENS = 4096
+"""For models whose limit is not known: that of Claude 3 Opus, the smallest there has been."""
 _SAMPLING = ("temperature", "top_p", "top_k")
 _MAX_TEMPERATURE = 1
 _TIERS = {"auto": "auto", **dict.fromkeys(("default", "standard", "standard_only"), "standard_only")}
+_MARKED = frozenset({"tools", "system", "messages"})
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -41,33 +49,62 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
     Raises:
         ValidationError: With every problem found.
     """
-    model = Model.named(request.model or "")
-    encoder = ContentEncoder(model.max_images, settings.api_version, settings.origin)
+    name = request.model or ""
+    encoder = ContentEncoder(name, settings.api_version, settings.origin)
     messages = encoder.encode(request.messages)
     problems = encoder.problems
     if not messages and not problems:
         sentence = "nothing is left to send beside the system prompt; Anthropic needs a message to answer"
         problems.append(Problem(("messages",), "empty", sentence))
     max_tokens = as_count(request.options.get("max_tokens")) or request.max_tokens
-    if max_tokens is None:
-        max_tokens = default_max_tokens(request.model or "")
+    if max_tokens is None:  # the API wants one, so it is all that the model can give
+        max_tokens = output_limit(name) or _fallback(name)
     body: dict[str, Any] = {"model": request.model, "max_tokens": max_tokens, "messages": messages, "stream": True}
     if encoder.system:
         body["system"] = encoder.system
     _add_sampling(request, settings, body, problems)
     _add_limits(request, body, problems)
     _add_tools(request, settings, encoder, body, problems)
-    thinking, effort = thinking_fields(model, options, max_tokens, problems)
-    if thinking is not None:
-        body["thinking"] = thinking
-        _check_choice(model, request, body, problems)
+    effort: str | None = None
+    if not (options.reasoning_effort is None and options.reasoning_summary is None):
+        model = Model.named(name)
+        thinking, effort = thinking_fields(model, options, max_tokens, problems)
+        if thinking is not None:
+            body["thinking"] = thinking
+            _check_choice(model, request, body, problems)
     output = _output_format(request, settings, problems)
     if effort is not None:
         output["effort"] = effort
     if output:
         body["output_config"] = output
     refuse(problems)
-    return _with_options(body, request.options, settings)
+    body = _with_options(body, request.options)
+    # Only whoever writes blocks in Anthropic's own words can have set marks in them.
+    if settings.prompt_cache or encoder.by_hand or not _MARKED.isdisjoint(request.options):
+        return with_marks(body, settings.prompt_cache, by_hand=request.options.keys())
+    return body
+
+
+def output_limit(model: str) -> int | None:
+    """The most tokens that `model` can put out, or None where that is not known.
+
+    The catalog says it; the version does for a Claude that is not in it, or is there under another platform's name.
+    """
+    known = lookup("anthropic", model)
+    if known is not None and known.output_limit is not None:
+        return known.output_limit
+    return Model.named(model).output_limit if "claude" in model.lower() else None
+
+
+@functools.lru_cache(maxsize=256)  # logged once for each model
+def _fallback(model: str) -> int:
+    logger.warning(
+        "the output limit of %r is not known, and the Messages API wants one: max_tokens is %d; pass max_tokens= for "
+        "another",
+        model,
+        FALLBACK_MAX_TOKENS,
+    )
+    return FALLBACK_MAX_TOKENS
 
 
 def sampling_problems(request: Request, api_version: str) -> list[Problem]:
@@ -118,7 +155,9 @@ def _add_tools(
     tools = [_tool(tool) for tool in request.tools]
     choice = _tool_choice(request, problems)
     wanted = request.response_format
-    answer = tool_answer_name(request, settings.structured_output)
+    answer = None
+    if isinstance(wanted, JsonSchema):
+        answer = tool_answer_name(request, settings.structured_output)
     if answer is not None and isinstance(wanted, JsonSchema):
         tools.append(answer_tool(answer, wanted, problems))
         choice = _answer_choice(request, answer, choice)
@@ -206,7 +245,7 @@ def _names(tools: Iterable[Any]) -> set[Any]:
     return {as_object(tool).get("name") for tool in tools}
 
 
-def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+def _with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**body, **options}
     more = _more_tools(options)
     if more:
@@ -215,4 +254,4 @@ def _with_options(body: dict[str, Any], options: Mapping[str, Any], settings: Se
     output = {**as_object(body.get("output_config")), **as_object(options.get("output_config"))}
     if output:
         merged["output_config"] = output
-    return with_marks(merged, settings.prompt_cache, by_hand=options.keys())
+    return merged

@@ -8,8 +8,6 @@ Messages API as it was in 2024.
 
 from __future__ import annotations
 
-import functools
-import logging
 import re
 from typing import Literal
 
@@ -17,12 +15,8 @@ import attrs
 
 from allm.models import lookup
 
-__all__ = ["Model", "default_max_tokens", "output_limit"]
+__all__ = ["Model"]
 
-logger: logging.Logger = logging.getLogger("allm")
-
-FALLBACK_MAX_TOKENS = 4096
-"""For models whose limit is not known: that of Claude 3 Opus, the smallest there has been."""
 
 _VERSION = re.compile(r"claude\D*(\d{1,2})(?:[-.](\d{1,2}))?(?!\d)")  # a date behind it is no version
 _FAMILY = re.compile(r"opus|sonnet|haiku|fable|mythos")
@@ -113,34 +107,11 @@ class Model:
         """Images of one request: fewer for models with a context of 200,000 tokens."""
         return 600 if not self.is_claude or self.version >= (4, 6) else 100
 
-
-def output_limit(model: str) -> int | None:
-    """The most tokens that `model` can put out, or None where that is not known.
-
-    The catalog says it; the version does for a model that is not in it, or is there under another platform's name.
-    """
-    known = lookup("anthropic", model)
-    if known is not None and known.output_limit is not None:
-        return known.output_limit
-    found = Model.named(model)
-    if not found.is_claude or found.version == _NEWEST:
-        return None
-    if found.family == "opus" and (4, 0) <= found.version < (4, 5):
-        return _OPUS_4_LIMIT
-    return next((limit for first, limit in _LIMITS if found.version >= first), None)
-
-
-def default_max_tokens(model: str) -> int:
-    """`max_tokens` of a request that has none: the API wants one, so it is all that the model can give."""
-    return output_limit(model) or _fallback(model)
-
-
-@functools.lru_cache(maxsize=256)  # logged once for each model
-def _fallback(model: str) -> int:
-    logger.warning(
-        "the output limit of %r is not known, and the Messages API wants one: max_tokens is %d; pass max_tokens= for "
-        "another",
-        model,
-        FALLBACK_MAX_TOKENS,
-    )
-    return FALLBACK_MAX_TOKENS
+    @property
+    def output_limit(self) -> int | None:
+        """The most tokens that it can put out, as far as its version says; None: not known."""
+        if not self.is_claude or self.version == _NEWEST:
+            return None
+        if self.family == "opus" and (4, 0) <= self.version < (4, 5):
+            return _OPUS_4_LIMIT
+        return next((limit for first, limit in _LIMITS if self.version >= first), None)

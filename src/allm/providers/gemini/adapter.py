@@ -1,19 +1,110 @@
-"""The Gemini adapter: encode the request, and stream the answer of `streamGenerateContent`."""
+"""The Gemini adapters: how the API is reached, and the adapter that streams the answer of `streamGenerateContent`."""
 
 from __future__ import annotations
 
 import functools
-from typing import final
+from collections.abc import Mapping
+from typing import Any, final
+from urllib.parse import quote
 
 import attrs
 
-from allm.adapters import MAX_EVENT_BYTES, AdapterOptions, Emit, StreamAdapter, StreamCall, stream_events
+from allm.adapters import (
+    MAX_EVENT_BYTES,
+    AdapterOptions,
+    Emit,
+    HttpAdapter,
+    HttpCall,
+    KeyHeader,
+    Problem,
+    StreamAdapter,
+    StreamCall,
+    Vendor,
+    join_url,
+    parts_of,
+    shown,
+    stream_events,
+)
+from allm.data.errors import ValidationError
 from allm.data.request import Request
-from allm.providers.gemini.connection import Connection
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.gemini.encode import encode
+from allm.providers.gemini.errors import classify
 
-__all__ = ["Gemini"]
+__all__ = ["Connection", "Gemini", "resource_name"]
+
+GEMINI = Vendor(
+    name="gemini",
+    base_url="https://generativelanguage.googleapis.com",
+    base_url_env="GOOGLE_GEMINI_BASE_URL",
+    key_env=("GEMINI_API_KEY", "GOOGLE_API_KEY"),
+    key_header=KeyHeader("x-goog-api-key"),
+    classify=functools.partial(classify, "gemini"),
+)
+# First segments of a model name that is a whole resource name already; the last two are Vertex AI's.
+COLLECTIONS = frozenset({"models", "tunedModels", "publishers", "projects"})
+
+
+def resource_name(model: str) -> str:
+    """The part of the URL that names the model, quoted: `models/gemini-3.5-flash`, `tunedModels/mine`.
+
+    Raises:
+        ValidationError: A name that would reach outside its place in the URL.
+    """
+    segments = model.split("/")
+    if segments[0] not in COLLECTIONS or len(segments) == 1:
+        segments = ["models", model]
+    if any(segment in {"", ".", ".."} for segment in segments) or not model.isprintable():
+        expected = "gemini-3.5-flash, models/gemini-3.5-flash or tunedModels/my-model"
+        sentence = f"is {shown(model)}, which cannot be part of a URL; expected a name such as {expected}"
+        raise ValidationError([Problem(("model",), "invalid_format", sentence)], reason="invalid_request")
+    return "/".join(quote(segment, safe="") for segment in segments)
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Connection(HttpAdapter):
+    """What the adapters of this vendor have in common: address, key, headers.
+
+    Args:
+        api_key: A text, or a function without arguments that returns one, sync or async. Else
+            `keys.override(gemini=...)`, `keys.put`, then GEMINI_API_KEY, then GOOGLE_API_KEY. It travels in the header
+            x-goog-api-key, never in the URL.
+        base_url: Without the version segment, as the vendor's SDK takes it; else GOOGLE_GEMINI_BASE_URL, else Google
+            itself. A query is kept.
+        api_version: The version segment of the URL.
+        headers: Sent with every request.
+        http_client: Your own client, never closed here; wins over the engine's.
+    """
+
+    api_version: str = "v1beta"
+
+    @property
+    def vendor(self) -> Vendor:
+        """Google's Gemini API."""
+        return GEMINI
+
+    def post(self, model: str, method: str, body: Mapping[str, Any], options: AdapterOptions) -> HttpCall:
+        """A call that answers in one piece, such as `method="generateContent"`.
+
+        Raises:
+            EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
+            ValidationError: A model name that cannot be part of a URL.
+        """
+        return self.call(self.address(model, method, options), body, options)
+
+    def address(self, model: str, method: str, options: AdapterOptions) -> str:
+        """The URL of a method of a model.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+            ValidationError: A model name that cannot be part of a URL.
+        """
+        base_url, version = self.find_base_url(options), self.api_version.strip("/")
+        path = f"/{resource_name(model)}:{method}"
+        # Google's own examples of URLs have the version in them, so a base URL that ends with it is understood as well.
+        if version and not parts_of(base_url).path.rstrip("/").endswith(f"/{version}"):
+            path = f"/{version}{path}"
+        return join_url(base_url, path)
 
 
 @final

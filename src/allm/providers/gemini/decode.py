@@ -8,21 +8,27 @@ candidates at all; Vertex AI sends an error in mid-stream as a bare JSON object 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_text, finish_reason_of
+from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.response import FinishReason, Usage
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.logprobs import take_logprobs
-from allm.providers.gemini.modalities import modality_counts
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
 
 __all__ = ["GeminiDecoder", "gemini_usage"]
 
+_FINISH: dict[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    **dict.fromkeys(("SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"), "content_filter"),
+}
+"""Gemini's own words (https://ai.google.dev/api/generate-content#FinishReason)."""
 _CLEAN = frozenset({"stop", "tool_calls"})
 _FAILURES: dict[str, AdapterReason] = {
     "MALFORMED_FUNCTION_CALL": "malformed_tool_call",
@@ -44,6 +50,16 @@ _COUNTS = frozenset(
 _PARTS = ("promptTokenCount", "toolUsePromptTokenCount", "candidatesTokenCount", "thoughtsTokenCount")
 """What the total is made of."""
 
+# https://ai.google.dev/gemini-api/docs/pricing: sound in a prompt, and sound and images in an answer, have prices of
+# their own. Images and films in a prompt cost what its text costs.
+_PLACES = {
+    ("promptTokensDetails", "AUDIO"): "input_audio_tokens",
+    ("toolUsePromptTokensDetails", "AUDIO"): "input_audio_tokens",
+    ("cacheTokensDetails", "AUDIO"): "cache_audio_read_tokens",
+    ("candidatesTokensDetails", "AUDIO"): "output_audio_tokens",
+    ("candidatesTokensDetails", "IMAGE"): "output_image_tokens",
+}
+
 
 def gemini_usage(counts: dict[str, Any]) -> Usage:
     """`usageMetadata`; counts that are not there stay None.
@@ -59,8 +75,23 @@ def gemini_usage(counts: dict[str, Any]) -> Usage:
         cached_input_tokens=as_count(counts.get("cachedContentTokenCount")),
         reasoning_tokens=thoughts,
         total_tokens=as_count(counts.get("totalTokenCount")),
-        extra={**{key: value for key, value in counts.items() if key not in _COUNTS}, **modality_counts(counts)},
+        extra={**{key: value for key, value in counts.items() if key not in _COUNTS}, **_modality_counts(counts)},
     )
+
+
+def _modality_counts(counts: Mapping[str, Any]) -> dict[str, int]:
+    """Tokens by what they stand for, under the names that they have in every `Usage.extra`.
+
+    One is 0 only where the list that had it is empty: its value was reported before, and does not hold any more.
+    """
+    found: Counter[str] = Counter()
+    for (place, modality), name in _PLACES.items():
+        if counts.get(place) == []:
+            found[name] += 0
+        for entry in as_objects(counts.get(place)):
+            if as_text(entry.get("modality")) == modality:
+                found[name] += as_count(entry.get("tokenCount")) or 0
+    return dict(found)
 
 
 def _replaced(earlier: dict[str, Any], counts: dict[str, Any]) -> dict[str, Any]:
@@ -135,7 +166,7 @@ class GeminiDecoder(StreamDecoder):
             error = AdapterError(message, reason=failure, provider=self.provider, retryable=False, provider_code=raw)
             self.fail(error, raw_finish_reason=raw)
             return
-        finish: FinishReason = finish_reason_of(raw) if self._finish else "content_filter"
+        finish: FinishReason = (_FINISH.get(raw) or finish_reason_of(raw)) if self._finish else "content_filter"
         self._parts.close(clean=finish in _CLEAN)
         if self._grounding:
             self._parts.provider_part({"groundingMetadata": self._grounding})

@@ -6,7 +6,7 @@ import attrs
 
 from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCall, JsonResponse, post_json
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.providers.gemini.connection import Connection, resource_name
+from allm.providers.gemini.adapter import Connection, resource_name
 from allm.providers.gemini.embedding_wire import embedding_body, embedding_response
 
 __all__ = ["GeminiEmbeddings"]

@@ -8,7 +8,7 @@ import attrs
 
 from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, post_json
 from allm.data.image_request import ImageRequest, ImageResponse
-from allm.providers.gemini.connection import Connection
+from allm.providers.gemini.adapter import Connection
 from allm.providers.gemini.image_decode import decode_images
 from allm.providers.gemini.image_encode import encode_image
 

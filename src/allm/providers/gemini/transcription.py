@@ -25,7 +25,7 @@ from allm.adapters import (
 from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
-from allm.providers.gemini.connection import Connection
+from allm.providers.gemini.adapter import Connection
 from allm.providers.gemini.errors import is_withheld
 
 __all__ = ["GeminiTranscription", "decode_transcription", "encode_transcription"]

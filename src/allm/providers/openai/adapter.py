@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from typing import Any, Literal, final
 
 import attrs
@@ -12,12 +13,12 @@ from allm.data.errors import EngineError
 from allm.data.request import Request
 from allm.providers.openai import chat_encode, responses_encode
 from allm.providers.openai.chat_decode import ChatDecoder
-from allm.providers.openai.connection import Connection, url_value
-from allm.providers.openai.presets import Endpoint, endpoint_for, is_openai, row_at
+from allm.providers.openai.connection import Connection, is_openai, row_at, url_value
+from allm.providers.openai.presets import ENDPOINTS, Endpoint
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.providers.openai.responses_encode import custom_tools
 
-__all__ = ["OpenAI"]
+__all__ = ["OpenAI", "endpoint_for"]
 
 _ENDPOINTS = ("auto", "chat_completions", "responses")
 _PATHS = {"chat_completions": "/chat/completions", "responses": "/responses"}
@@ -27,6 +28,14 @@ def _is_endpoint(_adapter: Any, _attribute: Any, value: str) -> None:
     if value not in _ENDPOINTS:
         expected = ", ".join(map(repr, _ENDPOINTS))
         raise EngineError(f"endpoint is {value!r}; expected one of {expected}", reason="invalid_engine")
+
+
+def endpoint_for(model: str) -> Endpoint:
+    """The API that fits `model` at OpenAI itself."""
+    for pattern, endpoint in ENDPOINTS:
+        if re.match(pattern, model):
+            return endpoint
+    return "chat_completions"
 
 
 @final

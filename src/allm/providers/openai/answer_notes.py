@@ -40,7 +40,17 @@ from allm.adapters import as_count, as_object, as_objects, as_text, image_of_url
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import AdapterEvent, ImageCompleted, ProviderPartCompleted, TextDelta
 
-__all__ = ["CHOICE", "CHUNK", "MESSAGE", "Media", "reported_costs", "special_counts", "take_notes"]
+__all__ = [
+    "CHOICE",
+    "CHUNK",
+    "KINDS",
+    "MESSAGE",
+    "PLAIN_COUNTS",
+    "Media",
+    "reported_costs",
+    "special_counts",
+    "take_notes",
+]
 
 _TRANSCRIPT = "audio-0"
 
@@ -51,12 +61,13 @@ class Media:
 
     Attributes:
         provider: Whose part the sound becomes.
+        sound: The pieces of its data.
     """
 
     provider: str
+    sound: list[str] = attrs.field(factory=list[str], init=False)
     _urls: list[str] = attrs.field(factory=list[str], init=False)
     _audio: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
-    _data: list[str] = attrs.field(factory=list[str], init=False)
     _transcript: list[str] = attrs.field(factory=list[str], init=False)
 
     def image(self, part: dict[str, Any]) -> list[AdapterEvent]:
@@ -71,7 +82,7 @@ class Media:
 
     def audio(self, audio: dict[str, Any]) -> list[AdapterEvent]:
         """The events of a piece."""
-        pieces = {"data": self._data, "transcript": self._transcript}
+        pieces = {"data": self.sound, "transcript": self._transcript}
         for name, value in audio.items():
             if name not in pieces:
                 self._audio[name] = value
@@ -82,9 +93,9 @@ class Media:
 
     def complete(self) -> list[AdapterEvent]:
         """The events at the end of the answer."""
-        if not self._data:
+        if not self.sound:
             return []
-        audio = {**self._audio, "data": _joined(self._data), "transcript": "".join(self._transcript)}
+        audio = {**self._audio, "data": _joined(self.sound), "transcript": "".join(self._transcript)}
         part = ProviderPart(self.provider, {"type": "audio", "audio": audio})
         return [ProviderPartCompleted("audio", part)]
 
@@ -147,11 +158,17 @@ _TICKS = Decimal(10**10)
 _TOTALS = ("total_cost", "total", "usd", "amount")
 _INPUTS = ("input_tokens_cost", "input_cost", "prompt_cost", "upstream_inference_prompt_cost")
 _OUTPUTS = ("output_tokens_cost", "output_cost", "completion_cost", "upstream_inference_completions_cost")
-_KINDS = ("audio_tokens", "image_tokens")
-_COUNTED = frozenset(
+KINDS = ("audio_tokens", "image_tokens")
+"""Details of a count that cost something else than text."""
+PLAIN_COUNTS = frozenset(
     {
         *("prompt_tokens", "completion_tokens", "total_tokens", "prompt_tokens_details", "completion_tokens_details"),
         *("input_tokens", "output_tokens", "input_tokens_details", "output_tokens_details"),
+    }
+)
+"""Fields that the usage of every service has, by the one API or the other."""
+_COUNTED = PLAIN_COUNTS.union(
+    {
         *("cost", "cost_details", "cost_in_usd_ticks", "estimated_cost", "service_tier"),
         *("prompt_cache_hit_tokens", "prompt_cache_miss_tokens"),
     }
@@ -184,8 +201,8 @@ def special_counts(usage: Mapping[str, Any], inputs: Mapping[str, Any], outputs:
         usage: The whole of it.
         inputs, outputs: The details of its prompt and of its answer.
     """
-    found = {f"input_{kind}": as_count(inputs.get(kind)) for kind in _KINDS}
-    found |= {f"output_{kind}": as_count(outputs.get(kind)) for kind in _KINDS}
+    found = {f"input_{kind}": as_count(inputs.get(kind)) for kind in KINDS}
+    found |= {f"output_{kind}": as_count(outputs.get(kind)) for kind in KINDS}
     own = {
         name: value
         for name, value in usage.items()

@@ -21,18 +21,22 @@ A call is announced, and gets its id, when its name is known; what came before w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from allm.adapters import UniqueIds, as_count, as_object, as_objects, as_text, dumps, parse_arguments
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
-from allm.providers.openai.chat_fields import FIELDS, fields_of_call, merge_fields
+from allm.providers.openai.chat_fields import FIELDS, merge_fields
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 
 __all__ = ["CallDecoder"]
 
 Index = int | str | None
+
+_OF_A_CALL = frozenset({"index", "id", "type", "function", "custom"})
+_OF_A_FUNCTION = frozenset({"name", "arguments", "input", "parsed", "parsed_arguments"})
 
 
 @attrs.frozen
@@ -67,8 +71,17 @@ def _read(delta: dict[str, Any], position: int) -> _Piece:
         as_text(function.get("name")),
         as_text(text),
         custom,
-        fields_of_call(delta),
+        _fields_of(delta),
     )
+
+
+def _fields_of(delta: Mapping[str, Any]) -> dict[str, Any]:
+    """What a piece of a call has beyond the call; those of its function are under `function`."""
+    fields = {key: value for key, value in delta.items() if key not in _OF_A_CALL and value}
+    inner = as_object(delta.get("function"))
+    if not _OF_A_FUNCTION.issuperset(inner):
+        fields["function"] = {key: value for key, value in inner.items() if key not in _OF_A_FUNCTION and value}
+    return fields
 
 
 def _is_custom(delta: dict[str, Any]) -> bool:

@@ -37,7 +37,17 @@ from allm.data.events import (
     ToolCallCompleted,
 )
 from allm.data.response import FinishReason, Usage
-from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, reported_costs, special_counts, take_notes
+from allm.providers.openai.answer_notes import (
+    CHOICE,
+    CHUNK,
+    KINDS,
+    MESSAGE,
+    PLAIN_COUNTS,
+    Media,
+    reported_costs,
+    special_counts,
+    take_notes,
+)
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_fields import MESSAGE_FIELDS, OF_THE_ANSWER, merge_fields
 from allm.providers.openai.chat_reasoning import HOLDERS, REASONING_FIELDS, Reasoning, thought_in
@@ -47,6 +57,14 @@ from allm.providers.openai.logprobs import read_chat_logprobs
 __all__ = ["ChatDecoder", "chat_usage"]
 
 _GROQ = frozenset({"usage", "error"})
+_FINISH: dict[str | None, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+}
+"""OpenAI's own words (https://platform.openai.com/docs/api-reference/chat/object)."""
 _NO_WORD = frozenset({"null", "none", "None"})
 """What servers write as a finish reason where there is none yet."""
 
@@ -73,6 +91,8 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
         elif reasoning is None and not _COUNTED_BESIDE.intersection(usage):
             outputs += rest  # the thinking of Gemini behind a compatible route, which is in the total alone
             reasoning = rest
+    own = usage.keys() - PLAIN_COUNTS
+    special = own or any(details.get(kind) for details in (prompt, completion) for kind in KINDS)
     return Usage(
         input_tokens=inputs,
         output_tokens=outputs,
@@ -81,8 +101,8 @@ def chat_usage(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=as_count(prompt.get("cache_write_tokens")),
         reasoning_tokens=reasoning,
         total_tokens=total,
-        **reported_costs(usage),
-        extra=special_counts(usage, prompt, completion),
+        **(reported_costs(usage) if own else {}),
+        extra=special_counts(usage, prompt, completion) if special else {},
     )
 
 
@@ -97,6 +117,10 @@ def _first_choice(choices: Any) -> dict[str, Any]:
 def _said(choice: dict[str, Any]) -> dict[str, Any]:
     """What a choice says, in a piece or as a whole."""
     return as_object(choice.get("delta")) or as_object(choice.get("message"))
+
+
+def _meaning(word: str | None) -> FinishReason:
+    return _FINISH.get(word) or finish_reason_of(word)
 
 
 def _word(value: Any) -> str | None:
@@ -138,13 +162,13 @@ class ChatDecoder(StreamDecoder):
         if isinstance(document.get("choices"), list):
             self._chunk(document, "message")
             if not self.done:
-                self._end_answer(finish_reason_of(self._finish) if self._finish is not None else "stop")
+                self._end_answer(_meaning(self._finish) if self._finish is not None else "stop")
 
     def on_done(self) -> None:
         """`[DONE]`: the answer has ended."""
         if not self.begun:
             raise malformed(self.provider, "the stream ended without an answer", self._strange)
-        self._end_answer(finish_reason_of(self._finish))
+        self._end_answer(_meaning(self._finish))
 
     def on_end(self) -> None:
         """The body ended without `[DONE]`: complete if there was a finish reason, since many services never send it."""
@@ -195,12 +219,12 @@ class ChatDecoder(StreamDecoder):
     def _note(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         """Keep what the chunk says beside its content."""
         self.serve(chunk.get("service_tier"))
-        if own := chunk.keys() - CHUNK:
+        if own := [name for name in chunk.keys() - CHUNK if chunk[name] is not None]:
             take_notes(self.notes, chunk, own)
         if "x_groq" in chunk:
             rest = {name: value for name, value in as_object(chunk["x_groq"]).items() if name not in _GROQ}
             take_notes(self.notes, {"x_groq": rest}, ("x_groq",))
-        if own := choice.keys() - CHOICE:
+        if own := [name for name in choice.keys() - CHOICE if choice[name] is not None]:
             take_notes(self.notes, choice, own)
         if logprobs := choice.get("logprobs"):
             self.logprobs.extend(read_chat_logprobs(logprobs))
@@ -289,7 +313,7 @@ class ChatDecoder(StreamDecoder):
         for event in self.message.complete():
             thought = thought or isinstance(event, ReasoningCompleted)
             self.add(self._replayable(event))
-        for event in self._media.complete():
+        for event in self._media.complete() if self._media.sound else ():
             self.add(event)
         if self._reasoning.details and not thought:  # encrypted, with nothing to read
             self.add(self._replayable(ReasoningCompleted("reasoning-0", "")))

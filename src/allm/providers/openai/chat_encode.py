@@ -30,14 +30,16 @@ from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.chat_reasoning import DETAILS, FIELD
-from allm.providers.openai.presets import OPENAI, THINKING, Preset, own_name
+from allm.providers.openai.presets import OPENAI, OPENAI_ITSELF, THINKING, Preset
 from allm.providers.openai.shared_encode import (
     arguments_text,
     call_id,
-    chat_sampling,
     image_url,
     is_custom,
+    lacks,
+    own_name,
     parameters,
+    sampling,
     tool_choice,
     with_options,
 )
@@ -67,18 +69,40 @@ def encode(
         body["stream_options"] = {"include_usage": True}  # without it a stream reports no usage at all
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
+    choice, limit = request.tool_choice, request.max_tokens
     optional = {
-        "tool_choice": tool_choice(request, encoder.problems, nested=True),
+        "tool_choice": None if choice is None else tool_choice(request, encoder.problems, nested=True),
         "response_format": _response_format(request.response_format),
         "temperature": request.temperature,
-        _limit_field(preset, request.model): request.max_tokens,
-        **chat_sampling(request, preset, encoder.problems),
+        **({} if limit is None else {_limit_field(preset, request.model): limit}),
+        **_sampling(request, preset, encoder.problems),
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
-    return with_options(body, request.options)
+    return with_options(body, request.options) if request.options else body
+
+
+_MAX_STOPS = 4
+"""At OpenAI itself: "Up to 4 sequences where the API will stop generating further tokens"."""
+
+
+def _sampling(request: Request, preset: Preset, problems: list[Problem]) -> dict[str, Any]:
+    """The fields of a body of Chat Completions; None for what is not sent."""
+    stop = list(request.stop) if request.stop else None
+    if stop is not None and len(stop) > _MAX_STOPS and preset.name in OPENAI_ITSELF:
+        sentence = f"has {len(stop)} texts; OpenAI takes at most {_MAX_STOPS}"
+        problems.append(Problem(("stop",), "too_many", sentence))
+    fields: dict[str, Any] = {"stop": stop}
+    if (request.top_p, request.parallel_tool_calls, request.service_tier) != (None, None, None):
+        fields |= sampling(request, preset, problems)
+    if request.seed is not None:
+        if preset.seed_field is None:
+            problems.append(lacks("seed", f"{preset.name} takes no seed; leave it out"))
+        else:
+            fields[preset.seed_field] = request.seed
+    return fields
 
 
 def _limit_field(preset: Preset, model: str | None) -> str:

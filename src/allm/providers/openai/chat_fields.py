@@ -22,7 +22,6 @@ __all__ = [
     "GROWING",
     "MESSAGE_FIELDS",
     "OF_THE_ANSWER",
-    "fields_of_call",
     "keep_piece",
     "merge_fields",
     "thinks_aloud",
@@ -72,18 +71,6 @@ OF_THE_ANSWER = frozenset(
     }
 )
 """Fields of a message that have a place of their own, or say something of the answer that no later request needs."""
-
-_OF_A_CALL = frozenset({"index", "id", "type", "function", "custom"})
-_OF_A_FUNCTION = frozenset({"name", "arguments", "input", "parsed", "parsed_arguments"})
-
-
-def fields_of_call(delta: Mapping[str, Any]) -> dict[str, Any]:
-    """What a piece of a call has beyond the call; those of its function are under `function`."""
-    fields = {key: value for key, value in delta.items() if key not in _OF_A_CALL and value}
-    inner = as_object(delta.get("function"))
-    if not _OF_A_FUNCTION.issuperset(inner):
-        fields["function"] = {key: value for key, value in inner.items() if key not in _OF_A_FUNCTION and value}
-    return fields
 
 
 def thinks_aloud(delta: Mapping[str, Any]) -> bool:

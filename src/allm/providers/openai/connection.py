@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import attrs
 
@@ -29,9 +29,9 @@ from allm.adapters import (
 )
 from allm.data.errors import EngineError
 from allm.providers.openai.errors import classify
-from allm.providers.openai.presets import OPENAI, PRESETS, Preset, is_known
+from allm.providers.openai.presets import ELSEWHERE, OPENAI, PRESETS, Preset
 
-__all__ = ["Connection", "Place", "find_base_url", "url_value"]
+__all__ = ["Connection", "Place", "find_base_url", "is_openai", "row_at", "url_value"]
 
 CallT = TypeVar("CallT", bound=HttpCall)
 
@@ -213,6 +213,28 @@ class Connection(HttpAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
         """
         return self.call(join_url(self.find_base_url(options, model=model), path), body, options, content_type)
+
+
+def row_at(row: Preset, base_url: str) -> Preset:
+    """What is known of the server at `base_url`: OpenAI's own row does not hold at the address of another."""
+    return ELSEWHERE if row is OPENAI and not is_openai(base_url) else row
+
+
+def is_known(row: Preset, url: str) -> bool:
+    """Whether what is sent there is what the service documents, and not a guess or a row of the user's own."""
+    return row_at(row, url) is OPENAI or PRESETS.get(row.name) is row
+
+
+_HOST = "api.openai.com"
+
+
+def is_openai(base_url: str) -> bool:
+    """Whether the URL is OpenAI's own, or that of one of its regions (`eu.api.openai.com`)."""
+    try:
+        host = urlsplit(base_url.strip()).hostname or ""
+    except (ValueError, AttributeError):  # no URL, which is said where it is used
+        return False
+    return host == _HOST or str(host).endswith(f".{_HOST}")
 
 
 _FIELD = re.compile(r"\{(\w+)\}")

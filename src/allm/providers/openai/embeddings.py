@@ -6,9 +6,8 @@ import attrs
 
 from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCall, JsonResponse, post_json
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
-from allm.providers.openai.connection import Connection
+from allm.providers.openai.connection import Connection, row_at
 from allm.providers.openai.embedding_wire import embedding_body, embedding_response, limits_of
-from allm.providers.openai.presets import row_at
 
 __all__ = ["OpenAIEmbeddings"]
 

@@ -17,7 +17,7 @@ from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest
 from allm.providers.openai.form_encode import streaming_problems
-from allm.providers.openai.presets import own_name
+from allm.providers.openai.shared_encode import own_name
 
 __all__ = ["FAMILIES", "Family", "File", "encode_files", "encode_image", "family_of"]
 

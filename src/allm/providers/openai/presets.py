@@ -8,14 +8,13 @@ Groq and Mistral refuse fields of a message that they do not know; xAI calls its
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Literal
-from urllib.parse import urlsplit
 
 import attrs
 
 __all__ = [
+    "ELSEWHERE",
     "ENDPOINTS",
     "OPENAI",
     "OPENAI_ITSELF",
@@ -23,11 +22,6 @@ __all__ = [
     "THINKING",
     "Preset",
     "UrlField",
-    "endpoint_for",
-    "is_known",
-    "is_openai",
-    "own_name",
-    "row_at",
 ]
 
 Endpoint = Literal["chat_completions", "responses"]
@@ -132,7 +126,7 @@ OPENAI = Preset(
     base64_embeddings=True,
 )
 
-_ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False)
+ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False)
 """A server at a `base_url` of which nothing else is known: it gets what every server takes."""
 
 OPENAI_ITSELF = frozenset({"openai", "azure"})
@@ -321,38 +315,3 @@ _ROWS = (
 )
 
 PRESETS: dict[str, Preset] = {row.name: row for row in _ROWS}
-
-
-def row_at(row: Preset, base_url: str) -> Preset:
-    """What is known of the server at `base_url`: OpenAI's own row does not hold at the address of another."""
-    return _ELSEWHERE if row is OPENAI and not is_openai(base_url) else row
-
-
-def is_known(row: Preset, url: str) -> bool:
-    """Whether what is sent there is what the service documents, and not a guess or a row of the user's own."""
-    return row_at(row, url) is OPENAI or PRESETS.get(row.name) is row
-
-
-_HOST = "api.openai.com"
-
-
-def endpoint_for(model: str) -> Endpoint:
-    """The API that fits `model` at OpenAI itself."""
-    for pattern, endpoint in ENDPOINTS:
-        if re.match(pattern, model):
-            return endpoint
-    return "chat_completions"
-
-
-def own_name(model: str | None) -> str:
-    """The name without the vendor that a gateway puts before it (`openai/gpt-image-2`); "" for None."""
-    return (model or "").rpartition("/")[2]
-
-
-def is_openai(base_url: str) -> bool:
-    """Whether the URL is OpenAI's own, or that of one of its regions (`eu.api.openai.com`)."""
-    try:
-        host = urlsplit(base_url.strip()).hostname or ""
-    except (ValueError, AttributeError):  # no URL, which is said where it is used
-        return False
-    return host == _HOST or str(host).endswith(f".{_HOST}")

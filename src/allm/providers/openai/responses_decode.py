@@ -2,7 +2,15 @@
 
 What the recordings show beyond the vendor's documents: `keepalive` events take a sequence number and mean nothing; an
 error inside the stream is nested while the published schema is flat, and `response.failed` repeats it; usage comes with
-the terminal event only; there is no `[DONE]`. The items are in `responses_item_decode`.
+the terminal event only; there is no `[DONE]`.
+
+Output items are begun, filled by deltas, and done; which item an event is about, and what a finished one is,
+`responses_items_decode` says. The deltas are what a consumer sees; `response.output_item.done` is the authority. It
+replaces what the deltas had built, and only it has the finished `encrypted_content`. An item of which no such event
+came (llama.cpp closes all of them at the end) is completed from the output of the terminal event; one that neither
+mentions keeps what its deltas have built. So an item passes through these states, at most once through each:
+
+    unknown -> open (`added`, or the first delta) -> done (`done`, or `finish`)
 """
 
 from __future__ import annotations
@@ -14,10 +22,24 @@ import attrs
 
 from allm.adapters import StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError
+from allm.data.events import AdapterEvent, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
+from allm.data.logprobs import TokenLogprob
 from allm.data.response import FinishReason, Usage
-from allm.providers.openai.answer_notes import reported_costs, special_counts
+from allm.providers.openai.answer_notes import KINDS, PLAIN_COUNTS, reported_costs, special_counts
 from allm.providers.openai.errors import stream_error
-from allm.providers.openai.responses_item_decode import ItemDecoder
+from allm.providers.openai.logprobs import read_logprobs
+from allm.providers.openai.responses_items_decode import (
+    Item,
+    Items,
+    call_of,
+    image_of,
+    input_of,
+    may_be_text,
+    other_of,
+    texts_of,
+    thought_of,
+)
+from allm.providers.openai.shared_encode import CUSTOM_CALL
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
 
@@ -43,6 +65,8 @@ _USED = frozenset(
 def responses_usage(usage: dict[str, Any]) -> Usage:
     """`usage` of a response; counts that are not there stay None."""
     inputs, outputs = as_object(usage.get("input_tokens_details")), as_object(usage.get("output_tokens_details"))
+    own = usage.keys() - PLAIN_COUNTS
+    special = own or any(details.get(kind) for details in (inputs, outputs) for kind in KINDS)
     return Usage(
         input_tokens=as_count(usage.get("input_tokens")),
         output_tokens=as_count(usage.get("output_tokens")),
@@ -50,9 +74,123 @@ def responses_usage(usage: dict[str, Any]) -> Usage:
         cache_write_input_tokens=as_count(inputs.get("cache_write_tokens")),
         reasoning_tokens=as_count(outputs.get("reasoning_tokens")),
         total_tokens=as_count(usage.get("total_tokens")),
-        **reported_costs(usage),
-        extra=special_counts(usage, inputs, outputs),
+        **(reported_costs(usage) if own else {}),
+        extra=special_counts(usage, inputs, outputs) if special else {},
     )
+
+
+@attrs.define(eq=False)
+class ItemDecoder:
+    """Decodes the items of one answer.
+
+    Attributes:
+        provider: Who may read the opaque data of the items.
+        add: Takes each event.
+        custom_tools: Names of the tools with free text that the request has. A call of another one is of a tool that
+            runs at the service (`x_search` of xAI), and not for the caller. None: each is for the caller.
+        logprobs: Of the tokens of the messages that are done.
+    """
+
+    provider: str
+    add: Callable[[AdapterEvent], None]
+    custom_tools: frozenset[str] | None = None
+    logprobs: list[TokenLogprob] = attrs.field(factory=list[TokenLogprob], init=False)
+    _items: Items = attrs.field(factory=Items, init=False)
+
+    def added(self, event: dict[str, Any]) -> None:
+        """`response.output_item.added`."""
+        item = as_object(event.get("item"))
+        opened = self._items.new(str(item.get("type")), item, event)
+        self._recognise(opened, item)
+        if opened.is_call:
+            self._start(opened, item)
+
+    def part_added(self, event: dict[str, Any]) -> None:
+        """`response.content_part.added`."""
+        opened = self._items.find(event, {}) or self._items.newest("message")
+        if opened is not None and may_be_text(as_object(event.get("part"))):
+            opened.begin_text(event)
+
+    def text(self, event: dict[str, Any]) -> None:
+        """More text."""
+        if text := as_text(event.get("delta")):
+            self.add(TextDelta(self._items.for_delta("message", event).block(event), text))
+
+    def refusal(self, event: dict[str, Any]) -> None:
+        """More of a refusal."""
+        if text := as_text(event.get("delta")):
+            self.add(TextDelta(self._items.for_delta("message", event).block(event), text, refusal=True))
+
+    def reasoning(self, event: dict[str, Any]) -> None:
+        """More thinking, or more of its summary."""
+        if text := as_text(event.get("delta")):
+            self.add(ReasoningDelta(self._items.for_delta("reasoning", event).id, text))
+
+    def arguments(self, event: dict[str, Any]) -> None:
+        """More arguments of a function."""
+        self._more("function_call", event)
+
+    def custom_input(self, event: dict[str, Any]) -> None:
+        """More input of a custom tool."""
+        self._more(CUSTOM_CALL, event)
+
+    def done(self, event: dict[str, Any]) -> None:
+        """`response.output_item.done`."""
+        item = as_object(event.get("item"))
+        self._complete(self._items.for_end(item, event), item)
+
+    def finish(self, output: Any) -> None:
+        """The items as the terminal event has them; those that are done are left alone."""
+        for place, item in enumerate(as_objects(output)):
+            self._complete(self._items.for_output(item, place), item)
+
+    def _start(self, opened: Item, item: dict[str, Any]) -> None:
+        opened.started = True
+        opened.name = as_text(item.get("name")) or ""
+        self.add(ToolCallStarted(opened.id, opened.name))
+
+    def _more(self, kind: str, event: dict[str, Any]) -> None:
+        opened = self._items.for_delta(kind, event)
+        if not opened.is_call:
+            return
+        if not opened.started:
+            self._start(opened, {})
+        if text := as_text(event.get("delta")):
+            opened.pieces.append(text)
+            self.add(ToolCallDelta(opened.id, text))
+
+    def _complete(self, opened: Item, item: dict[str, Any]) -> None:
+        if opened.done:
+            return
+        opened.done = True
+        self._recognise(opened, item)
+        if opened.kind == "message":
+            for event in texts_of(self.provider, opened, item):
+                self.add(event)
+            for part in as_objects(item.get("content")):
+                if logprobs := part.get("logprobs"):
+                    self.logprobs += read_logprobs(logprobs)
+        elif opened.kind == "reasoning":
+            self.add(thought_of(self.provider, opened, item))
+        elif opened.is_call:
+            self._complete_call(opened, item)
+        else:
+            self.add(image_of(self.provider, opened, item) or other_of(self.provider, opened, item))
+
+    def _recognise(self, opened: Item, item: dict[str, Any]) -> None:
+        """Note that a call with free text is of a tool of the service, as its name is none of the request's."""
+        name = as_text(item.get("name"))
+        known = self.custom_tools is None or name is None or name in self.custom_tools
+        if opened.kind == CUSTOM_CALL and not known and not opened.started:
+            opened.is_call = False
+
+    def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
+        raw = input_of(opened, item) or "".join(opened.pieces)
+        if not opened.started:  # it came whole: to a program it looks like any other
+            self._start(opened, item)
+            if raw:
+                self.add(ToolCallDelta(opened.id, raw))
+        self.add(call_of(self.provider, opened, item, raw))
 
 
 @attrs.define(eq=False)

@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, Origin, refuse, unsupported_parts
+from allm.adapters import AdapterOptions, Origin, Problem, refuse, unsupported_parts
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
-from allm.providers.openai.shared_encode import parameters, responses_sampling, tool_choice, with_options
+from allm.providers.openai.shared_encode import lacks, parameters, sampling, tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
 
 __all__ = ["custom_tools", "encode"]
@@ -46,17 +46,30 @@ def encode(
     if request.tools:
         body["tools"] = [_tool(tool) for tool in request.tools]
     summary = None if options.reasoning_summary == "none" else options.reasoning_summary
+    choice = request.tool_choice
     optional = {
-        "tool_choice": tool_choice(request, encoder.problems, nested=False),
+        "tool_choice": None if choice is None else tool_choice(request, encoder.problems, nested=False),
         "temperature": request.temperature,
         "max_output_tokens": request.max_tokens,
-        **responses_sampling(request, preset, encoder.problems),
+        **_sampling(request, preset, encoder.problems),
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
         "text": _known(format=_format(request.response_format), verbosity=options.verbosity),
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
-    return with_options(body, request.options)
+    return with_options(body, request.options) if request.options else body
+
+
+def _sampling(request: Request, preset: Preset, problems: list[Problem]) -> dict[str, Any]:
+    """The fields of a body of Responses, which has neither stop sequences nor a seed; None for what is not sent."""
+    if request.stop:
+        sentence = 'the Responses API has no stop sequences; use endpoint="chat_completions", or cut the text yourself'
+        problems.append(lacks("stop", sentence))
+    if request.seed is not None:
+        sentence = 'the Responses API has no seed; use endpoint="chat_completions", or leave it out'
+        problems.append(lacks("seed", sentence))
+    given = (request.top_p, request.parallel_tool_calls, request.service_tier)
+    return {} if given == (None, None, None) else sampling(request, preset, problems)
 
 
 def _known(**fields: Any) -> dict[str, Any] | None:

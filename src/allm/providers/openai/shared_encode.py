@@ -15,18 +15,19 @@ from allm.adapters import Path, Problem, as_object, dumps
 from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
-from allm.providers.openai.presets import OPENAI_ITSELF, Preset
+from allm.providers.openai.presets import Preset
 
 __all__ = [
     "CUSTOM_CALL",
     "IMAGE_CALL",
     "arguments_text",
     "call_id",
-    "chat_sampling",
     "image_url",
     "is_custom",
+    "lacks",
+    "own_name",
     "parameters",
-    "responses_sampling",
+    "sampling",
     "tool_choice",
     "with_options",
 ]
@@ -168,46 +169,19 @@ def with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-_MAX_STOPS = 4
-"""At OpenAI itself: "Up to 4 sequences where the API will stop generating further tokens"."""
 _PROVIDERS_CHOICE = "auto"
 _STANDARD = frozenset({"default", "standard", "standard_only"})
 """The words of all vendors for their standard tier."""
 
 
-def chat_sampling(request: Request, preset: Preset, problems: list[Problem]) -> dict[str, Any]:
-    """The fields of a body of Chat Completions; None for what is not sent."""
-    stop = list(request.stop) if request.stop else None
-    if stop is not None and len(stop) > _MAX_STOPS and preset.name in OPENAI_ITSELF:
-        sentence = f"has {len(stop)} texts; OpenAI takes at most {_MAX_STOPS}"
-        problems.append(Problem(("stop",), "too_many", sentence))
-    fields: dict[str, Any] = {"stop": stop, **_common(request, preset, problems)}
-    if request.seed is not None:
-        if preset.seed_field is None:
-            problems.append(_lacks("seed", f"{preset.name} takes no seed; leave it out"))
-        else:
-            fields[preset.seed_field] = request.seed
-    return fields
-
-
-def responses_sampling(request: Request, preset: Preset, problems: list[Problem]) -> dict[str, Any]:
-    """The fields of a body of Responses, which has neither stop sequences nor a seed; None for what is not sent."""
-    if request.stop:
-        sentence = 'the Responses API has no stop sequences; use endpoint="chat_completions", or cut the text yourself'
-        problems.append(_lacks("stop", sentence))
-    if request.seed is not None:
-        sentence = 'the Responses API has no seed; use endpoint="chat_completions", or leave it out'
-        problems.append(_lacks("seed", sentence))
-    return _common(request, preset, problems)
-
-
-def _common(request: Request, preset: Preset, problems: list[Problem]) -> dict[str, Any]:
+def sampling(request: Request, preset: Preset, problems: list[Problem]) -> dict[str, Any]:
+    """The fields that both APIs have; None for what is not sent."""
     has_tools = bool(request.tools or request.options.get("tools"))  # without tools, OpenAI refuses the field
     parallel = request.parallel_tool_calls if has_tools else None
     if parallel is not None and not preset.parallel_calls_field:
         if not parallel:
             sentence = f"{preset.name} has no switch for parallel tool calls; leave it out"
-            problems.append(_lacks("parallel_tool_calls", sentence))
+            problems.append(lacks("parallel_tool_calls", sentence))
         parallel = None
     return {
         "top_p": request.top_p,
@@ -219,10 +193,16 @@ def _common(request: Request, preset: Preset, problems: list[Problem]) -> dict[s
 def _service_tier(tier: str | None, preset: Preset, problems: list[Problem]) -> str | None:
     if preset.standard_tier is None:
         if tier is not None and tier != _PROVIDERS_CHOICE and tier not in _STANDARD:
-            problems.append(_lacks("service_tier", f"{preset.name} has no service tiers; leave it out"))
+            problems.append(lacks("service_tier", f"{preset.name} has no service tiers; leave it out"))
         return None
     return preset.standard_tier if tier in _STANDARD else tier
 
 
-def _lacks(name: str, sentence: str) -> Problem:
+def lacks(name: str, sentence: str) -> Problem:
+    """The problem of an option that the service does not have."""
     return Problem((name,), "unsupported_option", sentence)
+
+
+def own_name(model: str | None) -> str:
+    """The name without the vendor that a gateway puts before it (`openai/gpt-image-2`); "" for None."""
+    return (model or "").rpartition("/")[2]

@@ -21,7 +21,8 @@ from allm.adapters import (
 )
 from allm.data.audio import SpeechRequest
 from allm.providers.openai.connection import Connection
-from allm.providers.openai.presets import OPENAI_ITSELF, own_name
+from allm.providers.openai.presets import OPENAI_ITSELF
+from allm.providers.openai.shared_encode import own_name
 
 __all__ = ["OpenAISpeech", "encode_speech"]
 

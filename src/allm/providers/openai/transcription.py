@@ -30,7 +30,8 @@ from allm.data.errors import AdapterError
 from allm.data.response import Usage
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields, streaming_problems
-from allm.providers.openai.presets import OPENAI_ITSELF, own_name
+from allm.providers.openai.presets import OPENAI_ITSELF
+from allm.providers.openai.shared_encode import own_name
 
 __all__ = ["OpenAITranscription", "decode_transcription", "encode_transcription"]
 

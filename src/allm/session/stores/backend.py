@@ -60,8 +60,12 @@ class StoreBackend(Protocol):
     out blobs that are longer.
 
     A lease belongs to a token until it expires by the database's own clock, and after that until another token takes
-    it. Operations run under a shield, so they must limit their own time, and raise `SessionError(unavailable)` when the
-    database does not answer in time.
+    it. If that clock was set back, a lease would keep others out for longer than it was taken for: an operation that is
+    refused because of it first cuts it down to its own length, counted from now.
+
+    Operations run under a shield, so they must limit their own time, and raise `SessionError(unavailable)` when the
+    database does not answer in time. After such an error, it is unknown whether a write took effect. If the error's
+    `retryable` is true, the operation may be called again, also if the first call takes effect later.
     """
 
     async def read(self, key: str, /) -> Record | None:
@@ -92,7 +96,10 @@ class StoreBackend(Protocol):
         ...
 
     async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
-        """Take the lease for `seconds` and return the record with its journal; None while another turn holds it."""
+        """Take the lease for `seconds` and return the record with its journal; None while another turn holds it.
+
+        The turn that holds it may take it again.
+        """
         ...
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
@@ -103,8 +110,31 @@ class StoreBackend(Protocol):
         """Give the lease back, if this turn still holds it."""
         ...
 
-    async def append(self, key: str, token: str, entries: Sequence[str], blobs: Mapping[str, bytes], /) -> bool:
-        """Add journal entries and the blobs in them, all or none; False if another turn has taken the lease."""
+    async def append(
+        self,
+        key: str,
+        token: str,
+        entries: Sequence[str],
+        blobs: Mapping[str, bytes],
+        /,
+        *,
+        version: int,
+        after: int,
+    ) -> bool:
+        """Add journal entries and the blobs in them, all or none; those that are there already are not added again.
+
+        Args:
+            key: The session id.
+            token: The token of the turn.
+            entries: The entries.
+            blobs: Blobs to add, by name.
+            version: The version that the turn is based on.
+            after: How many entries come before these.
+
+        Returns:
+            Whether the journal has them; False if another turn has taken the lease, the version differs, or the
+            journal has fewer than `after` entries.
+        """
         ...
 
     async def forget(self, key: str, token: str, /) -> bool:

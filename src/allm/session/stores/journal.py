@@ -23,6 +23,7 @@ from allm.data.results import ChatResult, StepResult, ToolOutcome, first_halt, u
 from allm.data.session import AnswerEntry, Session, SessionConflict, is_session_id
 from allm.execution.stream.folds import message_with_results
 from allm.session.status import project
+from allm.session.stores.rows import Row
 
 __all__ = [
     "SHIELD",
@@ -47,7 +48,8 @@ class TurnJournal:
         outcomes: Outcomes of its calls that have ended, by call id.
     """
 
-    _append: Callable[[Sequence[AnswerEntry | ToolOutcome]], Awaitable[None]]
+    _encode: Callable[[Sequence[AnswerEntry | ToolOutcome]], Awaitable[Sequence[Row]]]  # shielded from cancellation
+    _append: Callable[[Sequence[Row]], Awaitable[None]]
     thread: Thread
     response: Response | None = None
     outcomes: dict[str, ToolOutcome] = attrs.field(factory=dict)
@@ -95,13 +97,17 @@ class TurnJournal:
         while kept < min(len(known), len(thread.messages)) and known[kept] == thread.messages[kept]:
             kept += 1
         entry = AnswerEntry(kept=kept, messages=thread.messages[kept:], response=response)
-        await self._append([entry, *outcomes.values()])
+        rows = await self._encode([entry, *outcomes.values()])
         self.thread, self.response, self.outcomes = thread, response, dict(outcomes)
+        await self._append(rows)
 
     async def record_outcome(self, outcome: ToolOutcome) -> None:
         """See `ToolJournal`."""
-        await self._append([outcome])
+        rows = await self._encode([outcome])  # before it counts, since a session with it could not be saved either
+        # It counts whether or not it can be recorded: what is known must not be replaced by "cancelled" when the turn
+        # is saved, which may succeed over another connection.
         self.outcomes[outcome.message.tool_call_id or ""] = outcome
+        await self._append(rows)
 
     def settle(self, session: Session, result: ChatResult | StepResult) -> Session:
         """The session after a turn; if it was cut short, with the tool results that nobody has read."""
@@ -187,12 +193,13 @@ def conflict(key: str, session: Session | None, version: int) -> SessionConflict
     )
 
 
-def lease_lost(key: str) -> SessionError:
-    """The error for a turn whose lease another worker has taken."""
+def lease_lost(key: str, session: Session | None = None) -> SessionError:
+    """The error for a turn whose lease another worker has taken; `session` is what could not be saved."""
     return SessionError(
         f"another worker has taken over session {key!r}, since the lease of this turn had expired; nothing more of "
         "this turn will be saved",
         reason="lease_lost",
+        session=session,
     )
 
 

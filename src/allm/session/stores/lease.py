@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, Unpack, final
 
 import attrs
+import trio
 
 from allm.data.errors import SessionError
 from allm.data.message import Message, Thread
@@ -19,9 +20,10 @@ from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
 from allm.session.api import SessionStream, chat_block, step_block, with_session
-from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import TurnJournal, conflict, lease_lost, shielded, uncancelled, unreadable
-from allm.session.stores.rows import BlobMissingError
+from allm.session.stores.backend import Change, Record, StoreBackend
+from allm.session.stores.journal import TurnJournal, conflict, lease_lost, uncancelled, unreadable
+from allm.session.stores.rows import BlobMissingError, Pace, Row, encode
+from allm.session.stores.saving import holds, persistently, write_change
 from allm.session.stores.stored import StoredSession, load, read_journal, read_record
 from allm.session.turn_start import (
     SessionInput,
@@ -56,7 +58,11 @@ class SessionLease:
         self._stored = stored
         self._closed = False
         self._running = False
-        self._journal = TurnJournal(self._append, stored.session.thread)
+        self._unsaved: list[tuple[Session, Change]] = []  # saves of which it is unknown whether they took effect
+        self._entries = len(entries)  # in the database
+        self._new_entries: list[Row] = []
+        self._appending = trio.Lock()  # entries have places, so one append at a time
+        self._journal = self._empty_journal()
         try:
             self._journal.read(entries)
         except Exception as error:
@@ -174,8 +180,8 @@ class SessionLease:
         self._check(resumes=True)
         if self.interrupted is not None and self.session.approvals:
             await self._write(attrs.evolve(self.session, approvals=()))
-        elif await shielded(lambda: self._backend.forget(self._key, self._token)):
-            self._journal = TurnJournal(self._append, self.session.thread)
+        elif await persistently(lambda: self._backend.forget(self._key, self._token)):
+            self._begin_journal()
         else:
             raise lease_lost(self._key)
 
@@ -184,12 +190,15 @@ class SessionLease:
 
         await turn.save(allm.session.submit_tool_result(turn.session, "c1", 42))
 
+        After a turn that could not be saved, it saves `error.session`.
+
         Raises:
-            SessionError: `lease_lost`, `unavailable`, `interrupted`; `invalid_input` for another session's id.
+            SessionError: `lease_lost`, `unavailable`, `interrupted`; `invalid_input` for another session's id. The
+                first two carry the session as `error.session`.
             SessionConflict: Someone saved the session in spite of this turn.
-            ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
+            ValidationError: It is inconsistent, or a message cannot be written as JSON or is too large.
         """
-        self._check()
+        self._check(resumes=bool(self._unsaved))
         await self._write(session)
 
     def close(self) -> None:
@@ -205,6 +214,12 @@ class SessionLease:
         if self._running:
             raise SessionError(
                 f"session {self._key!r} is in the middle of another turn; one at a time", reason="invalid_status"
+            )
+        if self.interrupted is not None and not resumes and self._unsaved:
+            raise SessionError(
+                f"the last turn of session {self._key!r} could not be saved: save it with turn.save(error.session), or "
+                "drop it with turn.discard()",
+                reason="interrupted",
             )
         if self.interrupted is not None and not resumes:
             raise SessionError(
@@ -255,21 +270,83 @@ class SessionLease:
         if not isinstance(session, Session) or session.id != self._key:
             raise SessionError(f"this turn can only save the session with the id {self._key!r}", reason="invalid_input")
         refuse(session_problems(session), reason="invalid_session")
-        version = self.version
-        change = await uncancelled(lambda: self._stored.change(session))
-        if not await shielded(lambda: self._backend.write(self._key, change, version=version, token=self._token)):
-            found = await shielded(lambda: load(self._backend, self._key))
-            if found is not None and found.version != version:
-                raise conflict(self._key, found.session, found.version)
-            raise lease_lost(self._key)
-        self._stored.written(session, change)
-        self._journal = TurnJournal(self._append, session.thread)
+        try:
+            written = await self._try(session)
+            if not written and await persistently(self._was_saved):
+                written = await self._try(session)
+            found = None if written else await persistently(lambda: load(self._backend, self._key))
+        except SessionError as error:
+            error.session = session
+            raise
+        if found is not None and found.version != self.version:
+            raise conflict(self._key, found.session, found.version)
+        if not written:
+            raise lease_lost(self._key, session)
+        self._begin_journal()
 
-    async def _append(self, entries: Sequence[AnswerEntry | ToolOutcome]) -> None:
-        texts, blobs = await uncancelled(lambda: self._stored.entries(entries))
-        if not await shielded(lambda: self._backend.append(self._key, self._token, texts, blobs)):
-            raise lease_lost(self._key)
-        self._stored.blobs = self._stored.blobs.union(blobs)
+    async def _try(self, session: Session) -> bool:
+        """Write a session once; returns whether nothing was in the way."""
+        change = await uncancelled(lambda: self._stored.change(session))
+        try:
+            written = await write_change(self._backend, self._key, change, version=self.version, token=self._token)
+        except SessionError:
+            self._unsaved.append((session, change))
+            raise
+        if written:
+            self._count(session, change)
+        return written
+
+    def _count(self, session: Session, change: Change) -> None:
+        """Take note of a write that took effect, and emptied the journal."""
+        self._stored.written(session, change)
+        self._unsaved, self._entries = [], 0
+
+    def _empty_journal(self) -> TurnJournal:
+        return TurnJournal(self._encode, self._append, self.session.thread)
+
+    def _begin_journal(self) -> None:
+        self._entries, self._new_entries = 0, []
+        self._journal = self._empty_journal()
+
+    async def _was_saved(self) -> bool:
+        """Whether an earlier save took effect although it failed; if so, it counts."""
+        if not self._unsaved:
+            return False
+        record = await self._backend.read(self._key)
+        for session, change in self._unsaved:
+            if holds(record, change, self.version + 1):
+                self._count(session, change)
+                return True
+        return False
+
+    async def _encode(self, entries: Sequence[AnswerEntry | ToolOutcome]) -> list[Row]:
+        pace = Pace()
+
+        async def encoded() -> list[Row]:
+            return [await encode(entry, pace) for entry in entries]
+
+        return await uncancelled(encoded)
+
+    async def _append(self, rows: Sequence[Row]) -> None:
+        """Add entries to the journal; those that could not be added go with the next ones."""
+        self._new_entries += rows
+        await persistently(self._flush)
+
+    async def _flush(self) -> None:
+        async with self._appending:
+            new = tuple(self._new_entries)
+            if not new:
+                return  # another call has written them
+            while True:
+                texts, blobs = [row.text for row in new], await self._stored.new_blobs(new)
+                version, after = self.version, self._entries
+                if await self._backend.append(self._key, self._token, texts, blobs, version=version, after=after):
+                    break
+                if not await self._was_saved():
+                    raise lease_lost(self._key)
+            self._stored.blobs = self._stored.blobs.union(blobs)
+            self._entries += len(new)
+            del self._new_entries[: len(new)]
 
 
 async def open_lease(backend: StoreBackend, key: str, token: str, record: Record) -> SessionLease:

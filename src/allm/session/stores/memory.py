@@ -19,11 +19,16 @@ class _Row:
     messages: list[str] = attrs.field(factory=list)
     blobs: dict[str, bytes] = attrs.field(factory=dict)
     token: str | None = None
-    expires: float = 0.0  # on the Trio clock, which serves as the database's clock
+    expires: float = 0.0  # on the Trio clock, which serves as the database's clock; each run of Trio has its own
+    lease: float = 0.0  # seconds
     journal: list[str] = attrs.field(factory=list)
 
     def leased(self) -> bool:
+        self.expires = min(self.expires, trio.current_time() + self.lease)
         return self.token is not None and self.expires > trio.current_time()
+
+    def extend(self, seconds: float) -> None:
+        self.expires, self.lease = trio.current_time() + seconds, seconds
 
     def record(self) -> Record:
         return Record(
@@ -79,9 +84,10 @@ class MemoryBackend:
         """See `StoreBackend`."""
         await trio.lowlevel.checkpoint()
         row = self._rows.setdefault(key, _Row())
-        if row.leased():
+        if row.token != token and row.leased():
             return None
-        row.token, row.expires = token, trio.current_time() + seconds
+        row.token = token
+        row.extend(seconds)
         return row.record()
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
@@ -90,7 +96,7 @@ class MemoryBackend:
         row = self._rows.get(key)
         if row is None or row.token != token:
             return False
-        row.expires = trio.current_time() + seconds
+        row.extend(seconds)
         return True
 
     async def release(self, key: str, token: str, /) -> None:
@@ -102,13 +108,23 @@ class MemoryBackend:
             if row.head is None and not row.journal:
                 del self._rows[key]
 
-    async def append(self, key: str, token: str, entries: Sequence[str], blobs: Mapping[str, bytes], /) -> bool:
+    async def append(
+        self,
+        key: str,
+        token: str,
+        entries: Sequence[str],
+        blobs: Mapping[str, bytes],
+        /,
+        *,
+        version: int,
+        after: int,
+    ) -> bool:
         """See `StoreBackend`."""
         await trio.lowlevel.checkpoint()
         row = self._rows.get(key)
-        if row is None or row.token != token:
+        if row is None or row.token != token or row.version != version or len(row.journal) < after:
             return False
-        row.journal += entries
+        row.journal += entries[len(row.journal) - after :]
         row.blobs |= blobs
         return True
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
 
-from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend, older_layout
+from allm.data.errors import SessionError
+from allm.session.stores.sql import BOUND, Dialect, SqlBackend
+from allm.session.stores.sql_rows import TABLES, older_layout
 
 __all__ = ["postgres_backend"]
 
@@ -19,15 +23,33 @@ def postgres_backend(url: str) -> SqlBackend:
     """A backend for the database at `url`, in tables of the first schema whose names begin with `allm_`."""
     return SqlBackend(
         Dialect(
-            name="PostgreSQL",
             connect=lambda: _connect(url),
-            transaction=lambda connection: connection.transaction(),
+            transaction=_transaction,
             now="extract(epoch from clock_timestamp())",
             mark="%s",
             errors=(psycopg.Error, OSError),
+            failure=_failure,
+            alive=lambda connection: not connection.closed,
             connections=4,
         )
     )
+
+
+@contextmanager
+def _transaction(connection: Any) -> Generator[None]:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(connection.transaction())
+        except psycopg.Error:
+            connection.close()  # also if it only fell silent: nothing has taken effect, and a new one may do better
+            raise
+        yield
+
+
+def _failure(error: Exception) -> SessionError:
+    # The server is away, starting, shutting down, full, or too busy; other errors do not pass by themselves.
+    retryable = isinstance(error, (psycopg.OperationalError, OSError))
+    return SessionError(f"the PostgreSQL store failed: {error}", reason="unavailable", retryable=retryable)
 
 
 def _connect(url: str) -> Any:

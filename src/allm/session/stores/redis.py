@@ -18,13 +18,16 @@ from redis.retry import Retry  # pyright: ignore[reportMissingImports]
 
 from allm.data.errors import SessionError
 from allm.session.stores.backend import LONGEST, Change, Record
-from allm.session.stores.sql import BOUND, older_layout
+from allm.session.stores.sql import BOUND
+from allm.session.stores.sql_rows import older_layout
 
 __all__ = ["RedisBackend"]
 
 T = TypeVar("T")
 
 _CONNECTIONS = 4
+_PASSING = (driver.ConnectionError, driver.TimeoutError, driver.BusyLoadingError, driver.ReadOnlyError, OSError)
+"""Errors that may be over soon; a replica is read-only until it takes over."""
 _OLDER = "OLDER"
 # Every script begins with this; KEYS are those of `_keys`, the first argument is a token or "".
 _COMMON = """
@@ -33,7 +36,12 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local token = redis.call('HGET', main, 'token')
 local version = tonumber(redis.call('HGET', main, 'version') or '0')
-local leased = token and tonumber(redis.call('HGET', main, 'expires')) > now
+local expires = tonumber(redis.call('HGET', main, 'expires') or '0')
+local leased = token and expires > now
+local refuse = function()
+    local longest = now + tonumber(redis.call('HGET', main, 'lease') or '0')
+    if leased and expires > longest then redis.call('HSET', main, 'expires', longest) end
+end
 local longest = LONGEST
 local texts = function(list)
     local found = redis.call('LRANGE', list, 0, -1)
@@ -65,8 +73,11 @@ _SCRIPTS = {
     "write": """
         if version ~= tonumber(ARGV[2]) then return 0 end
         if ARGV[1] == '' then
-            if leased or redis.call('LLEN', journal) > 0 then return 0 end
-            redis.call('HDEL', main, 'token', 'expires')
+            if leased or redis.call('LLEN', journal) > 0 then
+                refuse()
+                return 0
+            end
+            redis.call('HDEL', main, 'token', 'expires', 'lease')
         elseif token ~= ARGV[1] then return 0 end
         redis.call('HSET', main, 'version', version + 1, 'head', ARGV[3])
         local kept, comes = tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -80,33 +91,41 @@ _SCRIPTS = {
         return 1
     """,
     "delete": """
-        if leased or (ARGV[2] ~= '' and version ~= tonumber(ARGV[2])) then return 0 end
+        if leased or (ARGV[2] ~= '' and version ~= tonumber(ARGV[2])) then
+            refuse()
+            return 0
+        end
         redis.call('DEL', journal, messages, blobs)
         return redis.call('DEL', main)
     """,
     "acquire": """
-        if leased then return false end
-        redis.call('HSET', main, 'version', version, 'token', ARGV[1], 'expires', now + tonumber(ARGV[2]))
+        if leased and token ~= ARGV[1] then
+            refuse()
+            return false
+        end
+        redis.call('HSET', main, 'version', version, 'token', ARGV[1])
+        redis.call('HSET', main, 'expires', now + tonumber(ARGV[2]), 'lease', ARGV[2])
         return record(texts(journal))
     """,
     "renew": """
         if token ~= ARGV[1] then return 0 end
-        redis.call('HSET', main, 'expires', now + tonumber(ARGV[2]))
+        redis.call('HSET', main, 'expires', now + tonumber(ARGV[2]), 'lease', ARGV[2])
         return 1
     """,
     "release": """
         if token ~= ARGV[1] then return 0 end
-        redis.call('HDEL', main, 'token', 'expires')
+        redis.call('HDEL', main, 'token', 'expires', 'lease')
         if redis.call('HEXISTS', main, 'head') == 0 and redis.call('LLEN', journal) == 0 then
             redis.call('DEL', main, messages, blobs)
         end
         return 1
     """,
-    # Token, how many entries come, these, the name and the content of each blob.
+    # Token, version, how many entries there were, how many come, these, the name and the content of each blob.
     "append": """
-        if token ~= ARGV[1] then return 0 end
-        local last = 2 + tonumber(ARGV[2])
-        for index = 3, last do redis.call('RPUSH', journal, ARGV[index]) end
+        local found, after = redis.call('LLEN', journal), tonumber(ARGV[3])
+        if token ~= ARGV[1] or version ~= tonumber(ARGV[2]) or found < after then return 0 end
+        local last = 4 + tonumber(ARGV[4])
+        for index = 5 + found - after, last do redis.call('RPUSH', journal, ARGV[index]) end
         for index = last + 1, #ARGV, 2 do redis.call('HSET', blobs, ARGV[index], ARGV[index + 1]) end
         return 1
     """,
@@ -141,7 +160,11 @@ class RedisBackend:
         try:
             return await trio.to_thread.run_sync(work, limiter=self._limiter)
         except (driver.RedisError, OSError) as error:
-            raise SessionError(f"the Redis store failed: {error}", reason="unavailable") from error
+            retryable = isinstance(error, _PASSING) and not isinstance(error, driver.AuthenticationError)
+            if retryable:
+                # What broke this connection has probably broken the idle ones too.
+                self._client.connection_pool.disconnect(inuse_connections=False)
+            raise SessionError(f"the Redis store failed: {error}", reason="unavailable", retryable=retryable) from error
 
     async def _script(self, name: str, key: str, token: str | None, *arguments: Any) -> Any:
         def work() -> Any:
@@ -186,9 +209,20 @@ class RedisBackend:
         """See `StoreBackend`."""
         await self._script("release", key, token)
 
-    async def append(self, key: str, token: str, entries: Sequence[str], blobs: Mapping[str, bytes], /) -> bool:
+    async def append(
+        self,
+        key: str,
+        token: str,
+        entries: Sequence[str],
+        blobs: Mapping[str, bytes],
+        /,
+        *,
+        version: int,
+        after: int,
+    ) -> bool:
         """See `StoreBackend`."""
-        return bool(await self._script("append", key, token, len(entries), *entries, *_flat(blobs)))
+        arguments = (version, after, len(entries), *entries, *_flat(blobs))
+        return bool(await self._script("append", key, token, *arguments))
 
     async def forget(self, key: str, token: str, /) -> bool:
         """See `StoreBackend`."""

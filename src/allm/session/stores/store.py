@@ -34,6 +34,7 @@ from allm.session.stores.journal import (
 )
 from allm.session.stores.lease import SessionLease, open_lease
 from allm.session.stores.memory import MemoryBackend
+from allm.session.stores.saving import persistently, write_change
 from allm.session.stores.stored import change_of, load
 
 __all__ = ["SessionStore", "open_store"]
@@ -158,7 +159,8 @@ class SessionStore:
         Raises:
             SessionConflict: Someone else saved it first, or a turn of it is running or was interrupted after tools had
                 run; the exception has the newer session.
-            SessionError: `unavailable`; `invalid_input` for a session without an id, or an invalid version.
+            SessionError: `unavailable`, with the session as `error.session`; `invalid_input` for a session without an
+                id, or an invalid version.
             ValidationError: It is inconsistent, or a message cannot be written as JSON or is too large.
         """
         if not isinstance(session, Session) or session.id is None:
@@ -166,12 +168,16 @@ class SessionStore:
         check_version(version)
         refuse(session_problems(session), reason="invalid_session")
         key = session.id
-        record = await shielded(lambda: self._backend.read(key))
-        change = await uncancelled(lambda: change_of(session, record))
-        found = record.version if record is not None else 0
-        if found != version or not await shielded(
-            lambda: self._backend.write(key, change, version=version, token=None)
-        ):
+        try:
+            record = await persistently(lambda: self._backend.read(key))
+            change = await uncancelled(lambda: change_of(session, record))
+            written = version == (record.version if record is not None else 0) and await write_change(
+                self._backend, key, change, version=version, token=None
+            )
+        except SessionError as error:
+            error.session = session
+            raise
+        if not written:
             raise await self._conflict(key, version)
         await trio.lowlevel.checkpoint_if_cancelled()
         return version + 1
@@ -273,7 +279,7 @@ class SessionStore:
     async def _release(self, key: str, token: str) -> None:
         """Give the lease back; if that fails, it expires by itself."""
         try:
-            await shielded(lambda: self._backend.release(key, token))
+            await persistently(lambda: self._backend.release(key, token), seconds=SHIELD)
         except SessionError as error:
             logger.warning("the lease of session %r was not given back: %s", key, error.message)
 

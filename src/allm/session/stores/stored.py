@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
+from secrets import token_hex
 from typing import Any
 
 import attrs
@@ -30,6 +31,8 @@ __all__ = ["StoredSession", "change_of", "load", "read_journal", "read_record"]
 
 _COUNT = "$messages"
 """Field of a head: how many messages there are, so that a lost row is noticed."""
+_MARK = "$write"
+"""Field of a head: a random text for each change, which tells whether a write took effect whose reply was lost."""
 
 
 @attrs.define(eq=False)
@@ -79,15 +82,9 @@ class StoredSession:
         self.blobs = self.blobs.union(change.blobs) - change.dropped
         self._rows = {}
 
-    async def entries(self, values: Iterable[Any]) -> tuple[list[str], dict[str, bytes]]:
-        """Entries of a journal as rows, and those of their blobs that are not in the store.
-
-        Raises:
-            ValidationError: A row cannot be written.
-        """
-        pace = Pace()
-        rows = [await encode(value, pace) for value in values]
-        return [row.text for row in rows], await _data(rows, self.blobs, pace)
+    async def new_blobs(self, rows: Iterable[Row]) -> dict[str, bytes]:
+        """The bytes of those blobs in `rows` that are not in the store."""
+        return await _data(rows, self.blobs, Pace())
 
 
 async def _change(
@@ -100,7 +97,8 @@ async def _change(
 ) -> Change:
     """The change that leaves `kept` messages, which refer to the blobs `names`, and writes the head and `rows`."""
     thread = attrs.evolve(session.thread, messages=())
-    head = await encode(attrs.evolve(session, thread=thread), pace, {_COUNT: len(session.thread.messages)})
+    more = {_COUNT: len(session.thread.messages), _MARK: token_hex(8)}
+    head = await encode(attrs.evolve(session, thread=thread), pace, more)
     rows = [head, *rows]
     used = {name for of_message in names for name in of_message}.union(*(row.blobs for row in rows))
     return Change(

@@ -1,4 +1,4 @@
-"""The items of a Responses answer, and which of them an event is about.
+"""The items of a Responses answer: which of them an event is about, and what a finished one is.
 
 An event names its item by the item's id, by its `call_id`, or by `output_index`; `find` tries them in this order. Where
 a server sends none of these, the kind has to do: a delta is for the newest open item of its kind, an end is for the
@@ -18,13 +18,35 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_count, as_text
-from allm.providers.openai.shared_encode import CUSTOM_CALL
+from allm.adapters import UniqueIds, as_count, as_objects, as_text, dumps, image_of_base64, parse_arguments
+from allm.data.content import ImagePart, ProviderPart
+from allm.data.events import (
+    AdapterEvent,
+    ImageCompleted,
+    ProviderPartCompleted,
+    ReasoningCompleted,
+    TextCompleted,
+    ToolCallCompleted,
+)
+from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL
 
-__all__ = ["CALLS", "Item", "Items"]
+__all__ = [
+    "CALLS",
+    "Item",
+    "Items",
+    "call_of",
+    "image_of",
+    "input_of",
+    "may_be_text",
+    "other_of",
+    "texts_of",
+    "thought_of",
+]
 
 CALLS = {"function_call": "arguments", CUSTOM_CALL: "input"}
 """Item types that are calls for the caller, and the field that holds what the model wrote."""
+_KEPT = ("id", "namespace", "caller", "async")
+"""Fields of a call that have no place of their own and go back with it."""
 
 
 @attrs.define(eq=False)
@@ -145,3 +167,86 @@ class Items:
 
 def _open_one(items: Iterable[Item], kind: str) -> Item | None:
     return next((item for item in items if item.kind == kind and not item.done), None)
+
+
+# --- what a finished item is -----------------------------------------------------------------------------------------
+
+
+def texts_of(provider: str, opened: Item, item: dict[str, Any]) -> list[AdapterEvent]:
+    """The texts of a message, each with what the next request has to repeat."""
+    replay = {name: text for name in ("id", "phase") if (text := as_text(item.get(name)))}
+    status = as_text(item.get("status"))
+    if status is not None and status != "completed":
+        replay["status"] = status
+    events: list[AdapterEvent] = []
+    for place, part in enumerate(filter(may_be_text, as_objects(item.get("content")))):
+        refusal = part.get("type") == "refusal"
+        text = part.get("refusal" if refusal else "text")
+        if isinstance(text, str):
+            notes = {**replay, "annotations": part["annotations"]} if part.get("annotations") else replay
+            metadata = {provider: notes} if notes else {}
+            events.append(TextCompleted(opened.block_at(place), text, refusal, metadata=metadata))
+    return events
+
+
+def may_be_text(part: dict[str, Any]) -> bool:
+    """Whether a part of a message is a text, or the beginning of one."""
+    return not part or "text" in part or "refusal" in part
+
+
+def thought_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
+    """The reasoning of an item."""
+    summary, content = (
+        [text for part in as_objects(item.get(name)) if (text := as_text(part.get("text")))]
+        for name in ("summary", "content")
+    )
+    exact = len(summary) > 1 or content  # else the text alone tells the item's form
+    return ReasoningCompleted(
+        opened.id,
+        "".join((*summary, *content)),
+        provider=provider,
+        item_id=as_text(item.get("id")),
+        encrypted_content=as_text(item.get("encrypted_content")),
+        metadata={provider: {"summary": summary, "content": content}} if exact else {},
+    )
+
+
+def image_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent | None:
+    """A generated image, with the item as it goes back, but for the image itself."""
+    data = as_text(item.get("result")) if opened.kind == IMAGE_CALL else None
+    form = as_text(item.get("output_format"))
+    image = data and image_of_base64(
+        data, f"image/{form}" if form else None, revised_prompt=as_text(item.get("revised_prompt"))
+    )
+    if not image:
+        return None
+    rest = {name: value for name, value in item.items() if name != "result"}
+    return ImageCompleted(opened.id, ImagePart(image, metadata={provider: rest}))
+
+
+def other_of(provider: str, opened: Item, item: dict[str, Any]) -> AdapterEvent:
+    """An item that no part of ours stands for."""
+    return ProviderPartCompleted(opened.id, ProviderPart(provider, item))
+
+
+def input_of(opened: Item, item: dict[str, Any]) -> str:
+    """What the model wrote for a call; some servers send an object in place of its text."""
+    written = item.get(CALLS[opened.kind])
+    return dumps(written).decode() if isinstance(written, dict) else as_text(written) or ""
+
+
+def call_of(provider: str, opened: Item, item: dict[str, Any], raw: str) -> AdapterEvent:
+    """A call, with what goes back with it."""
+    replay = {key: item[key] for key in _KEPT if item.get(key) is not None}
+    if as_text(item.get("id")) is None:  # neither "" nor a number is accepted back
+        replay.pop("id", None)
+    custom = opened.kind == CUSTOM_CALL
+    if custom:
+        replay["type"] = CUSTOM_CALL
+    return ToolCallCompleted(
+        opened.id,
+        as_text(item.get("name")) or opened.name,
+        None if custom else parse_arguments(raw),
+        raw,
+        metadata={provider: replay} if replay else {},
+    )

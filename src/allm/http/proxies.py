@@ -1,8 +1,8 @@
-"""Base URLs of services: their validation, paths under them, and the proxy for a request, from the environment.
+"""The proxy for a request, from the environment.
 
 The variables are `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`; their lower-case forms take precedence. If
 none is set, the settings of macOS and Windows are used. They are read for each call, and only those that the call needs
-are checked.
+are checked; what the same values mean for the same server is found once.
 """
 
 from __future__ import annotations
@@ -12,61 +12,20 @@ import importlib.util
 import os
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import attrs
 
 from allm.data.errors import EngineError
 
-__all__ = ["join_url", "parts_of", "proxy_for"]
-
-_NOT_IN_A_HOST = frozenset(' "<>\\^`{|}')
-
-
-def join_url(base_url: str, path: str) -> str:
-    """Return `path` under `base_url`; a query string of the base (Azure's `?api-version=`) is kept.
-
-    Raises:
-        EngineError: `invalid_base_url`: not an http(s) URL with a host.
-    """
-    parts = parts_of(base_url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
-
-
-def parts_of(base_url: str) -> SplitResult:
-    """Return the parts of a base URL.
-
-    Raises:
-        EngineError: `invalid_base_url`: not an http(s) URL with a host.
-    """
-    parts = _split(base_url)
-    if parts is None:
-        raise EngineError(
-            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
-            "https://api.openai.com/v1",
-            reason="invalid_base_url",
-        )
-    return parts
-
-
-def _split(url: Any) -> SplitResult | None:
-    try:
-        parts = urlsplit(url.strip())
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
-        if usable and parts.hostname.isascii():
-            parts.hostname.encode("idna")  # as the socket does; it fails for an empty or overlong label
-    except (ValueError, AttributeError):
-        return None
-    return parts if usable else None
-
+__all__ = ["PROXY_VARIABLES", "proxy_for"]
 
 _VARIABLES = tuple(
     name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")
 )
-_CGI = "REQUEST_METHOD"
-"""If it is set, HTTP_PROXY may be a header that a client sent (CVE-2016-1000110); urllib takes care of that."""
+PROXY_VARIABLES = (*_VARIABLES, "REQUEST_METHOD")
+"""What decides. Where REQUEST_METHOD is set, HTTP_PROXY may be a header that a client sent to a CGI script
+(CVE-2016-1000110); urllib takes care of that."""
 
 _SOCKS = frozenset({"socks5", "socks5h"})
 _USABLE = frozenset({"http", "https", *_SOCKS})
@@ -78,16 +37,21 @@ _USERINFO = re.compile(r"[^/@]*@")
 _WITH_PORT = re.compile(r"(\[[^]]*\]|[^:]*):(\d+)")
 
 
-def proxy_for(url: str) -> str | None:
-    """Return the URL of the proxy for a request to `url`, or None.
+@functools.lru_cache(maxsize=256)
+def proxy_for(origin: str, environment: tuple[str | None, ...]) -> str | None:
+    """Return the URL of the proxy for requests to `origin`, or None.
+
+    Args:
+        origin: Scheme, host and port of a URL.
+        environment: The values of `PROXY_VARIABLES`.
 
     Raises:
         EngineError: `invalid_environment`: the proxy cannot be used. The message names the variable and the fix.
     """
-    settings = _settings(tuple(map(os.environ.get, (*_VARIABLES, _CGI))))
+    settings = _settings(environment)
     if not settings.proxies:
         return None
-    parts = urlsplit(url)
+    parts = urlsplit(origin)
     host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
     kind = parts.scheme if parts.scheme in settings.proxies else "all"
     proxy = settings.proxies.get(kind)
