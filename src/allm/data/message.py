@@ -98,8 +98,8 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
     for message in messages:
         if message.role == "tool":
             waiting.pop(message.tool_call_id or "", None)
-        else:
-            waiting.update(dict.fromkeys(call.id for call in message.tool_calls))
+        elif calls := message.tool_calls:
+            waiting.update(dict.fromkeys(call.id for call in calls))
     return tuple(waiting)
 
 
