@@ -33,6 +33,18 @@ def _tools(session: nox.Session, *groups: str) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, *groups))
 
 
+@nox.session(default=False)
+def quick(session: nox.Session) -> None:
+    """Check the style, the types and the quick tests on this Python: what to run while working."""
+    session.install("--editable", f".[{EXTRAS}]")
+    _tools(session, "lint", "typing", "tests")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("codespell")
+    session.run("mypy")
+    session.run("pytest", *(session.posargs or ["--quick", "--numprocesses=auto", "-q"]))
+
+
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check ruff's rules, the format and the spelling."""

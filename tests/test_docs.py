@@ -6,7 +6,8 @@ import ast
 import inspect
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,12 +17,19 @@ import trio.testing
 
 from allm import fake
 from allm.runtime import registry
-from allm.testing import Reply, WireServer
+from allm.testing import Reply, WireServer, deny_network, no_leaks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # A Python block, and the text block directly after it, if any, with what it prints.
 EXAMPLE = re.compile(r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
+
+
+# The first line of a block that needs another one.
+GOES_ON = re.compile(
+    r"\s*# goes on from the (first|second|third|fourth|fifth|sixth) block\n|\s*# goes on from the block above\n"
+)
+ORDER = ["first", "second", "third", "fourth", "fifth", "sixth"]
 
 
 class Example(NamedTuple):
@@ -38,6 +46,15 @@ def examples(page: Path) -> Iterator[Example]:
         yield Example("\n" * text.count("\n", 0, match.start(1)) + match[1], match[2])
 
 
+def needed_by(index: int, found: list[Example]) -> list[Example]:
+    """The blocks that a reader has to run to run block `index`: it and those that it says it goes on from."""
+    goes_on = GOES_ON.match(found[index].code)
+    if goes_on is None:
+        return [found[index]]
+    before = index - 1 if goes_on[1] is None else ORDER.index(goes_on[1])
+    return [*needed_by(before, found), found[index]]
+
+
 def run(code: str, page: Path, names: dict[str, object]) -> None:
     """Run a block as its reader would, then the tests that it defines; the blocks of a page share their names."""
     before = set(names)
@@ -45,9 +62,22 @@ def run(code: str, page: Path, names: dict[str, object]) -> None:
     for name in sorted(names.keys() - before):
         if name.startswith("test_"):
             clock = trio.testing.MockClock(autojump_threshold=0)
-            fixtures = {"autojump_clock": clock, "tmp_path": Path.cwd()}
             wanted = list(inspect.signature(names[name]).parameters)
-            trio.run(names[name], *map(fixtures.get, wanted), clock=clock if "autojump_clock" in wanted else None)
+            trio.run(run_test, names[name], wanted, clock, clock=clock if "autojump_clock" in wanted else None)
+
+
+async def run_test(test: Callable[..., Awaitable[None]], wanted: list[str], clock: trio.abc.Clock) -> None:
+    """Run a test of a page with its fixtures."""
+    async with AsyncExitStack() as stack:
+        fixtures: dict[str, object] = {"autojump_clock": clock, "tmp_path": Path.cwd()}
+        for name in wanted:
+            if name == "wire_server":
+                fixtures[name] = await stack.enter_async_context(WireServer())
+            elif name == "deny_network":
+                fixtures[name] = stack.enter_context(deny_network())
+        if "no_leaks" in wanted:
+            fixtures["no_leaks"] = await stack.enter_async_context(no_leaks())  # around the test only
+        await test(*(fixtures[name] for name in wanted))
 
 
 def with_examples() -> list[Path]:
@@ -63,6 +93,20 @@ def test_pages_are_found():
 @pytest.mark.parametrize("page", with_examples(), ids=lambda page: page.stem)
 async def test_examples_run(page, monkeypatch, capsys, tmp_path):
     """Each block runs after the ones above it, against a server that plays the vendor where it needs one."""
+    await read(list(examples(page)), page, monkeypatch, capsys, tmp_path)
+
+
+ALONE = [(page, index) for page in with_examples() for index in range(len(list(examples(page))))]
+
+
+@pytest.mark.parametrize(("page", "index"), ALONE, ids=lambda value: getattr(value, "stem", value))
+async def test_each_example_runs_alone(page, index, monkeypatch, capsys, tmp_path):
+    """As printed, or after the blocks that its first line names, for a reader who copies one block."""
+    await read(needed_by(index, list(examples(page))), page, monkeypatch, capsys, tmp_path)
+
+
+async def read(blocks, page, monkeypatch, capsys, tmp_path):
+    """Run blocks of a page, one after another, and compare what they print."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_registered", {})
     names: dict[str, object] = {"__name__": "__main__"}
@@ -70,7 +114,7 @@ async def test_examples_run(page, monkeypatch, capsys, tmp_path):
     async with WireServer(default=answer) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
         monkeypatch.setenv("OPENAI_API_KEY", "test")
-        for code, printed in examples(page):
+        for code, printed in blocks:
             await trio.to_thread.run_sync(run, code, page, names)
             sys.stdout.flush()
             written = capsys.readouterr().out

@@ -114,6 +114,7 @@ from allm.data.moderation import (
     ModerationResponse as ModerationResponse,
     ModerationResult as ModerationResult,
 )
+from allm.data.openai_messages import messages_from_openai as messages_from_openai
 from allm.data.request import (
     JsonSchema as JsonSchema,
     Request as Request,
@@ -339,6 +340,7 @@ __all__ = [
     "image_variations",
     "json_schema",
     "keys",
+    "messages_from_openai",
     "models",
     "moderate",
     "providers",

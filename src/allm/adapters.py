@@ -121,7 +121,12 @@ from allm.runtime.adapters import (
 )
 from allm.runtime.batches import BatchLimits as BatchLimits
 from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
-from allm.runtime.http_adapter import Adapter as Adapter, HttpAdapter as HttpAdapter, Vendor as Vendor
+from allm.runtime.http_adapter import (
+    Adapter as Adapter,
+    HttpAdapter as HttpAdapter,
+    Vendor as Vendor,
+    explains_settings as explains_settings,
+)
 from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
@@ -175,6 +180,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "classify_error",
     "dumps",
+    "explains_settings",
     "finish_reason_of",
     "image_of_base64",
     "image_of_url",

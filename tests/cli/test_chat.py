@@ -206,7 +206,7 @@ def test_a_failed_turn_keeps_the_conversation(terminal):
     held, code = chat(terminal, "Legs?\nAnd?\n", broken, [fake.text("Sorry.")])
 
     assert code == 0
-    assert err(terminal).count("Error: cut [network_error]\n") == 1
+    assert err(terminal).count("Error: cut (model fake, reason network_error)") == 1
     assert [message.text for message in held.stored.session.thread.messages] == ["Legs?", "Four", "And?", "Sorry."]
 
 

@@ -205,7 +205,7 @@ async def test_a_failed_turn_does_not_end_a_chat(server, answers, piped):
     ended = await piped("Hello\nAgain\n")
 
     assert (ended.returncode, ended.stdout) == (1, b"Hi.\n")
-    assert ended.stderr.startswith(b"Error: Bad key. Try another. [authentication_failed")
+    assert ended.stderr.startswith(b"Error: Bad key. Try another. (provider openai, model scripted, status 401")
     assert ended.stderr.count(b"\n") == 1
 
 

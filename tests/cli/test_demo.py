@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import attrs
 import pytest
@@ -23,14 +27,14 @@ def shown(terminal):
     return terminal.stdout.stream.getvalue()
 
 
-def run(terminal):
+def run(terminal, formats=("openai",)):
     """Run the demo without delays; returns the exit code."""
-    return exit_code_of(terminal, Demo(terminal, fast=True).run)
+    return exit_code_of(terminal, Demo(terminal, fast=True, formats=formats).run)
 
 
 def test_the_demo_shows_every_scene(pipes):
-    """Text, a call, partial text with its error, events and usage."""
-    assert run(pipes) == 0
+    """Text, a call, partial text with its error, events and usage; in every format, as asked for."""
+    assert run(pipes, tuple(demo_script.FORMATS)) == 0
 
     text = shown(pipes)
     assert ESCAPE not in text
@@ -44,6 +48,29 @@ def test_the_demo_shows_every_scene(pipes):
     assert '-> {"day 1":"rain in Lisbon","day 2":"rain in Lisbon"}' in text
     assert "167 input tokens, 77 output tokens" in text
     assert text.count("the same events as above") == len(demo_script.FORMATS) - 1 == 3
+
+
+def test_one_conversation_and_then_the_way_on(pipes, monkeypatch):
+    """By default one format is played; the last lines are commands that exist where they are read."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    assert run(pipes) == 0
+
+    text = shown(pipes)
+    assert text.count("What is a nursery in Trio?") == 1
+    commands = [line.strip() for line in text.splitlines() if " -m allm " in line]
+    assert [command.partition(" -m allm ")[2].split()[:2] for command in commands] == [
+        ["demo", "--format"],
+        ["generate", "--model"],
+    ]
+    python = commands[0].partition(" -m allm")[0]
+    assert Path(python).resolve() == Path(sys.executable).resolve()
+    for command in commands:
+        run_it = [*shlex.split(command.partition(" --")[0]), "--help"]
+        assert subprocess.run(run_it, capture_output=True, check=False).returncode == 0
+
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/allm")
+    assert run(pipes, ("gemini", "anthropic")) == 0
+    assert "\n    allm demo --format all\n" in shown(pipes)
 
 
 def test_the_demo_is_styled_on_a_terminal(terminal):

@@ -119,7 +119,7 @@ async def test_a_refused_call_is_one_line(server, to_server, allm_main):
     code, output, errors = await allm_main("generate", "?", *to_server)
 
     assert (code, output) == (1, "")
-    assert errors.startswith("Error: Bad key. Try another. [authentication_failed, HTTP 401, request req_")
+    assert errors.startswith("Error: Bad key. Try another. (provider openai, model ")
     assert errors.count("\n") == 1
 
 

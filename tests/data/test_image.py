@@ -34,9 +34,9 @@ WITHOUT_BYTES = {
     "a URL": (allm.Image.from_url("https://example.com/x.png"), "remote_source"),
     "no base64": (allm.Image(("base64", "not base64!")), "invalid_base64"),
     "base64 that is no ASCII": (allm.Image(("base64", "Zürich==")), "invalid_base64"),
-    "a folder": (allm.Image.from_file("."), "unreadable_file"),
-    "nothing": (allm.Image.from_file(os.devnull), "empty_image"),
-    "no file": (allm.Image.from_file("no/such/file.png"), "unreadable_file"),
+    "a folder": (allm.Image(("file", ".")), "unreadable_file"),
+    "nothing": (allm.Image(("file", os.devnull)), "empty_image"),
+    "no file": (allm.Image(("file", "no/such/file.png")), "unreadable_file"),
 }
 
 

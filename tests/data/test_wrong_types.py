@@ -15,7 +15,7 @@ MADE = {
     "params": (lambda: allm.Engine(params=["a"]), "params is list; expected a mapping"),
     "context": (lambda: allm.Engine(context=None), "context is NoneType; expected a mapping"),
     "a model's name": (lambda: allm.Engine.from_model(None), "the model is NoneType"),
-    "a response": (lambda: allm.unwrap("text"), "unwrap takes a Response, got str"),
+    "a response": (lambda: allm.unwrap("text"), "unwrap takes a Response or a ChatResult, got str"),
     "a conversation of dicts": (
         lambda: allm.request([{"role": "user", "content": "hi"}]),
         "messages[0] is dict; expected a Message: allm.user(text)",

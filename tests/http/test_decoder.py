@@ -295,5 +295,6 @@ def test_a_truncated_response_without_a_reason():
     made = decoder()
     events(made, {"text": "a"})
     events(made, {"hello": 1}, name="odd")
-    with pytest.raises(allm.AdapterError, match=r"without its last event: the answer is cut off$"):
+    with pytest.raises(allm.AdapterError) as caught:
         made.end("")
+    assert caught.value.message.endswith("without its last event: the answer is cut off")

@@ -594,7 +594,7 @@ def problems_of(request, settings=None, **options):
         ((user(Image.from_url("gs://a/c.gif")),), {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_url("cat.png")),), {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_bytes(b"?")),), {}, (("messages", 0, "content", 0), "missing_mime_type")),
-        ((user(Image.from_file("/nowhere.png")),), {}, (("messages", 0, "content", 0), "unreadable_file")),
+        ((user(Image(("file", "/nowhere.png"))),), {}, (("messages", 0, "content", 0), "unreadable_file")),
         (
             (
                 user("?"),

@@ -414,7 +414,7 @@ async def test_a_refusal_names_the_setting(message, setting):
     error, _ = await refused({"error": {"message": message, "type": "invalid_request_error"}})
     assert error.message.startswith(message)
     assert setting in error.message
-    assert str(error) == error.message
+    assert str(error).startswith(error.message)
     error, _ = await refused({"error": {"message": message, "type": "invalid_request_error"}}, preset="vllm")
     assert error.message == message
     error, _ = await refused({"error": {"message": "max_tokens must be at most 4096", "code": 400}})

@@ -518,7 +518,7 @@ def test_a_result_is_an_object(content, is_error, response):
         ((user(Image.from_url("ftp://a.b/c.png")),), {}, {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_url("cat.png")),), {}, {}, (("messages", 0, "content", 0), "unsupported_image_url")),
         ((user(Image.from_bytes(b"?")),), {}, {}, (("messages", 0, "content", 0), "missing_mime_type")),
-        ((user(Image.from_file("/nowhere.png")),), {}, {}, (("messages", 0, "content", 0), "unreadable_file")),
+        ((user(Image(("file", "/nowhere.png"))),), {}, {}, (("messages", 0, "content", 0), "unreadable_file")),
         (
             (
                 user("?"),

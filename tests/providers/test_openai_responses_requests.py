@@ -310,7 +310,7 @@ def test_tool_results_may_hold_images():
 
 def test_images_that_cannot_be_sent_are_all_named():
     """With their places, and nothing is sent."""
-    bad = [allm.Image.from_bytes(b"BM..", "image/bmp"), allm.Image.from_file("/does/not/exist.png")]
+    bad = [allm.Image.from_bytes(b"BM..", "image/bmp"), allm.Image(("file", "/does/not/exist.png"))]
     with pytest.raises(allm.ValidationError) as caught:
         responses(allm.user("See", *bad))
     assert caught.value.errors == (

@@ -123,7 +123,7 @@ def test_a_location_that_does_not_exist(place):
 async def test_an_installed_package(installed):
     """It is loaded when its name is used and not before; the error for an unknown name lists it."""
     installed("zeta", PACKAGE.format(name="zeta"))
-    with pytest.raises(allm.EngineError, match="xai, zai, zeta; did you mean 'zeta'"):
+    with pytest.raises(allm.EngineError, match="xai, zai, zeta; did you mean 'zeta:x'"):
         allm.Engine.from_model("zetta:x")
     assert allm.Engine.from_model("openai:x").model == "x"
     assert "allm_zeta" not in sys.modules

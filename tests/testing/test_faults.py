@@ -6,7 +6,20 @@ import httpx
 import pytest
 import trio
 
-from allm.testing import BEFORE_HEAD, Cut, Garbage, GarbageHead, KeepAlive, Reply, Reset, Stall
+from allm.testing import (
+    BEFORE_HEAD,
+    Cut,
+    Garbage,
+    GarbageHead,
+    HalfClose,
+    KeepAlive,
+    Reply,
+    Reset,
+    Stall,
+    TruncatedChunk,
+    WireServer,
+    WrongLength,
+)
 
 BODY = b"data: one\n\ndata: two\n\ndata: three\n\n"
 
@@ -197,6 +210,87 @@ async def test_reset_before_the_head(server, http_client):
     async with http_client() as client:
         with pytest.raises(httpx.ReadError):
             await client.post(server.base_url)
+
+
+@pytest.mark.parametrize("after", [BEFORE_HEAD, 16])
+async def test_half_close(server, connect, after):
+    """The client sees the end, and the server still reads until the client leaves."""
+    server.add(Reply(body=BODY, fault=HalfClose(after)))
+    client = await connect()
+    await client.read_all()
+
+    assert client.body == BODY[: max(after, 0)]
+    assert server.connections == 1
+    assert server.requests[0].outcome is None
+    assert (await leave(server, client)).outcome == "client_closed"
+
+
+@pytest.mark.parametrize("after", [0, 16])
+async def test_truncated_chunk(server, connect, after, http_client):
+    """The last chunk has announced more than it holds."""
+    server.default = Reply(body=BODY, fault=TruncatedChunk(after))
+    client = await connect()
+    received = await client.read_all()
+
+    assert received.endswith(b"10000\r\n{")
+    assert (server.requests[0].outcome, server.requests[0].bytes_sent) == ("faulted", after)
+    async with http_client() as client:
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+            await client.post(server.base_url)
+
+
+async def test_wrong_length(server, http_client):
+    """Too much is announced, and the body is truncated; too little, and the client stops reading too early."""
+    async with http_client() as client:
+        server.add(Reply(body=BODY, framing="content-length", fault=WrongLength(+5)))
+        with pytest.raises(httpx.RemoteProtocolError, match="without sending complete message body"):
+            await client.post(server.base_url)
+        server.add(Reply(body=BODY, framing="content-length", chunks=9, fault=WrongLength(-5)))
+        assert (await client.post(server.base_url)).content == BODY[:-5]
+
+    await server.wait_outcomes()
+    assert [(request.outcome, request.bytes_sent) for request in server.requests] == [("faulted", len(BODY))] * 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "framing", "mistake"),
+    [
+        (TruncatedChunk(), "close", "needs framing='chunked'"),
+        (WrongLength(1), "chunked", "needs framing='content-length'"),
+        (WrongLength(-99), "content-length", "35 -99"),
+    ],
+)
+def test_faults_that_the_framing_cannot_have(fault, framing, mistake):
+    """They are refused where they are written."""
+    with pytest.raises(ValueError, match=mistake):
+        Reply(body=BODY, framing=framing, fault=fault)
+
+
+@pytest.mark.parametrize("after", [0, 2])
+async def test_refused_connections(after, http_client):
+    """After a number of connections every other one is refused, and those that are open stay."""
+    async with WireServer(Reply(body=BODY), refuse_after=after) as server, http_client() as client:
+        async with http_client() as second:
+            for one in (client, second)[:after]:
+                assert (await one.post(server.base_url)).content == BODY
+            async with http_client() as third:
+                with pytest.raises(httpx.ConnectError):
+                    await third.post(server.base_url)
+            for one in (client, second)[:after]:
+                assert (await one.post(server.base_url)).content == BODY
+        assert server.statistics().connections_total == after
+
+
+async def test_connections_can_be_refused_at_any_time(server, http_client):
+    """From the next statement on."""
+    server.default = Reply(body=BODY)
+    async with http_client() as client:
+        await client.post(server.base_url)
+        await server.refuse_connections()
+        await client.post(server.base_url)
+        async with http_client() as other:
+            with pytest.raises(httpx.ConnectError):
+                await other.post(server.base_url)
 
 
 @pytest.mark.parametrize("framing", ["chunked", "content-length"])

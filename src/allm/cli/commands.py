@@ -60,13 +60,23 @@ def replay(context: click.Context, cassette: Path) -> None:
 
 @command.command()
 @click.option("--fast", is_flag=True, help="Without the delays of a real model.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["openai", "responses", "anthropic", "gemini", "all"]),
+    default="openai",
+    show_default=True,
+    help="The wire format that the server speaks.",
+)
 @click.pass_context
-def demo(context: click.Context, *, fast: bool) -> None:
+def demo(context: click.Context, *, fast: bool, form: str) -> None:
     """Stream scripted responses from a local server. No key, no network."""
     from allm.cli.demo import Demo
+    from allm.cli.demo_script import FORMATS
 
     terminal: Terminal = context.obj
-    context.exit(exit_code_of(terminal, Demo(terminal, fast=fast).run))
+    formats = tuple(FORMATS) if form == "all" else (form,)
+    context.exit(exit_code_of(terminal, Demo(terminal, fast=fast, formats=formats).run))
 
 
 @command.command()

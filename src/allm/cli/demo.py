@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import final
@@ -24,10 +26,15 @@ __all__ = ["Demo", "play"]
 @final
 @attrs.frozen(eq=False)
 class Demo:
-    """Plays every scene in every format."""
+    """Plays every scene in the formats that are asked for.
+
+    Attributes:
+        formats: Names of wire formats; the first one is played at the pace of a model.
+    """
 
     terminal: Terminal
     fast: bool = attrs.field(default=False, kw_only=True)
+    formats: tuple[str, ...] = attrs.field(default=(next(iter(FORMATS)),), kw_only=True)
 
     def run(self) -> int:
         """Run the demo, and return the exit code.
@@ -49,7 +56,7 @@ class Demo:
         async with WireServer() as server:
             screen.opening(server.base_url)
             first: list[str] = []
-            for form in FORMATS:
+            for form in (FORMATS[name] for name in self.formats):
                 screen.format(form.title)
                 # The first format is played at the pace of a model, to show streaming; the others are fast.
                 turns = await play(form.wire, form.engine(server), server, screen, fast=self.fast or bool(first))
@@ -60,7 +67,8 @@ class Demo:
                 else:
                     screen.compared(same=saw == first)
                 as_scripted &= saw == first and all(result.halted_reason == scene.ends for scene, _, result in turns)
-        screen.closing(as_scripted=as_scripted)
+        others = [name for name in FORMATS if name not in self.formats]
+        screen.closing(_command(), others, as_scripted=as_scripted)
         return SUCCESS if as_scripted else FAILURE
 
 
@@ -86,6 +94,14 @@ async def play(wire: Provider, engine: allm.Engine, server: WireServer, screen: 
         screen.ended(result)
         played.append((scene, seen, result))
     return played
+
+
+def _command() -> str:
+    """How to run the program from where the user is: by its name, if the shell finds that, else with this Python."""
+    if shutil.which("allm"):
+        return "allm"
+    python = os.path.relpath(sys.executable)
+    return f"{sys.executable if python.startswith('..') else python} -m allm"
 
 
 @contextmanager

@@ -120,12 +120,23 @@ class Screen:
         self._console.print("\n[bold]What the program saw[/]:", end=" ")
         self._console.print(verdict)
 
-    def closing(self, *, as_scripted: bool) -> None:
-        """Show what to do next."""
+    def closing(self, command: str, others: Sequence[str], *, as_scripted: bool) -> None:
+        """Show what to do next.
+
+        Args:
+            command: How to run the program.
+            others: The formats that were not played.
+        """
         if as_scripted:
-            self._console.print("\nWith a key: [bold]allm generate --model openai:gpt-5.4-mini 'Hello'[/]")
+            if others:
+                self._next(f"The same in the other wire formats ({', '.join(others)})", f"{command} demo --format all")
+            self._next("With a key of yours", f"{command} generate --model openai:gpt-5.4-mini 'Hello'")
         else:
             self._console.print("\n[bold red]Not every response ended as scripted.[/]")
+
+    def _next(self, what: str, command: str) -> None:
+        self._console.print(f"\n{what}:", soft_wrap=True)
+        self._console.print(Text(f"    {command}", "bold"), soft_wrap=True)  # one line, to be copied
 
     def _indented(self, text: Text, label: str = "") -> None:
         """Print wrapped text, with `label` before its first line."""

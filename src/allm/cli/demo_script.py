@@ -117,12 +117,13 @@ def _gemini(server: WireServer) -> allm.Engine:
     return _engine(allm.providers.Gemini(api_key="no-key", base_url=server.url("gemini")))
 
 
-FORMATS = (
-    Format("OpenAI Chat Completions", "openai", _chat_completions),
-    Format("OpenAI Responses", "openai_responses", _responses),
-    Format("Anthropic Messages", "anthropic", _anthropic),
-    Format("Gemini generateContent", "gemini", _gemini),
-)
+FORMATS = {
+    "openai": Format("OpenAI Chat Completions", "openai", _chat_completions),
+    "responses": Format("OpenAI Responses", "openai_responses", _responses),
+    "anthropic": Format("Anthropic Messages", "anthropic", _anthropic),
+    "gemini": Format("Gemini generateContent", "gemini", _gemini),
+}
+"""The formats by the names that `allm demo --format` takes."""
 
 FIRST_TOKEN = 0.16  # seconds
 GAPS = (0.010, 0.026, 0.006, 0.017, 0.012, 0.030, 0.008, 0.014)  # seconds between events, repeated

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from allm.cli.terminal import Terminal
-from allm.data.errors import AllmError
+from allm.data.errors import AdapterError, AllmError
+from allm.execution.failures import is_inner
 
 __all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "describe", "exit_code_of"]
 
@@ -19,7 +20,7 @@ def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
     """Run `command`, report an exception in one line, and return the exit code."""
     try:
         try:
-            return command()
+            return _run(command)
         except AllmError as error:
             terminal.line(f"Error: {describe(error)}")
             return FAILURE
@@ -36,11 +37,14 @@ def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
         return FAILURE
 
 
+def _run(command: Callable[[], int]) -> int:
+    token = is_inner.set(True)  # failures are reported here, so the log need not
+    try:
+        return command()
+    finally:
+        is_inner.reset(token)
+
+
 def describe(error: AllmError) -> str:
-    """The message, with the facts that a provider's support asks for."""
-    facts = [error.reason]
-    for name, label in (("status", "HTTP"), ("request_id", "request")):
-        value = getattr(error, name, None)
-        if value is not None:
-            facts.append(f"{label} {value}")
-    return f"{error.message} [{', '.join(facts)}]"
+    """The message, with the facts that a provider's support asks for, and what to do."""
+    return str(error) if isinstance(error, AdapterError) else f"{error.message} [{error.reason}]"

@@ -29,6 +29,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
+from allm.data.remedies import REMEDIES
+
 __all__ = [
     "AdapterError",
     "AdapterReason",
@@ -93,7 +95,7 @@ SessionReason = Literal[
     "unavailable",
 ]
 OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
-UnwrapReason = Literal["non_stop_finish", "empty_response", "error"]
+UnwrapReason = Literal["non_stop_finish", "halted", "empty_response", "error"]
 
 Path = tuple[str | int, ...]
 
@@ -257,6 +259,10 @@ class AdapterError(AllmError):
         request_id: The provider's id of the request, for its support.
         provider_code: The provider's own error code, as text.
         headers: Headers of the HTTP response, as in `Response.headers`: which rate limit was hit, and when it ends.
+        model: The model that was called, or None.
+        host: The host that the request was sent to, or None.
+
+    `str(error)` is the message, followed by these facts and by what can be done about the reason.
     """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(AdapterReason))
@@ -270,8 +276,10 @@ class AdapterError(AllmError):
         "request_id",
         "provider_code",
         "headers",
+        "model",
+        "host",
     )
-    beside: ClassVar[frozenset[str]] = frozenset({"headers"})
+    beside: ClassVar[frozenset[str]] = frozenset({"headers", "model", "host"})
 
     def __init__(
         self,
@@ -285,6 +293,8 @@ class AdapterError(AllmError):
         request_id: str | None = None,
         provider_code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        model: str | None = None,
+        host: str | None = None,
     ) -> None:
         super().__init__(message, reason=reason)
         self.provider = provider
@@ -294,6 +304,24 @@ class AdapterError(AllmError):
         self.request_id = request_id
         self.provider_code = provider_code
         self.headers: dict[str, str] = dict(headers or {})
+        self.model = model
+        self.host = host
+
+    def __str__(self) -> str:
+        facts = [
+            f"{name} {value}"
+            for name, value in (
+                ("provider", self.provider),
+                ("model", self.model),
+                ("status", self.status),
+                ("reason", self.reason),
+                ("request id", self.request_id),
+                ("host", self.host),
+            )
+            if value is not None
+        ]
+        remedy = REMEDIES.get(self.reason)
+        return f"{self.message} ({', '.join(facts)}){f'; {remedy}' if remedy else ''}"
 
 
 class ImageAdapterError(AdapterError):

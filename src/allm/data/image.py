@@ -61,8 +61,15 @@ class Image:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> Image:
-        """An image file. It is read when the request is built; until then its name tells the type."""
+        """An image file. It is read when the request is built; until then its name tells the type.
+
+        Raises:
+            ValidationError: There is no such file (`unreadable_file`).
+        """
         location = os.fspath(path)
+        if not Path(location).is_file():
+            what = f"there is no image file {location!r} in {Path.cwd()}: check the path"
+            raise _image_error("unreadable_file", what)
         return cls(("file", location), EXTENSIONS.get(Path(location).suffix.lower()))
 
     @classmethod

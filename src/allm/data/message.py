@@ -38,6 +38,7 @@ __all__ = [
 Role = Literal["system", "user", "assistant", "tool"]
 
 _ROLES = frozenset(get_args(Role))
+_IMAGE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp)", re.IGNORECASE)
 
 
 def _content(value: str | Iterable[Part]) -> Any:
@@ -182,7 +183,8 @@ def _part_problem(part: Any, role: str) -> Problem | None:
         return None
     if not isinstance(part, PART_TYPES):
         expected = ", ".join(cls.__name__ for cls in PART_TYPES)
-        return Problem((), "invalid_part_type", f"is {type(part).__name__}; expected one of {expected}")
+        sentence = f"is {type(part).__name__}; expected one of {expected}{_for_dicts(part)}"
+        return Problem((), "invalid_part_type", sentence)
     if isinstance(part, ImagePart):
         if not isinstance(part.image, Image):
             return wrong_type(("image",), part.image, "Image: Image.from_file(path) makes one")
@@ -215,7 +217,7 @@ def _joined(pieces: tuple[Any, ...]) -> str | tuple[Part, ...]:
         elif isinstance(piece, PART_TYPES):
             parts.append(cast("Part", piece))
         else:
-            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart"
+            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart{_for_dicts(piece)}"
             raise ValidationError(
                 [Problem(("content", index), "invalid_part_type", sentence)], reason="invalid_message"
             )
@@ -228,7 +230,16 @@ def system(text: str) -> Message:
 
 
 def user(*content: str | Image | Part) -> Message:
-    """A user message of text, or of text and images in order: `user("What is this?", Image.from_file("x.png"))`."""
+    """A user message of text, or of text and images in order: `user("What is this?", Image.from_file("x.png"))`.
+
+    Raises:
+        ValidationError: A piece is none of these, or a text beside others is only the name of an image file.
+    """
+    for index, piece in enumerate(content):
+        if len(content) > 1 and isinstance(piece, str) and _IMAGE_NAME.fullmatch(piece):
+            maker = "from_url" if "://" in piece else "from_file"
+            sentence = f"is {shown(piece)}, which would be sent as text; expected allm.Image.{maker}({piece!r})"
+            raise ValidationError([Problem(("content", index), "image_as_text", sentence)], reason="invalid_message")
     return Message("user", _joined(content))
 
 
@@ -257,12 +268,19 @@ def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Mess
     if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
         return _checked(tuple(value))
     expected = "expected str, Message, Thread, Request, or an iterable of Message"
-    problem = Problem(("messages",), "invalid_type", f"cannot convert {type(value).__name__} to messages; {expected}")
+    sentence = f"cannot convert {type(value).__name__} to messages; {expected}{_for_dicts(value)}"
+    problem = Problem(("messages",), "invalid_type", sentence)
     raise ValidationError([problem], reason="invalid_request")
+
+
+def _for_dicts(value: Any) -> str:
+    """The way out for messages as OpenAI's library takes them."""
+    return ". For OpenAI's dictionaries: allm.messages_from_openai([...])" if isinstance(value, Mapping) else ""
 
 
 def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
     expected = "a Message: allm.user(text), allm.system(text), allm.assistant(text), allm.tool_result(id, text)"
+    expected += next(filter(None, map(_for_dicts, values)), "")
     refuse(
         [
             wrong_type(("messages", index), value, expected)

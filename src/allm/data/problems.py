@@ -59,10 +59,31 @@ def refuse(problems: Sequence[Problem], *, reason: str = "invalid_request") -> N
         raise ValidationError(problems, reason=reason)
 
 
+_ELSEWHERE = {
+    "timeout": "use request_timeout= (seconds, retries included), or a cancel scope: with trio.move_on_after(30).",
+    "stream": "to stream, call the function named stream: allm.stream_generate(...), or allm.stream(...) for a turn.",
+    "messages": "messages are the second argument: generate(engine, [allm.user(text)]).",
+    "prompt": "the prompt is the second argument: generate(engine, text).",
+    "system": "system instructions are a message: [allm.system(text), allm.user(text)].",
+    "instructions": "system instructions are a message: [allm.system(text), allm.user(text)].",
+    "system_prompt": "system instructions are a message: [allm.system(text), allm.user(text)].",
+    "max_completion_tokens": "use max_tokens=.",
+    "max_output_tokens": "use max_tokens=.",
+    "stop_sequences": "use stop=.",
+    "functions": "use tools=[...].",
+    "max_retries": "use retry=allm.RetryPolicy(max_attempts=n), or retry=None.",
+    "base_url": "the address belongs to the adapter: Engine(adapter=OpenAI(base_url=...), ...).",
+    "extra_body": "use options={...}.",
+    "thinking": "use reasoning_effort=, or the vendor's own field in options={...}.",
+}
+"""What other libraries call something that has another name or another place here."""
+
+
 def unknown_option(name: str, known: Collection[str]) -> OptionError:
-    """The error for an unknown option: suggests the nearest known name, or lists all of them."""
+    """The error for an unknown option: says where it is here, suggests the nearest name, or lists all of them."""
     near = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}."
+    hint = _ELSEWHERE.get(name, hint)
     return OptionError(
         f"unknown option {name!r}; {hint} Provider parameters go into options={{...}}",
         reason="unknown_option",

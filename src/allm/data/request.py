@@ -127,6 +127,9 @@ def request_problems(request: Request) -> list[Problem]:
     # With one of these OpenAI has the earlier messages, so a request may begin with the results of their calls.
     begun_elsewhere = not request.options.keys().isdisjoint({"previous_response_id", "conversation"})
     problems += messages_problems(request.messages, begun_elsewhere=begun_elsewhere)
+    if request.messages and not problems and not begun_elsewhere and not any(m.content for m in request.messages):
+        sentence = "have no content; expected a text or an image for the model to answer"
+        problems.append(Problem(("messages",), "empty", sentence))
     if request.model is not None and not (isinstance(request.model, str) and request.model):
         sentence = f"is {shown(request.model)}; expected the model's name, or None"
         problems.append(Problem(("model",), "invalid_type", sentence))

@@ -11,7 +11,7 @@ import attrs
 
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
 
-__all__ = ["TOOL_NAME", "Tool", "merge_tools", "tool_problems"]
+__all__ = ["TOOL_NAME", "Tool", "expected_tool", "merge_tools", "tool_problems"]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """OpenAI's rule for function names, the strictest of the three vendors."""
@@ -52,6 +52,15 @@ class Tool:
                 f"tool {self.name!r} has no handler, so it cannot be called; expected Tool(..., handler=fn)"
             )
         return function(*args, **kwargs)
+
+
+def expected_tool(given: Any) -> str:
+    """What to pass instead of `given`, which is no `Tool`, for the sentence that refuses it."""
+    if isinstance(given, Mapping):
+        return "Tool: allm.tool(name, description, schema, handler) makes one from parts"
+    if callable(given):
+        return f"Tool: decorate {getattr(given, '__name__', 'the function')} with @allm.tool"
+    return "Tool"
 
 
 def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:

@@ -39,6 +39,7 @@ from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 
 __all__ = ["chat", "open_chat", "open_question", "open_step", "step", "stream", "stream_step"]
 
@@ -56,6 +57,7 @@ def stream_step(
     Args and errors: as for `stream_generate`, plus `ValidationError(unanswered_tool_call)` when a tool call of the
     conversation has no result.
     """
+    seal(options)
     return open_step(engine, thread, options)
 
 
@@ -72,13 +74,14 @@ def open_step(
         with trio.move_on_after(turn.limit) as whole_call:
             await run_step(call, prepared, context, fold)
         if whole_call.cancelled_caught:
-            await fail_at_limit(context, call.execution_options.request_timeout)
+            await fail_at_limit(context, call.execution_options.request_timeout, call)
 
     return open_stream("step", produce, call.execution_options, StepFold(turn.thread, turn.output_type), **turn.facts)
 
 
 async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
     """Make one model call and run the tools it asks for: the fold of `stream_step`."""
+    seal(options)
     async with stream_step(engine, thread, **options) as events:
         return await events.until_done()
 
@@ -93,6 +96,7 @@ def stream(
 
     Args and errors: as for `stream_step`.
     """
+    seal(options)
     return open_chat(engine, thread, options)
 
 
@@ -114,7 +118,7 @@ def open_chat(
         with trio.move_on_after(turn.limit):
             result = await loop.run()
         if result is None:
-            error = await fail_at_limit(context, turn.limit)
+            error = await fail_at_limit(context, turn.limit, turn.first[0])
             result = attrs.evolve(loop.fold.result(), halted_reason="error", error=error)
         await context.send.send((ChatCompleted(result),))
 
@@ -144,6 +148,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
     result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
     result.output_text, result.thread, result.halted_reason
     """
+    seal(options)
     async with stream(engine, thread, **options) as events:
         return await events.until_done()
 

@@ -8,6 +8,7 @@ import trio
 
 from allm.data.errors import Problem, UnwrapError, ValidationError
 from allm.data.response import OutputT, Response
+from allm.data.results import ChatResult, StepResult
 from allm.execution.options import (
     CallOptions,
     Input,
@@ -22,6 +23,8 @@ from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
 from allm.runtime.engine import Engine
+from allm.runtime.fitting import advise
+from allm.runtime.option_table import seal
 
 __all__ = ["generate", "stream_generate", "unwrap"]
 
@@ -48,6 +51,7 @@ def stream_generate(
         EngineError, OptionError, ValidationError, AdapterError: The call is invalid. Raised by this function, before
             anything is sent.
     """
+    seal(options)
     if isinstance(engine, Engine):
         check_adapter(engine)
     call = resolve(engine, request, options)
@@ -59,7 +63,7 @@ def stream_generate(
         with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
             await run_model_call(call, prepared, context)
         if whole_call.cancelled_caught:
-            await fail_at_limit(context, limit)
+            await fail_at_limit(context, limit, call)
 
     provider = call.adapter.provider
     return open_stream(
@@ -80,23 +84,39 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
     Raises:
         EngineError, OptionError, ValidationError, AdapterError: The call is invalid; nothing was sent.
     """
+    seal(options)
     async with stream_generate(engine, request, **options) as events:
-        return await events.until_done()
+        response = await events.until_done()
+    if response.finish_reason == "tool_calls" and any(tool.handler is not None for tool in engine.tools):
+        what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"
+        advise("generate", "", "tools", what, ", ".join(call.name for call in response.tool_calls))
+    return response
 
 
-def unwrap(response: Response) -> str:
-    """The text of a response that ended cleanly.
+def unwrap(result: Response | ChatResult) -> str:
+    """The text of a response, or of the last response of a turn, that ended cleanly.
 
     Raises:
-        AllmError: The error of the response, if it failed.
-        UnwrapError: It ended in another way (`non_stop_finish`) or has no text (`empty_response`).
-        ValidationError: `response` is not a `Response`.
+        AllmError: The error of the response or the turn, if it failed.
+        UnwrapError: It ended in another way (`non_stop_finish`, `halted`) or has no text (`empty_response`).
+        ValidationError: `result` is neither a `Response` nor a `ChatResult`.
     """
-    if not isinstance(response, Response):
-        what = f"unwrap takes a Response, got {type(response).__name__}"
+    if not isinstance(result, Response | ChatResult):
+        what = f"unwrap takes a Response or a ChatResult, got {type(result).__name__}"
+        if isinstance(result, StepResult | tuple):
+            what += f": pass {'step.response' if isinstance(result, StepResult) else 'its result'}"
         raise ValidationError([Problem((), "invalid_type", what)], reason="invalid_response")
-    if response.error is not None:
-        raise response.error
+    if result.error is not None:
+        raise result.error
+    response = result.final_response if isinstance(result, ChatResult) else result
+    if isinstance(result, ChatResult) and (response is None or result.halted_reason != "completed"):
+        raise UnwrapError(
+            f"the turn ended with halted_reason {result.halted_reason!r}, not 'completed'; its conversation is in "
+            "result.thread, and what the model said last in result.output_text",
+            reason="halted",
+            finish_reason=response.finish_reason if response is not None else None,
+        )
+    assert response is not None  # noqa: S101  (a turn without one is refused above)
     if response.finish_reason != "stop":
         raise UnwrapError(
             f"the response ended with finish_reason {response.finish_reason!r}, not 'stop'; the partial text is in "

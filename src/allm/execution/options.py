@@ -31,6 +31,7 @@ from allm.runtime.option_table import (
     invalid_option,
     kept_options,
     merged_options,
+    seal,
     values_for,
 )
 from allm.runtime.retry import DEFAULT_RETRY
@@ -62,6 +63,7 @@ def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     token = _local_defaults.set({**(_local_defaults.get() or {}), **kept_options(options)})
     try:
         yield
@@ -75,6 +77,7 @@ def set_defaults(**options: Unpack[CallOptions]) -> None:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     kept = kept_options(options)
     _app_defaults.clear()
     _app_defaults.update(kept)
@@ -216,6 +219,7 @@ def prepare_call(call: ModelCall) -> Any:
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
             reason="missing_model",
         )
+    _check_model_id(as_adapter(adapter).provider, call.request.model)
     warn_of_shutdown(as_adapter(adapter).provider, call.request.model)
     check_capabilities(adapter, call.request, call.adapter_options)
     request = fit_to_model(adapter, call.request, call.adapter_options, call.defaulted)
@@ -224,6 +228,21 @@ def prepare_call(call: ModelCall) -> Any:
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
+
+
+def _check_model_id(provider: str, model: str | None) -> None:
+    """Refuse the adapter's own provider before the id, as `Engine.from_model` takes it.
+
+    Raises:
+        EngineError: `invalid_engine`.
+    """
+    head, colon, rest = (model or "").partition(":")
+    if colon and rest and head == provider:
+        raise EngineError(
+            f"the model is {model!r}, but the adapter names the provider already; expected {rest!r}, or "
+            f"Engine.from_model({model!r}), which makes the adapter too",
+            reason="invalid_engine",
+        )
 
 
 def check_adapter(engine: Engine) -> StreamAdapter:

@@ -7,20 +7,17 @@ started: the caller gets the error now, with the provider's `retry_after`, inste
 
 from __future__ import annotations
 
-import logging
-
 import attrs
 import trio
 
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
+from allm.execution.failures import log_retry
 from allm.http.retry_after import retry_after_in
 from allm.runtime import telemetry
 from allm.runtime.retry import RetryPolicy
 
 __all__ = ["Retries", "adapter_raised", "request_timed_out", "seconds", "timed_out"]
-
-logger: logging.Logger = logging.getLogger("allm")
 
 
 @attrs.define(eq=False)
@@ -91,7 +88,7 @@ class Retries:
             error=error,
             usage=abandoned,
         )
-        logger.debug("request %d failed (%s); trying again in %.2f s", self._failures, error, delay)
+        log_retry(self._failures, error, delay)
         await trio.sleep(delay)
         return True
 

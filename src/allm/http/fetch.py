@@ -19,6 +19,7 @@ from allm.http.addresses import is_public
 from allm.http.error_body import reason_for_status
 from allm.http.response import HttpResponse
 from allm.http.transport import open_at
+from allm.http.trio_task import outside_trio
 
 __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
 
@@ -58,6 +59,8 @@ async def fetch_image(
         ValidationError: `invalid_image`: the URL, an address, a redirect or the response is refused.
         AdapterError: The server failed, or could not be reached in time.
     """
+    if not trio.lowlevel.in_trio_task():
+        raise outside_trio()
     url = image.url if isinstance(image, Image) else image
     if url is None and isinstance(image, Image):
         await trio.lowlevel.checkpoint()
@@ -154,8 +157,10 @@ async def _addresses(parts: SplitResult, hosts: frozenset[str]) -> list[str]:
         found = await trio.socket.getaddrinfo(
             host, parts.port or PORTS[parts.scheme], type=trio.socket.SOCK_STREAM, proto=trio.socket.IPPROTO_TCP
         )
-    except (OSError, UnicodeError) as error:
+    except Exception as error:  # a resolver of the user's may raise anything, and for odd names Python's does so too
         raise AdapterError(f"the host name {host!r} cannot be resolved: {error}", reason="network_error") from error
+    if not found:
+        raise AdapterError(f"the host name {host!r} has no address", reason="network_error")
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
         if host not in hosts and not is_public(address):

@@ -21,6 +21,7 @@ from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
 from allm.http.keys import Secret
+from allm.http.private_url import PrivateUrl
 
 __all__ = [
     "AdapterOptions",
@@ -61,7 +62,7 @@ class AdapterOptions:
     session_id: str | None = None
     http_client: Any = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, converter=attrs.converters.optional(PrivateUrl))
     include_raw_chunks: bool = False
 
 

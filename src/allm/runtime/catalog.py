@@ -21,6 +21,7 @@ says it; what was `put` in stands alone.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections.abc import Iterable, Mapping
@@ -34,12 +35,17 @@ from allm.data.errors import ValidationError
 from allm.data.json.text import loads
 from allm.data.problems import Problem, shown
 
-__all__ = ["CAPABILITIES", "EFFORTS", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put"]
+__all__ = ["CAPABILITIES", "EFFORTS", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put", "suggestions"]
 
 CAPABILITIES = ("tools", "json_schema", "json_schema_with_tools", "vision", "reasoning")
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 """The words for how hard to think, from the least to the most."""
+
+MOST_SUGGESTED = 3
+"""Most models in a message about a name that is not known."""
+_FIRST = frozenset({"openai", "anthropic", "gemini"})
+"""Providers whose models others offer too: a name without a provider is most likely theirs."""
 
 _SNAPSHOT = re.compile(r"(.+?)(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d|-\d{3})")
 """OpenAI, Anthropic (also on Vertex AI) and Google mark snapshots so."""
@@ -258,6 +264,17 @@ def _find(index: _Index, provider: str, model: str) -> ModelInfo | None:
     if row is None:
         row = index.exact.get((provider, without_snapshot(model)))
     return row or index.longest_prefix(provider, model)
+
+
+def suggestions(model: str) -> list[str]:
+    """Models of the catalog that `model` may mean, as `provider:id`: those of this id, else those named alike."""
+    ids = {(row.provider, row.id) for row in (*bundled(), *_own.exact.values()) if not row.id.endswith("*")}
+    plain = _plain(model).rpartition("/")[2]
+    names = [name for name in (plain, without_snapshot(plain)) if any(id == name for _, id in ids)]
+    names = names[:1] or difflib.get_close_matches(plain, {id for _, id in ids}, MOST_SUGGESTED)
+    found = [(provider, id) for name in names for provider, id in sorted(ids) if id == name]
+    found.sort(key=lambda row: (names.index(row[1]), row[0] not in _FIRST))
+    return [f"{provider}:{id}" for provider, id in found][:MOST_SUGGESTED]
 
 
 def without_snapshot(model: str) -> str:

@@ -9,10 +9,11 @@ import attrs
 import trio
 
 from allm.data.audio import Transcription, TranscriptionRequest
+from allm.data.constructors import explains_arguments
 from allm.data.errors import EngineError
 from allm.data.moderation import ModerationRequest, ModerationResponse
 from allm.data.problems import mapping_field, tuple_of
-from allm.data.tool import Tool, merge_tools
+from allm.data.tool import Tool, expected_tool, merge_tools
 from allm.http.client import HttpClient
 from allm.http.transport import check_client
 from allm.runtime.adapters import (
@@ -25,7 +26,7 @@ from allm.runtime.adapters import (
     UnaryAdapter,
 )
 from allm.runtime.call_options import CallOptions, OnToolError
-from allm.runtime.option_table import kept_options
+from allm.runtime.option_table import kept_options, seal
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
@@ -61,7 +62,8 @@ def _is_client(_engine: Any, _attribute: Any, value: Any) -> None:
 def _are_tools(_engine: Any, _attribute: Any, value: Any) -> None:
     for tool in value:
         if not isinstance(tool, Tool):
-            raise EngineError(f"Engine(tools=...) holds {type(tool).__name__}; expected Tool", reason="invalid_engine")
+            what = f"Engine(tools=...) holds {type(tool).__name__}; expected {expected_tool(tool)}"
+            raise EngineError(what, reason="invalid_engine")
 
 
 def _tools(value: Iterable[Tool]) -> tuple[Tool, ...]:
@@ -93,6 +95,13 @@ class EngineFields(TypedDict, total=False):
     http_client: HttpClient | None
 
 
+@explains_arguments(
+    api_key="the key belongs to the adapter, such as OpenAI(api_key=...), or to the call: api_key=",
+    base_url="the address belongs to the adapter, such as OpenAI(base_url=...)",
+    temperature="defaults of options go into params: Engine(...).with_params(temperature=...)",
+    system="system instructions are a message: [allm.system(text), allm.user(text)]",
+    provider="the provider is an adapter, such as adapter=allm.providers.OpenAI(); Engine.from_model('openai:...') too",
+)
 @attrs.frozen(kw_only=True, eq=False)
 class Engine:
     """Everything a call needs besides its messages.
@@ -140,6 +149,9 @@ class Engine:
     tool_result_encoder: ToolResultEncoder | None = attrs.field(default=None, validator=_is_instance)
     on_tool_error: OnToolError | None = None
     http_client: HttpClient | None = attrs.field(default=None, validator=_is_client)
+
+    def __attrs_post_init__(self) -> None:
+        seal(self.params)
 
     @classmethod
     def from_model(cls, model: str, **overrides: Unpack[EngineFields]) -> Engine:
@@ -199,6 +211,7 @@ class Engine:
         Raises:
             OptionError, ValidationError: An unknown option (the message suggests the nearest name) or an invalid value.
         """
+        seal(options)
         return attrs.evolve(self, params={**self.params, **(body or {}), **kept_options(options)})
 
     def with_context(self, context: Mapping[str, Any] | None = None, **more: Any) -> Engine:

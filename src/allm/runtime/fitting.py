@@ -65,6 +65,10 @@ def fit_to_model(adapter: Any, request: Request, options: AdapterOptions, defaul
         request = _without(request, path)
         text = "%s is left out: %s. It comes from the engine's params or the application's defaults"
         advise(vendor.provider, request.model or "", str(path[-1]), text, path[-1], problem.sentence)
+    for name in vendor.ignored_options:
+        if getattr(options, name) is not None:
+            text = "%s has no counterpart at %s and is left out"
+            advise(vendor.provider, request.model or "", name, text, name, vendor.provider)
     if info is not None and "temperature" in info.refuses_with_reasoning and _reasons(info, request, options):
         return attrs.evolve(request, temperature=None)  # only the default temperature can be left here
     return request

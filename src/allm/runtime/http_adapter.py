@@ -16,15 +16,18 @@ from typing import Any
 
 import attrs
 
+from allm.data.constructors import explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, is_header_value, join_url, json_body, lower_headers, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_body, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
-from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
+from allm.http.headers import HeaderValue, is_header_value, lower_headers
+from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
+from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
@@ -32,7 +35,18 @@ from allm.http.transport import check_client, check_route
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.batches import BatchLimits
 
-__all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter"]
+__all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
+
+explains_settings = explains_arguments(
+    model="the model belongs to the engine: Engine(adapter={name}(...), model=...)",
+    timeout="limits belong to the call: request_timeout=, or a cancel scope such as trio.move_on_after(30)",
+    max_retries="retries belong to the engine: Engine(adapter={name}(...), retry=allm.RetryPolicy(...))",
+    temperature="options belong to the call, or to the engine: Engine(...).with_params(temperature=...)",
+    http_client="the client belongs to the engine: Engine(adapter={name}(...), http_client=...)",
+    organization="pass headers={{'openai-organization': ...}}",
+)
+"""Decorates an adapter's class, so that a setting of another place is an error that names the place."""
+
 
 UNKNOWN_LIMITS = BatchLimits(100)
 """Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
@@ -52,6 +66,11 @@ class Adapter(ABC):
     def requires_model(self) -> bool:
         """Whether a request has to name its model."""
         return True
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        """The names of adapter options that have no counterpart here; a call with one is warned about."""
+        return frozenset()
 
     def needs_structured_finalize(self, _request: Request, /) -> bool | None:
         """Whether the provider cannot take the request's tools and its schema in one call; None: ask the catalog.
@@ -93,6 +112,10 @@ class _WithDefaults(Adapter):
     @property
     def requires_model(self) -> bool:
         return bool(getattr(self._adapter, "requires_model", super().requires_model))
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        return frozenset(getattr(self._adapter, "ignored_options", super().ignored_options))
 
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
@@ -165,7 +188,7 @@ class HttpAdapter(Adapter):
     """
 
     api_key: keys.Secret | KeySource | None = attrs.field(default=None, converter=as_key)
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, converter=as_url)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     http_client: Any = attrs.field(default=None, repr=False)
 
@@ -256,11 +279,15 @@ class HttpAdapter(Adapter):
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
             raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
-        return found
+        return PrivateUrl(found)
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
-        user_headers = {**lower_headers(self.headers), **lower_headers(options.headers)}
+        url, user = without_user(url) if "@" in url else (url, None)
+        given = [lower_headers(headers) for headers in (self.headers, options.headers) if headers != {}]
+        user_headers = {name: value for headers in given for name, value in headers.items()}
+        if user is not None:
+            user_headers["authorization"] = user  # as the HTTP library would, which tells its log of the URL
         sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
         if vendor.request_id_header is not None and options.request_id is not None:
             sent[vendor.request_id_header] = _sendable("request_id", options.request_id)
@@ -279,7 +306,7 @@ class HttpAdapter(Adapter):
             "client": client,
         }
 
-    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, str]) -> Credential | None:
+    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, HeaderValue]) -> Credential | None:
         vendor = self.vendor
         own = user_headers.get(vendor.key_header.name)
         try:
@@ -292,7 +319,7 @@ class HttpAdapter(Adapter):
                 raise
             source = None
         if own is not None:  # sent as a credential, so that errors mask it like any other key
-            prefix, space, key = own.rpartition(" ")
+            prefix, space, key = (own.reveal() if isinstance(own, Secret) else own).rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
         return None if source is None else Credential(vendor.key_header, source)
 

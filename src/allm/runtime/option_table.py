@@ -15,7 +15,7 @@ import attrs
 from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import JsonSchema
-from allm.data.tool import Tool, merge_tools
+from allm.data.tool import Tool, expected_tool, merge_tools
 from allm.http.keys import Secret
 from allm.runtime.retry import RetryPolicy
 
@@ -27,6 +27,7 @@ __all__ = [
     "invalid_option",
     "kept_options",
     "merged_options",
+    "seal",
     "values_for",
 ]
 
@@ -76,7 +77,9 @@ def _checked_tools(tools: Any) -> tuple[Tool, ...]:
         raise ValidationError([wrong_type(("tools",), tools, "an iterable of Tool")], reason="invalid_options")
     found = tuple(tools)
     wrong = [
-        wrong_type(("tools", index), tool, "Tool") for index, tool in enumerate(found) if not isinstance(tool, Tool)
+        wrong_type(("tools", index), tool, expected_tool(tool))
+        for index, tool in enumerate(found)
+        if not isinstance(tool, Tool)
     ]
     refuse(wrong, reason="invalid_options")
     return found
@@ -149,7 +152,7 @@ FLAG_OR_NONE = _or_none("bool", _is(bool))
 TEXTS = _or_none("a text, or an iterable of texts", _is_texts)
 FUNCTION = _or_none("a function", callable)
 MAPPING = Rule("a mapping", _is(Mapping))
-TOOLS = Rule("an iterable of Tool", _is_iterable)
+TOOLS = Rule("an iterable of Tool, such as [weather]", _is_iterable)
 CHOICE = _or_none("str, a mapping", _is(str, Mapping))
 FORMAT = _or_none("a class, JsonSchema, a mapping, str", _is(type, JsonSchema, Mapping, str))
 MODE = Rule("'auto' or 'manual'", _is(str))
@@ -213,6 +216,19 @@ NAMES_FOR: dict[Place, tuple[str, ...]] = {
 
 
 # --- what follows from it ------------------------------------------------------------------------------------------
+
+
+def seal(options: Mapping[str, Any]) -> None:
+    """Hide the key in the options of a call, in place.
+
+    For the first line of a function that takes `**options`: reports of errors print the variables of every frame.
+    """
+    for name in _SECRETS & options.keys():
+        if isinstance(options, dict) and isinstance(options[name], str):
+            options[name] = Secret(options[name])
+
+
+_SECRETS = frozenset(name for name, option in OPTIONS.items() if option.is_secret)
 
 
 def check_options(options: Mapping[str, Any]) -> None:

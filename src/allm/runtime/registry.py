@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from allm.data.errors import EngineError
+from allm.runtime import catalog
 
 __all__ = [
     "CHAT",
@@ -212,8 +213,13 @@ def split_model(text: str, service: str = CHAT) -> tuple[str, str]:
         return tail, before
     installed = {entry.name for entry in entry_points(group=ENTRY_POINTS)} if service == CHAT else frozenset[str]()
     known = known_providers(service) | installed
-    near = difflib.get_close_matches(head, known, 1)
-    hint = f"; did you mean {near[0]!r}?" if near and near[0] not in {head, tail} else ""
+    owner, slash, model = text.partition("/")
+    written = [(head, rest)] if colon else [(tail, before)] if at else []
+    near = [(name, model) for given, model in written for name in difflib.get_close_matches(given, known - {given}, 1)]
+    if slash and owner in known:
+        near = [(owner, model)]
+    models = [f"{name}:{model}" for name, model in near] or catalog.suggestions(text)
+    hint = f"; did you mean {' or '.join(map(repr, models))}?" if models else ""
     raise EngineError(
         f"unknown provider in {text!r}: expected provider:model or model@provider, with a provider of "
         f"{', '.join(sorted(known))}{hint}",

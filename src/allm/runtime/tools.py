@@ -8,7 +8,7 @@ import inspect
 import math
 import sys
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast, overload
 
 import attrs
@@ -19,6 +19,7 @@ from allm.data.errors import Problem, ToolError, ValidationError
 from allm.data.tool import Tool
 from allm.data.types.schema import schemas_of
 from allm.data.types.structure import NotStructured, structure
+from allm.runtime.fitting import advise
 
 __all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
 
@@ -217,10 +218,25 @@ def _from_function(
             raise _unusable(name, "self", "decorate the bound method instead: allm.tool(instance.method)")
         else:
             given[parameter.name] = hint
+    if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
+        sentence = f"tool {name} is a generator; expected a function that returns its result, such as a list"
+        raise ValidationError([Problem((name,), "generator", sentence)], reason="invalid_tool", message=sentence)
     summary, parameter_texts = _docstring(plain)
+    _advise_on_what_the_model_sees(name, description or summary, given, types)
     schema = _schema(name, given, signature, parameter_texts)
     handler = FunctionHandler(function, given, tuple(contexts), signature)
     return Tool(name, description or summary, schema, handler=handler, **fields)
+
+
+def _advise_on_what_the_model_sees(
+    name: str, description: str, parameters: Iterable[str], types: Mapping[str, Any]
+) -> None:
+    """Warn about a tool that the model has to guess about."""
+    if not description:
+        advise("tool", name, "description", "tool %r has no docstring, so the model knows its name only", name)
+    if untyped := [parameter for parameter in parameters if parameter not in types]:
+        what = "parameter %s of tool %r has no type hint, so the model may pass anything"
+        advise("tool", name, "types", what, ", ".join(untyped), name)
 
 
 def _hints(plain: Any, name: str, caller_names: Mapping[str, Any]) -> dict[str, Any]:

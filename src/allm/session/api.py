@@ -29,6 +29,7 @@ from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.event_stream import EventStream
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 from allm.session.status import project
 from allm.session.turn_start import SessionInput, TurnStart, open_continue, open_reply, open_start, open_step_of
 
@@ -95,9 +96,9 @@ class SessionStream(Generic[T]):
         """Read to the end and return the result."""
         return await self._events.until_done()
 
-    def text(self) -> AsyncIterator[str]:
-        """The visible text alone, piece by piece."""
-        return self._events.text()
+    def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
+        """The visible text alone, piece by piece; see `EventStream.text`."""
+        return self._events.text(raise_on_error=raise_on_error)
 
 
 def open_session_stream(
@@ -154,6 +155,7 @@ def stream_start(
         SessionError: The session's status does not allow it; the message says what to call instead.
         ValidationError, EngineError, OptionError, AdapterError: As for `allm.stream`. Nothing was sent.
     """
+    seal(options)
     return chat_block(engine, open_start(messages, id), options)
 
 
@@ -161,6 +163,7 @@ async def start(
     engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
     """Run the first turn of a conversation: the fold of `stream_start`."""
+    seal(options)
     return await _outcome(stream_start(engine, messages, id=id, **options))
 
 
@@ -171,6 +174,7 @@ def stream_reply(
 
     Args and errors: as for `stream_start`.
     """
+    seal(options)
     return chat_block(engine, open_reply(session, content), options)
 
 
@@ -178,6 +182,7 @@ async def reply(
     engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
     """Run a turn with a message of the user, which may answer a pending question: the fold of `stream_reply`."""
+    seal(options)
     return await _outcome(stream_reply(engine, session, content, **options))
 
 
@@ -194,6 +199,7 @@ def stream_continue(
 
     Errors: as for `stream_start`, plus `SessionError(not_approved)` if the approval of a call is not valid.
     """
+    seal(options)
     return chat_block(engine, open_continue(engine, session, message, with_session(session, options)), options)
 
 
@@ -201,6 +207,7 @@ async def continue_(
     engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
     """Continue the conversation: the fold of `stream_continue`."""
+    seal(options)
     return await _outcome(stream_continue(engine, session, message, **options))
 
 
@@ -211,6 +218,7 @@ def stream_step(
 
     Args and errors: as for `stream_start`.
     """
+    seal(options)
     return step_block(engine, open_step_of(session), options)
 
 
@@ -218,6 +226,7 @@ async def step(
     engine: Engine, session: Session, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, StepResult[OutputT]]:
     """Make one model call and run the tools it asks for: the fold of `stream_step`."""
+    seal(options)
     async with stream_step(engine, session, **options) as events:
         await events.until_done()
     return events.outcome()

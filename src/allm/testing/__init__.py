@@ -1,5 +1,10 @@
 """Tools for tests: a loopback server that plays providers and their faults, and conformance suites for adapters."""
 
+from allm.testing.cancelling import (
+    CancelReport as CancelReport,
+    CancelTrial as CancelTrial,
+    cancel_everywhere as cancel_everywhere,
+)
 from allm.testing.cassette import Cassette as Cassette, record as record, replay as replay
 from allm.testing.clock import loopback_clock as loopback_clock
 from allm.testing.conformance import (
@@ -20,10 +25,15 @@ from allm.testing.faults import (
     Fault as Fault,
     Garbage as Garbage,
     GarbageHead as GarbageHead,
+    HalfClose as HalfClose,
     KeepAlive as KeepAlive,
     Reset as Reset,
     Stall as Stall,
+    TruncatedChunk as TruncatedChunk,
+    WrongLength as WrongLength,
 )
+from allm.testing.leak_check import LeakCheck as LeakCheck, no_leaks as no_leaks
+from allm.testing.network import NetworkDenied as NetworkDenied, deny_network as deny_network
 from allm.testing.recorded import Outcome as Outcome, RecordedRequest as RecordedRequest
 from allm.testing.replies import (
     DeliveryOptions as DeliveryOptions,
@@ -44,6 +54,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "AdapterConformance",
     "AdapterSetup",
     "BEFORE_HEAD",
+    "CancelReport",
+    "CancelTrial",
     "Capability",
     "Cassette",
     "Cut",
@@ -55,9 +67,12 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Framing",
     "Garbage",
     "GarbageHead",
+    "HalfClose",
     "ImageAdapterConformance",
     "ImageCapability",
     "KeepAlive",
+    "LeakCheck",
+    "NetworkDenied",
     "Outcome",
     "Piece",
     "Provider",
@@ -71,9 +86,14 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Stage",
     "Stall",
     "StreamAdapterConformance",
+    "TruncatedChunk",
     "WireServer",
+    "WrongLength",
+    "cancel_everywhere",
     "collect",
+    "deny_network",
     "loopback_clock",
+    "no_leaks",
     "record",
     "replay",
     "text",

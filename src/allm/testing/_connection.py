@@ -21,7 +21,18 @@ import attrs
 import h11
 import trio
 
-from allm.testing.faults import BEFORE_HEAD, Cut, Garbage, GarbageHead, KeepAlive, Reset, Stall
+from allm.testing.faults import (
+    BEFORE_HEAD,
+    Cut,
+    Garbage,
+    GarbageHead,
+    HalfClose,
+    KeepAlive,
+    Reset,
+    Stall,
+    TruncatedChunk,
+    WrongLength,
+)
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Piece, Reply
 
@@ -47,6 +58,7 @@ class Connection:
     changed: Callable[[], object]
     _http: h11.Connection = attrs.field(init=False, factory=lambda: h11.Connection(h11.SERVER))
     _chunked: bool = attrs.field(init=False, default=True)
+    _unchecked: bool = attrs.field(init=False, default=False)
     _client_left: bool = attrs.field(init=False, default=False)
 
     async def serve(self) -> None:
@@ -111,13 +123,19 @@ class Connection:
         await trio.sleep(reply.first_delay)
         if isinstance(fault, GarbageHead):
             await self.stream.send_all(fault.data)
-        elif fault is None or fault.after > BEFORE_HEAD:
+        elif fault is None or isinstance(fault, WrongLength) or fault.after > BEFORE_HEAD:
             await self._send(request, reply)
         match fault:
             case None:
                 request.outcome = "completed"
             case Stall():
                 await trio.sleep_forever()
+            case HalfClose():
+                self.stream.socket.shutdown(socket.SHUT_WR)
+                await trio.sleep_forever()
+            case TruncatedChunk():
+                await self.stream.send_all(b"%x\r\n{" % RECEIVE_SIZE)  # one byte of many that are announced
+                request.outcome = "faulted"
             case KeepAlive():
                 while True:
                     await self._write(request, [Piece(0.0, fault.comment)])
@@ -133,6 +151,8 @@ class Connection:
         fault, pieces = reply.fault, reply.pieces()
         ends = fault is None or isinstance(fault, Garbage) or (isinstance(fault, Cut) and fault.clean)
         length = sum(len(piece.data) for piece in pieces) if ends else len(reply.body)
+        if isinstance(fault, WrongLength):
+            length += fault.by
         await self.stream.send_all(self._head(reply, length))
         if reply.flush:
             await _let_others_run()
@@ -154,6 +174,8 @@ class Connection:
         """Send each piece as one HTTP chunk, all in one write, with the end of the message in the last one."""
         if self._chunked:  # without h11, which takes 20 µs per chunk: a byte-by-byte reply has tens of thousands
             data = [b"%x\r\n%b\r\n" % (len(piece.data), piece.data) for piece in pieces if piece.data]
+        elif self._unchecked:  # h11 would refuse to send another length than it announced
+            data = [piece.data for piece in pieces]
         else:
             data = [self._bytes(h11.Data(data=b"".join(piece.data for piece in pieces)))]
         if ends:
@@ -167,6 +189,7 @@ class Connection:
             headers.append(("content-length", str(length)))
         elif reply.framing == "close":
             self._http.their_http_version = b"1.0"  # makes h11 end the body by closing, as for an old client
+        self._unchecked = isinstance(reply.fault, WrongLength)
         self._chunked = reply.framing == "chunked" and self._http.their_http_version != b"1.0"
         return self._bytes(h11.Response(status_code=reply.status, headers=headers))
 

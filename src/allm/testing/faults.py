@@ -8,7 +8,19 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["BEFORE_HEAD", "Cut", "Fault", "Garbage", "GarbageHead", "KeepAlive", "Reset", "Stall"]
+__all__ = [
+    "BEFORE_HEAD",
+    "Cut",
+    "Fault",
+    "Garbage",
+    "GarbageHead",
+    "HalfClose",
+    "KeepAlive",
+    "Reset",
+    "Stall",
+    "TruncatedChunk",
+    "WrongLength",
+]
 
 BEFORE_HEAD = -1
 
@@ -53,6 +65,31 @@ class Reset:
 
 
 @attrs.frozen
+class HalfClose:
+    """End only the sending direction (FIN) after `after` body bytes, and go on reading until the client leaves."""
+
+    after: int = 0
+
+
+@attrs.frozen
+class TruncatedChunk:
+    """Close the connection inside an HTTP chunk, after `after` body bytes; the framing has to be `"chunked"`."""
+
+    after: int = 0
+
+
+@attrs.frozen
+class WrongLength:
+    """Send the whole body under a content length that is wrong, and close the connection.
+
+    Attributes:
+        by: How many bytes more than there are; less, if negative. The framing has to be `"content-length"`.
+    """
+
+    by: int
+
+
+@attrs.frozen
 class Garbage:
     """Insert `data` into the body after `after` bytes; the rest of the body follows."""
 
@@ -67,4 +104,4 @@ class GarbageHead:
     data: bytes = b"\x16\x03\x01 this is not HTTP\r\n\r\n"
 
 
-Fault = Stall | KeepAlive | Cut | Reset | Garbage | GarbageHead
+Fault = Stall | KeepAlive | Cut | Reset | HalfClose | TruncatedChunk | WrongLength | Garbage | GarbageHead

@@ -14,7 +14,17 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 import attrs
 
 from allm.data.script import ScriptItem
-from allm.testing.faults import BEFORE_HEAD, Cut, Fault, Garbage, GarbageHead, KeepAlive, Stall
+from allm.testing.faults import (
+    BEFORE_HEAD,
+    Cut,
+    Fault,
+    Garbage,
+    GarbageHead,
+    KeepAlive,
+    Stall,
+    TruncatedChunk,
+    WrongLength,
+)
 from allm.testing.recorded import RecordedRequest
 from allm.testing.wire_formats import (
     Provider,
@@ -102,6 +112,13 @@ class Reply:
     def __attrs_post_init__(self) -> None:
         if isinstance(self.fault, KeepAlive) and self.framing == "content-length":
             raise ValueError("KeepAlive never ends, so its reply has no length: use framing='chunked' or 'close'")
+        if isinstance(self.fault, TruncatedChunk) and self.framing != "chunked":
+            raise ValueError(f"TruncatedChunk needs framing='chunked', got {self.framing!r}")
+        if isinstance(self.fault, WrongLength):
+            if self.framing != "content-length":
+                raise ValueError(f"WrongLength needs framing='content-length', got {self.framing!r}")
+            if len(self.body) + self.fault.by < 0:
+                raise ValueError(f"the content length would be negative: {len(self.body)} {self.fault.by:+d}")
 
     @classmethod
     def json(
@@ -260,7 +277,9 @@ class Reply:
     def pieces(self) -> list[Piece]:
         """The body as the server writes it: cut by `chunks`, `pauses` and the fault's offset, up to the fault."""
         size = len(self.body)
-        after = None if self.fault is None or isinstance(self.fault, GarbageHead) else min(self.fault.after, size)
+        after = None
+        if self.fault is not None and not isinstance(self.fault, (GarbageHead, WrongLength)):
+            after = min(self.fault.after, size)
         starts = _chunk_starts(self.chunks, size)
         pauses = {min(offset, size): seconds for offset, seconds in self.pauses.items()}
         cuts = sorted({0, *starts, *pauses, *(() if after is None else (after,))})

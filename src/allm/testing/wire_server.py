@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Self, TypeAlias, final
 import attrs
 import trio
 
+from allm.http.trio_task import outside_trio
 from allm.testing._connection import Connection
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply
@@ -57,10 +58,12 @@ class WireServer:
 
     Attributes:
         default: The reply if none is queued. None: a 500 that says so.
+        refuse_after: Refuse connections after this many, as `refuse_connections` does.
         requests: Every request with its whole body, in order of arrival.
     """
 
     default: ReplySource | None = None
+    refuse_after: int | None = attrs.field(default=None, kw_only=True)
     requests: list[RecordedRequest] = attrs.field(init=False, factory=list[RecordedRequest])
     _queue: list[tuple[str | None, ReplySource]] = attrs.field(init=False, factory=list[tuple[str | None, ReplySource]])
     _port: int | None = attrs.field(init=False, default=None)
@@ -68,6 +71,8 @@ class WireServer:
     _connections_total: int = attrs.field(init=False, default=0)
     _changed: trio.lowlevel.ParkingLot = attrs.field(init=False, factory=trio.lowlevel.ParkingLot)
     _crash: Exception | None = attrs.field(init=False, default=None)
+    _accepting: trio.CancelScope = attrs.field(init=False, factory=trio.CancelScope)
+    _refuses: trio.Event = attrs.field(init=False, factory=trio.Event)
     _context: AbstractAsyncContextManager[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -75,6 +80,8 @@ class WireServer:
 
     async def __aenter__(self) -> Self:
         """Listen on a free port of 127.0.0.1."""
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         await self._context.__aenter__()
         return self
 
@@ -125,6 +132,11 @@ class WireServer:
             bytes_sent=sum(request.bytes_sent for request in self.requests),
         )
 
+    async def refuse_connections(self) -> None:
+        """Accept no more connections, as a server that has gone; those that are open stay."""
+        self._accepting.cancel()
+        await self._refuses.wait()
+
     async def wait_requests(self, count: int) -> RecordedRequest:
         """Wait until at least `count` requests have arrived; returns the newest of these."""
         await self._wait(lambda: len(self.requests) >= count)
@@ -150,7 +162,10 @@ class WireServer:
         failure: BaseException | None = None
         try:
             async with trio.open_nursery() as nursery:
-                await nursery.start(trio.serve_listeners, partial(self._serve, nursery.cancel_scope), listeners)
+                serve = partial(self._serve, nursery.cancel_scope)
+                nursery.start_soon(self._accept, serve, listeners, nursery)
+                if self.refuse_after is not None and self.refuse_after < 1:
+                    await self.refuse_connections()
                 try:
                     yield
                 finally:
@@ -162,10 +177,22 @@ class WireServer:
         if failure := self._crash or failure:
             raise failure
 
+    async def _accept(
+        self,
+        serve: Callable[[trio.SocketStream], Awaitable[object]],
+        listeners: list[trio.SocketListener],
+        nursery: trio.Nursery,
+    ) -> None:
+        with self._accepting:
+            await trio.serve_listeners(serve, listeners, handler_nursery=nursery)
+        self._refuses.set()
+
     async def _serve(self, server: trio.CancelScope, stream: trio.SocketStream) -> None:
         number = self._connections_total
         self._connections_total += 1
         self._connections += 1
+        if self.refuse_after is not None and self._connections_total >= self.refuse_after:
+            await self.refuse_connections()
         try:
             await Connection(stream, number, self._reply_to, self._changed.unpark_all).serve()
         except Exception as error:

@@ -15,10 +15,11 @@ import trio
 
 from allm.data.errors import AdapterError, EngineError
 from allm.data.problems import Problem, refuse, unknown_option
+from allm.execution.failures import log_failure, name_model
 from allm.execution.options import application_defaults, engine_options
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
-from allm.execution.stream.block import check_trio_task
+from allm.http.trio_task import outside_trio
 from allm.runtime import telemetry
 from allm.runtime.adapters import AdapterOptions, UnaryAdapter
 from allm.runtime.call_options import ExecutionOptions
@@ -98,13 +99,17 @@ class UnaryCall(Generic[RequestT, ResponseT]):
     @contextmanager
     def started(self, **attributes: Any) -> Generator[telemetry.Span]:
         """Run the block with the call's telemetry span, and start the clock of its time limit."""
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         self._deadline = trio.current_time() + seconds(self.execution_options.request_timeout)
         span = telemetry.start_span(self.service.span, provider=self.adapter.provider, **attributes)
         try:
             yield span
         except Exception as error:
             span.fail(error)
+            if isinstance(error, AdapterError):
+                name_model(error, attributes.get("model"))
+                log_failure(self.service.span, error)
             raise
         else:
             span.stop()

@@ -30,6 +30,7 @@ from allm.data.events import (
     UsageReported,
 )
 from allm.data.response import Usage
+from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
@@ -152,6 +153,8 @@ class _Attempt:
         for index, event in enumerate(events):
             if type(event) in _ENDS:
                 self.ended = True
+                if isinstance(event, Failed):
+                    name_model(event.error, self.pricing.model)
                 events = events[: index + 1]
                 break
         if not self.raw_chunks:
@@ -197,9 +200,10 @@ async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext)
         raise
 
 
-async def fail_at_limit(context: StreamContext, limit: float | None) -> AdapterError:
+async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:
     """End a call whose time limit has passed: deliver unsent events, then fail the response if it is unfinished."""
-    error = request_timed_out(limit, None)
+    error = request_timed_out(limit, call.adapter.provider)
+    name_model(error, call.request.model)
     await context.send.send_unsent()
     if isinstance(context.send.last, _UNFINISHED):
         await context.send.send((Failed(error),))
@@ -251,4 +255,5 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held)
             reason="stream_truncated",
             provider=adapter.provider,
         )
+    name_model(error, call.request.model)
     return Failed(error), attempt

@@ -28,6 +28,7 @@ import trio
 
 from allm.data.errors import StreamError
 from allm.data.events import TextDelta, ToolCallDelta
+from allm.execution.failures import is_inner, log_failure
 from allm.execution.stream.event_stream import (
     HAND_OVER,
     READ_AHEAD,
@@ -38,6 +39,7 @@ from allm.execution.stream.event_stream import (
     StreamContext,
 )
 from allm.execution.stream.stages import Filter, Observer, Work, run_stage
+from allm.http.trio_task import outside_trio
 from allm.runtime import telemetry
 from allm.runtime.call_options import ExecutionOptions
 
@@ -45,7 +47,6 @@ __all__ = [
     "Produce",
     "StreamBlock",
     "background_task",
-    "check_trio_task",
     "collapse_exception_group",
     "nursery_boundary",
     "open_stream",
@@ -79,7 +80,8 @@ class StreamBlock(Generic[StreamT]):
                 f"this stream was entered before, and a call runs once; open another:\n{indent(self._example, '    ')}",
                 reason="closed",
             )
-        check_trio_task()
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         self._entered = True
         return await self._manager.__aenter__()
 
@@ -110,18 +112,6 @@ class StreamBlock(Generic[StreamT]):
         def _not_entered(self, mistake: str) -> StreamError:
             right = f"open it with `async with`, which closes it for sure:\n{indent(self._example, '    ')}"
             return StreamError(f"{mistake}: {right}", reason="not_entered")
-
-
-def check_trio_task() -> None:
-    """Refuse to run outside Trio, before one of Trio's internals fails with an obscure error.
-
-    Raises:
-        RuntimeError: The caller is not a Trio task.
-    """
-    if not trio.lowlevel.in_trio_task():
-        raise RuntimeError(
-            "this library runs on Trio, and the caller is not a Trio task: trio.run(main), not asyncio.run(main())"
-        )
 
 
 # --- the pipeline of a stream ----------------------------------------------------------------------------------------
@@ -175,9 +165,12 @@ async def _pipeline(
     finally:
         if context.span is not None:
             context.span.stop(**events._facts())
+        if (failure := events._failure()) is not None:
+            log_failure(name, failure)
 
 
 async def _produce(scope: trio.CancelScope, produce: Produce, context: StreamContext) -> None:
+    is_inner.set(True)  # in the context of this task, and of the tools that it runs
     with scope, context.send.channel:
         try:
             await produce(context)

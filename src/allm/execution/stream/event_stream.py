@@ -14,8 +14,9 @@ from typing import Any, Generic, Protocol, TypeVar, final
 import attrs
 import trio
 
-from allm.data.errors import StreamError
+from allm.data.errors import AllmError, StreamError
 from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
+from allm.runtime.fitting import advise
 from allm.runtime.telemetry import Span
 
 __all__ = [
@@ -157,6 +158,10 @@ class Fold(Protocol[T_co]):
         """The result so far."""
         ...
 
+    def failure(self) -> AllmError | None:
+        """The failure that ended the call, as far as it was folded."""
+        ...
+
     def facts(self) -> dict[str, Any]:
         """Attributes of the result for telemetry: counts and reasons, no content."""
         ...
@@ -253,6 +258,9 @@ class EventStream(Generic[T]):
 
     def result(self) -> T:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
+        if self._owner is None and not self._closed:
+            what = "result() was called before anything was read: a request is sent when the first event is asked for"
+            advise("stream", "", "unread", f"{what}; await events.until_done() reads all of them")
         return self._fold.result()
 
     async def until_done(self) -> T:
@@ -261,9 +269,20 @@ class EventStream(Generic[T]):
             pass
         return self.result()
 
-    def text(self) -> AsyncIterator[str]:
-        """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`."""
-        return _TextIterator(self)
+    def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
+        """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`.
+
+        Args:
+            raise_on_error: Raise the failure of the call after the last piece, as whoever reads only the text would
+                not see it otherwise. False just ends; the failure is then in `result().error`.
+
+        Raises:
+            AllmError: The call failed; `result()` has what had arrived.
+        """
+        return _TextIterator(self, raise_on_error)
+
+    def _failure(self) -> AllmError | None:
+        return self._fold.failure()
 
     def _facts(self) -> dict[str, Any]:
         facts = self._fold.facts()
@@ -291,6 +310,7 @@ class _TextIterator:
     """Yields text deltas, and the whole text of a block that completes without visible deltas."""
 
     _events: EventStream[Any]
+    _raise_on_error: bool
     _seen: set[str] = attrs.field(factory=set, init=False)
 
     def __aiter__(self) -> _TextIterator:
@@ -305,4 +325,7 @@ class _TextIterator:
                 return event.text
             if isinstance(event, StepCompleted):
                 self._seen.clear()
+        failure = self._events._failure() if self._raise_on_error else None
+        if failure is not None:
+            raise failure
         raise StopAsyncIteration

@@ -108,6 +108,10 @@ class StreamCollector:
 
     result = response  # the name in the `Fold` protocol
 
+    def failure(self) -> AllmError | None:
+        """The failure that ended the response."""
+        return self._error
+
     def facts(self) -> dict[str, Any]:
         """Attributes for telemetry."""
         response = self.response()
@@ -218,6 +222,10 @@ class StepFold:
             cancelled=response.error is None,
         )
 
+    def failure(self) -> AllmError | None:
+        """The failure that ended the step's response."""
+        return self._step.response.error if self._step is not None else self._collector.failure()
+
     def facts(self) -> dict[str, Any]:
         """Attributes for telemetry."""
         response = self.response
@@ -311,6 +319,10 @@ class ChatFold:
             usage=total_usage(responses),
             error=error,
         )
+
+    def failure(self) -> AllmError | None:
+        """The failure that ended the turn."""
+        return self._result.error if self._result is not None else self._current.failure()
 
     def facts(self) -> dict[str, Any]:
         """Attributes for telemetry."""

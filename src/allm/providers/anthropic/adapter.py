@@ -19,6 +19,7 @@ from allm.adapters import (
     StreamAdapter,
     StreamCall,
     Vendor,
+    explains_settings,
     join_url,
     parts_of,
     stream_events,
@@ -57,6 +58,7 @@ def _address(base_url: str) -> str:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class Anthropic(HttpAdapter, StreamAdapter):
     """Anthropic's Claude models, and every service that speaks the Messages API at another `base_url`.
@@ -121,6 +123,11 @@ class Anthropic(HttpAdapter, StreamAdapter):
     def refused_parameters(self, request: Request, _options: AdapterOptions) -> Iterable[Problem]:
         """Sampling parameters, which newer versions of the API do not take from any model."""
         return sampling_problems(request, self.api_version)
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        """OpenAI's `verbosity` has no counterpart."""
+        return frozenset({"verbosity"})
 
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.

@@ -20,6 +20,7 @@ from allm.adapters import (
     StreamAdapter,
     StreamCall,
     Vendor,
+    explains_settings,
     join_url,
     parts_of,
     shown,
@@ -108,6 +109,7 @@ class Connection(HttpAdapter):
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class Gemini(Connection, StreamAdapter):
     """Google's Gemini models: `streamGenerateContent` of the Gemini API.
@@ -135,6 +137,11 @@ class Gemini(Connection, StreamAdapter):
     """
 
     max_event_bytes: int = MAX_EVENT_BYTES
+
+    @property
+    def ignored_options(self) -> frozenset[str]:
+        """OpenAI's `verbosity` has no counterpart."""
+        return frozenset({"verbosity"})
 
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import attrs
 
-from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCall, JsonResponse, post_json
+from allm.adapters import (
+    AdapterOptions,
+    BatchLimits,
+    EmbeddingAdapter,
+    HttpCall,
+    JsonResponse,
+    explains_settings,
+    post_json,
+)
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.providers.gemini.adapter import Connection, resource_name
 from allm.providers.gemini.embedding_wire import embedding_body, embedding_response
@@ -21,6 +29,7 @@ class _Prepared:
     shortened: bool
 
 
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class GeminiEmbeddings(Connection, EmbeddingAdapter):
     """Gemini's embeddings: texts, and with gemini-embedding-2 images.

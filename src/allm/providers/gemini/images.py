@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, post_json
+from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, explains_settings, post_json
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.providers.gemini.adapter import Connection
 from allm.providers.gemini.image_decode import decode_images
@@ -22,6 +22,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class GeminiImages(Connection, ImageAdapter):
     """Images by Gemini: drawing, and editing one image or several. Google's answer may have text beside the images.

@@ -19,6 +19,7 @@ from allm.adapters import (
     as_object,
     as_objects,
     as_text,
+    explains_settings,
     post_json,
     refuse,
 )
@@ -103,6 +104,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class GeminiTranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcription]):
     """Transcription by Gemini's models. The arguments are those of `Gemini`."""

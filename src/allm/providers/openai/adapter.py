@@ -8,7 +8,16 @@ from typing import Any, Literal, final
 
 import attrs
 
-from allm.adapters import MAX_EVENT_BYTES, AdapterOptions, Emit, StreamAdapter, StreamCall, join_url, stream_events
+from allm.adapters import (
+    MAX_EVENT_BYTES,
+    AdapterOptions,
+    Emit,
+    StreamAdapter,
+    StreamCall,
+    explains_settings,
+    join_url,
+    stream_events,
+)
 from allm.data.errors import EngineError
 from allm.data.request import Request
 from allm.providers.openai import chat_encode, responses_encode
@@ -39,6 +48,7 @@ def endpoint_for(model: str) -> Endpoint:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAI(Connection, StreamAdapter):
     """OpenAI, and every service that speaks its wire format.

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import attrs
 
-from allm.adapters import AdapterOptions, BatchLimits, EmbeddingAdapter, HttpCall, JsonResponse, post_json
+from allm.adapters import (
+    AdapterOptions,
+    BatchLimits,
+    EmbeddingAdapter,
+    HttpCall,
+    JsonResponse,
+    explains_settings,
+    post_json,
+)
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.providers.openai.connection import Connection, row_at
 from allm.providers.openai.embedding_wire import embedding_body, embedding_response, limits_of
@@ -12,6 +20,7 @@ from allm.providers.openai.embedding_wire import embedding_body, embedding_respo
 __all__ = ["OpenAIEmbeddings"]
 
 
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAIEmbeddings(Connection, EmbeddingAdapter):
     """OpenAI's embeddings, or those of a service that speaks the same wire format.

@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, multipart, post_json
+from allm.adapters import AdapterOptions, HttpCall, ImageAdapter, JsonResponse, explains_settings, multipart, post_json
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields
@@ -25,6 +25,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAIImages(Connection, ImageAdapter):
     """Images by OpenAI, and by services that speak its format: `Engine(image_adapter=OpenAIImages(), image_model=...)`.

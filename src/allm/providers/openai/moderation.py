@@ -6,7 +6,7 @@ from typing import final
 
 import attrs
 
-from allm.adapters import AdapterOptions, HttpCall, JsonResponse, UnaryAdapter, post_json
+from allm.adapters import AdapterOptions, HttpCall, JsonResponse, UnaryAdapter, explains_settings, post_json
 from allm.data.moderation import ModerationRequest, ModerationResponse
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.moderation_wire import MAX_INPUTS, moderation_body, moderation_response
@@ -15,6 +15,7 @@ __all__ = ["OpenAIModeration"]
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAIModeration(Connection, UnaryAdapter[ModerationRequest, ModerationResponse]):
     """Moderation by OpenAI: `Engine(moderation_adapter=OpenAIModeration())`; `preset="mistral"` asks Mistral.

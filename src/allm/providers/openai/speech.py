@@ -15,6 +15,7 @@ from allm.adapters import (
     SpeechAdapter,
     SpokenAnswer,
     as_text,
+    explains_settings,
     malformed,
     open_call,
     refuse,
@@ -81,6 +82,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAISpeech(Connection, SpeechAdapter):
     """Speech by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""

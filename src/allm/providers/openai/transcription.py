@@ -21,6 +21,7 @@ from allm.adapters import (
     as_object,
     as_objects,
     as_text,
+    explains_settings,
     multipart,
     post_json,
     refuse,
@@ -143,6 +144,7 @@ class _Prepared:
 
 
 @final
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class OpenAITranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcription]):
     """Transcription by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""

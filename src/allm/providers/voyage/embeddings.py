@@ -12,6 +12,7 @@ from allm.adapters import (
     HttpCall,
     JsonResponse,
     Vendor,
+    explains_settings,
     post_json,
 )
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
@@ -34,6 +35,7 @@ class _Prepared:
     typecode: str
 
 
+@explains_settings
 @attrs.frozen(kw_only=True, eq=False)
 class VoyageEmbeddings(HttpAdapter, EmbeddingAdapter):
     """Voyage AI's embeddings.

@@ -19,6 +19,7 @@ from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 from allm.session.api import SessionStream, chat_block, step_block, with_session
 from allm.session.stores.backend import Change, Record, StoreBackend
 from allm.session.stores.journal import TurnJournal, conflict, lease_lost, uncancelled, unreadable
@@ -91,6 +92,7 @@ class SessionLease:
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run the first turn of a new session, as a stream. See `allm.session.stream_start`."""
+        seal(options)
         if self.version != 0:
             raise SessionError(
                 f"session {self._key!r} already exists: go on with turn.reply(engine, text)", reason="invalid_status"
@@ -102,24 +104,28 @@ class SessionLease:
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Run and save the first turn. See `allm.session.start`."""
+        seal(options)
         return await _until_done(self.stream_start(engine, messages, **options))
 
     def stream_reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run a turn with a message of the user, as a stream. See `allm.session.stream_reply`."""
+        seal(options)
         return self._chat(engine, open_reply(self.session, content), options)
 
     async def reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Run and save a turn with a message of the user. See `allm.session.reply`."""
+        seal(options)
         return await _until_done(self.stream_reply(engine, content, **options))
 
     def stream_continue(
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Continue the conversation, as a stream. See `allm.session.stream_continue`."""
+        seal(options)
         turn_start = open_continue(engine, self.session, message, with_session(self.session, options))
         return self._chat(engine, turn_start, options)
 
@@ -127,12 +133,14 @@ class SessionLease:
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Continue the conversation, and save it. See `allm.session.continue_`."""
+        seal(options)
         return await _until_done(self.stream_continue(engine, message, **options))
 
     def stream_step(
         self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
         """Make one model call and run its tools, as a stream. See `allm.session.stream_step`."""
+        seal(options)
         self._check()
         turn_start = open_step_of(self.session)
         return step_block(
@@ -146,6 +154,7 @@ class SessionLease:
 
     async def step(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
         """Make one model call, run its tools, and save the session. See `allm.session.step`."""
+        seal(options)
         return await _until_done(self.stream_step(engine, **options))
 
     def stream_resume(
@@ -156,6 +165,7 @@ class SessionLease:
         Raises:
             SessionError: `invalid_status`: no turn was interrupted.
         """
+        seal(options)
         response = self._journal.response
         if response is None:
             raise SessionError("no turn of this session was interrupted", reason="invalid_status")
@@ -167,6 +177,7 @@ class SessionLease:
 
     async def resume(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
         """Finish the interrupted turn, and save it: the fold of `stream_resume`."""
+        seal(options)
         return await _until_done(self.stream_resume(engine, **options))
 
     async def discard(self) -> None:

@@ -22,6 +22,7 @@ from allm.data.errors import SessionError
 from allm.data.problems import refuse
 from allm.data.session import Session, SessionConflict, session_problems
 from allm.execution.stream.block import background_task
+from allm.http.trio_task import outside_trio
 from allm.session.stores.backend import Record, StoreBackend
 from allm.session.stores.journal import (
     SHIELD,
@@ -119,6 +120,8 @@ class SessionStore:
         self._backend = backend
 
     async def __aenter__(self) -> Self:
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         await trio.lowlevel.checkpoint()
         return self
 
@@ -138,6 +141,8 @@ class SessionStore:
         Raises:
             SessionError: `not_found`, `unreadable`, `unavailable`; `invalid_input` for an invalid id.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         found = await load(self._backend, session_id)
         if found is None:
@@ -163,6 +168,8 @@ class SessionStore:
                 id, or an invalid version.
             ValidationError: It is inconsistent, or a message cannot be written as JSON or is too large.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         if not isinstance(session, Session) or session.id is None:
             raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
         check_version(version)
@@ -193,6 +200,8 @@ class SessionStore:
             SessionConflict: It has another version, or a turn of it is running.
             SessionError: `unavailable`.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         if version is not None:
             check_version(version)
@@ -227,6 +236,8 @@ class SessionStore:
             SessionError: `unreadable`, `unavailable`, `invalid_input`; `lease_lost` out of the block if this worker was
                 considered dead and another has taken the session.
         """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
         check_id(session_id)
         if version is not None:
             check_version(version)

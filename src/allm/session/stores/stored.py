@@ -57,7 +57,7 @@ class StoredSession:
         Raises:
             ValidationError: A row cannot be written.
         """
-        await trio.lowlevel.checkpoint()  # a turn of a long conversation has checked all of it before, and does so after
+        await trio.lowlevel.checkpoint()  # a long conversation was checked just before, and is checked again after it
         pace = Pace()
         before, after = self.session.thread.messages, session.thread.messages
         kept = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(before, after, strict=False)))

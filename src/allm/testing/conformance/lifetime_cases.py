@@ -18,21 +18,22 @@ from allm.data.response import Response
 from allm.execution.generate import generate, stream_generate
 from allm.execution.options import prepare_call, resolve
 from allm.runtime.retry import RetryPolicy
-from allm.testing.conformance.checkpoint_counter import count_steps
+from allm.testing.cancelling import CancelTrial, cancel_everywhere
 from allm.testing.conformance.checks import holds, same
 from allm.testing.conformance.failure_cases import FailureCases
 from allm.testing.conformance.samples import TEXT, failure, short_response
 from allm.testing.conformance.setup import KEY, AdapterSetup, Script, Stage, case
 from allm.testing.conformance.threaded_server import threaded_server
 from allm.testing.faults import Stall
+from allm.testing.leaks import tasks_left
 from allm.testing.recorded import RecordedRequest
 from allm.testing.replies import Reply
+from allm.testing.steps import Lineage, instrumented
 from allm.testing.wire_server import WireServer
 
 __all__ = ["LifetimeCases", "settled"]
 
 AT_ONCE = RetryPolicy(max_attempts=3, base_delay=0, jitter=0)
-MOST_STEPS = 5000  # far more than a short response needs; a call that never ends fails here
 CALLS = 8  # concurrent calls
 THINKING = 1000.0  # seconds
 PIECE = 64 * 1024  # bytes
@@ -65,39 +66,28 @@ class LifetimeCases(FailureCases):
         replies = [self._in_pieces(script) for script in scripts]
         async with self.playing(scripts[-1]) as stage:
             whole = await generate(stage.engine(), "hi", tools=self.tools)
-        step = 0
-        while await self._cancel_at(step, replies, whole):
-            step += 1
-            holds(step < MOST_STEPS, f"a short call took more than {MOST_STEPS} steps")
-
-    async def _cancel_at(self, step: int, replies: list[Script | Reply], whole: Response) -> bool:
-        async with self.playing(*replies) as stage:
-            return await self._cancel_after(step, stage, whole)
-
-    async def _cancel_after(self, step: int, stage: Stage, whole: Response) -> bool:
-        """Make a call and cancel it after `step` steps; False if it ended before."""
         results: list[Callable[[], Response]] = []
-        with count_steps(at=step) as steps, steps.scope:
-            if step == 0:
-                steps.scope.cancel()
+
+        async def call(stage: Stage) -> None:
             async with stream_generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools) as events:
-                results.append(events.result)
+                results[:] = [events.result]
                 async for _ in events:
                     pass
-        after = f"after a cancel at step {step}"
-        steps.check_joined(after)
-        [result] = results  # always set, since entering the block has no checkpoint
-        response = result()
-        same(from_json(to_json(response)), response, f"the response {after} against itself after JSON")
-        holds(whole.output_text.startswith(response.output_text), f"text {after}: {response.output_text!r}")
-        same(response.error, None, f"the error {after}")
-        if not steps.scope.cancelled_caught:
-            same(response.message, whole.message, f"the whole response {after} that came too late")
-        if stage.server is not None:
-            await settled(stage.server, after)
-        response = await generate(stage.engine(retry=AT_ONCE), "hi", tools=self.tools)
-        same(response.message, whole.message, f"the response to the next call {after}")
-        return steps.scope.cancel_called
+
+        async def check(trial: CancelTrial[None]) -> None:
+            [result] = results  # always set, since entering the block has no checkpoint
+            response = result()
+            same(from_json(to_json(response)), response, "the response against itself after JSON")
+            holds(whole.output_text.startswith(response.output_text), f"the text is {response.output_text!r}")
+            same(response.error, None, "the error")
+            if not trial.caught:
+                same(response.message, whole.message, "the whole response")
+            if trial.stage.server is not None:
+                await settled(trial.stage.server)
+            response = await generate(trial.stage.engine(retry=AT_ONCE), "hi", tools=self.tools)
+            same(response.message, whole.message, "the response to the next call")
+
+        await cancel_everywhere(call, around=lambda: self.playing(*replies), check=check)
 
     def _in_pieces(self, script: Script) -> Script | Reply:
         """Over HTTP each event is written on its own, so that the call has a checkpoint between any two events."""
@@ -123,9 +113,10 @@ class LifetimeCases(FailureCases):
     async def _leave_at(self, number: int, way: Exit, unfinished: Reply) -> bool:
         """Make a call and leave it at event `number`; False if it has fewer events."""
         async with self.playing(unfinished) as stage:
-            with count_steps() as steps:
+            lineage = Lineage()
+            with instrumented(lineage):
                 left = await _leave(stage, number, way)
-                steps.check_joined(f"after leaving at event {number} by {way}")
+                same(tasks_left(lineage), [], f"tasks of the call after leaving at event {number} by {way}")
             with trio.fail_after(5):
                 await stage.http.wait_outcomes()
                 await stage.http.wait_idle()
@@ -242,11 +233,11 @@ async def _succeeds(stage: Stage) -> None:
     )
 
 
-async def settled(server: WireServer, after: str) -> None:
+async def settled(server: WireServer) -> None:
     """Wait until every request has its outcome, and no connection is open except a reusable one."""
     with trio.move_on_after(5) as scope:
         await server.wait_outcomes()
         while server.connections > any(request.outcome == "completed" for request in server.requests):  # noqa: ASYNC110 - not told
             await trio.sleep(0.5)
     outcomes = [request.outcome for request in server.requests]
-    holds(not scope.cancelled_caught, f"{server.connections} connections are open {after}; requests: {outcomes}")
+    holds(not scope.cancelled_caught, f"{server.connections} connections are open; requests: {outcomes}")

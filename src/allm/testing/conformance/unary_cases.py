@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +15,7 @@ from allm.data.json.codec import from_json, to_json
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.engine import Engine
 from allm.runtime.retry import RetryPolicy
-from allm.testing.conformance.checkpoint_counter import count_steps
+from allm.testing.cancelling import CancelTrial, cancel_everywhere
 from allm.testing.conformance.checks import hides, holds, same
 from allm.testing.conformance.lifetime_cases import settled
 from allm.testing.conformance.setup import KEY, NO_SERVER, AdapterSetup, run
@@ -29,7 +28,6 @@ __all__ = ["UnaryCases", "UnaryStage", "unary_case"]
 ErrorT = TypeVar("ErrorT", bound=AllmError)
 
 AT_ONCE = RetryPolicy(max_attempts=2, base_delay=0, jitter=0)
-MOST_STEPS = 5000
 REASONS: dict[int, AdapterReason] = {
     400: "invalid_request",
     401: "authentication_failed",
@@ -177,18 +175,19 @@ class UnaryCases(ABC):
     @unary_case()
     async def test_cancel_at_every_checkpoint(self) -> None:
         """No task is left, the connection is closed or idle, and the next call works."""
-        for step in itertools.count():
-            holds(step < MOST_STEPS, f"a short call took more than {MOST_STEPS} steps")
-            async with self._playing(self._sample(), self._sample()) as stage:
-                with count_steps(at=step) as steps, steps.scope:
-                    if step == 0:
-                        steps.scope.cancel()
-                    await self._ask(stage.engine)
-                steps.check_joined(f"after a cancel at step {step}")
-                await settled(stage.server, f"after a cancel at step {step}")
-                holds(await self._ask(stage.engine), f"the call after a cancel at step {step}")
-                if not steps.scope.cancel_called:
-                    return
+
+        async def call(stage: UnaryStage) -> Any:
+            return await self._ask(stage.engine)
+
+        async def check(trial: CancelTrial[Any]) -> None:
+            await settled(trial.stage.server)
+            holds(await self._ask(trial.stage.engine), "the next call")
+
+        await cancel_everywhere(
+            call,
+            around=lambda: self._playing(self._sample(), self._sample()),
+            check=check,
+        )
 
     # --- for the cases ---
 

@@ -1,0 +1,43 @@
+"""What the log says of a failed call: one WARNING for the call that the program made, and INFO for each retry.
+
+A tool may call a model itself, and its failure is then the tool's to handle: the calls inside a call are logged at
+DEBUG. So a program that looks at no result still sees each failure, and sees it once.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+
+from allm.data.errors import AdapterError, AllmError
+
+__all__ = ["is_inner", "log_failure", "log_retry", "name_model"]
+
+logger: logging.Logger = logging.getLogger("allm")
+
+is_inner: ContextVar[bool] = ContextVar("allm_is_inner_call", default=False)
+"""Whether the calls made here are parts of something that reports their failures itself."""
+
+
+def log_failure(what: str, error: AllmError) -> None:
+    """Log the final failure of a call.
+
+    Args:
+        what: The name of the call, such as `generate`.
+    """
+    logger.log(logging.DEBUG if is_inner.get() else logging.WARNING, "%s failed: %s", what, _on_one_line(error))
+
+
+def log_retry(attempt: int, error: AdapterError, delay: float) -> None:
+    """Log that a request failed and is sent again after `delay` seconds."""
+    logger.info("request %d failed: %s; trying again in %.2f s", attempt, _on_one_line(error), delay)
+
+
+def _on_one_line(error: AllmError) -> str:
+    return " ".join(str(error).split())  # a provider's message may have any number of lines
+
+
+def name_model(error: AllmError | None, model: str | None) -> None:
+    """Add the name of the called model to an error that does not have it yet."""
+    if isinstance(error, AdapterError):
+        error.model = error.model or model
