@@ -60,7 +60,7 @@ def engine_of(server, wire, *scripts):
 
 @pytest.mark.parametrize("wire", ADAPTERS)
 async def test_one_model_call(wire):
-    """With text and usage, and no option that asks for more."""
+    """With text and usage, and no option that asks for more. Two or three modules count and check what arrives."""
     async with WireServer() as server:
         engine = engine_of(server, wire, TEXT)
 

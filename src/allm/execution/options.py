@@ -136,7 +136,9 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     return ModelCall(
         engine=engine,
         request=request,
-        adapter_options=AdapterOptions(**values_for("adapter", merged), http_client=engine.http_client),
+        adapter_options=AdapterOptions(
+            **values_for("adapter", merged), http_client=engine.http_client, answer_limits=engine.answer_limits
+        ),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
         defaulted=_places(by_default) - _places(given_here),
     )

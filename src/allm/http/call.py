@@ -42,7 +42,7 @@ def _has_secrets(headers: Mapping[str, HeaderValue]) -> bool:
     return any(map(SENT_SECRET.search, headers))
 
 
-def _sealed(headers: Mapping[str, HeaderValue]) -> Mapping[str, HeaderValue]:
+def _sealed(headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
     return sealed_headers(headers) if _has_secrets(headers) else dict(headers)
 
 

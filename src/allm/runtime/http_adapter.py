@@ -246,6 +246,7 @@ class HttpAdapter(Adapter):
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
             raw_chunks=options.include_raw_chunks,
+            answer_limits=options.answer_limits,
         )
 
     def url(self, path: str, options: AdapterOptions) -> str:

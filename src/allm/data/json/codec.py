@@ -33,6 +33,7 @@ from allm.data.events import Event
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
 from allm.data.json.hooks import load_bytes, register_classes
 from allm.data.json.leaves import put_back, take_out
+from allm.data.json.measure import is_plain
 from allm.data.json.tags import (
     ERROR_TYPES,
     EVENT_TAGS,
@@ -122,7 +123,7 @@ def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
 
     Raises:
         ValidationError: Not JSON, an unknown tag or version, another type than `as_`, fields that are missing or of the
-            wrong type (`malformed_value`, each with its path), or more than 64 MiB, 200 levels or a million values.
+            wrong type (`malformed_value`, each with its path), or more than 64 MiB, 240 levels or a million values.
     """
     return structured(parse_document(text), as_)
 
@@ -219,11 +220,20 @@ _OPEN_LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
 }
 
 
+def _dump_data(value: Any) -> Any:
+    # Most open data is JSON as it stands, and may nest deeper than recursion could follow from within a deep call.
+    return value if is_plain(value) else _dump_open(value)
+
+
+def _load_data(value: Any) -> Any:
+    return value if is_plain(value) else _load_open(value)
+
+
 # --- the converter -----------------------------------------------------------------------------------------------
 
 
 def _open_mapping(value: Any, _: Any) -> Any:
-    loaded = _load_open(value)
+    loaded = _load_data(value)
     if not isinstance(loaded, dict):
         raise Misfit(dict, value)
     return loaded
@@ -231,7 +241,7 @@ def _open_mapping(value: Any, _: Any) -> Any:
 
 def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _: Any) -> Any:
-        loaded = _load_open(value)
+        loaded = _load_data(value)
         if not isinstance(loaded, types):
             raise Misfit(" or ".join(cls.__name__ for cls in types), loaded)
         return loaded
@@ -243,9 +253,9 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
 def _converter() -> cattrs.Converter:
     converter = strict_converter(LEFT_OUT)
     for mapping in (dict[str, Any], Mapping[str, Any]):
-        register(converter, mapping, _dump_open, _open_mapping)
+        register(converter, mapping, _dump_data, _open_mapping)
     for anything, types in OPEN_FIELDS.items():
-        register(converter, anything, _dump_open, _open_value(types))
+        register(converter, anything, _dump_data, _open_value(types))
     # Parts before events: an inner union must be registered before the classes that contain it.
     register_union(converter, Part, PART_TAGS)
     _register_errors(converter)
@@ -265,7 +275,7 @@ def _register_errors(converter: cattrs.Converter) -> None:
         fields = {name: getattr(error, name) for name in cls.fields}
         return {
             "type": cls.__name__,
-            **{name: _dump_open(v) for name, v in fields.items() if v or name not in cls.beside},
+            **{name: _dump_data(v) for name, v in fields.items() if v or name not in cls.beside},
         }
 
     def structure(value: Any, expected: Any) -> AllmError:
@@ -287,7 +297,7 @@ def _error_fields(converter: cattrs.Converter, cls: type[AllmError], value: dict
         hint, default = argument
         if name not in value and default is not inspect.Parameter.empty:
             return default
-        return _error_field(converter, _load_open(value[name]), hint)
+        return _error_field(converter, _load_data(value[name]), hint)
 
     arguments = error_arguments(cls)
     return dict(zip(arguments, each(arguments.items(), load), strict=True))

@@ -12,6 +12,7 @@ import re
 from typing import Any, NoReturn
 
 from allm.data.errors import Problem, ValidationError
+from allm.data.json.measure import MAX_VALUE_DEPTH
 
 __all__ = [
     "MAX_DEPTH",
@@ -24,8 +25,9 @@ __all__ = [
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """Longest document, in UTF-8 bytes: a long conversation with images takes tens of megabytes."""
-MAX_DEPTH = 200
-"""Deepest nesting; the library's own values need about 15 levels."""
+MAX_DEPTH = MAX_VALUE_DEPTH + 40
+"""Deepest nesting: that of a value from outside, such as the arguments of a call, and room for what is around it. The
+library's own values need about 15 levels: a call in a message in a step in a session."""
 MAX_ITEMS = 1_000_000
 """Most values in one document: ten times those of a conversation of ten thousand messages. Each costs about a hundred
 bytes of memory, however short its text is."""
