@@ -308,6 +308,8 @@ def _error_field(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
         if isinstance(value, (list, tuple)) and all(map(_is_path_and_tag, value)):
             return value
         raise TypeError("expected pairs of a path and a tag")
+    if hint is Any:
+        return value
     values = tuple(cls for cls in get_args(hint) if isinstance(cls, type) and attrs.has(cls))
     if values:  # written as open data, which has its own type tag
         return _open_value((*values, NoneType))(value, hint)
