@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import pytest
 import trio
 import trio.testing
 
+import allm
 from allm import fake
 from allm.runtime import registry
 from allm.testing import RecordedRequest, Reply, WireServer, deny_network, no_leaks
@@ -133,19 +134,50 @@ VALUES = {"string": "Zug", "integer": 2}
 
 async def read(blocks, page, monkeypatch, capsys, tmp_path):
     """Run blocks of a page, one after another, and compare what they print."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_registered", {})
     names: dict[str, object] = {"__name__": "__main__"}
-    async with WireServer(default=answer) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
-        monkeypatch.setenv("OPENAI_API_KEY", "test")
-        for name in ("HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"):  # of the machine that runs the tests
-            monkeypatch.delenv(name, raising=False)
+    async with as_reader(monkeypatch, tmp_path):
         for code, printed in blocks:
             await trio.to_thread.run_sync(run, code, page, names)
             sys.stdout.flush()
             written = capsys.readouterr().out
             assert printed in (None, written)
+
+
+@asynccontextmanager
+async def as_reader(monkeypatch, tmp_path):
+    """Where a reader runs the blocks: an empty folder, a key, and a server in the place of OpenAI."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    for name in ("HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"):  # of the machine that runs the tests
+        monkeypatch.delenv(name, raising=False)
+    async with WireServer(default=answer) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
+        yield server
+
+
+WITH_KEY = [
+    (page, index)
+    for page, index in ALONE
+    if any(re.search(r"OpenAI\(\)|openai:", block.code) for block in needed_by(index, list(examples(page))))
+]
+
+
+@pytest.mark.parametrize(("page", "index"), WITH_KEY, ids=lambda value: getattr(value, "stem", value))
+async def test_no_example_is_silent_about_a_wrong_key(page, index, monkeypatch, tmp_path):
+    """A block that asks OpenAI raises what it says about the key, so that its reader does not wonder about silence."""
+    *before, block = needed_by(index, list(examples(page)))
+    names: dict[str, object] = {"__name__": "__main__"}
+    async with as_reader(monkeypatch, tmp_path) as server:
+        for code, _ in before:
+            await trio.to_thread.run_sync(run, code, page, names)
+        server.default, asked = Reply.error("openai", 401), len(server.requests)
+        failure = None
+        try:
+            await trio.to_thread.run_sync(run, block.code, page, names)
+        except allm.AllmError as error:
+            failure = error
+    assert (failure is not None) is (len(server.requests) > asked)
 
 
 def test_the_adapter_of_the_guide_is_short_and_uses_public_names_only():

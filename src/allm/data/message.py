@@ -77,7 +77,10 @@ class Message:
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls the model asks for, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+        # Every turn looks through its whole conversation for calls, so a plain text must cost next to nothing.
+        return (
+            () if isinstance(self.content, str) else tuple(part for part in self.content if isinstance(part, ToolCall))
+        )
 
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
@@ -96,8 +99,8 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
     for message in messages:
         if message.role == "tool":
             waiting.pop(message.tool_call_id or "", None)
-        else:
-            waiting.update(dict.fromkeys(call.id for call in message.tool_calls))
+        elif calls := message.tool_calls:
+            waiting.update(dict.fromkeys(call.id for call in calls))
     return tuple(waiting)
 
 
