@@ -7,8 +7,10 @@ import functools
 import inspect
 import math
 import sys
+import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any, cast, overload
 
 import attrs
@@ -21,7 +23,7 @@ from allm.data.types.schema import schemas_of
 from allm.data.types.structure import NotStructured, structure
 from allm.runtime.fitting import advise
 
-__all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
+__all__ = ["FunctionHandler", "ToolContext", "is_async", "is_context", "tool", "without_partials"]
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -54,16 +56,46 @@ class ToolContext:
         trio.from_thread.run(self._report, payload)
 
 
-def _without_partials(function: Any) -> Any:
+def without_partials(function: Any) -> Any:
+    """The function inside of `functools.partial`."""
     while isinstance(function, functools.partial):
         function = cast("Any", function).func
     return function
 
 
+def _filled_by_partials(function: Any) -> set[str]:
+    """Parameters that `functools.partial` has given by name: the program's own, such as a connection or a user's id."""
+    names: set[str] = set()
+    while isinstance(function, functools.partial):
+        names.update(cast("Any", function).keywords)
+        function = cast("Any", function).func
+    return names
+
+
+def _closed_over(plain: Any) -> dict[str, Any]:
+    """What a closure holds, which annotations may name."""
+    code, cells = getattr(plain, "__code__", None), getattr(plain, "__closure__", None)
+    names: tuple[str, ...] = getattr(code, "co_freevars", ())
+    found: dict[str, Any] = {}
+    for name, cell in zip(names, cells or (), strict=False):
+        with suppress(ValueError):  # an empty cell
+            found[name] = cell.cell_contents
+    return found
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling `function` returns an awaitable; looks through partials, methods and callable objects."""
-    function = _without_partials(function)
+    function = without_partials(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def is_context(hint: Any) -> bool:
+    """Whether a parameter with this type receives the `ToolContext`: also an optional one, or one with notes."""
+    while hasattr(hint, "__value__"):  # a `type` statement
+        hint = hint.__value__
+    if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
+        return any(map(is_context, typing.get_args(hint)))
+    return hint is ToolContext
 
 
 @attrs.frozen(eq=False)
@@ -197,22 +229,25 @@ def _from_function(
     fields: dict[str, Any],
     caller_names: Mapping[str, Any],
 ) -> Tool:
-    inner = _without_partials(function)
+    inner = without_partials(function)
     # A callable object has its hints and docstring on `__call__`, but its own class names it better.
     plain = inner if inspect.isroutine(inner) or inspect.isclass(inner) else inner.__call__
     name = name or str(getattr(inner, "__name__", type(inner).__name__))
     signature = inspect.signature(function)
-    types = _hints(plain, name, caller_names)
+    hints = _hints(plain, name, {**caller_names, **_closed_over(plain)})
+    filled = _filled_by_partials(function)
     given: dict[str, Any] = {}
     contexts: list[str] = []
     for parameter in signature.parameters.values():
+        if parameter.name in filled:
+            continue
         if parameter.kind in _VARIADIC:
             stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
             raise _unusable(
                 name, parameter.name, f"{stars}{parameter.name} has no place in a JSON object: name every parameter"
             )
-        hint = types.get(parameter.name, Any)
-        if hint is ToolContext or ToolContext in typing.get_args(hint):
+        hint = hints.get(parameter.name, Any)
+        if is_context(hint):
             contexts.append(parameter.name)
         elif parameter.name == "self" and hint is Any:
             raise _unusable(name, "self", "decorate the bound method instead: allm.tool(instance.method)")
@@ -221,20 +256,21 @@ def _from_function(
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         sentence = f"tool {name} is a generator; expected a function that returns its result, such as a list"
         raise ValidationError([Problem((name,), "generator", sentence)], reason="invalid_tool", message=sentence)
-    summary, parameter_texts = _docstring(plain)
-    _advise_on_what_the_model_sees(name, description or summary, given, types)
+    # Without one of its own, `__call__` inherits "Call self as a function."
+    summary, parameter_texts = _docstring(plain if plain.__doc__ is not None else inner)
+    _advise_on_what_the_model_sees(name, description or summary, given, hints)
     schema = _schema(name, given, signature, parameter_texts)
     handler = FunctionHandler(function, given, tuple(contexts), signature)
     return Tool(name, description or summary, schema, handler=handler, **fields)
 
 
 def _advise_on_what_the_model_sees(
-    name: str, description: str, parameters: Iterable[str], types: Mapping[str, Any]
+    name: str, description: str, parameters: Iterable[str], hints: Mapping[str, Any]
 ) -> None:
     """Warn about a tool that the model has to guess about."""
     if not description:
         advise("tool", name, "description", "tool %r has no docstring, so the model knows its name only", name)
-    if untyped := [parameter for parameter in parameters if parameter not in types]:
+    if untyped := [parameter for parameter in parameters if parameter not in hints]:
         what = "parameter %s of tool %r has no type hint, so the model may pass anything"
         advise("tool", name, "types", what, ", ".join(untyped), name)
 
