@@ -148,7 +148,7 @@ WRONG = [
     (list[Place], [{"city": 1}, {}], "[0].city: expected a string, got 1; [1].city: required field 'city' is missing"),
     (dict[str, list[int]], {"a": ["b"]}, "['a'][0]: expected an integer, got 'b'"),
     (Tree, {"value": 1, "children": [{"value": "2"}]}, "children[0].value: expected an integer, got '2'"),
-    (list[Record], [{"a": "1"}], "[0].a: Expected 'int', got 'str'"),
+    (list[Record], [{"a": "1"}], "[0].a: expected an integer, got '1'"),
     (Point, [], "expected 1 to 2 items, got 0"),
     (Place | str, 1, "expected an object or a string, got 1"),
     (Place | list[int], {"city": 1}, "city: expected a string, got 1"),
@@ -228,19 +228,46 @@ def test_an_invalid_tool_is_one_clear_error(make, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_local_class_with_unresolvable_annotations_is_a_clear_error():
-    """Only the function knows `Inner`; the class's module does not."""
+def local_classes():
+    """Two classes of which one names the other; only this function knows it, while it runs."""
 
     @attrs.frozen
     class Inner:
         a: int
+        outer: Outer | None = None
 
     @attrs.frozen
     class Outer:
         inner: Inner
 
+    return Outer, annotated(Outer).handler
+
+
+def test_local_classes_may_name_each_other():
+    """While the function that defines them runs; from then on their shape is known."""
+    outer, handler = local_classes()
+    value = {"inner": {"a": 1, "outer": {"inner": {"a": 2}}}}
+    found = structure(value, outer)
+    assert (found.inner.a, found.inner.outer.inner.a) == (1, 2)
+    assert handler.fields["value"].shape is not None
+
+
+def test_a_local_class_with_unresolvable_annotations_is_a_clear_error():
+    """When only a function knows `Inner` that has returned."""
+
+    def make():
+        @attrs.frozen
+        class Inner:
+            a: int
+
+        @attrs.frozen
+        class Outer:
+            inner: Inner
+
+        return Outer
+
     with pytest.raises(allm.ValidationError, match="define the type at module level"):
-        annotated(Outer)
+        annotated(make())
 
 
 def test_a_schema_that_is_not_a_mapping_is_refused_before_sending():

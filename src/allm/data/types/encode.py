@@ -6,7 +6,9 @@ import base64
 import dataclasses
 import datetime as dt
 import enum
+import ipaddress
 import math
+import sys
 import uuid
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from decimal import Decimal
@@ -17,7 +19,6 @@ import attrs
 import msgspec
 
 from allm.data.json.text import dumps, loads
-from allm.data.types.classes import is_pydantic
 
 __all__ = ["as_json", "encode_result"]
 
@@ -63,7 +64,7 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
-    if is_pydantic(type(value)):
+    if _is_pydantic(type(value)):
         return _plain(value.model_dump(mode="json"))
     if (fields := _fields(type(value))) is not None:
         # Not by cattrs, whose hooks would keep the class alive. As there, what is not an argument is left out.
@@ -72,11 +73,16 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
-    if isinstance(value, (PurePath, uuid.UUID, Decimal)):
+    if isinstance(value, (PurePath, uuid.UUID, Decimal, ipaddress.IPv4Address, ipaddress.IPv6Address)):
         return str(value)
     if isinstance(value, (dt.timedelta, msgspec.Struct)):
         return _plain(msgspec.to_builtins(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _is_pydantic(cls: type) -> bool:
+    pydantic = sys.modules.get("pydantic")  # `cls` can be a model only if pydantic is already imported
+    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
 
 def _fields(cls: Any) -> tuple[Any, ...] | None:
