@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from typing import Any
 
 __all__ = ["read_docstring"]
@@ -27,6 +28,7 @@ _NOT_FOR_THE_MODEL = (
     re.compile(rf"^[:@](?:{_FIELD})\b[^:\n]*:.*(?:\n[ \t]+.*)*(?:\n|\Z)", re.MULTILINE),
 )
 """Sections and fields that the schema has, or that are none of the model's business. Others are kept as they are."""
+_TITLE = re.compile(rf"(?:{_GOOGLE}):[ \t]*")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -35,6 +37,11 @@ def read_docstring(function: Any) -> tuple[str, dict[str, str]]:
     text = inspect.getdoc(function) or ""
     if not text:
         return "", {}
+    title, _, rest = text.partition("\n")
+    if (
+        _TITLE.fullmatch(title) and rest[:1].strip()
+    ):  # nothing but a section, whose indentation `getdoc` took for the margin
+        text = f"{title}\n{textwrap.indent(rest, '    ')}"
     description = text
     for section in _NOT_FOR_THE_MODEL:
         description = section.sub("", description)

@@ -174,9 +174,8 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
         allm.tool("weather", "Tells the weather.", {"type": "object", ...}, handler)
 
     As a decorator, it takes the name, the description (docstring) and the schema (type hints) from the function, and
-    converts the arguments to the annotated types: attrs classes, dataclasses, TypedDicts, enums, Literals, also nested
-    and in lists. A parameter of type `ToolContext` is filled in by the library and hidden from the model. A sync
-    function runs in a worker thread.
+    converts the arguments to the annotated types, of any kind that JSON can hold. A parameter of type `ToolContext` is
+    filled in by the library and hidden from the model. A sync function runs in a worker thread.
 
     Args:
         function: The function, or the tool's name when it is built from parts.

@@ -71,7 +71,7 @@ def fields_of(cls: Any, variables: Mapping[Any, Any], shape_of: ShapeOf) -> list
     fields: list[Field] = []
     for key, name, argument, default, fallback in _declared(cls, annotations):
         annotation, scope = annotations.get(name, (fallback, Scope()))
-        if annotation is NOTHING or annotation is None is fallback:
+        if annotation is NOTHING:
             raise TypeError(f"the field {name!r} has no type")
         try:
             shape = shape_of(annotation, scope, default.notes, default.value is None)

@@ -62,7 +62,7 @@ class Row(Shape):
         rest = self.rest
         if len(value) < self.least or (rest is None and len(value) > most):
             count = f"{most}" if self.least == most else f"{self.least} to {most}"
-            count = f"at least {self.least}" if rest else count
+            count = f"{self.least} or more" if rest else count
             raise ValueError(f"expected {count} items, got {len(value)}")
         items = self.items
 

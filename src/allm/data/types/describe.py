@@ -68,8 +68,8 @@ def shape_of(hint: Any, scope: Scope | None = None, notes: Sequence[Any] = (), *
     """
     if scope is not None:
         return _Walk().finish(lambda walk: walk.with_notes(hint, scope or Scope(), tuple(notes), with_null))
-    if isinstance(hint, type) and (kept := vars(hint).get(_KEPT)) is not None:
-        return typing.cast("Shape", kept)
+    if isinstance(hint, type) and hint.__module__ != "builtins":
+        return typing.cast("Shape", vars(hint).get(_KEPT)) or _described(hint)[0]
     try:
         hash(hint)
     except TypeError:  # metadata in `Annotated` may be anything
@@ -181,7 +181,7 @@ class _Walk:
 
     def _of_class(self, hint: Any, cls: Any, arguments: Sequence[Any], scope: Scope) -> Shape:
         if isinstance(cls, type) and issubclass(cls, enum.Enum):
-            return enumeration(cls)
+            return self._kept(cls, enumeration)
         if (text := text_shape(hint)) is not None:
             return text
         if cls in (tuple, typing.Tuple):  # noqa: UP006  another object

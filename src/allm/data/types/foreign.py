@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from allm.data.errors import Path
 from allm.data.json.text import dumps
-from allm.data.structuring import MAX_PROBLEMS, Misfits
+from allm.data.structuring import MAX_PROBLEMS, Misfit, Misfits
 from allm.data.types.records import rank_of_keys, unknown_fields
 from allm.data.types.shapes import NO_KEYS, Definitions, Reading, Schema, Shape, name_of
 
@@ -38,10 +38,10 @@ class Foreign(Shape):
             # As JSON, since a strict model takes a text as a date only there.
             made = self.adapter.validate_json(dumps(value), strict=reading.exact or None)
         except ValueError as error:
-            found = cast("Any", error).errors(include_url=False, include_context=False, include_input=False)
+            found = cast("Any", error).errors(include_url=False)
             known = {path for path, _ in problems}
             problems += [
-                (item["loc"], ValueError(item["msg"]))
+                (item["loc"], _problem(item))
                 for item in found[:MAX_PROBLEMS]
                 if not (item["type"] == "extra_forbidden" and item["loc"][:-1] in known)
             ]
@@ -94,6 +94,38 @@ class Foreign(Shape):
         if (known := self._document) is None:
             known = self._document = _closed(self.adapter.json_schema(ref_template=_TEMPLATE))
         return known
+
+
+_EXPECTED: dict[str, str] = {
+    "greater_than": "> {gt}",
+    "greater_than_equal": ">= {ge}",
+    "less_than": "< {lt}",
+    "less_than_equal": "<= {le}",
+    "multiple_of": "a multiple of {multiple_of}",
+    "string_too_short": "at least {min_length} characters",
+    "string_too_long": "at most {max_length} characters",
+    "string_pattern_mismatch": "a string that matches {pattern!r}",
+    "too_short": "at least {min_length} items",
+    "too_long": "at most {max_length} items",
+    "literal_error": "{expected}",
+    "enum": "{expected}",
+    **dict.fromkeys(("string_type", "string_sub_type"), "a string"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "an integer"),
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("bool_type", "bool_parsing"), "true or false"),
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "an object"),
+}
+"""The words for what pydantic's errors expect, by their type, so that a model reads the same of every class."""
+
+
+def _problem(item: Any) -> Exception:
+    kind = item["type"]
+    if kind == "missing":
+        return KeyError(item["loc"][-1])
+    if kind in _EXPECTED:
+        return Misfit(_EXPECTED[kind].format(**item.get("ctx", {})), item["input"])
+    return ValueError(item["msg"])
 
 
 def foreign_shape(hint: Any) -> Foreign:

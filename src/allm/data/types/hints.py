@@ -57,6 +57,8 @@ class Scope:
 
 def names_in(module: str) -> dict[str, Any]:
     """The names of a module; none if it is not imported."""
+    if module == "types":  # Python 3.11 says so of what `make_dataclass` makes, wherever it is called
+        return {}
     return getattr(sys.modules.get(module), "__dict__", {})
 
 
