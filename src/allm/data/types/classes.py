@@ -12,6 +12,7 @@ import attrs
 import msgspec
 import typing_extensions
 
+from allm.data.types.constraints import AttrsValidator
 from allm.data.types.defaults import NOTHING, Default, left_to_the_class, read_default
 from allm.data.types.hints import Scope, annotations_of
 from allm.data.types.records import Field
@@ -97,18 +98,25 @@ def _declared(cls: Any, annotations: Mapping[str, tuple[Any, Scope]]) -> _Declar
     elif issubclass(cls, msgspec.Struct):
         yield from _of_struct(cls)
     elif attrs.has(cls):
-        for attribute in attrs.fields(cls):
-            if attribute.init:
-                default = read_default(attribute.default)
-                if default.make is not None and not default.notes:
-                    default = left_to_the_class(default.make)
-                noted = _with_description(default, attribute.metadata)
-                yield attribute.name, attribute.name, attribute.alias, noted, _or_nothing(attribute.type)
+        yield from _of_attrs(cls)
     elif _is_named_tuple(cls):
         for name in cls._fields:
-            yield name, name, name, read_default(cls._field_defaults.get(name, NOTHING)), NOTHING
+            yield name, name, name, read_default(cls._field_defaults.get(name, NOTHING)), Any
     else:
         yield from _of_dataclass(cls)
+
+
+def _of_attrs(cls: Any) -> _Declared:
+    for attribute in attrs.fields(cls):
+        if not attribute.init:
+            continue
+        default = read_default(attribute.default)
+        if default.make is not None and not default.notes:
+            default = left_to_the_class(default.make)
+        default = _with_description(default, attribute.metadata)
+        if attribute.validator is not None and attribute.converter is None:  # it checks what the converter returns
+            default = attrs.evolve(default, notes=(*default.notes, AttrsValidator(attribute.validator)))
+        yield attribute.name, attribute.name, attribute.alias, default, _or_nothing(attribute.type)
 
 
 def _or_nothing(kind: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Notes", "notes_of"]
+__all__ = ["AttrsValidator", "Notes", "notes_of"]
 
 _LIBRARIES = frozenset({"annotated_types", "msgspec", "pydantic", "annotated_doc", "typing_extensions", "typing"})
 _LIMITS = ("ge", "gt", "le", "lt", "min_length", "max_length", "multiple_of", "pattern")
@@ -16,22 +16,31 @@ _OWN_TO_PYDANTIC = frozenset({"pattern", "strict", "union_mode", "allow_inf_nan"
 """The settings of pydantic's that are a constraint here, or hold anyway; any other one is left to pydantic."""
 
 
+@attrs.frozen(eq=False)
+class AttrsValidator:
+    """Marks the validator of a field of attrs, as one of its notes."""
+
+    validator: Any
+
+
 @attrs.define(eq=False)
 class Notes:
     """What the metadata of one `Annotated` says.
 
     Attributes:
         limits: Constraints by name, in their order.
+        by_class: Constraints that the class enforces as well; those that say nothing about the type are its own affair.
         about: Keywords for the schema: `description`, `title`, `examples`, extra ones.
         is_foreign: Whether some of it only pydantic understands.
     """
 
     limits: list[tuple[str, Any]] = attrs.field(factory=list)
+    by_class: list[tuple[str, Any]] = attrs.field(factory=list)
     about: dict[str, Any] = attrs.field(factory=dict)
     is_foreign: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.limits or self.about or self.is_foreign)
+        return bool(self.limits or self.by_class or self.about or self.is_foreign)
 
 
 def notes_of(metadata: Iterable[Any]) -> Notes:
@@ -45,6 +54,9 @@ def notes_of(metadata: Iterable[Any]) -> Notes:
 def _read(item: Any, notes: Notes) -> None:
     if isinstance(item, str):
         notes.about.setdefault("description", item)
+        return
+    if isinstance(item, AttrsValidator):
+        notes.by_class += _limits_of_validator(item.validator)
         return
     if not any(base.__module__.partition(".")[0] in _LIBRARIES for base in type(item).__mro__):
         return
@@ -88,6 +100,29 @@ def _read_described(item: Any, notes: Notes) -> None:
         _plain_limits(item, notes)
         if (tz := item.tz) is not None:
             notes.limits.append(("tz", ... if tz else None))
+
+
+def _limits_of_validator(validator: Any) -> list[tuple[str, Any]]:
+    """The constraints that a validator of attrs stands for: the class enforces them, so the schema has to tell them.
+
+    One that a schema has no word for, such as a function of the program, is the class's alone.
+    """
+    kind = type(validator).__name__
+    if not type(validator).__module__.startswith("attr."):
+        return []
+    if kind == "_AndValidator":
+        return [limit for inner in validator._validators for limit in _limits_of_validator(inner)]
+    if kind == "_OptionalValidator":
+        return _limits_of_validator(validator.validator)
+    if kind == "_NumberValidator":
+        names = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
+        return [(names[validator.compare_op], validator.bound)]
+    if kind == "_MatchesReValidator":
+        pattern = validator.pattern.pattern
+        whole = validator.match_func == validator.pattern.fullmatch
+        return [("pattern", f"^(?:{pattern})$")] if whole else []
+    names = {"_MaxLengthValidator": "max_length", "_MinLengthValidator": "min_length"}
+    return [(names[kind], getattr(validator, names[kind]))] if kind in names else []
 
 
 def _plain_limits(item: Any, notes: Notes) -> bool:

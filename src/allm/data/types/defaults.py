@@ -11,6 +11,8 @@ from typing import Any
 import attrs
 import msgspec
 
+from allm.data.types.constraints import AttrsValidator
+
 __all__ = ["NOTHING", "Default", "left_to_the_class", "read_default"]
 
 NOTHING: Any = dataclasses.MISSING
@@ -39,6 +41,8 @@ class Default:
     @property
     def shown(self) -> Any:
         """The value for the schema; `NOTHING` if it is made for each use by the program's own factory."""
+        if self.value is msgspec.UNSET:
+            return NOTHING
         return self.make() if self.value is NOTHING and self.make is not None and _is_plain(self.make) else self.value
 
     def for_missing(self, key: str) -> Any:
@@ -71,7 +75,7 @@ def read_default(default: Any) -> Default:
     kind = type(default)
     module = kind.__module__.partition(".")[0]
     if kind.__name__ == "_CountingAttr" and module in {"attr", "attrs"}:
-        return _inside(default, default._default, None)
+        return _inside(default, default._default, None, AttrsValidator(default._validator))
     if isinstance(default, dataclasses.Field) or (module == "msgspec" and kind.__name__ == "Field"):
         return _inside(default, default.default, default.default_factory)
     if module == "pydantic" and hasattr(default, "default_factory") and hasattr(default, "metadata"):
@@ -80,8 +84,8 @@ def read_default(default: Any) -> Default:
     return Default(value=default)
 
 
-def _inside(descriptor: Any, default: Any, factory: Any) -> Default:
-    notes = (descriptor, *_description(descriptor))
+def _inside(descriptor: Any, default: Any, factory: Any, *more: Any) -> Default:
+    notes = (descriptor, *_description(descriptor), *more)
     if factory is not None and not any(factory is marker for marker in _MISSING):
         return Default(factory, notes=notes)
     inner = read_default(default)

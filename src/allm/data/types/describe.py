@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import attrs
+import msgspec
 import typing_extensions
 
 from allm.data.structuring import SEQUENCES
@@ -168,7 +169,7 @@ class _Walk:
         if hint in (typing.Self, typing_extensions.Self):
             return self._by_name("Self", scope)
         if origin in (typing.Union, types.UnionType):
-            return union([self.describe(option, scope) for option in arguments])
+            return union([self.describe(option, scope) for option in arguments if option is not msgspec.UnsetType])
         if origin in (typing.Literal, typing_extensions.Literal):
             return literal(arguments)
         if isinstance(hint, _ALIASES) or isinstance(origin, _ALIASES):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import types
 import typing
@@ -16,7 +17,7 @@ from allm.data.types.containers import Listing, Mapped
 from allm.data.types.encode import as_json
 from allm.data.types.foreign import foreign_shape
 from allm.data.types.records import Record
-from allm.data.types.refined import Refined, rules_for
+from allm.data.types.refined import Refined, rule_for
 from allm.data.types.scalars import Choice, Null
 from allm.data.types.shapes import Shape
 from allm.data.types.unions import Union, flat
@@ -56,26 +57,35 @@ def refined(shape: Shape, notes: Notes, hint: Any, metadata: Iterable[Any]) -> S
         TypeError: A constraint says nothing about the type.
     """
     if notes.is_foreign:
-        plain = hint.__origin__ if typing.get_origin(hint) is typing.Annotated else hint
-        return foreign_shape(typing.Annotated[(plain, *metadata)])
+        return foreign_shape(typing.Annotated[(hint, *metadata)])
     if not notes:
         return shape
-    if not notes.limits:
-        return Refined(shape, [], notes.about)
-    if isinstance(shape, Union):  # each constraint holds for the members that it says something about
-        members = [_if_it_says_something(member, notes) for member in shape.members]
-        if all(new is old for new, old in zip(members, shape.members, strict=True)):
-            list(rules_for(shape, notes.limits))  # raises
-        refined: Shape = Union(members, nullable=shape.nullable)
-        return Refined(refined, [], notes.about) if notes.about else refined
-    return Refined(shape, list(rules_for(shape, notes.limits)), notes.about)
+    for limit in notes.limits:
+        shape = _limited(shape, limit)
+    for limit in notes.by_class:
+        with contextlib.suppress(TypeError):
+            shape = _limited(shape, limit)
+    if notes.about and isinstance(shape, Refined):
+        return Refined(shape.inner, shape.rules, {**shape.about, **notes.about})
+    return Refined(shape, [], notes.about) if notes.about else shape
 
 
-def _if_it_says_something(member: Shape, notes: Notes) -> Shape:
-    try:
-        return Refined(member, list(rules_for(member, notes.limits)), {})
-    except TypeError:
-        return member
+def _limited(shape: Shape, limit: tuple[str, Any]) -> Shape:
+    """The shape with a constraint; in a union it holds for the members that it says something about."""
+    if not isinstance(shape, Union):
+        rule = rule_for(shape, *limit)
+        if isinstance(shape, Refined):
+            return Refined(shape.inner, [*shape.rules, rule], shape.about)
+        return Refined(shape, [rule], {})
+    members: list[Shape] = []
+    for member in shape.members:
+        try:
+            members.append(_limited(member, limit))
+        except TypeError:
+            members.append(member)
+    if all(new is old for new, old in zip(members, shape.members, strict=True)):
+        rule_for(shape, *limit)  # raises: it says nothing about any of them
+    return Union(members, nullable=shape.nullable)
 
 
 def union(shapes: Sequence[Shape]) -> Shape:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from allm.data.types.shapes import Definitions, Reading, Refused, Schema, Shape
 
-__all__ = ["Refined", "Rule", "described", "rules_for"]
+__all__ = ["Refined", "Rule", "described", "rule_for"]
 
 _BOUNDS: dict[str, tuple[str, str, Callable[[Any, Any], bool]]] = {
     "ge": ("minimum", ">=", operator.ge),
@@ -74,19 +74,16 @@ class _Change:
         return self.apply_to(loaded)
 
 
-def rules_for(shape: Shape, limits: Iterable[tuple[str, Any]]) -> Iterator[Rule | _Change]:
-    """The rules of constraints on the values of a shape.
+def rule_for(shape: Shape, name: str, limit: Any) -> Rule | _Change:
+    """The rule of a constraint on the values of a shape.
 
     Raises:
-        TypeError: One says nothing about them.
+        TypeError: It says nothing about them.
     """
-    for name, limit in limits:
-        if name == "after":
-            yield _Change(limit)
-        elif (rule := _rule(shape.sort, name, limit)) is not None:
-            yield rule
-        else:
-            raise TypeError(f"the constraint {name}={limit!r} says nothing about {shape.label()}")
+    rule = _Change(limit) if name == "after" else _rule(shape.sort, name, limit)
+    if rule is None:
+        raise TypeError(f"the constraint {name}={limit!r} says nothing about {shape.label()}")
+    return rule
 
 
 def _rule(sort: str | None, name: str, limit: Any) -> Rule | None:
