@@ -13,7 +13,17 @@ nox.needs_version = ">=2025.5"
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.download_python = "never"  # test with the installed versions
 nox.options.error_on_missing_interpreters = False  # `pythons` reports the missing ones
-nox.options.sessions = ["lint", "async_lint", "typing", "tests", "validators", "servers", "stores", "pythons"]
+nox.options.sessions = [
+    "lint",
+    "async_lint",
+    "typing",
+    "tests",
+    "validators",
+    "servers",
+    "stores",
+    "reliability",
+    "pythons",
+]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -21,6 +31,18 @@ THIS_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 PYTHONS = list(dict.fromkeys([*nox.project.python_versions(PYPROJECT), THIS_PYTHON]))
 WITH_SERVERS = "tests/session/with_servers.py"
 EXTRAS = "cli,dotenv,otel,testing"
+# Tests of the usual kind whose cases count as trials, by the form that runs them.
+_SHORT_TRIALS = ["tests/http/test_addresses.py", "tests/providers/test_mutated_wire.py", "tests/session/test_kill.py"]
+ALSO_TRIALS = {
+    "short": _SHORT_TRIALS,
+    "long": [
+        *_SHORT_TRIALS,
+        "tests/providers/test_keys_stay_hidden.py",
+        "tests/session/test_silent_servers.py",
+        "tests/session/test_drops.py",
+        "tests/execution/test_fold_property.py",
+    ],
+}
 tested: dict[str, list[str]] = {}  # Python version: HTTP libraries
 
 # pyenv puts one Python on PATH and keeps the others in this folder.
@@ -127,6 +149,43 @@ def stores(session: nox.Session) -> None:
     tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session
+@nox.parametrize("http", ["httpx", "httpx2"])
+def reliability(session: nox.Session, http: str) -> None:
+    """Try to break what docs/guarantees.md promises: a sample in a minute, or everything with `-- --long`."""
+    form = "long" if "--long" in session.posargs else "short"
+    if form == "short" and http != "httpx":
+        session.skip("the long form runs with httpx2 too: nox -s reliability -- --long")
+    session.install("--editable", f".[{EXTRAS},postgres,redis{',httpx2' if http == 'httpx2' else ''}]")
+    _tools(session, "tests", "stores", "reliability")
+    options = [option for option in session.posargs if option != "--long"]
+    results = session.cache_dir / "reliability"
+    session.run(
+        "python",
+        WITH_SERVERS,
+        "pytest",
+        "tests/reliability",
+        *ALSO_TRIALS[form],
+        f"--reliability={form}",
+        f"--reliability-results={results / f'{form}-{http}.json'}",
+        *options,
+        env=dict.fromkeys(("ALLM_TEST_KILLS", "ALLM_TEST_DROPS"), "200" if form == "long" else "3"),
+    )
+    found = sorted(map(str, results.glob(f"{form}-*.json")))
+    # The page has the figures of the long form; those of a sample only go to the log.
+    session.run(
+        "python", "scripts/guarantees.py", *found, *(["--page", "docs/guarantees.md"] if form == "long" else [])
+    )
+
+
+@nox.session(default=False)
+def fuzz(session: nox.Session) -> None:
+    """Search for bytes that break a decoder, for a minute or with the arguments of libFuzzer after `--`."""
+    session.install("--editable", f".[{EXTRAS}]")
+    _tools(session, "tests", "fuzz")
+    session.run("python", "tests/reliability/fuzz_decoders.py", *(session.posargs or ["-max_total_time=60"]))
 
 
 @nox.session(python=False)

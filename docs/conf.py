@@ -10,6 +10,7 @@ version = release = metadata.version("allm-trio")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
+myst_heading_anchors = 3  # a page may link to a section of another one, as on GitHub
 html_theme = "furo"
 html_title = "allm-trio"
 

@@ -1,13 +1,19 @@
-"""Guards every test against network access beyond this machine, and defines `--quick`, which skips long tests."""
+"""Guards every test against network access beyond this machine, and defines which tests run.
+
+`--quick` leaves out long tests. Trials of reliability run with `--reliability` only, as `nox -s reliability` does.
+"""
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+import reliability_results
 from allm.testing import deny_network
 
 # The time of one example depends on the machine more than on the code.
@@ -28,17 +34,30 @@ LONG = [
         "session/test_passed_on.py",
     )
 ]
+TRIALS = Path(__file__).parent / "reliability"
 
 
 def pytest_addoption(parser):
     """Add the option."""
     parser.addoption("--quick", action="store_true", help="leave out the long replays (nox runs them on one Python)")
+    parser.addoption("--reliability", choices=["short", "long"], help="run the trials in tests/reliability too")
+    parser.addoption("--reliability-results", type=Path, metavar="FILE", help="where their results go, as JSON")
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Restore SIGINT for the tests of Ctrl-C: a shell starts background processes with the signal ignored."""
+    os.environ.setdefault("ALLM_SEED", str(random.SystemRandom().randrange(10**6)))  # the workers of xdist inherit it
+    config.addinivalue_line("markers", "sample(n): run n cases of this trial in the short form of `nox -s reliability`")
+    results = config.getoption("reliability_results")
+    if results is not None and not hasattr(config, "workerinput"):  # the workers of pytest-xdist report to us
+        config.pluginmanager.register(reliability_results.Results(results, config.getoption("reliability")))
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header(config):
+    """Print the seed of the trials."""
+    return f"ALLM_SEED={os.environ['ALLM_SEED']}" if config.getoption("reliability") else None
 
 
 def pytest_collection_modifyitems(config, items):
@@ -48,6 +67,17 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("quick"):
         config.hook.pytest_deselected(items=[item for item in items if item.path in LONG])
         items[:] = [item for item in items if item.path not in LONG]
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave out the trials, which import packages that only their own session installs."""
+    return True if collection_path == TRIALS and not config.getoption("reliability") else None
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say in one line that trials were left out."""
+    if not config.getoption("reliability") and any(TRIALS.is_relative_to(path) for path in map(Path, config.args)):
+        terminalreporter.write_line("tests/reliability was left out: `nox -s reliability` runs it")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,10 @@ import pytest
 import trio
 import trio.testing
 
+import allm
 from allm import fake
 from allm.runtime import registry
-from allm.testing import Reply, WireServer, deny_network, no_leaks
+from allm.testing import RecordedRequest, Reply, WireServer, deny_network, no_leaks
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,7 +68,7 @@ def run(code: str, page: Path, names: dict[str, object]) -> None:
             trio.run(run_test, names[name], wanted, clock, clock=clock if "autojump_clock" in wanted else None)
 
 
-async def run_test(test: Callable[..., Awaitable[None]], wanted: list[str], clock: trio.abc.Clock) -> None:
+async def run_test(test: Callable[..., object], wanted: list[str], clock: trio.abc.Clock) -> None:
     """Run a test of a page with its fixtures."""
     async with AsyncExitStack() as stack:
         fixtures: dict[str, object] = {"autojump_clock": clock, "tmp_path": Path.cwd()}
@@ -77,7 +79,9 @@ async def run_test(test: Callable[..., Awaitable[None]], wanted: list[str], cloc
                 fixtures[name] = stack.enter_context(deny_network())
         if "no_leaks" in wanted:
             fixtures["no_leaks"] = await stack.enter_async_context(no_leaks())  # around the test only
-        await test(*(fixtures[name] for name in wanted))
+        result = test(*(fixtures[name] for name in wanted))
+        if inspect.isawaitable(result):
+            await result
 
 
 def with_examples() -> list[Path]:
@@ -105,20 +109,75 @@ async def test_each_example_runs_alone(page, index, monkeypatch, capsys, tmp_pat
     await read(needed_by(index, list(examples(page))), page, monkeypatch, capsys, tmp_path)
 
 
+def answer(request: RecordedRequest) -> Reply:
+    """What a model might say: it calls a tool that it has, fills in a schema, names what it sees, or talks."""
+    body = request.json()
+    last = body["messages"][-1]
+    if last["role"] == "tool":
+        items = [fake.text(f"It is {last['content']}.")]
+    elif body.get("tools"):
+        function = body["tools"][0]["function"]
+        items = [fake.tool_call(function["name"], dict.fromkeys(function["parameters"]["required"], "Zug"))]
+    elif "response_format" in body:
+        fields = body["response_format"]["json_schema"]["schema"]["properties"]
+        items = [fake.text(json.dumps({name: VALUES[field["type"]] for name, field in fields.items()}))]
+    elif isinstance(last["content"], list):
+        items = [fake.text("A red fox.")]
+    else:
+        items = [fake.text("Nurseries "), fake.text("wait.")]
+    return Reply.script("openai", [*items, fake.usage(output_tokens=2)])
+
+
+VALUES = {"string": "Zug", "integer": 2}
+"""What the model fills in, by the type of the field."""
+
+
 async def read(blocks, page, monkeypatch, capsys, tmp_path):
     """Run blocks of a page, one after another, and compare what they print."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "_registered", {})
     names: dict[str, object] = {"__name__": "__main__"}
-    answer = Reply.script("openai", [fake.text("Nurseries "), fake.text("wait."), fake.usage(output_tokens=2)])
-    async with WireServer(default=answer) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
-        monkeypatch.setenv("OPENAI_API_KEY", "test")
+    async with as_reader(monkeypatch, tmp_path):
         for code, printed in blocks:
             await trio.to_thread.run_sync(run, code, page, names)
             sys.stdout.flush()
             written = capsys.readouterr().out
             assert printed in (None, written)
+
+
+@asynccontextmanager
+async def as_reader(monkeypatch, tmp_path):
+    """Where a reader runs the blocks: an empty folder, a key, and a server in the place of OpenAI."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    for name in ("HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"):  # of the machine that runs the tests
+        monkeypatch.delenv(name, raising=False)
+    async with WireServer(default=answer) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
+        yield server
+
+
+WITH_KEY = [
+    (page, index)
+    for page, index in ALONE
+    if any(re.search(r"OpenAI\(\)|openai:", block.code) for block in needed_by(index, list(examples(page))))
+]
+
+
+@pytest.mark.parametrize(("page", "index"), WITH_KEY, ids=lambda value: getattr(value, "stem", value))
+async def test_no_example_is_silent_about_a_wrong_key(page, index, monkeypatch, tmp_path):
+    """A block that asks OpenAI raises what it says about the key, so that its reader does not wonder about silence."""
+    *before, block = needed_by(index, list(examples(page)))
+    names: dict[str, object] = {"__name__": "__main__"}
+    async with as_reader(monkeypatch, tmp_path) as server:
+        for code, _ in before:
+            await trio.to_thread.run_sync(run, code, page, names)
+        server.default, asked = Reply.error("openai", 401), len(server.requests)
+        failure = None
+        try:
+            await trio.to_thread.run_sync(run, block.code, page, names)
+        except allm.AllmError as error:
+            failure = error
+    assert (failure is not None) is (len(server.requests) > asked)
 
 
 def test_the_adapter_of_the_guide_is_short_and_uses_public_names_only():

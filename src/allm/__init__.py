@@ -183,6 +183,7 @@ from allm.execution.services.transcription import (
 from allm.execution.stream.block import StreamBlock as StreamBlock
 from allm.execution.stream.event_stream import EventStream as EventStream
 from allm.execution.stream.folds import StreamCollector as StreamCollector
+from allm.http.answer_limits import AnswerLimits as AnswerLimits
 from allm.http.client import HttpClient as HttpClient
 from allm.http.fetch import fetch_image as fetch_image
 from allm.runtime.adapters import (
@@ -203,6 +204,7 @@ __all__ = [
     "AdapterEvent",
     "AdapterReason",
     "AllmError",
+    "AnswerLimits",
     "AskUser",
     "AskUserRequested",
     "Audio",
@@ -388,3 +390,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def __dir__() -> list[str]:
+    """The names of the packages too that are not imported yet."""
+    return sorted({*globals(), *_LAZY})

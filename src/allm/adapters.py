@@ -27,9 +27,10 @@ Errors:
     `UnusableImageError` is for image encoders.
 
 JSON values:
-    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `whole_text` for halves of
-    characters in texts that are not sent as JSON; `as_object`, `as_objects`, `as_list`, `as_text` and `as_count` return
-    a value of the expected type, whatever was received.
+    `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `value_problem` says what
+    keeps a value out of a session; `whole_text` for halves of characters in texts that are not sent as JSON;
+    `as_object`, `as_objects`, `as_list`, `as_text` and `as_count` return a value of the expected type, whatever was
+    received.
 
 Encoding conversations and media:
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
@@ -45,6 +46,7 @@ from allm.data.errors import Path as Path
 from allm.data.events import Emit as Emit
 from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
 from allm.data.image_header import sniff_mime as sniff_mime
+from allm.data.json.measure import value_problem as value_problem
 from allm.data.json.text import (
     JsonTextError as JsonTextError,
     as_count as as_count,
@@ -207,6 +209,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "text_size",
     "unit_vector",
     "unsupported_parts",
+    "value_problem",
     "vector_of",
     "whole_text",
     "wrong_type",

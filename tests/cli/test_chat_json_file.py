@@ -44,6 +44,20 @@ async def test_a_session_is_stored(pipes, tmp_path):
     assert list(tmp_path.iterdir()) == [place]
 
 
+async def test_images_are_part_of_the_file(pipes, tmp_path):
+    """The file stays one document, however large an image is."""
+    place = tmp_path / "trip.json"
+    image = allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100_000))
+    seen = allm.Session(id="chat", thread=allm.Thread([allm.user("Look", image)]))
+    more = allm.session.append_user(seen, "again")
+    await open_stored_session(str(place), None, pipes).turn(saving(seen))
+    stored = open_stored_session(str(place), None, pipes)
+    await stored.turn(look)
+    assert stored.session == seen
+    await stored.turn(saving(more))
+    assert allm.from_json(place.read_text("utf-8")) == more
+
+
 async def test_a_thread_can_be_continued(pipes, tmp_path):
     """A file with a Thread can be continued."""
     place = tmp_path / "trip.JSON"

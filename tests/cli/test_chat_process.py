@@ -120,6 +120,22 @@ async def test_ctrl_c_stops_a_turn_and_not_the_chat(server, to_server, answers, 
     assert sent(server.requests[1]) == conversation
 
 
+async def test_sigterm_ends_a_turn_and_the_chat(server, to_server, answers, on_a_terminal, tmp_path):
+    """What had arrived is saved."""
+    answers(STALLED)
+    async with on_a_terminal("chat", *to_server, "--session", str(tmp_path / "a.db")) as screen:
+        await at_prompt(screen, 1)
+        await screen.press(b"What is a cat?\r")
+        await screen.read_until("one")
+        screen.process.terminate()
+
+        assert await screen.read_all() == 143
+        assert is_clean(screen)
+    async with allm.session.open_store(f"sqlite:///{tmp_path}/a.db") as store:
+        saved, _ = await store.load("chat")
+    assert [message.text for message in saved.thread.messages] == ["What is a cat?", "Four legs,\none"]
+
+
 @pytest.mark.parametrize("typed", [b"", b"half a line"])
 async def test_ctrl_c_at_the_prompt_ends_the_chat(to_server, on_a_terminal, typed):
     """The terminal is restored, on a new line."""

@@ -16,6 +16,7 @@ from allm.cli.exit_codes import exit_code_of
 from allm.cli.session_storage import StoredSession
 from allm.cli.stores import open_stored_session
 from allm.providers import Fake
+from allm.session.stores.backend import Change
 from allm.session.stores.memory import MemoryBackend
 
 
@@ -164,7 +165,7 @@ def test_a_database_that_is_away_for_a_line(pipes, monkeypatch):
     assert beside.count("gone [unavailable]\n") == 2
     assert beside.count("stayed away") == 1
     assert texts(stored) == ["Two", "2", "Three", "3"]
-    assert allm.from_json(backend._rows["chat"].document) == stored.session
+    assert trio.run(allm.session.SessionStore(backend).load, "chat")[0] == stored.session
 
 
 @pytest.mark.parametrize("document", ["{", allm.to_json(allm.user("hello"))])
@@ -173,7 +174,7 @@ def test_a_conversation_that_cannot_be_read(pipes, document):
     backend = MemoryBackend()
 
     async def prepare():
-        await backend.write("chat", document, version=0, token=None)
+        await backend.write("chat", Change(head=document), version=0, token=None)
 
     trio.run(prepare)
     code, output, beside = held(pipes, in_memory(pipes, backend), "hello\n")
@@ -208,7 +209,7 @@ async def test_clearing_forgets_a_turn_that_was_interrupted(pipes):
     stored.session = attrs.evolve(stored.session, metadata={"cleared": True})
     await stored.save()
     await stored.turn(look)
-    assert allm.from_json(backend._rows["chat"].document) == stored.session
+    assert (await allm.session.SessionStore(backend).load("chat"))[0] == stored.session
     assert stored.session.metadata == {"cleared": True}
 
 

@@ -549,3 +549,10 @@ def test_blocks_that_are_not_numbered_everywhere(left_out):
     response = answer(started(), events, stopped("tool_use"))
     assert response.output_text == "one two"
     assert [made.arguments for made in response.tool_calls] == [{"a": 1}]
+
+
+def test_an_input_that_is_a_text_but_no_object():
+    """Servers that send the input as JSON text may send a broken one: the call keeps it, and does not run without."""
+    calls = call(0, "toolu_1", "f", input='{"a": 1}'), call(1, "toolu_2", "f", input="{a")
+    response = fold(decode(sse(started(), *calls, *stopped("tool_use"))))
+    assert [(c.arguments, c.raw_arguments) for c in response.tool_calls] == [({"a": 1}, None), (None, "{a")]

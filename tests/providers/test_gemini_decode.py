@@ -645,3 +645,10 @@ def test_an_error_keeps_the_answer_it_comes_with():
     response = fold(decode(sse({**chunk(text("part")), **counts, **error})))
     assert (response.output_text, response.usage.input_tokens) == ("part", 3)
     assert (response.finish_reason, response.error.message) == ("error", "no room")
+
+
+def test_arguments_that_are_a_text_but_no_object():
+    """The call keeps the text, and does not run without arguments."""
+    body = sse(chunk(call("f", '{"a": 1}'), call("f", "{a"), finish="STOP"))
+    response = fold(decode(body))
+    assert [(c.arguments, c.raw_arguments) for c in response.tool_calls] == [({"a": 1}, None), (None, "{a")]

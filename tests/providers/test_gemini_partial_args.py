@@ -139,3 +139,26 @@ def leaves(value, path="$"):
 def test_any_arguments_survive_their_pieces(arguments):
     """Whatever names and values there are: taken apart and put together again."""
     assert assembled(*leaves(arguments)).result() == arguments
+
+
+def test_many_pieces_cannot_ask_for_a_huge_list():
+    """The items that fill lists up to an index are counted over all lists; the pieces are kept as they came."""
+    pieces = [{"jsonPath": f"$.a{n}[{MAX_INDEX}]", "numberValue": 1} for n in range(26)]
+    assert assembled(*pieces[:24]).result() is not None
+    arguments = assembled(*pieces)
+    assert arguments.result() is None
+    assert json.loads(arguments.raw()) == pieces
+
+
+def test_a_text_that_is_no_object():
+    """It is kept as it came, whatever pieces there are."""
+    arguments = assembled({"jsonPath": "$.a", "stringValue": "x"})
+    arguments.update("{oops")
+    assert (arguments.result(), arguments.raw()) == (None, "{oops")
+
+
+def test_a_piece_that_no_session_could_keep():
+    """Then there are no arguments."""
+    deep = json.loads('{"a":' * 250 + "1" + "}" * 250)
+    assert assembled({"jsonPath": "$.a", "structValue": deep}).result() is None
+    assert assembled({"jsonPath": "$.a", "stringValue": "x"}, whole=deep).result() is None

@@ -30,6 +30,7 @@ DECODERS = {
     "anthropic": MessagesDecoder,
     "gemini": GeminiDecoder,
 }
+ANSWERS = 300  # for each API
 ODD = [None, "", 0, -1, 1.5, True, [], {}, [None], {"x": None}, "text", [[]], [{}], 1e30, "\ud83d", "error"]
 OPENAI = allm.providers.OpenAI(api_key="k", endpoint="chat_completions")
 ADAPTERS = {
@@ -88,7 +89,7 @@ def answered(decoder, events):
 
 
 @pytest.mark.parametrize("api", DECODERS)
-def test_any_answer_is_an_answer_or_an_error(api):
+def test_any_answer_is_an_answer_or_an_error(api, record_property):
     """It folds, goes to JSON and back, has calls that can be told apart, and can be sent to every provider."""
     reader = SSEDecoder()
     body = Reply.script(api, SCRIPT).body
@@ -96,7 +97,8 @@ def test_any_answer_is_an_answer_or_an_error(api):
         (name, data if b"[DONE]" in data else loads(data)) for name, data in [*reader.feed(body), *reader.close()]
     ]
     chance = random.Random(api)  # noqa: S311
-    for _ in range(300):
+    record_property("changed answers", ANSWERS)
+    for _ in range(ANSWERS):
         events = list(stream)
         if chance.random() < 0.3:
             del events[chance.randrange(len(events))]

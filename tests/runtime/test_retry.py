@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -9,6 +10,13 @@ import pytest
 
 import allm
 from allm.http.retry_after import parse_retry_after, retry_after_in
+from allm.providers import OpenAI
+from allm.testing import Reply, WireServer, loopback_clock
+
+
+@pytest.fixture
+def clock():
+    return loopback_clock()
 
 
 def error(**fields):
@@ -73,7 +81,7 @@ def test_many_attempts_do_not_overflow():
         ("Please try again in a moment", None),
         ("Please try again later.", None),
         ("Retry in 3 parsecs", None),
-        ("Please try again in 999999999s.", None),
+        ("Please try again in 999999999s.", 999999999),
         ("", None),
     ],
 )
@@ -94,9 +102,38 @@ def test_retry_time_in_headers():
     assert parse_retry_after({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}) == 0
 
 
-@pytest.mark.parametrize(
-    "text", ["", "soon", "-1", "nan", "inf", "1e9", "Mon, 99 Jan 2026 00:00:00 GMT", f"1 Jan {'9' * 30} 00:00:00 GMT"]
-)
+@pytest.mark.parametrize("text", ["", "soon", "-1", "nan", "inf", "1e9", "Mon, 99 Jan 2026 00:00:00 GMT"])
 def test_a_header_without_a_usable_time(text):
     """It is ignored."""
     assert parse_retry_after({"retry-after": text}) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "86401",
+        "1000000000",
+        "9" * 400,
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -1200",
+        f"1 Jan {'9' * 30} 00:00:00 GMT",
+    ],
+)
+def test_a_time_of_more_than_a_day(text):
+    """It means what it says: not now. It is no reason to try early, and no clock overflows."""
+    seconds = parse_retry_after({"retry-after": text})
+    assert 86400 < seconds <= 100 * 366 * 86400
+    asked = error(retryable=True, retry_after=seconds)
+    assert allm.RetryPolicy().delay(asked, 1) is None
+    assert allm.RetryPolicy(max_retry_after=math.inf).delay(asked, 1) >= seconds
+    assert parse_retry_after({"retry-after-ms": "9" * 400}) > 86400
+
+
+async def test_a_provider_that_asks_for_a_week(clock):
+    """The call fails at once, and the error says how long to wait."""
+    async with WireServer() as server:
+        server.default = Reply.json({"error": {"message": "no"}}, status=429, headers={"retry-after": "604800"})
+        adapter = OpenAI(api_key="k", base_url=server.url("openai"))
+        response = await allm.generate(allm.Engine(adapter=adapter, model="m"), "hi")
+        assert len(server.requests) == 1
+    assert response.error.retry_after == 604800

@@ -260,3 +260,58 @@ def test_a_postgresql_server_that_fails_at_the_start(monkeypatch):
     with pytest.raises(psycopg.OperationalError):
         postgres._connect("postgresql://localhost")
     assert closed == [True]
+
+
+# --- databases of the earlier layout, with a whole session in one row ------------------------------------------------
+
+OLD_TABLE = "CREATE TABLE allm_sessions (id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT)"
+
+
+async def refused(store):
+    """Expect every operation to be refused, with what to do."""
+    for operation in (
+        lambda: store.load("s"),
+        lambda: store.save(allm.Session(id="s")),
+        lambda: store.turn("s").__aenter__(),
+    ):
+        with pytest.raises(allm.SessionError, match=r"earlier version.*save them to a new database") as caught:
+            await operation()
+        assert caught.value.reason == "unreadable"
+
+
+async def test_an_older_layout_in_sqlite(tmp_path):
+    """It is refused, and the file stays as it is."""
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.execute(OLD_TABLE)
+    async with open_store(f"sqlite:///{tmp_path}/old.db") as store:
+        await refused(store)
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    connection.close()
+    assert tables == [("allm_sessions",)]
+
+
+@pytest.mark.parametrize("store_url", ["postgres"], indirect=True)
+async def test_an_older_layout_in_postgresql(store_url, new_id):
+    """It is refused, and no table is made."""
+    import psycopg
+
+    schema = new_id.replace("-", "_")
+    with psycopg.connect(store_url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+        connection.execute(f"SET search_path = {schema}")
+        connection.execute(OLD_TABLE)
+        async with open_store(f"{store_url}?options=-csearch_path%3D{schema}") as store:
+            await refused(store)
+        assert connection.execute("SELECT to_regclass('allm_blobs')").fetchone() == (None,)
+        connection.execute(f"DROP SCHEMA {schema} CASCADE")
+
+
+@pytest.mark.parametrize("store_url", ["redis"], indirect=True)
+async def test_an_older_layout_in_redis(store_url, store):
+    """It is refused, but can be deleted."""
+    client = store._backend._client
+    client.hset("allm:session:{s}", mapping={"version": 1, "document": "{}"})
+    await refused(store)
+    assert await store.delete("s")
+    await store.save(allm.Session(id="s"))
+    assert await store.delete("s")

@@ -91,7 +91,7 @@ async def test_idle_connections_that_died(store_url, new_id, nursery, monkeypatc
 
 
 @SERVERS
-async def test_connections_that_are_dropped_during_turns(store_url, store, new_id, nursery):
+async def test_connections_that_are_dropped_during_turns(store_url, store, new_id, nursery, record_property):
     """Nothing acknowledged is lost or doubled, no tool runs twice, and every outcome is the tool's own."""
     print(f"ALLM_TEST_SEED={SEED}")  # noqa: T201  (pytest shows it if the test fails)
     dice = random.Random(SEED)  # noqa: S311  (repeatable, not secret)
@@ -172,5 +172,7 @@ async def test_connections_that_are_dropped_during_turns(store_url, store, new_i
             turns += 1
         assert set(ran.values()) == {1}
         assert completed
-    print(f"{proxy.dropped} drops in {turns} turns, {completed} of them read to their end")  # noqa: T201  (pytest shows it with -s)
+    record_property("drops", proxy.dropped)
+    record_property("turns", turns)
+    record_property("turns read to their end", completed)
     nursery.cancel_scope.cancel()

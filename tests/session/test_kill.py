@@ -29,7 +29,7 @@ if not hasattr(os, "fork"):
 
 
 @STORES
-async def test_workers_that_are_killed(store_url, store, tmp_path, new_id):
+async def test_workers_that_are_killed(store_url, store, tmp_path, new_id, record_property):
     """No acknowledged turn is lost, no tool runs again once its result was written, every session can be read."""
     path = tmp_path / new_id
     await trio.run_process([sys.executable, WORKER, "kill", store_url, path, str(KILLS)])
@@ -46,6 +46,8 @@ async def test_workers_that_are_killed(store_url, store, tmp_path, new_id):
         else:
             killed += 1
     assert killed >= KILLS
+    record_property("workers killed", killed)
+    record_property("turns acknowledged", sum(map(len, versions.values())))
     for name, known in versions.items():
         session, version = await store.load(name)
         allm.validate(session)

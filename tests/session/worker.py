@@ -25,7 +25,7 @@ import trio
 
 import allm
 from allm import fake
-from allm.session.stores import sql
+from allm.session.stores import sql_rows
 
 SESSIONS = 8  # in turn, so that the lease of a killed worker has mostly run out when its session is next
 LEASE = 0.4  # seconds, short for the same reason
@@ -137,8 +137,8 @@ def fork(url, name, turns, fate, log):
     code = 1
     try:
         random.seed()
-        change = sql._Transaction.change
-        sql._Transaction.change = lambda self, *args: (fate("statement"), change(self, *args))[1]
+        change = sql_rows.Transaction.change
+        sql_rows.Transaction.change = lambda self, *args: (fate("statement"), change(self, *args))[1]
         store = allm.session.open_store(url)
         store._backend = Watched(store._backend, fate, log)
         trio.run(live, store, name, turns, fate, log)

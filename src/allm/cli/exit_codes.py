@@ -8,12 +8,13 @@ from allm.cli.terminal import Terminal
 from allm.data.errors import AdapterError, AllmError
 from allm.execution.failures import is_inner
 
-__all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "describe", "exit_code_of"]
+__all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "TERMINATED", "describe", "exit_code_of"]
 
 SUCCESS = 0
 FAILURE = 1
 INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+TERMINATED = 143  # 128 + SIGTERM
 
 
 def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, final
@@ -14,8 +14,9 @@ import attrs
 import trio
 
 import allm
-from allm.session.stores.backend import LONGEST, Record
+from allm.session.stores.backend import LONGEST, Change, Record
 from allm.session.stores.memory import MemoryBackend
+from allm.session.stores.stored import change_of, read_record
 
 __all__ = ["JsonFileBackend"]
 
@@ -44,13 +45,24 @@ class JsonFileBackend(MemoryBackend):
         await self._look(key)
         return await super().read(key)
 
-    async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
+    async def write(self, key: str, change: Change, /, *, version: int, token: str | None) -> bool:
         """See `StoreBackend`."""
         if await _in_thread(self._load) != self._text:
             return False
-        await _in_thread(lambda: _replace(self.path, document))
-        self._text = document
-        return await super().write(key, document, version=version, token=token)  # True: one chat has this backend
+        text = allm.to_json(await self._session_after(key, change))
+        await _in_thread(lambda: _replace(self.path, text))
+        self._text = text
+        return await super().write(key, change, version=version, token=token)  # True: one chat has this backend
+
+    async def _session_after(self, key: str, change: Change) -> allm.Session:
+        before, stored = await super().read(key), super().blobs
+        kept = before.messages[: change.kept] if before is not None else ()
+        record = Record(version=0, head=change.head, messages=(*kept, *change.messages))
+
+        async def fetch(names: Collection[str]) -> Mapping[str, bytes]:
+            return {**await stored(key, names), **change.blobs}
+
+        return (await read_record(key, record, fetch)).session
 
     async def _look(self, key: str) -> None:
         """Load the content of the file if it has changed."""
@@ -58,7 +70,8 @@ class JsonFileBackend(MemoryBackend):
         if text is None or text == self._text:
             return
         record = await super().read(key)
-        if await super().write(key, _session_document(text), version=record.version if record else 0, token=None):
+        change = await _change(text, record)
+        if await super().write(key, change, version=record.version if record else 0, token=None):
             self._text = text
 
     def _load(self) -> str | None:
@@ -76,13 +89,14 @@ async def _in_thread(work: Callable[[], T]) -> T:
         raise allm.SessionError(f"the file of the conversation: {error}", reason="unavailable") from error
 
 
-def _session_document(text: str) -> str:
-    """The document of a session. A thread is wrapped into one; anything else is left for the reader to reject."""
+async def _change(text: str, record: Record | None) -> Change:
+    """The rows of a file with a session or a thread. Anything else is left for the reader to reject."""
     with suppress(allm.ValidationError):
         value = allm.from_json(text)
-        if isinstance(value, allm.Thread):
-            return allm.to_json(allm.Session(thread=value))
-    return text
+        session = allm.Session(thread=value) if isinstance(value, allm.Thread) else value
+        if isinstance(session, allm.Session):
+            return await change_of(session, record)
+    return Change(head=text)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -62,6 +62,7 @@ AdapterReason = Literal[
     "stream_truncated",
     "malformed_response",
     "malformed_tool_call",
+    "answer_too_large",
     "unsupported_feature",
     "no_scripted_response",
     "unknown",

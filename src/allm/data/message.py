@@ -77,7 +77,10 @@ class Message:
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
         """The calls the model asks for, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ToolCall))
+        # Every turn looks through its whole conversation for calls, so a plain text must cost next to nothing.
+        return (
+            () if isinstance(self.content, str) else tuple(part for part in self.content if isinstance(part, ToolCall))
+        )
 
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
@@ -96,8 +99,8 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
     for message in messages:
         if message.role == "tool":
             waiting.pop(message.tool_call_id or "", None)
-        else:
-            waiting.update(dict.fromkeys(call.id for call in message.tool_calls))
+        elif calls := message.tool_calls:
+            waiting.update(dict.fromkeys(call.id for call in calls))
     return tuple(waiting)
 
 
@@ -380,18 +383,15 @@ def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
     Messages between a call and its result are moved behind the results. A result without a call stays where it is.
     """
     rows: list[list[tuple[int, Message]]] = []
-    waiting: list[tuple[set[str], list[tuple[int, Message]]]] = []
+    waiting: dict[str, list[list[tuple[int, Message]]]] = {}  # by the call, the newest row of its id last
     for index, message in enumerate(messages):
         if message.role == "tool":
-            call_id = message.tool_call_id or ""
-            found = next((group for group in reversed(waiting) if call_id in group[0]), None)
-            if found is not None:
-                found[0].remove(call_id)
-                found[1].append((index, message))
+            asking = waiting.get(message.tool_call_id or "")
+            if asking:
+                asking.pop().append((index, message))
                 continue
         row = [(index, message)]
         rows.append(row)
-        calls = {call.id for call in message.tool_calls}
-        if calls:
-            waiting.append((calls, row))
+        for call_id in dict.fromkeys(call.id for call in message.tool_calls):
+            waiting.setdefault(call_id, []).append(row)
     return [item for row in rows for item in row]

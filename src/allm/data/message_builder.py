@@ -59,8 +59,13 @@ class _Block:
 
 @attrs.define(eq=False)
 class MessageBuilder:
-    """The growing content of one assistant message."""
+    """The growing content of one assistant message.
 
+    Attributes:
+        lengths: Characters of all deltas of text and of reasoning.
+    """
+
+    lengths: dict[str, int] = attrs.field(factory=lambda: {"text": 0, "reasoning": 0}, init=False)
     _blocks: dict[tuple[str, str], _Block] = attrs.field(factory=dict, init=False)
 
     def add(self, event: Any) -> bool:
@@ -101,22 +106,29 @@ class MessageBuilder:
             block = self._blocks[key] = _Block(kind, block_id)
         return block
 
+    def _complete(self, kind: str, block_id: str, part: Part) -> None:
+        block = self._block(kind, block_id)
+        block.part = part
+        block.pieces.clear()  # the part has it all
+
     def _text_delta(self, event: TextDelta) -> None:
         block = self._blocks.get(("text", event.id))
         if block is None:
             block = self._block("text", event.id)
             block.refusal = event.refusal
         block.pieces.append(event.delta)
+        self.lengths["text"] += len(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
         part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
-        self._block("text", event.id).part = part
+        self._complete("text", event.id, part)
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
         self._block("reasoning", event.id).pieces.append(event.delta)
+        self.lengths["reasoning"] += len(event.delta)
 
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
-        self._block("reasoning", event.id).part = ReasoningPart(
+        part = ReasoningPart(
             event.text,
             provider=event.provider,
             id=event.item_id,
@@ -125,6 +137,7 @@ class MessageBuilder:
             metadata=event.metadata,
             made_at=event.made_at,
         )
+        self._complete("reasoning", event.id, part)
 
     def _tool_started(self, event: ToolCallStarted) -> None:
         self._block("tool", event.id).name = event.name
@@ -141,13 +154,13 @@ class MessageBuilder:
             metadata=event.metadata,
             made_at=event.made_at,
         )
-        self._block("tool", event.id).part = part
+        self._complete("tool", event.id, part)
 
     def _provider_part(self, event: ProviderPartCompleted) -> None:
-        self._block("provider", event.id).part = event.part
+        self._complete("provider", event.id, event.part)
 
     def _image(self, event: ImageCompleted) -> None:
-        self._block("image", event.id).part = event.part
+        self._complete("image", event.id, event.part)
 
 
 def _complete_tool(block: _Block) -> AdapterEvent:
@@ -187,6 +200,7 @@ class UniqueIds:
 
     taken: frozenset[str] = frozenset()
     _given: set[str] = attrs.field(factory=set[str], init=False)
+    _next: int = attrs.field(default=0, init=False)  # no number below it is tried again
 
     def new(self, sent: str | None, kind: str = "call") -> str:
         """The id for one more call or block.
@@ -195,10 +209,10 @@ class UniqueIds:
             sent: The provider's own id, which is kept if it is new in this answer; None where there is none.
             kind: What an id begins with that has to be made up, such as `call_0`.
         """
-        unique, number = sent, len(self._given)
+        unique = sent
         while not unique or unique in self._given or unique in self.taken:
-            unique = f"{kind}_{number}"
-            number += 1
+            number = max(self._next, len(self._given))
+            unique, self._next = f"{kind}_{number}", number + 1
         self._given.add(unique)
         return unique
 

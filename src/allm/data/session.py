@@ -211,9 +211,10 @@ def _contradictions(session: Session) -> Iterator[Problem]:
 
 
 def _pending_problems(session: Session) -> Iterator[Problem]:
-    asked = {call.id: call for message in session.thread.messages for call in message.tool_calls}
     waiting = unanswered_tool_calls(session.thread.messages)
     pending = [call.id for call in session.pending_tool_calls]
+    messages = session.thread.messages if pending else ()  # a long conversation is not looked through for nothing
+    asked = {call.id: call for message in messages for call in message.tool_calls}
     if sorted(pending) != sorted(waiting):
         sentence = f"is of {_ids(pending)}; expected the calls without a result in the thread: {_ids(waiting)}"
         yield Problem(("pending_tool_calls",), "not_the_unanswered_calls", sentence)

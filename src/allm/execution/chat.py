@@ -39,6 +39,7 @@ from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 
 __all__ = ["chat", "open_chat", "open_question", "open_step", "step", "stream", "stream_step"]
 
@@ -56,6 +57,7 @@ def stream_step(
     Args and errors: as for `stream_generate`, plus `ValidationError(unanswered_tool_call)` when a tool call of the
     conversation has no result.
     """
+    seal(options)
     return open_step(engine, thread, options)
 
 
@@ -79,6 +81,7 @@ def open_step(
 
 async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
     """Make one model call and run the tools it asks for: the fold of `stream_step`."""
+    seal(options)
     async with stream_step(engine, thread, **options) as events:
         return await events.until_done()
 
@@ -93,6 +96,7 @@ def stream(
 
     Args and errors: as for `stream_step`.
     """
+    seal(options)
     return open_chat(engine, thread, options)
 
 
@@ -144,6 +148,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
     result = await allm.chat(engine, "What is the weather in Zug?", tools=[weather])
     result.output_text, result.thread, result.halted_reason
     """
+    seal(options)
     async with stream(engine, thread, **options) as events:
         return await events.until_done()
 

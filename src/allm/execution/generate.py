@@ -24,6 +24,7 @@ from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
+from allm.runtime.option_table import seal
 
 __all__ = ["generate", "stream_generate", "unwrap"]
 
@@ -50,6 +51,7 @@ def stream_generate(
         EngineError, OptionError, ValidationError, AdapterError: The call is invalid. Raised by this function, before
             anything is sent.
     """
+    seal(options)
     if isinstance(engine, Engine):
         check_adapter(engine)
     call = resolve(engine, request, options)
@@ -82,6 +84,7 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
     Raises:
         EngineError, OptionError, ValidationError, AdapterError: The call is invalid; nothing was sent.
     """
+    seal(options)
     async with stream_generate(engine, request, **options) as events:
         response = await events.until_done()
     if response.finish_reason == "tool_calls" and any(tool.handler is not None for tool in engine.tools):

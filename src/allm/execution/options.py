@@ -31,6 +31,7 @@ from allm.runtime.option_table import (
     invalid_option,
     kept_options,
     merged_options,
+    seal,
     values_for,
 )
 from allm.runtime.retry import DEFAULT_RETRY
@@ -62,6 +63,7 @@ def defaults(**options: Unpack[CallOptions]) -> Generator[None]:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     token = _local_defaults.set({**(_local_defaults.get() or {}), **kept_options(options)})
     try:
         yield
@@ -75,6 +77,7 @@ def set_defaults(**options: Unpack[CallOptions]) -> None:
     Raises:
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
+    seal(options)
     kept = kept_options(options)
     _app_defaults.clear()
     _app_defaults.update(kept)
@@ -133,7 +136,9 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     return ModelCall(
         engine=engine,
         request=request,
-        adapter_options=AdapterOptions(**values_for("adapter", merged), http_client=engine.http_client),
+        adapter_options=AdapterOptions(
+            **values_for("adapter", merged), http_client=engine.http_client, answer_limits=engine.answer_limits
+        ),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
         defaulted=_places(by_default) - _places(given_here),
     )

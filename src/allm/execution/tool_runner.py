@@ -26,6 +26,8 @@ from allm.data.events import (
     ToolResultEncoded,
 )
 from allm.data.json.codec import to_json
+from allm.data.json.measure import text_bytes, value_problem
+from allm.data.json.text import arguments_problem
 from allm.data.message import Message
 from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.tool import Tool
@@ -173,10 +175,10 @@ class ToolRunner:
     def _content(self, value: Any) -> Content:
         encoder = self.call.engine.tool_result_encoder
         if encoder is None:
-            return value if isinstance(value, str) else encode_result(value)
+            return _short_enough(value if isinstance(value, str) else encode_result(value))
         content = encoder.encode(value)
         if not isinstance(content, tuple):
-            return str(content)
+            return _short_enough(str(content))
         for part in content:
             if not isinstance(part, TextPart | ImagePart):
                 raise TypeError(f"the result encoder returned a {type(part).__name__}; expected TextPart or ImagePart")
@@ -188,6 +190,9 @@ class ToolRunner:
 
 MAX_THREADS = 64
 """Sync handlers that run at once in one Trio run, not counting abandoned ones."""
+
+MAX_RESULT_BYTES = 16 * 1024 * 1024
+"""Longest text of a result, as long as the arguments of a call. No model reads more than a few megabytes."""
 
 _threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("allm_tool_threads")
 
@@ -231,7 +236,7 @@ def _find(model_call: ModelCall, call: ToolCall) -> Tool:
     if tool.handler is None and model_call.engine.tool_executor is None:
         raise call_failure(call, "no_handler", f"tool {call.name!r} has no handler")
     if call.arguments is None:
-        raise call_failure(call, "invalid_arguments", "the arguments are not a JSON object; send valid JSON")
+        raise call_failure(call, "invalid_arguments", arguments_problem(call.raw_arguments))
     return tool
 
 
@@ -288,6 +293,10 @@ def _with_json_hints(call: ToolCall, asked: AskUser) -> AskUser:
         except Exception as error:  # also from a property or a method of the caller's class
             why = f"the hint {name!r} of the question has no JSON form: {exception_text(error)}"
             raise call_failure(call, "encoding_failed", why) from error
+    if (problem := value_problem(hints)) is not None:
+        raise call_failure(
+            call, "encoding_failed", f"the hints of the question cannot be saved: their object {problem}"
+        )
     encoded = AskUser(asked.question, **hints)
     try:
         to_json(encoded)
@@ -338,6 +347,13 @@ def exception_text(error: Exception) -> str:
         return str(error) or type(error).__name__
     except Exception:  # the caller's own class may have a broken __str__
         return type(error).__name__
+
+
+def _short_enough(text: str) -> str:
+    size = text_bytes(text)
+    if size > MAX_RESULT_BYTES:
+        raise ValueError(f"it has {size:,} bytes, and a conversation takes {MAX_RESULT_BYTES:,}; return a part of it")
+    return text
 
 
 def _is_nonempty_text(value: Any) -> bool:

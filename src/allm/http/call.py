@@ -6,7 +6,7 @@ masks the key. `stream_call` and `json_call` read the body of a successful respo
 
 from __future__ import annotations
 
-import re
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, final
@@ -17,7 +17,9 @@ import attrs
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
-from allm.http.keys import Credential, KeyFunction, KeySource, Secret
+from allm.http.headers import SENT_SECRET, HeaderValue, sealed_headers, secrets_in
+from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
+from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
 from allm.http.response import Body, HttpResponse, shown_headers
 from allm.http.transport import open_response
 
@@ -27,7 +29,6 @@ __all__ = [
     "as_key",
     "join_url",
     "json_body",
-    "lower_headers",
     "open_call",
     "parts_of",
 ]
@@ -37,14 +38,22 @@ REDIRECT = 300
 UNAUTHORIZED = 401
 
 
+def _has_secrets(headers: Mapping[str, HeaderValue]) -> bool:
+    return any(map(SENT_SECRET.search, headers))
+
+
+def _sealed(headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
+    return sealed_headers(headers) if _has_secrets(headers) else dict(headers)
+
+
 @attrs.frozen(kw_only=True)
 class HttpCall:
     """A prepared call, which may be made several times: each attempt sends it anew.
 
     Attributes:
         provider: The provider's short name, for errors.
-        url: The complete URL, without secrets.
-        headers: Names in lower case, without the key.
+        url: The complete URL; its `repr` hides what may be secret in it.
+        headers: Names in lower case, without the key; a value is a `Secret` where its name says so.
         body: In the format that the header `content-type` names; a `Body` is read while it is sent.
         classify: Turns an error response into an `AdapterError`.
         credential: The key; None to send none.
@@ -53,9 +62,9 @@ class HttpCall:
     """
 
     provider: str
-    url: str
+    url: str = attrs.field(converter=PrivateUrl)
     # Hidden from the repr, because users put keys of their own into headers.
-    headers: Mapping[str, str] = attrs.field(repr=False, hash=False)
+    headers: Mapping[str, str | Secret] = attrs.field(repr=False, hash=False, converter=_sealed)
     body: bytes | Body = attrs.field(default=b"", repr=False)
     classify: Classify = attrs.field(repr=False)
     credential: Credential | None = None
@@ -74,12 +83,21 @@ class OpenCall:
 
     call: HttpCall
     response: HttpResponse = attrs.field(init=False)
-    _sent: list[Secret] = attrs.field(factory=list[Secret], init=False)  # every key sent, to be masked in errors
+    _sent: list[Secret] = attrs.field(init=False)  # every secret sent, to be masked in errors
+
+    _outside: BaseException | None = attrs.field(factory=sys.exception, init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        # Most calls have no secrets but the key, which is added when it is sent.
+        call = self.call
+        self._sent = secrets_in(call.headers) if _has_secrets(call.headers) else []
+        if "?" in call.url and not call.url.endswith("?alt=sse"):  # which Gemini's adapter adds
+            self._sent += secrets_in_url(call.url)
 
     @property
     def request_id(self) -> str | None:
         """The provider's id of the request."""
-        return request_id_of(self.response.headers)
+        return request_id_of(self.headers)
 
     @property
     def headers(self) -> dict[str, str]:
@@ -92,7 +110,7 @@ class OpenCall:
             error.request_id = error.request_id or self.request_id
             error.headers = error.headers or self.headers
         error.host = error.host or urlsplit(self.call.url).netloc.rpartition("@")[2]  # without user and password
-        return annotate_error(error, self.call.provider, self._sent)
+        return annotate_error(error, self.call.provider, self._sent, self._outside)
 
     async def _open(self, stack: AsyncExitStack) -> None:
         call, key = self.call, await self._key()
@@ -118,7 +136,7 @@ class OpenCall:
 
     async def _send(self, stack: AsyncExitStack, key: Secret | None) -> None:
         call = self.call
-        headers = dict(call.headers)
+        headers: dict[str, HeaderValue] = dict(call.headers)
         if call.credential is not None and key is not None:
             headers |= call.credential.in_header(key)
         self.response = await stack.enter_async_context(
@@ -141,16 +159,12 @@ async def open_call(call: HttpCall) -> AsyncGenerator[OpenCall]:
             await opened._open(stack)
             yield opened
     except AdapterError as error:
-        raise opened.annotate(error) from error.__cause__
-
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a token
-_HEADER_VALUE = re.compile(r"[\t -~]*")
-
-
-def is_header_value(text: str) -> bool:
-    """Whether a header can carry the text unchanged."""
-    return bool(_HEADER_VALUE.fullmatch(text)) and text == text.strip()
+        if opened.annotate(error).__traceback__ is not None:
+            raise error from error.__cause__
+        failure = copy_of(error)  # contextlib would give the frames back to the error itself
+    else:
+        return
+    raise failure
 
 
 def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
@@ -167,29 +181,6 @@ def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | Key
         return KeySource(value)
     what = f"api_key is {type(value).__name__}; expected str, or a function without arguments that returns one"
     raise EngineError(what, reason="invalid_key")
-
-
-def lower_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Check the user's headers and return them with their names in lower case.
-
-    Raises:
-        EngineError: `invalid_engine`: not a mapping of strings, or a header that cannot be sent. The message never
-            shows a value, since it may be a key.
-    """
-    if not isinstance(headers, Mapping):
-        what = f"headers is {type(headers).__name__}; expected a mapping of names to strings"
-        raise EngineError(what, reason="invalid_engine")
-    for name, value in headers.items():
-        if not (isinstance(name, str) and _HEADER_NAME.fullmatch(name)):
-            raise EngineError(f"headers: {name!r:.60} is not a valid header name", reason="invalid_engine")
-        if not isinstance(value, str):
-            what = f"headers[{name!r}] is {type(value).__name__}; expected str"
-            raise EngineError(what, reason="invalid_engine")
-        if not is_header_value(value.strip(" \t")):
-            what = f"headers[{name!r}] has a line break or a character outside ASCII, which a header cannot carry"
-            raise EngineError(what, reason="invalid_engine")
-    # White space around a value is not part of it (RFC 9110, 5.5), and the HTTP library refuses it.
-    return {name.lower(): value.strip(" \t") for name, value in headers.items()}
 
 
 def json_body(body: Any) -> bytes:
@@ -217,7 +208,7 @@ def join_url(base_url: str, path: str) -> str:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
     parts = parts_of(base_url)
-    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+    return PrivateUrl(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, "")))
 
 
 def parts_of(base_url: str) -> SplitResult:
@@ -229,7 +220,7 @@ def parts_of(base_url: str) -> SplitResult:
     parts = _split(base_url)
     if parts is None:
         raise EngineError(
-            f"base_url {base_url!r} is not usable: expected an http or https URL with a host, such as "
+            f"base_url {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
             "https://api.openai.com/v1",
             reason="invalid_base_url",
         )

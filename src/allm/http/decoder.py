@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import attrs
@@ -34,12 +35,12 @@ from allm.data.json.whole import whole
 from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder, Origin
 from allm.data.response import FinishReason, Usage
+from allm.data.storable import storable
+from allm.http import held
+from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.error_body import (
-    RETRYABLE_STATUS,
     is_cut_report,
-    read_error_body,
-    reason_for_status,
-    status_in,
+    reported_error,
     stray_error,
     words_in,
 )
@@ -79,7 +80,7 @@ class StreamDecoder(abc.ABC):
         provider: The service's short name.
         origin: The service as the maker of opaque data, to mark what it makes; None: nothing is marked.
         done: The answer has ended.
-        idle, raw_chunks: See `WireDecoder`.
+        idle, raw_chunks, limits: See `WireDecoder`.
         headers: The HTTP headers of the response, their names in lower case, without secrets.
         request_id: The provider's id of the request, from the headers.
         id, model: Of the answer, as far as they are known.
@@ -99,6 +100,7 @@ class StreamDecoder(abc.ABC):
     done: bool = attrs.field(default=False, init=False)
     idle: bool = attrs.field(default=False, init=False)
     raw_chunks: bool = attrs.field(default=False, init=False)
+    limits: AnswerLimits = attrs.field(default=DEFAULT_ANSWER_LIMITS, init=False)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], init=False)
     request_id: str | None = attrs.field(default=None, init=False)
     id: str | None = attrs.field(default=None, init=False)
@@ -111,6 +113,7 @@ class StreamDecoder(abc.ABC):
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
     _split: SplitText | None = attrs.field(default=None, init=False)  # once half of a character has come
     _last: Any = attrs.field(default=None, init=False)  # the last event
+    _unmeasured: int = attrs.field(factory=lambda: held.FIRST, init=False)  # bytes until the decoder is measured
     _stray: str = attrs.field(default="", init=False)  # text outside any SSE field
 
     # --- what a vendor says ---
@@ -133,16 +136,7 @@ class StreamDecoder(abc.ABC):
         Args:
             report: The JSON value: an object, or an array with one in it.
         """
-        envelope = read_error_body(report)
-        status = status_in(envelope)
-        return AdapterError(
-            envelope.message,
-            reason="unknown" if status is None else reason_for_status(status),
-            provider=self.provider,
-            status=status,
-            retryable=None if status is None else status in RETRYABLE_STATUS,
-            provider_code=envelope.code or envelope.type,
-        )
+        return reported_error(self.provider, report)
 
     def on_report(self, report: dict[str, Any]) -> None:  # noqa: B027  most formats report an error by itself
         """Add what an error report holds of the answer: text, ids, usage. `Failed` follows.
@@ -190,7 +184,12 @@ class StreamDecoder(abc.ABC):
             )
 
     def add(self, event: AdapterEvent) -> None:
-        """Add one event, and its content to the message."""
+        """Add one event, and its content to the message.
+
+        Raises:
+            AdapterError: `answer_too_large`: it holds data that no conversation can keep.
+        """
+        event = storable(event)
         if self.origin is not None:
             event = self.origin.mark(event)
         self.message.add(event)
@@ -198,7 +197,7 @@ class StreamDecoder(abc.ABC):
 
     def report(self, usage: Usage) -> None:
         """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
-        self.events.append(UsageReported(usage, service_tier=self.service_tier))
+        self.events.append(storable(UsageReported(usage, service_tier=self.service_tier)))
 
     def keep_alive(self) -> None:
         """The event only keeps the connection open: it is no sign that the answer goes on."""
@@ -223,23 +222,23 @@ class StreamDecoder(abc.ABC):
         if finish in _CLEAN or (raw is None and called):
             finish = "tool_calls" if called else "stop"
         self.done = True
-        self.events.append(
-            MessageCompleted(
-                self.message.message(),
-                finish,
-                raw_finish_reason=raw,
-                id=self.id,
-                model=self.model,
-                service_tier=self.service_tier,
-                logprobs=tuple(self.logprobs) or None,
-                metadata={self.provider: self.notes} if self.notes else {},
-            )
+        completed = MessageCompleted(
+            self.message.message(),
+            finish,
+            raw_finish_reason=raw,
+            id=self.id,
+            model=self.model,
+            service_tier=self.service_tier,
+            logprobs=tuple(self.logprobs) or None,
+            metadata={self.provider: self.notes} if self.notes else {},
         )
+        self.events.append(storable(completed))
 
     def fail(self, error: AdapterError, *, raw_finish_reason: str | None = None) -> None:
         """Add `Failed`: the answer has ended, and what was added before is kept."""
         self.done = True
-        self.on_failure()
+        with suppress(AdapterError):  # of what was held back and cannot be kept: the answer fails already
+            self.on_failure()
         error.request_id = error.request_id or self.request_id
         self.events.append(Failed(error, raw_finish_reason=raw_finish_reason))
 
@@ -247,8 +246,7 @@ class StreamDecoder(abc.ABC):
         """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
         said = words_in(self._last) or self._stray.strip()
-        if said:
-            text += f"; the server said {said[:_SNIPPET]!r}"
+        text += f"; the server said {said[:_SNIPPET]!r}" if said else ""
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
     # --- the protocol ---
@@ -266,6 +264,9 @@ class StreamDecoder(abc.ABC):
         """
         self.idle = False
         try:
+            self._unmeasured -= len(data)
+            if self._unmeasured < 0:
+                self._unmeasured = held.check_held(self, self.message, self.limits)
             value = self._last = loads_strict(data)
             if self.raw_chunks:
                 self._show(name, value)
@@ -275,7 +276,7 @@ class StreamDecoder(abc.ABC):
                 self._unusual(name, value, data)
         except JsonTextError:
             return self._run(self._refused, name, data)
-        except AdapterError as error:
+        except (AdapterError, RecursionError) as error:
             self._raised(error)
         if self._split is not None:
             return self._taken()
@@ -302,7 +303,7 @@ class StreamDecoder(abc.ABC):
         """The events that a step adds."""
         try:
             step(*args)
-        except AdapterError as error:
+        except (AdapterError, RecursionError) as error:
             self._raised(error)
         return self._taken()
 
@@ -311,8 +312,10 @@ class StreamDecoder(abc.ABC):
         events, self.events = self.events, []
         return events if self._split is None else self._split.mend(events)
 
-    def _raised(self, error: AdapterError) -> None:
+    def _raised(self, error: AdapterError | RecursionError) -> None:
         """Raise an error that a step has raised, unless that would lose events: then it is the last one of them."""
+        if isinstance(error, RecursionError):  # the parser follows deeper than Python does
+            error = AdapterError("an event of the answer nests too deep", reason="malformed_response")
         error.request_id = error.request_id or self.request_id
         if not self.events and not (self._split is not None and self._split.holds):
             raise error
@@ -350,15 +353,12 @@ class StreamDecoder(abc.ABC):
                 return
             if not isinstance(event, dict):
                 raise malformed(self.provider, "an event of the stream is not a JSON object", data)
-            self._object(name, event)
+            if _reports_error(name, event):
+                self._report(whole(event))
+            else:
+                self.on_event(name, event)
             if self.done:
                 return
-
-    def _object(self, name: str, event: dict[str, Any]) -> None:
-        if _reports_error(name, event):
-            self._report(whole(event))
-        else:
-            self.on_event(name, event)
 
     def _report(self, report: dict[str, Any]) -> None:
         self.on_report(report)

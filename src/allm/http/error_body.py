@@ -26,6 +26,7 @@ __all__ = [
     "is_cut_report",
     "read_error_body",
     "reason_for_status",
+    "reported_error",
     "status_in",
     "stray_error",
     "words_in",
@@ -87,6 +88,20 @@ def reason_for_status(status: int) -> AdapterReason:
     if status >= _SERVER_ERROR:
         return "provider_unavailable"
     return "invalid_request" if status >= _CLIENT_ERROR else "unknown"
+
+
+def reported_error(provider: str, report: Any) -> AdapterError:
+    """The error that a report inside an answer stands for, as its envelope and the status in it tell."""
+    envelope = read_error_body(report)
+    status = status_in(envelope)
+    return AdapterError(
+        envelope.message,
+        reason="unknown" if status is None else reason_for_status(status),
+        provider=provider,
+        status=status,
+        retryable=None if status is None else status in RETRYABLE_STATUS,
+        provider_code=envelope.code or envelope.type,
+    )
 
 
 def classify_error(provider: str, status: int, _headers: Mapping[str, str], body: Any) -> AdapterError:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from allm.data.errors import AdapterError
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.keys import Secret
-from allm.http.response import HttpResponse, shown_headers
+from allm.http.private_url import PrivateUrl
+from allm.http.response import HttpResponse, shown_headers, without_frames
 from allm.http.retry_after import parse_retry_after
 
 __all__ = ["Classify", "annotate_error", "error_from_response", "malformed", "request_id_of"]
@@ -17,6 +19,7 @@ MAX_ERROR_BYTES = 256 * 1024
 SNIPPET = 200  # characters of a strange answer that an error message quotes
 
 HTTP_ERROR = 400
+_DEPTH = 6  # levels of an answer that are searched for the key; an echo stands near the top
 
 Classify = Callable[[int, Mapping[str, str], Any], AdapterError]
 """`(status, headers, body)` of an error answer; the body is parsed JSON, or text where it is not JSON."""
@@ -29,9 +32,16 @@ def malformed(provider: str, what: str, data: bytes | str) -> AdapterError:
     return AdapterError(f"{what}; the data begins with {snippet!r}", reason="malformed_response", provider=provider)
 
 
-def annotate_error(error: AdapterError, provider: str, secrets: Iterable[Secret]) -> AdapterError:
-    """The error with the provider's name, and with every secret masked that the provider echoed, in whatever place."""
+def annotate_error(
+    error: AdapterError, provider: str, secrets: Iterable[Secret], outside: BaseException | None = None
+) -> AdapterError:
+    """The error with the provider's name, and with every secret masked that the provider echoed, in whatever place.
+
+    Args:
+        outside: As for `without_frames`.
+    """
     error.provider = error.provider or provider
+    told: str | None = error.message
     for secret in secrets:
         for name in ("message", "request_id", "provider_code"):
             text = getattr(error, name)
@@ -40,6 +50,11 @@ def annotate_error(error: AdapterError, provider: str, secrets: Iterable[Secret]
         error.args = (error.message,)
         if _tells(error, secret):
             error.__cause__ = error.__context__ = None
+            told = None
+        elif _is_in_frames(error, secret, outside):
+            told = None
+    if error.message != told:
+        without_frames(error, outside)  # those that read the answer have it in their variables
     return error
 
 
@@ -52,6 +67,27 @@ def _tells(error: BaseException, secret: Secret) -> bool:
             return True
         cause = cause.__cause__ or cause.__context__
     return False
+
+
+def _is_in_frames(error: BaseException, secret: Secret, outside: BaseException | None) -> bool:
+    """Whether a variable of a frame has the key in it, which came with the answer."""
+    one: BaseException | None = error
+    while one is not None and one is not outside:
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if any(_has(value, secret.reveal(), _DEPTH) for value in frame.f_locals.values()):
+                return True
+        one = one.__cause__ or one.__context__
+    return False
+
+
+def _has(value: Any, text: str, depth: int) -> bool:
+    if isinstance(value, str):
+        return text in value and not isinstance(value, PrivateUrl)
+    if isinstance(value, bytes):
+        return text.encode() in value
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    return isinstance(value, list | tuple) and depth > 0 and any(_has(item, text, depth - 1) for item in value)
 
 
 _REQUEST_IDS = (

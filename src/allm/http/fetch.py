@@ -157,8 +157,10 @@ async def _addresses(parts: SplitResult, hosts: frozenset[str]) -> list[str]:
         found = await trio.socket.getaddrinfo(
             host, parts.port or PORTS[parts.scheme], type=trio.socket.SOCK_STREAM, proto=trio.socket.IPPROTO_TCP
         )
-    except (OSError, UnicodeError) as error:
+    except Exception as error:  # a resolver of the user's may raise anything, and for odd names Python's does so too
         raise AdapterError(f"the host name {host!r} cannot be resolved: {error}", reason="network_error") from error
+    if not found:
+        raise AdapterError(f"the host name {host!r} has no address", reason="network_error")
     addresses = [str(entry[4][0]) for entry in found]
     for address in addresses:
         if host not in hosts and not is_public(address):

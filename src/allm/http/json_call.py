@@ -32,10 +32,10 @@ class JsonResponse:
         headers: HTTP headers, names in lower case.
     """
 
-    document: dict[str, Any]
+    document: dict[str, Any] = attrs.field(repr=False)
     status: int
     request_id: str | None
-    headers: Mapping[str, str] = attrs.field(hash=False)
+    headers: Mapping[str, str] = attrs.field(hash=False, repr=False)
 
 
 async def post_json(call: HttpCall, decode: Callable[[JsonResponse], T]) -> T:
@@ -70,9 +70,7 @@ async def _read(opened: OpenCall) -> JsonResponse:
         raise malformed(provider, f"expected JSON, got {kind} ({error})", body) from error
     if not isinstance(document, dict):
         raise malformed(provider, "expected a JSON object", body)
-    return JsonResponse(
-        document=document, status=response.status, request_id=opened.request_id, headers=response.headers
-    )
+    return JsonResponse(document=document, status=response.status, request_id=opened.request_id, headers=opened.headers)
 
 
 def _reported_error(call: HttpCall, response: JsonResponse) -> AdapterError | None:

@@ -36,6 +36,7 @@ __all__ = [
     "KeySource",
     "Secret",
     "clear",
+    "copy_of",
     "key_problem",
     "load_dotenv",
     "override",
@@ -180,7 +181,7 @@ class KeySource:
             if self._runs == runs_before or outcome is None:
                 outcome = await self._refresh()
         if isinstance(outcome, AdapterError):
-            raise _copy_of(outcome)
+            raise copy_of(outcome)
         return outcome
 
     async def _refresh(self) -> Secret | AdapterError:
@@ -195,30 +196,36 @@ class KeySource:
         return outcome
 
     async def _call_function(self) -> Secret:
-        key: Any
         try:
-            key = self._function()
-            if inspect.isawaitable(key):
-                key = await key
+            key = await self._returned()
         except AdapterError:
             raise
         except Exception as error:
             what = f"the function given as api_key raised {type(error).__name__}: {error}"
             raise AdapterError(what, reason="authentication_failed") from error
-        if not isinstance(key, str):
-            what = f"the function given as api_key returned {type(key).__name__}; expected str"
+        if not isinstance(key, Secret):
+            what = f"the function given as api_key returned {key.__name__}; expected str"
             raise AdapterError(what, reason="authentication_failed")
-        problem = key_problem(key)
+        problem = key_problem(key.reveal())
         if problem is not None:
             what = f"the function given as api_key returned a key that {problem}"
             raise AdapterError(what, reason="authentication_failed")
-        return Secret(key)
+        return key
+
+    async def _returned(self) -> Secret | type:
+        """What the function returns, or of which type it is: the variables of a frame that raises hold no key."""
+        key: Any = self._function()
+        if inspect.isawaitable(key):
+            key = await key
+        return Secret(key) if isinstance(key, str) else type(key)
 
 
-def _copy_of(error: AdapterError) -> AdapterError:
+def copy_of(error: AdapterError) -> AdapterError:
     """Copy the error for one call: each call adds its own facts to it, such as the request's id."""
     copy = AdapterError(**{name: getattr(error, name) for name in AdapterError.fields})
     copy.__cause__ = error.__cause__
+    for note in getattr(error, "__notes__", ()):
+        copy.add_note(note)
     return copy
 
 
@@ -241,9 +248,9 @@ class Credential:
         """
         return self.source if isinstance(self.source, Secret) else await self.source.key(rejected)
 
-    def in_header(self, key: Secret) -> dict[str, str]:
+    def in_header(self, key: Secret) -> dict[str, Secret]:
         """Return the header that carries `key`, as a mapping of one item."""
-        return {self.header.name: self.header.prefix + key.reveal()}
+        return {self.header.name: Secret(self.header.prefix + key.reveal())}
 
 
 _overrides: ContextVar[dict[str, Secret] | None] = ContextVar("allm_key_overrides", default=None)
@@ -261,6 +268,7 @@ def override(**keys: str) -> Generator[None]:
             await allm.generate(...)
     """
     merged = {**(_overrides.get() or {}), **{name: Secret(value) for name, value in keys.items()}}
+    keys.clear()  # an error that passes this frame shows its variables
     token = _overrides.set(merged)
     try:
         yield
@@ -309,11 +317,8 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
         return explicit
     found = explicit or (_overrides.get() or {}).get(provider) or _stored.get(provider)
     source = "the key given"
-    for name in () if found else env_names:
-        value = os.environ.get(name) or _from_files.get(name)
-        if value and value.strip():
-            found, source = Secret(value.strip()), name
-            break
+    if not found:
+        found, source = _from_environment(env_names)
     if found is None or not found.reveal().strip():
         names = " or ".join(env_names) or "(no variable)"
         raise EngineError(
@@ -326,3 +331,12 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
     if problem is not None:
         raise EngineError(f"the API key for {provider} from {source} {problem}", reason="invalid_key")
     return found
+
+
+def _from_environment(names: Sequence[str]) -> tuple[Secret | None, str]:
+    """The first variable that is set, and its name."""
+    for name in names:
+        value = os.environ.get(name) or _from_files.get(name)
+        if value and value.strip():
+            return Secret(value.strip()), name
+    return None, ""

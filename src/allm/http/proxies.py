@@ -11,12 +11,14 @@ import functools
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
 import attrs
 
 from allm.data.errors import EngineError
+from allm.http.private_url import PrivateUrl
 
 __all__ = ["PROXY_VARIABLES", "proxy_for"]
 
@@ -51,13 +53,20 @@ def proxy_for(origin: str, environment: tuple[str | None, ...]) -> str | None:
     settings = _settings(environment)
     if not settings.proxies:
         return None
-    parts = urlsplit(origin)
-    host, port = (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
-    kind = parts.scheme if parts.scheme in settings.proxies else "all"
+    scheme, host, port = _place_of(origin)
+    kind = scheme if scheme in settings.proxies else "all"
     proxy = settings.proxies.get(kind)
-    if proxy is None or any(_exempts(entry, parts.scheme, host, port) for entry in settings.exempt):
+    if proxy is None or any(_exempts(entry, scheme, host, port) for entry in settings.exempt):
         return None
-    return _usable(kind, proxy)
+    problem = _problem(proxy)
+    if problem is not None:
+        raise _unusable(kind, proxy, problem)
+    return PrivateUrl("://".join(_scheme_and_rest(proxy)))
+
+
+def _place_of(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
 
 
 @attrs.frozen
@@ -69,7 +78,7 @@ class _Settings:
         exempt: The entries of NO_PROXY.
     """
 
-    proxies: dict[str, str]
+    proxies: Mapping[str, str]
     exempt: tuple[str, ...]
 
 
@@ -78,27 +87,33 @@ def _settings(_environment: tuple[str | None, ...]) -> _Settings:
     from urllib.request import getproxies  # it is slow to import, and the HTTP library needs it anyhow
 
     found = getproxies()
-    proxies = {kind: found[kind].strip() for kind in ("http", "https", "all") if found.get(kind, "").strip()}
+    proxies = {
+        kind: PrivateUrl(found[kind].strip()) for kind in ("http", "https", "all") if found.get(kind, "").strip()
+    }
     return _Settings(proxies, tuple(re.split(r"[\s,]+", found.get("no", "").strip().lower())))
 
 
-def _usable(kind: str, value: str) -> str:
+def _scheme_and_rest(value: str) -> tuple[str, str]:
     url = value if "://" in value else f"http://{value}"
     scheme, _, rest = url.partition("://")
-    scheme = _ALIASES.get(scheme.lower(), scheme.lower())
+    return _ALIASES.get(scheme.lower(), scheme.lower()), rest
+
+
+def _problem(value: str) -> str | None:
+    """Why a proxy cannot be used; told by the caller, whose variables do not have its password."""
+    scheme, rest = _scheme_and_rest(value)
     if scheme not in _USABLE:
-        known = "http://, https://, socks5:// and socks5h://"
-        raise _unusable(kind, value, f"proxies of the kind {scheme}:// cannot be used, only {known}")
+        return f"proxies of the kind {scheme}:// cannot be used, only http://, https://, socks5:// and socks5h://"
     try:
         parts = urlsplit(f"{scheme}://{rest}")
         is_address = bool(parts.hostname) and parts.port != 0
     except ValueError:
         is_address = False
     if not is_address:
-        raise _unusable(kind, value, "it is not the address of a proxy, such as http://proxy.example:3128")
+        return "it is not the address of a proxy, such as http://proxy.example:3128"
     if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
-        raise _unusable(kind, value, "a SOCKS proxy needs the package socksio: pip install socksio")
-    return f"{scheme}://{rest}"
+        return "a SOCKS proxy needs the package socksio: pip install socksio"
+    return None
 
 
 def _unusable(kind: str, value: str, why: str) -> EngineError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
@@ -17,6 +18,7 @@ import attrs
 import trio
 
 from allm.data.errors import AdapterError
+from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
 
 __all__ = [
@@ -27,8 +29,29 @@ __all__ = [
     "mapped",
     "shown_headers",
     "transport_override",
+    "unconnected",
     "whole",
+    "without_frames",
 ]
+
+
+# `x-ratelimit-remaining-tokens` and `x-amzn-bedrock-input-token-count` are counts, `x-csrf-token` is a secret.
+_SECRET = re.compile(r"authoriz|cookie|secret|password|api-?key|signature|(^|-)token$")
+_SECRETS = frozenset({"location", "x-goog-upload-url"})
+"""Headers with URLs that grant access by themselves, to an upload or a download."""
+
+
+def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) -> dict[str, str]:
+    """Return the headers without those that may hold a secret, and with echoed keys masked.
+
+    Args:
+        headers: Headers of the response, names in lower case.
+        secrets: The keys that were sent.
+    """
+    shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}
+    for secret in secrets:
+        shown = {name: secret.redact(value) for name, value in shown.items()}
+    return shown
 
 
 @attrs.define(eq=False)
@@ -41,7 +64,7 @@ class HttpResponse:
     """
 
     status: int
-    headers: Mapping[str, str]
+    headers: Mapping[str, str] = attrs.field(repr=False)
 
     def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Open the body for reading as it arrives, one item per network read.
@@ -80,7 +103,7 @@ class OpenResponse(Protocol):
     """Sends a request and opens its response for the length of a block; it is closed on every way out."""
 
     def __call__(
-        self, method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
+        self, method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
     ) -> AbstractAsyncContextManager[HttpResponse]:
         """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives."""
         ...
@@ -167,26 +190,31 @@ async def whole(body: bytes | Body) -> bytes:
     return b"".join(pieces)
 
 
-# `x-ratelimit-remaining-tokens` and `x-amzn-bedrock-input-token-count` are counts, `x-csrf-token` is a secret.
-_SECRET = re.compile(r"authoriz|cookie|secret|password|api-?key|signature|(^|-)token$")
-_SECRETS = frozenset({"location", "x-goog-upload-url"})
-"""Headers with URLs that grant access by themselves, to an upload or a download."""
+# --- what the HTTP library raises ------------------------------------------------------------------------------------
 
 
-def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) -> dict[str, str]:
-    """Return the headers without those that may hold a secret, and with echoed keys masked.
+def without_frames(error: BaseException | None, outside: BaseException | None) -> None:
+    """Forget the frames of an error and of its causes, whose variables a report of it may show.
 
     Args:
-        headers: Headers of the response, names in lower case.
-        secrets: The keys that were sent.
+        outside: What the caller was handling when it called (`sys.exception()`): its own error, which stays as it is.
     """
-    shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}
-    for secret in secrets:
-        shown = {name: secret.redact(value) for name, value in shown.items()}
-    return shown
+    while error is not None and error is not outside:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
-# --- what the HTTP library raises ------------------------------------------------------------------------------------
+def unconnected(error: Exception) -> AdapterError:
+    """The error of a connection that failed in a way that the HTTP library does not expect.
+
+    A resolver that answers nothing ends in an error of the code that would have used its answer; that of a host name
+    which cannot be encoded comes before anything is asked, and comes again.
+    """
+    what = (
+        f"the server cannot be reached ({type(error).__name__}: {error}): the resolver has no usable address for its "
+        "name, or for that of the proxy"
+    )
+    return AdapterError(what, reason="network_error", retryable=not isinstance(error, UnicodeError))
 
 
 class mapped:  # noqa: N801  (a `with` block, not a thing)
@@ -197,10 +225,12 @@ class mapped:  # noqa: N801  (a `with` block, not a thing)
         self._reading = reading
 
     def __enter__(self) -> None:
-        pass
+        self._outside = sys.exception()
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         library = self._library
+        if isinstance(error, (library.InvalidURL, library.DecodingError, library.StreamError, library.TransportError)):
+            without_frames(error, self._outside)  # the library's have the bytes that it sends, and with them the key
         if isinstance(error, library.InvalidURL):
             raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
         if isinstance(error, library.DecodingError):

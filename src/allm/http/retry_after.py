@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from email.utils import parsedate_to_datetime, parsedate_tz
 
 __all__ = ["parse_retry_after", "retry_after_in"]
 
-_MAX_SANE_RETRY_AFTER = 24 * 3600.0  # seconds; a longer wait is a broken header, not a plan
+_LONGEST = 100 * 365 * 24 * 3600.0
+"""Seconds. A longer wait is shortened to this, which every clock can count to and which still means "not now"."""
+_SECONDS = re.compile(r"\s*[+-]?(\d+(\.\d*)?|\.\d+)\s*", re.ASCII)
+_LAST_YEAR = 9999
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
@@ -21,7 +24,7 @@ def parse_retry_after(headers: Mapping[str, str]) -> float | None:
     recorded answers some say 1970.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
-    wait = None if milliseconds is None else _sane(milliseconds / 1000)
+    wait = None if milliseconds is None else _bounded(milliseconds / 1000)
     if wait:
         return wait
     seconds = _seconds(headers.get("retry-after"))
@@ -33,26 +36,31 @@ def _seconds(text: str | None) -> float | None:
     if text is None:
         return None
     seconds = _number(text)
-    if seconds is None:
-        try:
-            moment = parsedate_to_datetime(text)
-        except (ValueError, OverflowError):  # the year may have any number of digits
+    return _until(text) if seconds is None else _bounded(seconds)
+
+
+def _until(text: str) -> float | None:
+    """Seconds until a date; its year may have any number of digits."""
+    try:
+        parts = parsedate_tz(text)
+        if parts is None:
             return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        seconds = max(0.0, (moment - datetime.now(UTC)).total_seconds())
-    return _sane(seconds)
+        if parts[0] > _LAST_YEAR:
+            return _LONGEST
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return _bounded(max(0.0, (moment - datetime.now(UTC)).total_seconds()))
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        return float(text) if text is not None else None
-    except ValueError:
-        return None
+    return float(text) if text is not None and _SECONDS.fullmatch(text) else None
 
 
-def _sane(seconds: float) -> float | None:
-    return seconds if 0 <= seconds <= _MAX_SANE_RETRY_AFTER else None
+def _bounded(seconds: float) -> float | None:
+    return min(seconds, _LONGEST) if seconds >= 0 else None
 
 
 _HINT = re.compile(r"(?:try again|retry)(?: in| after) ((?:\d+(?:\.\d+)?\s*[a-z]+[,\s]*)+)", re.IGNORECASE)
@@ -68,6 +76,8 @@ _UNITS = {
     "minute": 60,
     "h": 3600,
     "hour": 3600,
+    "d": 86400,
+    "day": 86400,
 }
 
 
@@ -86,4 +96,4 @@ def retry_after_in(message: str) -> float | None:
         if factor is None:
             break
         total += float(number) * factor
-    return _sane(total) if total else None
+    return _bounded(total) if total else None

@@ -14,6 +14,7 @@ import trio
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
+from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
 from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
@@ -37,11 +38,13 @@ class WireDecoder(Protocol):
         done: The provider's end marker was seen; nothing more is decoded.
         idle: The latest event only kept the connection open: no sign that the answer goes on.
         raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
+        limits: How much of the answer may be held in here before events show it. Set before `begin`.
     """
 
     done: bool
     idle: bool
     raw_chunks: bool
+    limits: AnswerLimits
 
     def begin(self, headers: Mapping[str, str], /) -> None:
         """The HTTP headers of the response have arrived; their names are in lower case."""
@@ -67,11 +70,13 @@ class StreamCall(HttpCall):
         new_decoder: Makes a fresh decoder for each attempt.
         max_event_bytes: Largest server-sent event accepted, in bytes.
         raw_chunks: Also emit each wire event as it arrived, as a `RawChunk`.
+        answer_limits: How much the answer may hold.
     """
 
     new_decoder: Callable[[], WireDecoder] = attrs.field(repr=False)
     max_event_bytes: int = MAX_EVENT_BYTES
     raw_chunks: bool = False
+    answer_limits: AnswerLimits = DEFAULT_ANSWER_LIMITS
 
 
 async def stream_events(call: StreamCall, emit: Emit) -> None:
@@ -82,7 +87,7 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
     """
     async with open_call(call) as opened:
         decoder = call.new_decoder()
-        decoder.raw_chunks = call.raw_chunks
+        decoder.raw_chunks, decoder.limits = call.raw_chunks, call.answer_limits
         decoder.begin(opened.headers)
         await _Reader(call, opened, decoder, emit).read()
 

@@ -1,10 +1,10 @@
 """HTTP, in one place: the only module that knows the HTTP library.
 
-httpx2 is used when it is installed, else httpx (same API). httpx 0.28 loses a pool slot for good when a request is
-cancelled between two checkpoints (encode/httpcore#1093), so the pool is unbounded; `Engine(limiter=...)` bounds
-concurrency instead. Clients are shared by all calls of a Trio run, one for each proxy, so that connections are reused
-without the user managing anything; a system task closes them when the run ends. A client that the user passes in is
-never closed here, and follows no redirect whatever it is set to: the key would go along.
+httpx2 is used when it is installed, else httpx (same API). What a request that is cancelled while it connects would
+leave in the pool is closed by `Connecting`. The pool is unbounded; `Engine(limiter=...)` bounds concurrency instead.
+Clients are shared by all calls of a Trio run, one for each proxy, so that connections are reused without the user
+managing anything; a system task closes them when the run ends. A client that the user passes in is never closed here,
+and follows no redirect whatever it is set to: the key would go along.
 
 No read timeout is set at this level: bytes are not progress (keep-alive comments would reset it). The execution layer
 times parsed events.
@@ -28,8 +28,21 @@ import attrs
 import trio
 
 from allm.data.errors import EngineError
+from allm.http.connecting import Connecting, Interrupted
+from allm.http.encodings import ACCEPTED, decoded
+from allm.http.headers import HeaderValue
+from allm.http.keys import Secret
+from allm.http.private_url import PrivateUrl
 from allm.http.proxies import PROXY_VARIABLES, proxy_for
-from allm.http.response import Body, BodyReader, HttpResponse, mapped, transport_override
+from allm.http.response import (
+    Body,
+    BodyReader,
+    HttpResponse,
+    mapped,
+    transport_override,
+    unconnected,
+    without_frames,
+)
 
 __all__ = [
     "CLEANUP_SECONDS",
@@ -109,7 +122,7 @@ def _tls_context() -> Any:
 
 def _route_of(url: str) -> _Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
-    proxy = proxy_for(origin, tuple(map(os.environ.get, PROXY_VARIABLES)))
+    proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
     return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
 
 
@@ -181,15 +194,12 @@ class _LiveResponse(HttpResponse):
         if body is not None:
             yield _Once(body)
             return
-        source = raw = self._response.aiter_raw()
-        if "content-encoding" in self.headers:
-            self._response.aiter_raw = lambda: _LeftOpen(raw)
-            source = self._response.aiter_bytes()
+        source = self._response.aiter_raw()
         try:
-            yield _Chunks(source, mapped(self._library, reading=True))
+            plain = decoded(self.headers, source) if "content-encoding" in self.headers else source
+            yield _Chunks(plain, mapped(self._library, reading=True))
         finally:
             await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
-            await _finish(raw)  # noqa: ASYNC102  (same)
 
     def _whole(self) -> bytes | None:
         """The body, if somebody has read it: a mock was made with it, or a hook looked at it."""
@@ -232,22 +242,6 @@ class _Chunks:
             return await anext(self._source)
 
 
-@attrs.define(eq=False)
-class _LeftOpen:
-    """A body for the library to decompress; where that fails it would close the outermost generator only."""
-
-    _source: AsyncIterator[bytes]
-
-    def __aiter__(self) -> _LeftOpen:
-        return self
-
-    async def __anext__(self) -> bytes:
-        return await anext(self._source)
-
-    async def aclose(self) -> None:
-        pass
-
-
 async def _finish(source: AsyncIterator[bytes]) -> None:
     """Let every generator of a body end that was not read to its end.
 
@@ -275,8 +269,33 @@ def _stream_type(library: ModuleType) -> Any:
     return Stream
 
 
+@attrs.define(eq=False)
+class _Sending:
+    """A request on its way."""
+
+    _request: Any = attrs.field(repr=False)
+
+    async def send(self, client: Any) -> Any:
+        """Return the response; nothing is left of a request that has none."""
+        connecting, outside = Connecting(self._request.extensions.get("trace")), sys.exception()
+        self._request.extensions["trace"] = connecting
+        try:
+            return await client.send(self._request, stream=True, follow_redirects=False)
+        except Interrupted as stopped:
+            ended = stopped.reason
+        except BaseException as error:  # noqa: ASYNC103  (raised below where it is not raised here)
+            await connecting.ended(error)  # noqa: ASYNC102  (shielded, with a deadline)
+            if isinstance(error, Exception) and connecting.failed_with(error):
+                raise unconnected(error) from error  # noqa: ASYNC104  (an Exception, never Cancelled)
+            if not isinstance(error, trio.Cancelled):
+                raise
+            ended = error
+        without_frames(ended, outside)  # the library's have the bytes that it sends, and with them the key
+        raise ended
+
+
 def open_response(
-    method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
+    method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
 ) -> AbstractAsyncContextManager[HttpResponse]:
     """See `OpenResponse`."""
     return (transport_override.get() or send)(method, url, headers=headers, content=content, client=client)
@@ -284,7 +303,7 @@ def open_response(
 
 @asynccontextmanager
 async def send(
-    method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
+    method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
     if client is None:
@@ -296,10 +315,16 @@ async def send(
     try:
         with mapped(library, reading=False):
             known = {"content": content} if isinstance(content, bytes) else {}  # for hooks and transports of the user's
-            fields = {**headers, "content-length": str(length)}
+            fields = {name: value for name, value in headers.items() if isinstance(value, str)}
+            fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
             request = client.build_request(method, url, headers=fields, **known)
+            for name, value in headers.items():
+                if isinstance(value, Secret):
+                    request.headers[name] = value.reveal()
             request.stream = _stream_type(library)(reader)
-            response = await client.send(request, stream=True, follow_redirects=False)
+            sending, request = _Sending(request), None  # its repr has the URL
+            await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
+            response = await sending.send(client)
     finally:
         await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
     try:
@@ -329,7 +354,7 @@ async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGe
         target,
         headers={**headers, "host": parts.netloc, "accept-encoding": "identity", "connection": "close"},
         # The certificate has to be for the name.
-        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict()},
+        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict(), "trace": Connecting()},
     )
     with mapped(library, reading=False):
         # A client would read proxies from the environment, and make a request of a redirect.

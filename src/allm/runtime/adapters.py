@@ -20,7 +20,9 @@ from allm.data.events import Emit as Emit
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
+from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.keys import Secret
+from allm.http.private_url import PrivateUrl
 
 __all__ = [
     "AdapterOptions",
@@ -51,6 +53,8 @@ class AdapterOptions:
         headers: Sent with this call; each replaces the adapter's header of the same name.
         base_url: Where to send this call; takes precedence over the adapter's.
         include_raw_chunks: Also emit each wire event as it arrived, as a `RawChunk`.
+        answer_limits: How much the answer may hold. What is emitted is counted without an adapter's help; what it holds
+            back is for the adapter to bound, which `StreamDecoder` does.
     """
 
     api_key: Secret | None = None
@@ -61,8 +65,9 @@ class AdapterOptions:
     session_id: str | None = None
     http_client: Any = None
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False, hash=False)
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, converter=attrs.converters.optional(PrivateUrl))
     include_raw_chunks: bool = False
+    answer_limits: AnswerLimits = DEFAULT_ANSWER_LIMITS
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from allm.data.errors import EngineError
 from allm.data.moderation import ModerationRequest, ModerationResponse
 from allm.data.problems import mapping_field, tuple_of
 from allm.data.tool import Tool, expected_tool, merge_tools
+from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.client import HttpClient
 from allm.http.transport import check_client
 from allm.runtime.adapters import (
@@ -26,7 +27,7 @@ from allm.runtime.adapters import (
     UnaryAdapter,
 )
 from allm.runtime.call_options import CallOptions, OnToolError
-from allm.runtime.option_table import kept_options
+from allm.runtime.option_table import kept_options, seal
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
@@ -34,8 +35,18 @@ __all__ = ["Engine", "EngineFields"]
 
 
 def _optional(*types: type) -> Callable[[Any, Any, Any], None]:
+    required = _required(*types)
+
+    def check(engine: Any, attribute: Any, value: Any) -> None:
+        if value is not None:
+            required(engine, attribute, value)
+
+    return check
+
+
+def _required(*types: type) -> Callable[[Any, Any, Any], None]:
     def check(_engine: Any, attribute: Any, value: Any) -> None:
-        if value is not None and not isinstance(value, types):
+        if not isinstance(value, types):
             expected = " or ".join(cls.__name__ for cls in types)
             raise EngineError(
                 f"Engine({attribute.name}=...) is {type(value).__name__}; expected {expected}", reason="invalid_engine"
@@ -78,6 +89,7 @@ class EngineFields(TypedDict, total=False):
     params: dict[str, Any]
     context: dict[str, Any]
     retry: RetryPolicy | None
+    answer_limits: AnswerLimits
     limiter: trio.CapacityLimiter | None
     image_adapter: ImageAdapter | None
     image_model: str | None
@@ -114,6 +126,7 @@ class Engine:
             all services under `options`.
         context: Passed to tool handlers.
         retry: How calls that fail before their first content are retried; None never retries.
+        answer_limits: How much one answer may hold.
         on_tool_error: Default of the call option; None: the application's default, else "continue".
         limiter: Bounds how many calls of this engine run at the provider at once.
         image_adapter, image_model: The provider and model for images; the chat model is never used for them. The same
@@ -130,6 +143,7 @@ class Engine:
     params: dict[str, Any] = mapping_field()
     context: dict[str, Any] = mapping_field()
     retry: RetryPolicy | None = attrs.field(default=DEFAULT_RETRY, validator=_optional(RetryPolicy))
+    answer_limits: AnswerLimits = attrs.field(default=DEFAULT_ANSWER_LIMITS, validator=_required(AnswerLimits))
     limiter: trio.CapacityLimiter | None = attrs.field(default=None, validator=_optional(trio.CapacityLimiter))
     image_adapter: ImageAdapter | None = attrs.field(default=None, validator=_is_instance)
     image_model: str | None = attrs.field(default=None, validator=_optional(str))
@@ -149,6 +163,9 @@ class Engine:
     tool_result_encoder: ToolResultEncoder | None = attrs.field(default=None, validator=_is_instance)
     on_tool_error: OnToolError | None = None
     http_client: HttpClient | None = attrs.field(default=None, validator=_is_client)
+
+    def __attrs_post_init__(self) -> None:
+        seal(self.params)
 
     @classmethod
     def from_model(cls, model: str, **overrides: Unpack[EngineFields]) -> Engine:
@@ -208,6 +225,7 @@ class Engine:
         Raises:
             OptionError, ValidationError: An unknown option (the message suggests the nearest name) or an invalid value.
         """
+        seal(options)
         return attrs.evolve(self, params={**self.params, **(body or {}), **kept_options(options)})
 
     def with_context(self, context: Mapping[str, Any] | None = None, **more: Any) -> Engine:

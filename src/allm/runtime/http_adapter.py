@@ -22,10 +22,12 @@ from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, is_header_value, join_url, json_body, lower_headers, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_body, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
-from allm.http.keys import BEARER, Credential, KeyHeader, KeySource
+from allm.http.headers import HeaderValue, is_header_value, lower_headers
+from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
+from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
@@ -186,7 +188,7 @@ class HttpAdapter(Adapter):
     """
 
     api_key: keys.Secret | KeySource | None = attrs.field(default=None, converter=as_key)
-    base_url: str | None = None
+    base_url: str | None = attrs.field(default=None, converter=as_url)
     headers: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
     http_client: Any = attrs.field(default=None, repr=False)
 
@@ -244,6 +246,7 @@ class HttpAdapter(Adapter):
             new_decoder=new_decoder,
             max_event_bytes=max_event_bytes,
             raw_chunks=options.include_raw_chunks,
+            answer_limits=options.answer_limits,
         )
 
     def url(self, path: str, options: AdapterOptions) -> str:
@@ -277,11 +280,15 @@ class HttpAdapter(Adapter):
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
             raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
-        return found
+        return PrivateUrl(found)
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
-        user_headers = {**lower_headers(self.headers), **lower_headers(options.headers)}
+        url, user = without_user(url) if "@" in url else (url, None)
+        given = [lower_headers(headers) for headers in (self.headers, options.headers) if headers != {}]
+        user_headers = {name: value for headers in given for name, value in headers.items()}
+        if user is not None:
+            user_headers["authorization"] = user  # as the HTTP library would, which tells its log of the URL
         sent = {**headers, **{name.lower(): value for name, value in vendor.headers.items()}}
         if vendor.request_id_header is not None and options.request_id is not None:
             sent[vendor.request_id_header] = _sendable("request_id", options.request_id)
@@ -300,7 +307,7 @@ class HttpAdapter(Adapter):
             "client": client,
         }
 
-    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, str]) -> Credential | None:
+    def _credential(self, options: AdapterOptions, user_headers: Mapping[str, HeaderValue]) -> Credential | None:
         vendor = self.vendor
         own = user_headers.get(vendor.key_header.name)
         try:
@@ -313,7 +320,7 @@ class HttpAdapter(Adapter):
                 raise
             source = None
         if own is not None:  # sent as a credential, so that errors mask it like any other key
-            prefix, space, key = own.rpartition(" ")
+            prefix, space, key = (own.reveal() if isinstance(own, Secret) else own).rpartition(" ")
             return Credential(KeyHeader(vendor.key_header.name, prefix + space), keys.Secret(key))
         return None if source is None else Credential(vendor.key_header, source)
 

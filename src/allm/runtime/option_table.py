@@ -27,6 +27,7 @@ __all__ = [
     "invalid_option",
     "kept_options",
     "merged_options",
+    "seal",
     "values_for",
 ]
 
@@ -215,6 +216,19 @@ NAMES_FOR: dict[Place, tuple[str, ...]] = {
 
 
 # --- what follows from it ------------------------------------------------------------------------------------------
+
+
+def seal(options: Mapping[str, Any]) -> None:
+    """Hide the key in the options of a call, in place.
+
+    For the first line of a function that takes `**options`: reports of errors print the variables of every frame.
+    """
+    for name in _SECRETS & options.keys():
+        if isinstance(options, dict) and isinstance(options[name], str):
+            options[name] = Secret(options[name])
+
+
+_SECRETS = frozenset(name for name, option in OPTIONS.items() if option.is_secret)
 
 
 def check_options(options: Mapping[str, Any]) -> None:

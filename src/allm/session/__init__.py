@@ -20,7 +20,7 @@ from allm.session.api import (
     stream_step as stream_step,
 )
 from allm.session.reducer import StreamReducer as StreamReducer
-from allm.session.stores.backend import Record as Record, StoreBackend as StoreBackend
+from allm.session.stores.backend import Change as Change, Record as Record, StoreBackend as StoreBackend
 from allm.session.stores.lease import SessionLease as SessionLease
 from allm.session.stores.store import SessionStore as SessionStore, open_store as open_store
 from allm.session.tool_results import (
@@ -38,6 +38,7 @@ from allm.session.turn_start import (
 
 __all__ = [
     "Approval",
+    "Change",
     "Record",
     "Session",
     "SessionConflict",

@@ -29,6 +29,7 @@ from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.event_stream import EventStream
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 from allm.session.status import project
 from allm.session.turn_start import SessionInput, TurnStart, open_continue, open_reply, open_start, open_step_of
 
@@ -55,7 +56,7 @@ EXAMPLE = """\
 async with allm.session.stream_reply(...) as events:
     async for event in events: ..."""
 
-Save = Callable[[Session, ChatResult | StepResult], Awaitable[None]]
+Save = Callable[[tuple[Session, ChatResult | StepResult] | None], Awaitable[None]]
 
 
 @final
@@ -101,36 +102,42 @@ class SessionStream(Generic[T]):
 
 
 def open_session_stream(
-    block: StreamBlock[EventStream[T]],
+    make: Callable[[], StreamBlock[EventStream[T]]],
     session: Session,
-    enter: Callable[[], None] | None = None,
+    enter: Callable[[], Awaitable[None]] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[T]]:
     """Wrap the event stream of a turn into a `SessionStream`.
 
     Args:
-        block: The event stream of the turn.
+        make: Prepares the event stream of the turn. Without `enter` that is done at once, with it after it.
         session: The session at the start of the turn.
-        enter: Called on entering the block; may raise to prevent the turn.
-        save: Called with the outcome when the block is left, after every task has ended.
+        enter: Called on entering the block, before anything else; may raise to prevent the turn.
+        save: Called with the outcome when the block is left, after every task has ended; with None if nothing began.
     """
-    return StreamBlock(_opened(block, session, enter, save), EXAMPLE)
+    if enter is None:
+        block = make()
+        make = lambda: block  # noqa: E731  (a type checker knows its type)
+    return StreamBlock(_opened(make, session, enter, save), EXAMPLE)
 
 
 @asynccontextmanager
 async def _opened(
-    block: StreamBlock[EventStream[T]], session: Session, enter: Callable[[], None] | None, save: Save | None
+    make: Callable[[], StreamBlock[EventStream[T]]],
+    session: Session,
+    enter: Callable[[], Awaitable[None]] | None,
+    save: Save | None,
 ) -> AsyncGenerator[SessionStream[T]]:
     if enter is not None:
-        enter()
+        await enter()
     stream: SessionStream[T] | None = None
     try:
-        async with block as events:
+        async with make() as events:
             stream = SessionStream(events, session)
             yield stream
     finally:
-        if save is not None and stream is not None:
-            await save(*stream.outcome())  # noqa: ASYNC102  (shields itself, with a time limit)
+        if save is not None:
+            await save(stream.outcome() if stream is not None else None)  # noqa: ASYNC102  (shields itself, with a time limit)
 
 
 def stream_start(
@@ -148,6 +155,7 @@ def stream_start(
         SessionError: The session's status does not allow it; the message says what to call instead.
         ValidationError, EngineError, OptionError, AdapterError: As for `allm.stream`. Nothing was sent.
     """
+    seal(options)
     return chat_block(engine, open_start(messages, id), options)
 
 
@@ -155,6 +163,7 @@ async def start(
     engine: Engine, messages: SessionInput, *, id: str | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
     """Run the first turn of a conversation: the fold of `stream_start`."""
+    seal(options)
     return await _outcome(stream_start(engine, messages, id=id, **options))
 
 
@@ -165,6 +174,7 @@ def stream_reply(
 
     Args and errors: as for `stream_start`.
     """
+    seal(options)
     return chat_block(engine, open_reply(session, content), options)
 
 
@@ -172,6 +182,7 @@ async def reply(
     engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
     """Run a turn with a message of the user, which may answer a pending question: the fold of `stream_reply`."""
+    seal(options)
     return await _outcome(stream_reply(engine, session, content, **options))
 
 
@@ -188,6 +199,7 @@ def stream_continue(
 
     Errors: as for `stream_start`, plus `SessionError(not_approved)` if the approval of a call is not valid.
     """
+    seal(options)
     return chat_block(engine, open_continue(engine, session, message, with_session(session, options)), options)
 
 
@@ -195,6 +207,7 @@ async def continue_(
     engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]:
     """Continue the conversation: the fold of `stream_continue`."""
+    seal(options)
     return await _outcome(stream_continue(engine, session, message, **options))
 
 
@@ -205,6 +218,7 @@ def stream_step(
 
     Args and errors: as for `stream_start`.
     """
+    seal(options)
     return step_block(engine, open_step_of(session), options)
 
 
@@ -212,6 +226,7 @@ async def step(
     engine: Engine, session: Session, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, StepResult[OutputT]]:
     """Make one model call and run the tools it asks for: the fold of `stream_step`."""
+    seal(options)
     async with stream_step(engine, session, **options) as events:
         await events.until_done()
     return events.outcome()
@@ -223,16 +238,18 @@ def chat_block(
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
-    enter: Callable[[], None] | None = None,
+    enter: Callable[[], Awaitable[None]] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[ChatResult]]:
     """The stream of a turn; see `open_session_stream` for `enter` and `save`."""
-    options = with_session(turn_start.session, options)
-    if turn_start.questions:
-        block = open_question(engine, turn_start.thread, options, turn_start.questions)
-    else:
-        block = open_chat(engine, turn_start.thread, options, journal=journal, unfinished=turn_start.unfinished)
-    return open_session_stream(block, turn_start.session, enter, save)
+    options, thread = with_session(turn_start.session, options), turn_start.thread
+
+    def make() -> StreamBlock[EventStream[ChatResult]]:
+        if turn_start.questions:
+            return open_question(engine, thread, options, turn_start.questions)
+        return open_chat(engine, thread, options, journal=journal, unfinished=turn_start.unfinished)
+
+    return open_session_stream(make, turn_start.session, enter, save)
 
 
 def step_block(
@@ -241,12 +258,14 @@ def step_block(
     options: CallOptions,
     *,
     journal: ToolJournal | None = None,
-    enter: Callable[[], None] | None = None,
+    enter: Callable[[], Awaitable[None]] | None = None,
     save: Save | None = None,
 ) -> StreamBlock[SessionStream[StepResult]]:
     """The stream of one step; see `open_session_stream` for `enter` and `save`."""
-    block = open_step(engine, turn_start.thread, with_session(turn_start.session, options), journal=journal)
-    return open_session_stream(block, turn_start.session, enter, save)
+    options = with_session(turn_start.session, options)
+    return open_session_stream(
+        lambda: open_step(engine, turn_start.thread, options, journal=journal), turn_start.session, enter, save
+    )
 
 
 async def _outcome(block: StreamBlock[SessionStream[ChatResult]]) -> tuple[Session, ChatResult]:

@@ -154,8 +154,11 @@ def _status(end: _End, pending: tuple[ToolCall, ...]) -> SessionStatus:
 
 
 def _pending_calls(thread: Thread) -> tuple[ToolCall, ...]:
+    waiting = unanswered_tool_calls(thread.messages)
+    if not waiting:
+        return ()
     calls = {call.id: call for message in thread.messages for call in message.tool_calls}
-    return tuple(calls[call_id] for call_id in unanswered_tool_calls(thread.messages))
+    return tuple(calls[call_id] for call_id in waiting)
 
 
 def _before_answer(end: _End) -> int | None:

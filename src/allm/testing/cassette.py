@@ -21,10 +21,13 @@ import trio
 
 from allm.data.errors import AdapterError, AdapterReason
 from allm.http import keys
+from allm.http.headers import HeaderValue, secrets_in
+from allm.http.keys import Secret
+from allm.http.private_url import masked_query, secrets_in_url
 from allm.http.response import Body, HttpResponse, OpenResponse, transport_override, whole
 from allm.http.transport import send
 from allm.runtime.registry import CHAT, SERVICES, known_providers
-from allm.testing.tape import KEPT_HEADERS, Exchange, load, plain_body, plain_url, save, secrets_in
+from allm.testing.tape import KEPT_HEADERS, Exchange, load, plain_body, save
 
 __all__ = ["Cassette", "played_by", "record", "replay"]
 
@@ -59,10 +62,11 @@ class Cassette:
 def record(path: str | os.PathLike[str]) -> Generator[Cassette]:
     """Record every exchange with a provider in this context, and in the tasks started from it, to a file.
 
-    The file has the bodies of requests and the responses, but no request headers, and no key that was in one. It is
-    written when the block is left, for any reason, unless there was no request. `allm.fetch_image` is not recorded.
+    The file has the bodies of requests and the responses, but no request headers, and no key that was in one or in a
+    URL; only its owner can read it. It is written when the block is left, for any reason, unless there was no request.
+    `allm.fetch_image` is not recorded.
     """
-    cassette, secrets = Cassette(), set[str]()
+    cassette, secrets = Cassette(), set[Secret]()
     token = transport_override.set(_recorder(cassette, secrets, transport_override.get() or send))
     try:
         yield cassette
@@ -102,14 +106,14 @@ def played_by(find: Callable[[str, str, Any], Exchange]) -> Generator[None]:
         transport_override.reset(token)
 
 
-def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenResponse:
+def _recorder(cassette: Cassette, secrets: set[Secret], ask: OpenResponse) -> OpenResponse:
     @asynccontextmanager
     async def recorded(
-        method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, client: Any = None
+        method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
     ) -> AsyncGenerator[HttpResponse]:
-        secrets.update(secrets_in(headers))
+        secrets.update(secrets_in(headers), secrets_in_url(url))
         content = await whole(content)
-        exchange = Exchange(method=method, url=plain_url(url), body=plain_body(headers, content))
+        exchange = Exchange(method=method, url=masked_query(url), body=plain_body(headers, content))
         cassette.exchanges.append(exchange)
         responded = False
         try:
@@ -129,10 +133,10 @@ def _recorder(cassette: Cassette, secrets: set[str], ask: OpenResponse) -> OpenR
 def _player(find: Callable[[str, str, Any], Exchange]) -> OpenResponse:
     @asynccontextmanager
     async def played(
-        method: str, url: str, *, headers: Mapping[str, str], content: bytes | Body, **_: Any
+        method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, **_: Any
     ) -> AsyncGenerator[HttpResponse]:
         await trio.lowlevel.checkpoint()
-        exchange = find(method, plain_url(url), plain_body(headers, await whole(content)))
+        exchange = find(method, masked_query(url), plain_body(headers, await whole(content)))
         if exchange.status is None:
             raise _failure(exchange)
         yield _Played(exchange.status, exchange.headers, exchange)
@@ -211,7 +215,7 @@ def _failure(exchange: Exchange) -> AdapterError:
 
 
 def _match(cassette: Cassette, method: str, url: str, body: Any) -> Exchange:
-    alike = [exchange for exchange in cassette.unused if (exchange.method, exchange.url) == (method, url)]
+    alike = [exchange for exchange in cassette.unused if (exchange.method, masked_query(exchange.url)) == (method, url)]
     for exchange in alike:
         if exchange.body == body:
             cassette.unused.remove(exchange)

@@ -14,28 +14,27 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 
 from allm.data.errors import AdapterError
-from allm.http.keys import MASK
+from allm.http.headers import HeaderValue
+from allm.http.keys import MASK, Secret
 
-__all__ = ["KEPT_HEADERS", "Exchange", "load", "plain_body", "plain_url", "save", "secrets_in"]
+__all__ = ["KEPT_HEADERS", "Exchange", "load", "plain_body", "save"]
 
 VERSION = 1
 KEPT_HEADERS = frozenset(
     {"content-type", "retry-after", "retry-after-ms", "x-should-retry", "x-request-id", "request-id"}
 )
 """Response headers that are kept: those the library reads. Others may identify an account, or be a cookie."""
-SECRET = re.compile("auth|cookie|key|secret|token", re.IGNORECASE)
-"""Names of request headers whose values are secrets."""
 SHORTEST_SECRET = 8
 """Characters: anything shorter is not a key, and may be part of any word."""
+OWNER_ONLY = 0o600
+"""A recording has whole conversations in it."""
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -63,10 +62,10 @@ class Exchange:
         """Record that the connection failed."""
         self.error = error.reason, error.message
 
-    def to_document(self, secrets: Iterable[str]) -> dict[str, Any]:
+    def to_document(self, secrets: Iterable[Secret]) -> dict[str, Any]:
         """The exchange as JSON data, with every secret masked."""
-        pieces = self.pieces
-        if any(secret.encode() in b"".join(pieces) for secret in secrets):
+        pieces, secrets = self.pieces, [one for one in secrets if len(one.reveal()) >= SHORTEST_SECRET]
+        if any(secret.reveal().encode() in b"".join(pieces) for secret in secrets):
             pieces = [b"".join(pieces)]  # the secret may be split between two pieces
         document = {
             "request": {"method": self.method, "url": self.url, "body": self.body},
@@ -78,7 +77,7 @@ class Exchange:
         }
         text = json.dumps(document)
         for secret in secrets:
-            text = text.replace(json.dumps(secret)[1:-1], MASK)
+            text = text.replace(json.dumps(secret.reveal())[1:-1], MASK)
         return json.loads(text)  # type: ignore[no-any-return]
 
     @classmethod
@@ -115,39 +114,29 @@ def load(path: str | os.PathLike[str]) -> list[Exchange]:
     return exchanges
 
 
-def save(path: str | os.PathLike[str], exchanges: Iterable[Exchange], secrets: Iterable[str]) -> None:
-    """Replace the file atomically."""
+def save(path: str | os.PathLike[str], exchanges: Iterable[Exchange], secrets: Iterable[Secret]) -> None:
+    """Replace the file atomically, by one that only its owner can read."""
     document = {"v": VERSION, "exchanges": [exchange.to_document(secrets) for exchange in exchanges]}
     target = Path(path)
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
+        beside.unlink(missing_ok=True)  # of a process that was killed
+        beside.touch(OWNER_ONLY, exist_ok=False)
         beside.write_text(json.dumps(document, ensure_ascii=False, indent=1) + "\n", "utf-8")
         beside.replace(target)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def plain_url(url: str) -> str:
-    """The URL without user name and password."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def plain_body(headers: Mapping[str, str], content: bytes) -> Any:
+def plain_body(headers: Mapping[str, HeaderValue], content: bytes) -> Any:
     """The body of a request in the form of the cassette, which is the same for the same request."""
-    _, _, boundary = headers.get("content-type", "").partition("boundary=")
+    _, _, boundary = str(headers.get("content-type", "")).partition("boundary=")
     if boundary:
         content = content.replace(boundary.strip('"').encode(), b"boundary")
     try:
         return json.loads(content)
     except ValueError:
         return _text(content)
-
-
-def secrets_in(headers: Mapping[str, str]) -> set[str]:
-    """The secrets in the headers of a request."""
-    values = [value for name, value in headers.items() if SECRET.search(name)]
-    return {word for value in values for word in value.split() if len(word) >= SHORTEST_SECRET}
 
 
 def _text(data: bytes) -> str | dict[str, str]:

@@ -11,14 +11,13 @@ The converter is built on first use, since building it takes longer than the imp
 
 from __future__ import annotations
 
-import base64
 import functools
 import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import NoneType
-from typing import Any, TypeVar, cast, get_args, overload
+from typing import Any, TypeVar, get_args, overload
 
 import attrs
 import cattrs
@@ -31,8 +30,10 @@ from allm.data.embedding import (
 )
 from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
-from allm.data.image import Image
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
+from allm.data.json.hooks import load_bytes, register_classes
+from allm.data.json.leaves import put_back, take_out
+from allm.data.json.measure import is_plain
 from allm.data.json.tags import (
     ERROR_TYPES,
     EVENT_TAGS,
@@ -48,12 +49,10 @@ from allm.data.json.tags import (
     strict_converter,
     tag_of,
 )
-from allm.data.results import CallHalt, HaltCause, HaltedReason
 from allm.data.structuring import MAX_PROBLEMS, Misfit, each, sequence
-from allm.data.tool import Tool
 from allm.data.tool_control import AskUser
 
-__all__ = ["MAX_JSON_BYTES", "VERSION", "from_json", "to_json"]
+__all__ = ["MAX_JSON_BYTES", "VERSION", "check_readable", "from_json", "plain", "structured", "to_json"]
 
 T = TypeVar("T")
 
@@ -72,6 +71,14 @@ def to_json(value: Any) -> str:
         ValidationError: It contains something that cannot be serialised (a handler, an engine, an open file) or a field
             of the wrong type (`malformed_value`, with its path), or it exceeds the limits of `from_json`.
     """
+    document, cls = plain(value)
+    text = write_document(document)
+    check_readable(document, cls)
+    return text
+
+
+def plain(value: Any) -> tuple[dict[str, Any], type]:
+    """The document of a value, of plain JSON data but for bytes, which are as they are; and its class."""
     tag = tag_of(value)
     if tag is None:
         raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
@@ -83,9 +90,7 @@ def to_json(value: Any) -> str:
         raise
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise json_problem("not_serialisable", f"a field of the {tag} has the wrong type: {error}") from error
-    text = write_document(document)
-    _check_readable(document, text, VALUE_TAGS.get(tag) or ERROR_TYPES[tag])
-    return text
+    return document, VALUE_TAGS.get(tag) or ERROR_TYPES[tag]
 
 
 def _dump(value: Any, tag: str) -> dict[str, Any]:
@@ -94,12 +99,15 @@ def _dump(value: Any, tag: str) -> dict[str, Any]:
     return document
 
 
-def _check_readable(document: dict[str, Any], text: str, cls: type) -> None:
+def check_readable(document: dict[str, Any], cls: type) -> None:
     """Reject a value with a field of the wrong type, which Python does not check: it could not be read again."""
     try:
         _converter().structure(document, cls)
     except Exception:  # a subclass, such as the texts of an enum, becomes the plain type once it is text
-        _structure(parse_document(text), cls)
+        texts, leaves = take_out(document, lambda leaf: isinstance(leaf, bytes))
+        again = parse_document(write_document(texts))
+        put_back(again, leaves)
+        _structure(again, cls)
 
 
 @overload
@@ -115,9 +123,13 @@ def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
 
     Raises:
         ValidationError: Not JSON, an unknown tag or version, another type than `as_`, fields that are missing or of the
-            wrong type (`malformed_value`, each with its path), or more than 64 MiB, 200 levels or a million values.
+            wrong type (`malformed_value`, each with its path), or more than 64 MiB, 240 levels or a million values.
     """
-    document = parse_document(text)
+    return structured(parse_document(text), as_)
+
+
+def structured(document: Any, as_: type[T] | None = None) -> T | Any:
+    """The value of a document that is parsed already; its bytes may be base64 text, or as they are."""
     if not isinstance(document, dict) or "type" not in document:
         raise json_problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
     version = document.get("v")
@@ -161,7 +173,7 @@ def _dump_open(value: Any) -> Any:
     if kind is tuple:
         return {"$type": "tuple", "items": [_dump_open(item) for item in value]}
     if kind is bytes:
-        return {"$type": "bytes", "base64": base64.b64encode(value).decode("ascii")}
+        return {"$type": "bytes", "base64": value}
     if kind is dict:
         if "$type" not in value and all(type(key) is str for key in value):
             return {key: _dump_open(item) for key, item in value.items()}
@@ -202,17 +214,26 @@ def _load_mapping(value: dict[str, Any]) -> dict[Any, Any]:
 
 _OPEN_LOADERS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "tuple": lambda value: tuple(sequence(value["items"], _load_open)),
-    "bytes": lambda value: base64.b64decode(value["base64"], validate=True),
+    "bytes": lambda value: load_bytes(value["base64"]),
     "float": lambda value: float(value["value"]),
     "mapping": _load_mapping,
 }
+
+
+def _dump_data(value: Any) -> Any:
+    # Most open data is JSON as it stands, and may nest deeper than recursion could follow from within a deep call.
+    return value if is_plain(value) else _dump_open(value)
+
+
+def _load_data(value: Any) -> Any:
+    return value if is_plain(value) else _load_open(value)
 
 
 # --- the converter -----------------------------------------------------------------------------------------------
 
 
 def _open_mapping(value: Any, _: Any) -> Any:
-    loaded = _load_open(value)
+    loaded = _load_data(value)
     if not isinstance(loaded, dict):
         raise Misfit(dict, value)
     return loaded
@@ -220,7 +241,7 @@ def _open_mapping(value: Any, _: Any) -> Any:
 
 def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
     def structure(value: Any, _: Any) -> Any:
-        loaded = _load_open(value)
+        loaded = _load_data(value)
         if not isinstance(loaded, types):
             raise Misfit(" or ".join(cls.__name__ for cls in types), loaded)
         return loaded
@@ -228,31 +249,22 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
     return structure
 
 
-def _bytes(value: Any, _: Any) -> bytes:
-    if not isinstance(value, str):
-        raise Misfit("base64 text", value)
-    return base64.b64decode(value, validate=True)
-
-
 @functools.cache
 def _converter() -> cattrs.Converter:
     converter = strict_converter(LEFT_OUT)
     for mapping in (dict[str, Any], Mapping[str, Any]):
-        register(converter, mapping, _dump_open, _open_mapping)
+        register(converter, mapping, _dump_data, _open_mapping)
     for anything, types in OPEN_FIELDS.items():
-        register(converter, anything, _dump_open, _open_value(types))
+        register(converter, anything, _dump_data, _open_value(types))
     # Parts before events: an inner union must be registered before the classes that contain it.
     register_union(converter, Part, PART_TAGS)
     _register_errors(converter)
-    _register_content(converter)
-    _register_image(converter)
-    _register_tool(converter)
+    register_classes(converter)
     _register_ask_user(converter)
-    _register_halts(converter)
     register(converter, Embedding, dump_embedding, load_embedding)
     # By class, since cattrs has its own hooks for bytes, which take precedence over hooks by predicate.
-    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode("ascii"))
-    converter.register_structure_hook(bytes, _bytes)
+    converter.register_unstructure_hook(bytes, bytes)  # `write_document` writes them as base64
+    converter.register_structure_hook(bytes, load_bytes)
     register_union(converter, Event, EVENT_TAGS)
     return converter
 
@@ -263,7 +275,7 @@ def _register_errors(converter: cattrs.Converter) -> None:
         fields = {name: getattr(error, name) for name in cls.fields}
         return {
             "type": cls.__name__,
-            **{name: _dump_open(v) for name, v in fields.items() if v or name not in cls.beside},
+            **{name: _dump_data(v) for name, v in fields.items() if v or name not in cls.beside},
         }
 
     def structure(value: Any, expected: Any) -> AllmError:
@@ -285,7 +297,7 @@ def _error_fields(converter: cattrs.Converter, cls: type[AllmError], value: dict
         hint, default = argument
         if name not in value and default is not inspect.Parameter.empty:
             return default
-        return _error_field(converter, _load_open(value[name]), hint)
+        return _error_field(converter, _load_data(value[name]), hint)
 
     arguments = error_arguments(cls)
     return dict(zip(arguments, each(arguments.items(), load), strict=True))
@@ -296,6 +308,8 @@ def _error_field(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
         if isinstance(value, (list, tuple)) and all(map(_is_path_and_tag, value)):
             return value
         raise TypeError("expected pairs of a path and a tag")
+    if hint is Any:
+        return value
     values = tuple(cls for cls in get_args(hint) if isinstance(cls, type) and attrs.has(cls))
     if values:  # written as open data, which has its own type tag
         return _open_value((*values, NoneType))(value, hint)
@@ -314,44 +328,6 @@ def _is_error(cls: Any) -> bool:
     return isinstance(cls, type) and issubclass(cls, AllmError)
 
 
-def _register_content(converter: cattrs.Converter) -> None:
-    content = str | tuple[Part, ...]
-
-    def unstructure(value: Any) -> Any:
-        return value if isinstance(value, str) else [converter.unstructure(part, unstructure_as=Part) for part in value]
-
-    def structure(value: Any, _: Any) -> Any:
-        if isinstance(value, str):
-            return value
-        return tuple(sequence(value, lambda part: converter.structure(part, cast("Any", Part))))
-
-    register(converter, content, unstructure, structure)
-
-
-def _register_image(converter: cattrs.Converter) -> None:
-    source = attrs.fields(attrs.resolve_types(Image)).source.type
-    kinds = {"bytes", "base64", "url", "file"}
-
-    def unstructure(value: tuple[str, str | bytes]) -> dict[str, str]:
-        kind, data = value
-        return {"type": kind, "value": base64.b64encode(data).decode("ascii") if isinstance(data, bytes) else data}
-
-    def structure(value: Any, _: Any) -> Any:
-        if not isinstance(value, dict) or value.get("type") not in kinds or not isinstance(value.get("value"), str):
-            raise ValueError(f'expected {{"type": one of {", ".join(sorted(kinds))}, "value": text}}')
-        kind, data = value["type"], value["value"]
-        return (kind, base64.b64decode(data, validate=True) if kind == "bytes" else data)
-
-    register(converter, source, unstructure, structure)
-
-
-def _register_halts(converter: cattrs.Converter) -> None:
-    for cause in (HaltCause | None, CallHalt | None):
-        register_union(converter, cause, {cls.__name__: cls for cls in get_args(cause) if cls is not NoneType})
-    # A union of literals and str, which cattrs cannot tell apart.
-    register(converter, HaltedReason, lambda reason: reason, lambda value, _: converter.structure(value, str))
-
-
 def _register_ask_user(converter: cattrs.Converter) -> None:
     """`AskUser` takes its hints as keyword arguments, which cattrs does not support."""
 
@@ -366,18 +342,3 @@ def _register_ask_user(converter: cattrs.Converter) -> None:
         return AskUser(question, **hints)
 
     converter.register_structure_hook(AskUser, structure)
-
-
-def _register_tool(converter: cattrs.Converter) -> None:
-    """A tool with a handler is rejected: without it the tool that is read would behave differently."""
-    dump = converter.get_unstructure_hook(Tool)
-
-    def unstructure(tool: Tool) -> Any:
-        if tool.handler is not None:
-            raise json_problem(
-                "not_serialisable",
-                f"tool {tool.name!r} has a handler, which cannot be serialised: evolve it with handler=None",
-            )
-        return dump(tool)
-
-    converter.register_unstructure_hook(Tool, unstructure)

@@ -5,12 +5,14 @@ Both sides have the same limits: nothing is written that could not be read again
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
 from typing import Any, NoReturn
 
 from allm.data.errors import Problem, ValidationError
+from allm.data.json.measure import MAX_VALUE_DEPTH
 
 __all__ = [
     "MAX_DEPTH",
@@ -23,8 +25,9 @@ __all__ = [
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
 """Longest document, in UTF-8 bytes: a long conversation with images takes tens of megabytes."""
-MAX_DEPTH = 200
-"""Deepest nesting; the library's own values need about 15 levels."""
+MAX_DEPTH = MAX_VALUE_DEPTH + 40
+"""Deepest nesting: that of a value from outside, such as the arguments of a call, and room for what is around it. The
+library's own values need about 15 levels: a call in a message in a step in a session."""
 MAX_ITEMS = 1_000_000
 """Most values in one document: ten times those of a conversation of ten thousand messages. Each costs about a hundred
 bytes of memory, however short its text is."""
@@ -39,15 +42,15 @@ def json_problem(tag: str, message: str) -> ValidationError:
 
 
 def write_document(document: dict[str, Any]) -> str:
-    """Write `document`, made of plain JSON data, as compact text.
+    """Write `document`, made of plain JSON data and bytes, as compact text; bytes become base64.
 
     Raises:
         ValidationError: `not_serialisable`, `too_deep`, `too_large`, `too_many`.
     """
     try:
-        text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        text = json.dumps(document, allow_nan=False, separators=(",", ":"), ensure_ascii=False, default=_as_base64)
         if not text.isascii() and _LONE_SURROGATE.search(text):  # not encodable in UTF-8: write it as an escape
-            text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+            text = json.dumps(document, allow_nan=False, separators=(",", ":"), default=_as_base64)
     except RecursionError:
         raise _too_deep() from None
     except (TypeError, ValueError) as error:
@@ -70,7 +73,7 @@ def parse_document(text: str | bytes) -> Any:
     try:
         text = text if isinstance(text, str) else bytes(text).decode(json.detect_encoding(text))
         _check_size(text)
-        document = json.loads(text, parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_object)
+        document = _decode(text)
     except RecursionError:
         raise _too_deep() from None
     except ValidationError:
@@ -79,6 +82,12 @@ def parse_document(text: str | bytes) -> Any:
         raise json_problem("malformed", f"not JSON: {error}") from error
     _check_depth(document)
     return document
+
+
+def _as_base64(value: Any) -> str:
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _too_deep() -> ValidationError:
@@ -140,3 +149,6 @@ def _finite(text: str) -> float:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, object_pairs_hook=_object).decode

@@ -143,7 +143,7 @@ def error_arguments(cls: type[AllmError]) -> dict[str, tuple[Any, Any]]:
         if issubclass(base, AllmError) and "__init__" in vars(base):
             hints = get_type_hints(base.__init__)
             signature = inspect.signature(base.__init__)
-            found |= {name: (hints[name], signature.parameters[name].default) for name in hints if name in base.fields}
+            found |= {name: (hints[name], signature.parameters[name].default) for name in hints if name in cls.fields}
     return found
 
 

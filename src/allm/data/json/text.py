@@ -11,10 +11,12 @@ from typing import Any, NoReturn, cast
 
 import msgspec
 
+from allm.data.json.measure import value_problem
 from allm.data.json.whole import whole
 
 __all__ = [
     "JsonTextError",
+    "arguments_problem",
     "as_count",
     "as_list",
     "as_object",
@@ -124,6 +126,9 @@ def dumps(value: Any) -> bytes:
 def parse_arguments(raw: str) -> dict[str, Any] | None:
     """Parse the arguments of a tool call: the JSON object in `raw`, or None if it is anything else.
 
+    An object that nests deeper or holds more values than a document can (`value_problem`) is None as well: a
+    conversation with it could never be saved.
+
     An empty text and `null` mean no arguments, `{}`. Some servers encode the object twice, as a JSON string; it is then
     decoded twice.
     """
@@ -135,7 +140,19 @@ def parse_arguments(raw: str) -> dict[str, Any] | None:
         return None
     if value is None:
         return {}
-    return value if isinstance(value, dict) else None
+    return value if isinstance(value, dict) and value_problem(value) is None else None
+
+
+def arguments_problem(raw: str | None) -> str:
+    """Why the text of a call's arguments is not used: what the model has to send instead."""
+    try:
+        value = loads(raw or "")
+    except JsonTextError:
+        value = None
+    problem = value_problem(value) if isinstance(value, dict) else None
+    if problem is None:
+        return "the arguments are not a JSON object; send valid JSON"
+    return f"the JSON object of the arguments {problem}; send a smaller one"
 
 
 def as_object(value: Any) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from allm.runtime.batches import AsyncBatches, Batch, BatchLimits, in_batches
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.http_adapter import as_adapter
+from allm.runtime.option_table import seal
 
 __all__ = ["EmbeddingInputs", "embed", "stream_embed"]
 
@@ -79,6 +80,7 @@ def stream_embed(
         EngineError, OptionError, ValidationError: The call is invalid. Raised by this function, before anything is
             sent.
     """
+    seal(options)
     fields = {"dimensions": dimensions, "task_type": task_type}
     call = resolve_unary(EMBEDDINGS, engine, {**options, **fields})
     for name, count in (("batch_size", batch_size), ("max_concurrency", max_concurrency)):
@@ -118,6 +120,7 @@ async def embed(
         EngineError, OptionError, ValidationError: The call is invalid.
         Exception: Raised by the iterable of inputs or by `on_progress`.
     """
+    seal(options)
     block = stream_embed(
         engine,
         inputs,

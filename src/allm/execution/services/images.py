@@ -11,6 +11,7 @@ from allm.data.image_request import ImageRequest, ImageResponse
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import ask, resolve_unary
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 
 __all__ = ["ImageOptions", "edit_image", "generate_image", "image_variations"]
 
@@ -54,6 +55,7 @@ async def generate_image(engine: Engine, prompt: str | ImageRequest, **options: 
         ImageAdapterError: The provider failed, or could not be reached in time.
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
+    seal(options)
     return await _ask(engine, IMAGES.request_of(prompt), options)
 
 
@@ -77,6 +79,7 @@ async def edit_image(
     Raises:
         ImageAdapterError, EngineError, OptionError, ValidationError: As for `generate_image`.
     """
+    seal(options)
     return await _ask(engine, ImageRequest(prompt, operation="edit", images=images, mask=mask), options)
 
 
@@ -86,6 +89,7 @@ async def image_variations(engine: Engine, image: Image, **options: Unpack[Image
     Raises:
         ImageAdapterError, EngineError, OptionError, ValidationError: As for `generate_image`.
     """
+    seal(options)
     return await _ask(engine, ImageRequest(operation="variation", images=image), options)
 
 

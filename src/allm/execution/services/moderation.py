@@ -10,6 +10,7 @@ from allm.data.moderation import ModerationInput, ModerationRequest, ModerationR
 from allm.execution.services.service import Service, UnaryOptions
 from allm.execution.services.unary import ask, resolve_unary
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 
 __all__ = ["moderate"]
 
@@ -56,5 +57,6 @@ async def moderate(
         AdapterError: The provider failed, or could not be reached in time.
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
+    seal(options)
     call = resolve_unary(MODERATION, engine, options)
     return await ask(call, call.request_for(MODERATION.request_of(inputs)))

@@ -23,6 +23,7 @@ from allm.execution.services.unary import UnaryCall, resolve_unary, typed
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.adapters import SpokenAnswer
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 
 __all__ = ["SpeechOptions", "SpeechStream", "stream_synthesize", "synthesize"]
 
@@ -184,6 +185,7 @@ def stream_synthesize(
         EngineError, OptionError, ValidationError: The call is invalid. Raised by this function; nothing is sent.
         AdapterError: On entering or reading: the provider failed, or could not be reached in time.
     """
+    seal(options)
     call = resolve_unary(SPEECH, engine, options)
     request = call.request_for(SPEECH.request_of(text))
     return StreamBlock(_opened(call, request, call.prepare(request)), EXAMPLE)
@@ -199,6 +201,7 @@ async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpac
         AdapterError: The provider failed.
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
+    seal(options)
     async with stream_synthesize(engine, text, **options) as speech:
         async for _ in speech:
             pass

@@ -10,6 +10,7 @@ from allm.data.audio import Audio, Granularity, Transcription, TranscriptionRequ
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import ask, resolve_unary
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 
 __all__ = ["TranscriptionOptions", "transcribe"]
 
@@ -51,5 +52,6 @@ async def transcribe(
         AdapterError: The provider failed, or could not be reached in time.
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
+    seal(options)
     call = resolve_unary(TRANSCRIPTION, engine, options)
     return await ask(call, call.request_for(TRANSCRIPTION.request_of(audio)))

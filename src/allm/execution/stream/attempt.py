@@ -6,7 +6,9 @@ Theory of operation. Providers also report overload and rate limits inside a str
 nothing, and the call can be retried without a trace; after that nothing is retried, and a failure is the last event.
 The held events are bounded: at the bound they are shown, and retries end.
 
-The limits count the provider's time only: while a burst waits for a slow consumer, the `stream_timeout` clock stops.
+The time limits count the provider's time only: while a burst waits for a slow consumer, the `stream_timeout` clock
+stops. The limits on what an answer may hold (`answer_size.py`) count every event as it is emitted, held back or not; an
+answer that exceeds one ends with the events before it, and its adapter is cancelled.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from allm.data.events import (
     StepCompleted,
     UsageReported,
 )
+from allm.data.json.measure import measure
 from allm.data.response import Usage
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
+from allm.execution.stream.answer_size import AnswerSize
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.runtime.costs import Pricing
 
@@ -46,7 +50,7 @@ _HELD = frozenset({MessageStarted, UsageReported, RawChunk})
 MAX_HELD_EVENTS = 64
 """Most events to hold back; providers send one to three before the content."""
 MAX_HELD_BYTES = 1024 * 1024
-"""Most raw chunks to hold back, in characters of their `repr`."""
+"""Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 _NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
 _UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), StepCompleted, type(None))
@@ -66,7 +70,8 @@ class _Held:
     def add(self, events: tuple[AdapterEvent, ...]) -> bool:
         """Hold `events` back; False once there are more than the bounds allow."""
         self.events += events
-        self._size += sum(len(repr(event.payload)) for event in events if isinstance(event, RawChunk))
+        shown = (event.payload for event in events if isinstance(event, RawChunk))
+        self._size += sum(measure(payload, most=MAX_HELD_BYTES, deepest=MAX_HELD_BYTES).size for payload in shown)
         return len(self.events) <= MAX_HELD_EVENTS and self._size <= MAX_HELD_BYTES
 
     def usage(self) -> Usage | None:
@@ -95,12 +100,13 @@ class _Held:
 
 @attrs.define(eq=False)
 class _Attempt:
-    """The `emit` of one attempt: enforces `stream_timeout`, adds costs to usage, and holds events back until content.
+    """The `emit` of one attempt: enforces limits, adds costs to usage, and holds events back until content.
 
     Attributes:
         begun: The adapter has emitted something.
         shown: Events were shown to the consumer, so the attempt can no longer be retried.
         ended: The last event of the response has arrived.
+        too_large: The response has ended at a limit of its size.
         failure: How the attempt failed before anything was shown.
     """
 
@@ -110,9 +116,11 @@ class _Attempt:
     gap: float
     pricing: Pricing
     raw_chunks: bool
+    size: AnswerSize
     begun: bool = False
     shown: bool = False
     ended: bool = False
+    too_large: bool = False
     failure: Failed | None = None
     _moved_at: float = float("-inf")
 
@@ -123,6 +131,7 @@ class _Attempt:
                 reason="already_done",
             )
         self.begun = True
+        events = self._admitted(events)
         for event in events:
             if type(event) in _NOTED:
                 events = self._note(events)
@@ -139,6 +148,8 @@ class _Attempt:
         if waited or now - self._moved_at > self.gap * _PRECISION:
             self._moved_at = now
             self.scope.deadline = now + self.gap
+        if self.too_large:
+            self.scope.cancel()  # the answer has ended, whatever else the adapter would read
 
     def retryable_error(self, failure: Failed) -> AdapterError | None:
         """The error if the attempt may be retried, else None."""
@@ -147,6 +158,17 @@ class _Attempt:
             return None
         # After a timeout the provider may still be generating the response that it began, and will charge for it.
         return None if self.begun and error.reason == "timeout" else error
+
+    def _admitted(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
+        """The events as they can be kept; from one that the answer has no room for, its failure."""
+        admit, admitted = self.size.admit, list[AdapterEvent]()
+        try:
+            for event in events:
+                admitted.append(admit(event))
+        except AdapterError as error:
+            self.too_large = True
+            admitted.append(Failed(error))
+        return tuple(admitted)
 
     def _note(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
         """The events up to the end of the response, with costs, and without raw chunks unless they were asked for."""
@@ -230,6 +252,7 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held)
         inf if gap is None else gap,
         Pricing.of_call(adapter, call.request),
         options.include_raw_chunks,
+        AnswerSize(call.engine.answer_limits, adapter.provider),
     )
     error: AllmError | None = None
     with scope:

@@ -156,10 +156,17 @@ class _Input:
     data: dict[str, Any]
     pieces: list[str] = attrs.field(factory=list[str], init=False)
 
-    def whole(self) -> dict[str, Any]:
-        """What came with the start; only where no piece follows it. Some servers send it as JSON text."""
+    def whole(self) -> tuple[dict[str, Any] | None, str | None]:
+        """What came with the start; only where no piece follows it. Some servers send it as JSON text.
+
+        Returns:
+            The object; None and the text, if that is no object.
+        """
         value = self.data.get("input")
-        return as_object(parse_arguments(value) if isinstance(value, str) else value)
+        if not isinstance(value, str):
+            return as_object(value), None
+        arguments = parse_arguments(value)
+        return arguments, value if arguments is None else None
 
     def add(self, delta: Mapping[str, Any]) -> str | None:
         """The text of a delta of the input ("" too), None for another delta."""
@@ -200,8 +207,8 @@ class _Call:
     def stop(self) -> AdapterEvent:
         raw: str | None = self.input.text
         arguments = parse_arguments(self.input.text)
-        if not raw and self.input.whole():
-            raw, arguments = None, self.input.whole()
+        if not raw and self.data.get("input"):
+            arguments, raw = self.input.whole()
         kept = _rest(self.data, "type", "id", "name", "input")
         return ToolCallCompleted(self.id, self.name, arguments, raw, metadata=kept)
 
@@ -227,7 +234,8 @@ class _Answer:
         return [TextDelta(self.id, piece)] if piece else []
 
     def stop(self) -> AdapterEvent:
-        return TextCompleted(self.id, self.input.text or dumps(self.input.whole()).decode())
+        arguments, text = self.input.whole()
+        return TextCompleted(self.id, self.input.text or text or dumps(arguments or {}).decode())
 
 
 @attrs.define(eq=False)

@@ -156,18 +156,18 @@ class PartDecoder:
     def _function_call(self, part: dict[str, Any], signature: str | None) -> None:
         name, sent_id = as_text(part.get("name")), as_text(part.get("id"))
         sent = part.get("args")
-        args = as_object(parse_arguments(sent) if isinstance(sent, str) else sent)
+        args = parse_arguments(sent) if isinstance(sent, str) else as_object(sent)
         call = self._call
         if call is not None and (name not in {None, call.name} or sent_id not in {None, call.sent_id}):
             self._close_call()
             call = None
         if call is None:
-            if name is None and not args:
+            if name is None and args == {}:
                 return
             call = self._call = _Call(self._ids.new(sent_id), name or "", sent_id)
             self.add(ToolCallStarted(call.id, call.name))
         call.signature = signature or call.signature
-        call.arguments.update(args)
+        call.arguments.update(str(sent) if args is None else args)
         call.arguments.extend(as_list(part.get("partialArgs")))
         if not part.get("willContinue"):
             self._close_call()

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import JsonTextError, as_list, as_object, dumps, loads
+from allm.adapters import JsonTextError, as_list, as_object, dumps, loads, value_problem
 
 __all__ = ["PartialArguments", "parse_path"]
 
@@ -35,6 +35,8 @@ _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue", "structValue"
 MAX_DEPTH = 100
 MAX_INDEX = 10_000
 """Largest list index: a list is filled up to it with null, so that one short piece could ask for a huge one."""
+MAX_FILLED = 250_000
+"""Most list items in all, which many short pieces could let grow without end; as many as arguments may hold values."""
 
 
 def parse_path(path: str) -> Place | None:
@@ -86,10 +88,14 @@ class PartialArguments:
     # Strings as lists of their pieces, joined once at the end.
     _values: dict[Place, Any] = attrs.field(factory=dict[Place, Any], init=False)
     _failed: bool = attrs.field(default=False, init=False)
+    _text: str | None = attrs.field(default=None, init=False)  # that is no object
 
-    def update(self, arguments: dict[str, Any]) -> None:
-        """Take arguments that arrived whole."""
-        self._whole.update(arguments)
+    def update(self, arguments: dict[str, Any] | str) -> None:
+        """Take arguments that arrived whole, or a text in their place that is no object."""
+        if isinstance(arguments, str):
+            self._failed, self._text = True, arguments
+        else:
+            self._whole.update(arguments)
 
     def extend(self, pieces: Iterable[Any]) -> None:
         """Take the pieces of one `partialArgs`."""
@@ -110,6 +116,8 @@ class PartialArguments:
             if not isinstance(earlier, _Pieces):
                 earlier = self._values[place] = _Pieces()
             earlier.append(str(piece[kind]))
+        elif value_problem(piece[kind]) is not None:
+            self._failed = True
         else:
             self._values[place] = None if kind == "nullValue" else piece[kind]
 
@@ -119,16 +127,22 @@ class PartialArguments:
             return None
         if not self._values:
             return dict(self._whole)
+        if value_problem(self._whole) is not None:
+            return None
         holder: dict[str, Any] = {"$": deepcopy(self._whole)}
+        filled = 0
         for place, value in self._values.items():
             plain = "".join(value) if isinstance(value, _Pieces) else deepcopy(value)
-            if not _put(holder, ("$", *place), plain):
+            more = _put(holder, ("$", *place), plain)
+            if more is None or (filled := filled + more) > MAX_FILLED:
                 return None
         arguments = holder["$"]
         return as_object(arguments) if isinstance(arguments, dict) else None
 
     def raw(self) -> str:
         """What there is, as JSON text: the arguments, or the pieces when they do not fit together."""
+        if self._text is not None:
+            return self._text
         arguments = self.result()
         return dumps(self.pieces if arguments is None else arguments).decode()
 
@@ -137,27 +151,34 @@ class _Pieces(list[str]):
     """The pieces of one string."""
 
 
-def _put(container: Any, place: Place, value: Any) -> bool:
-    """Set `value` at `place`, making the containers on the way; False when something else is in the way."""
+def _put(container: Any, place: Place, value: Any) -> int | None:
+    """Set `value` at `place`, making the containers on the way; None when something else is in the way.
+
+    Returns:
+        How many items were added to lists.
+    """
+    filled = 0
     for step, following in zip(place, (*place[1:], None), strict=True):
-        if not _has_room(container, step):
-            return False
+        more = _make_room(container, step)
+        if more is None:
+            return None
+        filled += more
         if following is None:
             container[step] = value
         elif container[step] is None:
             container[step] = [] if isinstance(following, int) else {}
         container = container[step]
-    return True
+    return filled
 
 
-def _has_room(container: Any, step: str | int) -> bool:
-    """Make `container[step]` exist; False when it is not a container of that kind."""
-    if isinstance(step, str):
-        if isinstance(container, dict):
-            as_object(container).setdefault(step, None)
-            return True
-    elif isinstance(container, list):
+def _make_room(container: Any, step: str | int) -> int | None:
+    """Make `container[step]` exist; None when it is not a container of that kind, else how many items were added."""
+    if isinstance(step, str) and isinstance(container, dict):
+        as_object(container).setdefault(step, None)
+        return 0
+    if isinstance(step, int) and isinstance(container, list):
         items = as_list(container)
-        items.extend([None] * (step + 1 - len(items)))
-        return True
-    return False
+        more = max(0, step + 1 - len(items))
+        items.extend([None] * more)
+        return more
+    return None

@@ -32,7 +32,7 @@ import binascii
 import math
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
@@ -66,7 +66,7 @@ class Media:
 
     provider: str
     sound: list[str] = attrs.field(factory=list[str], init=False)
-    _urls: list[str] = attrs.field(factory=list[str], init=False)
+    _urls: set[str] = attrs.field(factory=set[str], init=False)
     _audio: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _transcript: list[str] = attrs.field(factory=list[str], init=False)
 
@@ -77,7 +77,7 @@ class Media:
         image = None if url is None or url in self._urls else image_of_url(url, None)
         if url is None or image is None:
             return []
-        self._urls.append(url)
+        self._urls.add(url)
         return [ImageCompleted(f"image-{len(self._urls) - 1}", ImagePart(image))]
 
     def audio(self, audio: dict[str, Any]) -> list[AdapterEvent]:
@@ -129,7 +129,7 @@ MESSAGE = frozenset(
 
 
 def take_notes(notes: dict[str, Any], source: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Keep the fields of `source` that have these names and say anything."""
+    """Keep the fields of `source` that have these names and say anything; `settled` makes plain data of the notes."""
     for name in names:
         value = source.get(name)
         if value or value == 0:
@@ -137,17 +137,41 @@ def take_notes(notes: dict[str, Any], source: Mapping[str, Any], names: Iterable
 
 
 def _merged(old: Any, new: Any) -> Any:
+    """Both, in the old value if it can take the new one: a copy of it with every chunk would cost too much."""
     if isinstance(new, dict) and isinstance(old, dict):
         if old.get("filtered") is True and new.get("filtered") is False:
             return old
-        before, after = as_object(old), as_object(new)
-        return {**before, **{name: _merged(before.get(name), value) for name, value in after.items()}}
-    if isinstance(new, list) and isinstance(old, list) and _is_indexed(new) and _is_indexed(old):
-        rows = {row["index"]: row for row in as_objects(old)}
-        for row in as_objects(new):
-            rows[row["index"]] = _merged(rows.get(row["index"]), row)
-        return list(rows.values())
-    return cast("Any", new)
+        known = as_object(old)
+        known.update((name, _merged(known.get(name), value)) for name, value in as_object(new).items())
+        return known
+    if isinstance(new, list) and isinstance(old, _Rows) and _is_indexed(new):
+        old.merge(as_objects(new))
+        return old
+    return _own(new)
+
+
+def _own(value: Any) -> Any:
+    """The value as one that is changed here alone: a raw chunk shows the same one."""
+    if isinstance(value, dict):
+        return {name: _own(item) for name, item in as_object(value).items()}
+    return _Rows(as_objects(value)) if isinstance(value, list) and _is_indexed(value) else value
+
+
+class _Rows(list[dict[str, Any]]):
+    """An array whose objects have an `index`."""
+
+    def __init__(self, rows: Iterable[dict[str, Any]]) -> None:
+        super().__init__()
+        self._places: dict[int, int] = {}
+        self.merge(rows)
+
+    def merge(self, rows: Iterable[dict[str, Any]]) -> None:
+        for row in rows:
+            place = self._places.setdefault(row["index"], len(self))
+            if place == len(self):
+                self.append(_own(row))
+            else:
+                self[place] = _merged(self[place], row)
 
 
 def _is_indexed(rows: list[Any]) -> bool:

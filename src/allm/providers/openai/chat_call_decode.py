@@ -26,9 +26,10 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_count, as_object, as_objects, as_text, dumps, parse_arguments
+from allm.adapters import UniqueIds, as_count, as_object, as_objects, as_text, dumps
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
-from allm.providers.openai.chat_fields import FIELDS, merge_fields
+from allm.providers.openai.argument_end import ArgumentEnd
+from allm.providers.openai.chat_fields import FIELDS, merge_fields, settled
 from allm.providers.openai.shared_encode import CUSTOM_CALL
 
 __all__ = ["CallDecoder"]
@@ -98,6 +99,7 @@ def _is_late(piece: _Piece) -> bool:
 
 @attrs.define(eq=False)
 class _Call:
+    place: int  # among the calls of the answer
     sent_id: str | None
     index: Index
     id: str | None = None  # its own, unique in the answer, once it is announced
@@ -106,11 +108,11 @@ class _Call:
     fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     pieces: list[str] = attrs.field(factory=list[str], init=False)
     waiting: list[str] = attrs.field(factory=list[str], init=False)  # pieces that came before the name
+    end: ArgumentEnd = attrs.field(factory=ArgumentEnd, init=False)
 
     def is_whole(self) -> bool:
         """Whether its arguments need no more text."""
-        last = self.pieces[-1].rstrip() if self.pieces else ""
-        return last.endswith(("}", "null", '"')) and parse_arguments("".join(self.pieces)) is not None
+        return self.end.is_reached(self.pieces)
 
     def take(self, piece: _Piece) -> None:
         """Take what a piece says of the call."""
@@ -130,6 +132,9 @@ class CallDecoder:
 
     begun: list[_Call] = attrs.field(factory=list[_Call], init=False)
     _latest: dict[tuple[Index, int], _Call] = attrs.field(factory=dict[tuple[Index, int], _Call], init=False)
+    # The newest call that was sent with an id, and with an id and an index.
+    _by_id: dict[tuple[str, Index] | str, _Call] = attrs.field(factory=dict[tuple[str, Index] | str, _Call], init=False)
+    _announced_calls: dict[str, _Call] = attrs.field(factory=dict[str, _Call], init=False)
     _ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
 
     def decode(self, deltas: Any) -> list[AdapterEvent]:
@@ -139,6 +144,7 @@ class CallDecoder:
             piece = _read(delta, position)
             call = self._call_of(piece)
             call.take(piece)
+            self._know(call)
             if call.name:
                 events += self._announced(call)
         return events
@@ -150,9 +156,9 @@ class CallDecoder:
 
     def kept(self, call_id: str) -> dict[str, Any]:
         """What has to go back with the call: that its input is free text, and the fields of the service."""
-        call = next(call for call in self.begun if call.id == call_id)
+        call = self._announced_calls[call_id]
         kind = {"type": CUSTOM_CALL} if call.custom else {}
-        return {**kind, FIELDS: call.fields} if call.fields else kind
+        return {**kind, FIELDS: settled(call.fields)} if call.fields else kind
 
     def _call_of(self, piece: _Piece) -> _Call:
         """The call that a piece is for, by the rules above."""
@@ -160,7 +166,7 @@ class CallDecoder:
         if call is None and self.begun and _is_late(piece):
             return self.begun[-1]
         if call is None or self._follows(piece, call):
-            call = _Call(piece.sent_id, piece.index)
+            call = _Call(len(self.begun), piece.sent_id, piece.index)
             self.begun.append(call)
         self._latest[piece.place] = call
         return call
@@ -169,8 +175,16 @@ class CallDecoder:
         if piece.sent_id is None:
             return None
         late = piece.name is None and piece.index is None
-        same = (call for call in reversed(self.begun) if call.sent_id == piece.sent_id)
-        return next((call for call in same if late or call.index == piece.index), None)
+        return self._by_id.get(piece.sent_id if late else (piece.sent_id, piece.index))
+
+    def _know(self, call: _Call) -> None:
+        """Let a call be found by its id, which may come late."""
+        if call.sent_id is None:
+            return
+        for key in (call.sent_id, (call.sent_id, call.index)):
+            known = self._by_id.get(key)
+            if known is None or known.place < call.place:
+                self._by_id[key] = call
 
     def _at_place(self, piece: _Piece) -> _Call | None:
         call = self._latest.get(piece.place)
@@ -187,6 +201,7 @@ class CallDecoder:
         events: list[AdapterEvent] = []
         if call.id is None:
             call.id = self._ids.new(call.sent_id)
+            self._announced_calls[call.id] = call
             events.append(ToolCallStarted(call.id, call.name))
         events += [ToolCallDelta(call.id, text) for text in call.waiting]
         call.waiting.clear()

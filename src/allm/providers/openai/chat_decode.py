@@ -25,7 +25,7 @@ from allm.adapters import (
     finish_reason_of,
     malformed,
 )
-from allm.data.content import ProviderPart, ReasoningPart, TextPart
+from allm.data.content import ProviderPart, TextPart
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
@@ -49,7 +49,7 @@ from allm.providers.openai.answer_notes import (
     take_notes,
 )
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_fields import MESSAGE_FIELDS, OF_THE_ANSWER, merge_fields
+from allm.providers.openai.chat_fields import MESSAGE_FIELDS, OF_THE_ANSWER, merge_fields, settled
 from allm.providers.openai.chat_reasoning import HOLDERS, REASONING_FIELDS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
@@ -191,6 +191,7 @@ class ChatDecoder(StreamDecoder):
 
     def _end_answer(self, finish: FinishReason) -> None:
         self._complete_blocks()
+        self.notes = settled(self.notes)
         self.complete(finish, self._finish)
 
     def _chunk(self, chunk: dict[str, Any], content_key: str) -> None:
@@ -256,20 +257,24 @@ class ChatDecoder(StreamDecoder):
 
     def _rest(self, message: Any) -> dict[str, Any]:
         """What a whole message in a stream says beyond its pieces: some services end with one, or send nothing else."""
-        spoken, said = self.message.content(), set(self._fields)
-        if any(isinstance(part, ReasoningPart) for part in spoken) or self._reasoning.details:
+        message = as_object(message)
+        if not message:
+            return {}
+        said, spoken = set(self._fields), self.message.lengths["text"]
+        if self.message.lengths["reasoning"] or self._reasoning.details:
             said |= HOLDERS
         if self._calls.begun:
             said |= {"tool_calls", "function_call"}
         if self._annotations:
             said.add("annotations")
-        text = "".join(part.text for part in spoken if isinstance(part, TextPart))
-        if text:
+        if spoken:
             said |= {"content", "refusal"}
-        rest = {key: value for key, value in as_object(message).items() if key not in said}
-        whole = as_text(as_object(message).get("content"))
-        if text and whole is not None and whole.startswith(text):
-            rest["content"] = whole[len(text) :]
+        rest = {key: value for key, value in message.items() if key not in said}
+        whole = as_text(message.get("content"))
+        if spoken and whole is not None and len(whole) >= spoken:
+            text = "".join(part.text for part in self.message.content() if isinstance(part, TextPart))
+            if whole.startswith(text):
+                rest["content"] = whole[len(text) :]
         return rest
 
     def _content(self, value: Any) -> None:
@@ -318,7 +323,7 @@ class ChatDecoder(StreamDecoder):
         if self._reasoning.details and not thought:  # encrypted, with nothing to read
             self.add(self._replayable(ReasoningCompleted("reasoning-0", "")))
         if self._fields:
-            part = ProviderPart(self.provider, {"type": MESSAGE_FIELDS, **self._fields})
+            part = ProviderPart(self.provider, {"type": MESSAGE_FIELDS, **settled(self._fields)})
             self.add(ProviderPartCompleted("fields-0", part))
 
     def _replayable(self, event: AdapterEvent) -> AdapterEvent:

@@ -7,7 +7,8 @@ back that is not known to be about the answer alone. Sources: https://ai.google.
 https://docs.litellm.ai/docs/reasoning_content.
 
 In a stream the fields come in pieces, some of them after the rest of the call: objects are merged key by key, and the
-items of a list that have one type and one index are one item.
+items of a list that have one type and one index are one item. While they grow, texts are lists of their pieces and
+lists know what they hold; `settled` makes plain data of them at the end.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from allm.adapters import as_object
+from allm.adapters import as_object, dumps
 
 __all__ = [
     "FIELDS",
@@ -24,6 +25,7 @@ __all__ = [
     "OF_THE_ANSWER",
     "keep_piece",
     "merge_fields",
+    "settled",
     "thinks_aloud",
 ]
 
@@ -90,12 +92,14 @@ def merge_fields(kept: dict[str, Any], more: Mapping[str, Any]) -> None:
             if inner:
                 kept[key] = inner
         elif isinstance(value, list):
-            items: list[Any] = known if isinstance(known, list) else []
-            _extend(items, value)
+            items = known if isinstance(known, _Items) else _Items(known if isinstance(known, list) else ())
+            items.add(value)
             if items:
                 kept[key] = items
+        elif key in GROWING and isinstance(known, _Text) and isinstance(value, str):
+            known.append(value)
         elif key in GROWING and isinstance(known, str) and isinstance(value, str):
-            kept[key] = known + value
+            kept[key] = _Text((known, value))
         else:
             kept[key] = value
 
@@ -110,9 +114,34 @@ def keep_piece(items: list[Any], piece: Mapping[str, Any]) -> None:
         items.append(dict(piece))
 
 
-def _extend(items: list[Any], more: Iterable[Any]) -> None:
-    for item in more:
-        if isinstance(item, dict):
-            keep_piece(items, cast("dict[str, Any]", item))
-        elif item not in items:
-            items.append(item)
+class _Text(list[str]):
+    """The pieces of a text."""
+
+
+class _Items(list[Any]):
+    """A list to which more is added; of what is no object, each item once."""
+
+    def __init__(self, items: Iterable[Any]) -> None:
+        super().__init__(items)
+        self._known = {_key(item) for item in self if not isinstance(item, dict)}
+
+    def add(self, more: Iterable[Any]) -> None:
+        for item in more:
+            if isinstance(item, dict):
+                keep_piece(self, cast("dict[str, Any]", item))
+            elif (key := _key(item)) not in self._known:
+                self._known.add(key)
+                self.append(item)
+
+
+def _key(item: Any) -> Any:
+    return dumps(item) if isinstance(item, list) else item
+
+
+def settled(kept: Any) -> Any:
+    """What was kept, as plain data."""
+    if isinstance(kept, _Text):
+        return "".join(kept)
+    if isinstance(kept, list):
+        return [settled(item) for item in kept]
+    return {key: settled(value) for key, value in kept.items()} if isinstance(kept, dict) else kept

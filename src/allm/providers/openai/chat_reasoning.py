@@ -15,7 +15,7 @@ import attrs
 
 from allm.adapters import as_objects, as_text
 from allm.data.events import ReasoningCompleted
-from allm.providers.openai.chat_fields import keep_piece, thinks_aloud
+from allm.providers.openai.chat_fields import keep_piece, settled, thinks_aloud
 
 __all__ = ["DETAILS", "FIELD", "HOLDERS", "REASONING_FIELDS", "Reasoning", "thought_in"]
 
@@ -60,7 +60,7 @@ class Reasoning:
         """The end of the block, with what has to go back."""
         kept: dict[str, Any] = {} if self.field is None else {FIELD: self.field}
         if self.details:
-            kept[DETAILS] = self.details
+            self.details = kept[DETAILS] = settled(self.details)
         return attrs.evolve(
             event,
             provider=provider,

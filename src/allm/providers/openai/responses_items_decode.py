@@ -13,7 +13,7 @@ have, with Amazon's servers (the deltas come at index 1, and the item has one pa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
 from typing import Any
 
 import attrs
@@ -56,10 +56,11 @@ class Item:
     Attributes:
         id: Unique in the answer: the id of the call, else of the block.
         kind: Its `type`.
+        place: Among all items of the answer.
         names: What events call it: its `id`, its `call_id`.
         name: Of the tool, if it is a call.
         pieces: What the deltas of a call have brought.
-        texts: The `content_index` of each text that has begun, in this order; made up where a server does not count.
+        texts: The place of each text that has begun, by its `content_index`; made up where a server does not count.
         is_call: It is a call for the caller.
         started: It is a call, and has been announced.
         done: Nothing more is taken for it.
@@ -68,14 +69,16 @@ class Item:
 
     id: str
     kind: str
+    place: int = 0
     names: frozenset[str] = frozenset()
     name: str = ""
     pieces: list[str] = attrs.field(factory=list[str], init=False)
-    texts: list[int] = attrs.field(factory=list[int], init=False)
+    texts: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
     started: bool = False
     done: bool = False
     listed: bool = False
     is_call: bool = attrs.field(init=False)
+    _highest: int = attrs.field(default=-1, init=False)  # content_index
 
     def __attrs_post_init__(self) -> None:
         self.is_call = self.kind in CALLS
@@ -84,16 +87,16 @@ class Item:
         """A text begins: with the event that says so, or with its first delta."""
         index = as_count(event.get("content_index"))
         if index is None:
-            self.texts.append(max(self.texts, default=-1) + 1)
-        elif index not in self.texts:
-            self.texts.append(index)
+            index = self._highest + 1
+        self._highest = max(self._highest, index)
+        self.texts.setdefault(index, len(self.texts))
 
     def block(self, event: dict[str, Any]) -> str:
         """The id of the text block that a delta is for: of the newest one, where the delta does not say."""
         index = as_count(event.get("content_index"))
-        if not self.texts or index not in {None, *self.texts}:
+        if not self.texts or (index is not None and index not in self.texts):
             self.begin_text(event)
-        return self.block_at(self.texts.index(self.texts[-1] if index is None else index))
+        return self.block_at(len(self.texts) - 1 if index is None else self.texts[index])
 
     def block_at(self, place: int) -> str:
         """The id of a text block by its place among the texts of the item."""
@@ -107,15 +110,21 @@ class Items:
     _all: list[Item] = attrs.field(factory=list[Item], init=False)
     _by_name: dict[str, Item] = attrs.field(factory=dict[str, Item], init=False)
     _by_index: dict[int, Item] = attrs.field(factory=dict[int, Item], init=False)
+    # In their order; what is done, or listed, is dropped at the ends when it is met there.
+    _open: dict[str, deque[Item]] = attrs.field(factory=dict[str, deque[Item]], init=False)
+    _unlisted: dict[tuple[str, str], deque[Item]] = attrs.field(factory=dict[tuple[str, str], deque[Item]], init=False)
     _ids: UniqueIds = attrs.field(factory=UniqueIds, init=False)
 
     def new(self, kind: str, item: dict[str, Any], event: dict[str, Any]) -> Item:
         """A new item, which can be found under every name that it or its event has."""
         name, call_id = as_text(item.get("id")) or as_text(event.get("item_id")), as_text(item.get("call_id"))
         own = self._ids.new(call_id or name) if kind in CALLS else self._ids.new(name, "item")
-        opened = Item(own, kind, frozenset(known for known in (name, call_id) if known is not None))
+        opened = Item(own, kind, len(self._all), frozenset(known for known in (name, call_id) if known is not None))
         self._all.append(opened)
-        self._by_name.update((known, opened) for known in opened.names)
+        self._open.setdefault(kind, deque()).append(opened)
+        for known in opened.names:
+            self._by_name[known] = opened
+            self._unlisted.setdefault((kind, known), deque()).append(opened)
         index = as_count(event.get("output_index"))
         if index is not None:
             self._by_index[index] = opened
@@ -147,26 +156,34 @@ class Items:
     def for_output(self, item: dict[str, Any], place: int) -> Item:
         """The item that stands at `place` in the output of the terminal event."""
         kind = str(item.get("type"))
-        names = {name for name in (item.get("id"), item.get("call_id")) if isinstance(name, str)}
         # Of the same kind: a call and its output have the same `call_id`.
-        left = [opened for opened in self._all if opened.kind == kind and not opened.listed]
-        found = next((opened for opened in left if not names.isdisjoint(opened.names)), None)
-        if found is None and place < len(self._all) and self._all[place] in left:
-            found = self._all[place]
+        named = (self._first_unlisted(kind, item.get(name)) for name in ("id", "call_id"))
+        found = min((opened for opened in named if opened is not None), key=lambda opened: opened.place, default=None)
+        if found is None and place < len(self._all):
+            there = self._all[place]
+            found = there if there.kind == kind and not there.listed else None
         found = found or self._first_open(kind) or self.new(kind, item, {})
         found.listed = True
         return found
 
     def newest(self, kind: str) -> Item | None:
         """The newest open item of a kind."""
-        return _open_one(reversed(self._all), kind)
+        left = self._open.get(kind, ())
+        while left and left[-1].done:
+            left.pop()
+        return left[-1] if left else None
 
     def _first_open(self, kind: str) -> Item | None:
-        return _open_one(self._all, kind)
+        left = self._open.get(kind, ())
+        while left and left[0].done:
+            left.popleft()
+        return left[0] if left else None
 
-
-def _open_one(items: Iterable[Item], kind: str) -> Item | None:
-    return next((item for item in items if item.kind == kind and not item.done), None)
+    def _first_unlisted(self, kind: str, name: Any) -> Item | None:
+        left = self._unlisted.get((kind, name), ()) if isinstance(name, str) else ()
+        while left and left[0].listed:
+            left.popleft()
+        return left[0] if left else None
 
 
 # --- what a finished item is -----------------------------------------------------------------------------------------

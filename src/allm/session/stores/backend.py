@@ -1,15 +1,15 @@
-"""`StoreBackend`: the atomic operations on texts that a session store needs from a database."""
+"""`StoreBackend`: the atomic operations on rows that a session store needs from a database."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import attrs
 
 from allm.data.json.codec import MAX_JSON_BYTES
 
-__all__ = ["LONGEST", "Record", "StoreBackend"]
+__all__ = ["LONGEST", "Change", "Record", "StoreBackend"]
 
 LONGEST = MAX_JSON_BYTES + 1
 """Most characters to fetch of a text: one more than a document may have, so that its reader notices the excess."""
@@ -21,19 +21,43 @@ class Record:
 
     Attributes:
         version: Counts the writes; 0 before the first.
-        document: The session as JSON; None before the first write.
+        head: The session without its messages, as JSON; None before the first write.
+        messages: Each message as JSON, in order.
+        blobs: Names of the blobs that are stored: large texts and bytes inside head, messages and journal.
         journal: Entries of an unfinished turn, oldest first; only filled by `acquire`.
     """
 
     version: int
-    document: str | None
+    head: str | None
+    messages: tuple[str, ...] = ()
+    blobs: frozenset[str] = frozenset()
     journal: tuple[str, ...] = ()
 
 
-class StoreBackend(Protocol):
-    """Stores documents, leases and journals. Each operation is atomic, and durable when it returns.
+@attrs.frozen(kw_only=True)
+class Change:
+    """What a write does to the rows of a session.
 
-    `read` and `acquire` may truncate texts longer than `LONGEST` characters, which no valid session has.
+    Attributes:
+        head: The new head.
+        kept: How many of the messages stay, from the first one on; the others are deleted.
+        messages: The messages after those.
+        blobs: Blobs to add, by name. One may be there already: its name is the hash of its content.
+        dropped: Names of blobs to delete.
+    """
+
+    head: str
+    kept: int = 0
+    messages: tuple[str, ...] = ()
+    blobs: Mapping[str, bytes] = attrs.field(factory=dict)
+    dropped: frozenset[str] = frozenset()
+
+
+class StoreBackend(Protocol):
+    """Stores the rows, leases and journals of sessions. Each operation is atomic, and durable when it returns.
+
+    `read` and `acquire` may truncate texts longer than `LONGEST` characters, which no valid row has; `blobs` may leave
+    out blobs that are longer.
 
     A lease belongs to a token until it expires by the database's own clock, and after that until another token takes
     it. If that clock was set back, a lease would keep others out for longer than it was taken for: an operation that is
@@ -48,12 +72,16 @@ class StoreBackend(Protocol):
         """The record, without its journal; None if nothing was ever written."""
         ...
 
-    async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
-        """Replace version `version` (0: none yet) with the next one, and empty the journal.
+    async def blobs(self, key: str, names: Collection[str], /) -> Mapping[str, bytes]:
+        """Those of the named blobs that are there. A store asks for a few megabytes at a time."""
+        ...
+
+    async def write(self, key: str, change: Change, /, *, version: int, token: str | None) -> bool:
+        """Turn version `version` (0: none yet) into the next one, and empty the journal.
 
         Args:
             key: The session id.
-            document: The session as JSON.
+            change: What is different in the next version.
             version: The version to replace.
             token: The token of the writing turn, which must hold the lease. None for a write outside a turn: then no
                 turn may hold the lease or have left a journal, and an expired lease is taken from its turn.
@@ -64,7 +92,7 @@ class StoreBackend(Protocol):
         ...
 
     async def delete(self, key: str, /, *, version: int | None) -> bool:
-        """Remove record and journal, unless a turn holds the lease or the version differs (None: any version)."""
+        """Remove all rows of a session, unless a turn holds the lease or the version differs (None: any version)."""
         ...
 
     async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
@@ -82,13 +110,24 @@ class StoreBackend(Protocol):
         """Give the lease back, if this turn still holds it."""
         ...
 
-    async def append(self, key: str, token: str, entries: Sequence[str], /, *, version: int, after: int) -> bool:
-        """Add journal entries, all or none; those that are there already are not added again.
+    async def append(
+        self,
+        key: str,
+        token: str,
+        entries: Sequence[str],
+        blobs: Mapping[str, bytes],
+        /,
+        *,
+        version: int,
+        after: int,
+    ) -> bool:
+        """Add journal entries and the blobs in them, all or none; those that are there already are not added again.
 
         Args:
             key: The session id.
             token: The token of the turn.
             entries: The entries.
+            blobs: Blobs to add, by name.
             version: The version that the turn is based on.
             after: How many entries come before these.
 
@@ -99,7 +138,7 @@ class StoreBackend(Protocol):
         ...
 
     async def forget(self, key: str, token: str, /) -> bool:
-        """Empty the journal; False if another turn has taken the lease."""
+        """Empty the journal; False if another turn has taken the lease. Its blobs may stay until the next write."""
         ...
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""The texts in a store: sessions, and the journal of a running turn, which records what its tools did.
+"""The journal of a running turn, which records what its tools did, and the errors of stores.
 
 Theory of operation. A turn without tool calls writes nothing: if its process dies, the old session is still there and
 the turn can be repeated. Before the first tool of a response starts, the response is written, with the messages that
@@ -10,21 +10,20 @@ the results of its calls. Calls with a result are not run again; the others are,
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 import trio
 
 from allm.data.errors import Problem, SessionError, ValidationError
-from allm.data.json.codec import from_json, to_json
 from allm.data.message import Message, Thread, thread_problems
 from allm.data.problems import refuse
 from allm.data.response import Response
 from allm.data.results import ChatResult, StepResult, ToolOutcome, first_halt, unique_calls
-from allm.data.session import AnswerEntry, Session, SessionConflict, is_session_id, session_problems
+from allm.data.session import AnswerEntry, Session, SessionConflict, is_session_id
 from allm.execution.stream.folds import message_with_results
 from allm.session.status import project
-from allm.session.stores.backend import Record
+from allm.session.stores.rows import Row
 
 __all__ = [
     "SHIELD",
@@ -32,10 +31,9 @@ __all__ = [
     "check_id",
     "check_version",
     "conflict",
-    "document_of",
     "lease_lost",
-    "session_of",
     "shielded",
+    "uncancelled",
     "unreadable",
 ]
 
@@ -50,19 +48,19 @@ class TurnJournal:
         outcomes: Outcomes of its calls that have ended, by call id.
     """
 
-    _append: Callable[[Sequence[str]], Awaitable[None]]
+    _encode: Callable[[Sequence[AnswerEntry | ToolOutcome]], Awaitable[Sequence[Row]]]  # shielded from cancellation
+    _append: Callable[[Sequence[Row]], Awaitable[None]]
     thread: Thread
     response: Response | None = None
     outcomes: dict[str, ToolOutcome] = attrs.field(factory=dict)
 
-    def read(self, entries: Iterable[str]) -> None:
+    def read(self, entries: Iterable[Any]) -> None:
         """Load the entries that an earlier run of the turn has written.
 
         Raises:
-            ValidationError: The entries cannot be read.
+            ValidationError: They are no entries, or do not match.
         """
-        for text in entries:
-            entry = from_json(text)
+        for entry in entries:
             if isinstance(entry, AnswerEntry) and 0 <= entry.kept <= len(self._known()):
                 messages = (*self._known()[: entry.kept], *entry.messages)
                 self.thread = attrs.evolve(self.thread, messages=messages)
@@ -99,17 +97,17 @@ class TurnJournal:
         while kept < min(len(known), len(thread.messages)) and known[kept] == thread.messages[kept]:
             kept += 1
         entry = AnswerEntry(kept=kept, messages=thread.messages[kept:], response=response)
-        entries = [to_json(entry), *(to_json(outcome) for outcome in outcomes.values())]
+        rows = await self._encode([entry, *outcomes.values()])
         self.thread, self.response, self.outcomes = thread, response, dict(outcomes)
-        await self._append(entries)
+        await self._append(rows)
 
     async def record_outcome(self, outcome: ToolOutcome) -> None:
         """See `ToolJournal`."""
-        entry = to_json(outcome)  # before it counts, since a session with it could not be saved either
+        rows = await self._encode([outcome])  # before it counts, since a session with it could not be saved either
         # It counts whether or not it can be recorded: what is known must not be replaced by "cancelled" when the turn
         # is saved, which may succeed over another connection.
         self.outcomes[outcome.message.tool_call_id or ""] = outcome
-        await self._append([entry])
+        await self._append(rows)
 
     def settle(self, session: Session, result: ChatResult | StepResult) -> Session:
         """The session after a turn; if it was cut short, with the tool results that nobody has read."""
@@ -174,34 +172,8 @@ def check_version(version: int) -> None:
         )
 
 
-def session_of(key: str, record: Record | None) -> Session:
-    """The session in `record`; an empty one if nothing was ever saved.
-
-    Raises:
-        SessionError: `unreadable`.
-    """
-    if record is None or record.document is None:
-        return Session(id=key)
-    try:
-        session = from_json(record.document, Session)
-        refuse(session_problems(session), reason="invalid_session")
-    except ValidationError as error:
-        raise unreadable(key, error) from error
-    return attrs.evolve(session, id=key)
-
-
-def document_of(session: Session) -> str:
-    """The JSON of a session, checked to be readable again.
-
-    Raises:
-        ValidationError: It is inconsistent, cannot be written as JSON, or exceeds the limits of `from_json`.
-    """
-    refuse(session_problems(session), reason="invalid_session")
-    return to_json(session)
-
-
 def unreadable(key: str, error: Exception) -> SessionError:
-    """The error for a document or a journal that cannot be read."""
+    """The error for a session or a journal that cannot be read."""
     return SessionError(
         f"session {key!r} cannot be read from the store ({error}); a newer release may have written it. "
         "store.delete(id) removes it",
@@ -209,15 +181,15 @@ def unreadable(key: str, error: Exception) -> SessionError:
     )
 
 
-def conflict(key: str, record: Record | None) -> SessionConflict:
-    """The error for a write that someone else was ahead of."""
-    if record is None or record.document is None:
+def conflict(key: str, session: Session | None, version: int) -> SessionConflict:
+    """The error for a write that someone else was ahead of; their session is None if it was deleted."""
+    if session is None:
         return SessionConflict(f"session {key!r} was deleted")
     return SessionConflict(
-        f"session {key!r} was saved by someone else and now has version {record.version}; apply the change to "
+        f"session {key!r} was saved by someone else and now has version {version}; apply the change to "
         "error.session, or load it again",
-        session=session_of(key, record),
-        version=record.version,
+        session=session,
+        version=version,
     )
 
 
@@ -229,6 +201,13 @@ def lease_lost(key: str, session: Session | None = None) -> SessionError:
         reason="lease_lost",
         session=session,
     )
+
+
+async def uncancelled(work: Callable[[], Awaitable[T]]) -> T:
+    """Run `work` to its end even if the task is cancelled; it only computes, so it needs no time limit to end."""
+    with trio.CancelScope(shield=True):
+        return await work()
+    raise AssertionError  # pragma: no cover  (for type checkers, which do not know that nobody cancels the scope)
 
 
 async def shielded(operation: Callable[[], Awaitable[T]]) -> T:

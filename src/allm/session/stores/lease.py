@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from typing import TypeVar, Unpack, final
+from typing import Any, TypeVar, Unpack, final
 
 import attrs
 import trio
 
 from allm.data.errors import SessionError
 from allm.data.message import Message, Thread
+from allm.data.problems import refuse
 from allm.data.response import OutputT
-from allm.data.results import ChatResult, StepResult
-from allm.data.session import Session
+from allm.data.results import ChatResult, StepResult, ToolOutcome
+from allm.data.session import AnswerEntry, Session, session_problems
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
+from allm.runtime.option_table import seal
 from allm.session.api import SessionStream, chat_block, step_block, with_session
-from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import TurnJournal, conflict, lease_lost, unreadable
-from allm.session.stores.saving import holds, persistently, write_session
+from allm.session.stores.backend import Change, Record, StoreBackend
+from allm.session.stores.journal import TurnJournal, conflict, lease_lost, uncancelled, unreadable
+from allm.session.stores.rows import BlobMissingError, Pace, Row, encode
+from allm.session.stores.saving import holds, persistently, write_change
+from allm.session.stores.stored import StoredSession, load, read_journal, read_record
 from allm.session.turn_start import (
     SessionInput,
     TurnStart,
@@ -31,7 +36,7 @@ from allm.session.turn_start import (
     open_step_of,
 )
 
-__all__ = ["SessionLease"]
+__all__ = ["SessionLease", "open_lease"]
 
 T = TypeVar("T", bound=ChatResult | StepResult)
 
@@ -41,36 +46,38 @@ class SessionLease:
     """The value of `async with store.turn(id) as turn`. Each turn is saved before its method returns.
 
     A streamed turn is saved when its block is left, for any reason; if it is cut short, the session keeps what was said
-    and done. Saving is shielded from cancellation. Only one turn runs at a time.
+    and done. Saving is shielded from cancellation. Only one turn runs at a time. A turn whose messages could not be
+    saved is refused on entering its block, before its request is prepared.
     """
 
-    def __init__(self, backend: StoreBackend, key: str, token: str, record: Record, session: Session) -> None:
+    def __init__(
+        self, backend: StoreBackend, key: str, token: str, stored: StoredSession, entries: Sequence[Any] = ()
+    ) -> None:
         self._backend = backend
         self._key = key
         self._token = token
-        self._version = record.version
-        self._session = session
+        self._stored = stored
         self._closed = False
         self._running = False
-        self._unsaved: Session | None = None  # if it is unknown whether the last save took effect
-        self._entries = len(record.journal)  # in the database
-        self._new_entries: list[str] = []
+        self._unsaved: list[tuple[Session, Change]] = []  # saves of which it is unknown whether they took effect
+        self._entries = len(entries)  # in the database
+        self._new_entries: list[Row] = []
         self._appending = trio.Lock()  # entries have places, so one append at a time
-        self._journal = TurnJournal(self._append, session.thread)
+        self._journal = self._empty_journal()
         try:
-            self._journal.read(record.journal)
+            self._journal.read(entries)
         except Exception as error:
             raise unreadable(key, error) from error
 
     @property
     def session(self) -> Session:
         """The session as last saved; an empty one with the id if it was never saved."""
-        return self._session
+        return self._stored.session
 
     @property
     def version(self) -> int:
         """The version of the session; 0 if it was never saved."""
-        return self._version
+        return self._stored.version
 
     @property
     def interrupted(self) -> Thread | None:
@@ -85,7 +92,8 @@ class SessionLease:
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run the first turn of a new session, as a stream. See `allm.session.stream_start`."""
-        if self._version != 0:
+        seal(options)
+        if self.version != 0:
             raise SessionError(
                 f"session {self._key!r} already exists: go on with turn.reply(engine, text)", reason="invalid_status"
             )
@@ -96,44 +104,57 @@ class SessionLease:
         self, engine: Engine, messages: SessionInput, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Run and save the first turn. See `allm.session.start`."""
+        seal(options)
         return await _until_done(self.stream_start(engine, messages, **options))
 
     def stream_reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Run a turn with a message of the user, as a stream. See `allm.session.stream_reply`."""
-        return self._chat(engine, open_reply(self._session, content), options)
+        seal(options)
+        return self._chat(engine, open_reply(self.session, content), options)
 
     async def reply(
         self, engine: Engine, content: str | Message, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Run and save a turn with a message of the user. See `allm.session.reply`."""
+        seal(options)
         return await _until_done(self.stream_reply(engine, content, **options))
 
     def stream_continue(
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[ChatResult[OutputT]]]:
         """Continue the conversation, as a stream. See `allm.session.stream_continue`."""
-        turn_start = open_continue(engine, self._session, message, with_session(self._session, options))
+        seal(options)
+        turn_start = open_continue(engine, self.session, message, with_session(self.session, options))
         return self._chat(engine, turn_start, options)
 
     async def continue_(
         self, engine: Engine, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
     ) -> ChatResult[OutputT]:
         """Continue the conversation, and save it. See `allm.session.continue_`."""
+        seal(options)
         return await _until_done(self.stream_continue(engine, message, **options))
 
     def stream_step(
         self, engine: Engine, **options: Unpack[CallOptions[OutputT]]
     ) -> StreamBlock[SessionStream[StepResult[OutputT]]]:
         """Make one model call and run its tools, as a stream. See `allm.session.stream_step`."""
+        seal(options)
         self._check()
+        turn_start = open_step_of(self.session)
         return step_block(
-            engine, open_step_of(self._session), options, journal=self._journal, enter=self._enter, save=self._settle
+            engine,
+            turn_start,
+            options,
+            journal=self._journal,
+            enter=lambda: self._enter(turn_start),
+            save=self._settle,
         )
 
     async def step(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
         """Make one model call, run its tools, and save the session. See `allm.session.step`."""
+        seal(options)
         return await _until_done(self.stream_step(engine, **options))
 
     def stream_resume(
@@ -144,17 +165,19 @@ class SessionLease:
         Raises:
             SessionError: `invalid_status`: no turn was interrupted.
         """
+        seal(options)
         response = self._journal.response
         if response is None:
             raise SessionError("no turn of this session was interrupted", reason="invalid_status")
         unfinished = Unfinished(
             response=response, outcomes=self._journal.outcomes, approved=self._approved(engine, options)
         )
-        turn_start = TurnStart(session=self._session, thread=self._journal.thread, unfinished=unfinished)
+        turn_start = TurnStart(session=self.session, thread=self._journal.thread, unfinished=unfinished)
         return self._chat(engine, turn_start, options, resumes=True)
 
     async def resume(self, engine: Engine, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
         """Finish the interrupted turn, and save it: the fold of `stream_resume`."""
+        seal(options)
         return await _until_done(self.stream_resume(engine, **options))
 
     async def discard(self) -> None:
@@ -166,8 +189,8 @@ class SessionLease:
             SessionError: `lease_lost`, `unavailable`, `invalid_status`; `SessionConflict` as for `save`.
         """
         self._check(resumes=True)
-        if self.interrupted is not None and self._session.approvals:
-            await self._write(attrs.evolve(self._session, approvals=()))
+        if self.interrupted is not None and self.session.approvals:
+            await self._write(attrs.evolve(self.session, approvals=()))
         elif await persistently(lambda: self._backend.forget(self._key, self._token)):
             self._begin_journal()
         else:
@@ -184,9 +207,9 @@ class SessionLease:
             SessionError: `lease_lost`, `unavailable`, `interrupted`; `invalid_input` for another session's id. The
                 first two carry the session as `error.session`.
             SessionConflict: Someone saved the session in spite of this turn.
-            ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
+            ValidationError: It is inconsistent, or a message cannot be written as JSON or is too large.
         """
-        self._check(resumes=self._unsaved is not None)
+        self._check(resumes=bool(self._unsaved))
         await self._write(session)
 
     def close(self) -> None:
@@ -203,7 +226,7 @@ class SessionLease:
             raise SessionError(
                 f"session {self._key!r} is in the middle of another turn; one at a time", reason="invalid_status"
             )
-        if self.interrupted is not None and not resumes and self._unsaved is not None:
+        if self.interrupted is not None and not resumes and self._unsaved:
             raise SessionError(
                 f"the last turn of session {self._key!r} could not be saved: save it with turn.save(error.session), or "
                 "drop it with turn.discard()",
@@ -225,17 +248,23 @@ class SessionLease:
             turn_start,
             options,
             journal=self._journal,
-            enter=lambda: self._enter(resumes=resumes),
+            enter=lambda: self._enter(turn_start, resumes=resumes),
             save=self._settle,
         )
 
-    def _enter(self, *, resumes: bool = False) -> None:
+    async def _enter(self, turn_start: TurnStart, *, resumes: bool = False) -> None:
         self._check(resumes=resumes)
         self._running = True
+        try:
+            # What cannot be saved is refused before the model is asked. The save uses the rows that are encoded here.
+            await self._stored.change(turn_start.session)
+        except BaseException:
+            self._running = False
+            raise
 
     def _approved(self, engine: Engine, options: CallOptions) -> frozenset[str]:
         """Approved calls of the interrupted response; empty unless the approvals were given for this response."""
-        response, session = self._journal.response, self._session
+        response, session = self._journal.response, self.session
         if session.status != "awaiting_tools" or response is None:
             return frozenset()
         before = len(self._journal.thread.messages)
@@ -243,49 +272,75 @@ class SessionLease:
             return frozenset()
         return approved_calls(engine, session, with_session(session, options))
 
-    async def _settle(self, session: Session, result: ChatResult | StepResult) -> None:
+    async def _settle(self, outcome: tuple[Session, ChatResult | StepResult] | None) -> None:
         self._running = False
-        await self._write(self._journal.settle(session, result))
+        if outcome is not None:
+            await self._write(self._journal.settle(*outcome))
 
     async def _write(self, session: Session) -> None:
         if not isinstance(session, Session) or session.id != self._key:
             raise SessionError(f"this turn can only save the session with the id {self._key!r}", reason="invalid_input")
+        refuse(session_problems(session), reason="invalid_session")
         try:
-            written = await write_session(self._backend, session, version=self._version, token=self._token)
+            written = await self._try(session)
             if not written and await persistently(self._was_saved):
-                written = await write_session(self._backend, session, version=self._version, token=self._token)
-            record = None if written else await persistently(lambda: self._backend.read(self._key))
+                written = await self._try(session)
+            found = None if written else await persistently(lambda: load(self._backend, self._key))
         except SessionError as error:
-            error.session = self._unsaved = session
+            error.session = session
             raise
-        if record is not None and record.version != self._version:
-            raise conflict(self._key, record)
+        if found is not None and found.version != self.version:
+            raise conflict(self._key, found.session, found.version)
         if not written:
             raise lease_lost(self._key, session)
-        self._count(session)
         self._begin_journal()
 
-    def _count(self, session: Session) -> None:
+    async def _try(self, session: Session) -> bool:
+        """Write a session once; returns whether nothing was in the way."""
+        change = await uncancelled(lambda: self._stored.change(session))
+        try:
+            written = await write_change(self._backend, self._key, change, version=self.version, token=self._token)
+        except SessionError:
+            self._unsaved.append((session, change))
+            raise
+        if written:
+            self._count(session, change)
+        return written
+
+    def _count(self, session: Session, change: Change) -> None:
         """Take note of a write that took effect, and emptied the journal."""
-        self._version, self._session, self._unsaved, self._entries = self._version + 1, session, None, 0
+        self._stored.written(session, change)
+        self._unsaved, self._entries = [], 0
+
+    def _empty_journal(self) -> TurnJournal:
+        return TurnJournal(self._encode, self._append, self.session.thread)
 
     def _begin_journal(self) -> None:
         self._entries, self._new_entries = 0, []
-        self._journal = TurnJournal(self._append, self._session.thread)
+        self._journal = self._empty_journal()
 
     async def _was_saved(self) -> bool:
-        """Whether the last save took effect although it failed; if so, it counts."""
-        unsaved = self._unsaved
-        if unsaved is None:
+        """Whether an earlier save took effect although it failed; if so, it counts."""
+        if not self._unsaved:
             return False
-        if not holds(await self._backend.read(self._key), unsaved, self._version + 1):
-            return False
-        self._count(unsaved)
-        return True
+        record = await self._backend.read(self._key)
+        for session, change in self._unsaved:
+            if holds(record, change, self.version + 1):
+                self._count(session, change)
+                return True
+        return False
 
-    async def _append(self, entries: Sequence[str]) -> None:
+    async def _encode(self, entries: Sequence[AnswerEntry | ToolOutcome]) -> list[Row]:
+        pace = Pace()
+
+        async def encoded() -> list[Row]:
+            return [await encode(entry, pace) for entry in entries]
+
+        return await uncancelled(encoded)
+
+    async def _append(self, rows: Sequence[Row]) -> None:
         """Add entries to the journal; those that could not be added go with the next ones."""
-        self._new_entries += entries
+        self._new_entries += rows
         await persistently(self._flush)
 
     async def _flush(self) -> None:
@@ -293,13 +348,31 @@ class SessionLease:
             new = tuple(self._new_entries)
             if not new:
                 return  # another call has written them
-            while not await self._backend.append(
-                self._key, self._token, new, version=self._version, after=self._entries
-            ):
+            while True:
+                texts, blobs = [row.text for row in new], await self._stored.new_blobs(new)
+                version, after = self.version, self._entries
+                if await self._backend.append(self._key, self._token, texts, blobs, version=version, after=after):
+                    break
                 if not await self._was_saved():
                     raise lease_lost(self._key)
+            self._stored.blobs = self._stored.blobs.union(blobs)
             self._entries += len(new)
             del self._new_entries[: len(new)]
+
+
+async def open_lease(backend: StoreBackend, key: str, token: str, record: Record) -> SessionLease:
+    """The lease of a session that was acquired with `token`.
+
+    Raises:
+        SessionError: `unreadable`, `unavailable`.
+    """
+    fetch = functools.partial(backend.blobs, key)
+    try:
+        stored = await read_record(key, record, fetch)
+        entries = await read_journal(key, record, fetch)
+    except BlobMissingError as error:
+        raise unreadable(key, error) from error
+    return SessionLease(backend, key, token, stored, entries)
 
 
 async def _until_done(block: StreamBlock[SessionStream[T]]) -> T:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 import trio
 
-from allm.session.stores.backend import Record
+from allm.session.stores.backend import Change, Record
 
 __all__ = ["MemoryBackend"]
 
@@ -15,7 +15,9 @@ __all__ = ["MemoryBackend"]
 @attrs.define(eq=False)
 class _Row:
     version: int = 0
-    document: str | None = None
+    head: str | None = None
+    messages: list[str] = attrs.field(factory=list)
+    blobs: dict[str, bytes] = attrs.field(factory=dict)
     token: str | None = None
     expires: float = 0.0  # on the Trio clock, which serves as the database's clock; each run of Trio has its own
     lease: float = 0.0  # seconds
@@ -28,6 +30,15 @@ class _Row:
     def extend(self, seconds: float) -> None:
         self.expires, self.lease = trio.current_time() + seconds, seconds
 
+    def record(self) -> Record:
+        return Record(
+            version=self.version,
+            head=self.head,
+            messages=tuple(self.messages),
+            blobs=frozenset(self.blobs),
+            journal=tuple(self.journal),
+        )
+
 
 @attrs.define(eq=False)
 class MemoryBackend:
@@ -39,11 +50,15 @@ class MemoryBackend:
         """See `StoreBackend`."""
         await trio.lowlevel.checkpoint()
         row = self._rows.get(key)
-        if row is None or row.document is None:
-            return None
-        return Record(version=row.version, document=row.document)
+        return None if row is None or row.head is None else attrs.evolve(row.record(), journal=())
 
-    async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
+    async def blobs(self, key: str, names: Collection[str], /) -> Mapping[str, bytes]:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        found = self._rows[key].blobs if key in self._rows else {}
+        return {name: found[name] for name in names if name in found}
+
+    async def write(self, key: str, change: Change, /, *, version: int, token: str | None) -> bool:
         """See `StoreBackend`."""
         await trio.lowlevel.checkpoint()
         row = self._rows.get(key, _Row())
@@ -51,7 +66,9 @@ class MemoryBackend:
         if row.version != version or not allowed:
             return False
         self._rows[key] = row
-        row.version, row.document, row.token, row.journal = version + 1, document, token, []
+        row.version, row.head, row.token, row.journal = version + 1, change.head, token, []
+        row.messages[change.kept :] = change.messages
+        row.blobs = {name: blob for name, blob in {**row.blobs, **change.blobs}.items() if name not in change.dropped}
         return True
 
     async def delete(self, key: str, /, *, version: int | None) -> bool:
@@ -71,7 +88,7 @@ class MemoryBackend:
             return None
         row.token = token
         row.extend(seconds)
-        return Record(version=row.version, document=row.document, journal=tuple(row.journal))
+        return row.record()
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
         """See `StoreBackend`."""
@@ -88,16 +105,27 @@ class MemoryBackend:
         row = self._rows.get(key)
         if row is not None and row.token == token:
             row.token = None
-            if row.document is None and not row.journal:
+            if row.head is None and not row.journal:
                 del self._rows[key]
 
-    async def append(self, key: str, token: str, entries: Sequence[str], /, *, version: int, after: int) -> bool:
+    async def append(
+        self,
+        key: str,
+        token: str,
+        entries: Sequence[str],
+        blobs: Mapping[str, bytes],
+        /,
+        *,
+        version: int,
+        after: int,
+    ) -> bool:
         """See `StoreBackend`."""
         await trio.lowlevel.checkpoint()
         row = self._rows.get(key)
         if row is None or row.token != token or row.version != version or len(row.journal) < after:
             return False
         row.journal += entries[len(row.journal) - after :]
+        row.blobs |= blobs
         return True
 
     async def forget(self, key: str, token: str, /) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 import psycopg  # pyright: ignore[reportMissingImports]  (where the extra is not installed)
 
 from allm.data.errors import SessionError
-from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend
+from allm.session.stores.sql import BOUND, Dialect, SqlBackend
+from allm.session.stores.sql_rows import TABLES, older_layout
 
 __all__ = ["postgres_backend"]
 
@@ -19,7 +20,7 @@ _TABLES_LOCK = 0x616C6C6D
 
 
 def postgres_backend(url: str) -> SqlBackend:
-    """A backend for the database at `url`, in tables `allm_sessions` and `allm_journal` of the first schema."""
+    """A backend for the database at `url`, in tables of the first schema whose names begin with `allm_`."""
     return SqlBackend(
         Dialect(
             connect=lambda: _connect(url),
@@ -63,6 +64,8 @@ def _connect(url: str) -> Any:
     connection.wait = functools.partial(connection.wait, timeout=BOUND)
     try:
         connection.execute(f"SET statement_timeout = {round(BOUND * 1000)}")
+        # A worker that stands still in a transaction holds its locks; others wait for less than BOUND.
+        connection.execute(f"SET idle_in_transaction_session_timeout = {round(BOUND * 1000 / 2)}")
         with connection.transaction():
             _make_tables(connection)
     except BaseException:
@@ -73,7 +76,10 @@ def _connect(url: str) -> Any:
 
 def _make_tables(connection: Any) -> None:
     """Create the tables if they are missing; a role that may not create tables can still use existing ones."""
-    if connection.execute("SELECT to_regclass('allm_journal')").fetchone()[0] is None:
+    if connection.execute("SELECT to_regclass('allm_blobs')").fetchone()[0] is None:
+        document = "attrelid = to_regclass('allm_sessions') AND attname = 'document' AND NOT attisdropped"
+        if connection.execute(f"SELECT 1 FROM pg_attribute WHERE {document}").fetchone() is not None:  # noqa: S608
+            raise older_layout("PostgreSQL")
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_TABLES_LOCK,))
         for table in TABLES:
             connection.execute(table)

@@ -1,7 +1,7 @@
 """Writes that outlive a restart of the database: repeated for a time, and told apart from each other.
 
 Theory of operation. When a connection dies, nobody knows whether the write that was under way took effect. So every
-write that is repeated here has the same effect once or twice: journal entries have places, and a session whose
+write that is repeated here has the same effect once or twice: journal entries have places, and a change whose
 repeated write is refused is compared with what the database has by then.
 """
 
@@ -13,11 +13,9 @@ from typing import TypeVar
 import trio
 
 from allm.data.errors import SessionError
-from allm.data.session import Session
-from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import document_of
+from allm.session.stores.backend import Change, Record, StoreBackend
 
-__all__ = ["PATIENCE", "holds", "persistently", "write_session"]
+__all__ = ["PATIENCE", "holds", "persistently", "write_change"]
 
 T = TypeVar("T")
 
@@ -57,31 +55,25 @@ async def persistently(operation: Callable[[], Awaitable[T]], *, seconds: float 
         del failure  # breaks the reference cycle between the frame and its exception
 
 
-async def write_session(backend: StoreBackend, session: Session, *, version: int, token: str | None) -> bool:
+async def write_change(backend: StoreBackend, key: str, change: Change, *, version: int, token: str | None) -> bool:
     """`StoreBackend.write`, repeated while the store is away; a repeated write counts once.
 
     Raises:
-        SessionError: As `persistently`; `error.session` is the session.
-        ValidationError: The session is inconsistent, cannot be written as JSON, or is too large.
+        SessionError: As `persistently`.
     """
-    document, key = document_of(session), session.id or ""  # the callers have checked that it has an id
     attempts = 0
 
     async def attempt() -> bool:
         nonlocal attempts
         attempts += 1
-        if await backend.write(key, document, version=version, token=token):
+        if await backend.write(key, change, version=version, token=token):
             return True
         # An earlier attempt may have been carried out although its reply was lost.
-        return attempts > 1 and holds(await backend.read(key), session, version + 1)
+        return attempts > 1 and holds(await backend.read(key), change, version + 1)
 
-    try:
-        return await persistently(attempt)
-    except SessionError as error:
-        error.session = session
-        raise
+    return await persistently(attempt)
 
 
-def holds(record: Record | None, session: Session, version: int) -> bool:
-    """Whether the database has exactly this session as this version."""
-    return record is not None and record.version == version and record.document == document_of(session)
+def holds(record: Record | None, change: Change, version: int) -> bool:
+    """Whether it was this change that made this version: each has a mark of its own in its head."""
+    return record is not None and record.version == version and record.head == change.head

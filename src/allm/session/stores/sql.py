@@ -1,41 +1,35 @@
 """Sessions in a SQL database: the same statements for SQLite and PostgreSQL, run in worker threads.
 
-Theory of operation. A session is one row: its document, the version that counts its writes, and the token of the turn
-that holds its lease. Every operation is one transaction whose first statement changes or locks that row, on the
-condition that the operation is allowed; of two racing workers, the second finds the condition false. Times are compared
-and computed in SQL only, since the database's clock is the only one that all workers share. If it was set back, a
-lease looks valid for longer than it was taken for: whoever is refused because of it shortens it to its own length,
-counted from now. A live worker renews it long before that; a dead one keeps others out for that long at most.
+Theory of operation. A session has one row of its own, with its head, the version that counts its writes, and the token
+of the turn that holds its lease; its messages, blobs and journal are rows of other tables. Every operation is one
+transaction whose first statement changes or locks the session's row, on the condition that the operation is allowed;
+of two racing workers, the second finds the condition false, and no other table is changed without that lock. A read
+without a lease is a single statement, which sees the tables as of one moment. Times are compared and computed in SQL
+only, since the database's clock is the only one that all workers share. If it was set back, a lease looks valid for
+longer than it was taken for: whoever is refused because of it shortens it to its own length, counted from now. A live
+worker renews it long before that; a dead one keeps others out for that long at most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, TypeVar, final
+from typing import Any, TypeVar, final
 
 import attrs
 import trio
 
 from allm.data.errors import SessionError
-from allm.session.stores.backend import LONGEST, Record
+from allm.session.stores.backend import LONGEST, Change, Record
+from allm.session.stores.sql_rows import Connection, Transaction
 
-__all__ = ["BOUND", "Connection", "Dialect", "SqlBackend"]
+__all__ = ["BOUND", "Dialect", "SqlBackend"]
 
 T = TypeVar("T")
 
 BOUND = 5.0
 """Seconds that one operation may wait for a lock or for the database to answer."""
 
-TABLES = (
-    """CREATE TABLE IF NOT EXISTS allm_sessions (
-        id TEXT PRIMARY KEY, version INTEGER NOT NULL, document TEXT, token TEXT, expires DOUBLE PRECISION,
-        lease DOUBLE PRECISION
-    )""",
-    """CREATE TABLE IF NOT EXISTS allm_journal (
-        id TEXT NOT NULL, seq INTEGER NOT NULL, entry TEXT NOT NULL, PRIMARY KEY (id, seq)
-    )""",
-)
 _WORDS = {
     "FREE": "(token IS NULL OR expires <= NOW)",
     "NO_JOURNAL": "NOT EXISTS (SELECT 1 FROM allm_journal WHERE allm_journal.id = allm_sessions.id)",
@@ -47,18 +41,6 @@ _SHORTEN = "UPDATE allm_sessions SET expires = NOW + lease WHERE id = ? AND toke
 
 class _DeadConnectionError(Exception):
     """An idle connection had died, or died before anything took effect."""
-
-
-class Connection(Protocol):
-    """The part of a DB-API connection that is used here."""
-
-    def execute(self, query: Any, parameters: Sequence[Any] = ..., /) -> Any:
-        """Run one statement and return its cursor."""
-        ...
-
-    def close(self) -> None:
-        """Close the connection."""
-        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -100,14 +82,14 @@ class SqlBackend:
             text = text.replace(word, meaning)
         return text
 
-    async def _run(self, work: Callable[[_Transaction], T]) -> T:
+    async def _run(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` in one transaction, in a worker thread; a cancellation waits for its end."""
         try:
             return await trio.to_thread.run_sync(self._in_thread, work, limiter=self._limiter)
         except self._dialect.errors as error:
             raise self._dialect.failure(error) from error
 
-    def _in_thread(self, work: Callable[[_Transaction], T]) -> T:
+    def _in_thread(self, work: Callable[[Transaction], T]) -> T:
         try:
             connection = self._idle.pop()
         except IndexError:
@@ -119,7 +101,7 @@ class SqlBackend:
             self._close_idle()
         return self._on(self._dialect.connect(), work)
 
-    def _on(self, connection: Connection, work: Callable[[_Transaction], T], *, idle: bool = False) -> T:
+    def _on(self, connection: Connection, work: Callable[[Transaction], T], *, idle: bool = False) -> T:
         """Run `work` in a transaction on this connection, and keep it for the next one if it is good.
 
         Raises:
@@ -128,7 +110,7 @@ class SqlBackend:
         committing = False
         try:
             with self._dialect.transaction(connection):
-                result = work(_Transaction(connection, self._sql))
+                result = work(Transaction(connection, self._sql))
                 committing = True
         except self._dialect.errors as error:
             dead = not self._dialect.alive(connection)
@@ -159,18 +141,26 @@ class SqlBackend:
     async def read(self, key: str, /) -> Record | None:
         """See `StoreBackend`."""
 
-        def work(transaction: _Transaction) -> Record | None:
-            row = transaction.one(
-                "SELECT version, substr(document, 1, ?) FROM allm_sessions WHERE id = ?", LONGEST, key
-            )
-            return None if row is None or row[1] is None else Record(version=row[0], document=row[1])
+        def work(transaction: Transaction) -> Record | None:
+            record = transaction.record(key)
+            return None if record is None or record.head is None else record
 
         return await self._run(work)
 
-    async def write(self, key: str, document: str, /, *, version: int, token: str | None) -> bool:
+    async def blobs(self, key: str, names: Collection[str], /) -> Mapping[str, bytes]:
         """See `StoreBackend`."""
 
-        def work(transaction: _Transaction) -> bool:
+        def work(transaction: Transaction) -> Mapping[str, bytes]:
+            statement = "SELECT body FROM allm_blobs WHERE id = ? AND name = ? AND length(body) < ?"
+            found = {name: transaction.one(statement, key, name, LONGEST) for name in names}
+            return {name: bytes(row[0]) for name, row in found.items() if row is not None}
+
+        return await self._run(work)
+
+    async def write(self, key: str, change: Change, /, *, version: int, token: str | None) -> bool:
+        """See `StoreBackend`."""
+
+        def work(transaction: Transaction) -> bool:
             if token is None:
                 transaction.change(
                     "INSERT INTO allm_sessions (id, version) SELECT ?, 0 WHERE CAST(? AS INTEGER) = 0 "
@@ -179,22 +169,27 @@ class SqlBackend:
                     version,
                 )
                 changed = transaction.change(
-                    "UPDATE allm_sessions SET version = version + 1, document = ?, token = NULL "
+                    "UPDATE allm_sessions SET version = version + 1, head = ?, token = NULL "
                     "WHERE id = ? AND version = ? AND FREE AND NO_JOURNAL",
-                    document,
+                    change.head,
                     key,
                     version,
                 )
             else:
                 changed = transaction.change(
-                    "UPDATE allm_sessions SET version = version + 1, document = ? "
+                    "UPDATE allm_sessions SET version = version + 1, head = ? "
                     "WHERE id = ? AND version = ? AND token = ?",
-                    document,
+                    change.head,
                     key,
                     version,
                     token,
                 )
             if changed:
+                transaction.change("DELETE FROM allm_messages WHERE id = ? AND seq >= ?", key, change.kept)
+                transaction.insert("allm_messages (id, seq, body)", key, change.kept, change.messages)
+                transaction.add_blobs(key, change.blobs)
+                for name in change.dropped:
+                    transaction.change("DELETE FROM allm_blobs WHERE id = ? AND name = ?", key, name)
                 transaction.change("DELETE FROM allm_journal WHERE id = ?", key)
             elif token is None:
                 transaction.change(_SHORTEN, key)
@@ -205,14 +200,14 @@ class SqlBackend:
     async def delete(self, key: str, /, *, version: int | None) -> bool:
         """See `StoreBackend`."""
 
-        def work(transaction: _Transaction) -> bool:
+        def work(transaction: Transaction) -> bool:
             deleted = transaction.change(
                 "DELETE FROM allm_sessions WHERE id = ? AND version = COALESCE(CAST(? AS INTEGER), version) AND FREE",
                 key,
                 version,
             )
             if deleted:
-                transaction.change("DELETE FROM allm_journal WHERE id = ?", key)
+                transaction.clear(key)
             else:
                 transaction.change(_SHORTEN, key)
             return deleted
@@ -222,7 +217,7 @@ class SqlBackend:
     async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
         """See `StoreBackend`."""
 
-        def work(transaction: _Transaction) -> Record | None:
+        def work(transaction: Transaction) -> Record | None:
             transaction.change("INSERT INTO allm_sessions (id, version) VALUES (?, 0) ON CONFLICT (id) DO NOTHING", key)
             taken = transaction.change(
                 "UPDATE allm_sessions SET token = ?, expires = NOW + ?, lease = ? WHERE id = ? AND (FREE OR token = ?)",
@@ -235,14 +230,12 @@ class SqlBackend:
             if not taken:
                 transaction.change(_SHORTEN, key)
                 return None
-            row = transaction.one(
-                "SELECT version, substr(document, 1, ?) FROM allm_sessions WHERE id = ?", LONGEST, key
-            )
+            record = transaction.record(key)
             entries = transaction.all(
                 "SELECT substr(entry, 1, ?) FROM allm_journal WHERE id = ? ORDER BY seq", LONGEST, key
             )
-            assert row is not None  # noqa: S101  (it was just updated, and is locked)
-            return Record(version=row[0], document=row[1], journal=tuple(entry for (entry,) in entries))
+            assert record is not None  # noqa: S101  (its row was just updated, and is locked)
+            return attrs.evolve(record, journal=tuple(entry for (entry,) in entries))
 
         return await self._run(work)
 
@@ -254,25 +247,36 @@ class SqlBackend:
     async def release(self, key: str, token: str, /) -> None:
         """See `StoreBackend`."""
 
-        def work(transaction: _Transaction) -> None:
-            if transaction.change("UPDATE allm_sessions SET token = NULL WHERE id = ? AND token = ?", key, token):
-                transaction.change("DELETE FROM allm_sessions WHERE id = ? AND document IS NULL AND NO_JOURNAL", key)
+        def work(transaction: Transaction) -> None:
+            held = transaction.change("UPDATE allm_sessions SET token = NULL WHERE id = ? AND token = ?", key, token)
+            never_saved = "DELETE FROM allm_sessions WHERE id = ? AND head IS NULL AND NO_JOURNAL"
+            if held and transaction.change(never_saved, key):
+                transaction.clear(key)
 
         await self._run(work)
 
-    async def append(self, key: str, token: str, entries: Sequence[str], /, *, version: int, after: int) -> bool:
+    async def append(
+        self,
+        key: str,
+        token: str,
+        entries: Sequence[str],
+        blobs: Mapping[str, bytes],
+        /,
+        *,
+        version: int,
+        after: int,
+    ) -> bool:
         """See `StoreBackend`."""
 
-        def work(transaction: _Transaction) -> bool:
+        def work(transaction: Transaction) -> bool:
             if not transaction.holds(key, token, version):
                 return False
             row = transaction.one("SELECT COALESCE(MAX(seq), 0) FROM allm_journal WHERE id = ?", key)
             last = row[0] if row is not None else 0
             if last < after:
                 return False
-            for seq, entry in enumerate(entries, after + 1):
-                if seq > last:
-                    transaction.change("INSERT INTO allm_journal (id, seq, entry) VALUES (?, ?, ?)", key, seq, entry)
+            transaction.insert("allm_journal (id, seq, entry)", key, last + 1, entries[last - after :])
+            transaction.add_blobs(key, blobs)
             return True
 
         return await self._run(work)
@@ -280,7 +284,7 @@ class SqlBackend:
     async def forget(self, key: str, token: str, /) -> bool:
         """See `StoreBackend`."""
 
-        def work(transaction: _Transaction) -> bool:
+        def work(transaction: Transaction) -> bool:
             if not transaction.holds(key, token):
                 return False
             transaction.change("DELETE FROM allm_journal WHERE id = ?", key)
@@ -291,33 +295,3 @@ class SqlBackend:
     async def aclose(self) -> None:
         """Close the connections."""
         await trio.to_thread.run_sync(self._close_idle, limiter=self._limiter)
-
-
-@attrs.frozen(eq=False)
-class _Transaction:
-    """Statements inside a transaction."""
-
-    _connection: Connection
-    _sql: Callable[[str], str]
-
-    def one(self, statement: str, *parameters: Any) -> Any:
-        """The first row, or None."""
-        return self._connection.execute(self._sql(statement), parameters).fetchone()
-
-    def all(self, statement: str, *parameters: Any) -> Any:
-        """Every row."""
-        return self._connection.execute(self._sql(statement), parameters).fetchall()
-
-    def change(self, statement: str, *parameters: Any) -> bool:
-        """Run a statement; returns whether it changed a row."""
-        return bool(self._connection.execute(self._sql(statement), parameters).rowcount > 0)
-
-    def holds(self, key: str, token: str, version: int | None = None) -> bool:
-        """Lock the row if this turn holds the lease, on this version (None: any); returns whether it does."""
-        return self.change(
-            "UPDATE allm_sessions SET token = token "
-            "WHERE id = ? AND token = ? AND version = COALESCE(CAST(? AS INTEGER), version)",
-            key,
-            token,
-            version,
-        )

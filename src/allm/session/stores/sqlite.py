@@ -12,7 +12,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 from allm.data.errors import SessionError
-from allm.session.stores.sql import BOUND, TABLES, Dialect, SqlBackend
+from allm.session.stores.sql import BOUND, Dialect, SqlBackend
+from allm.session.stores.sql_rows import TABLES, older_layout
 
 __all__ = ["sqlite_backend"]
 
@@ -86,6 +87,7 @@ def _prepared(connection: _File) -> _File:
     try:
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous = FULL")  # acknowledged writes survive a power cut
+        _check_layout(connection)
         for table in TABLES:
             connection.execute(table)
     except BaseException:
@@ -100,7 +102,17 @@ def _connect_read_only(path: str) -> _File:
     alone = not any(Path(path + suffix).exists() for suffix in _PERSISTED)
     connection = _open(f"file:{quote(path)}?mode=ro{'&immutable=1' if alone else ''}")
     connection.path, connection.identity, connection.read_only = path, _identity(path), True
+    try:
+        _check_layout(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _check_layout(connection: _File) -> None:
+    if any(column[1] == "document" for column in connection.execute("PRAGMA table_info(allm_sessions)")):
+        raise older_layout("SQLite")
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -19,7 +19,8 @@ from urllib.parse import unquote, urlsplit
 import trio
 
 from allm.data.errors import SessionError
-from allm.data.session import Session, SessionConflict
+from allm.data.problems import refuse
+from allm.data.session import Session, SessionConflict, session_problems
 from allm.execution.stream.block import background_task
 from allm.http.trio_task import outside_trio
 from allm.session.stores.backend import Record, StoreBackend
@@ -29,12 +30,13 @@ from allm.session.stores.journal import (
     check_version,
     conflict,
     lease_lost,
-    session_of,
     shielded,
+    uncancelled,
 )
-from allm.session.stores.lease import SessionLease
+from allm.session.stores.lease import SessionLease, open_lease
 from allm.session.stores.memory import MemoryBackend
-from allm.session.stores.saving import persistently, write_session
+from allm.session.stores.saving import persistently, write_change
+from allm.session.stores.stored import change_of, load
 
 __all__ = ["SessionStore", "open_store"]
 
@@ -142,15 +144,18 @@ class SessionStore:
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
         check_id(session_id)
-        record = await self._backend.read(session_id)
-        if record is None:
+        found = await load(self._backend, session_id)
+        if found is None:
             raise SessionError(
                 f"session {session_id!r} does not exist; store.turn({session_id!r}) creates it", reason="not_found"
             )
-        return session_of(session_id, record), record.version
+        return found.session, found.version
 
     async def save(self, session: Session, *, version: int = 0) -> int:
         """Save a session over the version it is based on, and return its new version. Shielded from cancellation.
+
+        Only messages that differ from the stored ones are written, so saving after each turn costs what is new; a turn
+        (`store.turn`) also does not read and encode the others.
 
         Args:
             session: A session with an id.
@@ -161,15 +166,26 @@ class SessionStore:
                 run; the exception has the newer session.
             SessionError: `unavailable`, with the session as `error.session`; `invalid_input` for a session without an
                 id, or an invalid version.
-            ValidationError: It is inconsistent, cannot be written as JSON, or is too large.
+            ValidationError: It is inconsistent, or a message cannot be written as JSON or is too large.
         """
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
         if not isinstance(session, Session) or session.id is None:
             raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
         check_version(version)
-        if not await write_session(self._backend, session, version=version, token=None):
-            raise await self._conflict(session.id, version)
+        refuse(session_problems(session), reason="invalid_session")
+        key = session.id
+        try:
+            record = await persistently(lambda: self._backend.read(key))
+            change = await uncancelled(lambda: change_of(session, record))
+            written = version == (record.version if record is not None else 0) and await write_change(
+                self._backend, key, change, version=version, token=None
+            )
+        except SessionError as error:
+            error.session = session
+            raise
+        if not written:
+            raise await self._conflict(key, version)
         await trio.lowlevel.checkpoint_if_cancelled()
         return version + 1
 
@@ -229,11 +245,13 @@ class SessionStore:
             raise ValueError(f"lease is {lease!r}; expected a positive number of seconds")
         token = secrets.token_hex(16)
         try:
-            record = await self._acquire(session_id, token, version, lease)
-            turn = SessionLease(self._backend, session_id, token, record, session_of(session_id, record))
+            record, seen = await self._acquire(session_id, token, version, lease)
             async with background_task(
                 lambda: self._renew_lease(session_id, token, lease), f"allm lease of {session_id}"
             ):
+                turn = await open_lease(self._backend, session_id, token, record)
+                if seen not in {None, record.version}:
+                    raise conflict(session_id, turn.session if record.head is not None else None, record.version)
                 try:
                     yield turn
                 finally:
@@ -241,7 +259,8 @@ class SessionStore:
         finally:
             await self._release(session_id, token)  # noqa: ASYNC102  (shields itself)
 
-    async def _acquire(self, key: str, token: str, version: int | None, lease: float) -> Record:
+    async def _acquire(self, key: str, token: str, version: int | None, lease: float) -> tuple[Record, int | None]:
+        """The record, and the version that the caller has seen, itself or by what it found before it had to wait."""
         seen = version
         poll = FIRST_POLL
         while (record := await self._backend.acquire(key, token, lease)) is None:
@@ -250,9 +269,7 @@ class SessionStore:
                 seen = found.version if found is not None else 0
             await trio.sleep(poll)
             poll = min(2 * poll, LAST_POLL)
-        if seen not in {None, record.version}:
-            raise conflict(key, record)
-        return record
+        return record, seen
 
     async def _renew_lease(self, key: str, token: str, lease: float) -> None:
         """Renew the lease three times as often as needed; raises when it is lost."""
@@ -278,12 +295,12 @@ class SessionStore:
             logger.warning("the lease of session %r was not given back: %s", key, error.message)
 
     async def _conflict(self, key: str, version: int | None) -> SessionConflict:
-        record = await shielded(lambda: self._backend.read(key))
-        if record is not None and record.version == version:
+        found = await shielded(lambda: load(self._backend, key))
+        if found is not None and found.version == version:
             return SessionConflict(
                 f"a turn of session {key!r} is running, or was interrupted after tools had run: "
                 "`async with store.turn(id)` waits for it, or can finish it",
-                session=session_of(key, record),
-                version=record.version,
+                session=found.session,
+                version=found.version,
             )
-        return conflict(key, record)
+        return conflict(key, found.session if found is not None else None, found.version if found is not None else 0)

@@ -171,5 +171,6 @@ class PrepareCases(Setting):
         for options in (AdapterOptions(), AdapterOptions(api_key=Secret(KEY))):
             prepared = adapter.prepare(request, options)
             shown = [("str", str(prepared)), ("repr", repr(prepared)), ("format", f"{prepared}")]
+            shown.append(("URL", str(getattr(prepared, "url", ""))))  # which the HTTP library logs
             hides(KEY, [(f"{name} of the prepared call", text) for name, text in shown])
         hides(KEY, [("repr of the adapter", repr(adapter)), ("str of the adapter", str(adapter))])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import abc
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, assert_never
 
@@ -81,6 +82,7 @@ class Encoder(abc.ABC):
     Attributes:
         usage: All counts of the script, merged; None if it has none.
         finish_reason: The script's finish reason, or the one that its blocks imply.
+        pieces: How many pieces have been written, by the kind of their block.
     """
 
     default_model: ClassVar[str]
@@ -93,6 +95,8 @@ class Encoder(abc.ABC):
     finish_reason: FinishReason = "stop"
     blocks: list[Block] = attrs.field(init=False, factory=list[Block])
     pauses: dict[int, float] = attrs.field(init=False, factory=dict[int, float])
+    pieces: Counter[str] = attrs.field(init=False, factory=Counter[str])
+    _numbers: Counter[str] = attrs.field(init=False, factory=Counter[str])
     _body: bytearray = attrs.field(init=False, factory=bytearray)
     _open: Block | None = attrs.field(init=False, default=None)
     _started: bool = attrs.field(init=False, default=False)
@@ -142,18 +146,21 @@ class Encoder(abc.ABC):
 
     def play(self, items: Sequence[ScriptItem], *, fails: bool) -> None:
         """Write every item; if `fails`, an error follows and a call in pieces stays unfinished."""
-        for place, item in enumerate(items):
+        played = [item for item in items if not isinstance(item, Delay)]
+        following = iter([*played[1:], None])
+        for item in items:
             if isinstance(item, Delay):
                 offset = len(self._body)
                 self.pauses[offset] = self.pauses.get(offset, 0.0) + item.seconds
                 continue
             self.start_once()
-            rest = [later for later in items[place + 1 :] if not isinstance(later, Delay)]
+            following_item = next(following)
             match item:
                 case ToolCallItem(id=id):
-                    self._call(item, more=_continues(rest, id))
+                    self._call(item, more=_continues(following_item, id))
                 case ToolCallDeltaItem(id, text):
-                    self._call_piece(id, text, more=_continues(rest, id) or (fails and not rest))
+                    more = _continues(following_item, id) or (fails and following_item is None)
+                    self._call_piece(id, text, more=more)
                 case _:
                     self._item(item)
 
@@ -209,11 +216,12 @@ class Encoder(abc.ABC):
             block = self._new(kind)
         for piece in pieces:
             block.pieces.append(piece)
+            self.pieces[kind] += 1
             self._on_delta(block, piece)
 
     def _new(self, kind: BlockKind, *, id: str | None = None, name: str = "") -> Block:
-        number = sum(block.kind == kind for block in self.blocks)
-        self._open = block = Block(kind, len(self.blocks), number, id, name)
+        self._open = block = Block(kind, len(self.blocks), self._numbers[kind], id, name)
+        self._numbers[kind] += 1
         self.blocks.append(block)
         self._on_open(block)
         return block
@@ -224,6 +232,6 @@ class Encoder(abc.ABC):
             self._open = None
 
 
-def _continues(rest: Sequence[ScriptItem], id: str | None) -> bool:
+def _continues(following: ScriptItem | None, id: str | None) -> bool:
     """Whether the next item is another piece of call `id`."""
-    return bool(rest) and isinstance(rest[0], ToolCallDeltaItem) and rest[0].id == id
+    return isinstance(following, ToolCallDeltaItem) and following.id == id

@@ -86,9 +86,8 @@ class Gemini(Encoder):
         """The final counts in the last chunk; before, the prompt's, and one generated token per piece so far."""
         output, thoughts, total = usage.output_tokens, usage.reasoning_tokens, usage.total_tokens
         if not final:
-            pieces = {kind: sum(len(b.pieces) for b in self.blocks if b.kind == kind) for kind in ("text", "reasoning")}
-            thoughts = min(pieces["reasoning"], thoughts) if thoughts is not None else None
-            output = min(pieces["text"] + (thoughts or 0), output) if output is not None else None
+            thoughts = min(self.pieces["reasoning"], thoughts) if thoughts is not None else None
+            output = min(self.pieces["text"] + (thoughts or 0), output) if output is not None else None
             total = (usage.input_tokens or 0) + (output or 0)
         counts = {
             "promptTokenCount": usage.input_tokens,
