@@ -67,6 +67,7 @@ CONSTRAINTS = [
         ["az"],
     ),
     (Annotated[dict[str, int], at.Len(1, 2)], {"minProperties": 1, "maxProperties": 2}, [{}], [{"a": 1}]),
+    (dict[Annotated[str, at.MinLen(4)], int], {"propertyNames": {"minLength": 4}}, [{"ab": 1}], [{'"ab"': 1}]),
     (Annotated[tuple[int, ...], at.MinLen(1)], {"minItems": 1}, [[]], [[1]]),
     (Annotated[bytes, at.MinLen(2)], {"description": "at least 2 bytes"}, ["YQ=="], ["YWI="]),
     (Annotated[dt.datetime, at.Timezone(...)], {"description": "with a time zone"}, ["2024-01-31T12:00"], []),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Generic, NamedTuple, NotRequired, Optional, TypedDict, TypeVar, Union
+from typing import Annotated, Generic, NamedTuple, NotRequired, Optional, TypedDict, TypeVar, Union
 
 import attrs
 import msgspec
@@ -17,6 +17,7 @@ from allm.data.types.schema import schema_of, schemas_of
 from allm.data.types.structure import NotStructured, structure
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 
 @attrs.define
@@ -82,6 +83,17 @@ class Numbers(Linked[int]):
 
 
 @dataclasses.dataclass
+class Pair(Generic[K, T]):
+    key: K
+    items: dict[str, tuple[K, T]]
+
+
+@dataclasses.dataclass
+class Swapped(Pair[T, K], Generic[K, T]):
+    """Names the variables of its base the other way round."""
+
+
+@dataclasses.dataclass
 class Growing(Generic[T]):
     inner: Growing[list[T]] | None = None
 
@@ -142,6 +154,29 @@ def test_a_problem_deep_inside_has_its_path(hint, value, problem):
     with pytest.raises(NotStructured) as caught:
         structure(value, hint)
     assert str(caught.value) == problem
+
+
+GENERIC = [
+    (Pair[int, str], {"key": 1, "items": {"x": [1, "a"]}}, "Pair[int, str]"),
+    (Swapped[int, str], {"key": "a", "items": {"x": ["a", 1]}}, "Swapped[int, str]"),
+    (Pair[Annotated[int, ["not hashable"]], str], {"key": 1, "items": {}}, "Pair[int, str]"),
+    (Linked[list[Linked[int]] | None], {"item": [{"item": 1}]}, "Linked[list[Linked[int]] | None]"),
+    (Linked, {"item": "anything"}, "Linked"),
+]
+
+
+@pytest.mark.parametrize(("hint", "value", "title"), GENERIC, ids=str)
+def test_generic_classes_have_the_types_they_are_given(hint, value, title):
+    """Each variable its own, and a title that says so."""
+    assert schema_of(hint)["title"] == title
+    structure(value, hint)
+
+
+@pytest.mark.parametrize("hint", [Pair[str, int], Swapped[int, str]], ids=str)
+def test_a_variable_of_another_type_is_a_problem(hint):
+    """The types are those of the class that was asked for."""
+    with pytest.raises(NotStructured, match=r"key: expected a string, got 1; items\['x'\]\[0\]: expected a string"):
+        structure({"key": 1, "items": {"x": [1, 2]}}, hint)
 
 
 @pytest.mark.parametrize(

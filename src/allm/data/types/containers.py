@@ -119,9 +119,12 @@ class Mapped(Shape):
             return self.name.load(text, reading)
         except Exception as error:
             try:
-                return self.name.load(loads(text), reading)
+                meant = loads(text)
+                if not isinstance(meant, str):  # a text is the key as it is, not what it quotes
+                    return self.name.load(meant, reading)
             except Exception:
                 raise KeyMisfit(error) from None
+            raise KeyMisfit(error) from None
 
     @override
     def schema(self, definitions: Definitions) -> Schema:
@@ -144,7 +147,7 @@ def _of_names(shape: Shape, definitions: Definitions) -> Schema:
     kind = found.pop("type", "string")
     if kind == "integer":
         return {"pattern": r"^-?\d+$"}  # the digits of a bound are not those of its pattern
-    return found if kind == "string" else {}
+    return found if kind == "string" and "anyOf" not in found else {}
 
 
 @attrs.define(eq=False)

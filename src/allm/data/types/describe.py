@@ -95,7 +95,7 @@ class _NotKept(Exception):
         self.shape = shape
 
 
-@functools.lru_cache(16)  # classes in them are kept alive
+@functools.lru_cache(8)  # few, since the classes in them are kept alive
 def _recent(hint: Any) -> Shape:
     """The shape of a type that is no class, such as `list[Trip]`, which a program asks for again and again."""
     shape, is_the_same_elsewhere = _described(hint)
@@ -106,6 +106,15 @@ def _recent(hint: Any) -> Shape:
 
 class _Grows(TypeError):
     """A generic class that contains itself with ever larger types."""
+
+
+def _comparable(arguments: tuple[Any, ...]) -> Any:
+    """The arguments of a generic class as a key: metadata in `Annotated` may be of any kind."""
+    try:
+        hash(arguments)
+    except TypeError:
+        return tuple(map(id, arguments))
+    return arguments
 
 
 @attrs.define(eq=False)
@@ -227,7 +236,7 @@ class _Walk:
             arguments = ()
         if not arguments and (kept := vars(cls).get(_KEPT)) is not None:
             return typing.cast("Shape", kept)
-        key = (cls, arguments)
+        key = (cls, _comparable(arguments))
         if (known := self.found.get(key)) is not None:
             return known
         title = cls.__name__

@@ -7,6 +7,8 @@ constraints); those of types that pydantic knows are in `foreign`.
 
 from __future__ import annotations
 
+import types
+import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -32,8 +34,17 @@ def json_notation(value: Any) -> str:
 
 
 def name_of(hint: Any) -> str:
-    """A type as it is written: `Trip`, `list[Trip]`."""
-    return hint.__name__ if isinstance(hint, type) else str(hint)
+    """A type as it is written, without modules and notes: `Trip`, `list[Trip]`."""
+    if hint is types.NoneType:
+        return "None"
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return name_of(hint.__origin__)
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(map(name_of, arguments))
+    if arguments and isinstance(origin, type):
+        return f"{origin.__name__}[{', '.join(map(name_of, arguments))}]"
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 class Refused(Misfit):
