@@ -278,9 +278,11 @@ class _Walk:
                 scope = attrs.evolve(scope, module=names_in(module))
         self.asked_callers |= not scope.module
         meant = scope.evaluate(name)
-        if isinstance(meant, type) or not name.replace(".", "").isidentifier():
+        is_plain = isinstance(meant, (type, typing.TypeVar)) or bool(getattr(meant, "__parameters__", ()))
+        if is_plain or not name.replace(".", "").isidentifier():
             return self.describe(meant, scope)
-        return self._recursive(("name", name, id(scope.module)), name, lambda: self.describe(meant, scope))
+        # By what it means: the same name may mean something else elsewhere.
+        return self._recursive(("name", id(meant)), name, lambda: self.describe(meant, scope))
 
     def _alias(self, hint: Any, origin: Any, arguments: Sequence[Any]) -> Shape:
         """A `type` statement, which may have parameters."""
