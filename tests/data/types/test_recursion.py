@@ -227,6 +227,14 @@ def test_json_that_is_nested_too_deeply(hint):
         structure(value, hint)
 
 
+def test_a_long_chain_of_classes():
+    """Has no limit of its own."""
+    inner = int
+    for index in range(60):
+        inner = dataclasses.make_dataclass(f"C{index}", [("x", list[inner] | None, None)])
+    assert len(schema_of(inner)["$defs"]) == 59
+
+
 def test_a_type_is_walked_once():
     """A class keeps what was found out about it, and so do the classes in it."""
     assert shape_of(Employee) is shape_of(Employee)

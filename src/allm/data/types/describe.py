@@ -34,8 +34,6 @@ __all__ = ["shape_of"]
 _KEPT = "__allm_shape__"
 """The attribute of a class that keeps its shape. A table of classes would keep classes alive that a program makes for
 each request; like this the garbage collector frees a class together with its shape."""
-_MAX_DEPTH = 100
-"""A type nested more deeply than this is one that grows: `class Box(Generic[T]): inner: "Box[list[T]]"`."""
 _LISTS: dict[Any, Callable[[Iterable[Any]], Any]] = {**SEQUENCES, abc.Iterable: list}
 _MAPPINGS: dict[Any, Callable[[Iterable[Any]], Any]] = {
     dict: dict,
@@ -104,10 +102,6 @@ def _recent(hint: Any) -> Shape:
     return shape
 
 
-class _Grows(TypeError):
-    """A generic class that contains itself with ever larger types."""
-
-
 def _comparable(arguments: tuple[Any, ...]) -> Any:
     """The arguments of a generic class as a key: metadata in `Annotated` may be of any kind."""
     try:
@@ -129,12 +123,17 @@ class _Walk:
 
     found: dict[Any, Shape] = attrs.field(factory=dict)
     classes: list[tuple[Any, Shape]] = attrs.field(factory=list)
-    depth: int = 0
     asked_callers: bool = False
 
     def finish(self, describe: Callable[[_Walk], Shape]) -> Shape:
         """The shape, when it and those in it are whole."""
-        shape = describe(self)
+        try:
+            shape = describe(self)
+        except RecursionError:
+            sentence = (
+                "a type that contains itself with ever larger types, or hundreds in each other, has no JSON Schema"
+            )
+            raise TypeError(sentence) from None
         for cls, kept in self.classes:
             with contextlib.suppress(AttributeError, TypeError):  # a class may refuse attributes
                 setattr(cls, _KEPT, kept)
@@ -146,16 +145,7 @@ class _Walk:
             shape = refined(shape, read, hint, notes)
         return Union([shape], nullable=True) if with_null and not shape.takes_null() else shape
 
-    def describe(self, hint: Any, scope: Scope) -> Shape:
-        self.depth += 1
-        if self.depth > _MAX_DEPTH:
-            raise _Grows("a generic class that contains itself with ever larger types has no JSON Schema")
-        try:
-            return self._describe(hint, scope)
-        finally:
-            self.depth -= 1
-
-    def _describe(self, hint: Any, scope: Scope) -> Shape:  # noqa: C901, PLR0912  (a table of kinds of types)
+    def describe(self, hint: Any, scope: Scope) -> Shape:  # noqa: C901, PLR0912  (a table of kinds of types)
         if isinstance(hint, (str, typing.ForwardRef)):
             return self._by_name(hint, scope)
         if isinstance(hint, typing.TypeVar):

@@ -51,6 +51,8 @@ class Scope:
                 f"its annotation cannot be resolved ({error}): define the type at module level, and import it also "
                 "when typing.TYPE_CHECKING is False"
             ) from error
+        except RecursionError:
+            raise
         except Exception as error:
             raise TypeError(f"its annotation {text!r} is no type: {error}") from error
 
