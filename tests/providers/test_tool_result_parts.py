@@ -9,6 +9,7 @@ import pytest
 import allm
 from allm import fake
 from allm.testing import Reply, WireServer
+from request_types import check_openai_chat
 
 IMAGE = allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(40), "image/png")
 RESULT = ["a fox", IMAGE, {"tail": "red"}]
@@ -80,7 +81,9 @@ async def test_chat_completions_takes_images_from_the_user_only():
         server.add(Reply.script("openai", calls), Reply.script("openai", [fake.text("Red.")]))
         result = await allm.chat(engine(server, "openai"), "What colour is the fox?")
     assert result.final_response.output_text == "Red."
-    sent = json.loads(server.requests[1].body)["messages"]
+    body = json.loads(server.requests[1].body)
+    check_openai_chat(body)
+    sent = body["messages"]
     url = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DATA}", "detail": "auto"}}
     assert sent[2:] == [
         {"role": "tool", "tool_call_id": "c1", "content": f"a fox\n{TAIL}"},

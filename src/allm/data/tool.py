@@ -46,7 +46,7 @@ class Tool:
         Raises:
             TypeError: The tool has no function.
         """
-        function = getattr(self.handler, "function", self.handler)
+        function = getattr(self.handler, "call_plain", self.handler)
         if function is None:
             raise TypeError(
                 f"tool {self.name!r} has no handler, so it cannot be called; expected Tool(..., handler=fn)"

@@ -177,7 +177,7 @@ def strict_converter(left_out: Mapping[type, tuple[str, ...]]) -> cattrs.Convert
     Args:
         left_out: Fields of classes that are not serialized.
     """
-    converter = core.strict_converter(refuse_unknown=False, left_out=left_out)
+    converter = core.strict_converter(left_out)
 
     def dump_class(cls: Any) -> Callable[[Any], Any]:
         omitted: Any = core.omitted_fields(cls, left_out)

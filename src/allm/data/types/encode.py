@@ -6,7 +6,9 @@ import base64
 import dataclasses
 import datetime as dt
 import enum
+import ipaddress
 import math
+import sys
 import uuid
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from decimal import Decimal
@@ -16,18 +18,9 @@ from typing import Any
 import attrs
 import msgspec
 
-from allm.data.audio import Audio, Speech
-from allm.data.content import ImagePart
-from allm.data.image import Image
 from allm.data.json.text import dumps, loads
-from allm.data.types.classes import is_pydantic
 
 __all__ = ["as_json", "encode_result"]
-
-_IMAGE = "a tool returns it itself, or in a list beside texts"
-_AUDIO = "no provider takes it from a tool: return a text, such as its transcription"
-_MEDIA: dict[type, str] = {Image: _IMAGE, ImagePart: _IMAGE, Audio: _AUDIO, Speech: _AUDIO}
-"""What to do with values that are no data: their base64 text would cost millions of tokens, and no model reads it."""
 
 
 def encode_result(value: Any) -> str:
@@ -71,12 +64,13 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
-    if is_pydantic(type(value)):
+    if _is_pydantic(type(value)):
         # As `model_dump`, with a fallback for members of other libraries, which pydantic keeps but cannot write.
         return _plain(value.__pydantic_serializer__.to_python(value, mode="json", fallback=_plain))
     if isinstance(value, msgspec.Struct):
         return _struct(value)
-    if (what := _MEDIA.get(type(value))) is not None:
+    if isinstance(what := getattr(type(value), "_in_json", None), str):
+        # Its base64 text would cost millions of tokens, and no model reads it.
         raise TypeError(f"{type(value).__name__} inside a value has no JSON form; {what}")
     if (fields := _fields(type(value))) is not None:
         # Not by cattrs, whose hooks would keep the class alive. As there, what is not an argument is left out.
@@ -85,11 +79,16 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
-    if isinstance(value, (PurePath, uuid.UUID, Decimal)):
+    if isinstance(value, (PurePath, uuid.UUID, Decimal, ipaddress.IPv4Address, ipaddress.IPv6Address)):
         return str(value)
     if isinstance(value, dt.timedelta):
         return _plain(msgspec.to_builtins(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _is_pydantic(cls: type) -> bool:
+    pydantic = sys.modules.get("pydantic")  # `cls` can be a model only if pydantic is already imported
+    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
 
 def _fields(cls: Any) -> tuple[Any, ...] | None:
