@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast, overload
@@ -24,7 +25,7 @@ from allm.data.types.structure import NotStructured, load
 from allm.runtime.docstrings import read_docstring
 from allm.runtime.fitting import advise
 
-__all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
+__all__ = ["FunctionHandler", "ToolContext", "is_async", "is_context", "tool", "without_partials"]
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -57,16 +58,35 @@ class ToolContext:
         trio.from_thread.run(self._report, payload)
 
 
-def _without_partials(function: Any) -> Any:
+def without_partials(function: Any) -> Any:
+    """The function inside of `functools.partial`."""
     while isinstance(function, functools.partial):
         function = cast("Any", function).func
     return function
 
 
+def _filled_by_partials(function: Any) -> set[str]:
+    """Parameters that `functools.partial` has given by name: the program's own, such as a connection or a user's id."""
+    names: set[str] = set()
+    while isinstance(function, functools.partial):
+        names.update(cast("Any", function).keywords)
+        function = cast("Any", function).func
+    return names
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling `function` returns an awaitable; looks through partials, methods and callable objects."""
-    function = _without_partials(function)
+    function = without_partials(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def is_context(hint: Any) -> bool:
+    """Whether a parameter with this type receives the `ToolContext`: also an optional one, or one with notes."""
+    while hasattr(hint, "__value__"):  # a `type` statement
+        hint = hint.__value__
+    if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
+        return any(map(is_context, typing.get_args(hint)))
+    return hint is ToolContext
 
 
 @attrs.frozen(eq=False)
@@ -212,17 +232,21 @@ def _from_function(
     options: dict[str, Any],
     caller_names: Mapping[str, Any],
 ) -> Tool:
-    inner = _without_partials(function)
+    inner = without_partials(function)
     # A callable object has its hints and docstring on `__call__`, but its own class names it better.
     plain = inner if inspect.isroutine(inner) or inspect.isclass(inner) else inner.__call__
     name = name or str(getattr(inner, "__name__", type(inner).__name__))
     signature = inspect.signature(function)
     scope = scope_of_function(plain, caller_names)
     annotations = inspect.get_annotations(inspect.unwrap(plain))
-    summary, texts = read_docstring(plain)
+    # Without one of its own, `__call__` inherits "Call self as a function."
+    summary, texts = read_docstring(plain if plain.__doc__ is not None else inner)
+    filled = _filled_by_partials(function)
     fields: dict[str, Field] = {}
     contexts: list[str] = []
     for parameter in signature.parameters.values():
+        if parameter.name in filled:
+            continue
         if parameter.kind in _VARIADIC:
             stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
             raise _unusable(
@@ -230,7 +254,7 @@ def _from_function(
             )
         try:
             hint = _hint(annotations.get(parameter.name, Any), scope)
-            if hint is ToolContext or ToolContext in typing.get_args(hint):
+            if is_context(hint):
                 contexts.append(parameter.name)
             elif parameter.name == "self" and hint is Any:
                 raise _unusable(name, "self", "decorate the bound method instead: allm.tool(instance.method)")
