@@ -13,7 +13,7 @@ import trio
 import allm
 from allm import fake
 from allm.data.tool import Tool
-from allm.execution.options import resolve
+from allm.execution.options import engine_for_chat, resolve
 from allm.execution.services.embeddings import EMBEDDINGS
 from allm.execution.services.images import IMAGES
 from allm.execution.services.moderation import MODERATION
@@ -488,7 +488,7 @@ async def test_what_is_no_conversation(given):
 def test_what_is_no_engine():
     """A forgotten engine is a clear error."""
     with pytest.raises(allm.EngineError, match="first argument is str") as caught:
-        resolve("go", "go", {})
+        engine_for_chat("go")
     assert caught.value.reason == "invalid_engine"
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
+import attrs
 import pytest
+import trio
 
 import allm
 from allm import fake
@@ -96,3 +100,84 @@ async def test_speech_piece_by_piece(tmp_path):
         assert await anext(speech) == b"a"
         place = await speech.save(tmp_path / "out.wav")
     assert place.read_bytes() == b"abc"
+
+
+async def test_a_function_answers_each_request():
+    """With a text or with items, in a turn as in a single call; what was asked is recorded."""
+
+    def respond(request):
+        last = request.messages[-1]
+        return f"it said {last.text}" if last.role == "tool" else [fake.tool_call("now", id=f"c{len(asked)}")]
+
+    asked = []
+    adapter = Fake(respond=respond)
+    engine = allm.Engine(adapter=adapter, tools=[allm.tool(lambda: "noon", name="now", description="The time.")])
+    for _ in range(3):
+        result = await allm.chat(engine, "What time is it?")
+        asked.append(result.output_text)
+    assert asked == ["it said noon"] * 3
+    assert len(adapter.requests) == 6
+    adapter.assert_exhausted()
+
+
+@attrs.frozen
+class AsyncCallable:
+    """Not a coroutine function, but what it returns is awaited."""
+
+    function: object
+
+    async def __call__(self, request):
+        return await self.function(request)
+
+
+async def test_an_async_function_answers(autojump_clock):
+    """It may wait, and is asked again for a retry."""
+
+    async def respond(_request):
+        await trio.sleep(1)
+        return next(answers)
+
+    for function in (respond, functools.partial(respond), AsyncCallable(respond)):
+        answers = iter([[fake.error(WRONG)], "at last"])
+        engine = allm.Engine(adapter=Fake(respond=function), retry=allm.RetryPolicy(max_attempts=2))
+        assert (await allm.generate(engine, "hi")).output_text == "at last"
+
+
+async def test_a_function_that_fails():
+    """A sync one raises out of the call; an async one makes the provider fail, with its exception as the cause."""
+
+    def broken(request):
+        assert request.messages[0].text == "bye", "the text is wrong"
+
+    async def broken_later(request):
+        await trio.lowlevel.checkpoint()
+        broken(request)
+
+    with pytest.raises(AssertionError, match="the text is wrong"):
+        await allm.generate(allm.Engine(adapter=Fake(respond=broken)), "hi")
+    response = await allm.generate(allm.Engine(adapter=Fake(respond=broken_later), retry=None), "hi")
+    assert isinstance(response.error.__cause__, AssertionError)
+    assert "AssertionError: the text is wrong" in response.error.message
+
+
+async def test_a_function_that_refuses():
+    """Before anything is sent, like a script."""
+    with pytest.raises(allm.AdapterError) as caught:
+        await allm.generate(allm.Engine(adapter=Fake(respond=lambda _: [fake.preflight_error(WRONG)])), "hi")
+    assert caught.value is WRONG
+
+
+@pytest.mark.parametrize("answer", [None, 7, fake.text("hi"), ["hi"], {"text": "hi"}])
+async def test_an_answer_that_cannot_be_played(answer):
+    """The error names the function, and what it should return."""
+    with pytest.raises(allm.ValidationError, match=r"respond= of Fake returned is not a list .*allm\.fake"):
+        await allm.generate(allm.Engine(adapter=Fake(respond=lambda _: answer)), "hi")
+
+
+@pytest.mark.parametrize("given", [{"script": []}, {"scripts": [[]]}])
+def test_a_function_or_scripts(given):
+    """Not both, and a function has to be one."""
+    with pytest.raises(allm.ValidationError, match="not both"):
+        Fake(respond=lambda _: "hi", **given)
+    with pytest.raises(allm.ValidationError, match="expected a function of a Request"):
+        Fake(respond="hi")

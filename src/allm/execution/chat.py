@@ -31,7 +31,7 @@ from allm.data.results import (
     UserAsked,
 )
 from allm.execution.journal import ToolJournal, Unfinished
-from allm.execution.options import CallOptions, Input, check_adapter, resolve
+from allm.execution.options import CallOptions, Input, engine_for_chat, resolve
 from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
 from allm.execution.stream.block import StreamBlock, open_stream
@@ -129,8 +129,7 @@ def open_question(
     engine: Engine, thread: Thread, options: CallOptions, questions: Sequence[PendingQuestion]
 ) -> StreamBlock[EventStream[ChatResult]]:
     """A turn that asks the user the first of `questions` and ends without calling the model."""
-    call = resolve(engine, thread, options)
-    check_adapter(engine)
+    call = resolve(engine_for_chat(engine), thread, options)
     asked = thread.add(questions[0].to_message())
     completed = ChatCompleted(ChatResult(thread=asked, halted_reason="ask_user", halt=UserAsked(questions)))
     fold = ChatFold(thread)

@@ -12,7 +12,7 @@ from allm.data.results import ChatResult, StepResult
 from allm.execution.options import (
     CallOptions,
     Input,
-    check_adapter,
+    engine_for_chat,
     output_type,
     prepare_call,
     resolve,
@@ -52,9 +52,7 @@ def stream_generate(
             anything is sent.
     """
     seal(options)
-    if isinstance(engine, Engine):
-        check_adapter(engine)
-    call = resolve(engine, request, options)
+    call = resolve(engine_for_chat(engine), request, options)
     warn_ignored_options(options)
     prepared = prepare_call(call)
 

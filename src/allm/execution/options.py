@@ -42,7 +42,10 @@ __all__ = [
     "ModelCall",
     "application_defaults",
     "defaults",
+    "engine_for_chat",
     "engine_options",
+    "in_effect",
+    "overrides",
     "prepare_call",
     "resolve",
     "set_defaults",
@@ -54,6 +57,8 @@ Input = str | Message | Thread | Request | Iterable[Message]
 
 _app_defaults: dict[str, Any] = {}
 _local_defaults: ContextVar[dict[str, Any] | None] = ContextVar("allm_defaults", default=None)
+overrides: ContextVar[Mapping[str, Any] | None] = ContextVar("allm_engine_overrides", default=None)
+"""Fields that take the place of those of every engine in this context; set by `allm.testing.override_engine`."""
 
 
 @contextmanager
@@ -119,11 +124,12 @@ class ModelCall:
 def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCall:
     """Resolve every option of a call by the precedence rule above, and check the request.
 
+    Args:
+        engine: As `engine_for_chat` gives it.
+
     Raises:
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
-    if not isinstance(engine, Engine):
-        raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
     check_options(options)
     request = given if isinstance(given, Request) else Request(to_messages(given))
     by_default, given_here = (application_defaults(), *_engine_layers(engine)), (_request_layer(request), options)
@@ -245,6 +251,29 @@ def _check_model_id(provider: str, model: str | None) -> None:
             f"Engine.from_model({model!r}), which makes the adapter too",
             reason="invalid_engine",
         )
+
+
+def in_effect(engine: Engine) -> Engine:
+    """The engine that a call with `engine` uses in this context; asked once a call, so that it is the same throughout.
+
+    Raises:
+        EngineError: `invalid_engine`: it is no engine.
+    """
+    if not isinstance(engine, Engine):
+        raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
+    fields = overrides.get()
+    return engine if fields is None else attrs.evolve(engine, **fields)
+
+
+def engine_for_chat(engine: Engine) -> Engine:
+    """The engine that a call uses here, checked to have a streaming adapter.
+
+    Raises:
+        EngineError: `invalid_engine`, and as for `check_adapter`.
+    """
+    engine = in_effect(engine)
+    check_adapter(engine)
+    return engine
 
 
 def check_adapter(engine: Engine) -> StreamAdapter:

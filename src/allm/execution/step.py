@@ -15,7 +15,7 @@ from allm.data.problems import refuse
 from allm.data.request import Request
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
 from allm.execution.journal import ToolJournal, Unfinished
-from allm.execution.options import Input, ModelCall, check_adapter, output_type, prepare_call, resolve
+from allm.execution.options import Input, ModelCall, engine_for_chat, output_type, prepare_call, resolve
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
@@ -165,16 +165,14 @@ class TurnCalls:
         journal: ToolJournal | None = None,
         unfinished: Unfinished | None = None,
     ) -> None:
-        if isinstance(engine, Engine):
-            check_adapter(engine)
-        self._engine = engine
+        self._engine = engine_for_chat(engine)
         self._options = options
         self._journal = journal
         self._request = given if isinstance(given, Request) else Request(to_messages(given))
         self.thread: Thread = given if isinstance(given, Thread) else Thread(self._request.messages)
         refuse(thread_problems(self.thread), reason="invalid_thread")
         _check_answered(self.thread)
-        resolved = resolve(engine, self._request, options)
+        resolved = resolve(self._engine, self._request, options)
         self.two_pass: bool = resolved.request.response_format is not None and (
             resolved.request.structured_finalize or _needs_two_passes(resolved)
         )

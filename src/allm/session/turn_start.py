@@ -12,7 +12,7 @@ from allm.data.response import Response
 from allm.data.results import CallHalt, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.session import Session, fingerprint, is_session_id
 from allm.execution.journal import Unfinished
-from allm.execution.options import CallOptions, resolve
+from allm.execution.options import CallOptions, in_effect, resolve
 from allm.runtime.engine import Engine
 from allm.session.status import check, refused
 from allm.session.tool_results import last_answer
@@ -205,6 +205,7 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
     if any(call.id not in approvals for call in session.pending_tool_calls):
         raise refused(session, "continue_")
     thread = attrs.evolve(session.thread, messages=session.thread.messages[: last_answer(session.thread)])
+    engine = in_effect(engine)
     tools = {tool.name: tool for tool in resolve(engine, thread, options).request.tools}
     for call in session.pending_tool_calls:
         tool = tools.get(call.name)

@@ -18,6 +18,7 @@ from allm.testing.conformance import (
     StreamAdapterConformance as StreamAdapterConformance,
 )
 from allm.testing.conformance.setup import Script as Script, Stage as Stage
+from allm.testing.engines import override_engine as override_engine
 from allm.testing.events import collect as collect, text as text, tool_calls as tool_calls
 from allm.testing.faults import (
     BEFORE_HEAD as BEFORE_HEAD,
@@ -94,6 +95,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "deny_network",
     "loopback_clock",
     "no_leaks",
+    "override_engine",
     "record",
     "replay",
     "text",

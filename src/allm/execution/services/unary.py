@@ -13,10 +13,10 @@ from typing import Any, Generic
 import attrs
 import trio
 
-from allm.data.errors import AdapterError, EngineError
+from allm.data.errors import AdapterError
 from allm.data.problems import Problem, refuse, unknown_option
 from allm.execution.failures import log_failure, name_model
-from allm.execution.options import application_defaults, engine_options
+from allm.execution.options import application_defaults, engine_options, in_effect
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, seconds, timed_out
 from allm.execution.services.service import RequestT, ResponseT, Service, UnaryOptions
 from allm.http.trio_task import outside_trio
@@ -214,8 +214,7 @@ def resolve_unary(
         EngineError: `missing_adapter`: the engine has none for this service.
         OptionError, ValidationError: An unknown option, or an invalid value.
     """
-    if not isinstance(engine, Engine):
-        raise EngineError(f"the first argument is {type(engine).__name__}; expected an Engine", reason="invalid_engine")
+    engine = in_effect(engine)
     fields = {name: value for name, value in options.items() if name in service.fields and value is not None}
     given = {name: value for name, value in options.items() if name not in service.fields}
     for name in given:

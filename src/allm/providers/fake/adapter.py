@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, final, get_args
 
 import attrs
 import trio
 
-from allm.adapters import AdapterOptions, Emit, MessageBuilder, dumps, parse_arguments
+from allm.adapters import AdapterOptions, Emit, MessageBuilder, dumps, parse_arguments, wrong_type
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
     AdapterEvent,
@@ -47,38 +48,59 @@ _LAST_ITEMS = (ErrorItem, Finish)
 
 @attrs.define(eq=False)
 class _FakeCall:
-    script: Script
+    """A call, and its script; without one, the function is asked when the call runs."""
+
+    request: Request
+    script: Script | None
+    answer: Awaitable[Any] | None = None
     attempts: int = 0
 
 
 @final
 class Fake:
-    """Plays one script per call, in order. The cursor belongs to the instance.
+    """Plays one script per call, in order, or asks a function for each answer. The cursor belongs to the instance.
 
         Fake(script=[fake.text("Hello")])                      # one call
         Fake(scripts=[[fake.tool_call("now")], [fake.text("Noon.")]])     # two
+        Fake(respond=lambda request: request.messages[-1].text.upper())   # as many as there are
 
-    A retry of the same call plays the next script, or the same one again when none is left.
+    A retry of the same call plays the next script, or the same one again when none is left; a function is asked again.
+
+    Args:
+        script: The items of one call.
+        scripts: A script for each call.
+        respond: A function of the `Request`, sync or async, that returns a text or the items of the answer. What a sync
+            function raises comes out of the call as it is. An async one runs while the call does, so what it raises is
+            a failure of the provider: an `AllmError` as it is, anything else as the cause of an `AdapterError`.
 
     Attributes:
         requests: What was asked, in order.
 
     Raises:
-        ValidationError: A script that could not be played: not a list of `allm.fake` items, items after the end.
+        ValidationError: A script that could not be played: not a list of `allm.fake` items, items after the end; or
+            more than one of the three.
     """
 
     provider = "fake"
     requires_model = False
 
     def __init__(
-        self, script: Iterable[ScriptItem] | None = None, *, scripts: Iterable[Iterable[ScriptItem]] | None = None
+        self,
+        script: Iterable[ScriptItem] | None = None,
+        *,
+        scripts: Iterable[Iterable[ScriptItem]] | None = None,
+        respond: Callable[[Request], str | Sequence[ScriptItem] | Awaitable[str | Sequence[ScriptItem]]] | None = None,
     ) -> None:
-        if script is not None and scripts is not None:
-            problem = Problem(("script",), "with_scripts", "give Fake either script= or scripts=, not both")
+        if [script, scripts, respond].count(None) < 2:  # noqa: PLR2004  (of three, at most one is given)
+            problem = Problem(("script",), "with_scripts", "give Fake one of script=, scripts= and respond=, not both")
+            raise ValidationError([problem], reason="invalid_script")
+        if respond is not None and not callable(respond):
+            problem = wrong_type(("respond",), respond, "a function of a Request; script= takes the items themselves")
             raise ValidationError([problem], reason="invalid_script")
         given = [script] if script is not None else list(scripts or ())
-        self._scripts = [_checked(entry, index) for index, entry in enumerate(given)]
+        self._scripts = [_checked(entry, f"script {index} of Fake", index) for index, entry in enumerate(given)]
         self._next = 0
+        self._respond = respond
         self.requests: list[Request] = []
 
     @property
@@ -96,14 +118,25 @@ class Fake:
             raise AssertionError(f"{self.remaining} of {len(self._scripts)} scripts were not played")
 
     def prepare(self, request: Request, _options: AdapterOptions) -> _FakeCall:
-        """Take the next script.
+        """Take the next script, or ask the function for it.
 
         Raises:
             AdapterError: `no_scripted_response`: every script has been played.
             AllmError: The script begins with `fake.preflight_error(...)`.
+            ValidationError: The function returned what could not be played.
+            Exception: The function raised it.
         """
         self.requests.append(request)
-        script = self._take()
+        if self._respond is not None:
+            # An async function is asked once the call runs: of one that never runs, the coroutine would be left over.
+            if inspect.iscoroutinefunction(self._respond):
+                return _FakeCall(request, None)
+            answer = self._respond(request)
+            if inspect.isawaitable(answer):
+                return _FakeCall(request, None, answer)
+            script: Script | None = _answered(answer)
+        else:
+            script = self._take()
         if script is None:
             raise AdapterError(
                 f"Fake has played all of its {len(self._scripts)} scripts and is asked for one more; this is call "
@@ -111,9 +144,8 @@ class Fake:
                 reason="no_scripted_response",
                 provider=self.provider,
             )
-        if script and isinstance(script[0], PreflightError):
-            raise script[0].error
-        return _FakeCall(script)
+        _check_preflight(script)
+        return _FakeCall(request, script)
 
     def _take(self) -> Script | None:
         if self._next >= len(self._scripts):
@@ -124,8 +156,8 @@ class Fake:
     async def stream(self, prepared: _FakeCall, emit: Emit) -> None:
         """Play the script."""
         prepared.attempts += 1
-        script = (self._take() or prepared.script) if prepared.attempts > 1 else prepared.script
         await trio.lowlevel.checkpoint()
+        script = await self._script_of(prepared)
         player = _Player()
         if not (script and isinstance(script[0], (Delay, ErrorItem))):
             await emit(player.start())
@@ -140,14 +172,36 @@ class Fake:
                 return
         await emit(*player.finish(None))
 
+    async def _script_of(self, call: _FakeCall) -> Script:
+        """The script of this attempt."""
+        if call.script is not None and call.attempts == 1:
+            return call.script
+        if self._respond is None:
+            return self._take() or call.script or ()
+        answer: Any = self._respond(call.request) if call.answer is None else call.answer
+        call.answer = None
+        script = _answered(await answer if inspect.isawaitable(answer) else answer)
+        _check_preflight(script)
+        return script
 
-def _checked(script: Any, index: int) -> Script:
+
+def _answered(answer: Any) -> Script:
+    """What a function returned, as a script."""
+    return (Text(answer),) if isinstance(answer, str) else _checked(answer, "what respond= of Fake returned")
+
+
+def _check_preflight(script: Script) -> None:
+    if script and isinstance(script[0], PreflightError):
+        raise script[0].error
+
+
+def _checked(script: Any, what: str, *place: int) -> Script:
     items = tuple(script) if isinstance(script, Sequence) and not isinstance(script, (str, bytes)) else None
     kinds = get_args(ScriptItem)
     if items is None or not all(isinstance(item, kinds) for item in items):
         sentence = "is not a list of items made with allm.fake, such as [fake.text('hi')]"
-        problem = Problem(("scripts", index), "invalid_script", sentence)
-        raise ValidationError([problem], reason="invalid_script", message=f"script {index} of Fake {sentence}")
+        problem = Problem(("scripts", *place), "invalid_script", sentence)
+        raise ValidationError([problem], reason="invalid_script", message=f"{what} {sentence}")
     for position, item in enumerate(items):
         if isinstance(item, PreflightError) and position:
             sentence = "preflight_error has to be the first item"
@@ -155,8 +209,8 @@ def _checked(script: Any, index: int) -> Script:
             sentence = f"items are left over after {type(item).__name__}, which ends the answer"
         else:
             continue
-        problem = Problem(("scripts", index, position), "invalid_script", sentence)
-        raise ValidationError([problem], reason="invalid_script", message=f"script {index} of Fake: {sentence}")
+        problem = Problem(("scripts", *place, position), "invalid_script", sentence)
+        raise ValidationError([problem], reason="invalid_script", message=f"{what}: {sentence}")
     return items
 
 
