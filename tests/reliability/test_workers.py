@@ -13,6 +13,7 @@ import pytest
 import trio
 
 import allm
+from worker_turns import expected
 
 STOPPED = Path(__file__).with_name("stopped_workers.py")
 SERVERS = {"postgres": "ALLM_TEST_POSTGRES", "redis": "ALLM_TEST_REDIS"}
@@ -24,20 +25,6 @@ def store_url(request, tmp_path):
         return f"sqlite:///{tmp_path}/chat.db"
     url = os.environ.get(SERVERS[request.param])
     return url or pytest.skip(f"{request.param}: no server; `nox -s reliability` starts one")
-
-
-def expected(name, number):
-    """The conversation of a worker's turn, whose results are those of some run of each call."""
-    calls = [f"{name}/{number}/{n}" for n in range(3)]
-    return [
-        ("user", f"turn {number}", []),
-        ("assistant", "Looking.", calls[:2]),
-        ("tool", calls[0], True),
-        ("tool", calls[1], True),
-        ("assistant", "", calls[2:]),
-        ("tool", calls[2], True),
-        ("assistant", f"done {number}", []),
-    ]
 
 
 def brief(message, ran):

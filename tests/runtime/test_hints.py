@@ -153,8 +153,16 @@ async def test_generate_runs_no_tools(caplog):
         """Tell the weather."""
         return city
 
-    await allm.generate(engine(fake.tool_call("weather", {"city": "Zug"}), tools=[weather]), "hi")
-    assert "allm.chat" in caplog.text
+    call = fake.tool_call("weather", {"city": "Zug"})
+    for ask in (
+        lambda: allm.generate(engine(call, tools=[weather]), "hi"),
+        lambda: allm.generate(engine(call), "hi", tools=[weather]),
+        lambda: allm.generate(engine(call), allm.request("hi", tools=[weather])),
+    ):
+        forget_advice()
+        caplog.clear()
+        await ask()
+        assert "allm.chat" in caplog.text
 
 
 async def test_a_result_before_anything_was_read(caplog):

@@ -18,6 +18,7 @@ import trio
 
 import allm
 from conversations import TEXT, engine
+from worker_turns import expected
 
 WORKER = Path(__file__).with_name("worker.py")
 KILLS = int(os.environ.get("ALLM_TEST_KILLS", "20"))
@@ -65,20 +66,6 @@ def brief(message, ran):
     if message.role != "tool":
         return (message.role, message.text, [call.id for call in message.tool_calls])
     return ("tool", message.tool_call_id, message.text == ran[message.tool_call_id][-1])
-
-
-def expected(name, number):
-    """The conversation of a worker's turn."""
-    calls = [f"{name}/{number}/{n}" for n in range(3)]
-    return [
-        ("user", f"turn {number}", []),
-        ("assistant", "Looking.", calls[:2]),
-        ("tool", calls[0], True),
-        ("tool", calls[1], True),
-        ("assistant", "", calls[2:]),
-        ("tool", calls[2], True),
-        ("assistant", f"done {number}", []),
-    ]
 
 
 @STORES

@@ -85,7 +85,8 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
     seal(options)
     async with stream_generate(engine, request, **options) as events:
         response = await events.until_done()
-    if response.finish_reason == "tool_calls" and any(tool.handler is not None for tool in engine.tools):
+    offered = (*engine.tools, *getattr(request, "tools", ()), *(options.get("tools") or ()))
+    if response.finish_reason == "tool_calls" and any(tool.handler is not None for tool in offered):
         what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"
         advise("generate", "", "tools", what, ", ".join(call.name for call in response.tool_calls))
     return response
