@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from typing import Any
 
 import attrs
@@ -33,6 +33,7 @@ from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, 
 from allm.data.tool import Tool
 from allm.data.tool_control import AWAITING_USER, AskUser, Halt, error_message
 from allm.data.types.encode import as_json, encode_result
+from allm.execution.jumping_clock import standing_still
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
@@ -242,7 +243,7 @@ def _find(model_call: ModelCall, call: ToolCall) -> Tool:
 
 async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEvents) -> Any:
     limit = tool.timeout if tool.timeout is not None else model_call.execution_options.tool_timeout
-    in_thread = model_call.engine.tool_executor is None and not is_async(_function_of(tool))
+    in_thread = model_call.engine.tool_executor is None and tool.thread and not is_async(_function_of(tool))
     async with AsyncExitStack() as stack:
         if in_thread:
             await stack.enter_async_context(_thread_limiter())
@@ -252,19 +253,21 @@ async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEven
         context = _context(model_call, call, emit, scope)
         value: Any = None
         with scope:
-            value = await _call_handler(tool, call, context, in_thread=in_thread)
+            value = await _call_handler(tool, call, context, limit, in_thread=in_thread)
         if scope.cancelled_caught:
             raise call_failure(call, "timeout", f"the tool took longer than {limit} s", abandoned=in_thread)
     return value
 
 
-async def _call_handler(tool: Tool, call: ToolCall, context: ToolContext, *, in_thread: bool) -> Any:
+async def _call_handler(
+    tool: Tool, call: ToolCall, context: ToolContext, limit: float | None, *, in_thread: bool
+) -> Any:
     """Call the executor or the handler; an exception becomes a `CallFailure`."""
     executor = context.engine.tool_executor
     try:
         if executor is not None:
             return await executor.execute(tool, call, context)
-        return await _invoke(tool, call, context, in_thread=in_thread)
+        return await _invoke(tool, call, context, limit, in_thread=in_thread)
     except ToolError as error:  # raised by the handler, which may not have filled in the call
         error.tool_name = error.tool_name or call.name
         error.tool_call_id = error.tool_call_id or call.id
@@ -366,16 +369,18 @@ def _function_of(tool: Tool) -> Callable[..., Any]:
     return handler.function if isinstance(handler, FunctionHandler) else handler
 
 
-async def _invoke(tool: Tool, call: ToolCall, context: ToolContext, *, in_thread: bool) -> Any:
+async def _invoke(tool: Tool, call: ToolCall, context: ToolContext, limit: float | None, *, in_thread: bool) -> Any:
     handler: Any = tool.handler
     arguments = dict(call.arguments or {})
     args = (arguments, context) if _takes_context(handler) else (arguments,)
     if in_thread:
         # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
         # limiter, since `_thread_limiter` counts this thread already, and stops counting it once it is abandoned.
-        [value] = await trio.to_thread.run_sync(
-            lambda: [handler(*args)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-        )
+        clock = trio.lowlevel.current_clock()
+        with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
+            [value] = await trio.to_thread.run_sync(
+                lambda: [handler(*args)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+            )
     else:
         value = handler(*args)
     return await value if inspect.isawaitable(value) else value
