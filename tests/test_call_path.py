@@ -74,7 +74,7 @@ async def test_one_model_call(wire):
 
 # A tool has more to its schema in Responses.
 @pytest.mark.parametrize(
-    ("wire", "most"), [("openai", 40), ("openai_responses", 41), ("anthropic", 39), ("gemini", 39)]
+    ("wire", "most"), [("openai", 42), ("openai_responses", 43), ("anthropic", 41), ("gemini", 41)]
 )
 async def test_one_turn_with_a_tool(wire, most):
     """Two model calls and a call of a tool; in a session, eighteen modules more, which read and write its rows."""

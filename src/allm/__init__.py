@@ -105,7 +105,6 @@ from allm.data.message import (
     Thread as Thread,
     assistant as assistant,
     system as system,
-    tool_result as tool_result,
     user as user,
 )
 from allm.data.moderation import (
@@ -144,6 +143,7 @@ from allm.data.session import (
 )
 from allm.data.tool import Tool as Tool
 from allm.data.tool_control import AskUser as AskUser, Halt as Halt
+from allm.data.tool_results import tool_result as tool_result
 from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap

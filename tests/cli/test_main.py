@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import runpy
+import subprocess
 import sys
 
 import pytest
@@ -33,20 +33,18 @@ def test_an_unknown_command_is_wrong_usage(capsys):
     assert "dmeo" in capsys.readouterr().err
 
 
-def test_python_m_allm_is_the_command(capsys, monkeypatch):
+def test_python_m_allm_is_the_command():
     """`python -m allm` takes the same arguments and gives the same exit code."""
-    monkeypatch.setattr(sys, "argv", ["allm", "--version"])
+    shown = subprocess.run([sys.executable, "-m", "allm", "--version"], capture_output=True, text=True, check=False)
+    wrong = subprocess.run([sys.executable, "-m", "allm", "dmeo"], capture_output=True, text=True, check=False)
 
-    with pytest.raises(SystemExit) as ending:
-        runpy.run_module("allm", run_name="__main__")
-
-    assert ending.value.code == 0
-    assert "allm" in capsys.readouterr().out
+    assert (shown.returncode, shown.stdout) == (0, f"allm {allm.__version__}\n")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
 
 
 def test_importing_it_starts_nothing():
     """Importing `allm.__main__` does not run the command."""
-    assert "main" in runpy.run_module("allm", run_name="allm.__main__")
+    assert importlib.import_module("allm.__main__").main is main
 
 
 def test_the_demo_command_runs_the_demo(capsys):

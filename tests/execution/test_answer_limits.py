@@ -251,7 +251,7 @@ async def test_notes_that_no_session_could_keep():
 
 async def test_results_and_hints_that_no_session_could_keep(monkeypatch):
     """Such a call fails alone, and the model reads why."""
-    monkeypatch.setattr("allm.execution.tool_runner.MAX_RESULT_BYTES", 50)
+    monkeypatch.setattr("allm.data.tool_results.MAX_RESULT_BYTES", 50)
     fine = allm.Tool("fine", "Do.", {"type": "object"}, handler=lambda _: "x" * 50)
     long = allm.Tool("long", "Do.", {"type": "object"}, handler=lambda _: "x" * 51)
     asks = allm.Tool("asks", "Do.", {"type": "object"}, handler=lambda _: allm.AskUser("Which?", deep=nested(300)))

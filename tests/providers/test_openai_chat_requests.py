@@ -160,15 +160,16 @@ def test_forms_of_the_other_endpoint_are_put_into_this_one():
     assert chat(tools=[TOOL], tool_choice=own, response_format={"type": "text"})["tool_choice"] == own
 
 
-def test_tool_result_with_an_image_is_refused():
-    """The model would not see it; the error says where it would, and names every place."""
-    result = allm.Message("tool", [allm.TextPart("Here:"), allm.ImagePart(PNG)], tool_call_id="c")
+def test_images_that_are_refused():
+    """The error names every place, also in a tool's result."""
+    not_an_image = allm.Image.from_bytes(b"BM..", "image/bmp")
+    result = allm.Message("tool", [allm.TextPart("Here:"), allm.ImagePart(not_an_image)], tool_call_id="c")
     bad = allm.user("See", allm.Image.from_bytes(b"BM..", "image/bmp"))
     unknown = allm.user(allm.Image.from_bytes(b"what is this"))
-    with pytest.raises(allm.ValidationError, match="responses") as caught:
+    with pytest.raises(allm.ValidationError) as caught:
         chat(result, bad, unknown, tools=[TOOL], tool_choice="nope")
     assert caught.value.errors == (
-        (("messages", 0, "content", 1), "image_in_tool_message"),
+        (("messages", 0, "content", 1), "unsupported_image_format"),
         (("messages", 1, "content", 1), "unsupported_image_format"),
         (("messages", 2, "content", 0), "missing_mime_type"),
         (("tool_choice",), "unknown_tool"),

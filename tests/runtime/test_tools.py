@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import enum
 import functools
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Generic, Literal, NamedTuple, NewType, NotReq
 
 import attrs
 import msgspec
+import pydantic
 import pytest
 
 import allm
@@ -148,7 +150,7 @@ WRONG = [
     (list[Place], [{"city": 1}, {}], "[0].city: expected a string, got 1; [1].city: required field 'city' is missing"),
     (dict[str, list[int]], {"a": ["b"]}, "['a'][0]: expected an integer, got 'b'"),
     (Tree, {"value": 1, "children": [{"value": "2"}]}, "children[0].value: expected an integer, got '2'"),
-    (list[Record], [{"a": "1"}], "[0].a: Expected 'int', got 'str'"),
+    (list[Record], [{"a": "1"}], "[0].a: expected an integer, got '1'"),
     (Point, [], "expected 1 to 2 items, got 0"),
     (Place | str, 1, "expected an object or a string, got 1"),
     (Place | list[int], {"city": 1}, "city: expected a string, got 1"),
@@ -228,19 +230,46 @@ def test_an_invalid_tool_is_one_clear_error(make, words):
     assert "\n" not in str(caught.value)
 
 
-def test_a_local_class_with_unresolvable_annotations_is_a_clear_error():
-    """Only the function knows `Inner`; the class's module does not."""
+def local_classes():
+    """Two classes of which one names the other; only this function knows it, while it runs."""
 
     @attrs.frozen
     class Inner:
         a: int
+        outer: Outer | None = None
 
     @attrs.frozen
     class Outer:
         inner: Inner
 
+    return Outer, annotated(Outer).handler
+
+
+def test_local_classes_may_name_each_other():
+    """While the function that defines them runs; from then on their shape is known."""
+    outer, handler = local_classes()
+    value = {"inner": {"a": 1, "outer": {"inner": {"a": 2}}}}
+    found = structure(value, outer)
+    assert (found.inner.a, found.inner.outer.inner.a) == (1, 2)
+    assert handler.fields["value"].shape is not None
+
+
+def test_a_local_class_with_unresolvable_annotations_is_a_clear_error():
+    """When only a function knows `Inner` that has returned."""
+
+    def make():
+        @attrs.frozen
+        class Inner:
+            a: int
+
+        @attrs.frozen
+        class Outer:
+            inner: Inner
+
+        return Outer
+
     with pytest.raises(allm.ValidationError, match="define the type at module level"):
-        annotated(Outer)
+        annotated(make())
 
 
 def test_a_schema_that_is_not_a_mapping_is_refused_before_sending():
@@ -272,14 +301,17 @@ def test_defaults_without_a_json_form_are_not_in_the_schema():
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the syntax is that of Python 3.12")
 def test_type_statements():
-    """An alias means the type it stands for; a recursive one is refused."""
+    """An alias means the type it stands for, which may be itself."""
     names: dict[str, Any] = {}
     exec("type Ints = list[int]\ntype Pair[T] = tuple[T, T]\ntype Endless = dict[str, Endless] | int", names)  # noqa: S102
     assert structure([1], names["Ints"] | None) == [1]
     assert annotated(names["Ints"]).schema["properties"]["value"] == {"type": "array", "items": {"type": "integer"}}
     assert structure([1, 2], names["Pair"][int]) == (1, 2)
-    with pytest.raises(allm.ValidationError, match="must be a named class"):
-        annotated(names["Endless"])
+    assert structure({"a": {"b": 1}}, names["Endless"]) == {"a": {"b": 1}}
+    with pytest.raises(NotStructured, match=r"\['a'\]"):
+        structure({"a": "x"}, names["Endless"])
+    endless = annotated(names["Endless"]).schema
+    assert endless["properties"]["value"] == {"$ref": "#/$defs/Endless"}
 
 
 class Desk:
@@ -342,3 +374,95 @@ async def test_a_tool_is_called_like_the_function_it_was_made_of():
     assert allm.Tool("plain", "A tool.", handler=lambda arguments: arguments["a"])({"a": 1}) == 1
     with pytest.raises(TypeError, match="has no handler"):
         allm.Tool("manual", "A tool.", manual=True)()
+
+
+def described(
+    n: int = pydantic.Field(5, ge=1, description="how many"),
+    plain: int = attrs.field(default=3),
+    items: list[int] = dataclasses.field(default_factory=list),  # noqa: B008
+    more: list[int] = attrs.Factory(list),  # noqa: B008
+    record: int = msgspec.field(default=7),
+    shared: list[int] = pydantic.Field([], max_length=2),  # noqa: B008
+    nothing: int = None,  # noqa: RUF013  (as people write it)
+    *,
+    needed: int = attrs.field(),
+    also_needed: str = pydantic.Field(min_length=1),
+) -> tuple[Any, ...]:
+    """Return what it was given."""
+    return (n, plain, items, more, record, shared, nothing, needed, also_needed)
+
+
+MADE = (5, 3, [], [], 7, [], None, 1, "x")
+
+
+def called(tool, **arguments):
+    """What a model's call of the tool returns."""
+    call = allm.ToolCall(id="c1", name=tool.name, arguments=arguments)
+    return tool.handler(arguments, allm.ToolContext(tool_call=call, report=None))
+
+
+def test_descriptors_as_defaults_stand_for_what_they_describe():
+    """Whether a model or the program calls the function; lists are new ones each time."""
+    tool = allm.tool(described)
+    assert called(tool, needed=1, also_needed="x") == tool(needed=1, also_needed="x") == MADE
+    first, second = (called(tool, needed=1, also_needed="x") for _ in range(2))
+    assert not [index for index in (2, 3, 5) if first[index] is second[index]]
+    schema = tool.schema
+    assert schema["required"] == ["needed", "also_needed"]
+    assert schema["properties"]["n"] == {"type": "integer", "minimum": 1, "description": "how many", "default": 5}
+    shown = {name: field["default"] for name, field in schema["properties"].items() if "default" in field}
+    names = ("n", "plain", "items", "more", "record", "shared", "nothing")
+    assert shown == dict(zip(names, MADE, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"n": 0}, "n: expected >= 1, got 0"),
+        ({"shared": [1, 2, 3]}, "shared: expected at most 2 items, got [1, 2, 3]"),
+        ({"also_needed": ""}, "also_needed: expected at least 1 character, got ''"),
+        ({"needed": None}, "needed: expected an integer, got null"),
+    ],
+)
+def test_constraints_of_descriptors_hold(arguments, problem):
+    """For what the model passes."""
+    with pytest.raises(allm.ToolError) as caught:
+        called(allm.tool(described), **{"needed": 1, "also_needed": "x", **arguments})
+    assert caught.value.message == problem
+
+
+@attrs.define
+class Fields:
+    """With defaults that other libraries describe."""
+
+    n: Annotated[int, "how many"] = pydantic.Field(5, ge=1)
+    items: list[int] = pydantic.Field(default_factory=list)  # noqa: RUF009
+    given: int = attrs.field(default=3, metadata={"description": "the given one"})
+
+
+def test_descriptors_as_defaults_of_fields():
+    """The instance has the value, never the descriptor."""
+    assert structure({}, Fields) == Fields(5, [], 3)
+    with pytest.raises(NotStructured, match="n: expected >= 1, got 0"):
+        structure({"n": 0}, Fields)
+    properties = annotated(Fields).schema["$defs"]["Fields"]["properties"]
+    assert properties["n"] == {"type": "integer", "minimum": 1, "description": "how many", "default": 5}
+    assert properties["given"]["description"] == "the given one"
+
+
+def only_checked() -> OnlyForTypeCheckers:  # noqa: F821
+    """Returns a type that exists for type checkers only."""
+
+
+def test_a_return_type_that_exists_for_type_checkers_only():
+    """Nobody needs it; a parameter's would be needed, and the error says what to do."""
+    assert allm.tool(only_checked).schema["properties"] == {}
+    with pytest.raises(allm.ValidationError, match=r"parameter where .*'Nowhere' is not defined.*TYPE_CHECKING"):
+        allm.tool(unresolved)
+
+
+@pytest.mark.parametrize("hint", [Annotated[bool, msgspec.Meta(ge=1)], Annotated[Place, pydantic.Field(min_length=1)]])
+def test_a_constraint_that_says_nothing_about_its_type_is_an_error(hint):
+    """When the tool is made: it would neither be told nor hold."""
+    with pytest.raises(allm.ValidationError, match="says nothing about"):
+        annotated(hint)

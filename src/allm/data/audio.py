@@ -8,7 +8,7 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
@@ -83,6 +83,10 @@ class Audio:
         mime_type: Such as `audio/mpeg`; detected from the bytes or the name if not given, None if unknown.
         name: A file name for the provider; some detect the format by it.
     """
+
+    _in_json: ClassVar[str] = (
+        "no tool can return audio yet: return a text, such as its transcription"  # see data/types/encode.py
+    )
 
     data: bytes
     mime_type: str | None = None

@@ -5,15 +5,22 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["explains_arguments"]
+__all__ = ["ClassDecorator", "explains_arguments"]
 
 ClassT = TypeVar("ClassT", bound=type)
 
 
-def explains_arguments(**elsewhere: str) -> Callable[[ClassT], ClassT]:
+class ClassDecorator(Protocol):
+    """Returns the class that it decorates."""
+
+    def __call__(self, cls: ClassT, /) -> ClassT:
+        """Decorate `cls`."""
+        ...
+
+
+def explains_arguments(**elsewhere: str) -> ClassDecorator:
     """Decorate a class with keyword-only fields so that a wrong argument is an error that says what to write.
 
     Args:

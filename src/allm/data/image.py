@@ -10,7 +10,7 @@ import base64
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 import attrs
@@ -52,6 +52,8 @@ class Image:
         mime_type: Such as `image/png`, or None when it is not known (a URL).
         prompt, revised_prompt: For generated images.
     """
+
+    _in_json: ClassVar[str] = "a tool returns it itself, or in a list beside texts"  # see data/types/encode.py
 
     source: tuple[SourceKind, str | bytes]
     mime_type: str | None = None

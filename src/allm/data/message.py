@@ -30,7 +30,6 @@ __all__ = [
     "system",
     "thread_problems",
     "to_messages",
-    "tool_result",
     "unanswered_tool_calls",
     "user",
 ]
@@ -246,11 +245,6 @@ def user(*content: str | Image | Part) -> Message:
 def assistant(*content: str | Part) -> Message:
     """An assistant message, for conversations that are written by hand."""
     return Message("assistant", _joined(content))
-
-
-def tool_result(tool_call_id: str, content: str, *, is_error: bool = False) -> Message:
-    """The result of a tool call."""
-    return Message("tool", content, tool_call_id=tool_call_id, is_error=is_error)
 
 
 def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:

@@ -1,13 +1,12 @@
-"""The strict core: a cattrs converter without implicit conversions.
+"""Strict structuring: how misfits are collected and told, and a cattrs converter without implicit conversions.
 
 cattrs by default is lenient: it accepts a text as a list of characters, calls `int` on values for an int field, and
 looks for the fields of a class in anything that supports `in`. Documents and models' output are not trusted, so this
-module has a strict hook for each kind of type. There are two front ends:
+module has a strict hook for each kind of type. `data/json` adds support for the library's own values: tagged unions,
+errors, open data. Unknown fields are ignored, so that documents of a later release can be read.
 
-- `data/json` adds support for the library's own values: tagged unions, errors, open data. Unknown fields are ignored,
-  so that documents of a later release can be read.
-- `data/types` adds support for users' types: more scalars, named tuples, classes of other libraries. Unknown fields are
-  an error, since ignoring them would lose what the model meant.
+`data/types` structures users' types without cattrs, since what structures a type has to make its JSON Schema too. It
+shares the exceptions, and how they are collected and told.
 
 A hook gets `(value, hint)` and returns the value of that type, or raises `Misfit` with the type and the value; the
 front end makes the message. Hooks for containers collect the exceptions of their items into `Misfits`; at the top,
@@ -20,7 +19,6 @@ from __future__ import annotations
 
 import collections
 import enum
-import functools
 import types
 import typing
 from collections import abc
@@ -44,12 +42,11 @@ __all__ = [
     "Misfits",
     "Tell",
     "each",
-    "fields_in_order",
-    "is_inside",
     "objects",
     "omitted_fields",
     "origin_of",
     "problems_of",
+    "same_json",
     "scalar",
     "sequence",
     "strict_converter",
@@ -78,47 +75,17 @@ def origin_of(hint: Any) -> Any:
     return typing.get_origin(hint) or hint
 
 
-class _Forgetful(cattrs.Converter):
-    """A converter that keeps the structure hooks of the types used last.
-
-    A hook refers to its class, and cattrs keeps every hook it has made. A program that makes a class for each request
-    would keep all of them.
-    """
-
-    def __init__(self, most_hooks: int) -> None:
-        super().__init__()
-        make = functools.partial(super().get_structure_hook, cache_result=False)
-        self._hook_of: Callable[[Any], Any] = functools.lru_cache(most_hooks)(make)
-
-    def get_structure_hook(self, type: Any, cache_result: bool = True) -> Any:  # noqa: A002, FBT001, FBT002  (cattrs' names)
-        return self._hook_of(type) if cache_result else super().get_structure_hook(type, cache_result=False)
-
-    def structure(self, obj: Any, cl: Any) -> Any:
-        return self._hook_of(cl)(obj, cl)
-
-
-def strict_converter(
-    *, refuse_unknown: bool, left_out: Mapping[type, tuple[str, ...]] | None = None, most_hooks: int | None = None
-) -> cattrs.Converter:
-    """A converter with the hooks of this module.
-
-    Args:
-        refuse_unknown: Whether an unknown field of a class is a problem.
-        left_out: Fields of classes that are not converted.
-        most_hooks: The number of types whose structure hooks are kept; None: all are.
-    """
-    converter = cattrs.Converter() if most_hooks is None else _Forgetful(most_hooks)
+def strict_converter(left_out: Mapping[type, tuple[str, ...]]) -> cattrs.Converter:
+    """A converter with the hooks of this module; `left_out` has the fields of classes that are not converted."""
+    converter = cattrs.Converter()
     for kind in (str, int, bool, enum.Enum):  # by class, like cattrs' own hooks: an IntEnum uses that of int
         converter.register_structure_hook(kind, scalar)
     converter.register_structure_hook(float, _number)
 
     def load_class(cls: Any) -> Hook:
-        omitted: Any = omitted_fields(cls, left_out or {})
+        omitted: Any = omitted_fields(cls, left_out)
         # Without linecache, which would keep the source of each hook for ever.
-        load = make_dict_structure_fn(
-            cls, converter, _cattrs_forbid_extra_keys=refuse_unknown, _cattrs_use_linecache=False, **omitted
-        )
-        return objects(load)
+        return objects(make_dict_structure_fn(cls, converter, _cattrs_use_linecache=False, **omitted))
 
     converter.register_structure_hook_factory(_is_class, load_class)
     containers: list[tuple[Callable[[Any], bool], Callable[[cattrs.Converter, Any, Any], Any]]] = [
@@ -148,7 +115,7 @@ def scalar(value: Any, hint: Any) -> Any:
     """A str, int or bool of exactly the type, or the enum member with the value."""
     if issubclass(hint, enum.Enum):
         for member in hint:
-            if _same(member.value, value):
+            if same_json(member.value, value):
                 return member
     elif type(value) is hint:
         return value
@@ -161,12 +128,12 @@ def _number(value: Any, hint: Any) -> Any:
 
 def _literal(value: Any, hint: Any) -> Any:
     for choice in typing.get_args(hint):
-        if _same(choice, value):
+        if same_json(choice, value):
             return choice
     raise Misfit(hint, value)
 
 
-def _same(one: Any, other: Any) -> bool:
+def same_json(one: Any, other: Any) -> bool:
     """Equality as in JSON, where true is not 1."""
     return isinstance(one, bool) is isinstance(other, bool) and bool(one == other)
 
@@ -190,12 +157,12 @@ def _sequence(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
     inner = typing.get_args(hint)
     is_open = hint in (tuple, typing.Tuple) or inner[-1:] == (Ellipsis,)  # noqa: UP006  another object
     if origin_of(hint) is tuple and not is_open:
-        return tuple(fields_in_order(converter, value, inner))
+        return tuple(_fields_in_order(converter, value, inner))
     of_item = inner[0] if inner else Any
     return SEQUENCES[origin_of(hint)](sequence(value, lambda item: converter.structure(item, of_item)))
 
 
-def fields_in_order(
+def _fields_in_order(
     converter: cattrs.Converter, value: Any, hints: typing.Sequence[Any], least: int | None = None
 ) -> list[Any]:
     """Structure a list whose items have one type each.
@@ -278,7 +245,7 @@ def _union(converter: cattrs.Converter, value: Any, hint: Any) -> Any:
         except Exception as error:
             failures.append(error)
     # If the value is of the right kind for exactly one member, and only its content is wrong, report that member.
-    inside = [error for error in failures if is_inside(error)]
+    inside = [error for error in failures if _is_inside(error)]
     raise inside[0] if len(inside) == 1 else Misfit(hint, value)
 
 
@@ -344,7 +311,7 @@ def problems_of(error: BaseException, tell: Tell, path: Path = ()) -> Iterator[t
         yield path, tell(error, path)
 
 
-def is_inside(error: BaseException) -> bool:
+def _is_inside(error: BaseException) -> bool:
     """Whether the value is of the right kind, and only parts of it do not fit."""
     return all(path for path, _ in problems_of(error, _untold))
 
@@ -364,6 +331,8 @@ def each(items: Iterable[tuple[Any, Any]], load: Callable[[Any, Any], Any]) -> l
     for step, item in items:
         try:
             loaded.append(load(step, item))
+        except RecursionError:  # the depth is a property of the whole document
+            raise
         except Exception as error:  # any exception of a hook gets its path
             misfits.append(((step,), error))
             if len(misfits) == MAX_PROBLEMS:

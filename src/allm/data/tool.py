@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast
 
 import attrs
 
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
 
-__all__ = ["TOOL_NAME", "Tool", "expected_tool", "merge_tools", "tool_problems"]
+__all__ = ["TOOL_NAME", "Tool", "expected_tool", "merge_tools", "runs_tools", "tool_problems"]
 
 TOOL_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """OpenAI's rule for function names, the strictest of the three vendors."""
@@ -49,12 +49,43 @@ class Tool:
         Raises:
             TypeError: The tool has no function.
         """
-        function = getattr(self.handler, "function", self.handler)
+        function = getattr(self.handler, "call_plain", self.handler)
         if function is None:
             raise TypeError(
                 f"tool {self.name!r} has no handler, so it cannot be called; expected Tool(..., handler=fn)"
             )
         return function(*args, **kwargs)
+
+    async def run(self, arguments: Mapping[str, Any], *, context: Any = None) -> Any:
+        """Run the tool as a turn would, with arguments as a model gives them: for tests.
+
+        The arguments are converted to the function's types, and a sync function runs in a worker thread. There is no
+        time limit: use a cancel scope.
+
+        Args:
+            arguments: The JSON object.
+            context: What the handler gets as its `ToolContext`, or the mapping for `ToolContext.context`. Progress that
+                it emits is dropped, unless you pass a `ToolContext` of your own.
+
+        Returns:
+            What the handler returned, before it is encoded: also an `AskUser` or a `Halt`.
+
+        Raises:
+            ToolError: `invalid_arguments`, with the text that the model gets; `no_handler`.
+            Exception: What the handler raised.
+        """
+        return await _run[0](self, arguments, context)
+
+
+RunTool = Callable[[Tool, Mapping[str, Any], Any], Awaitable[Any]]
+
+_run: list[RunTool] = []
+
+
+def runs_tools(function: RunTool) -> RunTool:
+    """Make `function` what `Tool.run` calls: values know no threads, so a layer above this one runs handlers."""
+    _run[:] = [function]
+    return function
 
 
 def expected_tool(given: Any) -> str:

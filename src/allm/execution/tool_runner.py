@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from typing import Any
 
 import attrs
 import trio
 
-from allm.data.content import ImagePart, Part, TextPart, ToolCall
+from allm.data.content import ImagePart, TextPart, ToolCall
 from allm.data.errors import StreamError, ToolError, ToolReason, ValidationError
 from allm.data.events import (
     AskUserRequested,
@@ -26,18 +26,19 @@ from allm.data.events import (
     ToolResultEncoded,
 )
 from allm.data.json.codec import to_json
-from allm.data.json.measure import text_bytes, value_problem
+from allm.data.json.measure import value_problem
 from allm.data.json.text import arguments_problem
 from allm.data.message import Message
 from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.tool import Tool
 from allm.data.tool_control import AWAITING_USER, AskUser, Halt, error_message
-from allm.data.types.encode import as_json, encode_result
-from allm.execution.jumping_clock import standing_still
+from allm.data.tool_results import Content, checked_parts, checked_text, result_content
+from allm.data.types.encode import as_json
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
-from allm.runtime.tools import FunctionHandler, ToolContext, is_async
+from allm.runtime.tool_calls import invoke, needs_thread
+from allm.runtime.tools import ToolContext
 
 __all__ = [
     "CallFailure",
@@ -47,8 +48,6 @@ __all__ = [
     "exception_text",
     "run_handler",
 ]
-
-Content = str | tuple[Part, ...]
 
 
 @attrs.define(eq=False)
@@ -176,14 +175,14 @@ class ToolRunner:
     def _content(self, value: Any) -> Content:
         encoder = self.call.engine.tool_result_encoder
         if encoder is None:
-            return _short_enough(value if isinstance(value, str) else encode_result(value))
+            return result_content(value)
         content = encoder.encode(value)
         if not isinstance(content, tuple):
-            return _short_enough(str(content))
+            return checked_text(str(content))
         for part in content:
             if not isinstance(part, TextPart | ImagePart):
                 raise TypeError(f"the result encoder returned a {type(part).__name__}; expected TextPart or ImagePart")
-        return content
+        return checked_parts(content)
 
     def _message(self, call: ToolCall, content: Content) -> Message:
         return Message("tool", content, tool_call_id=call.id, name=call.name)
@@ -191,9 +190,6 @@ class ToolRunner:
 
 MAX_THREADS = 64
 """Sync handlers that run at once in one Trio run, not counting abandoned ones."""
-
-MAX_RESULT_BYTES = 16 * 1024 * 1024
-"""Longest text of a result, as long as the arguments of a call. No model reads more than a few megabytes."""
 
 _threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("allm_tool_threads")
 
@@ -243,7 +239,7 @@ def _find(model_call: ModelCall, call: ToolCall) -> Tool:
 
 async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEvents) -> Any:
     limit = tool.timeout if tool.timeout is not None else model_call.execution_options.tool_timeout
-    in_thread = model_call.engine.tool_executor is None and tool.thread and not is_async(_function_of(tool))
+    in_thread = model_call.engine.tool_executor is None and needs_thread(tool)
     async with AsyncExitStack() as stack:
         if in_thread:
             await stack.enter_async_context(_thread_limiter())
@@ -267,7 +263,7 @@ async def _call_handler(
     try:
         if executor is not None:
             return await executor.execute(tool, call, context)
-        return await _invoke(tool, call, context, limit, in_thread=in_thread)
+        return await invoke(tool, call.arguments or {}, context, limit=limit, in_thread=in_thread)
     except ToolError as error:  # raised by the handler, which may not have filled in the call
         error.tool_name = error.tool_name or call.name
         error.tool_call_id = error.tool_call_id or call.id
@@ -352,45 +348,5 @@ def exception_text(error: Exception) -> str:
         return type(error).__name__
 
 
-def _short_enough(text: str) -> str:
-    size = text_bytes(text)
-    if size > MAX_RESULT_BYTES:
-        raise ValueError(f"it has {size:,} bytes, and a conversation takes {MAX_RESULT_BYTES:,}; return a part of it")
-    return text
-
-
 def _is_nonempty_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
-
-
-def _function_of(tool: Tool) -> Callable[..., Any]:
-    handler = tool.handler
-    assert handler is not None  # noqa: S101  (`_find` has checked it)
-    return handler.function if isinstance(handler, FunctionHandler) else handler
-
-
-async def _invoke(tool: Tool, call: ToolCall, context: ToolContext, limit: float | None, *, in_thread: bool) -> Any:
-    handler: Any = tool.handler
-    arguments = dict(call.arguments or {})
-    args = (arguments, context) if _takes_context(handler) else (arguments,)
-    if in_thread:
-        # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
-        # limiter, since `_thread_limiter` counts this thread already, and stops counting it once it is abandoned.
-        clock = trio.lowlevel.current_clock()
-        with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
-            [value] = await trio.to_thread.run_sync(
-                lambda: [handler(*args)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-            )
-    else:
-        value = handler(*args)
-    return await value if inspect.isawaitable(value) else value
-
-
-def _takes_context(function: Callable[..., Any]) -> bool:
-    """Whether a plain handler takes the context as its second positional parameter."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except ValueError:  # some built-ins have no signature
-        return False
-    positional = [p for p in parameters if p.kind in {p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD}]
-    return len(positional) > 1 or any(p.kind is p.VAR_POSITIONAL for p in parameters)

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from allm.data.constructors import explains_arguments
+from allm.data.constructors import ClassDecorator, explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
@@ -37,7 +37,7 @@ from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
 
-explains_settings = explains_arguments(
+explains_settings: ClassDecorator = explains_arguments(
     model="the model belongs to the engine: Engine(adapter={name}(...), model=...)",
     timeout="limits belong to the call: request_timeout=, or a cancel scope such as trio.move_on_after(30)",
     max_retries="retries belong to the engine: Engine(adapter={name}(...), retry=allm.RetryPolicy(...))",

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import functools
 import inspect
-import math
 import sys
+import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, cast, overload
@@ -17,11 +16,16 @@ import trio
 from allm.data.content import ToolCall
 from allm.data.errors import Problem, ToolError, ValidationError
 from allm.data.tool import Tool
-from allm.data.types.schema import schemas_of
-from allm.data.types.structure import NotStructured, structure
+from allm.data.types.defaults import read_default
+from allm.data.types.describe import shape_of
+from allm.data.types.hints import Scope, scope_of_function
+from allm.data.types.records import Field, properties_of
+from allm.data.types.schema import with_definitions
+from allm.data.types.structure import NotStructured, load
+from allm.runtime.docstrings import read_docstring
 from allm.runtime.fitting import advise
 
-__all__ = ["FunctionHandler", "ToolContext", "is_async", "tool"]
+__all__ = ["FunctionHandler", "ToolContext", "is_async", "is_context", "tool", "without_partials"]
 
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -54,16 +58,35 @@ class ToolContext:
         trio.from_thread.run(self._report, payload)
 
 
-def _without_partials(function: Any) -> Any:
+def without_partials(function: Any) -> Any:
+    """The function inside of `functools.partial`."""
     while isinstance(function, functools.partial):
         function = cast("Any", function).func
     return function
 
 
+def _filled_by_partials(function: Any) -> set[str]:
+    """Parameters that `functools.partial` has given by name: the program's own, such as a connection or a user's id."""
+    names: set[str] = set()
+    while isinstance(function, functools.partial):
+        names.update(cast("Any", function).keywords)
+        function = cast("Any", function).func
+    return names
+
+
 def is_async(function: Callable[..., Any]) -> bool:
     """Whether calling `function` returns an awaitable; looks through partials, methods and callable objects."""
-    function = _without_partials(function)
+    function = without_partials(function)
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def is_context(hint: Any) -> bool:
+    """Whether a parameter with this type receives the `ToolContext`: also an optional one, or one with notes."""
+    while hasattr(hint, "__value__"):  # a `type` statement
+        hint = hint.__value__
+    if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
+        return any(map(is_context, typing.get_args(hint)))
+    return hint is ToolContext
 
 
 @attrs.frozen(eq=False)
@@ -72,12 +95,12 @@ class FunctionHandler:
 
     Attributes:
         function: The decorated function.
-        hints: The type of each argument that the model gives.
+        fields: The arguments that the model gives, by name.
         context_names: Parameters that receive the `ToolContext`.
     """
 
     function: Callable[..., Any]
-    hints: Mapping[str, Any]
+    fields: Mapping[str, Field]
     context_names: tuple[str, ...]
     _signature: inspect.Signature
 
@@ -92,18 +115,15 @@ class FunctionHandler:
         Raises:
             ToolError: `invalid_arguments`, naming every wrong field in words that the model can act on.
         """
-        problems = [(name, "unknown argument") for name in arguments if name not in self.hints]
+        problems = [(name, "unknown argument") for name in arguments if name not in self.fields]
         values: dict[str, Any] = dict.fromkeys(self.context_names, context)
-        for name, hint in self.hints.items():
-            default = self._signature.parameters[name].default
-            if name in arguments and arguments[name] is None is default:
-                values[name] = None  # `days: int = None`: the default allows null, though the type does not
-            elif name in arguments:
+        for name, field in self.fields.items():
+            if name in arguments:
                 try:
-                    values[name] = structure(arguments[name], hint)
+                    values[name] = load(arguments[name], field.shape)
                 except NotStructured as error:
                     problems += [(name + where, what) for where, what in error.problems]
-            elif default is inspect.Parameter.empty:
+            elif field.default.is_required:
                 problems.append((name, "required argument is missing"))
         if problems:
             raise ToolError(
@@ -114,7 +134,23 @@ class FunctionHandler:
             )
         bound = self._signature.bind_partial()
         bound.arguments.update({name: values[name] for name in self._signature.parameters if name in values})
+        return self._with_defaults(bound)
+
+    def call_plain(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function like the plain function that it is, with the defaults that descriptors stand for."""
+        if not any(field.default.notes for field in self.fields.values()):
+            return self.function(*args, **kwargs)
+        bound = self._with_defaults(self._signature.bind(*args, **kwargs))
+        return self.function(*bound.args, **bound.kwargs)
+
+    def _with_defaults(self, bound: inspect.BoundArguments) -> inspect.BoundArguments:
+        made = {
+            name: field.default.make()
+            for name, field in self.fields.items()
+            if name not in bound.arguments and field.default.make is not None
+        }
         bound.apply_defaults()
+        bound.arguments.update(made)
         return bound
 
 
@@ -160,9 +196,9 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
         allm.tool("weather", "Tells the weather.", {"type": "object", ...}, handler)
 
     As a decorator, it takes the name, the description (docstring) and the schema (type hints) from the function, and
-    converts the arguments to the annotated types: attrs classes, dataclasses, TypedDicts, enums, Literals, also nested
-    and in lists. A parameter of type `ToolContext` is filled in by the library and hidden from the model. A sync
-    function runs in a worker thread; with `thread=False`, for a quick one, in the task of the turn.
+    converts the arguments to the annotated types, of any kind that JSON can hold. A parameter of type `ToolContext` is
+    filled in by the library and hidden from the model. A sync function runs in a worker thread; with `thread=False`,
+    for a quick one, in the task of the turn.
 
     Args:
         function: The function, or the tool's name when it is built from parts.
@@ -196,99 +232,69 @@ def _from_function(
     function: Callable[..., Any],
     name: str | None,
     description: str | None,
-    fields: dict[str, Any],
+    options: dict[str, Any],
     caller_names: Mapping[str, Any],
 ) -> Tool:
-    inner = _without_partials(function)
+    inner = without_partials(function)
     # A callable object has its hints and docstring on `__call__`, but its own class names it better.
     plain = inner if inspect.isroutine(inner) or inspect.isclass(inner) else inner.__call__
     name = name or str(getattr(inner, "__name__", type(inner).__name__))
     signature = inspect.signature(function)
-    types = _hints(plain, name, caller_names)
-    given: dict[str, Any] = {}
+    scope = scope_of_function(plain, caller_names)
+    annotations = inspect.get_annotations(inspect.unwrap(plain))
+    # Without one of its own, `__call__` inherits "Call self as a function."
+    summary, texts = read_docstring(plain if plain.__doc__ is not None else inner)
+    filled = _filled_by_partials(function)
+    fields: dict[str, Field] = {}
     contexts: list[str] = []
     for parameter in signature.parameters.values():
+        if parameter.name in filled:
+            continue
         if parameter.kind in _VARIADIC:
             stars = "*" if parameter.kind is inspect.Parameter.VAR_POSITIONAL else "**"
             raise _unusable(
                 name, parameter.name, f"{stars}{parameter.name} has no place in a JSON object: name every parameter"
             )
-        hint = types.get(parameter.name, Any)
-        if hint is ToolContext or ToolContext in typing.get_args(hint):
-            contexts.append(parameter.name)
-        elif parameter.name == "self" and hint is Any:
-            raise _unusable(name, "self", "decorate the bound method instead: allm.tool(instance.method)")
-        else:
-            given[parameter.name] = hint
+        try:
+            hint = _hint(annotations.get(parameter.name, Any), scope)
+            if is_context(hint):
+                contexts.append(parameter.name)
+            elif parameter.name == "self" and hint is Any:
+                raise _unusable(name, "self", "decorate the bound method instead: allm.tool(instance.method)")
+            else:
+                fields[parameter.name] = _field(parameter, hint, scope, texts.get(parameter.name))
+        except TypeError as error:
+            what = f"{error}; or build the tool from parts with a schema of your own"
+            raise _unusable(name, parameter.name, what) from error
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         sentence = f"tool {name} is a generator; expected a function that returns its result, such as a list"
         raise ValidationError([Problem((name,), "generator", sentence)], reason="invalid_tool", message=sentence)
-    summary, parameter_texts = _docstring(plain)
-    _advise_on_what_the_model_sees(name, description or summary, given, types)
-    schema = _schema(name, given, signature, parameter_texts)
-    handler = FunctionHandler(function, given, tuple(contexts), signature)
-    return Tool(name, description or summary, schema, handler=handler, **fields)
+    _advise_on_what_the_model_sees(name, description or summary, fields, annotations)
+    schema, definitions = with_definitions(functools.partial(properties_of, list(fields.values())))
+    schema = {**schema, "$defs": definitions} if definitions else schema
+    handler = FunctionHandler(function, fields, tuple(contexts), signature)
+    return Tool(name, description or summary, schema, handler=handler, **options)
+
+
+def _hint(annotation: Any, scope: Scope) -> Any:
+    return scope.evaluate(annotation) if isinstance(annotation, str) else annotation
+
+
+def _field(parameter: inspect.Parameter, hint: Any, scope: Scope, text: str | None) -> Field:
+    default = read_default(parameter.default)
+    shape = shape_of(hint, scope, default.notes, with_null=default.value is None)
+    return Field(parameter.name, shape, default, parameter.name, {"description": text} if text else {})
 
 
 def _advise_on_what_the_model_sees(
-    name: str, description: str, parameters: Iterable[str], types: Mapping[str, Any]
+    name: str, description: str, parameters: Iterable[str], annotations: Mapping[str, Any]
 ) -> None:
     """Warn about a tool that the model has to guess about."""
     if not description:
         advise("tool", name, "description", "tool %r has no docstring, so the model knows its name only", name)
-    if untyped := [parameter for parameter in parameters if parameter not in types]:
+    if untyped := [parameter for parameter in parameters if parameter not in annotations]:
         what = "parameter %s of tool %r has no type hint, so the model may pass anything"
         advise("tool", name, "types", what, ", ".join(untyped), name)
-
-
-def _hints(plain: Any, name: str, caller_names: Mapping[str, Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(plain, localns=dict(caller_names), include_extras=True)
-    except NameError as error:
-        raise _unusable(
-            name, str(error.name), f"its annotation cannot be resolved ({error}): define the type at module level"
-        ) from error
-
-
-def _schema(
-    name: str, given: Mapping[str, Any], signature: inspect.Signature, texts: Mapping[str, str]
-) -> dict[str, Any]:
-    try:
-        schemas, definitions = schemas_of(given.values())
-    except TypeError as error:
-        raise _unusable(
-            name, ", ".join(given), f"{error}; or build the tool from parts with a schema of your own"
-        ) from error
-    properties: dict[str, Any] = {}
-    required: list[str] = []
-    for parameter, schema in zip(given, schemas, strict=True):
-        default = signature.parameters[parameter].default
-        text = schema.get("description") or texts.get(parameter)
-        properties[parameter] = {**schema, **({"description": text} if text else {})}
-        if default is inspect.Parameter.empty:
-            required.append(parameter)
-        elif _has_json(default):
-            properties[parameter]["default"] = default.value if isinstance(default, enum.Enum) else default
-    result = {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
-    return {**result, "$defs": definitions} if definitions else result
-
-
-def _has_json(default: Any) -> bool:
-    if isinstance(default, float):
-        return math.isfinite(default)
-    return default is None or isinstance(default, (bool, int, str, enum.Enum))
-
-
-def _docstring(plain: Any) -> tuple[str, dict[str, str]]:
-    """Return the description without the parameter section, and the description of each parameter."""
-    text = inspect.getdoc(plain) or ""
-    if not text:
-        return "", {}
-    import docstring_parser  # here, since many programs that import allm make no tool from a function
-
-    parsed = docstring_parser.parse(text)
-    parts = [part for part in (parsed.short_description, parsed.long_description) if part]
-    return "\n\n".join(parts) or text, {item.arg_name: item.description or "" for item in parsed.params}
 
 
 def _unusable(tool_name: str, parameter: str, what: str) -> ValidationError:

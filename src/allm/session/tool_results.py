@@ -8,11 +8,11 @@ from typing import Any, cast
 import attrs
 
 from allm.data.content import ToolCall
-from allm.data.errors import SessionError
+from allm.data.errors import SessionError, ValidationError
 from allm.data.message import Message, Thread
 from allm.data.session import Approval, Session, fingerprint
 from allm.data.tool_control import error_message
-from allm.data.types.encode import encode_result
+from allm.data.tool_results import tool_result
 from allm.session.status import check
 
 __all__ = ["approve", "deny", "last_answer", "submit_tool_result", "submit_tool_results"]
@@ -24,7 +24,8 @@ def submit_tool_result(session: Session, tool_call_id: str, value: Any, *, is_er
     Args:
         session: A session that is `awaiting_tools`.
         tool_call_id: The id of one of its `pending_tool_calls`, in any order.
-        value: A text is used as it is; anything else is encoded as JSON, like a handler's result.
+        value: Sent like a handler's result: a text as it is, an `Image` or a list of texts and images as parts,
+            anything else as JSON.
         is_error: Tell the model that the tool failed.
 
     Raises:
@@ -34,12 +35,10 @@ def submit_tool_result(session: Session, tool_call_id: str, value: Any, *, is_er
     check(session, "submit_tool_result")
     call = _pending(session, tool_call_id)
     try:
-        text = encode_result(value)
-    except (TypeError, ValueError) as error:
-        raise SessionError(
-            f"the result of {tool_call_id} cannot be written as JSON ({error}); pass a text", reason="invalid_input"
-        ) from error
-    return _answered(session, Message("tool", text, tool_call_id=call.id, name=call.name, is_error=is_error))
+        result = tool_result(call.id, value, is_error=is_error)
+    except ValidationError as error:
+        raise SessionError(f"{error}; pass a text", reason="invalid_input") from error
+    return _answered(session, attrs.evolve(result, name=call.name))
 
 
 def submit_tool_results(session: Session, results: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Session:

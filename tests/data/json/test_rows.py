@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 import allm
 from allm.data.json import rows
-from allm.data.json.leaves import Leaf, put_back, take_out
+from allm.data.json.document import Leaf, put_back, take_out
 
 PIECE = 12
 

@@ -8,8 +8,6 @@ import gc
 import linecache
 import typing
 import weakref
-from collections import deque
-from collections.abc import Sequence
 from typing import Annotated, Generic, TypeVar
 
 import attrs
@@ -20,8 +18,9 @@ import pytest
 import allm
 from allm import fake
 from allm.data.json.text import dumps
+from allm.data.types.describe import shape_of
 from allm.data.types.encode import encode_result
-from allm.data.types.structure import MAX_HOOKS, _converter, structure
+from allm.data.types.structure import structure
 
 T = TypeVar("T")
 MADE = 300  # classes of each kind
@@ -145,39 +144,23 @@ def test_of_errors_that_are_written_as_json():
     assert kept.alive() == 0
 
 
-def test_a_class_that_is_used_again_is_looked_at_once():
-    """Its hook is kept while fewer than the limit of other types are used in between."""
-    cls = KINDS["nested dataclass"][0]()
-    first = _converter().get_structure_hook(cls)
-    for _ in range(MAX_HOOKS // 10):
-        structure(NESTED, KINDS["nested dataclass"][0]())
-        structure(NESTED, cls)
-    assert _converter().get_structure_hook(cls) is first
+@pytest.mark.parametrize("kind", ["attrs", "TypedDict", "NamedTuple", "Struct", "pydantic", "nested dataclass"])
+def test_a_class_that_is_used_again_is_looked_at_once(kind):
+    """However many other types are used in between."""
+    make, value = KINDS[kind]
+    cls = make()
+    first = shape_of(cls)
+    for _ in range(MADE):
+        structure(value, make())
+    assert shape_of(cls) is first
 
 
-@pytest.mark.parametrize(
-    "hint",
-    [
-        int | None,
-        list[int],
-        deque[int],
-        tuple[int, str],
-        dict[str, int],
-        Sequence[int],
-        typing.Literal["a"],
-        Annotated[int, "x"],
-    ],
-    ids=str,
-)
-def test_no_hook_is_kept_anywhere_else(hint):
-    """The cache of cattrs, which has no limit, stays empty."""
-    with_field = dataclasses.make_dataclass("C", [("a", hint)])
-    for wanted in (hint, with_field):
-        _converter().get_structure_hook(wanted)
-    good = {int | None: None, tuple[int, str]: [1, "x"], dict[str, int]: {"a": 1}, typing.Literal["a"]: "a"}
-    value = good.get(hint, 1 if hint == Annotated[int, "x"] else [1])
-    assert structure({"a": value}, with_field) is not None
-    assert _converter()._structure_func.dispatch.cache_info().currsize == 0
+def test_a_derived_class_has_its_own_shape():
+    """Though it inherits the attribute in which that of its base is kept."""
+    base = attrs.make_class("Base", {"a": attrs.field(type=int)})
+    assert structure({"a": 1}, base) == base(1)
+    derived = attrs.make_class("Derived", {"b": attrs.field(type=int)}, bases=(base,))
+    assert structure({"a": 1, "b": 2}, derived) == derived(1, 2)
 
 
 def test_no_source_is_kept():

@@ -111,7 +111,8 @@ def test_all_problems_are_told_at_once():
         ".places[1].zip",
         ".places[2].city",
         ".model.city",
-        ".model.more",
+        ".model",
+        ".struct.city",
         ".struct.zip",
         ".named['home'].city",
         ".unit",
@@ -177,7 +178,7 @@ def test_types_beside_classes(value, hint, wanted):
         ("x", Decimal),
         ([], Decimal),
         (None, int),
-        ({}, object),
+        ({}, complex),
     ],
 )
 def test_what_does_not_fit(value, hint):

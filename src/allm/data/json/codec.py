@@ -30,9 +30,7 @@ from allm.data.embedding import (
 )
 from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
-from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
-from allm.data.json.hooks import load_bytes, register_classes
-from allm.data.json.leaves import put_back, take_out
+from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, put_back, take_out, write_document
 from allm.data.json.measure import is_plain
 from allm.data.json.tags import (
     ERROR_TYPES,
@@ -43,8 +41,10 @@ from allm.data.json.tags import (
     VALUE_TAGS,
     error_arguments,
     known_error,
+    load_bytes,
     problems_of,
     register,
+    register_classes,
     register_union,
     strict_converter,
     tag_of,

@@ -21,8 +21,15 @@ import attrs
 
 from allm.data.errors import Path
 from allm.data.json.codec import check_readable, plain, structured
-from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, write_document
-from allm.data.json.leaves import Leaf, put_back, take_out
+from allm.data.json.document import (
+    MAX_JSON_BYTES,
+    Leaf,
+    json_problem,
+    parse_document,
+    put_back,
+    take_out,
+    write_document,
+)
 
 __all__ = ["LARGE", "PIECE", "Kind", "ParsedRow", "Reference", "parse_row", "plain_row", "row_text", "stored", "used"]
 

@@ -6,7 +6,9 @@ import base64
 import dataclasses
 import datetime as dt
 import enum
+import ipaddress
 import math
+import sys
 import uuid
 from collections.abc import Mapping, Sequence, Set as AbstractSet
 from decimal import Decimal
@@ -17,7 +19,6 @@ import attrs
 import msgspec
 
 from allm.data.json.text import dumps, loads
-from allm.data.types.classes import is_pydantic
 
 __all__ = ["as_json", "encode_result"]
 
@@ -28,8 +29,8 @@ def encode_result(value: Any) -> str:
     Raises:
         TypeError, ValueError: It cannot be written as JSON.
     """
-    if isinstance(value, str) and not isinstance(value, enum.Enum):
-        return value
+    if isinstance(value, str):
+        return str.__str__(value)  # also of an enum of texts
     return _written(value).decode("utf-8")
 
 
@@ -63,8 +64,14 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return {_key(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (bytes, bytearray, memoryview)):
         return base64.b64encode(value).decode("ascii")
-    if is_pydantic(type(value)):
-        return _plain(value.model_dump(mode="json"))
+    if _is_pydantic(type(value)):
+        # As `model_dump`, with a fallback for members of other libraries, which pydantic keeps but cannot write.
+        return _plain(value.__pydantic_serializer__.to_python(value, mode="json", fallback=_plain))
+    if isinstance(value, msgspec.Struct):
+        return _struct(value)
+    if isinstance(what := getattr(type(value), "_in_json", None), str):
+        # Its base64 text would cost millions of tokens, and no model reads it.
+        raise TypeError(f"{type(value).__name__} inside a value has no JSON form; {what}")
     if (fields := _fields(type(value))) is not None:
         # Not by cattrs, whose hooks would keep the class alive. As there, what is not an argument is left out.
         return {field.name: _plain(getattr(value, field.name)) for field in fields if field.init}
@@ -72,11 +79,16 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time)):
         return value.isoformat()
-    if isinstance(value, (PurePath, uuid.UUID, Decimal)):
+    if isinstance(value, (PurePath, uuid.UUID, Decimal, ipaddress.IPv4Address, ipaddress.IPv6Address)):
         return str(value)
-    if isinstance(value, (dt.timedelta, msgspec.Struct)):
+    if isinstance(value, dt.timedelta):
         return _plain(msgspec.to_builtins(value))
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _is_pydantic(cls: type) -> bool:
+    pydantic = sys.modules.get("pydantic")  # `cls` can be a model only if pydantic is already imported
+    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
 
 
 def _fields(cls: Any) -> tuple[Any, ...] | None:
@@ -84,6 +96,27 @@ def _fields(cls: Any) -> tuple[Any, ...] | None:
     if attrs.has(cls):
         return tuple(attrs.fields(cls))
     return dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else None
+
+
+def _struct(value: msgspec.Struct) -> Any:
+    """As msgspec writes it; it has no hook for members of other libraries that it knows as well, such as attrs."""
+    cls = type(value)
+    config, members = cls.__struct_config__, {}
+    without_default = len(cls.__struct_fields__) - len(cls.__struct_defaults__)
+    for index, (name, written) in enumerate(zip(cls.__struct_fields__, cls.__struct_encode_fields__, strict=True)):
+        member = getattr(value, name)
+        default = cls.__struct_defaults__[index - without_default] if index >= without_default else msgspec.NODEFAULT
+        omitted = config.omit_defaults and not config.array_like and _is_default(member, default)
+        if member is not msgspec.UNSET and not omitted:
+            members[written] = _plain(member)
+    if config.array_like:
+        return [*([] if config.tag is None else [config.tag]), *members.values()]
+    return members if config.tag is None else {config.tag_field: config.tag, **members}
+
+
+def _is_default(member: Any, default: Any) -> bool:
+    made = getattr(default, "factory", None)  # of a field whose default is made, of which msgspec knows the empty ones
+    return member is default or (made in (list, dict, set) and type(member) is made and not member)
 
 
 def _key(key: Any) -> str:

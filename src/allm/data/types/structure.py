@@ -1,28 +1,22 @@
 """Structure a model's JSON into users' types, and report every problem in words that the model can act on.
 
-It is strict: a model that sends `"7"` for an int gets an error with the value, and can correct it. The core is
-`data/structuring`; `scalars.py` and `classes.py` add hooks for users' types.
+It is strict: a model that sends `"7"` for an int gets an error with the value, and can correct it.
 """
 
 from __future__ import annotations
 
-import enum
-import functools
+import itertools
 import re
-import types
-import typing
-from decimal import Decimal
 from typing import Any, TypeVar
-
-import cattrs
 
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.text import JsonTextError, loads
-from allm.data.structuring import SEQUENCES, Key, Misfit, origin_of, problems_of, strict_converter
-from allm.data.types.classes import is_named_tuple, register_classes
-from allm.data.types.scalars import TEXT_FORMS, register_scalars
+from allm.data.structuring import Key, Misfit, problems_of
+from allm.data.types.describe import shape_of
+from allm.data.types.shapes import Reading, Shape, json_notation, name_of
+from allm.data.types.unions import NoMember
 
-__all__ = ["NotStructured", "parse_text", "structure"]
+__all__ = ["NotStructured", "load", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -54,8 +48,19 @@ def structure(value: Any, hint: Any) -> Any:
         NotStructured: It does not fit; with every problem, at most twenty per list or object.
     """
     try:
-        return _converter().structure(value, hint)
-    except Exception as error:  # cattrs raises what its hooks raise
+        shape = shape_of(hint)
+    except TypeError as error:
+        raise NotStructured([((), f"the type {name_of(hint):.60} cannot be written as JSON: {error}")]) from error
+    return load(value, shape)
+
+
+def load(value: Any, shape: Shape) -> Any:
+    """Structure `value` as `shape` says; raises `NotStructured` like `structure`."""
+    try:
+        return shape.load(value, Reading())
+    except RecursionError as error:
+        raise NotStructured([((), "the JSON is nested too deeply")]) from error
+    except Exception as error:  # shapes raise what the constructors of classes raise
         raise NotStructured(list(problems_of(error, _tell))) from error
 
 
@@ -65,7 +70,7 @@ def parse_text(text: str, hint: type[T]) -> T:
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem.
     """
-    name = getattr(hint, "__name__", str(hint))
+    name = name_of(hint)
     try:
         value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
     except JsonTextError as error:
@@ -81,31 +86,11 @@ def parse_text(text: str, hint: type[T]) -> T:
         ) from error
 
 
-MAX_HOOKS = 200
-"""Most types whose hooks are kept: more than a program with a fixed set of types uses often. One that makes a class for
-each request keeps this many alive. A hook that is needed again is made again, which takes about a millisecond."""
-
-
-@functools.cache
-def _converter() -> cattrs.Converter:
-    """The converter for users' types."""
-    made = strict_converter(refuse_unknown=True, most_hooks=MAX_HOOKS)
-    register_scalars(made)
-    register_classes(made)
-    return made
+_MAX_MEMBERS = 5  # of a union, in one message
+_MAX_SHOWN = 2  # problems of each
 
 
 # --- messages -----------------------------------------------------------------------------------------------------
-
-_NAMES: dict[Any, str] = {
-    str: "a string",
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    Decimal: "a decimal number",
-    None: "null",
-    types.NoneType: "null",
-}
 
 
 def _plain(step: str | int) -> str | int:
@@ -120,34 +105,22 @@ def _written(step: str | int) -> str:
 
 def _tell(error: BaseException, _: Path) -> str:
     if isinstance(error, Misfit):
-        return f"expected {_expected(error.expected)}, got {_shown(error.value)}"
-    if isinstance(error, cattrs.StructureHandlerNotFoundError):
-        return f"the type {getattr(error.type_, '__name__', error.type_)!r:.60} cannot be written as JSON"
+        return f"expected {error.expected}, got {json_notation(error.value)}"
+    if isinstance(error, NoMember):
+        tried = [f"as {name}: {_in_short(inner)}" for name, inner in error.failures[:_MAX_MEMBERS]]
+        more = [f"and {count} more"] if (count := len(error.failures) - _MAX_MEMBERS) > 0 else []
+        return "it fits none of the types; " + "; ".join(tried + more)
     if isinstance(error, KeyError):
         return f"required field {error} is missing"
-    if isinstance(error, cattrs.ForbiddenExtraKeysError):
-        return f"unknown field {', '.join(repr(name) for name in sorted(error.extra_fields))}"
     return str(error) or type(error).__name__
 
 
-def _shown(value: Any) -> str:
-    """The value in JSON notation, cut to the length a model needs to find its mistake."""
-    shown = f"{value!r:.60}"
-    return {"None": "null", "True": "true", "False": "false"}.get(shown, shown)
+def _tell_inside(error: BaseException, path: Path) -> str:
+    """The same without the members of unions in unions, whose number doubles with each level."""
+    return "it fits none of the types" if isinstance(error, NoMember) else _tell(error, path)
 
 
-def _expected(hint: Any) -> str:
-    """A description of the type's values in JSON."""
-    if typing.get_origin(hint) is typing.Annotated:
-        return _expected(hint.__origin__)
-    origin = origin_of(hint)
-    if origin in (typing.Union, types.UnionType):
-        options = [option for option in typing.get_args(hint) if option is not types.NoneType]
-        return " or ".join(dict.fromkeys(map(_expected, options)))
-    if origin is typing.Literal:
-        return f"one of {', '.join(map(repr, typing.get_args(hint)))}"
-    if isinstance(origin, type) and issubclass(origin, enum.Enum):
-        return f"one of {', '.join(repr(member.value) for member in origin)}"
-    if origin in SEQUENCES or is_named_tuple(origin):
-        return "a list"
-    return _NAMES.get(origin) or (TEXT_FORMS[origin][1] if origin in TEXT_FORMS else "an object")
+def _in_short(error: BaseException) -> str:
+    """The first problems of a member of a union."""
+    found = NotStructured(list(itertools.islice(problems_of(error, _tell_inside), _MAX_SHOWN)))
+    return f"{found!s:.200}"

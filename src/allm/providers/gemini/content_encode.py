@@ -220,10 +220,11 @@ def _response(message: Message) -> dict[str, Any]:
     A JSON object is sent as it is, anything else under `result`; a failure under `error`, the key that Gemini documents
     for it. Numbers and quoted strings stay text: they may be identifiers, and Gemini's numbers are doubles.
     """
-    value: Any = message.text
-    if message.text.lstrip()[:1] in {"{", "["}:
+    text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
+    value: Any = text
+    if text.lstrip()[:1] in {"{", "["}:
         with suppress(JsonTextError):
-            value = loads(message.text)
+            value = loads(text)
     fields = as_object(value) if isinstance(value, dict) else None
     if message.is_error:
         return fields if fields is not None and fields.keys() == {"error"} else {"error": value}

@@ -191,7 +191,8 @@ class ChatDecoder(StreamDecoder):
 
     def _end_answer(self, finish: FinishReason) -> None:
         self._complete_blocks()
-        self.notes = settled(self.notes)
+        if self.notes:
+            self.notes.update(settled(self.notes))
         self.complete(finish, self._finish)
 
     def _chunk(self, chunk: dict[str, Any], content_key: str) -> None:

@@ -7,7 +7,9 @@ What the wire format does not have, or not so:
   only its own, and not where `Preset.replays` says that they are refused. `Preset.reasoning_always` services want the
   field on every assistant message.
 - Left out, because only its maker can read it: reasoning and provider items of other vendors. Left out because nobody
-  takes it: images in assistant messages. Images in tool results are refused: the model would not see them.
+  takes it: images in assistant messages.
+- Images in tool results come from the user right behind the results: as parts of the result itself they are a 400 at
+  OpenAI, or its model does not see them.
 - The results of a message's calls follow it directly. Ids and names that the service refuses are changed.
 - Left out, because some services refuse it: an assistant message with nothing in it.
 - A `ProviderPart` of the service itself in a user's message is sent as it is: a file, a sound. Any other one there, and
@@ -117,10 +119,28 @@ class _MessageEncoder:
     preset: Preset
     origin: Origin
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # images of the results
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
-        encoded = (self._message(message, ("messages", index)) for index, message in results_in_place(messages))
-        return [message for message in encoded if message is not None]
+        encoded: list[dict[str, Any]] = []
+        for index, message in results_in_place(messages):
+            if message.role != "tool":
+                self._close_results(encoded)
+            if (sent := self._message(message, ("messages", index))) is not None:
+                self._add(encoded, sent)
+        self._close_results(encoded)
+        return encoded
+
+    def _close_results(self, encoded: list[dict[str, Any]]) -> None:
+        if self._behind:
+            self._add(encoded, {"role": "user", "content": self._behind})
+            self._behind = []
+
+    def _add(self, encoded: list[dict[str, Any]], message: dict[str, Any]) -> None:
+        after_tool = encoded and encoded[-1]["role"] == "tool"
+        if after_tool and message["role"] == "user" and not self.preset.user_after_tool:
+            encoded.append({"role": "assistant", "content": "OK."})
+        encoded.append(message)
 
     def _message(self, message: Message, path: Path) -> dict[str, Any] | None:
         if message.role == "tool":
@@ -152,11 +172,20 @@ class _MessageEncoder:
                 assert_never(part)
 
     def _result(self, message: Message, path: Path) -> dict[str, Any]:
-        for index, part in enumerate(message.parts):
-            if isinstance(part, ImagePart):
-                sentence = 'Chat Completions takes only text from a tool; endpoint="responses" takes images'
-                self.problems.append(Problem((*path, "content", index), "image_in_tool_message", sentence))
-        return {"role": "tool", "tool_call_id": call_id(message.tool_call_id, self.preset), "content": message.text}
+        sent_id = call_id(message.tool_call_id, self.preset)
+        text = message.text
+        if message.images:
+            text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
+            text = text or "The result is in the next message of the user."
+            of_tool = f"{message.name} ({sent_id})" if message.name else sent_id
+            self._behind.append({"type": "text", "text": f"Images of the result of {of_tool}:"})
+            parts = (
+                self._part(part, (*path, "content", index))
+                for index, part in enumerate(message.parts)
+                if isinstance(part, ImagePart)
+            )
+            self._behind += [part for part in parts if part is not None]
+        return {"role": "tool", "tool_call_id": sent_id, "content": text}
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         texts = [part for part in message.parts if isinstance(part, TextPart)]

@@ -82,6 +82,8 @@ class Preset:
         reasoning_field: Where the thinking of an earlier turn goes back in Chat Completions; None: where it came in.
         reasoning_always: Every assistant message has that field, if need be empty.
         base64_embeddings: Embeddings are asked for in base64, which is a third of the size; else nothing is said.
+        user_after_tool: Whether a user's message may directly follow the result of a tool; else an assistant message
+            "OK." is sent between them.
         call_ids: Regular expression that the id of a call has to match; others are changed. None: any.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
             reasoning; None: no model.
@@ -108,6 +110,7 @@ class Preset:
     reasoning_field: str | None = None
     reasoning_always: bool = False
     base64_embeddings: bool = False
+    user_after_tool: bool = True
     call_ids: str | None = None
     encrypted_reasoning: str | None = THINKING
 
@@ -227,6 +230,7 @@ _ROWS = (
         standard_tier=None,
         stream_usage=False,
         replays=False,
+        user_after_tool=False,  # "Unexpected role 'user' after role 'tool'"
         call_ids="[A-Za-z0-9]{9}",  # "must be a-z, A-Z, 0-9, with a length of 9"
         base64_embeddings=True,
     ),
