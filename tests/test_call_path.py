@@ -60,7 +60,7 @@ def engine_of(server, wire, *scripts):
 
 @pytest.mark.parametrize("wire", ADAPTERS)
 async def test_one_model_call(wire):
-    """With text and usage, and no option that asks for more. Two or three modules count and check what arrives."""
+    """With text and usage, and no option that asks for more."""
     async with WireServer() as server:
         engine = engine_of(server, wire, TEXT)
 
@@ -69,15 +69,15 @@ async def test_one_model_call(wire):
 
         found = await passed_through(call)
     assert {"execution/generate", "http/transport"} <= set(found)
-    assert len(found) <= 34, found
+    assert len(found) <= (31 if wire == "openai_responses" else 30), found
 
 
 # A tool has more to its schema in Responses.
 @pytest.mark.parametrize(
-    ("wire", "most"), [("openai", 42), ("openai_responses", 43), ("anthropic", 41), ("gemini", 41)]
+    ("wire", "most"), [("openai", 36), ("openai_responses", 39), ("anthropic", 36), ("gemini", 36)]
 )
 async def test_one_turn_with_a_tool(wire, most):
-    """Two model calls and a call of a tool; in a session, eighteen modules more, which read and write its rows."""
+    """Two model calls and a call of a tool; in a session, sixteen modules more, which read and write its rows."""
     async with WireServer() as server, allm.session.open_store("memory://") as store:
         engine = engine_of(server, wire, *TURN)
 
@@ -97,4 +97,4 @@ async def test_one_turn_with_a_tool(wire, most):
 
         found = await passed_through(turn_of_a_session)
         assert "session/stores/memory" in found
-        assert len(found) <= most + 18, found
+        assert len(found) <= most + 16, found

@@ -15,7 +15,7 @@ from allm.data.json.text import dumps
 from allm.data.message import results_in_place
 from allm.data.message_builder import UniqueIds
 from allm.execution.options import prepare_call, resolve
-from allm.execution.stream.answer_size import AnswerSize
+from allm.http.answer_size import AnswerSize
 from allm.http.sse import SSEDecoder
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.gemini.decode import GeminiDecoder
@@ -23,7 +23,7 @@ from allm.providers.openai.argument_end import ArgumentEnd
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
 from allm.testing import Reply
-from steps import growth, steps
+from growth import growth, steps
 
 MOST = 2.6
 """Growth for twice the size; 2 is in proportion, 4 would be in the square."""
@@ -62,7 +62,7 @@ def folded(events):
 
 def admitted(events):
     size = AnswerSize(allm.AnswerLimits())
-    return [size.admit(event) for event in events]
+    return [kept for event in events for kept in size.admit((event,))]
 
 
 def request(name, response):

@@ -139,9 +139,8 @@ from allm.data.results import (
 )
 from allm.data.session import Session as Session, SessionConflict as SessionConflict, SessionStatus as SessionStatus
 from allm.data.step_changes import StepChanges as StepChanges, StepChangesDict as StepChangesDict
-from allm.data.tool import Tool as Tool
+from allm.data.tool import Tool as Tool, tool_result as tool_result
 from allm.data.tool_control import AskUser as AskUser, Halt as Halt
-from allm.data.tool_results import tool_result as tool_result
 from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap
@@ -189,7 +188,8 @@ from allm.runtime.call_options import (
 )
 from allm.runtime.engine import Engine as Engine, EngineFields as EngineFields
 from allm.runtime.retry import RetryPolicy as RetryPolicy
-from allm.runtime.tools import ToolContext as ToolContext, tool as tool
+from allm.runtime.tool_calls import ToolContext as ToolContext
+from allm.runtime.tools import tool as tool
 
 if TYPE_CHECKING:
     from allm import adapters as adapters, providers as providers, session as session, testing as testing

@@ -46,7 +46,6 @@ from allm.data.errors import Path as Path
 from allm.data.events import Emit as Emit
 from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
 from allm.data.image_header import sniff_mime as sniff_mime
-from allm.data.json.measure import value_problem as value_problem
 from allm.data.json.text import (
     JsonTextError as JsonTextError,
     as_count as as_count,
@@ -57,6 +56,7 @@ from allm.data.json.text import (
     dumps as dumps,
     loads as loads,
     parse_arguments as parse_arguments,
+    value_problem as value_problem,
 )
 from allm.data.json.whole import whole_text as whole_text
 from allm.data.message import call_name as call_name, results_in_place as results_in_place

@@ -7,11 +7,12 @@ import json
 import attrs
 import pytest
 import trio
+from hypothesis import given, strategies as st
 
 import allm
 from allm import fake
-from allm.data.json.measure import MAX_VALUE_DEPTH
-from allm.execution.stream.answer_size import AnswerSize
+from allm.data.json.text import MAX_VALUE_DEPTH
+from allm.http.answer_size import AnswerSize
 from allm.testing import Reply, WireServer
 
 KEY = "sk-test"
@@ -150,9 +151,46 @@ def test_a_block_is_counted_once():
         allm.ToolCallDelta("c", '{"a": 1}'),
         allm.ToolCallCompleted("c", "f", {"a": 1}, '{"a": 1}'),
     ):
-        assert size.admit(event) is event
-    with pytest.raises(allm.AdapterError, match="more than 10 bytes of text"):
-        size.admit(allm.TextDelta("t", "x"))
+        assert size.admit((event,)) == (event,)
+    [failed] = size.admit((allm.TextDelta("t", "x"),))
+    assert "more than 10 bytes of text" in failed.error.message
+
+
+DELTAS = (
+    allm.TextDelta,
+    allm.ReasoningDelta,
+    allm.ToolCallDelta,
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(DELTAS), st.sampled_from("ab"), st.sampled_from(("x", "\u00e9", "xyz", "")))),
+    st.integers(1, 5),
+    st.integers(1, 12),
+    st.sampled_from(("text_bytes", "reasoning_bytes", "argument_bytes", "total_bytes", "parts")),
+)
+def test_bursts_change_no_count(deltas, per_burst, limit, name):
+    """However deltas come together, the answer ends at the same one of them."""
+    events = [delta(block, text) for delta, block, text in deltas]
+
+    def admitted(per_burst):
+        size, found = AnswerSize(limits(**{name: limit})), []
+        for start in range(0, len(events), per_burst):
+            burst = tuple(events[start : start + per_burst])
+            found += burst if size.grow(burst) else size.admit(burst)
+            if size.is_full:
+                return [*found[:-1], "full"]
+        return found
+
+    def counted_one_by_one():
+        size, found = AnswerSize(limits(**{name: limit})), []
+        for event in events:
+            found += size.admit((event,))
+            if size.is_full:
+                return [*found[:-1], "full"]
+        return found
+
+    assert admitted(per_burst) == admitted(1) == counted_one_by_one()
 
 
 def adapter_for(name, server):
@@ -251,7 +289,7 @@ async def test_notes_that_no_session_could_keep():
 
 async def test_results_and_hints_that_no_session_could_keep(monkeypatch):
     """Such a call fails alone, and the model reads why."""
-    monkeypatch.setattr("allm.data.tool_results.MAX_RESULT_BYTES", 50)
+    monkeypatch.setattr("allm.data.tool.MAX_RESULT_BYTES", 50)
     fine = allm.Tool("fine", "Do.", {"type": "object"}, handler=lambda _: "x" * 50)
     long = allm.Tool("long", "Do.", {"type": "object"}, handler=lambda _: "x" * 51)
     asks = allm.Tool("asks", "Do.", {"type": "object"}, handler=lambda _: allm.AskUser("Which?", deep=nested(300)))

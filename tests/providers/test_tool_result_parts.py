@@ -82,7 +82,6 @@ async def test_chat_completions_takes_images_from_the_user_only():
         result = await allm.chat(engine(server, "openai"), "What colour is the fox?")
     assert result.final_response.output_text == "Red."
     body = json.loads(server.requests[1].body)
-    check_openai_chat(body)
     sent = body["messages"]
     url = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{DATA}", "detail": "auto"}}
     assert sent[2:] == [
@@ -98,6 +97,7 @@ async def test_chat_completions_takes_images_from_the_user_only():
             ],
         },
     ]
+    check_openai_chat(body)  # last, since it skips where the vendor's library is not installed
 
 
 def chat_messages(messages, **fields):

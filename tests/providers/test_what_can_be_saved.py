@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 import allm
 from allm.data.json.text import dumps
-from allm.execution.stream.answer_size import AnswerSize
+from allm.http.answer_size import AnswerSize
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.openai.chat_decode import ChatDecoder
@@ -115,7 +115,7 @@ def answered(decoder, events):
             decoded += decoder.end("")
     except allm.AdapterError as error:
         decoded.append(allm.Failed(error))
-    return [size.admit(event) for event in decoded]
+    return [kept for event in decoded for kept in size.admit((event,))]
 
 
 @pytest.mark.parametrize("name", WIRES)

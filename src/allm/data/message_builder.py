@@ -11,7 +11,7 @@ it, and a service is an address (`Origin`): what a proxy signed gives a 400 at t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -45,6 +45,20 @@ class _Block:
     name: str = ""
     refusal: bool = False
     part: Part | None = None
+    _length: int = attrs.field(default=0, init=False)
+    _counted: int = attrs.field(default=0, init=False)  # pieces that `_length` has
+
+    def length(self) -> int:
+        """Characters of all pieces there have been. A piece is counted once, and only if somebody asks."""
+        self._length += sum(map(len, self.pieces[self._counted :]))
+        self._counted = len(self.pieces)
+        return self._length
+
+    def complete(self, part: Part) -> None:
+        """Take the part, which has all that the pieces have."""
+        self.length()
+        self.part, self._counted = part, 0
+        self.pieces.clear()
 
     def to_part(self) -> Part | None:
         if self.part is not None:
@@ -59,13 +73,8 @@ class _Block:
 
 @attrs.define(eq=False)
 class MessageBuilder:
-    """The growing content of one assistant message.
+    """The growing content of one assistant message."""
 
-    Attributes:
-        lengths: Characters of all deltas of text and of reasoning.
-    """
-
-    lengths: dict[str, int] = attrs.field(factory=lambda: {"text": 0, "reasoning": 0}, init=False)
     _blocks: dict[tuple[str, str], _Block] = attrs.field(factory=dict, init=False)
 
     def add(self, event: Any) -> bool:
@@ -79,6 +88,10 @@ class MessageBuilder:
     def has_tool_calls(self) -> bool:
         """Whether a call has begun."""
         return any(kind == "tool" for kind, _ in self._blocks)
+
+    def length(self, kind: Literal["text", "reasoning"]) -> int:
+        """Characters of all deltas of this kind."""
+        return sum(block.length() for block in self._blocks.values() if block.kind == kind)
 
     def complete(self) -> list[AdapterEvent]:
         """Complete every open block, in order: the events to emit, already added here.
@@ -107,9 +120,7 @@ class MessageBuilder:
         return block
 
     def _complete(self, kind: str, block_id: str, part: Part) -> None:
-        block = self._block(kind, block_id)
-        block.part = part
-        block.pieces.clear()  # the part has it all
+        self._block(kind, block_id).complete(part)
 
     def _text_delta(self, event: TextDelta) -> None:
         block = self._blocks.get(("text", event.id))
@@ -117,7 +128,6 @@ class MessageBuilder:
             block = self._block("text", event.id)
             block.refusal = event.refusal
         block.pieces.append(event.delta)
-        self.lengths["text"] += len(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
         part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
@@ -125,7 +135,6 @@ class MessageBuilder:
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
         self._block("reasoning", event.id).pieces.append(event.delta)
-        self.lengths["reasoning"] += len(event.delta)
 
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
         part = ReasoningPart(

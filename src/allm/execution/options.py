@@ -22,6 +22,7 @@ from allm.data.types.schema import object_schema
 from allm.execution.journal import ToolJournal
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
+from allm.runtime.catalog import lookup
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import check_capabilities, fit_to_model, warn_of_shutdown
 from allm.runtime.http_adapter import as_adapter
@@ -232,14 +233,29 @@ def prepare_call(call: ModelCall) -> Any:
             reason="missing_model",
         )
     _check_model_id(as_adapter(adapter).provider, call.request.model)
-    warn_of_shutdown(as_adapter(adapter).provider, call.request.model)
-    check_capabilities(adapter, call.request, call.adapter_options)
-    request = fit_to_model(adapter, call.request, call.adapter_options, call.defaulted)
+    request = call.request if _fits_any_model(call) else _fitted(call)
     try:
         return adapter.prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
+
+
+def _fits_any_model(call: ModelCall) -> bool:
+    """Whether nothing is known of the model, and the adapter takes whatever is asked for."""
+    vendor, request, options = as_adapter(call.adapter), call.request, call.adapter_options
+    return (
+        (request.model is None or lookup(vendor.provider, request.model) is None)
+        and all(getattr(options, name) is None for name in vendor.ignored_options)
+        and not list(vendor.refused_parameters(request, options))
+    )
+
+
+def _fitted(call: ModelCall) -> Request:
+    adapter, request, options = call.adapter, call.request, call.adapter_options
+    warn_of_shutdown(as_adapter(adapter).provider, request.model)
+    check_capabilities(adapter, request, options)
+    return fit_to_model(adapter, request, options, call.defaulted)
 
 
 def _check_model_id(provider: str, model: str | None) -> None:

@@ -26,19 +26,16 @@ from allm.data.events import (
     ToolResultEncoded,
 )
 from allm.data.json.codec import to_json
-from allm.data.json.measure import value_problem
-from allm.data.json.text import arguments_problem
+from allm.data.json.text import arguments_problem, value_problem
 from allm.data.message import Message
 from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
-from allm.data.tool import Tool
+from allm.data.tool import Content, Tool, checked_parts, checked_text, result_content
 from allm.data.tool_control import AWAITING_USER, AskUser, Halt, error_message
-from allm.data.tool_results import Content, checked_parts, checked_text, result_content
 from allm.data.types.encode import as_json
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
 from allm.runtime import telemetry
-from allm.runtime.tool_calls import invoke, needs_thread
-from allm.runtime.tools import ToolContext
+from allm.runtime.tool_calls import ToolContext, invoke, needs_thread
 
 __all__ = [
     "CallFailure",

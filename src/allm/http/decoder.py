@@ -35,9 +35,9 @@ from allm.data.json.whole import whole
 from allm.data.logprobs import TokenLogprob
 from allm.data.message_builder import MessageBuilder, Origin
 from allm.data.response import FinishReason, Usage
-from allm.data.storable import storable
 from allm.http import held
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
+from allm.http.answer_size import WITH_OPEN_DATA, storable
 from allm.http.error_body import (
     is_cut_report,
     reported_error,
@@ -189,7 +189,8 @@ class StreamDecoder(abc.ABC):
         Raises:
             AdapterError: `answer_too_large`: it holds data that no conversation can keep.
         """
-        event = storable(event)
+        if type(event) in WITH_OPEN_DATA:
+            event = storable(event)
         if self.origin is not None:
             event = self.origin.mark(event)
         self.message.add(event)

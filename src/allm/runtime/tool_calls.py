@@ -1,22 +1,150 @@
-"""Call the handler of a tool, in a turn or by `Tool.run`: with the context if it takes it, a sync one in a thread."""
+"""Call the handler of a tool, in a turn or by `Tool.run`: with structured arguments, and the context if it takes it."""
 
 from __future__ import annotations
 
+import functools
 import inspect
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
 
+import attrs
 import trio
 
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
+from allm.data.types.records import Field
+from allm.data.types.structure import NotStructured, load
 from allm.runtime.jumping_clock import standing_still
-from allm.runtime.tools import FunctionHandler, ToolContext, is_async, is_context, without_partials
 
-__all__ = ["invoke", "needs_thread", "run_tool"]
+__all__ = [
+    "FunctionHandler",
+    "ToolContext",
+    "invoke",
+    "is_async",
+    "is_context",
+    "needs_thread",
+    "run_tool",
+    "without_partials",
+]
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class ToolContext:
+    """The circumstances of a tool call; a handler's parameter with this type receives it.
+
+    Attributes:
+        context: The engine's context, updated with the call's.
+        session_id: The id of the conversation, if it has one.
+        request_id: The caller's id of the request.
+        tool_call: The tool call that the handler runs for.
+        engine: The engine that runs the turn.
+    """
+
+    context: Mapping[str, Any] = attrs.field(factory=dict)
+    session_id: str | None = None
+    request_id: str | None = None
+    tool_call: ToolCall
+    engine: Any = attrs.field(default=None, repr=False)
+    _report: Callable[[Any], Awaitable[None]] = attrs.field(repr=False, alias="report")
+
+    async def emit(self, payload: Any) -> None:
+        """Put `ToolProgress(tool_call, payload)` on the stream of the turn."""
+        await self._report(payload)
+
+    def emit_from_thread(self, payload: Any) -> None:
+        """`emit` for a sync handler, which runs in a worker thread."""
+        trio.from_thread.run(self._report, payload)
+
+
+@attrs.frozen(eq=False)
+class FunctionHandler:
+    """A handler that calls a function with structured arguments.
+
+    Attributes:
+        function: The decorated function.
+        fields: The arguments that the model gives, by name.
+        context_names: Parameters that receive the `ToolContext`.
+    """
+
+    function: Callable[..., Any]
+    fields: Mapping[str, Field]
+    context_names: tuple[str, ...]
+    _signature: inspect.Signature
+
+    def __call__(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
+        """Call the function; returns an awaitable if the function does."""
+        bound = self.bind(arguments, context)
+        return self.function(*bound.args, **bound.kwargs)
+
+    def bind(self, arguments: Mapping[str, Any], context: ToolContext) -> inspect.BoundArguments:
+        """Convert the model's arguments to the annotated types.
+
+        Raises:
+            ToolError: `invalid_arguments`, naming every wrong field in words that the model can act on.
+        """
+        problems = [(name, "unknown argument") for name in arguments if name not in self.fields]
+        values: dict[str, Any] = dict.fromkeys(self.context_names, context)
+        for name, field in self.fields.items():
+            if name in arguments:
+                try:
+                    values[name] = load(arguments[name], field.shape)
+                except NotStructured as error:
+                    problems += [(name + where, what) for where, what in error.problems]
+            elif field.default.is_required:
+                problems.append((name, "required argument is missing"))
+        if problems:
+            raise ToolError(
+                "; ".join(f"{where}: {what}" for where, what in problems),
+                reason="invalid_arguments",
+                tool_name=context.tool_call.name,
+                tool_call_id=context.tool_call.id,
+            )
+        bound = self._signature.bind_partial()
+        bound.arguments.update({name: values[name] for name in self._signature.parameters if name in values})
+        return self._with_defaults(bound)
+
+    def call_plain(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function like the plain function that it is, with the defaults that descriptors stand for."""
+        if not any(field.default.notes for field in self.fields.values()):
+            return self.function(*args, **kwargs)
+        bound = self._with_defaults(self._signature.bind(*args, **kwargs))
+        return self.function(*bound.args, **bound.kwargs)
+
+    def _with_defaults(self, bound: inspect.BoundArguments) -> inspect.BoundArguments:
+        made = {
+            name: field.default.make()
+            for name, field in self.fields.items()
+            if name not in bound.arguments and field.default.make is not None
+        }
+        bound.apply_defaults()
+        bound.arguments.update(made)
+        return bound
+
+
+def without_partials(function: Any) -> Any:
+    """The function inside of `functools.partial`."""
+    while isinstance(function, functools.partial):
+        function = cast("Any", function).func
+    return function
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calling `function` returns an awaitable; looks through partials, methods and callable objects."""
+    function = without_partials(function)
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def is_context(hint: Any) -> bool:
+    """Whether a parameter with this type receives the `ToolContext`: also an optional one, or one with notes."""
+    while hasattr(hint, "__value__"):  # a `type` statement
+        hint = hint.__value__
+    if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
+        return any(map(is_context, typing.get_args(hint)))
+    return hint is ToolContext
 
 
 def needs_thread(tool: Tool) -> bool:

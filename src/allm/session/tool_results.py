@@ -11,8 +11,8 @@ from allm.data.content import ToolCall
 from allm.data.errors import SessionError, ValidationError
 from allm.data.message import Message, Thread
 from allm.data.session import Approval, Session, fingerprint
+from allm.data.tool import tool_result
 from allm.data.tool_control import error_message
-from allm.data.tool_results import tool_result
 from allm.session.status import check
 
 __all__ = ["approve", "deny", "last_answer", "submit_tool_result", "submit_tool_results"]

@@ -9,8 +9,7 @@ from hypothesis import given, strategies as st
 
 import allm
 from allm.data.json import document
-from allm.data.json.measure import MAX_VALUE_DEPTH, MAX_VALUES, is_plain, measure, value_problem
-from allm.data.json.text import dumps, parse_arguments
+from allm.data.json.text import MAX_VALUE_DEPTH, MAX_VALUES, dumps, is_plain, measure, parse_arguments, value_problem
 
 TAGGED = {"$type": 1}
 

@@ -31,7 +31,6 @@ from allm.data.embedding import (
 from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
 from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, put_back, take_out, write_document
-from allm.data.json.measure import is_plain
 from allm.data.json.tags import (
     ERROR_TYPES,
     EVENT_TAGS,
@@ -49,6 +48,7 @@ from allm.data.json.tags import (
     strict_converter,
     tag_of,
 )
+from allm.data.json.text import is_plain
 from allm.data.structuring import MAX_PROBLEMS, Misfit, each, sequence
 from allm.data.tool_control import AskUser
 

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import attrs
 
 from allm.data.errors import Path, Problem, ValidationError
-from allm.data.json.measure import MAX_VALUE_DEPTH
+from allm.data.json.text import MAX_VALUE_DEPTH
 
 __all__ = [
     "MAX_DEPTH",

@@ -23,11 +23,11 @@ __all__ = ["description_of", "fields_of", "has_fields", "is_list"]
 
 ShapeOf = Callable[[Any, Scope, tuple[Any, ...], bool], Shape]
 """Describes an annotation in its scope, with notes from a default, and whether None fits as well."""
-_MARKS = tuple(
-    mark
+_MARKS: tuple[Any, ...] = tuple(
+    getattr(module, name)
     for module in (typing, typing_extensions)
     for name in ("Required", "NotRequired", "ReadOnly")
-    if (mark := getattr(module, name, None)) is not None
+    if hasattr(module, name)
 )
 
 

@@ -22,7 +22,7 @@ class Listing(Shape):
     item: Shape
     make: Callable[[Iterable[Any]], Any]
     words = "a list"
-    sort = "list"
+    sort: str | None = "list"
 
     @override
     def load(self, value: Any, reading: Reading) -> Any:
@@ -52,7 +52,7 @@ class Row(Shape):
     key: Any = None
     title: str = ""
     words = "a list"
-    sort = "list"
+    sort: str | None = "list"
 
     @override
     def load(self, value: Any, reading: Reading) -> Any:
@@ -100,7 +100,7 @@ class Mapped(Shape):
     item: Shape
     make: Callable[[Iterable[Any]], Any]
     words = "an object"
-    sort = "object"
+    sort: str | None = "object"
 
     @override
     def load(self, value: Any, reading: Reading) -> Any:

@@ -45,11 +45,11 @@ _MAPPINGS: dict[Any, Callable[[Iterable[Any]], Any]] = {
 _ALIASES = tuple(
     kind for kind in (getattr(typing, "TypeAliasType", None), typing_extensions.TypeAliasType) if kind is not None
 )
-_TRANSPARENT = tuple(
-    mark
+_TRANSPARENT: tuple[Any, ...] = tuple(
+    getattr(module, name)
     for module in (typing, typing_extensions)
     for name in ("Required", "NotRequired", "ReadOnly", "Final", "ClassVar")
-    if (mark := getattr(module, name, None)) is not None
+    if hasattr(module, name)
 )
 
 

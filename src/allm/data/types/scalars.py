@@ -26,7 +26,7 @@ class Anything(Shape):
     """Any JSON value, as it is."""
 
     __slots__ = ()
-    sort = "any"
+    sort: str | None = "any"
 
     @override
     def load(self, value: Any, reading: Reading) -> Any:

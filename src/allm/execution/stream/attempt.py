@@ -32,13 +32,13 @@ from allm.data.events import (
     StepCompleted,
     UsageReported,
 )
-from allm.data.json.measure import measure
+from allm.data.json.text import measure
 from allm.data.response import Usage
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
-from allm.execution.stream.answer_size import AnswerSize
 from allm.execution.stream.event_stream import BurstSender, StreamContext
+from allm.http.answer_size import AnswerSize
 from allm.runtime.costs import Pricing
 
 __all__ = ["fail_at_limit", "run_model_call"]
@@ -108,7 +108,6 @@ class _Attempt:
         begun: The adapter has emitted something.
         shown: Events were shown to the consumer, so the attempt can no longer be retried.
         ended: The last event of the response has arrived.
-        too_large: The response has ended at a limit of its size.
         failure: How the attempt failed before anything was shown.
     """
 
@@ -122,7 +121,6 @@ class _Attempt:
     begun: bool = False
     shown: bool = False
     ended: bool = False
-    too_large: bool = False
     failure: Failed | None = None
     _moved_at: float = float("-inf")
 
@@ -133,11 +131,10 @@ class _Attempt:
                 reason="already_done",
             )
         self.begun = True
-        events = self._admitted(events)
-        for event in events:
-            if type(event) in _NOTED:
+        if not self.size.grow(events):
+            events = self.size.admit(events)
+            if any(type(event) in _NOTED for event in events):
                 events = self._note(events)
-                break
         if not self.shown:
             events = self._hold(events)
         waited = False
@@ -150,7 +147,7 @@ class _Attempt:
         if waited or now - self._moved_at > self.gap * _PRECISION:
             self._moved_at = now
             self.scope.deadline = now + self.gap
-        if self.too_large:
+        if self.size.is_full:
             self.scope.cancel()  # the answer has ended, whatever else the adapter would read
 
     def retryable_error(self, failure: Failed) -> AdapterError | None:
@@ -160,17 +157,6 @@ class _Attempt:
             return None
         # After a timeout the provider may still be generating the response that it began, and will charge for it.
         return None if self.begun and error.reason == "timeout" else error
-
-    def _admitted(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
-        """The events as they can be kept; from one that the answer has no room for, its failure."""
-        admit, admitted = self.size.admit, list[AdapterEvent]()
-        try:
-            for event in events:
-                admitted.append(admit(event))
-        except AdapterError as error:
-            self.too_large = True
-            admitted.append(Failed(error))
-        return tuple(admitted)
 
     def _note(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
         """The events up to the end of the response, with costs, and without raw chunks unless they were asked for."""
@@ -254,7 +240,7 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held)
         inf if gap is None else gap,
         Pricing.of_call(adapter, call.request),
         options.include_raw_chunks,
-        AnswerSize(call.engine.answer_limits, adapter.provider),
+        AnswerSize(call.engine.answer_limits, adapter.provider, options.include_raw_chunks),
     )
     error: AllmError | None = None
     with scope:

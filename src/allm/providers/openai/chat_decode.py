@@ -261,8 +261,8 @@ class ChatDecoder(StreamDecoder):
         message = as_object(message)
         if not message:
             return {}
-        said, spoken = set(self._fields), self.message.lengths["text"]
-        if self.message.lengths["reasoning"] or self._reasoning.details:
+        said, spoken = set(self._fields), self.message.length("text")
+        if self.message.length("reasoning") or self._reasoning.details:
             said |= HOLDERS
         if self._calls.begun:
             said |= {"tool_calls", "function_call"}

@@ -9,8 +9,7 @@ from allm.data.content import ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.message import Message, assistant, system, user
 from allm.data.request import Request
-from allm.data.tool import Tool
-from allm.data.tool_results import tool_result
+from allm.data.tool import Tool, tool_result
 from allm.testing.conformance.setup import Script
 
 __all__ = [
