@@ -175,3 +175,18 @@ async def test_a_turn_that_is_cut_short_keeps_what_was_added():
     session, result = events.outcome()
     assert result.halted_reason == "cancelled"
     assert [message.text for message in session.thread.messages] == ["go", "more", "Do"]
+
+
+async def test_a_single_step_is_changed_too():
+    """By `allm.step` and by that of a session, which keeps the messages."""
+    given = engine(CALLS_A, CALLS_A)
+    changes = {"tools": [A], "messages": "more", "model": "large"}
+    step = await allm.step(given, "go", before_step=lambda _: changes)
+    assert [message.text for message in step.thread.messages] == ["go", "more", "", "from a"]
+    assert step.changes.model == given.adapter.requests[0].model == "large"
+    session, _ = await allm.session.step(
+        given, allm.Session(thread=allm.Thread([allm.user("go")])), before_step=lambda _: changes
+    )
+    assert [message.text for message in session.thread.messages] == ["go", "more", "", "from a"]
+    with pytest.raises(allm.OptionError, match="before_step returned int"):
+        await allm.step(given, "go", before_step=lambda _: 7)

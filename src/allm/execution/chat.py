@@ -68,13 +68,13 @@ def open_step(
 ) -> StreamBlock[EventStream[StepResult]]:
     """`stream_step` with a journal."""
     turn = TurnCalls(engine, thread, options, journal=journal)
-    call, prepared = turn.first
+    call, _ = turn.first
 
     async def produce(context: StreamContext) -> None:
         fold = StepFold(turn.thread, turn.output_type)
         context.send.delivered = fold.add
         with trio.move_on_after(turn.limit) as whole_call:
-            await run_step(call, prepared, context, fold)
+            await run_step(*await _first_call(turn, context), context, fold)
         if whole_call.cancelled_caught:
             await fail_at_limit(context, call.execution_options.request_timeout, call)
 
@@ -180,7 +180,7 @@ class _ChatLoop:
 
     async def run(self) -> ChatResult:
         """Run the turn, in one pass or in two (see `TurnCalls`)."""
-        result = await self._pass(await self._first(), self.turn.unfinished)
+        result = await self._pass(await _first_call(self.turn, self.context), self.turn.unfinished)
         if not self.turn.two_pass:
             return result
         report = FinalizeReport(result.halted_reason)
@@ -191,20 +191,6 @@ class _ChatLoop:
         if isinstance(last_call, AllmError):
             return attrs.evolve(result, finalize=attrs.evolve(report, error=last_call))
         return attrs.evolve(await self._pass(last_call, final=True), finalize=report)
-
-    async def _first(self) -> PreparedCall:
-        """The first call, as `before_step` changes it; for a turn that resumes, with the tools for its calls."""
-        call, _ = self.turn.first
-        if call.execution_options.before_step is None:
-            return self.turn.first
-        thread = self.turn.thread
-        given = await ask(call, thread, index=0, last=None, final=False)
-        if self.turn.unfinished is not None:
-            return changed_call(call, thread, given, only={"tools"}), None
-        call = changed_call(call, thread, given)
-        prepared = prepare_call(call)
-        await self._join(added_by(call), call)
-        return call, prepared
 
     async def _next(
         self, added: tuple[Message, ...] = (), *, earlier: tuple[Message, ...] = (), final: bool = False
@@ -231,17 +217,10 @@ class _ChatLoop:
             prepared = prepare_call(call)
         except AllmError as error:
             return error
-        await self._join(added, call)
+        if added:
+            await _join(added, call, self.fold.current.thread, self.context)
+            self.inbox.joined(added)
         return call, prepared
-
-    async def _join(self, messages: tuple[Message, ...], call: ModelCall) -> None:
-        """Let messages join the conversation; in a journal before anyone sees them."""
-        if not messages:
-            return
-        if call.journal is not None:
-            await call.journal.record_messages(self.fold.current.thread.add(*messages))
-        await self.context.send.send((MessagesAdded(messages),))
-        self.inbox.joined(messages)
 
     async def _pass(
         self, prepared: PreparedCall, unfinished: Unfinished | None = None, *, final: bool = False
@@ -302,6 +281,28 @@ class _ChatLoop:
             error=error,
             usage=total_usage(step.response for step in self._steps),
         )
+
+
+async def _first_call(turn: TurnCalls, context: StreamContext) -> PreparedCall:
+    """The first call, as `before_step` changes it; for a turn that resumes, with the tools for its calls."""
+    call, _ = turn.first
+    if call.execution_options.before_step is None:
+        return turn.first
+    given = await ask(call, turn.thread, index=0, last=None, final=False)
+    if turn.unfinished is not None:
+        return changed_call(call, turn.thread, given, only={"tools"}), None
+    call = changed_call(call, turn.thread, given)
+    prepared = prepare_call(call)
+    if added := added_by(call):
+        await _join(added, call, turn.thread, context)
+    return call, prepared
+
+
+async def _join(messages: tuple[Message, ...], call: ModelCall, thread: Thread, context: StreamContext) -> None:
+    """Let messages join the conversation; in a journal before anyone sees them."""
+    if call.journal is not None:
+        await call.journal.record_messages(thread.add(*messages))
+    await context.send.send((MessagesAdded(messages),))
 
 
 def _allowed(*, final: bool, known: bool) -> frozenset[str]:
