@@ -69,6 +69,7 @@ from allm.data.events import (
     Failed as Failed,
     ImageCompleted as ImageCompleted,
     MessageCompleted as MessageCompleted,
+    MessagesAdded as MessagesAdded,
     MessageStarted as MessageStarted,
     OrchestrationEvent as OrchestrationEvent,
     ProviderPartCompleted as ProviderPartCompleted,
@@ -136,11 +137,8 @@ from allm.data.results import (
     ToolFailed as ToolFailed,
     UserAsked as UserAsked,
 )
-from allm.data.session import (
-    Session as Session,
-    SessionConflict as SessionConflict,
-    SessionStatus as SessionStatus,
-)
+from allm.data.session import Session as Session, SessionConflict as SessionConflict, SessionStatus as SessionStatus
+from allm.data.step_changes import StepChanges as StepChanges, StepChangesDict as StepChangesDict
 from allm.data.tool import Tool as Tool, tool_result as tool_result
 from allm.data.tool_control import AskUser as AskUser, Halt as Halt
 from allm.data.validation import validate as validate
@@ -152,10 +150,7 @@ from allm.execution.options import (
     defaults as defaults,
     set_defaults as set_defaults,
 )
-from allm.execution.services.embedding_stream import (
-    EmbeddingStream as EmbeddingStream,
-    Progress as OnProgress,
-)
+from allm.execution.services.embedding_stream import EmbeddingStream as EmbeddingStream, Progress as OnProgress
 from allm.execution.services.embeddings import (
     EmbeddingInputs as EmbeddingInputs,
     embed as embed,
@@ -175,22 +170,22 @@ from allm.execution.services.speech import (
     stream_synthesize as stream_synthesize,
     synthesize as synthesize,
 )
-from allm.execution.services.transcription import (
-    TranscriptionOptions as TranscriptionOptions,
-    transcribe as transcribe,
-)
+from allm.execution.services.transcription import TranscriptionOptions as TranscriptionOptions, transcribe as transcribe
 from allm.execution.stream.block import StreamBlock as StreamBlock
 from allm.execution.stream.event_stream import EventStream as EventStream
 from allm.execution.stream.folds import StreamCollector as StreamCollector
 from allm.http.answer_limits import AnswerLimits as AnswerLimits
 from allm.http.client import HttpClient as HttpClient
 from allm.http.fetch import fetch_image as fetch_image
-from allm.runtime.adapters import (
-    ToolExecutor as ToolExecutor,
-    ToolResultEncoder as ToolResultEncoder,
-)
+from allm.runtime.adapters import ToolExecutor as ToolExecutor, ToolResultEncoder as ToolResultEncoder
 from allm.runtime.batches import BatchLimits as BatchLimits
-from allm.runtime.call_options import HaltWhen as HaltWhen, OnEvent as OnEvent, OnToolError as OnToolError
+from allm.runtime.call_options import (
+    BeforeStep as BeforeStep,
+    HaltWhen as HaltWhen,
+    OnEvent as OnEvent,
+    OnToolError as OnToolError,
+    StepInput as StepInput,
+)
 from allm.runtime.engine import Engine as Engine, EngineFields as EngineFields
 from allm.runtime.retry import RetryPolicy as RetryPolicy
 from allm.runtime.tool_calls import ToolContext as ToolContext
@@ -208,6 +203,7 @@ __all__ = [
     "AskUser",
     "AskUserRequested",
     "Audio",
+    "BeforeStep",
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
@@ -252,6 +248,7 @@ __all__ = [
     "Message",
     "MessageCompleted",
     "MessageStarted",
+    "MessagesAdded",
     "ModerationInput",
     "ModerationRequest",
     "ModerationResponse",
@@ -287,7 +284,10 @@ __all__ = [
     "SpeechOptions",
     "SpeechRequest",
     "SpeechStream",
+    "StepChanges",
+    "StepChangesDict",
     "StepCompleted",
+    "StepInput",
     "StepResult",
     "StreamBlock",
     "StreamCollector",

@@ -149,6 +149,7 @@ ROWS = {
     "session_id": words("session_id"),
     "mode": Row(("auto", "manual", "auto", "manual"), execution("mode"), "auto", wrong=(7, None), bad=("Auto", "")),
     "max_turns": Row(COUNTS, execution("max_turns"), 8, wrong=("5", 5.0, True, None), bad=(0, -1)),
+    "before_step": callback("before_step"),
     "halt_when": callback("halt_when"),
     "on_tool_error": Row(
         ("halt", "continue", print, "halt"),

@@ -795,3 +795,82 @@ async def test_handlers_with_and_without_a_signature(handler):
     """A built-in gets the arguments only; `*args` gets the context too."""
     step, _ = await run(engine(("x", {"n": 2}), tools=[allm.Tool("x", "X.", handler=handler)]))
     assert json.loads(step.tool_results[0].text) == {"n": 2}
+
+
+# --- a clock that jumps, and worker threads --------------------------------------------------------------------------
+
+
+def working(name="work", **fields):
+    """A sync tool that takes real time, in a thread."""
+    return allm.Tool(name, "Works.", handler=lambda arguments: threading.Event().wait(0.05) or "done", **fields)
+
+
+@pytest.mark.parametrize("options", [{}, {"tool_timeout": 1}, {"request_timeout": 1}, {"tool_timeout": None}])
+async def test_a_jumping_clock_waits_for_a_thread(autojump_clock, options):
+    """No limit passes while a thread works: neither the tool's, nor the call's, nor one of the test."""
+    with trio.fail_after(1):
+        step, _ = await run(engine(("work", {}), tools=[working()]), **options)
+    assert step.tool_results[0].text == "done"
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_jumping_clock_waits_for_several_threads(autojump_clock):
+    """And then it jumps again: what sleeps beside them costs no time."""
+    calls = [("work", {}), ("nap", {"seconds": 500}), ("work", {})]
+    step, _ = await run(engine(*calls, tools=[working(), sleeper()]), tool_timeout=1000)
+    assert [message.text for message in step.tool_results] == ["done", "slept 500", "done"]
+    assert trio.current_time() >= 500
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_thread_that_hangs_under_a_jumping_clock(autojump_clock):
+    """It is abandoned after as much real time as its limit."""
+    release = threading.Event()
+    hanging = allm.Tool("hang", "Hangs.", handler=lambda arguments: release.wait(), timeout=0.05)
+    try:
+        step, seen = await run(engine(("hang", {}), tools=[hanging]))
+    finally:
+        release.set()
+    assert error_of(step.tool_results[0])["type"] == "timeout"
+    assert of(seen, allm.ToolExecutionCompleted)[0].abandoned
+    assert autojump_clock.autojump_threshold == 0
+
+
+async def test_a_thread_that_waits_for_trio_lets_the_clock_jump(autojump_clock):
+    """As a sync tool does that calls async code, or returns it."""
+
+    def calls_back(arguments):
+        trio.from_thread.run(trio.sleep, 1000)
+        return "called"
+
+    def returns_a_coroutine(arguments):
+        return sleeper().handler({"seconds": 1000})
+
+    tools = [allm.tool("back", "Calls.", None, calls_back), allm.tool("later", "Returns.", None, returns_a_coroutine)]
+    step, _ = await run(engine(("back", {}), ("later", {}), tools=tools), tool_timeout=5000)
+    assert [message.text for message in step.tool_results] == ["called", "slept 1000"]
+
+
+async def test_a_quick_sync_tool_may_run_without_a_thread():
+    """In the task of the turn, whatever kind of tool it is; an exception is the same failure as elsewhere."""
+    here = []
+
+    @allm.tool(thread=False)
+    def quick(n: int, context: allm.ToolContext) -> int:
+        """Count."""
+        here.append(trio.lowlevel.in_trio_task())
+        return 10 // n
+
+    plain = allm.tool(
+        "plain", "Count.", None, lambda arguments: here.append(trio.lowlevel.in_trio_task()), thread=False
+    )
+    step, _ = await run(engine(("quick", {"n": 2}), ("quick", {"n": 0}), ("plain", {}), tools=[quick, plain]))
+    assert here == [True, True, True]
+    assert step.tool_results[0].text == "5"
+    assert error_of(step.tool_results[1])["type"] == "handler_raised"
+
+
+def test_thread_is_a_flag():
+    """Anything else is refused with the request."""
+    with pytest.raises(allm.ValidationError, match=r"thread.*expected True or False"):
+        allm.validate(allm.Request([allm.user("hi")], tools=[allm.Tool("a", "b", thread="no")]))

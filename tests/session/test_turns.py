@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import attrs
 import pytest
 import trio
@@ -464,6 +466,56 @@ async def killed_turn(script, tools, operations, begin=None, **options):
                 await turn.reply(engine(script, tools=tools), "go", **options)
     await trio.sleep(60)
     return allm.session.SessionStore(memory)
+
+
+@pytest.mark.parametrize("operations", range(1, 14))
+async def test_messages_that_joined_a_killed_turn(autojump_clock, operations):
+    """After any write: what was recorded is there once, what `before_step` adds is there once, tools included."""
+    memory = MemoryBackend()
+    asked = []
+
+    @allm.tool
+    async def act(n: int) -> str:
+        """Act."""
+        return f"acted {n}"
+
+    def before(step):
+        asked.append(step)
+        answers = [message for message in step.thread.messages if message.role == "assistant"]
+        return {"messages": f"note {len(answers)}", "tools": [act]}
+
+    store = allm.session.SessionStore(dies_after(memory, operations))
+    with suppress(Killed):
+        async with (
+            store.turn("s") as turn,
+            turn.stream_reply(engine(*scripted(allm.Thread())), "go", before_step=before, max_concurrency=1) as events,
+        ):
+            async for event in events:
+                if isinstance(event, allm.ToolExecutionStarted):
+                    events.send_user(f"for {event.tool_call.id}")
+    await trio.sleep(60)
+    row = memory._rows.get("s")
+    journal = [text for text in (row.journal if row else ()) if "JoinedEntry" in text]
+    second = allm.session.SessionStore(memory)
+    async with second.turn("s") as turn:
+        if turn.interrupted is not None:
+            recorded = texts_of(turn.interrupted)
+            await turn.resume(engine(*scripted(turn.interrupted)), before_step=before)
+        elif turn.version == 0:
+            recorded = []
+            await turn.reply(engine(*scripted(allm.Thread())), "go", before_step=before)
+        else:
+            recorded = texts(turn.session)
+    found = texts(turn.session)
+    assert found[: len(recorded)] == recorded
+    sent = [text for text in recorded if text.startswith("for")]
+    assert [text for text in found if not text.startswith("for")] == [
+        *("go", "note 0", "Looking.", "acted 1", "acted 2", "note 1", "", "acted 3", "note 2", "done")
+    ]
+    assert [text for text in found if text.startswith("for")] == sent
+    assert all(any(text in entry for text in found) for entry in journal)
+    assert (await second.load("s"))[0] == turn.session
+    assert asked
 
 
 async def test_resume_can_be_streamed_and_cut_short(autojump_clock):

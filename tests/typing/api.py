@@ -226,6 +226,41 @@ async def halts(step: allm.StepResult) -> bool:
     return step.done
 
 
+def before_step(step: allm.StepInput) -> allm.StepChanges | None:
+    """May answer with a value or nothing."""
+    return allm.StepChanges(tools=step.tools[:1], messages="Hurry.") if step.last is not None else None
+
+
+async def before_step_later(step: allm.StepInput) -> allm.StepChangesDict:
+    """Or with a dict, and be async."""
+    return {"model": step.model, "tools": [], "messages": [allm.user("Hurry.")]}
+
+
+async def changed_steps(engine: allm.Engine) -> None:
+    """Functions and lambdas; a stream takes messages of the user."""
+    function: allm.BeforeStep = before_step
+    for asked in (before_step, before_step_later, function):
+        await allm.chat(engine, "Hello", before_step=asked)
+    await allm.chat(engine, "Hello", before_step=lambda step: {"instructions": f"Step {step.index}"})
+    async with allm.stream(engine, "Hello", before_step=None) as events:
+        events.send_user("Hurry.")
+    async with allm.session.stream_start(engine, "Hello") as turn:
+        turn.send_user(allm.user("Hurry."))
+
+
+async def tests_of_an_application(engine: allm.Engine) -> None:
+    """A fake answers with a function, and every engine has it."""
+
+    async def later(request: allm.Request) -> str:
+        return request.messages[-1].text
+
+    answering = Fake(respond=lambda request: [allm.fake.text(request.messages[-1].text)])
+    with allm.testing.override_engine(adapter=answering, retry=None):
+        await allm.chat(engine, "Hello")
+    with allm.testing.override_engine(adapter=Fake(respond=later)):
+        await allm.chat(engine, "Hello")
+
+
 async def functions_as_options(engine: allm.Engine, given: allm.Input) -> allm.ChatResult:
     """Options take functions and lambdas, sync and async; aliases annotate wrappers of the calls."""
     halt_when: allm.HaltWhen = halts

@@ -35,6 +35,7 @@ async def options(engine: allm.Engine) -> None:
     with allm.defaults(max_turns="many"):  # type: ignore[arg-type]
         await allm.generate(engine, "Hello", on_event=on_event)  # type: ignore[arg-type]
     await allm.chat(engine, "Hello", halt_when=len)  # type: ignore[arg-type]
+    await allm.chat(engine, "Hello", before_step=len)  # type: ignore[arg-type]
     await allm.generate(engine, 3)  # type: ignore[arg-type]
 
 

@@ -91,6 +91,8 @@ class TurnScreen:
                     self._line(f"- {self._name(call)} = {short(message.text)}")
             case allm.StepCompleted():
                 self._next_step()
+            case allm.MessagesAdded():
+                pass  # what the user types waits for the end of the turn
             case allm.AskUserRequested() | allm.ToolHalted() | allm.ChatCompleted():
                 pass  # `ended` shows how the turn ended
             case _:

@@ -84,7 +84,7 @@ class Screen:
                 self._piece(f"\n-> {message.text}\n", "yellow")
             case allm.ToolExecutionStarted() | allm.ToolExecutionCompleted() | allm.ToolProgress():
                 pass  # the result is shown
-            case allm.AskUserRequested() | allm.ToolHalted():
+            case allm.AskUserRequested() | allm.ToolHalted() | allm.MessagesAdded():
                 pass  # not in the script
             case allm.StepCompleted() | allm.ChatCompleted():
                 pass  # `ended` shows how the scene ended

@@ -10,7 +10,7 @@ Orchestration events come from the chat loop, around and between the responses.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import Any, Protocol
 
 import attrs
@@ -300,6 +300,20 @@ class ChatCompleted:
     result: ChatResult
 
 
+def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
+    return tuple(value)
+
+
+@attrs.frozen
+class MessagesAdded:
+    """Messages have joined the conversation before the next model call.
+
+    From the user (`events.send_user`), from `before_step`, or from the library, as for `validation_retries`.
+    """
+
+    messages: tuple[Message, ...] = attrs.field(converter=_messages)
+
+
 OrchestrationEvent = (
     ToolExecutionStarted
     | ToolExecutionCompleted
@@ -308,6 +322,7 @@ OrchestrationEvent = (
     | AskUserRequested
     | ToolHalted
     | StepCompleted
+    | MessagesAdded
     | ChatCompleted
 )
 

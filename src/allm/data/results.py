@@ -17,6 +17,7 @@ from allm.data.message import Message, Thread
 from allm.data.one_line import Printer, one_line
 from allm.data.problems import mapping_field
 from allm.data.response import OutputT, OutputT_co, Response, Usage
+from allm.data.step_changes import StepChanges
 
 __all__ = [
     "RESERVED_REASONS",
@@ -62,6 +63,7 @@ class StepResult(Generic[OutputT_co]):
         done: Nothing is left to do in this turn.
         halt: The cause of a halt, if any: a question, a failure, a handler, or calls that are left to you.
         cancelled: The step was cut short; each call that had not ended has a result that says so.
+        changes: What `before_step` changed about the model call, tools without their handlers; None without it.
         metadata: Your own data.
     """
 
@@ -71,6 +73,7 @@ class StepResult(Generic[OutputT_co]):
     done: bool = False
     halt: HaltCause | None = None
     cancelled: bool = False
+    changes: StepChanges | None = None
     metadata: dict[str, Any] = mapping_field()
 
     @property

@@ -22,6 +22,7 @@ from allm.data.results import HandlerHalted, PendingQuestion
 __all__ = [
     "AnswerEntry",
     "Approval",
+    "JoinedEntry",
     "Session",
     "SessionConflict",
     "SessionStatus",
@@ -155,6 +156,13 @@ class AnswerEntry:
     kept: int
     messages: tuple[Message, ...] = attrs.field(default=(), converter=_messages)
     response: Response
+
+
+@attrs.frozen
+class JoinedEntry:
+    """A journal entry for messages that have joined the conversation after the results of the newest response."""
+
+    messages: tuple[Message, ...] = attrs.field(converter=_messages)
 
 
 MAX_SESSION_ID = 255

@@ -49,6 +49,8 @@ class Tool:
         handler: `fn(arguments)` or `fn(arguments, context)`, sync or async; never serialised.
         manual: Calls are left to the caller: they are not run unless approved.
         timeout: Seconds that one call may take; None uses the option `tool_timeout`.
+        thread: Whether a sync handler runs in a worker thread. False calls it in the task of the turn, which saves the
+            thread for a quick one: nothing else runs meanwhile, and no limit can end it.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Tool:
     handler: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     manual: bool = attrs.field(default=False, kw_only=True)
     timeout: float | None = attrs.field(default=None, kw_only=True)
+    thread: bool = attrs.field(default=True, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -130,6 +133,8 @@ def tool_problems(tool: Any) -> list[Problem]:
     problems += _schema_problems(tool.schema)
     if not isinstance(tool.manual, bool):
         problems.append(Problem(("manual",), "not_a_boolean", f"is {shown(tool.manual)}; expected True or False"))
+    if not isinstance(tool.thread, bool):
+        problems.append(Problem(("thread",), "not_a_boolean", f"is {shown(tool.thread)}; expected True or False"))
     if tool.handler is not None and not callable(tool.handler):
         sentence = f"is {shown(tool.handler)}; expected a function of (arguments) or (arguments, context), or None"
         problems.append(Problem(("handler",), "not_callable", sentence))

@@ -16,8 +16,8 @@ import attrs
 import trio
 
 from allm.data.errors import AllmError, ValidationError
-from allm.data.events import ChatCompleted
-from allm.data.message import Thread, user
+from allm.data.events import ChatCompleted, MessagesAdded
+from allm.data.message import Message, Thread, user
 from allm.data.response import OutputT
 from allm.data.results import (
     ChatResult,
@@ -30,13 +30,15 @@ from allm.data.results import (
     ToolFailed,
     UserAsked,
 )
+from allm.execution.before_step import CHANGES, added_by, ask, changed_call
 from allm.execution.journal import ToolJournal, Unfinished
-from allm.execution.options import CallOptions, Input, engine_for_chat, resolve
+from allm.execution.options import CallOptions, Input, ModelCall, engine_for_chat, prepare_call, resolve
 from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
 from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
+from allm.execution.stream.inbox import Inbox, with_messages
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
@@ -66,13 +68,13 @@ def open_step(
 ) -> StreamBlock[EventStream[StepResult]]:
     """`stream_step` with a journal."""
     turn = TurnCalls(engine, thread, options, journal=journal)
-    call, prepared = turn.first
+    call, _ = turn.first
 
     async def produce(context: StreamContext) -> None:
         fold = StepFold(turn.thread, turn.output_type)
         context.send.delivered = fold.add
         with trio.move_on_after(turn.limit) as whole_call:
-            await run_step(call, prepared, context, fold)
+            await run_step(*await _first_call(turn, context), context, fold)
         if whole_call.cancelled_caught:
             await fail_at_limit(context, call.execution_options.request_timeout, call)
 
@@ -111,18 +113,27 @@ def open_chat(
     """`stream` with a journal, or resumed from an `unfinished` response; `thread` ends before that response."""
     turn = TurnCalls(engine, thread, options, journal=journal, unfinished=unfinished)
 
+    inbox = Inbox()
+
     async def produce(context: StreamContext) -> None:
-        loop = _ChatLoop(turn, context, turn.fold())
+        loop = _ChatLoop(turn, context, turn.fold(inbox), inbox)
         context.send.delivered = loop.fold.add
         result: ChatResult | None = None
-        with trio.move_on_after(turn.limit):
-            result = await loop.run()
-        if result is None:
-            error = await fail_at_limit(context, turn.limit, turn.first[0])
-            result = attrs.evolve(loop.fold.result(), halted_reason="error", error=error)
+        try:
+            with trio.move_on_after(turn.limit):
+                result = await loop.run()
+            if result is None:
+                error = await fail_at_limit(context, turn.limit, turn.first[0])
+                result = attrs.evolve(loop.fold.result(), halted_reason="error", error=error)
+            elif inbox.waiting:
+                thread = with_messages(result.thread, inbox.waiting, result.halt)
+                result = attrs.evolve(result, thread=thread)
+        finally:
+            inbox.closed = True  # in the same step, so that a message either is in the result or is refused
         await context.send.send((ChatCompleted(result),))
 
-    return open_stream("chat", produce, turn.first[0].execution_options, turn.fold(), **turn.facts)
+    options_ = turn.first[0].execution_options
+    return open_stream("chat", produce, options_, turn.fold(inbox), inbox, **turn.facts)
 
 
 def open_question(
@@ -158,29 +169,58 @@ class _ChatLoop:
 
     Attributes:
         fold: Receives every event that is emitted.
+        inbox: Messages of the user that are to join.
     """
 
     turn: TurnCalls
     context: StreamContext
     fold: ChatFold
+    inbox: Inbox
     _steps: list[StepResult] = attrs.field(factory=list, init=False)
 
     async def run(self) -> ChatResult:
         """Run the turn, in one pass or in two (see `TurnCalls`)."""
-        result = await self._pass(self.turn.first, self.turn.unfinished)
+        result = await self._pass(await _first_call(self.turn, self.context), self.turn.unfinished)
         if not self.turn.two_pass:
             return result
         report = FinalizeReport(result.halted_reason)
         if report.first_pass not in _FINALIZED_AFTER:
             return attrs.evolve(result, finalize=report)
         nudge = self.turn.first[0].execution_options.structured_finalize_nudge
-        thread = result.thread.add(user(nudge)) if nudge else result.thread
-        try:
-            last_call = self.turn.next(thread, final=True)
-        except AllmError as error:
-            return attrs.evolve(result, finalize=attrs.evolve(report, error=error))
-        self.fold.next_step(thread)
+        last_call = await self._next((user(nudge),) if nudge else (), final=True)
+        if isinstance(last_call, AllmError):
+            return attrs.evolve(result, finalize=attrs.evolve(report, error=last_call))
         return attrs.evolve(await self._pass(last_call, final=True), finalize=report)
+
+    async def _next(
+        self, added: tuple[Message, ...] = (), *, earlier: tuple[Message, ...] = (), final: bool = False
+    ) -> PreparedCall | AllmError:
+        """Prepare the next call, or say why it cannot be made; then the messages join that come before it.
+
+        Args:
+            added: The library's own.
+            earlier: Those of an earlier run of the turn, which has asked `before_step` about this call.
+        """
+        added = (*earlier, *added, *self.inbox.waiting)
+        thread = self.fold.current.thread.add(*added)
+        try:
+            call = self.turn.next(thread, final=final)
+        except AllmError as error:
+            return error
+        asked, given = call.execution_options.before_step is not None, None
+        if asked:  # outside of `try`: what the function raises comes out of the turn, as itself
+            given = await ask(call, thread, index=len(self._steps), last=self._steps[-1], final=final)
+        try:
+            if asked:
+                call = changed_call(call, thread, given, only=_allowed(final=final, known=bool(earlier)))
+                added = (*added, *added_by(call))
+            prepared = prepare_call(call)
+        except AllmError as error:
+            return error
+        if added:
+            await _join(added, call, self.fold.current.thread, self.context)
+            self.inbox.joined(added)
+        return call, prepared
 
     async def _pass(
         self, prepared: PreparedCall, unfinished: Unfinished | None = None, *, final: bool = False
@@ -190,24 +230,33 @@ class _ChatLoop:
         max_turns = 1 if final else options.max_turns
         turns, retries = 0, options.validation_retries
         while True:
+            added: tuple[Message, ...] = ()
+            earlier: tuple[Message, ...] = ()
             if unfinished is None:
                 step = await run_step(*prepared, self.context, self.fold.current)
             else:
+                earlier = unfinished.added
                 step, unfinished = await finish_step(prepared[0], unfinished, self.context, self.fold.current), None
             self._steps.append(step)
             turns += 1
-            reason, thread = await _gate(step, options, max_turns, turns), step.thread
+            reason = await _gate(step, options, max_turns, turns)
             problem = _invalid_output(step) if reason == "completed" and retries else None
-            if problem is not None:
+            if reason == "completed" and (self.inbox.waiting or earlier):
+                reason = None if len(self._steps) < options.max_turns else "max_turns"
+            elif problem is not None:
                 retries -= 1
-                thread = thread.add(user(f"That is not valid: {problem} Answer again, with the corrected JSON only."))
-                self.fold.next_step(thread)
-            elif reason is not None:
-                return self._ended(reason)
-            try:
-                prepared = self.turn.next(thread, final=final)
-            except AllmError as error:
-                return attrs.evolve(self._ended("error"), thread=thread, error=error)
+                reason = None
+                added = (user(f"That is not valid: {problem} Answer again, with the corrected JSON only."),)
+            if reason is not None:
+                ended = self._ended(reason)
+                return (
+                    attrs.evolve(ended, thread=with_messages(ended.thread, earlier, ended.halt)) if earlier else ended
+                )
+            following = await self._next(added, earlier=earlier, final=final)
+            if isinstance(following, AllmError):
+                ended = self._ended("error")
+                return attrs.evolve(ended, thread=ended.thread.add(*earlier, *added), error=following)
+            prepared = following
 
     def _ended(self, reason: HaltedReason) -> ChatResult:
         """The turn after its last step."""
@@ -232,6 +281,33 @@ class _ChatLoop:
             error=error,
             usage=total_usage(step.response for step in self._steps),
         )
+
+
+async def _first_call(turn: TurnCalls, context: StreamContext) -> PreparedCall:
+    """The first call, as `before_step` changes it; for a turn that resumes, with the tools for its calls."""
+    call, _ = turn.first
+    if call.execution_options.before_step is None:
+        return turn.first
+    given = await ask(call, turn.thread, index=0, last=None, final=False)
+    if turn.unfinished is not None:
+        return changed_call(call, turn.thread, given, only={"tools"}), None
+    call = changed_call(call, turn.thread, given)
+    prepared = prepare_call(call)
+    if added := added_by(call):
+        await _join(added, call, turn.thread, context)
+    return call, prepared
+
+
+async def _join(messages: tuple[Message, ...], call: ModelCall, thread: Thread, context: StreamContext) -> None:
+    """Let messages join the conversation; in a journal before anyone sees them."""
+    if call.journal is not None:
+        await call.journal.record_messages(thread.add(*messages))
+    await context.send.send((MessagesAdded(messages),))
+
+
+def _allowed(*, final: bool, known: bool) -> frozenset[str]:
+    """What `before_step` may change: in the final call not the tools, and no messages that are known from before."""
+    return CHANGES - ({"tools", "tool_choice"} if final else set()) - ({"messages"} if known else set())
 
 
 async def _gate(step: StepResult, options: ExecutionOptions, max_turns: int, turns: int) -> HaltedReason | None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from allm.data.message import Thread
+from allm.data.message import Message, Thread
 from allm.data.response import Response
 from allm.data.results import ToolOutcome
 
@@ -37,6 +37,14 @@ class ToolJournal(Protocol):
         """
         ...
 
+    async def record_messages(self, thread: Thread) -> None:
+        """Record messages that have joined the conversation after the results of the newest response with calls.
+
+        Args:
+            thread: The conversation with them.
+        """
+        ...
+
 
 @attrs.frozen(kw_only=True)
 class Unfinished:
@@ -46,8 +54,10 @@ class Unfinished:
         response: The response with the calls.
         outcomes: How the other calls ended, by call id.
         approved: Ids of manual calls that may run.
+        added: Messages that followed the results in an earlier run, up to the model call that did not end.
     """
 
     response: Response
     outcomes: Mapping[str, ToolOutcome] = attrs.field(factory=dict)
     approved: frozenset[str] = frozenset()
+    added: tuple[Message, ...] = ()

@@ -14,9 +14,10 @@ from typing import Any, Unpack
 import attrs
 
 from allm.data.errors import EngineError, Path, Problem, ValidationError
-from allm.data.message import Message, Thread, to_messages
+from allm.data.message import Message, Thread, to_messages, unanswered_tool_calls
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
+from allm.data.step_changes import StepChanges
 from allm.data.types.schema import object_schema
 from allm.execution.journal import ToolJournal
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
@@ -42,6 +43,7 @@ __all__ = [
     "Input",
     "ModelCall",
     "application_defaults",
+    "check_answered",
     "defaults",
     "engine_for_chat",
     "engine_options",
@@ -103,6 +105,7 @@ class ModelCall:
 
     Attributes:
         defaulted: Paths in the request whose value only the engine or the application gave.
+        changes: What `before_step` changed about the request.
     """
 
     engine: Engine
@@ -111,6 +114,7 @@ class ModelCall:
     execution_options: ExecutionOptions
     defaulted: frozenset[Path] = frozenset()
     journal: ToolJournal | None = None
+    changes: StepChanges | None = None
 
     @property
     def adapter(self) -> StreamAdapter:
@@ -312,3 +316,30 @@ def check_adapter(engine: Engine) -> StreamAdapter:
             reason="missing_stream_adapter",
         )
     return adapter
+
+
+def check_answered(thread: Thread) -> None:
+    """Refuse a conversation with a call that has no result.
+
+    Raises:
+        ValidationError: `unanswered_tool_call`, with every such call.
+    """
+    waiting = unanswered_tool_calls(thread.messages)
+    if not waiting:
+        return
+    positions = {
+        call.id: index
+        for index, message in enumerate(thread.messages)
+        if message.role == "assistant"
+        for call in message.tool_calls
+    }
+    sentence = "has no result; add allm.tool_result(id, content) before the conversation is sent again"
+    raise ValidationError(
+        [
+            Problem(("messages", positions[call_id], "tool_calls", call_id), "unanswered_tool_call", sentence)
+            for call_id in waiting
+        ],
+        reason="invalid_thread",
+        message=f"these tool calls have no result: {', '.join(waiting)}; add allm.tool_result(id, content) for "
+        "each before the conversation is sent again",
+    )

@@ -8,17 +8,17 @@ from typing import Any
 import attrs
 
 from allm.data.content import ToolCall
-from allm.data.errors import Problem, ValidationError
 from allm.data.events import StepCompleted
-from allm.data.message import Thread, thread_problems, to_messages, unanswered_tool_calls
+from allm.data.message import Thread, thread_problems, to_messages
 from allm.data.problems import refuse
 from allm.data.request import Request
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
 from allm.execution.journal import ToolJournal, Unfinished
-from allm.execution.options import Input, ModelCall, engine_for_chat, output_type, prepare_call, resolve
+from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
+from allm.execution.stream.inbox import Inbox
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine
@@ -43,7 +43,8 @@ async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold:
     if not response.tool_calls or response.finish_reason in _TOOLS_NOT_RUN:
         messages = message_with_results(response.message, {}, "not_run")
         results = tuple(message for message in messages if message.role == "tool")
-        step = StepResult(thread=fold.thread.add(*messages), response=response, tool_results=results, done=True)
+        thread = fold.thread.add(*messages)
+        step = StepResult(thread=thread, response=response, tool_results=results, done=True, changes=call.changes)
     else:
         step = await _with_tools(call, context, fold.thread, Unfinished(response=response), span)
     if span is not None:
@@ -84,7 +85,8 @@ async def _with_tools(
         await context.send.send(events)
 
     ran = await ToolRunner(call, emit, span).run(batch.to_run)
-    return batch.to_step(thread, ran)
+    step = batch.to_step(thread, ran)
+    return step if call.changes is None else attrs.evolve(step, changes=call.changes)
 
 
 @attrs.frozen(kw_only=True)
@@ -150,7 +152,7 @@ class TurnCalls:
 
     Attributes:
         thread: The conversation that the turn starts from.
-        first: The first call; not prepared if the turn resumes from an `unfinished` response.
+        first: The first call; not prepared if the turn resumes from an `unfinished` response, or has a `before_step`.
         two_pass: Whether the turn ends with a call for the response format.
         output_type: The class for structured output, if there is one.
         unfinished: The response that the turn resumes from, if any.
@@ -171,7 +173,7 @@ class TurnCalls:
         self._request = given if isinstance(given, Request) else Request(to_messages(given))
         self.thread: Thread = given if isinstance(given, Thread) else Thread(self._request.messages)
         refuse(thread_problems(self.thread), reason="invalid_thread")
-        _check_answered(self.thread)
+        check_answered(self.thread)
         resolved = resolve(self._engine, self._request, options)
         self.two_pass: bool = resolved.request.response_format is not None and (
             resolved.request.structured_finalize or _needs_two_passes(resolved)
@@ -182,24 +184,24 @@ class TurnCalls:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)
             unfinished = attrs.evolve(unfinished, response=response)
         self.unfinished = unfinished
-        self.first: PreparedCall = first, prepare_call(first) if unfinished is None else None
+        is_ready = unfinished is None and first.execution_options.before_step is None
+        self.first: PreparedCall = first, prepare_call(first) if is_ready else None
 
-    def fold(self) -> ChatFold:
+    def fold(self, inbox: Inbox) -> ChatFold:
         """A new fold for the events of the turn."""
-        fold = ChatFold(self.thread, self.output_type)
+        fold = ChatFold(self.thread, self.output_type, inbox)
         if self.unfinished is not None:
             fold.begin_with(self.unfinished)
         return fold
 
-    def next(self, thread: Thread, *, final: bool) -> PreparedCall:
-        """Prepare a later call, which sends `thread`; `final` is the call for the response format.
+    def next(self, thread: Thread, *, final: bool) -> ModelCall:
+        """A later call, which sends `thread`; `final` is the call for the response format.
 
         Raises:
             AllmError: The call is invalid.
         """
         request = attrs.evolve(self._request, messages=thread.messages)
-        call = self._of_pass(resolve(self._engine, request, self._options), thread, final=final)
-        return call, prepare_call(call)
+        return self._of_pass(resolve(self._engine, request, self._options), thread, final=final)
 
     @property
     def limit(self) -> float:
@@ -226,25 +228,3 @@ def _needs_two_passes(call: ModelCall) -> bool:
     adapter = as_adapter(call.adapter)
     asks = bool(call.request.tools) and bool(adapter.needs_structured_finalize(call.request))
     return asks or needs_two_passes(adapter, call.request)
-
-
-def _check_answered(thread: Thread) -> None:
-    waiting = unanswered_tool_calls(thread.messages)
-    if not waiting:
-        return
-    positions = {
-        call.id: index
-        for index, message in enumerate(thread.messages)
-        if message.role == "assistant"
-        for call in message.tool_calls
-    }
-    sentence = "has no result; add allm.tool_result(id, content) before the conversation is sent again"
-    raise ValidationError(
-        [
-            Problem(("messages", positions[call_id], "tool_calls", call_id), "unanswered_tool_call", sentence)
-            for call_id in waiting
-        ],
-        reason="invalid_thread",
-        message=f"these tool calls have no result: {', '.join(waiting)}; add allm.tool_result(id, content) for "
-        "each before the conversation is sent again",
-    )

@@ -246,19 +246,21 @@ async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEven
         context = _context(model_call, call, emit, scope)
         value: Any = None
         with scope:
-            value = await _call_handler(tool, call, context, in_thread=in_thread)
+            value = await _call_handler(tool, call, context, limit, in_thread=in_thread)
         if scope.cancelled_caught:
             raise call_failure(call, "timeout", f"the tool took longer than {limit} s", abandoned=in_thread)
     return value
 
 
-async def _call_handler(tool: Tool, call: ToolCall, context: ToolContext, *, in_thread: bool) -> Any:
+async def _call_handler(
+    tool: Tool, call: ToolCall, context: ToolContext, limit: float | None, *, in_thread: bool
+) -> Any:
     """Call the executor or the handler; an exception becomes a `CallFailure`."""
     executor = context.engine.tool_executor
     try:
         if executor is not None:
             return await executor.execute(tool, call, context)
-        return await invoke(tool, call.arguments or {}, context, in_thread=in_thread)
+        return await invoke(tool, call.arguments or {}, context, limit=limit, in_thread=in_thread)
     except ToolError as error:  # raised by the handler, which may not have filled in the call
         error.tool_name = error.tool_name or call.name
         error.tool_call_id = error.tool_call_id or call.id

@@ -10,19 +10,52 @@ import attrs
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.events import AdapterEvent
+from allm.data.message import Thread
+from allm.data.problems import mapping_field
 from allm.data.request import ResponseFormat, ToolChoice
 from allm.data.response import OutputT
 from allm.data.results import StepResult
+from allm.data.step_changes import StepChanges, StepChangesDict
 from allm.data.tool import Tool
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
 __all__ = [
+    "BeforeStep",
     "CallOptions",
     "ExecutionOptions",
     "HaltWhen",
     "OnEvent",
     "OnToolError",
+    "StepInput",
 ]
+
+
+@attrs.frozen(kw_only=True)
+class StepInput:
+    """What `before_step` is told about the model call that comes next.
+
+    Attributes:
+        index: How many model calls this turn has made.
+        thread: The conversation that is sent, with messages of the user that have just joined.
+        tools, model, tool_choice: What the call has by the options of the turn.
+        last: The step before it; None for the first.
+        final: It is the call for the response format of a turn in two passes, which has no tools.
+        context: As in `ToolContext`.
+    """
+
+    index: int
+    thread: Thread
+    tools: tuple[Tool, ...] = ()
+    model: str | None = None
+    tool_choice: ToolChoice | None = None
+    last: StepResult[Any] | None = None
+    final: bool = False
+    context: dict[str, Any] = mapping_field()
+
+
+_Changes = StepChanges | StepChangesDict | None
+BeforeStep = Callable[[StepInput], _Changes | Awaitable[_Changes]]
+"""A function, sync or async, that is asked before each model call of a turn what to change about it."""
 
 HaltWhen = Callable[[StepResult], bool | Awaitable[bool]]
 """A function of a finished step, sync or async: whether the turn ends here."""
@@ -50,6 +83,7 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).
     retry: What happens when the call fails before its first event; None never retries.
     mode: "auto" runs tools, "manual" hands their calls to the caller. max_turns: model calls of one turn (8).
+    before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
     halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
         (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
     validation_retries: How often a turn asks again when the answer does not fit the class in `response_format` (0).
@@ -76,6 +110,7 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     request_id: str | None
     mode: Literal["auto", "manual"]
     max_turns: int
+    before_step: BeforeStep | None
     halt_when: HaltWhen | None
     on_tool_error: OnToolError
     tool_timeout: float | None
@@ -101,6 +136,7 @@ class ExecutionOptions:
 
     mode: str = "auto"
     max_turns: int = 8
+    before_step: BeforeStep | None = None
     halt_when: HaltWhen | None = None
     on_tool_error: OnToolError = "continue"
     tool_timeout: float | None = 30.0

@@ -193,6 +193,7 @@ OPTIONS: dict[str, Option] = {
     "context": Option(MAPPING, _EXECUTION, merge=_united),
     "mode": Option(MODE, _EXECUTION, KNOWN_MODE, is_for_turns=True),
     "max_turns": Option(COUNT, _EXECUTION, POSITIVE, is_for_turns=True),
+    "before_step": Option(FUNCTION, _EXECUTION, is_for_turns=True),
     "halt_when": Option(FUNCTION, _EXECUTION, is_for_turns=True),
     "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE, is_for_turns=True),
     "on_tool_error": Option(ON_TOOL_ERROR, _EXECUTION),

@@ -7,6 +7,7 @@ import inspect
 import types
 import typing
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from typing import Any, cast
 
 import attrs
@@ -17,6 +18,7 @@ from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
 from allm.data.types.records import Field
 from allm.data.types.structure import NotStructured, load
+from allm.runtime.jumping_clock import standing_still
 
 __all__ = [
     "FunctionHandler",
@@ -146,13 +148,18 @@ def is_context(hint: Any) -> bool:
 
 
 def needs_thread(tool: Tool) -> bool:
-    """Whether the tool's handler is sync, and so runs in a worker thread."""
+    """Whether the tool's handler is sync, and may not run here, so that it runs in a worker thread."""
     handler: Any = tool.handler
-    return not is_async(handler.function if isinstance(handler, FunctionHandler) else handler)
+    return tool.thread and not is_async(handler.function if isinstance(handler, FunctionHandler) else handler)
 
 
-async def invoke(tool: Tool, arguments: Mapping[str, Any], context: ToolContext, *, in_thread: bool) -> Any:
+async def invoke(
+    tool: Tool, arguments: Mapping[str, Any], context: ToolContext, *, in_thread: bool, limit: float | None = None
+) -> Any:
     """Call the tool's handler with the model's arguments and return its value.
+
+    Args:
+        limit: The time limit that the caller has set, in seconds: a test's clock waits as long for a thread.
 
     Raises:
         ToolError: `invalid_arguments`.
@@ -163,9 +170,11 @@ async def invoke(tool: Tool, arguments: Mapping[str, Any], context: ToolContext,
     if in_thread:
         # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
         # limiter: the caller counts threads, also abandoned ones.
-        [value] = await trio.to_thread.run_sync(
-            lambda: [handler(*args, **kwargs)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-        )
+        clock = trio.lowlevel.current_clock()
+        with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
+            [value] = await trio.to_thread.run_sync(
+                lambda: [handler(*args, **kwargs)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+            )
     else:
         value = handler(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value

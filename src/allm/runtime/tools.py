@@ -42,6 +42,7 @@ def tool(
     description: str | None = None,
     manual: bool = False,
     timeout: float | None = None,
+    thread: bool = True,
     metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 @overload
@@ -53,6 +54,7 @@ def tool(
     *,
     manual: bool = False,
     timeout: float | None = None,
+    thread: bool = True,
     metadata: Mapping[str, Any] | None = None,
 ) -> Tool: ...
 def tool(  # type: ignore[misc]  # in the third form the first parameter is the name
@@ -74,14 +76,15 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
 
     As a decorator, it takes the name, the description (docstring) and the schema (type hints) from the function, and
     converts the arguments to the annotated types, of any kind that JSON can hold. A parameter of type `ToolContext` is
-    filled in by the library and hidden from the model. A sync function runs in a worker thread.
+    filled in by the library and hidden from the model. A sync function runs in a worker thread; with `thread=False`,
+    for a quick one, in the task of the turn.
 
     Args:
         function: The function, or the tool's name when it is built from parts.
         description: Tells the model what the tool does; the default is the docstring's text.
         schema, handler: The JSON Schema of the arguments, and the handler, of a tool built from parts.
         name: Replaces the function's name.
-        fields: `manual`, `timeout` (seconds), `metadata`: as in `Tool`.
+        fields: `manual`, `timeout` (seconds), `thread`, `metadata`: as in `Tool`.
 
     Raises:
         ValidationError: A parameter that a model cannot fill: `*args`, `**kwargs`, a type without a JSON Schema.

@@ -92,6 +92,10 @@ class SessionStream(Generic[T]):
         result = self._events.result()
         return project(self._session, result), result
 
+    def send_user(self, content: str | Message) -> None:
+        """Let a message of the user join the turn while it runs; see `EventStream.send_user`."""
+        self._events.send_user(content)
+
     async def until_done(self) -> T:
         """Read to the end and return the result."""
         return await self._events.until_done()

@@ -106,9 +106,14 @@ def project(session: Session, result: ChatResult | StepResult) -> Session:
 
 
 def _end_of_chat(result: ChatResult) -> _End:
-    if result.halted_reason == "cancelled" and result.steps and result.thread == result.steps[-1].thread:
-        # Cut short after the last step, before the turn's own result: the step has what is pending.
-        return _end_of_step(result.steps[-1])
+    if result.halted_reason == "cancelled" and result.steps:
+        last = result.steps[-1]
+        if result.thread == last.thread:
+            # Cut short after the last step, before the turn's own result: the step has what is pending.
+            return _end_of_step(last)
+        if result.final_response == last.response:
+            # The same, and there are messages of the user that have joined no step.
+            return _end_of_step(attrs.evolve(last, thread=result.thread, done=False))
     failed = result.halted_reason in {"error", "tool_error"}
     return _End(
         thread=result.thread,

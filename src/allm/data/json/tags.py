@@ -59,7 +59,8 @@ from allm.data.results import (
     StepResult,
     ToolOutcome,
 )
-from allm.data.session import AnswerEntry, Approval, Session, SessionConflict
+from allm.data.session import AnswerEntry, Approval, JoinedEntry, Session, SessionConflict
+from allm.data.step_changes import StepChanges
 from allm.data.structuring import Misfit, sequence
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
@@ -91,8 +92,8 @@ VALUE_TAGS: dict[str, type] = {
         cls.__name__: cls
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
-            *(Problem, TokenLogprob),
-            *(Session, Approval, AnswerEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
+            *(Problem, TokenLogprob, StepChanges),
+            *(Session, Approval, AnswerEntry, JoinedEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
             *get_args(HaltCause),
             *(ImageRequest, ImageResponse, ImageUsage),
             *(Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest),

@@ -26,6 +26,7 @@ from allm.data.events import (
     AdapterEvent,
     Failed,
     MessageCompleted,
+    MessagesAdded,
     MessageStarted,
     RawChunk,
     StepCompleted,
@@ -53,7 +54,8 @@ MAX_HELD_BYTES = 1024 * 1024
 """Most raw chunks to hold back, in bytes of their texts and about eight for each other value."""
 _NOTED = _ENDS | _HELD
 """Event types that an attempt has to inspect; for all others it only notes that something arrived."""
-_UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), StepCompleted, type(None))
+_BETWEEN_STEPS = (StepCompleted, MessagesAdded)
+_UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), *_BETWEEN_STEPS, type(None))
 """Types of the newest event while a response is unfinished or has not begun."""
 _PRECISION = 0.001
 """Share of `stream_timeout` by which the limit may fire early: 0.3 s of 300 s."""

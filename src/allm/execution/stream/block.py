@@ -38,6 +38,7 @@ from allm.execution.stream.event_stream import (
     Fold,
     StreamContext,
 )
+from allm.execution.stream.inbox import Inbox
 from allm.execution.stream.stages import Filter, Observer, Work, run_stage
 from allm.http.trio_task import outside_trio
 from allm.runtime import telemetry
@@ -118,26 +119,37 @@ class StreamBlock(Generic[StreamT]):
 
 
 def open_stream(
-    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], **facts: Any
+    name: str,
+    produce: Produce,
+    options: ExecutionOptions,
+    fold: Fold[T],
+    inbox: Inbox | None = None,
+    **facts: Any,
 ) -> StreamBlock[EventStream[T]]:
     """A block that runs the pipeline around `produce`.
 
     Args:
         name: The name of the telemetry span; `facts` are its attributes.
+        inbox: Takes messages of the user, if the stream is that of a turn.
     """
     call = "stream" if name == "chat" else f"stream_{name}"
     example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
-    return StreamBlock(_pipeline(name, produce, options, fold, facts), example)
+    return StreamBlock(_pipeline(name, produce, options, fold, inbox, facts), example)
 
 
 @asynccontextmanager
 async def _pipeline(
-    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], facts: dict[str, Any]
+    name: str,
+    produce: Produce,
+    options: ExecutionOptions,
+    fold: Fold[T],
+    inbox: Inbox | None,
+    facts: dict[str, Any],
 ) -> AsyncGenerator[EventStream[T]]:
     works = _works(options)
     # One channel behind the producer, and one behind each stage; only the producer may run ahead.
     links = [trio.open_memory_channel[Burst](HAND_OVER if index else READ_AHEAD) for index in range(len(works) + 1)]
-    context = StreamContext(BurstSender(links[0][0]))
+    context = StreamContext(BurstSender(links[0][0]), inbox=inbox)
     receive = links[-1][1]
     scopes: list[trio.CancelScope] = []
 

@@ -16,6 +16,8 @@ import trio
 
 from allm.data.errors import AllmError, StreamError
 from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
+from allm.data.message import Message
+from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
 from allm.runtime.telemetry import Span
 
@@ -110,12 +112,14 @@ class StreamContext:
             those scopes and cannot see them. The consumer updates it whenever it waits.
         span: The telemetry span of the stream; None if nobody listened when it began.
         failure: The exception that the consumer gets after the last event.
+        inbox: Takes messages of the user, if the stream is that of a turn.
     """
 
     send: BurstSender
     deadline: float = float("inf")
     span: Span | None = None
     failure: Exception | None = None
+    inbox: Inbox | None = None
 
 
 def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
@@ -268,6 +272,30 @@ class EventStream(Generic[T]):
         async for _ in self:
             pass
         return self.result()
+
+    def send_user(self, content: str | Message) -> None:
+        """Let a message of the user join the turn while it runs; any task may call it.
+
+        It joins before the next model call, after the results of the tools that run now. If the model had already
+        finished, the turn goes on with one more step, unless it has made `max_turns` model calls: then, and if the turn
+        is cut short or fails, the message is at the end of its conversation, for the next turn. The first model call
+        has been prepared when the stream is opened, so no message joins it.
+
+        Args:
+            content: A text, or a message of role `user`.
+
+        Raises:
+            StreamError: `closed`: the turn has ended, or the stream is not that of a turn.
+            ValidationError: It is no message of the user.
+        """
+        inbox = self._context.inbox
+        if inbox is None:
+            raise StreamError(
+                "send_user belongs to a turn that runs: the streams of allm.stream and of sessions", reason="closed"
+            )
+        if self._closed:
+            inbox.closed = True
+        inbox.add(content)
 
     def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
         """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`.

@@ -21,6 +21,7 @@ from allm.data.events import (
     ChatCompleted,
     Failed,
     MessageCompleted,
+    MessagesAdded,
     MessageStarted,
     RawChunk,
     StepCompleted,
@@ -38,6 +39,7 @@ from allm.data.response import FinishReason, Response, Usage
 from allm.data.results import ChatResult, StepResult, unique_calls
 from allm.data.tool_control import error_message
 from allm.execution.journal import Unfinished
+from allm.execution.stream.inbox import Inbox, with_messages
 
 __all__ = ["ChatFold", "StepFold", "StreamCollector", "message_with_results", "total_usage"]
 
@@ -242,6 +244,9 @@ class StepFold:
     def _ignored(self, _event: Any) -> None:
         pass
 
+    def _added(self, event: MessagesAdded) -> None:
+        self.thread = self.thread.add(*event.messages)
+
     def _completed(self, event: StepCompleted) -> None:
         self._step = event.step
 
@@ -253,19 +258,26 @@ _STEP_EVENTS: dict[type, Callable[[StepFold, Any], None]] = {
     ToolExecutionStarted: StepFold._ignored,
     ToolExecutionCompleted: StepFold._ignored,
     ToolProgress: StepFold._ignored,
+    MessagesAdded: StepFold._added,
     StepCompleted: StepFold._completed,
 }
 
 
 @attrs.define(eq=False)
 class ChatFold:
-    """Folds the events of a turn that starts from `thread`."""
+    """Folds the events of a turn that starts from `thread`.
+
+    Attributes:
+        inbox: The messages that the user sends meanwhile; those that the events do not show are not lost either.
+    """
 
     thread: Thread
     output_type: type | None = None
+    inbox: Inbox | None = None
     _steps: list[StepResult] = attrs.field(factory=list, init=False)
     _current: StepFold = attrs.field(init=False)
     _begun: bool = attrs.field(default=False, init=False)
+    _joined: set[int] = attrs.field(factory=set[int], init=False)
     _result: ChatResult | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -280,6 +292,9 @@ class ChatFold:
             self._steps.append(event.step)
             self._current = StepFold(event.step.thread, self.output_type)
             self._begun = False
+        elif kind is MessagesAdded:
+            self._current.add(event)
+            self._joined.update(map(id, event.messages))
         else:
             self._begun = True
             self._current.add(event)
@@ -294,10 +309,6 @@ class ChatFold:
         self._current.begin_with(unfinished)
         self._begun = True
 
-    def next_step(self, thread: Thread) -> None:
-        """Let the next step start from `thread`, which has a message more than the last step left."""
-        self._current = StepFold(thread, self.output_type)
-
     def result(self) -> ChatResult:
         """The turn. While it is unfinished, `halted_reason` is `cancelled`, or `error` after a failure."""
         if self._result is not None:
@@ -311,6 +322,8 @@ class ChatFold:
             thread = partial.thread
             error = partial.response.error
             responses.append(partial.response)
+        if self.inbox is not None and self.inbox.sent:
+            thread = with_messages(thread, self.inbox.missing(self._joined))
         return ChatResult(
             thread=thread,
             final_response=responses[-1] if responses else None,

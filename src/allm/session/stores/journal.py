@@ -19,9 +19,10 @@ from allm.data.errors import Problem, SessionError, ValidationError
 from allm.data.message import Message, Thread, thread_problems
 from allm.data.problems import refuse
 from allm.data.response import Response
-from allm.data.results import ChatResult, StepResult, ToolOutcome, first_halt, unique_calls
-from allm.data.session import AnswerEntry, Session, SessionConflict, is_session_id
+from allm.data.results import ChatResult, StepResult, ToolOutcome, UserAsked, first_halt, unique_calls
+from allm.data.session import AnswerEntry, JoinedEntry, Session, SessionConflict, is_session_id
 from allm.execution.stream.folds import message_with_results
+from allm.execution.stream.inbox import with_messages
 from allm.session.status import project
 from allm.session.stores.rows import Row
 
@@ -46,13 +47,17 @@ class TurnJournal:
         thread: The conversation before the newest response.
         response: The newest response with tool calls; None while the journal is empty.
         outcomes: Outcomes of its calls that have ended, by call id.
+        added: Messages that have followed the results, up to a model call that may not have ended.
     """
 
-    _encode: Callable[[Sequence[AnswerEntry | ToolOutcome]], Awaitable[Sequence[Row]]]  # shielded from cancellation
+    _encode: Callable[
+        [Sequence[AnswerEntry | JoinedEntry | ToolOutcome]], Awaitable[Sequence[Row]]
+    ]  # shielded from cancellation
     _append: Callable[[Sequence[Row]], Awaitable[None]]
     thread: Thread
     response: Response | None = None
     outcomes: dict[str, ToolOutcome] = attrs.field(factory=dict)
+    added: tuple[Message, ...] = ()
 
     def read(self, entries: Iterable[Any]) -> None:
         """Load the entries that an earlier run of the turn has written.
@@ -64,9 +69,11 @@ class TurnJournal:
             if isinstance(entry, AnswerEntry) and 0 <= entry.kept <= len(self._known()):
                 messages = (*self._known()[: entry.kept], *entry.messages)
                 self.thread = attrs.evolve(self.thread, messages=messages)
-                self.response, self.outcomes = entry.response, {}
+                self.response, self.outcomes, self.added = entry.response, {}, ()
             elif isinstance(entry, ToolOutcome) and self._asked(entry.message.tool_call_id):
                 self.outcomes[entry.message.tool_call_id or ""] = entry
+            elif isinstance(entry, JoinedEntry) and self.response is not None:
+                self.added = (*self.added, *entry.messages)
             else:
                 problem = Problem((), "unexpected_entry", "an entry of the journal does not match those before it")
                 raise ValidationError([problem], reason="invalid_session")
@@ -83,9 +90,9 @@ class TurnJournal:
 
     @property
     def conversation(self) -> Thread:
-        """The conversation with the newest response and its results so far."""
-        messages = self._known()
-        return attrs.evolve(self.thread, messages=(*messages, *(o.message for o in self.outcomes.values())))
+        """The conversation with the newest response, its results so far, and what followed them."""
+        results = (outcome.message for outcome in self.outcomes.values())
+        return attrs.evolve(self.thread, messages=(*self._known(), *results, *self.added))
 
     async def record_response(self, thread: Thread, response: Response, outcomes: Mapping[str, ToolOutcome]) -> None:
         """See `ToolJournal`."""
@@ -98,7 +105,7 @@ class TurnJournal:
             kept += 1
         entry = AnswerEntry(kept=kept, messages=thread.messages[kept:], response=response)
         rows = await self._encode([entry, *outcomes.values()])
-        self.thread, self.response, self.outcomes = thread, response, dict(outcomes)
+        self.thread, self.response, self.outcomes, self.added = thread, response, dict(outcomes), ()
         await self._append(rows)
 
     async def record_outcome(self, outcome: ToolOutcome) -> None:
@@ -109,22 +116,35 @@ class TurnJournal:
         self.outcomes[outcome.message.tool_call_id or ""] = outcome
         await self._append(rows)
 
+    async def record_messages(self, thread: Thread) -> None:
+        """See `ToolJournal`. Before the first response nothing is recorded: the whole turn would be repeated."""
+        if self.response is None:
+            return
+        added = thread.messages[len(self._known()) + len(self.outcomes) :]
+        new = added[len(self.added) :]
+        if new:
+            rows = await self._encode([JoinedEntry(new)])
+            self.added = added
+            await self._append(rows)
+
     def settle(self, session: Session, result: ChatResult | StepResult) -> Session:
-        """The session after a turn; if it was cut short, with the tool results that nobody has read."""
-        if self.response is None or _ended_by_itself(result) or self._was_read(result):
+        """The session after a turn; if it was cut short, with the results and messages that nobody has read."""
+        if self.response is None or _ended_by_itself(result):
             return session
+        if self._was_read(result):
+            return _with_users(session, self.added)
         results = {call_id: outcome.message for call_id, outcome in self.outcomes.items()}
         messages = message_with_results(self.response.message, results)
         calls = unique_calls(self.response.tool_calls)
         ended = [self.outcomes[call.id] for call in calls if call.id in self.outcomes]
         step = StepResult(
-            thread=self.thread.add(*messages),
+            thread=self.thread.add(*messages, *self.added),
             response=self.response,
             tool_results=messages[1:],
             halt=first_halt(ended),
             cancelled=True,
         )
-        return project(session, step)
+        return _with_users(project(session, step), result.thread.messages)
 
     def _was_read(self, result: ChatResult | StepResult) -> bool:
         """Whether the consumer has read the step of the newest response in the journal."""
@@ -132,6 +152,16 @@ class TurnJournal:
         before = len(self.thread.messages)
         steps = result.steps if isinstance(result, ChatResult) else ()
         return any(step.thread.messages[before : before + 1] == (self.response.message,) for step in steps)
+
+
+def _with_users(session: Session, messages: Iterable[Message]) -> Session:
+    """The session with those of the messages that the user sent into the turn and that it does not have."""
+    known = set(map(id, session.thread.messages))
+    missing = [message for message in messages if message.role == "user" and id(message) not in known]
+    if not missing:
+        return session
+    asked = UserAsked(session.pending_questions) if session.pending_questions else None
+    return attrs.evolve(session, thread=with_messages(session.thread, missing, asked))
 
 
 def _ended_by_itself(result: ChatResult | StepResult) -> bool:

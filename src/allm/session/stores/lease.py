@@ -14,7 +14,7 @@ from allm.data.message import Message, Thread
 from allm.data.problems import refuse
 from allm.data.response import OutputT
 from allm.data.results import ChatResult, StepResult, ToolOutcome
-from allm.data.session import AnswerEntry, Session, session_problems
+from allm.data.session import AnswerEntry, JoinedEntry, Session, session_problems
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
@@ -170,7 +170,10 @@ class SessionLease:
         if response is None:
             raise SessionError("no turn of this session was interrupted", reason="invalid_status")
         unfinished = Unfinished(
-            response=response, outcomes=self._journal.outcomes, approved=self._approved(engine, options)
+            response=response,
+            outcomes=self._journal.outcomes,
+            approved=self._approved(engine, options),
+            added=self._journal.added,
         )
         turn_start = TurnStart(session=self.session, thread=self._journal.thread, unfinished=unfinished)
         return self._chat(engine, turn_start, options, resumes=True)
@@ -330,7 +333,7 @@ class SessionLease:
                 return True
         return False
 
-    async def _encode(self, entries: Sequence[AnswerEntry | ToolOutcome]) -> list[Row]:
+    async def _encode(self, entries: Sequence[AnswerEntry | JoinedEntry | ToolOutcome]) -> list[Row]:
         pace = Pace()
 
         async def encoded() -> list[Row]:
