@@ -15,7 +15,7 @@ import allm
 from allm.data.results import ToolOutcome
 from allm.data.session import AnswerEntry
 from allm.session import open_store
-from allm.session.stores import backend as backends, journal as documents
+from allm.session.stores import backend as backends, saving
 from allm.session.stores.backend import Change
 from conversations import TEXT, engine, in_status
 
@@ -524,4 +524,4 @@ async def test_a_database_that_does_not_answer(autojump_clock):
         with pytest.raises(allm.SessionError) as caught:
             await store.save(allm.Session(id="s"))
     assert caught.value.reason == "unavailable"
-    assert trio.current_time() >= documents.SHIELD
+    assert trio.current_time() >= saving.SHIELD
