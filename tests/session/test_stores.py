@@ -480,6 +480,7 @@ async def test_a_file_that_cannot_be_used(tmp_path):
 async def test_a_locked_file(tmp_path, monkeypatch):
     """Waiting for a lock has a limit, and the store works afterwards."""
     monkeypatch.setattr("allm.session.stores.sqlite.BOUND", 0.05)
+    monkeypatch.setattr(saving, "PATIENCE", 0.05)
     session = await named("s")
     async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
         await store.save(session)
