@@ -51,6 +51,10 @@ _pyenv = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions
 _folders = [str(folder) for version in PYTHONS for folder in sorted(_pyenv.glob(f"{version}.*/bin"))]
 os.environ["PATH"] = os.pathsep.join([*_folders, os.environ["PATH"]])
 
+# Tests start hundreds of processes. Where this is set, as in many containers, each would compile all modules again.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    os.environ.setdefault("PYTHONPYCACHEPREFIX", str(Path(".nox/.cache/bytecode").resolve()))
+
 
 def _tools(session: nox.Session, *groups: str) -> None:
     session.install(*nox.project.dependency_groups(PYPROJECT, *groups))

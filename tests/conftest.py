@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -70,8 +71,9 @@ def pytest_collection_modifyitems(config, items):
     if missing := [name for name in LONG if not _exists(*name.split("::"))]:
         raise pytest.UsageError(f"tests/conftest.py names tests that are gone: {', '.join(missing)}")
     if config.getoption("quick"):
-        config.hook.pytest_deselected(items=[item for item in items if _is_long(item)])
-        items[:] = [item for item in items if not _is_long(item)]
+        long = {item for item in items if not LONG.isdisjoint(_names(item))}
+        config.hook.pytest_deselected(items=list(long))
+        items[:] = [item for item in items if item not in long]
 
 
 def _exists(file, function=""):
@@ -79,9 +81,15 @@ def _exists(file, function=""):
     return path.exists() and (not function or f"def {function}(" in path.read_text("utf-8"))
 
 
-def _is_long(item):
-    file = item.path.relative_to(HERE).as_posix() if item.path.is_relative_to(HERE) else ""
-    return not LONG.isdisjoint({file, f"{file}::{getattr(item, 'originalname', item.name)}"})
+def _names(item):
+    """How `LONG` may name a test: by its file, or its function in the file."""
+    file = _in_tests(item.path)
+    return file, f"{file}::{getattr(item, 'originalname', item.name)}"
+
+
+@functools.cache
+def _in_tests(path):
+    return path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else ""
 
 
 def pytest_collection_finish():
