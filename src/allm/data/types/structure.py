@@ -69,10 +69,15 @@ def load(value: Any, shape: Shape) -> Any:
         raise NotStructured(list(problems_of(error, _tell))) from error
 
 
-def parse_text(text: str, hint: type[T]) -> T:
+def parse_text(text: str, hint: type[T], shape: Shape | None = None) -> T:
     """Parse the JSON document in `text`, with or without a Markdown code fence, as an instance of `hint`.
 
     A type that is no object in JSON may stand in `{"value": ...}`, as it is asked for.
+
+    Args:
+        text: The answer.
+        hint: The type.
+        shape: That of the whole answer, where it is known.
 
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem.
@@ -84,7 +89,7 @@ def parse_text(text: str, hint: type[T]) -> T:
         sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
-        return load(value, _known(answer_shape, hint))  # type: ignore[no-any-return]
+        return load(value, shape or _known(answer_shape, hint))  # type: ignore[no-any-return]
     except NotStructured as error:
         raise ValidationError(
             [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in error.found],
