@@ -41,11 +41,9 @@ class AnswerCheck:
 
     @classmethod
     def of(cls, call: ModelCall) -> AnswerCheck | None:
-        """The check of a call that asks again; None for one that does not."""
+        """The check of a call that asks again; None where nothing is known to check."""
         hint = output_type(call)
-        if hint is None or not call.execution_options.validation_retries:
-            return None
-        return cls(hint, answer_shape(hint))
+        return None if hint is None else cls(hint, answer_shape(hint))
 
     def correction(self, response: Response) -> Message | None:
         """What the model is told about an answer that does not fit; None if it fits, or is no complete answer."""

@@ -180,7 +180,8 @@ class TurnCalls:
             resolved.request.structured_finalize or _calls_for_format_last(resolved)
         )
         self.output_type: type | None = output_type(resolved)
-        self.check: AnswerCheck | None = AnswerCheck.of(resolved)
+        asks_again = resolved.execution_options.validation_retries > 0
+        self.check: AnswerCheck | None = AnswerCheck.of(resolved) if asks_again else None
         if isinstance(resolved.request.response_format, JsonSchema):  # its names are looked up here, and once
             self._options = {**options, "response_format": resolved.request.response_format}
         first = self._of_pass(resolved, self.thread, final=False)
