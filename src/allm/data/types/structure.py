@@ -18,7 +18,7 @@ from allm.data.types.output import answer_shape
 from allm.data.types.shapes import Reading, Shape, json_notation, name_of
 from allm.data.types.unions import NoMember
 
-__all__ = ["NotStructured", "load", "parse_text", "structure"]
+__all__ = ["NotStructured", "invalid_output", "load", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -86,11 +86,13 @@ def parse_text(text: str, hint: type[T]) -> T:
     try:
         return load(value, _known(answer_shape, hint))  # type: ignore[no-any-return]
     except NotStructured as error:
-        raise ValidationError(
-            [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in error.found],
-            reason="invalid_output",
-            message=f"the response is JSON but not a valid {name}: {error}",
-        ) from error
+        raise invalid_output(error, f"the response is JSON but not a valid {name}: {error}") from error
+
+
+def invalid_output(found: NotStructured, message: str) -> ValidationError:
+    """The error of an answer whose JSON does not fit its type."""
+    problems = [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in found.found]
+    return ValidationError(problems, reason="invalid_output", message=message)
 
 
 _MAX_MEMBERS = 5  # of a union, in one message
