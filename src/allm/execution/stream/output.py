@@ -125,7 +125,9 @@ class GrowingOutput:
                     self._pieces.append(event.delta)
                 elif isinstance(event, TextCompleted) and event.id not in self._seen:
                     self._pieces.append(event.text)
-                step_ended = isinstance(event, StepCompleted)
+                elif isinstance(event, StepCompleted):
+                    self._seen.clear()
+                    step_ended = True
                 if not self._events._has_more():
                     break
         except StopAsyncIteration:
@@ -134,7 +136,6 @@ class GrowingOutput:
         self._pieces.clear()
         if self._is_whole and (text or step_ended):
             self._answer, self._is_whole = self._new_answer(), False
-            self._seen.clear()
         if text:
             self._waiting.extend(self._answer.add(text))
         if (step_ended or ended) and not self._is_whole:
