@@ -100,6 +100,8 @@ async def test_items_come_while_the_answer_streams(autojump_clock):
         (PydanticTrips, '{"value": [{"city": "Zug"}]}', [], [PydanticTrip(city="Zug")]),
         (PydanticTrips, '[{"city": "Zug"}]', [], [PydanticTrip(city="Zug")]),
         (Lists, f'{{"names": ["a"], "trips": {TWO}}}', [Trip], [Trip("Zug", 2), Trip("Be]rn")]),
+        (Lists, f'{{"trips": {TWO}, "names": ["a"]}}', [str], ["a"]),
+        (Plan, f'{{"title": "a", "trips": {TWO}}}', [dict[str, object]], json.loads(TWO)),
         (None, '{"title": 1, "trips": [1, {"a": 2}]}', [], [1, {"a": 2}]),
         (allm.json_schema("trips", {}), f'{{"title": 1, "trips": {TWO}}}', [Trip], [Trip("Zug", 2), Trip("Be]rn")]),
         (list[Trip], f"Here:\n```json\n{TWO}\n```\n[1]", [], [Trip("Zug", 2), Trip("Be]rn")]),
@@ -118,6 +120,15 @@ async def test_a_format_without_one_list_is_refused(wanted):
         with pytest.raises(allm.ValidationError, match=r"expected a list, or a class with one field") as caught:
             events.elements()
     assert caught.value.errors == ((("response_format",), "no_list"),)
+
+
+async def test_an_item_type_of_several_lists_or_none():
+    """The type says which list is meant only if it is that of one."""
+    async with allm.stream_generate(engine("[]"), "hi", response_format=Lists) as events:
+        with pytest.raises(allm.ValidationError, match="2 lists"):
+            events.elements(int)
+        with pytest.raises(allm.ValidationError, match="has no JSON Schema"):
+            events.elements(object.__class__)
 
 
 async def test_an_item_that_does_not_fit(autojump_clock):

@@ -56,8 +56,12 @@ PLACES = st.lists(st.integers(0, 10_000), max_size=30)
 
 def read(pieces, key=None):
     """The items of the pieces, and the list."""
-    growing = GrowingList(key)
+    growing = GrowingList(key and {key})
     return [item for piece in pieces for item in growing.add(piece)], growing
+
+
+def nested(size):
+    return {"a": [{"b": '"]}\\'}] * size}
 
 
 @given(written(LISTS), AROUND, PLACES)
@@ -97,6 +101,15 @@ def test_any_text_is_read_however_it_is_cut(text, places):
         assert whole == items
 
 
+def test_a_list_behind_other_properties_is_found_at_once():
+    """However long they are, its items come with their last character; a property is read once, not at each piece."""
+    before = json.dumps({"title": 'a "[' * 5000, "n": 12, "other": nested(500), "s": "}"})[:-1]
+    growing = GrowingList({"trips", "all"})
+    assert not [item for character in before + ', "trips" : [' for item in growing.add(character)]
+    assert growing.has_begun
+    assert [growing.add(piece) for piece in ("1", ",", '{"a": 2', "}", "]")] == [[], [1], [], [{"a": 2}], []]
+
+
 BROKEN = {
     "[1, 2": [1],
     '[1, "a': [1],
@@ -132,10 +145,6 @@ def test_halves_of_a_character_and_long_integers():
     """What the C codec refuses is read as in a whole answer."""
     pieces = ['["\\ud83d', '", "\\ud83d\\u', 'de00", ', "1" * 30, ', "\ud83d', '"]']
     assert read(pieces)[0] == ["�", "\U0001f600", int("1" * 30), "�"]
-
-
-def nested(size):
-    return {"a": [{"b": '"]}\\'}] * size}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +214,7 @@ def test_snapshots_of_unfinished_values():
         '{"n": 12': {},
         '{"n": 12,': {"n": 12},
         '["call 12': ["call 12"],
-        "[tru": [],
+        "[t": [],
         "[1, tr": [1],
         '["\\ud83d': [""],
         '["a\\': ["a"],

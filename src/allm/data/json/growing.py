@@ -6,6 +6,7 @@ as it arrives, in pieces that may be cut anywhere, and keep what they have not u
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import re
@@ -16,7 +17,7 @@ import attrs
 from allm.data.json.text import JsonTextError, loads
 from allm.data.json.whole import whole
 
-__all__ = ["NOTHING", "SPACE", "GrowingValue", "Growth", "JsonStart", "Nesting", "first_value"]
+__all__ = ["NOTHING", "SPACE", "GrowingValue", "Growth", "JsonStart", "Nesting", "answer_value", "first_value"]
 
 SPACE = " \t\n\r"
 """What JSON takes for space; `str.strip` takes more."""
@@ -170,6 +171,28 @@ def first_value(text: str, start: int = 0) -> tuple[Any, int]:
         raise JsonTextError(str(error)) from error
 
 
+_FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
+_GOES_ON = re.compile(r'[ \t\n\r]*[\[\]{},:"]')
+
+
+def answer_value(text: str) -> Any:
+    """The JSON of an answer: all of its text, or what is in a code fence, or below and above a sentence.
+
+    Raises:
+        JsonTextError: There is none, or it is cut off, or is followed by more JSON.
+    """
+    try:
+        return loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
+    except JsonTextError:
+        found = JsonStart().find(text)
+        with contextlib.suppress(JsonTextError):
+            if found is not None:
+                value, end = first_value(found)
+                if _GOES_ON.match(found, end) is None:
+                    return value
+        raise
+
+
 @attrs.define(eq=False)
 class GrowingValue:
     """A JSON value whose text arrives in pieces."""
@@ -229,13 +252,7 @@ class GrowingValue:
         Raises:
             JsonTextError: The text is not JSON, or cut off.
         """
-        text = self.text()
-        try:
-            return loads(text)
-        except JsonTextError:
-            if self._start is not None:
-                raise
-            return first_value(text)[0]  # with a code fence or a sentence behind it
+        return answer_value(self.text())
 
     def text(self) -> str:
         """The text from the JSON on; all of it while there is none."""

@@ -9,11 +9,12 @@ answer. A number or a name (`true`) is whole at the comma or the bracket behind 
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from typing import Any, Literal
 
 import attrs
 
-from allm.data.json.growing import SPACE, Growth, JsonStart, Nesting, first_value
+from allm.data.json.growing import SPACE, JsonStart, Nesting, first_value
 from allm.data.json.text import JsonTextError, loads
 
 __all__ = ["GrowingList"]
@@ -29,21 +30,20 @@ class GrowingList:
     """The list of an answer: the answer itself, or a property of it.
 
     Attributes:
-        key: The property that holds the list, if the answer is an object; None: the first one that holds a list.
+        keys: The names that the property with the list may have, if the answer is an object; None: it is the first one
+            with a list.
         problem: What is wrong with its JSON; no further items can be read then.
         count: Items so far.
     """
 
-    key: str | None = None
+    keys: Container[str] | None = None
     problem: str | None = attrs.field(default=None, init=False)
     count: int = attrs.field(default=0, init=False)
     _state: Literal["before", "object", "list", "closed", "none"] = attrs.field(default="before", init=False)
     _start: JsonStart = attrs.field(factory=JsonStart, init=False)
     _nesting: Nesting = attrs.field(factory=Nesting, init=False)
-    _growth: Growth = attrs.field(factory=Growth, init=False)
     _pieces: list[str] = attrs.field(factory=list[str], init=False)  # since the end of the last item
     _unread: list[str] = attrs.field(factory=list[str], init=False)  # those that `_nesting` has not read
-    _size: int = attrs.field(default=0, init=False)
 
     @property
     def is_closed(self) -> bool:
@@ -63,26 +63,28 @@ class GrowingList:
                 return []
             self._state, piece = "list" if found[0] == "[" else "object", found[1:]
         if self._state == "object":
-            self._size += len(piece)
             self._pieces.append(piece)
-            found = self._descend() if self._growth.is_due(self._size) else None
-            if found is None:
+            rest = self._descend(piece)
+            if rest is None:
                 return []
-            self._state, piece = "list", found
-            self._pieces = []
+            self._state, piece = "list", rest
+            self._pieces, self._nesting = [], Nesting()
         if self._state != "list" or self.problem is not None:
             return []
         self._pieces.append(piece)
         self._unread.append(piece)
         return self._take() if self._may_end_an_item(piece) else []
 
-    def _descend(self) -> str | None:
+    def _descend(self, piece: str) -> str | None:
         """The text behind the bracket that opens the list of the object, once it is there."""
+        marks, depths = self._nesting.read(piece)
+        if 0 not in depths or not (self._nesting.quotes or (marks and not self._nesting.in_string)):
+            return None  # in the middle of another property, which may be long
         text = "".join(self._pieces)
         start = 0
         while (member := _MEMBER.match(text, start)) is not None:
             try:
-                if text[member.end()] == "[" and self.key in {None, loads(member[1])}:
+                if text[member.end()] == "[" and (self.keys is None or loads(member[1]) in self.keys):
                     return text[member.end() + 1 :]
                 _, end = first_value(text, member.end())
             except JsonTextError:  # its value is not whole, or is no JSON

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -16,7 +17,7 @@ from allm.data.types.output import WRAPPED_KEY, is_wrapped
 from allm.data.types.records import Record
 from allm.data.types.refined import Refined
 from allm.data.types.scalars import Anything
-from allm.data.types.shapes import Shape, name_of
+from allm.data.types.shapes import Definitions, Shape, name_of
 from allm.data.types.structure import NotStructured, invalid_output, load
 from allm.data.types.unions import Union
 
@@ -29,12 +30,12 @@ class Items:
 
     Attributes:
         shape: That of the list.
-        key: The property that holds it, if the answer is an object; None: the first that is a list.
+        keys: The names of the property that holds it, if the answer is an object; None: it is the first with a list.
         field: The field that it is, if its type is that of a field.
     """
 
     shape: Listing | Row
-    key: str | None = None
+    keys: Container[str] | None = None
     field: str | None = None
 
     def make(self, index: int, value: Any) -> Any:
@@ -71,15 +72,22 @@ def items_of(hint: Any, item: Any = None) -> Items:
     lists = [] if hint is None else list(_lists_in(hint))
     if item is not None:
         shape = shape_of(item)
-        of_item = [found for found in lists if isinstance(found.shape, Listing) and found.shape.item is shape]
-        lists = of_item or [attrs.evolve(found, shape=Listing(shape, list)) for found in lists[:1]]
-        lists = lists or [Items(Listing(shape, list))]
+        lists = [found for found in lists if _has_items(found, shape)] or lists or [Items(Listing(shape, list))]
     elif hint is None:
         lists = [Items(Listing(Anything(), list))]
     if len(lists) != 1:
         has = f"{len(lists)} lists: pass the type of an item, elements(Item)" if lists else "no list"
         raise TypeError(f"{name_of(hint):.60} has {has}; expected a list, or a class with one field that is a list")
-    return lists[0]
+    return lists[0] if item is None else attrs.evolve(lists[0], shape=Listing(shape_of(item), list))
+
+
+def _has_items(items: Items, wanted: Shape) -> bool:
+    """Whether the items of a list have this shape: the same object if it is that of a class, else the same schema."""
+    if not isinstance(items.shape, Listing) or items.shape.item is wanted:
+        return isinstance(items.shape, Listing)
+    definitions = Definitions()
+    is_same = items.shape.item.schema(definitions) == wanted.schema(definitions)
+    return is_same and not definitions.named and not definitions.wanted
 
 
 def unwrapped(value: Any, hint: Any) -> Any:
@@ -94,7 +102,7 @@ def _lists_in(hint: Any) -> Iterator[Items]:
     alternatives = list(_alternatives(shape_of(hint)))
     lists = [shape for shape in alternatives if isinstance(shape, (Listing, Row))]
     if lists:
-        yield from (Items(shape, WRAPPED_KEY) for shape in lists)
+        yield from (Items(shape, {WRAPPED_KEY}) for shape in lists)
     else:
         for shape in alternatives:
             yield from _in_fields(shape)
@@ -102,26 +110,25 @@ def _lists_in(hint: Any) -> Iterator[Items]:
 
 def _in_fields(shape: Shape) -> Iterator[Items]:
     """The lists in the fields of a class."""
-    fields: Iterable[tuple[str | None, Shape]] = ()
+    fields: Iterable[tuple[list[str], Shape]] = ()
     if isinstance(shape, Record):
-        fields = ((field.key, field.shape) for field in shape.fields)
+        fields = (([field.key], field.shape) for field in shape.fields)
     elif isinstance(shape, Foreign):
         fields = _foreign_fields(shape.hint)
-    for key, of_field in fields:
+    for keys, of_field in fields:
         for found in _alternatives(of_field):
             if isinstance(found, (Listing, Row)):
-                yield Items(found, key or WRAPPED_KEY, key)
+                yield Items(found, keys or {WRAPPED_KEY}, keys[0] if keys else None)
 
 
-def _foreign_fields(hint: Any) -> Iterator[tuple[str | None, Shape]]:
-    """The fields of a class of pydantic, as far as their shapes are known; the one of a root model has no key."""
+def _foreign_fields(hint: Any) -> Iterator[tuple[list[str], Shape]]:
+    """The fields of a class of pydantic, as far as their shapes are known; the one of a root model has no name."""
     for name, field in getattr(hint, "__pydantic_fields__", {}).items():
-        key = field.validation_alias if isinstance(field.validation_alias, str) else field.alias or name
+        choices = getattr(field.validation_alias, "choices", ())
+        keys = [key for key in (field.validation_alias, field.alias, *choices, name) if isinstance(key, str)]
         is_root = bool(getattr(hint, "__pydantic_root_model__", False))
-        try:
-            yield None if is_root else key, shape_of(field.annotation)
-        except TypeError:
-            continue
+        with contextlib.suppress(TypeError):
+            yield [] if is_root else keys, shape_of(field.annotation)
 
 
 def _alternatives(shape: Shape) -> Iterator[Shape]:

@@ -6,12 +6,12 @@ It is strict: a model that sends `"7"` for an int gets an error with the value, 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from allm.data.errors import Path, Problem, ValidationError
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.growing import answer_value
+from allm.data.json.text import JsonTextError
 from allm.data.structuring import Key, Misfit, problems_of
 from allm.data.types.describe import shape_of
 from allm.data.types.output import answer_shape
@@ -21,9 +21,6 @@ from allm.data.types.unions import NoMember
 __all__ = ["NotStructured", "invalid_output", "load", "parse_text", "structure"]
 
 T = TypeVar("T")
-
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
-"""A JSON document in a Markdown code fence, as models write it that are not constrained to a schema."""
 
 
 class NotStructured(Exception):
@@ -70,7 +67,7 @@ def load(value: Any, shape: Shape) -> Any:
 
 
 def parse_text(text: str, hint: type[T]) -> T:
-    """Parse the JSON document in `text`, with or without a Markdown code fence, as an instance of `hint`.
+    """Parse the JSON document in `text`, which may be in a code fence or between sentences, as an instance of `hint`.
 
     A type that is no object in JSON may stand in `{"value": ...}`, as it is asked for.
 
@@ -79,7 +76,7 @@ def parse_text(text: str, hint: type[T]) -> T:
     """
     name = name_of(hint)
     try:
-        value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
+        value = answer_value(text)
     except JsonTextError as error:
         sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error

@@ -199,7 +199,7 @@ class _Elements:
     _given: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._list = GrowingList(self._items.key)
+        self._list = GrowingList(self._items.keys)
 
     def add(self, text: str) -> list[Any]:
         if not self._list.has_begun:
