@@ -108,7 +108,8 @@ class GrowingList:
         """The items that have come to their end."""
         marks, depths = self._nesting.read("".join(self._unread))
         self._unread.clear()
-        if min(depths) < 0:  # whatever follows is no part of the list
+        lowest = min(depths)
+        if lowest < 0:  # whatever follows is no part of the list
             index = depths.index(-1) - 1
             text = "".join(self._pieces)
             end = _position(text, marks, index)
@@ -117,7 +118,7 @@ class GrowingList:
             if text[end] == "}":
                 self.problem = "a list that was opened with '[' ends with '}'"
             return self._parsed(text[:end], is_end=True)
-        if 0 not in depths or (self._nesting.in_string and not self._nesting.quotes):
+        if lowest > 0 or (self._nesting.in_string and not self._nesting.quotes):
             return []  # before the pieces are joined: an item may be as long as the answer
         text = "".join(self._pieces)
         end = self._end(text, marks, depths)
