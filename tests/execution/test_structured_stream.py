@@ -300,11 +300,12 @@ async def test_each_step_of_a_turn_begins_anew(reader, autojump_clock):
 
 
 @pytest.mark.parametrize("reader", READERS)
-async def test_an_answer_that_is_asked_for_again(reader, autojump_clock):
+@pytest.mark.parametrize("call", [allm.stream, allm.stream_generate])
+async def test_an_answer_that_is_asked_for_again(call, reader, autojump_clock):
     """The items of the second answer follow those of the first; what was wrong with the first is not told."""
     scripts = [[fake.text('[{"city": "Zug"}, ')], [fake.text(TWO)]]
     engine = allm.Engine(adapter=allm.providers.Fake(scripts=scripts))
-    async with allm.stream(engine, "hi", response_format=list[Trip], validation_retries=1) as events:
+    async with call(engine, "hi", response_format=list[Trip], validation_retries=1) as events:
         found = [one async for one in getattr(events, reader)()]
     expected = [Trip("Zug"), Trip("Zug", 2), Trip("Be]rn")]
     assert found == (expected if reader == "elements" else [[{"city": "Zug"}], json.loads(TWO)])

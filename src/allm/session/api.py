@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, Unpack, cast, final, overload
 
 import attrs
+from typing_extensions import TypeForm
 
 from allm.data.events import Event
 from allm.data.message import Message
@@ -115,7 +116,7 @@ class SessionStream(Generic[T_co]):
     @overload
     def elements(self: SessionStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
-    def elements(self, item: type[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
     def elements(self, *, raise_on_error: bool = True) -> AsyncIterator[Any]: ...
     def elements(self, item: Any = None, *, raise_on_error: bool = True) -> AsyncIterator[Any]:

@@ -13,7 +13,7 @@ from allm.data.json.growing import NOTHING
 from allm.data.types.containers import Alias, Listing, Row
 from allm.data.types.describe import shape_of
 from allm.data.types.foreign import Foreign
-from allm.data.types.output import WRAPPED_KEY, is_wrapped
+from allm.data.types.output import WRAPPED_KEY
 from allm.data.types.records import Record
 from allm.data.types.refined import Refined
 from allm.data.types.scalars import Anything
@@ -90,11 +90,11 @@ def _has_items(items: Items, wanted: Shape) -> bool:
     return is_same and not definitions.named and not definitions.wanted
 
 
-def unwrapped(value: Any, hint: Any) -> Any:
+def unwrapped(answer: dict[str, Any]) -> Any:
     """What is in the object around an answer whose type is no object itself; `NOTHING` while that is empty."""
-    if hint is None or not isinstance(value, dict) or not is_wrapped(hint):
-        return value
-    return NOTHING if not value else value[WRAPPED_KEY] if value.keys() == {WRAPPED_KEY} else value
+    if not answer:
+        return NOTHING
+    return answer[WRAPPED_KEY] if answer.keys() == {WRAPPED_KEY} else answer
 
 
 def _lists_in(hint: Any) -> Iterator[Items]:

@@ -9,6 +9,8 @@ import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from typing_extensions import TypeForm
+
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.growing import answer_value
 from allm.data.json.text import JsonTextError
@@ -66,10 +68,15 @@ def load(value: Any, shape: Shape) -> Any:
         raise NotStructured(list(problems_of(error, _tell))) from error
 
 
-def parse_text(text: str, hint: type[T]) -> T:
+def parse_text(text: str, hint: TypeForm[T], shape: Shape | None = None) -> T:
     """Parse the JSON document in `text`, which may be in a code fence or between sentences, as an instance of `hint`.
 
     A type that is no object in JSON may stand in `{"value": ...}`, as it is asked for.
+
+    Args:
+        text: The answer.
+        hint: The type.
+        shape: That of the whole answer, where it is known.
 
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem.
@@ -81,7 +88,7 @@ def parse_text(text: str, hint: type[T]) -> T:
         sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
-        return load(value, _known(answer_shape, hint))  # type: ignore[no-any-return]
+        return load(value, shape or _known(answer_shape, hint))  # type: ignore[no-any-return]
     except NotStructured as error:
         raise invalid_output(error, f"the response is JSON but not a valid {name}: {error}") from error
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, final, overload
 
 import attrs
 import trio
+from typing_extensions import TypeForm
 
 from allm.data.errors import AllmError, StreamError
 from allm.data.events import AdapterEvent, Event
@@ -178,7 +179,7 @@ class Fold(Protocol[T_co]):
         ...
 
 
-ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT]
+ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
 """The types of a response that is a list of items, as far as type checkers can tell them from a text or a mapping."""
 _Listed = Response[ListOf[ItemT]] | ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
 
@@ -339,7 +340,7 @@ class EventStream(Generic[T_co]):
     @overload
     def elements(self: EventStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
-    def elements(self, item: type[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
     def elements(self, *, raise_on_error: bool = True) -> AsyncIterator[Any]: ...
     def elements(self, item: Any = None, *, raise_on_error: bool = True) -> AsyncIterator[Any]:

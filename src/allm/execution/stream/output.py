@@ -2,8 +2,8 @@
 
 `TextPieces` is the iterator of `EventStream.text`, `GrowingOutput` that of `partial_output` and `elements`: it reads
 the events of a burst, gives their text to the answer in progress, and hands out the values that come of it. A turn has
-an answer for each step. What is wrong with an answer is told at the end of the stream, if it is that of the last step:
-an earlier one may be a sentence before tool calls, or one that the turn asks for again.
+an answer for each step, and a call that asks again has several. What is wrong with an answer is told at the end of the
+stream, and only of the last: an earlier one may be a sentence before tool calls, or one that was asked for again.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from typing import Any, Protocol
 import attrs
 
 from allm.data.errors import Problem, ValidationError
-from allm.data.events import StepCompleted, TextCompleted, TextDelta
+from allm.data.events import MessagesAdded, StepCompleted, TextCompleted, TextDelta
 from allm.data.json.growing import NOTHING, GrowingValue
 from allm.data.json.growing_list import GrowingList
 from allm.data.json.text import JsonTextError
 from allm.data.types.items import Items, items_of, unwrapped
+from allm.data.types.output import answer_shape, is_wrapped
+from allm.data.types.shapes import Shape
 from allm.data.types.structure import parse_text
 from allm.execution.stream.event_stream import EventStream
 from allm.runtime.option_table import invalid_option
@@ -45,7 +47,7 @@ class TextPieces:
                 return event.delta
             if isinstance(event, TextCompleted) and event.id not in self._seen:
                 return event.text
-            if isinstance(event, StepCompleted):
+            if isinstance(event, (StepCompleted, MessagesAdded)):
                 self._seen.clear()
         failure = self._events._failure() if self._raise_on_error else None
         if failure is not None:
@@ -55,16 +57,19 @@ class TextPieces:
 
 def partial_output(events: EventStream[Any], output_type: Any, *, raise_on_error: bool) -> GrowingOutput:
     """The iterator of `EventStream.partial_output`."""
-    return GrowingOutput(events, lambda: _Snapshots(output_type), raise_on_error)
+    wrapped = output_type is not None and is_wrapped(output_type)
+    return GrowingOutput(events, lambda: _Snapshots(wrapped), raise_on_error)
 
 
 def elements(events: EventStream[Any], output_type: Any, item: Any, *, raise_on_error: bool) -> GrowingOutput:
     """The iterator of `EventStream.elements`."""
     try:
         items = items_of(output_type, item)
+        # Here, where the names in a type such as `list["Trip"]` are looked up.
+        shape = None if output_type is None else answer_shape(output_type)
     except TypeError as error:
         raise invalid_option("response_format", "no_list", f"elements() gives the items of a list: {error}") from error
-    return GrowingOutput(events, lambda: _Elements(items, output_type), raise_on_error)
+    return GrowingOutput(events, lambda: _Elements(items, output_type, shape), raise_on_error)
 
 
 class _Answer(Protocol):
@@ -125,9 +130,11 @@ class GrowingOutput:
                     self._pieces.append(event.delta)
                 elif isinstance(event, TextCompleted) and event.id not in self._seen:
                     self._pieces.append(event.text)
-                elif isinstance(event, StepCompleted):
+                elif isinstance(event, (StepCompleted, MessagesAdded)):
                     self._seen.clear()
-                    step_ended = True
+                    # Between the steps of a turn, messages are added behind the end of a step; in a single call that
+                    # asks again, they are that end.
+                    step_ended = isinstance(event, StepCompleted) or not self._is_whole
                 if not self._events._has_more():
                     break
         except StopAsyncIteration:
@@ -154,7 +161,7 @@ class GrowingOutput:
 class _Snapshots:
     """The snapshots of an answer."""
 
-    _output_type: Any
+    _is_wrapped: bool
     _value: GrowingValue = attrs.field(factory=GrowingValue, init=False)
     _last: Any = attrs.field(default=NOTHING, init=False)
     _error: JsonTextError | None = attrs.field(default=None, init=False)
@@ -181,7 +188,8 @@ class _Snapshots:
         return ValidationError([Problem((), "not_json", sentence)], reason="invalid_output")
 
     def _if_new(self, value: Any) -> list[Any]:
-        value = unwrapped(value, self._output_type)
+        if self._is_wrapped and isinstance(value, dict):
+            value = unwrapped(value)
         if value is NOTHING or (value == self._last and type(value) is type(self._last)):
             return []
         self._last = value
@@ -194,6 +202,7 @@ class _Elements:
 
     _items: Items
     _output_type: Any
+    _shape: Shape | None
     _list: GrowingList = attrs.field(init=False)
     _before: list[str] = attrs.field(factory=list[str], init=False)  # the text while there is no list
     _given: int = attrs.field(default=0, init=False)
@@ -232,7 +241,7 @@ class _Elements:
         text = "".join(self._before)
         if self._output_type is not None:
             try:
-                parse_text(text, self._output_type)
+                parse_text(text, self._output_type, self._shape)
             except ValidationError as error:
                 return error
             return None  # of `list[Trip] | None` it is the other
