@@ -91,6 +91,8 @@ async def test_items_come_while_the_answer_streams(autojump_clock):
         (tuple[Trip, ...], TWO, [], [Trip("Zug", 2), Trip("Be]rn")]),
         (set[int], "[3, 4]", [], [3, 4]),
         (tuple[int, Trip], '[3, {"city": "Zug"}]', [], [3, Trip("Zug")]),
+        (tuple[int, Trip], '[3, {"city": "Zug"}, "one too many"]', [], [3, Trip("Zug"), "one too many"]),
+        (Annotated[list[int], pydantic.AfterValidator(sorted)], "[2, 1]", [], [2, 1]),
         (list[list[int]], "[[1], [], [2, 3]]", [], [[1], [], [2, 3]]),
         (Annotated[list[Trip] | None, "the trips"], TWO, [], [Trip("Zug", 2), Trip("Be]rn")]),
         (list[Trip] | None, '{"value": null}', [], []),

@@ -110,7 +110,9 @@ def test_a_list_behind_other_properties_is_found_at_once():
     assert [growing.add(piece) for piece in ("1", ",", '{"a": 2', "}", "]")] == [[], [1], [], [{"a": 2}], []]
 
 
+DEEP = "[" * 100_000
 BROKEN = {
+    f"[1, {DEEP}{DEEP.replace('[', ']')}]": [1],
     "[1, 2": [1],
     '[1, "a': [1],
     "[1 2]": [1],
@@ -132,7 +134,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("text", BROKEN)
+@pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:40])
 def test_what_is_no_list_is_never_closed(text):
     """The whole items before what is wrong are given; the list is not said to be whole and right."""
     for pieces in ([text], list(text)):
