@@ -17,7 +17,7 @@ import attrs
 from allm.data.json.text import JsonTextError, loads
 from allm.data.json.whole import whole
 
-__all__ = ["NOTHING", "SPACE", "GrowingValue", "Growth", "JsonStart", "Nesting", "answer_value", "first_value"]
+__all__ = ["NOTHING", "SPACE", "STEPS", "GrowingValue", "Growth", "JsonStart", "Nesting", "answer_value", "first_value"]
 
 SPACE = " \t\n\r"
 """What JSON takes for space; `str.strip` takes more."""
@@ -93,7 +93,10 @@ class JsonStart:
 _ESCAPE = re.compile(r"\\.", re.DOTALL)
 _OTHERS = bytes(code for code in range(256) if code not in b'"[]{}')
 _QUOTED = bytes.maketrans(b"[]{}", b"\1\2\3\4")
-_STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(code, 0) for code in range(256))
+_IN_STRINGS = b"\1\2\3\4"
+_FEW = 32  # brackets that are counted in less time than they are removed
+STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(code, 0) for code in range(256))
+"""The step in depth of each mark."""
 
 
 @attrs.define(eq=False)
@@ -116,12 +119,11 @@ class Nesting:
     quotes: int = 0
     _in_escape: bool = False
 
-    def read(self, text: str) -> tuple[bytes, list[int]]:
+    def read(self, text: str) -> tuple[bytes, int]:
         r"""Read on.
 
         Returns:
-            The brackets in `text`, with others (`\1\2\3\4` for `[]{}`) for those in strings; and the depth before each
-            bracket and after the last.
+            The brackets in `text`, with others (`\1\2\3\4` for `[]{}`) for those in strings; and its lowest depth.
         """
         if self._in_escape and text:
             text, self._in_escape = text[1:], False
@@ -139,9 +141,22 @@ class Nesting:
             parts[1::2] = [part.translate(_QUOTED) for part in parts[1::2]]
             self.in_string = len(parts) % 2 == 0
             marks = b"".join(parts)
-        depths = list(itertools.accumulate(map(_STEPS.__getitem__, marks), initial=self.depth))
+        rest = marks.translate(None, _IN_STRINGS)
+        if len(rest) > _FEW:
+            for _ in range(2):  # what was opened and closed is no deeper before than behind it
+                rest = rest.replace(b"[]", b"").replace(b"{}", b"")
+        depths = list(itertools.accumulate(map(STEPS.__getitem__, rest), initial=self.depth))
         self.depth = depths[-1]
-        return marks, depths
+        return marks, min(depths)
+
+    def last_opening(self, marks: bytes) -> int:
+        """Of the marks read last, that of the list or object that is open at their end and in no other."""
+        depth = self.depth
+        for index in range(len(marks) - 1, -1, -1):
+            depth -= STEPS[marks[index]]
+            if depth == 0:
+                return index
+        raise AssertionError  # only called where there is one
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ answer. A number or a name (`true`) is whole at the comma or the bracket behind 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Container
 from typing import Any, Literal
 
 import attrs
 
-from allm.data.json.growing import SPACE, JsonStart, Nesting, first_value
+from allm.data.json.growing import SPACE, STEPS, JsonStart, Nesting, first_value
 from allm.data.json.text import JsonTextError, loads
 
 __all__ = ["GrowingList"]
@@ -77,8 +78,8 @@ class GrowingList:
 
     def _descend(self, piece: str) -> str | None:
         """The text behind the bracket that opens the list of the object, once it is there."""
-        marks, depths = self._nesting.read(piece)
-        if 0 not in depths or not (self._nesting.quotes or (marks and not self._nesting.in_string)):
+        marks, lowest = self._nesting.read(piece)
+        if lowest > 0 or not (self._nesting.quotes or (marks and not self._nesting.in_string)):
             return None  # in the middle of another property, which may be long
         text = "".join(self._pieces)
         start = 0
@@ -106,13 +107,12 @@ class GrowingList:
 
     def _take(self) -> list[Any]:
         """The items that have come to their end."""
-        marks, depths = self._nesting.read("".join(self._unread))
+        before = self._nesting.depth
+        marks, lowest = self._nesting.read("".join(self._unread))
         self._unread.clear()
-        lowest = min(depths)
         if lowest < 0:  # whatever follows is no part of the list
-            index = depths.index(-1) - 1
             text = "".join(self._pieces)
-            end = _position(text, marks, index)
+            end = _position(text, marks, _closing(marks, before))
             self._state = "closed"
             self._pieces = []
             if text[end] == "}":
@@ -121,17 +121,16 @@ class GrowingList:
         if lowest > 0 or (self._nesting.in_string and not self._nesting.quotes):
             return []  # before the pieces are joined: an item may be as long as the answer
         text = "".join(self._pieces)
-        end = self._end(text, marks, depths)
+        end = self._end(text, marks)
         if end <= 0:
             return []
         self._pieces = [text[end:]]
         return self._parsed(text[:end], is_end=False)
 
-    def _end(self, text: str, marks: bytes, depths: list[int]) -> int:
+    def _end(self, text: str, marks: bytes) -> int:
         """Where the last whole item of `text` ends; not above 0 if there is none."""
-        if depths[-1]:
-            begins = len(depths) - 1 - depths[::-1].index(0)
-            return text.rfind(",", 0, _position(text, marks, begins))
+        if self._nesting.depth:
+            return text.rfind(",", 0, _position(text, marks, self._nesting.last_opening(marks)))
         if self._nesting.in_string:
             return text.rfind(",", 0, _open_quote(text))
         return max(text.rfind(","), *(text.rfind(mark) + 1 for mark in '"]}'))
@@ -155,6 +154,12 @@ class GrowingList:
             items, self.problem = _valid_items(text), self.problem or str(error)
         self.count += len(items)
         return items  # type: ignore[no-any-return]
+
+
+def _closing(marks: bytes, depth: int) -> int:
+    """Of `marks`, that of the end of the list, at whose beginning the depth is `depth`."""
+    steps = itertools.accumulate(map(STEPS.__getitem__, marks), initial=depth)
+    return list(steps).index(-1) - 1
 
 
 def _position(text: str, marks: bytes, index: int) -> int:
