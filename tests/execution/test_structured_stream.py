@@ -281,6 +281,22 @@ async def test_deltas_that_are_hidden(reader, autojump_clock):
 
 
 @pytest.mark.parametrize("reader", READERS)
+async def test_an_answer_in_a_block_of_its_own(reader, autojump_clock):
+    """It may follow a sentence without a line end; one that goes on in another block is one answer."""
+    script = [
+        fake.text("Let me think."),
+        fake.reasoning("hm"),
+        fake.text("[1, 2"),
+        fake.reasoning("hm"),
+        fake.text("3]"),
+    ]
+    engine = allm.Engine(adapter=allm.providers.Fake(script=script))
+    async with allm.stream_generate(engine, "hi", response_format=list[int]) as events:
+        found = [one async for one in getattr(events, reader)()]
+    assert found[-2:] == ([1, 23] if reader == "elements" else [[1], [1, 23]])
+
+
+@pytest.mark.parametrize("reader", READERS)
 async def test_each_step_of_a_turn_begins_anew(reader, autojump_clock):
     """A sentence before a tool call is no answer; what is wrong with the last step is told."""
 

@@ -70,6 +70,10 @@ class JsonStart:
     _line: str = ""
     _is_prose: bool = False
 
+    def begin_line(self) -> None:
+        """What follows is a block of its own, whatever stands before it."""
+        self._is_prose = False
+
     def find(self, piece: str) -> str | None:
         """The JSON from its first bracket on, if it begins in this piece."""
         while True:
@@ -223,6 +227,11 @@ class GrowingValue:
     def parses(self) -> int:
         """How often the text was parsed for a snapshot."""
         return self._growth.looks
+
+    def begin_block(self) -> None:
+        """The text goes on in another block, in which the JSON may begin."""
+        if self._start is not None:
+            self._start.begin_line()
 
     def add(self, piece: str) -> None:
         """More text."""

@@ -56,6 +56,10 @@ class GrowingList:
         """Whether the list was found."""
         return self._state in {"list", "closed"}
 
+    def begin_block(self) -> None:
+        """The text goes on in another block, in which the JSON may begin."""
+        self._start.begin_line()
+
     def add(self, piece: str) -> list[Any]:
         """More text; returns the items that it completes."""
         if self._state == "before":

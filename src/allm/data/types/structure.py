@@ -20,7 +20,7 @@ from allm.data.types.output import answer_shape
 from allm.data.types.shapes import Reading, Shape, json_notation, name_of
 from allm.data.types.unions import NoMember
 
-__all__ = ["NotStructured", "invalid_output", "load", "parse_text", "structure"]
+__all__ = ["NotStructured", "invalid_output", "is_json", "load", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -97,6 +97,15 @@ def invalid_output(found: NotStructured, message: str) -> ValidationError:
     """The error of an answer whose JSON does not fit its type."""
     problems = [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in found.found]
     return ValidationError(problems, reason="invalid_output", message=message)
+
+
+def is_json(text: str) -> bool:
+    """Whether `text` has a JSON document, as `parse_text` finds it."""
+    try:
+        answer_value(text)
+    except JsonTextError:
+        return False
+    return True
 
 
 _MAX_MEMBERS = 5  # of a union, in one message

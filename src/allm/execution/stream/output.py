@@ -79,6 +79,9 @@ class _Answer(Protocol):
         """Take the text of a burst; returns what came of it."""
         ...
 
+    def begin_block(self) -> None:
+        """What follows is in another block of text."""
+
     def end(self) -> list[Any]:
         """Nothing follows; returns what came of that."""
         ...
@@ -126,9 +129,11 @@ class GrowingOutput:
             while not step_ended:
                 event = await self._events.__anext__()
                 if isinstance(event, TextDelta):
-                    self._seen.add(event.id)
+                    if event.id not in self._seen:
+                        self._begin_block(event.id)
                     self._pieces.append(event.delta)
                 elif isinstance(event, TextCompleted) and event.id not in self._seen:
+                    self._begin_block(event.id)
                     self._pieces.append(event.text)
                 elif isinstance(event, (StepCompleted, MessagesAdded)):
                     self._seen.clear()
@@ -139,16 +144,26 @@ class GrowingOutput:
                     break
         except StopAsyncIteration:
             ended = True
-        text = "".join(self._pieces)
-        self._pieces.clear()
-        if self._is_whole and (text or step_ended):
+        self._take_text()
+        if step_ended and self._is_whole:  # a step without text
             self._answer, self._is_whole = self._new_answer(), False
-        if text:
-            self._waiting.extend(self._answer.add(text))
         if (step_ended or ended) and not self._is_whole:
             self._waiting.extend(self._answer.end())
             self._is_whole = True
         return ended
+
+    def _begin_block(self, block: str) -> None:
+        self._take_text()
+        self._seen.add(block)
+        self._answer.begin_block()
+
+    def _take_text(self) -> None:
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        if text:
+            if self._is_whole:
+                self._answer, self._is_whole = self._new_answer(), False
+            self._waiting.extend(self._answer.add(text))
 
     def _raise_problem(self) -> None:
         if self._raise_on_error:
@@ -169,6 +184,9 @@ class _Snapshots:
     def add(self, text: str) -> list[Any]:
         self._value.add(text)
         return self._if_new(self._value.snapshot())
+
+    def begin_block(self) -> None:
+        self._value.begin_block()
 
     def end(self) -> list[Any]:
         try:
@@ -214,6 +232,9 @@ class _Elements:
         if not self._list.has_begun:
             self._before.append(text)
         return self._list.add(text)
+
+    def begin_block(self) -> None:
+        self._list.begin_block()
 
     def end(self) -> list[Any]:
         return []
