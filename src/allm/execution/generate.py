@@ -58,7 +58,10 @@ def stream_generate(
 
     async def produce(context: StreamContext) -> None:
         limit = call.execution_options.request_timeout
-        with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
+        if limit is None:
+            await run_model_call(call, prepared, context)
+            return
+        with trio.move_on_after(limit) as whole_call:
             await run_model_call(call, prepared, context)
         if whole_call.cancelled_caught:
             await fail_at_limit(context, limit, call)

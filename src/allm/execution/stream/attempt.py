@@ -118,11 +118,11 @@ class _Attempt:
     pricing: Pricing
     raw_chunks: bool
     size: AnswerSize
+    _moved_at: float  # when the limit began to count, on the Trio clock
     begun: bool = False
     shown: bool = False
     ended: bool = False
     failure: Failed | None = None
-    _moved_at: float = float("-inf")
 
     async def __call__(self, *events: AdapterEvent) -> None:
         if self.ended:
@@ -232,7 +232,8 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
 async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
-    scope = trio.CancelScope(deadline=trio.current_time() + (inf if first is None else first))
+    now = trio.current_time()
+    scope = trio.CancelScope(deadline=now + (inf if first is None else first))
     attempt = _Attempt(
         send,
         held,
@@ -241,6 +242,7 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held)
         Pricing.of_call(adapter, call.request),
         options.include_raw_chunks,
         AnswerSize(call.engine.answer_limits, adapter.provider, options.include_raw_chunks),
+        now if first == gap else -inf,
     )
     error: AllmError | None = None
     with scope:
