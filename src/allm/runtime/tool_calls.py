@@ -18,7 +18,7 @@ from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
 from allm.data.types.records import Field
 from allm.data.types.structure import NotStructured, load
-from allm.runtime.jumping_clock import standing_still
+from allm.http.jumping_clock import standing_still
 
 __all__ = [
     "FunctionHandler",

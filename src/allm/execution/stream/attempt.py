@@ -39,7 +39,8 @@ from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.http.answer_size import AnswerSize
-from allm.runtime.costs import Pricing
+from allm.http.jumping_clock import in_thread
+from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
 
 __all__ = ["fail_at_limit", "run_model_call"]
 
@@ -190,6 +191,8 @@ class _Attempt:
 async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext) -> None:
     """Run the adapter until its response ends, and emit its events; a failure is the last event, `Failed`."""
     adapter = call.adapter
+    if not prices_are_loaded(adapter.provider):
+        await in_thread(functools.partial(load_prices, adapter.provider))
     held = _Held()
     retries = Retries(call.execution_options.retry, adapter.provider, context.span)
     try:
