@@ -166,4 +166,4 @@ async def test_shared_client_is_closed_when_the_run_ends():
         clients.extend(one.client for route in transport._shared.get().values() for one in route.every)
 
     await trio.to_thread.run_sync(trio.run, main)
-    assert [client.is_closed for client in clients] == [True]
+    assert [client._pool.connections for client in clients] == [[]]

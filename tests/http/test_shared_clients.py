@@ -99,13 +99,15 @@ async def test_a_cancelled_request_gives_its_place_back():
             assert not any(client.used for client in clients())
 
 
-async def test_servers_do_not_share_clients():
-    """Many requests to one leave those to another alone."""
+async def test_servers_share_clients():
+    """A connection to one is none to the other, and neither gets more of them than there are requests at once."""
     async with WireServer() as one, WireServer() as other:
         one.default = other.default = ANSWER
-        await ask(engine_at(one), 20, 20)
-        await ask(engine_at(other), 1, 1)
-        assert len(transport._shared.get()) == 2
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, engine_at(one), 60, 20)
+            nursery.start_soon(ask, engine_at(other), 60, 20)
+        assert max(one.statistics().connections_total, other.statistics().connections_total) <= 40
+        assert len(transport._shared.get()) == 1
 
 
 @pytest.fixture

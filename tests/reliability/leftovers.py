@@ -40,7 +40,7 @@ def library_tasks():
 
 def pooled(client):
     """The connections in a client's pool; httpx names it."""
-    return list(client._transport._pool.connections)
+    return list(getattr(client, "_transport", client)._pool.connections)
 
 
 def shared_clients():

@@ -61,14 +61,14 @@ MOST_CONNECTIONS = 16
 IDLE_SECONDS = 5.0
 """How long a client is kept that no request uses; the library uses no connection again that was idle for so long."""
 
-_Route = tuple[str, str | None, bool]
-"""Scheme, host and port of the server; the proxy; whether TLS is spoken on the way."""
+_Route = tuple[str | None, bool]
+"""The proxy, and whether TLS is spoken on the way."""
 
 
 def _route_of(url: str) -> _Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
     proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
-    return origin, proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
+    return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
 
 
 def check_route(url: str) -> None:
@@ -120,8 +120,9 @@ class _Clients:
     """The shared clients of one route: as many as its requests need.
 
     Each serves few requests at once, so that what one costs does not grow with their number. A request goes where a
-    connection is idle, and among those to the client that was used last. So there are never more connections than there
-    were requests at once, and clients that are no longer needed stay unused until they are closed.
+    connection is idle, and among those to the client that was used last. So a server never
+    has more connections than there were requests at once, where it is the only one, and clients that are no longer
+    needed stay unused until they are closed.
     """
 
     route: _Route
@@ -201,13 +202,13 @@ async def _clients_for(url: str) -> _Clients:
 
 
 def _new_client(route: _Route) -> Any:
-    _, proxy, is_secure = route
+    proxy, is_secure = route
     http = library()
-    return http.AsyncClient(
+    # A transport and not a client: cookies, redirects and authentication are not for these connections.
+    return http.AsyncHTTPTransport(
         verify=tls(secure=is_secure),
-        proxy=proxy,
-        trust_env=False,  # it would read the proxies once, and stumble over what is not needed
-        timeout=http.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None),
+        proxy=None if proxy is None else http.Proxy(proxy),
+        trust_env=False,
         # A number to keep would close idle connections whenever the pool has more, busy ones included.
         limits=http.Limits(max_connections=None, max_keepalive_connections=None),
     )
@@ -312,11 +313,13 @@ class _Sending:
 
     _request: Any = attrs.field(repr=False)
 
-    async def send(self, client: Any) -> Any:
-        """Return the response; nothing is left of a request that has none."""
+    async def send(self, client: Any, shared: Any) -> Any:
+        """Return the response, by the user's client or else a shared one; nothing is left of a request without one."""
         connecting, outside = Connecting(self._request.extensions.get("trace")), sys.exception()
         self._request.extensions["trace"] = connecting
         try:
+            if client is None:
+                return await shared.handle_async_request(self._request)
             return await client.send(self._request, stream=True, follow_redirects=False)
         except Interrupted as stopped:
             ended = stopped.reason
@@ -344,19 +347,27 @@ async def send(
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
     http = library_of(client) if client is not None else None
-    with nullcontext(client) if client is not None else (await _clients_for(url)).take() as through:
+    lent: Any = nullcontext() if client is not None else (await _clients_for(url)).take()
+    with lent as shared:
         http = http or library()
         reader = BodyReader(content)
         try:
             with mapped(http, reading=False):
-                request = through.build_request(method, url, **_fields_of(headers, content))
+                length = len(content) if isinstance(content, bytes) else content.length
+                fields = {name: value for name, value in headers.items() if isinstance(value, str)}
+                fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
+                if client is None:
+                    request = _request(http, method, url, fields)
+                else:  # the content is for hooks and transports of the user's; what is sent is a stream of our own
+                    known = {"content": content} if isinstance(content, bytes) else {}
+                    request = client.build_request(method, url, headers=fields, **known)
                 for name, value in headers.items():
                     if isinstance(value, Secret):
                         request.headers[name] = value.reveal()
                 request.stream = _stream_type(http)(reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-                response = await sending.send(through)
+                response = await sending.send(client, shared)
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
         try:
@@ -366,10 +377,19 @@ async def send(
                 await response.aclose()
 
 
-def _fields_of(headers: Mapping[str, HeaderValue], content: bytes | Body) -> dict[str, Any]:
-    """What `build_request` takes besides the method and the URL."""
-    fields = {name: value for name, value in headers.items() if isinstance(value, str)}
-    length = len(content) if isinstance(content, bytes) else content.length
-    fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
-    # The content is for hooks and transports of the user's; what is sent is a stream of our own.
-    return {"headers": fields, "content": content} if isinstance(content, bytes) else {"headers": fields}
+def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, str]) -> Any:
+    """A request for a shared connection, with the headers that the library's own client would add."""
+    parsed, timeout = _url(http, url), {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}
+    usual = {
+        "host": parsed.netloc.decode("ascii"),
+        "accept": "*/*",
+        "connection": "keep-alive",
+        "user-agent": f"python-{http.__name__}/{http.__version__}",
+    }
+    body = http.ByteStream(b"")  # is replaced; with one, the library leaves the headers to us
+    return http.Request(method, parsed, headers={**usual, **fields}, stream=body, extensions={"timeout": timeout})
+
+
+@functools.lru_cache(maxsize=256)
+def _url(http: ModuleType, url: str) -> Any:
+    return http.URL(url)

@@ -333,6 +333,7 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
+@functools.lru_cache(maxsize=256)
 def _address_of(base_url: str) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     parts = parts_of(base_url)
