@@ -7,7 +7,7 @@ field at the place where it goes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -220,15 +220,20 @@ NAMES_FOR: dict[Place, tuple[str, ...]] = {
 
 
 def seal(options: Mapping[str, Any]) -> None:
-    """Hide the key in the options of a call, in place.
+    """Hide the key in the options of a call, and keep what an iterator gives, in place.
 
-    For the first line of a function that takes `**options`: reports of errors print the variables of every frame.
+    For the first line of a function that takes `**options`: reports of errors print the variables of every frame, and a
+    turn resolves its options for each of its model calls.
     """
+    for name in _ITERABLES & options.keys():
+        if isinstance(options, dict) and isinstance(options[name], Iterator):
+            options[name] = tuple(options[name])
     for name in _SECRETS & options.keys():
         if isinstance(options, dict) and isinstance(options[name], str):
             options[name] = Secret(options[name])
 
 
+_ITERABLES = frozenset({"tools", "stop"})
 _SECRETS = frozenset(name for name, option in OPTIONS.items() if option.is_secret)
 
 
@@ -265,7 +270,7 @@ def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kept(name: str, value: Any) -> Any:
-    return tuple(value) if name in {"tools", "stop"} and value is not None and not isinstance(value, str) else value
+    return tuple(value) if name in _ITERABLES and value is not None and not isinstance(value, str) else value
 
 
 def merged_options(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
