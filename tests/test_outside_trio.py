@@ -55,6 +55,7 @@ CALLS = {
     "store.delete": lambda: store().delete("x"),
     "store.turn": lambda: entered(store().turn("x")),
     "fetch_image": lambda: allm.fetch_image("https://127.0.0.1/x.png"),
+    "Toolset.load": lambda: allm.Toolset(list).load(),
     "WireServer": lambda: entered(WireServer()),
 }
 

@@ -141,6 +141,7 @@ from allm.data.session import Session as Session, SessionConflict as SessionConf
 from allm.data.step_changes import StepChanges as StepChanges, StepChangesDict as StepChangesDict
 from allm.data.tool import Tool as Tool, tool_result as tool_result
 from allm.data.tool_control import AskUser as AskUser, Halt as Halt
+from allm.data.toolset import Toolset as Toolset
 from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
 from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap
@@ -315,6 +316,7 @@ __all__ = [
     "ToolReason",
     "ToolResultEncoded",
     "ToolResultEncoder",
+    "Toolset",
     "Transcription",
     "TranscriptionOptions",
     "TranscriptionPart",

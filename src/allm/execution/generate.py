@@ -9,6 +9,8 @@ import trio
 from allm.data.errors import Problem, UnwrapError, ValidationError
 from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
+from allm.data.tool import Tool
+from allm.data.toolset import Toolset
 from allm.execution.options import (
     CallOptions,
     Input,
@@ -22,6 +24,7 @@ from allm.execution.stream.attempt import fail_at_limit, run_model_call
 from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
+from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
 from allm.runtime.option_table import seal
@@ -54,12 +57,17 @@ def stream_generate(
     seal(options)
     call = resolve(engine_for_chat(engine), request, options)
     warn_ignored_options(options)
-    prepared = prepare_call(call)
+    waits = call.loads_tools
+    prepared = None if waits else prepare_call(call)
 
     async def produce(context: StreamContext) -> None:
         limit = call.execution_options.request_timeout
         with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
-            await run_model_call(call, prepared, context)
+            if waits:
+                loaded = await with_loaded_tools(call)
+                await run_model_call(loaded, prepare_call(loaded), context)
+            else:
+                await run_model_call(call, prepared, context)
         if whole_call.cancelled_caught:
             await fail_at_limit(context, limit, call)
 
@@ -86,10 +94,15 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
     async with stream_generate(engine, request, **options) as events:
         response = await events.until_done()
     offered = (*engine.tools, *getattr(request, "tools", ()), *(options.get("tools") or ()))
-    if response.finish_reason == "tool_calls" and any(tool.handler is not None for tool in offered):
+    if response.finish_reason == "tool_calls" and any(_has_handler(tool) for tool in offered):
         what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"
         advise("generate", "", "tools", what, ", ".join(call.name for call in response.tool_calls))
     return response
+
+
+def _has_handler(tool: Tool | Toolset) -> bool:
+    tools = (tool,) if isinstance(tool, Tool) else tool.known() or ()
+    return any(tool.handler is not None for tool in tools)
 
 
 def unwrap(result: Response | ChatResult) -> str:

@@ -16,6 +16,8 @@ from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import JsonSchema
 from allm.data.tool import Tool, expected_tool, merge_tools
+from allm.data.tool_layers import ToolLayers
+from allm.data.toolset import Toolset
 from allm.http.keys import Secret
 from allm.runtime.retry import RetryPolicy
 
@@ -64,22 +66,25 @@ def _united(values: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for layer in values for name, value in layer.items()}
 
 
-def _tools(values: list[Any]) -> tuple[Tool, ...]:
+def _tools(values: list[Any]) -> tuple[Tool, ...] | ToolLayers:
+    layers = [added for tools in values if (added := _checked_tools(tools))]
     merged: tuple[Tool, ...] = ()
-    for tools in values:
-        if added := _checked_tools(tools):
-            merged = merge_tools(merged, added)
+    for layer in layers:
+        tools = tuple(tool for tool in layer if isinstance(tool, Tool))
+        if len(tools) < len(layer):
+            return ToolLayers(tuple(layers))
+        merged = merge_tools(merged, tools)
     return merged
 
 
-def _checked_tools(tools: Any) -> tuple[Tool, ...]:
+def _checked_tools(tools: Any) -> tuple[Tool | Toolset, ...]:
     if not isinstance(tools, Iterable):  # of a request, whose fields may be anything until it is validated
         raise ValidationError([wrong_type(("tools",), tools, "an iterable of Tool")], reason="invalid_options")
     found = tuple(tools)
     wrong = [
         wrong_type(("tools", index), tool, expected_tool(tool))
         for index, tool in enumerate(found)
-        if not isinstance(tool, Tool)
+        if not isinstance(tool, Tool | Toolset)
     ]
     refuse(wrong, reason="invalid_options")
     return found
@@ -152,7 +157,7 @@ FLAG_OR_NONE = _or_none("bool", _is(bool))
 TEXTS = _or_none("a text, or an iterable of texts", _is_texts)
 FUNCTION = _or_none("a function", callable)
 MAPPING = Rule("a mapping", _is(Mapping))
-TOOLS = Rule("an iterable of Tool, such as [weather]", _is_iterable)
+TOOLS = Rule("an iterable of Tool or Toolset, such as [weather]", _is_iterable)
 CHOICE = _or_none("str, a mapping", _is(str, Mapping))
 FORMAT = _or_none("a class, JsonSchema, a mapping, str", _is(type, JsonSchema, Mapping, str))
 MODE = Rule("'auto' or 'manual'", _is(str))
