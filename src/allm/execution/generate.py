@@ -11,6 +11,7 @@ from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.tool import Tool
 from allm.data.toolset import Toolset
+from allm.execution.answer_check import AnswerCheck, AnswersFold, ask_until_it_fits
 from allm.execution.options import (
     CallOptions,
     Input,
@@ -59,15 +60,19 @@ def stream_generate(
     warn_ignored_options(options)
     waits = call.loads_tools
     prepared = None if waits else prepare_call(call)
+    check = AnswerCheck.of(call) if call.execution_options.validation_retries else None
 
     async def produce(context: StreamContext) -> None:
         limit = call.execution_options.request_timeout
         with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
+            ready, sent = call, prepared
             if waits:
-                loaded = await with_loaded_tools(call)
-                await run_model_call(loaded, prepare_call(loaded), context)
+                ready = await with_loaded_tools(call)
+                sent = prepare_call(ready)
+            if check is None:
+                await run_model_call(ready, sent, context)
             else:
-                await run_model_call(call, prepared, context)
+                await ask_until_it_fits(ready, sent, context, check)
         if whole_call.cancelled_caught:
             await fail_at_limit(context, limit, call)
 
@@ -76,7 +81,7 @@ def stream_generate(
         "generate",
         produce,
         call.execution_options,
-        StreamCollector(output_type(call)),
+        StreamCollector(output_type(call)) if check is None else AnswersFold(check.hint),
         provider=provider,
         model=call.request.model,
     )
