@@ -87,6 +87,11 @@ class Adapter(ABC):
         """
         return ()
 
+    @property
+    def most_logprobs(self) -> int:
+        """How many of the likeliest tokens the provider gives log probabilities of; 0: none, or not known."""
+        return 0
+
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
         return UNKNOWN_LIMITS
@@ -126,6 +131,10 @@ class _WithDefaults(Adapter):
         refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
         result: Iterable[Problem] = refused(request, options)
         return result
+
+    @property
+    def most_logprobs(self) -> int:
+        return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)

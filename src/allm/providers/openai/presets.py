@@ -85,6 +85,7 @@ class Preset:
         user_after_tool: Whether a user's message may directly follow the result of a tool; else an assistant message
             "OK." is sent between them.
         call_ids: Regular expression that the id of a call has to match; others are changed. None: any.
+        most_logprobs: How many of the likeliest tokens it is known to give log probabilities of; 0: not known.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
             reasoning; None: no model.
     """
@@ -112,9 +113,11 @@ class Preset:
     base64_embeddings: bool = False
     user_after_tool: bool = True
     call_ids: str | None = None
+    most_logprobs: int = 0
     encrypted_reasoning: str | None = THINKING
 
 
+_MOST_LOGPROBS = 20  # of OpenAI, and of vLLM's `--max-logprobs` unless it is set
 _AT_MOST_40 = ".{1,40}"  # "string too long. Expected a string with maximum length 40"; Responses takes 64
 
 OPENAI = Preset(
@@ -127,6 +130,7 @@ OPENAI = Preset(
     max_tokens_field="max_completion_tokens",
     replays=False,
     base64_embeddings=True,
+    most_logprobs=_MOST_LOGPROBS,
 )
 
 ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False)
@@ -152,6 +156,7 @@ _ROWS = (
         key_env=("AZURE_OPENAI_API_KEY",),
         key_header="api-key",
         call_ids=_AT_MOST_40,
+        most_logprobs=_MOST_LOGPROBS,
         max_tokens_field="max_completion_tokens",
         replays=False,
         base64_embeddings=True,
@@ -212,6 +217,7 @@ _ROWS = (
         key_required=False,
         standard_tier=None,
         reasoning_field="reasoning_content",
+        most_logprobs=_MOST_LOGPROBS,
     ),
     Preset(
         name="lmstudio",  # https://lmstudio.ai/docs/developer/openai-compat
@@ -262,6 +268,7 @@ _ROWS = (
         key_required=False,
         parallel_calls_field=False,  # https://docs.ollama.com/api/openai-compatibility
         standard_tier=None,
+        most_logprobs=_MOST_LOGPROBS,
     ),
     Preset(
         name="openrouter",
@@ -270,6 +277,7 @@ _ROWS = (
         key_env=("OPENROUTER_API_KEY",),
         reasoning_field="reasoning",
         base64_embeddings=True,
+        most_logprobs=_MOST_LOGPROBS,  # models that have none ignore it: https://openrouter.ai/docs/api-reference/parameters
     ),
     Preset(
         name="perplexity",  # https://docs.perplexity.ai/api-reference/chat-completions-post
@@ -300,6 +308,7 @@ _ROWS = (
         key_required=False,
         standard_tier=None,
         base64_embeddings=True,
+        most_logprobs=_MOST_LOGPROBS,
     ),
     Preset(
         name="xai",
