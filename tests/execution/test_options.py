@@ -128,7 +128,7 @@ ROWS = {
         (schema("a"), "json", {"type": "x"}, schema("d")),
         of_request("response_format"),
         wrong=(7, [schema("a")]),
-        bad=("yaml", schema("no name"), int, allm.JsonSchema("n", "x")),
+        bad=("yaml", schema("no name"), complex, allm.JsonSchema("n", "x")),
         in_request=True,
     ),
     "structured_finalize": Row(

@@ -18,7 +18,8 @@ from allm.data.message import Message, Thread, to_messages, unanswered_tool_call
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.step_changes import StepChanges
-from allm.data.types.schema import object_schema
+from allm.data.types.output import answer_name, answer_schema, is_type
+from allm.data.types.shapes import name_of
 from allm.execution.journal import ToolJournal
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
@@ -140,7 +141,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     by_default, given_here = (application_defaults(), *_engine_layers(engine)), (_request_layer(request), options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
-    if isinstance(wanted := changes.get("response_format"), type):
+    if (wanted := changes.get("response_format")) is not None and is_type(wanted):
         changes["response_format"] = _format_of(wanted)
     request = attrs.evolve(request, **changes)
     refuse(request_problems(request))
@@ -172,13 +173,13 @@ def _request_layer(request: Request) -> dict[str, Any]:
     return layer
 
 
-def _format_of(cls: type) -> JsonSchema:
-    """The `JsonSchema` of a class, with the class as its `output_type`."""
+def _format_of(hint: Any) -> JsonSchema:
+    """The `JsonSchema` of a type, with the type as its `output_type`."""
     try:
-        schema, strict = object_schema(cls)
+        schema = answer_schema(hint)
     except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{cls.__name__}: {error}") from error
-    return JsonSchema(cls.__name__, schema, strict, output_type=cls)
+        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
+    return JsonSchema(answer_name(hint), schema, output_type=hint)
 
 
 def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:

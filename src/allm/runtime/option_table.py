@@ -16,6 +16,7 @@ from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import JsonSchema
 from allm.data.tool import Tool, expected_tool, merge_tools
+from allm.data.types.output import is_type
 from allm.http.keys import Secret
 from allm.runtime.retry import RetryPolicy
 
@@ -154,7 +155,9 @@ FUNCTION = _or_none("a function", callable)
 MAPPING = Rule("a mapping", _is(Mapping))
 TOOLS = Rule("an iterable of Tool, such as [weather]", _is_iterable)
 CHOICE = _or_none("str, a mapping", _is(str, Mapping))
-FORMAT = _or_none("a class, JsonSchema, a mapping, str", _is(type, JsonSchema, Mapping, str))
+FORMAT = _or_none(
+    "a type, JsonSchema, a mapping, str", lambda value: isinstance(value, (JsonSchema, Mapping, str)) or is_type(value)
+)
 MODE = Rule("'auto' or 'manual'", _is(str))
 ON_TOOL_ERROR = Rule(
     "'continue', 'halt', or a function of (tool_call, error)",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.text import JsonTextError, loads
 from allm.data.structuring import Key, Misfit, problems_of
 from allm.data.types.describe import shape_of
+from allm.data.types.output import answer_shape
 from allm.data.types.shapes import Reading, Shape, json_notation, name_of
 from allm.data.types.unions import NoMember
 
@@ -47,11 +49,14 @@ def structure(value: Any, hint: Any) -> Any:
     Raises:
         NotStructured: It does not fit; with every problem, at most twenty per list or object.
     """
+    return load(value, _known(shape_of, hint))
+
+
+def _known(find: Callable[[Any], Shape], hint: Any) -> Shape:
     try:
-        shape = shape_of(hint)
+        return find(hint)
     except TypeError as error:
         raise NotStructured([((), f"the type {name_of(hint):.60} cannot be written as JSON: {error}")]) from error
-    return load(value, shape)
 
 
 def load(value: Any, shape: Shape) -> Any:
@@ -67,6 +72,8 @@ def load(value: Any, shape: Shape) -> Any:
 def parse_text(text: str, hint: type[T]) -> T:
     """Parse the JSON document in `text`, with or without a Markdown code fence, as an instance of `hint`.
 
+    A type that is no object in JSON may stand in `{"value": ...}`, as it is asked for.
+
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem.
     """
@@ -77,7 +84,7 @@ def parse_text(text: str, hint: type[T]) -> T:
         sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
-        return structure(value, hint)  # type: ignore[no-any-return]
+        return load(value, _known(answer_shape, hint))  # type: ignore[no-any-return]
     except NotStructured as error:
         raise ValidationError(
             [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in error.found],
