@@ -1,10 +1,8 @@
 """allm: provider-neutral calls to large language models, on Trio.
 
-Example::
-
-    async with allm.stream_generate(engine, "Tell me a joke") as events:
-        async for piece in events.text():
-            print(piece, end="", flush=True)
+async with allm.stream_generate(engine, "Tell me a joke") as events:
+async for piece in events.text():
+print(piece, end="", flush=True)
 """
 
 from __future__ import annotations
@@ -143,6 +141,7 @@ from allm.data.tool import Tool as Tool, tool_result as tool_result
 from allm.data.tool_control import AskUser as AskUser, Halt as Halt
 from allm.data.validation import validate as validate
 from allm.execution.chat import chat as chat, step as step, stream as stream, stream_step as stream_step
+from allm.execution.classify import Classification as Classification, Question as Question, classify as classify
 from allm.execution.generate import generate as generate, stream_generate as stream_generate, unwrap as unwrap
 from allm.execution.options import (
     CallOptions as CallOptions,
@@ -207,6 +206,7 @@ __all__ = [
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
+    "Classification",
     "Embedding",
     "EmbeddingAdapterError",
     "EmbeddingInput",
@@ -264,6 +264,7 @@ __all__ = [
     "Problem",
     "ProviderPart",
     "ProviderPartCompleted",
+    "Question",
     "RawChunk",
     "ReasoningCompleted",
     "ReasoningDelta",
@@ -330,6 +331,7 @@ __all__ = [
     "adapters",
     "assistant",
     "chat",
+    "classify",
     "defaults",
     "edit_image",
     "embed",
