@@ -116,6 +116,7 @@ from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
     ImageAdapter as ImageAdapter,
+    OutputMode as OutputMode,
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
@@ -134,6 +135,7 @@ from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
     "AdapterOptions",
+    "OutputMode",
     "BEARER",
     "BatchLimits",
     "Body",

@@ -166,6 +166,9 @@ ROWS = {
         ExecutionOptions().structured_finalize_nudge,
         wrong=(7, None),
     ),
+    "output_mode": Row(
+        ("native", "tool", "prompted", "auto"), execution("output_mode"), "auto", wrong=(7, True, None), bad=("json",)
+    ),
     "validation_retries": Row(
         (4, 3, 2, 0), execution("validation_retries"), 0, wrong=("5", 5.0, True, None), bad=(-1,)
     ),

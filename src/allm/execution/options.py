@@ -20,7 +20,9 @@ from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.step_changes import StepChanges
 from allm.data.types.output import answer_name, answer_schema, is_type
 from allm.data.types.shapes import name_of
+from allm.execution.answer_tool import AnswerAsCall
 from allm.execution.journal import ToolJournal
+from allm.execution.output_modes import asked_for
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
@@ -234,12 +236,18 @@ def prepare_call(call: ModelCall) -> Any:
             reason="missing_model",
         )
     _check_model_id(as_adapter(adapter).provider, call.request.model)
+    answer_tool: str | None = None
+    if isinstance(wanted := call.request.response_format, JsonSchema):
+        mode = call.execution_options.output_mode
+        request, answer_tool = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
+        call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call) else _fitted(call)
     try:
-        return adapter.prepare(request, call.adapter_options)
+        prepared = adapter.prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
+    return prepared if answer_tool is None else AnswerAsCall(prepared, answer_tool)
 
 
 def _fits_any_model(call: ModelCall) -> bool:

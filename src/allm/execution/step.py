@@ -15,6 +15,7 @@ from allm.data.request import Request
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
+from allm.execution.output_modes import calls_for_format_last
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
@@ -22,8 +23,6 @@ from allm.execution.stream.inbox import Inbox
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine
-from allm.runtime.fitting import needs_two_passes
-from allm.runtime.http_adapter import as_adapter
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
 
@@ -176,7 +175,7 @@ class TurnCalls:
         check_answered(self.thread)
         resolved = resolve(self._engine, self._request, options)
         self.two_pass: bool = resolved.request.response_format is not None and (
-            resolved.request.structured_finalize or _needs_two_passes(resolved)
+            resolved.request.structured_finalize or _calls_for_format_last(resolved)
         )
         self.output_type: type | None = output_type(resolved)
         first = self._of_pass(resolved, self.thread, final=False)
@@ -223,8 +222,6 @@ class TurnCalls:
         return attrs.evolve(call, request=attrs.evolve(call.request, **changes), journal=self._journal)
 
 
-def _needs_two_passes(call: ModelCall) -> bool:
-    """Whether this model takes tools and a response format only in separate calls."""
-    adapter = as_adapter(call.adapter)
-    asks = bool(call.request.tools) and bool(adapter.needs_structured_finalize(call.request))
-    return asks or needs_two_passes(adapter, call.request)
+def _calls_for_format_last(call: ModelCall) -> bool:
+    mode = call.execution_options.output_mode
+    return bool(call.request.tools) and calls_for_format_last(call.adapter, call.request, call.adapter_options, mode)

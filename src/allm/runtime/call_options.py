@@ -86,7 +86,9 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
     halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
         (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
-    validation_retries: How often a turn asks again when the answer does not fit the class in `response_format` (0).
+    output_mode: How the model is asked for an answer that fits `response_format`: "native", as a "tool" that it has to
+        call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
+    validation_retries: How often to ask again when the answer does not fit the type in `response_format` (0).
     on_event: Called with every adapter event, before the filters.
     emit_text_deltas, emit_tool_deltas, include_raw_chunks: Which events the stream shows; the result is not affected.
     """
@@ -120,6 +122,7 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     session_id: str | None
     structured_finalize: bool
     structured_finalize_nudge: str
+    output_mode: Literal["auto", "native", "tool", "prompted"]
     validation_retries: int
     emit_text_deltas: bool
     emit_tool_deltas: bool
@@ -146,6 +149,7 @@ class ExecutionOptions:
     session_id: str | None = None
     request_id: str | None = None
     structured_finalize_nudge: str = "Now provide your final structured response."
+    output_mode: str = "auto"
     validation_retries: int = 0
     emit_text_deltas: bool = True
     emit_tool_deltas: bool = True

@@ -159,6 +159,7 @@ FORMAT = _or_none(
     "a type, JsonSchema, a mapping, str", lambda value: isinstance(value, (JsonSchema, Mapping, str)) or is_type(value)
 )
 MODE = Rule("'auto' or 'manual'", _is(str))
+OUTPUT_MODE = Rule("'auto', 'native', 'tool' or 'prompted'", _is(str))
 ON_TOOL_ERROR = Rule(
     "'continue', 'halt', or a function of (tool_call, error)",
     lambda value: callable(value) or (isinstance(value, str) and value in {"continue", "halt"}),
@@ -167,6 +168,7 @@ ON_TOOL_ERROR = Rule(
 POSITIVE = Rule("a number greater than 0", lambda value: value is None or value > 0, "must_be_positive")
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0, "must_not_be_negative")
 KNOWN_MODE = Rule("'auto' or 'manual'", {"auto", "manual"}.__contains__, "unknown")
+KNOWN_OUTPUT_MODE = Rule(OUTPUT_MODE.expected, {"auto", "native", "tool", "prompted"}.__contains__, "unknown")
 
 _REQUEST: tuple[Place, ...] = ("request",)
 _ADAPTER: tuple[Place, ...] = ("adapter",)
@@ -199,7 +201,8 @@ OPTIONS: dict[str, Option] = {
     "max_turns": Option(COUNT, _EXECUTION, POSITIVE, is_for_turns=True),
     "before_step": Option(FUNCTION, _EXECUTION, is_for_turns=True),
     "halt_when": Option(FUNCTION, _EXECUTION, is_for_turns=True),
-    "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE, is_for_turns=True),
+    "output_mode": Option(OUTPUT_MODE, _EXECUTION, KNOWN_OUTPUT_MODE),
+    "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE),
     "on_tool_error": Option(ON_TOOL_ERROR, _EXECUTION),
     "tool_timeout": Option(SECONDS, _EXECUTION, POSITIVE),
     "max_concurrency": Option(COUNT_OR_NONE, _EXECUTION, POSITIVE),

@@ -1,7 +1,6 @@
-"""Structured output: natively where the model has it, else as the arguments of a tool that it has to call.
+"""Structured output: natively where the model has it, else as a tool that it has to call.
 
-https://platform.claude.com/docs/en/build-with-claude/structured-outputs. The tool exists on the wire only: the decoder
-gives its arguments as text, so that an answer looks the same either way. Models from Claude Fable 5.1 on refuse to be
+https://platform.claude.com/docs/en/build-with-claude/structured-outputs. Models from Claude Fable 5.1 on refuse to be
 forced, and all of them have the native form.
 """
 
@@ -10,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, cast
 
-from allm.adapters import Problem, as_list, as_object, dumps
-from allm.data.request import JsonSchema, Request
+from allm.adapters import AdapterOptions, OutputMode, as_list, as_object, dumps
+from allm.data.request import Request
 from allm.providers.anthropic.models import Model
+from allm.providers.anthropic.thinking import thinking_fields
 
-__all__ = ["StructuredOutput", "answer_tool", "closed_schema", "tool_answer_name"]
+__all__ = ["StructuredOutput", "closed_schema", "output_modes"]
 
 StructuredOutput = Literal["auto", "native", "tool"]
 
-_MAX_NAME = 64  # characters of a tool's name
-_DESCRIPTION = "Give the final answer with this tool, once, as soon as it is known."
+_ENOUGH = 32_000  # tokens of an answer: whether it thinks does not depend on it
 
 # What the API knows, as Anthropic's own SDKs sort it (`transform_schema`); it answers 400 to the rest.
 _KEPT = frozenset({"type", "enum", "const", "description", "title", "required"})
@@ -28,26 +27,18 @@ _MAX_MIN_ITEMS = 1
 _DEFINITIONS = ("$defs", "definitions")
 
 
-def tool_answer_name(request: Request, mode: StructuredOutput) -> str | None:
-    """The name of the tool that takes the answer of `request`, or None where no tool is needed."""
-    wanted = request.response_format
-    if not isinstance(wanted, JsonSchema):
-        return None
-    if mode == "native" or (mode == "auto" and Model.named(request.model or "").has_structured_output):
-        return None
-    taken = {tool.name for tool in request.tools}
-    name = f"answer_{wanted.name}"[:_MAX_NAME]
-    while name in taken:
-        name = f"_{name}"[:_MAX_NAME]
-    return name
+def output_modes(request: Request, options: AdapterOptions, setting: StructuredOutput) -> tuple[OutputMode, ...]:
+    """The ways to an answer that fits a schema, the best first; Claude is not made to call a tool while it thinks."""
+    model = Model.named(request.model or "")
+    tool: tuple[OutputMode, ...] = () if model.is_claude and _thinks(model, request, options) else ("tool",)
+    if setting == "native" or (setting == "auto" and model.has_structured_output):
+        return ("native", *tool, "prompted")
+    return (*tool, "prompted")
 
 
-def answer_tool(name: str, wanted: JsonSchema, problems: list[Problem]) -> dict[str, Any]:
-    """The tool whose arguments are the answer."""
-    if wanted.schema.get("type", "object") != "object":
-        sentence = "as the arguments of a tool, which this model needs, the answer has to be an object"
-        problems.append(Problem(("response_format", "schema"), "not_an_object", sentence))
-    return {"name": name, "description": _DESCRIPTION, "input_schema": {"type": "object", **wanted.schema}}
+def _thinks(model: Model, request: Request, options: AdapterOptions) -> bool:
+    fields, _ = thinking_fields(model, options, request.max_tokens or _ENOUGH, [])
+    return as_object(request.options.get("thinking") or fields).get("type") in {"adaptive", "enabled"}
 
 
 def closed_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
