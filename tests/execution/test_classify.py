@@ -40,7 +40,7 @@ KINDS = {
     "an enum": (Mood, "bad", Mood.BAD, {"type": "string", "enum": ["good", "bad"]}),
     "members": ([Mood.BAD], "bad", Mood.BAD, {"type": "string", "enum": ["bad"]}),
     "bool": (bool, True, True, {"type": "boolean"}),
-    "a Literal": (Literal["a", 1] | None, None, None, {"type": ["string", "integer", "null"], "enum": ["a", 1, None]}),
+    "a Literal": (Literal["a", 1] | None, None, None, {"enum": ["a", 1, None]}),
     "meanings": ({"a": "first", "b": ""}, "b", "b", {"type": "string", "enum": ["a", "b"]}),
     "a question": (
         Question(["a", "b"], "Which?"),

@@ -91,8 +91,9 @@ class _Item:
             return self.key, _object([(key, _APPLIES, _described(meaning)) for key, _, meaning in labels]), about
         if [plain for plain, _ in self.options] in ([True, False], [False, True]):
             return self.key, _Plain(self.options), {"type": "boolean", **about}
-        kinds = list(dict.fromkeys(_TYPES[type(plain)] for plain, _ in self.options))
-        return self.key, Choice(self.options), {"type": kinds[0] if len(kinds) == 1 else kinds, **about}
+        kinds = {_TYPES[type(plain)] for plain, _ in self.options}
+        kind: Schema = {"type": kinds.pop()} if len(kinds) == 1 else {}
+        return self.key, Choice(self.options), {**kind, **about}
 
     def told(self) -> str:
         """The line about it in the instructions."""
