@@ -71,6 +71,15 @@ def test_of_two_choices(tokens):
     close(asked(tokens, "yes", "no"), {"yes": 0.75, "no": 0.25})
 
 
+def test_an_unlikely_choice_beside_the_others():
+    """What is known of all choices can be compared, however unlikely they are."""
+    others = (TokenLogprob("Sure", -0.1), TokenLogprob("no", math.log(1e-4)))
+    unlikely = TokenLogprob("yes", math.log(3e-4), alternatives=others)
+    close(asked([token('{"q": "'), unlikely, token('"}')], "yes", "no"), {"yes": 0.75, "no": 0.25})
+    less = TokenLogprob("yes", math.log(1e-5), alternatives=others)
+    close(asked([token('{"q": "'), less, token('"}')], "yes", "no"), {"yes": 1 / 11, "no": 10 / 11})
+
+
 def test_a_prefix_of_another_choice():
     """The closing quote decides, and the number's end."""
     texts = [token('{"q": "'), token("low", 0.8, [("high", 0.2)]), token('"', 0.75, [("er", 0.25)]), token("}")]
@@ -159,6 +168,11 @@ UNKNOWN = {
     "hardly possible": [
         token('{"q": "'),
         TokenLogprob("yes", -9999.0, alternatives=(TokenLogprob("no", -9999.0),)),
+        token('"}'),
+    ],
+    "less likely than all that are known": [
+        token('{"q": "'),
+        TokenLogprob("yes", -9.0, alternatives=(TokenLogprob("Sure", -0.1), TokenLogprob("Well", -3.0))),
         token('"}'),
     ],
     "spelled in a way that no choice is": [token('{"q": "'), token("\\u0079es", 0.6, [("no", 0.2)]), token('"}')],

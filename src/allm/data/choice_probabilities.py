@@ -11,7 +11,8 @@ likeliest ones in its place. What stood before it and one of these is a text tha
   the values, it says nothing, and is left out; else each gets the same part.
 
 At each token the shares are of the sum of all that could begin one of the values, as the model cannot have meant
-anything else. So the numbers add up to 1, and a value that is not among the likeliest tokens has 0.
+anything else. So the numbers add up to 1, and a value that is not among the likeliest tokens has 0. Where the chosen
+token is not among them either, nothing is said.
 """
 
 from __future__ import annotations
@@ -150,8 +151,8 @@ def _probabilities(place: _Place, steps: Iterable[tuple[int, TokenLogprob]], bla
         goes_on = next((share.choices for share in shares if share.is_chosen), [])
         if not goes_on or not total:
             return None
-        if len(goes_on) < len(open_choices) and not _has_others(token):
-            return None  # the chosen token alone does not say how likely the others were
+        if len(goes_on) < len(open_choices) and not _tells(token, shares, len(open_choices)):
+            return None
         rest = 0.0
         for share in shares:
             part = mass * share.weight / total
@@ -167,8 +168,15 @@ def _probabilities(place: _Place, steps: Iterable[tuple[int, TokenLogprob]], bla
     return found
 
 
-def _has_others(token: TokenLogprob) -> bool:
-    return any(other.token != token.token for other in token.alternatives)
+def _tells(token: TokenLogprob, shares: Iterable[_Share], open_count: int) -> bool:
+    """Whether the likeliest tokens say how the choices compare.
+
+    The chosen token alone does not. Where it is less likely than all of them, as when a server held the model to the
+    schema against its will, so may be a choice of which none of them is a token.
+    """
+    others = [other.logprob for other in token.alternatives if other.token != token.token]
+    seen = {choice for share in shares for choice in share.choices}
+    return bool(others) and (len(seen) == open_count or token.logprob >= min(others))
 
 
 @attrs.frozen
