@@ -69,6 +69,7 @@ from allm.data.problems import (
     wrong_type as wrong_type,
 )
 from allm.data.request import unsupported_parts as unsupported_parts
+from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
 from allm.http.call import (
     HttpCall as HttpCall,
     OpenCall as OpenCall,
@@ -135,7 +136,6 @@ from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
     "AdapterOptions",
-    "OutputMode",
     "BEARER",
     "BatchLimits",
     "Body",
@@ -160,10 +160,12 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "MessageBuilder",
     "OpenCall",
     "Origin",
+    "OutputMode",
     "Path",
     "Problem",
     "RETRYABLE_STATUS",
     "SSEDecoder",
+    "SchemaSubset",
     "Secret",
     "ServerSentEvent",
     "SpeechAdapter",
@@ -186,6 +188,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "dumps",
     "explains_settings",
     "finish_reason_of",
+    "fit_schema",
     "image_of_base64",
     "image_of_url",
     "join_url",

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import attrs
 import pytest
 
 import allm
-from allm import Request, Tool, fake, json_schema, user
+from allm import Request, Tool, ValidationError, fake, json_schema, user
 from allm.providers import Anthropic
 from allm.providers.anthropic.encode import Settings, encode
-from allm.providers.anthropic.structured import closed_schema
+from allm.providers.anthropic.structured import native_schema
 from allm.runtime.adapters import AdapterOptions
 from allm.testing import Reply, WireServer
 from request_types import check_anthropic
@@ -64,17 +64,9 @@ def test_the_native_form():
 
 
 @pytest.mark.parametrize(
-    ("given", "closed"),
+    ("given", "sent"),
     [
         (PLACE, {**PLACE, "additionalProperties": False}),
-        ({"type": "object", "additionalProperties": True}, {"type": "object", "additionalProperties": True}),
-        (
-            {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}},
-            {
-                "type": "object",
-                "additionalProperties": {"type": "integer", "description": "{minimum: 1}"},
-            },
-        ),
         (
             {"type": "integer", "minimum": 1, "maximum": 9, "description": "A number."},
             {"type": "integer", "description": "A number.\n\n{minimum: 1, maximum: 9}"},
@@ -91,42 +83,68 @@ def test_the_native_form():
             {"type": "array", "items": {"type": "object", "properties": {}}, "minItems": 1, "maxItems": 3},
             {
                 "type": "array",
-                "items": {"type": "object", "properties": {}, "additionalProperties": False},
+                "items": {"type": "object", "properties": {}, "required": [], "additionalProperties": False},
                 "minItems": 1,
                 "description": "{maxItems: 3}",
             },
         ),
         (
-            {"type": "array", "minItems": 2, "items": True},
-            {"type": "array", "items": True, "description": "{minItems: 2}"},
+            {"type": "array", "minItems": 2, "items": {"type": "null"}},
+            {"type": "array", "items": {"type": "null"}, "description": "{minItems: 2}"},
         ),
         (
             {
-                "oneOf": [{"type": "null"}, {"$ref": "#/$defs/A", "description": "lost"}],
+                "oneOf": [{"type": "null"}, {"$ref": "#/$defs/A", "description": "kept"}],
                 "discriminator": {"mapping": {}},
+                "$defs": {"A": PLACE},
             },
             {
-                "anyOf": [{"type": "null"}, {"$ref": "#/$defs/A"}],
-                "description": '{discriminator: {"mapping":{}}}',
+                "anyOf": [{"type": "null"}, {"anyOf": [{"$ref": "#/$defs/A"}], "description": "kept"}],
+                "$defs": {"A": {**PLACE, "additionalProperties": False}},
             },
         ),
-        ({"allOf": [{"const": 1}], "enum": ["a", None]}, {"allOf": [{"const": 1}], "enum": ["a", None]}),
-        (
-            {"$ref": "#/$defs/A", "$defs": {"A": PLACE}},
-            {"$ref": "#/$defs/A", "$defs": {"A": {**PLACE, "additionalProperties": False}}},
-        ),
-        (
-            {"anyOf": [{"type": "string"}], "definitions": {"A": PLACE}},
-            {"anyOf": [{"type": "string"}], "definitions": {"A": {**PLACE, "additionalProperties": False}}},
-        ),
+        ({"type": "object", "additionalProperties": {"type": "integer"}}, None),
+        ({"type": "object", "properties": {}, "additionalProperties": True}, None),
+        ({"type": "array", "items": True}, None),
+        ({"$ref": "#/$defs/A", "$defs": {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}}, None),
     ],
 )
-def test_schemas_as_structured_output_takes_them(given, closed):
-    """Objects are closed, and what the API does not know becomes a hint to the model; the given one stays as it is."""
+def test_schemas_as_structured_output_takes_them(given, sent):
+    """Objects are closed, what the API does not know becomes a hint to the model, and the given one stays as it is."""
     before = repr(given)
-
-    assert closed_schema(given) == closed
+    assert native_schema(json_schema("x", given)) == sent
     assert repr(given) == before
+
+
+@pytest.mark.parametrize("hint", [dict[str, int], "Tree", Any])
+async def test_a_type_that_structured_output_does_not_have(hint):
+    """It is asked for as a tool; natively, it is refused before anything is sent."""
+    hint = Tree if hint == "Tree" else hint
+    async with WireServer() as server:
+        server.add(Reply.script("anthropic", [fake.text("{}")]))
+        engine = allm.Engine(
+            adapter=Anthropic(api_key="test", base_url=server.url("anthropic")), model="claude-haiku-4-5"
+        )
+        with pytest.raises(ValidationError, match="cannot hold its answer to this JSON Schema"):
+            await allm.generate(engine, "hi", response_format=hint, output_mode="native")
+        await allm.generate(engine, "hi", response_format=hint)
+    [request] = server.requests
+    assert request.json()["tool_choice"]["name"].startswith("answer_")
+
+
+def test_the_adapter_alone():
+    """Whoever encodes a request without the option gets an error as well."""
+    request = Request((user("hi"),), model=OLD, response_format=json_schema("map", {"type": "object"}))
+    with pytest.raises(ValidationError, match="no objects of any keys") as caught:
+        encode(request, AdapterOptions(), Settings())
+    assert caught.value.errors == ((("response_format", "schema"), "unsupported_schema"),)
+
+
+@attrs.frozen
+class Tree:
+    """A type that contains itself."""
+
+    children: list[Tree]
 
 
 @attrs.frozen

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+import annotated_types
 import attrs
 import pytest
 
@@ -177,10 +178,30 @@ class City:
     name: str
 
 
+@attrs.frozen
+class Stay:
+    """Has what strict mode does not know: a default, a length, places of a list, a type that contains itself."""
+
+    city: Annotated[str, annotated_types.MinLen(2)]
+    nights: int = 1
+    room: tuple[int, str] = (1, "a")
+    then: Stay | None = None
+
+
+MINE = allm.json_schema("n", {"type": "object", "patternProperties": {}})
+
+
 @pytest.mark.parametrize("endpoint", ["responses", "chat_completions"])
 @pytest.mark.parametrize(
     ("wanted", "strict"),
-    [(City, True), (Counts, False), (allm.json_schema("n", {"type": "object", "patternProperties": {}}), True)],
+    [
+        (City, True),
+        (Stay, True),
+        (list[Stay], True),
+        (Counts, False),
+        (Any, False),
+        (MINE, True),
+    ],
 )
 def test_answers_are_strict_where_the_class_allows_it(endpoint, wanted, strict):
     """An open mapping in a class would be a 400; a schema written by hand is sent as its author says."""
@@ -189,3 +210,4 @@ def test_answers_are_strict_where_the_class_allows_it(endpoint, wanted, strict):
     body = loads(adapter.prepare(call.request, call.adapter_options).body)
     sent = body["text"]["format"] if endpoint == "responses" else body["response_format"]["json_schema"]
     assert sent["strict"] is strict
+    assert not strict or not isinstance(wanted, type) or fits_strict(sent["schema"])

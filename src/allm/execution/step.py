@@ -11,8 +11,9 @@ from allm.data.content import ToolCall
 from allm.data.events import StepCompleted
 from allm.data.message import Thread, thread_problems, to_messages
 from allm.data.problems import refuse
-from allm.data.request import Request
+from allm.data.request import JsonSchema, Request
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
+from allm.execution.answer_check import AnswerCheck
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
 from allm.execution.output_modes import calls_for_format_last
@@ -153,7 +154,8 @@ class TurnCalls:
         thread: The conversation that the turn starts from.
         first: The first call; not prepared if the turn resumes from an `unfinished` response, or has a `before_step`.
         two_pass: Whether the turn ends with a call for the response format.
-        output_type: The class for structured output, if there is one.
+        output_type: The type for structured output, if there is one.
+        check: Checks the answers, if the turn asks again for one that does not fit.
         unfinished: The response that the turn resumes from, if any.
     """
 
@@ -178,6 +180,10 @@ class TurnCalls:
             resolved.request.structured_finalize or _calls_for_format_last(resolved)
         )
         self.output_type: type | None = output_type(resolved)
+        asks_again = resolved.execution_options.validation_retries > 0
+        self.check: AnswerCheck | None = AnswerCheck.of(resolved) if asks_again else None
+        if isinstance(resolved.request.response_format, JsonSchema):  # its names are looked up here, and once
+            self._options = {**options, "response_format": resolved.request.response_format}
         first = self._of_pass(resolved, self.thread, final=False)
         if unfinished is not None:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)

@@ -18,7 +18,7 @@ from allm.data.types.output import answer_shape
 from allm.data.types.shapes import Reading, Shape, json_notation, name_of
 from allm.data.types.unions import NoMember
 
-__all__ = ["NotStructured", "load", "parse_text", "read_text", "structure"]
+__all__ = ["NotStructured", "load", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -69,35 +69,27 @@ def load(value: Any, shape: Shape) -> Any:
         raise NotStructured(list(problems_of(error, _tell))) from error
 
 
-def parse_text(text: str, hint: type[T]) -> T:
+def parse_text(text: str, hint: type[T], shape: Shape | None = None) -> T:
     """Parse the JSON document in `text`, with or without a Markdown code fence, as an instance of `hint`.
 
     A type that is no object in JSON may stand in `{"value": ...}`, as it is asked for.
 
+    Args:
+        text: The answer.
+        hint: The type.
+        shape: That of the whole answer, where it is known.
+
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem.
     """
-    return read_text(text, name_of(hint), lambda value: load(value, _known(answer_shape, hint)))  # type: ignore[no-any-return]
-
-
-def read_text(text: str, name: str, read: Callable[[Any], Any]) -> Any:
-    """Parse the JSON document in `text`, with or without a Markdown code fence, and hand it to `read`.
-
-    Args:
-        text: What the model wrote.
-        name: What it should be, for messages.
-        read: Makes the value of it, or raises `NotStructured`.
-
-    Raises:
-        ValidationError: As `parse_text`.
-    """
+    name = name_of(hint)
     try:
         value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
     except JsonTextError as error:
         sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
-        return read(value)
+        return load(value, shape or _known(answer_shape, hint))  # type: ignore[no-any-return]
     except NotStructured as error:
         raise ValidationError(
             [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in error.found],

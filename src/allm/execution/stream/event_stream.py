@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from allm.data.errors import AllmError, StreamError
-from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
+from allm.data.events import AdapterEvent, Event, MessagesAdded, StepCompleted, TextCompleted, TextDelta
 from allm.data.message import Message
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
@@ -351,7 +351,7 @@ class _TextIterator:
                 return event.delta
             if isinstance(event, TextCompleted) and event.id not in self._seen:
                 return event.text
-            if isinstance(event, StepCompleted):
+            if isinstance(event, (StepCompleted, MessagesAdded)):
                 self._seen.clear()
         failure = self._events._failure() if self._raise_on_error else None
         if failure is not None:

@@ -17,7 +17,7 @@ from allm.providers.anthropic.cache_marks import PromptCache, with_marks
 from allm.providers.anthropic.content_encode import STRICT_VERSION, ContentEncoder
 from allm.providers.anthropic.models import Model
 from allm.providers.anthropic.names import ITSELF
-from allm.providers.anthropic.structured import closed_schema
+from allm.providers.anthropic.structured import native_schema
 from allm.providers.anthropic.thinking import thinking_fields
 
 __all__ = ["Settings", "encode", "output_limit", "sampling_problems"]
@@ -207,7 +207,10 @@ def _check_choice(model: Model, body: dict[str, Any], problems: list[Problem]) -
 def _output_format(request: Request, problems: list[Problem]) -> dict[str, Any]:
     wanted = request.response_format
     if isinstance(wanted, JsonSchema):
-        return {"format": {"type": "json_schema", "schema": closed_schema(wanted.schema)}}
+        if (schema := native_schema(wanted)) is None:
+            sentence = "Anthropic's structured output has no objects of any keys, no recursion and no untyped values"
+            problems.append(Problem(("response_format", "schema"), "unsupported_schema", sentence))
+        return {"format": {"type": "json_schema", "schema": schema}}
     if isinstance(wanted, Mapping):
         return {"format": dict(wanted)}
     if wanted == "json":
