@@ -188,6 +188,14 @@ async def test_an_answer_that_is_no_choice(answer, sentence):
     assert caught.value.reason == "invalid_output"
 
 
+async def test_a_model_that_is_asked_again():
+    """As often as `validation_retries` says, with what is wrong."""
+    adapter = Fake(scripts=[[fake.text('{"q": "maybe"}')], [fake.text('{"q": "no"}')]])
+    result = await allm.classify(allm.Engine(adapter=adapter), "Hi", {"q": ["yes", "no"]}, validation_retries=1)
+    assert result["q"] == "no"
+    assert "expected one of 'yes', 'no', got 'maybe'" in adapter.requests[1].messages[-1].text
+
+
 async def test_a_call_that_fails_or_is_cut_off():
     """Its own error, and that of an end before the end."""
     error = allm.AdapterError("busy", reason="overloaded", provider="fake")

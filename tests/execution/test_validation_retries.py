@@ -108,7 +108,11 @@ async def test_a_retry_that_fails_keeps_the_answer():
     failure = allm.AdapterError("down", reason="provider_unavailable", status=500)
     adapter = allm.providers.Fake(scripts=[script(BAD), [fake.error(failure)]])
     response = await ask(adapter, 1, retry=None)
-    assert (response.output_text, response.finish_reason, response.error.reason) == (BAD, "error", "provider_unavailable")
+    assert (response.output_text, response.finish_reason, response.error.reason) == (
+        BAD,
+        "error",
+        "provider_unavailable",
+    )
     assert response.usage.input_tokens == 10
 
 

@@ -20,14 +20,13 @@ from typing_extensions import override
 from allm.data.choice_probabilities import Blank, probabilities_in
 from allm.data.classification import Question
 from allm.data.json.text import dumps
-from allm.data.request import JsonSchema
 from allm.data.response import Response
 from allm.data.types.defaults import Default
+from allm.data.types.describe import type_of
 from allm.data.types.making import literal
 from allm.data.types.records import Field, Record, properties_of
 from allm.data.types.scalars import Choice, Scalar
 from allm.data.types.shapes import Definitions, Schema, Shape
-from allm.data.types.structure import load, read_text
 
 __all__ = ["AnswerForm"]
 
@@ -120,6 +119,9 @@ class AnswerForm:
 
     Args:
         questions: By their names.
+
+    Attributes:
+        output_type: The type of the answer, for `response_format`.
     """
 
     def __init__(self, questions: Mapping[str, Question[Any]]) -> None:
@@ -127,12 +129,7 @@ class AnswerForm:
             _Item(name, key, question, literal(question.choices).options)  # type: ignore[attr-defined]
             for key, (name, question) in zip(_keys(questions, "question"), questions.items(), strict=True)
         ]
-        self._shape = _object([item.field() for item in self._items])
-
-    @property
-    def format(self) -> JsonSchema:
-        """The schema of the answer."""
-        return JsonSchema("answers", self._shape.schema(Definitions()))
+        self.output_type = type_of(_object([item.field() for item in self._items]), "set of answers")
 
     @property
     def instructions(self) -> str:
@@ -140,14 +137,9 @@ class AnswerForm:
         first = "Classify the input. Reply with one JSON object that has these keys, and nothing else:"
         return "\n".join([first, *(item.told() for item in self._items)])
 
-    def answers(self, text: str) -> dict[str, Any]:
-        """The answer to each question.
-
-        Raises:
-            ValidationError: `invalid_output`, with every problem.
-        """
-        found = read_text(text, "set of answers", lambda value: load(value, self._shape))
-        return {item.name: item.read(found[item.key]) for item in self._items}
+    def answers(self, parsed: Any) -> dict[str, Any]:
+        """The answer to each question, from an instance of `output_type`."""
+        return {item.name: item.read(parsed[item.key]) for item in self._items}
 
     def probabilities(self, response: Response[Any]) -> dict[str, dict[Any, float] | None]:
         """The probability of each choice, as far as the tokens of the response tell."""

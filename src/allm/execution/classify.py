@@ -91,11 +91,13 @@ async def classify(
         messages=(system(form.instructions), *given.messages),
         tools=(),
         tool_choice=None,
-        response_format=form.format,
+        response_format=None,
         structured_finalize=False,
     )
-    response = await _ask(engine, asked, options, probabilities=probabilities)
-    answers = form.answers(unwrap(response))
+    settings: Any = {**options, "response_format": form.output_type}
+    response = await _ask(engine, asked, settings, probabilities=probabilities)
+    unwrap(response)
+    answers = form.answers(response.parsed())
     return Classification(answers=answers, probabilities=form.probabilities(response), response=response)
 
 
