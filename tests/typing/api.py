@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, assert_never, assert_type
+from typing import Any, Literal, assert_never, assert_type
 
 import attrs
 import httpx
+from typing_extensions import TypeForm
 
 import allm
 from allm.providers import (
@@ -124,11 +125,29 @@ async def without_a_class_the_output_is_anything(engine: allm.Engine, options: a
     schema = allm.json_schema("person", {"type": "object"})
     assert_type(await allm.generate(engine, "Who?"), allm.Response[Any])
     assert_type(await allm.generate(engine, "Who?", response_format="json"), allm.Response[Any])
-    assert_type(await allm.generate(engine, "Who?", response_format=None), allm.Response[Any])
     assert_type(await allm.generate(engine, "Who?", response_format=schema), allm.Response[Any])
     assert_type(await allm.generate(engine, "Who?", response_format={"type": "text"}), allm.Response[Any])
     assert_type((await allm.chat(engine, "Who?", **options)).final_response, allm.Response | None)
     assert_type((await allm.generate(engine, "Who?")).parsed(), Any)
+
+
+async def any_type_reaches_the_result(engine: allm.Engine, response: allm.Response) -> None:
+    """Lists and generics in every call; `TypeForm(...)` helps mypy to see any other type, which pyright sees alone."""
+    people = await allm.generate(engine, "Who?", response_format=list[Person])
+    assert_type(people.parsed(), list[Person])
+    by_name = await allm.chat(engine, "Who?", response_format=dict[str, Person])
+    assert_type(by_name.parsed(), dict[str, Person])
+    assert_type((await allm.generate(engine, "How many?", response_format=int)).parsed(), int)
+    verdict = await allm.generate(engine, "Well?", response_format=TypeForm(Literal["yes", "no"]))
+    assert_type(verdict.parsed(), Literal["yes", "no"])
+    someone = await allm.chat(engine, "Who?", response_format=TypeForm(Person | None))
+    assert_type(someone.parsed(), Person | None)
+    either: TypeForm[Person | int] = Person | int
+    assert_type((await allm.generate(engine, "Who?", response_format=either)).parsed(), Person | int)
+    await allm.generate(engine, "Well?", response_format=Literal["yes", "no"], output_mode="tool")
+    assert_type(response.parsed(list[Person]), list[Person])
+    assert_type(response.parsed(Literal["yes", "no"]), Literal["yes", "no"])
+    assert_type(response.parsed(Person | None), Person | None)
 
 
 async def a_class_may_be_given_or_not(engine: allm.Engine, wanted: type[Person] | str | None) -> None:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import attrs
+from typing_extensions import TypeForm
 
 from allm.data.content import Part, ProviderPart, ReasoningPart
 from allm.data.message import Message, Role, Thread, messages_problems, to_messages
@@ -41,20 +42,20 @@ class JsonSchema:
     Attributes:
         name: The format's name as the provider shows it: letters, digits, `_`, `-`.
         strict: Ask the provider to enforce the schema.
-        output_type: The class the schema was made from; not part of the value.
+        output_type: The type the schema was made from; not part of the value.
     """
 
     name: str
     schema: dict[str, Any] = attrs.field(hash=False)
     strict: bool = True
-    output_type: type | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
+    output_type: Any = attrs.field(default=None, eq=False, repr=False, kw_only=True)
 
 
 ToolChoice = str | Mapping[str, Any]
 """`"auto"`, `"none"`, `"required"`, a tool's name, or a provider's own mapping."""
 
-ResponseFormat = JsonSchema | Mapping[str, Any] | str | type[OutputT]
-"""A class (attrs, dataclass, TypedDict, msgspec, pydantic), `json_schema(...)`, `"text"`, `"json"` (any object), or a
+ResponseFormat: TypeAlias = JsonSchema | Mapping[str, Any] | str | TypeForm[OutputT]
+"""A type (a class, `list[Trip]`, a union, a Literal, ...), `json_schema(...)`, `"text"`, `"json"` (any object), or a
 provider's own mapping."""
 
 

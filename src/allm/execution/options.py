@@ -209,8 +209,8 @@ def engine_options(engine: Engine) -> dict[str, Any]:
     return found
 
 
-def output_type(call: ModelCall) -> type | None:
-    """The class for structured output, if one was given."""
+def output_type(call: ModelCall) -> Any:
+    """The type for structured output, if one was given."""
     wanted = call.request.response_format
     return wanted.output_type if isinstance(wanted, JsonSchema) else None
 

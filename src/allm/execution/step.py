@@ -179,7 +179,7 @@ class TurnCalls:
         self.two_pass: bool = resolved.request.response_format is not None and (
             resolved.request.structured_finalize or _calls_for_format_last(resolved)
         )
-        self.output_type: type | None = output_type(resolved)
+        self.output_type: Any = output_type(resolved)
         asks_again = resolved.execution_options.validation_retries > 0
         self.check: AnswerCheck | None = AnswerCheck.of(resolved) if asks_again else None
         if isinstance(resolved.request.response_format, JsonSchema):  # its names are looked up here, and once

@@ -68,10 +68,11 @@ OnEvent = Callable[[AdapterEvent], Any]
 """A function, sync or async, that is shown events; what it returns is not used."""
 
 
-# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the class given as `response_format=` into the
-# result: one signature per function, no overloads. Where no class is given, OutputT is its default, Any.
-# `type[OutputT]` and not `TypeForm[OutputT]`: that one makes `response_format=None` a `Response[None]` in pyright, and
-# mypy takes a union for it only behind a flag.
+# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the type given as `response_format=` into the
+# result: one signature per function, no overloads. Where no type is given, OutputT is its default, Any.
+# In a union, which the option needs, mypy 2.4 sees a type only in a class or its like (`list[Trip]`): a Literal gives
+# Any there, and a union is an error unless it is written `TypeForm(Cat | Dog)`. Pyright sees all of them; to it, a None
+# that is written out is the type of None.
 class CallOptions(TypedDict, Generic[OutputT], total=False):
     """Options of every call. Times are seconds.
 

@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from typing_extensions import TypeForm
+
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.text import JsonTextError, loads
 from allm.data.structuring import Key, Misfit, problems_of
@@ -69,7 +71,7 @@ def load(value: Any, shape: Shape) -> Any:
         raise NotStructured(list(problems_of(error, _tell))) from error
 
 
-def parse_text(text: str, hint: type[T], shape: Shape | None = None) -> T:
+def parse_text(text: str, hint: TypeForm[T], shape: Shape | None = None) -> T:
     """Parse the JSON document in `text`, with or without a Markdown code fence, as an instance of `hint`.
 
     A type that is no object in JSON may stand in `{"value": ...}`, as it is asked for.
