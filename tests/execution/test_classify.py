@@ -16,6 +16,7 @@ import pytest
 import allm
 from allm import Question, fake
 from allm.providers import Anthropic, Fake, Gemini, OpenAI
+from allm.runtime.fitting import forget_advice
 from allm.testing import Reply, WireServer
 
 
@@ -33,7 +34,28 @@ async def classified(answer, questions, request="Hi", **options):
     return result, adapter.requests[0]
 
 
+class Level(enum.IntEnum):
+    """Ints that are members."""
+
+    LOW = 1
+    HIGH = 2
+
+
+class Label(str):
+    """Texts of a class of their own."""
+
+    __slots__ = ()
+
+
 KINDS = {
+    "members that are ints": (Level, 2, Level.HIGH, {"type": "integer", "enum": [1, 2]}),
+    "members that are texts": (
+        enum.StrEnum("Tone", {"CALM": "calm"}),
+        "calm",
+        "calm",
+        {"type": "string", "enum": ["calm"]},
+    ),
+    "a class of texts": ([Label("a"), "b"], "a", "a", {"type": "string", "enum": ["a", "b"]}),
     "texts": (["yes", "no"], "no", "no", {"type": "string", "enum": ["yes", "no"]}),
     "a generator": ((text for text in ("yes", "no")), "no", "no", {"type": "string", "enum": ["yes", "no"]}),
     "a score": (range(1, 4), 2, 2, {"type": "integer", "enum": [1, 2, 3]}),
@@ -141,6 +163,8 @@ WRONG = {
     "a float": ({"q": [0.5]}, r"questions.q.choices\[0\] is float; expected a text, an int"),
     "a list": ({"q": [["a"]]}, r"questions.q.choices\[0\] is list"),
     "a member with a float": ({"q": enum.Enum("Size", {"BIG": 0.5})}, r"questions.q.choices\[0\] is float"),
+    "an int that JSON readers do not take": ({"q": [2**70]}, r"questions.q.choices\[0\] is 1180591620717411303424; "),
+    "half a character": ({"q": ["\ud800"]}, r"questions.q.choices\[0\] is '.ud800'; expected"),
     "a meaning that is no text": ({"q": {"a": 7}}, "'a' stands for int; expected what it means"),
 }
 
@@ -321,11 +345,23 @@ async def test_a_provider_that_refuses_them(caplog):
             result = await allm.classify(engine, "Hi", {"q": ["yes", "no"]})
         assert (result["q"], result.probabilities) == ("yes", {"q": None})
         assert [ASKED["chat_completions"](request.json()) for request in server.requests] == [(True, 20), (None, None)]
-        assert "pass probabilities=False" in caplog.text
+        assert [record.message.partition(";")[2] for record in caplog.records] == [" pass probabilities=False"]
+        caplog.clear()
+        forget_advice()
+        with caplog.at_level(logging.WARNING, "allm"), pytest.raises(allm.AdapterError, match="not supported"):
+            await allm.classify(engine, "Hi", {"q": ["yes", "no"]})
+        [record] = caplog.records  # of the last request; log probabilities were not what it was refused for
+        assert record.message.startswith("generate failed: logprobs is not supported")
+        caplog.clear()
+        server.default = Reply.json({"error": {"message": "no such key"}}, status=401)
+        with caplog.at_level(logging.WARNING, "allm"), pytest.raises(allm.AdapterError, match="no such key"):
+            await allm.classify(engine, "Hi", {"q": ["yes", "no"]})
+        assert [record.message.partition(":")[0] for record in caplog.records] == ["generate failed"]
+        server.default = refused
         for wanted in ({"probabilities": True}, {"logprobs": 2}):
             with pytest.raises(allm.AdapterError, match="not supported"):
                 await allm.classify(engine, "Hi", {"q": ["yes", "no"]}, **wanted)
-        assert len(server.requests) == 4
+        assert len(server.requests) == 7
 
 
 async def test_a_model_that_is_known_to_refuse_them():

@@ -31,7 +31,7 @@ from allm.data.types.shapes import Definitions, Schema, Shape
 __all__ = ["AnswerForm"]
 
 _KEY = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
-_TYPES: dict[type, str] = {str: "string", bool: "boolean", int: "integer", type(None): "null"}
+_TYPES = {str: "string", bool: "boolean", int: "integer", type(None): "null"}  # a bool is an int, so it goes before
 _APPLIES = Scalar(bool, "boolean", "true or false")
 
 
@@ -90,7 +90,7 @@ class _Item:
             return self.key, _object([(key, _APPLIES, _described(meaning)) for key, _, meaning in labels]), about
         if [plain for plain, _ in self.options] in ([True, False], [False, True]):
             return self.key, _Plain(self.options), {"type": "boolean", **about}
-        kinds = {_TYPES[type(plain)] for plain, _ in self.options}
+        kinds = {next(word for kind, word in _TYPES.items() if isinstance(plain, kind)) for plain, _ in self.options}
         kind: Schema = {"type": kinds.pop()} if len(kinds) == 1 else {}
         return self.key, Choice(self.options), {**kind, **about}
 

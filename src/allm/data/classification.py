@@ -19,6 +19,7 @@ from allm.data.response import Response, Usage
 __all__ = ["Classification", "Question", "question_of"]
 
 ItemT = TypeVar("ItemT")
+_MAX_BITS = 63  # beside the sign: what JSON readers take
 AnswerT_co = typing_extensions.TypeVar("AnswerT_co", covariant=True, default=Any)
 
 
@@ -115,6 +116,15 @@ def _odd(index: int, choice: Any) -> Iterator[Problem]:
     if not (plain is None or isinstance(plain, str | int)):
         expected = "a text, an int, a bool, None, or a member of an enum with such a value"
         yield Problem(("choices", index), "invalid_type", f"is {type(plain).__name__}; expected {expected}")
+    elif not _has_json_form(plain):
+        expected = "a text of whole characters, or an int of at most 64 bits"
+        yield Problem(("choices", index), "no_json_form", f"is {shown(plain)}; expected {expected}")
+
+
+def _has_json_form(plain: str | int | None) -> bool:
+    if isinstance(plain, str):
+        return plain == plain.encode(errors="replace").decode()
+    return plain is None or plain.bit_length() <= _MAX_BITS
 
 
 @attrs.frozen(kw_only=True)

@@ -14,6 +14,7 @@ from allm.data.message import system, to_messages
 from allm.data.problems import Problem, refuse, wrong_type
 from allm.data.request import Request
 from allm.data.response import Response
+from allm.execution.failures import is_inner, log_failure
 from allm.execution.generate import generate, unwrap
 from allm.execution.options import CallOptions, Input, engine_for_chat
 from allm.runtime.engine import Engine
@@ -122,24 +123,34 @@ async def _ask(engine: Engine, request: Request, options: Any, *, probabilities:
     most = as_adapter(engine.adapter).most_logprobs
     if probabilities:
         return await generate(engine, attrs.evolve(request, logprobs=most or _FEW), **options)
-    if most and (response := await _ask_if_it_may(engine, attrs.evolve(request, logprobs=most), options)) is not None:
-        return response
-    return await generate(engine, request, **options)
+    if not most:
+        return await generate(engine, request, **options)
+    first = await _ask_if_it_may(engine, attrs.evolve(request, logprobs=most), options)
+    # Which models of Gemini give them changes from month to month, and an unknown server may know no such field.
+    refused = first is not None and isinstance(first.error, AdapterError) and first.error.reason == "invalid_request"
+    if first is not None and not refused:
+        if first.error is not None:
+            log_failure("generate", first.error)
+        return first
+    response = await generate(engine, request, **options)
+    if refused and response.error is None:
+        provider = as_adapter(engine.adapter).provider
+        what = "%s refused a call that asks for log probabilities, and takes it without; pass probabilities=False"
+        advise(provider, request.model or engine.model or "", "logprobs", what, provider)
+    return response
 
 
 async def _ask_if_it_may(engine: Engine, request: Request, options: Any) -> Response[Any] | None:
-    """The answer to a request for log probabilities that nobody insists on; None where that is what was refused."""
+    """The answer to a request for log probabilities; None where it is known beforehand that there are none.
+
+    Its failure is logged by who makes the call again, or does not.
+    """
+    outer = is_inner.set(True)
     try:
-        response = await generate(engine, request, **options)
+        return await generate(engine, request, **options)
     except ValidationError as error:
         if {path for path, _ in error.errors} == {("logprobs",)}:
             return None
         raise
-    failure = response.error
-    # Which models of Gemini give them changes from month to month, and an unknown server may know no such field.
-    if isinstance(failure, AdapterError) and failure.reason == "invalid_request":
-        provider = failure.provider or "the provider"
-        what = "%s refused a call that asks for log probabilities, so it is made without; pass probabilities=False"
-        advise(provider, request.model or engine.model or "", "logprobs", what, provider)
-        return None
-    return response
+    finally:
+        is_inner.reset(outer)
