@@ -15,6 +15,7 @@ from decimal import Decimal
 import pytest
 
 import allm
+from allm.data.answer_form import AnswerForm
 from allm.data.json.text import loads
 from allm.data.types.schema import schema_of
 from allm.execution.options import engine_for_chat, prepare_call, resolve
@@ -36,12 +37,26 @@ CHECKS = {
     "gemini": check_gemini,
 }
 SCHEMAS = {"schema", "parameters", "input_schema", "responseJsonSchema", "parametersJsonSchema"}
+FORM = "the answers to questions"
 TYPES = pytest.mark.parametrize("text", [row[0] for row in ROWS])
-AT_EACH_PLACE = pytest.mark.parametrize("place", ["output", "argument"])
+WITH_QUESTIONS = pytest.mark.parametrize("text", [*(row[0] for row in ROWS), FORM])
+PLACES = ("output", "argument")
+AT_EACH_PLACE = pytest.mark.parametrize("place", PLACES)
 WITH_EACH_VENDOR = pytest.mark.parametrize("wire", ADAPTERS)
 
 
+QUESTIONS = {
+    "urgent": allm.Question(["yes", "no"], "Today?"),
+    "score": allm.Question(range(1, 6)),
+    "Is it spam?": allm.Question(bool),
+    "kind": allm.Question(["a", 1, None]),
+    "topics": allm.Question({"bug": "something is broken", "a wish": ""}, several=True),
+}
+
+
 def hint_of(text):
+    if text == FORM:
+        return AnswerForm(QUESTIONS).output_type
     return type(None) if text == "None" else evaluated(text)  # as a format, None is none
 
 
@@ -93,6 +108,16 @@ def nodes(schema):
             yield from nodes(value)
 
 
+@WITH_EACH_VENDOR
+def test_questions_are_asked_natively_everywhere(wire):
+    """The schema of a classification is one that every vendor holds the model to, and it names all choices."""
+    sent = body(wire, FORM, "output")
+    CHECKS[wire](sent)
+    [(schema, native)] = schemas(sent)
+    assert native
+    assert all(word in json.dumps(schema) for word in ("yes", "no", "5", "something is broken", "a wish"))
+
+
 def exactly(text):
     """JSON with decimal numbers: 0.3 is a multiple of 0.1, as it is not in binary."""
     return json.loads(text, parse_float=lambda number: float(number) if float(number) % 1 == 0 else Decimal(number))
@@ -111,8 +136,7 @@ def test_a_body(wire, text, place):
         vendor("jsonschema").Draft202012Validator.check_schema(schema)
 
 
-@TYPES
-@AT_EACH_PLACE
+@pytest.mark.parametrize(("text", "place"), [*((row[0], at) for row in ROWS for at in PLACES), (FORM, "output")])
 @pytest.mark.parametrize("wire", ["openai_chat", "openai_responses"])
 def test_strict_mode_of_openai(wire, text, place):
     """What is sent as strict is what the SDK makes of a schema to be so."""
@@ -122,7 +146,7 @@ def test_strict_mode_of_openai(wire, text, place):
             assert convert(copy.deepcopy(schema), path=(), root=copy.deepcopy(schema)) == schema
 
 
-@TYPES
+@WITH_QUESTIONS
 def test_structured_output_of_anthropic(text):
     """What is sent as the format of an answer is what the SDK makes of a schema to be one."""
     convert = vendor("anthropic.lib._parse._transform").transform_schema
@@ -140,7 +164,7 @@ def plain(schema):
     return schema
 
 
-@TYPES
+@WITH_QUESTIONS
 def test_structured_output_of_gemini(text):
     """Beside a reference stands nothing but what begins with `$`."""
     for schema, native in schemas(body("gemini", text, "output")):

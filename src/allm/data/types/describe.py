@@ -80,7 +80,7 @@ def shape_of(hint: Any, scope: Scope | None = None, notes: Sequence[Any] = (), *
 
 
 def type_of(shape: Shape, name: str) -> type:
-    """A class that stands for `shape` wherever a type is described: what `shape_of` gives for it."""
+    """A class of which `shape_of` says that it has this shape, so that it can be the type of an answer."""
     return type(name, (), {_KEPT: shape})
 
 
