@@ -126,6 +126,17 @@ async def test_of_several_answers_the_first_one_counts():
     assert (response.output_text, response.finish_reason) == ('{"city":"Zug"}', "stop")
 
 
+async def test_a_sentence_before_the_answer():
+    """In a block of its own; `parsed()` finds the answer, and nothing is lost."""
+    response = await called(fake.text("I know. "), fake.tool_call("answer_Trip", {"city": "Zug"}))
+    assert (response.output_text, response.parsed()) == ('I know. {"city":"Zug"}', Trip("Zug"))
+    retried = await called(fake.text("I know. "), fake.tool_call("answer_Trip", {"city": "Zug"}), validation_retries=1)
+    assert retried == response
+    spoken = await called(fake.text("I know. "), fake.text("Not much."))
+    with pytest.raises(allm.ValidationError, match=r"begins with 'I know\. Not"):
+        spoken.parsed()
+
+
 async def test_calls_of_other_tools_stay_calls():
     """Beside the answer, and alone."""
     both = await called(fake.tool_call("clock", {}), fake.tool_call("answer_Trip", {"city": "Zug"}), tools=[clock])
@@ -179,6 +190,21 @@ async def test_a_turn_with_tools(mode, calls):
     assert (result.halted_reason, len(adapter.requests), len(result.steps)) == ("completed", calls, calls)
     last = result.thread.messages[-1]
     assert (last.role, json.loads(last.text)) == ("assistant", {"value": [{"city": "Zug"}]})
+
+
+@pytest.mark.parametrize(
+    ("facts", "mode"), [({"forced_tool_choice": False}, "tool"), ({"json_schema": False}, "native")]
+)
+async def test_a_last_call_that_cannot_be(facts, mode):
+    """It is refused before the tools run."""
+    models.put(ModelInfo(provider="fake", id="alpha", **facts))
+    adapter = allm.providers.Fake(respond=lambda _: [fake.tool_call("clock", {})])
+    engine = allm.Engine(adapter=adapter, model="alpha", tools=[clock])
+    options = {"response_format": Trip, "output_mode": mode, "structured_finalize": True}
+    with pytest.raises(allm.ValidationError) as caught:
+        await allm.chat(engine, "Where?", **options)
+    assert [tag for _, tag in caught.value.errors] == ["unsupported_capability"]
+    assert adapter.requests == []
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -11,6 +11,7 @@ import pytest
 
 import allm
 from allm.data.json.text import loads
+from allm.data.types.output import answer_schema
 from allm.execution.options import resolve
 from allm.providers.openai.strict import closed, fits_strict
 
@@ -184,7 +185,7 @@ class Stay:
 
     city: Annotated[str, annotated_types.MinLen(2)]
     nights: int = 1
-    room: tuple[int, str] = (1, "a")
+    room: tuple[int, int] = (1, 1)
     then: Stay | None = None
 
 
@@ -199,6 +200,7 @@ MINE = allm.json_schema("n", {"type": "object", "patternProperties": {}})
         (Stay, True),
         (list[Stay], True),
         (Counts, False),
+        (tuple[int, str], False),
         (Any, False),
         (MINE, True),
     ],
@@ -211,3 +213,12 @@ def test_answers_are_strict_where_the_class_allows_it(endpoint, wanted, strict):
     sent = body["text"]["format"] if endpoint == "responses" else body["response_format"]["json_schema"]
     assert sent["strict"] is strict
     assert not strict or not isinstance(wanted, type) or fits_strict(sent["schema"])
+
+
+def test_another_server_gets_all_of_a_type():
+    """It may enforce more than OpenAI does; `strict` is asked for where the type fits as it is."""
+    adapter = allm.providers.OpenAI(api_key="key-of-a-test", base_url="https://llm.example/v1")
+    for wanted, strict in ((City, True), (Stay, False)):
+        call = resolve(allm.Engine(adapter=adapter, model="m"), "hi", {"response_format": wanted})
+        sent = loads(adapter.prepare(call.request, call.adapter_options).body)["response_format"]["json_schema"]
+        assert (sent["schema"], sent["strict"]) == (answer_schema(wanted), strict)

@@ -121,14 +121,14 @@ class Stay:
 
     city: Annotated[str, annotated_types.MinLen(2)]
     nights: Annotated[int, annotated_types.Lt(9)] = 1
-    room: tuple[int, str] = (1, "a")
+    room: tuple[int, int] = (1, 1)
 
 
-@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("wire", ["anthropic", "gemini"])  # at its own address, OpenAI is a server that may know more
 async def test_what_a_vendor_does_not_enforce_is_told_and_still_checked(wire):
     """The schema that goes out has it in words; `parsed()` refuses what does not keep to it."""
     async with WireServer() as server:
-        server.add(Reply.script(wire, [fake.text('{"city": "Z", "nights": 9, "room": ["a", 1]}')]))
+        server.add(Reply.script(wire, [fake.text('{"city": "Z", "nights": 9, "room": ["a", 1, 1]}')]))
         engine = allm.Engine(adapter=WIRES[wire](server), model=MODELS[wire], params={"max_tokens": 100})
         response = await allm.generate(engine, "Where?", response_format=Stay)
     sent = server.requests[0].json()
@@ -137,4 +137,4 @@ async def test_what_a_vendor_does_not_enforce_is_told_and_still_checked(wire):
     assert "default: 1" in json.dumps(sent)
     with pytest.raises(allm.ValidationError) as caught:
         response.parsed()
-    assert [problem.path for problem in caught.value.problems] == [("city",), ("nights",), ("room", 0), ("room", 1)]
+    assert [problem.path for problem in caught.value.problems] == [("city",), ("nights",), ("room",)]

@@ -18,6 +18,7 @@ from allm.data.message import Message, Role, Thread, messages_problems, to_messa
 from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
+from allm.data.types.output import is_type
 
 __all__ = [
     "JsonSchema",
@@ -209,7 +210,7 @@ def _format_problems(request: Request) -> Iterator[Problem]:
     wanted = request.response_format
     if isinstance(wanted, str):
         if wanted not in {"text", "json"}:
-            sentence = f"is {shown(wanted)}; expected 'text' or 'json', a class, or json_schema(...)"
+            sentence = f"is {shown(wanted)}; expected 'text' or 'json', a type, or json_schema(...)"
             yield Problem(("response_format",), "unknown", sentence)
     elif isinstance(wanted, JsonSchema):
         if not isinstance(wanted.schema, dict):
@@ -218,11 +219,13 @@ def _format_problems(request: Request) -> Iterator[Problem]:
         if not (isinstance(wanted.name, str) and TOOL_NAME.fullmatch(wanted.name)):
             sentence = f"is {shown(wanted.name)}; expected 1 to 64 letters, digits, '_' or '-'"
             yield Problem(("response_format", "name"), "invalid_format", sentence)
-    elif wanted is not None and not isinstance(wanted, Mapping):
-        sentence = f"is {type(wanted).__name__}; expected json_schema(...), 'text', 'json', or a provider's mapping"
+    elif wanted is not None and not isinstance(wanted, Mapping) and not is_type(wanted):
+        sentence = (
+            f"is {type(wanted).__name__}; expected a type, json_schema(...), 'text', 'json', or a provider's mapping"
+        )
         yield Problem(("response_format",), "invalid_shape", sentence)
-    if request.structured_finalize and not isinstance(wanted, JsonSchema):
-        sentence = "is set, but response_format has no schema; expected a class or json_schema(...) there"
+    if request.structured_finalize and not (isinstance(wanted, JsonSchema) or is_type(wanted)):
+        sentence = "is set, but response_format has no schema; expected a type or json_schema(...) there"
         yield Problem(("structured_finalize",), "requires_json_schema", sentence)
 
 

@@ -16,9 +16,10 @@ from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
 from allm.data.one_line import Printer, one_line
 from allm.data.problems import headers_field, mapping_field
-from allm.data.types.structure import parse_text
+from allm.data.types.shapes import Shape
+from allm.data.types.structure import is_json, parse_text
 
-__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage"]
+__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage", "parse_answer"]
 
 T = TypeVar("T")
 OutputT = typing_extensions.TypeVar("OutputT", default=Any)
@@ -119,6 +120,19 @@ COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "ext
 COSTS = frozenset(name for name in COUNTS if name.endswith("_cost"))
 
 
+def parse_answer(message: Message, hint: Any, shape: Shape | None = None) -> Any:
+    """The text of `message` as an instance of a type; see `parse_text`.
+
+    Some models write a sentence before the answer, in a block of its own: if the whole text is no JSON, the answer is
+    the first block that is.
+    """
+    text = message.text
+    blocks = [part.text for part in message.parts if isinstance(part, TextPart)]
+    if len(blocks) > 1 and not is_json(text):
+        text = next(filter(is_json, blocks), text)
+    return parse_text(text, hint, shape)
+
+
 @attrs.frozen
 class _OutputType:
     """A response's output type on its way through pickle or copy.
@@ -196,7 +210,7 @@ class Response(Generic[OutputT_co]):
                 "JSON leaves the type out, and a pickle one that cannot be imported, such as a function's own"
             )
             raise ValidationError([Problem((), "missing_output_type", sentence)], reason="invalid_output")
-        return parse_text(self.output_text, wanted)
+        return parse_answer(self.message, wanted)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}

@@ -7,6 +7,8 @@ events of the next answer follow. The response is the last answer, with the usag
 
 from __future__ import annotations
 
+import operator
+from functools import reduce
 from typing import Any
 
 import attrs
@@ -14,14 +16,13 @@ import attrs
 from allm.data.errors import AllmError, ValidationError
 from allm.data.events import MessagesAdded
 from allm.data.message import Message, user
-from allm.data.response import Response
+from allm.data.response import Response, parse_answer
 from allm.data.types.output import answer_shape
 from allm.data.types.shapes import Shape
-from allm.data.types.structure import parse_text
 from allm.execution.options import ModelCall, output_type, prepare_call
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
-from allm.execution.stream.folds import StreamCollector, total_usage
+from allm.execution.stream.folds import StreamCollector
 
 __all__ = ["AnswerCheck", "AnswersFold", "ask_until_it_fits"]
 
@@ -50,7 +51,7 @@ class AnswerCheck:
         if response.tool_calls or response.finish_reason not in _COMPLETE:
             return None
         try:
-            parse_text(response.output_text, self.hint, self.shape)
+            parse_answer(response.message, self.hint, self.shape)
         except ValidationError as error:
             return user(f"That is not valid: {error.message} Answer again, with the corrected JSON only.")
         return None
@@ -112,7 +113,13 @@ class AnswersFold:
                 raw_finish_reason=newest.raw_finish_reason,
                 error=newest.error,
             )
-        return attrs.evolve(shown, usage=total_usage([*self._earlier, newest]), abandoned_usage=None)
+        answers = [*self._earlier, newest]
+        abandoned = [answer.abandoned_usage for answer in answers if answer.abandoned_usage is not None]
+        return attrs.evolve(
+            shown,
+            usage=reduce(operator.add, (answer.usage for answer in answers)),
+            abandoned_usage=reduce(operator.add, abandoned) if abandoned else None,
+        )
 
     def failure(self) -> AllmError | None:
         """The failure that ended the call."""

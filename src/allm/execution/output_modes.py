@@ -18,10 +18,10 @@ from allm.data.request import JsonSchema, Request
 from allm.execution.answer_tool import with_answer_tool
 from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions, OutputMode
-from allm.runtime.fitting import missing, needs_two_passes
+from allm.runtime.fitting import check_capabilities, missing, needs_two_passes
 from allm.runtime.http_adapter import as_adapter
 
-__all__ = ["asked_for", "calls_for_format_last"]
+__all__ = ["asked_for", "calls_for_format_last", "check_last_call"]
 
 _INSTRUCTIONS = """\
 Your final answer must be one JSON document that fits the JSON Schema below. Write the JSON alone, without any text \
@@ -51,6 +51,17 @@ def asked_for(
             return with_answer_tool(request, wanted.name, wanted.schema)
         case "prompted":
             return _instructed(request, wanted), None
+
+
+def check_last_call(adapter: Any, request: Request, options: AdapterOptions, mode: str) -> None:
+    """Refuse what the call for the format, in the end of a turn, would be refused for: before the turn begins.
+
+    Raises:
+        ValidationError: `unsupported_capability`, as for `asked_for`, and for the check of capabilities.
+    """
+    if isinstance(wanted := request.response_format, JsonSchema):
+        sent, _ = asked_for(adapter, request, wanted, options, mode)
+        check_capabilities(adapter, sent, options)
 
 
 def calls_for_format_last(adapter: Any, request: Request, options: AdapterOptions, mode: str) -> bool:

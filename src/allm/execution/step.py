@@ -16,7 +16,7 @@ from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, 
 from allm.execution.answer_check import AnswerCheck
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
-from allm.execution.output_modes import calls_for_format_last
+from allm.execution.output_modes import calls_for_format_last, check_last_call
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
@@ -184,6 +184,9 @@ class TurnCalls:
         self.check: AnswerCheck | None = AnswerCheck.of(resolved) if asks_again else None
         if isinstance(resolved.request.response_format, JsonSchema):  # its names are looked up here, and once
             self._options = {**options, "response_format": resolved.request.response_format}
+        if self.two_pass:
+            last = self._of_pass(resolved, self.thread, final=True)
+            check_last_call(last.adapter, last.request, last.adapter_options, last.execution_options.output_mode)
         first = self._of_pass(resolved, self.thread, final=False)
         if unfinished is not None:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)

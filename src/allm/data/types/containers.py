@@ -81,13 +81,12 @@ class Row(Shape):
     def _schema(self, definitions: Definitions) -> Schema:
         items = [item.schema(definitions) for item in self.items]
         most = len(items)
-        # For no items, `prefixItems` is left out: an empty one is no valid schema. `maxItems` says that there are no
-        # others; `"items": false` would say it too, but llama.cpp answers 400 to a schema that is no object.
+        # For no items, `prefixItems` has to be left out: an empty one is no valid schema.
         first = {"prefixItems": items} if items else {}
-        if self.rest is None:
-            return {"type": "array", **first, "minItems": self.least, "maxItems": most}
-        rest = self.rest.schema(definitions)
-        return {"type": "array", **first, **({"items": rest} if rest else {}), "minItems": self.least}
+        if self.rest is not None:
+            return {"type": "array", **first, "items": self.rest.schema(definitions), "minItems": self.least}
+        # `maxItems` says that there are no more: some servers take no `false` in place of a schema.
+        return {"type": "array", **first, "minItems": self.least, "maxItems": most}
 
     @override
     def rank(self, value: Any) -> float | None:

@@ -20,7 +20,7 @@ from allm.data.types.output import answer_shape
 from allm.data.types.shapes import Reading, Shape, json_notation, name_of
 from allm.data.types.unions import NoMember
 
-__all__ = ["NotStructured", "load", "parse_text", "structure"]
+__all__ = ["NotStructured", "is_json", "load", "parse_text", "structure"]
 
 T = TypeVar("T")
 
@@ -86,7 +86,7 @@ def parse_text(text: str, hint: TypeForm[T], shape: Shape | None = None) -> T:
     """
     name = name_of(hint)
     try:
-        value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
+        value = _document(text)
     except JsonTextError as error:
         sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
@@ -98,6 +98,19 @@ def parse_text(text: str, hint: TypeForm[T], shape: Shape | None = None) -> T:
             reason="invalid_output",
             message=f"the response is JSON but not a valid {name}: {error}",
         ) from error
+
+
+def is_json(text: str) -> bool:
+    """Whether `text` is a JSON document, with or without a code fence."""
+    try:
+        _document(text)
+    except JsonTextError:
+        return False
+    return True
+
+
+def _document(text: str) -> Any:
+    return loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
 
 
 _MAX_MEMBERS = 5  # of a union, in one message

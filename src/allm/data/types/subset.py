@@ -227,7 +227,7 @@ class _Fit:
         if "prefixItems" not in node:
             fitted["items"] = self.node(node["items"])
 
-    def _row(self, node: Mapping[str, Any], fitted: dict[str, Any], told: dict[str, Any]) -> None:
+    def _row(self, node: Mapping[str, Any], fitted: dict[str, Any], _told: dict[str, Any]) -> None:
         rest = node.get("items")
         places = [self.node(inner) for inner in as_list(node["prefixItems"])]
         others = [self.node(rest)] if isinstance(rest, Mapping) else []
@@ -235,15 +235,10 @@ class _Fit:
             fitted["prefixItems"] = places
             fitted |= {"items": others[0]} if others else {}
             return
-        different: list[dict[str, Any]] = []
-        for inner in places + others:
-            if inner not in different:
-                different.append(inner)
-        if not different:
+        kinds = places + others
+        if not kinds or any(inner != kinds[0] for inner in kinds):  # a list of either would lose the order
             raise _Unfit
-        fitted["items"] = different[0] if len(different) == 1 else {"anyOf": different}
-        if len(different) > 1:
-            told["items in this order"] = node["prefixItems"]
+        fitted["items"] = kinds[0]
 
     def _union(self, node: Mapping[str, Any], fitted: dict[str, Any], _told: dict[str, Any]) -> None:
         members = [*as_list(node.get("anyOf")), *as_list(node.get("oneOf"))]

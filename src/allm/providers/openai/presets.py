@@ -86,6 +86,8 @@ class Preset:
             "OK." is sent between them.
         call_ids: Regular expression that the id of a call has to match; others are changed. None: any.
         most_logprobs: How many of the likeliest tokens it is known to give log probabilities of; 0: not known.
+        strict_subset: Whether strict mode takes OpenAI's part of JSON Schema only: the schema of a type is rewritten to
+            it. Else one that is not in it is sent as it is, without `strict`.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
             reasoning; None: no model.
     """
@@ -114,6 +116,7 @@ class Preset:
     user_after_tool: bool = True
     call_ids: str | None = None
     most_logprobs: int = 0
+    strict_subset: bool = False
     encrypted_reasoning: str | None = THINKING
 
 
@@ -131,9 +134,10 @@ OPENAI = Preset(
     replays=False,
     base64_embeddings=True,
     most_logprobs=_MOST_LOGPROBS,
+    strict_subset=True,
 )
 
-ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False)
+ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False, strict_subset=False)
 """A server at a `base_url` of which nothing else is known: it gets what every server takes."""
 
 OPENAI_ITSELF = frozenset({"openai", "azure"})
@@ -160,6 +164,7 @@ _ROWS = (
         max_tokens_field="max_completion_tokens",
         replays=False,
         base64_embeddings=True,
+        strict_subset=True,
     ),
     Preset(
         name="cerebras",  # https://inference-docs.cerebras.ai/resources/openai

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from allm.adapters import SchemaSubset, fit_schema
 from allm.data.request import JsonSchema
+from allm.providers.openai.presets import Preset
 
 __all__ = ["as_sent", "closed", "fits_strict"]
 
@@ -62,17 +63,18 @@ def fits_strict(schema: Any) -> bool:
     )
 
 
-def as_sent(wanted: JsonSchema) -> tuple[dict[str, Any], bool]:
+def as_sent(wanted: JsonSchema, preset: Preset) -> tuple[dict[str, Any], bool]:
     """The schema of an answer and its `strict`.
 
     A schema by hand is sent as it is asked for. That of a type is rewritten to the part that strict mode takes, since
-    `parsed()` enforces all of it; without strict mode only where that cannot be, as for an object of any keys.
+    `parsed()` enforces all of it; without strict mode only where that cannot be, as for an object of any keys, or where
+    the server may enforce more than OpenAI does.
     """
     if not wanted.strict:
         return wanted.schema, False
     if wanted.output_type is None:
         return closed(wanted.schema), True
-    fitted = fit_schema(wanted.schema, _SUBSET)
+    fitted = fit_schema(wanted.schema, _SUBSET) if preset.strict_subset else wanted.schema
     return (wanted.schema, False) if fitted is None or not fits_strict(fitted) else (fitted, True)
 
 
