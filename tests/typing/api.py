@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import AsyncIterator
 from typing import Any, Literal, assert_never, assert_type
 
 import attrs
@@ -118,6 +119,29 @@ async def choices_reach_the_answers(engine: allm.Engine) -> None:
     assert_type(topics, allm.Question[tuple[str, ...]])
     assert_type(allm.Question(Mood, "How is it?"), allm.Question[Mood])
     assert_type((await allm.classify(engine, "Hello", {"topics": topics}))["topics"], tuple[str, ...])
+
+
+async def items_have_the_type_of_the_list(engine: allm.Engine) -> None:
+    """`elements()` gives the items of a list of any kind, or of the type that is passed; snapshots are anything."""
+    async with allm.stream_generate(engine, "Who?", response_format=list[Person]) as events:
+        assert_type(events.elements(), AsyncIterator[Person])
+        assert_type(events.partial_output(raise_on_error=False), AsyncIterator[Any])
+    async with allm.stream(engine, "Who?", response_format=tuple[Person, ...]) as turn:
+        assert_type(turn.elements(raise_on_error=False), AsyncIterator[Person])
+    async with allm.stream_step(engine, "Who?", response_format=set[str]) as step:
+        assert_type(step.elements(), AsyncIterator[str])
+    wanted: TypeForm[frozenset[str] | None] = TypeForm(frozenset[str] | None)
+    async with allm.stream_generate(engine, "Who?", response_format=wanted) as optional:
+        assert_type(optional.elements(), AsyncIterator[str])
+    async with allm.session.stream_start(engine, "Who?", response_format=list[Person]) as session:
+        assert_type(session.elements(), AsyncIterator[Person])
+        assert_type(session.elements(str), AsyncIterator[str])
+    async with allm.stream_generate(engine, "Who?", response_format=Person) as one:
+        assert_type(one.elements(), AsyncIterator[Any])
+    async with allm.stream_generate(engine, "Who?") as anything:
+        assert_type(anything.elements(), AsyncIterator[Any])
+        assert_type(anything.elements(Person), AsyncIterator[Person])
+        assert_type(anything.elements(Person | Literal["none"]), AsyncIterator[Person | Literal["none"]])
 
 
 async def without_a_class_the_output_is_anything(engine: allm.Engine, options: allm.CallOptions) -> None:
