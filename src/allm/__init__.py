@@ -117,6 +117,7 @@ from allm.data.tool_control import AskUser, Halt
 from allm.data.toolset import Toolset
 from allm.data.validation import validate
 from allm.execution.chat import chat, step, stream, stream_step
+from allm.execution.classify import Classification, Question, classify
 from allm.execution.generate import generate, stream_generate, unwrap
 from allm.execution.options import CallOptions, Input, defaults, set_defaults
 from allm.execution.services.embedding_stream import EmbeddingStream, Progress as OnProgress
@@ -156,6 +157,7 @@ __all__ = [
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
+    "Classification",
     "Embedding",
     "EmbeddingAdapterError",
     "EmbeddingInput",
@@ -213,6 +215,7 @@ __all__ = [
     "Problem",
     "ProviderPart",
     "ProviderPartCompleted",
+    "Question",
     "RawChunk",
     "ReasoningCompleted",
     "ReasoningDelta",
@@ -280,6 +283,7 @@ __all__ = [
     "adapters",
     "assistant",
     "chat",
+    "classify",
     "defaults",
     "edit_image",
     "embed",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator
 from typing import Any, Literal, assert_never, assert_type
 
@@ -96,6 +97,28 @@ async def a_class_reaches_the_result(engine: allm.Engine) -> None:
     assert_type(result.steps, tuple[allm.StepResult[Person], ...])
     async with allm.stream(engine, "Who?", response_format=Person) as chat_events:
         assert_type(chat_events.result(), allm.ChatResult[Person])
+
+
+class Mood(enum.Enum):
+    """An enum whose members are choices."""
+
+    GOOD = "good"
+    BAD = "bad"
+
+
+async def choices_reach_the_answers(engine: allm.Engine) -> None:
+    """Questions of one type have answers of that type; for several choices they are tuples."""
+    result = await allm.classify(engine, "Hello", {"urgent": ["yes", "no"], "tone": ("calm", "angry")})
+    assert_type(result["urgent"], str)
+    assert_type(result, allm.Classification[str])
+    assert_type(result.usage, allm.Usage)
+    assert_type((await allm.classify(engine, "Hello", {"mood": Mood}, temperature=0))["mood"], Mood)
+    assert_type((await allm.classify(engine, "Hello", {"score": range(1, 6)}, probabilities=False))["score"], int)
+    assert_type((await allm.classify(engine, "Hello", {"spam": bool}))["spam"], bool)
+    topics = allm.Question({"bug": "broken", "wish": "missing"}, "What is it about?", several=True)
+    assert_type(topics, allm.Question[tuple[str, ...]])
+    assert_type(allm.Question(Mood, "How is it?"), allm.Question[Mood])
+    assert_type((await allm.classify(engine, "Hello", {"topics": topics}))["topics"], tuple[str, ...])
 
 
 async def items_have_the_type_of_the_list(engine: allm.Engine) -> None:

@@ -45,6 +45,7 @@ async def options(engine: allm.Engine) -> None:
     await allm.chat(engine, "Hello", halt_when=len)  # type: ignore[arg-type]
     await allm.chat(engine, "Hello", before_step=len)  # type: ignore[arg-type]
     await allm.generate(engine, 3)  # type: ignore[arg-type]
+    await allm.classify(engine, "Hello", ["yes", "no"])  # type: ignore[call-overload]
 
 
 async def outputs(engine: allm.Engine) -> int:

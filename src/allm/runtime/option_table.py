@@ -191,6 +191,7 @@ OPTIONS: dict[str, Option] = {
     "seed": Option(COUNT_OR_NONE, _REQUEST),
     "parallel_tool_calls": Option(FLAG_OR_NONE, _REQUEST),
     "service_tier": Option(TEXT, _REQUEST),
+    "logprobs": Option(COUNT_OR_NONE, _REQUEST),
     "response_format": Option(FORMAT, _REQUEST),
     "structured_finalize": Option(FLAG, _REQUEST),
     "options": Option(MAPPING, _REQUEST, merge=_united),

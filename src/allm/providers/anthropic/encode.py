@@ -131,7 +131,7 @@ def _add_sampling(request: Request, settings: Settings, body: dict[str, Any], pr
 
 
 def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
-    """Stop sequences, the service tier, and the seed, which Anthropic does not have."""
+    """Stop sequences, the service tier, and what Anthropic does not have: the seed, log probabilities."""
     if request.stop:
         body["stop_sequences"] = list(request.stop)
         blank = [index for index, text in enumerate(request.stop) if not text.strip()]
@@ -140,6 +140,9 @@ def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem])
     if request.seed is not None:
         sentence = "Anthropic takes no seed; leave it out"
         problems.append(Problem(("seed",), "unsupported_option", sentence))
+    if request.logprobs is not None:
+        sentence = "Anthropic gives no log probabilities; leave it out"
+        problems.append(Problem(("logprobs",), "unsupported_option", sentence))
     tier = request.service_tier
     if tier is not None and tier not in _TIERS:
         expected = "'auto', which uses the priority capacity that you have, or 'default'"

@@ -88,6 +88,11 @@ class OpenAI(Connection, StreamAdapter):
     endpoint: Endpoint | Literal["auto"] = attrs.field(default="auto", validator=_is_endpoint)
     max_event_bytes: int = MAX_EVENT_BYTES
 
+    @property
+    def most_logprobs(self) -> int:
+        """How many of the likeliest tokens the service is known to give log probabilities of."""
+        return self.row.most_logprobs
+
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 

@@ -43,6 +43,9 @@ def encode(
     }
     if preset.encrypted_reasoning is not None and re.match(preset.encrypted_reasoning, request.model or ""):
         body["include"] = ["reasoning.encrypted_content"]
+    if request.logprobs is not None:
+        body["include"] = [*body.get("include", ()), "message.output_text.logprobs"]
+        body["top_logprobs"] = request.logprobs
     if request.tools:
         body["tools"] = [_tool(tool, request.tool_choice) for tool in request.tools]
         if any("defer_loading" in tool for tool in body["tools"]):
