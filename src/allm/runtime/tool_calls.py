@@ -149,9 +149,8 @@ def is_context(hint: Any, scope: Scope | None = None) -> bool:
     """
     while hasattr(hint, "__value__"):  # a `type` statement
         hint = hint.__value__
-    text = hint.__forward_arg__ if isinstance(hint, typing.ForwardRef) else hint
-    if isinstance(text, str) and scope is not None:
-        return is_context(scope.evaluate(text), scope)
+    if isinstance(hint, (str, typing.ForwardRef)) and scope is not None:
+        return is_context(scope.resolve(hint), scope)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return is_context(arguments[0], scope)

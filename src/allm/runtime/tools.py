@@ -12,7 +12,7 @@ from allm.data.content import ToolCall
 from allm.data.errors import Problem, ValidationError
 from allm.data.tool import Tool
 from allm.data.types.classes import has_fields
-from allm.data.types.defaults import read_default
+from allm.data.types.defaults import default_in, read_default
 from allm.data.types.describe import shape_of
 from allm.data.types.hints import Scope, annotations_of, scope_of_function
 from allm.data.types.records import Field, properties_of
@@ -143,7 +143,7 @@ def _from_function(
             )
         try:
             hint, scope = hints.get(parameter.name, (Any, Scope()))
-            hint = scope.evaluate(hint) if isinstance(hint, str) else hint
+            hint = scope.resolve(hint)
             if is_context(hint, scope):
                 contexts.append(parameter.name)
             elif parameter.name == "self" and hint is Any:
@@ -184,6 +184,7 @@ def _hints_of(plain: Any, caller_names: Mapping[str, Any]) -> dict[str, tuple[An
 
 def _field(parameter: inspect.Parameter, hint: Any, scope: Scope, text: str | None) -> Field:
     default = read_default(parameter.default)
+    default = (default.is_required and default_in(hint)) or default
     shape = shape_of(hint, scope, default.notes, with_null=default.value is None)
     return Field(parameter.name, shape, default, parameter.name, {"description": text} if text else {})
 

@@ -250,6 +250,7 @@ def test_the_problems_of_an_answer_have_paths():
         (Decimal("1.10"), '"1.10"'),
         (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (Day(date=dt.date(2026, 1, 2), corner=(1, 2)), '{"date":"2026-01-02","corner":[1,2]}'),
+        ([pydantic.HttpUrl("http://a.b"), pydantic.SecretStr("key")], '["http://a.b/","**********"]'),
         ([AttrsPlace("Zug"), StructPlace("Zug")], '[{"city":"Zug","zip":0},{"city":"Zug","zip":0}]'),
         (
             Trip([], PydanticPlace(city="a"), StructPlace("b"), {}, Unit.CELSIUS),

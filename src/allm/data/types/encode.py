@@ -83,7 +83,15 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return str(value)
     if isinstance(value, dt.timedelta):
         return _plain(msgspec.to_builtins(value))
+    if (core := _core_of(type(value))) is not None:
+        return core.to_jsonable_python(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _core_of(cls: type) -> Any:
+    """What writes values of pydantic's types beside models, such as `HttpUrl`; a `SecretStr` stays hidden."""
+    known = hasattr(cls, "__get_pydantic_core_schema__") or cls.__module__.startswith("pydantic")
+    return sys.modules.get("pydantic_core") if known else None
 
 
 def _is_pydantic(cls: type) -> bool:
