@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import datetime as dt
 import enum
 import typing
@@ -157,6 +158,7 @@ class Size(enum.IntEnum):
     [
         (Size, ["1", "2"]),
         (typing.Annotated[Size, "of the box"], ["1", "2"]),
+        (bool, ["true", "false"]),
         (typing.Literal[1, False, "x"], ["1", "false", "x"]),
     ],
 )
@@ -243,7 +245,15 @@ def test_a_field_without_a_type():
         schemas_of([attrs.make_class("Same", ["x"])])
 
 
-@pytest.mark.parametrize("cls", [complex, object(), typing.Callable[[], int]])
+@attrs.frozen
+class Unfinished(abc.ABC):
+    name: str
+
+    @abc.abstractmethod
+    def finish(self): ...
+
+
+@pytest.mark.parametrize("cls", [complex, object(), typing.Callable[[], int], Unfinished])
 def test_what_has_no_schema(cls):
     """It is a TypeError."""
     with pytest.raises(TypeError):

@@ -153,6 +153,8 @@ def _of_names(shape: Shape, definitions: Definitions) -> Schema:
         return {"enum": [plain if isinstance(plain, str) else dumps(plain).decode() for plain, _ in inner.options]}
     found = dict(shape.schema(definitions))
     kind = found.pop("type", "string")
+    if kind == "boolean":
+        return {"enum": ["true", "false"]}
     if kind == "integer":
         return {"pattern": r"^-?\d+$"}  # the digits of a bound are not those of its pattern
     return found if kind == "string" and "anyOf" not in found else {}

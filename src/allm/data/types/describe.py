@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import inspect
 import types
 import typing
 from collections import abc
@@ -236,6 +237,8 @@ class _Walk:
         if (known := self.found.get(key)) is not None:
             return known
         title = cls.__name__
+        if inspect.isabstract(cls):
+            raise TypeError(f"{title} is abstract, and so has no instances: name the classes that are meant, as A | B")
         if arguments:
             title += f"[{', '.join(name_of(item) for item in arguments)}]"
         variables = bind(cls, arguments)
