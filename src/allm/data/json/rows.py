@@ -72,11 +72,12 @@ def plain_row(value: Any) -> tuple[dict[str, Any], list[Leaf]]:
     Raises:
         ValidationError: As `to_json`.
     """
-    document, cls = plain(value)
+    document, unread = plain(value)
     small, leaves = take_out(document, lambda leaf: len(leaf) >= LARGE)
     if any(len(leaf.value) > MAX_JSON_BYTES for leaf in leaves):
         raise json_problem("too_large", f"a text or bytes in the value are longer than {MAX_JSON_BYTES} bytes")
-    check_readable(document, cls)
+    if unread is not None:
+        check_readable(document, unread)
     return small, leaves
 
 
