@@ -59,7 +59,6 @@ from allm.data.json.text import (
     value_problem as value_problem,
 )
 from allm.data.json.whole import whole_text as whole_text
-from allm.data.message import call_name as call_name, results_in_place as results_in_place
 from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
 from allm.data.problems import (
     Problem as Problem,
@@ -68,7 +67,11 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
-from allm.data.request import unsupported_parts as unsupported_parts
+from allm.data.request import (
+    call_name as call_name,
+    results_in_place as results_in_place,
+    unsupported_parts as unsupported_parts,
+)
 from allm.http.call import (
     HttpCall as HttpCall,
     OpenCall as OpenCall,

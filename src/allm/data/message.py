@@ -1,7 +1,8 @@
-"""Messages and conversations: the values, functions to build them, and their order when they are sent.
+"""Messages and conversations: the values, functions to build them, and their checks.
 
 A conversation may be one that a provider would reject: it comes from another provider, its model called a tool that
-does not exist, or its user wrote while tools ran. The values stay as they are; only what is sent is put in order.
+does not exist, or its user wrote while tools ran. The values stay as they are; only what is sent is put in order
+(`data/request.py`).
 """
 
 from __future__ import annotations
@@ -23,10 +24,9 @@ __all__ = [
     "Role",
     "Thread",
     "assistant",
-    "call_name",
+    "call_ids",
     "message_problems",
     "messages_problems",
-    "results_in_place",
     "system",
     "thread_problems",
     "to_messages",
@@ -44,8 +44,19 @@ def _content(value: str | Iterable[Part]) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else value
 
 
+class _Checked:
+    """Keeps what the check of a message has found with it, so that it is checked once, however often it is sent.
+
+    No part of the value: neither compared, copied nor written.
+    """
+
+    __slots__ = ("_call_ids",)  # of the calls in a message that is valid; not set before it was checked
+
+    _call_ids: tuple[str, ...]
+
+
 @attrs.frozen
-class Message:
+class Message(_Checked):
     """One message of a conversation.
 
     Attributes:
@@ -84,12 +95,16 @@ class Message:
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
         """The reasoning parts, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ReasoningPart))
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ReasoningPart))
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
         """The images, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ImagePart))
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
 
 
 def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
@@ -98,8 +113,8 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
     for message in messages:
         if message.role == "tool":
             waiting.pop(message.tool_call_id or "", None)
-        elif calls := message.tool_calls:
-            waiting.update(dict.fromkeys(call.id for call in calls))
+        elif type(message.content) is not str and (ids := call_ids(message)):
+            waiting.update(dict.fromkeys(ids))
     return tuple(waiting)
 
 
@@ -118,7 +133,7 @@ def messages_problems(messages: Any, *, begun_elsewhere: bool = False) -> list[P
     problems: list[Problem] = []
     for index, message in enumerate(messages):
         # Every call checks its whole conversation, so a valid message must cost next to nothing.
-        if found := message_problems(message):
+        if not (type(message) is Message and _is_checked(message)) and (found := message_problems(message)):
             problems += [problem.under("messages", index) for problem in found]
     return problems or _result_problems(messages, begun_elsewhere=begun_elsewhere)
 
@@ -130,8 +145,9 @@ def _result_problems(messages: tuple[Message, ...], *, begun_elsewhere: bool) ->
     answered: dict[str, int] = {}  # where
     for index, message in enumerate(messages):
         if message.role != "tool":
-            for call_id in _call_ids(message):
-                waiting[call_id] = waiting.get(call_id, 0) + 1
+            if type(message.content) is not str:
+                for call_id in call_ids(message):
+                    waiting[call_id] = waiting.get(call_id, 0) + 1
             continue
         call_id = message.tool_call_id or ""
         if waiting.get(call_id):
@@ -151,10 +167,25 @@ def _result_problems(messages: tuple[Message, ...], *, begun_elsewhere: bool) ->
     return problems
 
 
-def _call_ids(message: Message) -> Iterable[str]:
+def call_ids(message: Message) -> tuple[str, ...]:
     """The ids of the calls in a message; one that is there twice is one call."""
+    try:
+        return message._call_ids
+    except AttributeError:
+        return _ids_of_calls(message)
+
+
+def _ids_of_calls(message: Message) -> tuple[str, ...]:
     content = message.content
-    return () if isinstance(content, str) else {part.id for part in content if isinstance(part, ToolCall)}
+    return () if isinstance(content, str) else tuple({part.id: None for part in content if isinstance(part, ToolCall)})
+
+
+def _is_checked(message: Message) -> bool:
+    try:
+        message._call_ids  # noqa: B018
+    except AttributeError:
+        return False
+    return True
 
 
 def message_problems(message: Any) -> list[Problem]:
@@ -174,7 +205,13 @@ def message_problems(message: Any) -> list[Problem]:
     if role == "tool" and not (isinstance(message.tool_call_id, str) and message.tool_call_id):
         expected = "expected the id of the call whose result it is: allm.tool_result(id, text)"
         problems.append(Problem(("tool_call_id",), "required", f"is {shown(message.tool_call_id)}; {expected}"))
+    if not problems and type(message) is Message:
+        _put_call_ids(message, _ids_of_calls(message))
     return problems
+
+
+_put_call_ids: Any = vars(_Checked)["_call_ids"].__set__
+"""A frozen class has no other way."""
 
 
 def _part_problem(part: Any, role: str) -> Problem | None:
@@ -347,7 +384,7 @@ def _turn_starts(messages: tuple[Message, ...]) -> list[int]:
             owed[message.tool_call_id or ""] += 1
             all_owed += 1
         elif message.role == "assistant":
-            for call_id in filter(owed.__getitem__, _call_ids(message)):
+            for call_id in filter(owed.__getitem__, call_ids(message)):
                 owed[call_id] -= 1
                 all_owed -= 1
         elif not all_owed:
@@ -360,32 +397,3 @@ def _turn_starts(messages: tuple[Message, ...]) -> list[int]:
 def thread_problems(thread: Thread) -> list[Problem]:
     """The problems of a conversation's messages."""
     return messages_problems(thread.messages)
-
-
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
-_MAX_NAME = 64
-
-
-def call_name(name: str) -> str:
-    """The name of a called tool in the characters that every provider accepts; a model may have made the name up."""
-    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME] or "unnamed"
-
-
-def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
-    """The messages with their indexes, reordered so that the results of a message's calls directly follow it.
-
-    Messages between a call and its result are moved behind the results. A result without a call stays where it is.
-    """
-    rows: list[list[tuple[int, Message]]] = []
-    waiting: dict[str, list[list[tuple[int, Message]]]] = {}  # by the call, the newest row of its id last
-    for index, message in enumerate(messages):
-        if message.role == "tool":
-            asking = waiting.get(message.tool_call_id or "")
-            if asking:
-                asking.pop().append((index, message))
-                continue
-        row = [(index, message)]
-        rows.append(row)
-        for call_id in dict.fromkeys(call.id for call in message.tool_calls):
-            waiting.setdefault(call_id, []).append(row)
-    return [item for row in rows for item in row]

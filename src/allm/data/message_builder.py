@@ -244,13 +244,13 @@ class Origin:
         """Whether this service made the opaque data of a part."""
         if part.made_at != self.place and (self.has_own or part.made_at is not None):
             return False
-        if isinstance(part, ReasoningPart | ProviderPart):
+        if isinstance(part, (ReasoningPart, ProviderPart)):
             return part.provider == self.provider
         return self.provider in part.metadata
 
     def kept(self, part: ImagePart | ReasoningPart | TextPart | ToolCall) -> Mapping[str, Any]:
         """The metadata of a part for this service; empty if another service made it."""
-        return as_object(part.metadata.get(self.provider)) if self.made(part) else {}
+        return as_object(part.metadata.get(self.provider)) if part.metadata and self.made(part) else {}
 
     def mark(self, event: AdapterEvent) -> AdapterEvent:
         """Set the address of this service on the part that `event` completes, if any."""

@@ -1,4 +1,4 @@
-"""The request to a model, its checks, and the parts in it that a service cannot be sent.
+"""The request to a model, its checks, the parts in it that a service cannot be sent, and the order of what is sent.
 
 Another service's opaque parts in an assistant message can be left out. Parts in other messages were added to be read,
 and a response without them would be wrong, so they are an error and nothing is sent.
@@ -6,6 +6,7 @@ and a response without them would be wrong, so they are an error and nothing is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType
 from typing import Any, TypedDict, Unpack
@@ -13,7 +14,7 @@ from typing import Any, TypedDict, Unpack
 import attrs
 
 from allm.data.content import Part, ProviderPart, ReasoningPart
-from allm.data.message import Message, Role, Thread, messages_problems, to_messages
+from allm.data.message import Message, Role, Thread, call_ids, messages_problems, to_messages
 from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
@@ -24,9 +25,11 @@ __all__ = [
     "RequestFields",
     "ResponseFormat",
     "ToolChoice",
+    "call_name",
     "json_schema",
     "request",
     "request_problems",
+    "results_in_place",
     "unsupported_parts",
 ]
 
@@ -266,3 +269,52 @@ def _refused_own(
     if refuses is None:
         return f"is a part that {provider} does not accept in a message of role {role!r}"
     return refuses(role, part.data)
+
+
+# --- what no service accepts, repaired --------------------------------------------------------------------------------
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+_MAX_NAME = 64
+
+
+def call_name(name: str) -> str:
+    """The name of a called tool in the characters that every provider accepts; a model may have made the name up."""
+    if name.isidentifier() and name.isascii() and len(name) <= _MAX_NAME:  # as nearly every one is
+        return name
+    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME] or "unnamed"
+
+
+def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
+    """The messages with their indexes, reordered so that the results of a message's calls directly follow it.
+
+    Messages between a call and its result are moved behind the results. A result without a call stays where it is.
+    """
+    messages = messages if isinstance(messages, tuple) else tuple(messages)
+    if _are_in_place(messages):  # as in nearly every conversation
+        return list(enumerate(messages))
+    rows: list[list[tuple[int, Message]]] = []
+    waiting: dict[str, list[list[tuple[int, Message]]]] = {}  # by the call, the newest row of its id last
+    for index, message in enumerate(messages):
+        if message.role == "tool":
+            asking = waiting.get(message.tool_call_id or "")
+            if asking:
+                asking.pop().append((index, message))
+                continue
+        row = [(index, message)]
+        rows.append(row)
+        for call_id in dict.fromkeys(call.id for call in message.tool_calls):
+            waiting.setdefault(call_id, []).append(row)
+    return [item for row in rows for item in row]
+
+
+def _are_in_place(messages: tuple[Message, ...]) -> bool:
+    """Whether every result is one of the message that its row of results follows."""
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "tool":
+            if message.tool_call_id not in waiting:
+                return False
+            waiting.remove(message.tool_call_id)
+        else:
+            waiting = [] if type(message.content) is str else list(call_ids(message))
+    return True

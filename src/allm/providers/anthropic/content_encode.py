@@ -116,10 +116,12 @@ class ContentEncoder:
         return self._blocks(message, path)
 
     def _blocks(self, message: Message, path: Path) -> list[dict[str, Any]]:
+        if isinstance(message.content, str):
+            return [{"type": "text", "text": message.content}] if message.content.strip() else []
         of_assistant = message.role == "assistant"
         encoded = (
             self._part(part, (*path, "content", index), of_assistant=of_assistant)
-            for index, part in enumerate(message.parts)
+            for index, part in enumerate(message.content)
         )
         return [block for block in encoded if block is not None]
 
@@ -214,7 +216,7 @@ class ContentEncoder:
             self.problems.append(Problem((*path, "tool_call_id"), "unknown_tool_call", sentence))
             return
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call["id"]}
-        if all(isinstance(part, TextPart) for part in message.parts):
+        if isinstance(message.content, str) or all(isinstance(part, TextPart) for part in message.content):
             content: Any = message.text if message.text.strip() else None
         else:
             content = self._blocks(message, path)

@@ -109,7 +109,11 @@ class ContentEncoder:
         self._close_results()
 
     def _content(self, role: str, message: Message, path: Path) -> None:
-        encoded = (self._part(part, (*path, "content", index), role) for index, part in enumerate(message.parts))
+        if isinstance(message.content, str):
+            if message.content:
+                self.contents.append({"role": role, "parts": [{"text": message.content}]})
+            return
+        encoded = (self._part(part, (*path, "content", index), role) for index, part in enumerate(message.content))
         parts = [part for part in encoded if part is not None]
         if self.signed_calls:
             first = next((part for part in parts if "functionCall" in part), None)
@@ -181,7 +185,7 @@ class ContentEncoder:
             response["id"] = call.id
         images = [
             encoded
-            for index, part in enumerate(message.parts)
+            for index, part in enumerate(() if isinstance(message.content, str) else message.content)
             if isinstance(part, ImagePart) and (encoded := self._image(part, (*path, "content", index))) is not None
         ]
         if images and self.media_in_results:
@@ -220,7 +224,8 @@ def _response(message: Message) -> dict[str, Any]:
     A JSON object is sent as it is, anything else under `result`; a failure under `error`, the key that Gemini documents
     for it. Numbers and quoted strings stay text: they may be identifiers, and Gemini's numbers are doubles.
     """
-    text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
+    content = message.content
+    text = content if isinstance(content, str) else "\n".join(p.text for p in content if isinstance(p, TextPart))
     value: Any = text
     if text.lstrip()[:1] in {"{", "["}:
         with suppress(JsonTextError):

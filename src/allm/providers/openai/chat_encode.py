@@ -137,8 +137,7 @@ class _MessageEncoder:
             self._behind = []
 
     def _add(self, encoded: list[dict[str, Any]], message: dict[str, Any]) -> None:
-        after_tool = encoded and encoded[-1]["role"] == "tool"
-        if after_tool and message["role"] == "user" and not self.preset.user_after_tool:
+        if not self.preset.user_after_tool and message["role"] == "user" and encoded and encoded[-1]["role"] == "tool":
             encoded.append({"role": "assistant", "content": "OK."})
         encoded.append(message)
 
@@ -148,12 +147,13 @@ class _MessageEncoder:
         encoded: dict[str, Any] = {"role": message.role}
         if message.name is not None:
             encoded["name"] = message.name
+        if message.role != "assistant" and isinstance(message.content, str):
+            encoded["content"] = message.content
+            return encoded
         if message.role == "assistant":
             answer = self._assistant(message)
             return {**encoded, **answer, **self._always(answer)} if answer != {"content": ""} else None
-        if isinstance(message.content, str):
-            return {**encoded, "content": message.content}
-        parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.content))
+        parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.parts))
         return {**encoded, "content": [part for part in parts if part is not None] or ""}
 
     def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
@@ -174,7 +174,7 @@ class _MessageEncoder:
     def _result(self, message: Message, path: Path) -> dict[str, Any]:
         sent_id = call_id(message.tool_call_id, self.preset)
         text = message.text
-        if message.images:
+        if not isinstance(message.content, str) and message.images:
             text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
             text = text or "The result is in the next message of the user."
             of_tool = f"{message.name} ({sent_id})" if message.name else sent_id
@@ -188,15 +188,19 @@ class _MessageEncoder:
         return {"role": "tool", "tool_call_id": sent_id, "content": text}
 
     def _assistant(self, message: Message) -> dict[str, Any]:
-        texts = [part for part in message.parts if isinstance(part, TextPart)]
-        text = "".join(part.text for part in texts if not part.refusal)
-        refusal = "".join(part.text for part in texts if part.refusal)
-        calls = [self._call(call) for call in message.tool_calls]
+        if isinstance(message.content, str):
+            return {"content": message.content}
+        texts = [part for part in message.content if isinstance(part, TextPart)]
+        text = "".join([part.text for part in texts if not part.refusal])
+        refusal = "".join([part.text for part in texts if part.refusal])
+        calls = [self._call(part) for part in message.content if isinstance(part, ToolCall)]
         encoded: dict[str, Any] = {"content": text or (None if calls or refusal else "")}
         if refusal:
             encoded["refusal"] = refusal
         if calls:
             encoded["tool_calls"] = calls
+        if len(texts) + len(calls) == len(message.content) and not any(part.metadata for part in texts):
+            return encoded  # neither a thought nor a field of the service
         return {**self._fields(message), **encoded, **self._thinking(message)}
 
     def _thinking(self, message: Message) -> dict[str, Any]:

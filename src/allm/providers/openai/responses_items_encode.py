@@ -91,7 +91,7 @@ class ItemEncoder:
 
     def _result(self, message: Message, path: Path) -> Item:
         kind = f"{CUSTOM_CALL}_output" if message.tool_call_id in self._custom else "function_call_output"
-        only_text = all(isinstance(part, TextPart) for part in message.parts)
+        only_text = isinstance(message.content, str) or all(isinstance(part, TextPart) for part in message.content)
         output = message.text if only_text else self._contents(message, path)
         return {"type": kind, "call_id": call_id(message.tool_call_id, self.preset), "output": output}
 
@@ -114,11 +114,14 @@ class ItemEncoder:
                 assert_never(part)
 
     def _assistant(self, message: Message) -> list[Item]:
+        if isinstance(message.content, str):
+            text = message.content
+            return [{"type": "message", "role": "assistant", "content": text}] if text else []
         items: list[Item] = []
         waiting: list[Item] = []  # reasoning whose successor has not come yet
         without_id: set[Any] = set()  # successors of reasoning that is left out
         orphaned = False
-        for part in message.parts:
+        for part in message.content:
             if isinstance(part, ReasoningPart):
                 if self.origin.made(part):
                     thought = self._reasoning(part)
@@ -145,7 +148,7 @@ class ItemEncoder:
         """The id that an item would have."""
         if isinstance(part, ProviderPart):
             return as_text(part.data.get("id")) if self.origin.made(part) else None
-        return as_text(self.origin.kept(part).get("id")) if isinstance(part, TextPart | ToolCall) else None
+        return as_text(self.origin.kept(part).get("id")) if isinstance(part, (TextPart, ToolCall)) else None
 
     def _is_too_long(self, item_id: str | None) -> bool:
         """Whether the service refuses an id for its length: OpenAI does; xAI makes longer ones itself."""

@@ -6,6 +6,7 @@ What differs from service to service is in its `Preset`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
@@ -89,9 +90,14 @@ def parameters(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**schema, "type": "object", "properties": {}}
 
 
+@functools.lru_cache(maxsize=32)
+def _pattern(expression: str) -> re.Pattern[str]:
+    return re.compile(expression, re.DOTALL)
+
+
 def call_id(given: str | None, preset: Preset) -> str | None:
     """The id of a call as the service takes it; what it refuses is changed, the same in a call and its result."""
-    if given is None or preset.call_ids is None or re.fullmatch(preset.call_ids, given, re.DOTALL):
+    if given is None or preset.call_ids is None or _pattern(preset.call_ids).fullmatch(given):
         return given
     return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT_ID]
 
