@@ -49,6 +49,7 @@ from allm.data.json.tags import (
     LEFT_OUT,
     OPEN_FIELDS,
     PART_TAGS,
+    TAG_OF,
     VALUE_TAGS,
     error_arguments,
     known_error,
@@ -99,11 +100,11 @@ def plain(value: Any) -> tuple[dict[str, Any], type | None]:
     Returns:
         The document; and None if it is known to be readable and exact, else the class to read it as.
     """
+    with suppress(Exception):  # whatever it is, the converter tells it better
+        return _compiled().dump(value, {"v": VERSION, "type": TAG_OF[type(value)]}), None
     tag = tag_of(value)
     if tag is None:
         raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
-    with suppress(Exception):  # whatever it is, the converter tells it better
-        return _compiled().dump(value, {"v": VERSION, "type": tag}), None
     try:
         document = {"v": VERSION, "type": tag, **_dump(value, tag)}
     except RecursionError:
