@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import sys
 import weakref
 
 import attrs
 import pytest
+from hypothesis import given, strategies as st
 
 import allm
 from allm import fake
 from allm.data import message as messages_module
+from allm.data.message import messages_problems, thread_problems, unanswered_in, unanswered_tool_calls
 
 
 @pytest.fixture
@@ -94,3 +97,51 @@ def test_a_checked_message_is_freed():
     del message
     gc.collect()
     assert gone() is None
+
+
+ids = st.sampled_from(["a", "b"])
+calls = st.lists(ids, max_size=3).map(lambda found: allm.assistant(*[allm.ToolCall(i, "f", {}) for i in found]))
+results = ids.map(lambda call_id: allm.tool_result(call_id, "x"))
+wrong = st.sampled_from([allm.Message("x", "x"), allm.Message("tool", "x")])
+said = st.lists(calls | results | st.just(allm.user("x")), max_size=8) | st.lists(calls | results | wrong, max_size=5)
+
+
+@given(st.lists(said, max_size=4))
+def test_a_conversation_checked_bit_by_bit(bits):
+    """It has the problems and the unanswered calls of the whole, after each bit that was added."""
+    thread = allm.Thread()
+    for bit in bits:
+        thread = thread.add(*bit)
+        assert unanswered_in(thread) == unanswered_tool_calls(thread.messages)
+        for _ in range(2):
+            assert thread_problems(thread) == messages_problems(thread.messages)
+
+
+async def calls_of_a_turn(length):
+    """How many functions of the library are called by a turn of a stored session, after a first one."""
+    engine = allm.Engine(adapter=allm.providers.Fake(scripts=[[fake.text("Sunny.")]] * 3))
+    said = [message for n in range(length // 2) for message in (allm.user(f"{n}"), allm.assistant(allm.TextPart("x")))]
+    session = allm.Session(id="s", thread=allm.Thread(said), status="completed")
+    count = 0
+
+    def note(frame, event, _argument):
+        nonlocal count
+        count += event == "call" and "/allm/" in frame.f_code.co_filename
+
+    async with allm.session.open_store("memory://") as store:
+        await store.save(session)
+        async with store.turn("s") as turn:
+            await turn.reply(engine, "And today?")
+            before = sys.getprofile()
+            sys.setprofile(note)
+            try:
+                await turn.reply(engine, "And tomorrow?")
+            finally:
+                sys.setprofile(before)
+    return count
+
+
+async def test_the_work_of_a_turn_is_that_of_what_is_new():
+    """A turn of a session calls as many functions after three thousand messages as after thirty."""
+    await calls_of_a_turn(30)
+    assert await calls_of_a_turn(3000) <= 1.05 * await calls_of_a_turn(30)

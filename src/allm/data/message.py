@@ -1,14 +1,12 @@
 """Messages and conversations: the values, functions to build them, and their checks.
 
 A conversation may be one that a provider would reject: it comes from another provider, its model called a tool that
-does not exist, or its user wrote while tools ran. The values stay as they are; only what is sent is put in order
-(`data/request.py`).
+does not exist, or its user wrote while tools ran. The values stay as they are; what is sent is put in order elsewhere.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
@@ -17,7 +15,8 @@ import attrs
 from allm.data.content import PART_TYPES, ImagePart, Part, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.image import Image
-from allm.data.problems import Problem, mapping_field, refuse, shown, tuple_of, wrong_type
+from allm.data.problems import Problem, mapping_field, shown, tuple_of, wrong_type
+from allm.data.turn_starts import turn_starts
 
 __all__ = [
     "Message",
@@ -25,11 +24,12 @@ __all__ = [
     "Thread",
     "assistant",
     "call_ids",
+    "for_dicts",
     "message_problems",
     "messages_problems",
     "system",
     "thread_problems",
-    "to_messages",
+    "unanswered_in",
     "unanswered_tool_calls",
     "user",
 ]
@@ -45,14 +45,18 @@ def _content(value: str | Iterable[Part]) -> Any:
 
 
 class _Checked:
-    """Keeps what the check of a message has found with it, so that it is checked once, however often it is sent.
+    """Keeps what a check has found with the value, so that a message is checked once, however often it is sent.
 
-    No part of the value: neither compared, copied nor written.
+    No part of the value: neither compared, copied nor written. Not set before the value was found to be valid.
     """
 
-    __slots__ = ("_call_ids",)  # of the calls in a message that is valid; not set before it was checked
+    __slots__ = ("_found",)
 
-    _call_ids: tuple[str, ...]
+    _found: Any  # of a message: the ids of its calls; of a conversation: what is known of its beginning
+
+
+_put_found: Any = vars(_Checked)["_found"].__set__
+"""A frozen class has no other way."""
 
 
 @attrs.frozen
@@ -133,7 +137,7 @@ def messages_problems(messages: Any, *, begun_elsewhere: bool = False) -> list[P
     problems: list[Problem] = []
     for index, message in enumerate(messages):
         # Every call checks its whole conversation, so a valid message must cost next to nothing.
-        if not (type(message) is Message and _is_checked(message)) and (found := message_problems(message)):
+        if not _is_valid(message) and (found := message_problems(message)):
             problems += [problem.under("messages", index) for problem in found]
     return problems or _result_problems(messages, begun_elsewhere=begun_elsewhere)
 
@@ -170,22 +174,21 @@ def _result_problems(messages: tuple[Message, ...], *, begun_elsewhere: bool) ->
 def call_ids(message: Message) -> tuple[str, ...]:
     """The ids of the calls in a message; one that is there twice is one call."""
     try:
-        return message._call_ids
+        ids: tuple[str, ...] = message._found
     except AttributeError:
-        return _ids_of_calls(message)
+        content = message.content
+        ids = () if isinstance(content, str) else tuple({p.id: None for p in content if isinstance(p, ToolCall)})
+    return ids
 
 
-def _ids_of_calls(message: Message) -> tuple[str, ...]:
-    content = message.content
-    return () if isinstance(content, str) else tuple({part.id: None for part in content if isinstance(part, ToolCall)})
-
-
-def _is_checked(message: Message) -> bool:
-    try:
-        message._call_ids  # noqa: B018
-    except AttributeError:
-        return False
-    return True
+def _is_valid(message: Any) -> bool:
+    if type(message) is Message:
+        try:
+            message._found  # noqa: B018
+        except AttributeError:
+            return not message_problems(message)
+        return True
+    return not message_problems(message)
 
 
 def message_problems(message: Any) -> list[Problem]:
@@ -206,12 +209,8 @@ def message_problems(message: Any) -> list[Problem]:
         expected = "expected the id of the call whose result it is: allm.tool_result(id, text)"
         problems.append(Problem(("tool_call_id",), "required", f"is {shown(message.tool_call_id)}; {expected}"))
     if not problems and type(message) is Message:
-        _put_call_ids(message, _ids_of_calls(message))
+        _put_found(message, call_ids(message))
     return problems
-
-
-_put_call_ids: Any = vars(_Checked)["_call_ids"].__set__
-"""A frozen class has no other way."""
 
 
 def _part_problem(part: Any, role: str) -> Problem | None:
@@ -219,7 +218,7 @@ def _part_problem(part: Any, role: str) -> Problem | None:
         return None
     if not isinstance(part, PART_TYPES):
         expected = ", ".join(cls.__name__ for cls in PART_TYPES)
-        sentence = f"is {type(part).__name__}; expected one of {expected}{_for_dicts(part)}"
+        sentence = f"is {type(part).__name__}; expected one of {expected}{for_dicts(part)}"
         return Problem((), "invalid_part_type", sentence)
     if isinstance(part, ImagePart):
         if not isinstance(part.image, Image):
@@ -253,7 +252,7 @@ def _joined(pieces: tuple[Any, ...]) -> str | tuple[Part, ...]:
         elif isinstance(piece, PART_TYPES):
             parts.append(cast("Part", piece))
         else:
-            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart{_for_dicts(piece)}"
+            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart{for_dicts(piece)}"
             raise ValidationError(
                 [Problem(("content", index), "invalid_part_type", sentence)], reason="invalid_message"
             )
@@ -284,42 +283,9 @@ def assistant(*content: str | Part) -> Message:
     return Message("assistant", _joined(content))
 
 
-def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:
-    """Convert a text, a message, messages or a thread to messages.
-
-    Raises:
-        ValidationError: It has another type, or contains anything but messages.
-    """
-    if isinstance(value, str):
-        return (user(value),)
-    if isinstance(value, Message):
-        return (value,)
-    if isinstance(value, Thread):
-        return value.messages
-    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
-        return _checked(tuple(value))
-    expected = "expected str, Message, Thread, Request, or an iterable of Message"
-    sentence = f"cannot convert {type(value).__name__} to messages; {expected}{_for_dicts(value)}"
-    problem = Problem(("messages",), "invalid_type", sentence)
-    raise ValidationError([problem], reason="invalid_request")
-
-
-def _for_dicts(value: Any) -> str:
+def for_dicts(value: Any) -> str:
     """The way out for messages as OpenAI's library takes them."""
     return ". For OpenAI's dictionaries: allm.messages_from_openai([...])" if isinstance(value, Mapping) else ""
-
-
-def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
-    expected = "a Message: allm.user(text), allm.system(text), allm.assistant(text), allm.tool_result(id, text)"
-    expected += next(filter(None, map(_for_dicts, values)), "")
-    refuse(
-        [
-            wrong_type(("messages", index), value, expected)
-            for index, value in enumerate(values)
-            if not isinstance(value, Message)
-        ]
-    )
-    return values
 
 
 def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:
@@ -327,7 +293,43 @@ def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:
 
 
 @attrs.frozen
-class Thread:
+class _Beginning:
+    """What is known of a conversation: its first messages are valid and in order.
+
+    Attributes:
+        length: How many they are.
+        waiting: Calls among them without a result, by id how many.
+        unanswered: As `unanswered_tool_calls` has it.
+    """
+
+    length: int = 0
+    waiting: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    unanswered: tuple[str, ...] = ()
+
+    def and_more(self, messages: tuple[Message, ...]) -> _Beginning | None:
+        """What is known once all messages are checked; None where something is wrong."""
+        waiting, unanswered = dict(self.waiting), dict.fromkeys(self.unanswered)
+        for message in messages[self.length :]:
+            if not _is_valid(message):
+                return None
+            if message.role != "tool":
+                unanswered.update(dict.fromkeys(call_ids(message)))
+                for call_id in call_ids(message):
+                    waiting[call_id] = waiting.get(call_id, 0) + 1
+                continue
+            call_id = message.tool_call_id or ""
+            unanswered.pop(call_id, None)
+            if not waiting.get(call_id):
+                return None
+            waiting[call_id] -= 1
+        return _Beginning(len(messages), {id_: left for id_, left in waiting.items() if left}, tuple(unanswered))
+
+
+_NOTHING = _Beginning()
+
+
+@attrs.frozen
+class Thread(_Checked):
     """A conversation: messages in order. `add` returns a new thread and leaves this one unchanged."""
 
     messages: tuple[Message, ...] = attrs.field(default=(), converter=_message_tuple)
@@ -335,7 +337,9 @@ class Thread:
 
     def add(self, *messages: Message) -> Thread:
         """A new thread with `messages` at the end."""
-        return attrs.evolve(self, messages=self.messages + messages)
+        longer = attrs.evolve(self, messages=self.messages + messages)
+        _put_found(longer, _beginning_of(self))
+        return longer
 
     @property
     def last(self) -> Message | None:
@@ -359,7 +363,7 @@ class Thread:
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             sentence = f"is {shown(n)}; expected a number of turns, 0 or more"
             raise ValidationError([Problem(("n",), "out_of_range", sentence)])
-        starts = _turn_starts(self.messages)
+        starts = turn_starts(self.messages, call_ids)
         if n >= max(len(starts), 1):
             return self
         begin = starts[-n] if n else len(self.messages)
@@ -367,33 +371,28 @@ class Thread:
         return attrs.evolve(self, messages=(*earlier, *self.messages[begin:]))
 
 
-def _turn_starts(messages: tuple[Message, ...]) -> list[int]:
-    """Indexes of the messages that begin a turn, as `Thread.last_turns` defines it."""
-    starts: list[int] = []
-    owed: Counter[str] = Counter()  # results, by id, whose calls are further ahead
-    all_owed = 0
-    follower = None  # index of a user's message that begins a turn if the one before it allows it
-    for index in reversed(range(len(messages))):
-        message = messages[index]
-        if message.role == "system":
-            continue
-        if follower is not None and message.role != "user" and not message.metadata.get("ask_user"):
-            starts.append(follower)
-        follower = None
-        if message.role == "tool":
-            owed[message.tool_call_id or ""] += 1
-            all_owed += 1
-        elif message.role == "assistant":
-            for call_id in filter(owed.__getitem__, call_ids(message)):
-                owed[call_id] -= 1
-                all_owed -= 1
-        elif not all_owed:
-            follower = index
-    if follower is not None:
-        starts.append(follower)
-    return starts[::-1]
-
-
 def thread_problems(thread: Thread) -> list[Problem]:
-    """The problems of a conversation's messages."""
-    return messages_problems(thread.messages)
+    """The problems of a conversation's messages; only what was added since it was checked is looked at."""
+    return [] if _checked(thread) is not None else messages_problems(thread.messages)
+
+
+def unanswered_in(thread: Thread) -> tuple[str, ...]:
+    """`unanswered_tool_calls` of its messages."""
+    known = _checked(thread)
+    return unanswered_tool_calls(thread.messages) if known is None else known.unanswered
+
+
+def _checked(thread: Thread) -> _Beginning | None:
+    """What is known of the whole conversation; None where something is wrong."""
+    known, messages = _beginning_of(thread), thread.messages
+    if known.length == len(messages):
+        return known
+    more = known.and_more(messages)
+    if more is not None:
+        _put_found(thread, more)
+    return more
+
+
+def _beginning_of(thread: Thread) -> _Beginning:
+    found: _Beginning = getattr(thread, "_found", _NOTHING)
+    return found

@@ -14,8 +14,9 @@ from typing import Any, TypedDict, Unpack
 import attrs
 
 from allm.data.content import Part, ProviderPart, ReasoningPart
-from allm.data.message import Message, Role, Thread, call_ids, messages_problems, to_messages
-from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
+from allm.data.errors import ValidationError
+from allm.data.message import Message, Role, Thread, call_ids, for_dicts, messages_problems, thread_problems, user
+from allm.data.problems import Problem, check_names, mapping_field, refuse, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
 
@@ -30,6 +31,7 @@ __all__ = [
     "request",
     "request_problems",
     "results_in_place",
+    "to_messages",
     "unsupported_parts",
 ]
 
@@ -122,14 +124,21 @@ class RequestFields(TypedDict, total=False):
     metadata: dict[str, Any]
 
 
-def request_problems(request: Request) -> list[Problem]:
-    """The problems of a request, in the order of its fields."""
+def request_problems(request: Request, thread: Thread | None = None) -> list[Problem]:
+    """The problems of a request, in the order of its fields.
+
+    Args:
+        thread: The conversation that its messages are, which may know that most of it was checked.
+    """
     problems: list[Problem] = []
     if request.messages == ():
         problems.append(Problem(("messages",), "empty", "there is no message; a model answers at least one"))
     # With one of these OpenAI has the earlier messages, so a request may begin with the results of their calls.
     begun_elsewhere = not request.options.keys().isdisjoint({"previous_response_id", "conversation"})
-    problems += messages_problems(request.messages, begun_elsewhere=begun_elsewhere)
+    if thread is not None and thread.messages is request.messages and not begun_elsewhere:
+        problems += thread_problems(thread)
+    else:
+        problems += messages_problems(request.messages, begun_elsewhere=begun_elsewhere)
     if request.messages and not problems and not begun_elsewhere and not any(m.content for m in request.messages):
         sentence = "have no content; expected a text or an image for the model to answer"
         problems.append(Problem(("messages",), "empty", sentence))
@@ -230,6 +239,39 @@ def request(messages: str | Message | Thread | Iterable[Message], **fields: Unpa
     """
     check_names(Request, fields)
     return Request(to_messages(messages), **fields)
+
+
+def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:
+    """Convert a text, a message, messages or a thread to messages.
+
+    Raises:
+        ValidationError: It has another type, or contains anything but messages.
+    """
+    if isinstance(value, str):
+        return (user(value),)
+    if isinstance(value, Message):
+        return (value,)
+    if isinstance(value, Thread):
+        return value.messages
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
+        return _checked(tuple(value))
+    expected = "expected str, Message, Thread, Request, or an iterable of Message"
+    sentence = f"cannot convert {type(value).__name__} to messages; {expected}{for_dicts(value)}"
+    problem = Problem(("messages",), "invalid_type", sentence)
+    raise ValidationError([problem], reason="invalid_request")
+
+
+def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
+    expected = "a Message: allm.user(text), allm.system(text), allm.assistant(text), allm.tool_result(id, text)"
+    expected += next(filter(None, map(for_dicts, values)), "")
+    refuse(
+        [
+            wrong_type(("messages", index), value, expected)
+            for index, value in enumerate(values)
+            if not isinstance(value, Message)
+        ]
+    )
+    return values
 
 
 def unsupported_parts(

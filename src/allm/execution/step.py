@@ -9,9 +9,9 @@ import attrs
 
 from allm.data.content import ToolCall
 from allm.data.events import StepCompleted
-from allm.data.message import Thread, thread_problems, to_messages
+from allm.data.message import Thread, thread_problems
 from allm.data.problems import refuse
-from allm.data.request import Request
+from allm.data.request import Request, to_messages
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
@@ -174,7 +174,7 @@ class TurnCalls:
         self.thread: Thread = given if isinstance(given, Thread) else Thread(self._request.messages)
         refuse(thread_problems(self.thread), reason="invalid_thread")
         check_answered(self.thread)
-        resolved = resolve(self._engine, self._request, options)
+        resolved = resolve(self._engine, self._request, options, self.thread)
         self.two_pass: bool = resolved.request.response_format is not None and (
             resolved.request.structured_finalize or _needs_two_passes(resolved)
         )
@@ -201,7 +201,7 @@ class TurnCalls:
             AllmError: The call is invalid.
         """
         request = attrs.evolve(self._request, messages=thread.messages)
-        return self._of_pass(resolve(self._engine, request, self._options), thread, final=final)
+        return self._of_pass(resolve(self._engine, request, self._options, thread), thread, final=final)
 
     @property
     def limit(self) -> float:

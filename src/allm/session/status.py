@@ -20,7 +20,7 @@ import attrs
 
 from allm.data.content import ToolCall
 from allm.data.errors import AdapterError, AllmError, SessionError
-from allm.data.message import Thread, unanswered_tool_calls
+from allm.data.message import Thread, unanswered_in
 from allm.data.problems import refuse
 from allm.data.response import Response
 from allm.data.results import ChatResult, HaltCause, HandlerHalted, ManualCalls, StepResult, ToolFailed, UserAsked
@@ -159,7 +159,7 @@ def _status(end: _End, pending: tuple[ToolCall, ...]) -> SessionStatus:
 
 
 def _pending_calls(thread: Thread) -> tuple[ToolCall, ...]:
-    waiting = unanswered_tool_calls(thread.messages)
+    waiting = unanswered_in(thread)
     if not waiting:
         return ()
     calls = {call.id: call for message in thread.messages for call in message.tool_calls}

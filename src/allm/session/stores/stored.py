@@ -10,6 +10,7 @@ saved, are used for the save after it.
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Iterable, Sequence
 from itertools import takewhile
 from secrets import token_hex
@@ -60,7 +61,8 @@ class StoredSession:
         await trio.lowlevel.checkpoint()  # a long conversation was checked just before, and is checked again after it
         pace = Pace()
         before, after = self.session.thread.messages, session.thread.messages
-        kept = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(before, after, strict=False)))
+        are_same = [*map(operator.is_, before, after)]
+        kept = len(are_same) if all(are_same) else are_same.index(False)
         while kept < min(len(before), len(after)):
             same = await encode(before[kept], pace)
             if same.text != (await self._row(after[kept], pace)).text:
@@ -101,13 +103,13 @@ async def _change(
     more = {_COUNT: len(session.thread.messages), _MARK: token_hex(8)}
     head = await encode(attrs.evolve(session, thread=thread), pace, more)
     rows = [head, *rows]
-    used = {name for of_message in names for name in of_message}.union(*(row.blobs for row in rows))
+    dropped = blobs.difference(*names, *(row.blobs for row in rows)) if blobs else blobs
     return Change(
         head=head.text,
         kept=kept,
         messages=tuple(row.text for row in rows[1:]),
         blobs=await _data(rows, blobs, pace),
-        dropped=blobs - used,
+        dropped=dropped,
     )
 
 
