@@ -34,8 +34,9 @@ JSON values:
 
 Encoding conversations and media:
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
-    accept; `UniqueIds` keeps ids unique. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent,
-    `image_of_base64` and `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
+    accept; `UniqueIds` keeps ids unique. `base64_text` puts an image into a JSON body, a large one without a copy.
+    `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and `image_of_url` for images
+    received, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ from allm.http.error_body import (
 )
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.finish_words import finish_reason_of as finish_reason_of
+from allm.http.inline_base64 import base64_text as base64_text
 from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
 from allm.http.keys import (
     BEARER as BEARER,
@@ -182,6 +184,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "as_object",
     "as_objects",
     "as_text",
+    "base64_text",
     "call_name",
     "classify_error",
     "dumps",

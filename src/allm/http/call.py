@@ -18,6 +18,7 @@ from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
 from allm.http.headers import SENT_SECRET, HeaderValue, sealed_headers, secrets_in
+from allm.http.inline_base64 import streamed
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
 from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
 from allm.http.response import Body, HttpResponse, shown_headers
@@ -183,14 +184,17 @@ def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | Key
     raise EngineError(what, reason="invalid_key")
 
 
-def json_body(body: Any) -> bytes:
-    """Encode the body of a request as JSON.
+def json_body(body: Any) -> bytes | Body:
+    """Encode the body of a request as JSON; one with large images in it is encoded while it is sent.
 
     Raises:
         ValidationError: A value in it has no JSON form or contains itself.
     """
     try:
-        return dumps(body)
+        try:
+            return dumps(body)
+        except TypeError:
+            return streamed(body)
     except (TypeError, ValueError, RecursionError) as error:
         sentence = f"the request has no JSON form ({error}): check its options, tool schemas and response_format"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_request") from error

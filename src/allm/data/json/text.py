@@ -120,17 +120,22 @@ def _whole(value: Any) -> Any:
         raise JsonTextError("nested too deep") from None
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
     """Write one compact JSON document in UTF-8; a lone surrogate becomes U+FFFD.
+
+    Args:
+        value: Its value.
+        default: Gives what to write for a value that JSON cannot express.
 
     Raises:
         TypeError: A value that JSON cannot express.
         ValueError: A float that is not finite.
     """
     try:
-        return _encode(value)
+        return _encode(value) if default is None else msgspec.json.encode(value, enc_hook=default)
     except UnicodeEncodeError:
-        return json.dumps(whole(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+        written = json.dumps(whole(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=default)
+        return written.encode()
 
 
 def dumps_strict(value: Any) -> bytes:

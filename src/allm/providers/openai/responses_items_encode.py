@@ -27,7 +27,7 @@ from typing import Any, assert_never
 
 import attrs
 
-from allm.adapters import Origin, Path, Problem, as_text, call_name
+from allm.adapters import Origin, Path, Problem, as_text, base64_text, call_name
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
@@ -195,7 +195,7 @@ class ItemEncoder:
     def _image(self, part: ImagePart) -> Item | None:
         """An image that the model made here; no other one is accepted in an answer."""
         item = self.origin.kept(part)
-        return {**item, "result": part.image.to_base64()} if item.get("type") == IMAGE_CALL else None
+        return {**item, "result": base64_text(part.image)} if item.get("type") == IMAGE_CALL else None
 
     def _message(self, part: TextPart, without_id: set[Any]) -> Item:
         replay = self.origin.kept(part)
