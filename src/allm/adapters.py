@@ -34,9 +34,10 @@ JSON values:
 
 Encoding conversations and media:
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
-    accept; `UniqueIds` keeps ids unique. `base64_text` puts an image into a JSON body, a large one without a copy.
-    `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and `image_of_url` for images
-    received, `vector_of`, `unit_vector` and `text_size` for embeddings.
+    accept; `UniqueIds` keeps ids unique. `keep_encoding` keeps what a message was encoded to, and `kept_encoding` gives
+    it back to the next request that has the same `encoding_format`. `base64_text` puts an image into a JSON body, a
+    large one without a copy. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
+    `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -60,7 +61,14 @@ from allm.data.json.text import (
     value_problem as value_problem,
 )
 from allm.data.json.whole import whole_text as whole_text
-from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
+from allm.data.message_builder import (
+    MessageBuilder as MessageBuilder,
+    Origin as Origin,
+    UniqueIds as UniqueIds,
+    encoding_format as encoding_format,
+    keep_encoding as keep_encoding,
+    kept_encoding as kept_encoding,
+)
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -188,12 +196,15 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "classify_error",
     "dumps",
+    "encoding_format",
     "explains_settings",
     "finish_reason_of",
     "image_of_base64",
     "image_of_url",
     "join_url",
     "json_body",
+    "keep_encoding",
+    "kept_encoding",
     "loads",
     "malformed",
     "multipart",

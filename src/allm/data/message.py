@@ -27,6 +27,7 @@ __all__ = [
     "for_dicts",
     "message_problems",
     "messages_problems",
+    "put_encoded",
     "system",
     "thread_problems",
     "unanswered_in",
@@ -50,12 +51,14 @@ class _Checked:
     No part of the value: neither compared, copied nor written. Not set before the value was found to be valid.
     """
 
-    __slots__ = ("_found",)
+    __slots__ = ("_encoded", "_found")
 
+    _encoded: Any  # of a message: what `keep_encoding` was given
     _found: Any  # of a message: the ids of its calls; of a conversation: what is known of its beginning
 
 
 _put_found: Any = vars(_Checked)["_found"].__set__
+put_encoded: Any = vars(_Checked)["_encoded"].__set__
 """A frozen class has no other way."""
 
 
@@ -384,11 +387,9 @@ def unanswered_in(thread: Thread) -> tuple[str, ...]:
 
 def _checked(thread: Thread) -> _Beginning | None:
     """What is known of the whole conversation; None where something is wrong."""
-    known, messages = _beginning_of(thread), thread.messages
-    if known.length == len(messages):
-        return known
-    more = known.and_more(messages)
-    if more is not None:
+    known = _beginning_of(thread)
+    more: _Beginning | None = known
+    if known.length < len(thread.messages) and (more := known.and_more(thread.messages)):
         _put_found(thread, more)
     return more
 

@@ -19,13 +19,26 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never, cast
 
 import attrs
 
-from allm.adapters import AdapterOptions, Origin, Path, Problem, call_name, refuse, results_in_place, unsupported_parts
+from allm.adapters import (
+    AdapterOptions,
+    Origin,
+    Path,
+    Problem,
+    call_name,
+    encoding_format,
+    keep_encoding,
+    kept_encoding,
+    refuse,
+    results_in_place,
+    unsupported_parts,
+)
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
@@ -144,15 +157,15 @@ class _MessageEncoder:
     def _message(self, message: Message, path: Path) -> dict[str, Any] | None:
         if message.role == "tool":
             return self._result(message, path)
+        if message.role == "assistant":
+            kept: dict[str, Any] | None = kept_encoding(message, self._format)
+            return self._answer(message) if kept is None else kept
         encoded: dict[str, Any] = {"role": message.role}
         if message.name is not None:
             encoded["name"] = message.name
-        if message.role != "assistant" and isinstance(message.content, str):
+        if isinstance(message.content, str):
             encoded["content"] = message.content
             return encoded
-        if message.role == "assistant":
-            answer = self._assistant(message)
-            return {**encoded, **answer, **self._always(answer)} if answer != {"content": ""} else None
         parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.parts))
         return {**encoded, "content": [part for part in parts if part is not None] or ""}
 
@@ -186,6 +199,22 @@ class _MessageEncoder:
             )
             self._behind += [part for part in parts if part is not None]
         return {"role": "tool", "tool_call_id": sent_id, "content": text}
+
+    def _answer(self, message: Message) -> dict[str, Any] | None:
+        answer = self._assistant(message)
+        if answer == {"content": ""}:
+            return None
+        named = {} if message.name is None else {"name": message.name}
+        encoded = {"role": message.role, **named, **answer, **self._always(answer)}
+        keep_encoding(message, self._format, encoded)
+        return encoded
+
+    @functools.cached_property
+    def _format(self) -> object:
+        of = self.preset
+        return encoding_format(
+            "chat", of.name, of.replays, of.reasoning_field, of.reasoning_always, of.call_ids, self.origin
+        )
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         if isinstance(message.content, str):

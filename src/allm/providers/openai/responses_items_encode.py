@@ -22,12 +22,23 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 
 import attrs
 
-from allm.adapters import Origin, Path, Problem, as_text, base64_text, call_name
+from allm.adapters import (
+    Origin,
+    Path,
+    Problem,
+    as_text,
+    base64_text,
+    call_name,
+    encoding_format,
+    keep_encoding,
+    kept_encoding,
+)
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
@@ -71,11 +82,25 @@ class ItemEncoder:
         items: list[Item] = []
         for index, message in enumerate(messages):
             if message.role == "assistant":
-                items += self._assistant(message)
+                kept: list[Item] | None = kept_encoding(message, self._format)
+                items += self._answer(message) if kept is None else kept
             elif message.role == "tool":
                 items.append(self._result(message, ("messages", index)))
             else:
                 items += self._prompt(message, ("messages", index))
+        return items
+
+    @functools.cached_property
+    def _format(self) -> object:
+        return encoding_format(
+            "responses", self.preset.name, self.preset.call_ids, self._is_openai, self.stored, self.origin
+        )
+
+    def _answer(self, message: Message) -> list[Item]:
+        items = self._assistant(message)
+        # The result of a call of a custom tool has to know of it.
+        if not any(is_custom(call, self.provider) for call in message.tool_calls):
+            keep_encoding(message, self._format, items)
         return items
 
     def _prompt(self, message: Message, path: Path) -> list[Item]:
