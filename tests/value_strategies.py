@@ -13,6 +13,7 @@ from typing import Any, Literal, Union
 
 import attrs
 from hypothesis import strategies as st
+from typing_extensions import TypeForm
 
 import allm
 from allm.data.errors import Path
@@ -84,7 +85,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(inner)
     if origin in {Union, types.UnionType}:
         return st.one_of([values_of(choice) for choice in inner])
-    if origin is type:
+    if origin in {type, TypeForm}:
         return st.nothing()
     if inspect.isclass(origin) and attrs.has(origin):
         return values_of(origin)

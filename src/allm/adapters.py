@@ -81,6 +81,7 @@ from allm.data.request import (
     results_in_place as results_in_place,
     unsupported_parts as unsupported_parts,
 )
+from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
 from allm.http.call import (
     HttpCall as HttpCall,
     OpenCall as OpenCall,
@@ -112,6 +113,7 @@ from allm.http.keys import (
     KeySource as KeySource,
     Secret as Secret,
 )
+from allm.http.library import multipart as multipart
 from allm.http.response import Body as Body, HttpResponse as HttpResponse
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.http.sse import (
@@ -124,11 +126,11 @@ from allm.http.stream_call import (
     WireDecoder as WireDecoder,
     stream_events as stream_events,
 )
-from allm.http.transport import multipart as multipart
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
     ImageAdapter as ImageAdapter,
+    OutputMode as OutputMode,
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
@@ -171,10 +173,12 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "MessageBuilder",
     "OpenCall",
     "Origin",
+    "OutputMode",
     "Path",
     "Problem",
     "RETRYABLE_STATUS",
     "SSEDecoder",
+    "SchemaSubset",
     "Secret",
     "ServerSentEvent",
     "SpeechAdapter",
@@ -199,6 +203,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "encoding_format",
     "explains_settings",
     "finish_reason_of",
+    "fit_schema",
     "image_of_base64",
     "image_of_url",
     "join_url",

@@ -18,8 +18,11 @@ from allm.data.message import Message, Thread, unanswered_in
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems, to_messages
 from allm.data.step_changes import StepChanges
-from allm.data.types.schema import object_schema
+from allm.data.types.output import answer_name, answer_schema, is_type
+from allm.data.types.shapes import name_of
+from allm.execution.answer_tool import AnswerAsCall
 from allm.execution.journal import ToolJournal
+from allm.execution.output_modes import asked_for
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
@@ -118,12 +121,10 @@ class ModelCall:
 
     @property
     def adapter(self) -> StreamAdapter:
-        """The adapter that makes the call.
-
-        Raises:
-            EngineError: As for `check_adapter`.
-        """
-        return check_adapter(self.engine)
+        """The adapter that makes the call; `engine_for_chat` has checked that there is one."""
+        adapter = self.engine.adapter
+        assert adapter is not None  # noqa: S101  (a call without one is refused before)
+        return adapter
 
 
 def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Thread | None = None) -> ModelCall:
@@ -138,12 +139,14 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
     """
     check_options(options)
     request = given if isinstance(given, Request) else Request(to_messages(given))
-    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (_request_layer(request), options)
+    in_request = _request_layer(request) if request is given else {}
+    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
-    if isinstance(wanted := changes.get("response_format"), type):
+    if (wanted := changes.get("response_format")) is not None and is_type(wanted):
         changes["response_format"] = _format_of(wanted)
-    request = attrs.evolve(request, **changes)
+    if changes:
+        request = attrs.evolve(request, **changes)
     refuse(request_problems(request, given if isinstance(given, Thread) else thread))
     return ModelCall(
         engine=engine,
@@ -167,19 +170,22 @@ def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
 
 
 def _request_layer(request: Request) -> dict[str, Any]:
-    layer = {name: getattr(request, name) for name in NAMES_FOR["request"]}
-    if request.structured_finalize is False:
-        del layer["structured_finalize"]  # the field's default: indistinguishable from a request that leaves it open
-    return layer
+    """What a request says: a field at its default cannot be told from one that is left open."""
+    fields = ((name, getattr(request, name)) for name in NAMES_FOR["request"])
+    return {name: value for name, value in fields if value is not None and (value or name not in _OPEN)}
 
 
-def _format_of(cls: type) -> JsonSchema:
-    """The `JsonSchema` of a class, with the class as its `output_type`."""
+_OPEN = frozenset({"tools", "options", "structured_finalize"})
+"""Fields whose default is not None, but empty."""
+
+
+def _format_of(hint: Any) -> JsonSchema:
+    """The `JsonSchema` of a type, with the type as its `output_type`."""
     try:
-        schema, strict = object_schema(cls)
+        schema = answer_schema(hint)
     except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{cls.__name__}: {error}") from error
-    return JsonSchema(cls.__name__, schema, strict, output_type=cls)
+        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
+    return JsonSchema(answer_name(hint), schema, output_type=hint)
 
 
 def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -191,7 +197,8 @@ def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
     body = {name: value for name, value in engine.params.items() if name not in OPTIONS}
     by_name = engine_options(engine)
     check_options(by_name)
-    return {"tools": engine.tools, "context": engine.context, "options": body}, by_name
+    fields = {"tools": engine.tools, "context": engine.context, "options": body}
+    return {name: value for name, value in fields.items() if value}, by_name
 
 
 def engine_options(engine: Engine) -> dict[str, Any]:
@@ -207,16 +214,16 @@ def engine_options(engine: Engine) -> dict[str, Any]:
     return found
 
 
-def output_type(call: ModelCall) -> type | None:
-    """The class for structured output, if one was given."""
+def output_type(call: ModelCall) -> Any:
+    """The type for structured output, if one was given."""
     wanted = call.request.response_format
     return wanted.output_type if isinstance(wanted, JsonSchema) else None
 
 
 def warn_ignored_options(options: Mapping[str, Any]) -> None:
     """Log that options of the chat loop have no effect on a single call."""
-    for name, option in OPTIONS.items():
-        if option.is_for_turns and name in options:
+    for name in options:
+        if OPTIONS[name].is_for_turns:
             logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 
@@ -234,12 +241,18 @@ def prepare_call(call: ModelCall) -> Any:
             reason="missing_model",
         )
     _check_model_id(as_adapter(adapter).provider, call.request.model)
+    answer_tool: str | None = None
+    if isinstance(wanted := call.request.response_format, JsonSchema):
+        mode = call.execution_options.output_mode
+        request, answer_tool = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
+        call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call) else _fitted(call)
     try:
-        return adapter.prepare(request, call.adapter_options)
+        prepared = adapter.prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
+    return prepared if answer_tool is None else AnswerAsCall(prepared, answer_tool)
 
 
 def _fits_any_model(call: ModelCall) -> bool:

@@ -33,7 +33,8 @@ class InlineBase64:
     __slots__ = ("data", "prefix")
 
     def __init__(self, data: bytes | str, prefix: str = "") -> None:
-        self.data, self.prefix = data, prefix
+        self.data: bytes | str = data
+        self.prefix: str = prefix
 
     def __len__(self) -> int:
         data = self.data

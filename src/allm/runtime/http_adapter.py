@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -27,12 +27,13 @@ from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
+from allm.http.library import check_client
 from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
-from allm.http.transport import check_client, check_route
-from allm.runtime.adapters import AdapterOptions
+from allm.http.transport import check_route
+from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
@@ -80,6 +81,14 @@ class Adapter(ABC):
         """
         return None
 
+    def output_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[OutputMode] | None:
+        """The ways in which the model of a request can be held to its schema, the best first; None: ask the catalog.
+
+        The request has its schema as a `JsonSchema`. `"native"` leaves it there, `"tool"` makes it the schema of a tool
+        that has to be called, `"prompted"` adds it to the instructions.
+        """
+        return None
+
     def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
         """The parameters of a request that the API refuses for every model, by their path, as in `("temperature",)`.
 
@@ -120,6 +129,11 @@ class _WithDefaults(Adapter):
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
         result: bool | None = needs(request)  # the annotation types what an unknown object returns
+        return result
+
+    def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
+        modes = getattr(self._adapter, "output_modes", super().output_modes)
+        result: Sequence[OutputMode] | None = modes(request, options)
         return result
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
@@ -332,6 +346,7 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
+@functools.lru_cache(maxsize=256)
 def _address_of(base_url: str) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     parts = parts_of(base_url)
