@@ -132,7 +132,7 @@ def test_the_names_of_signatures_are_found():
     """If no annotation were found, the test above would pass."""
     assert any("Input" in hint for hint, _ in annotations(allm.generate))
     assert any("StreamAdapter" in hint for hint, _ in annotations(allm.Engine))
-    assert any("tuple[Session, T]" in hint for hint, _ in annotations(allm.session.SessionStream))
+    assert any("tuple[Session, T_co]" in hint for hint, _ in annotations(allm.session.SessionStream))
 
 
 def test_exceptions_and_functions_are_of_allm():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, Literal, assert_never, assert_type
 
 import attrs
@@ -95,6 +96,29 @@ async def a_class_reaches_the_result(engine: allm.Engine) -> None:
     assert_type(result.steps, tuple[allm.StepResult[Person], ...])
     async with allm.stream(engine, "Who?", response_format=Person) as chat_events:
         assert_type(chat_events.result(), allm.ChatResult[Person])
+
+
+async def items_have_the_type_of_the_list(engine: allm.Engine) -> None:
+    """`elements()` gives the items of a list of any kind, or of the type that is passed; snapshots are anything."""
+    async with allm.stream_generate(engine, "Who?", response_format=list[Person]) as events:
+        assert_type(events.elements(), AsyncIterator[Person])
+        assert_type(events.partial_output(raise_on_error=False), AsyncIterator[Any])
+    async with allm.stream(engine, "Who?", response_format=tuple[Person, ...]) as turn:
+        assert_type(turn.elements(raise_on_error=False), AsyncIterator[Person])
+    async with allm.stream_step(engine, "Who?", response_format=set[str]) as step:
+        assert_type(step.elements(), AsyncIterator[str])
+    wanted: TypeForm[frozenset[str] | None] = TypeForm(frozenset[str] | None)
+    async with allm.stream_generate(engine, "Who?", response_format=wanted) as optional:
+        assert_type(optional.elements(), AsyncIterator[str])
+    async with allm.session.stream_start(engine, "Who?", response_format=list[Person]) as session:
+        assert_type(session.elements(), AsyncIterator[Person])
+        assert_type(session.elements(str), AsyncIterator[str])
+    async with allm.stream_generate(engine, "Who?", response_format=Person) as one:
+        assert_type(one.elements(), AsyncIterator[Any])
+    async with allm.stream_generate(engine, "Who?") as anything:
+        assert_type(anything.elements(), AsyncIterator[Any])
+        assert_type(anything.elements(Person), AsyncIterator[Person])
+        assert_type(anything.elements(Person | Literal["none"]), AsyncIterator[Person | Literal["none"]])
 
 
 async def without_a_class_the_output_is_anything(engine: allm.Engine, options: allm.CallOptions) -> None:
