@@ -174,6 +174,7 @@ from allm.execution.services.transcription import TranscriptionOptions as Transc
 from allm.execution.stream.block import StreamBlock as StreamBlock
 from allm.execution.stream.event_stream import EventStream as EventStream
 from allm.execution.stream.folds import StreamCollector as StreamCollector
+from allm.execution.warm_up import warm_up as warm_up
 from allm.http.answer_limits import AnswerLimits as AnswerLimits
 from allm.http.client import HttpClient as HttpClient
 from allm.http.fetch import fetch_image as fetch_image
@@ -366,6 +367,7 @@ __all__ = [
     "unwrap",
     "user",
     "validate",
+    "warm_up",
 ]
 
 _LAZY = frozenset({"adapters", "providers", "session", "testing"})

@@ -65,7 +65,9 @@ def _texts(value: str | Iterable[str] | None) -> Any:
 
 
 def _tuple(value: Iterable[Any]) -> Any:
-    return value if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if type(value) is tuple or isinstance(value, str):
+        return value
+    return tuple(value) if isinstance(value, Iterable) else value
 
 
 @attrs.frozen

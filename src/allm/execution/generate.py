@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Unpack
 
 import trio
@@ -60,11 +61,16 @@ def stream_generate(
 
     async def produce(context: StreamContext) -> None:
         limit = call.execution_options.request_timeout
-        with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
-            if check is None:
-                await run_model_call(call, prepared, context)
-            else:
-                await ask_until_it_fits(call, prepared, context, check)
+        ask = (
+            partial(run_model_call, call, prepared, context)
+            if check is None
+            else partial(ask_until_it_fits, call, prepared, context, check)
+        )
+        if limit is None:
+            await ask()
+            return
+        with trio.move_on_after(limit) as whole_call:
+            await ask()
         if whole_call.cancelled_caught:
             await fail_at_limit(context, limit, call)
 

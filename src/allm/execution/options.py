@@ -121,12 +121,10 @@ class ModelCall:
 
     @property
     def adapter(self) -> StreamAdapter:
-        """The adapter that makes the call.
-
-        Raises:
-            EngineError: As for `check_adapter`.
-        """
-        return check_adapter(self.engine)
+        """The adapter that makes the call; `engine_for_chat` has checked that there is one."""
+        adapter = self.engine.adapter
+        assert adapter is not None  # noqa: S101  (a call without one is refused before)
+        return adapter
 
 
 def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCall:
@@ -140,12 +138,14 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     """
     check_options(options)
     request = given if isinstance(given, Request) else Request(to_messages(given))
-    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (_request_layer(request), options)
+    in_request = _request_layer(request) if request is given else {}
+    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
     if (wanted := changes.get("response_format")) is not None and is_type(wanted):
         changes["response_format"] = _format_of(wanted)
-    request = attrs.evolve(request, **changes)
+    if changes:
+        request = attrs.evolve(request, **changes)
     refuse(request_problems(request))
     return ModelCall(
         engine=engine,
@@ -169,10 +169,13 @@ def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
 
 
 def _request_layer(request: Request) -> dict[str, Any]:
-    layer = {name: getattr(request, name) for name in NAMES_FOR["request"]}
-    if request.structured_finalize is False:
-        del layer["structured_finalize"]  # the field's default: indistinguishable from a request that leaves it open
-    return layer
+    """What a request says: a field at its default cannot be told from one that is left open."""
+    fields = ((name, getattr(request, name)) for name in NAMES_FOR["request"])
+    return {name: value for name, value in fields if value is not None and (value or name not in _OPEN)}
+
+
+_OPEN = frozenset({"tools", "options", "structured_finalize"})
+"""Fields whose default is not None, but empty."""
 
 
 def _format_of(hint: Any) -> JsonSchema:
@@ -193,7 +196,8 @@ def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
     body = {name: value for name, value in engine.params.items() if name not in OPTIONS}
     by_name = engine_options(engine)
     check_options(by_name)
-    return {"tools": engine.tools, "context": engine.context, "options": body}, by_name
+    fields = {"tools": engine.tools, "context": engine.context, "options": body}
+    return {name: value for name, value in fields.items() if value}, by_name
 
 
 def engine_options(engine: Engine) -> dict[str, Any]:
@@ -217,8 +221,8 @@ def output_type(call: ModelCall) -> Any:
 
 def warn_ignored_options(options: Mapping[str, Any]) -> None:
     """Log that options of the chat loop have no effect on a single call."""
-    for name, option in OPTIONS.items():
-        if option.is_for_turns and name in options:
+    for name in options:
+        if OPTIONS[name].is_for_turns:
             logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 

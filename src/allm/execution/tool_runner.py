@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
@@ -63,7 +63,8 @@ class ToolRunner:
         """
         outcomes: list[ToolOutcome | None] = [None] * len(calls)
         failures: list[Exception] = []
-        limiter = trio.CapacityLimiter(self.call.execution_options.max_concurrency or max(1, len(calls)))
+        most = self.call.execution_options.max_concurrency
+        limiter = trio.CapacityLimiter(most) if most is not None and most < len(calls) else None
 
         async def run_one(index: int) -> None:
             try:
@@ -72,11 +73,16 @@ class ToolRunner:
                 failures.append(error)
                 nursery.cancel_scope.cancel()
             finally:
-                limiter.release_on_behalf_of(index)
+                if limiter is not None:
+                    limiter.release_on_behalf_of(index)
 
         async with nursery_boundary() as nursery:
             for index in range(len(calls)):
-                await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
+                # Waits here, so that calls start in their order: Trio starts tasks of one pass in any order.
+                if limiter is None:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await limiter.acquire_on_behalf_of(index)
                 nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
         if failures:
             raise failures[0]
@@ -222,10 +228,10 @@ async def run_handler(model_call: ModelCall, call: ToolCall, emit: EmitEvents) -
 
 def _find(model_call: ModelCall, call: ToolCall) -> Tool:
     """The tool of the call, checked to be one that can run with these arguments."""
-    tools = {tool.name: tool for tool in model_call.request.tools}
-    tool = tools.get(call.name)
+    tools = model_call.request.tools
+    tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
-        known = ", ".join(tools) or "none"
+        known = ", ".join(tool.name for tool in tools) or "none"
         raise call_failure(call, "unknown_tool", f"there is no tool {call.name!r}; the tools are: {known}")
     if tool.handler is None and model_call.engine.tool_executor is None:
         raise call_failure(call, "no_handler", f"tool {call.name!r} has no handler")
@@ -237,9 +243,7 @@ def _find(model_call: ModelCall, call: ToolCall) -> Tool:
 async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEvents) -> Any:
     limit = tool.timeout if tool.timeout is not None else model_call.execution_options.tool_timeout
     in_thread = model_call.engine.tool_executor is None and needs_thread(tool)
-    async with AsyncExitStack() as stack:
-        if in_thread:
-            await stack.enter_async_context(_thread_limiter())
+    async with _thread_limiter() if in_thread else nullcontext():
         await emit(ToolExecutionStarted(call))
         # Started after waiting for a thread and for the consumer, so that the limit covers the tool's own time only.
         scope = trio.CancelScope(deadline=trio.current_time() + (float("inf") if limit is None else limit))

@@ -16,7 +16,7 @@ from allm.data.problems import mapping_field, tuple_of
 from allm.data.tool import Tool, expected_tool, merge_tools
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.client import HttpClient
-from allm.http.transport import check_client
+from allm.http.library import check_client
 from allm.runtime.adapters import (
     EmbeddingAdapter,
     ImageAdapter,

@@ -27,11 +27,12 @@ from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
+from allm.http.library import check_client
 from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
-from allm.http.transport import check_client, check_route
+from allm.http.transport import check_route
 from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.batches import BatchLimits
 
@@ -345,6 +346,7 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
+@functools.lru_cache(maxsize=256)
 def _address_of(base_url: str) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     parts = parts_of(base_url)

@@ -290,7 +290,7 @@ def merged_options(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def values_for(place: Place, merged: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the merged options that go to `place`."""
-    return {name: merged[name] for name in NAMES_FOR[place] if name in merged}
+    return {name: value for name, value in merged.items() if place in OPTIONS[name].places}
 
 
 def invalid_option(name: str, tag: str, sentence: str) -> ValidationError:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import types
 import typing
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
@@ -18,7 +19,7 @@ from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
 from allm.data.types.records import Field
 from allm.data.types.structure import NotStructured, load
-from allm.runtime.jumping_clock import standing_still
+from allm.http.jumping_clock import standing_still
 
 __all__ = [
     "FunctionHandler",
@@ -103,9 +104,8 @@ class FunctionHandler:
                 tool_name=context.tool_call.name,
                 tool_call_id=context.tool_call.id,
             )
-        bound = self._signature.bind_partial()
-        bound.arguments.update({name: values[name] for name in self._signature.parameters if name in values})
-        return self._with_defaults(bound)
+        given = {name: values[name] for name in self._signature.parameters if name in values}
+        return self._with_defaults(inspect.BoundArguments(self._signature, OrderedDict(given)))
 
     def call_plain(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function like the plain function that it is, with the defaults that descriptors stand for."""

@@ -215,11 +215,7 @@ class EventStream(Generic[T_co]):
             StreamError: Used outside its block, or by a second task.
             Exception: Raised by `on_event`.
         """
-        if self._closed:
-            raise _misuse_after_block()
-        task = trio.lowlevel.current_task()
-        if task is not self._owner:
-            self._begin(task)
+        self._enter()
         while True:
             while self._index < len(self._burst):
                 event = self._burst[self._index]
@@ -232,7 +228,13 @@ class EventStream(Generic[T_co]):
             if not await self._next_burst():
                 raise StopAsyncIteration
 
-    def _begin(self, reader: trio.lowlevel.Task) -> None:
+    def _enter(self) -> None:
+        """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
+        if self._closed:
+            raise _misuse_after_block()
+        reader = trio.lowlevel.current_task()
+        if reader is self._owner:
+            return
         if self._owner is not None:
             raise StreamError(
                 f"this stream is being read by task {self._owner.name!r}; a stream has one reader: open a second "
@@ -243,13 +245,18 @@ class EventStream(Generic[T_co]):
         self._started_at = trio.current_time()
         self._start()
 
-    async def _next_burst(self) -> bool:
-        """Fetch a burst; False at the end. Checkpoints, and loses no events when cancelled."""
+    async def _next_burst(self, *, waits_at_end: bool = True) -> bool:
+        """Fetch a burst; False at the end. Checkpoints, and loses no events when cancelled.
+
+        Args:
+            waits_at_end: Whether the end is a checkpoint too; another trip through the scheduler.
+        """
         if not self._ended:
             await self._receive()
         if not self._ended:
             return True
-        await trio.lowlevel.checkpoint()
+        if waits_at_end:
+            await trio.lowlevel.checkpoint()
         failure = self._context.failure
         if isinstance(failure, StopAsyncIteration):  # would look like a normal end of the iteration
             failure = RuntimeError("on_event or halt_when raised StopAsyncIteration")
@@ -282,9 +289,16 @@ class EventStream(Generic[T_co]):
 
     async def until_done(self) -> T_co:
         """Read to the end and return the result."""
-        async for _ in self:
-            pass
-        return self.result()
+        self._enter()
+        has_waited = False
+        while True:
+            while self._index < len(self._burst):
+                event = self._burst[self._index]
+                self._index += 1
+                self._fold.add(event.event if type(event) is Hidden else event)
+            if not await self._next_burst(waits_at_end=not has_waited):
+                return self.result()
+            has_waited = True
 
     def send_user(self, content: str | Message) -> None:
         """Let a message of the user join the turn while it runs; any task may call it.
