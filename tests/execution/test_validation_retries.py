@@ -9,7 +9,7 @@ import trio
 
 import allm
 from allm import fake
-from allm.testing import Reply, WireServer
+from allm.testing import Reply, WireServer, cancel_everywhere
 
 
 @dataclass
@@ -139,6 +139,13 @@ async def test_cancelling_between_the_tries(autojump_clock):
     response = events.result()
     assert (response.output_text, response.finish_reason, response.error) == (BAD, None, None)
     assert response.usage.input_tokens == 10
+
+
+async def test_cancelling_at_every_moment():
+    """Nothing is left, in both tries and between them, also where the answer is a call."""
+    for mode in MODES:
+        report = await cancel_everywhere(lambda mode=mode: ask(made(BAD, GOOD, mode=mode), 1, output_mode=mode))
+        assert report.result.parsed() == [Trip("Zug")]
 
 
 async def test_what_is_not_asked_again():
