@@ -260,6 +260,29 @@ def whatever_has_the_methods_fits() -> list[allm.Engine]:
     ]
 
 
+def needs_approval(tool: allm.Tool, call: allm.ToolCall) -> bool:
+    """A policy of a set."""
+    return tool.name == "pay" and bool(call.arguments)
+
+
+async def tool_sets(engine: allm.Engine, weather: allm.Tool) -> tuple[allm.Tool, ...]:
+    """Made from tools or a loader of either kind, and given wherever tools are."""
+
+    async def load() -> list[allm.Tool]:
+        return [weather]
+
+    shop = allm.Toolset(load).prefixed("shop_").renamed({"shop_a": "b"}).filtered(lambda tool: not tool.manual)
+    shop = shop.filtered(["b"]).approval(needs_approval).approval(["b"]).approval().limited(2, timeout=5).compact()
+    for given in (shop, allm.Toolset([weather]).deferred(), allm.Toolset(lambda: (weather,))):
+        allm.Engine(tools=[given, weather]).with_tools(given).with_params(tools=[given])
+        allm.request("Hello", tools=[given])
+        allm.Request([allm.user("Hello")], tools=[given])
+        await allm.chat(engine, "Hello", tools=[given, weather])
+        await allm.chat(engine, "Hello", before_step=lambda step: allm.StepChanges(tools=[shop, *step.tools]))
+    shop.forget()
+    return await shop.load()
+
+
 async def on_event(event: allm.Event) -> None:
     """An observer may accept a wider type than events, and may be async."""
 

@@ -18,6 +18,7 @@ from allm.data.message import Message, Role, Thread, messages_problems, to_messa
 from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
+from allm.data.toolset import Toolset
 from allm.data.types.output import is_type
 
 __all__ = [
@@ -108,7 +109,7 @@ class RequestFields(TypedDict, total=False):
     """The fields of a `Request` but its messages."""
 
     model: str | None
-    tools: Iterable[Tool]
+    tools: Iterable[Tool | Toolset]
     tool_choice: ToolChoice | None
     temperature: float | None
     max_tokens: int | None
@@ -153,6 +154,8 @@ def _tools_problems(tools: Any) -> list[Problem]:
     problems: list[Problem] = []
     names: list[str] = []
     for index, tool in enumerate(tools):
+        if isinstance(tool, Toolset):  # its tools are checked with the call that loads them
+            continue
         problems += [problem.under("tools", index) for problem in tool_problems(tool)]
         if isinstance(tool, Tool) and isinstance(tool.name, str):
             names.append(tool.name)

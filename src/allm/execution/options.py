@@ -18,6 +18,8 @@ from allm.data.message import Message, Thread, to_messages, unanswered_tool_call
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.step_changes import StepChanges
+from allm.data.tool import Tool
+from allm.data.tool_layers import ToolLayers, offered
 from allm.data.types.output import answer_name, answer_schema, is_type
 from allm.data.types.shapes import name_of
 from allm.execution.answer_tool import AnswerAsCall
@@ -27,7 +29,7 @@ from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
 from allm.runtime.engine import Engine
-from allm.runtime.fitting import check_capabilities, fit_to_model, warn_of_shutdown
+from allm.runtime.fitting import check_capabilities, fit_to_model, hide_tools, warn_of_shutdown
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
@@ -109,6 +111,7 @@ class ModelCall:
     Attributes:
         defaulted: Paths in the request whose value only the engine or the application gave.
         changes: What `before_step` changed about the request.
+        toolsets: The tools as they were given, if there are sets among them; the request has those that are loaded.
     """
 
     engine: Engine
@@ -118,6 +121,12 @@ class ModelCall:
     defaulted: frozenset[Path] = frozenset()
     journal: ToolJournal | None = None
     changes: StepChanges | None = None
+    toolsets: ToolLayers | None = None
+
+    @property
+    def loads_tools(self) -> bool:
+        """Whether tools of a set have to be loaded before the call is made."""
+        return self.toolsets is not None and bool(self.toolsets.due)
 
     @property
     def adapter(self) -> StreamAdapter:
@@ -144,6 +153,9 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     changes = values_for("request", merged)
     if (wanted := changes.get("response_format")) is not None and is_type(wanted):
         changes["response_format"] = _format_of(wanted)
+    tools: tuple[Tool, ...] | ToolLayers = changes.get("tools", ())
+    if isinstance(tools, ToolLayers) or any(tool.compact for tool in tools):
+        changes["tools"] = offered(tools)
     if changes:
         request = attrs.evolve(request, **changes)
     refuse(request_problems(request))
@@ -155,6 +167,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         ),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
         defaulted=_places(by_default) - _places(given_here),
+        toolsets=tools if isinstance(tools, ToolLayers) else None,
     )
 
 
@@ -246,6 +259,8 @@ def prepare_call(call: ModelCall) -> Any:
         request, answer_tool = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
         call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call) else _fitted(call)
+    if any(tool.compact or tool.deferred for tool in request.tools):
+        request = hide_tools(as_adapter(adapter), request, call.adapter_options)
     try:
         prepared = adapter.prepare(request, call.adapter_options)
     except RecursionError:

@@ -17,6 +17,7 @@ from allm.data.response import OutputT
 from allm.data.results import StepResult
 from allm.data.step_changes import StepChanges, StepChangesDict
 from allm.data.tool import Tool
+from allm.data.toolset import Toolset
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
 __all__ = [
@@ -95,7 +96,7 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     """
 
     model: str | None
-    tools: Iterable[Tool]
+    tools: Iterable[Tool | Toolset]
     tool_choice: ToolChoice | None
     temperature: float | None
     max_tokens: int | None

@@ -96,6 +96,10 @@ class Adapter(ABC):
         """
         return ()
 
+    def defers_tools(self, _request: Request, _options: AdapterOptions, /) -> bool:
+        """Whether the API has a tool search, which finds the request's `deferred` tools; if not, they are refused."""
+        return False
+
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
         return UNKNOWN_LIMITS
@@ -140,6 +144,10 @@ class _WithDefaults(Adapter):
         refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
         result: Iterable[Problem] = refused(request, options)
         return result
+
+    def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
+        defers = getattr(self._adapter, "defers_tools", super().defers_tools)
+        return bool(defers(request, options))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar, final, overload
+from typing import Any, Generic, TypeVar, final, overload
 
 import attrs
 import trio
@@ -20,6 +20,7 @@ from allm.data.events import AdapterEvent, Event
 from allm.data.message import Message
 from allm.data.response import Response
 from allm.data.results import ChatResult, StepResult
+from allm.execution.stream.fold import Fold
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
 from allm.runtime.telemetry import Span
@@ -30,7 +31,6 @@ __all__ = [
     "Burst",
     "BurstSender",
     "EventStream",
-    "Fold",
     "Hidden",
     "ListOf",
     "StreamContext",
@@ -154,29 +154,6 @@ class Hidden:
     """An event that a filter hides from the consumer; it is still folded."""
 
     event: AdapterEvent
-
-
-class Fold(Protocol[T_co]):
-    """Collects events into a result."""
-
-    @property
-    def output_type(self) -> Any:
-        """The type given as `response_format=`, if one was."""
-
-    def add(self, event: Any) -> None:
-        """Fold one event."""
-
-    def result(self) -> T_co:
-        """The result so far."""
-        ...
-
-    def failure(self) -> AllmError | None:
-        """The failure that ended the call, as far as it was folded."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """Attributes of the result for telemetry: counts and reasons, no content."""
-        ...
 
 
 ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
