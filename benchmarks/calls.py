@@ -80,7 +80,7 @@ def _document(tokens: int) -> bytes:
 class _Server:
     """Answers by the first part of the path.
 
-    `/short` at once, `/pause` after 20 ms, `/first` with 20 ms after the first token, `/slow/SECONDS` after each.
+    `/short` at once, `/pause` after 20 ms, `/first` with 20 ms after the first token, `/slow/SECONDS` between all.
     """
 
     def __init__(self) -> None:

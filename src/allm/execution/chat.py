@@ -15,7 +15,7 @@ from typing import Unpack, assert_never
 import attrs
 import trio
 
-from allm.data.errors import AllmError, ValidationError
+from allm.data.errors import AllmError
 from allm.data.events import ChatCompleted, MessagesAdded
 from allm.data.message import Message, Thread, user
 from allm.data.response import OutputT
@@ -39,6 +39,7 @@ from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.inbox import Inbox, with_messages
+from allm.execution.tool_sets import with_loaded_changes, with_loaded_tools
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
@@ -205,6 +206,8 @@ class _ChatLoop:
         thread = self.fold.current.thread.add(*added)
         try:
             call = self.turn.next(thread, final=final)
+            if call.loads_tools:
+                call = await with_loaded_tools(call)
         except AllmError as error:
             return error
         asked, given = call.execution_options.before_step is not None, None
@@ -212,6 +215,7 @@ class _ChatLoop:
             given = await ask(call, thread, index=len(self._steps), last=self._steps[-1], final=final)
         try:
             if asked:
+                given = given if final else await with_loaded_changes(given)
                 call = changed_call(call, thread, given, only=_allowed(final=final, known=bool(earlier)))
                 added = (*added, *added_by(call))
             prepared = prepare_call(call)
@@ -229,6 +233,7 @@ class _ChatLoop:
         options = prepared[0].execution_options
         max_turns = 1 if final else options.max_turns
         turns, retries = 0, options.validation_retries
+        check = self.turn.check if final or not self.turn.two_pass else None
         while True:
             added: tuple[Message, ...] = ()
             earlier: tuple[Message, ...] = ()
@@ -240,13 +245,14 @@ class _ChatLoop:
             self._steps.append(step)
             turns += 1
             reason = await _gate(step, options, max_turns, turns)
-            problem = _invalid_output(step) if reason == "completed" and retries else None
+            is_checked = check is not None and reason == "completed" and retries > 0
+            correction = check.correction(step.response) if check is not None and is_checked else None
             if reason == "completed" and (self.inbox.waiting or earlier):
                 reason = None if len(self._steps) < options.max_turns else "max_turns"
-            elif problem is not None:
+            elif correction is not None:
                 retries -= 1
                 reason = None
-                added = (user(f"That is not valid: {problem} Answer again, with the corrected JSON only."),)
+                added = (correction,)
             if reason is not None:
                 ended = self._ended(reason)
                 return (
@@ -285,10 +291,12 @@ class _ChatLoop:
 
 async def _first_call(turn: TurnCalls, context: StreamContext) -> PreparedCall:
     """The first call, as `before_step` changes it; for a turn that resumes, with the tools for its calls."""
+    if turn.loads_tools:
+        await turn.load_tools()
     call, _ = turn.first
     if call.execution_options.before_step is None:
         return turn.first
-    given = await ask(call, turn.thread, index=0, last=None, final=False)
+    given = await with_loaded_changes(await ask(call, turn.thread, index=0, last=None, final=False))
     if turn.unfinished is not None:
         return changed_call(call, turn.thread, given, only={"tools"}), None
     call = changed_call(call, turn.thread, given)
@@ -334,14 +342,3 @@ def _all_calls_ran(step: StepResult) -> bool:
     calls = step.response.tool_calls
     whole = step.response.finish_reason == "stop" or all(call.arguments is not None for call in calls)
     return bool(step.tool_results) and whole
-
-
-def _invalid_output(step: StepResult) -> str | None:
-    """What is wrong with the structured output of the step; None if it is valid or none was asked for."""
-    if step.response.output_type is None:
-        return None
-    try:
-        step.response.parsed()
-    except ValidationError as error:
-        return error.message
-    return None

@@ -18,13 +18,18 @@ from allm.data.message import Message, Thread, to_messages, unanswered_tool_call
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.step_changes import StepChanges
-from allm.data.types.schema import object_schema
+from allm.data.tool import Tool
+from allm.data.tool_layers import ToolLayers, offered
+from allm.data.types.output import answer_name, answer_schema, is_type
+from allm.data.types.shapes import name_of
+from allm.execution.answer_tool import AnswerAsCall
 from allm.execution.journal import ToolJournal
+from allm.execution.output_modes import asked_for
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
 from allm.runtime.engine import Engine
-from allm.runtime.fitting import check_capabilities, fit_to_model, warn_of_shutdown
+from allm.runtime.fitting import check_capabilities, fit_to_model, hide_tools, warn_of_shutdown
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
@@ -106,6 +111,7 @@ class ModelCall:
     Attributes:
         defaulted: Paths in the request whose value only the engine or the application gave.
         changes: What `before_step` changed about the request.
+        toolsets: The tools as they were given, if there are sets among them; the request has those that are loaded.
     """
 
     engine: Engine
@@ -115,6 +121,12 @@ class ModelCall:
     defaulted: frozenset[Path] = frozenset()
     journal: ToolJournal | None = None
     changes: StepChanges | None = None
+    toolsets: ToolLayers | None = None
+
+    @property
+    def loads_tools(self) -> bool:
+        """Whether tools of a set have to be loaded before the call is made."""
+        return self.toolsets is not None and bool(self.toolsets.due)
 
     @property
     def adapter(self) -> StreamAdapter:
@@ -139,8 +151,11 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
-    if isinstance(wanted := changes.get("response_format"), type):
+    if (wanted := changes.get("response_format")) is not None and is_type(wanted):
         changes["response_format"] = _format_of(wanted)
+    tools: tuple[Tool, ...] | ToolLayers = changes.get("tools", ())
+    if isinstance(tools, ToolLayers) or any(tool.compact for tool in tools):
+        changes["tools"] = offered(tools)
     if changes:
         request = attrs.evolve(request, **changes)
     refuse(request_problems(request))
@@ -152,6 +167,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         ),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
         defaulted=_places(by_default) - _places(given_here),
+        toolsets=tools if isinstance(tools, ToolLayers) else None,
     )
 
 
@@ -175,13 +191,13 @@ _OPEN = frozenset({"tools", "options", "structured_finalize"})
 """Fields whose default is not None, but empty."""
 
 
-def _format_of(cls: type) -> JsonSchema:
-    """The `JsonSchema` of a class, with the class as its `output_type`."""
+def _format_of(hint: Any) -> JsonSchema:
+    """The `JsonSchema` of a type, with the type as its `output_type`."""
     try:
-        schema, strict = object_schema(cls)
+        schema = answer_schema(hint)
     except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{cls.__name__}: {error}") from error
-    return JsonSchema(cls.__name__, schema, strict, output_type=cls)
+        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
+    return JsonSchema(answer_name(hint), schema, output_type=hint)
 
 
 def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -210,8 +226,8 @@ def engine_options(engine: Engine) -> dict[str, Any]:
     return found
 
 
-def output_type(call: ModelCall) -> type | None:
-    """The class for structured output, if one was given."""
+def output_type(call: ModelCall) -> Any:
+    """The type for structured output, if one was given."""
     wanted = call.request.response_format
     return wanted.output_type if isinstance(wanted, JsonSchema) else None
 
@@ -237,12 +253,20 @@ def prepare_call(call: ModelCall) -> Any:
             reason="missing_model",
         )
     _check_model_id(as_adapter(adapter).provider, call.request.model)
+    answer_tool: str | None = None
+    if isinstance(wanted := call.request.response_format, JsonSchema):
+        mode = call.execution_options.output_mode
+        request, answer_tool = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
+        call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call) else _fitted(call)
+    if any(tool.compact or tool.deferred for tool in request.tools):
+        request = hide_tools(as_adapter(adapter), request, call.adapter_options)
     try:
-        return adapter.prepare(request, call.adapter_options)
+        prepared = adapter.prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
+    return prepared if answer_tool is None else AnswerAsCall(prepared, answer_tool)
 
 
 def _fits_any_model(call: ModelCall) -> bool:

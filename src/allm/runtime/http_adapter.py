@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import SplitResult
 
@@ -34,7 +34,7 @@ from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import check_route
-from allm.runtime.adapters import AdapterOptions
+from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
@@ -82,12 +82,24 @@ class Adapter(ABC):
         """
         return None
 
+    def output_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[OutputMode] | None:
+        """The ways in which the model of a request can be held to its schema, the best first; None: ask the catalog.
+
+        The request has its schema as a `JsonSchema`. `"native"` leaves it there, `"tool"` makes it the schema of a tool
+        that has to be called, `"prompted"` adds it to the instructions.
+        """
+        return None
+
     def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
         """The parameters of a request that the API refuses for every model, by their path, as in `("temperature",)`.
 
         One that is a default of the engine or the application is left out; any other is an error.
         """
         return ()
+
+    def defers_tools(self, _request: Request, _options: AdapterOptions, /) -> bool:
+        """Whether the API has a tool search, which finds the request's `deferred` tools; if not, they are refused."""
+        return False
 
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
@@ -124,10 +136,19 @@ class _WithDefaults(Adapter):
         result: bool | None = needs(request)  # the annotation types what an unknown object returns
         return result
 
+    def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
+        modes = getattr(self._adapter, "output_modes", super().output_modes)
+        result: Sequence[OutputMode] | None = modes(request, options)
+        return result
+
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
         refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
         result: Iterable[Problem] = refused(request, options)
         return result
+
+    def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
+        defers = getattr(self._adapter, "defers_tools", super().defers_tools)
+        return bool(defers(request, options))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)

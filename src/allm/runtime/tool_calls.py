@@ -24,6 +24,7 @@ from allm.http.jumping_clock import standing_still
 __all__ = [
     "FunctionHandler",
     "ToolContext",
+    "in_worker_thread",
     "invoke",
     "is_async",
     "is_context",
@@ -168,16 +169,26 @@ async def invoke(
     handler: Any = tool.handler
     args, kwargs = _with_context(handler, dict(arguments), context)
     if in_thread:
-        # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
-        # limiter: the caller counts threads, also abandoned ones.
-        clock = trio.lowlevel.current_clock()
-        with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
-            [value] = await trio.to_thread.run_sync(
-                lambda: [handler(*args, **kwargs)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-            )
+        value = await in_worker_thread(functools.partial(handler, *args, **kwargs), limit)
     else:
         value = handler(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value
+
+
+async def in_worker_thread(function: Callable[[], Any], limit: float | None = None) -> Any:
+    """Call a sync function in a worker thread, which is abandoned when the caller is cancelled.
+
+    Args:
+        limit: As for `invoke`.
+    """
+    # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
+    # limiter: the caller counts threads, also abandoned ones.
+    clock = trio.lowlevel.current_clock()
+    with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
+        [value] = await trio.to_thread.run_sync(
+            lambda: [function()], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+        )
+    return value
 
 
 @runs_tools

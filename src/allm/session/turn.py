@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar, assert_never, cast, final
+from typing import Any, Generic, TypeVar, assert_never, cast, final, overload
 
 import attrs
+from typing_extensions import TypeForm
 
 from allm.data.content import ToolCall
 from allm.data.errors import AdapterError, AllmError
@@ -19,13 +20,17 @@ from allm.execution.chat import open_chat, open_question, open_step
 from allm.execution.journal import ToolJournal
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.event_stream import EventStream, ListOf
 from allm.runtime.engine import Engine
 from allm.session.turn_start import TurnStart
 
 __all__ = ["Save", "SessionStream", "chat_block", "open_session_stream", "project", "step_block", "with_session"]
 
 T = TypeVar("T", bound=ChatResult | StepResult)
+T_co = TypeVar("T_co", bound=ChatResult | StepResult, covariant=True)
+ItemT = TypeVar("ItemT")
+
+_Listed = ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
 
 EXAMPLE = """\
 async with allm.session.stream_reply(...) as events:
@@ -36,13 +41,13 @@ Save = Callable[[tuple[Session, ChatResult | StepResult] | None], Awaitable[None
 
 @final
 @attrs.define(eq=False)
-class SessionStream(Generic[T]):
+class SessionStream(Generic[T_co]):
     """The events of one turn of a session: an `EventStream` with `outcome()`."""
 
-    _events: EventStream[T]
+    _events: EventStream[T_co]
     _session: Session
 
-    def __aiter__(self) -> SessionStream[T]:
+    def __aiter__(self) -> SessionStream[T_co]:
         return self
 
     async def __anext__(self) -> Event:
@@ -54,11 +59,11 @@ class SessionStream(Generic[T]):
         """
         return await self._events.__anext__()
 
-    def result(self) -> T:
+    def result(self) -> T_co:
         """The fold of the events read so far: at any time, in the block or after it."""
         return self._events.result()
 
-    def outcome(self) -> tuple[Session, T]:
+    def outcome(self) -> tuple[Session, T_co]:
         """The session and the result after the events read so far.
 
         If the turn is cut short, the session keeps the user's message, the finished steps and the partial response, and
@@ -71,13 +76,27 @@ class SessionStream(Generic[T]):
         """Let a message of the user join the turn while it runs; see `EventStream.send_user`."""
         self._events.send_user(content)
 
-    async def until_done(self) -> T:
+    async def until_done(self) -> T_co:
         """Read to the end and return the result."""
         return await self._events.until_done()
 
     def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
         """The visible text alone, piece by piece; see `EventStream.text`."""
         return self._events.text(raise_on_error=raise_on_error)
+
+    def partial_output(self, *, raise_on_error: bool = True) -> AsyncIterator[Any]:
+        """The structured output as far as it has come; see `EventStream.partial_output`."""
+        return self._events.partial_output(raise_on_error=raise_on_error)
+
+    @overload
+    def elements(self: SessionStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    @overload
+    def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    @overload
+    def elements(self, *, raise_on_error: bool = True) -> AsyncIterator[Any]: ...
+    def elements(self, item: Any = None, *, raise_on_error: bool = True) -> AsyncIterator[Any]:
+        """The items of a list, each as soon as it is whole; see `EventStream.elements`."""
+        return self._events.elements(item, raise_on_error=raise_on_error)
 
 
 def open_session_stream(

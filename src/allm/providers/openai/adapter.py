@@ -118,6 +118,10 @@ class OpenAI(Connection, StreamAdapter):
             max_event_bytes=self.max_event_bytes,
         )
 
+    def defers_tools(self, request: Request, options: AdapterOptions) -> bool:
+        """The Responses API has a tool search; models that lack it refuse it themselves."""
+        return self._endpoint(request, options) == "responses"
+
     def _endpoint(self, request: Request, options: AdapterOptions) -> str:
         if self.endpoint != "auto":
             return self.endpoint

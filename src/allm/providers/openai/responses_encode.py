@@ -44,7 +44,9 @@ def encode(
     if preset.encrypted_reasoning is not None and re.match(preset.encrypted_reasoning, request.model or ""):
         body["include"] = ["reasoning.encrypted_content"]
     if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
+        body["tools"] = [_tool(tool, request.tool_choice) for tool in request.tools]
+        if any("defer_loading" in tool for tool in body["tools"]):
+            body["tools"].append({"type": "tool_search"})
     summary = None if options.reasoning_summary == "none" else options.reasoning_summary
     choice = request.tool_choice
     optional = {
@@ -53,7 +55,7 @@ def encode(
         "max_output_tokens": request.max_tokens,
         **_sampling(request, preset, encoder.problems),
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
-        "text": _known(format=_format(request.response_format), verbosity=options.verbosity),
+        "text": _known(format=_format(request.response_format, preset), verbosity=options.verbosity),
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
@@ -76,22 +78,24 @@ def _known(**fields: Any) -> dict[str, Any] | None:
     return {name: value for name, value in fields.items() if value is not None} or None
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, choice: Any) -> dict[str, Any]:
     asked = tool.metadata.get("openai")
     strict = cast("Mapping[str, Any]", asked).get("strict") if isinstance(asked, Mapping) else None
     schema = parameters(tool.schema)
-    return {
+    encoded: dict[str, Any] = {
         "type": "function",
         "name": tool.name,
         "description": tool.description,
         "parameters": schema,
         "strict": fits_strict(schema) if strict is None else bool(strict),
     }
+    # One that has to be called is not searched for.
+    return {**encoded, "defer_loading": True} if tool.deferred and tool.name != choice else encoded
 
 
-def _format(wanted: Any) -> Any:
+def _format(wanted: Any, preset: Preset) -> Any:
     if isinstance(wanted, JsonSchema):
-        schema, strict = as_sent(wanted)
+        schema, strict = as_sent(wanted, preset)
         return {"type": "json_schema", "name": wanted.name, "schema": schema, "strict": strict}
     if isinstance(wanted, str):
         return {"type": "json_object" if wanted == "json" else "text"}
