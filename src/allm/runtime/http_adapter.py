@@ -13,6 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import SplitResult
 
 import attrs
 
@@ -294,8 +295,8 @@ class HttpAdapter(Adapter):
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor, address = self.vendor, _address_of(base_url)
-        own = None if vendor.base_url is None else _address_of(vendor.base_url)
+        vendor, address = self.vendor, _address_of(parts_of(base_url))
+        own = None if vendor.base_url is None else _address_of(parts_of(vendor.base_url))
         return Origin(vendor.name, None if address == own else address, has_own=own is not None)
 
     def find_base_url(self, options: AdapterOptions) -> str:
@@ -364,8 +365,7 @@ def _sendable(name: str, value: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _address_of(base_url: str) -> str:
+def _address_of(parts: SplitResult) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
-    parts = parts_of(base_url)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
     return host + _VERSION.sub("", parts.path.rstrip("/"))
