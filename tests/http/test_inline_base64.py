@@ -10,6 +10,7 @@ import pytest
 
 import allm
 from allm.adapters import AdapterOptions, Body, base64_text, json_body
+from allm.http.call import json_content
 from allm.providers import Anthropic, Gemini, OpenAI
 from allm.testing import Reply, WireServer
 
@@ -78,9 +79,10 @@ def test_the_length_of_the_last_piece(size):
     """However many bytes are left for it."""
     data = picture(300_000) + bytes(size)
     text = base64_text(allm.Image.from_bytes(data), "data:image/png;base64,")
-    body = json_body({"a": text, "b": [text]})
+    body = json_content({"a": text, "b": [text]})
     assert isinstance(body, Body)
     whole = b"".join(body.open())
+    assert whole == json_body({"a": text, "b": [text]})
     assert (len(whole), len(text)) == (body.length, len(json.loads(whole)["a"]))
     assert base64.b64decode(json.loads(whole)["b"][0].removeprefix("data:image/png;base64,")) == data
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, final
+from typing import Any, cast, final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
@@ -31,6 +31,7 @@ __all__ = [
     "as_key",
     "join_url",
     "json_body",
+    "json_content",
     "open_call",
     "parts_of",
 ]
@@ -185,7 +186,17 @@ def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | Key
     raise EngineError(what, reason="invalid_key")
 
 
-def json_body(body: Any) -> bytes | Body:
+def json_body(body: Any) -> bytes:
+    """Encode the body of a request as JSON.
+
+    Raises:
+        ValidationError: A value in it has no JSON form or contains itself.
+    """
+    content = json_content(body)
+    return content if isinstance(content, bytes) else b"".join(cast("Iterable[bytes]", content.open()))
+
+
+def json_content(body: Any) -> bytes | Body:
     """Encode the body of a request as JSON; one with large images in it is encoded while it is sent.
 
     Raises:

@@ -1,7 +1,7 @@
 """Large bytes in a JSON body, which become base64 text while they are sent.
 
 As a text in the body an image would be in memory four times: its bytes, their base64, that in a `data:` URL, and all of
-it in the encoded body. `base64_text` puts a stand-in into the body instead, and `json_body` makes a `Body` of it.
+it in the encoded body. `base64_text` puts a stand-in into the body instead, and the call makes a `Body` of it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class InlineBase64:
 def base64_text(image: Image, prefix: str = "") -> Any:
     """The base64 of an image as a text for the body of a request, after the prefix.
 
-    Of a large image it is an object that `HttpAdapter.call`, `stream_call` and `json_body` encode while the body is
-    sent; `len` gives its length.
+    Of a large image it is an object that is encoded while the body is sent, if the body goes to `HttpAdapter.call` or
+    `stream_call` as a mapping; `len` gives its length.
 
     Raises:
         ValidationError: As `Image.to_bytes`.

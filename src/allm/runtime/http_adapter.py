@@ -23,7 +23,7 @@ from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, join_url, json_body, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_content, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
@@ -333,7 +333,7 @@ class HttpAdapter(Adapter):
             "provider": vendor.name,
             "url": url,
             "headers": {**sent, **user_headers},  # the user's come last, so that they can replace any of ours
-            "body": body if isinstance(body, bytes | Body) else json_body(body),
+            "body": body if isinstance(body, bytes | Body) else json_content(body),
             "classify": vendor.classify or functools.partial(classify_error, vendor.name),
             "credential": self._credential(options, user_headers),
             "client": client,
