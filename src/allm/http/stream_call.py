@@ -6,18 +6,19 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol
 
 import attrs
 import trio
 
-from allm.data.errors import AdapterError
+from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
-from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
+from allm.http.sse import MAX_EVENT_BYTES, Run, SSEDecoder
 
 __all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
@@ -89,7 +90,12 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
         decoder = call.new_decoder()
         decoder.raw_chunks, decoder.limits = call.raw_chunks, call.answer_limits
         decoder.begin(opened.headers)
-        await _Reader(call, opened, decoder, emit).read()
+        reader = _Reader(call, opened, decoder, emit)
+        try:
+            await reader.read()
+        except (AdapterError, trio.Cancelled):
+            await reader.cut()  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+            raise
 
 
 @attrs.define(eq=False)
@@ -101,10 +107,12 @@ class _Reader:
     decoder: WireDecoder
     emit: Emit
     sse: SSEDecoder = attrs.field(init=False)
+    decode_run: Callable[[Run], list[AdapterEvent] | None] | None = attrs.field(init=False)
     broken: bool = attrs.field(default=False, init=False)  # decoding failed, so the rest of the body is not read
 
     def __attrs_post_init__(self) -> None:
         self.sse = SSEDecoder(self.call.max_event_bytes)
+        self.decode_run = getattr(self.decoder, "decode_run", None)
 
     async def read(self) -> None:
         head, started = b"", False
@@ -125,16 +133,29 @@ class _Reader:
                     return
         await self._end()
 
+    async def cut(self) -> None:
+        """Emit what the decoder has held back, if the consumer has room for it."""
+        events = self._held_back()
+        if events:
+            with trio.CancelScope(shield=True) as scope, suppress(StreamError):  # the answer has ended
+                scope.cancel()
+                await self.emit(*events)
+
+    def _held_back(self) -> list[AdapterEvent]:
+        cut: Callable[[], list[AdapterEvent]] | None = getattr(self.decoder, "cut", None)
+        return [] if cut is None else cut()
+
     async def _feed(self, chunk: bytes) -> bool:
         """Decode one read and emit its events as one burst; True at the provider's end marker or after a failure."""
         events: list[AdapterEvent] = []
         decoder, alive = self.decoder, False
         try:
-            data = self.sse.one(chunk)
-            if data is not None:
-                events, alive = decoder.decode("", data), not decoder.idle
+            run = self.sse.run(chunk)
+            quick = None if run is None or self.decode_run is None else self.decode_run(run)
+            if quick is not None:
+                events = quick
             else:
-                for name, data in self.sse.feed(chunk):
+                for name, data in self.sse.feed(chunk) if run is None else run.events():
                     if _is_blank(data):
                         continue
                     events += decoder.decode(name, data)
@@ -143,7 +164,7 @@ class _Reader:
                         break
         except AdapterError as error:
             # Emitted together with the events decoded before it, so that nothing that arrived is lost.
-            events.append(Failed(error))
+            events += (*self._held_back(), Failed(error))
             self.broken = True
         if events:
             self._finish(events[-1])
@@ -186,7 +207,7 @@ class _Reader:
                 stray = b"\n".join(self.sse.stray).decode("utf-8", "replace")
                 events += self.decoder.end(stray)
         except AdapterError as error:
-            events.append(Failed(error))
+            events += (*self._held_back(), Failed(error))
         if events:
             self._finish(events[-1])
             await self.emit(*events)
