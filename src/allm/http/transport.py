@@ -238,8 +238,17 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        with self._mapped:
-            return await anext(self._source)
+        try:
+            return await self._source.__anext__()
+        except StopAsyncIteration:
+            raise
+        except Exception as error:
+            failed: Exception = error
+        try:
+            with self._mapped:  # entered for a failure only: most reads have none
+                raise failed
+        finally:
+            del failed  # breaks the reference cycle between the frame and its exception
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:
