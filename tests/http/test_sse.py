@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import allm
-from allm.http.sse import ServerSentEvent, SSEDecoder
+from allm.http.sse import ServerSentEvent, SSEDecoder, halves
 
 # Every form of the grammar once. Line ends are put in by the tests.
 LINES = [
@@ -145,6 +145,38 @@ def test_a_read_of_whole_events_of_one_name_is_a_run():
     assert [decoder.run(other) for other in others] == [None] * len(others)
     assert list(decoder.feed(b"data: 2\ndata:")) == []
     assert decoder.run(b"data: 2\n\n") is None
+
+
+EVENTS = st.lists(st.sampled_from([b"data: 1\n\n", b"event: e\ndata: 2\n\n", b": c\n\n", b"data: 3\r\n\r\n", b"x\n"]))
+
+
+@given(EVENTS, st.integers(0, 60))
+def test_the_parts_of_a_read(events, at):
+    """Together they are the read; the second ends with an event, and begins with one; in halves it is the same."""
+    stream = b"".join(events)
+    decoder = SSEDecoder()
+    list(decoder.feed(stream[:at]))
+    parts = decoder.parts(stream[at:])
+    assert b"".join(parts) == stream[at:]
+    list(decoder.feed(parts[0]))
+    assert not parts[1] or decoder.run(parts[1]) is not None or b"data: " not in parts[1] or len(events) > 1
+    read = [event for part in parts[1:] for event in decoder.feed(part)]
+    other = SSEDecoder()
+    expected = list(other.feed(stream))
+    assert expected[len(expected) - len(read) :] == read
+    both = halves(parts[1]) if parts[1] else None
+    assert both is None or (b"".join(both) == parts[1] and all(both))
+
+
+def test_halves():
+    """About as long as each other, each of whole events."""
+    one, long = b"data: 1\n\n", b"data: %b\n\n" % (b"2" * 100)
+    assert halves(one) is None
+    assert halves(one * 4) == (one * 2, one * 2)
+    assert halves(one + long) == (one, long)
+    assert halves(long + one) == (long, one)
+    assert halves(b"data: 1\r\n\r\n" * 2) == (b"data: 1\r\n\r\n",) * 2
+    assert halves(b"data: 1\r\n\r\n") is None
 
 
 def test_the_sample_by_hand():

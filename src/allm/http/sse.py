@@ -17,7 +17,7 @@ import attrs
 
 from allm.data.errors import AdapterError
 
-__all__ = ["MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent"]
+__all__ = ["MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent", "halves"]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long response, a few
@@ -25,6 +25,8 @@ hundred thousand; a partial image, some megabytes. httpx2's own reader stops at 
 
 _MAX_STRAY_BYTES = 64 * 1024  # an error report is far smaller; a body that is not SSE at all could be endless
 _BOM = b"\xef\xbb\xbf"
+_ENDS = (b"\n\n", b"\r\n\r\n")
+"""Of an event, as servers write them; a stream has either."""
 
 
 class ServerSentEvent(NamedTuple):
@@ -44,6 +46,15 @@ class Run(NamedTuple):
     def events(self) -> list[ServerSentEvent]:
         """The same, one by one."""
         return [ServerSentEvent(self.name, data) for data in self.lines.split(b"\n")]
+
+
+def halves(events: bytes) -> tuple[bytes, bytes] | None:
+    """Whole events as two parts of about the same size; None for a single one."""
+    end = _ENDS[1] if events.endswith(_ENDS[1]) else _ENDS[0]
+    middle = events.find(end, max(0, len(events) // 2 - len(end))) + len(end)
+    if middle == len(events):  # the second half is a part of the last event
+        middle = events.rfind(end, 0, middle - 1) + len(end)
+    return None if middle < len(end) else (events[:middle], events[middle:])
 
 
 _UNNAMED = (b"data: ", "")
@@ -82,6 +93,17 @@ class SSEDecoder:
     _skip_lf: bool = attrs.field(default=False, init=False)
     _between: bool = attrs.field(default=False, init=False)  # the next byte begins an event
     _head: tuple[bytes, str] = attrs.field(default=_UNNAMED, init=False)  # of the last run
+
+    def parts(self, chunk: bytes) -> tuple[bytes, bytes, bytes]:
+        """Cut `chunk` in three: the end of an event that is being read, whole events, and the beginning of another."""
+        if self._between and chunk.endswith(_ENDS):
+            return b"", chunk, b""
+        end = _ENDS[1] if _ENDS[1] in chunk else _ENDS[0]
+        start = 0 if self._between else chunk.find(end) + len(end)
+        if start < len(end) and not self._between:
+            return chunk, b"", b""
+        stop = max(start, chunk.rfind(end) + len(end))
+        return chunk[:start], chunk[start:stop], chunk[stop:]
 
     def run(self, chunk: bytes) -> Run | None:
         """Return what `chunk` holds if that is whole events of one name, each with one line of data; None: `feed` it.

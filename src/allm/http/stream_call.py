@@ -18,7 +18,7 @@ from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
-from allm.http.sse import MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
+from allm.http.sse import MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder, halves
 
 __all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
@@ -32,6 +32,8 @@ DRAIN_SECONDS = 0.25
 reused. The end is normally in the same packet."""
 _TOGETHER = 64
 """Most reads that are decoded together; twice as many cost hardly less each."""
+_MISSES = 16
+"""Single events after which runs are only looked for as a whole: the service writes its events in another way."""
 _TOGETHER_BYTES = 64 * 1024
 
 
@@ -128,6 +130,7 @@ class _Reader:
     alive: bool = attrs.field(default=False, init=False)  # something came since, if only a sign of life
     ended: bool = attrs.field(default=False, init=False)  # the answer has, or has failed
     broken: bool = attrs.field(default=False, init=False)  # decoding failed, so the rest of the body is not read
+    misses: int = attrs.field(default=0, init=False)  # single events since the last run
     gathered: list[bytes] = attrs.field(factory=list[bytes], init=False)  # reads that were not decoded yet
     size: int = attrs.field(default=0, init=False)  # their bytes
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -218,8 +221,8 @@ class _Reader:
 
     def _decode_gathered(self) -> None:
         if self.gathered and not self.ended:
-            together, self.gathered = self.gathered, []
-            self._decode(*together)
+            together, self.gathered = b"".join(self.gathered), []
+            self._decode(together)
 
     async def cut(self) -> None:
         """Emit what has been read and not been emitted, as far as the consumer has room for it."""
@@ -236,15 +239,16 @@ class _Reader:
         cut: Callable[[], list[AdapterEvent]] | None = getattr(self.decoder, "cut", None)
         return [] if cut is None else cut()
 
-    def _decode(self, *chunks: bytes) -> None:
-        """Decode reads, up to the provider's end marker or a failure."""
+    def _decode(self, data: bytes) -> None:
+        """Decode what was read, up to the provider's end marker or a failure."""
         try:
-            if len(chunks) == 1 or not self._decode_run(b"".join(chunks)):
-                for chunk in chunks:
-                    if not self._decode_run(chunk):
-                        self._decode_events(self.sse.feed(chunk))
-                    if self.decoder.done:
-                        break
+            before, whole, after = self.sse.parts(data)
+            if before:
+                self._decode_events(self.sse.feed(before))
+            if whole and not self.decoder.done:
+                self._decode_whole(whole)
+            if after and not self.decoder.done:
+                self._decode_events(self.sse.feed(after))
         except AdapterError as error:
             # Emitted together with the events decoded before it, so that nothing that arrived is lost.
             self.decoded += (*self._held_back(), Failed(error))
@@ -253,13 +257,25 @@ class _Reader:
             self._finish(self.decoded[-1])
         self.ended = self.decoder.done or (bool(self.decoded) and isinstance(self.decoded[-1], _ENDS))
 
-    def _decode_run(self, data: bytes) -> bool:
+    def _decode_whole(self, data: bytes) -> None:
+        """Decode whole events: as one run, else as two, and so on, since a single one of another kind is in the way.
+
+        After many single events that were none, such a search is given up until something fits again.
+        """
         run = None if self.decode_run is None else self.sse.run(data)
         events = None if run is None or self.decode_run is None else self.decode_run(run)
-        if events is None:
-            return False
-        self.decoded += events
-        return True
+        if events is not None:
+            self.decoded += events
+            self.misses = 0
+            return
+        both = None if self.decode_run is None or self.misses > _MISSES else halves(data)
+        if both is None:
+            self.misses += 1
+            self._decode_events(self.sse.feed(data))
+            return
+        for half in both:
+            if not self.decoder.done:
+                self._decode_whole(half)
 
     def _decode_events(self, events: Iterable[ServerSentEvent]) -> None:
         decoder = self.decoder
