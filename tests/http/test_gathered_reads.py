@@ -8,10 +8,11 @@ import pytest
 import trio
 
 import allm
-from allm.adapters import dumps
+from allm.adapters import MessageBuilder, dumps
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.testing import Reply, WireServer
 from allm.testing.faults import Cut, Stall, TruncatedChunk
+from allm.testing.steps import StepCounter, instrumented
 
 
 def sse(text, finish=None):
@@ -86,3 +87,41 @@ async def test_a_bug_in_a_decoder_ends_the_call(monkeypatch, autojump_clock):
         response = await ask(reply(events, fault=Stall(sum(map(len, events)))))
     assert response.output_text == "abc"
     assert "ZeroDivisionError" in str(response.error)
+
+
+@pytest.mark.parametrize("per_read", [1, 50])
+async def test_task_steps_follow_reads_of_the_socket(per_read):
+    """A server that is ahead costs a task step for many tokens, however it has cut them."""
+    events = [*(sse(f"{n} ") for n in range(4000)), sse("", "stop"), b"data: [DONE]\n\n"]
+    reads = [b"".join(events[at : at + per_read]) for at in range(0, len(events), per_read)]
+    counter = StepCounter()
+    async with asked(reply(reads)) as stream:
+        with instrumented(counter):
+            response = await stream.until_done()
+    assert response.output_text == "".join(f"{n} " for n in range(4000))
+    assert counter.steps < 4000 / 20
+
+
+async def test_result_after_each_event_copies_the_text_once():
+    """The pieces that were joined for one result are one piece for the next."""
+    collector = allm.StreamCollector()
+    collector.add(allm.MessageStarted())
+    for n in range(5000):
+        collector.add(allm.TextDelta("t", f"{n} "))
+        assert not n % 100 or len(collector.response().output_text) > n
+        assert max(len(block.pieces) for block in collector._builder._blocks.values()) <= 101
+    assert collector.response().output_text == "".join(f"{n} " for n in range(5000))
+
+
+def test_a_long_text_is_kept_in_long_pieces():
+    """Its pieces are joined every 1,024, in whichever way they come."""
+    collector, builder = allm.StreamCollector(), MessageBuilder()
+    for n in range(10_000):
+        collector.add(allm.TextDelta("t", f"{n} "))
+    for n in range(0, 10_000, 50):
+        builder.more(allm.TextDelta, "t", [f"{n} " for n in range(n, n + 50)])
+    for made in (collector._builder, builder):
+        [block] = made._blocks.values()
+        assert len(block.pieces) <= 1024 + 10
+        assert made.length("text") == len("".join(f"{n} " for n in range(10_000)))
+        assert made.content()[0].text == "".join(f"{n} " for n in range(10_000))

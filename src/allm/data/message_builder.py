@@ -101,10 +101,16 @@ class MessageBuilder:
     """The growing content of one assistant message."""
 
     _blocks: dict[tuple[str, str], _Block] = attrs.field(factory=dict, init=False)
+    _growing: _Block | None = attrs.field(default=None, init=False)  # the text that the newest delta was of
 
     def add(self, event: Any) -> bool:
         """Take one event; False when it says nothing about content."""
-        step = _STEPS.get(type(event))
+        kind = type(event)
+        growing = self._growing
+        if kind is TextDelta and growing is not None and event.id == growing.id:  # nearly always
+            growing.add(event.delta)
+            return True
+        step = _STEPS.get(kind)
         if step is None:
             return False
         step(self, event)
@@ -162,6 +168,7 @@ class MessageBuilder:
         if block is None:
             block = self._block("text", event.id)
             block.refusal = event.refusal
+        self._growing = block
         block.add(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:

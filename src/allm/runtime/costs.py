@@ -123,7 +123,7 @@ class Pricing:
             self._counted = usage
             return
         merged = known.merge(usage)
-        if all(cost is None for cost in _reported(usage).values()):  # what was reported before still holds
+        if _has_costs(known) and not _has_costs(usage):  # what was reported before still holds
             merged = attrs.evolve(merged, **_reported(known))
         self._counted = merged
 
@@ -163,6 +163,10 @@ class Pricing:
 
 def _reported(usage: Usage) -> dict[str, Any]:
     return {name: getattr(usage, name) for name in sorted(COSTS)}
+
+
+def _has_costs(usage: Usage) -> bool:
+    return usage.total_cost is not None or usage.input_cost is not None or usage.output_cost is not None
 
 
 def load_prices(provider: str) -> None:

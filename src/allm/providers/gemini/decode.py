@@ -183,7 +183,8 @@ class GeminiDecoder(StreamDecoder):
             return False
         kind, added = ReasoningDelta if thought else TextDelta, 0
         for place, chunk in enumerate(chunks, start=1):
-            if chunk.usageMetadata and self._count(chunk.usageMetadata):
+            counts = chunk.usageMetadata
+            if counts and counts != self._counts and self._count(counts):
                 self.more(kind, block_id, texts[added:place])
                 self._report_counts()
                 added = place
