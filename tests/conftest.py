@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
 import random
 import signal
@@ -20,21 +22,25 @@ from allm.testing import deny_network
 settings.register_profile("any machine", deadline=None)
 settings.load_profile("any machine")
 
-# Replays of every sample at every split, every fault with every provider, and searches by Hypothesis. They take minutes
-# and give the same result on every Python version.
-LONG = [
-    Path(__file__).parent / name
-    for name in (
-        "test_corpus.py",
-        "data/json/test_codec.py",
-        "providers/test_bad_wire.py",
-        "providers/test_keys_stay_hidden.py",
-        "execution/test_fold_property.py",
-        "session/test_kill.py",
-        "session/test_passed_on.py",
-    )
-]
-TRIALS = Path(__file__).parent / "reliability"
+HERE = Path(__file__).parent
+# Replays of every sample at every split, every fault with every provider, searches by Hypothesis, and counts of work:
+# files and single tests. They take minutes and give the same result on every Python version.
+LONG = {
+    "test_corpus.py",
+    "test_docs.py::test_each_example_runs_alone",
+    "test_docs.py::test_no_example_is_silent_about_a_wrong_key",
+    "test_linear.py",
+    "data/json/test_codec.py",
+    "execution/test_fold_property.py",
+    "providers/test_bad_wire.py",
+    "providers/test_keys_stay_hidden.py",
+    "providers/test_what_can_be_saved.py",
+    "session/test_kill.py",
+    "session/test_passed_on.py",
+    "session/test_rows.py::test_a_turn_writes_what_is_new",
+    "session/test_rows.py::test_the_cost_of_a_turn_does_not_grow",
+}
+TRIALS = HERE / "reliability"
 
 
 def pytest_addoption(parser):
@@ -61,12 +67,39 @@ def pytest_report_header(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Deselect the long files."""
-    if missing := [str(path) for path in LONG if not path.exists()]:
-        raise pytest.UsageError(f"tests/conftest.py names files that are gone: {', '.join(missing)}")
+    """Deselect the long tests."""
+    if missing := [name for name in LONG if not _exists(*name.split("::"))]:
+        raise pytest.UsageError(f"tests/conftest.py names tests that are gone: {', '.join(missing)}")
     if config.getoption("quick"):
-        config.hook.pytest_deselected(items=[item for item in items if item.path in LONG])
-        items[:] = [item for item in items if item.path not in LONG]
+        long = {item for item in items if not LONG.isdisjoint(_names(item))}
+        config.hook.pytest_deselected(items=list(long))
+        items[:] = [item for item in items if item not in long]
+
+
+def _exists(file, function=""):
+    path = HERE / file
+    return path.exists() and (not function or f"def {function}(" in path.read_text("utf-8"))
+
+
+def _names(item):
+    """How `LONG` may name a test: by its file, or its function in the file."""
+    file = _in_tests(item.path)
+    return file, f"{file}::{getattr(item, 'originalname', item.name)}"
+
+
+@functools.cache
+def _in_tests(path):
+    return path.relative_to(HERE).as_posix() if path.is_relative_to(HERE) else ""
+
+
+def pytest_collection_finish():
+    """Take what the collection made out of the sight of the garbage collector.
+
+    These are more than a million objects that live to the end. `cancel_everywhere` looks through all that the collector
+    knows, and the collector itself does so now and then.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -77,7 +77,7 @@ async def test_one_model_call(wire):
     ("wire", "most"), [("openai", 36), ("openai_responses", 39), ("anthropic", 36), ("gemini", 36)]
 )
 async def test_one_turn_with_a_tool(wire, most):
-    """Two model calls and a call of a tool; in a session, sixteen modules more, which read and write its rows."""
+    """Two model calls and a call of a tool; in a session, twelve modules more to save it, and one to read it."""
     async with WireServer() as server, allm.session.open_store("memory://") as store:
         engine = engine_of(server, wire, *TURN)
 
@@ -88,13 +88,15 @@ async def test_one_turn_with_a_tool(wire, most):
         assert "execution/tool_runner" in found
         assert len(found) <= most, found
 
-        engine_of(server, wire, *TURN)
-        names = iter("ab")
+        for names, more in (("ab", 12), ("ab", 13)):  # new sessions, and stored ones
+            engine_of(server, wire, *TURN)
+            ids = iter(names)
 
-        async def turn_of_a_session():
-            async with store.turn(next(names)) as turn:
-                assert (await turn.reply(engine, "Weather?", tools=[weather])).output_text == "Sunny"
+            async def turn_of_a_session(ids=ids):
+                async with store.turn(next(ids)) as turn:
+                    assert (await turn.reply(engine, "Weather?", tools=[weather])).output_text == "Sunny"
 
-        found = await passed_through(turn_of_a_session)
-        assert "session/stores/memory" in found
-        assert len(found) <= most + 16, found
+            found = await passed_through(turn_of_a_session)
+            assert "session/stores/memory" in found
+            assert ("session/stores/reading" in found) is (more == 13)
+            assert len(found) <= most + more, found

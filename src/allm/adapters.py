@@ -72,6 +72,7 @@ from allm.data.problems import (
     wrong_type as wrong_type,
 )
 from allm.data.request import unsupported_parts as unsupported_parts
+from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
 from allm.http.call import (
     HttpCall as HttpCall,
     OpenCall as OpenCall,
@@ -120,6 +121,7 @@ from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
     ImageAdapter as ImageAdapter,
+    OutputMode as OutputMode,
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
@@ -162,11 +164,13 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "MessageBuilder",
     "OpenCall",
     "Origin",
+    "OutputMode",
     "Path",
     "Problem",
     "RETRYABLE_STATUS",
     "Run",
     "SSEDecoder",
+    "SchemaSubset",
     "Secret",
     "ServerSentEvent",
     "Shape",
@@ -190,6 +194,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "dumps",
     "explains_settings",
     "finish_reason_of",
+    "fit_schema",
     "image_of_base64",
     "image_of_url",
     "join_url",

@@ -111,6 +111,7 @@ async def test_a_file_is_never_half_written(pipes, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
+    monkeypatch.setattr("allm.session.stores.saving.PATIENCE", 0.05)
     with monkeypatch.context() as patched:
         patched.setattr("os.fsync", fail)
         with pytest.raises(allm.SessionError, match="disk full"):

@@ -127,7 +127,7 @@ ROWS = {
         (schema("a"), "json", {"type": "x"}, schema("d")),
         of_request("response_format"),
         wrong=(7, [schema("a")]),
-        bad=("yaml", schema("no name"), int, allm.JsonSchema("n", "x")),
+        bad=("yaml", schema("no name"), complex, allm.JsonSchema("n", "x")),
         in_request=True,
     ),
     "structured_finalize": Row(
@@ -164,6 +164,9 @@ ROWS = {
         execution("structured_finalize_nudge"),
         ExecutionOptions().structured_finalize_nudge,
         wrong=(7, None),
+    ),
+    "output_mode": Row(
+        ("native", "tool", "prompted", "auto"), execution("output_mode"), "auto", wrong=(7, True, None), bad=("json",)
     ),
     "validation_retries": Row(
         (4, 3, 2, 0), execution("validation_retries"), 0, wrong=("5", 5.0, True, None), bad=(-1,)

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from allm import Request, Tool, ValidationError, json_schema, models, user
+from allm import Request, Tool, ValidationError, models, user
 from allm.providers.anthropic.encode import FALLBACK_MAX_TOKENS, Settings, encode, output_limit
 from allm.providers.anthropic.models import Model
 from allm.runtime.adapters import AdapterOptions
@@ -194,12 +194,6 @@ def test_between_tools():
             "low",
             {"tools": (CLOCK,), "tool_choice": "clock"},
             (("tool_choice",), "conflicts_with_thinking"),
-        ),
-        (
-            "claude-sonnet-4-0",
-            "low",
-            {"response_format": json_schema("a", {"type": "object"})},
-            (("response_format",), "conflicts_with_thinking"),
         ),
     ],
 )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import enum
-from typing import Literal
+from typing import Annotated, Any, Literal
 
+import annotated_types
 import attrs
 import pytest
 
 import allm
 from allm.data.json.text import loads
+from allm.data.types.output import answer_schema
 from allm.execution.options import resolve
 from allm.providers.openai.strict import closed, fits_strict
 
@@ -177,10 +179,31 @@ class City:
     name: str
 
 
+@attrs.frozen
+class Stay:
+    """Has what strict mode does not know: a default, a length, places of a list, a type that contains itself."""
+
+    city: Annotated[str, annotated_types.MinLen(2)]
+    nights: int = 1
+    room: tuple[int, int] = (1, 1)
+    then: Stay | None = None
+
+
+MINE = allm.json_schema("n", {"type": "object", "patternProperties": {}})
+
+
 @pytest.mark.parametrize("endpoint", ["responses", "chat_completions"])
 @pytest.mark.parametrize(
     ("wanted", "strict"),
-    [(City, True), (Counts, False), (allm.json_schema("n", {"type": "object", "patternProperties": {}}), True)],
+    [
+        (City, True),
+        (Stay, True),
+        (list[Stay], True),
+        (Counts, False),
+        (tuple[int, str], False),
+        (Any, False),
+        (MINE, True),
+    ],
 )
 def test_answers_are_strict_where_the_class_allows_it(endpoint, wanted, strict):
     """An open mapping in a class would be a 400; a schema written by hand is sent as its author says."""
@@ -189,3 +212,13 @@ def test_answers_are_strict_where_the_class_allows_it(endpoint, wanted, strict):
     body = loads(adapter.prepare(call.request, call.adapter_options).body)
     sent = body["text"]["format"] if endpoint == "responses" else body["response_format"]["json_schema"]
     assert sent["strict"] is strict
+    assert not strict or not isinstance(wanted, type) or fits_strict(sent["schema"])
+
+
+def test_another_server_gets_all_of_a_type():
+    """It may enforce more than OpenAI does; `strict` is asked for where the type fits as it is."""
+    adapter = allm.providers.OpenAI(api_key="key-of-a-test", base_url="https://llm.example/v1")
+    for wanted, strict in ((City, True), (Stay, False)):
+        call = resolve(allm.Engine(adapter=adapter, model="m"), "hi", {"response_format": wanted})
+        sent = loads(adapter.prepare(call.request, call.adapter_options).body)["response_format"]["json_schema"]
+        assert (sent["schema"], sent["strict"]) == (answer_schema(wanted), strict)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import gc
 import json
 import platform
 import sys
 import urllib.request
+from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
+import annotated_types
 import pytest
 import trio
 
@@ -147,6 +151,65 @@ async def test_response_that_fits_a_schema(ask_at):
     thing = json.loads(allm.unwrap(response))
     assert thing["size"] in {"small", "big"}
     assert 1 <= thing["number"] <= 9
+
+
+T = TypeVar("T")
+
+
+class Size(enum.Enum):
+    """Of a thing."""
+
+    SMALL = "small"
+    BIG = "big"
+
+
+class Point(NamedTuple):
+    """Of a grid."""
+
+    x: Annotated[int, annotated_types.Interval(ge=1, le=9)]
+    is_edge: bool = False
+
+
+@dataclasses.dataclass
+class Box(Generic[T]):
+    """Holds a thing."""
+
+    thing: T
+    size: Size = Size.SMALL
+
+
+OUTPUTS = {
+    "class": (Box[bool], Box),
+    "literal": (Literal["yes", "no"], str),
+    "mixed literal": (Literal["yes", 1, True], object),
+    "enum": (Size, Size),
+    "number": (Annotated[int, annotated_types.Interval(ge=1, le=9)], int),
+    "truth": (bool, bool),
+    "list": (Annotated[list[Box[Size]], annotated_types.MaxLen(2)], list),
+    "tuple": (tuple[bool, Literal["a", "b"]], tuple),
+    "NamedTuple": (Point, Point),
+    "optional": (Size | None, object),
+    "union": (Box[bool] | Point | Size, object),
+}
+
+
+@only("openai_chat")  # the other APIs of llama.cpp do not look at the output format
+@pytest.mark.parametrize("kind", OUTPUTS)
+async def test_an_answer_of_any_type(ask_at, kind):
+    """The grammar made from the schema gives an instance of it."""
+    hint, made = OUTPUTS[kind]
+    response = await allm.generate(ask_at(), "hello", response_format=hint, max_tokens=300)
+    assert response.finish_reason == "stop", response.output_text
+    assert isinstance(response.parsed(), made)
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+async def test_an_answer_of_any_type_as_a_tool(ask_at, kind):
+    """The engine is held to calling it, with every wire format, and the response is one of text."""
+    hint, made = OUTPUTS[kind]
+    response = await allm.generate(ask_at(), "hello", response_format=hint, output_mode="tool", max_tokens=300)
+    assert (response.finish_reason, response.tool_calls) == ("stop", ()), response.output_text
+    assert isinstance(response.parsed(), made)
 
 
 @pytest.mark.parametrize("way", ["break", "deadline"])

@@ -91,8 +91,11 @@ async def test_idle_connections_that_died(store_url, new_id, nursery, monkeypatc
 
 
 @SERVERS
-async def test_connections_that_are_dropped_during_turns(store_url, store, new_id, nursery, record_property):
+async def test_connections_that_are_dropped_during_turns(
+    store_url, store, new_id, nursery, monkeypatch, record_property
+):
     """Nothing acknowledged is lost or doubled, no tool runs twice, and every outcome is the tool's own."""
+    monkeypatch.setattr("allm.session.stores.saving.FIRST_PAUSE", 0.01)  # real seconds, after each of many drops
     print(f"ALLM_TEST_SEED={SEED}")  # noqa: T201  (pytest shows it if the test fails)
     dice = random.Random(SEED)  # noqa: S311  (repeatable, not secret)
     proxy, most = Proxy(store_url), MOST_PIECES["redis" if store_url.startswith("redis") else "postgres"]

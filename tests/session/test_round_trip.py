@@ -12,9 +12,8 @@ import allm
 from allm.data.json import document as json_document
 from allm.data.results import ToolOutcome
 from allm.data.session import AnswerEntry
-from allm.session.stores import stored
+from allm.session.stores import writing
 from allm.session.stores.memory import MemoryBackend
-from allm.session.stores.stored import change_of
 from conversations import TEXT, engine
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -149,8 +148,8 @@ ROWS_1 = {
 @pytest.mark.parametrize("name", ROWS_1)
 async def test_golden_rows_of_version_1(name, monkeypatch):
     """A store reads the rows of version 1 and writes the same; the names of blobs are hashes of their content."""
-    monkeypatch.setattr(stored, "token_hex", lambda size: "0" * 2 * size)
-    change = await change_of(ROWS_1[name], None)
+    monkeypatch.setattr(writing, "token_hex", lambda size: "0" * 2 * size)
+    change = await writing.change_of(ROWS_1[name], None)
     golden = json.loads((GOLDEN / "rows_v1" / f"{name}.json").read_text("utf-8"))
     assert {"head": change.head, "messages": [*change.messages], "blobs": sorted(change.blobs)} == golden
     backend = MemoryBackend()

@@ -18,6 +18,7 @@ HEAD = '{"v":1,"type":"Session","$messages":0}'
 async def test_a_server_that_falls_silent(store_url, new_id, nursery, monkeypatch, way):
     """The operation fails after a time without a retry, and the store works afterwards."""
     monkeypatch.setattr("allm.session.stores.saving.PATIENCE", 1.0)  # over when the first attempt is
+    monkeypatch.setattr("allm.session.stores.store.SHIELD", 1.0)  # same
     monkeypatch.setattr(f"allm.session.stores.{store_url.partition(':')[0].removesuffix('ql')}.BOUND", 2.0)
     proxy = Proxy(store_url)
     session = attrs.evolve(await in_status("completed"), id=new_id)

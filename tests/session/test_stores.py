@@ -15,7 +15,7 @@ import allm
 from allm.data.results import ToolOutcome
 from allm.data.session import AnswerEntry
 from allm.session import open_store
-from allm.session.stores import backend as backends, journal as documents
+from allm.session.stores import backend as backends, saving
 from allm.session.stores.backend import Change
 from conversations import TEXT, engine, in_status
 
@@ -480,6 +480,7 @@ async def test_a_file_that_cannot_be_used(tmp_path):
 async def test_a_locked_file(tmp_path, monkeypatch):
     """Waiting for a lock has a limit, and the store works afterwards."""
     monkeypatch.setattr("allm.session.stores.sqlite.BOUND", 0.05)
+    monkeypatch.setattr(saving, "PATIENCE", 0.05)
     session = await named("s")
     async with open_store(f"sqlite:///{tmp_path}/chat.db") as store:
         await store.save(session)
@@ -524,4 +525,4 @@ async def test_a_database_that_does_not_answer(autojump_clock):
         with pytest.raises(allm.SessionError) as caught:
             await store.save(allm.Session(id="s"))
     assert caught.value.reason == "unavailable"
-    assert trio.current_time() >= documents.SHIELD
+    assert trio.current_time() >= saving.SHIELD

@@ -79,7 +79,7 @@ async def test_steps_of_other_tasks_count():
     assert {(1, 2), (2, 1)} <= seen
 
 
-async def test_a_task_in_a_nursery_of_another_is_found():
+async def test_a_task_in_a_nursery_of_another_is_found(found_soon):
     """The report names the task and the place where it is."""
     async with trio.open_nursery() as outside:
 
@@ -95,7 +95,7 @@ async def test_a_task_in_a_nursery_of_another_is_found():
         outside.cancel_scope.cancel()
 
 
-async def test_a_socket_that_is_lost_between_two_checkpoints_is_found():
+async def test_a_socket_that_is_lost_between_two_checkpoints_is_found(found_soon):
     """It is open when the wait is over, and the function is cancelled before it can close it."""
     kept = []
 
@@ -119,7 +119,7 @@ async def test_a_socket_that_is_lost_between_two_checkpoints_is_found():
     assert "in connect" in caught.value.__notes__[0]
 
 
-async def test_a_task_that_has_just_been_woken_is_cancelled_by_its_parent_in_the_same_pass():
+async def test_a_task_that_has_just_been_woken_is_cancelled_by_its_parent_in_the_same_pass(found_soon):
     """By a socket that another task has written to: the parent runs first, and takes the child by surprise."""
     kept = []
     send, receive = trio.open_memory_channel(10)
@@ -165,7 +165,7 @@ async def test_a_task_that_has_just_been_woken_is_cancelled_by_its_parent_in_the
     assert "The cancellation came before a pass" in caught.value.__notes__[0]
 
 
-async def test_a_limiter_that_is_not_given_back_is_found():
+async def test_a_limiter_that_is_not_given_back_is_found(found_soon):
     """Also one that the function only reaches through others."""
     limiter = trio.CapacityLimiter(1000)
 
@@ -178,7 +178,7 @@ async def test_a_limiter_that_is_not_given_back_is_found():
         await cancel_everywhere(function)
 
 
-async def test_a_busy_thread_is_found():
+async def test_a_busy_thread_is_found(found_soon):
     """A thread that outlives the run."""
     stop = threading.Event()
 
@@ -192,7 +192,7 @@ async def test_a_busy_thread_is_found():
     stop.set()
 
 
-async def test_an_async_generator_that_is_not_closed_is_found():
+async def test_an_async_generator_that_is_not_closed_is_found(found_soon):
     """Whether somebody keeps it or not."""
     kept = []
 

@@ -39,7 +39,7 @@ async def test_idle_connections_may_stay():
 
 
 @pytest.mark.parametrize("warm", [False, True], ids=["cold pool", "warm pool"])
-async def test_a_connection_that_nothing_uses_again_is_found(warm):
+async def test_a_connection_that_nothing_uses_again_is_found(warm, found_soon):
     """Beside connections that rest in a pool, a lost one is still seen."""
     async with WireServer(HELLO) as server:
         if warm:
@@ -52,7 +52,7 @@ async def test_a_connection_that_nothing_uses_again_is_found(warm):
         await lost[0].aclose()
 
 
-async def test_a_connection_that_was_taken_out_of_its_pool_is_found():
+async def test_a_connection_that_was_taken_out_of_its_pool_is_found(found_soon):
     """It was open before the block, and rested."""
     async with WireServer(HELLO) as server, httpx.AsyncClient() as client:
         await ask(server, client)
@@ -64,7 +64,7 @@ async def test_a_connection_that_was_taken_out_of_its_pool_is_found():
         await lost.aclose()
 
 
-async def test_an_entry_of_a_pool_that_nothing_uses_is_found():
+async def test_an_entry_of_a_pool_that_nothing_uses_is_found(found_soon):
     """As a cancellation may leave it, without an open socket."""
     async with httpcore.AsyncConnectionPool() as pool:
         with pytest.raises(AssertionError, match="an entry in the pool of an HTTP client is neither idle nor closed"):
@@ -112,7 +112,7 @@ async def test_a_thread_that_is_about_to_end_is_waited_for():
 
 
 @pytest.mark.parametrize("kind", [trio.Lock, trio.StrictFIFOLock, functools.partial(trio.Semaphore, 2, max_value=2)])
-async def test_locks_are_looked_at(kind):
+async def test_locks_are_looked_at(kind, found_soon):
     """Whichever kind; a lock that another task holds is its own affair."""
     lock = kind()
     with pytest.raises(AssertionError, match=r"is held by|more permits"):
@@ -150,7 +150,7 @@ async def test_an_exception_of_the_block_comes_first():
     made.close()
 
 
-def test_outside_of_trio():
+def test_outside_of_trio(found_soon):
     """A plain `with` looks at files, sockets and threads."""
     with no_leaks():
         trio.run(trio.sleep, 0)

@@ -33,6 +33,11 @@ def anyio_backend():
     return "trio"
 
 
+@pytest.fixture
+def found_soon(monkeypatch):
+    monkeypatch.setattr("allm.testing.leaks.SETTLING", [0.0] * 50)
+
+
 async def test_sound(wire_server, deny_network, no_leaks):
     wire_server.add(*[Reply.script("openai", [allm.fake.text("Hello")])] * 2)
     adapter = allm.providers.OpenAI(api_key="test", base_url=wire_server.url("openai"))
@@ -55,23 +60,23 @@ class TestMethods:
         assert number
 
 
-async def test_socket(no_leaks):
+async def test_socket(found_soon, no_leaks):
     kept.append(socket.socket())
 
 
-async def test_file(no_leaks):
+async def test_file(found_soon, no_leaks):
     kept.append(open(__file__))
 
 
-async def test_thread(no_leaks):
+async def test_thread(found_soon, no_leaks):
     threading.Thread(target=stop.wait, name="lost", daemon=True).start()
 
 
-async def test_task(no_leaks):
+async def test_task(found_soon, no_leaks):
     trio.lowlevel.spawn_system_task(trio.sleep_forever, name="lost")
 
 
-async def test_token(no_leaks):
+async def test_token(found_soon, no_leaks):
     await limiter.acquire()
 
 
@@ -80,14 +85,14 @@ async def numbers():
     yield 2
 
 
-async def test_generator(no_leaks):
+async def test_generator(found_soon, no_leaks):
     kept.append(numbers())
     await anext(kept[-1])
 
 
 @settings(max_examples=5, suppress_health_check=list(HealthCheck), database=None, deadline=None)
 @given(number=strategies.integers(0, 1))
-async def test_example(no_leaks, number):
+async def test_example(found_soon, no_leaks, number):
     if number:
         kept.append(socket.socket())
 
@@ -119,7 +124,15 @@ async def test_network(deny_network):
     await trio.open_tcp_stream("api.example.com", 443)
 """
 PLAIN = """
-def test_file(no_leaks, request):
+import pytest
+
+
+@pytest.fixture
+def found_soon(monkeypatch):
+    monkeypatch.setattr("allm.testing.leak_check.SETTLING", [0.001] * 50)
+
+
+def test_file(found_soon, no_leaks, request):
     request.session.kept = open(__file__)
 
 

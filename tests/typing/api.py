@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_never, assert_type
+from collections.abc import AsyncIterator
+from typing import Any, Literal, assert_never, assert_type
 
 import attrs
 import httpx
+from typing_extensions import TypeForm
 
 import allm
 from allm.providers import (
@@ -96,16 +98,57 @@ async def a_class_reaches_the_result(engine: allm.Engine) -> None:
         assert_type(chat_events.result(), allm.ChatResult[Person])
 
 
+async def items_have_the_type_of_the_list(engine: allm.Engine) -> None:
+    """`elements()` gives the items of a list of any kind, or of the type that is passed; snapshots are anything."""
+    async with allm.stream_generate(engine, "Who?", response_format=list[Person]) as events:
+        assert_type(events.elements(), AsyncIterator[Person])
+        assert_type(events.partial_output(raise_on_error=False), AsyncIterator[Any])
+    async with allm.stream(engine, "Who?", response_format=tuple[Person, ...]) as turn:
+        assert_type(turn.elements(raise_on_error=False), AsyncIterator[Person])
+    async with allm.stream_step(engine, "Who?", response_format=set[str]) as step:
+        assert_type(step.elements(), AsyncIterator[str])
+    wanted: TypeForm[frozenset[str] | None] = TypeForm(frozenset[str] | None)
+    async with allm.stream_generate(engine, "Who?", response_format=wanted) as optional:
+        assert_type(optional.elements(), AsyncIterator[str])
+    async with allm.session.stream_start(engine, "Who?", response_format=list[Person]) as session:
+        assert_type(session.elements(), AsyncIterator[Person])
+        assert_type(session.elements(str), AsyncIterator[str])
+    async with allm.stream_generate(engine, "Who?", response_format=Person) as one:
+        assert_type(one.elements(), AsyncIterator[Any])
+    async with allm.stream_generate(engine, "Who?") as anything:
+        assert_type(anything.elements(), AsyncIterator[Any])
+        assert_type(anything.elements(Person), AsyncIterator[Person])
+        assert_type(anything.elements(Person | Literal["none"]), AsyncIterator[Person | Literal["none"]])
+
+
 async def without_a_class_the_output_is_anything(engine: allm.Engine, options: allm.CallOptions) -> None:
     """A call without a class, or with another format, needs no type argument."""
     schema = allm.json_schema("person", {"type": "object"})
     assert_type(await allm.generate(engine, "Who?"), allm.Response[Any])
     assert_type(await allm.generate(engine, "Who?", response_format="json"), allm.Response[Any])
-    assert_type(await allm.generate(engine, "Who?", response_format=None), allm.Response[Any])
     assert_type(await allm.generate(engine, "Who?", response_format=schema), allm.Response[Any])
     assert_type(await allm.generate(engine, "Who?", response_format={"type": "text"}), allm.Response[Any])
     assert_type((await allm.chat(engine, "Who?", **options)).final_response, allm.Response | None)
     assert_type((await allm.generate(engine, "Who?")).parsed(), Any)
+
+
+async def any_type_reaches_the_result(engine: allm.Engine, response: allm.Response) -> None:
+    """Lists and generics in every call; `TypeForm(...)` helps mypy to see any other type, which pyright sees alone."""
+    people = await allm.generate(engine, "Who?", response_format=list[Person])
+    assert_type(people.parsed(), list[Person])
+    by_name = await allm.chat(engine, "Who?", response_format=dict[str, Person])
+    assert_type(by_name.parsed(), dict[str, Person])
+    assert_type((await allm.generate(engine, "How many?", response_format=int)).parsed(), int)
+    verdict = await allm.generate(engine, "Well?", response_format=TypeForm(Literal["yes", "no"]))
+    assert_type(verdict.parsed(), Literal["yes", "no"])
+    someone = await allm.chat(engine, "Who?", response_format=TypeForm(Person | None))
+    assert_type(someone.parsed(), Person | None)
+    either: TypeForm[Person | int] = Person | int
+    assert_type((await allm.generate(engine, "Who?", response_format=either)).parsed(), Person | int)
+    await allm.generate(engine, "Well?", response_format=Literal["yes", "no"], output_mode="tool")
+    assert_type(response.parsed(list[Person]), list[Person])
+    assert_type(response.parsed(Literal["yes", "no"]), Literal["yes", "no"])
+    assert_type(response.parsed(Person | None), Person | None)
 
 
 async def a_class_may_be_given_or_not(engine: allm.Engine, wanted: type[Person] | str | None) -> None:

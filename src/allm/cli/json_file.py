@@ -16,7 +16,8 @@ import trio
 import allm
 from allm.session.stores.backend import LONGEST, Change, Record
 from allm.session.stores.memory import MemoryBackend
-from allm.session.stores.stored import change_of, read_record
+from allm.session.stores.reading import read_record
+from allm.session.stores.writing import change_of
 
 __all__ = ["JsonFileBackend"]
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType
-from typing import Any, TypedDict, Unpack
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import attrs
+from typing_extensions import TypeForm
 
 from allm.data.content import Part, ProviderPart, ReasoningPart
 from allm.data.message import Message, Role, Thread, messages_problems, to_messages
 from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
+from allm.data.types.output import is_type
 
 __all__ = [
     "JsonSchema",
@@ -41,20 +43,20 @@ class JsonSchema:
     Attributes:
         name: The format's name as the provider shows it: letters, digits, `_`, `-`.
         strict: Ask the provider to enforce the schema.
-        output_type: The class the schema was made from; not part of the value.
+        output_type: The type the schema was made from; not part of the value.
     """
 
     name: str
     schema: dict[str, Any] = attrs.field(hash=False)
     strict: bool = True
-    output_type: type | None = attrs.field(default=None, eq=False, repr=False, kw_only=True)
+    output_type: Any = attrs.field(default=None, eq=False, repr=False, kw_only=True)
 
 
 ToolChoice = str | Mapping[str, Any]
 """`"auto"`, `"none"`, `"required"`, a tool's name, or a provider's own mapping."""
 
-ResponseFormat = JsonSchema | Mapping[str, Any] | str | type[OutputT]
-"""A class (attrs, dataclass, TypedDict, msgspec, pydantic), `json_schema(...)`, `"text"`, `"json"` (any object), or a
+ResponseFormat: TypeAlias = JsonSchema | Mapping[str, Any] | str | TypeForm[OutputT]
+"""A type (a class, `list[Trip]`, a union, a Literal, ...), `json_schema(...)`, `"text"`, `"json"` (any object), or a
 provider's own mapping."""
 
 
@@ -196,7 +198,7 @@ def _format_problems(request: Request) -> Iterator[Problem]:
     wanted = request.response_format
     if isinstance(wanted, str):
         if wanted not in {"text", "json"}:
-            sentence = f"is {shown(wanted)}; expected 'text' or 'json', a class, or json_schema(...)"
+            sentence = f"is {shown(wanted)}; expected 'text' or 'json', a type, or json_schema(...)"
             yield Problem(("response_format",), "unknown", sentence)
     elif isinstance(wanted, JsonSchema):
         if not isinstance(wanted.schema, dict):
@@ -205,11 +207,13 @@ def _format_problems(request: Request) -> Iterator[Problem]:
         if not (isinstance(wanted.name, str) and TOOL_NAME.fullmatch(wanted.name)):
             sentence = f"is {shown(wanted.name)}; expected 1 to 64 letters, digits, '_' or '-'"
             yield Problem(("response_format", "name"), "invalid_format", sentence)
-    elif wanted is not None and not isinstance(wanted, Mapping):
-        sentence = f"is {type(wanted).__name__}; expected json_schema(...), 'text', 'json', or a provider's mapping"
+    elif wanted is not None and not isinstance(wanted, Mapping) and not is_type(wanted):
+        sentence = (
+            f"is {type(wanted).__name__}; expected a type, json_schema(...), 'text', 'json', or a provider's mapping"
+        )
         yield Problem(("response_format",), "invalid_shape", sentence)
-    if request.structured_finalize and not isinstance(wanted, JsonSchema):
-        sentence = "is set, but response_format has no schema; expected a class or json_schema(...) there"
+    if request.structured_finalize and not (isinstance(wanted, JsonSchema) or is_type(wanted)):
+        sentence = "is set, but response_format has no schema; expected a type or json_schema(...) there"
         yield Problem(("structured_finalize",), "requires_json_schema", sentence)
 
 

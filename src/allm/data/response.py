@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
+from typing_extensions import TypeForm
 
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
@@ -15,13 +16,14 @@ from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
 from allm.data.one_line import Printer, one_line
 from allm.data.problems import headers_field, mapping_field
-from allm.data.types.structure import parse_text
+from allm.data.types.shapes import Shape
+from allm.data.types.structure import is_json, parse_text
 
-__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage"]
+__all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage", "parse_answer"]
 
 T = TypeVar("T")
 OutputT = typing_extensions.TypeVar("OutputT", default=Any)
-"""The class given as `response_format=`; Any where none is given, so that a plain `Response` stays a complete type."""
+"""The type given as `response_format=`; Any where none is given, so that a plain `Response` stays a complete type."""
 OutputT_co = typing_extensions.TypeVar("OutputT_co", covariant=True, default=Any)
 """The same for the frozen values that hold it."""
 
@@ -118,6 +120,19 @@ COUNTS = tuple(field.name for field in attrs.fields(Usage) if field.name != "ext
 COSTS = frozenset(name for name in COUNTS if name.endswith("_cost"))
 
 
+def parse_answer(message: Message, hint: Any, shape: Shape | None = None) -> Any:
+    """The text of `message` as an instance of a type; see `parse_text`.
+
+    Some models write a sentence before the answer, in a block of its own: if the whole text is no JSON, the answer is
+    the first block that is.
+    """
+    text = message.text
+    blocks = [part.text for part in message.parts if isinstance(part, TextPart)]
+    if len(blocks) > 1 and not is_json(text):
+        text = next(filter(is_json, blocks), text)
+    return parse_text(text, hint, shape)
+
+
 @attrs.frozen
 class _OutputType:
     """A response's output type on its way through pickle or copy.
@@ -155,7 +170,7 @@ class Response(Generic[OutputT_co]):
         service_tier: The tier that served the answer, in the provider's own word: `default`, `flex`, `standard`.
         logprobs: The tokens of the visible text in order, if log probabilities were asked for and came.
         metadata: What else the answer says about itself, by the provider's name: `metadata["openrouter"]["provider"]`.
-        output_type: The class given as `response_format=`; not part of the value, and not in its JSON. A pickle keeps
+        output_type: The type given as `response_format=`; not part of the value, and not in its JSON. A pickle keeps
             it where it can be imported.
         error: Set exactly when `finish_reason == "error"`; the partial answer is in `message`.
         abandoned_usage: What attempts have used that failed before their content and were made again; part of no other
@@ -175,27 +190,27 @@ class Response(Generic[OutputT_co]):
     error: AllmError | None = None
     abandoned_usage: Usage | None = None
     metadata: dict[str, Any] = mapping_field()
-    output_type: type[OutputT_co] | None = attrs.field(default=None, eq=False, repr=False)
+    output_type: TypeForm[OutputT_co] | None = attrs.field(default=None, eq=False, repr=False)
 
     @overload
     def parsed(self) -> OutputT_co: ...
     @overload
-    def parsed(self, cls: type[T]) -> T: ...
-    def parsed(self, cls: type[Any] | None = None) -> Any:
-        """The answer's JSON as an instance of `cls`; without it, of the class given as `response_format=`.
+    def parsed(self, cls: TypeForm[T]) -> T: ...
+    def parsed(self, cls: Any = None) -> Any:
+        """The answer's JSON as an instance of the type `cls`; without it, of that given as `response_format=`.
 
         Raises:
             ValidationError: `invalid_output`: not JSON or not a valid instance, with every problem; the text is still
-                in `output_text`. Without any class: `missing_output_type`.
+                in `output_text`. Without any type: `missing_output_type`.
         """
         wanted = cls if cls is not None else self.output_type
         if wanted is None:
             sentence = (
-                "parsed() needs a class: pass one, parsed(YourClass), or make the call with response_format=YourClass; "
-                "JSON leaves the class out, and a pickle one that cannot be imported, such as a function's own"
+                "parsed() needs a type: pass one, parsed(YourClass), or make the call with response_format=YourClass; "
+                "JSON leaves the type out, and a pickle one that cannot be imported, such as a function's own"
             )
             raise ValidationError([Problem((), "missing_output_type", sentence)], reason="invalid_output")
-        return parse_text(self.output_text, wanted)
+        return parse_answer(self.message, wanted)
 
     def __getstate__(self) -> dict[str, Any]:
         state = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}

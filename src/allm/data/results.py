@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
 
 import attrs
+from typing_extensions import TypeForm
 
 from allm.data.content import ToolCall
 from allm.data.errors import AllmError, Problem, ToolError, ValidationError
@@ -128,8 +129,8 @@ class ChatResult(Generic[OutputT_co]):
     @overload
     def parsed(self) -> OutputT_co: ...
     @overload
-    def parsed(self, cls: type[T]) -> T: ...
-    def parsed(self, cls: type[Any] | None = None) -> Any:
+    def parsed(self, cls: TypeForm[T]) -> T: ...
+    def parsed(self, cls: Any = None) -> Any:
         """The final response's JSON as an instance; see `Response.parsed`.
 
         Raises:

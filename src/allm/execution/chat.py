@@ -15,7 +15,7 @@ from typing import Unpack, assert_never
 import attrs
 import trio
 
-from allm.data.errors import AllmError, ValidationError
+from allm.data.errors import AllmError
 from allm.data.events import ChatCompleted, MessagesAdded
 from allm.data.message import Message, Thread, user
 from allm.data.response import OutputT
@@ -229,6 +229,7 @@ class _ChatLoop:
         options = prepared[0].execution_options
         max_turns = 1 if final else options.max_turns
         turns, retries = 0, options.validation_retries
+        check = self.turn.check if final or not self.turn.two_pass else None
         while True:
             added: tuple[Message, ...] = ()
             earlier: tuple[Message, ...] = ()
@@ -240,13 +241,14 @@ class _ChatLoop:
             self._steps.append(step)
             turns += 1
             reason = await _gate(step, options, max_turns, turns)
-            problem = _invalid_output(step) if reason == "completed" and retries else None
+            is_checked = check is not None and reason == "completed" and retries > 0
+            correction = check.correction(step.response) if check is not None and is_checked else None
             if reason == "completed" and (self.inbox.waiting or earlier):
                 reason = None if len(self._steps) < options.max_turns else "max_turns"
-            elif problem is not None:
+            elif correction is not None:
                 retries -= 1
                 reason = None
-                added = (user(f"That is not valid: {problem} Answer again, with the corrected JSON only."),)
+                added = (correction,)
             if reason is not None:
                 ended = self._ended(reason)
                 return (
@@ -334,14 +336,3 @@ def _all_calls_ran(step: StepResult) -> bool:
     calls = step.response.tool_calls
     whole = step.response.finish_reason == "stop" or all(call.arguments is not None for call in calls)
     return bool(step.tool_results) and whole
-
-
-def _invalid_output(step: StepResult) -> str | None:
-    """What is wrong with the structured output of the step; None if it is valid or none was asked for."""
-    if step.response.output_type is None:
-        return None
-    try:
-        step.response.parsed()
-    except ValidationError as error:
-        return error.message
-    return None

@@ -9,6 +9,7 @@ import trio
 from allm.data.errors import Problem, UnwrapError, ValidationError
 from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
+from allm.execution.answer_check import AnswerCheck, AnswersFold, ask_until_it_fits
 from allm.execution.options import (
     CallOptions,
     Input,
@@ -55,11 +56,15 @@ def stream_generate(
     call = resolve(engine_for_chat(engine), request, options)
     warn_ignored_options(options)
     prepared = prepare_call(call)
+    check = AnswerCheck.of(call) if call.execution_options.validation_retries else None
 
     async def produce(context: StreamContext) -> None:
         limit = call.execution_options.request_timeout
         with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
-            await run_model_call(call, prepared, context)
+            if check is None:
+                await run_model_call(call, prepared, context)
+            else:
+                await ask_until_it_fits(call, prepared, context, check)
         if whole_call.cancelled_caught:
             await fail_at_limit(context, limit, call)
 
@@ -68,7 +73,7 @@ def stream_generate(
         "generate",
         produce,
         call.execution_options,
-        StreamCollector(output_type(call)),
+        StreamCollector(output_type(call)) if check is None else AnswersFold(check.hint),
         provider=provider,
         model=call.request.model,
     )

@@ -18,8 +18,11 @@ from allm.data.message import Message, Thread, to_messages, unanswered_tool_call
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.step_changes import StepChanges
-from allm.data.types.schema import object_schema
+from allm.data.types.output import answer_name, answer_schema, is_type
+from allm.data.types.shapes import name_of
+from allm.execution.answer_tool import AnswerAsCall
 from allm.execution.journal import ToolJournal
+from allm.execution.output_modes import asked_for
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
@@ -140,7 +143,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     by_default, given_here = (application_defaults(), *_engine_layers(engine)), (_request_layer(request), options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
-    if isinstance(wanted := changes.get("response_format"), type):
+    if (wanted := changes.get("response_format")) is not None and is_type(wanted):
         changes["response_format"] = _format_of(wanted)
     request = attrs.evolve(request, **changes)
     refuse(request_problems(request))
@@ -172,13 +175,13 @@ def _request_layer(request: Request) -> dict[str, Any]:
     return layer
 
 
-def _format_of(cls: type) -> JsonSchema:
-    """The `JsonSchema` of a class, with the class as its `output_type`."""
+def _format_of(hint: Any) -> JsonSchema:
+    """The `JsonSchema` of a type, with the type as its `output_type`."""
     try:
-        schema, strict = object_schema(cls)
+        schema = answer_schema(hint)
     except TypeError as error:
-        raise invalid_option("response_format", "no_schema", f"{cls.__name__}: {error}") from error
-    return JsonSchema(cls.__name__, schema, strict, output_type=cls)
+        raise invalid_option("response_format", "no_schema", f"{name_of(hint):.60}: {error}") from error
+    return JsonSchema(answer_name(hint), schema, output_type=hint)
 
 
 def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -206,8 +209,8 @@ def engine_options(engine: Engine) -> dict[str, Any]:
     return found
 
 
-def output_type(call: ModelCall) -> type | None:
-    """The class for structured output, if one was given."""
+def output_type(call: ModelCall) -> Any:
+    """The type for structured output, if one was given."""
     wanted = call.request.response_format
     return wanted.output_type if isinstance(wanted, JsonSchema) else None
 
@@ -233,12 +236,18 @@ def prepare_call(call: ModelCall) -> Any:
             reason="missing_model",
         )
     _check_model_id(as_adapter(adapter).provider, call.request.model)
+    answer_tool: str | None = None
+    if isinstance(wanted := call.request.response_format, JsonSchema):
+        mode = call.execution_options.output_mode
+        request, answer_tool = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
+        call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call) else _fitted(call)
     try:
-        return adapter.prepare(request, call.adapter_options)
+        prepared = adapter.prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
+    return prepared if answer_tool is None else AnswerAsCall(prepared, answer_tool)
 
 
 def _fits_any_model(call: ModelCall) -> bool:

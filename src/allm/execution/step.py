@@ -11,10 +11,12 @@ from allm.data.content import ToolCall
 from allm.data.events import StepCompleted
 from allm.data.message import Thread, thread_problems, to_messages
 from allm.data.problems import refuse
-from allm.data.request import Request
+from allm.data.request import JsonSchema, Request
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
+from allm.execution.answer_check import AnswerCheck
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
+from allm.execution.output_modes import calls_for_format_last, check_last_call
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
@@ -22,8 +24,6 @@ from allm.execution.stream.inbox import Inbox
 from allm.execution.tool_runner import ToolRunner
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine
-from allm.runtime.fitting import needs_two_passes
-from allm.runtime.http_adapter import as_adapter
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
 
@@ -154,7 +154,8 @@ class TurnCalls:
         thread: The conversation that the turn starts from.
         first: The first call; not prepared if the turn resumes from an `unfinished` response, or has a `before_step`.
         two_pass: Whether the turn ends with a call for the response format.
-        output_type: The class for structured output, if there is one.
+        output_type: The type for structured output, if there is one.
+        check: Checks the answers, if the turn asks again for one that does not fit.
         unfinished: The response that the turn resumes from, if any.
     """
 
@@ -176,9 +177,16 @@ class TurnCalls:
         check_answered(self.thread)
         resolved = resolve(self._engine, self._request, options)
         self.two_pass: bool = resolved.request.response_format is not None and (
-            resolved.request.structured_finalize or _needs_two_passes(resolved)
+            resolved.request.structured_finalize or _calls_for_format_last(resolved)
         )
-        self.output_type: type | None = output_type(resolved)
+        self.output_type: Any = output_type(resolved)
+        asks_again = resolved.execution_options.validation_retries > 0
+        self.check: AnswerCheck | None = AnswerCheck.of(resolved) if asks_again else None
+        if isinstance(resolved.request.response_format, JsonSchema):  # its names are looked up here, and once
+            self._options = {**options, "response_format": resolved.request.response_format}
+        if self.two_pass:
+            last = self._of_pass(resolved, self.thread, final=True)
+            check_last_call(last.adapter, last.request, last.adapter_options, last.execution_options.output_mode)
         first = self._of_pass(resolved, self.thread, final=False)
         if unfinished is not None:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)
@@ -223,8 +231,6 @@ class TurnCalls:
         return attrs.evolve(call, request=attrs.evolve(call.request, **changes), journal=self._journal)
 
 
-def _needs_two_passes(call: ModelCall) -> bool:
-    """Whether this model takes tools and a response format only in separate calls."""
-    adapter = as_adapter(call.adapter)
-    asks = bool(call.request.tools) and bool(adapter.needs_structured_finalize(call.request))
-    return asks or needs_two_passes(adapter, call.request)
+def _calls_for_format_last(call: ModelCall) -> bool:
+    mode = call.execution_options.output_mode
+    return bool(call.request.tools) and calls_for_format_last(call.adapter, call.request, call.adapter_options, mode)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
@@ -29,6 +29,7 @@ __all__ = [
     "EmbeddingAdapter",
     "Emit",
     "ImageAdapter",
+    "OutputMode",
     "SpeechAdapter",
     "SpokenAnswer",
     "StreamAdapter",
@@ -36,6 +37,10 @@ __all__ = [
     "ToolResultEncoder",
     "UnaryAdapter",
 ]
+
+
+OutputMode = Literal["native", "tool", "prompted"]
+"""A way to ask for an answer that fits a schema."""
 
 
 @attrs.frozen(kw_only=True)

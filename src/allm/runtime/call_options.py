@@ -68,10 +68,11 @@ OnEvent = Callable[[AdapterEvent], Any]
 """A function, sync or async, that is shown events; what it returns is not used."""
 
 
-# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the class given as `response_format=` into the
-# result: one signature per function, no overloads. Where no class is given, OutputT is its default, Any.
-# `type[OutputT]` and not `TypeForm[OutputT]`: that one makes `response_format=None` a `Response[None]` in pyright, and
-# mypy takes a union for it only behind a flag.
+# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the type given as `response_format=` into the
+# result: one signature per function, no overloads. Where no type is given, OutputT is its default, Any.
+# In a union, which the option needs, mypy 2.4 sees a type only in a class or its like (`list[Trip]`): a Literal gives
+# Any there, and a union is an error unless it is written `TypeForm(Cat | Dog)`. Pyright sees all of them; to it, a None
+# that is written out is the type of None.
 class CallOptions(TypedDict, Generic[OutputT], total=False):
     """Options of every call. Times are seconds.
 
@@ -86,7 +87,9 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
     halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
         (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
-    validation_retries: How often a turn asks again when the answer does not fit the class in `response_format` (0).
+    output_mode: How the model is asked for an answer that fits `response_format`: "native", as a "tool" that it has to
+        call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
+    validation_retries: How often to ask again when the answer does not fit the type in `response_format` (0).
     on_event: Called with every adapter event, before the filters.
     emit_text_deltas, emit_tool_deltas, include_raw_chunks: Which events the stream shows; the result is not affected.
     """
@@ -119,6 +122,7 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     session_id: str | None
     structured_finalize: bool
     structured_finalize_nudge: str
+    output_mode: Literal["auto", "native", "tool", "prompted"]
     validation_retries: int
     emit_text_deltas: bool
     emit_tool_deltas: bool
@@ -145,6 +149,7 @@ class ExecutionOptions:
     session_id: str | None = None
     request_id: str | None = None
     structured_finalize_nudge: str = "Now provide your final structured response."
+    output_mode: str = "auto"
     validation_retries: int = 0
     emit_text_deltas: bool = True
     emit_tool_deltas: bool = True

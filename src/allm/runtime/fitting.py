@@ -1,8 +1,7 @@
 """Fit a request to its model: refuse what the model cannot do, leave out what it does not take, warn once.
 
-Only a definite no in the catalog refuses; what is not known passes. An adapter whose
-`needs_structured_finalize(request)` says yes or no has its own ways to structured output, such as a tool that has to be
-called, and is not held to the catalog there.
+Only a definite no in the catalog refuses; what is not known passes. An adapter that knows its ways to structured output
+itself, by `output_modes` or `needs_structured_finalize`, is not held to the catalog there.
 
 A parameter that the model or the API refuses is an error if the call or its `Request` has it. One that comes from the
 engine's `params` or the application's defaults is not meant for one model in particular: it is left out, with one
@@ -33,6 +32,7 @@ __all__ = [
     "check_capabilities",
     "fit_to_model",
     "forget_advice",
+    "missing",
     "needs_two_passes",
     "warn_of_shutdown",
 ]
@@ -40,6 +40,7 @@ __all__ = [
 TAG = "unsupported_parameter"
 DEFAULT_TEMPERATURE = 1
 """Every vendor's default. Reasoning models accept it, or behave the same without it."""
+_OF_SCHEMAS = frozenset({"json_schema", "json_schema_with_tools"})
 _FORCED = frozenset({"any", "tool", "required", "function", "custom", "allowed_tools"})
 
 
@@ -130,11 +131,11 @@ _MEANING = {
     "tools": ("does not call tools", "leave the tools out"),
     "json_schema": (
         "cannot hold its answer to a JSON Schema",
-        'use response_format="json" and say in the prompt what you want',
+        'leave output_mode="native" out, so that it is asked for in another way',
     ),
     "json_schema_with_tools": (
         "cannot hold its answer to a JSON Schema in a call that offers tools",
-        "use allm.chat or allm.stream, which ask for it in a last call without tools, or leave one of the two out",
+        'leave output_mode="native" out, so that it is asked for in another way',
     ),
     "vision": ("does not read images", "leave the images out"),
     "reasoning": ("has no reasoning to set", "leave reasoning_effort and reasoning_summary out"),
@@ -148,8 +149,8 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
         ValidationError: `unsupported_capability`, at every place where one is asked for.
     """
     needed = list(_asked_for(request, options))
-    missing = _missing(adapter, request) if needed else frozenset[str]()
-    asked = [(path, capability) for path, capability in needed if capability in missing]
+    denied = missing(adapter, request, options) if needed else frozenset[str]()
+    asked = [(path, capability) for path, capability in needed if capability in denied]
     if asked:
         # Once in the message for each capability: a conversation may hold a hundred images.
         lacking = dict.fromkeys(capability for _, capability in asked)
@@ -167,19 +168,24 @@ def _problem(model: str | None, path: Path, capability: str) -> Problem:
     return Problem(path, "unsupported_capability", f"model {model!r} {meaning}; {advice}, or use another model")
 
 
-def needs_two_passes(adapter: Any, request: Request) -> bool:
+def needs_two_passes(adapter: Any, request: Request, options: AdapterOptions) -> bool:
     """Whether the model is known not to take a JSON Schema and tools in one call."""
-    return bool(request.tools) and _has_schema(request) and "json_schema_with_tools" in _missing(adapter, request)
+    return (
+        bool(request.tools) and _has_schema(request) and "json_schema_with_tools" in missing(adapter, request, options)
+    )
 
 
-def _missing(adapter: Any, request: Request) -> frozenset[str]:
+def missing(adapter: Any, request: Request, options: AdapterOptions) -> frozenset[str]:
     """The capabilities that the model lacks and the adapter has nothing to put in their place."""
     if request.model is None:
         return frozenset()
     info = catalog.lookup(adapter.provider, request.model)
     denied = frozenset(name for name in catalog.CAPABILITIES if getattr(info, name, None) is False)
-    if _has_schema(request) and as_adapter(adapter).needs_structured_finalize(request) is not None:
-        denied -= {"json_schema", "json_schema_with_tools"}
+    if denied & _OF_SCHEMAS and _has_schema(request):
+        vendor = as_adapter(adapter)
+        knows = vendor.needs_structured_finalize(request) is not None
+        if knows or "native" in (vendor.output_modes(request, options) or ()):
+            denied -= _OF_SCHEMAS
     return denied
 
 

@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,7 +32,7 @@ from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import check_client, check_route
-from allm.runtime.adapters import AdapterOptions
+from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
@@ -80,6 +80,14 @@ class Adapter(ABC):
         """
         return None
 
+    def output_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[OutputMode] | None:
+        """The ways in which the model of a request can be held to its schema, the best first; None: ask the catalog.
+
+        The request has its schema as a `JsonSchema`. `"native"` leaves it there, `"tool"` makes it the schema of a tool
+        that has to be called, `"prompted"` adds it to the instructions.
+        """
+        return None
+
     def refused_parameters(self, _request: Request, _options: AdapterOptions, /) -> Iterable[Problem]:
         """The parameters of a request that the API refuses for every model, by their path, as in `("temperature",)`.
 
@@ -120,6 +128,11 @@ class _WithDefaults(Adapter):
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
         result: bool | None = needs(request)  # the annotation types what an unknown object returns
+        return result
+
+    def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
+        modes = getattr(self._adapter, "output_modes", super().output_modes)
+        result: Sequence[OutputMode] | None = modes(request, options)
         return result
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:

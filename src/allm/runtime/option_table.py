@@ -16,6 +16,7 @@ from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import JsonSchema
 from allm.data.tool import Tool, expected_tool, merge_tools
+from allm.data.types.output import is_type
 from allm.http.keys import Secret
 from allm.runtime.retry import RetryPolicy
 
@@ -154,8 +155,11 @@ FUNCTION = _or_none("a function", callable)
 MAPPING = Rule("a mapping", _is(Mapping))
 TOOLS = Rule("an iterable of Tool, such as [weather]", _is_iterable)
 CHOICE = _or_none("str, a mapping", _is(str, Mapping))
-FORMAT = _or_none("a class, JsonSchema, a mapping, str", _is(type, JsonSchema, Mapping, str))
+FORMAT = _or_none(
+    "a type, JsonSchema, a mapping, str", lambda value: isinstance(value, (JsonSchema, Mapping, str)) or is_type(value)
+)
 MODE = Rule("'auto' or 'manual'", _is(str))
+OUTPUT_MODE = Rule("'auto', 'native', 'tool' or 'prompted'", _is(str))
 ON_TOOL_ERROR = Rule(
     "'continue', 'halt', or a function of (tool_call, error)",
     lambda value: callable(value) or (isinstance(value, str) and value in {"continue", "halt"}),
@@ -164,6 +168,7 @@ ON_TOOL_ERROR = Rule(
 POSITIVE = Rule("a number greater than 0", lambda value: value is None or value > 0, "must_be_positive")
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0, "must_not_be_negative")
 KNOWN_MODE = Rule("'auto' or 'manual'", {"auto", "manual"}.__contains__, "unknown")
+KNOWN_OUTPUT_MODE = Rule(OUTPUT_MODE.expected, {"auto", "native", "tool", "prompted"}.__contains__, "unknown")
 
 _REQUEST: tuple[Place, ...] = ("request",)
 _ADAPTER: tuple[Place, ...] = ("adapter",)
@@ -195,7 +200,8 @@ OPTIONS: dict[str, Option] = {
     "max_turns": Option(COUNT, _EXECUTION, POSITIVE, is_for_turns=True),
     "before_step": Option(FUNCTION, _EXECUTION, is_for_turns=True),
     "halt_when": Option(FUNCTION, _EXECUTION, is_for_turns=True),
-    "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE, is_for_turns=True),
+    "output_mode": Option(OUTPUT_MODE, _EXECUTION, KNOWN_OUTPUT_MODE),
+    "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE),
     "on_tool_error": Option(ON_TOOL_ERROR, _EXECUTION),
     "tool_timeout": Option(SECONDS, _EXECUTION, POSITIVE),
     "max_concurrency": Option(COUNT_OR_NONE, _EXECUTION, POSITIVE),

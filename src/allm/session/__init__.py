@@ -9,7 +9,6 @@ from allm.data.session import (
     fingerprint as fingerprint,
 )
 from allm.session.api import (
-    SessionStream as SessionStream,
     continue_ as continue_,
     reply as reply,
     start as start,
@@ -19,22 +18,21 @@ from allm.session.api import (
     stream_start as stream_start,
     stream_step as stream_step,
 )
-from allm.session.reducer import StreamReducer as StreamReducer
-from allm.session.stores.backend import Change as Change, Record as Record, StoreBackend as StoreBackend
-from allm.session.stores.lease import SessionLease as SessionLease
-from allm.session.stores.store import SessionStore as SessionStore, open_store as open_store
-from allm.session.tool_results import (
+from allm.session.between_turns import (
+    append as append,
+    append_user as append_user,
     approve as approve,
+    clear_error as clear_error,
     deny as deny,
     submit_tool_result as submit_tool_result,
     submit_tool_results as submit_tool_results,
 )
-from allm.session.turn_start import (
-    SessionInput as SessionInput,
-    append as append,
-    append_user as append_user,
-    clear_error as clear_error,
-)
+from allm.session.reducer import StreamReducer as StreamReducer
+from allm.session.stores.backend import Change as Change, Record as Record, StoreBackend as StoreBackend
+from allm.session.stores.lease import SessionLease as SessionLease
+from allm.session.stores.store import SessionStore as SessionStore, open_store as open_store
+from allm.session.turn import SessionStream as SessionStream
+from allm.session.turn_start import SessionInput as SessionInput
 
 __all__ = [
     "Approval",

@@ -12,136 +12,20 @@ If a turn is cut short, the session keeps the user's message, the finished steps
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar, Unpack, cast, final
+from typing import Unpack
 
-import attrs
-
-from allm.data.events import Event
 from allm.data.message import Message
 from allm.data.response import OutputT
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
-from allm.execution.chat import open_chat, open_question, open_step
-from allm.execution.journal import ToolJournal
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.event_stream import EventStream
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
-from allm.session.status import project
-from allm.session.turn_start import SessionInput, TurnStart, open_continue, open_reply, open_start, open_step_of
+from allm.session.turn import SessionStream, chat_block, step_block, with_session
+from allm.session.turn_start import SessionInput, open_continue, open_reply, open_start, open_step_of
 
-__all__ = [
-    "Save",
-    "SessionStream",
-    "chat_block",
-    "continue_",
-    "open_session_stream",
-    "reply",
-    "start",
-    "step",
-    "step_block",
-    "stream_continue",
-    "stream_reply",
-    "stream_start",
-    "stream_step",
-    "with_session",
-]
-
-T = TypeVar("T", bound=ChatResult | StepResult)
-
-EXAMPLE = """\
-async with allm.session.stream_reply(...) as events:
-    async for event in events: ..."""
-
-Save = Callable[[tuple[Session, ChatResult | StepResult] | None], Awaitable[None]]
-
-
-@final
-@attrs.define(eq=False)
-class SessionStream(Generic[T]):
-    """The events of one turn of a session: an `EventStream` with `outcome()`."""
-
-    _events: EventStream[T]
-    _session: Session
-
-    def __aiter__(self) -> SessionStream[T]:
-        return self
-
-    async def __anext__(self) -> Event:
-        """The next visible event.
-
-        Raises:
-            StreamError: Used outside its block, or by a second task.
-            Exception: Raised by `on_event` or `halt_when`.
-        """
-        return await self._events.__anext__()
-
-    def result(self) -> T:
-        """The fold of the events read so far: at any time, in the block or after it."""
-        return self._events.result()
-
-    def outcome(self) -> tuple[Session, T]:
-        """The session and the result after the events read so far.
-
-        If the turn is cut short, the session keeps the user's message, the finished steps and the partial response, and
-        is `idle`.
-        """
-        result = self._events.result()
-        return project(self._session, result), result
-
-    def send_user(self, content: str | Message) -> None:
-        """Let a message of the user join the turn while it runs; see `EventStream.send_user`."""
-        self._events.send_user(content)
-
-    async def until_done(self) -> T:
-        """Read to the end and return the result."""
-        return await self._events.until_done()
-
-    def text(self, *, raise_on_error: bool = True) -> AsyncIterator[str]:
-        """The visible text alone, piece by piece; see `EventStream.text`."""
-        return self._events.text(raise_on_error=raise_on_error)
-
-
-def open_session_stream(
-    make: Callable[[], StreamBlock[EventStream[T]]],
-    session: Session,
-    enter: Callable[[], Awaitable[None]] | None = None,
-    save: Save | None = None,
-) -> StreamBlock[SessionStream[T]]:
-    """Wrap the event stream of a turn into a `SessionStream`.
-
-    Args:
-        make: Prepares the event stream of the turn. Without `enter` that is done at once, with it after it.
-        session: The session at the start of the turn.
-        enter: Called on entering the block, before anything else; may raise to prevent the turn.
-        save: Called with the outcome when the block is left, after every task has ended; with None if nothing began.
-    """
-    if enter is None:
-        block = make()
-        make = lambda: block  # noqa: E731  (a type checker knows its type)
-    return StreamBlock(_opened(make, session, enter, save), EXAMPLE)
-
-
-@asynccontextmanager
-async def _opened(
-    make: Callable[[], StreamBlock[EventStream[T]]],
-    session: Session,
-    enter: Callable[[], Awaitable[None]] | None,
-    save: Save | None,
-) -> AsyncGenerator[SessionStream[T]]:
-    if enter is not None:
-        await enter()
-    stream: SessionStream[T] | None = None
-    try:
-        async with make() as events:
-            stream = SessionStream(events, session)
-            yield stream
-    finally:
-        if save is not None:
-            await save(stream.outcome() if stream is not None else None)  # noqa: ASYNC102  (shields itself, with a time limit)
+__all__ = ["continue_", "reply", "start", "step", "stream_continue", "stream_reply", "stream_start", "stream_step"]
 
 
 def stream_start(
@@ -236,55 +120,7 @@ async def step(
     return events.outcome()
 
 
-def chat_block(
-    engine: Engine,
-    turn_start: TurnStart,
-    options: CallOptions,
-    *,
-    journal: ToolJournal | None = None,
-    enter: Callable[[], Awaitable[None]] | None = None,
-    save: Save | None = None,
-) -> StreamBlock[SessionStream[ChatResult]]:
-    """The stream of a turn; see `open_session_stream` for `enter` and `save`."""
-    options, thread = with_session(turn_start.session, options), turn_start.thread
-
-    def make() -> StreamBlock[EventStream[ChatResult]]:
-        if turn_start.questions:
-            return open_question(engine, thread, options, turn_start.questions)
-        return open_chat(engine, thread, options, journal=journal, unfinished=turn_start.unfinished)
-
-    return open_session_stream(make, turn_start.session, enter, save)
-
-
-def step_block(
-    engine: Engine,
-    turn_start: TurnStart,
-    options: CallOptions,
-    *,
-    journal: ToolJournal | None = None,
-    enter: Callable[[], Awaitable[None]] | None = None,
-    save: Save | None = None,
-) -> StreamBlock[SessionStream[StepResult]]:
-    """The stream of one step; see `open_session_stream` for `enter` and `save`."""
-    options = with_session(turn_start.session, options)
-    return open_session_stream(
-        lambda: open_step(engine, turn_start.thread, options, journal=journal), turn_start.session, enter, save
-    )
-
-
 async def _outcome(block: StreamBlock[SessionStream[ChatResult]]) -> tuple[Session, ChatResult]:
     async with block as events:
         await events.until_done()
     return events.outcome()
-
-
-def with_session(session: Session, options: CallOptions) -> CallOptions:
-    """The options of the call, with the session's context and id as defaults."""
-    merged: dict[str, Any] = dict(cast("Mapping[str, Any]", options))
-    if session.context:
-        given = merged.get("context", {})
-        if isinstance(given, Mapping):
-            merged["context"] = {**session.context, **given}
-    if session.id is not None:
-        merged.setdefault("session_id", session.id)
-    return cast("CallOptions", merged)

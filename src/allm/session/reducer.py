@@ -7,7 +7,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
 from allm.execution.stream.folds import ChatFold, StepFold
-from allm.session.status import project
+from allm.session.turn import project
 
 __all__ = ["StreamReducer"]
 

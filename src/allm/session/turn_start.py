@@ -1,29 +1,41 @@
-"""The start of a turn: check the operation, and build the conversation it sends. Pure functions; nothing runs here."""
+"""The start of a turn: which operations a session allows, and what a turn begins with. Pure functions.
+
+Theory of operation. A session is `idle` or `completed` between turns; the two differ only in whose turn it is to speak.
+A turn may leave it waiting: for results of calls (`awaiting_tools`), else for the user (`awaiting_user`), else for
+another try (`error`). That order is the priority: if a turn leaves both calls and a question, the calls come first. An
+operation that is not allowed is rejected before anything runs, with a message that names what to call instead.
+
+    status / operation    start   reply   continue_                    step   submit_tool_result, approve, deny
+    idle, completed      yes     yes     yes                          yes    no
+    awaiting_user        no      yes     with a user message          no     no
+    awaiting_tools       no      no      when all calls are approved  no     yes
+    error                no      no      without a message            no     no
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 import attrs
 
 from allm.data.errors import SessionError, ToolError
 from allm.data.message import Message, Thread, to_messages, user
+from allm.data.problems import refuse
 from allm.data.response import Response
 from allm.data.results import CallHalt, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
-from allm.data.session import Session, fingerprint, is_session_id
+from allm.data.session import Session, SessionStatus, fingerprint, is_session_id, session_problems
 from allm.execution.journal import Unfinished
 from allm.execution.options import CallOptions, in_effect, resolve
 from allm.runtime.engine import Engine
-from allm.session.status import check, refused
-from allm.session.tool_results import last_answer
 
 __all__ = [
+    "Operation",
     "SessionInput",
     "TurnStart",
-    "append",
-    "append_user",
     "approved_calls",
-    "clear_error",
+    "check",
+    "last_answer",
     "open_continue",
     "open_reply",
     "open_start",
@@ -31,6 +43,53 @@ __all__ = [
 ]
 
 SessionInput = str | Message | Thread | Iterable[Message] | Session
+Operation = Literal[
+    "start", "reply", "continue_", "step", "submit_tool_result", "approve", "deny", "append", "clear_error"
+]
+
+_BETWEEN_TURNS: frozenset[Operation] = frozenset({"start", "reply", "continue_", "step", "append"})
+_ALLOWED: dict[SessionStatus, frozenset[Operation]] = {
+    "idle": _BETWEEN_TURNS,
+    "completed": _BETWEEN_TURNS,
+    "awaiting_user": frozenset({"reply", "continue_"}),
+    "awaiting_tools": frozenset({"submit_tool_result", "approve", "deny", "continue_"}),
+    "error": frozenset({"continue_", "clear_error"}),
+}
+_INSTEAD: dict[SessionStatus, str] = {
+    "idle": "no call waits for a result: go on with continue_(engine, session) or reply(engine, session, text)",
+    "completed": "no call waits for a result: go on with reply(engine, session, text)",
+    "awaiting_user": "it asks {question!r}: answer with reply(engine, session, text)",
+    "awaiting_tools": "these calls wait for a result: {calls}. Give each with submit_tool_result(session, id, value), "
+    "approve(session, id) or deny(session, id), then go on with continue_(engine, session)",
+    "error": "its last turn failed ({error}): run it again with continue_(engine, session), or leave it with "
+    "clear_error(session)",
+}
+
+
+def check(session: Session, operation: Operation) -> None:
+    """Reject an operation that the status does not allow, and an inconsistent session.
+
+    Raises:
+        SessionError: `invalid_status`; `invalid_input` if it is not a `Session`.
+        ValidationError: `invalid_session`.
+    """
+    if not isinstance(session, Session):
+        raise SessionError(f"{operation} needs a Session, got {type(session).__name__}", reason="invalid_input")
+    refuse(session_problems(session), reason="invalid_session")
+    if operation not in _ALLOWED[session.status]:
+        raise _refused(session, operation)
+
+
+def _refused(session: Session, operation: str) -> SessionError:
+    """The error for an operation that the status does not allow."""
+    instead = _INSTEAD[session.status].format(
+        question=session.pending_question,
+        calls=", ".join(f"{call.id} ({call.name})" for call in session.pending_tool_calls),
+        error=session.error.reason if session.error is not None else "",
+    )
+    return SessionError(
+        f"{operation} is not possible while the session is {session.status}: {instead}", reason="invalid_status"
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -95,7 +154,7 @@ def open_continue(engine: Engine, session: Session, content: str | Message | Non
         if session.status == "awaiting_tools":
             return _open_approved(engine, session, options)
         if session.status == "awaiting_user":
-            raise refused(session, "continue_ without a user message")
+            raise _refused(session, "continue_ without a user message")
         messages = session.thread.messages
         if session.status == "error":
             messages = messages[: session.resume_at]  # without the failed response
@@ -103,7 +162,7 @@ def open_continue(engine: Engine, session: Session, content: str | Message | Non
         return TurnStart(session=attrs.evolve(session, thread=thread), thread=thread)
     message = _message(content)
     if session.status in {"awaiting_tools", "error"} or (session.status == "awaiting_user" and message.role != "user"):
-        raise refused(session, f"continue_ with a message of role {message.role}")
+        raise _refused(session, f"continue_ with a message of role {message.role}")
     if message.role == "tool":
         raise SessionError(
             "no call is waiting for a result, so continue_ takes no tool message", reason="invalid_input"
@@ -119,42 +178,6 @@ def open_step_of(session: Session) -> TurnStart:
     """
     check(session, "step")
     return TurnStart(session=session, thread=session.thread)
-
-
-def append(session: Session, *messages: Message) -> Session:
-    """Add messages to the session without calling the model; `continue_` calls it.
-
-    Raises:
-        SessionError: `invalid_status`; `invalid_input` for tool results, which `submit_tool_result` takes.
-    """
-    check(session, "append")
-    for message in messages:
-        if not isinstance(message, Message) or message.role == "tool" or message.tool_calls:
-            raise SessionError(
-                "append takes system, user and assistant messages, without tool calls or results",
-                reason="invalid_input",
-            )
-    return attrs.evolve(session, thread=session.thread.add(*messages))
-
-
-def append_user(session: Session, text: str) -> Session:
-    """Add a user message to the session without calling the model.
-
-    Raises:
-        SessionError: As for `append`.
-    """
-    return append(session, user(text))
-
-
-def clear_error(session: Session) -> Session:
-    """Drop the failed response: the session is back where it was before it, and a reply goes on from there.
-
-    Raises:
-        SessionError: `invalid_status`: the session has no error.
-    """
-    check(session, "clear_error")
-    thread = attrs.evolve(session.thread, messages=session.thread.messages[: session.resume_at])
-    return attrs.evolve(session, thread=thread, status="idle", error=None, resume_at=None)
 
 
 def _message(content: str | Message) -> Message:
@@ -203,7 +226,7 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
     """
     approvals = {approval.tool_call_id: approval for approval in session.approvals}
     if any(call.id not in approvals for call in session.pending_tool_calls):
-        raise refused(session, "continue_")
+        raise _refused(session, "continue_")
     thread = attrs.evolve(session.thread, messages=session.thread.messages[: last_answer(session.thread)])
     engine = in_effect(engine)
     tools = {tool.name: tool for tool in resolve(engine, thread, options).request.tools}
@@ -222,6 +245,11 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
             reason="not_approved",
         )
     return frozenset(approvals)
+
+
+def last_answer(thread: Thread) -> int:
+    """Index of the newest message with tool calls; a valid session that is `awaiting_tools` has one."""
+    return next(index for index in reversed(range(len(thread.messages))) if thread.messages[index].tool_calls)
 
 
 def _halts(session: Session) -> dict[str | None, CallHalt]:

@@ -20,6 +20,7 @@ from allm import fake
 from allm.data.json.text import dumps
 from allm.data.types.describe import shape_of
 from allm.data.types.encode import encode_result
+from allm.data.types.output import is_wrapped
 from allm.data.types.structure import structure
 
 T = TypeVar("T")
@@ -62,7 +63,6 @@ KINDS = {
     "nested dataclass": (lambda: nested(lambda f: dataclasses.make_dataclass("C", f.items())), NESTED),
     "nested TypedDict": (lambda: nested(lambda f: typing.TypedDict("C", f)), NESTED),
 }
-OBJECTS = [kind for kind, (_, value) in KINDS.items() if isinstance(value, dict) and kind != "generic"]
 
 
 class Kept:
@@ -106,15 +106,18 @@ async def test_of_tools_that_are_made_for_each_request(kind):
     assert kept.alive() <= MOST
 
 
-@pytest.mark.parametrize("kind", OBJECTS)
+@pytest.mark.parametrize("kind", KINDS)
 async def test_of_response_formats(kind):
-    """Neither the call nor `parsed` keeps them."""
-    kept, text = Kept(), dumps(KINDS[kind][1]).decode()
+    """Neither the call nor `parsed` keeps them, also as the items of a list."""
+    kept, value = Kept(), KINDS[kind][1]
 
     async def call():
-        engine = allm.Engine(adapter=allm.providers.Fake(script=[fake.text(text)]))
-        response = await allm.generate(engine, "go", response_format=kept.make(kind))
-        assert response.parsed() is not None
+        cls = kept.make(kind)
+        for hint, found in ((cls, value), (list[cls], [value])):
+            text = dumps({"value": found} if is_wrapped(hint) else found).decode()
+            engine = allm.Engine(adapter=allm.providers.Fake(script=[fake.text(text)]))
+            response = await allm.generate(engine, "go", response_format=hint, validation_retries=1)
+            assert response.parsed() is not None
 
     for _ in range(MADE):
         await call()

@@ -189,10 +189,17 @@ def test_what_does_not_fit(value, hint):
 
 
 @pytest.mark.parametrize(
-    "text", ['{"city": "Zug"}', '```json\n{"city": "Zug"}\n```', '\n```\n{\n"city": "Zug"\n}\n```\n']
+    "text",
+    [
+        '{"city": "Zug"}',
+        '```json\n{"city": "Zug"}\n```',
+        '\n```\n{\n"city": "Zug"\n}\n```\n',
+        'Sure [1]!\n```json\n{"city": "Zug"}\n```\nIs it {right}?',
+        'Here it is:\n\n {"city": "Zug"} \n\nAnything else?',
+    ],
 )
 def test_an_answer(text):
-    """A response is parsed, also inside a code fence."""
+    """A response is parsed, also inside a code fence and between sentences."""
     assert parse_text(text, AttrsPlace) == AttrsPlace("Zug")
 
 
@@ -200,7 +207,10 @@ def test_an_answer(text):
     ("text", "message"),
     [
         ("", "the response is not the JSON of a AttrsPlace"),
-        ('Sure!\n```json\n{"city": "Zug"}\n```', "It begins with 'Sure!"),
+        ('Sure, {"city": "Zug"}', "It begins with 'Sure,"),
+        ('Sure!\n```json\n{"city": "Zu', "It begins with 'Sure!"),
+        ('{"city": "Zug"}\n{"city": "Bern"}', "the response is not the JSON"),
+        ('{"city": "Zug"}}', "the response is not the JSON"),
         ("{'city': 1}", "It begins with \"{'city': 1}\""),
         ('{"city": 1}', "the response is JSON but not a valid AttrsPlace: city: expected a string, got 1"),
     ],

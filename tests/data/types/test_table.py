@@ -16,11 +16,12 @@ import msgspec
 import pytest
 
 import allm
+from allm.data.types.output import answer_schema, is_wrapped
 from allm.data.types.schema import schema_of
 from allm.data.types.structure import NotStructured, parse_text, structure
 
 PAGE = Path(__file__).parents[3] / "docs" / "types.md"
-HEAD = "| annotation | JSON Schema | refused | because |\n| --- | --- | --- | --- |\n"
+HEAD = "| annotation | JSON Schema | as an output | refused | because |\n| --- | --- | --- | --- | --- |\n"
 
 # The annotation, a value that fits, what it becomes, and a value that does not fit.
 ROWS = [
@@ -104,7 +105,7 @@ def because(hint, bad):
 
 def at_place(error, place):
     """The text for the same problems of a value that stands at `place`."""
-    return "; ".join(f"{(place + where).lstrip('.')}: {what}" for where, what in error.problems)
+    return "; ".join(f"{(place + where).lstrip('.')}: {what}".removeprefix(": ") for where, what in error.problems)
 
 
 CASES = pytest.mark.parametrize(("text", "good", "made", "bad"), ROWS, ids=[row[0] for row in ROWS])
@@ -125,15 +126,30 @@ def told(schema, definitions):
 
 
 @CASES
-def test_an_output(text, good, made, bad):
-    """Of `parsed()`; the value is of the type, and the error names the problem."""
-    hint = evaluated(text)
-    found = parse_text(good, hint)
+async def test_an_output(text, good, made, bad):
+    """Of a call: an object is asked for, `parsed()` gives the value that is in it, and the error names the problem."""
+    hint = evaluated(text) or type(None)  # as an option, None means that there is no format
+
+    def answer(value):
+        return f'{{"value": {value}}}' if is_wrapped(hint) else value
+
+    schema = answer_schema(hint)
+    assert schema["type"] == "object"
+    if is_wrapped(hint):
+        assert told(schema["properties"]["value"], schema.get("$defs", {})) == inside(schema_of(hint))
+    else:
+        assert inside(schema) == inside(schema_of(hint))
+    adapter = allm.providers.Fake(respond=lambda _: answer(good))
+    response = await allm.generate(allm.Engine(adapter=adapter), "?", response_format=hint)
+    found = response.parsed()
     assert (found, type(found)) == (evaluated(made), type(evaluated(made)))
+    assert adapter.requests[0].response_format.schema == schema
+    assert parse_text(good, hint) == found
     if bad is not None:
         with pytest.raises(allm.ValidationError) as caught:
-            parse_text(bad, hint)
-        assert str(because(hint, bad)) in caught.value.message
+            parse_text(answer(bad), hint)
+        place = ".value" if is_wrapped(hint) else ""
+        assert at_place(because(hint, bad), place) in caught.value.message
 
 
 @CASES
@@ -208,7 +224,8 @@ def table():
             schema = {key: value for key, value in schema.items() if key in {"type", "properties", "required"}}
         refused = "" if bad is None else f"`{bad}`"
         why = "" if bad is None else str(because(evaluated(text), bad))
-        cells = [f"`{text}`", f"`{json.dumps(schema)}`", refused, why]
+        output = '`{"value": ...}`' if is_wrapped(evaluated(text)) else "itself"
+        cells = [f"`{text}`", f"`{json.dumps(schema)}`", output, refused, why]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return HEAD + "".join(lines)
 
@@ -220,5 +237,5 @@ def test_the_page_has_this_table():
 
 if __name__ == "__main__":
     page = PAGE.read_text("utf-8")
-    old = re.search(re.escape(HEAD) + r"(?:\|.*\n)*", page)
+    old = re.search(r"\| annotation \|.*\n(?:\|.*\n)*", page)
     PAGE.write_text(page.replace(old[0], table()), "utf-8")

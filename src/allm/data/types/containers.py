@@ -84,8 +84,9 @@ class Row(Shape):
         # For no items, `prefixItems` has to be left out: an empty one is no valid schema.
         first = {"prefixItems": items} if items else {}
         if self.rest is not None:
-            return {"type": "array", **first, "items": self.rest.schema(definitions) or True, "minItems": self.least}
-        return {"type": "array", **first, "items": False, "minItems": self.least, "maxItems": most}
+            return {"type": "array", **first, "items": self.rest.schema(definitions), "minItems": self.least}
+        # `maxItems` says that there are no more: some servers take no `false` in place of a schema.
+        return {"type": "array", **first, "minItems": self.least, "maxItems": most}
 
     @override
     def rank(self, value: Any) -> float | None:

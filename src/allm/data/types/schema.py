@@ -10,7 +10,7 @@ from allm.data.types.describe import shape_of
 from allm.data.types.foreign import schemas_from_pydantic
 from allm.data.types.shapes import Definitions, Schema
 
-__all__ = ["object_schema", "schema_of", "schemas_of", "with_definitions"]
+__all__ = ["schema_of", "schemas_of", "with_definitions"]
 
 
 def with_definitions(make: Callable[[Definitions], Schema]) -> tuple[Schema, dict[str, Any]]:
@@ -49,22 +49,3 @@ def schema_of(hint: Any) -> Schema:
         if f'"#/$defs/{name}"' not in dumps(definitions).decode():
             definitions = {key: value for key, value in definitions.items() if key != name}
     return {**schema, "$defs": definitions} if definitions else dict(schema)
-
-
-def object_schema(cls: type) -> tuple[Schema, bool]:
-    """The schema of a class as a complete document, and whether it fits the vendors' strict mode.
-
-    Strict mode (OpenAI, structured outputs) requires that all properties are required and no others are allowed.
-
-    Raises:
-        TypeError: The class has no JSON Schema, or its schema is not an object.
-    """
-    document = schema_of(cls)
-    if document.get("type") != "object":
-        raise TypeError(f"{getattr(cls, '__name__', cls)} is not an object in JSON; expected a class with fields")
-    objects = [node for node in (document, *document.get("$defs", {}).values()) if "properties" in node]
-    strict = "properties" in document and all(
-        node.get("additionalProperties") is False and set(node.get("required", ())) == set(node["properties"])
-        for node in objects
-    )
-    return document, strict

@@ -6,22 +6,23 @@ It is strict: a model that sends `"7"` for an int gets an error with the value, 
 from __future__ import annotations
 
 import itertools
-import re
+from collections.abc import Callable
 from typing import Any, TypeVar
 
+from typing_extensions import TypeForm
+
 from allm.data.errors import Path, Problem, ValidationError
-from allm.data.json.text import JsonTextError, loads
+from allm.data.json.growing import answer_value
+from allm.data.json.text import JsonTextError
 from allm.data.structuring import Key, Misfit, problems_of
 from allm.data.types.describe import shape_of
+from allm.data.types.output import answer_shape
 from allm.data.types.shapes import Reading, Shape, json_notation, name_of
 from allm.data.types.unions import NoMember
 
-__all__ = ["NotStructured", "load", "parse_text", "structure"]
+__all__ = ["NotStructured", "invalid_output", "is_json", "load", "parse_text", "structure"]
 
 T = TypeVar("T")
-
-_FENCED = re.compile(r"\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*", re.DOTALL | re.IGNORECASE)
-"""A JSON document in a Markdown code fence, as models write it that are not constrained to a schema."""
 
 
 class NotStructured(Exception):
@@ -47,11 +48,14 @@ def structure(value: Any, hint: Any) -> Any:
     Raises:
         NotStructured: It does not fit; with every problem, at most twenty per list or object.
     """
+    return load(value, _known(shape_of, hint))
+
+
+def _known(find: Callable[[Any], Shape], hint: Any) -> Shape:
     try:
-        shape = shape_of(hint)
+        return find(hint)
     except TypeError as error:
         raise NotStructured([((), f"the type {name_of(hint):.60} cannot be written as JSON: {error}")]) from error
-    return load(value, shape)
 
 
 def load(value: Any, shape: Shape) -> Any:
@@ -64,26 +68,44 @@ def load(value: Any, shape: Shape) -> Any:
         raise NotStructured(list(problems_of(error, _tell))) from error
 
 
-def parse_text(text: str, hint: type[T]) -> T:
-    """Parse the JSON document in `text`, with or without a Markdown code fence, as an instance of `hint`.
+def parse_text(text: str, hint: TypeForm[T], shape: Shape | None = None) -> T:
+    """Parse the JSON document in `text`, which may be in a code fence or between sentences, as an instance of `hint`.
+
+    A type that is no object in JSON may stand in `{"value": ...}`, as it is asked for.
+
+    Args:
+        text: The answer.
+        hint: The type.
+        shape: That of the whole answer, where it is known.
 
     Raises:
         ValidationError: Not JSON, or JSON that does not fit (`reason="invalid_output"`), with every problem.
     """
     name = name_of(hint)
     try:
-        value = loads(fenced["inside"] if (fenced := _FENCED.fullmatch(text)) else text)
+        value = answer_value(text)
     except JsonTextError as error:
         sentence = f"the response is not the JSON of a {name}: {error}. It begins with {text[:80]!r}"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_output") from error
     try:
-        return structure(value, hint)  # type: ignore[no-any-return]
+        return load(value, shape or _known(answer_shape, hint))  # type: ignore[no-any-return]
     except NotStructured as error:
-        raise ValidationError(
-            [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in error.found],
-            reason="invalid_output",
-            message=f"the response is JSON but not a valid {name}: {error}",
-        ) from error
+        raise invalid_output(error, f"the response is JSON but not a valid {name}: {error}") from error
+
+
+def invalid_output(found: NotStructured, message: str) -> ValidationError:
+    """The error of an answer whose JSON does not fit its type."""
+    problems = [Problem(tuple(map(_plain, path)), "malformed_value", what) for path, what in found.found]
+    return ValidationError(problems, reason="invalid_output", message=message)
+
+
+def is_json(text: str) -> bool:
+    """Whether `text` has a JSON document, as `parse_text` finds it."""
+    try:
+        answer_value(text)
+    except JsonTextError:
+        return False
+    return True
 
 
 _MAX_MEMBERS = 5  # of a union, in one message

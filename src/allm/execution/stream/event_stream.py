@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar, final
+from typing import Any, Generic, Protocol, TypeVar, final, overload
 
 import attrs
 import trio
+from typing_extensions import TypeForm
 
 from allm.data.errors import AllmError, StreamError
-from allm.data.events import AdapterEvent, Event, StepCompleted, TextCompleted, TextDelta
+from allm.data.events import AdapterEvent, Event
 from allm.data.message import Message
+from allm.data.response import Response
+from allm.data.results import ChatResult, StepResult
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
 from allm.runtime.telemetry import Span
@@ -29,12 +32,13 @@ __all__ = [
     "EventStream",
     "Fold",
     "Hidden",
+    "ListOf",
     "StreamContext",
     "receive_waiting",
 ]
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+ItemT = TypeVar("ItemT")
 
 Burst = tuple[Any, ...]
 
@@ -160,6 +164,10 @@ class Hidden:
 class Fold(Protocol[T_co]):
     """Collects events into a result."""
 
+    @property
+    def output_type(self) -> Any:
+        """The type given as `response_format=`, if one was."""
+
     def add(self, event: Any) -> None:
         """Fold one event."""
 
@@ -176,16 +184,21 @@ class Fold(Protocol[T_co]):
         ...
 
 
+ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
+"""The types of a response that is a list of items, as far as type checkers can tell them from a text or a mapping."""
+_Listed = Response[ListOf[ItemT]] | ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
+
+
 @final
 @attrs.define(eq=False)
-class EventStream(Generic[T]):
+class EventStream(Generic[T_co]):
     """The events of one call: `async with allm.stream_generate(...) as events: async for event in events: ...`.
 
     The request is sent when the first event is asked for. Only one task may iterate, and only inside the block. After
     the block `result()` still has what arrived.
     """
 
-    _fold: Fold[T]
+    _fold: Fold[T_co]
     _start: Callable[[], None]
     _context: StreamContext
     _channel: trio.MemoryReceiveChannel[Burst]
@@ -197,7 +210,7 @@ class EventStream(Generic[T]):
     _started_at: float = attrs.field(default=0.0, init=False)
     _first_event: float | None = attrs.field(default=None, init=False)  # seconds from the start
 
-    def __aiter__(self) -> EventStream[T]:
+    def __aiter__(self) -> EventStream[T_co]:
         return self
 
     async def __anext__(self) -> Event:
@@ -265,14 +278,14 @@ class EventStream(Generic[T]):
         if self._first_event is None:
             self._first_event = trio.current_time() - self._started_at
 
-    def result(self) -> T:
+    def result(self) -> T_co:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
         if self._owner is None and not self._closed:
             what = "result() was called before anything was read: a request is sent when the first event is asked for"
             advise("stream", "", "unread", f"{what}; await events.until_done() reads all of them")
         return self._fold.result()
 
-    async def until_done(self) -> T:
+    async def until_done(self) -> T_co:
         """Read to the end and return the result."""
         async for _ in self:
             pass
@@ -312,7 +325,56 @@ class EventStream(Generic[T]):
         Raises:
             AllmError: The call failed; `result()` has what had arrived.
         """
-        return _TextIterator(self, raise_on_error)
+        from allm.execution.stream.output import TextPieces
+
+        return TextPieces(self, raise_on_error)
+
+    def partial_output(self, *, raise_on_error: bool = True) -> AsyncIterator[Any]:
+        """The structured output as far as it has come: growing snapshots, as plain JSON values that are not checked.
+
+        One for each burst of events that changes it; above 4 KB one for each 6 % of growth, since each parses all the
+        text. The last is the whole value. Strings grow; numbers, names and keys come whole. Each step begins anew.
+
+        Args:
+            raise_on_error: As for `text`; an answer that is not JSON or cut off is a `ValidationError`.
+        """
+        from allm.execution.stream import output
+
+        return output.partial_output(self, self._fold.output_type, raise_on_error=raise_on_error)
+
+    @overload
+    def elements(self: EventStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    @overload
+    def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    @overload
+    def elements(self, *, raise_on_error: bool = True) -> AsyncIterator[Any]: ...
+    def elements(self, item: Any = None, *, raise_on_error: bool = True) -> AsyncIterator[Any]:
+        """The items of a list, each as soon as it is whole: `async for trip in events.elements(): ...`.
+
+        The list is the answer (`response_format=list[Trip]`), or the one field of a class that is a list. Each item is
+        parsed once and checked; the list itself is checked by `result().parsed()`. Each step of a turn begins anew.
+
+        Args:
+            item: The type of the items, for a schema by hand or a class with several lists.
+            raise_on_error: As for `partial_output`. An item that does not fit raises in any case.
+
+        Raises:
+            ValidationError: `invalid_output`: an item does not fit, with every problem; the next read goes on behind
+                it. `invalid_options`: the format has no list.
+        """
+        from allm.execution.stream import output
+
+        return output.elements(self, self._fold.output_type, item, raise_on_error=raise_on_error)
+
+    def _has_more(self) -> bool:
+        """Whether visible events of the burst are waiting; folds hidden ones."""
+        while self._index < len(self._burst):
+            event = self._burst[self._index]
+            if type(event) is not Hidden:
+                return True
+            self._fold.add(event.event)
+            self._index += 1
+        return False
 
     def _failure(self) -> AllmError | None:
         return self._fold.failure()
@@ -336,29 +398,3 @@ def _misuse_after_block() -> StreamError:
         "result() still has what arrived",
         reason="closed",
     )
-
-
-@attrs.define(eq=False)
-class _TextIterator:
-    """Yields text deltas, and the whole text of a block that completes without visible deltas."""
-
-    _events: EventStream[Any]
-    _raise_on_error: bool
-    _seen: set[str] = attrs.field(factory=set, init=False)
-
-    def __aiter__(self) -> _TextIterator:
-        return self
-
-    async def __anext__(self) -> str:
-        async for event in self._events:
-            if isinstance(event, TextDelta):
-                self._seen.add(event.id)
-                return event.delta
-            if isinstance(event, TextCompleted) and event.id not in self._seen:
-                return event.text
-            if isinstance(event, StepCompleted):
-                self._seen.clear()
-        failure = self._events._failure() if self._raise_on_error else None
-        if failure is not None:
-            raise failure
-        raise StopAsyncIteration

@@ -49,12 +49,12 @@ class StreamCollector:
     """Folds the events of one model call.
 
     Attributes:
-        output_type: The class that `response.parsed()` gives.
+        output_type: The type that `response.parsed()` gives.
 
     Adding an event after `MessageCompleted` or `Failed` is a programming error.
     """
 
-    output_type: type | None = None
+    output_type: Any = None
     _builder: MessageBuilder = attrs.field(factory=MessageBuilder, init=False)
     _usage: Usage | None = attrs.field(default=None, init=False)
     _finish_reason: FinishReason | None = attrs.field(default=None, init=False)
@@ -189,7 +189,7 @@ class StepFold:
     """Folds the events of one step that starts from `thread`."""
 
     thread: Thread
-    output_type: type | None = None
+    output_type: Any = None
     _collector: StreamCollector = attrs.field(init=False)
     _results: dict[str, Message] = attrs.field(factory=dict, init=False)
     _earlier_response: Response | None = attrs.field(default=None, init=False)
@@ -272,7 +272,7 @@ class ChatFold:
     """
 
     thread: Thread
-    output_type: type | None = None
+    output_type: Any = None
     inbox: Inbox | None = None
     _steps: list[StepResult] = attrs.field(factory=list, init=False)
     _current: StepFold = attrs.field(init=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, final
 
 import attrs
@@ -15,6 +15,7 @@ from allm.adapters import (
     Emit,
     HttpAdapter,
     KeyHeader,
+    OutputMode,
     Problem,
     StreamAdapter,
     StreamCall,
@@ -24,12 +25,12 @@ from allm.adapters import (
     parts_of,
     stream_events,
 )
-from allm.data.request import JsonSchema, Request
+from allm.data.request import Request
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.anthropic.encode import Settings, encode, sampling_problems
 from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
-from allm.providers.anthropic.structured import StructuredOutput, tool_answer_name
+from allm.providers.anthropic.structured import StructuredOutput, output_modes
 
 __all__ = ["Anthropic"]
 
@@ -79,8 +80,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
         prompt_cache: Let the API keep the tools, the system prompt and the conversation for the next call: True, or for
             how long (`"5m"`, `"1h"`). Writing costs more than reading saves unless the next call comes in that time.
             Your own `cache_control` marks count first; there are at most four in a request.
-        structured_output: How a schema in `response_format` is sent: `"native"`, as a `"tool"` that has to be called,
-            or `"auto"`, natively to Claude 4.5 and newer, as a tool to all others.
+        structured_output: What `output_mode="auto"` means here: `"native"`, as a `"tool"` that has to be called, or
+            `"auto"`, natively to Claude 4.5 and newer, as a tool to all others.
         max_event_bytes: Largest server-sent event accepted, in bytes.
 
     A request's `options` are fields of the request body under their wire names (`thinking`, `top_k`,
@@ -116,9 +117,9 @@ class Anthropic(HttpAdapter, StreamAdapter):
             headers["anthropic-beta"] = ",".join(self.betas)
         return attrs.evolve(_BY_AUTH[self.auth], headers=headers)
 
-    def needs_structured_finalize(self, request: Request) -> bool:
-        """Whether a schema would take the place of the request's tools, so that a chat asks for it in the end."""
-        return bool(request.tools) and self._answer_tool(request) is not None
+    def output_modes(self, request: Request, options: AdapterOptions) -> Sequence[OutputMode]:
+        """By the setting `structured_output` and the model's name."""
+        return output_modes(request, options, self.structured_output)
 
     def refused_parameters(self, request: Request, _options: AdapterOptions) -> Iterable[Problem]:
         """Sampling parameters, which newer versions of the API do not take from any model."""
@@ -141,20 +142,15 @@ class Anthropic(HttpAdapter, StreamAdapter):
         settings = Settings(
             api_version=self.api_version,
             prompt_cache=self.prompt_cache,
-            structured_output=self.structured_output,
             origin=origin,
         )
         return self.stream_call(
             _address(base_url),
             encode(request, options, settings),
             options,
-            functools.partial(MessagesDecoder, self.provider, self._answer_tool(request), origin=origin),
+            functools.partial(MessagesDecoder, self.provider, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
-
-    def _answer_tool(self, request: Request) -> str | None:
-        wanted = request.response_format
-        return tool_answer_name(request, self.structured_output) if isinstance(wanted, JsonSchema) else None
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.adapters import as_list, as_object, as_text, dumps, parse_arguments
+from allm.adapters import as_list, as_object, as_text, parse_arguments
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -61,18 +61,15 @@ class Block(Protocol):
         ...
 
 
-def open_block(data: dict[str, Any], number: int, call_id: str, answer_tool: str | None) -> Block:
+def open_block(data: dict[str, Any], number: int, call_id: str) -> Block:
     """A new block.
 
     Args:
         data: As it starts.
         number: Blocks of the answer before it, for an id of its own.
         call_id: The id for it if it is a call.
-        answer_tool: The tool whose arguments are the text of the answer.
     """
     kind = as_text(data.get("type")) or "unknown"
-    if kind == "tool_use" and answer_tool is not None and data.get("name") == answer_tool:
-        return _Answer(f"text-{number}", data)
     if kind == "tool_use":
         return _Call(call_id, data)
     return _KINDS.get(kind, _Opaque)(f"{_PREFIXES.get(kind, 'provider')}-{number}", data)
@@ -245,37 +242,6 @@ class _Call:
             arguments, raw = self.input.whole()
         kept = _rest(self.data, "type", "id", "name", "input")
         return ToolCallCompleted(self.id, self.name, arguments, raw, metadata=kept)
-
-
-@attrs.define(eq=False)
-class _Answer:
-    """The structured answer, which is the input of a call on the wire."""
-
-    id: str
-    data: dict[str, Any]
-    input: _Input = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.input = _Input(self.data)
-
-    def start(self) -> list[AdapterEvent]:
-        return []
-
-    def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
-        piece = self.input.add(delta)
-        if piece is None:
-            return []
-        return [TextDelta(self.id, piece)] if piece else []
-
-    def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
-        if kind is not Input:
-            return None
-        self.input.pieces += texts
-        return TextDelta
-
-    def stop(self) -> AdapterEvent:
-        arguments, text = self.input.whole()
-        return TextCompleted(self.id, self.input.text or text or dumps(arguments or {}).decode())
 
 
 @attrs.define(eq=False)

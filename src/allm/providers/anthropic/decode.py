@@ -88,17 +88,12 @@ def _counts(fields: Mapping[str, Any]) -> Usage:
 
 @attrs.define(eq=False)
 class MessagesDecoder(StreamDecoder):
-    """One answer.
-
-    Attributes:
-        answer_tool: The tool whose arguments are the text of the answer.
-    """
+    """One answer."""
 
     content_field: ClassVar[str] = "content"
     end_marker: ClassVar[str] = "its end marker message_stop"
 
     provider: str = PROVIDER
-    answer_tool: str | None = None
     _usage: _UsageReports = attrs.field(factory=_UsageReports, init=False)
     _open: dict[int | None, Block] = attrs.field(factory=dict[int | None, Block], init=False)
     _count: int = attrs.field(default=0, init=False)
@@ -201,7 +196,7 @@ class MessagesDecoder(StreamDecoder):
         self._stop_block(index)
         called = data.get("type") == "tool_use"
         call_id = self._call_ids.new(as_text(data.get("id")), "toolu") if called else ""
-        block = open_block(data, self._count, call_id, self.answer_tool)
+        block = open_block(data, self._count, call_id)
         self._count += 1
         self._open[index] = block
         for event in block.start():

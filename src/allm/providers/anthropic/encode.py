@@ -17,7 +17,7 @@ from allm.providers.anthropic.cache_marks import PromptCache, with_marks
 from allm.providers.anthropic.content_encode import STRICT_VERSION, ContentEncoder
 from allm.providers.anthropic.models import Model
 from allm.providers.anthropic.names import ITSELF
-from allm.providers.anthropic.structured import StructuredOutput, answer_tool, closed_schema, tool_answer_name
+from allm.providers.anthropic.structured import native_schema
 from allm.providers.anthropic.thinking import thinking_fields
 
 __all__ = ["Settings", "encode", "output_limit", "sampling_problems"]
@@ -39,7 +39,6 @@ class Settings:
 
     api_version: str = "2023-06-01"
     prompt_cache: PromptCache = False
-    structured_output: StructuredOutput = "auto"
     origin: Origin = ITSELF
 
 
@@ -64,15 +63,15 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
         body["system"] = encoder.system
     _add_sampling(request, settings, body, problems)
     _add_limits(request, body, problems)
-    _add_tools(request, settings, encoder, body, problems)
+    _add_tools(request, encoder, body, problems)
     effort: str | None = None
     if not (options.reasoning_effort is None and options.reasoning_summary is None):
         model = Model.named(name)
         thinking, effort = thinking_fields(model, options, max_tokens, problems)
         if thinking is not None:
             body["thinking"] = thinking
-            _check_choice(model, request, body, problems)
-    output = _output_format(request, settings, problems)
+            _check_choice(model, body, problems)
+    output = _output_format(request, problems)
     if effort is not None:
         output["effort"] = effort
     if output:
@@ -149,19 +148,10 @@ def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem])
         body["service_tier"] = _TIERS[tier]
 
 
-def _add_tools(
-    request: Request, settings: Settings, encoder: ContentEncoder, body: dict[str, Any], problems: list[Problem]
-) -> None:
+def _add_tools(request: Request, encoder: ContentEncoder, body: dict[str, Any], problems: list[Problem]) -> None:
     tools = [_tool(tool) for tool in request.tools]
     choice = _tool_choice(request, problems)
-    wanted = request.response_format
-    answer = None
-    if isinstance(wanted, JsonSchema):
-        answer = tool_answer_name(request, settings.structured_output)
-    if answer is not None and isinstance(wanted, JsonSchema):
-        tools.append(answer_tool(answer, wanted, problems))
-        choice = _answer_choice(request, answer, choice)
-    elif not tools and encoder.called and "tools" not in request.options:
+    if not tools and encoder.called and "tools" not in request.options:
         # A conversation with calls in it has to define tools, even where none may be called any more.
         tools = [_gone(name) for name in encoder.called]
         choice = {"type": "none"}
@@ -204,29 +194,20 @@ def _tool_choice(request: Request, problems: list[Problem]) -> dict[str, Any] | 
     return {"type": _CHOICES[choice]} if choice in _CHOICES else {"type": "tool", "name": choice}
 
 
-def _check_choice(model: Model, request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
+def _check_choice(model: Model, body: dict[str, Any], problems: list[Problem]) -> None:
     forced = as_object(body.get("tool_choice")).get("type") in {"any", "tool"}
     if model.is_claude and forced and body["thinking"]["type"] in {"adaptive", "enabled"}:
         sentence = "Claude does not think when it is forced to call a tool; leave out reasoning_effort"
-        path = "response_format" if isinstance(request.response_format, JsonSchema) else "tool_choice"
-        problems.append(Problem((path,), "conflicts_with_thinking", sentence))
+        problems.append(Problem(("tool_choice",), "conflicts_with_thinking", sentence))
 
 
-def _answer_choice(request: Request, answer: str, choice: dict[str, Any] | None) -> dict[str, Any]:
-    """Tools first if there are any, the answer in the end: the model has to call one of them, and one at a time."""
-    if choice is not None and choice.get("type") not in {"auto", "any", "none"}:
-        return choice  # this tool now; the answer will come in a later turn
-    if request.tools and (choice is None or choice["type"] != "none"):
-        return {"type": "any", "disable_parallel_tool_use": True}
-    return {"type": "tool", "name": answer, "disable_parallel_tool_use": True}
-
-
-def _output_format(request: Request, settings: Settings, problems: list[Problem]) -> dict[str, Any]:
+def _output_format(request: Request, problems: list[Problem]) -> dict[str, Any]:
     wanted = request.response_format
     if isinstance(wanted, JsonSchema):
-        if tool_answer_name(request, settings.structured_output) is not None:
-            return {}
-        return {"format": {"type": "json_schema", "schema": closed_schema(wanted.schema)}}
+        if (schema := native_schema(wanted)) is None:
+            sentence = "Anthropic's structured output has no objects of any keys, no recursion and no untyped values"
+            problems.append(Problem(("response_format", "schema"), "unsupported_schema", sentence))
+        return {"format": {"type": "json_schema", "schema": schema}}
     if isinstance(wanted, Mapping):
         return {"format": dict(wanted)}
     if wanted == "json":

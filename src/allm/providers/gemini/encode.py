@@ -12,6 +12,7 @@ from allm.data.tool import Tool
 from allm.models import ModelInfo, lookup
 from allm.providers.gemini.content_encode import TOOL_NAME, ContentEncoder
 from allm.providers.gemini.part_decode import ITSELF, PROVIDER
+from allm.providers.gemini.structured import answer_schema
 
 __all__ = ["encode"]
 
@@ -124,7 +125,7 @@ def _generation_config(request: Request, problems: list[Problem]) -> dict[str, A
     wanted = request.response_format
     if isinstance(wanted, JsonSchema):
         config["responseMimeType"] = "application/json"
-        config["responseJsonSchema"] = wanted.schema
+        config["responseJsonSchema"] = answer_schema(wanted)
     elif isinstance(wanted, Mapping):
         config.update(wanted)
     elif wanted == "json":

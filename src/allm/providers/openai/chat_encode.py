@@ -74,7 +74,7 @@ def encode(
     choice, limit = request.tool_choice, request.max_tokens
     optional = {
         "tool_choice": None if choice is None else tool_choice(request, encoder.problems, nested=True),
-        "response_format": _response_format(request.response_format),
+        "response_format": _response_format(request.response_format, preset),
         "temperature": request.temperature,
         **({} if limit is None else {_limit_field(preset, request.model): limit}),
         **_sampling(request, preset, encoder.problems),
@@ -268,9 +268,9 @@ def _tool(tool: Tool) -> dict[str, Any]:
     return {"type": "function", "function": function}
 
 
-def _response_format(wanted: Any) -> Any:
+def _response_format(wanted: Any, preset: Preset) -> Any:
     if isinstance(wanted, JsonSchema):
-        schema, strict = as_sent(wanted)
+        schema, strict = as_sent(wanted, preset)
         return {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": schema, "strict": strict}}
     if isinstance(wanted, str):
         return {"type": "json_object" if wanted == "json" else "text"}

@@ -85,6 +85,8 @@ class Preset:
         user_after_tool: Whether a user's message may directly follow the result of a tool; else an assistant message
             "OK." is sent between them.
         call_ids: Regular expression that the id of a call has to match; others are changed. None: any.
+        strict_subset: Whether strict mode takes OpenAI's part of JSON Schema only: the schema of a type is rewritten to
+            it. Else one that is not in it is sent as it is, without `strict`.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
             reasoning; None: no model.
     """
@@ -112,6 +114,7 @@ class Preset:
     base64_embeddings: bool = False
     user_after_tool: bool = True
     call_ids: str | None = None
+    strict_subset: bool = False
     encrypted_reasoning: str | None = THINKING
 
 
@@ -127,9 +130,10 @@ OPENAI = Preset(
     max_tokens_field="max_completion_tokens",
     replays=False,
     base64_embeddings=True,
+    strict_subset=True,
 )
 
-ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False)
+ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False, strict_subset=False)
 """A server at a `base_url` of which nothing else is known: it gets what every server takes."""
 
 OPENAI_ITSELF = frozenset({"openai", "azure"})
@@ -155,6 +159,7 @@ _ROWS = (
         max_tokens_field="max_completion_tokens",
         replays=False,
         base64_embeddings=True,
+        strict_subset=True,
     ),
     Preset(
         name="cerebras",  # https://inference-docs.cerebras.ai/resources/openai

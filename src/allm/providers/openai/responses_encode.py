@@ -53,7 +53,7 @@ def encode(
         "max_output_tokens": request.max_tokens,
         **_sampling(request, preset, encoder.problems),
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
-        "text": _known(format=_format(request.response_format), verbosity=options.verbosity),
+        "text": _known(format=_format(request.response_format, preset), verbosity=options.verbosity),
     }
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
@@ -89,9 +89,9 @@ def _tool(tool: Tool) -> dict[str, Any]:
     }
 
 
-def _format(wanted: Any) -> Any:
+def _format(wanted: Any, preset: Preset) -> Any:
     if isinstance(wanted, JsonSchema):
-        schema, strict = as_sent(wanted)
+        schema, strict = as_sent(wanted, preset)
         return {"type": "json_schema", "name": wanted.name, "schema": schema, "strict": strict}
     if isinstance(wanted, str):
         return {"type": "json_object" if wanted == "json" else "text"}

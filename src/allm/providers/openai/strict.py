@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from allm.adapters import SchemaSubset, fit_schema
 from allm.data.request import JsonSchema
+from allm.providers.openai.presets import Preset
 
 __all__ = ["as_sent", "closed", "fits_strict"]
 
+_BOUNDS = frozenset(
+    {"exclusiveMaximum", "exclusiveMinimum", "maxItems", "maximum", "minItems", "minimum", "multipleOf", "pattern"}
+)
 _KNOWN = frozenset(
     {
         "$defs",
@@ -22,21 +27,14 @@ _KNOWN = frozenset(
         "const",
         "description",
         "enum",
-        "exclusiveMaximum",
-        "exclusiveMinimum",
         "format",
         "items",
-        "maxItems",
-        "maximum",
-        "minItems",
-        "minimum",
-        "multipleOf",
-        "pattern",
         "properties",
         "required",
         "title",
         "type",
     }
+    | _BOUNDS
 )
 _SAY_THE_TYPE = ("type", "anyOf", "enum", "const")
 _FORMATS = frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"})
@@ -44,6 +42,13 @@ _LOOK_AROUND = ("(?=", "(?!", "(?<=", "(?<!")
 _MAX_DEPTH = 10
 _MAX_PROPERTIES = 5000
 _MAX_VALUES = 1000  # of all enumerations
+
+
+def _takes(keyword: str, value: Any) -> bool:
+    return keyword != "pattern" or not any(group in str(value) for group in _LOOK_AROUND)
+
+
+_SUBSET = SchemaSubset(keywords=_BOUNDS, formats=_FORMATS, takes=_takes, all_required=True)
 
 
 def fits_strict(schema: Any) -> bool:
@@ -58,10 +63,19 @@ def fits_strict(schema: Any) -> bool:
     )
 
 
-def as_sent(wanted: JsonSchema) -> tuple[dict[str, Any], bool]:
-    """The schema of an answer and its `strict`: as it is asked for, but for a class only where its schema fits."""
-    strict = wanted.strict and (wanted.output_type is None or fits_strict(wanted.schema))
-    return closed(wanted.schema) if strict else wanted.schema, strict
+def as_sent(wanted: JsonSchema, preset: Preset) -> tuple[dict[str, Any], bool]:
+    """The schema of an answer and its `strict`.
+
+    A schema by hand is sent as it is asked for. That of a type is rewritten to the part that strict mode takes, since
+    `parsed()` enforces all of it; without strict mode only where that cannot be, as for an object of any keys, or where
+    the server may enforce more than OpenAI does.
+    """
+    if not wanted.strict:
+        return wanted.schema, False
+    if wanted.output_type is None:
+        return closed(wanted.schema), True
+    fitted = fit_schema(wanted.schema, _SUBSET) if preset.strict_subset else wanted.schema
+    return (wanted.schema, False) if fitted is None or not fits_strict(fitted) else (fitted, True)
 
 
 def _object(value: Any) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""`StoreBackend`: the atomic operations on rows that a session store needs from a database."""
+"""`StoreBackend`: the atomic operations on rows that a session store needs from a database; and the stores' errors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Protocol
 
 import attrs
 
+from allm.data.errors import SessionError
 from allm.data.json.codec import MAX_JSON_BYTES
+from allm.data.session import Session, SessionConflict
 
-__all__ = ["LONGEST", "Change", "Record", "StoreBackend"]
+__all__ = ["LONGEST", "Change", "Record", "StoreBackend", "conflict", "lease_lost", "unreadable"]
 
 LONGEST = MAX_JSON_BYTES + 1
 """Most characters to fetch of a text: one more than a document may have, so that its reader notices the excess."""
@@ -144,3 +146,37 @@ class StoreBackend(Protocol):
     async def aclose(self) -> None:
         """Close every connection. Later operations open new ones."""
         ...
+
+
+# --- errors of every store ------------------------------------------------------------------------------------------
+
+
+def unreadable(key: str, error: Exception) -> SessionError:
+    """The error for a session or a journal that cannot be read."""
+    return SessionError(
+        f"session {key!r} cannot be read from the store ({error}); a newer release may have written it. "
+        "store.delete(id) removes it",
+        reason="unreadable",
+    )
+
+
+def conflict(key: str, session: Session | None, version: int) -> SessionConflict:
+    """The error for a write that someone else was ahead of; their session is None if it was deleted."""
+    if session is None:
+        return SessionConflict(f"session {key!r} was deleted")
+    return SessionConflict(
+        f"session {key!r} was saved by someone else and now has version {version}; apply the change to "
+        "error.session, or load it again",
+        session=session,
+        version=version,
+    )
+
+
+def lease_lost(key: str, session: Session | None = None) -> SessionError:
+    """The error for a turn whose lease another worker has taken; `session` is what could not be saved."""
+    return SessionError(
+        f"another worker has taken over session {key!r}, since the lease of this turn had expired; nothing more of "
+        "this turn will be saved",
+        reason="lease_lost",
+        session=session,
+    )

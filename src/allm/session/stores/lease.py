@@ -20,12 +20,11 @@ from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
-from allm.session.api import SessionStream, chat_block, step_block, with_session
-from allm.session.stores.backend import Change, Record, StoreBackend
-from allm.session.stores.journal import TurnJournal, conflict, lease_lost, uncancelled, unreadable
-from allm.session.stores.rows import BlobMissingError, Pace, Row, encode
-from allm.session.stores.saving import holds, persistently, write_change
-from allm.session.stores.stored import StoredSession, load, read_journal, read_record
+from allm.session.stores.backend import Change, Record, StoreBackend, conflict, lease_lost, unreadable
+from allm.session.stores.reading import BlobMissingError, load, read_journal, read_record
+from allm.session.stores.saving import TurnJournal, holds, persistently, uncancelled, write_change
+from allm.session.stores.writing import Pace, Row, StoredSession, encode
+from allm.session.turn import SessionStream, chat_block, step_block, with_session
 from allm.session.turn_start import (
     SessionInput,
     TurnStart,
@@ -370,9 +369,12 @@ async def open_lease(backend: StoreBackend, key: str, token: str, record: Record
         SessionError: `unreadable`, `unavailable`.
     """
     fetch = functools.partial(backend.blobs, key)
+    stored, entries = StoredSession(Session(id=key), blobs=record.blobs), []
     try:
-        stored = await read_record(key, record, fetch)
-        entries = await read_journal(key, record, fetch)
+        if record.head is not None:
+            stored = await read_record(key, record, fetch)
+        if record.journal:
+            entries = await read_journal(key, record, fetch)
     except BlobMissingError as error:
         raise unreadable(key, error) from error
     return SessionLease(backend, key, token, stored, entries)

@@ -20,29 +20,23 @@ import trio
 
 from allm.data.errors import SessionError
 from allm.data.problems import refuse
-from allm.data.session import Session, SessionConflict, session_problems
+from allm.data.session import Session, SessionConflict, is_session_id, session_problems
 from allm.execution.stream.block import background_task
 from allm.http.trio_task import outside_trio
-from allm.session.stores.backend import Record, StoreBackend
-from allm.session.stores.journal import (
-    SHIELD,
-    check_id,
-    check_version,
-    conflict,
-    lease_lost,
-    shielded,
-    uncancelled,
-)
+from allm.session.stores.backend import Record, StoreBackend, conflict, lease_lost
 from allm.session.stores.lease import SessionLease, open_lease
 from allm.session.stores.memory import MemoryBackend
-from allm.session.stores.saving import persistently, write_change
-from allm.session.stores.stored import change_of, load
+from allm.session.stores.reading import load
+from allm.session.stores.saving import SHIELD, persistently, shielded, uncancelled, write_change
+from allm.session.stores.writing import change_of
 
 __all__ = ["SessionStore", "open_store"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
 LEASE = 30.0  # seconds
+MOST_VERSIONS = 2**31
+"""Upper bound of versions: 68 years of one write per second, and what the narrowest database column holds."""
 FIRST_POLL, LAST_POLL = 0.01, 0.5  # shortest and longest wait between checks of another turn's lease, in seconds
 
 
@@ -143,7 +137,7 @@ class SessionStore:
         """
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
-        check_id(session_id)
+        _check_id(session_id)
         found = await load(self._backend, session_id)
         if found is None:
             raise SessionError(
@@ -172,7 +166,7 @@ class SessionStore:
             raise outside_trio()
         if not isinstance(session, Session) or session.id is None:
             raise SessionError("only a Session with an id can be saved: Session(id=...)", reason="invalid_input")
-        check_version(version)
+        _check_version(version)
         refuse(session_problems(session), reason="invalid_session")
         key = session.id
         try:
@@ -202,9 +196,9 @@ class SessionStore:
         """
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
-        check_id(session_id)
+        _check_id(session_id)
         if version is not None:
-            check_version(version)
+            _check_version(version)
         if await shielded(lambda: self._backend.delete(session_id, version=version)):
             return True
         if await self._backend.read(session_id) is None:
@@ -238,9 +232,9 @@ class SessionStore:
         """
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
-        check_id(session_id)
+        _check_id(session_id)
         if version is not None:
-            check_version(version)
+            _check_version(version)
         if not isinstance(lease, (int, float)) or not 0 < lease < math.inf:
             raise ValueError(f"lease is {lease!r}; expected a positive number of seconds")
         token = secrets.token_hex(16)
@@ -304,3 +298,28 @@ class SessionStore:
                 version=found.version,
             )
         return conflict(key, found.session if found is not None else None, found.version if found is not None else 0)
+
+
+def _check_id(session_id: str) -> None:
+    """Reject an id that stores do not accept.
+
+    Raises:
+        SessionError: `invalid_input`.
+    """
+    if not is_session_id(session_id):
+        raise SessionError(
+            f"{session_id!r} is not a valid session id: expected 1 to 255 printable characters",
+            reason="invalid_input",
+        )
+
+
+def _check_version(version: int) -> None:
+    """Reject an invalid version.
+
+    Raises:
+        SessionError: `invalid_input`.
+    """
+    if type(version) is not int or not 0 <= version < MOST_VERSIONS:
+        raise SessionError(
+            f"version is {version!r:.60}; expected a version from load or save, or 0", reason="invalid_input"
+        )

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 import allm
-from allm.data.json import rows
+from allm.data.json import blobs
 from allm.data.json.document import Leaf, put_back, take_out
+from allm.session.stores.reading import parse_row
+from allm.session.stores.writing import plain_row
 
 PIECE = 12
 
@@ -18,17 +20,17 @@ PIECE = 12
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     """Pieces that a short text has many of."""
-    monkeypatch.setattr(rows, "PIECE", PIECE)
+    monkeypatch.setattr(blobs, "PIECE", PIECE)
 
 
 def kept(leaf, kind):
-    return b"".join(rows.stored(leaf, kind))
+    return b"".join(blobs.stored(leaf, kind))
 
 
 @given(st.text(st.characters(), max_size=60))
 def test_a_text_comes_back(text):
     """Also with lone surrogates, and characters at the border of two pieces."""
-    assert "".join(rows.used(kept(text, "text"), "text")) == text
+    assert "".join(blobs.used(kept(text, "text"), "text")) == text
 
 
 @given(st.binary(max_size=60))
@@ -36,7 +38,7 @@ def test_base64_comes_back(data):
     """What Python writes as base64 is stored as the bytes that it stands for."""
     text = base64.b64encode(data).decode()
     assert kept(text, "base64") == data == kept(data, "bytes")
-    assert "".join(rows.used(data, "base64")) == text
+    assert "".join(blobs.used(data, "base64")) == text
 
 
 @given(st.text("AB+/= \n-", max_size=60))
@@ -61,7 +63,7 @@ def test_texts_that_look_like_base64(text):
 def test_bytes_that_are_no_text():
     """They are found, not replaced."""
     with pytest.raises(ValueError, match="utf-8"):
-        list(rows.used(b"\x80" * 30, "text"))
+        list(blobs.used(b"\x80" * 30, "text"))
 
 
 def test_leaves_are_put_back_where_they_were():
@@ -82,15 +84,15 @@ def test_a_leaf_without_a_place(path):
 
 
 @pytest.mark.parametrize(
-    "blobs",
+    "references",
     ["x", None, [7], [["x", 1, "text", ["content"]]], [["0" * 64, 1, "file", ["content"]]], [["0" * 64, 1, "text", []]]]
     + [[["0" * 64, size, "text", ["content"]]] for size in (-1, 2**40, "1", 1.5)],
 )
-def test_references_that_are_none(blobs):
+def test_references_that_are_none(references):
     """A row with them is refused."""
-    text = json.dumps({"v": 1, "type": "Message", "role": "user", "content": None, "$blobs": blobs})
+    text = json.dumps({"v": 1, "type": "Message", "role": "user", "content": None, "$blobs": references})
     with pytest.raises(allm.ValidationError) as caught:
-        rows.parse_row(text)
+        parse_row(text)
     assert [tag for _, tag in caught.value.errors] == ["malformed"]
 
 
@@ -107,6 +109,6 @@ def test_references_that_are_none(blobs):
 )
 def test_bytes_in_the_place_of_a_text(value):
     """They are refused, not turned into a text: neither in a document nor in a row."""
-    for write in (allm.to_json, rows.plain_row):
+    for write in (allm.to_json, plain_row):
         with pytest.raises(allm.ValidationError):
             write(value)

@@ -1,16 +1,23 @@
-"""What a worker knows of the stored rows of one session: reads them, and finds what has to be written next.
+"""What a save has to write: the rows that the store does not have yet, and their blobs.
+
+A row is the document that `to_json` writes, with null in the place of each large leaf, and in `"$blobs"` what belongs
+there (`data/json/blobs.py`). The limits of documents hold for each row, and for each blob in it.
 
 Theory of operation. A message is a value, so a message object that was read from the store or written to it is what the
 store has, and needs neither be checked nor encoded again. A save compares object by object, and encodes only from the
 first other object on. Where such a message has the same row as the stored one, it stays; equal values may differ in
 what `==` leaves out, so that texts are compared. Rows that were encoded before the turn, to refuse what cannot be
 saved, are used for the save after it.
+
+Rows are encoded one by one, and large blobs piece by piece, so that other tasks run in between. A worker thread would
+not help: the JSON codec and most of the conversion hold the interpreter's lock.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterable, Sequence
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from secrets import token_hex
 from typing import Any
@@ -18,18 +25,20 @@ from typing import Any
 import attrs
 import trio
 
-from allm.data.errors import SessionError, ValidationError
-from allm.data.json.document import json_problem
+from allm.data.json.blobs import BLOBS, LARGE, Kind, Reference, stored
+from allm.data.json.codec import check_readable, plain
+from allm.data.json.document import MAX_JSON_BYTES, Leaf, json_problem, take_out, write_document
 from allm.data.message import Message
-from allm.data.problems import refuse
-from allm.data.session import Session, session_problems
-from allm.session.stores.backend import Change, Record, StoreBackend
-from allm.session.stores.journal import unreadable
-from allm.session.stores.rows import BlobMissingError, Decoded, FetchBlobs, Pace, Row, decode, encode
+from allm.data.session import Session
+from allm.session.stores.backend import Change, Record
 
-__all__ = ["StoredSession", "change_of", "load", "read_journal", "read_record"]
+__all__ = ["COUNT", "PER_ROW", "Pace", "Row", "StoredSession", "change_of", "encode", "measured", "plain_row"]
 
-_COUNT = "$messages"
+STRETCH = 64 * 1024
+"""Bytes to work on before other tasks may run: a few milliseconds for rows of any size."""
+PER_ROW = 256
+"""The work for a row besides that for its text, in the same unit."""
+COUNT = "$messages"
 """Field of a head: how many messages there are, so that a lost row is noticed."""
 _MARK = "$write"
 """Field of a head: a random text for each change, which tells whether a write took effect whose reply was lost."""
@@ -98,7 +107,7 @@ async def _change(
 ) -> Change:
     """The change that leaves `kept` messages, which refer to the blobs `names`, and writes the head and `rows`."""
     thread = attrs.evolve(session.thread, messages=())
-    more = {_COUNT: len(session.thread.messages), _MARK: token_hex(8)}
+    more = {COUNT: len(session.thread.messages), _MARK: token_hex(8)}
     head = await encode(attrs.evolve(session, thread=thread), pace, more)
     rows = [head, *rows]
     used = {name for of_message in names for name in of_message}.union(*(row.blobs for row in rows))
@@ -135,72 +144,115 @@ async def change_of(session: Session, record: Record | None) -> Change:
     return await _change(session, kept, rows[kept:], names, record.blobs if record is not None else frozenset(), pace)
 
 
-MOST_READS = 10
-"""Reads of a session that someone else saves between the read of its rows and that of its blobs, each time."""
+# --- rows ---------------------------------------------------------------------------------------------------------
 
 
-async def load(backend: StoreBackend, key: str) -> StoredSession | None:
-    """The session as it is stored, read without a lease; None if it was never saved.
+@attrs.define(eq=False)
+class Pace:
+    """Lets other tasks run after each `STRETCH` of work; a checkpoint after every row would cost more than the row."""
+
+    _worked: int = 0
+
+    async def worked(self, amount: int) -> None:
+        """Count this much work, in bytes."""
+        self._worked += amount
+        if self._worked >= STRETCH:
+            self._worked = 0
+            await trio.lowlevel.checkpoint()
+
+
+@attrs.frozen
+class Row:
+    """An encoded row.
+
+    Attributes:
+        text: Its JSON.
+        blobs: What its blobs are made of, by their names.
+    """
+
+    text: str
+    blobs: Mapping[str, tuple[str | bytes, Kind]]
+
+    async def data(self, name: str, pace: Pace) -> bytes:
+        """The stored bytes of one of its blobs."""
+        leaf, kind = self.blobs[name]
+        if isinstance(leaf, bytes):
+            return leaf
+        pieces: list[bytes] = []
+        for piece in stored(leaf, kind):
+            pieces.append(piece)
+            await pace.worked(len(piece))
+        return b"".join(pieces)
+
+
+async def encode(value: Any, pace: Pace, more: Mapping[str, Any] | None = None) -> Row:
+    """Encode a value of the library as a row.
+
+    Args:
+        value: The value.
+        pace: Lets other tasks run.
+        more: Further fields of the row, beginning with "$".
 
     Raises:
-        SessionError: `unreadable`, `unavailable`.
+        ValidationError: It has no JSON form, or exceeds the limits of `from_json`.
     """
-    before: Record | None = None
-    for _ in range(MOST_READS):
-        record = await backend.read(key)
-        if record is None:
-            return None
-        try:
-            return await read_record(key, record, functools.partial(backend.blobs, key))
-        except BlobMissingError as error:
-            if record == before:
-                raise unreadable(key, error) from error
-        before = record
-    raise SessionError(f"session {key!r} is saved too often to be read; try again", reason="unavailable")
+    document, leaves = plain_row(value)
+    references: list[Reference] = []
+    blobs: dict[str, tuple[str | bytes, Kind]] = {}
+    for leaf in leaves:
+        name, size, kind = await _identify(leaf.value, pace)
+        if size > MAX_JSON_BYTES:
+            raise json_problem("too_large", f"a text in the value is longer than {MAX_JSON_BYTES} bytes")
+        references.append(Reference(name, size, kind, leaf.path))
+        blobs[name] = leaf.value, kind
+    text = _row_text(document, references, more)
+    await pace.worked(len(text) + PER_ROW)
+    return Row(text, blobs)
 
 
-async def read_record(key: str, record: Record | None, fetch: FetchBlobs) -> StoredSession:
-    """The session in `record`; an empty one if nothing was ever saved.
+def plain_row(value: Any) -> tuple[dict[str, Any], list[Leaf]]:
+    """The document of a value without its large leaves, and these; checked to be readable again.
 
     Raises:
-        SessionError: `unreadable`.
-        BlobMissingError: A blob is not there.
+        ValidationError: As `to_json`.
     """
-    await trio.lowlevel.checkpoint()
-    if record is None or record.head is None:
-        return StoredSession(Session(id=key), blobs=record.blobs if record is not None else frozenset())
-    rows: list[tuple[str, type | None]] = [(record.head, Session), *((text, Message) for text in record.messages)]
-    try:
-        head, *messages = await decode(rows, fetch, Pace())
-        session = _joined(head, messages)
-        refuse(session_problems(session), reason="invalid_session")
-    except ValidationError as error:
-        raise unreadable(key, error) from error
-    return StoredSession(
-        attrs.evolve(session, id=key),
-        version=record.version,
-        blobs=record.blobs,
-        names=[row.names for row in messages],
-    )
+    document, cls = plain(value)
+    small, leaves = take_out(document, lambda leaf: len(leaf) >= LARGE)
+    if any(len(leaf.value) > MAX_JSON_BYTES for leaf in leaves):
+        raise json_problem("too_large", f"a text or bytes in the value are longer than {MAX_JSON_BYTES} bytes")
+    check_readable(document, cls)
+    return small, leaves
 
 
-def _joined(head: Decoded, messages: Sequence[Decoded]) -> Session:
-    session: Session = head.value
-    count = head.more.get(_COUNT)
-    if count != len(messages) or session.thread.messages:
-        raise json_problem("malformed", f"its head names {count!r:.60} messages, and there are {len(messages)}")
-    thread = attrs.evolve(session.thread, messages=[row.value for row in messages])
-    return attrs.evolve(session, thread=thread)
+def _row_text(document: dict[str, Any], references: Sequence[Reference], more: Mapping[str, Any] | None = None) -> str:
+    """The text of a row.
 
-
-async def read_journal(key: str, record: Record, fetch: FetchBlobs) -> list[Any]:
-    """The entries in a journal.
+    Args:
+        document: The document, without its large leaves.
+        references: Where they are.
+        more: Further fields of the row, which no class has.
 
     Raises:
-        SessionError: `unreadable`.
-        BlobMissingError: A blob is not there.
+        ValidationError: It exceeds the limits of a document.
     """
-    try:
-        return [row.value for row in await decode([(text, None) for text in record.journal], fetch, Pace())]
-    except ValidationError as error:
-        raise unreadable(key, error) from error
+    blobs = {BLOBS: [[r.hash, r.size, r.kind, [*r.path]] for r in references]} if references else {}
+    return write_document({**document, **(more or {}), **blobs})
+
+
+async def _identify(leaf: str | bytes, pace: Pace) -> tuple[str, int, Kind]:
+    """The name of a leaf's blob, its size and its kind. Nearly every large text is base64."""
+    if isinstance(leaf, str):
+        with suppress(ValueError):
+            return *await measured(leaf, "base64", pace), "base64"
+        return *await measured(leaf, "text", pace), "text"
+    return *await measured(leaf, "bytes", pace), "bytes"
+
+
+async def measured(leaf: str | bytes, kind: Kind, pace: Pace) -> tuple[str, int]:
+    """The SHA-256, in hex, and the length of what is stored for a leaf."""
+    digest, size = hashlib.sha256(), 0
+    for piece in stored(leaf, kind):
+        digest.update(piece)
+        size += len(piece)
+        await pace.worked(len(piece))
+    return digest.hexdigest(), size

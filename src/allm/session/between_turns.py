@@ -1,4 +1,4 @@
-"""Resolve pending tool calls: results, denials, approvals. Pure functions from a session to a session."""
+"""Change a session between turns: add messages, and give results, denials and approvals of its pending tool calls."""
 
 from __future__ import annotations
 
@@ -9,13 +9,57 @@ import attrs
 
 from allm.data.content import ToolCall
 from allm.data.errors import SessionError, ValidationError
-from allm.data.message import Message, Thread
+from allm.data.message import Message, user
 from allm.data.session import Approval, Session, fingerprint
 from allm.data.tool import tool_result
 from allm.data.tool_control import error_message
-from allm.session.status import check
+from allm.session.turn_start import check, last_answer
 
-__all__ = ["approve", "deny", "last_answer", "submit_tool_result", "submit_tool_results"]
+__all__ = [
+    "append",
+    "append_user",
+    "approve",
+    "clear_error",
+    "deny",
+    "submit_tool_result",
+    "submit_tool_results",
+]
+
+
+def append(session: Session, *messages: Message) -> Session:
+    """Add messages to the session without calling the model; `continue_` calls it.
+
+    Raises:
+        SessionError: `invalid_status`; `invalid_input` for tool results, which `submit_tool_result` takes.
+    """
+    check(session, "append")
+    for message in messages:
+        if not isinstance(message, Message) or message.role == "tool" or message.tool_calls:
+            raise SessionError(
+                "append takes system, user and assistant messages, without tool calls or results",
+                reason="invalid_input",
+            )
+    return attrs.evolve(session, thread=session.thread.add(*messages))
+
+
+def append_user(session: Session, text: str) -> Session:
+    """Add a user message to the session without calling the model.
+
+    Raises:
+        SessionError: As for `append`.
+    """
+    return append(session, user(text))
+
+
+def clear_error(session: Session) -> Session:
+    """Drop the failed response: the session is back where it was before it, and a reply goes on from there.
+
+    Raises:
+        SessionError: `invalid_status`: the session has no error.
+    """
+    check(session, "clear_error")
+    thread = attrs.evolve(session.thread, messages=session.thread.messages[: session.resume_at])
+    return attrs.evolve(session, thread=thread, status="idle", error=None, resume_at=None)
 
 
 def submit_tool_result(session: Session, tool_call_id: str, value: Any, *, is_error: bool = False) -> Session:
@@ -91,11 +135,6 @@ def approve(session: Session, tool_call_id: str, *, shown: str | None = None) ->
             reason="not_approved",
         )
     return attrs.evolve(session, approvals=(*session.approvals, Approval(tool_call_id, current)))
-
-
-def last_answer(thread: Thread) -> int:
-    """Index of the newest message with tool calls; a valid session that is `awaiting_tools` has one."""
-    return next(index for index in reversed(range(len(thread.messages))) if thread.messages[index].tool_calls)
 
 
 def _pending(session: Session, tool_call_id: str) -> ToolCall:

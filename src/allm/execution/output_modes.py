@@ -1,0 +1,131 @@
+"""How a model is asked for an answer that fits a schema: natively, as the call of a tool, or in its instructions.
+
+`auto` is the first way that the model has: what its adapter says, else what the catalog says. A fact that nobody knows
+counts as yes. The request that an adapter gets has the schema as its format (`native`), or as a tool that has to be
+called (`tool`, see `answer_tool.py`), or as a system message (`prompted`), which every model takes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from allm.data.errors import Problem, ValidationError
+from allm.data.json.text import dumps
+from allm.data.message import system
+from allm.data.request import JsonSchema, Request
+from allm.execution.answer_tool import with_answer_tool
+from allm.runtime import catalog
+from allm.runtime.adapters import AdapterOptions, OutputMode
+from allm.runtime.fitting import check_capabilities, missing, needs_two_passes
+from allm.runtime.http_adapter import as_adapter
+
+__all__ = ["asked_for", "calls_for_format_last", "check_last_call"]
+
+_INSTRUCTIONS = """\
+Your final answer must be one JSON document that fits the JSON Schema below. Write the JSON alone, without any text \
+around it.
+
+"""
+
+
+def asked_for(
+    adapter: Any, request: Request, wanted: JsonSchema, options: AdapterOptions, mode: str
+) -> tuple[Request, str | None]:
+    """The request as it is sent, and the name of the tool that takes the answer, if one does.
+
+    Args:
+        adapter: Sends it.
+        request: The request, with `wanted` as its format.
+        options: Adapter options of the call.
+        mode: The call's `output_mode`.
+
+    Raises:
+        ValidationError: `unsupported_capability`: the model does not have the mode that was asked for.
+    """
+    match _chosen(adapter, request, wanted, options, mode):
+        case "native":
+            return request, None
+        case "tool":
+            return with_answer_tool(request, wanted.name, wanted.schema)
+        case "prompted":
+            return _instructed(request, wanted), None
+
+
+def check_last_call(adapter: Any, request: Request, options: AdapterOptions, mode: str) -> None:
+    """Refuse what the call for the format, in the end of a turn, would be refused for: before the turn begins.
+
+    Raises:
+        ValidationError: `unsupported_capability`, as for `asked_for`, and for the check of capabilities.
+    """
+    if isinstance(wanted := request.response_format, JsonSchema):
+        sent, _ = asked_for(adapter, request, wanted, options, mode)
+        check_capabilities(adapter, sent, options)
+
+
+def calls_for_format_last(adapter: Any, request: Request, options: AdapterOptions, mode: str) -> bool:
+    """Whether a turn runs the request's tools first, and asks for its format in one last call without them.
+
+    So it is where the model takes only one of the two at a time, and where the answer comes as the call of a tool: a
+    model that has to call some tool would go on calling the others.
+    """
+    wanted = request.response_format
+    if not request.tools or not isinstance(wanted, JsonSchema):
+        return False
+    alone = attrs.evolve(request, tools=(), tool_choice=None)
+    match mode if mode != "auto" else _modes(adapter, alone, wanted, options)[0]:
+        case "native":
+            return bool(as_adapter(adapter).needs_structured_finalize(request)) or needs_two_passes(
+                adapter, request, options
+            )
+        case last:
+            return last == "tool"
+
+
+def _chosen(adapter: Any, request: Request, wanted: JsonSchema, options: AdapterOptions, mode: str) -> OutputMode:
+    modes = _modes(adapter, request, wanted, options)
+    if mode == "auto":
+        return modes[0]
+    if mode == "native":  # what the model lacks is said by the check of its capabilities
+        said = as_adapter(adapter).output_modes(request, options)
+        if said is None or "native" in said:
+            return "native"
+    elif mode == "prompted":
+        return "prompted"
+    elif mode in modes:
+        return "tool"
+    sentence = f"model {request.model!r} {_why_not(wanted, mode)}; use output_mode={modes[0]!r}, or 'auto'"
+    raise ValidationError([Problem(("output_mode",), "unsupported_capability", sentence)], reason="invalid_request")
+
+
+def _why_not(wanted: JsonSchema, mode: str) -> str:
+    if mode == "native":
+        return "cannot hold its answer to this JSON Schema"
+    if not _is_object(wanted):
+        return "takes an object as the arguments of a tool, and the schema is that of another value"
+    return "cannot be made to call a tool, or not while it thinks"
+
+
+def _modes(adapter: Any, request: Request, wanted: JsonSchema, options: AdapterOptions) -> list[OutputMode]:
+    """The ways that the model has, the best first."""
+    denied = missing(adapter, request, options)
+    info = catalog.lookup(adapter.provider, request.model) if request.model else None
+    is_native = "json_schema" not in denied and not (request.tools and "json_schema_with_tools" in denied)
+    by_catalog: list[OutputMode] = ["native", "tool", "prompted"] if is_native else ["tool", "prompted"]
+    said = as_adapter(adapter).output_modes(request, options)
+    modes = by_catalog if said is None else said
+    can_call = "tools" not in denied and (info is None or info.forced_tool_choice is not False)
+    return [mode for mode in modes if mode != "tool" or (can_call and _is_object(wanted))] or ["prompted"]
+
+
+def _is_object(wanted: JsonSchema) -> bool:
+    return bool(wanted.schema.get("type", "object") == "object")
+
+
+def _instructed(request: Request, wanted: JsonSchema) -> Request:
+    """The request with the schema behind the system messages that it begins with, in place of its format."""
+    messages = request.messages
+    place = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
+    told = system(_INSTRUCTIONS + dumps(wanted.schema).decode())
+    return attrs.evolve(request, messages=(*messages[:place], told, *messages[place:]), response_format=None)
