@@ -98,7 +98,7 @@ class StreamCall(HttpCall):
 
 
 async def stream_events(call: StreamCall, emit: Emit) -> None:
-    """Make the call and emit its events, all events of one network read as one burst.
+    """Make the call and emit its events, all events of what was read together as one burst.
 
     Raises:
         AdapterError: The call failed; with the provider's name, and the key masked.
@@ -180,8 +180,6 @@ class _Reader:
                 if chunk is None:
                     break
                 self.gathered.append(chunk)
-                if len(self.gathered) == 1:
-                    self.size = 0
                 self.size += len(chunk)
                 if (
                     len(self.gathered) >= _TOGETHER
@@ -214,14 +212,14 @@ class _Reader:
             self._decode_gathered()
             if (self.decoded or self.alive) and self.emit_now is not None:
                 self.emit_now.now(self._taken())
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103  (raised when the wait has ended, which only Trio can do)
             self.error, self.ended, self.broken = error, True, True
         if self.ended:
             self.reading.deadline = trio.current_time() + (0 if self.broken else DRAIN_SECONDS)
 
     def _decode_gathered(self) -> None:
         if self.gathered and not self.ended:
-            together, self.gathered = b"".join(self.gathered), []
+            together, self.gathered, self.size = b"".join(self.gathered), [], 0
             self._decode(together)
 
     async def cut(self) -> None:
@@ -382,7 +380,7 @@ class _Ahead:
             while True:
                 try:
                     outcome = yield wait
-                except BaseException as error:
+                except BaseException as error:  # noqa: ASYNC103  (the iterator's to handle)
                     wait = step.throw(error)
                 else:
                     wait = step.send(outcome)

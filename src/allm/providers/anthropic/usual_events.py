@@ -6,6 +6,7 @@ besides, and only values that mean what they always mean; anything else is left 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 from allm.adapters import Shape, shape_reader
@@ -37,4 +38,4 @@ class _Event(Shape):
     delta: Text | Thought | Input
 
 
-read_deltas = shape_reader(_Event)
+read_deltas: Callable[[bytes], list[_Event] | None] = shape_reader(_Event)

@@ -6,6 +6,7 @@ besides, and only values that mean what they always mean; anything else is left 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from allm.adapters import Shape, shape_reader
@@ -37,4 +38,4 @@ class _Chunk(Shape):
     createTime: str | None = None  # noqa: N815
 
 
-read_chunks = shape_reader(_Chunk)
+read_chunks: Callable[[bytes], list[_Chunk] | None] = shape_reader(_Chunk)

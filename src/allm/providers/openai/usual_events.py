@@ -6,6 +6,7 @@ besides, and only values that mean what they always mean; anything else is left 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Generic, Literal, TypeVar
 
 from allm.adapters import Shape, shape_reader
@@ -94,9 +95,9 @@ class _Chunk(Shape, Generic[DeltaT]):
     obfuscation: str | None = None
 
 
-read_texts = shape_reader(_Chunk[Text])
-read_thoughts = shape_reader(_Chunk[Thought])
-read_arguments = shape_reader(_Chunk[Arguments])
+read_texts: Callable[[bytes], list[_Chunk[Text]] | None] = shape_reader(_Chunk[Text])
+read_thoughts: Callable[[bytes], list[_Chunk[Thought]] | None] = shape_reader(_Chunk[Thought])
+read_arguments: Callable[[bytes], list[_Chunk[Arguments]] | None] = shape_reader(_Chunk[Arguments])
 
 # --- Responses -------------------------------------------------------------------------------------------------------
 
@@ -127,6 +128,6 @@ class _ArgumentsDelta(_Place, kw_only=True):
     type: Literal["response.function_call_arguments.delta"]
 
 
-read_text_deltas = shape_reader(_TextDelta)
-read_reasoning_deltas = shape_reader(_ReasoningDelta)
-read_argument_deltas = shape_reader(_ArgumentsDelta)
+read_text_deltas: Callable[[bytes], list[_TextDelta] | None] = shape_reader(_TextDelta)
+read_reasoning_deltas: Callable[[bytes], list[_ReasoningDelta] | None] = shape_reader(_ReasoningDelta)
+read_argument_deltas: Callable[[bytes], list[_ArgumentsDelta] | None] = shape_reader(_ArgumentsDelta)
