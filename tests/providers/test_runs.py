@@ -6,13 +6,16 @@ values that it may not expect, and every recorded answer is read in runs too.
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import allm
+from allm.adapters import classify_error
 from allm.http.sse import Run, SSEDecoder
+from allm.http.stream_call import StreamCall, _Reader
 from allm.providers.anthropic.decode import MessagesDecoder
 from allm.providers.gemini.decode import GeminiDecoder
 from allm.providers.openai.chat_decode import ChatDecoder
@@ -224,7 +227,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("api", FORMATS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_generated_chunks(api, data):
     """Each chunk comes a few times in a row, since only equal ones come in a run."""
@@ -269,3 +272,50 @@ def test_odd_json(chunk):
     """Keys that come twice, half of a character, what is no JSON: in a run as alone."""
     usual = dump({"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": "b"}}]})
     same(ChatDecoder, [("", data) for data in (usual, usual, chunk, usual, usual, b"[DONE]") if data.strip()])
+
+
+class Opened:
+    """What a reader needs of an open call."""
+
+    def annotate(self, error):
+        """Leave the error as it is."""
+
+
+def read(make, reads):
+    """All that a reader decodes of a body in these reads."""
+    call = StreamCall(provider="x", url="http://x/", headers={}, classify=classify_error, new_decoder=make)
+    decoder = make()
+    decoder.begin({})
+    reader = _Reader(call, Opened(), decoder, emit=None)
+    for data in reads:
+        if not reader.ended:
+            reader._decode(data)
+    return [described(event) for event in reader.decoded]
+
+
+@pytest.mark.parametrize("api", FORMATS)
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_generated_bodies_in_any_cut(api, data):
+    """Cut anywhere, with comments and other events in between: as if each event had come by itself."""
+    chunks, before, after, events_of = FORMATS[api]
+    values = data.draw(st.lists(chunks, max_size=12))
+    end = data.draw(st.sampled_from(["\n\n", "\r\n\r\n"]))
+    noise = st.sampled_from([b"", b"", b"", b": ping" + end.encode(), b"event: ping\ndata: {}" + end.encode()])
+    pieces = []
+    for name, value in events_of([*before, *values, *values, *after]):
+        head = b"event: %b%b" % (name.encode(), end[: len(end) // 2].encode()) if name else b""
+        pieces.append(data.draw(noise) + head + b"data: " + value + end.encode())
+    body = b"".join(pieces)
+    alone = DECODERS[api]()
+    alone.begin({})
+    expected = []
+    try:
+        for name, value in SSEDecoder().feed(body):
+            if not alone.done:
+                expected += alone.decode(name, value)
+    except allm.AdapterError as error:
+        expected += [*alone.cut(), allm.Failed(error)]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
+    reads = [body[early:late] for early, late in itertools.pairwise([0, *cuts, len(body)])]
+    assert read(DECODERS[api], reads) == [described(event) for event in expected]
