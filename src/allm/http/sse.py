@@ -61,13 +61,14 @@ _UNNAMED = (b"data: ", "")
 """What every event of a run begins with, and the name that stands in it."""
 
 
-def _head_of(chunk: bytes) -> tuple[bytes, str] | None:
+def _head_of(chunk: bytes, end: bytes) -> tuple[bytes, str] | None:
     """What the first event begins with, unless that is neither its data nor its name and then its data."""
     if chunk[:6] == _UNNAMED[0]:
         return _UNNAMED
-    first, _, rest = chunk.partition(b"\n")
-    if first[:7] == b"event: " and rest[:6] == b"data: ":
-        return first + b"\ndata: ", first[7:].decode("utf-8", "replace")
+    line_end = end[: len(end) // 2]
+    first, _, rest = chunk.partition(line_end)
+    if first[:7] == b"event: " and rest[:6] == b"data: " and b"\r" not in first and b"\n" not in first:
+        return first + line_end + b"data: ", first[7:].decode("utf-8", "replace")
     return None
 
 
@@ -112,25 +113,22 @@ class SSEDecoder:
         """
         if not self._between:
             return None
-        if b"\r" in chunk:
-            chunk = chunk.replace(b"\r\n", b"\n")
-            if b"\r" in chunk:
-                return None
+        end = _ENDS[0] if chunk.endswith(_ENDS[0]) else _ENDS[1]
+        if not chunk.endswith(end) or len(chunk) > self.max_event_bytes:
+            return None
         if not chunk.startswith(self._head[0]):
-            found = _head_of(chunk)
+            found = _head_of(chunk, end)
             if found is None:
                 return None
             self._head = found
         head, name = self._head
-        if chunk[-2:] != b"\n\n" or len(chunk) > self.max_event_bytes:
+        data, size = chunk[len(head) : -len(end)], 1
+        if end in data:
+            lines = data.split(end + head)
+            data, size = b"\n".join(lines), len(lines)
+        if data.count(b"\n") != size - 1 or b"\r" in data:  # a line of another kind
             return None
-        data, count = chunk[len(head) : -2], 1
-        if b"\n" in data:
-            lines = data.split(b"\n\n" + head)
-            data, count = b"\n".join(lines), len(lines)
-            if data.count(b"\n") != count - 1:  # a line of another kind
-                return None
-        return tuple.__new__(Run, (name, data, count))  # in half the time of a call of the class
+        return tuple.__new__(Run, (name, data, size))  # in half the time of a call of the class
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """Yield the events that `chunk` completes, one by one, so that those before a broken one are not lost.
