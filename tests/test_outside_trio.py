@@ -35,6 +35,10 @@ def store():
     return allm.session.open_store("memory://")
 
 
+def no_tools():
+    return []
+
+
 CALLS = {
     "generate": lambda: allm.generate(engine(), "x"),
     "stream_generate": lambda: entered(allm.stream_generate(engine(), "x")),
@@ -55,6 +59,7 @@ CALLS = {
     "store.delete": lambda: store().delete("x"),
     "store.turn": lambda: entered(store().turn("x")),
     "fetch_image": lambda: allm.fetch_image("https://127.0.0.1/x.png"),
+    "Toolset.load": lambda: allm.Toolset(no_tools).load(),
     "WireServer": lambda: entered(WireServer()),
 }
 

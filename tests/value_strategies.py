@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import allm
 from allm.data.errors import Path
 from allm.data.image import SourceKind
-from allm.data.json.tags import ERROR_TYPES, VALUE_TAGS, error_arguments
+from allm.data.json.tags import ERROR_TYPES, LEFT_OUT, VALUE_TAGS, error_arguments
 from allm.data.request import ResponseFormat
 
 VALUE_TYPES = [*VALUE_TAGS.values(), *ERROR_TYPES.values()]
@@ -105,7 +105,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
 
 @functools.cache
 def _objects(cls: type) -> st.SearchStrategy[Any]:
-    fields = {field.alias: field for field in attrs.fields(attrs.resolve_types(cls))}
+    left_out = LEFT_OUT.get(cls, ())
+    fields = {field.alias: field for field in attrs.fields(attrs.resolve_types(cls)) if field.name not in left_out}
     return st.fixed_dictionaries(
         {name: values_of(field.type) for name, field in fields.items() if field.default is attrs.NOTHING},
         optional={name: values_of(field.type) for name, field in fields.items() if field.default is not attrs.NOTHING},

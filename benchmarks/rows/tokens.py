@@ -180,7 +180,7 @@ def memory_of_long_stream(vendor: str = "openai", *, tokens: int = 1_000_000) ->
     code = f"from benchmarks.rows.tokens import _memory; print(_memory({vendor!r}, {tokens}))"
     command = [sys.executable, "-c", code]
     folder = Path(__file__).parents[2]
-    return float(subprocess.run(command, capture_output=True, check=True, cwd=folder).stdout)  # noqa: S603  (our own)
+    return float(subprocess.run(command, capture_output=True, check=True, cwd=folder).stdout)
 
 
 def _memory(vendor: str, tokens: int) -> float:

@@ -103,6 +103,7 @@ from allm.http.keys import (
     KeySource as KeySource,
     Secret as Secret,
 )
+from allm.http.library import multipart as multipart
 from allm.http.response import Body as Body, HttpResponse as HttpResponse
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.http.sse import (
@@ -116,7 +117,6 @@ from allm.http.stream_call import (
     WireDecoder as WireDecoder,
     stream_events as stream_events,
 )
-from allm.http.transport import multipart as multipart
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,

@@ -372,3 +372,10 @@ async def test_step_is_the_fold_of_stream_step():
     assert step == events.result()
     assert not step.done
     assert (await allm.step(engine(TEXT), "go")).done
+
+
+async def test_an_iterator_of_tools_lasts_for_the_whole_turn():
+    """Every step has what it gave, and the texts of `stop` too."""
+    given = engine(CALL, CALL, TEXT, tools=())
+    await allm.chat(given, "go", tools=iter([NOOP]), stop=iter(["x"]))
+    assert [(request.tools, request.stop) for request in given.adapter.requests] == [((NOOP,), ("x",))] * 3

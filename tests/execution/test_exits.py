@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-
 import pytest
 import trio
 
 import allm
 from allm import fake
+from allm.http import transport
 from allm.testing import Reply, Stall, WireServer, cancel_everywhere, no_leaks
 
 ANSWER = [fake.text("one two three four five six"), fake.usage(input_tokens=3, output_tokens=6)]
@@ -164,7 +163,7 @@ async def test_shared_client_is_closed_when_the_run_ends():
             for _ in range(3):
                 assert allm.unwrap(await allm.generate(engine, "hi"))
             assert server.statistics().connections_total == 1
-        clients.extend(importlib.import_module("allm.http.transport")._shared.get().values())
+        clients.extend(one.client for route in transport._shared.get().values() for one in route.every)
 
     await trio.to_thread.run_sync(trio.run, main)
-    assert [client.is_closed for client in clients] == [True]
+    assert [client._pool.connections for client in clients] == [[]]

@@ -113,6 +113,7 @@ ROWS = {
         in_request=True,
     ),
     "seed": Row((4, 3, 2, 0), of_request("seed"), wrong=("5", 5.0, True), in_request=True),
+    "logprobs": Row((4, 3, 2, 0), of_request("logprobs"), wrong=("5", 5.0, True), bad=(-1,), in_request=True),
     "parallel_tool_calls": Row(
         (True, False, True, False), of_request("parallel_tool_calls"), wrong=(1, "yes"), in_request=True
     ),

@@ -20,11 +20,12 @@ import pytest
 import trio
 
 import allm
-from allm.http import transport
-from allm.http.transport import open_at, open_response
+from allm.http import fetch, library as http_library
+from allm.http.fetch import open_at
+from allm.http.transport import open_response
 from allm.testing import loopback_clock
 
-LIBRARY = transport._library()
+LIBRARY = http_library.library()
 RANDOM_CANCELS = int(os.environ.get("ALLM_RANDOM_CANCELS", "300"))
 PEM = Path(__file__).with_name("loopback.pem")
 """A key and a certificate of our own for `localhost`, valid until 2126."""
@@ -206,7 +207,7 @@ async def test_cancelled_before_every_step(clock, way):
 
 async def test_a_fetch_cancelled_before_every_step(clock, connecting, monkeypatch):
     """The same of `open_at`, whose connection is its own."""
-    monkeypatch.setattr(transport, "_tls_context", lambda: tls(ssl.PROTOCOL_TLS_CLIENT))
+    monkeypatch.setattr(fetch, "tls", lambda: tls(ssl.PROTOCOL_TLS_CLIENT))
     step = ended = 0
     gc.collect()
     gc.disable()

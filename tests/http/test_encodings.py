@@ -9,13 +9,13 @@ import pytest
 import trio
 
 import allm
-from allm.http import transport
+from allm.http import library as http_library
 from allm.http.encodings import decoded
 from allm.http.transport import open_response
 from allm.providers import OpenAI, OpenAIEmbeddings
 from allm.testing import Reply, WireServer, loopback_clock
 
-LIBRARY = transport._library()
+LIBRARY = http_library.library()
 BOMB = gzip.compress(bytes(50_000_000), mtime=0)
 TEXT = b"".join(b"%d two three " % number for number in range(3_000))
 

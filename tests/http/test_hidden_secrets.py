@@ -13,14 +13,14 @@ import pytest
 import trio
 
 import allm
-from allm.http import transport
+from allm.http import library as http_library
 from allm.http.headers import secrets_in
 from allm.http.private_url import masked_query
 from allm.providers import Anthropic, OpenAI, OpenAIEmbeddings
 from allm.runtime.adapters import AdapterOptions
 from allm.testing import BEFORE_HEAD, Cut, Reply, WireServer, loopback_clock, record, replay
 
-LIBRARY = transport._library()
+LIBRARY = http_library.library()
 CANARY = "canary-0123456789-abcdefghijklmnop"
 TELLING = CANARY[:14]
 

@@ -9,11 +9,11 @@ import pytest
 
 import allm
 from allm import fake
-from allm.http import transport
+from allm.http import library as http_library
 from allm.providers import Anthropic, Gemini, OpenAI, OpenAIEmbeddings
 from allm.testing import Reply, WireServer, loopback_clock
 
-LIBRARY = transport._library()
+LIBRARY = http_library.library()
 KEY = "key-0123456789"
 CHUNKS = [
     {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]},

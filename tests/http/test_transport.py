@@ -9,7 +9,7 @@ import ssl
 import pytest
 
 import allm
-from allm.http import transport
+from allm.http import library as http_library
 from allm.http.call import join_url
 from allm.http.response import HttpResponse
 from allm.http.transport import open_response
@@ -62,14 +62,14 @@ async def test_a_url_that_only_the_http_library_refuses():
 
 def test_without_an_http_library(monkeypatch):
     """The message says what to install."""
-    monkeypatch.setattr(transport, "LIBRARIES", ("no_such_library",))
+    monkeypatch.setattr(http_library, "LIBRARIES", ("no_such_library",))
     with pytest.raises(ImportError, match="pip install httpx"):
-        transport._library.__wrapped__()
+        http_library.library.__wrapped__()
 
 
 def raising(error):
     """A client whose every request ends with `error`."""
-    library = transport._library()
+    library = http_library.library()
 
     def respond(request):
         raise error(library)
@@ -148,9 +148,12 @@ async def test_failures_of_the_library(case):
 
 @pytest.fixture
 def no_context():
-    transport._tls_context.cache_clear()
+    """As in a process that has not loaded anything yet."""
+    http_library.loaded.clear()
+    http_library.tls.cache_clear()
     yield
-    transport._tls_context.cache_clear()
+    http_library.loaded.clear()
+    http_library.tls.cache_clear()
 
 
 def engine_at(base_url, **settings):
@@ -197,7 +200,7 @@ async def test_a_proxy_that_cannot_be_used(monkeypatch):
         with pytest.raises(allm.EngineError, match=r"all_proxy is 'socks4://127\.0\.0\.1:9'"):
             await allm.generate(engine, "hi")
         assert server.requests == []
-        async with transport._library().AsyncClient(trust_env=False) as client:
+        async with http_library.library().AsyncClient(trust_env=False) as client:
             own = engine_at(server.url("openai"), http_client=client)
             assert (await allm.generate(own, "hi")).output_text == "hi"
         monkeypatch.setenv("no_proxy", "127.0.0.0/8,fd00::/8")

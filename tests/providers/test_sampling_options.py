@@ -73,6 +73,31 @@ def test_gemini():
     assert not sent.keys() & {"top_p", "stop", "seed", "parallel_tool_calls", "service_tier"}
 
 
+@pytest.mark.parametrize("count", [0, 5])
+def test_log_probabilities(count):
+    """Each API asks for them in its own way; none of the likeliest tokens means those that were chosen."""
+    sent = body("chat", logprobs=count)
+    assert (sent["logprobs"], sent["top_logprobs"]) == (True, count)
+    include = ["message.output_text.logprobs"]
+    sent = body("responses", logprobs=count)
+    assert (sent["include"], sent["top_logprobs"]) == (include, count)
+    thinks = body("responses", model="gpt-5.4", logprobs=count)
+    assert thinks["include"] == ["reasoning.encrypted_content", *include]
+    more = body("responses", logprobs=count, options={"include": ["web_search_call.results"]})
+    assert more["include"] == [*include, "web_search_call.results"]
+    sent = body("gemini", logprobs=count, options={"generationConfig": {"topK": 4}})
+    assert sent["generationConfig"] == {"responseLogprobs": True, "topK": 4} | ({"logprobs": 5} if count else {})
+
+
+async def test_a_model_that_gives_no_log_probabilities():
+    """While it thinks: refused before anything is sent, in the option and among the vendor's own fields."""
+    engine = allm.Engine(adapter=adapter("responses"), model="gpt-5.5")
+    for wrong in ({"logprobs": 2}, {"options": {"top_logprobs": 2}}):
+        with pytest.raises(allm.ValidationError, match=r"takes no (top_)?logprobs while it thinks"):
+            await allm.generate(engine, "Hi", **wrong)
+    allm.stream_generate(engine, "Hi", logprobs=2, reasoning_effort="none")
+
+
 @pytest.mark.parametrize("kind", ["chat", "responses", "anthropic", "gemini"])
 @pytest.mark.parametrize("fields", [{}, {"stop": ()}, {"parallel_tool_calls": True}, {"parallel_tool_calls": False}])
 def test_what_is_not_said_is_not_sent(kind, fields):
@@ -92,6 +117,7 @@ def test_one_text_is_one_stop(kind):
         ("responses", {"stop": "END"}, ("stop",), "chat_completions"),
         ("responses", {"seed": 7}, ("seed",), "chat_completions"),
         ("anthropic", {"seed": 7}, ("seed",), "leave it out"),
+        ("anthropic", {"logprobs": 0}, ("logprobs",), "leave it out"),
         ("anthropic", {"service_tier": "flex"}, ("service_tier",), "'auto'"),
         ("gemini", {"service_tier": "scale"}, ("service_tier",), "'flex'"),
         ("gemini", {"parallel_tool_calls": False, "tools": [TOOL]}, ("parallel_tool_calls",), "max_concurrency=1"),

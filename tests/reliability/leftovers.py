@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 
+import allm.http.library
 import allm.http.transport
 
 
@@ -39,14 +40,14 @@ def library_tasks():
 
 def pooled(client):
     """The connections in a client's pool; httpx names it."""
-    return list(client._transport._pool.connections)
+    return list(getattr(client, "_transport", client)._pool.connections)
 
 
 def shared_clients():
     """The library's own clients in this run."""
-    return list(allm.http.transport._shared.get({}).values())
+    return [one.client for clients in allm.http.transport._shared.get({}).values() for one in clients.every]
 
 
 def client_library():
     """The HTTP library that the calls use where none is given."""
-    return allm.http.transport._library()
+    return allm.http.library.library()

@@ -47,6 +47,7 @@ def test_defaults(cls):
     assert adapter.requires_model is True
     assert adapter.needs_structured_finalize(allm.request("hi")) is None
     assert adapter.batch_limits("m") == BatchLimits(100)
+    assert adapter.defers_tools(allm.request("hi"), AdapterOptions()) is False
     assert isinstance(cls(), StreamAdapter)
 
 

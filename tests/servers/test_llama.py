@@ -8,6 +8,8 @@ import gc
 import json
 import platform
 import sys
+import types
+import typing
 import urllib.request
 from typing import Annotated, Generic, Literal, NamedTuple, TypeVar
 
@@ -16,6 +18,7 @@ import pytest
 import trio
 
 import allm
+from data.types.test_table import NAMES, ROWS, evaluated
 from servers import vendors
 from servers.vendors import KEY
 
@@ -24,6 +27,7 @@ if (sys.platform, platform.machine()) != ("linux", "x86_64"):
 llama = pytest.importorskip("xllamacpp", reason="xllamacpp is installed by `nox -s servers`")
 from servers import tiny_model  # noqa: E402  # it needs gguf, which comes along
 
+Json = NAMES["Json"]  # an alias that names itself is looked up where it is used
 WIRE_FORMATS = [name for name in ("openai_chat", "openai_responses", "anthropic") if name in vendors.VENDORS]
 SLOTS = 2
 ENDLESS = 1900  # tokens: most of the context, and seconds of work
@@ -210,6 +214,67 @@ async def test_an_answer_of_any_type_as_a_tool(ask_at, kind):
     response = await allm.generate(ask_at(), "hello", response_format=hint, output_mode="tool", max_tokens=300)
     assert (response.finish_reason, response.tool_calls) == ("stop", ()), response.output_text
     assert isinstance(response.parsed(), made)
+
+
+# What llama.cpp's grammars do not have: the server takes the schema, and the model may write any text in its place.
+NOT_HELD = {
+    "Annotated[str, pydantic.StringConstraints(min_length=2, pattern='^a')]": "a pattern without an end",
+    "Annotated[str, msgspec.Meta(pattern='^a', max_length=3)]": "a pattern without an end",
+    "Annotated[float, at.Interval(gt=0, lt=1)]": "bounds of a number that is no integer",
+    "Annotated[Decimal, at.Ge(0)]": "the format decimal",
+    "Decimal": "the format decimal",
+    "dt.timedelta": "the format duration",
+    "ipaddress.IPv4Address": "the format ipv4",
+    "pydantic.HttpUrl": "the format uri",
+    "tuple[int, *tuple[str, ...]]": "prefixItems beside items",
+    "dict[int, str]": "propertyNames",
+    "dict[Literal['a', 'b'], int]": "propertyNames",
+    "dict[Annotated[str, at.MinLen(2)], int]": "propertyNames",
+}
+
+
+@only("openai_chat")  # the other APIs of llama.cpp do not look at the output format
+@pytest.mark.parametrize(("text", "made"), [(row[0], row[2]) for row in ROWS], ids=[row[0] for row in ROWS])
+async def test_every_output_type(ask_at, text, made):
+    """Of the table in docs/types.md: the grammar makes a value that `parsed()` gives as an instance of the type.
+
+    Where the server's grammars lack a keyword, this model, which knows nothing of the schema, writes anything, which is
+    an error.
+    """
+    hint = type(None) if text == "None" else evaluated(text)  # a format that is None is no format
+    response = await allm.generate(ask_at(), "hello", response_format=hint, output_mode="native", max_tokens=300)
+    assert allm.unwrap(response)
+    if text in NOT_HELD:
+        with pytest.raises(allm.ValidationError) as caught:
+            response.parsed()
+        assert caught.value.reason == "invalid_output"
+    else:
+        assert is_of(response.parsed(), hint, type(evaluated(made)))
+
+
+def is_of(found, hint, kind):
+    """Whether a value is of the type: of the class of the row's own value, or of another member of a union."""
+    members = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return found in members
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return any(isinstance(found, typing.get_origin(member) or member) for member in members)
+    return type(found) is kind or hint is typing.Any
+
+
+@only("openai_chat")
+async def test_classification(ask_at):
+    """The grammar leaves the model nothing but the choices, and the tokens give their probabilities."""
+    topics = allm.Question(["rain", "snow"], several=True)
+    questions = {"city": ["Bern", "Zug", "Zürich"], "score": range(8, 12), "topics": topics, "urgent": bool}
+    result = await allm.classify(ask_at(), "hello", questions)
+    assert result["city"] in questions["city"]
+    assert result["score"] in questions["score"]
+    assert set(result["topics"]) <= {"rain", "snow"}
+    assert sum(result.probabilities["urgent"].values()) == pytest.approx(1)
+    assert result.probabilities["urgent"][result["urgent"]] > 0.5
+    assert all(0 < probability < 1 for probability in result.probabilities["topics"].values())
+    assert result.probabilities["city"] is None  # before the grammar, no city was among the likeliest tokens
 
 
 @pytest.mark.parametrize("way", ["break", "deadline"])

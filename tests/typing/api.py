@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import AsyncIterator
 from typing import Any, Literal, assert_never, assert_type
 
@@ -96,6 +97,28 @@ async def a_class_reaches_the_result(engine: allm.Engine) -> None:
     assert_type(result.steps, tuple[allm.StepResult[Person], ...])
     async with allm.stream(engine, "Who?", response_format=Person) as chat_events:
         assert_type(chat_events.result(), allm.ChatResult[Person])
+
+
+class Mood(enum.Enum):
+    """An enum whose members are choices."""
+
+    GOOD = "good"
+    BAD = "bad"
+
+
+async def choices_reach_the_answers(engine: allm.Engine) -> None:
+    """Questions of one type have answers of that type; for several choices they are tuples."""
+    result = await allm.classify(engine, "Hello", {"urgent": ["yes", "no"], "tone": ("calm", "angry")})
+    assert_type(result["urgent"], str)
+    assert_type(result, allm.Classification[str])
+    assert_type(result.usage, allm.Usage)
+    assert_type((await allm.classify(engine, "Hello", {"mood": Mood}, temperature=0))["mood"], Mood)
+    assert_type((await allm.classify(engine, "Hello", {"score": range(1, 6)}, probabilities=False))["score"], int)
+    assert_type((await allm.classify(engine, "Hello", {"spam": bool}))["spam"], bool)
+    topics = allm.Question({"bug": "broken", "wish": "missing"}, "What is it about?", several=True)
+    assert_type(topics, allm.Question[tuple[str, ...]])
+    assert_type(allm.Question(Mood, "How is it?"), allm.Question[Mood])
+    assert_type((await allm.classify(engine, "Hello", {"topics": topics}))["topics"], tuple[str, ...])
 
 
 async def items_have_the_type_of_the_list(engine: allm.Engine) -> None:
@@ -258,6 +281,29 @@ def whatever_has_the_methods_fits() -> list[allm.Engine]:
         allm.Engine(on_tool_error=lambda call, error: f"{call.name}: {error.message}"),
         allm.Engine().with_params({"seed": 7}, temperature=0, response_format=Person),
     ]
+
+
+def needs_approval(tool: allm.Tool, call: allm.ToolCall) -> bool:
+    """A policy of a set."""
+    return tool.name == "pay" and bool(call.arguments)
+
+
+async def tool_sets(engine: allm.Engine, weather: allm.Tool) -> tuple[allm.Tool, ...]:
+    """Made from tools or a loader of either kind, and given wherever tools are."""
+
+    async def load() -> list[allm.Tool]:
+        return [weather]
+
+    shop = allm.Toolset(load).prefixed("shop_").renamed({"shop_a": "b"}).filtered(lambda tool: not tool.manual)
+    shop = shop.filtered(["b"]).approval(needs_approval).approval(["b"]).approval().limited(2, timeout=5).compact()
+    for given in (shop, allm.Toolset([weather]).deferred(), allm.Toolset(lambda: (weather,))):
+        allm.Engine(tools=[given, weather]).with_tools(given).with_params(tools=[given])
+        allm.request("Hello", tools=[given])
+        allm.Request([allm.user("Hello")], tools=[given])
+        await allm.chat(engine, "Hello", tools=[given, weather])
+        await allm.chat(engine, "Hello", before_step=lambda step: allm.StepChanges(tools=[shop, *step.tools]))
+    shop.forget()
+    return await shop.load()
 
 
 async def on_event(event: allm.Event) -> None:

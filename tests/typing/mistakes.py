@@ -27,6 +27,14 @@ def engines(engine: allm.Engine) -> None:
     engine.with_params(body={"seed": 7})  # type: ignore[call-arg]
 
 
+def tool_sets(toolset: allm.Toolset) -> None:
+    """What no set can be made of."""
+    allm.Toolset(["weather"])  # type: ignore[list-item]
+    toolset.filtered(lambda tool: tool.title)  # type: ignore[attr-defined]
+    toolset.approval(lambda call: True)  # type: ignore[arg-type,misc]
+    toolset.limited("2")  # type: ignore[arg-type]
+
+
 async def options(engine: allm.Engine) -> None:
     """Options of calls with wrong types, and unknown names."""
     allm.request("Hello", temprature=1)  # type: ignore[call-arg]
@@ -37,6 +45,7 @@ async def options(engine: allm.Engine) -> None:
     await allm.chat(engine, "Hello", halt_when=len)  # type: ignore[arg-type]
     await allm.chat(engine, "Hello", before_step=len)  # type: ignore[arg-type]
     await allm.generate(engine, 3)  # type: ignore[arg-type]
+    await allm.classify(engine, "Hello", ["yes", "no"])  # type: ignore[call-overload]
 
 
 async def outputs(engine: allm.Engine) -> int:

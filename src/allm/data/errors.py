@@ -77,6 +77,7 @@ EngineReason = Literal[
     "invalid_engine",
     "invalid_environment",
     "unknown_provider",
+    "tools_not_loaded",
 ]
 StreamReason = Literal["not_entered", "closed", "concurrent_iteration", "already_done"]
 ToolReason = Literal[

@@ -115,7 +115,7 @@ T = TypeVar("T")
 
 
 def _copied(value: Mapping[str, Any], field: attrs.Attribute[Any]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):  # the check of an abstract class is slow
         raise ValidationError([wrong_type((field.name,), value, "a mapping")])
     return dict(value)
 

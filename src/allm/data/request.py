@@ -18,6 +18,7 @@ from allm.data.message import Message, Role, Thread, messages_problems, to_messa
 from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
+from allm.data.toolset import Toolset
 from allm.data.types.output import is_type
 
 __all__ = [
@@ -65,7 +66,9 @@ def _texts(value: str | Iterable[str] | None) -> Any:
 
 
 def _tuple(value: Iterable[Any]) -> Any:
-    return value if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+    if type(value) is tuple or isinstance(value, str):
+        return value
+    return tuple(value) if isinstance(value, Iterable) else value
 
 
 @attrs.frozen
@@ -81,6 +84,8 @@ class Request:
         parallel_tool_calls: Whether an answer may have more than one tool call.
         service_tier: Which tier serves the answer: a provider's own word such as `flex` or `priority`. `auto` leaves it
             to the provider, `default` is the standard one, at each of them.
+        logprobs: Ask for the log probability of each token, and of as many of the likeliest tokens in its place; 0 is
+            of the tokens alone. They come as `Response.logprobs`.
         options: Merged over the provider's request body as it is, and wins over anything derived.
         structured_finalize: Ask for the format in one last call without tools (chat only).
     """
@@ -96,6 +101,7 @@ class Request:
     seed: int | None = attrs.field(default=None, kw_only=True)
     parallel_tool_calls: bool | None = attrs.field(default=None, kw_only=True)
     service_tier: str | None = attrs.field(default=None, kw_only=True)
+    logprobs: int | None = attrs.field(default=None, kw_only=True)
     response_format: ResponseFormat | None = attrs.field(default=None, kw_only=True, hash=False)
     structured_finalize: bool = attrs.field(default=False, kw_only=True)
     options: dict[str, Any] = mapping_field()
@@ -106,7 +112,7 @@ class RequestFields(TypedDict, total=False):
     """The fields of a `Request` but its messages."""
 
     model: str | None
-    tools: Iterable[Tool]
+    tools: Iterable[Tool | Toolset]
     tool_choice: ToolChoice | None
     temperature: float | None
     max_tokens: int | None
@@ -115,6 +121,7 @@ class RequestFields(TypedDict, total=False):
     seed: int | None
     parallel_tool_calls: bool | None
     service_tier: str | None
+    logprobs: int | None
     response_format: ResponseFormat | None
     structured_finalize: bool
     options: dict[str, Any]
@@ -151,6 +158,8 @@ def _tools_problems(tools: Any) -> list[Problem]:
     problems: list[Problem] = []
     names: list[str] = []
     for index, tool in enumerate(tools):
+        if isinstance(tool, Toolset):  # its tools are checked with the call that loads them
+            continue
         problems += [problem.under("tools", index) for problem in tool_problems(tool)]
         if isinstance(tool, Tool) and isinstance(tool.name, str):
             names.append(tool.name)
@@ -168,10 +177,18 @@ def _number_problems(request: Request) -> Iterator[Problem]:
     elif temperature is not None and not 0 <= temperature <= MAX_TEMPERATURE:
         sentence = f"is {shown(temperature)}; expected a number from 0 to {MAX_TEMPERATURE}"
         yield Problem(("temperature",), "out_of_range", sentence)
+    yield from _logprobs_problems(request.logprobs)
     is_count = isinstance(max_tokens, int) and not isinstance(max_tokens, bool)
     if max_tokens is not None and not (is_count and max_tokens > 0):
         sentence = f"is {shown(max_tokens)}; expected a number of tokens, 1 or more, or None"
         yield Problem(("max_tokens",), "must_be_positive", sentence)
+
+
+def _logprobs_problems(count: Any) -> Iterator[Problem]:
+    if isinstance(count, bool) or not isinstance(count, (int, NoneType)):
+        yield wrong_type(("logprobs",), count, "a number of tokens, 0 or more, or None")
+    elif count is not None and count < 0:
+        yield Problem(("logprobs",), "must_not_be_negative", f"is {shown(count)}; expected 0 or more tokens, or None")
 
 
 def _sampling_problems(request: Request) -> Iterator[Problem]:

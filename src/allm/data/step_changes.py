@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import attrs
 
@@ -11,12 +11,14 @@ from allm.data.message import Message, Thread, to_messages
 from allm.data.problems import tuple_of
 from allm.data.request import ToolChoice
 from allm.data.tool import Tool
+from allm.data.toolset import Toolset
 
 __all__ = ["StepChanges", "StepChangesDict"]
 
 
-def _tools(value: Iterable[Tool] | None) -> tuple[Tool, ...] | None:
-    return None if value is None else tuple_of("tools", value)
+def _tools(value: Iterable[Tool | Toolset] | None) -> tuple[Tool, ...] | None:
+    # Sets become their tools before the changes are seen by anyone but who made them.
+    return None if value is None else cast("tuple[Tool, ...]", tuple_of("tools", value))
 
 
 def _messages(value: str | Message | Iterable[Message]) -> tuple[Message, ...]:
@@ -57,7 +59,7 @@ class StepChanges:
 class StepChangesDict(TypedDict, total=False):
     """`StepChanges` as a dict."""
 
-    tools: Iterable[Tool] | None
+    tools: Iterable[Tool | Toolset] | None
     model: str | None
     tool_choice: ToolChoice | None
     instructions: str | None

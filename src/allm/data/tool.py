@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import attrs
 
-from allm.data.content import ImagePart, Part, TextPart
+from allm.data.content import ImagePart, Part, TextPart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.json.text import text_bytes
@@ -22,6 +24,8 @@ __all__ = [
     "TOOL_NAME",
     "Content",
     "Tool",
+    "ToolLimit",
+    "as_saved",
     "checked_parts",
     "checked_text",
     "expected_tool",
@@ -38,6 +42,19 @@ RESERVED_NAMES = frozenset({"auto", "none", "required"})
 """Names that have another meaning as `tool_choice`."""
 
 
+def _is_count(_limit: Any, _attribute: Any, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        what = Problem(("at_once",), "must_be_positive", f"is {shown(value)}; expected a whole number, 1 or more")
+        raise ValidationError([what], reason="invalid_tool")
+
+
+@attrs.frozen(eq=False)
+class ToolLimit:
+    """How many calls run at once, of all tools together that have this very limit."""
+
+    at_once: int = attrs.field(validator=_is_count)
+
+
 @attrs.frozen
 class Tool:
     """A function that the model can call.
@@ -48,9 +65,14 @@ class Tool:
         schema: JSON Schema of the arguments, an object schema.
         handler: `fn(arguments)` or `fn(arguments, context)`, sync or async; never serialised.
         manual: Calls are left to the caller: they are not run unless approved.
+        manual_when: A function of the `ToolCall` that says whether this one is left to the caller, not async. It is
+            not asked about arguments that are no JSON object; if it raises, the call is left to the caller.
         timeout: Seconds that one call may take; None uses the option `tool_timeout`.
         thread: Whether a sync handler runs in a worker thread. False calls it in the task of the turn, which saves the
             thread for a quick one: nothing else runs meanwhile, and no limit can end it.
+        limit: Set by `Toolset.limited`: how many calls of its tools run at once. Never serialised.
+        compact: The request has one line for it. `tool_help`, a tool that joins it, tells the model the rest.
+        deferred: The model sees it once the provider's tool search has found it (Anthropic; OpenAI's Responses API).
     """
 
     name: str
@@ -60,6 +82,10 @@ class Tool:
     manual: bool = attrs.field(default=False, kw_only=True)
     timeout: float | None = attrs.field(default=None, kw_only=True)
     thread: bool = attrs.field(default=True, kw_only=True)
+    manual_when: Callable[[ToolCall], bool] | None = attrs.field(default=None, kw_only=True)
+    limit: Any = attrs.field(default=None, kw_only=True)
+    compact: bool = attrs.field(default=False, kw_only=True)
+    deferred: bool = attrs.field(default=False, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -96,6 +122,7 @@ class Tool:
         return await _run[0](self, arguments, context)
 
 
+ToolT = TypeVar("ToolT")
 RunTool = Callable[[Tool, Mapping[str, Any], Any], Awaitable[Any]]
 
 _run: list[RunTool] = []
@@ -116,10 +143,10 @@ def expected_tool(given: Any) -> str:
     return "Tool"
 
 
-def merge_tools(first: Iterable[Tool], second: Iterable[Tool]) -> tuple[Tool, ...]:
-    """`first` with the tools of `second` added; a tool of the same name is replaced in its place."""
-    merged = {tool.name: tool for tool in first}
-    merged.update({tool.name: tool for tool in second})
+def merge_tools(first: Iterable[ToolT], second: Iterable[ToolT]) -> tuple[ToolT, ...]:
+    """`first` with the tools of `second` added; a tool of the same name is replaced in its place. Sets have no name."""
+    merged: dict[Any, ToolT] = {getattr(tool, "name", tool): tool for tool in first}
+    merged.update({getattr(tool, "name", tool): tool for tool in second})
     return tuple(merged.values())
 
 
@@ -131,10 +158,17 @@ def tool_problems(tool: Any) -> list[Problem]:
     if not isinstance(tool.description, str):
         problems.append(Problem(("description",), "not_a_string", _is_type(tool.description, "str")))
     problems += _schema_problems(tool.schema)
-    if not isinstance(tool.manual, bool):
-        problems.append(Problem(("manual",), "not_a_boolean", f"is {shown(tool.manual)}; expected True or False"))
-    if not isinstance(tool.thread, bool):
-        problems.append(Problem(("thread",), "not_a_boolean", f"is {shown(tool.thread)}; expected True or False"))
+    for name in ("manual", "thread", "compact", "deferred"):
+        if not isinstance(value := getattr(tool, name), bool):
+            problems.append(Problem((name,), "not_a_boolean", f"is {shown(value)}; expected True or False"))
+    if tool.compact is True and tool.deferred is True:
+        sentence = "is set, and so is compact; expected one of them, as each hides the tool in its own way"
+        problems.append(Problem(("deferred",), "conflict", sentence))
+    if tool.manual_when is not None and not _is_plain_function(tool.manual_when):
+        sentence = f"is {shown(tool.manual_when)}; expected a function of a ToolCall that is not async, or None"
+        problems.append(Problem(("manual_when",), "not_callable", sentence))
+    if tool.limit is not None and not isinstance(tool.limit, ToolLimit):
+        problems.append(wrong_type(("limit",), tool.limit, "None, or what Toolset.limited(n) sets"))
     if tool.handler is not None and not callable(tool.handler):
         sentence = f"is {shown(tool.handler)}; expected a function of (arguments) or (arguments, context), or None"
         problems.append(Problem(("handler",), "not_callable", sentence))
@@ -142,6 +176,18 @@ def tool_problems(tool: Any) -> list[Problem]:
         sentence = f"is {shown(tool.timeout)}; expected seconds, more than 0, or None"
         problems.append(Problem(("timeout",), "must_be_positive", sentence))
     return problems
+
+
+def _is_plain_function(value: Any) -> bool:
+    while isinstance(value, functools.partial):
+        value = cast("Any", value).func
+    return callable(value) and not inspect.iscoroutinefunction(value)
+
+
+def as_saved(tool: Tool) -> Tool:
+    """The tool without the live objects, which nothing can save."""
+    manual = tool.manual or tool.manual_when is not None
+    return attrs.evolve(tool, handler=None, manual=manual, manual_when=None, limit=None)
 
 
 def _is_type(value: Any, expected: str) -> str:

@@ -15,6 +15,8 @@ from allm.data.problems import refuse
 from allm.data.request import request_problems
 from allm.data.results import StepResult
 from allm.data.step_changes import StepChanges
+from allm.data.tool import as_saved
+from allm.data.tool_layers import ToolLayers, offered
 from allm.execution.options import ModelCall, check_answered
 from allm.runtime.call_options import StepInput
 from allm.runtime.option_table import check_options, merged_options
@@ -65,7 +67,8 @@ def _checked(given: Any) -> StepChanges:
             what = "is a tool result or has tool calls; before_step adds messages without either"
             raise ValidationError([Problem(("messages", index), "invalid_role", what)], reason="invalid_thread")
     if "tools" in options:
-        changes = attrs.evolve(changes, tools=merged_options([{"tools": changes.tools}])["tools"])
+        tools = merged_options([{"tools": changes.tools}])["tools"]
+        changes = attrs.evolve(changes, tools=tools.known() if isinstance(tools, ToolLayers) else tools)
     return changes
 
 
@@ -112,8 +115,8 @@ def changed_call(call: ModelCall, thread: Thread, given: Any, *, only: AbstractS
     if changes.model is not None:
         fields["model"] = changes.model
     if changes.tools is not None:
-        fields["tools"] = changes.tools
-        if not changes.tools:
+        fields["tools"] = tools = offered(changes.tools)
+        if not tools:
             fields["tool_choice"] = None  # there is nothing to choose from
     if changes.tool_choice is not None:
         fields["tool_choice"] = changes.tool_choice
@@ -121,7 +124,7 @@ def changed_call(call: ModelCall, thread: Thread, given: Any, *, only: AbstractS
     refuse(request_problems(request))
     defaulted = call.defaulted - {(name,) for name in fields}
     if changes.tools is not None:  # a step can be saved, and functions cannot
-        changes = attrs.evolve(changes, tools=tuple(attrs.evolve(tool, handler=None) for tool in changes.tools))
+        changes = attrs.evolve(changes, tools=tuple(map(as_saved, changes.tools)))
     return attrs.evolve(call, request=request, defaulted=defaulted, changes=changes)
 
 

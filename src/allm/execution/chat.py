@@ -39,6 +39,7 @@ from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.inbox import Inbox, with_messages
+from allm.execution.tool_sets import with_loaded_changes, with_loaded_tools
 from allm.runtime.call_options import ExecutionOptions
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
@@ -205,6 +206,8 @@ class _ChatLoop:
         thread = self.fold.current.thread.add(*added)
         try:
             call = self.turn.next(thread, final=final)
+            if call.loads_tools:
+                call = await with_loaded_tools(call)
         except AllmError as error:
             return error
         asked, given = call.execution_options.before_step is not None, None
@@ -212,6 +215,7 @@ class _ChatLoop:
             given = await ask(call, thread, index=len(self._steps), last=self._steps[-1], final=final)
         try:
             if asked:
+                given = given if final else await with_loaded_changes(given)
                 call = changed_call(call, thread, given, only=_allowed(final=final, known=bool(earlier)))
                 added = (*added, *added_by(call))
             prepared = prepare_call(call)
@@ -287,10 +291,12 @@ class _ChatLoop:
 
 async def _first_call(turn: TurnCalls, context: StreamContext) -> PreparedCall:
     """The first call, as `before_step` changes it; for a turn that resumes, with the tools for its calls."""
+    if turn.loads_tools:
+        await turn.load_tools()
     call, _ = turn.first
     if call.execution_options.before_step is None:
         return turn.first
-    given = await ask(call, turn.thread, index=0, last=None, final=False)
+    given = await with_loaded_changes(await ask(call, turn.thread, index=0, last=None, final=False))
     if turn.unfinished is not None:
         return changed_call(call, turn.thread, given, only={"tools"}), None
     call = changed_call(call, turn.thread, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Unpack
 
 import trio
@@ -9,6 +10,8 @@ import trio
 from allm.data.errors import Problem, UnwrapError, ValidationError
 from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
+from allm.data.tool import Tool
+from allm.data.toolset import Toolset
 from allm.execution.answer_check import AnswerCheck, AnswersFold, ask_until_it_fits
 from allm.execution.options import (
     CallOptions,
@@ -23,6 +26,7 @@ from allm.execution.stream.attempt import fail_at_limit, run_model_call
 from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
+from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
 from allm.runtime.option_table import seal
@@ -55,17 +59,22 @@ def stream_generate(
     seal(options)
     call = resolve(engine_for_chat(engine), request, options)
     warn_ignored_options(options)
-    prepared = prepare_call(call)
+    waits = call.loads_tools
+    prepared = None if waits else prepare_call(call)
     check = AnswerCheck.of(call) if call.execution_options.validation_retries else None
 
     async def produce(context: StreamContext) -> None:
         limit = call.execution_options.request_timeout
-        with trio.move_on_after(float("inf") if limit is None else limit) as whole_call:
+        with nullcontext() if limit is None else trio.move_on_after(limit) as whole_call:
+            ready, sent = call, prepared
+            if waits:
+                ready = await with_loaded_tools(call)
+                sent = prepare_call(ready)
             if check is None:
-                await run_model_call(call, prepared, context)
+                await run_model_call(ready, sent, context)
             else:
-                await ask_until_it_fits(call, prepared, context, check)
-        if whole_call.cancelled_caught:
+                await ask_until_it_fits(ready, sent, context, check)
+        if whole_call is not None and whole_call.cancelled_caught:
             await fail_at_limit(context, limit, call)
 
     provider = call.adapter.provider
@@ -91,10 +100,15 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
     async with stream_generate(engine, request, **options) as events:
         response = await events.until_done()
     offered = (*engine.tools, *getattr(request, "tools", ()), *(options.get("tools") or ()))
-    if response.finish_reason == "tool_calls" and any(tool.handler is not None for tool in offered):
+    if response.finish_reason == "tool_calls" and any(_has_handler(tool) for tool in offered):
         what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"
         advise("generate", "", "tools", what, ", ".join(call.name for call in response.tool_calls))
     return response
+
+
+def _has_handler(tool: Tool | Toolset) -> bool:
+    tools = (tool,) if isinstance(tool, Tool) else tool.known() or ()
+    return any(tool.handler is not None for tool in tools)
 
 
 def unwrap(result: Response | ChatResult) -> str:

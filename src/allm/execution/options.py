@@ -18,6 +18,8 @@ from allm.data.message import Message, Thread, to_messages, unanswered_tool_call
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request, request_problems
 from allm.data.step_changes import StepChanges
+from allm.data.tool import Tool
+from allm.data.tool_layers import ToolLayers, offered
 from allm.data.types.output import answer_name, answer_schema, is_type
 from allm.data.types.shapes import name_of
 from allm.execution.answer_tool import AnswerAsCall
@@ -27,7 +29,7 @@ from allm.runtime.adapters import AdapterOptions, StreamAdapter
 from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
 from allm.runtime.engine import Engine
-from allm.runtime.fitting import check_capabilities, fit_to_model, warn_of_shutdown
+from allm.runtime.fitting import check_capabilities, fit_to_model, hide_tools, warn_of_shutdown
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
@@ -109,6 +111,7 @@ class ModelCall:
     Attributes:
         defaulted: Paths in the request whose value only the engine or the application gave.
         changes: What `before_step` changed about the request.
+        toolsets: The tools as they were given, if there are sets among them; the request has those that are loaded.
     """
 
     engine: Engine
@@ -118,15 +121,19 @@ class ModelCall:
     defaulted: frozenset[Path] = frozenset()
     journal: ToolJournal | None = None
     changes: StepChanges | None = None
+    toolsets: ToolLayers | None = None
+
+    @property
+    def loads_tools(self) -> bool:
+        """Whether tools of a set have to be loaded before the call is made."""
+        return self.toolsets is not None and bool(self.toolsets.due)
 
     @property
     def adapter(self) -> StreamAdapter:
-        """The adapter that makes the call.
-
-        Raises:
-            EngineError: As for `check_adapter`.
-        """
-        return check_adapter(self.engine)
+        """The adapter that makes the call; `engine_for_chat` has checked that there is one."""
+        adapter = self.engine.adapter
+        assert adapter is not None  # noqa: S101  (a call without one is refused before)
+        return adapter
 
 
 def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCall:
@@ -140,12 +147,17 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
     """
     check_options(options)
     request = given if isinstance(given, Request) else Request(to_messages(given))
-    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (_request_layer(request), options)
+    in_request = _request_layer(request) if request is given else {}
+    by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
     if (wanted := changes.get("response_format")) is not None and is_type(wanted):
         changes["response_format"] = _format_of(wanted)
-    request = attrs.evolve(request, **changes)
+    tools: tuple[Tool, ...] | ToolLayers = changes.get("tools", ())
+    if isinstance(tools, ToolLayers) or any(tool.compact for tool in tools):
+        changes["tools"] = offered(tools)
+    if changes:
+        request = attrs.evolve(request, **changes)
     refuse(request_problems(request))
     return ModelCall(
         engine=engine,
@@ -155,6 +167,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         ),
         execution_options=ExecutionOptions(**values_for("execution", merged)),
         defaulted=_places(by_default) - _places(given_here),
+        toolsets=tools if isinstance(tools, ToolLayers) else None,
     )
 
 
@@ -169,10 +182,13 @@ def _places(layers: Iterable[Mapping[str, Any]]) -> frozenset[Path]:
 
 
 def _request_layer(request: Request) -> dict[str, Any]:
-    layer = {name: getattr(request, name) for name in NAMES_FOR["request"]}
-    if request.structured_finalize is False:
-        del layer["structured_finalize"]  # the field's default: indistinguishable from a request that leaves it open
-    return layer
+    """What a request says: a field at its default cannot be told from one that is left open."""
+    fields = ((name, getattr(request, name)) for name in NAMES_FOR["request"])
+    return {name: value for name, value in fields if value is not None and (value or name not in _OPEN)}
+
+
+_OPEN = frozenset({"tools", "options", "structured_finalize"})
+"""Fields whose default is not None, but empty."""
 
 
 def _format_of(hint: Any) -> JsonSchema:
@@ -193,7 +209,8 @@ def _engine_layers(engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
     body = {name: value for name, value in engine.params.items() if name not in OPTIONS}
     by_name = engine_options(engine)
     check_options(by_name)
-    return {"tools": engine.tools, "context": engine.context, "options": body}, by_name
+    fields = {"tools": engine.tools, "context": engine.context, "options": body}
+    return {name: value for name, value in fields.items() if value}, by_name
 
 
 def engine_options(engine: Engine) -> dict[str, Any]:
@@ -217,8 +234,8 @@ def output_type(call: ModelCall) -> Any:
 
 def warn_ignored_options(options: Mapping[str, Any]) -> None:
     """Log that options of the chat loop have no effect on a single call."""
-    for name, option in OPTIONS.items():
-        if option.is_for_turns and name in options:
+    for name in options:
+        if OPTIONS[name].is_for_turns:
             logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 
@@ -242,6 +259,8 @@ def prepare_call(call: ModelCall) -> Any:
         request, answer_tool = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
         call = attrs.evolve(call, request=request)
     request = call.request if _fits_any_model(call) else _fitted(call)
+    if any(tool.compact or tool.deferred for tool in request.tools):
+        request = hide_tools(as_adapter(adapter), request, call.adapter_options)
     try:
         prepared = adapter.prepare(request, call.adapter_options)
     except RecursionError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from allm.data.message import Thread, thread_problems, to_messages
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
+from allm.data.tool import Tool
+from allm.data.tool_help import ToolHelp
 from allm.execution.answer_check import AnswerCheck
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
@@ -22,10 +25,13 @@ from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
 from allm.execution.stream.inbox import Inbox
 from allm.execution.tool_runner import ToolRunner
+from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime import telemetry
 from allm.runtime.engine import Engine
 
 __all__ = ["Batch", "PreparedCall", "TurnCalls", "finish_step", "run_step"]
+
+logger: logging.Logger = logging.getLogger("allm")
 
 _TOOLS_NOT_RUN = frozenset({"error", "content_filter", None})
 """Finish reasons after which calls may be incomplete: each gets an error result and is not run."""
@@ -107,12 +113,12 @@ class Batch:
     @classmethod
     def of(cls, call: ModelCall, unfinished: Unfinished) -> Batch:
         """Split the calls of `unfinished` by the tools and the mode of `call`."""
-        manual_tools = {tool.name for tool in call.request.tools if tool.manual}
+        tools = {tool.name: tool for tool in call.request.tools}
         all_manual = call.execution_options.mode == "manual"
         calls = unique_calls(unfinished.response.tool_calls)
         # A call that has ended or was approved is no longer the caller's to run, even if its tool is manual.
         decided = unfinished.approved.union(unfinished.outcomes)
-        manual = {c.id for c in calls if c.id not in decided and (all_manual or c.name in manual_tools)}
+        manual = {c.id for c in calls if c.id not in decided and _is_manual(tools.get(c.name), c, all_manual)}
         return cls(
             unfinished=unfinished,
             automatic=tuple(c for c in calls if c.id not in manual),
@@ -140,6 +146,23 @@ class Batch:
         )
 
 
+def _is_manual(tool: Tool | None, call: ToolCall, all_manual: bool) -> bool:  # noqa: FBT001
+    """Whether the call is left to the caller."""
+    if tool is None:
+        return all_manual
+    if isinstance(tool.handler, ToolHelp):  # has no effect but on what the model knows
+        return False
+    if all_manual or tool.manual:
+        return True
+    if tool.manual_when is None or call.arguments is None:
+        return False
+    try:
+        return bool(tool.manual_when(call))
+    except Exception:  # the arguments are the model's, and may be anything
+        logger.warning("manual_when of tool %r raised, so the call needs approval", tool.name, exc_info=True)
+        return True
+
+
 PreparedCall = tuple[ModelCall, Any]
 """A call, and what its adapter prepared for it."""
 
@@ -152,7 +175,9 @@ class TurnCalls:
 
     Attributes:
         thread: The conversation that the turn starts from.
-        first: The first call; not prepared if the turn resumes from an `unfinished` response, or has a `before_step`.
+        first: The first call; not prepared if the turn resumes from an `unfinished` response, or has a `before_step`,
+            or `loads_tools`.
+        loads_tools: Whether sets of tools have to be loaded before the first call.
         two_pass: Whether the turn ends with a call for the response format.
         output_type: The type for structured output, if there is one.
         check: Checks the answers, if the turn asks again for one that does not fit.
@@ -176,24 +201,39 @@ class TurnCalls:
         refuse(thread_problems(self.thread), reason="invalid_thread")
         check_answered(self.thread)
         resolved = resolve(self._engine, self._request, options)
-        self.two_pass: bool = resolved.request.response_format is not None and (
-            resolved.request.structured_finalize or _calls_for_format_last(resolved)
-        )
         self.output_type: Any = output_type(resolved)
         asks_again = resolved.execution_options.validation_retries > 0
         self.check: AnswerCheck | None = AnswerCheck.of(resolved) if asks_again else None
         if isinstance(resolved.request.response_format, JsonSchema):  # its names are looked up here, and once
             self._options = {**options, "response_format": resolved.request.response_format}
-        if self.two_pass:
-            last = self._of_pass(resolved, self.thread, final=True)
-            check_last_call(last.adapter, last.request, last.adapter_options, last.execution_options.output_mode)
-        first = self._of_pass(resolved, self.thread, final=False)
         if unfinished is not None:
             response = attrs.evolve(unfinished.response, output_type=self.output_type)
             unfinished = attrs.evolve(unfinished, response=response)
         self.unfinished = unfinished
-        is_ready = unfinished is None and first.execution_options.before_step is None
+        self.loads_tools: bool = resolved.loads_tools
+        self._begin(resolved)
+
+    def _begin(self, resolved: ModelCall) -> None:
+        self._resolved = resolved
+        self.two_pass: bool = resolved.request.response_format is not None and (
+            resolved.request.structured_finalize or _calls_for_format_last(resolved)
+        )
+        if self.two_pass:
+            last = self._of_pass(resolved, self.thread, final=True)
+            check_last_call(last.adapter, last.request, last.adapter_options, last.execution_options.output_mode)
+        first = self._of_pass(resolved, self.thread, final=False)
+        is_ready = not self.loads_tools and self.unfinished is None and first.execution_options.before_step is None
         self.first: PreparedCall = first, prepare_call(first) if is_ready else None
+
+    async def load_tools(self) -> None:
+        """Load the sets of tools that the first call needs, and prepare it.
+
+        Raises:
+            AllmError: They could not be loaded, or the call with them is invalid.
+        """
+        loaded = await with_loaded_tools(self._resolved)
+        self.loads_tools = False
+        self._begin(loaded)
 
     def fold(self, inbox: Inbox) -> ChatFold:
         """A new fold for the events of the turn."""
@@ -226,6 +266,7 @@ class TurnCalls:
         changes: dict[str, Any] = {"messages": thread.messages, "structured_finalize": False}
         if self.two_pass and final:
             changes |= {"tools": (), "tool_choice": None}
+            call = attrs.evolve(call, toolsets=None)
         elif self.two_pass:
             changes["response_format"] = None
         return attrs.evolve(call, request=attrs.evolve(call.request, **changes), journal=self._journal)

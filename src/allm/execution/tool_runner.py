@@ -7,16 +7,17 @@ the thread is abandoned, the turn goes on, and the event says so.
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import nullcontext
 from typing import Any
 
 import attrs
 import trio
 
 from allm.data.content import ImagePart, TextPart, ToolCall
-from allm.data.errors import StreamError, ToolError, ToolReason, ValidationError
+from allm.data.errors import MOST_SHOWN, StreamError, ToolError, ToolReason, ValidationError
 from allm.data.events import (
     AskUserRequested,
     ToolExecutionCompleted,
@@ -29,11 +30,13 @@ from allm.data.json.codec import to_json
 from allm.data.json.text import arguments_problem, value_problem
 from allm.data.message import Message
 from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
-from allm.data.tool import Content, Tool, checked_parts, checked_text, result_content
+from allm.data.tool import Content, Tool, ToolLimit, checked_parts, checked_text, result_content
 from allm.data.tool_control import AWAITING_USER, AskUser, Halt, error_message
+from allm.data.tool_help import ToolHelp, help_text, missing_arguments
 from allm.data.types.encode import as_json
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
+from allm.execution.tool_sets import Places
 from allm.runtime import telemetry
 from allm.runtime.tool_calls import ToolContext, invoke, needs_thread
 
@@ -63,7 +66,10 @@ class ToolRunner:
         """
         outcomes: list[ToolOutcome | None] = [None] * len(calls)
         failures: list[Exception] = []
-        limiter = trio.CapacityLimiter(self.call.execution_options.max_concurrency or max(1, len(calls)))
+        most = self.call.execution_options.max_concurrency
+        limiter = trio.CapacityLimiter(most) if most is not None and most < len(calls) else None
+        limits = {tool.name: tool.limit for tool in self.call.request.tools if tool.limit is not None}
+        places = Places() if limits else None
 
         async def run_one(index: int) -> None:
             try:
@@ -72,12 +78,28 @@ class ToolRunner:
                 failures.append(error)
                 nursery.cancel_scope.cancel()
             finally:
-                limiter.release_on_behalf_of(index)
+                _leave(index, limiter, places)
 
-        async with nursery_boundary() as nursery:
-            for index in range(len(calls)):
-                await limiter.acquire_on_behalf_of(index)  # here, so that calls start in their order
-                nursery.start_soon(run_one, index, name=f"allm tool {calls[index].name}")
+        async def run_in_place(index: int, places: Places, limit: ToolLimit) -> None:
+            await places.take(index, limit)
+            await _enter(index, limiter)
+            await run_one(index)
+
+        try:
+            async with nursery_boundary() as nursery:
+                for index in range(len(calls)):
+                    name, limit = f"allm tool {calls[index].name}", limits.get(calls[index].name)
+                    if places is not None and limit is not None and not places.take_nowait(index, limit):
+                        # Waits in a task of its own, as the calls after it do not need the same place.
+                        nursery.start_soon(run_in_place, index, places, limit, name=name)
+                        await trio.lowlevel.checkpoint()
+                        continue
+                    # Waits here, so that calls start in their order: Trio starts tasks of one pass in any order.
+                    await _enter(index, limiter)
+                    nursery.start_soon(run_one, index, name=name)
+        finally:
+            if places is not None:
+                places.leave_all()
         if failures:
             raise failures[0]
         return [outcome for outcome in outcomes if outcome is not None]
@@ -215,18 +237,24 @@ async def run_handler(model_call: ModelCall, call: ToolCall, emit: EmitEvents) -
         CallFailure: The handler could not be run, raised, exceeded its time limit, or returned an invalid value.
     """
     tool = _find(model_call, call)
-    value = await _run(model_call, tool, call, emit)
+    try:
+        if tool.compact and (missing := missing_arguments(tool, call.arguments or {})) is not None:
+            raise call_failure(call, "invalid_arguments", missing)
+        value = await _run(model_call, tool, call, emit)
+    except CallFailure as failure:
+        if not (tool.compact and failure.error.reason == "invalid_arguments"):
+            raise
+        raise call_failure(call, "invalid_arguments", f"{failure.error.message}\n{help_text(tool)}") from failure.error
     _check_returned(call, value)
     return _with_json_hints(call, value) if isinstance(value, AskUser) else value
 
 
 def _find(model_call: ModelCall, call: ToolCall) -> Tool:
     """The tool of the call, checked to be one that can run with these arguments."""
-    tools = {tool.name: tool for tool in model_call.request.tools}
-    tool = tools.get(call.name)
+    tools = model_call.request.tools
+    tool = next((tool for tool in tools if tool.name == call.name), None)
     if tool is None:
-        known = ", ".join(tools) or "none"
-        raise call_failure(call, "unknown_tool", f"there is no tool {call.name!r}; the tools are: {known}")
+        raise call_failure(call, "unknown_tool", f"there is no tool {call.name!r}; {_known_names(tools, call.name)}")
     if tool.handler is None and model_call.engine.tool_executor is None:
         raise call_failure(call, "no_handler", f"tool {call.name!r} has no handler")
     if call.arguments is None:
@@ -234,12 +262,34 @@ def _find(model_call: ModelCall, call: ToolCall) -> Tool:
     return tool
 
 
+async def _enter(index: int, limiter: trio.CapacityLimiter | None) -> None:
+    """Wait until one more call may run."""
+    if limiter is None:
+        await trio.lowlevel.checkpoint()
+    else:
+        await limiter.acquire_on_behalf_of(index)
+
+
+def _leave(index: int, limiter: trio.CapacityLimiter | None, places: Places | None) -> None:
+    if limiter is not None:
+        limiter.release_on_behalf_of(index)
+    if places is not None:
+        places.leave(index)
+
+
+def _known_names(tools: Sequence[Tool], name: str) -> str:
+    """Which tools there are; of many only those with a similar name, as the model reads it all."""
+    if len(tools) <= MOST_SHOWN:
+        return f"the tools are: {', '.join(tool.name for tool in tools) or 'none'}"
+    near = difflib.get_close_matches(name, [tool.name for tool in tools], 5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "none has a similar name"
+    return f"{hint} (there are {len(tools)} tools)"
+
+
 async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEvents) -> Any:
     limit = tool.timeout if tool.timeout is not None else model_call.execution_options.tool_timeout
     in_thread = model_call.engine.tool_executor is None and needs_thread(tool)
-    async with AsyncExitStack() as stack:
-        if in_thread:
-            await stack.enter_async_context(_thread_limiter())
+    async with _thread_limiter() if in_thread else nullcontext():
         await emit(ToolExecutionStarted(call))
         # Started after waiting for a thread and for the consumer, so that the limit covers the tool's own time only.
         scope = trio.CancelScope(deadline=trio.current_time() + (float("inf") if limit is None else limit))
@@ -258,7 +308,7 @@ async def _call_handler(
     """Call the executor or the handler; an exception becomes a `CallFailure`."""
     executor = context.engine.tool_executor
     try:
-        if executor is not None:
+        if executor is not None and not isinstance(tool.handler, ToolHelp):
             return await executor.execute(tool, call, context)
         return await invoke(tool, call.arguments or {}, context, limit=limit, in_thread=in_thread)
     except ToolError as error:  # raised by the handler, which may not have filled in the call

@@ -16,6 +16,7 @@ A conversation is saved as a document, which has limits (`data/json/text.py`), w
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any
@@ -55,6 +56,13 @@ _DELTAS: dict[type, tuple[str, str]] = {
 """For each kind of delta, the kind of its block, and what limits it besides `total_bytes`."""
 
 
+@functools.lru_cache(maxsize=64)
+def _room(limits: AnswerLimits) -> dict[str, float]:
+    """The limits as numbers. Kept, because each call asks, and few limits are in use."""
+    given: dict[str, int | None] = attrs.asdict(limits)
+    return {name: inf if limit is None else limit for name, limit in given.items()}
+
+
 @attrs.define(eq=False)
 class AnswerSize:
     """The size of one answer so far.
@@ -81,8 +89,7 @@ class AnswerSize:
     _most_unbooked: float = attrs.field(default=0, init=False)  # the bytes that certainly exceed no limit
 
     def __attrs_post_init__(self) -> None:
-        limits: dict[str, int | None] = attrs.asdict(self.limits)
-        self._room = {name: inf if limit is None else limit for name, limit in limits.items()}
+        self._room = dict(_room(self.limits))
 
     def grow(self, events: tuple[Any, ...]) -> bool:
         """Count a burst that only has more deltas of the same block, and room for them; False: `admit` has to see it.

@@ -6,6 +6,7 @@ masks the key. `stream_call` and `json_call` read the body of a successful respo
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -217,7 +218,7 @@ def parts_of(base_url: str) -> SplitResult:
     Raises:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
-    parts = _split(base_url)
+    parts = _split(base_url) if isinstance(base_url, str) else None
     if parts is None:
         raise EngineError(
             f"base_url {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
@@ -227,13 +228,15 @@ def parts_of(base_url: str) -> SplitResult:
     return parts
 
 
-def _split(url: Any) -> SplitResult | None:
+@functools.lru_cache(maxsize=256)  # every call asks, for one of few addresses
+def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url.strip())
-        usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-        usable = usable and not set(parts.hostname) & _NOT_IN_A_HOST
-        if usable and parts.hostname.isascii():
-            parts.hostname.encode("idna")  # as the socket does; it fails for an empty or overlong label
-    except (ValueError, AttributeError):
+        host = parts.hostname
+        usable = parts.scheme in {"http", "https"} and host and parts.port != 0
+        usable = usable and not set(host or "") & _NOT_IN_A_HOST
+        if usable and host and host.isascii():
+            host.encode("idna")  # as the socket does; it fails for an empty or overlong label
+    except ValueError:
         return None
     return parts if usable else None

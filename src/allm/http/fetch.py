@@ -7,8 +7,9 @@ resolves differently a moment later (DNS rebinding) gains nothing. Each redirect
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from urllib.parse import SplitResult, urljoin, urlsplit
+from collections.abc import AsyncGenerator, Collection, Mapping
+from contextlib import asynccontextmanager
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 import trio
 
@@ -16,12 +17,14 @@ from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.image import Image
 from allm.data.image_header import named_mime, sniff_mime
 from allm.http.addresses import is_public
+from allm.http.connecting import Connecting
 from allm.http.error_body import reason_for_status
-from allm.http.response import HttpResponse
-from allm.http.transport import open_at
+from allm.http.library import library, load, tls
+from allm.http.response import HttpResponse, mapped
+from allm.http.transport import CLEANUP_SECONDS, CONNECT_SECONDS, WRITE_SECONDS, LiveResponse
 from allm.http.trio_task import outside_trio
 
-__all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image"]
+__all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image", "open_at"]
 
 MAX_BYTES = 20 * 1024 * 1024
 """Largest image, in bytes: what Gemini took inline in one request until 2026, when it raised its limit."""
@@ -173,3 +176,37 @@ async def _addresses(parts: SplitResult, hosts: frozenset[str]) -> list[str]:
 
 def _refused(tag: str, message: str) -> ValidationError:
     return ValidationError([Problem(("url",), tag, message)], reason="invalid_image", message=message)
+
+
+@asynccontextmanager
+async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGenerator[HttpResponse]:
+    """GET `url` from the machine at `address`: its name is not looked up again, no proxy is asked, nothing is followed.
+
+    The connection is its own, since one that is kept for an address would serve every name that has this address.
+
+    Raises:
+        AdapterError: As `open_response`.
+    """
+    await load(secure=True)
+    http, parts = library(), urlsplit(url)
+    host = f"[{address}]" if ":" in address else address
+    target = urlunsplit(
+        (parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path or "/", parts.query, "")
+    )
+    timeout = http.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None)
+    request = http.Request(
+        "GET",
+        target,
+        headers={**headers, "host": parts.netloc, "accept-encoding": "identity", "connection": "close"},
+        # The certificate has to be for the name.
+        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict(), "trace": Connecting()},
+    )
+    with mapped(http, reading=False):
+        # A client would read proxies from the environment, and make a request of a redirect.
+        async with http.AsyncHTTPTransport(verify=tls(), trust_env=False) as connection:
+            response = await connection.handle_async_request(request)
+            try:
+                yield LiveResponse(response.status_code, response.headers, response, http)
+            finally:
+                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                    await response.aclose()

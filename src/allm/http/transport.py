@@ -1,10 +1,9 @@
-"""HTTP, in one place: the only module that knows the HTTP library.
+"""Requests over the HTTP library, and the clients that they share.
 
-httpx2 is used when it is installed, else httpx (same API). What a request that is cancelled while it connects would
-leave in the pool is closed by `Connecting`. The pool is unbounded; `Engine(limiter=...)` bounds concurrency instead.
-Clients are shared by all calls of a Trio run, one for each proxy, so that connections are reused without the user
-managing anything; a system task closes them when the run ends. A client that the user passes in is never closed here,
-and follows no redirect whatever it is set to: the key would go along.
+Clients are shared by all calls of a Trio run, so that connections are reused without the user managing anything; system
+tasks close them when they are not used any more, and when the run ends. A client that the user passes in is never
+closed here, and follows no redirect whatever it is set to: the key would go along. What a request that is cancelled
+while it connects would leave in the pool is closed by `Connecting`.
 
 No read timeout is set at this level: bytes are not progress (keep-alive comments would reset it). The execution layer
 times parsed events.
@@ -13,25 +12,22 @@ times parsed events.
 from __future__ import annotations
 
 import functools
-import importlib
 import os
-import ssl
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from math import inf
 from types import ModuleType
 from typing import Any, final
-from urllib.parse import urlsplit, urlunsplit
 
 import attrs
 import trio
 
-from allm.data.errors import EngineError
 from allm.http.connecting import Connecting, Interrupted
 from allm.http.encodings import ACCEPTED, decoded
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
+from allm.http.library import check_certificates, library, library_of, load, loaded, tls
 from allm.http.private_url import PrivateUrl
 from allm.http.proxies import PROXY_VARIABLES, proxy_for
 from allm.http.response import (
@@ -46,78 +42,27 @@ from allm.http.response import (
 
 __all__ = [
     "CLEANUP_SECONDS",
-    "check_client",
+    "CONNECT_SECONDS",
+    "WRITE_SECONDS",
+    "LiveResponse",
     "check_route",
-    "multipart",
-    "open_at",
     "open_response",
     "send",
+    "warm",
 ]
+
 
 CONNECT_SECONDS = 10.0
 WRITE_SECONDS = 30.0
 CLEANUP_SECONDS = 5.0
 """Longest time a shielded clean-up step may take; closing a socket takes microseconds."""
-LIBRARIES = ("httpx2", "httpx")
-_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+MOST_CONNECTIONS = 16
+"""Most connections of one client: for each request, the library's pool looks at every connection that it has."""
+IDLE_SECONDS = 5.0
+"""How long a client is kept that no request uses; the library uses no connection again that was idle for so long."""
 
 _Route = tuple[str | None, bool]
 """The proxy, and whether TLS is spoken on the way."""
-
-_shared: trio.lowlevel.RunVar[dict[_Route, Any]] = trio.lowlevel.RunVar("allm_http_clients")
-
-
-@functools.cache
-def _library() -> ModuleType:
-    for name in LIBRARIES:
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise ImportError("allm needs httpx or httpx2: pip install httpx")
-
-
-def _library_of(client: Any) -> ModuleType:
-    for name in LIBRARIES:
-        module = sys.modules.get(name)
-        if module is not None and isinstance(client, module.AsyncClient):
-            return module
-    raise EngineError(
-        f"http_client is {type(client).__name__}; expected httpx.AsyncClient or httpx2.AsyncClient",
-        reason="invalid_engine",
-    )
-
-
-def check_client(client: Any) -> None:
-    """Refuse anything that is not an async client of a known library.
-
-    Raises:
-        EngineError: `invalid_engine`.
-    """
-    _library_of(client)
-
-
-@functools.cache
-def _tls_context() -> Any:
-    """The TLS settings of every shared client: reading the certificates takes 0.2 s, for each client otherwise.
-
-    Raises:
-        EngineError: `invalid_environment`: the variable that says where certificates are.
-    """
-    name = next((name for name in _CERTIFICATES if os.environ.get(name)), None)
-    if name is None:
-        return _library().create_ssl_context()
-    place = os.environ[name]
-    try:
-        if name == _CERTIFICATES[1] and not any(Path(folder).is_dir() for folder in place.split(os.pathsep)):
-            raise FileNotFoundError(2, "there is no such folder")  # of which OpenSSL says nothing
-        return _library().create_ssl_context()
-    except OSError as error:  # those of TLS are too
-        what = (
-            f"{name} is {place!r}, where no certificates can be read ({error.strerror or error}): correct it, or unset "
-            "it so that the usual certificates are used"
-        )
-        raise EngineError(what, reason="invalid_environment") from error
 
 
 def _route_of(url: str) -> _Route:
@@ -132,58 +77,151 @@ def check_route(url: str) -> None:
     Raises:
         EngineError: `invalid_environment`: a variable about proxies or certificates, and what would help.
     """
-    _, is_secure = _route_of(url)
-    if is_secure and any(map(os.environ.get, _CERTIFICATES)):
-        _tls_context()
+    if _route_of(url)[-1]:
+        check_certificates()
 
 
-def _shared_client(url: str) -> Any:
-    """The client for `url`."""
-    try:
-        clients = _shared.get()
-    except LookupError:
-        _shared.set(clients := {})
-        trio.lowlevel.spawn_system_task(_close_at_the_end, clients, name="allm: close the HTTP clients")
-    proxy, is_secure = route = _route_of(url)
-    client = clients.get(route)
-    if client is None or client.is_closed:
-        library = _library()
-        client = clients[route] = library.AsyncClient(
-            # Without TLS no certificates are read; the context that stands for them would trust nobody.
-            verify=_tls_context() if is_secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            proxy=proxy,
-            trust_env=False,  # it would read the proxies once, and stumble over what is not needed
-            timeout=library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None),
-            limits=library.Limits(max_connections=None, max_keepalive_connections=20),
-        )
-    return client
+async def warm(url: str) -> None:
+    """Load what the first request to `url` needs.
 
-
-async def _close_at_the_end(clients: dict[_Route, Any]) -> None:
-    try:
-        await trio.sleep_forever()
-    finally:
-        with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-            for client in clients.values():
-                await client.aclose()
-
-
-def multipart(
-    fields: Mapping[str, str | list[str]], files: Iterable[tuple[str, tuple[str, bytes, str]]]
-) -> tuple[str, bytes]:
-    """A form with files, as `(content type, body)`.
-
-    Args:
-        files: `(field, (file name, content, MIME type))`; a field may come more than once.
+    Raises:
+        EngineError: `invalid_environment`.
     """
-    request = _library().Request("POST", "http://localhost", data=dict(fields), files=list(files))
-    body: bytes = request.read()
-    return request.headers["content-type"], body
+    await load(secure=_route_of(url)[-1])
+
+
+# --- the shared clients ----------------------------------------------------------------------------------------------
+# The library's pool looks at each of its connections for every request that begins or ends, so opening many streams
+# would cost the square of their number. And where it is told how many idle ones to keep, it closes any idle one as soon
+# as it has more connections than that, in use or not. So there are many small pools, and a request goes where a
+# connection is idle, if there is one. Pools have no limit of their own, which would lose a place with a request that is
+# cancelled while it connects; `Engine(limiter=...)` bounds concurrency instead.
+
+
+@attrs.define(eq=False)
+class _Shared:
+    """A shared client, how many requests use it, and the most that did at once: so many connections it may have."""
+
+    of: _Clients
+    client: Any
+    used: int = 0
+    most: int = 0
+    unused_since: float = inf  # on the Trio clock
+
+    def __enter__(self) -> Any:
+        return self.client
+
+    def __exit__(self, *_: object) -> None:
+        self.of.give_back(self)
+
+
+@attrs.define(eq=False)
+class _Clients:
+    """The shared clients of one route: as many as its requests need.
+
+    Each serves few requests at once, so that what one costs does not grow with their number. A request goes where a
+    connection is idle, and among those to the client that was used last. So a server never
+    has more connections than there were requests at once, where it is the only one, and clients that are no longer
+    needed stay unused until they are closed.
+    """
+
+    route: _Route
+    every: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])
+    idle: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have a connection that serves nobody
+    room: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have none, and may have another one
+    sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope)  # of the task that closes them
+
+    def take(self) -> _Shared:
+        """A client for one request, which gives it back on leaving a block."""
+        shared = next(reversed(self.idle or self.room), None)
+        if shared is None:
+            self.every[shared := _Shared(self, _new_client(self.route))] = None
+        self._count(shared, 1)
+        return shared
+
+    def give_back(self, shared: _Shared) -> None:
+        """The request has ended."""
+        self._count(shared, -1)
+        if not shared.used:
+            shared.unused_since = trio.current_time()
+            if self.sleep.deadline == inf:  # else it wakes up earlier, and looks again
+                self.sleep.deadline = shared.unused_since + IDLE_SECONDS
+
+    def _count(self, shared: _Shared, change: int) -> None:
+        shared.used += change
+        shared.most = max(shared.most, shared.used)
+        self.idle.pop(shared, None)
+        self.room.pop(shared, None)
+        if shared.used < shared.most:
+            self.idle[shared] = None
+        elif shared.most < MOST_CONNECTIONS:
+            self.room[shared] = None
+
+    async def close_unused(self) -> None:
+        """Run until no client is left, or the run ends: close each one that was not used for a while."""
+        try:
+            while self.every:
+                with self.sleep:
+                    await trio.sleep_forever()
+                self.sleep = trio.CancelScope()
+                last = trio.current_time() - IDLE_SECONDS
+                unused = [shared for shared in self.idle if not shared.used]
+                await self._close([shared for shared in unused if shared.unused_since <= last])
+                later = [shared.unused_since for shared in self.idle if not shared.used]
+                self.sleep.deadline = min(later, default=inf) + IDLE_SECONDS
+        finally:
+            _shared.get().pop(self.route, None)
+            await self._close(list(self.every))  # noqa: ASYNC102  (shielded, with a deadline)
+
+    async def _close(self, unused: list[_Shared]) -> None:
+        for shared in unused:
+            for places in (self.every, self.idle, self.room):
+                places.pop(shared, None)
+        with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+            for shared in unused:
+                await shared.client.aclose()
+
+
+_shared: trio.lowlevel.RunVar[dict[_Route, _Clients]] = trio.lowlevel.RunVar("allm_http_clients")
+
+
+async def _clients_for(url: str) -> _Clients:
+    """The shared clients for `url`, with the library loaded."""
+    route = _route_of(url)
+    if route[-1] not in loaded:
+        await load(secure=route[-1])
+    try:
+        routes = _shared.get()
+    except LookupError:
+        _shared.set(routes := {})
+    clients = routes.get(route)
+    if clients is None:
+        clients = routes[route] = _Clients(route)
+        trio.lowlevel.spawn_system_task(clients.close_unused, name="allm: close the HTTP clients")
+    return clients
+
+
+def _new_client(route: _Route) -> Any:
+    proxy, is_secure = route
+    http = library()
+    # A transport and not a client: cookies, redirects and authentication are not for these connections.
+    return http.AsyncHTTPTransport(
+        verify=tls(secure=is_secure),
+        proxy=None if proxy is None else http.Proxy(proxy),
+        trust_env=False,
+        # A number to keep would close idle connections whenever the pool has more, busy ones included.
+        limits=http.Limits(max_connections=None, max_keepalive_connections=None),
+    )
+
+
+# --- one request -----------------------------------------------------------------------------------------------------
 
 
 @final
 @attrs.define(eq=False)
-class _LiveResponse(HttpResponse):
+class LiveResponse(HttpResponse):
+    """A response of the library's."""
+
     _response: Any
     _library: ModuleType
 
@@ -243,12 +281,9 @@ class _Chunks:
         except StopAsyncIteration:
             raise
         except Exception as error:
-            failed: Exception = error
-        try:
-            with self._mapped:  # entered for a failure only: most reads have none
-                raise failed
-        finally:
-            del failed  # breaks the reference cycle between the frame and its exception
+            failed = [error]
+        with self._mapped:  # entered for a failure only: most reads have none
+            raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:
@@ -284,11 +319,13 @@ class _Sending:
 
     _request: Any = attrs.field(repr=False)
 
-    async def send(self, client: Any) -> Any:
-        """Return the response; nothing is left of a request that has none."""
+    async def send(self, client: Any, shared: Any) -> Any:
+        """Return the response, by the user's client or else a shared one; nothing is left of a request without one."""
         connecting, outside = Connecting(self._request.extensions.get("trace")), sys.exception()
         self._request.extensions["trace"] = connecting
         try:
+            if client is None:
+                return await shared.handle_async_request(self._request)
             return await client.send(self._request, stream=True, follow_redirects=False)
         except Interrupted as stopped:
             ended = stopped.reason
@@ -315,62 +352,50 @@ async def send(
     method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
-    if client is None:
-        client, library = _shared_client(url), _library()
-    else:
-        library = _library_of(client)
-    length = len(content) if isinstance(content, bytes) else content.length
-    reader = BodyReader(content)
-    try:
-        with mapped(library, reading=False):
-            known = {"content": content} if isinstance(content, bytes) else {}  # for hooks and transports of the user's
-            fields = {name: value for name, value in headers.items() if isinstance(value, str)}
-            fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
-            request = client.build_request(method, url, headers=fields, **known)
-            for name, value in headers.items():
-                if isinstance(value, Secret):
-                    request.headers[name] = value.reveal()
-            request.stream = _stream_type(library)(reader)
-            sending, request = _Sending(request), None  # its repr has the URL
-            await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-            response = await sending.send(client)
-    finally:
-        await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
-    try:
-        yield _LiveResponse(response.status_code, response.headers, response, library)
-    finally:
-        with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-            await response.aclose()
+    http = library_of(client) if client is not None else None
+    lent: Any = nullcontext() if client is not None else (await _clients_for(url)).take()
+    with lent as shared:
+        http = http or library()
+        reader = BodyReader(content)
+        try:
+            with mapped(http, reading=False):
+                length = len(content) if isinstance(content, bytes) else content.length
+                fields = {name: value for name, value in headers.items() if isinstance(value, str)}
+                fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
+                if client is None:
+                    request = _request(http, method, url, fields)
+                else:  # the content is for hooks and transports of the user's; what is sent is a stream of our own
+                    known = {"content": content} if isinstance(content, bytes) else {}
+                    request = client.build_request(method, url, headers=fields, **known)
+                for name, value in headers.items():
+                    if isinstance(value, Secret):
+                        request.headers[name] = value.reveal()
+                request.stream = _stream_type(http)(reader)
+                sending, request = _Sending(request), None  # its repr has the URL
+                await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
+                response = await sending.send(client, shared)
+        finally:
+            await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
+        try:
+            yield LiveResponse(response.status_code, response.headers, response, http)
+        finally:
+            with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                await response.aclose()
 
 
-@asynccontextmanager
-async def open_at(url: str, address: str, headers: Mapping[str, str]) -> AsyncGenerator[HttpResponse]:
-    """GET `url` from the machine at `address`: its name is not looked up again, no proxy is asked, nothing is followed.
+def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, str]) -> Any:
+    """A request for a shared connection, with the headers that the library's own client would add."""
+    parsed, timeout = _url(http, url), {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}
+    usual = {
+        "host": parsed.netloc.decode("ascii"),
+        "accept": "*/*",
+        "connection": "keep-alive",
+        "user-agent": f"python-{http.__name__}/{http.__version__}",
+    }
+    body = http.ByteStream(b"")  # is replaced; with one, the library leaves the headers to us
+    return http.Request(method, parsed, headers={**usual, **fields}, stream=body, extensions={"timeout": timeout})
 
-    The connection is its own, since one that is kept for an address would serve every name that has this address.
 
-    Raises:
-        AdapterError: As `open_response`.
-    """
-    library, parts = _library(), urlsplit(url)
-    host = f"[{address}]" if ":" in address else address
-    target = urlunsplit(
-        (parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path or "/", parts.query, "")
-    )
-    timeout = library.Timeout(connect=CONNECT_SECONDS, write=WRITE_SECONDS, read=None, pool=None)
-    request = library.Request(
-        "GET",
-        target,
-        headers={**headers, "host": parts.netloc, "accept-encoding": "identity", "connection": "close"},
-        # The certificate has to be for the name.
-        extensions={"sni_hostname": parts.hostname, "timeout": timeout.as_dict(), "trace": Connecting()},
-    )
-    with mapped(library, reading=False):
-        # A client would read proxies from the environment, and make a request of a redirect.
-        async with library.AsyncHTTPTransport(verify=_tls_context(), trust_env=False) as connection:
-            response = await connection.handle_async_request(request)
-            try:
-                yield _LiveResponse(response.status_code, response.headers, response, library)
-            finally:
-                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-                    await response.aclose()
+@functools.lru_cache(maxsize=256)
+def _url(http: ModuleType, url: str) -> Any:
+    return http.URL(url)

@@ -17,6 +17,7 @@ from allm.data.response import OutputT
 from allm.data.results import StepResult
 from allm.data.step_changes import StepChanges, StepChangesDict
 from allm.data.tool import Tool
+from allm.data.toolset import Toolset
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
 __all__ = [
@@ -76,7 +77,7 @@ OnEvent = Callable[[AdapterEvent], Any]
 class CallOptions(TypedDict, Generic[OutputT], total=False):
     """Options of every call. Times are seconds.
 
-    model, tools, tool_choice, temperature, max_tokens, top_p, stop, seed, parallel_tool_calls, service_tier,
+    model, tools, tool_choice, temperature, max_tokens, top_p, stop, seed, parallel_tool_calls, service_tier, logprobs,
         response_format, options: as in `Request`.
     reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
     api_key: For this call; wins over every other place.
@@ -95,7 +96,7 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     """
 
     model: str | None
-    tools: Iterable[Tool]
+    tools: Iterable[Tool | Toolset]
     tool_choice: ToolChoice | None
     temperature: float | None
     max_tokens: int | None
@@ -104,6 +105,7 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     seed: int | None
     parallel_tool_calls: bool | None
     service_tier: str | None
+    logprobs: int | None
     response_format: ResponseFormat[OutputT] | None
     reasoning_effort: str | None
     reasoning_summary: str | None

@@ -24,10 +24,10 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from importlib import resources
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
@@ -36,6 +36,9 @@ from allm.data.json.text import loads
 from allm.data.problems import Problem, shown
 
 __all__ = ["CAPABILITIES", "EFFORTS", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put", "suggestions"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CAPABILITIES = ("tools", "json_schema", "json_schema_with_tools", "vision", "reasoning")
 
@@ -243,6 +246,17 @@ def _bundled_info(provider: str, model: str) -> ModelInfo | None:
     return attrs.evolve(row, **unsaid) if unsaid else row
 
 
+def _remembered(function: Callable[P, T]) -> Callable[P, T]:
+    """Every call asks for its model several times, so answers are kept until something is put in."""
+    remembered: Any = functools.lru_cache(maxsize=1024)(function)
+    _forget.append(remembered.cache_clear)
+    return remembered  # type: ignore[no-any-return]
+
+
+_forget: list[Callable[[], None]] = []
+
+
+@_remembered
 def lookup(provider: str, model: str) -> ModelInfo | None:
     """What is known of a model, or None.
 
@@ -253,6 +267,7 @@ def lookup(provider: str, model: str) -> ModelInfo | None:
     return own(provider, model) or _bundled_info(provider, model)
 
 
+@_remembered
 def own(provider: str, model: str) -> ModelInfo | None:
     """What was `put` in of a model, or None."""
     return _find(_own, provider, model)
@@ -294,9 +309,16 @@ def put(info: ModelInfo) -> None:
     longer used.
     """
     _own.add(info)
+    _changed()
 
 
 def clear() -> None:
     """Forget everything that was `put` in."""
     _own.exact.clear()
     _own.prefixes.clear()
+    _changed()
+
+
+def _changed() -> None:
+    for forget in _forget:
+        forget()

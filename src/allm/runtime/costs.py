@@ -25,7 +25,7 @@ from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
-__all__ = ["Pricing", "embedding_usage", "load_prices"]
+__all__ = ["Pricing", "embedding_usage", "load_prices", "prices_are_loaded"]
 
 Costs = tuple[Decimal | None, Decimal | None]
 
@@ -173,6 +173,15 @@ def load_prices(provider: str) -> None:
     """Load what is asked for the prices of `provider`: it takes most of a second, better before a call than in it."""
     if provider in _GENAI_NAMES:
         _genai_prices()
+        _asked.add("genai_prices")
+
+
+_asked: set[str] = set()
+
+
+def prices_are_loaded(provider: str) -> bool:
+    """Whether `load_prices` has nothing to do."""
+    return provider not in _GENAI_NAMES or bool(_asked)
 
 
 def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:

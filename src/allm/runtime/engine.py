@@ -14,9 +14,10 @@ from allm.data.errors import EngineError
 from allm.data.moderation import ModerationRequest, ModerationResponse
 from allm.data.problems import mapping_field, tuple_of
 from allm.data.tool import Tool, expected_tool, merge_tools
+from allm.data.toolset import Toolset
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.client import HttpClient
-from allm.http.transport import check_client
+from allm.http.library import check_client
 from allm.runtime.adapters import (
     EmbeddingAdapter,
     ImageAdapter,
@@ -72,12 +73,12 @@ def _is_client(_engine: Any, _attribute: Any, value: Any) -> None:
 
 def _are_tools(_engine: Any, _attribute: Any, value: Any) -> None:
     for tool in value:
-        if not isinstance(tool, Tool):
+        if not isinstance(tool, Tool | Toolset):
             what = f"Engine(tools=...) holds {type(tool).__name__}; expected {expected_tool(tool)}"
             raise EngineError(what, reason="invalid_engine")
 
 
-def _tools(value: Iterable[Tool]) -> tuple[Tool, ...]:
+def _tools(value: Iterable[Tool | Toolset]) -> tuple[Tool | Toolset, ...]:
     return tuple_of("tools", value)
 
 
@@ -85,7 +86,7 @@ class EngineFields(TypedDict, total=False):
     """The fields of an `Engine` except its model."""
 
     adapter: StreamAdapter | None
-    tools: Iterable[Tool]
+    tools: Iterable[Tool | Toolset]
     params: dict[str, Any]
     context: dict[str, Any]
     retry: RetryPolicy | None
@@ -139,7 +140,7 @@ class Engine:
 
     adapter: StreamAdapter | None = attrs.field(default=None, validator=_is_instance)
     model: str | None = attrs.field(default=None, validator=_optional(str))
-    tools: tuple[Tool, ...] = attrs.field(default=(), converter=_tools, validator=_are_tools)
+    tools: tuple[Tool | Toolset, ...] = attrs.field(default=(), converter=_tools, validator=_are_tools)
     params: dict[str, Any] = mapping_field()
     context: dict[str, Any] = mapping_field()
     retry: RetryPolicy | None = attrs.field(default=DEFAULT_RETRY, validator=_optional(RetryPolicy))
@@ -209,8 +210,8 @@ class Engine:
         """Return a copy with another model id."""
         return attrs.evolve(self, model=model)
 
-    def with_tools(self, *tools: Tool) -> Engine:
-        """Return a copy with more tools; a tool replaces the one of the same name."""
+    def with_tools(self, *tools: Tool | Toolset) -> Engine:
+        """Return a copy with more tools and sets of tools; a tool replaces the one of the same name."""
         return attrs.evolve(self, tools=merge_tools(self.tools, tools))
 
     def with_params(self, body: Mapping[str, Any] | None = None, /, **options: Unpack[CallOptions]) -> Engine:

@@ -22,16 +22,18 @@ from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.text import as_object
 from allm.data.problems import refuse
 from allm.data.request import JsonSchema, Request
+from allm.data.tool_help import as_sent
 from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.catalog import ModelInfo
-from allm.runtime.http_adapter import as_adapter
+from allm.runtime.http_adapter import Adapter, as_adapter
 
 __all__ = [
     "advise",
     "check_capabilities",
     "fit_to_model",
     "forget_advice",
+    "hide_tools",
     "missing",
     "needs_two_passes",
     "warn_of_shutdown",
@@ -166,6 +168,19 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
 def _problem(model: str | None, path: Path, capability: str) -> Problem:
     meaning, advice = _MEANING[capability]
     return Problem(path, "unsupported_capability", f"model {model!r} {meaning}; {advice}, or use another model")
+
+
+def hide_tools(adapter: Adapter, request: Request, options: AdapterOptions) -> Request:
+    """The request as it is sent, where some of its tools are compact or deferred.
+
+    Raises:
+        ValidationError: `unsupported_capability`: the adapter's API cannot defer them.
+    """
+    deferred = [index for index, tool in enumerate(request.tools) if tool.deferred]
+    if deferred and not adapter.defers_tools(request, options):
+        what = f"is deferred, but this API of {adapter.provider} has no tool search; use compact tools"
+        refuse([Problem(("tools", index), "unsupported_capability", what) for index in deferred])
+    return as_sent(request)
 
 
 def needs_two_passes(adapter: Any, request: Request, options: AdapterOptions) -> bool:

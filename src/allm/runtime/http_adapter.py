@@ -27,11 +27,12 @@ from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
+from allm.http.library import check_client
 from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
-from allm.http.transport import check_client, check_route
+from allm.http.transport import check_route
 from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.batches import BatchLimits
 
@@ -95,6 +96,15 @@ class Adapter(ABC):
         """
         return ()
 
+    def defers_tools(self, _request: Request, _options: AdapterOptions, /) -> bool:
+        """Whether the API has a tool search, which finds the request's `deferred` tools; if not, they are refused."""
+        return False
+
+    @property
+    def most_logprobs(self) -> int:
+        """How many of the likeliest tokens the provider gives log probabilities of; 0: none, or not known."""
+        return 0
+
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
         return UNKNOWN_LIMITS
@@ -139,6 +149,14 @@ class _WithDefaults(Adapter):
         refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
         result: Iterable[Problem] = refused(request, options)
         return result
+
+    def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
+        defers = getattr(self._adapter, "defers_tools", super().defers_tools)
+        return bool(defers(request, options))
+
+    @property
+    def most_logprobs(self) -> int:
+        return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)
@@ -345,6 +363,7 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
+@functools.lru_cache(maxsize=256)
 def _address_of(base_url: str) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     parts = parts_of(base_url)

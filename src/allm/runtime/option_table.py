@@ -7,7 +7,7 @@ field at the place where it goes.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -16,6 +16,8 @@ from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import JsonSchema
 from allm.data.tool import Tool, expected_tool, merge_tools
+from allm.data.tool_layers import ToolLayers
+from allm.data.toolset import Toolset
 from allm.data.types.output import is_type
 from allm.http.keys import Secret
 from allm.runtime.retry import RetryPolicy
@@ -65,22 +67,25 @@ def _united(values: list[Mapping[str, Any]]) -> dict[str, Any]:
     return {name: value for layer in values for name, value in layer.items()}
 
 
-def _tools(values: list[Any]) -> tuple[Tool, ...]:
+def _tools(values: list[Any]) -> tuple[Tool, ...] | ToolLayers:
+    layers = [added for tools in values if (added := _checked_tools(tools))]
     merged: tuple[Tool, ...] = ()
-    for tools in values:
-        if added := _checked_tools(tools):
-            merged = merge_tools(merged, added)
+    for layer in layers:
+        tools = tuple(tool for tool in layer if isinstance(tool, Tool))
+        if len(tools) < len(layer):
+            return ToolLayers(tuple(layers))
+        merged = merge_tools(merged, tools)
     return merged
 
 
-def _checked_tools(tools: Any) -> tuple[Tool, ...]:
+def _checked_tools(tools: Any) -> tuple[Tool | Toolset, ...]:
     if not isinstance(tools, Iterable):  # of a request, whose fields may be anything until it is validated
         raise ValidationError([wrong_type(("tools",), tools, "an iterable of Tool")], reason="invalid_options")
     found = tuple(tools)
     wrong = [
         wrong_type(("tools", index), tool, expected_tool(tool))
         for index, tool in enumerate(found)
-        if not isinstance(tool, Tool)
+        if not isinstance(tool, Tool | Toolset)
     ]
     refuse(wrong, reason="invalid_options")
     return found
@@ -153,7 +158,7 @@ FLAG_OR_NONE = _or_none("bool", _is(bool))
 TEXTS = _or_none("a text, or an iterable of texts", _is_texts)
 FUNCTION = _or_none("a function", callable)
 MAPPING = Rule("a mapping", _is(Mapping))
-TOOLS = Rule("an iterable of Tool, such as [weather]", _is_iterable)
+TOOLS = Rule("an iterable of Tool or Toolset, such as [weather]", _is_iterable)
 CHOICE = _or_none("str, a mapping", _is(str, Mapping))
 FORMAT = _or_none(
     "a type, JsonSchema, a mapping, str", lambda value: isinstance(value, (JsonSchema, Mapping, str)) or is_type(value)
@@ -186,6 +191,7 @@ OPTIONS: dict[str, Option] = {
     "seed": Option(COUNT_OR_NONE, _REQUEST),
     "parallel_tool_calls": Option(FLAG_OR_NONE, _REQUEST),
     "service_tier": Option(TEXT, _REQUEST),
+    "logprobs": Option(COUNT_OR_NONE, _REQUEST),
     "response_format": Option(FORMAT, _REQUEST),
     "structured_finalize": Option(FLAG, _REQUEST),
     "options": Option(MAPPING, _REQUEST, merge=_united),
@@ -226,15 +232,20 @@ NAMES_FOR: dict[Place, tuple[str, ...]] = {
 
 
 def seal(options: Mapping[str, Any]) -> None:
-    """Hide the key in the options of a call, in place.
+    """Hide the key in the options of a call, and keep what an iterator gives, in place.
 
-    For the first line of a function that takes `**options`: reports of errors print the variables of every frame.
+    For the first line of a function that takes `**options`: reports of errors print the variables of every frame, and a
+    turn resolves its options for each of its model calls.
     """
+    for name in _ITERABLES & options.keys():
+        if isinstance(options, dict) and isinstance(options[name], Iterator):
+            options[name] = tuple(options[name])
     for name in _SECRETS & options.keys():
         if isinstance(options, dict) and isinstance(options[name], str):
             options[name] = Secret(options[name])
 
 
+_ITERABLES = frozenset({"tools", "stop"})
 _SECRETS = frozenset(name for name, option in OPTIONS.items() if option.is_secret)
 
 
@@ -271,7 +282,7 @@ def kept_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _kept(name: str, value: Any) -> Any:
-    return tuple(value) if name in {"tools", "stop"} and value is not None and not isinstance(value, str) else value
+    return tuple(value) if name in _ITERABLES and value is not None and not isinstance(value, str) else value
 
 
 def merged_options(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -290,7 +301,7 @@ def merged_options(layers: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def values_for(place: Place, merged: Mapping[str, Any]) -> dict[str, Any]:
     """Those of the merged options that go to `place`."""
-    return {name: merged[name] for name in NAMES_FOR[place] if name in merged}
+    return {name: value for name, value in merged.items() if place in OPTIONS[name].places}
 
 
 def invalid_option(name: str, tag: str, sentence: str) -> ValidationError:

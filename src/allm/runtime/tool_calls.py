@@ -6,6 +6,7 @@ import functools
 import inspect
 import types
 import typing
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import Any, cast
@@ -18,11 +19,12 @@ from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
 from allm.data.types.records import Field
 from allm.data.types.structure import NotStructured, load
-from allm.runtime.jumping_clock import standing_still
+from allm.http.jumping_clock import standing_still
 
 __all__ = [
     "FunctionHandler",
     "ToolContext",
+    "in_worker_thread",
     "invoke",
     "is_async",
     "is_context",
@@ -103,9 +105,8 @@ class FunctionHandler:
                 tool_name=context.tool_call.name,
                 tool_call_id=context.tool_call.id,
             )
-        bound = self._signature.bind_partial()
-        bound.arguments.update({name: values[name] for name in self._signature.parameters if name in values})
-        return self._with_defaults(bound)
+        given = {name: values[name] for name in self._signature.parameters if name in values}
+        return self._with_defaults(inspect.BoundArguments(self._signature, OrderedDict(given)))
 
     def call_plain(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function like the plain function that it is, with the defaults that descriptors stand for."""
@@ -168,16 +169,26 @@ async def invoke(
     handler: Any = tool.handler
     args, kwargs = _with_context(handler, dict(arguments), context)
     if in_thread:
-        # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
-        # limiter: the caller counts threads, also abandoned ones.
-        clock = trio.lowlevel.current_clock()
-        with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
-            [value] = await trio.to_thread.run_sync(
-                lambda: [handler(*args, **kwargs)], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
-            )
+        value = await in_worker_thread(functools.partial(handler, *args, **kwargs), limit)
     else:
         value = handler(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value
+
+
+async def in_worker_thread(function: Callable[[], Any], limit: float | None = None) -> Any:
+    """Call a sync function in a worker thread, which is abandoned when the caller is cancelled.
+
+    Args:
+        limit: As for `invoke`.
+    """
+    # In a list, since Trio refuses a coroutine as the result of a thread, and a lambda may return one. With its own
+    # limiter: the caller counts threads, also abandoned ones.
+    clock = trio.lowlevel.current_clock()
+    with standing_still(clock, limit) if hasattr(clock, "autojump_threshold") else nullcontext():
+        [value] = await trio.to_thread.run_sync(
+            lambda: [function()], abandon_on_cancel=True, limiter=trio.CapacityLimiter(1)
+        )
+    return value
 
 
 @runs_tools

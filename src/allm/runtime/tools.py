@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast, overload
 
+from allm.data.content import ToolCall
 from allm.data.errors import Problem, ValidationError
 from allm.data.tool import Tool
 from allm.data.types.defaults import read_default
@@ -43,6 +44,9 @@ def tool(
     manual: bool = False,
     timeout: float | None = None,
     thread: bool = True,
+    manual_when: Callable[[ToolCall], bool] | None = None,
+    compact: bool = False,
+    deferred: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Tool]: ...
 @overload
@@ -55,6 +59,9 @@ def tool(
     manual: bool = False,
     timeout: float | None = None,
     thread: bool = True,
+    manual_when: Callable[[ToolCall], bool] | None = None,
+    compact: bool = False,
+    deferred: bool = False,
     metadata: Mapping[str, Any] | None = None,
 ) -> Tool: ...
 def tool(  # type: ignore[misc]  # in the third form the first parameter is the name
@@ -84,7 +91,7 @@ def tool(  # type: ignore[misc]  # in the third form the first parameter is the 
         description: Tells the model what the tool does; the default is the docstring's text.
         schema, handler: The JSON Schema of the arguments, and the handler, of a tool built from parts.
         name: Replaces the function's name.
-        fields: `manual`, `timeout` (seconds), `thread`, `metadata`: as in `Tool`.
+        fields: `manual`, `timeout` (seconds), `thread`, `manual_when`, `compact`, `deferred`, `metadata`: as in `Tool`.
 
     Raises:
         ValidationError: A parameter that a model cannot fill: `*args`, `**kwargs`, a type without a JSON Schema.

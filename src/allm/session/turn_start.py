@@ -229,12 +229,15 @@ def approved_calls(engine: Engine, session: Session, options: CallOptions) -> fr
         raise _refused(session, "continue_")
     thread = attrs.evolve(session.thread, messages=session.thread.messages[: last_answer(session.thread)])
     engine = in_effect(engine)
-    tools = {tool.name: tool for tool in resolve(engine, thread, options).request.tools}
+    call_to_make = resolve(engine, thread, options)
+    tools = {tool.name: tool for tool in call_to_make.request.tools}
     for call in session.pending_tool_calls:
         tool = tools.get(call.name)
         if approvals[call.id].fingerprint != fingerprint(call):
             problem = "its arguments are not those that were approved"
-        elif tool is None or not tool.manual:
+        elif tool is None and call_to_make.loads_tools:
+            continue  # of a set that the turn is going to load; if it is not, the model is told
+        elif tool is None or not (tool.manual or tool.manual_when):
             problem = "this engine has no tool of that name with manual=True, so it does not call for approval"
         elif tool.handler is None and engine.tool_executor is None:
             problem = "its tool has no handler; give its result with submit_tool_result(session, id, value)"

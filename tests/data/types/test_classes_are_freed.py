@@ -124,6 +124,56 @@ async def test_of_response_formats(kind):
     assert kept.alive() <= MOST
 
 
+AROUND = {
+    "list": (lambda cls: list[cls], lambda value: [value]),
+    "typing.List": (lambda cls: typing.List[cls], lambda value: [value]),  # noqa: UP006  it has a cache of its own
+    "optional": (lambda cls: cls | None, lambda value: value),
+    "typing.Optional": (lambda cls: typing.Optional[cls], lambda value: value),  # noqa: UP045  same
+    "union": (lambda cls: cls | int, lambda value: value),
+    "annotated": (lambda cls: Annotated[cls, "a note"], lambda value: value),
+    "dict": (lambda cls: dict[str, cls], lambda value: {"k": value}),
+    "inside": (lambda cls: list[cls | None], lambda value: [value]),
+}
+
+
+@pytest.mark.parametrize("kind", ["dataclass", "pydantic", "enum"])
+@pytest.mark.parametrize("around", AROUND)
+async def test_of_types_around_them(around, kind):
+    """As the format of an answer, and as the parameter of a tool."""
+    hint_of, wrap = AROUND[around]
+    kept, value = Kept(), wrap(KINDS[kind][1])
+    text = dumps(value if isinstance(value, dict) else {"value": value}).decode()
+
+    async def call():
+        hint = hint_of(kept.make(kind))
+
+        async def echo(x):
+            """Echo."""
+            return x
+
+        echo.__annotations__ = {"x": hint, "return": hint}
+        scripts = [[fake.tool_call("echo", {"x": value})], [fake.text(text)]]
+        engine = allm.Engine(adapter=allm.providers.Fake(scripts=scripts), tools=[allm.tool(echo)])
+        assert (await allm.chat(engine, "go", response_format=hint, structured_finalize=False)).parsed() is not None
+
+    for _ in range(MADE):
+        await call()
+    assert kept.alive() <= MOST
+
+
+async def test_of_choices():
+    """Enums in the questions of a classification."""
+    kept = Kept()
+
+    async def call():
+        engine = allm.Engine(adapter=allm.providers.Fake(script=[fake.text('{"q": "x"}')]))
+        assert (await allm.classify(engine, "go", {"q": kept.make("enum")}))["q"].value == "x"
+
+    for _ in range(MADE):
+        await call()
+    assert kept.alive() <= 1
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_of_values(kind):
     """Structured, as an item of a list, and encoded again."""

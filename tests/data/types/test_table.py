@@ -185,6 +185,27 @@ def test_an_item(text, good, made, bad):
         assert str(because(hint, f"[{bad}]")) == at_place(because(evaluated(text), bad), "[0]")
 
 
+def places(schema):
+    """Every place of a schema in which another one stands, with what stands there."""
+    for key, value in schema.items():
+        if key in {"properties", "$defs"}:
+            yield from ((name, inner) for name, inner in value.items())
+        elif key in {"prefixItems", "anyOf", "oneOf", "allOf"}:
+            yield from ((key, inner) for inner in value)
+        elif key in {"items", "propertyNames"}:
+            yield key, value
+
+
+@CASES
+def test_no_schema_is_a_boolean(text, good, made, bad):
+    """JSON Schema allows it, and servers do not: "schema must be an object" (llama.cpp)."""
+    todo = [("", schema_of(tuple[evaluated(text), ...])), ("", schema_of(tuple[int, *tuple[evaluated(text), ...]]))]
+    while todo:
+        place, schema = todo.pop()
+        assert isinstance(schema, dict), place
+        todo += places(schema)
+
+
 CLASSES = {
     "attrs": lambda hint: attrs.make_class("Holder", {"value": attrs.field(type=hint)}),
     "dataclass": lambda hint: dataclasses.make_dataclass("Holder", [("value", hint)]),

@@ -64,6 +64,7 @@ from allm.data.step_changes import StepChanges
 from allm.data.structuring import Misfit, sequence
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
+from allm.data.toolset import Toolset
 
 __all__ = [
     "ERROR_TYPES",
@@ -119,7 +120,8 @@ ERROR_TYPES: dict[str, type[AllmError]] = {
         UnwrapError,
     )
 }
-LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",), Tool: ("handler",)}
+LEFT_OUT: dict[type, tuple[str, ...]] = {Response: ("output_type",), JsonSchema: ("output_type",)}
+LEFT_OUT[Tool] = ("handler", "manual_when", "limit")
 """Fields with live objects of the caller, which are not part of the serialized value."""
 OPEN_FIELDS: dict[Any, tuple[type, ...]] = {
     Any: (object,),
@@ -288,15 +290,18 @@ def _halts(converter: cattrs.Converter) -> None:
 
 
 def _tool(converter: cattrs.Converter) -> None:
-    """A tool with a handler is rejected: without it the tool that is read would behave differently."""
+    """A tool with a live object is rejected: without it the tool that is read would behave differently."""
     dump = converter.get_unstructure_hook(Tool)
 
     def unstructure(tool: Tool) -> Any:
-        if tool.handler is not None:
-            raise json_problem(
-                "not_serialisable",
-                f"tool {tool.name!r} has a handler, which cannot be serialised: evolve it with handler=None",
-            )
+        given: Any = tool  # a request may have sets among its tools
+        if isinstance(given, Toolset):
+            what = "a set of tools cannot be serialised; expected tools, as `await toolset.load()` gives them"
+            raise json_problem("not_serialisable", what)
+        for field in LEFT_OUT[Tool]:
+            if getattr(tool, field) is not None:
+                what = f"tool {tool.name!r} has a {field}, which cannot be serialised: evolve it with {field}=None"
+                raise json_problem("not_serialisable", what)
         return dump(tool)
 
     converter.register_unstructure_hook(Tool, unstructure)

@@ -29,7 +29,7 @@ from allm.data.types.scalars import Anything, Null, scalar_shape, text_shape
 from allm.data.types.shapes import Shape, name_of
 from allm.data.types.unions import Union
 
-__all__ = ["shape_of"]
+__all__ = ["shape_of", "type_of"]
 
 _KEPT = "__allm_shape__"
 """The attribute of a class that keeps its shape. A table of classes would keep classes alive that a program makes for
@@ -77,6 +77,11 @@ def shape_of(hint: Any, scope: Scope | None = None, notes: Sequence[Any] = (), *
         return _recent(hint)
     except _NotKept as found:
         return found.shape
+
+
+def type_of(shape: Shape, name: str) -> type:
+    """A class of which `shape_of` says that it has this shape, so that it can be the type of an answer."""
+    return type(name, (), {_KEPT: shape})
 
 
 def _described(hint: Any) -> tuple[Shape, bool]:

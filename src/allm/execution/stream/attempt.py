@@ -40,7 +40,8 @@ from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
 from allm.http.answer_size import AnswerSize
-from allm.runtime.costs import Pricing
+from allm.http.jumping_clock import in_thread
+from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
 
 __all__ = ["fail_at_limit", "run_model_call"]
 
@@ -119,11 +120,11 @@ class _Attempt:
     pricing: Pricing
     raw_chunks: bool
     size: AnswerSize
+    _moved_at: float  # when the limit began to count, on the Trio clock
     begun: bool = False
     shown: bool = False
     ended: bool = False
     failure: Failed | None = None
-    _moved_at: float = float("-inf")
 
     async def __call__(self, *events: AdapterEvent) -> None:
         events = self._to_show(events)
@@ -208,6 +209,8 @@ class _Attempt:
 async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext) -> None:
     """Run the adapter until its response ends, and emit its events; a failure is the last event, `Failed`."""
     adapter = call.adapter
+    if not prices_are_loaded(adapter.provider):
+        await in_thread(functools.partial(load_prices, adapter.provider))
     held = _Held()
     retries = Retries(call.execution_options.retry, adapter.provider, context.span)
     try:
@@ -250,7 +253,8 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
 async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
-    scope = trio.CancelScope(deadline=trio.current_time() + (inf if first is None else first))
+    now = trio.current_time()
+    scope = trio.CancelScope(deadline=now + (inf if first is None else first))
     attempt = _Attempt(
         send,
         held,
@@ -259,6 +263,7 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held)
         Pricing.of_call(adapter, call.request),
         options.include_raw_chunks,
         AnswerSize(call.engine.answer_limits, adapter.provider, options.include_raw_chunks),
+        now if first == gap else -inf,
     )
     error: AllmError | None = None
     with scope:

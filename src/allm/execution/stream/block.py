@@ -35,9 +35,9 @@ from allm.execution.stream.event_stream import (
     Burst,
     BurstSender,
     EventStream,
-    Fold,
     StreamContext,
 )
+from allm.execution.stream.fold import Fold
 from allm.execution.stream.inbox import Inbox
 from allm.execution.stream.stages import Filter, Observer, Work, run_stage
 from allm.http.trio_task import outside_trio

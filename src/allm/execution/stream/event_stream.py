@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Generic, Protocol, TypeVar, final, overload
+from typing import Any, Generic, TypeVar, final, overload
 
 import attrs
 import trio
@@ -20,6 +20,7 @@ from allm.data.events import AdapterEvent, Event
 from allm.data.message import Message
 from allm.data.response import Response
 from allm.data.results import ChatResult, StepResult
+from allm.execution.stream.fold import Fold
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
 from allm.runtime.telemetry import Span
@@ -30,7 +31,6 @@ __all__ = [
     "Burst",
     "BurstSender",
     "EventStream",
-    "Fold",
     "Hidden",
     "ListOf",
     "StreamContext",
@@ -161,29 +161,6 @@ class Hidden:
     event: AdapterEvent
 
 
-class Fold(Protocol[T_co]):
-    """Collects events into a result."""
-
-    @property
-    def output_type(self) -> Any:
-        """The type given as `response_format=`, if one was."""
-
-    def add(self, event: Any) -> None:
-        """Fold one event."""
-
-    def result(self) -> T_co:
-        """The result so far."""
-        ...
-
-    def failure(self) -> AllmError | None:
-        """The failure that ended the call, as far as it was folded."""
-        ...
-
-    def facts(self) -> dict[str, Any]:
-        """Attributes of the result for telemetry: counts and reasons, no content."""
-        ...
-
-
 ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
 """The types of a response that is a list of items, as far as type checkers can tell them from a text or a mapping."""
 _Listed = Response[ListOf[ItemT]] | ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
@@ -220,11 +197,7 @@ class EventStream(Generic[T_co]):
             StreamError: Used outside its block, or by a second task.
             Exception: Raised by `on_event`.
         """
-        if self._closed:
-            raise _misuse_after_block()
-        task = trio.lowlevel.current_task()
-        if task is not self._owner:
-            self._begin(task)
+        self._enter()
         while True:
             while self._index < len(self._burst):
                 event = self._burst[self._index]
@@ -237,7 +210,13 @@ class EventStream(Generic[T_co]):
             if not await self._next_burst():
                 raise StopAsyncIteration
 
-    def _begin(self, reader: trio.lowlevel.Task) -> None:
+    def _enter(self) -> None:
+        """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
+        if self._closed:
+            raise _misuse_after_block()
+        reader = trio.lowlevel.current_task()
+        if reader is self._owner:
+            return
         if self._owner is not None:
             raise StreamError(
                 f"this stream is being read by task {self._owner.name!r}; a stream has one reader: open a second "
@@ -248,13 +227,18 @@ class EventStream(Generic[T_co]):
         self._started_at = trio.current_time()
         self._start()
 
-    async def _next_burst(self) -> bool:
-        """Fetch a burst; False at the end. Checkpoints, and loses no events when cancelled."""
+    async def _next_burst(self, *, waits_at_end: bool = True) -> bool:
+        """Fetch a burst; False at the end. Checkpoints, and loses no events when cancelled.
+
+        Args:
+            waits_at_end: Whether the end is a checkpoint too; another trip through the scheduler.
+        """
         if not self._ended:
             await self._receive()
         if not self._ended:
             return True
-        await trio.lowlevel.checkpoint()
+        if waits_at_end:
+            await trio.lowlevel.checkpoint()
         failure = self._context.failure
         if isinstance(failure, StopAsyncIteration):  # would look like a normal end of the iteration
             failure = RuntimeError("on_event or halt_when raised StopAsyncIteration")
@@ -287,9 +271,16 @@ class EventStream(Generic[T_co]):
 
     async def until_done(self) -> T_co:
         """Read to the end and return the result."""
-        async for _ in self:
-            pass
-        return self.result()
+        self._enter()
+        has_waited = False
+        while True:
+            while self._index < len(self._burst):
+                event = self._burst[self._index]
+                self._index += 1
+                self._fold.add(event.event if type(event) is Hidden else event)
+            if not await self._next_burst(waits_at_end=not has_waited):
+                return self.result()
+            has_waited = True
 
     def send_user(self, content: str | Message) -> None:
         """Let a message of the user join the turn while it runs; any task may call it.

@@ -125,6 +125,10 @@ class Anthropic(HttpAdapter, StreamAdapter):
         """Sampling parameters, which newer versions of the API do not take from any model."""
         return sampling_problems(request, self.api_version)
 
+    def defers_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Every version has a tool search; older models refuse it themselves."""
+        return True
+
     @property
     def ignored_options(self) -> frozenset[str]:
         """OpenAI's `verbosity` has no counterpart."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import AdapterOptions, Origin, Problem, as_count, as_list, as_object, refuse
+from allm.adapters import AdapterOptions, Origin, Problem, as_count, as_list, as_object, as_text, refuse
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.models import lookup
@@ -30,6 +30,8 @@ _SAMPLING = ("temperature", "top_p", "top_k")
 _MAX_TEMPERATURE = 1
 _TIERS = {"auto": "auto", **dict.fromkeys(("default", "standard", "standard_only"), "standard_only")}
 _MARKED = frozenset({"tools", "system", "messages"})
+_SEARCH = {"type": "tool_search_tool_bm25_20251119", "name": "tool_search_tool_bm25"}
+"""Finds deferred tools by words; the other one, `tool_search_tool_regex_20251119`, may be given in `options`."""
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 
 
@@ -129,7 +131,7 @@ def _add_sampling(request: Request, settings: Settings, body: dict[str, Any], pr
 
 
 def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem]) -> None:
-    """Stop sequences, the service tier, and the seed, which Anthropic does not have."""
+    """Stop sequences, the service tier, and what Anthropic does not have: the seed, log probabilities."""
     if request.stop:
         body["stop_sequences"] = list(request.stop)
         blank = [index for index, text in enumerate(request.stop) if not text.strip()]
@@ -138,6 +140,9 @@ def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem])
     if request.seed is not None:
         sentence = "Anthropic takes no seed; leave it out"
         problems.append(Problem(("seed",), "unsupported_option", sentence))
+    if request.logprobs is not None:
+        sentence = "Anthropic gives no log probabilities; leave it out"
+        problems.append(Problem(("logprobs",), "unsupported_option", sentence))
     tier = request.service_tier
     if tier is not None and tier not in _TIERS:
         expected = "'auto', which uses the priority capacity that you have, or 'default'"
@@ -149,7 +154,9 @@ def _add_limits(request: Request, body: dict[str, Any], problems: list[Problem])
 
 
 def _add_tools(request: Request, encoder: ContentEncoder, body: dict[str, Any], problems: list[Problem]) -> None:
-    tools = [_tool(tool) for tool in request.tools]
+    tools = [_tool(tool, request.tool_choice) for tool in request.tools]
+    if any("defer_loading" in tool for tool in tools) and not any(map(_is_search, _more_tools(request.options))):
+        tools.append(dict(_SEARCH))
     choice = _tool_choice(request, problems)
     if not tools and encoder.called and "tools" not in request.options:
         # A conversation with calls in it has to define tools, even where none may be called any more.
@@ -168,9 +175,15 @@ def _one_at_a_time(choice: dict[str, Any] | None) -> dict[str, Any]:
     return choice if choice.get("type") == "none" else {"disable_parallel_tool_use": True, **choice}
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, choice: Any) -> dict[str, Any]:
     encoded: dict[str, Any] = {"name": tool.name, "input_schema": {"type": "object", **tool.schema}}
+    if tool.deferred and tool.name != choice:  # one that has to be called is not searched for
+        encoded["defer_loading"] = True
     return {**encoded, "description": tool.description} if tool.description else encoded
+
+
+def _is_search(tool: Any) -> bool:
+    return (as_text(as_object(tool).get("type")) or "").startswith("tool_search_tool_")
 
 
 def _gone(name: str) -> dict[str, Any]:

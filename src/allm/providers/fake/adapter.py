@@ -117,6 +117,10 @@ class Fake:
         if self.remaining:
             raise AssertionError(f"{self.remaining} of {len(self._scripts)} scripts were not played")
 
+    def defers_tools(self, _request: Request, _options: AdapterOptions) -> bool:
+        """Scripts may call any tool."""
+        return True
+
     def prepare(self, request: Request, _options: AdapterOptions) -> _FakeCall:
         """Take the next script, or ask the function for it.
 

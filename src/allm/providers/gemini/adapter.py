@@ -143,6 +143,11 @@ class Gemini(Connection, StreamAdapter):
         """OpenAI's `verbosity` has no counterpart."""
         return frozenset({"verbosity"})
 
+    @property
+    def most_logprobs(self) -> int:
+        """20, of the models that give any: https://ai.google.dev/api/generate-content#GenerationConfig."""
+        return 20
+
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 

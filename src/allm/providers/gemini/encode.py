@@ -151,6 +151,8 @@ def _sampling(request: Request, problems: list[Problem]) -> dict[str, Any]:
         "stopSequences": list(request.stop) if request.stop else None,
         "seed": request.seed,
         "maxOutputTokens": request.max_tokens,
+        "responseLogprobs": None if request.logprobs is None else True,
+        "logprobs": request.logprobs or None,  # the number of them, at least one
     }
     return {name: value for name, value in config.items() if value is not None}
 

@@ -88,6 +88,11 @@ class OpenAI(Connection, StreamAdapter):
     endpoint: Endpoint | Literal["auto"] = attrs.field(default="auto", validator=_is_endpoint)
     max_event_bytes: int = MAX_EVENT_BYTES
 
+    @property
+    def most_logprobs(self) -> int:
+        """How many of the likeliest tokens the service is known to give log probabilities of."""
+        return self.row.most_logprobs
+
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
 
@@ -117,6 +122,10 @@ class OpenAI(Connection, StreamAdapter):
             decoder,
             max_event_bytes=self.max_event_bytes,
         )
+
+    def defers_tools(self, request: Request, options: AdapterOptions) -> bool:
+        """The Responses API has a tool search; models that lack it refuse it themselves."""
+        return self._endpoint(request, options) == "responses"
 
     def _endpoint(self, request: Request, options: AdapterOptions) -> str:
         if self.endpoint != "auto":

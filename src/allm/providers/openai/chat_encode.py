@@ -99,6 +99,8 @@ def _sampling(request: Request, preset: Preset, problems: list[Problem]) -> dict
     fields: dict[str, Any] = {"stop": stop}
     if (request.top_p, request.parallel_tool_calls, request.service_tier) != (None, None, None):
         fields |= sampling(request, preset, problems)
+    if request.logprobs is not None:
+        fields |= {"logprobs": True, "top_logprobs": request.logprobs}
     if request.seed is not None:
         if preset.seed_field is None:
             problems.append(lacks("seed", f"{preset.name} takes no seed; leave it out"))

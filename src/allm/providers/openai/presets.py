@@ -85,6 +85,7 @@ class Preset:
         user_after_tool: Whether a user's message may directly follow the result of a tool; else an assistant message
             "OK." is sent between them.
         call_ids: Regular expression that the id of a call has to match; others are changed. None: any.
+        most_logprobs: How many of the likeliest tokens it is known to give log probabilities of; 0: not known.
         strict_subset: Whether strict mode takes OpenAI's part of JSON Schema only: the schema of a type is rewritten to
             it. Else one that is not in it is sent as it is, without `strict`.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
@@ -114,10 +115,12 @@ class Preset:
     base64_embeddings: bool = False
     user_after_tool: bool = True
     call_ids: str | None = None
+    most_logprobs: int = 0
     strict_subset: bool = False
     encrypted_reasoning: str | None = THINKING
 
 
+_MOST_LOGPROBS = 20  # of OpenAI, and of vLLM's `--max-logprobs` unless it is set
 _AT_MOST_40 = ".{1,40}"  # "string too long. Expected a string with maximum length 40"; Responses takes 64
 
 OPENAI = Preset(
@@ -130,6 +133,7 @@ OPENAI = Preset(
     max_tokens_field="max_completion_tokens",
     replays=False,
     base64_embeddings=True,
+    most_logprobs=_MOST_LOGPROBS,
     strict_subset=True,
 )
 
@@ -156,6 +160,7 @@ _ROWS = (
         key_env=("AZURE_OPENAI_API_KEY",),
         key_header="api-key",
         call_ids=_AT_MOST_40,
+        most_logprobs=_MOST_LOGPROBS,
         max_tokens_field="max_completion_tokens",
         replays=False,
         base64_embeddings=True,
@@ -217,6 +222,7 @@ _ROWS = (
         key_required=False,
         standard_tier=None,
         reasoning_field="reasoning_content",
+        most_logprobs=_MOST_LOGPROBS,
     ),
     Preset(
         name="lmstudio",  # https://lmstudio.ai/docs/developer/openai-compat
@@ -267,6 +273,7 @@ _ROWS = (
         key_required=False,
         parallel_calls_field=False,  # https://docs.ollama.com/api/openai-compatibility
         standard_tier=None,
+        most_logprobs=_MOST_LOGPROBS,
     ),
     Preset(
         name="openrouter",
@@ -275,6 +282,7 @@ _ROWS = (
         key_env=("OPENROUTER_API_KEY",),
         reasoning_field="reasoning",
         base64_embeddings=True,
+        most_logprobs=_MOST_LOGPROBS,  # models that have none ignore it: https://openrouter.ai/docs/api-reference/parameters
     ),
     Preset(
         name="perplexity",  # https://docs.perplexity.ai/api-reference/chat-completions-post
@@ -305,6 +313,7 @@ _ROWS = (
         key_required=False,
         standard_tier=None,
         base64_embeddings=True,
+        most_logprobs=_MOST_LOGPROBS,
     ),
     Preset(
         name="xai",

@@ -43,8 +43,13 @@ def encode(
     }
     if preset.encrypted_reasoning is not None and re.match(preset.encrypted_reasoning, request.model or ""):
         body["include"] = ["reasoning.encrypted_content"]
+    if request.logprobs is not None:
+        body["include"] = [*body.get("include", ()), "message.output_text.logprobs"]
+        body["top_logprobs"] = request.logprobs
     if request.tools:
-        body["tools"] = [_tool(tool) for tool in request.tools]
+        body["tools"] = [_tool(tool, request.tool_choice) for tool in request.tools]
+        if any("defer_loading" in tool for tool in body["tools"]):
+            body["tools"].append({"type": "tool_search"})
     summary = None if options.reasoning_summary == "none" else options.reasoning_summary
     choice = request.tool_choice
     optional = {
@@ -76,17 +81,19 @@ def _known(**fields: Any) -> dict[str, Any] | None:
     return {name: value for name, value in fields.items() if value is not None} or None
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, choice: Any) -> dict[str, Any]:
     asked = tool.metadata.get("openai")
     strict = cast("Mapping[str, Any]", asked).get("strict") if isinstance(asked, Mapping) else None
     schema = parameters(tool.schema)
-    return {
+    encoded: dict[str, Any] = {
         "type": "function",
         "name": tool.name,
         "description": tool.description,
         "parameters": schema,
         "strict": fits_strict(schema) if strict is None else bool(strict),
     }
+    # One that has to be called is not searched for.
+    return {**encoded, "defer_loading": True} if tool.deferred and tool.name != choice else encoded
 
 
 def _format(wanted: Any, preset: Preset) -> Any:

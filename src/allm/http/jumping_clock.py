@@ -1,4 +1,4 @@
-"""A test clock that jumps, such as pytest-trio's `autojump_clock`, stands still while a tool runs in a worker thread.
+"""Worker threads, and test clocks that jump, such as pytest-trio's `autojump_clock`: they stand still meanwhile.
 
 Such a clock jumps to the next deadline once every task waits, and the task of a threaded tool waits all the time: the
 tool would always seem to run into its limit, or into that of the whole call. So the clock does not jump while a thread
@@ -8,16 +8,18 @@ the thread itself waits for Trio, in `trio.from_thread.run`, jumps are due as ev
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from math import inf
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import trio
 
-__all__ = ["standing_still"]
+__all__ = ["in_thread", "standing_still"]
+
+T = TypeVar("T")
 
 
 @attrs.define(eq=False)
@@ -85,3 +87,10 @@ def standing_still(clock: Any, limit: float | None) -> Generator[None]:
         _thread.reset(token)
         state.threads.remove(thread)
         state.update()
+
+
+async def in_thread(function: Callable[[], T]) -> T:
+    """Call the function in a worker thread, which is left alone if the call is cancelled meanwhile."""
+    clock = trio.lowlevel.current_clock()
+    with standing_still(clock, None) if hasattr(clock, "autojump_threshold") else nullcontext():
+        return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
