@@ -278,9 +278,7 @@ class _Chunks:
     async def __anext__(self) -> bytes:
         try:
             return await self._source.__anext__()
-        except StopAsyncIteration:
-            raise
-        except Exception as error:
+        except Exception as error:  # the end too, which is not mapped
             failed = [error]
         with self._mapped:  # entered for a failure only: most reads have none
             raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
