@@ -35,8 +35,10 @@ JSON values:
 
 Encoding conversations and media:
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
-    accept; `UniqueIds` keeps ids unique. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent,
-    `image_of_base64` and `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
+    accept; `UniqueIds` keeps ids unique. `keep_encoding` keeps what a message was encoded to, and `kept_encoding` gives
+    it back to the next request that has the same `encoding_format`. `base64_text` puts an image into a JSON body, a
+    large one without a copy. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
+    `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -62,8 +64,14 @@ from allm.data.json.text import (
     value_problem as value_problem,
 )
 from allm.data.json.whole import whole_text as whole_text
-from allm.data.message import call_name as call_name, results_in_place as results_in_place
-from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
+from allm.data.message_builder import (
+    MessageBuilder as MessageBuilder,
+    Origin as Origin,
+    UniqueIds as UniqueIds,
+    encoding_format as encoding_format,
+    keep_encoding as keep_encoding,
+    kept_encoding as kept_encoding,
+)
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -71,7 +79,11 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
-from allm.data.request import unsupported_parts as unsupported_parts
+from allm.data.request import (
+    call_name as call_name,
+    results_in_place as results_in_place,
+    unsupported_parts as unsupported_parts,
+)
 from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
 from allm.http.call import (
     HttpCall as HttpCall,
@@ -94,6 +106,7 @@ from allm.http.error_body import (
 )
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.finish_words import finish_reason_of as finish_reason_of
+from allm.http.inline_base64 import base64_text as base64_text
 from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
 from allm.http.keys import (
     BEARER as BEARER,
@@ -189,9 +202,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "as_object",
     "as_objects",
     "as_text",
+    "base64_text",
     "call_name",
     "classify_error",
     "dumps",
+    "encoding_format",
     "explains_settings",
     "finish_reason_of",
     "fit_schema",
@@ -199,6 +214,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "image_of_url",
     "join_url",
     "json_body",
+    "keep_encoding",
+    "kept_encoding",
     "loads",
     "malformed",
     "multipart",

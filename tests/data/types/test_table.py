@@ -96,6 +96,12 @@ def evaluated(text):
     return eval(text, NAMES)  # noqa: S307
 
 
+def answer_format(text):
+    """What a call with the type asks for."""
+    hint = evaluated(text)
+    return allm.JsonSchema("x", answer_schema(hint), output_type=hint)
+
+
 def because(hint, bad):
     """What a value is refused for, and the place of each problem."""
     with pytest.raises(NotStructured) as caught:
