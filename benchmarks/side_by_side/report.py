@@ -54,6 +54,7 @@ def ratios(document: Results, path: Path) -> None:
     axes.axvline(1, color=COLOURS["bare"], linewidth=1)
     axes.set_yticks(places, labels, fontsize=7)
     axes.invert_yaxis()
+    axes.margins(y=0.01)
     axes.set_xlabel("cost, as a multiple of a bare loop's (logarithmic)")
     finish(figure, path)
 
