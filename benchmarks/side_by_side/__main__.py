@@ -49,7 +49,7 @@ def python_of(candidate: str) -> str | None:
         print(f"installing {candidate}", flush=True)
         venv.create(folder, clear=True, with_pip=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *requirements]
-        failed = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        failed = subprocess.run(command, capture_output=True, text=True, check=False)
         if failed.returncode:
             lines = failed.stderr.strip().splitlines()
             print(f"{candidate} is left out, since pip failed: {lines[-1] if lines else 'no message'}")
@@ -65,7 +65,7 @@ def versions_of(python: str, packages: Sequence[str]) -> dict[str, str]:
         "print(json.dumps({name: found[name] for name in sys.argv[1:] if name in found}))"
     )
     names = [name.partition("[")[0] for name in packages]
-    asked = subprocess.run([python, "-c", code, *names], capture_output=True, text=True, check=True)  # noqa: S603
+    asked = subprocess.run([python, "-c", code, *names], capture_output=True, text=True, check=True)
     versions: dict[str, str] = json.loads(asked.stdout)
     return versions
 
@@ -75,7 +75,7 @@ def process(command: list[str]) -> Iterator[subprocess.Popen[str]]:
     pipe = subprocess.PIPE
     # A start is measured with compiled modules, as after an installation.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    with subprocess.Popen(  # noqa: S603
+    with subprocess.Popen(
         command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=environment
     ) as running:
         try:
