@@ -12,8 +12,8 @@ import pytest
 import allm
 from allm import fake
 from allm.data.json.text import dumps
-from allm.data.message import results_in_place
 from allm.data.message_builder import UniqueIds
+from allm.data.request import results_in_place
 from allm.execution.options import prepare_call, resolve
 from allm.http.answer_size import AnswerSize
 from allm.http.sse import SSEDecoder

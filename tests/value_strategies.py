@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import types
 import typing
 from array import array
@@ -12,6 +13,7 @@ from typing import Any, Literal, Union
 
 import attrs
 from hypothesis import strategies as st
+from typing_extensions import TypeForm
 
 import allm
 from allm.data.errors import Path
@@ -83,7 +85,7 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.sampled_from(inner)
     if origin in {Union, types.UnionType}:
         return st.one_of([values_of(choice) for choice in inner])
-    if origin is type:
+    if origin in {type, TypeForm}:
         return st.nothing()
     if inspect.isclass(origin) and attrs.has(origin):
         return values_of(origin)
@@ -125,3 +127,35 @@ def _errors(cls: type[allm.AllmError]) -> st.SearchStrategy[Any]:
 
 def _hints() -> st.SearchStrategy[dict[str, Any]]:
     return open_mappings.map(lambda hints: {name: value for name, value in hints.items() if name != "question"})
+
+
+anything = st.sampled_from(VALUE_TYPES).flatmap(values_of)
+
+
+# --- documents that someone has touched ------------------------------------------------------------------------------
+
+json_data = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(sorted(VALUE_TAGS)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "$type", "items"]), inner),
+    max_leaves=4,
+)
+
+
+def places(node, path=()):
+    """Every path in a document."""
+    yield path
+    for step, inner in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
+        yield from places(inner, (*path, step))
+
+
+def changed(document, path, value):
+    """The text of a document with another value in a place; ... takes it out."""
+    copy = json.loads(json.dumps(document))
+    place = copy
+    for step in path[:-1]:
+        place = place[step]
+    if value is ...:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return json.dumps(copy)

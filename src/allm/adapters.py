@@ -15,9 +15,10 @@ HTTP:
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
     fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
-    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. `Origin`
-    says which parts of a conversation a service made itself, and marks those that it makes: `HttpAdapter.origin` gives
-    that of an address.
+    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. Events
+    that came together are a `Run`, which is decoded at once if a `Shape`, which `shape_reader` reads, fits all of it.
+    `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
+    `HttpAdapter.origin` gives that of an address.
 
 Errors:
     `classify_error` classifies an error response by its status and the usual envelopes. For a vendor's own error codes
@@ -34,8 +35,10 @@ JSON values:
 
 Encoding conversations and media:
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
-    accept; `UniqueIds` keeps ids unique. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent,
-    `image_of_base64` and `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
+    accept; `UniqueIds` keeps ids unique. `keep_encoding` keeps what a message was encoded to, and `kept_encoding` gives
+    it back to the next request that has the same `encoding_format`. `base64_text` puts an image into a JSON body, a
+    large one without a copy. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
+    `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -48,6 +51,7 @@ from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
 from allm.data.image_header import sniff_mime as sniff_mime
 from allm.data.json.text import (
     JsonTextError as JsonTextError,
+    Shape as Shape,
     as_count as as_count,
     as_list as as_list,
     as_object as as_object,
@@ -56,11 +60,18 @@ from allm.data.json.text import (
     dumps as dumps,
     loads as loads,
     parse_arguments as parse_arguments,
+    shape_reader as shape_reader,
     value_problem as value_problem,
 )
 from allm.data.json.whole import whole_text as whole_text
-from allm.data.message import call_name as call_name, results_in_place as results_in_place
-from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
+from allm.data.message_builder import (
+    MessageBuilder as MessageBuilder,
+    Origin as Origin,
+    UniqueIds as UniqueIds,
+    encoding_format as encoding_format,
+    keep_encoding as keep_encoding,
+    kept_encoding as kept_encoding,
+)
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -68,7 +79,11 @@ from allm.data.problems import (
     shown as shown,
     wrong_type as wrong_type,
 )
-from allm.data.request import unsupported_parts as unsupported_parts
+from allm.data.request import (
+    call_name as call_name,
+    results_in_place as results_in_place,
+    unsupported_parts as unsupported_parts,
+)
 from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
 from allm.http.call import (
     HttpCall as HttpCall,
@@ -91,6 +106,7 @@ from allm.http.error_body import (
 )
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.finish_words import finish_reason_of as finish_reason_of
+from allm.http.inline_base64 import base64_text as base64_text
 from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
 from allm.http.keys import (
     BEARER as BEARER,
@@ -105,6 +121,7 @@ from allm.http.response import Body as Body, HttpResponse as HttpResponse
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
+    Run as Run,
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
@@ -164,10 +181,12 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Path",
     "Problem",
     "RETRYABLE_STATUS",
+    "Run",
     "SSEDecoder",
     "SchemaSubset",
     "Secret",
     "ServerSentEvent",
+    "Shape",
     "SpeechAdapter",
     "SpokenAnswer",
     "StreamAdapter",
@@ -183,9 +202,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "as_object",
     "as_objects",
     "as_text",
+    "base64_text",
     "call_name",
     "classify_error",
     "dumps",
+    "encoding_format",
     "explains_settings",
     "finish_reason_of",
     "fit_schema",
@@ -193,6 +214,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "image_of_url",
     "join_url",
     "json_body",
+    "keep_encoding",
+    "kept_encoding",
     "loads",
     "malformed",
     "multipart",
@@ -206,6 +229,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "refuse",
     "request_id_of",
     "results_in_place",
+    "shape_reader",
     "shown",
     "sniff_mime",
     "status_in",

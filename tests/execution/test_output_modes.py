@@ -99,6 +99,23 @@ async def test_without_a_schema_the_mode_is_nothing(mode):
     assert [request.response_format for request in adapter.requests] == [None, "json"]
 
 
+ITSELF: dict = {"type": "object", "properties": {}}
+ITSELF["properties"]["a"] = ITSELF
+NO_JSON = {"type": "object", "properties": {"a": {"type": "string", "default": object()}}}
+
+
+@pytest.mark.parametrize("schema", [ITSELF, NO_JSON], ids=["contains itself", "no JSON"])
+@pytest.mark.parametrize("mode", ["auto", *MODES])
+@pytest.mark.parametrize(
+    ("vendor", "model"), [("OpenAI", "gpt-5.4"), ("Anthropic", "claude-haiku-4-5"), ("Gemini", "gemini-3-pro")]
+)
+def test_a_schema_that_cannot_be_written(vendor, model, mode, schema):
+    """It is refused before anything is sent, whichever way it would go."""
+    engine = allm.Engine(adapter=getattr(allm.providers, vendor)(api_key="k"), model=model)
+    with pytest.raises(allm.ValidationError):
+        allm.stream_generate(engine, "?", response_format=allm.json_schema("x", schema), output_mode=mode)
+
+
 async def test_instructions_come_behind_those_of_the_caller():
     """In the system messages that the conversation begins with."""
     adapter = allm.providers.Fake(script=[fake.text('```json\n{"city": "Zug"}\n```')])

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+import trio
 
 import allm
 from allm import fake
-from allm.testing import Reply, WireServer
+from allm.testing import Reply, WireServer, cancel_everywhere
 
 
 @dataclass
@@ -114,6 +115,37 @@ async def test_a_retry_that_fails_keeps_the_answer():
         "provider_unavailable",
     )
     assert response.usage.input_tokens == 10
+
+
+async def test_a_time_limit_covers_all_tries(autojump_clock):
+    """It ends the try that runs, and the answer before it stays; observers and filters see every try."""
+    seen = []
+    adapter = allm.providers.Fake(scripts=[script(BAD), [fake.delay(9), *script(GOOD)]])
+    options = {"request_timeout": 5, "on_event": seen.append, "emit_text_deltas": False}
+    response = await ask(adapter, 1, **options)
+    assert (response.output_text, response.error.reason) == (BAD, "timeout")
+    assert sum(isinstance(event, allm.TextDelta) for event in seen) == 1
+    assert (await ask(made(BAD, GOOD), 1, **options)).output_text == GOOD
+
+
+async def test_cancelling_between_the_tries(autojump_clock):
+    """The answer that did not fit is in the result."""
+    adapter = allm.providers.Fake(scripts=[script(BAD), [fake.delay(9), *script(GOOD)]])
+    with trio.move_on_after(5):
+        async with allm.stream_generate(
+            allm.Engine(adapter=adapter), "?", response_format=list[Trip], validation_retries=1
+        ) as events:
+            await events.until_done()
+    response = events.result()
+    assert (response.output_text, response.finish_reason, response.error) == (BAD, None, None)
+    assert response.usage.input_tokens == 10
+
+
+async def test_cancelling_at_every_moment():
+    """Nothing is left, in both tries and between them, also where the answer is a call."""
+    for mode in MODES:
+        report = await cancel_everywhere(lambda mode=mode: ask(made(BAD, GOOD, mode=mode), 1, output_mode=mode))
+        assert report.result.parsed() == [Trip("Zug")]
 
 
 async def test_what_is_not_asked_again():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from dataclasses import dataclass
@@ -13,8 +14,12 @@ import pytest
 import allm
 from allm import fake
 from allm.data.types.output import answer_name
+from allm.providers.anthropic.structured import native_schema
+from allm.providers.openai.presets import OPENAI
+from allm.providers.openai.strict import as_sent
 from allm.testing import Reply, WireServer
-from request_types import check_anthropic, check_gemini, check_openai_chat, check_openai_responses
+from data.types import test_table
+from request_types import check_anthropic, check_gemini, check_openai_chat, check_openai_responses, vendor
 
 MODES = ("native", "tool", "prompted")
 
@@ -138,3 +143,16 @@ async def test_what_a_vendor_does_not_enforce_is_told_and_still_checked(wire):
     with pytest.raises(allm.ValidationError) as caught:
         response.parsed()
     assert [problem.path for problem in caught.value.problems] == [("city",), ("nights",), ("room",)]
+
+
+@pytest.mark.parametrize("text", [row[0] for row in test_table.ROWS])
+def test_the_vendors_own_sdks_change_nothing(text):
+    """Each kind of type is sent as the SDK of the vendor would rewrite it for structured output."""
+    anthropic_sdk = vendor("anthropic.lib._parse._transform")
+    openai_sdk = vendor("openai.lib._pydantic")
+    wanted = test_table.answer_format(text)
+    if (sent := native_schema(wanted)) is not None:
+        assert anthropic_sdk.transform_schema(copy.deepcopy(sent)) == sent
+    sent, strict = as_sent(wanted, OPENAI)
+    if strict:
+        assert openai_sdk._ensure_strict_json_schema(copy.deepcopy(sent), path=(), root=sent) == sent

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 import allm
-from allm.data.message import call_name, results_in_place
+from allm.data.request import call_name, results_in_place
 
 
 def calls(*ids):

@@ -1,13 +1,12 @@
-"""Messages and conversations: the values, functions to build them, and their order when they are sent.
+"""Messages and conversations: the values, functions to build them, and their checks.
 
 A conversation may be one that a provider would reject: it comes from another provider, its model called a tool that
-does not exist, or its user wrote while tools ran. The values stay as they are; only what is sent is put in order.
+does not exist, or its user wrote while tools ran. The values stay as they are; what is sent is put in order elsewhere.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
@@ -16,20 +15,22 @@ import attrs
 from allm.data.content import PART_TYPES, ImagePart, Part, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.image import Image
-from allm.data.problems import Problem, mapping_field, refuse, shown, tuple_of, wrong_type
+from allm.data.problems import Problem, mapping_field, shown, tuple_of, wrong_type
+from allm.data.turn_starts import turn_starts
 
 __all__ = [
     "Message",
     "Role",
     "Thread",
     "assistant",
-    "call_name",
+    "call_ids",
+    "for_dicts",
     "message_problems",
     "messages_problems",
-    "results_in_place",
+    "put_encoded",
     "system",
     "thread_problems",
-    "to_messages",
+    "unanswered_in",
     "unanswered_tool_calls",
     "user",
 ]
@@ -44,8 +45,25 @@ def _content(value: str | Iterable[Part]) -> Any:
     return tuple(value) if isinstance(value, (list, tuple)) else value
 
 
+class _Checked:
+    """Keeps what a check has found with the value, so that a message is checked once, however often it is sent.
+
+    No part of the value: neither compared, copied nor written. Not set before the value was found to be valid.
+    """
+
+    __slots__ = ("_encoded", "_found")
+
+    _encoded: Any  # of a message: what `keep_encoding` was given
+    _found: Any  # of a message: the ids of its calls; of a conversation: what is known of its beginning
+
+
+_put_found: Any = vars(_Checked)["_found"].__set__
+put_encoded: Any = vars(_Checked)["_encoded"].__set__
+"""A frozen class has no other way."""
+
+
 @attrs.frozen
-class Message:
+class Message(_Checked):
     """One message of a conversation.
 
     Attributes:
@@ -84,12 +102,16 @@ class Message:
     @property
     def reasoning(self) -> tuple[ReasoningPart, ...]:
         """The reasoning parts, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ReasoningPart))
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ReasoningPart))
 
     @property
     def images(self) -> tuple[ImagePart, ...]:
         """The images, in order."""
-        return tuple(part for part in self.parts if isinstance(part, ImagePart))
+        if isinstance(self.content, str):
+            return ()
+        return tuple(part for part in self.content if isinstance(part, ImagePart))
 
 
 def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
@@ -98,8 +120,8 @@ def unanswered_tool_calls(messages: tuple[Message, ...]) -> tuple[str, ...]:
     for message in messages:
         if message.role == "tool":
             waiting.pop(message.tool_call_id or "", None)
-        elif calls := message.tool_calls:
-            waiting.update(dict.fromkeys(call.id for call in calls))
+        elif type(message.content) is not str and (ids := call_ids(message)):
+            waiting.update(dict.fromkeys(ids))
     return tuple(waiting)
 
 
@@ -118,7 +140,7 @@ def messages_problems(messages: Any, *, begun_elsewhere: bool = False) -> list[P
     problems: list[Problem] = []
     for index, message in enumerate(messages):
         # Every call checks its whole conversation, so a valid message must cost next to nothing.
-        if found := message_problems(message):
+        if not _is_valid(message) and (found := message_problems(message)):
             problems += [problem.under("messages", index) for problem in found]
     return problems or _result_problems(messages, begun_elsewhere=begun_elsewhere)
 
@@ -130,8 +152,9 @@ def _result_problems(messages: tuple[Message, ...], *, begun_elsewhere: bool) ->
     answered: dict[str, int] = {}  # where
     for index, message in enumerate(messages):
         if message.role != "tool":
-            for call_id in _call_ids(message):
-                waiting[call_id] = waiting.get(call_id, 0) + 1
+            if type(message.content) is not str:
+                for call_id in call_ids(message):
+                    waiting[call_id] = waiting.get(call_id, 0) + 1
             continue
         call_id = message.tool_call_id or ""
         if waiting.get(call_id):
@@ -151,10 +174,24 @@ def _result_problems(messages: tuple[Message, ...], *, begun_elsewhere: bool) ->
     return problems
 
 
-def _call_ids(message: Message) -> Iterable[str]:
+def call_ids(message: Message) -> tuple[str, ...]:
     """The ids of the calls in a message; one that is there twice is one call."""
-    content = message.content
-    return () if isinstance(content, str) else {part.id for part in content if isinstance(part, ToolCall)}
+    try:
+        ids: tuple[str, ...] = message._found
+    except AttributeError:
+        content = message.content
+        ids = () if isinstance(content, str) else tuple({p.id: None for p in content if isinstance(p, ToolCall)})
+    return ids
+
+
+def _is_valid(message: Any) -> bool:
+    if type(message) is Message:
+        try:
+            message._found  # noqa: B018
+        except AttributeError:
+            return not message_problems(message)
+        return True
+    return not message_problems(message)
 
 
 def message_problems(message: Any) -> list[Problem]:
@@ -174,6 +211,8 @@ def message_problems(message: Any) -> list[Problem]:
     if role == "tool" and not (isinstance(message.tool_call_id, str) and message.tool_call_id):
         expected = "expected the id of the call whose result it is: allm.tool_result(id, text)"
         problems.append(Problem(("tool_call_id",), "required", f"is {shown(message.tool_call_id)}; {expected}"))
+    if not problems and type(message) is Message:
+        _put_found(message, call_ids(message))
     return problems
 
 
@@ -182,7 +221,7 @@ def _part_problem(part: Any, role: str) -> Problem | None:
         return None
     if not isinstance(part, PART_TYPES):
         expected = ", ".join(cls.__name__ for cls in PART_TYPES)
-        sentence = f"is {type(part).__name__}; expected one of {expected}{_for_dicts(part)}"
+        sentence = f"is {type(part).__name__}; expected one of {expected}{for_dicts(part)}"
         return Problem((), "invalid_part_type", sentence)
     if isinstance(part, ImagePart):
         if not isinstance(part.image, Image):
@@ -216,7 +255,7 @@ def _joined(pieces: tuple[Any, ...]) -> str | tuple[Part, ...]:
         elif isinstance(piece, PART_TYPES):
             parts.append(cast("Part", piece))
         else:
-            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart{_for_dicts(piece)}"
+            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart{for_dicts(piece)}"
             raise ValidationError(
                 [Problem(("content", index), "invalid_part_type", sentence)], reason="invalid_message"
             )
@@ -247,42 +286,9 @@ def assistant(*content: str | Part) -> Message:
     return Message("assistant", _joined(content))
 
 
-def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:
-    """Convert a text, a message, messages or a thread to messages.
-
-    Raises:
-        ValidationError: It has another type, or contains anything but messages.
-    """
-    if isinstance(value, str):
-        return (user(value),)
-    if isinstance(value, Message):
-        return (value,)
-    if isinstance(value, Thread):
-        return value.messages
-    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
-        return _checked(tuple(value))
-    expected = "expected str, Message, Thread, Request, or an iterable of Message"
-    sentence = f"cannot convert {type(value).__name__} to messages; {expected}{_for_dicts(value)}"
-    problem = Problem(("messages",), "invalid_type", sentence)
-    raise ValidationError([problem], reason="invalid_request")
-
-
-def _for_dicts(value: Any) -> str:
+def for_dicts(value: Any) -> str:
     """The way out for messages as OpenAI's library takes them."""
     return ". For OpenAI's dictionaries: allm.messages_from_openai([...])" if isinstance(value, Mapping) else ""
-
-
-def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
-    expected = "a Message: allm.user(text), allm.system(text), allm.assistant(text), allm.tool_result(id, text)"
-    expected += next(filter(None, map(_for_dicts, values)), "")
-    refuse(
-        [
-            wrong_type(("messages", index), value, expected)
-            for index, value in enumerate(values)
-            if not isinstance(value, Message)
-        ]
-    )
-    return values
 
 
 def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:
@@ -290,7 +296,43 @@ def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:
 
 
 @attrs.frozen
-class Thread:
+class _Beginning:
+    """What is known of a conversation: its first messages are valid and in order.
+
+    Attributes:
+        length: How many they are.
+        waiting: Calls among them without a result, by id how many.
+        unanswered: As `unanswered_tool_calls` has it.
+    """
+
+    length: int = 0
+    waiting: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    unanswered: tuple[str, ...] = ()
+
+    def and_more(self, messages: tuple[Message, ...]) -> _Beginning | None:
+        """What is known once all messages are checked; None where something is wrong."""
+        waiting, unanswered = dict(self.waiting), dict.fromkeys(self.unanswered)
+        for message in messages[self.length :]:
+            if not _is_valid(message):
+                return None
+            if message.role != "tool":
+                unanswered.update(dict.fromkeys(call_ids(message)))
+                for call_id in call_ids(message):
+                    waiting[call_id] = waiting.get(call_id, 0) + 1
+                continue
+            call_id = message.tool_call_id or ""
+            unanswered.pop(call_id, None)
+            if not waiting.get(call_id):
+                return None
+            waiting[call_id] -= 1
+        return _Beginning(len(messages), {id_: left for id_, left in waiting.items() if left}, tuple(unanswered))
+
+
+_NOTHING = _Beginning()
+
+
+@attrs.frozen
+class Thread(_Checked):
     """A conversation: messages in order. `add` returns a new thread and leaves this one unchanged."""
 
     messages: tuple[Message, ...] = attrs.field(default=(), converter=_message_tuple)
@@ -298,7 +340,9 @@ class Thread:
 
     def add(self, *messages: Message) -> Thread:
         """A new thread with `messages` at the end."""
-        return attrs.evolve(self, messages=self.messages + messages)
+        longer = attrs.evolve(self, messages=self.messages + messages)
+        _put_found(longer, _beginning_of(self))
+        return longer
 
     @property
     def last(self) -> Message | None:
@@ -322,7 +366,7 @@ class Thread:
         if not isinstance(n, int) or isinstance(n, bool) or n < 0:
             sentence = f"is {shown(n)}; expected a number of turns, 0 or more"
             raise ValidationError([Problem(("n",), "out_of_range", sentence)])
-        starts = _turn_starts(self.messages)
+        starts = turn_starts(self.messages, call_ids)
         if n >= max(len(starts), 1):
             return self
         begin = starts[-n] if n else len(self.messages)
@@ -330,62 +374,26 @@ class Thread:
         return attrs.evolve(self, messages=(*earlier, *self.messages[begin:]))
 
 
-def _turn_starts(messages: tuple[Message, ...]) -> list[int]:
-    """Indexes of the messages that begin a turn, as `Thread.last_turns` defines it."""
-    starts: list[int] = []
-    owed: Counter[str] = Counter()  # results, by id, whose calls are further ahead
-    all_owed = 0
-    follower = None  # index of a user's message that begins a turn if the one before it allows it
-    for index in reversed(range(len(messages))):
-        message = messages[index]
-        if message.role == "system":
-            continue
-        if follower is not None and message.role != "user" and not message.metadata.get("ask_user"):
-            starts.append(follower)
-        follower = None
-        if message.role == "tool":
-            owed[message.tool_call_id or ""] += 1
-            all_owed += 1
-        elif message.role == "assistant":
-            for call_id in filter(owed.__getitem__, _call_ids(message)):
-                owed[call_id] -= 1
-                all_owed -= 1
-        elif not all_owed:
-            follower = index
-    if follower is not None:
-        starts.append(follower)
-    return starts[::-1]
-
-
 def thread_problems(thread: Thread) -> list[Problem]:
-    """The problems of a conversation's messages."""
-    return messages_problems(thread.messages)
+    """The problems of a conversation's messages; only what was added since it was checked is looked at."""
+    return [] if _checked(thread) is not None else messages_problems(thread.messages)
 
 
-_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
-_MAX_NAME = 64
+def unanswered_in(thread: Thread) -> tuple[str, ...]:
+    """`unanswered_tool_calls` of its messages."""
+    known = _checked(thread)
+    return unanswered_tool_calls(thread.messages) if known is None else known.unanswered
 
 
-def call_name(name: str) -> str:
-    """The name of a called tool in the characters that every provider accepts; a model may have made the name up."""
-    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME] or "unnamed"
+def _checked(thread: Thread) -> _Beginning | None:
+    """What is known of the whole conversation; None where something is wrong."""
+    known = _beginning_of(thread)
+    more: _Beginning | None = known
+    if known.length < len(thread.messages) and (more := known.and_more(thread.messages)):
+        _put_found(thread, more)
+    return more
 
 
-def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
-    """The messages with their indexes, reordered so that the results of a message's calls directly follow it.
-
-    Messages between a call and its result are moved behind the results. A result without a call stays where it is.
-    """
-    rows: list[list[tuple[int, Message]]] = []
-    waiting: dict[str, list[list[tuple[int, Message]]]] = {}  # by the call, the newest row of its id last
-    for index, message in enumerate(messages):
-        if message.role == "tool":
-            asking = waiting.get(message.tool_call_id or "")
-            if asking:
-                asking.pop().append((index, message))
-                continue
-        row = [(index, message)]
-        rows.append(row)
-        for call_id in dict.fromkeys(call.id for call in message.tool_calls):
-            waiting.setdefault(call_id, []).append(row)
-    return [item for row in rows for item in row]
+def _beginning_of(thread: Thread) -> _Beginning:
+    found: _Beginning = getattr(thread, "_found", _NOTHING)
+    return found

@@ -10,6 +10,7 @@ it, and a service is an address (`Origin`): what a proxy signed gives a 400 at t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -28,13 +29,16 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.json.text import as_object, parse_arguments
-from allm.data.message import Message
+from allm.data.json.text import JsonTextError, as_object, dumps_strict, parse_arguments
+from allm.data.message import Message, put_encoded
 
-__all__ = ["INCOMPLETE", "MessageBuilder", "Origin", "UniqueIds"]
+__all__ = ["INCOMPLETE", "MessageBuilder", "Origin", "UniqueIds", "encoding_format", "keep_encoding", "kept_encoding"]
 
 INCOMPLETE = "incomplete"
 """Metadata key of a tool call whose arguments never finished arriving."""
+
+_LOOSE = 1024
+"""Pieces of a text that are kept as they came: some 70 bytes each, beside their text."""
 
 
 @attrs.define(eq=False)
@@ -47,6 +51,28 @@ class _Block:
     part: Part | None = None
     _length: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)  # pieces that `_length` has
+    _most: int = attrs.field(default=_LOOSE, init=False)  # pieces that there may be: those that were joined, and others
+
+    def add(self, text: str) -> None:
+        """Take one more piece."""
+        self.pieces.append(text)
+        if len(self.pieces) > self._most:
+            self._join()
+
+    def _join(self) -> None:
+        """Make a long piece of the newest ones: short ones cost more memory than their text."""
+        self.length()
+        joined = self._most - _LOOSE
+        self.pieces[joined:] = ["".join(self.pieces[joined:])]
+        self._counted, self._most = joined + 1, joined + 1 + _LOOSE
+
+    def text(self) -> str:
+        """What all pieces make, which are one piece from now on: who asks again joins this and what is new."""
+        if len(self.pieces) > 1:
+            self.length()
+            self.pieces[:] = ["".join(self.pieces)]
+            self._counted, self._most = 1, 1 + _LOOSE
+        return self.pieces[0] if self.pieces else ""
 
     def length(self) -> int:
         """Characters of all pieces there have been. A piece is counted once, and only if somebody asks."""
@@ -57,13 +83,13 @@ class _Block:
     def complete(self, part: Part) -> None:
         """Take the part, which has all that the pieces have."""
         self.length()
-        self.part, self._counted = part, 0
+        self.part, self._counted, self._most = part, 0, _LOOSE
         self.pieces.clear()
 
     def to_part(self) -> Part | None:
         if self.part is not None:
             return self.part
-        text = "".join(self.pieces)
+        text = self.text()
         if self.kind == "tool":
             return ToolCall(self.id, self.name, None, text, metadata={INCOMPLETE: True})
         if not text:
@@ -76,14 +102,30 @@ class MessageBuilder:
     """The growing content of one assistant message."""
 
     _blocks: dict[tuple[str, str], _Block] = attrs.field(factory=dict, init=False)
+    _growing: _Block | None = attrs.field(default=None, init=False)  # the text that the newest delta was of
 
     def add(self, event: Any) -> bool:
         """Take one event; False when it says nothing about content."""
-        step = _STEPS.get(type(event))
+        kind = type(event)
+        growing = self._growing
+        if kind is TextDelta and growing is not None and event.id == growing.id:  # nearly always
+            growing.add(event.delta)
+            return True
+        step = _STEPS.get(kind)
         if step is None:
             return False
         step(self, event)
         return True
+
+    def more(
+        self, kind: type[TextDelta | ReasoningDelta | ToolCallDelta], block_id: str, texts: list[str]
+    ) -> list[AdapterEvent]:
+        """Make deltas of one block, and take them: the events to emit, already added here."""
+        block = self._block(_KINDS[kind], block_id)
+        block.pieces += texts
+        if len(block.pieces) > block._most:
+            block._join()
+        return [kind(block_id, text) for text in texts]
 
     def has_tool_calls(self) -> bool:
         """Whether a call has begun."""
@@ -127,14 +169,15 @@ class MessageBuilder:
         if block is None:
             block = self._block("text", event.id)
             block.refusal = event.refusal
-        block.pieces.append(event.delta)
+        self._growing = block
+        block.add(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
         part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
         self._complete("text", event.id, part)
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
-        self._block("reasoning", event.id).pieces.append(event.delta)
+        self._block("reasoning", event.id).add(event.delta)
 
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
         part = ReasoningPart(
@@ -152,7 +195,7 @@ class MessageBuilder:
         self._block("tool", event.id).name = event.name
 
     def _tool_delta(self, event: ToolCallDelta) -> None:
-        self._block("tool", event.id).pieces.append(event.arguments_delta)
+        self._block("tool", event.id).add(event.arguments_delta)
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
         part = ToolCall(
@@ -173,13 +216,15 @@ class MessageBuilder:
 
 
 def _complete_tool(block: _Block) -> AdapterEvent:
-    raw = "".join(block.pieces)
+    raw = block.text()
     return ToolCallCompleted(block.id, block.name, parse_arguments(raw), raw)
 
 
+_KINDS: dict[type, str] = {TextDelta: "text", ReasoningDelta: "reasoning", ToolCallDelta: "tool"}
+
 _COMPLETIONS: dict[str, Callable[[_Block], AdapterEvent]] = {
-    "text": lambda block: TextCompleted(block.id, "".join(block.pieces), block.refusal),
-    "reasoning": lambda block: ReasoningCompleted(block.id, "".join(block.pieces)),
+    "text": lambda block: TextCompleted(block.id, block.text(), block.refusal),
+    "reasoning": lambda block: ReasoningCompleted(block.id, block.text()),
     "tool": _complete_tool,
 }
 
@@ -244,13 +289,13 @@ class Origin:
         """Whether this service made the opaque data of a part."""
         if part.made_at != self.place and (self.has_own or part.made_at is not None):
             return False
-        if isinstance(part, ReasoningPart | ProviderPart):
+        if isinstance(part, (ReasoningPart, ProviderPart)):
             return part.provider == self.provider
         return self.provider in part.metadata
 
     def kept(self, part: ImagePart | ReasoningPart | TextPart | ToolCall) -> Mapping[str, Any]:
         """The metadata of a part for this service; empty if another service made it."""
-        return as_object(part.metadata.get(self.provider)) if self.made(part) else {}
+        return as_object(part.metadata.get(self.provider)) if part.metadata and self.made(part) else {}
 
     def mark(self, event: AdapterEvent) -> AdapterEvent:
         """Set the address of this service on the part that `event` completes, if any."""
@@ -263,3 +308,46 @@ class Origin:
         if isinstance(event, ProviderPartCompleted):
             return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
         return event
+
+
+# --- what messages were encoded to, for the next request of the conversation ------------------------------------------
+# One encoding is kept with each message, so it is gone with the message, or with the next format it is sent in. The
+# mappings in a message can be changed by whoever made it; an encoding counts only as long as they are what they were.
+
+
+@functools.lru_cache(maxsize=64)
+def encoding_format(*_settings: str | bool | Origin | None) -> object:
+    """The same object for the same settings: all that the encoding of a message depends on beside the message."""
+    return object()
+
+
+def kept_encoding(message: Message, format_: object) -> Any:
+    """What `keep_encoding` was given for the message in this format, or None; it is not to be changed."""
+    kept = getattr(message, "_encoded", None)
+    if kept is None or kept[0] is not format_:
+        return None
+    _, mappings, written, encoded = kept
+    return encoded if _written(mappings) == written else None
+
+
+def keep_encoding(message: Message, format_: object, encoded: Any) -> None:
+    """Keep what the message was encoded to; not one with images, whose files may change."""
+    mappings: list[Mapping[str, Any] | None] = []
+    for part in message.parts:
+        if isinstance(part, ImagePart):
+            return
+        mappings.append(part.data if isinstance(part, ProviderPart) else part.metadata)
+        if isinstance(part, ToolCall):
+            mappings.append(part.arguments)
+    written = _written(mappings)
+    if written is not None:
+        put_encoded(message, (format_, mappings, written, encoded))
+
+
+def _written(mappings: list[Mapping[str, Any] | None]) -> bytes | None:
+    if not any(mappings):
+        return b""
+    try:
+        return dumps_strict(mappings)
+    except (JsonTextError, TypeError):
+        return None

@@ -1,4 +1,4 @@
-"""The request to a model, its checks, and the parts in it that a service cannot be sent.
+"""The request to a model, its checks, the parts in it that a service cannot be sent, and the order of what is sent.
 
 Another service's opaque parts in an assistant message can be left out. Parts in other messages were added to be read,
 and a response without them would be wrong, so they are an error and nothing is sent.
@@ -6,6 +6,7 @@ and a response without them would be wrong, so they are an error and nothing is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType
 from typing import Any, TypeAlias, TypedDict, Unpack
@@ -14,8 +15,9 @@ import attrs
 from typing_extensions import TypeForm
 
 from allm.data.content import Part, ProviderPart, ReasoningPart
-from allm.data.message import Message, Role, Thread, messages_problems, to_messages
-from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
+from allm.data.errors import ValidationError
+from allm.data.message import Message, Role, Thread, call_ids, for_dicts, messages_problems, thread_problems, user
+from allm.data.problems import Problem, check_names, mapping_field, refuse, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
 from allm.data.toolset import Toolset
@@ -27,9 +29,12 @@ __all__ = [
     "RequestFields",
     "ResponseFormat",
     "ToolChoice",
+    "call_name",
     "json_schema",
     "request",
     "request_problems",
+    "results_in_place",
+    "to_messages",
     "unsupported_parts",
 ]
 
@@ -128,14 +133,21 @@ class RequestFields(TypedDict, total=False):
     metadata: dict[str, Any]
 
 
-def request_problems(request: Request) -> list[Problem]:
-    """The problems of a request, in the order of its fields."""
+def request_problems(request: Request, thread: Thread | None = None) -> list[Problem]:
+    """The problems of a request, in the order of its fields.
+
+    Args:
+        thread: The conversation that its messages are, which may know that most of it was checked.
+    """
     problems: list[Problem] = []
     if request.messages == ():
         problems.append(Problem(("messages",), "empty", "there is no message; a model answers at least one"))
     # With one of these OpenAI has the earlier messages, so a request may begin with the results of their calls.
     begun_elsewhere = not request.options.keys().isdisjoint({"previous_response_id", "conversation"})
-    problems += messages_problems(request.messages, begun_elsewhere=begun_elsewhere)
+    if thread is not None and thread.messages is request.messages and not begun_elsewhere:
+        problems += thread_problems(thread)
+    else:
+        problems += messages_problems(request.messages, begun_elsewhere=begun_elsewhere)
     if request.messages and not problems and not begun_elsewhere and not any(m.content for m in request.messages):
         sentence = "have no content; expected a text or an image for the model to answer"
         problems.append(Problem(("messages",), "empty", sentence))
@@ -250,6 +262,39 @@ def request(messages: str | Message | Thread | Iterable[Message], **fields: Unpa
     return Request(to_messages(messages), **fields)
 
 
+def to_messages(value: str | Message | Thread | Iterable[Message]) -> tuple[Message, ...]:
+    """Convert a text, a message, messages or a thread to messages.
+
+    Raises:
+        ValidationError: It has another type, or contains anything but messages.
+    """
+    if isinstance(value, str):
+        return (user(value),)
+    if isinstance(value, Message):
+        return (value,)
+    if isinstance(value, Thread):
+        return value.messages
+    if isinstance(value, Iterable) and not isinstance(value, (bytes, bytearray, Mapping)):
+        return _checked(tuple(value))
+    expected = "expected str, Message, Thread, Request, or an iterable of Message"
+    sentence = f"cannot convert {type(value).__name__} to messages; {expected}{for_dicts(value)}"
+    problem = Problem(("messages",), "invalid_type", sentence)
+    raise ValidationError([problem], reason="invalid_request")
+
+
+def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
+    expected = "a Message: allm.user(text), allm.system(text), allm.assistant(text), allm.tool_result(id, text)"
+    expected += next(filter(None, map(for_dicts, values)), "")
+    refuse(
+        [
+            wrong_type(("messages", index), value, expected)
+            for index, value in enumerate(values)
+            if not isinstance(value, Message)
+        ]
+    )
+    return values
+
+
 def unsupported_parts(
     messages: Iterable[Message], provider: str, refuses: Callable[[Role, Mapping[str, Any]], str | None] | None = None
 ) -> list[Problem]:
@@ -287,3 +332,52 @@ def _refused_own(
     if refuses is None:
         return f"is a part that {provider} does not accept in a message of role {role!r}"
     return refuses(role, part.data)
+
+
+# --- what no service accepts, repaired --------------------------------------------------------------------------------
+
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]")
+_MAX_NAME = 64
+
+
+def call_name(name: str) -> str:
+    """The name of a called tool in the characters that every provider accepts; a model may have made the name up."""
+    if name.isidentifier() and name.isascii() and len(name) <= _MAX_NAME:  # as nearly every one is
+        return name
+    return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME] or "unnamed"
+
+
+def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
+    """The messages with their indexes, reordered so that the results of a message's calls directly follow it.
+
+    Messages between a call and its result are moved behind the results. A result without a call stays where it is.
+    """
+    messages = messages if isinstance(messages, tuple) else tuple(messages)
+    if _are_in_place(messages):  # as in nearly every conversation
+        return list(enumerate(messages))
+    rows: list[list[tuple[int, Message]]] = []
+    waiting: dict[str, list[list[tuple[int, Message]]]] = {}  # by the call, the newest row of its id last
+    for index, message in enumerate(messages):
+        if message.role == "tool":
+            asking = waiting.get(message.tool_call_id or "")
+            if asking:
+                asking.pop().append((index, message))
+                continue
+        row = [(index, message)]
+        rows.append(row)
+        for call_id in dict.fromkeys(call.id for call in message.tool_calls):
+            waiting.setdefault(call_id, []).append(row)
+    return [item for row in rows for item in row]
+
+
+def _are_in_place(messages: tuple[Message, ...]) -> bool:
+    """Whether every result is one of the message that its row of results follows."""
+    waiting: list[str] = []
+    for message in messages:
+        if message.role == "tool":
+            if message.tool_call_id not in waiting:
+                return False
+            waiting.remove(message.tool_call_id)
+        else:
+            waiting = [] if type(message.content) is str else list(call_ids(message))
+    return True

@@ -14,7 +14,7 @@ import attrs
 
 from allm.data.content import ToolCall
 from allm.data.errors import AllmError, SessionError
-from allm.data.message import Message, Thread, thread_problems, unanswered_tool_calls
+from allm.data.message import Message, Thread, thread_problems, unanswered_in
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
 from allm.data.response import Response
 from allm.data.results import HandlerHalted, PendingQuestion
@@ -219,7 +219,7 @@ def _contradictions(session: Session) -> Iterator[Problem]:
 
 
 def _pending_problems(session: Session) -> Iterator[Problem]:
-    waiting = unanswered_tool_calls(session.thread.messages)
+    waiting = unanswered_in(session.thread)
     pending = [call.id for call in session.pending_tool_calls]
     messages = session.thread.messages if pending else ()  # a long conversation is not looked through for nothing
     asked = {call.id: call for message in messages for call in message.tool_calls}

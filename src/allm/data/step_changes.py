@@ -7,9 +7,9 @@ from typing import TypedDict, cast
 
 import attrs
 
-from allm.data.message import Message, Thread, to_messages
+from allm.data.message import Message, Thread
 from allm.data.problems import tuple_of
-from allm.data.request import ToolChoice
+from allm.data.request import ToolChoice, to_messages
 from allm.data.tool import Tool
 from allm.data.toolset import Toolset
 

@@ -10,9 +10,9 @@ import attrs
 from allm.data.answer_form import AnswerForm
 from allm.data.classification import Classification, Question, question_of
 from allm.data.errors import AdapterError, ValidationError
-from allm.data.message import system, to_messages
+from allm.data.message import system
 from allm.data.problems import Problem, refuse, wrong_type
-from allm.data.request import Request
+from allm.data.request import Request, to_messages
 from allm.data.response import Response
 from allm.execution.failures import is_inner, log_failure
 from allm.execution.generate import generate, unwrap

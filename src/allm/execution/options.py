@@ -14,9 +14,9 @@ from typing import Any, Unpack
 import attrs
 
 from allm.data.errors import EngineError, Path, Problem, ValidationError
-from allm.data.message import Message, Thread, to_messages, unanswered_tool_calls
+from allm.data.message import Message, Thread, unanswered_in
 from allm.data.problems import refuse
-from allm.data.request import JsonSchema, Request, request_problems
+from allm.data.request import JsonSchema, Request, request_problems, to_messages
 from allm.data.step_changes import StepChanges
 from allm.data.tool import Tool
 from allm.data.tool_layers import ToolLayers, offered
@@ -136,11 +136,12 @@ class ModelCall:
         return adapter
 
 
-def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCall:
+def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Thread | None = None) -> ModelCall:
     """Resolve every option of a call by the precedence rule above, and check the request.
 
     Args:
         engine: As `engine_for_chat` gives it.
+        thread: The conversation that the messages of a given `Request` are.
 
     Raises:
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
@@ -158,7 +159,7 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any]) -> ModelCa
         changes["tools"] = offered(tools)
     if changes:
         request = attrs.evolve(request, **changes)
-    refuse(request_problems(request))
+    refuse(request_problems(request, given if isinstance(given, Thread) else thread))
     return ModelCall(
         engine=engine,
         request=request,
@@ -352,7 +353,7 @@ def check_answered(thread: Thread) -> None:
     Raises:
         ValidationError: `unanswered_tool_call`, with every such call.
     """
-    waiting = unanswered_tool_calls(thread.messages)
+    waiting = unanswered_in(thread)
     if not waiting:
         return
     positions = {

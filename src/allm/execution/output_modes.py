@@ -12,10 +12,10 @@ from typing import Any
 import attrs
 
 from allm.data.errors import Problem, ValidationError
-from allm.data.json.text import dumps
 from allm.data.message import system
 from allm.data.request import JsonSchema, Request
 from allm.execution.answer_tool import with_answer_tool
+from allm.http.call import json_body
 from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.fitting import check_capabilities, missing, needs_two_passes
@@ -127,5 +127,5 @@ def _instructed(request: Request, wanted: JsonSchema) -> Request:
     """The request with the schema behind the system messages that it begins with, in place of its format."""
     messages = request.messages
     place = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
-    told = system(_INSTRUCTIONS + dumps(wanted.schema).decode())
+    told = system(_INSTRUCTIONS + json_body(wanted.schema).decode())
     return attrs.evolve(request, messages=(*messages[:place], told, *messages[place:]), response_format=None)

@@ -10,9 +10,9 @@ import attrs
 
 from allm.data.content import ToolCall
 from allm.data.events import StepCompleted
-from allm.data.message import Thread, thread_problems, to_messages
+from allm.data.message import Thread, thread_problems
 from allm.data.problems import refuse
-from allm.data.request import JsonSchema, Request
+from allm.data.request import JsonSchema, Request, to_messages
 from allm.data.results import ManualCalls, StepResult, ToolOutcome, first_halt, unique_calls
 from allm.data.tool import Tool
 from allm.data.tool_help import ToolHelp
@@ -200,7 +200,7 @@ class TurnCalls:
         self.thread: Thread = given if isinstance(given, Thread) else Thread(self._request.messages)
         refuse(thread_problems(self.thread), reason="invalid_thread")
         check_answered(self.thread)
-        resolved = resolve(self._engine, self._request, options)
+        resolved = resolve(self._engine, self._request, options, self.thread)
         self.output_type: Any = output_type(resolved)
         asks_again = resolved.execution_options.validation_retries > 0
         self.check: AnswerCheck | None = AnswerCheck.of(resolved) if asks_again else None
@@ -249,7 +249,7 @@ class TurnCalls:
             AllmError: The call is invalid.
         """
         request = attrs.evolve(self._request, messages=thread.messages)
-        return self._of_pass(resolve(self._engine, request, self._options), thread, final=final)
+        return self._of_pass(resolve(self._engine, request, self._options, thread), thread, final=final)
 
     @property
     def limit(self) -> float:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, final
+from typing import Any, cast, final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
@@ -19,6 +19,7 @@ from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
 from allm.http.headers import SENT_SECRET, HeaderValue, sealed_headers, secrets_in
+from allm.http.inline_base64 import streamed
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
 from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
 from allm.http.response import Body, HttpResponse, shown_headers
@@ -30,6 +31,7 @@ __all__ = [
     "as_key",
     "join_url",
     "json_body",
+    "json_content",
     "open_call",
     "parts_of",
 ]
@@ -190,8 +192,21 @@ def json_body(body: Any) -> bytes:
     Raises:
         ValidationError: A value in it has no JSON form or contains itself.
     """
+    content = json_content(body)
+    return content if isinstance(content, bytes) else b"".join(cast("Iterable[bytes]", content.open()))
+
+
+def json_content(body: Any) -> bytes | Body:
+    """Encode the body of a request as JSON; one with large images in it is encoded while it is sent.
+
+    Raises:
+        ValidationError: A value in it has no JSON form or contains itself.
+    """
     try:
-        return dumps(body)
+        try:
+            return dumps(body)
+        except TypeError:
+            return streamed(body)
     except (TypeError, ValueError, RecursionError) as error:
         sentence = f"the request has no JSON form ({error}): check its options, tool schemas and response_format"
         raise ValidationError([Problem((), "not_json", sentence)], reason="invalid_request") from error

@@ -58,8 +58,9 @@ CLEANUP_SECONDS = 5.0
 """Longest time a shielded clean-up step may take; closing a socket takes microseconds."""
 MOST_CONNECTIONS = 16
 """Most connections of one client: for each request, the library's pool looks at every connection that it has."""
-IDLE_SECONDS = 5.0
-"""How long a client is kept that no request uses; the library uses no connection again that was idle for so long."""
+IDLE_SECONDS = 15.0
+"""How long an idle connection, and a client that no request uses, are kept. Vendors keep connections for a minute or
+more; the library's own 5 seconds are over between two turns of a conversation, or on a busy machine."""
 
 _Route = tuple[str | None, bool]
 """The proxy, and whether TLS is spoken on the way."""
@@ -210,7 +211,7 @@ def _new_client(route: _Route) -> Any:
         proxy=None if proxy is None else http.Proxy(proxy),
         trust_env=False,
         # A number to keep would close idle connections whenever the pool has more, busy ones included.
-        limits=http.Limits(max_connections=None, max_keepalive_connections=None),
+        limits=http.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_SECONDS),
     )
 
 
@@ -276,8 +277,12 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        with self._mapped:
-            return await anext(self._source)
+        try:
+            return await self._source.__anext__()
+        except Exception as error:  # the end too, which is not mapped
+            failed = [error]
+        with self._mapped:  # entered for a failure only: most reads have none
+            raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:

@@ -150,8 +150,10 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
     Raises:
         ValidationError: `unsupported_capability`, at every place where one is asked for.
     """
-    needed = list(_asked_for(request, options))
-    denied = missing(adapter, request, options) if needed else frozenset[str]()
+    denied = missing(adapter, request, options)
+    if not denied:  # a long conversation is not looked through for nothing
+        return
+    needed = _asked_for(request, options, images="vision" in denied)
     asked = [(path, capability) for path, capability in needed if capability in denied]
     if asked:
         # Once in the message for each capability: a conversation may hold a hundred images.
@@ -204,17 +206,17 @@ def missing(adapter: Any, request: Request, options: AdapterOptions) -> frozense
     return denied
 
 
-def _asked_for(request: Request, options: AdapterOptions) -> Iterator[tuple[Path, str]]:
+def _asked_for(request: Request, options: AdapterOptions, *, images: bool) -> Iterator[tuple[Path, str]]:
     if request.tools:
         yield ("tools",), "tools"
     if _has_schema(request):
         yield ("response_format",), "json_schema"
         if request.tools:
             yield ("response_format",), "json_schema_with_tools"
-    for index, message in enumerate(request.messages):
+    for index, message in enumerate(request.messages if images else ()):
         if message.role == "assistant":  # who does not read images leaves those of earlier answers out
             continue
-        for position, part in enumerate(message.parts):
+        for position, part in enumerate(() if isinstance(message.content, str) else message.content):
             if (needed := _needed_by(part)) is not None:
                 yield ("messages", index, "content", position), needed
     for name in ("reasoning_effort", "reasoning_summary"):

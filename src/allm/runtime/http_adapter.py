@@ -13,6 +13,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+from urllib.parse import SplitResult
 
 import attrs
 
@@ -22,7 +23,7 @@ from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, join_url, json_body, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_content, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
@@ -294,8 +295,8 @@ class HttpAdapter(Adapter):
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor, address = self.vendor, _address_of(base_url)
-        own = None if vendor.base_url is None else _address_of(vendor.base_url)
+        vendor, address = self.vendor, _address_of(parts_of(base_url))
+        own = None if vendor.base_url is None else _address_of(parts_of(vendor.base_url))
         return Origin(vendor.name, None if address == own else address, has_own=own is not None)
 
     def find_base_url(self, options: AdapterOptions) -> str:
@@ -332,7 +333,7 @@ class HttpAdapter(Adapter):
             "provider": vendor.name,
             "url": url,
             "headers": {**sent, **user_headers},  # the user's come last, so that they can replace any of ours
-            "body": body if isinstance(body, bytes | Body) else json_body(body),
+            "body": body if isinstance(body, bytes | Body) else json_content(body),
             "classify": vendor.classify or functools.partial(classify_error, vendor.name),
             "credential": self._credential(options, user_headers),
             "client": client,
@@ -364,8 +365,7 @@ def _sendable(name: str, value: str) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _address_of(base_url: str) -> str:
+def _address_of(parts: SplitResult) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
-    parts = parts_of(base_url)
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
     return host + _VERSION.sub("", parts.path.rstrip("/"))

@@ -12,7 +12,7 @@ from typing_extensions import TypeForm
 from allm.data.content import ToolCall
 from allm.data.errors import AdapterError, AllmError
 from allm.data.events import Event
-from allm.data.message import Message, Thread, unanswered_tool_calls
+from allm.data.message import Message, Thread, unanswered_in
 from allm.data.response import Response
 from allm.data.results import ChatResult, HaltCause, HandlerHalted, ManualCalls, StepResult, ToolFailed, UserAsked
 from allm.data.session import Session, SessionStatus
@@ -271,7 +271,7 @@ def _status(end: _End, pending: tuple[ToolCall, ...]) -> SessionStatus:
 
 
 def _pending_calls(thread: Thread) -> tuple[ToolCall, ...]:
-    waiting = unanswered_tool_calls(thread.messages)
+    waiting = unanswered_in(thread)
     if not waiting:
         return ()
     calls = {call.id: call for message in thread.messages for call in message.tool_calls}

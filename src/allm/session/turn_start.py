@@ -20,8 +20,9 @@ from typing import Literal
 import attrs
 
 from allm.data.errors import SessionError, ToolError
-from allm.data.message import Message, Thread, to_messages, user
+from allm.data.message import Message, Thread, user
 from allm.data.problems import refuse
+from allm.data.request import to_messages
 from allm.data.response import Response
 from allm.data.results import CallHalt, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.session import Session, SessionStatus, fingerprint, is_session_id, session_problems

@@ -15,9 +15,8 @@ import allm
 from allm.data.json import document as limits
 from allm.data.json.tags import ERROR_TYPES, LEFT_OUT, VALUE_TAGS
 from allm.data.session import AnswerEntry
-from value_strategies import VALUE_TYPES, values_of
+from value_strategies import VALUE_TYPES, anything, changed, json_data, places, values_of
 
-anything = st.sampled_from(VALUE_TYPES).flatmap(values_of)
 search = functools.partial(settings, deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -56,14 +55,15 @@ def test_a_document_is_strict_json_in_utf_8(value):
 
 
 def test_every_value_of_the_public_api_has_a_form():
-    """A new value class needs a tag; a set of tools lives by its loader."""
+    """A new value class needs a tag; a set of tools lives by its loader, questions and answers have users' types."""
+    without = (Exception, Protocol, allm.Toolset, allm.Question, allm.Classification)
     public = [getattr(allm, name) for name in allm.__all__]
     values = {
         cls.__name__
         for cls in public
         if isinstance(cls, type)
         and cls.__module__.startswith("allm.data.")
-        and not issubclass(cls, (Exception, Protocol, allm.Toolset))
+        and not issubclass(cls, without)
         and not is_typeddict(cls)
     }
     assert values <= VALUE_TAGS.keys()
@@ -300,18 +300,6 @@ WRONG = {
 }
 
 
-def changed(document, path, value):
-    copy = json.loads(json.dumps(document))
-    place = copy
-    for step in path[:-1]:
-        place = place[step]
-    if value is ...:
-        del place[path[-1]]
-    else:
-        place[path[-1]] = value
-    return json.dumps(copy)
-
-
 @pytest.mark.parametrize(("document", "path", "value", "words"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_in_a_document_is_said_with_its_place(document, path, value, words):
     """One problem, its path, and what was expected."""
@@ -401,19 +389,6 @@ def test_numbers_chosen_to_share_a_hash():
 
 
 # --- documents that someone has touched ------------------------------------------------------------------------------
-
-json_data = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.sampled_from(sorted(VALUE_TAGS)),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "$type", "items"]), inner),
-    max_leaves=4,
-)
-
-
-def places(node, path=()):
-    """Every path in a document."""
-    yield path
-    for step, inner in node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ():
-        yield from places(inner, (*path, step))
 
 
 @search(max_examples=300)

@@ -16,6 +16,7 @@ import inspect
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from types import NoneType
 from typing import Any, TypeVar, get_args, overload
 
@@ -30,13 +31,25 @@ from allm.data.embedding import (
 )
 from allm.data.errors import AllmError, Path, Problem, ValidationError
 from allm.data.events import Event
-from allm.data.json.document import MAX_JSON_BYTES, json_problem, parse_document, put_back, take_out, write_document
+from allm.data.json.compiled import Compiled
+from allm.data.json.document import (
+    MAX_JSON_BYTES,
+    check_depth,
+    json_problem,
+    parse_document,
+    parse_text,
+    put_back,
+    take_out,
+    write_document,
+    write_exact,
+)
 from allm.data.json.tags import (
     ERROR_TYPES,
     EVENT_TAGS,
     LEFT_OUT,
     OPEN_FIELDS,
     PART_TAGS,
+    TAG_OF,
     VALUE_TAGS,
     error_arguments,
     known_error,
@@ -49,7 +62,9 @@ from allm.data.json.tags import (
     tag_of,
 )
 from allm.data.json.text import is_plain
+from allm.data.results import CallHalt, HaltCause
 from allm.data.structuring import MAX_PROBLEMS, Misfit, each, sequence
+from allm.data.tool import Tool
 from allm.data.tool_control import AskUser
 
 __all__ = ["MAX_JSON_BYTES", "VERSION", "check_readable", "from_json", "plain", "structured", "to_json"]
@@ -71,14 +86,22 @@ def to_json(value: Any) -> str:
         ValidationError: It contains something that cannot be serialised (a handler, an engine, an open file) or a field
             of the wrong type (`malformed_value`, with its path), or it exceeds the limits of `from_json`.
     """
-    document, cls = plain(value)
+    document, unread = plain(value)
+    if unread is None:
+        return write_exact(document)
     text = write_document(document)
-    check_readable(document, cls)
+    check_readable(document, unread)
     return text
 
 
-def plain(value: Any) -> tuple[dict[str, Any], type]:
-    """The document of a value, of plain JSON data but for bytes, which are as they are; and its class."""
+def plain(value: Any) -> tuple[dict[str, Any], type | None]:
+    """The document of a value, of plain JSON data but for bytes, which are as they are.
+
+    Returns:
+        The document; and None if it is known to be readable and exact, else the class to read it as.
+    """
+    with suppress(Exception):  # whatever it is, the converter tells it better
+        return _compiled().dump(value, {"v": VERSION, "type": TAG_OF[type(value)]}), None
     tag = tag_of(value)
     if tag is None:
         raise json_problem("not_serialisable", f"cannot serialise {type(value).__name__}; expected a value of allm")
@@ -125,11 +148,21 @@ def from_json(text: str | bytes, as_: type[T] | None = None) -> T | Any:
         ValidationError: Not JSON, an unknown tag or version, another type than `as_`, fields that are missing or of the
             wrong type (`malformed_value`, each with its path), or more than 64 MiB, 240 levels or a million values.
     """
-    return structured(parse_document(text), as_)
+    return structured(parse_text(text), as_)
 
 
 def structured(document: Any, as_: type[T] | None = None) -> T | Any:
-    """The value of a document that is parsed already; its bytes may be base64 text, or as they are."""
+    """The value of a document that is parsed already; its bytes may be base64 text, or as they are.
+
+    Raises:
+        ValidationError: As `from_json`.
+    """
+    with suppress(Exception):  # whatever it is, the converter tells it better
+        if document["v"] == VERSION and type(document["v"]) is int:
+            known = VALUE_TAGS[document["type"]]
+            if as_ is None or issubclass(known, as_):
+                return _compiled().load(document, known, extra=2)
+    check_depth(document)
     if not isinstance(document, dict) or "type" not in document:
         raise json_problem("missing_type_tag", 'expected a JSON object with "v" and "type", as to_json writes it')
     version = document.get("v")
@@ -247,6 +280,14 @@ def _open_value(types: tuple[type, ...]) -> Callable[[Any, Any], Any]:
         return loaded
 
     return structure
+
+
+@functools.cache
+def _compiled() -> Compiled:
+    by_hooks = {Tool, AskUser, Embedding}  # whose fields are not all that there is to it
+    classes = {cls: tag for tag, cls in VALUE_TAGS.items() if cls not in by_hooks}
+    unions = {union: get_args(union) for union in (Part, HaltCause, CallHalt)}
+    return Compiled(_converter(), classes, unions, OPEN_FIELDS, LEFT_OUT)
 
 
 @functools.cache

@@ -15,18 +15,21 @@ from typing import Any, NoReturn
 import attrs
 
 from allm.data.errors import Path, Problem, ValidationError
-from allm.data.json.text import MAX_VALUE_DEPTH
+from allm.data.json.text import MAX_VALUE_DEPTH, JsonTextError, dumps_strict, loads_strict
 
 __all__ = [
     "MAX_DEPTH",
     "MAX_ITEMS",
     "MAX_JSON_BYTES",
     "Leaf",
+    "check_depth",
     "json_problem",
     "parse_document",
+    "parse_text",
     "put_back",
     "take_out",
     "write_document",
+    "write_exact",
 ]
 
 MAX_JSON_BYTES = 64 * 1024 * 1024
@@ -62,7 +65,21 @@ def write_document(document: dict[str, Any]) -> str:
     except (TypeError, ValueError) as error:
         raise json_problem("not_serialisable", f"the value contains something JSON cannot express: {error}") from error
     _check_size(text)
-    _check_depth(document)
+    check_depth(document)
+    return text
+
+
+def write_exact(document: dict[str, Any]) -> str:
+    """Write `document` as `write_document` does, where every value is known to be exactly of a type that JSON has.
+
+    Raises:
+        ValidationError: `too_large`, `too_many`.
+    """
+    try:
+        text = dumps_strict(document).decode()
+    except JsonTextError:
+        return write_document(document)
+    _check_size(text)
     return text
 
 
@@ -72,6 +89,17 @@ def parse_document(text: str | bytes) -> Any:
     Raises:
         ValidationError: `malformed`, `duplicate_key`, `too_deep`, `too_large`, `too_many`, `invalid_type`.
     """
+    document = parse_text(text)
+    check_depth(document)
+    return document
+
+
+def parse_text(text: str | bytes) -> Any:
+    """Parse `text` to a document that may be deeper than a document may be.
+
+    Raises:
+        ValidationError: As `parse_document`.
+    """
     if not isinstance(text, (str, bytes, bytearray)):
         raise json_problem("invalid_type", f"expected JSON text, got {type(text).__name__}")
     if len(text) > MAX_JSON_BYTES:
@@ -79,15 +107,25 @@ def parse_document(text: str | bytes) -> Any:
     try:
         text = text if isinstance(text, str) else bytes(text).decode(json.detect_encoding(text))
         _check_size(text)
-        document = _decode(text)
+        return _parsed(text)
     except RecursionError:
         raise _too_deep() from None
     except ValidationError:
         raise
     except ValueError as error:
         raise json_problem("malformed", f"not JSON: {error}") from error
-    _check_depth(document)
-    return document
+
+
+def _parsed(text: str) -> Any:
+    """The C codec does not notice a key that is there twice. What it would write just so has no such key."""
+    try:
+        encoded = text.encode()
+        document = loads_strict(encoded)
+        if dumps_strict(document) == encoded:
+            return document
+    except (JsonTextError, UnicodeEncodeError):
+        pass  # the standard library tells what is wrong, and takes more
+    return _decode(text)
 
 
 def _as_base64(value: Any) -> str:
@@ -113,15 +151,20 @@ def _check_size(text: str) -> None:
     def count(source: str) -> int:
         return source.count(",") + source.count("[") + source.count("{")
 
-    # A cheap upper bound first, since texts contain commas too; strings are stripped only if it exceeds the limit.
-    if count(text) <= MAX_ITEMS:
+    # Cheap upper bounds first, since texts contain commas too; strings are stripped only if they exceed the limit.
+    if len(text) <= MAX_ITEMS or count(text) <= MAX_ITEMS:
         return
     without_escapes = text.replace("\\\\", "").replace('\\"', "")
     if count(_STRING.sub("", without_escapes)) > MAX_ITEMS:
         raise json_problem("too_many", f"the document has more than {MAX_ITEMS} values")
 
 
-def _check_depth(document: Any) -> None:
+def check_depth(document: Any) -> None:
+    """Reject a document that nests deeper than `MAX_DEPTH`.
+
+    Raises:
+        ValidationError: `too_deep`.
+    """
     layer: list[Any] = [[document]]
     depth = -1
     while layer:

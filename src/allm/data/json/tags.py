@@ -72,6 +72,7 @@ __all__ = [
     "LEFT_OUT",
     "OPEN_FIELDS",
     "PART_TAGS",
+    "TAG_OF",
     "VALUE_TAGS",
     "error_arguments",
     "known_error",
@@ -131,14 +132,14 @@ OPEN_FIELDS: dict[Any, tuple[type, ...]] = {
     ModerationInput: (str, Image),
 }
 """Types of fields that are written as open data, with the types of their values."""
-_TAG_OF: dict[type, str] = {cls: tag for tag, cls in VALUE_TAGS.items()}
+TAG_OF: dict[type, str] = {cls: tag for tag, cls in VALUE_TAGS.items()}
 
 
 def tag_of(value: Any) -> str | None:
     """The tag of the value's type, or None if it is not serializable."""
     if isinstance(value, AllmError):
         return known_error(value).__name__
-    return _TAG_OF.get(type(value))
+    return TAG_OF.get(type(value))
 
 
 def known_error(error: AllmError) -> type[AllmError]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NoReturn, cast
+from collections.abc import Callable, Iterator, Mapping
+from types import NoneType
+from typing import Any, NoReturn, TypeVar, cast
 
 import attrs
 import msgspec
@@ -20,6 +21,7 @@ __all__ = [
     "MAX_VALUE_DEPTH",
     "JsonTextError",
     "Measure",
+    "Shape",
     "arguments_problem",
     "as_count",
     "as_list",
@@ -27,6 +29,7 @@ __all__ = [
     "as_objects",
     "as_text",
     "dumps",
+    "dumps_strict",
     "is_plain",
     "loads",
     "loads_lenient",
@@ -34,6 +37,7 @@ __all__ = [
     "loads_strict",
     "measure",
     "parse_arguments",
+    "shape_reader",
     "text_bytes",
     "value_problem",
 ]
@@ -91,6 +95,30 @@ def loads_strict(text: bytes | str) -> Any:
         raise JsonTextError(str(error)) from error
 
 
+class Shape(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What one kind of JSON object looks like: a class with a field for each key it may have, for `shape_reader`."""
+
+
+ShapeT = TypeVar("ShapeT", bound=Shape)
+
+
+def shape_reader(shape: type[ShapeT]) -> Callable[[bytes], list[ShapeT] | None]:
+    """A function that parses objects of one shape, each in a line of its own, much faster than objects of any.
+
+    It returns None if one of them is not of that shape: it has another key, lacks one, or a value has another type.
+    Blank lines are passed over.
+    """
+    read = msgspec.json.Decoder(shape).decode_lines
+
+    def objects(lines: bytes) -> list[ShapeT] | None:
+        try:
+            return read(lines)
+        except _REFUSED:
+            return None
+
+    return objects
+
+
 def loads_pieces(text: bytes | str) -> Any:
     r"""Like `loads_lenient`, but keep lone surrogates (`"\ud83d"`), since the next document may have the other half.
 
@@ -118,17 +146,34 @@ def _whole(value: Any) -> Any:
         raise JsonTextError("nested too deep") from None
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
     """Write one compact JSON document in UTF-8; a lone surrogate becomes U+FFFD.
+
+    Args:
+        value: Its value.
+        default: Gives what to write for a value that JSON cannot express.
 
     Raises:
         TypeError: A value that JSON cannot express.
         ValueError: A float that is not finite.
     """
     try:
-        return _encode(value)
+        return _encode(value) if default is None else msgspec.json.encode(value, enc_hook=default)
     except UnicodeEncodeError:
-        return json.dumps(whole(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode()
+        written = json.dumps(whole(value), separators=(",", ":"), allow_nan=False, ensure_ascii=False, default=default)
+        return written.encode()
+
+
+def dumps_strict(value: Any) -> bytes:
+    """Write one compact JSON document with the C codec only; bytes become base64.
+
+    Raises:
+        JsonTextError: The C codec does not write it: a lone surrogate, an int of thousands of digits.
+    """
+    try:
+        return _encode(value)
+    except (ValueError, RecursionError) as error:
+        raise JsonTextError(str(error)) from error
 
 
 def parse_arguments(raw: str) -> dict[str, Any] | None:
@@ -206,7 +251,7 @@ MAX_VALUES = 250_000
 _TAGGED = 3
 """Levels of an object with a key that documents use themselves: it is written as an object with a list of pairs."""
 _SCALAR_BYTES = 8
-_EXACT = frozenset({bool, int, str})
+_EXACT = frozenset({bool, int, str, NoneType})
 _ENDLESS = 1000  # levels after which a value may as well contain itself
 _CONTAINERS = (dict, list, tuple)
 
@@ -269,27 +314,30 @@ def value_problem(value: Any) -> str | None:
     return f"holds more than {MAX_VALUES:,} values" if found.values > MAX_VALUES else None
 
 
-def is_plain(value: Any) -> bool:
-    """Whether open data is JSON as it stands, and none of its keys has a meaning in a document.
+def is_plain(value: Any, deepest: int = _ENDLESS) -> bool:
+    """Whether open data is JSON as it stands, no deeper than that, and none of its keys has a meaning in a document.
 
     Most data is, and may nest as deep as a document may: deeper than a recursion within a deep call can follow.
     """
-    waiting: list[tuple[Iterable[Any], int]] = [((value,), 0)]
+    waiting: list[tuple[Any, int]] = [([value], 0)]
     while waiting:
-        items, depth = waiting.pop()
-        for item in items:
-            kind = type(item)
-            if kind is dict:
-                if "$type" in item or not all(type(key) is str for key in item):
-                    return False
-                waiting.append((item.values(), depth + 1))
-            elif kind is list:
-                waiting.append((item, depth + 1))
-            elif not (item is None or kind in _EXACT or (kind is float and math.isfinite(item))):
-                return False
-        if depth > _ENDLESS:
+        container, depth = waiting.pop()
+        if depth > deepest or (type(container) is dict and not _has_plain_keys(container)):
             return False
+        for item in container.values() if type(container) is dict else container:
+            kind = type(item)
+            if kind is dict or kind is list:
+                waiting.append((item, depth + 1))
+            elif kind not in _EXACT and not (kind is float and math.isfinite(item)):
+                return False
     return True
+
+
+def _has_plain_keys(value: dict[Any, Any]) -> bool:
+    for key in value:
+        if type(key) is not str:
+            return False
+    return "$type" not in value
 
 
 def _scalar_bytes(value: Any) -> int:

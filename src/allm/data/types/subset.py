@@ -78,7 +78,7 @@ def fit_schema(schema: Mapping[str, Any], subset: SchemaSubset) -> dict[str, Any
     fit = _Fit(subset, definitions, _reach(definitions))
     try:
         return fit.document(schema)
-    except (_Unfit, RecursionError):
+    except (_Unfit, RecursionError, TypeError, ValueError):  # of a schema by hand that has no JSON form
         return None
 
 

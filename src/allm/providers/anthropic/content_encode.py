@@ -22,6 +22,7 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
@@ -36,6 +37,9 @@ from allm.adapters import (
     as_list,
     as_object,
     call_name,
+    encoding_format,
+    keep_encoding,
+    kept_encoding,
     results_in_place,
     unsupported_parts,
 )
@@ -59,6 +63,15 @@ class _WireTurn:
     role: str
     results: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     blocks: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
+
+
+@attrs.frozen
+class _Answer:
+    """What an assistant message was encoded to; its calls by the ids that they have in the conversation."""
+
+    blocks: list[dict[str, Any]]
+    calls: dict[str, dict[str, Any]]
+    by_hand: bool = attrs.field(kw_only=True)
 
 
 @attrs.define(eq=False)
@@ -98,12 +111,34 @@ class ContentEncoder:
             elif message.role == "tool":
                 self._result(message, path)
             else:
-                blocks = self._blocks(message, path)
+                blocks = self._answer(message, path) if message.role == "assistant" else self._blocks(message, path)
                 if blocks:
                     self._turn(message.role).blocks += blocks
         if self._turns:
             _end_with_text(self._turns[-1])
         return [{"role": turn.role, "content": [*turn.results, *turn.blocks]} for turn in self._turns]
+
+    @functools.cached_property
+    def _format(self) -> object:
+        return encoding_format("anthropic", self.api_version, self.origin)
+
+    def _answer(self, message: Message, path: Path) -> list[dict[str, Any]]:
+        kept: _Answer | None = kept_encoding(message, self._format)
+        if kept is not None and self._ids.isdisjoint(block["id"] for block in kept.calls.values()):
+            self._ids.update(block["id"] for block in kept.calls.values())
+            self._calls |= kept.calls
+            self.called |= dict.fromkeys(block["name"] for block in kept.calls.values())
+            self.by_hand = self.by_hand or kept.by_hand
+            return kept.blocks
+        before, problems, self.by_hand = self.by_hand, len(self.problems), False
+        blocks = self._blocks(message, path)
+        calls = {call.id: self._calls[call.id] for call in message.tool_calls}
+        # An id with a number depends on the messages before, and so may what is wrong.
+        is_alone = all(block["id"] == _NOT_IN_IDS.sub("_", given) for given, block in calls.items())
+        if is_alone and len(calls) == len(message.tool_calls) and len(self.problems) == problems:
+            keep_encoding(message, self._format, _Answer(blocks, calls, by_hand=self.by_hand))
+        self.by_hand = self.by_hand or before
+        return blocks
 
     def _turn(self, role: str) -> _WireTurn:
         if not self._turns or self._turns[-1].role != role:
@@ -116,10 +151,12 @@ class ContentEncoder:
         return self._blocks(message, path)
 
     def _blocks(self, message: Message, path: Path) -> list[dict[str, Any]]:
+        if isinstance(message.content, str):
+            return [{"type": "text", "text": message.content}] if message.content.strip() else []
         of_assistant = message.role == "assistant"
         encoded = (
             self._part(part, (*path, "content", index), of_assistant=of_assistant)
-            for index, part in enumerate(message.parts)
+            for index, part in enumerate(message.content)
         )
         return [block for block in encoded if block is not None]
 
@@ -214,7 +251,7 @@ class ContentEncoder:
             self.problems.append(Problem((*path, "tool_call_id"), "unknown_tool_call", sentence))
             return
         block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call["id"]}
-        if all(isinstance(part, TextPart) for part in message.parts):
+        if isinstance(message.content, str) or all(isinstance(part, TextPart) for part in message.content):
             content: Any = message.text if message.text.strip() else None
         else:
             content = self._blocks(message, path)

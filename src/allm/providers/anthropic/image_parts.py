@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from allm.adapters import UnusableImageError
+from allm.adapters import UnusableImageError, base64_text
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 
@@ -55,7 +55,7 @@ class ImageEncoder:
     def _inlined(self, image: Image) -> dict[str, Any]:
         try:
             mime_type = image.resolved_mime_type()
-            data = image.to_base64()
+            data = base64_text(image)
         except ValidationError as error:
             raise UnusableImageError(error.errors[0][1], str(error)) from error
         if mime_type not in FORMATS:

@@ -19,6 +19,7 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -34,6 +35,9 @@ from allm.adapters import (
     UnusableImageError,
     as_object,
     call_name,
+    encoding_format,
+    keep_encoding,
+    kept_encoding,
     loads,
     results_in_place,
     unsupported_parts,
@@ -109,14 +113,34 @@ class ContentEncoder:
         self._close_results()
 
     def _content(self, role: str, message: Message, path: Path) -> None:
+        if isinstance(message.content, str):
+            if message.content:
+                self.contents.append({"role": role, "parts": [{"text": message.content}]})
+            return
+        kept: tuple[list[dict[str, Any]], list[tuple[str, _Sent]]] | None = kept_encoding(message, self._format)
+        if kept is None:
+            parts = self._parts(message, path, role)
+            keep_encoding(message, self._format, (parts, [(c.id, self._calls[c.id]) for c in message.tool_calls]))
+        else:
+            parts, calls = kept
+            for call_id, sent in calls:
+                self._calls[call_id] = _Sent(self._count, sent.name, sent.id)
+                self._count += 1
+        if parts:
+            self.contents.append({"role": role, "parts": parts})
+
+    def _parts(self, message: Message, path: Path, role: str) -> list[dict[str, Any]]:
         encoded = (self._part(part, (*path, "content", index), role) for index, part in enumerate(message.parts))
         parts = [part for part in encoded if part is not None]
         if self.signed_calls:
             first = next((part for part in parts if "functionCall" in part), None)
             if first is not None:
                 first.setdefault("thoughtSignature", NO_SIGNATURE)
-        if parts:
-            self.contents.append({"role": role, "parts": parts})
+        return parts
+
+    @functools.cached_property
+    def _format(self) -> object:
+        return encoding_format("gemini", self.signed_calls, self.origin)
 
     def _part(self, part: Part, path: Path, role: str) -> dict[str, Any] | None:
         match part:
@@ -181,7 +205,7 @@ class ContentEncoder:
             response["id"] = call.id
         images = [
             encoded
-            for index, part in enumerate(message.parts)
+            for index, part in enumerate(() if isinstance(message.content, str) else message.content)
             if isinstance(part, ImagePart) and (encoded := self._image(part, (*path, "content", index))) is not None
         ]
         if images and self.media_in_results:
@@ -220,7 +244,8 @@ def _response(message: Message) -> dict[str, Any]:
     A JSON object is sent as it is, anything else under `result`; a failure under `error`, the key that Gemini documents
     for it. Numbers and quoted strings stay text: they may be identifiers, and Gemini's numbers are doubles.
     """
-    text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
+    content = message.content
+    text = content if isinstance(content, str) else "\n".join(p.text for p in content if isinstance(p, TextPart))
     value: Any = text
     if text.lstrip()[:1] in {"{", "["}:
         with suppress(JsonTextError):

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from allm.adapters import IMAGE_EXTENSIONS, UnusableImageError
+from allm.adapters import IMAGE_EXTENSIONS, UnusableImageError, base64_text
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 
@@ -47,7 +47,7 @@ class ImageEncoder:
     def _inlined(self, image: Image) -> dict[str, Any]:
         try:
             mime_type = image.resolved_mime_type()
-            data = image.to_base64()
+            data = base64_text(image)
         except ValidationError as error:
             raise UnusableImageError(error.errors[0][1], str(error)) from error
         _check_format(mime_type)

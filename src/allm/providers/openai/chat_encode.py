@@ -19,13 +19,26 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never, cast
 
 import attrs
 
-from allm.adapters import AdapterOptions, Origin, Path, Problem, call_name, refuse, results_in_place, unsupported_parts
+from allm.adapters import (
+    AdapterOptions,
+    Origin,
+    Path,
+    Problem,
+    call_name,
+    encoding_format,
+    keep_encoding,
+    kept_encoding,
+    refuse,
+    results_in_place,
+    unsupported_parts,
+)
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
@@ -139,23 +152,23 @@ class _MessageEncoder:
             self._behind = []
 
     def _add(self, encoded: list[dict[str, Any]], message: dict[str, Any]) -> None:
-        after_tool = encoded and encoded[-1]["role"] == "tool"
-        if after_tool and message["role"] == "user" and not self.preset.user_after_tool:
+        if not self.preset.user_after_tool and message["role"] == "user" and encoded and encoded[-1]["role"] == "tool":
             encoded.append({"role": "assistant", "content": "OK."})
         encoded.append(message)
 
     def _message(self, message: Message, path: Path) -> dict[str, Any] | None:
         if message.role == "tool":
             return self._result(message, path)
+        if message.role == "assistant":
+            kept: dict[str, Any] | None = kept_encoding(message, self._format)
+            return self._answer(message) if kept is None else kept
         encoded: dict[str, Any] = {"role": message.role}
         if message.name is not None:
             encoded["name"] = message.name
-        if message.role == "assistant":
-            answer = self._assistant(message)
-            return {**encoded, **answer, **self._always(answer)} if answer != {"content": ""} else None
         if isinstance(message.content, str):
-            return {**encoded, "content": message.content}
-        parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.content))
+            encoded["content"] = message.content
+            return encoded
+        parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.parts))
         return {**encoded, "content": [part for part in parts if part is not None] or ""}
 
     def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
@@ -176,7 +189,7 @@ class _MessageEncoder:
     def _result(self, message: Message, path: Path) -> dict[str, Any]:
         sent_id = call_id(message.tool_call_id, self.preset)
         text = message.text
-        if message.images:
+        if not isinstance(message.content, str) and message.images:
             text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
             text = text or "The result is in the next message of the user."
             of_tool = f"{message.name} ({sent_id})" if message.name else sent_id
@@ -189,16 +202,36 @@ class _MessageEncoder:
             self._behind += [part for part in parts if part is not None]
         return {"role": "tool", "tool_call_id": sent_id, "content": text}
 
+    def _answer(self, message: Message) -> dict[str, Any] | None:
+        answer = self._assistant(message)
+        if answer == {"content": ""}:
+            return None
+        named = {} if message.name is None else {"name": message.name}
+        encoded = {"role": message.role, **named, **answer, **self._always(answer)}
+        keep_encoding(message, self._format, encoded)
+        return encoded
+
+    @functools.cached_property
+    def _format(self) -> object:
+        of = self.preset
+        return encoding_format(
+            "chat", of.name, of.replays, of.reasoning_field, of.reasoning_always, of.call_ids, self.origin
+        )
+
     def _assistant(self, message: Message) -> dict[str, Any]:
-        texts = [part for part in message.parts if isinstance(part, TextPart)]
-        text = "".join(part.text for part in texts if not part.refusal)
-        refusal = "".join(part.text for part in texts if part.refusal)
-        calls = [self._call(call) for call in message.tool_calls]
+        if isinstance(message.content, str):
+            return {"content": message.content}
+        texts = [part for part in message.content if isinstance(part, TextPart)]
+        text = "".join([part.text for part in texts if not part.refusal])
+        refusal = "".join([part.text for part in texts if part.refusal])
+        calls = [self._call(part) for part in message.content if isinstance(part, ToolCall)]
         encoded: dict[str, Any] = {"content": text or (None if calls or refusal else "")}
         if refusal:
             encoded["refusal"] = refusal
         if calls:
             encoded["tool_calls"] = calls
+        if len(texts) + len(calls) == len(message.content) and not any(part.metadata for part in texts):
+            return encoded  # neither a thought nor a field of the service
         return {**self._fields(message), **encoded, **self._thinking(message)}
 
     def _thinking(self, message: Message) -> dict[str, Any]:

@@ -22,12 +22,23 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, assert_never
 
 import attrs
 
-from allm.adapters import Origin, Path, Problem, as_text, call_name
+from allm.adapters import (
+    Origin,
+    Path,
+    Problem,
+    as_text,
+    base64_text,
+    call_name,
+    encoding_format,
+    keep_encoding,
+    kept_encoding,
+)
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
@@ -71,11 +82,25 @@ class ItemEncoder:
         items: list[Item] = []
         for index, message in enumerate(messages):
             if message.role == "assistant":
-                items += self._assistant(message)
+                kept: list[Item] | None = kept_encoding(message, self._format)
+                items += self._answer(message) if kept is None else kept
             elif message.role == "tool":
                 items.append(self._result(message, ("messages", index)))
             else:
                 items += self._prompt(message, ("messages", index))
+        return items
+
+    @functools.cached_property
+    def _format(self) -> object:
+        return encoding_format(
+            "responses", self.preset.name, self.preset.call_ids, self._is_openai, self.stored, self.origin
+        )
+
+    def _answer(self, message: Message) -> list[Item]:
+        items = self._assistant(message)
+        # The result of a call of a custom tool has to know of it.
+        if not any(is_custom(call, self.provider) for call in message.tool_calls):
+            keep_encoding(message, self._format, items)
         return items
 
     def _prompt(self, message: Message, path: Path) -> list[Item]:
@@ -91,7 +116,7 @@ class ItemEncoder:
 
     def _result(self, message: Message, path: Path) -> Item:
         kind = f"{CUSTOM_CALL}_output" if message.tool_call_id in self._custom else "function_call_output"
-        only_text = all(isinstance(part, TextPart) for part in message.parts)
+        only_text = isinstance(message.content, str) or all(isinstance(part, TextPart) for part in message.content)
         output = message.text if only_text else self._contents(message, path)
         return {"type": kind, "call_id": call_id(message.tool_call_id, self.preset), "output": output}
 
@@ -114,11 +139,14 @@ class ItemEncoder:
                 assert_never(part)
 
     def _assistant(self, message: Message) -> list[Item]:
+        if isinstance(message.content, str):
+            text = message.content
+            return [{"type": "message", "role": "assistant", "content": text}] if text else []
         items: list[Item] = []
         waiting: list[Item] = []  # reasoning whose successor has not come yet
         without_id: set[Any] = set()  # successors of reasoning that is left out
         orphaned = False
-        for part in message.parts:
+        for part in message.content:
             if isinstance(part, ReasoningPart):
                 if self.origin.made(part):
                     thought = self._reasoning(part)
@@ -145,7 +173,7 @@ class ItemEncoder:
         """The id that an item would have."""
         if isinstance(part, ProviderPart):
             return as_text(part.data.get("id")) if self.origin.made(part) else None
-        return as_text(self.origin.kept(part).get("id")) if isinstance(part, TextPart | ToolCall) else None
+        return as_text(self.origin.kept(part).get("id")) if isinstance(part, (TextPart, ToolCall)) else None
 
     def _is_too_long(self, item_id: str | None) -> bool:
         """Whether the service refuses an id for its length: OpenAI does; xAI makes longer ones itself."""
@@ -192,7 +220,7 @@ class ItemEncoder:
     def _image(self, part: ImagePart) -> Item | None:
         """An image that the model made here; no other one is accepted in an answer."""
         item = self.origin.kept(part)
-        return {**item, "result": part.image.to_base64()} if item.get("type") == IMAGE_CALL else None
+        return {**item, "result": base64_text(part.image)} if item.get("type") == IMAGE_CALL else None
 
     def _message(self, part: TextPart, without_id: set[Any]) -> Item:
         replay = self.origin.kept(part)

@@ -6,12 +6,13 @@ What differs from service to service is in its `Preset`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from allm.adapters import Path, Problem, as_object, dumps
+from allm.adapters import Path, Problem, as_object, base64_text, dumps
 from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
@@ -89,20 +90,25 @@ def parameters(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**schema, "type": "object", "properties": {}}
 
 
+@functools.lru_cache(maxsize=32)
+def _pattern(expression: str) -> re.Pattern[str]:
+    return re.compile(expression, re.DOTALL)
+
+
 def call_id(given: str | None, preset: Preset) -> str | None:
     """The id of a call as the service takes it; what it refuses is changed, the same in a call and its result."""
-    if given is None or preset.call_ids is None or re.fullmatch(preset.call_ids, given, re.DOTALL):
+    if given is None or preset.call_ids is None or _pattern(preset.call_ids).fullmatch(given):
         return given
     return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT_ID]
 
 
-def image_url(part: ImagePart, provider: str, path: Path, problems: list[Problem]) -> str | None:
+def image_url(part: ImagePart, provider: str, path: Path, problems: list[Problem]) -> Any:
     """The image's URL, a `data:` URL for everything that has none; None when it cannot be sent."""
     if part.image.url is not None:
         return part.image.url
     try:
         mime_type = part.image.resolved_mime_type()
-        url = part.image.to_data_uri()
+        url = base64_text(part.image, f"data:{mime_type};base64,")
     except ValidationError as error:
         problems.append(Problem(path, error.errors[0][1], str(error)))
         return None

@@ -16,6 +16,7 @@ not help: the JSON codec and most of the conversion hold the interpreter's lock.
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
@@ -69,7 +70,8 @@ class StoredSession:
         await trio.lowlevel.checkpoint()  # a long conversation was checked just before, and is checked again after it
         pace = Pace()
         before, after = self.session.thread.messages, session.thread.messages
-        kept = sum(1 for _ in takewhile(lambda pair: pair[0] is pair[1], zip(before, after, strict=False)))
+        are_same = [*map(operator.is_, before, after)]
+        kept = len(are_same) if all(are_same) else are_same.index(False)
         while kept < min(len(before), len(after)):
             same = await encode(before[kept], pace)
             if same.text != (await self._row(after[kept], pace)).text:
@@ -110,13 +112,13 @@ async def _change(
     more = {COUNT: len(session.thread.messages), _MARK: token_hex(8)}
     head = await encode(attrs.evolve(session, thread=thread), pace, more)
     rows = [head, *rows]
-    used = {name for of_message in names for name in of_message}.union(*(row.blobs for row in rows))
+    dropped = blobs.difference(*names, *(row.blobs for row in rows)) if blobs else blobs
     return Change(
         head=head.text,
         kept=kept,
         messages=tuple(row.text for row in rows[1:]),
         blobs=await _data(rows, blobs, pace),
-        dropped=blobs - used,
+        dropped=dropped,
     )
 
 
@@ -216,11 +218,12 @@ def plain_row(value: Any) -> tuple[dict[str, Any], list[Leaf]]:
     Raises:
         ValidationError: As `to_json`.
     """
-    document, cls = plain(value)
+    document, unread = plain(value)
     small, leaves = take_out(document, lambda leaf: len(leaf) >= LARGE)
     if any(len(leaf.value) > MAX_JSON_BYTES for leaf in leaves):
         raise json_problem("too_large", f"a text or bytes in the value are longer than {MAX_JSON_BYTES} bytes")
-    check_readable(document, cls)
+    if unread is not None:
+        check_readable(document, unread)
     return small, leaves
 
 

@@ -1,0 +1,129 @@
+"""An answer is encoded once for the requests after it, and each request is what it would be without that."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import json
+import weakref
+
+import attrs
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import allm
+from allm.adapters import AdapterOptions
+from allm.providers import Anthropic, Gemini, OpenAI
+from allm.providers.openai.chat_encode import _MessageEncoder
+from allm.providers.openai.responses_items_encode import ItemEncoder
+
+ADAPTERS = {
+    "chat": OpenAI(api_key="k", endpoint="chat_completions"),
+    "responses": OpenAI(api_key="k", endpoint="responses"),
+    "mistral": OpenAI(api_key="k", preset="mistral"),
+    "elsewhere": OpenAI(api_key="k", endpoint="chat_completions", base_url="http://127.0.0.1:1/v1"),
+    "anthropic": Anthropic(api_key="k"),
+    "gemini": Gemini(api_key="k"),
+}
+
+
+def answer(number):
+    """With all kinds of parts, and mappings in each of them."""
+    notes = {"openai": {"id": f"msg_{number}", "annotations": [{"type": "file", "n": [1]}]}, "gemini": {"x": {}}}
+    arguments = {"city": "Zug", "days": [1, {"a": 2}]}
+    return allm.assistant(
+        allm.ReasoningPart("hm", provider="openai", id=f"rs_{number}", encrypted_content="e", metadata={"openai": {}}),
+        allm.TextPart("I look.", metadata=notes),
+        allm.TextPart("Or not.", refusal=True),
+        allm.ToolCall(f"c{number}", "look", arguments, metadata={"openai": {"id": f"fc_{number}"}}),
+        allm.ToolCall(f"d{number}", "look", arguments, '{"city":"Zug"}'),
+        allm.ToolCall(f"e{number}", "sql", None, "select", metadata={"openai": {"type": "custom_tool_call"}}),
+        allm.ProviderPart("gemini", {"functionCall": {"name": "own"}}),
+        allm.ProviderPart("anthropic", {"type": "server_tool_use", "id": f"s{number}", "input": {"q": ["x"]}}),
+        allm.ProviderPart("openai", {"type": "web_search_call", "id": f"ws_{number}", "action": {"q": ["x"]}}),
+    )
+
+
+def conversation(turns):
+    """Answers with their results, and plain ones."""
+    said = []
+    for number in range(turns):
+        said += [allm.user("Hi"), answer(number % 2), *[allm.tool_result(f"{c}{number % 2}", "ok") for c in "cde"]]
+        said += [
+            allm.assistant("Sunny."),
+            allm.user("Why?"),
+            allm.assistant(allm.TextPart("So."), allm.TextPart("Yes.")),
+        ]
+    return [*said, allm.user("And?")]
+
+
+def body(name, messages):
+    """What is sent."""
+    request = allm.Request(messages, model="m", max_tokens=5)
+    return json.loads(ADAPTERS[name].prepare(request, AdapterOptions()).body)
+
+
+def mappings(value):
+    """All dictionaries in a message, at any level."""
+    if attrs.has(type(value)):
+        value = [getattr(value, field.name) for field in attrs.fields(type(value))]
+    if isinstance(value, dict):
+        yield value
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from mappings(item)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.tuples(st.sampled_from(sorted(ADAPTERS)), st.integers(0, 99), st.booleans()), max_size=6))
+def test_each_request_is_that_of_a_copy(steps):
+    """Whatever service got the conversation before, and whatever mapping in it was changed since, at any level."""
+    messages = conversation(3)  # the third answer has the ids of the first
+    for name, place, changes in steps:
+        if changes:
+            found = [mapping for message in messages for mapping in mappings(message)]
+            found[place % len(found)][f"k{place}"] = {"v": place}
+        assert body(name, messages) == body(name, copy.deepcopy(messages))
+
+
+@pytest.mark.parametrize(("name", "encoder"), [("chat", _MessageEncoder), ("responses", ItemEncoder)])
+def test_a_request_encodes_the_answers_that_are_new(name, encoder, monkeypatch):
+    """The others were encoded for the requests before it; plain texts need no encoding."""
+    encoded = []
+    whole = encoder._assistant
+    monkeypatch.setattr(encoder, "_assistant", lambda self, message: encoded.append(message) or whole(self, message))
+    messages = [message for message in conversation(20) if all(call.arguments for call in message.tool_calls)]
+    messages = [message for message in messages if message.role != "tool"]
+    call = allm.assistant(allm.ToolCall("x", "f", {"a": 1}, metadata={"openai": {"id": "fc_1"}}))
+    messages += [call, allm.tool_result("x", "ok")]
+    body(name, messages)
+    new = allm.assistant(allm.TextPart("New."), allm.TextPart("Two."))
+    encoded.clear()
+    body(name, [*messages, new, allm.user("And?")])
+    assert [message for message in encoded if not isinstance(message.content, str)] == [new]
+    body("gemini", messages)
+    encoded.clear()
+    body(name, messages)
+    assert call in encoded  # the other format took the place of the first one
+
+
+def test_another_address_gets_its_own_encoding():
+    """What one service has signed does not go to another, though both have the same format."""
+    message = allm.assistant(
+        allm.TextPart("x"), allm.ToolCall("c", "f", {}, metadata={"openai": {"fields": {"sig": 1}}})
+    )
+    messages = [allm.user("Hi"), message, allm.tool_result("c", "ok")]
+    here, there = body("chat", messages), body("elsewhere", messages)
+    assert (here, there) == (body("chat", copy.deepcopy(messages)), body("elsewhere", copy.deepcopy(messages)))
+
+
+def test_a_message_that_was_sent_is_freed():
+    """No list of encodings keeps it."""
+    messages = conversation(1)
+    gone = [weakref.ref(message) for message in messages]
+    for name in ADAPTERS:
+        body(name, messages)
+    del messages
+    gc.collect()
+    assert [ref() for ref in gone] == [None] * len(gone)
