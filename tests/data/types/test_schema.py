@@ -188,7 +188,7 @@ class Pair(typing.NamedTuple):
 async def test_a_default_in_the_annotation_counts():
     """For fields and parameters, as it does in a pydantic model."""
     assert structure({"name": "a"}, Order) == Order("a", 3, [], None)
-    assert structure([1], Pair) == Pair(1, 3)
+    assert structure({"first": 1}, Pair) == Pair(1, 3)
     schema = schema_of(Order)
     assert schema["required"] == ["name"]
     assert schema["properties"]["count"] == {"type": "integer", "minimum": 1, "default": 3}
