@@ -194,7 +194,7 @@ def _advise_on_what_the_model_sees(
 ) -> None:
     """Warn about a tool that the model has to guess about."""
     if not description:
-        advise("tool", name, "description", "tool %r has no docstring, so the model knows its name only", name)
+        advise("tool", name, "description", "tool %r has no description, so the model knows its name only", name)
     if untyped := [parameter for parameter in parameters if parameter not in annotations]:
         what = "parameter %s of tool %r has no type hint, so the model may pass anything"
         advise("tool", name, "types", what, ", ".join(untyped), name)

@@ -77,6 +77,8 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return {field.name: _plain(getattr(value, field.name)) for field in fields if field.init}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a NamedTuple, by names as in arguments
         return {name: _plain(item) for name, item in value._asdict().items()}
+    if isinstance(value, (set, frozenset)):
+        return _sorted([_plain(item) for item in value])
     if isinstance(value, (Sequence, AbstractSet)):
         return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time)):
@@ -88,6 +90,14 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
     if (core := _core_of(type(value))) is not None:
         return core.to_jsonable_python(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    """The items of a set in an order that is the same in each process: prompt caches and cassettes compare bytes."""
+    try:
+        return sorted(items)
+    except TypeError:
+        return sorted(items, key=dumps)
 
 
 def _core_of(cls: type) -> Any:
