@@ -156,7 +156,7 @@ async def without_a_class_the_output_is_anything(engine: allm.Engine, options: a
 
 
 async def any_type_reaches_the_result(engine: allm.Engine, response: allm.Response) -> None:
-    """Lists, generics, Literals and unions in every call; in a session, `TypeForm(...)` helps mypy with the last two."""
+    """Lists, generics, Literals and unions in every call; in a session, `TypeForm(...)` helps mypy to see those."""
     people = await allm.generate(engine, "Who?", response_format=list[Person])
     assert_type(people.parsed(), list[Person])
     by_name = await allm.chat(engine, "Who?", response_format=dict[str, Person])
