@@ -216,14 +216,46 @@ def test_modules_stay_readable(module):
     assert len(MODULES[module].read_text("utf-8").splitlines()) <= MOST_LINES
 
 
-def test_importing_allm_is_light():
-    """`import allm`, with sessions, loads no provider, optional package, HTTP library or database."""
-    # Modules loaded before it do not count: under coverage, sqlite3 is already there.
-    program = "import sys; there = set(sys.modules); import allm, allm.session; print(*set(sys.modules) - there)"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = result.stdout.split()
-    providers = [name for name in loaded if name.startswith("allm.providers.")]
+def loaded_by(program: str) -> set[str]:
+    """The modules that a program loads; those that Python itself starts with are left out."""
+    # Modules loaded before do not count: under coverage, sqlite3 is already there.
+    begin = (
+        "import atexit, runpy, sys; there = set(sys.modules); "
+        "atexit.register(lambda: print(*set(sys.modules) - there, file=sys.stderr)); "
+    )
+    result = subprocess.run([sys.executable, "-c", begin + program], capture_output=True, text=True, check=True)
+    return set(result.stderr.split())
 
-    assert not providers
+
+def ours(loaded: set[str]) -> set[str]:
+    """The modules that are our own."""
+    return {name for name in loaded if is_inside(name, "allm")}
+
+
+def test_importing_allm_loads_nothing():
+    """`import allm` takes a few milliseconds: a public name is imported when it is first used."""
+    loaded = loaded_by("import allm; dir(allm)")
+
+    assert ours(loaded) == {"allm", "allm._public_names", "allm._version"}
+    assert not loaded & (OWNERS.keys() | {"attrs"})
+
+
+def test_importing_every_name_of_allm_is_light():
+    """All of `allm` and its sessions are without a provider, an optional package, HTTP library or database."""
+    loaded = loaded_by("import allm, allm.session; [getattr(allm, name) for name in allm._public_names.PLACES]")
+
+    assert "allm.execution.services.speech" in loaded
+    assert not [name for name in loaded if name.startswith("allm.providers.")]
     assert "allm.adapters" not in loaded
     assert not LATE.intersection(loaded)
+
+
+def test_help_of_the_command_loads_the_commands_only():
+    """`allm --help` needs the options of the commands, not what they do."""
+    loaded = loaded_by('sys.argv[:] = ["allm", "--help"]; runpy.run_module("allm", run_name="__main__")')
+    parts = {name for name in ours(loaded) if not is_inside(name, "allm.cli")}
+
+    assert "allm.cli.commands" in loaded
+    assert len(ours(loaded) - parts) <= 8, loaded
+    assert len(parts) <= 12, parts
+    assert not loaded & (OWNERS.keys() - {"click"})
