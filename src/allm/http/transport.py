@@ -277,8 +277,12 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        with self._mapped:
-            return await anext(self._source)
+        try:
+            return await self._source.__anext__()
+        except Exception as error:  # the end too, which is not mapped
+            failed = [error]
+        with self._mapped:  # entered for a failure only: most reads have none
+            raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:

@@ -73,6 +73,11 @@ class BurstSender:
         self._record(burst)
         return True
 
+    def has_room(self) -> bool:
+        """Whether `send_nowait` would deliver a burst, or the receiver is gone."""
+        state = self.channel.statistics()
+        return state.current_buffer_used < state.max_buffer_size
+
     async def send(self, burst: Burst) -> None:
         """Deliver one burst, waiting only when there is no room.
 
