@@ -242,7 +242,7 @@ def _offers(name: str, service: str) -> bool:
     return name in known_providers(service)
 
 
-def _entry_points(**which: str) -> EntryPoints:
+def _entry_points(**which: Any) -> EntryPoints:
     from importlib.metadata import entry_points  # with modules that few programs need, such as zipfile
 
     return entry_points(group=ENTRY_POINTS, **which)
