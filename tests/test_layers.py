@@ -259,3 +259,29 @@ def test_help_of_the_command_loads_the_commands_only():
     assert len(ours(loaded) - parts) <= 8, loaded
     assert len(parts) <= 12, parts
     assert not loaded & (OWNERS.keys() - {"click"})
+
+
+FIRST_CALL = """
+import trio, allm
+from allm.http.library import library
+http = library()
+chunk = 'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]}'
+answer = chunk + "\\n\\ndata: [DONE]\\n\\n"
+reply = lambda request: http.Response(200, headers={"content-type": "text/event-stream"}, text=answer)
+async def main():
+    async with http.AsyncClient(transport=http.MockTransport(reply)) as client:
+        adapter = allm.providers.OpenAI(api_key="k", endpoint="chat_completions", http_client=client)
+        response = await allm.generate(allm.Engine(adapter=adapter, model="m"), "hi")
+        assert response.output_text == "hi"
+trio.run(main)
+"""
+
+
+def test_a_first_call_loads_what_it_needs():
+    """No structuring of types, no codec, no tools, no other service and no other endpoint than that of the call."""
+    loaded = loaded_by(FIRST_CALL)
+
+    assert len(ours(loaded)) <= 122, sorted(ours(loaded))
+    assert not loaded & {"cattrs", "allm.data.json.codec", "allm.execution.chat", "allm.execution.services"}
+    assert "allm.providers.openai.responses_decode" not in loaded
+    assert not loaded & (LATE - {"httpx", "httpx2"})

@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from importlib import resources
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -189,10 +189,15 @@ class _Index:
 _own = _Index()
 
 
+def _read(name: str) -> Any:
+    """The data file; importlib.resources, which finds it too, imports zipfile and more."""
+    return loads(pkgutil.get_data("allm.runtime", name) or b"")
+
+
 @functools.cache
 def bundled() -> tuple[ModelInfo, ...]:
     """The rows of the data file."""
-    data = loads(resources.files("allm.runtime").joinpath("models.json").read_bytes())
+    data = _read("models.json")
     return tuple(_row(row) for row in data["models"])
 
 
@@ -223,7 +228,7 @@ class _Rule:
 
 @functools.cache
 def _rules() -> tuple[_Rule, ...]:
-    data = loads(resources.files("allm.runtime").joinpath("model_rules.json").read_bytes())
+    data = _read("model_rules.json")
     return tuple(_Rule(row["provider"], row["models"], _facts(row["facts"])) for row in data["rules"])
 
 
