@@ -21,7 +21,7 @@ from allm.data.problems import Problem, check_names, mapping_field, refuse, show
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
 from allm.data.toolset import Toolset
-from allm.data.types.output import is_type
+from allm.data.types.hints import is_type
 
 __all__ = [
     "JsonSchema",

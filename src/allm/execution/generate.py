@@ -27,7 +27,6 @@ from allm.execution.stream.attempt import fail_at_limit, run_model_call
 from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
-from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
@@ -78,6 +77,8 @@ def stream_generate(
         with nullcontext() if limit is None else trio.move_on_after(limit) as whole_call:
             ready, sent = call, prepared
             if waits:
+                from allm.execution.tool_sets import with_loaded_tools
+
                 ready = await with_loaded_tools(call)
                 sent = prepare_call(ready)
             if check is None:

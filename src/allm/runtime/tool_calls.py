@@ -9,7 +9,7 @@ import typing
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
@@ -17,10 +17,11 @@ import trio
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
-from allm.data.types.hints import Scope
-from allm.data.types.records import Field
-from allm.data.types.structure import NotStructured, load
 from allm.http.jumping_clock import standing_still
+
+if TYPE_CHECKING:
+    from allm.data.types.hints import Scope
+    from allm.data.types.records import Field
 
 __all__ = [
     "FunctionHandler",
@@ -89,6 +90,8 @@ class FunctionHandler:
         Raises:
             ToolError: `invalid_arguments`, naming every wrong field in words that the model can act on.
         """
+        from allm.data.types.structure import NotStructured, load
+
         problems = [(name, "unknown argument") for name in arguments if name not in self.fields]
         values: dict[str, Any] = dict.fromkeys(self.context_names, context)
         for name, field in self.fields.items():

@@ -13,7 +13,16 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Scope", "annotations_of", "bind", "names_in", "scope_of_function", "substitute"]
+__all__ = ["Scope", "annotations_of", "bind", "is_type", "names_in", "scope_of_function", "substitute"]
+
+
+def is_type(value: Any) -> bool:
+    """Whether it is a type as an annotation has it: a class, `list[Trip]`, `Cat | Dog`, a NewType, an alias."""
+    return (
+        isinstance(value, type)
+        or typing.get_origin(value) is not None
+        or type(value).__module__ in {"typing", "typing_extensions"}
+    )
 
 
 @attrs.frozen
