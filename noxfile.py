@@ -247,8 +247,8 @@ def catalog(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def bench(session: nox.Session) -> None:
-    """Run benchmarks/*.py, or those named after `--`."""
+    """Compare with a bare loop and other packages, and write docs/benchmarks.md; after `--`, rows of the comparison."""
     session.install("--editable", f".[{EXTRAS},httpx2]")
-    scripts = session.posargs or sorted(str(script) for script in Path("benchmarks").glob("*.py"))
-    for script in scripts:
-        session.run("python", script)
+    _tools(session, "bench")
+    environments = {"ALLM_BENCH_ENVIRONMENTS": str(session.cache_dir / "bench")}
+    session.run("python", "benchmarks/side_by_side", *session.posargs, env=environments)

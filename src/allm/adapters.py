@@ -15,9 +15,10 @@ HTTP:
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
     fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
-    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. `Origin`
-    says which parts of a conversation a service made itself, and marks those that it makes: `HttpAdapter.origin` gives
-    that of an address.
+    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. Events
+    that came together are a `Run`, which is decoded at once if a `Shape`, which `shape_reader` reads, fits all of it.
+    `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
+    `HttpAdapter.origin` gives that of an address.
 
 Errors:
     `classify_error` classifies an error response by its status and the usual envelopes. For a vendor's own error codes
@@ -50,6 +51,7 @@ from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
 from allm.data.image_header import sniff_mime as sniff_mime
 from allm.data.json.text import (
     JsonTextError as JsonTextError,
+    Shape as Shape,
     as_count as as_count,
     as_list as as_list,
     as_object as as_object,
@@ -58,6 +60,7 @@ from allm.data.json.text import (
     dumps as dumps,
     loads as loads,
     parse_arguments as parse_arguments,
+    shape_reader as shape_reader,
     value_problem as value_problem,
 )
 from allm.data.json.whole import whole_text as whole_text
@@ -118,6 +121,7 @@ from allm.http.response import Body as Body, HttpResponse as HttpResponse
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
+    Run as Run,
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
@@ -177,10 +181,12 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Path",
     "Problem",
     "RETRYABLE_STATUS",
+    "Run",
     "SSEDecoder",
     "SchemaSubset",
     "Secret",
     "ServerSentEvent",
+    "Shape",
     "SpeechAdapter",
     "SpokenAnswer",
     "StreamAdapter",
@@ -223,6 +229,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "refuse",
     "request_id_of",
     "results_in_place",
+    "shape_reader",
     "shown",
     "sniff_mime",
     "status_in",

@@ -302,3 +302,26 @@ async def test_results_and_hints_that_no_session_could_keep(monkeypatch):
     assert "cannot be saved: their object nests deeper than 200 levels" in texts[2]
     assert all('"encoding_failed"' in text for text in texts[1:])
     assert allm.from_json(allm.to_json(result)) == result
+
+
+@pytest.mark.parametrize("size", [1, 7, 60])
+@pytest.mark.parametrize("most", [1, 5, 30, 59, 60, 61, 90, 10_000])
+@pytest.mark.parametrize("name", ["text_bytes", "reasoning_bytes", "total_bytes"])
+def test_a_burst_is_counted_as_its_events_are(name, most, size):
+    """Deltas of one block are added up: what is admitted is the same as one by one, and so is the room for the next."""
+    events = [allm.TextDelta("t", "a"), allm.UsageReported(allm.Usage(output_tokens=1))]
+    events += [allm.TextDelta("t", "é" * (n % 3)) for n in range(20)]
+    events += [allm.ReasoningDelta("r", "ab") for _ in range(10)] + [allm.UsageReported(allm.Usage(output_tokens=2))]
+    events += [allm.TextDelta("t", "b") for _ in range(20)] + [allm.ReasoningDelta("r", "c")]
+
+    def admitted(per_burst):
+        counted = AnswerSize(allm.AnswerLimits(**{name: most}))
+        found = []
+        for at in range(0, len(events), per_burst):
+            burst = tuple(events[at : at + per_burst])
+            found += burst if counted.grow(burst) else counted.admit(burst)
+            if counted.is_full:
+                return [*found[:-1], str(found[-1].error)]
+        return found
+
+    assert admitted(size) == admitted(1)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import allm
-from allm.http.sse import ServerSentEvent, SSEDecoder
+from allm.http.sse import ServerSentEvent, SSEDecoder, halves
 
 # Every form of the grammar once. Line ends are put in by the tests.
 LINES = [
@@ -71,9 +71,9 @@ def decode(chunks, limit=1 << 20):
     events, refused = [], None
     try:
         for chunk in chunks:
-            data = decoder.one(chunk)
+            run = decoder.run(chunk)
             # Extending the list in place keeps the events before an exception.
-            events += [ServerSentEvent("", data)] if data is not None else decoder.feed(chunk)
+            events += decoder.feed(chunk) if run is None else run.events()
     except allm.AdapterError as error:
         refused = error.reason
     return events, refused, decoder
@@ -118,21 +118,65 @@ def test_a_stream_is_the_same_wherever_it_is_cut(stream):
         assert decode([stream[at : at + size] for at in range(0, len(stream), size)])[0] == expected
 
 
-def test_a_read_of_one_whole_event_takes_the_fast_path():
-    """Except the first read, which may begin with a byte order mark."""
-    decoder = SSEDecoder(20)
-    assert decoder.one(b"data: 1\n\n") is None
+def test_a_read_of_whole_events_of_one_name_is_a_run():
+    """Except the first read, which may begin with a byte order mark; anything else is read line by line."""
+    decoder = SSEDecoder(60)
+    assert decoder.run(b"data: 1\n\n") is None
     assert list(decoder.feed(b"data: 1\n\n")) == [("", b"1")]
-    assert decoder.one(b"data: 2\n\n") == b"2"
+    assert decoder.run(b"data: 2\n\n") == ("", b"2", 1)
+    assert decoder.run(b"data: 2\r\n\r\ndata: 3\r\n\r\n") == ("", b"2\n3", 2)
+    named = b"event: delta\ndata: 2\n\n"
+    assert decoder.run(named * 2) == ("delta", b"2\n2", 2)
+    assert decoder.run(named * 2).events() == [("delta", b"2"), ("delta", b"2")]
     others = [
         b"data: 2\n",
         b"data: 2\n\n\n",
-        b"data: \r\n\n",
+        b"data: 2\n\ndata: 3",
+        b"data: 2\ndata: 3\n\n",
+        b"data: 2\n\ndata: 3\ndata: 4\n\n",
+        b"data: 2\r3\n\n",
         b"data:2\n\n",
-        b"data: 1\n\ndata: 2\n\n",
-        b"data: %b\n\n" % (b"x" * 20),
+        b": data\n\n",
+        named + b"data: 2\n\n",
+        named + b"event: other\ndata: 2\n\n",
+        b"event: delta\nid: 1\ndata: 2\n\n",
+        b"data: %b\n\n" % (b"x" * 60),
     ]
-    assert [decoder.one(other) for other in others] == [None] * len(others)
+    assert [decoder.run(other) for other in others] == [None] * len(others)
+    assert list(decoder.feed(b"data: 2\ndata:")) == []
+    assert decoder.run(b"data: 2\n\n") is None
+
+
+EVENTS = st.lists(st.sampled_from([b"data: 1\n\n", b"event: e\ndata: 2\n\n", b": c\n\n", b"data: 3\r\n\r\n", b"x\n"]))
+
+
+@given(EVENTS, st.integers(0, 60))
+def test_the_parts_of_a_read(events, at):
+    """Together they are the read; the second ends with an event, and begins with one; in halves it is the same."""
+    stream = b"".join(events)
+    decoder = SSEDecoder()
+    list(decoder.feed(stream[:at]))
+    parts = decoder.parts(stream[at:])
+    assert b"".join(parts) == stream[at:]
+    list(decoder.feed(parts[0]))
+    assert not parts[1] or decoder.run(parts[1]) is not None or b"data: " not in parts[1] or len(events) > 1
+    read = [event for part in parts[1:] for event in decoder.feed(part)]
+    other = SSEDecoder()
+    expected = list(other.feed(stream))
+    assert expected[len(expected) - len(read) :] == read
+    both = halves(parts[1]) if parts[1] else None
+    assert both is None or (b"".join(both) == parts[1] and all(both))
+
+
+def test_halves():
+    """About as long as each other, each of whole events."""
+    one, long = b"data: 1\n\n", b"data: %b\n\n" % (b"2" * 100)
+    assert halves(one) is None
+    assert halves(one * 4) == (one * 2, one * 2)
+    assert halves(one + long) == (one, long)
+    assert halves(long + one) == (long, one)
+    assert halves(b"data: 1\r\n\r\n" * 2) == (b"data: 1\r\n\r\n",) * 2
+    assert halves(b"data: 1\r\n\r\n") is None
 
 
 def test_the_sample_by_hand():

@@ -6,7 +6,7 @@ import pytest
 
 import allm
 from allm.models import ModelInfo, Prices
-from allm.providers.openai.chat_decode import chat_usage
+from allm.providers.openai.answer_notes import chat_usage
 from allm.providers.openai.responses_decode import responses_usage
 from allm.runtime import costs
 

@@ -330,7 +330,7 @@ Event = AdapterEvent | OrchestrationEvent
 
 
 class Emit(Protocol):
-    """The function through which an adapter emits events. One call is one burst: the events of one network read."""
+    """The function through which an adapter emits events. One call is one burst: what one read brought, or more."""
 
     def __call__(self, *events: AdapterEvent) -> Awaitable[None]:
         """Emit one burst; waits if the consumer is behind."""

@@ -37,6 +37,9 @@ __all__ = ["INCOMPLETE", "MessageBuilder", "Origin", "UniqueIds", "encoding_form
 INCOMPLETE = "incomplete"
 """Metadata key of a tool call whose arguments never finished arriving."""
 
+_LOOSE = 1024
+"""Pieces of a text that are kept as they came: some 70 bytes each, beside their text."""
+
 
 @attrs.define(eq=False)
 class _Block:
@@ -48,6 +51,28 @@ class _Block:
     part: Part | None = None
     _length: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)  # pieces that `_length` has
+    _most: int = attrs.field(default=_LOOSE, init=False)  # pieces that there may be: those that were joined, and others
+
+    def add(self, text: str) -> None:
+        """Take one more piece."""
+        self.pieces.append(text)
+        if len(self.pieces) > self._most:
+            self._join()
+
+    def _join(self) -> None:
+        """Make a long piece of the newest ones: short ones cost more memory than their text."""
+        self.length()
+        joined = self._most - _LOOSE
+        self.pieces[joined:] = ["".join(self.pieces[joined:])]
+        self._counted, self._most = joined + 1, joined + 1 + _LOOSE
+
+    def text(self) -> str:
+        """What all pieces make, which are one piece from now on: who asks again joins this and what is new."""
+        if len(self.pieces) > 1:
+            self.length()
+            self.pieces[:] = ["".join(self.pieces)]
+            self._counted, self._most = 1, 1 + _LOOSE
+        return self.pieces[0] if self.pieces else ""
 
     def length(self) -> int:
         """Characters of all pieces there have been. A piece is counted once, and only if somebody asks."""
@@ -58,13 +83,13 @@ class _Block:
     def complete(self, part: Part) -> None:
         """Take the part, which has all that the pieces have."""
         self.length()
-        self.part, self._counted = part, 0
+        self.part, self._counted, self._most = part, 0, _LOOSE
         self.pieces.clear()
 
     def to_part(self) -> Part | None:
         if self.part is not None:
             return self.part
-        text = "".join(self.pieces)
+        text = self.text()
         if self.kind == "tool":
             return ToolCall(self.id, self.name, None, text, metadata={INCOMPLETE: True})
         if not text:
@@ -77,14 +102,30 @@ class MessageBuilder:
     """The growing content of one assistant message."""
 
     _blocks: dict[tuple[str, str], _Block] = attrs.field(factory=dict, init=False)
+    _growing: _Block | None = attrs.field(default=None, init=False)  # the text that the newest delta was of
 
     def add(self, event: Any) -> bool:
         """Take one event; False when it says nothing about content."""
-        step = _STEPS.get(type(event))
+        kind = type(event)
+        growing = self._growing
+        if kind is TextDelta and growing is not None and event.id == growing.id:  # nearly always
+            growing.add(event.delta)
+            return True
+        step = _STEPS.get(kind)
         if step is None:
             return False
         step(self, event)
         return True
+
+    def more(
+        self, kind: type[TextDelta | ReasoningDelta | ToolCallDelta], block_id: str, texts: list[str]
+    ) -> list[AdapterEvent]:
+        """Make deltas of one block, and take them: the events to emit, already added here."""
+        block = self._block(_KINDS[kind], block_id)
+        block.pieces += texts
+        if len(block.pieces) > block._most:
+            block._join()
+        return [kind(block_id, text) for text in texts]
 
     def has_tool_calls(self) -> bool:
         """Whether a call has begun."""
@@ -128,14 +169,15 @@ class MessageBuilder:
         if block is None:
             block = self._block("text", event.id)
             block.refusal = event.refusal
-        block.pieces.append(event.delta)
+        self._growing = block
+        block.add(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
         part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
         self._complete("text", event.id, part)
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
-        self._block("reasoning", event.id).pieces.append(event.delta)
+        self._block("reasoning", event.id).add(event.delta)
 
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
         part = ReasoningPart(
@@ -153,7 +195,7 @@ class MessageBuilder:
         self._block("tool", event.id).name = event.name
 
     def _tool_delta(self, event: ToolCallDelta) -> None:
-        self._block("tool", event.id).pieces.append(event.arguments_delta)
+        self._block("tool", event.id).add(event.arguments_delta)
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
         part = ToolCall(
@@ -174,13 +216,15 @@ class MessageBuilder:
 
 
 def _complete_tool(block: _Block) -> AdapterEvent:
-    raw = "".join(block.pieces)
+    raw = block.text()
     return ToolCallCompleted(block.id, block.name, parse_arguments(raw), raw)
 
 
+_KINDS: dict[type, str] = {TextDelta: "text", ReasoningDelta: "reasoning", ToolCallDelta: "tool"}
+
 _COMPLETIONS: dict[str, Callable[[_Block], AdapterEvent]] = {
-    "text": lambda block: TextCompleted(block.id, "".join(block.pieces), block.refusal),
-    "reasoning": lambda block: ReasoningCompleted(block.id, "".join(block.pieces)),
+    "text": lambda block: TextCompleted(block.id, block.text(), block.refusal),
+    "reasoning": lambda block: ReasoningCompleted(block.id, block.text()),
     "tool": _complete_tool,
 }
 

@@ -119,12 +119,19 @@ class AnswerSize:
         self._growing, self._unbooked = None, 0
         admitted: list[AdapterEvent] = []
         try:
-            for event in events:
+            place, has_room = 0, True
+            while place < len(events):
+                event = events[place]
                 kept = storable(event) if type(event) in WITH_OPEN_DATA else event
                 count = _COUNTED.get(type(kept))
                 if count is not None:
                     count(self, kept)
                 admitted.append(kept)
+                place += 1
+                if type(event) in _DELTAS and has_room:
+                    more, has_room = self._more_of(event, events, place)
+                    admitted += events[place : place + more]
+                    place += more
         except AdapterError as error:
             error.provider, error.request_id = self.provider, self._request_id
             self.is_full = True
@@ -132,6 +139,20 @@ class AnswerSize:
         if events:
             self._expect_more_of(events[-1])
         return tuple(admitted)
+
+    def _more_of(self, event: Any, events: tuple[Any, ...], start: int) -> tuple[int, bool]:
+        """Count the deltas that follow one of the same block at once: how many, and whether there is room for all."""
+        kind, end, size = type(event), start, 0
+        while end < len(events) and type(events[end]) is kind and events[end].id == event.id:
+            delta = events[end].arguments_delta if kind is ToolCallDelta else events[end].delta
+            size += _bytes(delta)
+            end += 1
+        self._expect_more_of(event)
+        most, self._growing = self._most_unbooked, None
+        if size > most:
+            return 0, False  # the event that is too much is found one by one
+        self._grow(_DELTAS[kind][0], event.id, size)
+        return end - start, True
 
     def _expect_more_of(self, event: Any) -> None:
         """Add up what comes from now on, as long as it is more of the block that `event` is a delta of."""

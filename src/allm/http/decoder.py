@@ -12,10 +12,15 @@ the message and its events. A vendor's decoder is a subclass that says what each
     end(stray)           -> an error report     -> Failed(error_of(report))
                          -> otherwise           -> on_end()
 
+    decode_run(run)      -> on_run(run), which takes all of it or nothing; what is not taken is decoded one by one
+
 A hook adds events with `start`, `add` and `complete`, and what it added is the outcome of the call. It may raise an
 `AdapterError` at any point: nothing it has added before is lost.
 
-A character whose two halves come in two events is put together after the hooks, in `_taken`, and only in an answer that
+Nearly all that comes is more of one block, in events of one name and one shape, several in a read. `on_run` may know
+that shape (`shape_reader`) and take them at once; whatever it takes, `on_event` would decode to the same.
+
+A character whose two halves come in two events is put together after the hooks, and only in an answer that
 had such an event: a hook may see the halves, and what it adds of them is mended for it.
 """
 
@@ -38,15 +43,11 @@ from allm.data.response import FinishReason, Usage
 from allm.http import held
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.answer_size import WITH_OPEN_DATA, storable
-from allm.http.error_body import (
-    is_cut_report,
-    reported_error,
-    stray_error,
-    words_in,
-)
+from allm.http.error_body import is_cut_report, reported_error, stray_error, words_in
 from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
 from allm.http.split_text import SplitText
+from allm.http.sse import Run
 
 __all__ = ["StreamDecoder"]
 
@@ -60,19 +61,7 @@ _SNIPPET = 200  # characters of what came last that the message of a cut-off ans
 
 @attrs.define(eq=False)
 class StreamDecoder(abc.ABC):
-    """Decodes one answer. A subclass is one wire format; `on_event` is all it must have.
-
-        class MyDecoder(StreamDecoder):
-            content_field = "output"
-            end_marker = "its last event, finished"
-
-            def on_event(self, name, event):
-                self.start(id=event.get("id"), model=event.get("model"))
-                if text := event.get("text"):
-                    self.add(TextDelta("text-0", text))
-                if event.get("finished"):
-                    self.events += self.message.complete()
-                    self.complete("stop", "finished")
+    """Decodes one answer. A subclass is one wire format; `on_event` is all it must have (docs/adapters.md has one).
 
     Attributes:
         content_field: The field of a plain JSON answer that holds its content.
@@ -130,6 +119,13 @@ class StreamDecoder(abc.ABC):
             AdapterError: The answer fails.
         """
 
+    def on_run(self, run: Run) -> bool:  # noqa: ARG002
+        """Take events that came together with `more`, if all of them are only more of one block.
+
+        A fast way beside `on_event`, after the answer has begun. Returns False if it has not taken them, all or none.
+        """
+        return False
+
     def error_of(self, report: Any) -> AdapterError:
         """The error that an error report stands for; by default as its envelope and the status in it tell.
 
@@ -166,6 +162,9 @@ class StreamDecoder(abc.ABC):
     def on_failure(self) -> None:  # noqa: B027  most decoders hold nothing back
         """The answer fails: add what has been held back, before `Failed` is added."""
 
+    def on_cut(self) -> None:  # noqa: B027  most decoders hold nothing back
+        """The answer is not read to its end: add what has been held back and is no content, such as usage."""
+
     # --- what a vendor's hooks call ---
 
     def serve(self, tier: Any) -> None:
@@ -195,6 +194,10 @@ class StreamDecoder(abc.ABC):
             event = self.origin.mark(event)
         self.message.add(event)
         self.events.append(event)
+
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """Add deltas of one block, of this type, and their content to the message; none of the texts is empty."""
+        self.events += self.message.more(kind, block_id, texts)
 
     def report(self, usage: Usage) -> None:
         """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
@@ -258,11 +261,7 @@ class StreamDecoder(abc.ABC):
         self.request_id = headers.get("x-request-id") or headers.get("request-id")
 
     def decode(self, name: str, data: bytes) -> list[AdapterEvent]:
-        """The events of one server-sent event.
-
-        Raises:
-            AdapterError: The answer fails, and there is no event that would be lost.
-        """
+        """The events of one server-sent event. Raises `AdapterError` if the answer fails and no event would be lost."""
         self.idle = False
         try:
             self._unmeasured -= len(data)
@@ -279,25 +278,30 @@ class StreamDecoder(abc.ABC):
             return self._run(self._refused, name, data)
         except (AdapterError, RecursionError) as error:
             self._raised(error)
-        if self._split is not None:
-            return self._taken()
+        events, self.events = self.events, []
+        return events if self._split is None else self._split.mend(events)
+
+    def decode_run(self, run: Run) -> list[AdapterEvent] | None:
+        """The events of server-sent events that came together; None: each has to be decoded by itself."""
+        unmeasured = self._unmeasured - len(run.lines)
+        if not self.begun or self.raw_chunks or self._split is not None or unmeasured < 0 or run.name == _ERROR:
+            return None
+        if not self.on_run(run):
+            return None
+        self.idle, self._last, self._unmeasured = False, None, unmeasured
         events, self.events = self.events, []
         return events
 
     def decode_document(self, document: Any) -> list[AdapterEvent]:
-        """The events of a plain JSON answer; an array holds its parts.
-
-        Raises:
-            AdapterError: As `decode`.
-        """
+        """The events of a plain JSON answer; an array holds its parts. Raises as `decode` does."""
         return self._run(self._document, document)
 
-    def end(self, stray: str) -> list[AdapterEvent]:
-        """The events at the end of a body without an end marker.
+    def cut(self) -> list[AdapterEvent]:
+        """What is still to come of an answer that is not read on: it was cancelled, or the network failed."""
+        return [] if self.done else self._run(self.on_cut)
 
-        Raises:
-            AdapterError: As `decode`.
-        """
+    def end(self, stray: str) -> list[AdapterEvent]:
+        """The events at the end of a body without an end marker. Raises as `decode` does."""
         return self._run(self._end, stray)
 
     def _run(self, step: Callable[..., None], *args: Any) -> list[AdapterEvent]:
@@ -306,10 +310,6 @@ class StreamDecoder(abc.ABC):
             step(*args)
         except (AdapterError, RecursionError) as error:
             self._raised(error)
-        return self._taken()
-
-    def _taken(self) -> list[AdapterEvent]:
-        """The events that were added."""
         events, self.events = self.events, []
         return events if self._split is None else self._split.mend(events)
 

@@ -17,7 +17,7 @@ import attrs
 
 from allm.data.errors import AdapterError
 
-__all__ = ["MAX_EVENT_BYTES", "SSEDecoder", "ServerSentEvent"]
+__all__ = ["MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent", "halves"]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long response, a few
@@ -25,6 +25,8 @@ hundred thousand; a partial image, some megabytes. httpx2's own reader stops at 
 
 _MAX_STRAY_BYTES = 64 * 1024  # an error report is far smaller; a body that is not SSE at all could be endless
 _BOM = b"\xef\xbb\xbf"
+_ENDS = (b"\n\n", b"\r\n\r\n")
+"""Of an event, as servers write them; a stream has either."""
 
 
 class ServerSentEvent(NamedTuple):
@@ -32,6 +34,42 @@ class ServerSentEvent(NamedTuple):
 
     name: str
     data: bytes
+
+
+class Run(NamedTuple):
+    """Events that came together: their name, the data of each in a line of its own, and how many they are."""
+
+    name: str
+    lines: bytes
+    size: int
+
+    def events(self) -> list[ServerSentEvent]:
+        """The same, one by one."""
+        return [ServerSentEvent(self.name, data) for data in self.lines.split(b"\n")]
+
+
+def halves(events: bytes) -> tuple[bytes, bytes] | None:
+    """Whole events as two parts of about the same size; None for a single one."""
+    end = _ENDS[1] if events.endswith(_ENDS[1]) else _ENDS[0]
+    middle = events.find(end, max(0, len(events) // 2 - len(end))) + len(end)
+    if middle == len(events):  # the second half is a part of the last event
+        middle = events.rfind(end, 0, middle - 1) + len(end)
+    return None if middle < len(end) else (events[:middle], events[middle:])
+
+
+_UNNAMED = (b"data: ", "")
+"""What every event of a run begins with, and the name that stands in it."""
+
+
+def _head_of(chunk: bytes, end: bytes) -> tuple[bytes, str] | None:
+    """What the first event begins with, unless that is neither its data nor its name and then its data."""
+    if chunk[:6] == _UNNAMED[0]:
+        return _UNNAMED
+    line_end = end[: len(end) // 2]
+    first, _, rest = chunk.partition(line_end)
+    if first[:7] == b"event: " and rest[:6] == b"data: " and b"\r" not in first and b"\n" not in first:
+        return first + line_end + b"data: ", first[7:].decode("utf-8", "replace")
+    return None
 
 
 @attrs.define(eq=False)
@@ -54,27 +92,43 @@ class SSEDecoder:
     _stray_size: int = attrs.field(default=0, init=False)
     _first_line: bool = attrs.field(default=True, init=False)
     _skip_lf: bool = attrs.field(default=False, init=False)
+    _between: bool = attrs.field(default=False, init=False)  # the next byte begins an event
+    _head: tuple[bytes, str] = attrs.field(default=_UNNAMED, init=False)  # of the last run
 
-    def one(self, chunk: bytes) -> bytes | None:
-        """Return the data of `chunk` if it is exactly one unnamed event of one line; None: call `feed` instead.
+    def parts(self, chunk: bytes) -> tuple[bytes, bytes, bytes]:
+        """Cut `chunk` in three: the end of an event that is being read, whole events, and the beginning of another."""
+        if self._between and chunk.endswith(_ENDS):
+            return b"", chunk, b""
+        end = _ENDS[1] if _ENDS[1] in chunk else _ENDS[0]
+        start = 0 if self._between else chunk.find(end) + len(end)
+        if start < len(end) and not self._between:
+            return chunk, b"", b""
+        stop = max(start, chunk.rfind(end) + len(end))
+        return chunk[:start], chunk[start:stop], chunk[stop:]
+
+    def run(self, chunk: bytes) -> Run | None:
+        """Return what `chunk` holds if that is whole events of one name, each with one line of data; None: `feed` it.
 
         A fast path, since most reads are of this kind. It needs a decoder that is between two events.
         """
-        if (
-            chunk[:6] != b"data: "
-            or chunk.find(b"\n") != len(chunk) - 2
-            or chunk[-1:] != b"\n"
-            or chunk[6:7] in b" \t\n\v\f"
-            or b"\r" in chunk
-            or len(chunk) > self.max_event_bytes
-            or self._first_line
-            or self._skip_lf
-            or self._pieces
-            or self._data
-            or self._name
-        ):
+        if not self._between:
             return None
-        return chunk[6:-2]
+        end = _ENDS[0] if chunk.endswith(_ENDS[0]) else _ENDS[1]
+        if not chunk.endswith(end) or len(chunk) > self.max_event_bytes:
+            return None
+        if not chunk.startswith(self._head[0]):
+            found = _head_of(chunk, end)
+            if found is None:
+                return None
+            self._head = found
+        head, name = self._head
+        data, size = chunk[len(head) : -len(end)], 1
+        if end in data:
+            lines = data.split(end + head)
+            data, size = b"\n".join(lines), len(lines)
+        if data.count(b"\n") != size - 1 or b"\r" in data:  # a line of another kind
+            return None
+        return tuple.__new__(Run, (name, data, size))  # in half the time of a call of the class
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """Yield the events that `chunk` completes, one by one, so that those before a broken one are not lost.
@@ -91,6 +145,7 @@ class SSEDecoder:
         lines = chunk.split(b"\n")
         rest = lines.pop()
         data = self._data
+        self._between = False
         for line in lines:
             if self._pieces or self._first_line:
                 line = self._whole_line(line)
@@ -111,6 +166,7 @@ class SSEDecoder:
             self._pieces.append(rest)
             self._pending += len(rest)
         self._check_size(self._pending)
+        self._between = not (self._first_line or self._skip_lf or self._pieces or data or self._name)
 
     def close(self) -> Iterator[ServerSentEvent]:
         """Yield the event that the body ended without a blank line after, if any: its JSON shows if it is whole."""

@@ -5,19 +5,20 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 import trio
 
-from allm.data.errors import AdapterError
+from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
-from allm.http.sse import MAX_EVENT_BYTES, SSEDecoder
+from allm.http.sse import MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder, halves
 
 __all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
@@ -29,6 +30,11 @@ _CLOSING = {b"{": b"}", b"[": b"]", b"<": b">"}
 DRAIN_SECONDS = 0.25
 """How long to wait for the end of the HTTP body after the provider's own end marker, so that the connection can be
 reused. The end is normally in the same packet."""
+_TOGETHER = 64
+"""Most reads that are decoded together; twice as many cost hardly less each."""
+_MISSES = 16
+"""Single events after which runs are only looked for as a whole: the service writes its events in another way."""
+_TOGETHER_BYTES = 64 * 1024
 
 
 class WireDecoder(Protocol):
@@ -62,6 +68,18 @@ class WireDecoder(Protocol):
         ...
 
 
+@runtime_checkable
+class EmitNow(Protocol):
+    """What an `emit` can do besides that can also take events where nothing can be awaited."""
+
+    def room(self) -> bool:
+        """Whether `now` has room for a burst. Nobody else sends, so there is room until a burst is emitted."""
+        ...
+
+    def now(self, events: list[AdapterEvent], /) -> None:
+        """Emit a burst for which there is room."""
+
+
 @attrs.frozen(kw_only=True)
 class StreamCall(HttpCall):
     """A prepared call whose response is a stream of events.
@@ -80,7 +98,7 @@ class StreamCall(HttpCall):
 
 
 async def stream_events(call: StreamCall, emit: Emit) -> None:
-    """Make the call and emit its events, all events of one network read as one burst.
+    """Make the call and emit its events, all events of what was read together as one burst.
 
     Raises:
         AdapterError: The call failed; with the provider's name, and the key masked.
@@ -89,7 +107,12 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
         decoder = call.new_decoder()
         decoder.raw_chunks, decoder.limits = call.raw_chunks, call.answer_limits
         decoder.begin(opened.headers)
-        await _Reader(call, opened, decoder, emit).read()
+        reader = _Reader(call, opened, decoder, emit)
+        try:
+            await reader.read()
+        except (Exception, trio.Cancelled):
+            await reader.cut()  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+            raise
 
 
 @attrs.define(eq=False)
@@ -101,55 +124,175 @@ class _Reader:
     decoder: WireDecoder
     emit: Emit
     sse: SSEDecoder = attrs.field(init=False)
+    decode_run: Callable[[Run], list[AdapterEvent] | None] | None = attrs.field(init=False)
+    emit_now: EmitNow | None = attrs.field(init=False)
+    decoded: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)  # and not emitted yet
+    alive: bool = attrs.field(default=False, init=False)  # something came since, if only a sign of life
+    ended: bool = attrs.field(default=False, init=False)  # the answer has, or has failed
     broken: bool = attrs.field(default=False, init=False)  # decoding failed, so the rest of the body is not read
+    misses: int = attrs.field(default=0, init=False)  # single events since the last run
+    gathered: list[bytes] = attrs.field(factory=list[bytes], init=False)  # reads that were not decoded yet
+    size: int = attrs.field(default=0, init=False)  # their bytes
+    reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    error: BaseException | None = attrs.field(default=None, init=False)  # raised where nothing could be raised
 
     def __attrs_post_init__(self) -> None:
         self.sse = SSEDecoder(self.call.max_event_bytes)
+        self.emit_now = self.emit if isinstance(self.emit, EmitNow) else None
+        self.decode_run = getattr(self.decoder, "decode_run", None)
 
     async def read(self) -> None:
-        head, started = b"", False
         async with self.opened.response.chunks() as chunks:
-            async for chunk in chunks:
-                if not started:
-                    head += chunk
-                    start = head.removeprefix(BOM).lstrip()
-                    if not start or BOM.startswith(head):  # blank so far, or half a byte order mark
-                        continue
-                    if start[:1] in b"{[<":
-                        await self._document(head, chunks)
-                        return
-                    started, chunk = True, head
-                if await self._feed(chunk):
-                    if not self.broken:
-                        await _drain(chunks)
-                    return
-        await self._end()
-
-    async def _feed(self, chunk: bytes) -> bool:
-        """Decode one read and emit its events as one burst; True at the provider's end marker or after a failure."""
-        events: list[AdapterEvent] = []
-        decoder, alive = self.decoder, False
-        try:
-            data = self.sse.one(chunk)
-            if data is not None:
-                events, alive = decoder.decode("", data), not decoder.idle
+            head = await _head(chunks)
+            if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
+                await self._document(head, chunks)
+                return
+            self._decode(head)
+            await self._emit_decoded()
+            if self.emit_now is not None:
+                await self._gather(chunks, self.emit_now)
             else:
-                for name, data in self.sse.feed(chunk):
-                    if _is_blank(data):
-                        continue
-                    events += decoder.decode(name, data)
-                    alive = alive or not decoder.idle
-                    if decoder.done:
-                        break
+                await self._one_by_one(chunks)
+        if not self.ended:
+            await self._end()
+
+    async def _one_by_one(self, chunks: AsyncIterator[bytes]) -> None:
+        """Decode every read by itself."""
+        while not self.ended:
+            chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            self._decode(chunk)
+            await self._emit_decoded()
+        if not self.broken:
+            await _drain(chunks)
+
+    async def _gather(self, chunks: AsyncIterator[bytes], emit_now: EmitNow) -> None:
+        """Decode together what can be read without waiting.
+
+        A server is often ahead, and an HTTP library hands out one chunk of the body after the other, each with a few
+        events. What there is of them is decoded before the next wait (`_Ahead`), where nothing can be awaited: so it is
+        made sure that the consumer has room for them when the first one has come.
+        """
+        with self.reading:
+            while not self.ended:
+                chunk = await self._next(chunks)
+                if chunk is None:
+                    break
+                self.gathered.append(chunk)
+                self.size += len(chunk)
+                if (
+                    len(self.gathered) >= _TOGETHER
+                    or self.size >= _TOGETHER_BYTES
+                    or (len(self.gathered) == 1 and not emit_now.room())
+                ):
+                    self._decode_gathered()
+                    await self._emit_decoded()
+            self._decode_gathered()
+            await self._emit_decoded()
+            if self.ended and not self.broken:
+                await _drain(chunks)
+        if self.error is not None:
+            raise self.error
+
+    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
+        """The next read; None at the end of the body."""
+        try:
+            return await _Ahead(chunks, self._before_waiting)
+        except StopAsyncIteration:
+            return None
+        except Exception:
+            if not self.ended:
+                raise
+            return None  # the response is complete, so failures no longer matter
+
+    def _before_waiting(self) -> None:
+        """Emit what has been gathered, and end the wait that begins if the answer ends with it."""
+        try:
+            self._decode_gathered()
+            if (self.decoded or self.alive) and self.emit_now is not None:
+                self.emit_now.now(self._taken())
+        except BaseException as error:  # noqa: ASYNC103  (raised when the wait has ended, which only Trio can do)
+            self.error, self.ended, self.broken = error, True, True
+        if self.ended:
+            self.reading.deadline = trio.current_time() + (0 if self.broken else DRAIN_SECONDS)
+
+    def _decode_gathered(self) -> None:
+        if self.gathered and not self.ended:
+            together, self.gathered, self.size = b"".join(self.gathered), [], 0
+            self._decode(together)
+
+    async def cut(self) -> None:
+        """Emit what has been read and not been emitted, as far as the consumer has room for it."""
+        try:
+            self._decode_gathered()
+        finally:
+            events = [*self._taken(), *self._held_back()]
+        if events:
+            with trio.CancelScope(shield=True) as scope, suppress(StreamError):  # the answer has ended
+                scope.cancel()
+                await self.emit(*events)
+
+    def _held_back(self) -> list[AdapterEvent]:
+        cut: Callable[[], list[AdapterEvent]] | None = getattr(self.decoder, "cut", None)
+        return [] if cut is None else cut()
+
+    def _decode(self, data: bytes) -> None:
+        """Decode what was read, up to the provider's end marker or a failure."""
+        try:
+            before, whole, after = self.sse.parts(data)
+            if before:
+                self._decode_events(self.sse.feed(before))
+            if whole and not self.decoder.done:
+                self._decode_whole(whole)
+            if after and not self.decoder.done:
+                self._decode_events(self.sse.feed(after))
         except AdapterError as error:
             # Emitted together with the events decoded before it, so that nothing that arrived is lost.
-            events.append(Failed(error))
+            self.decoded += (*self._held_back(), Failed(error))
             self.broken = True
-        if events:
-            self._finish(events[-1])
-        if events or alive:  # an empty burst still counts as progress for the time limits
-            await self.emit(*events)
-        return decoder.done or (bool(events) and isinstance(events[-1], _ENDS))
+        if self.decoded:
+            self._finish(self.decoded[-1])
+        self.ended = self.decoder.done or (bool(self.decoded) and isinstance(self.decoded[-1], _ENDS))
+
+    def _decode_whole(self, data: bytes) -> None:
+        """Decode whole events: as one run, else as two, and so on, since a single one of another kind is in the way.
+
+        After many single events that were none, such a search is given up until something fits again.
+        """
+        run = None if self.decode_run is None else self.sse.run(data)
+        events = None if run is None or self.decode_run is None else self.decode_run(run)
+        if events is not None:
+            self.decoded += events
+            self.misses = 0
+            return
+        both = None if self.decode_run is None or self.misses > _MISSES else halves(data)
+        if both is None:
+            self.misses += 1
+            self._decode_events(self.sse.feed(data))
+            return
+        for half in both:
+            if not self.decoder.done:
+                self._decode_whole(half)
+
+    def _decode_events(self, events: Iterable[ServerSentEvent]) -> None:
+        decoder = self.decoder
+        for name, data in events:
+            if _is_blank(data):
+                continue
+            self.decoded += decoder.decode(name, data)
+            self.alive = self.alive or not decoder.idle
+            if decoder.done:
+                break
+
+    async def _emit_decoded(self) -> None:
+        """Emit what was decoded as one burst; an empty one still counts as progress for the time limits."""
+        if self.decoded or self.alive:
+            await self.emit(*self._taken())
+
+    def _taken(self) -> list[AdapterEvent]:
+        events, self.decoded, self.alive = self.decoded, [], False
+        return events
 
     def _finish(self, last: AdapterEvent) -> None:
         if isinstance(last, Failed) and isinstance(last.error, AdapterError):
@@ -186,7 +329,7 @@ class _Reader:
                 stray = b"\n".join(self.sse.stray).decode("utf-8", "replace")
                 events += self.decoder.end(stray)
         except AdapterError as error:
-            events.append(Failed(error))
+            events += (*self._held_back(), Failed(error))
         if events:
             self._finish(events[-1])
             await self.emit(*events)
@@ -206,6 +349,44 @@ class _Reader:
 
 def _is_blank(data: bytes) -> bool:
     return not data or data.isspace()  # some gateways send blank events to keep the connection alive
+
+
+async def _head(chunks: AsyncIterator[bytes]) -> bytes:
+    """The first reads of a body, up to one that tells what the body is; empty if none does."""
+    head = b""
+    async for chunk in chunks:
+        head += chunk
+        if head.removeprefix(BOM).lstrip() and not BOM.startswith(head):  # else blank, or half a byte order mark
+            return head
+    return b""
+
+
+@attrs.frozen(eq=False)
+class _Ahead:
+    """The next item of an iterator; a function is called before the first wait for it, if there is one.
+
+    It is what `await anext(source)` does, which only passes on what the iterator yields to Trio. Trio has not heard of
+    the wait yet when the function runs: so that must neither wait nor raise.
+    """
+
+    source: AsyncIterator[bytes]
+    before_waiting: Callable[[], None]
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        step: Generator[Any, Any, bytes] = self.source.__anext__().__await__()
+        try:
+            wait = step.send(None)
+            self.before_waiting()
+            while True:
+                try:
+                    outcome = yield wait
+                except BaseException as error:  # noqa: ASYNC103  (the iterator's to handle)
+                    wait = step.throw(error)
+                else:
+                    wait = step.send(outcome)
+        except StopIteration as done:
+            item: bytes = done.value
+            return item
 
 
 async def _drain(chunks: Any) -> None:

@@ -35,6 +35,7 @@ from allm.http.response import (
     BodyReader,
     HttpResponse,
     mapped,
+    sent_body,
     transport_override,
     unconnected,
     without_frames,
@@ -279,8 +280,12 @@ class _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
-        with self._mapped:
-            return await anext(self._source)
+        try:
+            return await self._source.__anext__()
+        except Exception as error:  # the end too, which is not mapped
+            failed = [error]
+        with self._mapped:  # entered for a failure only: most reads have none
+            raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
 
 
 async def _finish(source: AsyncIterator[bytes]) -> None:
@@ -294,20 +299,6 @@ async def _finish(source: AsyncIterator[bytes]) -> None:
         with suppress(Exception):
             async for _ in source:
                 pass
-
-
-@functools.cache
-def _stream_type(library: ModuleType) -> Any:
-    """A request body as the library takes it, made of a `BodyReader`."""
-
-    class Stream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, reader: BodyReader) -> None:
-            self._reader = reader
-
-        def __aiter__(self) -> BodyReader:
-            return aiter(self._reader)
-
-    return Stream
 
 
 @attrs.define(eq=False)
@@ -367,7 +358,7 @@ async def send(
                 for name, value in headers.items():
                     if isinstance(value, Secret):
                         request.headers[name] = value.reveal()
-                request.stream = _stream_type(http)(reader)
+                request.stream = sent_body(http)(reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
                 response = await sending.send(client, shared)

@@ -76,6 +76,7 @@ class Pricing:
     asked_for: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     _served: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _counted: Usage | None = attrs.field(default=None, init=False)  # what has been reported, without our costs
+    _known: dict[str, Any] | None = attrs.field(default=None, init=False)  # its costs, while nothing has changed
 
     @classmethod
     def of_call(cls, adapter: Any, request: Request) -> Pricing:
@@ -99,8 +100,9 @@ class Pricing:
                 priced.append(attrs.evolve(event, usage=attrs.evolve(event.usage, **self._costs())))
                 continue
             if isinstance(event, MessageStarted | MessageCompleted):
-                before = self._costs()
-                self.model = event.model or self.model
+                before = self._known
+                if event.model and event.model != self.model:
+                    self.model, self._known = event.model, None
                 if isinstance(event, MessageCompleted):
                     self._serve(event.service_tier, {})
                     if self._counted is not None and self._costs() != before:
@@ -110,15 +112,18 @@ class Pricing:
 
     def _serve(self, tier: str | None, extra: Mapping[str, Any]) -> None:
         said = {**extra, "service_tier": tier}
-        self._served.update((name, said[name]) for name in _STANDARD if said.get(name) is not None)
+        new = {name: said[name] for name in _STANDARD if said.get(name) is not None}
+        if any(self._served.get(name) != value for name, value in new.items()):
+            self._served.update(new)
+            self._known = None
 
     def _count(self, usage: Usage) -> None:
-        known = self._counted
+        known, self._known = self._counted, None
         if known is None:
             self._counted = usage
             return
         merged = known.merge(usage)
-        if all(cost is None for cost in _reported(usage).values()):  # what was reported before still holds
+        if _has_costs(known) and not _has_costs(usage):  # what was reported before still holds
             merged = attrs.evolve(merged, **_reported(known))
         self._counted = merged
 
@@ -129,6 +134,11 @@ class Pricing:
 
     def _costs(self) -> dict[str, Any]:
         """The costs of what has been counted: those that the provider has reported, else as far as they are known."""
+        if self._known is None:
+            self._known = self._priced()
+        return self._known
+
+    def _priced(self) -> dict[str, Any]:
         usage = self._counted or Usage()
         reported = _reported(usage)
         if self.model is None or self._is_special() or any(cost is not None for cost in reported.values()):
@@ -153,6 +163,10 @@ class Pricing:
 
 def _reported(usage: Usage) -> dict[str, Any]:
     return {name: getattr(usage, name) for name in sorted(COSTS)}
+
+
+def _has_costs(usage: Usage) -> bool:
+    return usage.total_cost is not None or usage.input_cost is not None or usage.output_cost is not None
 
 
 def load_prices(provider: str) -> None:

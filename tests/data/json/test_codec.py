@@ -55,7 +55,7 @@ def test_a_document_is_strict_json_in_utf_8(value):
 
 
 def test_every_value_of_the_public_api_has_a_form():
-    """A new value class needs a tag; a set of tools lives by its loader, questions and answers have the user's types."""
+    """A new value class needs a tag; a set of tools lives by its loader, questions and answers have users' types."""
     without = (Exception, Protocol, allm.Toolset, allm.Question, allm.Classification)
     public = [getattr(allm, name) for name in allm.__all__]
     values = {

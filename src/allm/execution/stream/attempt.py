@@ -127,6 +127,26 @@ class _Attempt:
     failure: Failed | None = None
 
     async def __call__(self, *events: AdapterEvent) -> None:
+        events = self._to_show(events)
+        waits = bool(events) and not self.send.send_nowait(events)
+        if waits:
+            self.scope.deadline = float("inf")  # the wait is the consumer's, not the provider's
+            await self.send.send(events)
+        self._moved(waited=waits)
+
+    def room(self) -> bool:
+        """Whether the channel has room for a burst, which then only this attempt can use up."""
+        return self.send.has_room()
+
+    def now(self, events: list[AdapterEvent]) -> None:
+        """Emit a burst for which there is room."""
+        shown = self._to_show(tuple(events))
+        if shown and not self.send.send_nowait(shown):
+            self.send.leave(shown)  # the consumer has left
+        self._moved(waited=False)
+
+    def _to_show(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
+        """What of a burst the consumer gets now: as it can be kept, with costs, and nothing before the content."""
         if self.ended:
             raise StreamError(
                 f"the adapter emitted {[type(event).__name__ for event in events]} after the end of its response",
@@ -137,13 +157,10 @@ class _Attempt:
             events = self.size.admit(events)
             if any(type(event) in _NOTED for event in events):
                 events = self._note(events)
-        if not self.shown:
-            events = self._hold(events)
-        waited = False
-        if events and not self.send.send_nowait(events):
-            waited = True
-            self.scope.deadline = float("inf")  # the wait is the consumer's, not the provider's
-            await self.send.send(events)
+        return events if self.shown else self._hold(events)
+
+    def _moved(self, *, waited: bool) -> None:
+        """Move the deadline of `stream_timeout`, and end an answer that is too large."""
         now = trio.current_time()
         # Moving a deadline costs more than the rest of this method, so it is not moved for every token.
         if waited or now - self._moved_at > self.gap * _PRECISION:

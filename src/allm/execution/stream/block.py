@@ -205,6 +205,9 @@ class _FoldSender(BurstSender):
         self._record(burst)
         return True
 
+    def has_room(self) -> bool:
+        return True
+
     async def send(self, burst: Burst) -> None:
         self.send_nowait(burst)
 

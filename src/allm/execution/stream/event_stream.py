@@ -1,8 +1,7 @@
-"""Both ends of a stream: `BurstSender` for the tasks that produce its events, `EventStream` for their consumer.
+"""Both ends of a stream: `BurstSender` for what produces its events, `EventStream` for their consumer.
 
-The item of a channel between them is a burst: the tuple of events decoded from one network read. Both ends try the
-non-blocking call first, and a receiver takes everything that is waiting, so a stage costs at most one hop per read, not
-one per token. `EventStream` hands out single events, and folds them as they are read.
+The item of a channel between them is a burst: the tuple of events decoded together. Both ends try the non-blocking call
+first, and a receiver takes everything that is waiting, so a stage costs at most one hop per read, not one per token.
 """
 
 from __future__ import annotations
@@ -62,6 +61,10 @@ class BurstSender(ABC):
         """Deliver one burst if there is room for it; returns whether there was."""
 
     @abstractmethod
+    def has_room(self) -> bool:
+        """Whether `send_nowait` would deliver a burst, or the receiver is gone."""
+
+    @abstractmethod
     async def send(self, burst: Burst) -> None:
         """Deliver one burst, waiting only when there is no room."""
 
@@ -98,11 +101,16 @@ class ChannelSender(BurstSender):
         self._record(burst)
         return True
 
+    def has_room(self) -> bool:
+        """See `BurstSender`."""
+        state = self.channel.statistics()
+        return state.current_buffer_used < state.max_buffer_size
+
     async def send(self, burst: Burst) -> None:
         """Put one burst into the channel, waiting for room.
 
-        If the receiver is gone, the consumer has left its block and is about to cancel this task, so wait for that. No
-        adapter and no tool ever sees a closed channel.
+        If the receiver is gone, the consumer has left its block and is about to cancel this task, so wait for that. So
+        no adapter and no tool sees a closed channel.
         """
         if self.send_nowait(burst):
             return
@@ -126,8 +134,7 @@ class StreamContext:
         span: The telemetry span of the stream; None if nobody listened when it began.
         failure: The exception that the consumer gets after the last event; set by `fail`.
         inbox: Takes messages of the user, if the stream is that of a turn.
-        started_at: When the stream was started, on the Trio clock; `first_event`: when its first burst was received.
-        ended: Its end was received.
+        started_at: When the stream was started, `first_event` when its first burst came; `ended`: all was received.
     """
 
     send: BurstSender

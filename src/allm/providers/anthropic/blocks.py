@@ -28,12 +28,17 @@ from allm.data.events import (
     ToolCallStarted,
 )
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
+from allm.providers.anthropic.usual_events import Input, Text, Thought
 
 __all__ = ["Block", "open_block"]
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
 
 class Block(Protocol):
     """A block that is being received."""
+
+    id: str
 
     def start(self) -> list[AdapterEvent]:
         """What its start says."""
@@ -41,6 +46,14 @@ class Block(Protocol):
 
     def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:
         """What a delta adds; one that this kind of block does not have is passed on as it is."""
+        ...
+
+    def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
+        """Take the texts of several deltas of the same kind, none of them empty.
+
+        Returns:
+            The type of the event that each of them is; None: `grow` has to take them.
+        """
         ...
 
     def stop(self) -> AdapterEvent:
@@ -86,6 +99,12 @@ class _Text:
             self.citations.append(delta.get("citation"))
         return []  # there is no event for citations
 
+    def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
+        if kind is not Text:
+            return None
+        self.pieces += texts
+        return TextDelta
+
     def stop(self) -> AdapterEvent:
         kept = {**self.data, "citations": self.citations or None}
         return TextCompleted(self.id, "".join(self.pieces), metadata=_rest(kept, "type", "text"))
@@ -116,6 +135,12 @@ class _Thinking:
             return []
         return []
 
+    def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
+        if kind is not Thought:
+            return None
+        self.pieces += texts
+        return ReasoningDelta
+
     def stop(self) -> AdapterEvent:
         # An empty signature is one as well: servers that do not sign want their thinking back all the same.
         return ReasoningCompleted(self.id, "".join(self.pieces), provider=PROVIDER, signature=self.signature or "")
@@ -140,6 +165,9 @@ class _Redacted:
 
     def grow(self, delta: Mapping[str, Any]) -> list[AdapterEvent]:  # noqa: ARG002  (it comes whole)
         return []
+
+    def more(self, kind: type, texts: list[str]) -> type[Delta] | None:  # noqa: ARG002
+        return None
 
     def stop(self) -> AdapterEvent:
         data = as_text(self.data.get("data")) or ""
@@ -201,6 +229,12 @@ class _Call:
             return []
         return [ToolCallDelta(self.id, piece)] if piece else []
 
+    def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
+        if kind is not Input:
+            return None
+        self.input.pieces += texts
+        return ToolCallDelta
+
     def stop(self) -> AdapterEvent:
         raw: str | None = self.input.text
         arguments = parse_arguments(self.input.text)
@@ -231,6 +265,9 @@ class _Opaque:
             self.data.update({key: value for key, value in delta.items() if key != "type" and value is not None})
             return []
         return []
+
+    def more(self, kind: type, texts: list[str]) -> type[Delta] | None:  # noqa: ARG002
+        return None
 
     def stop(self) -> AdapterEvent:
         text = self.input.text

@@ -13,15 +13,17 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, UniqueIds, as_count, as_list, as_object, as_text, finish_reason_of
+from allm.adapters import Run, StreamDecoder, UniqueIds, as_count, as_list, as_object, as_text, finish_reason_of
 from allm.data.errors import AdapterError
 from allm.data.response import FinishReason, Usage
 from allm.providers.anthropic.blocks import Block, open_block
 from allm.providers.anthropic.errors import stream_error
 from allm.providers.anthropic.names import PROVIDER
+from allm.providers.anthropic.usual_events import read_deltas
 
 __all__ = ["MessagesDecoder"]
 
+_DELTA = "content_block_delta"
 _BLOCK_OF = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "thinking"}
 _NOTES = ("stop_sequence", "stop_details", "container", "context_management", "diagnostics")
 """What an answer says about itself beyond its content; kept in `Response.metadata["anthropic"]`."""
@@ -104,6 +106,26 @@ class MessagesDecoder(StreamDecoder):
         step = _STEPS.get(kind)
         if step is not None:
             step(self, event)
+
+    def on_run(self, run: Run) -> bool:
+        """More of the newest block."""
+        deltas = read_deltas(run.lines) if run.name == _DELTA else None
+        if deltas is None or len(deltas) != run.size:
+            return False
+        index, kind = deltas[0].index, type(deltas[0].delta)
+        block = self._open.get(index)
+        if block is None or None in self._open:
+            return False
+        texts: list[str] = []
+        for delta in deltas:
+            if delta.index != index or type(delta.delta) is not kind:
+                return False
+            texts.append(delta.delta.text)
+        event = None if "" in texts else block.more(kind, texts)
+        if event is None:
+            return False
+        self.more(event, block.id, texts)
+        return True
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the message that a stream builds."""

@@ -2,8 +2,8 @@
 
 What the recordings show beyond the vendor's documents: there is no end marker, and the finish reason is not the end
 either (usage may follow, and an error); `STOP` ends tool calls as well; calls have ids from Gemini 3 on only; counts
-are cumulative and shrink at times; `content` may be `{}`, have no parts, or be missing; a blocked prompt has no
-candidates at all; Vertex AI sends an error in mid-stream as a bare JSON object between the events.
+come with every chunk, are cumulative, and shrink at times; `content` may be `{}`, have no parts, or be missing; a
+blocked prompt has no candidates at all; Vertex AI sends an error in mid-stream as a bare JSON object between events.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_list, as_object, as_objects, as_text, finish_reason_of
+from allm.adapters import Run, StreamDecoder, as_count, as_list, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError, AdapterReason
+from allm.data.events import ReasoningDelta, TextDelta
 from allm.data.response import FinishReason, Usage
 from allm.providers.gemini.errors import stream_error
 from allm.providers.gemini.logprobs import take_logprobs
 from allm.providers.gemini.part_decode import PROVIDER, PartDecoder
+from allm.providers.gemini.usual_events import read_chunks
 
 __all__ = ["GeminiDecoder", "gemini_usage"]
 
@@ -79,6 +81,14 @@ def gemini_usage(counts: dict[str, Any]) -> Usage:
     )
 
 
+def _output(counts: Mapping[str, Any]) -> int:
+    """Tokens of the answer so far."""
+    answer, thoughts = counts.get("candidatesTokenCount"), counts.get("thoughtsTokenCount")
+    if thoughts is None and type(answer) is int:
+        return answer
+    return (as_count(answer) or 0) + (as_count(thoughts) or 0)
+
+
 def _modality_counts(counts: Mapping[str, Any]) -> dict[str, int]:
     """Tokens by what they stand for, under the names that they have in every `Usage.extra`.
 
@@ -127,6 +137,8 @@ class GeminiDecoder(StreamDecoder):
     _finish: str | None = attrs.field(default=None, init=False)
     _blocked: str | None = attrs.field(default=None, init=False)
     _counts: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
+    _unreported: bool = attrs.field(default=False, init=False)  # the counts have changed since the last report
+    _reported: int | None = attrs.field(default=None, init=False)  # tokens of the answer in the last report
     _grounding: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -152,10 +164,40 @@ class GeminiDecoder(StreamDecoder):
             self._blocked = str(feedback["blockReason"])
         if own := event.keys() - _CHUNK - _TIMES:
             self.notes.update((name, event[name]) for name in own if event[name])
-        self._count_tokens(as_object(event.get("usageMetadata")))
+        if self._count(as_object(event.get("usageMetadata"))):
+            self._report_counts()
+
+    def on_run(self, run: Run) -> bool:
+        """More text, or more of a thought."""
+        chunks = read_chunks(run.lines)
+        if chunks is None or len(chunks) != run.size or self.id is None or self.model is None:
+            return False
+        thought, texts = chunks[0].candidates[0].content.parts[0].thought, list[str]()
+        for chunk in chunks:
+            part = chunk.candidates[0].content.parts[0]
+            if part.text == "" or part.thought != thought:
+                return False
+            texts.append(part.text)
+        block_id = self._parts.more("reasoning" if thought else "text", texts)
+        if block_id is None:
+            return False
+        kind, added = ReasoningDelta if thought else TextDelta, 0
+        for place, chunk in enumerate(chunks, start=1):
+            counts = chunk.usageMetadata
+            if counts and counts != self._counts and self._count(counts):
+                self.more(kind, block_id, texts[added:place])
+                self._report_counts()
+                added = place
+        self.more(kind, block_id, texts[added:] if added else texts)
+        return True
+
+    def on_cut(self) -> None:
+        """The counts that had no report of their own."""
+        self._report_counts()
 
     def on_end(self) -> None:
         """The body ended: the only end that a stream has."""
+        self._report_counts()
         raw = self._finish or self._blocked
         if raw is None:
             self.fail(self.cut_off(self.end_marker))
@@ -174,6 +216,7 @@ class GeminiDecoder(StreamDecoder):
 
     def on_failure(self) -> None:
         """End the block that was being received, and leave a call incomplete."""
+        self._report_counts()
         self._parts.close(clean=False)
 
     def on_report(self, report: dict[str, Any]) -> None:
@@ -185,12 +228,26 @@ class GeminiDecoder(StreamDecoder):
         """The envelope that an error over HTTP has."""
         return stream_error(self.provider, report)
 
-    def _count_tokens(self, counts: dict[str, Any]) -> None:
-        counts = _replaced(self._counts, counts)
-        if counts != self._counts:
-            self._counts = counts
-            tier = as_text(counts.get("serviceTier")) or as_text(counts.get("trafficType"))
-            self.serve(tier)
+    def _count(self, counts: dict[str, Any]) -> bool:
+        """Take the counts of a chunk; whether to report them now.
+
+        They come with every chunk, and a report costs a sum over many prices. So while the answer has grown by less
+        than an eighth since the last report, the next one waits: at most for the end, however that comes.
+        """
+        earlier = self._counts
+        if counts.keys() != earlier.keys():
+            counts = _replaced(earlier, counts)
+        if counts == earlier:
+            return False
+        self._counts, self._unreported = counts, True
+        known = self._reported
+        return known is None or not known <= _output(counts) <= known + known // 8
+
+    def _report_counts(self) -> None:
+        """Report the counts as they are, unless that has been done."""
+        if self._unreported:
+            counts, self._unreported, self._reported = self._counts, False, _output(self._counts)
+            self.serve(as_text(counts.get("serviceTier")) or as_text(counts.get("trafficType")))
             self.report(gemini_usage(counts))
 
     def _candidate(self, candidate: dict[str, Any]) -> None:

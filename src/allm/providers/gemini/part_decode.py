@@ -114,6 +114,14 @@ class PartDecoder:
             # What the item is comes first, in whichever order the provider wrote it.
             self.provider_part(dict(sorted(part.items(), key=lambda item: item[0] in _BESIDE_DATA)))
 
+    def more(self, kind: str, texts: list[str]) -> str | None:
+        """Take more of the block that is being received; its id, None if it is not of that kind."""
+        run = self._run
+        if run is None or run.kind != kind:
+            return None
+        run.pieces += texts
+        return run.id
+
     def provider_part(self, data: dict[str, Any]) -> None:
         """Add an item that only Gemini understands."""
         self.add(ProviderPartCompleted(self._block_id("provider"), ProviderPart(PROVIDER, data)))

@@ -1,4 +1,4 @@
-"""What a response says beside its text and its calls: images, sound, fields of the service's own, reported costs.
+"""What a response says beside its text and its calls: images, sound, fields of the service's own, tokens and costs.
 
 Images come whole, as `images` of a message (OpenRouter, LiteLLM) or among the parts of its content. Sound comes as
 `audio` (https://platform.openai.com/docs/guides/audio): in a stream, pieces of its data and of its transcript, and the
@@ -39,6 +39,7 @@ import attrs
 from allm.adapters import as_count, as_object, as_objects, as_text, image_of_url
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import AdapterEvent, ImageCompleted, ProviderPartCompleted, TextDelta
+from allm.data.response import Usage
 
 __all__ = [
     "CHOICE",
@@ -47,6 +48,7 @@ __all__ = [
     "MESSAGE",
     "PLAIN_COUNTS",
     "Media",
+    "chat_usage",
     "reported_costs",
     "special_counts",
     "take_notes",
@@ -198,6 +200,41 @@ _COUNTED = PLAIN_COUNTS.union(
     }
 )
 """Fields of a usage that have a place of their own."""
+_COUNTED_BESIDE = frozenset({"citation_tokens", "num_search_queries", "search_context_size"})
+"""Fields of Perplexity's, whose totals have tokens of its searches in them."""
+
+
+def chat_usage(usage: dict[str, Any]) -> Usage:
+    """`usage` of Chat Completions; counts that are not there stay None."""
+    prompt = as_object(usage.get("prompt_tokens_details"))
+    completion = as_object(usage.get("completion_tokens_details"))
+    inputs, outputs = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
+    reasoning, total = as_count(completion.get("reasoning_tokens")), as_count(usage.get("total_tokens"))
+    cached = as_count(prompt.get("cached_tokens"))
+    audio = as_count(prompt.get("audio_tokens"))
+    if inputs is not None and outputs is not None and total is not None and (rest := total - inputs - outputs) > 0:
+        if rest == audio:
+            inputs += rest  # Mistral counts the audio of a prompt beside it
+        elif reasoning is None and as_count(usage.get("prompt_audio_seconds")):
+            inputs += rest
+        elif rest == reasoning:
+            outputs += rest  # xAI counts the thinking beside the completion
+        elif reasoning is None and not _COUNTED_BESIDE.intersection(usage):
+            outputs += rest  # the thinking of Gemini behind a compatible route, which is in the total alone
+            reasoning = rest
+    own = usage.keys() - PLAIN_COUNTS
+    special = own or any(details.get(kind) for details in (prompt, completion) for kind in KINDS)
+    return Usage(
+        input_tokens=inputs,
+        output_tokens=outputs,
+        # DeepSeek has the count at the top level.
+        cached_input_tokens=as_count(usage.get("prompt_cache_hit_tokens")) if cached is None else cached,
+        cache_write_input_tokens=as_count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=reasoning,
+        total_tokens=total,
+        **(reported_costs(usage) if own else {}),
+        extra=special_counts(usage, prompt, completion) if special else {},
+    )
 
 
 def reported_costs(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -149,6 +149,14 @@ class CallDecoder:
                 events += self._announced(call)
         return events
 
+    def more(self, index: int, texts: list[str]) -> str | None:
+        """Take more arguments of the newest call with this index; its id, None if it has not been announced."""
+        call = self._latest.get((index, 0))
+        if call is None or call.id is None:
+            return None
+        call.pieces += texts
+        return call.id
+
     def complete(self) -> list[AdapterEvent]:
         """The events at the end of the answer: a call that never had a name is shown without one, and not lost."""
         unnamed = [call for call in self.begun if call.id is None and call.waiting]

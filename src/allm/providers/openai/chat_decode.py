@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import attrs
 
 from allm.adapters import (
+    Run,
     StreamDecoder,
     as_count,
     as_list,
@@ -35,17 +36,15 @@ from allm.data.events import (
     TextCompleted,
     TextDelta,
     ToolCallCompleted,
+    ToolCallDelta,
 )
-from allm.data.response import FinishReason, Usage
+from allm.data.response import FinishReason
 from allm.providers.openai.answer_notes import (
     CHOICE,
     CHUNK,
-    KINDS,
     MESSAGE,
-    PLAIN_COUNTS,
     Media,
-    reported_costs,
-    special_counts,
+    chat_usage,
     take_notes,
 )
 from allm.providers.openai.chat_call_decode import CallDecoder
@@ -53,8 +52,16 @@ from allm.providers.openai.chat_fields import MESSAGE_FIELDS, OF_THE_ANSWER, mer
 from allm.providers.openai.chat_reasoning import HOLDERS, REASONING_FIELDS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
+from allm.providers.openai.usual_events import (
+    Arguments,
+    Text,
+    Thought,
+    read_arguments,
+    read_texts,
+    read_thoughts,
+)
 
-__all__ = ["ChatDecoder", "chat_usage"]
+__all__ = ["ChatDecoder"]
 
 _GROQ = frozenset({"usage", "error"})
 _FINISH: dict[str | None, FinishReason] = {
@@ -69,41 +76,7 @@ _NO_WORD = frozenset({"null", "none", "None"})
 """What servers write as a finish reason where there is none yet."""
 
 
-_COUNTED_BESIDE = frozenset({"citation_tokens", "num_search_queries", "search_context_size"})
-"""Fields of Perplexity's, whose totals have tokens of its searches in them."""
-
-
-def chat_usage(usage: dict[str, Any]) -> Usage:
-    """`usage` of Chat Completions; counts that are not there stay None."""
-    prompt = as_object(usage.get("prompt_tokens_details"))
-    completion = as_object(usage.get("completion_tokens_details"))
-    inputs, outputs = as_count(usage.get("prompt_tokens")), as_count(usage.get("completion_tokens"))
-    reasoning, total = as_count(completion.get("reasoning_tokens")), as_count(usage.get("total_tokens"))
-    cached = as_count(prompt.get("cached_tokens"))
-    audio = as_count(prompt.get("audio_tokens"))
-    if inputs is not None and outputs is not None and total is not None and (rest := total - inputs - outputs) > 0:
-        if rest == audio:
-            inputs += rest  # Mistral counts the audio of a prompt beside it
-        elif reasoning is None and as_count(usage.get("prompt_audio_seconds")):
-            inputs += rest
-        elif rest == reasoning:
-            outputs += rest  # xAI counts the thinking beside the completion
-        elif reasoning is None and not _COUNTED_BESIDE.intersection(usage):
-            outputs += rest  # the thinking of Gemini behind a compatible route, which is in the total alone
-            reasoning = rest
-    own = usage.keys() - PLAIN_COUNTS
-    special = own or any(details.get(kind) for details in (prompt, completion) for kind in KINDS)
-    return Usage(
-        input_tokens=inputs,
-        output_tokens=outputs,
-        # DeepSeek has the count at the top level.
-        cached_input_tokens=as_count(usage.get("prompt_cache_hit_tokens")) if cached is None else cached,
-        cache_write_input_tokens=as_count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=reasoning,
-        total_tokens=total,
-        **(reported_costs(usage) if own else {}),
-        extra=special_counts(usage, prompt, completion) if special else {},
-    )
+_FINGERPRINT = "system_fingerprint"
 
 
 def _first_choice(choices: Any) -> dict[str, Any]:
@@ -149,6 +122,7 @@ class ChatDecoder(StreamDecoder):
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
     _fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # of the message, for the service alone
+    _usual: int = attrs.field(default=0, init=False)  # which of `_USUAL` the newest run was
 
     def __attrs_post_init__(self) -> None:
         self._media = Media(self.provider)
@@ -156,6 +130,54 @@ class ChatDecoder(StreamDecoder):
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
         self._chunk(event, "delta")
+
+    def on_run(self, run: Run) -> bool:
+        """More text, or thinking, or arguments of one call."""
+        if self.id is None or self.model is None:
+            return False
+        read, take = _USUAL[self._usual]
+        chunks = read(run.lines)
+        if chunks is None:
+            self._usual = (self._usual + 1) % len(_USUAL)
+            return False
+        if len(chunks) != run.size:
+            return False
+        tier, fingerprint = chunks[0].service_tier, chunks[0].system_fingerprint
+        if (tier and tier != self.service_tier) or (fingerprint and fingerprint != self.notes.get(_FINGERPRINT)):
+            return False
+        deltas: list[Any] = []
+        for chunk in chunks:
+            if chunk.service_tier != tier or chunk.system_fingerprint != fingerprint:
+                return False
+            deltas.append(chunk.choices[0].delta)
+        return take(self, deltas)
+
+    def _run_of_text(self, deltas: list[Text]) -> bool:
+        texts = [delta.content for delta in deltas]
+        if "" in texts:
+            return False
+        self.more(TextDelta, "text-0", texts)
+        return True
+
+    def _run_of_thinking(self, deltas: list[Thought]) -> bool:
+        texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
+        if "" in texts:
+            return False
+        if self._reasoning.field is None:
+            self._reasoning.field = "reasoning_content" if deltas[0].reasoning_content else "reasoning"
+        self.more(ReasoningDelta, "reasoning-0", texts)
+        return True
+
+    def _run_of_arguments(self, deltas: list[Arguments]) -> bool:
+        calls = [delta.tool_calls[0] for delta in deltas]
+        texts, index = [call.function.arguments for call in calls], calls[0].index
+        if "" in texts or any(call.index != index for call in calls):
+            return False
+        call_id = self._calls.more(index, texts)
+        if call_id is None:
+            return False
+        self.more(ToolCallDelta, call_id, texts)
+        return True
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: a chunk with a whole message."""
@@ -340,6 +362,13 @@ class ChatDecoder(StreamDecoder):
 
 
 _NOT_KEPT = OF_THE_ANSWER.union(REASONING_FIELDS)
+
+_USUAL: tuple[tuple[Callable[[bytes], Any], Callable[[ChatDecoder, Any], bool]], ...] = (
+    (read_texts, ChatDecoder._run_of_text),
+    (read_thoughts, ChatDecoder._run_of_thinking),
+    (read_arguments, ChatDecoder._run_of_arguments),
+)
+"""What a run may be more of: how its chunks are read, and how their deltas are taken. One after the other is tried."""
 
 _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "content": ChatDecoder._content,

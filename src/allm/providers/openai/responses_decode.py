@@ -16,11 +16,12 @@ mentions keeps what its deltas have built. So an item passes through these state
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import attrs
 
-from allm.adapters import StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
+from allm.adapters import Run, StreamDecoder, as_count, as_object, as_objects, as_text, finish_reason_of
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, ReasoningDelta, TextDelta, ToolCallDelta, ToolCallStarted
 from allm.data.logprobs import TokenLogprob
@@ -40,8 +41,11 @@ from allm.providers.openai.responses_items_decode import (
     thought_of,
 )
 from allm.providers.openai.shared_encode import CUSTOM_CALL
+from allm.providers.openai.usual_events import read_argument_deltas, read_reasoning_deltas, read_text_deltas
 
 __all__ = ["ResponsesDecoder", "responses_usage"]
+
+Delta = TextDelta | ReasoningDelta | ToolCallDelta
 
 _FAILED = frozenset({"failed", "cancelled"})
 _ECHO = frozenset(
@@ -139,6 +143,18 @@ class ItemDecoder:
         item = as_object(event.get("item"))
         self._complete(self._items.for_end(item, event), item)
 
+    def run(self, kind: type[Delta], first: dict[str, Any], texts: list[str]) -> str | None:
+        """Take deltas of the place that the first of them names; the id of their block, None if they have none."""
+        if kind is TextDelta:
+            return self._items.for_delta("message", first).block(first)
+        if kind is ReasoningDelta:
+            return self._items.for_delta("reasoning", first).id
+        opened = self._items.find(first, {})
+        if opened is None or opened.kind != "function_call" or not opened.started:
+            return None
+        opened.pieces += texts
+        return opened.id
+
     def finish(self, output: Any) -> None:
         """The items as the terminal event has them; those that are done are left alone."""
         for place, item in enumerate(as_objects(output)):
@@ -229,6 +245,26 @@ class ResponsesDecoder(StreamDecoder):
         elif kind == "keepalive":
             self.keep_alive()
 
+    def on_run(self, run: Run) -> bool:
+        """More text, or thinking, or arguments of one call."""
+        usual = _USUAL.get(run.name)
+        if usual is None:
+            return False
+        kind, read, place_of = usual
+        deltas = read(run.lines)
+        if deltas is None or len(deltas) != run.size:
+            return False
+        place, texts = place_of(deltas[0]), list[str]()
+        for delta in deltas:
+            if delta.delta == "" or place_of(delta) != place:
+                return False
+            texts.append(delta.delta)
+        block_id = self._items.run(kind, dict(zip(_PLACE, place, strict=False)), texts)
+        if block_id is None:
+            return False
+        self.more(kind, block_id, texts)
+        return True
+
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the object that a stream's terminal event holds."""
         if isinstance(document.get("output"), list):
@@ -291,6 +327,17 @@ def _finish(status: str | None, response: dict[str, Any]) -> tuple[FinishReason,
 
 
 _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
+
+_PLACE = ("type", "item_id", "output_index", "content_index")
+"""What says which block a delta is for."""
+_ITEM = attrgetter(*_PLACE[:3])
+_USUAL: dict[str, tuple[type[Delta], Callable[[bytes], Any], Callable[[Any], tuple[Any, ...]]]] = {
+    "response.output_text.delta": (TextDelta, read_text_deltas, attrgetter(*_PLACE)),
+    "response.reasoning_summary_text.delta": (ReasoningDelta, read_reasoning_deltas, _ITEM),
+    "response.reasoning_text.delta": (ReasoningDelta, read_reasoning_deltas, _ITEM),
+    "response.function_call_arguments.delta": (ToolCallDelta, read_argument_deltas, _ITEM),
+}
+"""Names of events that come in runs: what they are, how they are read, and what of them is the same in a run."""
 
 _TAKE: dict[str, Callable[[ItemDecoder, dict[str, Any]], None]] = {
     "response.output_item.added": ItemDecoder.added,

@@ -1,0 +1,321 @@
+"""Events that came together are decoded to what each of them is decoded to by itself, in every format.
+
+The fast way has to take a chunk exactly as the other does, or leave it: chunks are made of the keys that it knows, with
+values that it may not expect, and every recorded answer is read in runs too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+import allm
+from allm.adapters import classify_error
+from allm.http.sse import Run, SSEDecoder
+from allm.http.stream_call import StreamCall, _Reader
+from allm.providers.anthropic.decode import MessagesDecoder
+from allm.providers.gemini.decode import GeminiDecoder
+from allm.providers.openai.chat_decode import ChatDecoder
+from allm.providers.openai.responses_decode import ResponsesDecoder
+from wire_corpus import CORPUS, cases
+
+DECODERS = {
+    "openai_chat": ChatDecoder,
+    "openai_responses": ResponsesDecoder,
+    "anthropic_messages": MessagesDecoder,
+    "gemini": GeminiDecoder,
+}
+CASES = [(api, case) for api in DECODERS for case in cases(api)]
+
+
+def decoded(decoder, events, most):
+    """All that is decoded, the failure included, and how many events were taken in runs of at most `most`."""
+    decoder.begin({})
+    found, taken, left = [], 0, list(events)
+    try:
+        while left and not decoder.done:
+            name, size = left[0][0], 1
+            while size < min(most, len(left)) and left[size][0] == name:
+                size += 1
+            together, left = left[:size], left[size:]
+            run = Run(name, b"\n".join(data for _, data in together), size)
+            quick = decoder.decode_run(run) if most and all(b"\n" not in data for _, data in together) else None
+            taken += 0 if quick is None else size
+            if quick is not None:
+                found += quick
+                continue
+            for name, data in together:
+                if not decoder.done:
+                    found += decoder.decode(name, data)
+        if not decoder.done:
+            found += decoder.end("")
+    except allm.AdapterError as error:
+        found.append(allm.Failed(error))
+    return [described(event) for event in found], taken
+
+
+def described(event):
+    """Equal for equal events: errors compare by identity."""
+    if isinstance(event, allm.Failed):
+        return (event.error.reason, str(event.error), event.raw_finish_reason)
+    return event
+
+
+def same(make, events):
+    """Compare runs of every length; how many events were taken at most."""
+    expected, none = decoded(make(), events, 0)
+    assert none == 0
+    most = 0
+    for size in (1, 2, 3, 50):
+        found, taken = decoded(make(), events, size)
+        assert found == expected
+        most = max(most, taken)
+    return most
+
+
+@pytest.mark.skipif(not CASES, reason=f"no recorded answers at {CORPUS}")
+@pytest.mark.parametrize(("api", "case"), CASES, ids=[case.name for _, case in CASES])
+def test_recorded_answers(api, case):
+    """As they came."""
+    events = list(SSEDecoder().feed((case.folder / "response.body").read_bytes()))
+    same(DECODERS[api], [(name, data) for name, data in events if data.strip()])
+
+
+# --- generated chunks ------------------------------------------------------------------------------------------------
+
+TEXTS = st.sampled_from(["", " a", "b", "é", "\U0001f600", '"', "\\", "error", "data: "])
+ODD = st.sampled_from([None, "", 0, 1, 1.5, -1, True, False, [], {}, [1], {"a": 1}, "x", "1", 10**30, {"error": "e"}])
+
+
+def either(*usual):
+    """One of the usual values nearly always, and now and then an odd one."""
+    return st.one_of(*[value if isinstance(value, st.SearchStrategy) else st.just(value) for value in usual] * 4, ODD)
+
+
+def objects(required, optional=None):
+    return st.fixed_dictionaries(required, optional=optional or {})
+
+
+FUNCTIONS = objects({"arguments": either(TEXTS)}, {"name": either(None)})
+CALLS = objects({"index": either(0, 1), "function": FUNCTIONS}, {"id": either(None), "type": either("function", None)})
+CHAT_DELTAS = st.one_of(
+    objects({"content": either(TEXTS)}, {"role": either("assistant"), "refusal": either(None), "tool_calls": ODD}),
+    objects({"content": either(TEXTS)}, {"reasoning": ODD, "reasoning_content": ODD, "function_call": ODD}),
+    objects({"reasoning_content": either(TEXTS)}, {"reasoning": either(TEXTS), "content": either(None, "")}),
+    objects({"reasoning": either(TEXTS)}, {"content": either(None, ""), "refusal": ODD}),
+    objects({"tool_calls": either(st.lists(CALLS, min_size=1, max_size=2))}, {"content": either(None)}),
+)
+CHAT_CHOICES = objects(
+    {"delta": either(CHAT_DELTAS)}, {"index": either(0), "logprobs": either(None), "finish_reason": either(None)}
+)
+CHAT = objects(
+    {"choices": either(st.lists(CHAT_CHOICES, min_size=1, max_size=1))},
+    {
+        "id": either("c1", "c2"),
+        "object": either("chat.completion.chunk"),
+        "created": either(1),
+        "model": either("m", "n"),
+        "service_tier": either("default", None),
+        "system_fingerprint": either("fp", None),
+        "usage": either(None),
+        "obfuscation": either("xyz"),
+        "other": ODD,
+        "error": either(None),
+    },
+)
+CALL = {"index": 0, "id": "call", "type": "function", "function": {"name": "f", "arguments": ""}}
+CHAT_BEFORE = [
+    {"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]},
+    {"id": "c1", "choices": [{"index": 0, "delta": {"tool_calls": [CALL]}}], "system_fingerprint": "fp"},
+]
+CHAT_AFTER = [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "service_tier": "default"}]
+
+PLACES = {"item_id": either("i1", "i2", "i3"), "output_index": either(0, 1, 2), "sequence_number": either(3)}
+MORE = {"obfuscation": either("x"), "other": ODD}
+RESPONSES = st.one_of(
+    objects(
+        {"type": either("response.output_text.delta"), "delta": either(TEXTS), **PLACES},
+        {"content_index": either(0, 1), "logprobs": either([], None), **MORE},
+    ),
+    objects(
+        {"type": either("response.reasoning_summary_text.delta"), "delta": either(TEXTS), **PLACES},
+        {"summary_index": either(0, 1), **MORE},
+    ),
+    objects({"type": either("response.function_call_arguments.delta"), "delta": either(TEXTS), **PLACES}, MORE),
+)
+RESPONSES_BEFORE = [
+    {"type": "response.created", "response": {"id": "r", "model": "m"}},
+    *(
+        {"type": "response.output_item.added", "output_index": place, "item": item}
+        for place, item in enumerate(
+            [
+                {"type": "message", "id": "i1"},
+                {"type": "reasoning", "id": "i2"},
+                {"type": "function_call", "id": "i3", "call_id": "call", "name": "f"},
+            ]
+        )
+    ),
+]
+RESPONSES_AFTER = [{"type": "response.completed", "response": {"id": "r", "status": "completed"}}]
+
+ANTHROPIC = objects(
+    {
+        "type": either("content_block_delta"),
+        "delta": either(
+            objects({"type": either("text_delta"), "text": either(TEXTS)}, {"other": ODD}),
+            objects({"type": either("thinking_delta"), "thinking": either(TEXTS)}, {"text": ODD}),
+            objects({"type": either("input_json_delta"), "partial_json": either(TEXTS)}),
+        ),
+    },
+    {"index": either(0, 1, 2), "other": ODD},
+)
+BLOCKS = [{"type": "text", "text": ""}, {"type": "thinking", "thinking": ""}, {"type": "tool_use", "id": "c"}]
+ANTHROPIC_BEFORE = [
+    {"type": "message_start", "message": {"id": "m1", "model": "m", "usage": {"input_tokens": 1}}},
+    *({"type": "content_block_start", "index": place, "content_block": block} for place, block in enumerate(BLOCKS)),
+]
+ANTHROPIC_AFTER = [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}}, {"type": "message_stop"}]
+
+COUNTS = objects(
+    {"promptTokenCount": either(9), "candidatesTokenCount": either(*range(1, 40)), "totalTokenCount": either(10, 20)},
+    {
+        "thoughtsTokenCount": either(5),
+        "serviceTier": either("standard"),
+        "promptTokensDetails": either([{"modality": "TEXT", "tokenCount": 9}]),
+    },
+)
+PARTS = objects({"text": either(TEXTS)}, {"thought": either(st.booleans()), "thoughtSignature": either(None)})
+CANDIDATES = objects(
+    {"content": either(objects({"parts": either(st.lists(PARTS, min_size=1, max_size=1))}, {"role": either("model")}))},
+    {"index": either(0), "finishReason": either(None), "other": ODD},
+)
+GEMINI = objects(
+    {"candidates": either(st.lists(CANDIDATES, min_size=1, max_size=1))},
+    {
+        "usageMetadata": either(COUNTS),
+        "modelVersion": either("m", "n"),
+        "responseId": either("r", "s"),
+        "createTime": either("2026"),
+        "other": ODD,
+    },
+)
+GEMINI_CHUNK = {"candidates": [{"content": {"parts": [{"text": "a"}]}}], "modelVersion": "m", "responseId": "r"}
+GEMINI_AFTER = [{"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]}]
+
+
+def unnamed(values):
+    return [("", value if isinstance(value, bytes) else dump(value)) for value in values]
+
+
+def named(values):
+    return [(value["type"] if isinstance(value.get("type"), str) else "", dump(value)) for value in values]
+
+
+def dump(value):
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+FORMATS = {
+    "openai_chat": (CHAT, CHAT_BEFORE, CHAT_AFTER, unnamed),
+    "openai_responses": (RESPONSES, RESPONSES_BEFORE, RESPONSES_AFTER, named),
+    "anthropic_messages": (ANTHROPIC, ANTHROPIC_BEFORE, ANTHROPIC_AFTER, named),
+    "gemini": (GEMINI, [GEMINI_CHUNK], GEMINI_AFTER, unnamed),
+}
+
+
+@pytest.mark.parametrize("api", FORMATS)
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_generated_chunks(api, data):
+    """Each chunk comes a few times in a row, since only equal ones come in a run."""
+    chunks, before, after, events_of = FORMATS[api]
+    repeated = data.draw(st.lists(st.tuples(chunks, st.integers(1, 3)), max_size=8))
+    values = [value for value, times in repeated for _ in range(times)]
+    same(DECODERS[api], events_of([*before, *values, *after]))
+
+
+SCRIPT = {"text": [allm.fake.text(f"w{n} ") for n in range(100)], "call": [allm.fake.tool_call("f", {"a": "w " * 200})]}
+WIRES = {"openai_chat": "openai", "anthropic_messages": "anthropic"}
+
+
+@pytest.mark.parametrize("what", SCRIPT)
+@pytest.mark.parametrize("api", FORMATS)
+def test_usual_answers_are_taken_in_runs(api, what):
+    """Nearly all events of an answer as the vendor sends it; Gemini sends a call in one piece."""
+    body = allm.testing.Reply.script(WIRES.get(api, api), SCRIPT[what]).body
+    events = list(SSEDecoder().feed(body))
+    taken = same(DECODERS[api], events)
+    assert taken > len(events) - (15 if what == "text" or api != "gemini" else len(events) + 1)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"choices":[]}',
+        b'{"id":"c1","choices":[],"choices":[{"index":0,"delta":{"content":"a"}}]}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a","content":"b"}}]}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"\\ud83d"}}]}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"\xff"}}]}',
+        b'{"id":"\xff","choices":[{"index":0,"delta":{"content":"a"}}]}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}]} x',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}]}{}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"created":NaN}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}',
+        b"   ",
+        b"[DONE]",
+    ],
+)
+def test_odd_json(chunk):
+    """Keys that come twice, half of a character, what is no JSON: in a run as alone."""
+    usual = dump({"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": "b"}}]})
+    same(ChatDecoder, [("", data) for data in (usual, usual, chunk, usual, usual, b"[DONE]") if data.strip()])
+
+
+class Opened:
+    """What a reader needs of an open call."""
+
+    def annotate(self, error):
+        """Leave the error as it is."""
+
+
+def read(make, reads):
+    """All that a reader decodes of a body in these reads."""
+    call = StreamCall(provider="x", url="http://x/", headers={}, classify=classify_error, new_decoder=make)
+    decoder = make()
+    decoder.begin({})
+    reader = _Reader(call, Opened(), decoder, emit=None)
+    for data in reads:
+        if not reader.ended:
+            reader._decode(data)
+    return [described(event) for event in reader.decoded]
+
+
+@pytest.mark.parametrize("api", FORMATS)
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_generated_bodies_in_any_cut(api, data):
+    """Cut anywhere, with comments and other events in between: as if each event had come by itself."""
+    chunks, before, after, events_of = FORMATS[api]
+    values = data.draw(st.lists(chunks, max_size=12))
+    end = data.draw(st.sampled_from(["\n\n", "\r\n\r\n"]))
+    noise = st.sampled_from([b"", b"", b"", b": ping" + end.encode(), b"event: ping\ndata: {}" + end.encode()])
+    pieces = []
+    for name, value in events_of([*before, *values, *values, *after]):
+        head = b"event: %b%b" % (name.encode(), end[: len(end) // 2].encode()) if name else b""
+        pieces.append(data.draw(noise) + head + b"data: " + value + end.encode())
+    body = b"".join(pieces)
+    alone = DECODERS[api]()
+    alone.begin({})
+    expected = []
+    try:
+        for name, value in SSEDecoder().feed(body):
+            if not alone.done:
+                expected += alone.decode(name, value)
+    except allm.AdapterError as error:
+        expected += [*alone.cut(), allm.Failed(error)]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(body)), max_size=6)))
+    reads = [body[early:late] for early, late in itertools.pairwise([0, *cuts, len(body)])]
+    assert read(DECODERS[api], reads) == [described(event) for event in expected]
