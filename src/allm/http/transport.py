@@ -362,7 +362,7 @@ async def send(
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
                 response = await sending.send(client, shared)
-                del sending, fields  # or they would be kept as long as the response
+                del sending, fields, headers  # or they would be kept as long as the response
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
         try:
