@@ -34,6 +34,15 @@ class Scope:
     variables: Mapping[Any, Any] = attrs.field(factory=dict)
     qualname: str = ""
 
+    def resolve(self, annotation: Any) -> Any:
+        """The type that an annotation is, or that it is the text of.
+
+        Raises:
+            TypeError: As `evaluate`.
+        """
+        text = getattr(annotation, "__forward_arg__", annotation)
+        return self.evaluate(text) if isinstance(text, str) else annotation
+
     def evaluate(self, text: str) -> Any:
         """The type that `text` is the annotation of.
 
