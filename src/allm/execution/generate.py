@@ -24,7 +24,7 @@ from allm.execution.options import (
     warn_ignored_options,
 )
 from allm.execution.stream.attempt import fail_at_limit, run_model_call
-from allm.execution.stream.block import StreamBlock, open_stream
+from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
 from allm.runtime.call_options import OtherOptions
@@ -114,8 +114,7 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
         EngineError, OptionError, ValidationError, AdapterError: The call is invalid; nothing was sent.
     """
     seal(options)
-    async with stream_generate(engine, request, **options) as events:
-        response = await events.until_done()
+    response = await until_done(stream_generate(engine, request, **options))
     offered = (*engine.tools, *getattr(request, "tools", ()), *(options.get("tools") or ()))
     if response.finish_reason == "tool_calls" and any(_has_handler(tool) for tool in offered):
         what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"
