@@ -111,7 +111,7 @@ class GrowingOutput:
 
     def __attrs_post_init__(self) -> None:
         self._answer = self._new_answer()
-        self._is_late = self._events._first_event is not None
+        self._is_late = self._events._context.first_event is not None
 
     def __aiter__(self) -> GrowingOutput:
         return self
