@@ -131,7 +131,9 @@ class MessageBuilder:
         kind = type(event)
         growing = self._growing
         if kind is TextDelta and growing is not None and event.id == growing.id:  # nearly always
-            growing.add(event.delta)
+            growing.pieces.append(event.delta)  # `growing.add`, written out, as it comes with every token
+            if len(growing.pieces) > growing._most:
+                growing._join()
             return True
         step = _STEPS.get(kind)
         if step is None:
