@@ -71,10 +71,10 @@ _FINISH: dict[str | None, FinishReason] = {
 _NO_WORD = frozenset({"null", "none", "None"})
 """What servers write as a finish reason where there is none yet."""
 
-
 _FINGERPRINT = "system_fingerprint"
-_LOOKS = 32
-"""Runs of no usual shape, one after the other, after which no other shape is looked for."""
+_PLAIN = ChatShape()
+_read_plain = chat_reader(_PLAIN)
+_LOOKS = 32  # runs of no usual shape, one after the other, after which no other shape is looked for
 
 
 def _first_choice(choices: Any) -> dict[str, Any]:
@@ -120,13 +120,12 @@ class ChatDecoder(StreamDecoder):
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
     _fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # of the message, for the service alone
-    _shape: ChatShape = attrs.field(default=ChatShape(), init=False)  # of the newest run
-    _read: Callable[[bytes], list[Any] | None] = attrs.field(init=False)  # chunks of that shape
+    _shape: ChatShape = attrs.field(default=_PLAIN, init=False)  # of the newest run
+    _read: Callable[[bytes], list[Any] | None] = attrs.field(default=_read_plain, init=False)  # chunks of that shape
     _looks: int = attrs.field(default=0, init=False)  # for another shape, since the newest run
 
     def __attrs_post_init__(self) -> None:
         self._media = Media(self.provider)
-        self._read = chat_reader(self._shape)
 
     def on_event(self, name: str, event: dict[str, Any]) -> None:  # noqa: ARG002  chunks have no names
         """One chunk."""
@@ -148,7 +147,7 @@ class ChatDecoder(StreamDecoder):
             if chunk.service_tier != tier or chunk.system_fingerprint != fingerprint:
                 return False
             deltas.append(chunk.choices[0].delta)
-        beside = read_beside(self._shape, chunks) if self._shape.has_own() else NOTHING_BESIDE
+        beside = read_beside(self._shape, chunks) if any(self._shape[1:]) else NOTHING_BESIDE
         if beside is None or not _TAKE_RUN[self._shape.delta_type](self, deltas):
             return False
         for notes in beside.notes:
@@ -160,12 +159,14 @@ class ChatDecoder(StreamDecoder):
     def _look_again(self, run: Run) -> list[Any] | None:
         """Read the run in the shape that its first chunk has; None if that is not a new one."""
         self._looks += 1
-        if self._looks > _LOOKS:
+        line = run.lines.partition(b"\n")[0]
+        if self._looks > _LOOKS or self._read(line) is not None:
             return None
         try:
-            shape = chat_shape_of(loads(run.lines.partition(b"\n")[0]), self._shape)
+            chunk = as_object(loads(line))
         except JsonTextError:
             return None
+        shape = chat_shape_of(chunk, self._shape) if _said(_first_choice(chunk.get("choices"))) else None
         if shape is None or shape == self._shape:
             return None
         self._shape, self._read = shape, chat_reader(shape)
@@ -182,9 +183,8 @@ class ChatDecoder(StreamDecoder):
         texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
         if "" in texts:
             return False
-        for delta in deltas:
-            for detail in delta.reasoning_details or ():
-                keep_piece(self._reasoning.details, detail)
+        for detail in (detail for delta in deltas for detail in delta.reasoning_details or ()):
+            keep_piece(self._reasoning.details, detail)
         if self._reasoning.field is None:
             self._reasoning.field = "reasoning_content" if deltas[0].reasoning_content else "reasoning"
         self.more(ReasoningDelta, "reasoning-0", texts)

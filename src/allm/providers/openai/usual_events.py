@@ -107,10 +107,6 @@ class ChatShape(NamedTuple):
     choice: frozenset[str] = frozenset()
     delta: frozenset[str] = frozenset()
 
-    def has_own(self) -> bool:
-        """Whether there are keys of the service's own."""
-        return bool(self.chunk or self.choice or self.delta)
-
 
 _MOST_OWN = 12  # keys
 
