@@ -16,7 +16,8 @@ Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
     fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
     end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. Events
-    that came together are a `Run`, which is decoded at once if a `Shape`, which `shape_reader` reads, fits all of it.
+    that came together are a `Run`, which is decoded at once if a `Shape`, which `shape_reader` reads, fits all of it;
+    `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
 
@@ -63,6 +64,7 @@ from allm.data.json.text import (
     parse_arguments as parse_arguments,
     shape_reader as shape_reader,
     value_problem as value_problem,
+    wider_shape as wider_shape,
 )
 from allm.data.json.whole import whole_text as whole_text
 from allm.data.kept_encodings import (
@@ -242,5 +244,6 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "value_problem",
     "vector_of",
     "whole_text",
+    "wider_shape",
     "wrong_type",
 ]

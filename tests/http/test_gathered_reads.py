@@ -125,3 +125,23 @@ def test_a_long_text_is_kept_in_long_pieces():
         assert len(block.pieces) <= 1024 + 10
         assert made.length("text") == len("".join(f"{n} " for n in range(10_000)))
         assert made.content()[0].text == "".join(f"{n} " for n in range(10_000))
+
+
+def test_a_decoder_and_the_fold_have_one_copy_of_a_long_text():
+    """They join the same pieces, however these come, and keep the same long ones."""
+    decoder, collector = MessageBuilder(), allm.StreamCollector()
+    for n in range(0, 10_000, 60):
+        for event in decoder.more(allm.TextDelta, "t", [f"é{n} " for n in range(n, n + 60)]):
+            collector.add(event)
+    [[block], [copy]] = (builder._blocks.values() for builder in (decoder, collector._builder))
+    assert sum(one is other for one, other in zip(block.pieces, copy.pieces, strict=False)) >= 9
+    assert type(decoder.content()[0].text) is type(collector.response().output_text) is str
+    assert decoder.content() == collector.response().message.content
+
+
+def test_a_text_of_exactly_one_long_piece():
+    """It is a plain text."""
+    builder = MessageBuilder()
+    builder.more(allm.TextDelta, "t", [*["ab"] * 1024, ""])
+    assert type(builder.content()[0].text) is str
+    assert builder.content()[0].text == "ab" * 1024

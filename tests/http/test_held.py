@@ -129,6 +129,13 @@ def test_everything_in_an_object_is_measured():
     assert 500 <= held_bytes(value) <= 700
 
 
+def test_long_pieces_are_measured():
+    """Those that a decoder and the fold have in common, too."""
+    builder = allm.adapters.MessageBuilder()
+    builder.more(allm.TextDelta, "t", [f"{n:04}" for n in range(3000)])
+    assert 12_000 <= held_bytes(builder) <= 12_000 + 1024 * 8
+
+
 async def test_the_limit_of_the_engine_reaches_the_decoder(monkeypatch):
     """Over HTTP, from the engine's settings."""
     monkeypatch.setattr(held, "FIRST", 10_000)

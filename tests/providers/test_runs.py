@@ -107,9 +107,40 @@ CHAT_DELTAS = st.one_of(
     objects({"reasoning_content": either(TEXTS)}, {"reasoning": either(TEXTS), "content": either(None, "")}),
     objects({"reasoning": either(TEXTS)}, {"content": either(None, ""), "refusal": ODD}),
     objects({"tool_calls": either(st.lists(CALLS, min_size=1, max_size=2))}, {"content": either(None)}),
+    objects(
+        {"content": either("a", "b")},
+        {
+            "channel": either("final"),
+            "tool_calls": either([], None),
+            "other": ODD,
+            "text": either("growing"),
+            "signature": either("s1", "s2"),
+            "extra_content": either(None, {}, {"google": {"thought": True}}),
+            "executed_tools": either([{"index": 0, "a": 1}], [{"index": 1}]),
+            "content_filter_results": either({"hate": {"filtered": False}}),
+            "thinking_blocks": either(None),
+        },
+    ),
+    objects(
+        {
+            "reasoning": either("a", "b"),
+            "reasoning_details": either([{"type": "t", "text": "a"}], [{"data": "d"}], [1]),
+        },
+        {"content": either(""), "role": either("assistant")},
+    ),
 )
+FILTERED = either(*({"hate": {"filtered": filtered, "severity": "safe"}} for filtered in (True, False)))
 CHAT_CHOICES = objects(
-    {"delta": either(CHAT_DELTAS)}, {"index": either(0), "logprobs": either(None), "finish_reason": either(None)}
+    {"delta": either(CHAT_DELTAS)},
+    {
+        "index": either(0),
+        "logprobs": either(None),
+        "finish_reason": either(None, "null"),
+        "native_finish_reason": either(None, "x"),
+        "content_filter_results": FILTERED,
+        "message": ODD,
+        "stop_reason": ODD,
+    },
 )
 CHAT = objects(
     {"choices": either(st.lists(CHAT_CHOICES, min_size=1, max_size=1))},
@@ -124,6 +155,12 @@ CHAT = objects(
         "obfuscation": either("xyz"),
         "other": ODD,
         "error": either(None),
+        "provider": either("p", "q"),
+        "x_groq": either(None, {}, {"id": "r"}),
+        "citations": either(["a"], ["a", "b"]),
+        "rows": either([{"index": 0, "a": 1}], [{"index": 0, "b": 2}, {"index": 1}]),
+        "not a name": either(1),
+        "native_finish_reason": ODD,
     },
 )
 CALL = {"index": 0, "id": "call", "type": "function", "function": {"name": "f", "arguments": ""}}
@@ -251,6 +288,44 @@ def test_usual_answers_are_taken_in_runs(api, what):
     assert taken > len(events) - (15 if what == "text" or api != "gemini" else len(events) + 1)
 
 
+OWN = {
+    "Azure": ({}, {"content_filter_results": {"hate": {"filtered": False, "severity": "safe"}}}, {"refusal": None}),
+    "DeepSeek": ({"usage": None}, {}, {"reasoning_content": None}),
+    "Groq": ({"x_groq": None}, {}, {"channel": "final"}),
+    "llama.cpp": ({"timings": {"predicted_n": 3, "predicted_ms": 1.5}}, {}, {}),
+    "LiteLLM": ({"citations": None, "stream_options": {}}, {}, {"provider_specific_fields": None, "audio": None}),
+    "Mistral": ({"p": "abcdefg"}, {}, {}),
+    "Ollama": ({"system_fingerprint": "fp_ollama"}, {}, {"role": "assistant"}),
+    "OpenRouter": ({"provider": "P"}, {"native_finish_reason": None}, {"role": "assistant", "reasoning_details": []}),
+    "Perplexity": ({"citations": ["a"], "search_results": [{"title": "t"}]}, {"message": None}, {"role": "assistant"}),
+    "SGLang": ({}, {"matched_stop": None, "finish_reason": ""}, {"reasoning_content": None, "tool_calls": None}),
+    "Together": ({"prompt": []}, {"text": "a", "seed": 1}, {"token_id": 7, "role": "assistant", "tool_calls": []}),
+    "vLLM": ({"prompt_token_ids": None}, {"stop_reason": None, "token_ids": None}, {"reasoning": None}),
+}
+"""What services add to every chunk: beside the choices, in the choice, and in the delta."""
+
+
+@pytest.mark.parametrize("kind", ["text", "thought", "call"])
+@pytest.mark.parametrize("service", OWN)
+def test_keys_of_the_services_own(service, kind):
+    """They cost a run nothing: all chunks but the first few are taken at once, and what they say is kept."""
+    own, of_choice, of_delta = OWN[service]
+    call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": ""}}
+    delta = {
+        "text": {"content": "a"},
+        "thought": {"content": "", "reasoning_content": "a"},
+        "call": {"content": None, "tool_calls": [{"index": 0, "function": {"arguments": "1"}}]},
+    }[kind]
+
+    def chunk(delta, finish=None):
+        choice = {"index": 0, "finish_reason": finish, **of_choice, "delta": {**of_delta, **delta}}
+        return dump({"id": "c1", "model": "m", **own, "choices": [choice]})
+
+    first = [chunk({"role": "assistant", "content": ""}), *([chunk({"tool_calls": [call]})] if kind == "call" else [])]
+    events = [("", data) for data in (*first, *[chunk(delta)] * 300, b"[DONE]")]
+    assert same(ChatDecoder, events) >= 299
+
+
 @pytest.mark.parametrize(
     "chunk",
     [
@@ -264,6 +339,12 @@ def test_usual_answers_are_taken_in_runs(api, what):
         b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}]}{}',
         b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"created":NaN}',
         b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":"stop"}]}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"own":"\\ud83d"}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"own":"\xff"}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"own":[NaN]}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"own":1,"own":[2]}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"own":{"a":123456789012345678901234567890}}',
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"' + b"x" * 2000 + b'":1}',
         b"   ",
         b"[DONE]",
     ],

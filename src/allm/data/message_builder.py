@@ -10,6 +10,7 @@ it, and a service is an address (`Origin`): what a proxy signed gives a 400 at t
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -45,6 +46,25 @@ _LOOSE = 1024
 """Pieces of a text that are kept as they came: some 70 bytes each, beside their text."""
 
 
+class _Shared(str):
+    """A long piece, which the builder of the decoder and that of the fold have in common."""
+
+    __slots__ = ("__weakref__",)
+
+
+_LONG: weakref.WeakValueDictionary[int, _Shared] = weakref.WeakValueDictionary()
+"""Long pieces by their hash, as long as somebody has them."""
+
+
+def _shared(text: str) -> str:
+    """The same text for all who ask: a decoder and the fold join the same pieces, and would each keep a copy."""
+    known = _LONG.get(hash(text))
+    if known is not None and known == text:
+        return known
+    made = _LONG[hash(text)] = _Shared(text)
+    return made
+
+
 @attrs.define(eq=False)
 class _Block:
     kind: str
@@ -64,15 +84,17 @@ class _Block:
             self._join()
 
     def _join(self) -> None:
-        """Make a long piece of the newest ones: short ones cost more memory than their text."""
+        """Make long pieces of the newest ones: short ones cost more memory than their text."""
         self.length()
-        joined = self._most - _LOOSE
-        self.pieces[joined:] = ["".join(self.pieces[joined:])]
-        self._counted, self._most = joined + 1, joined + 1 + _LOOSE
+        while len(self.pieces) > self._most:
+            joined = self._most - _LOOSE
+            self.pieces[joined : self._most] = [_shared("".join(self.pieces[joined : self._most]))]
+            self._most += 1
+        self._counted = len(self.pieces)
 
     def text(self) -> str:
         """What all pieces make, which are one piece from now on: who asks again joins this and what is new."""
-        if len(self.pieces) > 1:
+        if len(self.pieces) > 1 or (self.pieces and type(self.pieces[0]) is not str):
             self.length()
             self.pieces[:] = ["".join(self.pieces)]
             self._counted, self._most = 1, 1 + _LOOSE
@@ -113,7 +135,9 @@ class MessageBuilder:
         kind = type(event)
         growing = self._growing
         if kind is TextDelta and growing is not None and event.id == growing.id:  # nearly always
-            growing.add(event.delta)
+            growing.pieces.append(event.delta)  # `growing.add`, written out, as it comes with every token
+            if len(growing.pieces) > growing._most:
+                growing._join()
             return True
         step = _STEPS.get(kind)
         if step is None:

@@ -51,7 +51,7 @@ def held_bytes(value: Any) -> int:
     while waiting:
         item = waiting.pop()
         kind = type(item)
-        if kind is str or kind is bytes:
+        if isinstance(item, (str, bytes)):
             if len(item) > _SHORT:  # else it costs less than to know whether it was counted
                 if id(item) in seen:
                     continue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import NoneType
 from typing import Any, NoReturn, TypeVar, cast
 
@@ -40,6 +40,7 @@ __all__ = [
     "shape_reader",
     "text_bytes",
     "value_problem",
+    "wider_shape",
 ]
 
 _MAX_DIGITS = 16  # of a count that was sent as text; no real count has more
@@ -117,6 +118,21 @@ def shape_reader(shape: type[ShapeT]) -> Callable[[bytes], list[ShapeT] | None]:
             return None
 
     return objects
+
+
+def wider_shape(shape: type[ShapeT], fields: Mapping[str, Any], unread: Iterable[str]) -> type[ShapeT]:
+    """A shape with another type for some of its fields, and with more keys that an object of it may have.
+
+    Args:
+        shape: It stays as it is.
+        fields: The fields, and the type that each has instead.
+        unread: The keys. Their values are fields of the object too, as JSON that was not read (`bytes(value)`), which
+            is `null` where the object has no such key.
+    """
+    missing = msgspec.Raw(b"null")
+    more: list[tuple[str, Any] | tuple[str, Any, Any]] = [*fields.items()]
+    more += [(name, msgspec.Raw, missing) for name in unread]
+    return msgspec.defstruct(shape.__name__, more, bases=(shape,), kw_only=True)  # type: ignore[return-value]
 
 
 def loads_pieces(text: bytes | str) -> Any:

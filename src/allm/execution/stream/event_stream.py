@@ -216,7 +216,8 @@ class EventStream(Generic[T_co]):
             StreamError: Used outside its block, or by a second task.
             Exception: Raised by `on_event`.
         """
-        self._enter()
+        if self._closed or trio.lowlevel.current_task() is not self._owner:  # the first time
+            self._enter()
         while True:
             while self._index < len(self._burst):
                 event = self._burst[self._index]

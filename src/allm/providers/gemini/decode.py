@@ -184,7 +184,7 @@ class GeminiDecoder(StreamDecoder):
         kind, added = ReasoningDelta if thought else TextDelta, 0
         for place, chunk in enumerate(chunks, start=1):
             counts = chunk.usageMetadata
-            if counts and counts != self._counts and self._count(counts):
+            if counts and self._count(counts):
                 self.more(kind, block_id, texts[added:place])
                 self._report_counts()
                 added = place
@@ -232,16 +232,16 @@ class GeminiDecoder(StreamDecoder):
         """Take the counts of a chunk; whether to report them now.
 
         They come with every chunk, and a report costs a sum over many prices. So while the answer has grown by less
-        than an eighth since the last report, the next one waits: at most for the end, however that comes.
+        than half since the last report, the next one waits: at most for the end, however that comes.
         """
         earlier = self._counts
-        if counts.keys() != earlier.keys():
-            counts = _replaced(earlier, counts)
         if counts == earlier:
+            return False
+        if counts.keys() != earlier.keys() and (counts := _replaced(earlier, counts)) == earlier:
             return False
         self._counts, self._unreported = counts, True
         known = self._reported
-        return known is None or not known <= _output(counts) <= known + known // 8
+        return known is None or not known <= _output(counts) <= known + known // 2
 
     def _report_counts(self) -> None:
         """Report the counts as they are, unless that has been done."""

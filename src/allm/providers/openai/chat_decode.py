@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 import attrs
 
 from allm.adapters import (
+    JsonTextError,
     Run,
     StreamDecoder,
     as_count,
@@ -24,6 +25,7 @@ from allm.adapters import (
     as_objects,
     as_text,
     finish_reason_of,
+    loads,
     malformed,
 )
 from allm.data.content import ProviderPart, TextPart
@@ -47,19 +49,13 @@ from allm.providers.openai.answer_notes import (
     chat_usage,
     take_notes,
 )
+from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_fields import MESSAGE_FIELDS, OF_THE_ANSWER, merge_fields, settled
-from allm.providers.openai.chat_reasoning import HOLDERS, REASONING_FIELDS, Reasoning, thought_in
+from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, settled
+from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
-from allm.providers.openai.usual_events import (
-    Arguments,
-    Text,
-    Thought,
-    read_arguments,
-    read_texts,
-    read_thoughts,
-)
+from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of
 
 __all__ = ["ChatDecoder"]
 
@@ -75,8 +71,10 @@ _FINISH: dict[str | None, FinishReason] = {
 _NO_WORD = frozenset({"null", "none", "None"})
 """What servers write as a finish reason where there is none yet."""
 
-
 _FINGERPRINT = "system_fingerprint"
+_PLAIN = ChatShape()
+_read_plain = chat_reader(_PLAIN)
+_LOOKS = 32  # runs of no usual shape, one after the other, after which no other shape is looked for
 
 
 def _first_choice(choices: Any) -> dict[str, Any]:
@@ -122,7 +120,9 @@ class ChatDecoder(StreamDecoder):
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
     _fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # of the message, for the service alone
-    _usual: int = attrs.field(default=0, init=False)  # which of `_USUAL` the newest run was
+    _shape: ChatShape = attrs.field(default=_PLAIN, init=False)  # of the newest run
+    _read: Callable[[bytes], list[Any] | None] = attrs.field(default=_read_plain, init=False)  # chunks of that shape
+    _looks: int = attrs.field(default=0, init=False)  # for another shape, since the newest run
 
     def __attrs_post_init__(self) -> None:
         self._media = Media(self.provider)
@@ -135,13 +135,10 @@ class ChatDecoder(StreamDecoder):
         """More text, or thinking, or arguments of one call."""
         if self.id is None or self.model is None:
             return False
-        read, take = _USUAL[self._usual]
-        chunks = read(run.lines)
-        if chunks is None:
-            self._usual = (self._usual + 1) % len(_USUAL)
+        chunks = self._read(run.lines) or self._look_again(run)
+        if chunks is None or len(chunks) != run.size:
             return False
-        if len(chunks) != run.size:
-            return False
+        self._looks = 0
         tier, fingerprint = chunks[0].service_tier, chunks[0].system_fingerprint
         if (tier and tier != self.service_tier) or (fingerprint and fingerprint != self.notes.get(_FINGERPRINT)):
             return False
@@ -150,7 +147,30 @@ class ChatDecoder(StreamDecoder):
             if chunk.service_tier != tier or chunk.system_fingerprint != fingerprint:
                 return False
             deltas.append(chunk.choices[0].delta)
-        return take(self, deltas)
+        beside = read_beside(self._shape, chunks) if any(self._shape[1:]) else NOTHING_BESIDE
+        if beside is None or not _TAKE_RUN[self._shape.delta_type](self, deltas):
+            return False
+        for notes in beside.notes:
+            take_notes(self.notes, notes, notes)
+        for fields in beside.fields:
+            merge_fields(self._fields, fields)
+        return True
+
+    def _look_again(self, run: Run) -> list[Any] | None:
+        """Read the run in the shape that its first chunk has; None if that is not a new one."""
+        self._looks += 1
+        line = run.lines.partition(b"\n")[0]
+        if self._looks > _LOOKS or self._read(line) is not None:
+            return None
+        try:
+            chunk = as_object(loads(line))
+        except JsonTextError:
+            return None
+        shape = chat_shape_of(chunk, self._shape) if _said(_first_choice(chunk.get("choices"))) else None
+        if shape is None or shape == self._shape:
+            return None
+        self._shape, self._read = shape, chat_reader(shape)
+        return self._read(run.lines)
 
     def _run_of_text(self, deltas: list[Text]) -> bool:
         texts = [delta.content for delta in deltas]
@@ -163,6 +183,8 @@ class ChatDecoder(StreamDecoder):
         texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
         if "" in texts:
             return False
+        for detail in (detail for delta in deltas for detail in delta.reasoning_details or ()):
+            keep_piece(self._reasoning.details, detail)
         if self._reasoning.field is None:
             self._reasoning.field = "reasoning_content" if deltas[0].reasoning_content else "reasoning"
         self.more(ReasoningDelta, "reasoning-0", texts)
@@ -274,7 +296,7 @@ class ChatDecoder(StreamDecoder):
                 take(self, value)
             elif key in MESSAGE:
                 take_notes(self.notes, content, (key,))
-            elif key not in _NOT_KEPT:
+            elif key not in NOT_KEPT:
                 merge_fields(self._fields, {key: value})
         self._finish = _word(choice.get("finish_reason")) or self._finish
 
@@ -361,14 +383,11 @@ class ChatDecoder(StreamDecoder):
         return event
 
 
-_NOT_KEPT = OF_THE_ANSWER.union(REASONING_FIELDS)
-
-_USUAL: tuple[tuple[Callable[[bytes], Any], Callable[[ChatDecoder, Any], bool]], ...] = (
-    (read_texts, ChatDecoder._run_of_text),
-    (read_thoughts, ChatDecoder._run_of_thinking),
-    (read_arguments, ChatDecoder._run_of_arguments),
-)
-"""What a run may be more of: how its chunks are read, and how their deltas are taken. One after the other is tried."""
+_TAKE_RUN: dict[type, Callable[[ChatDecoder, Any], bool]] = {
+    Text: ChatDecoder._run_of_text,
+    Thought: ChatDecoder._run_of_thinking,
+    Arguments: ChatDecoder._run_of_arguments,
+}
 
 _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "content": ChatDecoder._content,

@@ -6,41 +6,47 @@ besides, and only values that mean what they always mean; anything else is left 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Literal, NamedTuple
 
-from allm.adapters import Shape, shape_reader
+from allm.adapters import Shape, as_list, as_object, shape_reader, wider_shape
 
 __all__ = [
     "Arguments",
+    "ChatShape",
     "Text",
     "Thought",
+    "chat_reader",
+    "chat_shape_of",
     "read_argument_deltas",
-    "read_arguments",
     "read_reasoning_deltas",
     "read_text_deltas",
-    "read_texts",
-    "read_thoughts",
 ]
 
 # --- Chat Completions ------------------------------------------------------------------------------------------------
+# Most services add fields of their own to every chunk. They are known from the first chunk that has them, and not read
+# by the shape, so that the decoder can keep them as it keeps those of any chunk.
+
+_Nothing = Literal[""] | None
+_Nobody = tuple[()] | None
 
 
 class _Function(Shape):
     arguments: str
-    name: None = None
+    name: _Nothing = None
 
 
 class _Call(Shape):
     index: int
     function: _Function
-    id: None = None
+    id: _Nothing = None
     type: Literal["function"] | None = None
 
 
 class _Delta(Shape):
-    role: Literal["assistant"] | None = None
-    refusal: None = None
+    role: Literal["assistant", ""] | None = None
+    refusal: _Nothing = None
     function_call: None = None
 
 
@@ -48,9 +54,9 @@ class Text(_Delta, kw_only=True):
     """More text."""
 
     content: str
-    reasoning: None = None
-    reasoning_content: None = None
-    tool_calls: None = None
+    reasoning: _Nothing = None
+    reasoning_content: _Nothing = None
+    tool_calls: _Nobody = None
 
 
 class Thought(_Delta, kw_only=True):
@@ -58,36 +64,34 @@ class Thought(_Delta, kw_only=True):
 
     reasoning: str | None = None
     reasoning_content: str | None = None
-    content: Literal[""] | None = None
-    tool_calls: None = None
+    reasoning_details: list[dict[str, Any]] | None = None
+    content: _Nothing = None
+    tool_calls: _Nobody = None
 
 
 class Arguments(_Delta, kw_only=True):
     """More arguments of one call."""
 
     tool_calls: tuple[_Call]
-    content: None = None
-    reasoning: None = None
-    reasoning_content: None = None
+    content: _Nothing = None
+    reasoning: _Nothing = None
+    reasoning_content: _Nothing = None
 
 
-DeltaT = TypeVar("DeltaT", bound=_Delta)
-
-
-class _Choice(Shape, Generic[DeltaT]):
-    delta: DeltaT
+class _Choice(Shape):
+    delta: Any
     index: Literal[0] = 0
     logprobs: None = None
-    finish_reason: None = None
+    finish_reason: _Nothing = None
 
 
-class _Chunk(Shape, Generic[DeltaT]):
+class _Chunk(Shape):
     """A chunk with one delta."""
 
-    choices: tuple[_Choice[DeltaT]]
+    choices: tuple[Any]
     id: str | None = None
-    object: Literal["chat.completion.chunk"] | None = None
-    created: int = 0
+    object: Literal["chat.completion.chunk", "chat.completion", ""] | None = None
+    created: int | float | str | None = None
     model: str | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
@@ -95,9 +99,51 @@ class _Chunk(Shape, Generic[DeltaT]):
     obfuscation: str | None = None
 
 
-read_texts: Callable[[bytes], list[_Chunk[Text]] | None] = shape_reader(_Chunk[Text])
-read_thoughts: Callable[[bytes], list[_Chunk[Thought]] | None] = shape_reader(_Chunk[Thought])
-read_arguments: Callable[[bytes], list[_Chunk[Arguments]] | None] = shape_reader(_Chunk[Arguments])
+class ChatShape(NamedTuple):
+    """What the chunks of an answer look like: which delta they have, and the service's own keys in each place."""
+
+    delta_type: type[_Delta] = Text
+    chunk: frozenset[str] = frozenset()
+    choice: frozenset[str] = frozenset()
+    delta: frozenset[str] = frozenset()
+
+
+_MOST_OWN = 12  # keys
+
+
+def chat_shape_of(chunk: Any, known: ChatShape) -> ChatShape | None:
+    """The shape of a chunk, with the keys that earlier ones had; None: it is of no usual one."""
+    choices = as_list(as_object(chunk).get("choices"))
+    choice = as_object(choices[0]) if len(choices) == 1 else {}
+    delta = as_object(choice.get("delta"))
+    if delta.get("tool_calls"):
+        kind: type[_Delta] = Arguments
+    elif delta.get("content"):
+        kind = Text
+    elif delta.get("reasoning") or delta.get("reasoning_content"):
+        kind = Thought
+    else:
+        return None
+    own = [
+        known.chunk.union(chunk).difference(_Chunk.__struct_fields__),
+        known.choice.union(choice).difference(_Choice.__struct_fields__),
+        known.delta.union(delta).difference(kind.__struct_fields__),
+    ]
+    names = [name for level in own for name in level]
+    plain = all(name.isidentifier() and name[0] != "_" for name in names)
+    # One name in two places is one note, of which the last word counts.
+    if not plain or len(names) > _MOST_OWN or len({*names, "system_fingerprint"}) != len(names) + 1:
+        return None
+    return ChatShape(kind, *own)
+
+
+@functools.lru_cache(maxsize=64)
+def chat_reader(shape: ChatShape) -> Callable[[bytes], list[_Chunk] | None]:
+    """Reads chunks of this shape."""
+    delta = wider_shape(shape.delta_type, {}, sorted(shape.delta))
+    choice = wider_shape(_Choice, {"delta": delta}, sorted(shape.choice))
+    return shape_reader(wider_shape(_Chunk, {"choices": tuple[choice]}, sorted(shape.chunk)))  # type: ignore[valid-type]
+
 
 # --- Responses -------------------------------------------------------------------------------------------------------
 
