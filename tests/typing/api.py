@@ -156,19 +156,27 @@ async def without_a_class_the_output_is_anything(engine: allm.Engine, options: a
 
 
 async def any_type_reaches_the_result(engine: allm.Engine, response: allm.Response) -> None:
-    """Lists and generics in every call; `TypeForm(...)` helps mypy to see any other type, which pyright sees alone."""
+    """Lists, generics, Literals and unions in every call; in a session, `TypeForm(...)` helps mypy to see those."""
     people = await allm.generate(engine, "Who?", response_format=list[Person])
     assert_type(people.parsed(), list[Person])
     by_name = await allm.chat(engine, "Who?", response_format=dict[str, Person])
     assert_type(by_name.parsed(), dict[str, Person])
     assert_type((await allm.generate(engine, "How many?", response_format=int)).parsed(), int)
-    verdict = await allm.generate(engine, "Well?", response_format=TypeForm(Literal["yes", "no"]))
+    verdict = await allm.generate(engine, "Well?", response_format=Literal["yes", "no"])
     assert_type(verdict.parsed(), Literal["yes", "no"])
-    someone = await allm.chat(engine, "Who?", response_format=TypeForm(Person | None))
+    someone = await allm.chat(engine, "Who?", response_format=Person | None)
     assert_type(someone.parsed(), Person | None)
     either: TypeForm[Person | int] = Person | int
     assert_type((await allm.generate(engine, "Who?", response_format=either)).parsed(), Person | int)
-    await allm.generate(engine, "Well?", response_format=Literal["yes", "no"], output_mode="tool")
+    async with allm.stream_generate(engine, "Well?", response_format=Literal[1, 2], output_mode="tool") as events:
+        assert_type(await events.until_done(), allm.Response[Literal[1, 2]])
+    async with allm.stream(engine, "Who?", response_format=Person | int) as turn:
+        assert_type((await turn.until_done()).parsed(), Person | int)
+    async with allm.stream_step(engine, "Who?", response_format=list[Person] | None) as step:
+        assert_type((await step.until_done()).response.parsed(), list[Person] | None)
+    assert_type((await allm.step(engine, "Who?", response_format=Literal["a"])).response.parsed(), Literal["a"])
+    started = await allm.session.start(engine, "Who?", response_format=TypeForm(Person | None))
+    assert_type(started[1].parsed(), Person | None)
     assert_type(response.parsed(list[Person]), list[Person])
     assert_type(response.parsed(Literal["yes", "no"]), Literal["yes", "no"])
     assert_type(response.parsed(Person | None), Person | None)

@@ -44,7 +44,7 @@ async def options(engine: allm.Engine) -> None:
         await allm.generate(engine, "Hello", on_event=on_event)  # type: ignore[arg-type]
     await allm.chat(engine, "Hello", halt_when=len)  # type: ignore[arg-type]
     await allm.chat(engine, "Hello", before_step=len)  # type: ignore[arg-type]
-    await allm.generate(engine, 3)  # type: ignore[arg-type]
+    await allm.generate(engine, 3)  # type: ignore[call-overload]
     await allm.classify(engine, "Hello", ["yes", "no"])  # type: ignore[call-overload]
 
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Unpack, assert_never
+from typing import Unpack, assert_never, overload
 
 import attrs
 import trio
+from typing_extensions import TypeForm
 
 from allm.data.errors import AllmError
 from allm.data.events import ChatCompleted, MessagesAdded
@@ -40,7 +41,7 @@ from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.inbox import Inbox, with_messages
 from allm.execution.tool_sets import with_loaded_changes, with_loaded_tools
-from allm.runtime.call_options import ExecutionOptions
+from allm.runtime.call_options import ExecutionOptions, OtherOptions
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 
@@ -52,6 +53,14 @@ _INCONCLUSIVE = frozenset({"stop", "other"})
 _FINALIZED_AFTER = frozenset({"completed", "max_turns", "halt_when"})
 
 
+@overload
+def stream_step(
+    engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
+) -> StreamBlock[EventStream[StepResult[OutputT]]]: ...
+@overload
+def stream_step(
+    engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[EventStream[StepResult[OutputT]]]: ...
 def stream_step(
     engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[EventStream[StepResult[OutputT]]]:
@@ -82,6 +91,12 @@ def open_step(
     return open_stream("step", produce, call.execution_options, StepFold(turn.thread, turn.output_type), **turn.facts)
 
 
+@overload
+async def step(
+    engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
+) -> StepResult[OutputT]: ...
+@overload
+async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]: ...
 async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
     """Make one model call and run the tools it asks for: the fold of `stream_step`."""
     seal(options)
@@ -89,6 +104,14 @@ async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
         return await events.until_done()
 
 
+@overload
+def stream(
+    engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
+) -> StreamBlock[EventStream[ChatResult[OutputT]]]: ...
+@overload
+def stream(
+    engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[EventStream[ChatResult[OutputT]]]: ...
 def stream(
     engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[EventStream[ChatResult[OutputT]]]:
@@ -153,6 +176,12 @@ def open_question(
     return open_stream("chat", produce, call.execution_options, fold, model=call.request.model)
 
 
+@overload
+async def chat(
+    engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
+) -> ChatResult[OutputT]: ...
+@overload
+async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]: ...
 async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> ChatResult[OutputT]:
     """Run a whole turn: the fold of `stream`.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import Unpack
+from typing import Unpack, overload
 
 import trio
+from typing_extensions import TypeForm
 
 from allm.data.errors import Problem, UnwrapError, ValidationError
 from allm.data.response import OutputT, Response
@@ -27,6 +28,7 @@ from allm.execution.stream.block import StreamBlock, open_stream
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
 from allm.execution.tool_sets import with_loaded_tools
+from allm.runtime.call_options import OtherOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
 from allm.runtime.option_table import seal
@@ -34,6 +36,14 @@ from allm.runtime.option_table import seal
 __all__ = ["generate", "stream_generate", "unwrap"]
 
 
+@overload
+def stream_generate(
+    engine: Engine, request: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
+) -> StreamBlock[EventStream[Response[OutputT]]]: ...
+@overload
+def stream_generate(
+    engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]
+) -> StreamBlock[EventStream[Response[OutputT]]]: ...
 def stream_generate(
     engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> StreamBlock[EventStream[Response[OutputT]]]:
@@ -88,6 +98,12 @@ def stream_generate(
     )
 
 
+@overload
+async def generate(
+    engine: Engine, request: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]
+) -> Response[OutputT]: ...
+@overload
+async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]) -> Response[OutputT]: ...
 async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]) -> Response[OutputT]:
     """Call a model and wait for the whole response: the fold of `stream_generate` with the same arguments.
 

@@ -27,6 +27,7 @@ __all__ = [
     "HaltWhen",
     "OnEvent",
     "OnToolError",
+    "OtherOptions",
     "StepInput",
 ]
 
@@ -69,31 +70,8 @@ OnEvent = Callable[[AdapterEvent], Any]
 """A function, sync or async, that is shown events; what it returns is not used."""
 
 
-# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the type given as `response_format=` into the
-# result: one signature per function, no overloads. Where no type is given, OutputT is its default, Any.
-# In a union, which the option needs, mypy 2.4 sees a type only in a class or its like (`list[Trip]`): a Literal gives
-# Any there, and a union is an error unless it is written `TypeForm(Cat | Dog)`. Pyright sees all of them; to it, a None
-# that is written out is the type of None.
-class CallOptions(TypedDict, Generic[OutputT], total=False):
-    """Options of every call. Times are seconds.
-
-    model, tools, tool_choice, temperature, max_tokens, top_p, stop, seed, parallel_tool_calls, service_tier, logprobs,
-        response_format, options: as in `Request`.
-    reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
-    api_key: For this call; wins over every other place.
-    request_timeout: Limit of the whole call, retries included; none by default.
-    first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).
-    retry: What happens when the call fails before its first event; None never retries.
-    mode: "auto" runs tools, "manual" hands their calls to the caller. max_turns: model calls of one turn (8).
-    before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
-    halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
-        (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
-    output_mode: How the model is asked for an answer that fits `response_format`: "native", as a "tool" that it has to
-        call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
-    validation_retries: How often to ask again when the answer does not fit the type in `response_format` (0).
-    on_event: Called with every adapter event, before the filters.
-    emit_text_deltas, emit_tool_deltas, include_raw_chunks: Which events the stream shows; the result is not affected.
-    """
+class OtherOptions(TypedDict, total=False):
+    """The options of every call but `response_format`."""
 
     model: str | None
     tools: Iterable[Tool | Toolset]
@@ -106,7 +84,6 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     parallel_tool_calls: bool | None
     service_tier: str | None
     logprobs: int | None
-    response_format: ResponseFormat[OutputT] | None
     reasoning_effort: str | None
     reasoning_summary: str | None
     verbosity: str | None
@@ -134,6 +111,34 @@ class CallOptions(TypedDict, Generic[OutputT], total=False):
     first_event_timeout: float | None
     stream_timeout: float | None
     retry: RetryPolicy | None
+
+
+# Generic, so that `**options: Unpack[CallOptions[OutputT]]` carries the type given as `response_format=` into the
+# result. Where no type is given, OutputT is its default, Any. In a union, which this option needs, mypy 2.4 sees a type
+# only in a class or its like (`list[Trip]`), but not in a Literal or a union. So the calls have an overload in front
+# that takes types alone; there both type checkers see all of them. The methods of sessions have not.
+class CallOptions(OtherOptions, Generic[OutputT], total=False):
+    """Options of every call. Times are seconds.
+
+    model, tools, tool_choice, temperature, max_tokens, top_p, stop, seed, parallel_tool_calls, service_tier, logprobs,
+        response_format, options: as in `Request`.
+    reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
+    api_key: For this call; wins over every other place.
+    request_timeout: Limit of the whole call, retries included; none by default.
+    first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).
+    retry: What happens when the call fails before its first event; None never retries.
+    mode: "auto" runs tools, "manual" hands their calls to the caller. max_turns: model calls of one turn (8).
+    before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
+    halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
+        (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
+    output_mode: How the model is asked for an answer that fits `response_format`: "native", as a "tool" that it has to
+        call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
+    validation_retries: How often to ask again when the answer does not fit the type in `response_format` (0).
+    on_event: Called with every adapter event, before the filters.
+    emit_text_deltas, emit_tool_deltas, include_raw_chunks: Which events the stream shows; the result is not affected.
+    """
+
+    response_format: ResponseFormat[OutputT] | None
 
 
 @attrs.frozen(kw_only=True)

@@ -54,7 +54,7 @@ KINDS = {
     "attrs": (lambda: attrs.make_class("C", {"a": attrs.field(type=int)}), {"a": 1}),
     "dataclass": (lambda: dataclasses.make_dataclass("C", [("a", int)]), {"a": 1}),
     "TypedDict": (lambda: typing.TypedDict("C", {"a": int}), {"a": 1}),
-    "NamedTuple": (lambda: typing.NamedTuple("C", [("a", int)]), [1]),
+    "NamedTuple": (lambda: typing.NamedTuple("C", [("a", int)]), {"a": 1}),
     "Struct": (lambda: msgspec.defstruct("C", [("a", int)]), {"a": 1}),
     "pydantic": (lambda: pydantic.create_model("C", a=(int, ...)), {"a": 1}),
     "enum": (lambda: enum.Enum("C", {"A": "x"}), "x"),

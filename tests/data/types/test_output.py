@@ -56,7 +56,7 @@ class Model(pydantic.BaseModel):
     size: int
 
 
-OBJECTS = [Trip, Box[int], Tree, Options, Model, dict[str, int], dict[Literal["a"], Trip]]
+OBJECTS = [Trip, Box[int], Tree, Point, Options, Model, dict[str, int], dict[Literal["a"], Trip]]
 OTHERS = [
     (list[Trip], '[{"city": "Zug"}]', [Trip("Zug")]),
     (Literal["yes", "no"], '"no"', "no"),
@@ -68,7 +68,6 @@ OTHERS = [
     (float, "3", 3.0),
     (bool, "true", True),
     (str, '"a"', "a"),
-    (Point, "[1]", Point(1)),
     (tuple[int, str], '[1, "a"]', (1, "a")),
     (set[int], "[1, 1]", {1}),
     (list[Tree], '[{"children": []}]', [Tree([])]),

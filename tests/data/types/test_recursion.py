@@ -107,7 +107,7 @@ VALUES = [
     (Employee, {"name": "n", "department": {"title": "t"}}, Employee("n", Department("t"))),
     (Department, {"title": "t", "staff": [{"name": "n"}]}, Department("t", [Employee("n")])),
     (Typed, {"v": 1, "kids": [{"v": 2}]}, {"v": 1, "kids": [{"v": 2}]}),
-    (Named, [1, [2, None]], Named(1, Named(2))),
+    (Named, {"v": 1, "kid": {"v": 2}}, Named(1, Named(2))),
     (Struct, {"v": 1, "kids": {"x": {"v": 2}}}, Struct(1, {"x": Struct(2)})),
     (Model, {"v": 1, "kids": [{"v": 2}]}, Model(v=1, kids=[Model(v=2)])),
     (Mine, {"v": 1, "kid": {"v": 2}}, Mine(1, Mine(2))),

@@ -43,6 +43,11 @@ class DictPlace(typing.TypedDict):
     zip: typing.NotRequired[int]
 
 
+class TuplePlace(typing.NamedTuple):
+    city: str
+    zip: int = 0
+
+
 class StructPlace(msgspec.Struct):
     city: str
     zip: int = 0
@@ -69,7 +74,7 @@ class Day(pydantic.BaseModel):
     corner: tuple[int, int]
 
 
-PLACES = [AttrsPlace, DataclassPlace, DictPlace, StructPlace, PydanticPlace]
+PLACES = [AttrsPlace, DataclassPlace, DictPlace, TuplePlace, StructPlace, PydanticPlace]
 
 
 @pytest.mark.parametrize("cls", PLACES)

@@ -48,8 +48,11 @@ def _is_named_tuple(cls: Any) -> bool:
 
 
 def is_list(cls: Any) -> bool:
-    """Whether instances are a list in JSON: those of a NamedTuple, and of a Struct with `array_like=True`."""
-    return _is_named_tuple(cls) or (issubclass(cls, msgspec.Struct) and bool(cls.__struct_config__.array_like))
+    """Whether instances are a list in JSON: those of a Struct with `array_like=True`.
+
+    Not those of a NamedTuple: a model that sees the names knows what belongs where, and some vendors have no tuples.
+    """
+    return issubclass(cls, msgspec.Struct) and bool(cls.__struct_config__.array_like)
 
 
 def description_of(cls: Any) -> str:

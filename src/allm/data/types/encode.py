@@ -75,6 +75,8 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
     if (fields := _fields(type(value))) is not None:
         # Not by cattrs, whose hooks would keep the class alive. As there, what is not an argument is left out.
         return {field.name: _plain(getattr(value, field.name)) for field in fields if field.init}
+    if isinstance(value, tuple) and (names := getattr(value, "_fields", None)) is not None:
+        return {name: _plain(getattr(value, name)) for name in names}  # a NamedTuple, as in arguments
     if isinstance(value, (Sequence, AbstractSet)):
         return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time)):
