@@ -11,6 +11,7 @@ import pytest
 
 import allm
 from allm import fake
+from allm.data import message as message_module
 from allm.session import SessionStore
 from allm.session.stores import reading, store as stores, writing
 from allm.session.stores.memory import MemoryBackend
@@ -83,6 +84,19 @@ async def test_a_turn_reads_and_encodes_what_is_new(store, other, new_id, rows, 
     assert rows() == {"read": 1, "encoded": 8}  # two messages more, and two entries of the journal
     assert backend.fetched == [messages, None, None, None, None]
     assert await other.load(new_id) == (session, 6)
+
+
+@pytest.mark.parametrize("messages", [30, 3_000])
+async def test_a_turn_checks_what_is_new(monkeypatch, messages):
+    """What is known of the messages is kept with the session."""
+    store = SessionStore(MemoryBackend())
+    await store.save(of_length("s", messages))
+    await reply(store, "s")
+    checked = []
+    is_valid = message_module._is_valid
+    monkeypatch.setattr(message_module, "_is_valid", lambda message: checked.append(message) or is_valid(message))
+    await reply(store, "s")
+    assert 0 < len(checked) < 20
 
 
 async def test_a_new_session_is_kept_from_its_first_turn_on(store, new_id, rows):
