@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pickle
 import re
+import subprocess
 import sys
 import traceback
 import typing
@@ -17,6 +18,7 @@ import pytest
 import typing_extensions
 
 import allm
+from allm._public_names import MODULES, PLACES
 
 REFERENCE = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf-8")
 PUBLIC_MODULES = [
@@ -64,6 +66,43 @@ def test_the_reference_names_nothing_else():
         found = allm
         for part in name.split(".")[1:]:
             found = getattr(found, part)
+
+
+def test_names_are_imported_from_where_type_checkers_find_them():
+    """A name that is imported when it is first used is the one that `if TYPE_CHECKING:` tells type checkers of."""
+    tree = ast.parse(inspect.getsource(allm))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {
+        alias.asname or alias.name: (node.module, alias.name)
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    modules = {name for name, (module, _) in told.items() if module == "allm"}
+
+    assert modules == MODULES
+    assert {name: place for name, place in told.items() if name not in modules} == PLACES
+    assert {*PLACES, *MODULES, "__version__"} == set(allm.__all__)
+
+
+@pytest.mark.parametrize("first", ["allm.stream_generate", "allm.Image", "allm.AdapterError", "allm.to_json"])
+def test_any_name_may_be_used_first(first):
+    """Each name brings what it needs, and is the same object however it is imported."""
+    name = first.removeprefix("allm.")
+    program = (
+        f"import allm, pickle, sys; value = {first}; from allm import {name} as again; from allm import *; "
+        f"assert value is again is {name} is vars(allm)[{name!r}]; assert pickle.loads(pickle.dumps(value)) is value; "
+        "assert len(vars(allm)) > 150"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_unknown_name_is_an_error_that_names_the_nearest():
+    """`allm` has what Python needs to say "Did you mean: 'stream_generate'?", though it imports its names late."""
+    with pytest.raises(AttributeError, match="module 'allm' has no attribute 'stream_generated'") as caught:
+        _ = allm.stream_generated
+    assert (caught.value.name, caught.value.obj) == ("stream_generated", allm)
+    assert "stream_generate" in dir(allm)
 
 
 def test_every_call_option_is_in_the_reference():

@@ -216,14 +216,72 @@ def test_modules_stay_readable(module):
     assert len(MODULES[module].read_text("utf-8").splitlines()) <= MOST_LINES
 
 
-def test_importing_allm_is_light():
-    """`import allm`, with sessions, loads no provider, optional package, HTTP library or database."""
-    # Modules loaded before it do not count: under coverage, sqlite3 is already there.
-    program = "import sys; there = set(sys.modules); import allm, allm.session; print(*set(sys.modules) - there)"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    loaded = result.stdout.split()
-    providers = [name for name in loaded if name.startswith("allm.providers.")]
+def loaded_by(program: str) -> set[str]:
+    """The modules that a program loads; those that Python itself starts with are left out."""
+    # Modules loaded before do not count: under coverage, sqlite3 is already there.
+    begin = (
+        "import atexit, runpy, sys; there = set(sys.modules); "
+        "atexit.register(lambda: print(*set(sys.modules) - there, file=sys.stderr)); "
+    )
+    result = subprocess.run([sys.executable, "-c", begin + program], capture_output=True, text=True, check=True)
+    return set(result.stderr.split())
 
-    assert not providers
+
+def ours(loaded: set[str]) -> set[str]:
+    """The modules that are our own."""
+    return {name for name in loaded if is_inside(name, "allm")}
+
+
+def test_importing_allm_loads_nothing():
+    """`import allm` takes a few milliseconds: a public name is imported when it is first used."""
+    loaded = loaded_by("import allm; dir(allm)")
+
+    assert ours(loaded) == {"allm", "allm._public_names", "allm._version"}
+    assert not loaded & (OWNERS.keys() | {"attrs"})
+
+
+def test_importing_every_name_of_allm_is_light():
+    """All of `allm` and its sessions are without a provider, an optional package, HTTP library or database."""
+    loaded = loaded_by("import allm, allm.session; [getattr(allm, name) for name in allm._public_names.PLACES]")
+
+    assert "allm.execution.services.speech" in loaded
+    assert not [name for name in loaded if name.startswith("allm.providers.")]
     assert "allm.adapters" not in loaded
     assert not LATE.intersection(loaded)
+
+
+def test_help_of_the_command_loads_the_commands_only():
+    """`allm --help` needs the options of the commands, not what they do."""
+    loaded = loaded_by('sys.argv[:] = ["allm", "--help"]; runpy.run_module("allm", run_name="__main__")')
+    parts = {name for name in ours(loaded) if not is_inside(name, "allm.cli")}
+
+    assert "allm.cli.commands" in loaded
+    assert len(ours(loaded) - parts) <= 8, loaded
+    assert len(parts) <= 12, parts
+    assert not loaded & (OWNERS.keys() - {"click"})
+
+
+FIRST_CALL = """
+import trio, allm
+from allm.http.library import library
+http = library()
+chunk = 'data: {"choices": [{"index": 0, "delta": {"content": "hi"}, "finish_reason": "stop"}]}'
+answer = chunk + "\\n\\ndata: [DONE]\\n\\n"
+reply = lambda request: http.Response(200, headers={"content-type": "text/event-stream"}, text=answer)
+async def main():
+    async with http.AsyncClient(transport=http.MockTransport(reply)) as client:
+        adapter = allm.providers.OpenAI(api_key="k", endpoint="chat_completions", http_client=client)
+        response = await allm.generate(allm.Engine(adapter=adapter, model="m"), "hi")
+        assert response.output_text == "hi"
+trio.run(main)
+"""
+
+
+def test_a_first_call_loads_what_it_needs():
+    """No structuring of types, no codec, no tools, no other service and no other endpoint than that of the call."""
+    loaded = loaded_by(FIRST_CALL)
+
+    assert len(ours(loaded)) <= 122, sorted(ours(loaded))
+    assert not loaded & {"cattrs", "allm.data.json.codec", "allm.execution.chat", "allm.execution.services"}
+    assert "allm.providers.openai.responses_decode" not in loaded
+    assert not loaded & (LATE - {"httpx", "httpx2"})

@@ -10,139 +10,139 @@ Example::
 from __future__ import annotations
 
 import importlib
-import inspect
+import types
 from typing import TYPE_CHECKING, Any
 
-from allm import fake, keys, models, telemetry
+from allm._public_names import MODULES, PLACES
 from allm._version import __version__
-from allm.data.audio import (
-    Audio,
-    Granularity,
-    Speech,
-    SpeechRequest,
-    Transcription,
-    TranscriptionPart,
-    TranscriptionRequest,
-)
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
-from allm.data.embedding import (
-    Embedding,
-    EmbeddingAdapterError,
-    EmbeddingInput,
-    EmbeddingRequest,
-    EmbeddingResponse,
-    EncodingFormat,
-)
-from allm.data.errors import (
-    AdapterError,
-    AdapterReason,
-    AllmError,
-    EngineError,
-    EngineReason,
-    ImageAdapterError,
-    OptionError,
-    OptionReason,
-    Path as ErrorPath,
-    Problem,
-    SessionError,
-    SessionReason,
-    StreamError,
-    StreamReason,
-    ToolError,
-    ToolReason,
-    UnwrapError,
-    UnwrapReason,
-    ValidationError,
-)
-from allm.data.events import (
-    AdapterEvent,
-    AskUserRequested,
-    ChatCompleted,
-    Event,
-    Failed,
-    ImageCompleted,
-    MessageCompleted,
-    MessagesAdded,
-    MessageStarted,
-    OrchestrationEvent,
-    ProviderPartCompleted,
-    RawChunk,
-    ReasoningCompleted,
-    ReasoningDelta,
-    StepCompleted,
-    TextCompleted,
-    TextDelta,
-    ToolCallCompleted,
-    ToolCallDelta,
-    ToolCallStarted,
-    ToolExecutionCompleted,
-    ToolExecutionStarted,
-    ToolHalted,
-    ToolProgress,
-    ToolResultEncoded,
-    UsageReported,
-)
-from allm.data.image import Image, SourceKind
-from allm.data.image_request import (
-    ImageOperation,
-    ImageRequest,
-    ImageRequestFields,
-    ImageResponse,
-    ImageUsage,
-    image_request,
-)
-from allm.data.json.codec import from_json, to_json
-from allm.data.logprobs import TokenLogprob
-from allm.data.message import Message, Role, Thread, assistant, system, user
-from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
-from allm.data.openai_messages import messages_from_openai
-from allm.data.request import JsonSchema, Request, RequestFields, ResponseFormat, ToolChoice, json_schema, request
-from allm.data.response import FinishReason, Response, Usage
-from allm.data.results import (
-    ChatResult,
-    FinalizeReport,
-    HaltCause,
-    HaltedReason,
-    HandlerHalted,
-    ManualCalls,
-    PendingQuestion,
-    StepResult,
-    ToolFailed,
-    UserAsked,
-)
-from allm.data.session import Session, SessionConflict, SessionStatus
-from allm.data.step_changes import StepChanges, StepChangesDict
-from allm.data.tool import Tool, tool_result
-from allm.data.tool_control import AskUser, Halt
-from allm.data.toolset import Toolset
-from allm.data.validation import validate
-from allm.execution.chat import chat, step, stream, stream_step
-from allm.execution.classify import Classification, Question, classify
-from allm.execution.generate import generate, stream_generate, unwrap
-from allm.execution.options import CallOptions, Input, defaults, set_defaults
-from allm.execution.services.embedding_stream import EmbeddingStream, Progress as OnProgress
-from allm.execution.services.embeddings import EmbeddingInputs, embed, stream_embed
-from allm.execution.services.images import ImageOptions, edit_image, generate_image, image_variations
-from allm.execution.services.moderation import moderate
-from allm.execution.services.service import UnaryOptions
-from allm.execution.services.speech import SpeechOptions, SpeechStream, stream_synthesize, synthesize
-from allm.execution.services.transcription import TranscriptionOptions, transcribe
-from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.event_stream import EventStream
-from allm.execution.stream.folds import StreamCollector
-from allm.execution.warm_up import warm_up
-from allm.http.answer_limits import AnswerLimits
-from allm.http.client import HttpClient
-from allm.http.fetch import fetch_image
-from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
-from allm.runtime.call_options import BeforeStep, HaltWhen, OnEvent, OnToolError, StepInput
-from allm.runtime.engine import Engine, EngineFields
-from allm.runtime.retry import RetryPolicy
-from allm.runtime.tool_calls import ToolContext
-from allm.runtime.tools import tool
 
 if TYPE_CHECKING:
-    from allm import adapters, providers, session, testing
+    from allm import adapters, fake, keys, models, providers, session, telemetry, testing
+    from allm.data.audio import (
+        Audio,
+        Granularity,
+        Speech,
+        SpeechRequest,
+        Transcription,
+        TranscriptionPart,
+        TranscriptionRequest,
+    )
+    from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+    from allm.data.embedding import (
+        Embedding,
+        EmbeddingAdapterError,
+        EmbeddingInput,
+        EmbeddingRequest,
+        EmbeddingResponse,
+        EncodingFormat,
+    )
+    from allm.data.errors import (
+        AdapterError,
+        AdapterReason,
+        AllmError,
+        EngineError,
+        EngineReason,
+        ImageAdapterError,
+        OptionError,
+        OptionReason,
+        Path as ErrorPath,
+        Problem,
+        SessionError,
+        SessionReason,
+        StreamError,
+        StreamReason,
+        ToolError,
+        ToolReason,
+        UnwrapError,
+        UnwrapReason,
+        ValidationError,
+    )
+    from allm.data.events import (
+        AdapterEvent,
+        AskUserRequested,
+        ChatCompleted,
+        Event,
+        Failed,
+        ImageCompleted,
+        MessageCompleted,
+        MessagesAdded,
+        MessageStarted,
+        OrchestrationEvent,
+        ProviderPartCompleted,
+        RawChunk,
+        ReasoningCompleted,
+        ReasoningDelta,
+        StepCompleted,
+        TextCompleted,
+        TextDelta,
+        ToolCallCompleted,
+        ToolCallDelta,
+        ToolCallStarted,
+        ToolExecutionCompleted,
+        ToolExecutionStarted,
+        ToolHalted,
+        ToolProgress,
+        ToolResultEncoded,
+        UsageReported,
+    )
+    from allm.data.image import Image, SourceKind
+    from allm.data.image_request import (
+        ImageOperation,
+        ImageRequest,
+        ImageRequestFields,
+        ImageResponse,
+        ImageUsage,
+        image_request,
+    )
+    from allm.data.json.codec import from_json, to_json
+    from allm.data.logprobs import TokenLogprob
+    from allm.data.message import Message, Role, Thread, assistant, system, user
+    from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
+    from allm.data.openai_messages import messages_from_openai
+    from allm.data.request import JsonSchema, Request, RequestFields, ResponseFormat, ToolChoice, json_schema, request
+    from allm.data.response import FinishReason, Response, Usage
+    from allm.data.results import (
+        ChatResult,
+        FinalizeReport,
+        HaltCause,
+        HaltedReason,
+        HandlerHalted,
+        ManualCalls,
+        PendingQuestion,
+        StepResult,
+        ToolFailed,
+        UserAsked,
+    )
+    from allm.data.session import Session, SessionConflict, SessionStatus
+    from allm.data.step_changes import StepChanges, StepChangesDict
+    from allm.data.tool import Tool, tool_result
+    from allm.data.tool_control import AskUser, Halt
+    from allm.data.toolset import Toolset
+    from allm.data.validation import validate
+    from allm.execution.chat import chat, step, stream, stream_step
+    from allm.execution.classify import Classification, Question, classify
+    from allm.execution.generate import generate, stream_generate, unwrap
+    from allm.execution.options import CallOptions, Input, defaults, set_defaults
+    from allm.execution.services.embedding_stream import EmbeddingStream, Progress as OnProgress
+    from allm.execution.services.embeddings import EmbeddingInputs, embed, stream_embed
+    from allm.execution.services.images import ImageOptions, edit_image, generate_image, image_variations
+    from allm.execution.services.moderation import moderate
+    from allm.execution.services.service import UnaryOptions
+    from allm.execution.services.speech import SpeechOptions, SpeechStream, stream_synthesize, synthesize
+    from allm.execution.services.transcription import TranscriptionOptions, transcribe
+    from allm.execution.stream.block import StreamBlock
+    from allm.execution.stream.event_stream import EventStream
+    from allm.execution.stream.folds import StreamCollector
+    from allm.execution.warm_up import warm_up
+    from allm.http.answer_limits import AnswerLimits
+    from allm.http.client import HttpClient
+    from allm.http.fetch import fetch_image
+    from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
+    from allm.runtime.call_options import BeforeStep, HaltWhen, OnEvent, OnToolError, StepInput
+    from allm.runtime.engine import Engine, EngineFields
+    from allm.runtime.retry import RetryPolicy
+    from allm.runtime.tool_calls import ToolContext
+    from allm.runtime.tools import tool
 
 __all__ = [
     "AdapterError",
@@ -323,30 +323,20 @@ __all__ = [
     "warm_up",
 ]
 
-_LAZY = frozenset({"adapters", "providers", "session", "testing"})
-
-
-def _name_this_module() -> None:
-    """Set `__module__` of exceptions and functions to `allm`, so that a traceback reads `allm.AdapterError`.
-
-    attrs classes keep theirs, because their annotations are resolved in the module that it names.
-    """
-    for name in __all__:
-        value = globals().get(name)
-        if inspect.isfunction(value) or (inspect.isclass(value) and issubclass(value, BaseException)):
-            value.__module__ = __name__
-
-
-_name_this_module()
-
 
 def __getattr__(name: str) -> Any:
-    """Import a package on first access, which keeps `import allm` light."""
-    if name not in _LAZY:
+    """Import what a name stands for when it is first used: a program loads the parts that it uses."""
+    if name in MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return importlib.import_module(f"{__name__}.{name}")
+    module, there = PLACES[name]
+    value = getattr(importlib.import_module(module), there)
+    if isinstance(value, types.FunctionType):
+        value.__module__ = __name__  # its public name, in tracebacks and when it is pickled
+    return globals().setdefault(name, value)
 
 
 def __dir__() -> list[str]:
-    """The names of the packages too that are not imported yet."""
-    return sorted({*globals(), *_LAZY})
+    """All public names, those that are not imported yet too."""
+    return sorted({*globals(), *__all__})

@@ -36,7 +36,8 @@ JSON values:
 Encoding conversations and media:
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
     accept; `UniqueIds` keeps ids unique. `keep_encoding` keeps what a message was encoded to, and `kept_encoding` gives
-    it back to the next request that has the same `encoding_format`. `base64_text` puts an image into a JSON body, a
+    it back to the next request that has the same `encoding_format`; `Beginning` does so with the first messages of a
+    conversation. `base64_text` puts an image into a JSON body, a
     large one without a copy. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
     `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
 """
@@ -64,14 +65,13 @@ from allm.data.json.text import (
     value_problem as value_problem,
 )
 from allm.data.json.whole import whole_text as whole_text
-from allm.data.message_builder import (
-    MessageBuilder as MessageBuilder,
-    Origin as Origin,
-    UniqueIds as UniqueIds,
+from allm.data.kept_encodings import (
+    Beginning as Beginning,
     encoding_format as encoding_format,
     keep_encoding as keep_encoding,
     kept_encoding as kept_encoding,
 )
+from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -155,6 +155,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "AdapterOptions",
     "BEARER",
     "BatchLimits",
+    "Beginning",
     "Body",
     "CONTEXT_OVERFLOW",
     "Classify",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 import allm
@@ -51,6 +53,16 @@ def test_a_set_changes_what_its_tools_are():
     assert SHOP.limited(2).known()[0].limit is not SHOP.limited(2).known()[0].limit
 
 
+async def policy(tool, call):
+    """Says yes, but only to who awaits it."""
+    return True
+
+
+class Policy:
+    async def __call__(self, tool, call):
+        return False
+
+
 @pytest.mark.parametrize("method", ["filtered", "approval"])
 def test_a_name_that_the_set_does_not_have_is_an_error(method):
     """It would silently offer nothing, or guard nothing."""
@@ -75,6 +87,9 @@ def test_a_name_that_the_set_does_not_have_is_an_error(method):
         (lambda: allm.Toolset([named(["a"])]), r"tools\[0\].name is list; expected str"),
         (lambda: SHOP.prefixed(None), "prefix is NoneType; expected str"),
         (lambda: SHOP.renamed(["a"]), "names is list; expected Mapping"),
+        (lambda: SHOP.filtered(policy), "which is function; expected a function that is not async"),
+        (lambda: SHOP.approval(partial(policy, "x")), "which is partial; expected a function that is not async"),
+        (lambda: SHOP.approval(lambda tool, call: True).approval(Policy()), "which is Policy; expected a function"),
         (lambda: SHOP.limited(at_once=0), "at_once is 0; expected a whole number, 1 or more"),
         (lambda: SHOP.limited(at_once=True), "at_once is True"),
     ],
@@ -88,14 +103,11 @@ def test_mistakes_are_found_where_they_are_made(make, what):
 def test_what_a_tool_of_a_set_cannot_be():
     """Names too long, a policy that has to be awaited, and two ways to hide it are refused with the request."""
 
-    async def policy(tool, call):
-        return True
-
     def problems(*tools):
         return [problem.tag for problem in request_problems(allm.request("hi", tools=tools))]
 
     assert problems(*SHOP.prefixed("x" * 62).known()) == ["invalid_format"] * 3
-    assert problems(*SHOP.filtered(["buy"]).approval(policy).known()) == ["not_callable"]
+    assert problems(named("a", manual_when=policy)) == ["not_callable"]
     assert problems(named("a", compact=True, deferred=True)) == ["conflict"]
     assert problems(named("a", limit=2), named("b", compact=1)) == ["invalid_type", "not_a_boolean"]
     assert problems(SHOP) == []

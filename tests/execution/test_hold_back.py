@@ -193,5 +193,6 @@ async def test_a_stage_has_work(options, stages):
 
     if "on_event" in options:
         options = {**options, "on_event": lambda _event: None}
-    await allm.generate(allm.Engine(adapter=Adapter(whole())), "hi", **options)
+    async with allm.stream_generate(allm.Engine(adapter=Adapter(whole())), "hi", **options) as events:
+        await events.until_done()
     assert sorted(tasks) == sorted(["allm producer", *stages])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 
 import attrs
+import pytest
 import trio
 
 import allm
@@ -47,12 +48,60 @@ class Nothing(allm.adapters.Adapter):
 
 
 async def test_steps_of_a_call():
-    """The producer has one; the caller starts it, is woken by the answer, and leaves the nursery."""
+    """One, since nothing has to run beside the producer; a stream takes three, and a task."""
     engine = allm.Engine(adapter=Nothing(), model="m")
     with counted() as steps:
         for _ in range(100):
             await allm.generate(engine, "hi")
+    assert steps.count <= 100 + 5
+    with counted() as steps:
+        for _ in range(100):
+            async with allm.stream_generate(engine, "hi") as events:
+                await events.until_done()
     assert steps.count <= 3 * 100 + 5
+
+
+@pytest.mark.parametrize("call", [allm.generate, allm.chat, allm.step])
+async def test_a_call_whose_events_nobody_reads_runs_in_the_task_of_its_caller(call):
+    """With an `on_event`, which may take its time, there are tasks."""
+    tasks = []
+
+    class Watched(Nothing):
+        async def stream(self, prepared, emit):
+            tasks.append(trio.lowlevel.current_task())
+            await super().stream(prepared, emit)
+
+    engine = allm.Engine(adapter=Watched(), model="m")
+    await call(engine, "hi")
+    await call(engine, "hi", on_event=lambda _event: None)
+    assert tasks[0] is trio.lowlevel.current_task()
+    assert tasks[1].name == "allm producer"
+
+
+@pytest.mark.parametrize("call", [allm.generate, allm.chat, allm.step])
+async def test_a_cancelled_call_sends_nothing_and_one_cancelled_later_leaves_nothing(call, autojump_clock, caplog):
+    """Neither a request, nor the state that calls inside it log their failures quietly."""
+    begun = []
+
+    class Slow(Nothing):
+        async def stream(self, prepared, emit):
+            begun.append(prepared)
+            await trio.sleep(60)
+            raise allm.AdapterError("broken", reason="network_error")
+
+    engine = allm.Engine(adapter=Slow(), model="m", retry=None)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call(engine, "hi")
+    assert scope.cancelled_caught
+    assert not begun
+    with trio.move_on_after(1) as scope:
+        await call(engine, "hi")
+    assert scope.cancelled_caught
+    assert len(begun) == 1
+    assert not caplog.records
+    await call(engine, "hi")
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 @allm.tool

@@ -368,3 +368,15 @@ async def test_the_stream_of_a_session(autojump_clock):
         assert [trip async for trip in events.elements()] == [Trip("Zug", 2), Trip("Be]rn")]
     async with allm.session.stream_start(engine(TWO), "hi", response_format=list[Trip]) as events:
         assert [one async for one in events.partial_output()][-1] == json.loads(TWO)
+
+
+@pytest.mark.parametrize("method", ["elements", "partial_output"])
+async def test_an_answer_that_was_read_in_part_is_no_broken_answer(method, autojump_clock):
+    """The error says that events were read before, since the model's JSON is whole."""
+    async with allm.stream_generate(engine('{"value": [1,', "2]}"), "?", response_format=list[int]) as events:
+        async for event in events:
+            if isinstance(event, allm.TextDelta):
+                break
+        with pytest.raises(allm.ValidationError, match="events were read before"):
+            [item async for item in getattr(events, method)()]
+    assert events.result().parsed() == [1, 2]

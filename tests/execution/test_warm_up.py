@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -58,3 +60,39 @@ async def test_an_environment_that_cannot_work(unloaded, monkeypatch):
     with pytest.raises(allm.EngineError, match="all_proxy") as caught:
         await allm.warm_up(allm.Engine(adapter=allm.providers.OpenAI(api_key="k", base_url="http://example.invalid")))
     assert caught.value.reason == "invalid_environment"
+
+
+AFTER_IT = """
+import sys, attrs, trio, allm
+from allm import fake
+
+@attrs.frozen
+class City:
+    name: str
+
+@allm.tool
+async def find(name: str) -> City:
+    "Find a city."
+    return City(name)
+
+SCRIPTS = [[fake.tool_call("find", {"name": "Zug"})], [fake.text('{"name": "Zug"}')]]
+
+async def main():
+    engine = allm.Engine(adapter=allm.providers.Fake(scripts=SCRIPTS * 2), model="m")
+    await allm.warm_up(engine)
+    there = set(sys.modules)
+    async with allm.stream(engine, "Where?", tools=[find], response_format=City) as events:
+        async for event in events:
+            pass
+    assert events.result().final_response.parsed() == City("Zug")
+    await allm.generate(engine, "Where?", response_format=City)
+    print(*(name for name in set(sys.modules) - there if name.startswith("allm")))
+
+trio.run(main)
+"""
+
+
+def test_a_turn_after_it_imports_nothing_of_ours():
+    """Whatever calls import when they first need it is there, so that no import holds up the loop."""
+    result = subprocess.run([sys.executable, "-c", AFTER_IT], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == []

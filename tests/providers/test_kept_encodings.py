@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import gc
 import json
+import sys
 import weakref
+from pathlib import Path
 
 import attrs
 import pytest
@@ -17,6 +20,7 @@ from allm.providers import Anthropic, Gemini, OpenAI
 from allm.providers.openai.chat_encode import _MessageEncoder
 from allm.providers.openai.responses_items_encode import ItemEncoder
 
+SOURCE = f"{Path(allm.__file__).parent}/"
 ADAPTERS = {
     "chat": OpenAI(api_key="k", endpoint="chat_completions"),
     "responses": OpenAI(api_key="k", endpoint="responses"),
@@ -89,7 +93,7 @@ def test_each_request_is_that_of_a_copy(steps):
 
 @pytest.mark.parametrize(("name", "encoder"), [("chat", _MessageEncoder), ("responses", ItemEncoder)])
 def test_a_request_encodes_the_answers_that_are_new(name, encoder, monkeypatch):
-    """The others were encoded for the requests before it; plain texts need no encoding."""
+    """And those of the last few messages before, once more; the others were encoded for the requests before it."""
     encoded = []
     whole = encoder._assistant
     monkeypatch.setattr(encoder, "_assistant", lambda self, message: encoded.append(message) or whole(self, message))
@@ -98,14 +102,111 @@ def test_a_request_encodes_the_answers_that_are_new(name, encoder, monkeypatch):
     call = allm.assistant(allm.ToolCall("x", "f", {"a": 1}, metadata={"openai": {"id": "fc_1"}}))
     messages += [call, allm.tool_result("x", "ok")]
     body(name, messages)
+    encoded.clear()
+    body(name, messages)
+    assert encoded == [call]
     new = allm.assistant(allm.TextPart("New."), allm.TextPart("Two."))
     encoded.clear()
     body(name, [*messages, new, allm.user("And?")])
-    assert [message for message in encoded if not isinstance(message.content, str)] == [new]
+    assert encoded == [new]  # what was encoded twice is kept by itself, too
     body("gemini", messages)
     encoded.clear()
     body(name, messages)
     assert call in encoded  # the other format took the place of the first one
+
+
+def calls_of(function):
+    """How many times functions and generators of this library are called, or go on."""
+    count = 0
+
+    def note(frame, event, _argument):
+        nonlocal count
+        count += event == "call" and frame.f_code.co_filename.startswith(SOURCE)
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+def without_own(message):
+    """Without parts in Anthropic's own words, which may have marks in them, so that each request looks for these."""
+    if isinstance(message.content, str):
+        return message
+    return attrs.evolve(message, content=[part for part in message.content if not isinstance(part, allm.ProviderPart)])
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_a_request_costs_what_is_new(name):
+    """As many calls after two thousand messages as after two hundred, also where two questions follow the same ones."""
+
+    def cost(turns):
+        messages = [without_own(message) for message in conversation(turns)]
+        body(name, messages)
+        more = [*messages, allm.assistant("So."), allm.user("And then?")]
+        return calls_of(lambda: body(name, more)), calls_of(lambda: body(name, [*messages[:-1], allm.user("Or?")]))
+
+    body(name, conversation(3))  # what is made once for all requests
+    assert cost(400) == cost(40)
+
+
+def answered(number, order, user_at, left_out):
+    """An answer with the results of its calls, in some order, and perhaps a word of the user between them."""
+    results = [allm.tool_result(f"{c}{number}", "ok") for c in order][left_out:]
+    between = [allm.user("Wait.")] if user_at < len(results) else []
+    return [answer(number), *results[:user_at], *between, *results[user_at:]]
+
+
+ROUNDS = st.one_of(
+    st.builds(answered, st.integers(0, 1), st.permutations("cde"), st.integers(0, 6), st.sampled_from([0, 0, 0, 1])),
+    st.sampled_from(
+        [
+            [allm.user("Hi")],
+            [allm.system("Be nice.")],
+            [allm.assistant("So.")],
+            [allm.assistant(allm.TextPart(" "))],
+            [allm.tool_result("c0", "late")],
+            [allm.user("Look:", allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20)))],
+        ]
+    ),
+)
+
+
+def sent(name, messages):
+    """What is sent, or what is wrong with it."""
+    try:
+        return body(name, messages)
+    except allm.ValidationError as error:
+        return [str(problem) for problem in error.errors]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from(sorted(ADAPTERS)),
+    st.lists(ROUNDS, min_size=4, max_size=9),
+    st.lists(st.tuples(st.integers(8, 40), st.lists(ROUNDS, max_size=4)), min_size=1, max_size=5),
+)
+def test_each_branch_of_a_conversation_is_that_of_a_copy(name, rounds, branches):
+    """Wherever it goes on from another one: results out of place, ids that come again, turns of one side in a row."""
+    messages = [message for round_ in rounds for message in round_]
+    for kept, more in [(len(messages), []), *branches]:
+        messages = [*messages[:kept], *[message for round_ in more for message in round_]]
+        assert sent(name, messages) == sent(name, copy.deepcopy(messages))
+
+
+@pytest.mark.parametrize("way", ["grows", "moves", "changes"])
+def test_few_messages_keep_what_is_before_them(way):
+    """A conversation of n messages does not keep n beginnings, however it is sent."""
+    messages = conversation(20)
+    for end in range(30, len(messages), 3):
+        begin = end - 30 if way == "moves" else 0
+        if way == "changes":
+            messages[1].content[0].metadata[f"k{end}"] = end
+        with contextlib.suppress(allm.ValidationError):  # a result whose call is not in the window
+            body("chat", messages[begin:end])
+    assert 1 <= sum(getattr(message, "_begun", None) is not None for message in messages) <= 2
 
 
 def test_another_address_gets_its_own_encoding():

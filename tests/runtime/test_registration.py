@@ -35,8 +35,7 @@ def installed(monkeypatch, tmp_path):
     found = []
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(
-        registry,
-        "entry_points",
+        "importlib.metadata.entry_points",
         lambda *, group, name=None: [entry for entry in found if entry.group == group and name in (None, entry.name)],
     )
 

@@ -328,7 +328,11 @@ def unresolved(where: Nowhere) -> None:  # noqa: F821
 
 @pytest.mark.parametrize(
     ("function", "words"),
-    [(Desk.look, "decorate the bound method instead"), (unresolved, "define the type at module level")],
+    [
+        (Desk.look, "decorate the bound method instead"),
+        (unresolved, "define the type at module level"),
+        (int, "built in"),
+    ],
 )
 def test_function_that_cannot_be_a_tool_says_what_to_do(function, words):
     """The error comes when the function is decorated."""
@@ -375,6 +379,61 @@ async def test_a_tool_is_called_like_the_function_it_was_made_of():
     assert allm.Tool("plain", "A tool.", handler=lambda arguments: arguments["a"])({"a": 1}) == 1
     with pytest.raises(TypeError, match="has no handler"):
         allm.Tool("manual", "A tool.", manual=True)()
+
+
+def quoted(one, two, n):
+    """Return what the library fills in."""
+    return (one, two, n)
+
+
+quoted.__annotations__ = {
+    "one": Optional["allm.ToolContext"],
+    "two": "Annotated['allm.ToolContext | None', 'The call']",
+    "n": "'int'",
+}
+
+
+async def test_a_context_is_found_in_types_that_are_written_as_text():
+    """Also inside of `Optional` and `Annotated`, and where the annotation is text twice."""
+    tool = allm.tool(quoted)
+    assert list(tool.schema["properties"]) == ["n"]
+    one, two, n = await tool.run({"n": 1})
+    assert isinstance(one, allm.ToolContext)
+    assert one is two
+    assert n == 1
+
+
+@dataclasses.dataclass
+class Room:
+    beds: Annotated[int, pydantic.Field(ge=1)]
+
+
+@dataclasses.dataclass
+class Suite(Room):
+    view: str = "lake"
+
+
+@attrs.define
+class Guest:
+    _age: int
+
+
+class Order:
+    """Order a meal."""
+
+    def __init__(self, meal: Literal["soup", "cake"], count: int = 1) -> None:
+        self.meal, self.count = meal, count
+
+
+async def test_a_class_is_a_tool_whose_parameters_have_the_types_of_its_fields():
+    """Those of inherited fields, private ones, and of an `__init__` that was written by hand."""
+    assert allm.tool(Suite).schema["properties"]["beds"] == {"type": "integer", "minimum": 1}
+    with pytest.raises(allm.ToolError, match="beds: expected >= 1"):
+        await allm.tool(Suite).run({"beds": 0})
+    assert await allm.tool(Suite).run({"beds": 2}) == Suite(2)
+    assert allm.tool(Guest).schema["properties"] == {"age": {"type": "integer"}}
+    assert allm.tool(Order).schema["properties"]["meal"] == {"enum": ["soup", "cake"]}
+    assert (await allm.tool(Order).run({"meal": "soup"})).count == 1
 
 
 def described(

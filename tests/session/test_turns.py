@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import attrs
 import pytest
@@ -636,6 +636,41 @@ async def test_approvals_of_a_resumed_turn(autojump_clock):
         await turn.resume(engine(later, tools=[NOOP, PAY]))
         assert texts(turn.session) == ["go", "", "ok", "ok", "ok", ""]
         assert (turn.session.status, turn.session.approvals) == ("awaiting_tools", ())
+
+
+async def no_tools():
+    raise OSError("down")
+
+
+async def endless(_step=None):
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"tools": [allm.Toolset(no_tools)]}, allm.EngineError),
+        ({"before_step": no_tools}, TypeError),
+        ({"tools": [allm.Toolset(endless)], "request_timeout": 1}, None),
+        ({"before_step": endless}, trio.TooSlowError),
+    ],
+)
+async def test_an_approval_is_not_lost_before_its_call_has_begun(options, error, autojump_clock):
+    """The session stays as it was, so that the next `continue_` runs the call; what the user sent meanwhile is kept."""
+    begin, _ = await allm.session.start(engine([fake.tool_call("pay", id="c0")]), "go")
+    begin = attrs.evolve(allm.session.approve(begin, "c0"), id="s")
+    async with allm.session.open_store("memory://") as store:
+        await store.save(begin)
+        async with store.turn("s") as turn:
+            with pytest.raises(error) if error else nullcontext(), trio.fail_after(5):
+                async with turn.stream_continue(engine(TEXT, tools=[PAY]), **options) as events:
+                    events.send_user("hurry")
+                    await events.until_done()
+            assert turn.interrupted is None
+        assert (turn.session.status, turn.session.approvals) == ("awaiting_tools", begin.approvals)
+        async with store.turn("s") as turn:
+            await turn.continue_(engine(TEXT, tools=[PAY]))
+            assert texts(turn.session) == ["go", "hurry", "", "ok", "done"]
 
 
 async def test_a_second_kill_of_approved_calls(autojump_clock):

@@ -1,4 +1,7 @@
-"""The commands and their options; each is implemented in a module of its own."""
+"""The commands and their options; each is implemented in a module of its own.
+
+A command imports what it needs when it runs, so that `allm --help` loads neither the library nor Trio.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,9 @@ from pathlib import Path
 import click
 
 import allm
-from allm.cli.embed import embed
 from allm.cli.exit_codes import exit_code_of
-from allm.cli.generate import Generation
-from allm.cli.image import image
-from allm.cli.inputs import engine_of, images_of, options_of, prompt_of, schema_of
 from allm.cli.options import base_url_option, body_option, model_option, system_option
+from allm.cli.service_commands import embed, image
 from allm.cli.terminal import Terminal
 
 __all__ = ["command", "run"]
@@ -117,6 +117,7 @@ def chat(
     come from the environment, such as OPENAI_API_KEY.
     """
     from allm.cli.chat import Chat
+    from allm.cli.inputs import engine_of, options_of
     from allm.cli.stores import open_stored_session
     from allm.cli.tools_file import tools_of
 
@@ -173,6 +174,9 @@ def generate(
     PROMPT is read from standard input when it is "-" or left out. API keys come from the environment, such as
     OPENAI_API_KEY.
     """
+    from allm.cli.generate import Generation
+    from allm.cli.inputs import engine_of, images_of, options_of, prompt_of, schema_of
+
     terminal: Terminal = context.obj
 
     def ask() -> int:

@@ -13,14 +13,12 @@ import click
 import trio
 
 import allm
-from allm.cli.exit_codes import SUCCESS, exit_code_of
-from allm.cli.inputs import options_of, service_of
+from allm.cli.exit_codes import SUCCESS
 from allm.cli.interrupts import run_until_interrupted
-from allm.cli.options import base_url_option, body_option
 from allm.cli.terminal import Terminal
 from allm.data.json.text import dumps
 
-__all__ = ["embed"]
+__all__ = ["Embedding", "texts_of"]
 
 
 @final
@@ -145,67 +143,3 @@ def _texts(lines: Iterable[bytes | str], name: str) -> Iterator[str]:
         text = text.strip()
         if text:
             yield text
-
-
-@click.command()
-@click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option(
-    "-m",
-    "--model",
-    required=True,
-    envvar="ALLM_EMBED_MODEL",
-    show_envvar=True,
-    metavar="PROVIDER:ID",
-    help="The model, such as openai:text-embedding-3-small.",
-)
-@click.option("--file", metavar="FILE|-", help="Embed the lines of this file, or of standard input.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.JSONL",
-    help="The output file; standard output if left out.",
-)
-@click.option("--dimensions", type=click.IntRange(min=1), metavar="COUNT", help="Length of the vectors.")
-@click.option("--task", metavar="WORD", help="Purpose of the vectors: query, document, or a provider's own.")
-@click.option("--batch-size", type=click.IntRange(min=1), metavar="COUNT", help="Most texts in one request.")
-@click.option("--force", is_flag=True, help="Overwrite the file.")
-@body_option
-@base_url_option
-@click.pass_context
-def embed(
-    context: click.Context,
-    *,
-    texts: tuple[str, ...],
-    model: str,
-    file: str | None,
-    output: Path | None,
-    dimensions: int | None,
-    task: str | None,
-    batch_size: int | None,
-    force: bool,
-    options: tuple[str, ...],
-    base_url: str | None,
-) -> None:
-    """Print the embedding of each text as a line of JSON, in order.
-
-    Ctrl-C keeps the lines that are written. API keys come from the environment, such as OPENAI_API_KEY.
-    """
-    terminal: Terminal = context.obj
-
-    def run() -> int:
-        if output is not None and output.exists() and not force:
-            raise click.UsageError(f"{output} already exists; --force overwrites it.")
-        given, total = texts_of(texts, file, terminal.stdin)
-        embedding = Embedding(
-            engine=service_of("embedding", model, base_url),
-            texts=given,
-            request=allm.EmbeddingRequest((), dimensions=dimensions, task_type=task, options=options_of(options)),
-            batch_size=batch_size,
-            total=total,
-            output=output,
-            terminal=terminal,
-        )
-        return embedding.run()
-
-    context.exit(exit_code_of(terminal, run))

@@ -12,12 +12,10 @@ import click
 import trio
 
 import allm
-from allm.cli.exit_codes import SUCCESS, exit_code_of
-from allm.cli.inputs import images_of, options_of, prompt_of, service_of
-from allm.cli.options import base_url_option, body_option
+from allm.cli.exit_codes import SUCCESS
 from allm.cli.terminal import Terminal
 
-__all__ = ["image"]
+__all__ = ["Drawing"]
 
 _SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
 
@@ -82,73 +80,3 @@ class Drawing:
         mime_type = drawn.resolved_mime_type()
         if _SUFFIXES.get(mime_type, place.suffix) != place.suffix.lower().replace(".jpeg", ".jpg"):
             self.terminal.line(f"Note: {place} contains {mime_type}, which does not match its name")
-
-
-@click.command()
-@click.argument("prompt", required=False)
-@click.option(
-    "-m",
-    "--model",
-    required=True,
-    envvar="ALLM_IMAGE_MODEL",
-    show_envvar=True,
-    metavar="PROVIDER:ID",
-    help="The model, such as openai:gpt-image-2.",
-)
-@click.option(
-    "-o",
-    "--output",
-    required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE",
-    help="File of the image; further ones are saved beside it as FILE-2, FILE-3, ...",
-)
-@click.option(
-    "-n", "--n", "--number", "number", type=click.IntRange(min=1), metavar="COUNT", help="How many images (1)."
-)
-@click.option("--size", metavar="WxH", help="Size in pixels, such as 1024x1024, or auto.")
-@click.option("--quality", metavar="WORD", help="In the provider's words: low, medium, high.")
-@click.option("--edit", "originals", multiple=True, metavar="FILE", help="Start from this image; may be repeated.")
-@click.option("--mask", metavar="FILE", help="Where the first image may change: its transparent parts.")
-@click.option("--force", is_flag=True, help="Overwrite files.")
-@body_option
-@base_url_option
-@click.pass_context
-def image(
-    context: click.Context,
-    *,
-    prompt: str | None,
-    model: str,
-    output: Path,
-    number: int | None,
-    size: str | None,
-    quality: str | None,
-    originals: tuple[str, ...],
-    mask: str | None,
-    force: bool,
-    options: tuple[str, ...],
-    base_url: str | None,
-) -> None:
-    """Generate an image, or edit one, and save it.
-
-    PROMPT is read from standard input when it is "-" or left out. API keys come from the environment, such as
-    OPENAI_API_KEY.
-    """
-    terminal: Terminal = context.obj
-
-    def draw() -> int:
-        masks = images_of([mask] if mask is not None else [], "--mask")
-        request = allm.image_request(
-            prompt_of(prompt, terminal.stdin),
-            operation="edit" if originals else "generate",
-            images=images_of(originals, "--edit"),
-            mask=masks[0] if masks else None,
-            n=number,
-            size=size,
-            quality=quality,
-            options=options_of(options),
-        )
-        engine = service_of("image", model, base_url)
-        return Drawing(engine=engine, request=request, output=output, force=force, terminal=terminal).run()
-
-    context.exit(exit_code_of(terminal, draw))

@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import TextIO, final
 
 import attrs
-import trio
 
 __all__ = ["Output", "Terminal"]
 
@@ -94,6 +93,8 @@ class Output:
 
     async def ready(self) -> None:
         """Wait until the reader is ready, so that a pager or Ctrl-S blocks this task only and not all of Trio."""
+        import trio  # not for --help
+
         if self._can_wait:
             try:
                 await trio.lowlevel.wait_writable(self.fileno())

@@ -120,6 +120,12 @@ class AllmError(Exception):
     fields: ClassVar[tuple[str, ...]] = ("message", "reason")
     beside: ClassVar[frozenset[str]] = frozenset()  # fields left out of comparisons and the repr
 
+    __module__ = "allm"  # where it is imported from, for tracebacks: `allm.AdapterError`
+
+    def __init_subclass__(cls) -> None:
+        if cls.__module__.startswith("allm."):
+            cls.__module__ = "allm"
+
     def __init__(self, message: str, *, reason: str) -> None:
         if self.reasons and reason not in self.reasons:
             expected = ", ".join(sorted(self.reasons))

@@ -27,6 +27,7 @@ __all__ = [
     "for_dicts",
     "message_problems",
     "messages_problems",
+    "put_begun",
     "put_encoded",
     "system",
     "thread_problems",
@@ -51,15 +52,15 @@ class _Checked:
     No part of the value: neither compared, copied nor written. Not set before the value was found to be valid.
     """
 
-    __slots__ = ("_encoded", "_found")
+    __slots__ = ("_begun", "_encoded", "_found")
 
-    _encoded: Any  # of a message: what `keep_encoding` was given
+    _encoded: Any  # of a message: what `keep_encoding` was given; in `_begun`, what `Beginning` keeps
     _found: Any  # of a message: the ids of its calls; of a conversation: what is known of its beginning
 
 
 _put_found: Any = vars(_Checked)["_found"].__set__
+put_begun: Any = vars(_Checked)["_begun"].__set__
 put_encoded: Any = vars(_Checked)["_encoded"].__set__
-"""A frozen class has no other way."""
 
 
 @attrs.frozen

@@ -10,7 +10,6 @@ it, and a service is an address (`Origin`): what a proxy signed gives a 400 at t
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -29,10 +28,15 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
-from allm.data.json.text import JsonTextError, as_object, dumps_strict, parse_arguments
-from allm.data.message import Message, put_encoded
+from allm.data.json.text import as_object, parse_arguments
+from allm.data.message import Message
 
-__all__ = ["INCOMPLETE", "MessageBuilder", "Origin", "UniqueIds", "encoding_format", "keep_encoding", "kept_encoding"]
+__all__ = [
+    "INCOMPLETE",
+    "MessageBuilder",
+    "Origin",
+    "UniqueIds",
+]
 
 INCOMPLETE = "incomplete"
 """Metadata key of a tool call whose arguments never finished arriving."""
@@ -308,46 +312,3 @@ class Origin:
         if isinstance(event, ProviderPartCompleted):
             return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
         return event
-
-
-# --- what messages were encoded to, for the next request of the conversation ------------------------------------------
-# One encoding is kept with each message, so it is gone with the message, or with the next format it is sent in. The
-# mappings in a message can be changed by whoever made it; an encoding counts only as long as they are what they were.
-
-
-@functools.lru_cache(maxsize=64)
-def encoding_format(*_settings: str | bool | Origin | None) -> object:
-    """The same object for the same settings: all that the encoding of a message depends on beside the message."""
-    return object()
-
-
-def kept_encoding(message: Message, format_: object) -> Any:
-    """What `keep_encoding` was given for the message in this format, or None; it is not to be changed."""
-    kept = getattr(message, "_encoded", None)
-    if kept is None or kept[0] is not format_:
-        return None
-    _, mappings, written, encoded = kept
-    return encoded if _written(mappings) == written else None
-
-
-def keep_encoding(message: Message, format_: object, encoded: Any) -> None:
-    """Keep what the message was encoded to; not one with images, whose files may change."""
-    mappings: list[Mapping[str, Any] | None] = []
-    for part in message.parts:
-        if isinstance(part, ImagePart):
-            return
-        mappings.append(part.data if isinstance(part, ProviderPart) else part.metadata)
-        if isinstance(part, ToolCall):
-            mappings.append(part.arguments)
-    written = _written(mappings)
-    if written is not None:
-        put_encoded(message, (format_, mappings, written, encoded))
-
-
-def _written(mappings: list[Mapping[str, Any] | None]) -> bytes | None:
-    if not any(mappings):
-        return b""
-    try:
-        return dumps_strict(mappings)
-    except (JsonTextError, TypeError):
-        return None

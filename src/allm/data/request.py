@@ -21,7 +21,7 @@ from allm.data.problems import Problem, check_names, mapping_field, refuse, show
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
 from allm.data.toolset import Toolset
-from allm.data.types.output import is_type
+from allm.data.types.hints import is_type
 
 __all__ = [
     "JsonSchema",
@@ -347,17 +347,21 @@ def call_name(name: str) -> str:
     return _NOT_IN_NAMES.sub("_", name)[:_MAX_NAME] or "unnamed"
 
 
-def results_in_place(messages: Iterable[Message]) -> list[tuple[int, Message]]:
+def results_in_place(messages: Iterable[Message], start: int = 0) -> list[tuple[int, Message]]:
     """The messages with their indexes, reordered so that the results of a message's calls directly follow it.
 
     Messages between a call and its result are moved behind the results. A result without a call stays where it is.
+
+    Args:
+        messages: The conversation.
+        start: The index of the first message to take.
     """
-    messages = messages if isinstance(messages, tuple) else tuple(messages)
+    messages = tuple(messages)[start:]
     if _are_in_place(messages):  # as in nearly every conversation
-        return list(enumerate(messages))
+        return list(enumerate(messages, start))
     rows: list[list[tuple[int, Message]]] = []
     waiting: dict[str, list[list[tuple[int, Message]]]] = {}  # by the call, the newest row of its id last
-    for index, message in enumerate(messages):
+    for index, message in enumerate(messages, start):
         if message.role == "tool":
             asking = waiting.get(message.tool_call_id or "")
             if asking:

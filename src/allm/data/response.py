@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
@@ -16,8 +16,9 @@ from allm.data.logprobs import TokenLogprob
 from allm.data.message import Message
 from allm.data.one_line import Printer, one_line
 from allm.data.problems import headers_field, mapping_field
-from allm.data.types.shapes import Shape
-from allm.data.types.structure import is_json, parse_text
+
+if TYPE_CHECKING:
+    from allm.data.types.shapes import Shape
 
 __all__ = ["FinishReason", "OutputT", "OutputT_co", "Response", "Usage", "parse_answer"]
 
@@ -126,6 +127,8 @@ def parse_answer(message: Message, hint: Any, shape: Shape | None = None) -> Any
     Some models write a sentence before the answer, in a block of its own: if the whole text is no JSON, the answer is
     the first block that is.
     """
+    from allm.data.types.structure import is_json, parse_text  # most answers are text
+
     text = message.text
     blocks = [part.text for part in message.parts if isinstance(part, TextPart)]
     if len(blocks) > 1 and not is_json(text):

@@ -29,6 +29,7 @@ __all__ = [
     "checked_parts",
     "checked_text",
     "expected_tool",
+    "is_plain_function",
     "merge_tools",
     "result_content",
     "runs_tools",
@@ -164,7 +165,7 @@ def tool_problems(tool: Any) -> list[Problem]:
     if tool.compact is True and tool.deferred is True:
         sentence = "is set, and so is compact; expected one of them, as each hides the tool in its own way"
         problems.append(Problem(("deferred",), "conflict", sentence))
-    if tool.manual_when is not None and not _is_plain_function(tool.manual_when):
+    if tool.manual_when is not None and not is_plain_function(tool.manual_when):
         sentence = f"is {shown(tool.manual_when)}; expected a function of a ToolCall that is not async, or None"
         problems.append(Problem(("manual_when",), "not_callable", sentence))
     if tool.limit is not None and not isinstance(tool.limit, ToolLimit):
@@ -178,10 +179,12 @@ def tool_problems(tool: Any) -> list[Problem]:
     return problems
 
 
-def _is_plain_function(value: Any) -> bool:
+def is_plain_function(value: Any) -> bool:
+    """Whether a value can be called, and what it returns is its answer: it is not async."""
     while isinstance(value, functools.partial):
         value = cast("Any", value).func
-    return callable(value) and not inspect.iscoroutinefunction(value)
+    called = getattr(value, "__call__", None)  # noqa: B004  of an object whose class has an async one
+    return callable(value) and not any(map(inspect.iscoroutinefunction, (value, called)))
 
 
 def as_saved(tool: Tool) -> Tool:

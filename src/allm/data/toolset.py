@@ -16,7 +16,7 @@ import attrs
 from allm.data.content import ToolCall
 from allm.data.errors import MOST_SHOWN, ValidationError
 from allm.data.problems import Problem, refuse, shown, wrong_type
-from allm.data.tool import Tool, ToolLimit
+from allm.data.tool import Tool, ToolLimit, is_plain_function
 from allm.data.tool_source import Tools, ToolSource, checked_tools, load, twice
 
 __all__ = ["Toolset", "source_of"]
@@ -82,6 +82,7 @@ class Toolset:
             ValidationError: As for `renamed`.
         """
         if callable(which):
+            _check_plain(which)
             return self._with(lambda tools: tuple(tool for tool in tools if which(tool)))
         names = _names(which)
         return self._with(lambda tools: tuple(tool for tool in _known(tools, names) if tool.name in names))
@@ -100,6 +101,7 @@ class Toolset:
             ValidationError: As for `renamed`.
         """
         if callable(which):
+            _check_plain(which)
             return self._with(partial(_each, partial(_guarded, which)))
         if which is None:
             return self._with(partial(_each, lambda tool: attrs.evolve(tool, manual=True)))
@@ -209,6 +211,12 @@ def _names(given: Iterable[str]) -> frozenset[str]:
         expected = "a list of names, or a function"
         raise ValidationError([wrong_type(("which",), given, expected)], reason="invalid_tool")
     return frozenset(given)
+
+
+def _check_plain(which: Callable[..., bool]) -> None:
+    """Refuse an async function: what it returns is no answer, and so would choose every tool, or guard every call."""
+    if not is_plain_function(which):
+        raise ValidationError([wrong_type(("which",), which, "a function that is not async")], reason="invalid_tool")
 
 
 def _known(tools: Tools, names: Iterable[str]) -> Tools:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from functools import reduce
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -17,12 +17,13 @@ from allm.data.errors import AllmError, ValidationError
 from allm.data.events import MessagesAdded
 from allm.data.message import Message, user
 from allm.data.response import Response, parse_answer
-from allm.data.types.output import answer_shape
-from allm.data.types.shapes import Shape
 from allm.execution.options import ModelCall, output_type, prepare_call
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import StreamCollector
+
+if TYPE_CHECKING:
+    from allm.data.types.shapes import Shape
 
 __all__ = ["AnswerCheck", "AnswersFold", "ask_until_it_fits"]
 
@@ -43,6 +44,8 @@ class AnswerCheck:
     @classmethod
     def of(cls, call: ModelCall) -> AnswerCheck | None:
         """The check of a call that asks again; None where nothing is known to check."""
+        from allm.data.types.output import answer_shape
+
         hint = output_type(call)
         return None if hint is None else cls(hint, answer_shape(hint))
 

@@ -36,7 +36,7 @@ from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, engine_for_chat, prepare_call, resolve
 from allm.execution.step import PreparedCall, TurnCalls, finish_step, run_step
 from allm.execution.stream.attempt import fail_at_limit
-from allm.execution.stream.block import StreamBlock, open_stream
+from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.inbox import Inbox, with_messages
@@ -100,8 +100,7 @@ async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
 async def step(engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]) -> StepResult[OutputT]:
     """Make one model call and run the tools it asks for: the fold of `stream_step`."""
     seal(options)
-    async with stream_step(engine, thread, **options) as events:
-        return await events.until_done()
+    return await until_done(stream_step(engine, thread, **options))
 
 
 @overload
@@ -189,8 +188,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
     result.output_text, result.thread, result.halted_reason
     """
     seal(options)
-    async with stream(engine, thread, **options) as events:
-        return await events.until_done()
+    return await until_done(stream(engine, thread, **options))
 
 
 @attrs.define(eq=False)

@@ -24,10 +24,9 @@ from allm.execution.options import (
     warn_ignored_options,
 )
 from allm.execution.stream.attempt import fail_at_limit, run_model_call
-from allm.execution.stream.block import StreamBlock, open_stream
+from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
-from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
@@ -78,6 +77,8 @@ def stream_generate(
         with nullcontext() if limit is None else trio.move_on_after(limit) as whole_call:
             ready, sent = call, prepared
             if waits:
+                from allm.execution.tool_sets import with_loaded_tools
+
                 ready = await with_loaded_tools(call)
                 sent = prepare_call(ready)
             if check is None:
@@ -113,8 +114,7 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
         EngineError, OptionError, ValidationError, AdapterError: The call is invalid; nothing was sent.
     """
     seal(options)
-    async with stream_generate(engine, request, **options) as events:
-        response = await events.until_done()
+    response = await until_done(stream_generate(engine, request, **options))
     offered = (*engine.tools, *getattr(request, "tools", ()), *(options.get("tools") or ()))
     if response.finish_reason == "tool_calls" and any(_has_handler(tool) for tool in offered):
         what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"

@@ -20,8 +20,7 @@ from allm.data.request import JsonSchema, Request, request_problems, to_messages
 from allm.data.step_changes import StepChanges
 from allm.data.tool import Tool
 from allm.data.tool_layers import ToolLayers, offered
-from allm.data.types.output import answer_name, answer_schema, is_type
-from allm.data.types.shapes import name_of
+from allm.data.types.hints import is_type
 from allm.execution.answer_tool import AnswerAsCall
 from allm.execution.journal import ToolJournal
 from allm.execution.output_modes import asked_for
@@ -194,6 +193,9 @@ _OPEN = frozenset({"tools", "options", "structured_finalize"})
 
 def _format_of(hint: Any) -> JsonSchema:
     """The `JsonSchema` of a type, with the type as its `output_type`."""
+    from allm.data.types.output import answer_name, answer_schema
+    from allm.data.types.shapes import name_of
+
     try:
         schema = answer_schema(hint)
     except TypeError as error:

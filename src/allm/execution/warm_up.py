@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 from allm.data.errors import EngineError
 from allm.http.jumping_clock import in_thread
 from allm.http.transport import warm
@@ -16,7 +18,7 @@ __all__ = ["warm_up"]
 
 
 async def warm_up(engine: Engine) -> None:
-    """Load what the first calls of an engine need: the HTTP library, certificates, and what is known of models.
+    """Load what the first calls of an engine need: parts of allm, the HTTP library, certificates, and the catalog.
 
     That takes from a tenth of a second to a second, in a thread, so that nothing else waits for it. Nothing is sent.
     Without it, the first call of the process does the same, and takes so much longer.
@@ -28,6 +30,8 @@ async def warm_up(engine: Engine) -> None:
     adapters = [adapter for adapter in (getattr(engine, name) for name in names) if adapter is not None]
 
     def load() -> None:
+        for part in _PARTS:
+            importlib.import_module(part)
         catalog.bundled()
         for adapter in adapters:
             load_prices(str(getattr(adapter, "provider", "")))
@@ -42,4 +46,12 @@ async def warm_up(engine: Engine) -> None:
             await warm(url)
 
 
+_PARTS = (
+    "allm.data.types.structure",  # tools, and answers of a type
+    "allm.execution.chat",
+    "allm.execution.generate",
+    "allm.execution.stream.output",
+    "allm.runtime.tools",
+)
+"""What calls import when they first need it; the modules that these import come with them."""
 _ANYWHERE = "https://localhost"

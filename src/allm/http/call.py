@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast, final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -115,19 +115,6 @@ class OpenCall:
         error.host = error.host or urlsplit(self.call.url).netloc.rpartition("@")[2]  # without user and password
         return annotate_error(error, self.call.provider, self._sent, self._outside)
 
-    async def _open(self, stack: AsyncExitStack) -> None:
-        call, key = self.call, await self._key()
-        await self._send(stack, key)
-        if self.response.status == UNAUTHORIZED and key is not None:
-            error = await error_from_response(call.provider, call.classify, self.response)
-            await stack.aclose()  # frees the connection before the key function runs, which may take long
-            fresh = await self._key(rejected=key)
-            if fresh == key:  # the same key would be refused again
-                raise error
-            await self._send(stack, fresh)
-        if self.response.status >= REDIRECT:
-            raise await error_from_response(call.provider, call.classify, self.response)
-
     async def _key(self, rejected: Secret | None = None) -> Secret | None:
         credential = self.call.credential
         if credential is None:
@@ -137,14 +124,16 @@ class OpenCall:
             self._sent.append(key)
         return key
 
-    async def _send(self, stack: AsyncExitStack, key: Secret | None) -> None:
+    def _send(self, key: Secret | None) -> AbstractAsyncContextManager[HttpResponse]:
         call = self.call
         headers: dict[str, HeaderValue] = dict(call.headers)
         if call.credential is not None and key is not None:
             headers |= call.credential.in_header(key)
-        self.response = await stack.enter_async_context(
-            open_response(call.method, call.url, headers=headers, content=call.body, client=call.client)
-        )
+        return open_response(call.method, call.url, headers=headers, content=call.body, client=call.client)
+
+    async def _check(self) -> None:
+        if self.response.status >= REDIRECT:
+            raise await error_from_response(self.call.provider, self.call.classify, self.response)
 
 
 @asynccontextmanager
@@ -158,8 +147,19 @@ async def open_call(call: HttpCall) -> AsyncGenerator[OpenCall]:
     """
     opened = OpenCall(call)
     try:
-        async with AsyncExitStack() as stack:
-            await opened._open(stack)
+        key = await opened._key()
+        async with opened._send(key) as opened.response:
+            if key is None or opened.response.status != UNAUTHORIZED:
+                await opened._check()
+                yield opened
+                return
+            refused = await error_from_response(call.provider, call.classify, opened.response)
+        # The connection is free again before the key function runs, which may take long.
+        fresh = await opened._key(rejected=key)
+        if fresh == key:  # the same key would be refused again
+            raise refused
+        async with opened._send(fresh) as opened.response:
+            await opened._check()
             yield opened
     except AdapterError as error:
         if opened.annotate(error).__traceback__ is not None:

@@ -42,10 +42,29 @@ def library() -> ModuleType:
     """
     for name in LIBRARIES:
         try:
-            return importlib.import_module(name)
+            return _without_command(name)
         except ImportError:
             continue
     raise ImportError("allm needs httpx or httpx2: pip install httpx")
+
+
+def _without_command(name: str) -> ModuleType:
+    """Import a library without its command, for which httpx loads rich, pygments and click wherever they are installed.
+
+    They are half of what it takes to import it. httpx2 does the same by itself.
+    """
+    modules: dict[str, Any] = sys.modules
+    command = f"{name}._main"
+    if name in modules:
+        return importlib.import_module(name)
+    modules[command] = None  # importing it is an error meanwhile, as without these packages
+    try:
+        module = importlib.import_module(name)
+    finally:
+        modules.pop(command, None)
+    if name == "httpx":
+        vars(module)["main"] = lambda: importlib.import_module(command).main()
+    return module
 
 
 def library_of(client: Any) -> ModuleType:

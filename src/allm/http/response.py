@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import ssl
 import sys
@@ -27,6 +28,7 @@ __all__ = [
     "HttpResponse",
     "OpenResponse",
     "mapped",
+    "sent_body",
     "shown_headers",
     "transport_override",
     "unconnected",
@@ -178,6 +180,20 @@ class BodyReader:
                 await source.aclose()
         elif hasattr(source, "close"):
             source.close()
+
+
+@functools.cache
+def sent_body(library: ModuleType) -> Any:
+    """A request body as the library takes it, made of a `BodyReader`."""
+
+    class Stream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, reader: BodyReader) -> None:
+            self._reader = reader
+
+        def __aiter__(self) -> BodyReader:
+            return aiter(self._reader)
+
+    return Stream
 
 
 async def whole(body: bytes | Body) -> bytes:

@@ -35,6 +35,7 @@ from allm.http.response import (
     BodyReader,
     HttpResponse,
     mapped,
+    sent_body,
     transport_override,
     unconnected,
     without_frames,
@@ -225,15 +226,17 @@ class LiveResponse(HttpResponse):
 
     _response: Any
     _library: ModuleType
+    _is_ours: bool = False  # nobody else has seen it
 
     @asynccontextmanager
     async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
         """See `HttpResponse`."""
-        body = self._whole()
+        body = None if self._is_ours else self._whole()
         if body is not None:
             yield _Once(body)
             return
-        source = self._response.aiter_raw()
+        # What the library's own method adds is for responses that others may have read from.
+        source = aiter(self._response.stream) if self._is_ours else self._response.aiter_raw()
         try:
             plain = decoded(self.headers, source) if "content-encoding" in self.headers else source
             yield _Chunks(plain, mapped(self._library, reading=True))
@@ -298,20 +301,6 @@ async def _finish(source: AsyncIterator[bytes]) -> None:
                 pass
 
 
-@functools.cache
-def _stream_type(library: ModuleType) -> Any:
-    """A request body as the library takes it, made of a `BodyReader`."""
-
-    class Stream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        def __init__(self, reader: BodyReader) -> None:
-            self._reader = reader
-
-        def __aiter__(self) -> BodyReader:
-            return aiter(self._reader)
-
-    return Stream
-
-
 @attrs.define(eq=False)
 class _Sending:
     """A request on its way."""
@@ -369,14 +358,15 @@ async def send(
                 for name, value in headers.items():
                     if isinstance(value, Secret):
                         request.headers[name] = value.reveal()
-                request.stream = _stream_type(http)(reader)
+                request.stream = sent_body(http)(reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
                 response = await sending.send(client, shared)
+                del sending, fields, headers  # or they would be kept as long as the response
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
         try:
-            yield LiveResponse(response.status_code, response.headers, response, http)
+            yield LiveResponse(response.status_code, response.headers, response, http, client is None)
         finally:
             with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                 await response.aclose()

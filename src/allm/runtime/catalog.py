@@ -23,10 +23,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import pkgutil
 import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from importlib import resources
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -189,10 +189,15 @@ class _Index:
 _own = _Index()
 
 
+def _read(name: str) -> Any:
+    """The data file; importlib.resources, which finds it too, imports zipfile and more."""
+    return loads(pkgutil.get_data("allm.runtime", name) or b"")
+
+
 @functools.cache
 def bundled() -> tuple[ModelInfo, ...]:
     """The rows of the data file."""
-    data = loads(resources.files("allm.runtime").joinpath("models.json").read_bytes())
+    data = _read("models.json")
     return tuple(_row(row) for row in data["models"])
 
 
@@ -214,17 +219,17 @@ def _bundled_index() -> _Index:
 
 @attrs.frozen
 class _Rule:
-    """Facts of every model of a provider whose id has `models` in it."""
+    """Facts of every model of a provider whose id fits the regular expression `models`."""
 
     provider: str
-    models: re.Pattern[str]
+    models: str
     facts: Mapping[str, Any] = attrs.field(hash=False)
 
 
 @functools.cache
 def _rules() -> tuple[_Rule, ...]:
-    data = loads(resources.files("allm.runtime").joinpath("model_rules.json").read_bytes())
-    return tuple(_Rule(row["provider"], re.compile(row["models"]), _facts(row["facts"])) for row in data["rules"])
+    data = _read("model_rules.json")
+    return tuple(_Rule(row["provider"], row["models"], _facts(row["facts"])) for row in data["rules"])
 
 
 def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,7 +243,7 @@ def _bundled_info(provider: str, model: str) -> ModelInfo | None:
     row = _find(_bundled_index(), provider, model)
     added: dict[str, Any] = {}
     for rule in _rules():
-        if rule.provider == provider and rule.models.search(_plain(model)):
+        if rule.provider == provider and re.search(rule.models, _plain(model)):
             added = {**rule.facts, **added}
     if row is None:
         return ModelInfo(provider=provider, id=_plain(model), **added) if added else None

@@ -18,7 +18,7 @@ from allm.data.request import JsonSchema
 from allm.data.tool import Tool, expected_tool, merge_tools
 from allm.data.tool_layers import ToolLayers
 from allm.data.toolset import Toolset
-from allm.data.types.output import is_type
+from allm.data.types.hints import is_type
 from allm.http.keys import Secret
 from allm.runtime.retry import RetryPolicy
 

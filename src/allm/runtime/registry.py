@@ -11,11 +11,13 @@ import difflib
 import importlib
 import re
 from collections.abc import Callable, Mapping
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from allm.data.errors import EngineError
 from allm.runtime import catalog
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint, EntryPoints
 
 __all__ = [
     "CHAT",
@@ -211,7 +213,7 @@ def split_model(text: str, service: str = CHAT) -> tuple[str, str]:
         return head, rest
     if at and before and _offers(tail, service):
         return tail, before
-    installed = {entry.name for entry in entry_points(group=ENTRY_POINTS)} if service == CHAT else frozenset[str]()
+    installed = {entry.name for entry in _entry_points()} if service == CHAT else frozenset[str]()
     known = known_providers(service) | installed
     owner, slash, model = text.partition("/")
     written = [(head, rest)] if colon else [(tail, before)] if at else []
@@ -234,10 +236,16 @@ def _is_known(name: str) -> bool:
 def _offers(name: str, service: str) -> bool:
     """Whether the provider exists and has an adapter for the service; loads the package that provides it if needed."""
     if not _is_known(name):
-        for entry in entry_points(group=ENTRY_POINTS, name=name):
+        for entry in _entry_points(name=name):
             _load(entry)
             break  # two packages with one name: the first on the path, as for modules
     return name in known_providers(service)
+
+
+def _entry_points(**which: Any) -> EntryPoints:
+    from importlib.metadata import entry_points  # with modules that few programs need, such as zipfile
+
+    return entry_points(group=ENTRY_POINTS, **which)
 
 
 def _load(entry: EntryPoint) -> None:

@@ -9,7 +9,7 @@ import typing
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
@@ -17,9 +17,11 @@ import trio
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
-from allm.data.types.records import Field
-from allm.data.types.structure import NotStructured, load
 from allm.http.jumping_clock import standing_still
+
+if TYPE_CHECKING:
+    from allm.data.types.hints import Scope
+    from allm.data.types.records import Field
 
 __all__ = [
     "FunctionHandler",
@@ -88,6 +90,8 @@ class FunctionHandler:
         Raises:
             ToolError: `invalid_arguments`, naming every wrong field in words that the model can act on.
         """
+        from allm.data.types.structure import NotStructured, load
+
         problems = [(name, "unknown argument") for name in arguments if name not in self.fields]
         values: dict[str, Any] = dict.fromkeys(self.context_names, context)
         for name, field in self.fields.items():
@@ -139,12 +143,22 @@ def is_async(function: Callable[..., Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def is_context(hint: Any) -> bool:
-    """Whether a parameter with this type receives the `ToolContext`: also an optional one, or one with notes."""
+def is_context(hint: Any, scope: Scope | None = None) -> bool:
+    """Whether a parameter with this type receives the `ToolContext`: also an optional one, or one with notes.
+
+    Args:
+        hint: The type.
+        scope: Where names in text are looked up, as in `Optional["ToolContext"]`.
+    """
     while hasattr(hint, "__value__"):  # a `type` statement
         hint = hint.__value__
-    if typing.get_origin(hint) in (typing.Annotated, typing.Union, types.UnionType):
-        return any(map(is_context, typing.get_args(hint)))
+    if isinstance(hint, (str, typing.ForwardRef)) and scope is not None:
+        return is_context(scope.resolve(hint), scope)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return is_context(arguments[0], scope)
+    if origin in (typing.Union, types.UnionType):
+        return any(is_context(argument, scope) for argument in arguments)
     return hint is ToolContext
 
 

@@ -11,9 +11,10 @@ from typing import Any, cast, overload
 from allm.data.content import ToolCall
 from allm.data.errors import Problem, ValidationError
 from allm.data.tool import Tool
-from allm.data.types.defaults import read_default
+from allm.data.types.classes import has_fields
+from allm.data.types.defaults import default_in, read_default
 from allm.data.types.describe import shape_of
-from allm.data.types.hints import Scope, scope_of_function
+from allm.data.types.hints import Scope, annotations_of, scope_of_function
 from allm.data.types.records import Field, properties_of
 from allm.data.types.schema import with_definitions
 from allm.runtime.docstrings import read_docstring
@@ -125,9 +126,8 @@ def _from_function(
     # A callable object has its hints and docstring on `__call__`, but its own class names it better.
     plain = inner if inspect.isroutine(inner) or inspect.isclass(inner) else inner.__call__
     name = name or str(getattr(inner, "__name__", type(inner).__name__))
-    signature = inspect.signature(function)
-    scope = scope_of_function(plain, caller_names)
-    annotations = inspect.get_annotations(inspect.unwrap(plain))
+    signature = _signature(function, name)
+    hints = _hints_of(plain, caller_names)
     # Without one of its own, `__call__` inherits "Call self as a function."
     summary, texts = read_docstring(plain if plain.__doc__ is not None else inner)
     filled = _filled_by_partials(function)
@@ -142,8 +142,9 @@ def _from_function(
                 name, parameter.name, f"{stars}{parameter.name} has no place in a JSON object: name every parameter"
             )
         try:
-            hint = _hint(annotations.get(parameter.name, Any), scope)
-            if is_context(hint):
+            hint, scope = hints.get(parameter.name, (Any, Scope()))
+            hint = scope.resolve(hint)
+            if is_context(hint, scope):
                 contexts.append(parameter.name)
             elif parameter.name == "self" and hint is Any:
                 raise _unusable(name, "self", "decorate the bound method instead: allm.tool(instance.method)")
@@ -155,19 +156,35 @@ def _from_function(
     if inspect.isgeneratorfunction(plain) or inspect.isasyncgenfunction(plain):
         sentence = f"tool {name} is a generator; expected a function that returns its result, such as a list"
         raise ValidationError([Problem((name,), "generator", sentence)], reason="invalid_tool", message=sentence)
-    _advise_on_what_the_model_sees(name, description or summary, fields, annotations)
+    _advise_on_what_the_model_sees(name, description or summary, fields, hints)
     schema, definitions = with_definitions(functools.partial(properties_of, list(fields.values())))
     schema = {**schema, "$defs": definitions} if definitions else schema
     handler = FunctionHandler(function, fields, tuple(contexts), signature)
     return Tool(name, description or summary, schema, handler=handler, **options)
 
 
-def _hint(annotation: Any, scope: Scope) -> Any:
-    return scope.evaluate(annotation) if isinstance(annotation, str) else annotation
+def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except ValueError as error:
+        sentence = f"tool {name} is built in and does not say what its parameters are: write a function that calls it"
+        raise ValidationError([Problem((name,), "no_signature", sentence)], reason="invalid_tool") from error
+
+
+def _hints_of(plain: Any, caller_names: Mapping[str, Any]) -> dict[str, tuple[Any, Scope]]:
+    """The annotation of each parameter with its scope; those of a class are its fields', also of inherited ones."""
+    function = plain.__init__ if inspect.isclass(plain) else plain
+    scope = scope_of_function(function, caller_names)
+    written = {name: (hint, scope) for name, hint in inspect.get_annotations(inspect.unwrap(function)).items()}
+    if not inspect.isclass(plain):
+        return written
+    fields = annotations_of(plain, {})
+    return {**written, **fields} if has_fields(plain) else {**fields, **written}
 
 
 def _field(parameter: inspect.Parameter, hint: Any, scope: Scope, text: str | None) -> Field:
     default = read_default(parameter.default)
+    default = (default.is_required and default_in(hint)) or default
     shape = shape_of(hint, scope, default.notes, with_null=default.value is None)
     return Field(parameter.name, shape, default, parameter.name, {"description": text} if text else {})
 
@@ -177,7 +194,7 @@ def _advise_on_what_the_model_sees(
 ) -> None:
     """Warn about a tool that the model has to guess about."""
     if not description:
-        advise("tool", name, "description", "tool %r has no docstring, so the model knows its name only", name)
+        advise("tool", name, "description", "tool %r has no description, so the model knows its name only", name)
     if untyped := [parameter for parameter in parameters if parameter not in annotations]:
         what = "parameter %s of tool %r has no type hint, so the model may pass anything"
         advise("tool", name, "types", what, ", ".join(untyped), name)

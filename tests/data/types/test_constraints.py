@@ -27,6 +27,12 @@ class Checked:
     word: str = attrs.field(default="x", validator=validators.matches_re("[a-z]+"))
     maybe: int | None = attrs.field(default=None, validator=validators.optional(validators.ge(1)))
     items: list[int] = attrs.field(factory=list, validator=validators.max_len(2))
+    deep: list[int] = attrs.field(
+        factory=list, validator=validators.deep_iterable(validators.ge(0), validators.max_len(1))
+    )
+    unit: str = attrs.field(default="m", validator=validators.in_(["m", "km"]))
+    step: int | None = attrs.field(default=None, validator=validators.optional(validators.in_({4, 2})))
+    part: str = attrs.field(default="a", validator=validators.in_("abc"))
     yes: bool = attrs.field(default=True, validator=validators.instance_of(bool))
     turned: int = attrs.field(default=1, converter=abs, validator=validators.ge(1))
     _hidden: Decimal = attrs.field(default=Decimal(1), validator=validators.ge(0))
@@ -46,6 +52,13 @@ def test_validators_of_attrs_are_told():
     assert properties["maybe"]["anyOf"] == [{"type": "integer", "minimum": 1}, {"type": "null"}]
     assert properties["items"]["maxItems"] == 2
     assert properties["_hidden"]["description"] == ">= 0"
+    assert properties["deep"]["maxItems"] == 1
+    assert properties["unit"] == {"type": "string", "enum": ["m", "km"], "default": "m"}
+    assert properties["step"]["anyOf"][0] == {"type": "integer", "enum": [2, 4]}
+    assert "enum" not in properties["part"]
+    assert problem(Checked, {"unit": "mm", "step": 3}) == (
+        "unit: expected one of 'm', 'km', got 'mm'; step: expected one of 2, 4, got 3"
+    )
     assert problem(Checked, {"count": 0, "maybe": 0}) == "count: expected >= 1, got 0; maybe: expected >= 1, got 0"
     assert problem(Checked, {"word": "a1"}) == "word: expected a string that matches '^(?:[a-z]+)$', got 'a1'"
 

@@ -11,7 +11,8 @@ import pytest
 from typing_extensions import TypeAliasType
 
 import allm
-from allm.data.types.output import answer_name, answer_schema, is_type, is_wrapped
+from allm.data.types.hints import is_type
+from allm.data.types.output import answer_name, answer_schema, is_wrapped
 from allm.data.types.schema import schema_of
 from allm.data.types.structure import parse_text
 

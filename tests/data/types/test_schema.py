@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import datetime as dt
 import enum
 import typing
@@ -12,10 +13,12 @@ import attrs
 import msgspec
 import pydantic
 import pytest
+import typing_extensions
 
 import allm
 from allm.data.json.text import dumps
 from allm.data.types.schema import schema_of, schemas_of
+from allm.data.types.structure import structure
 
 
 class Unit(enum.Enum):
@@ -145,6 +148,75 @@ def test_what_has_a_default_is_not_required():
     }
 
 
+class Size(enum.IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [
+        (Size, ["1", "2"]),
+        (typing.Annotated[Size, "of the box"], ["1", "2"]),
+        (bool, ["true", "false"]),
+        (typing.Literal[1, False, "x"], ["1", "false", "x"]),
+    ],
+)
+def test_keys_that_are_no_texts_are_told_as_they_are_written(key, names):
+    """The schema asks for keys that the type takes."""
+    kind = dict[key, int]
+    assert schema_of(kind)["propertyNames"] == {"enum": names}
+    assert len(structure(dict.fromkeys(names, 1), kind)) == len(names)
+
+
+Count = typing.Annotated[int, pydantic.Field(default=3, ge=1)]
+
+
+@dataclass
+class Order:
+    name: str
+    count: Count
+    tags: typing.Annotated[list[str], pydantic.Field(default_factory=list)]
+    note: typing.Annotated[str, pydantic.Field(default=None)]
+
+
+class Pair(typing.NamedTuple):
+    first: int
+    second: Count
+
+
+async def test_a_default_in_the_annotation_counts():
+    """For fields and parameters, as it does in a pydantic model."""
+    assert structure({"name": "a"}, Order) == Order("a", 3, [], None)
+    assert structure({"first": 1}, Pair) == Pair(1, 3)
+    schema = schema_of(Order)
+    assert schema["required"] == ["name"]
+    assert schema["properties"]["count"] == {"type": "integer", "minimum": 1, "default": 3}
+    assert schema["properties"]["note"]["anyOf"][1] == {"type": "null"}
+
+    def order(count: Count, size: Count = 5):
+        """Order it."""
+        return count, size
+
+    assert await allm.tool(order).run({}) == (3, 5)
+    with pytest.raises(allm.ToolError, match="count: expected >= 1"):
+        await allm.tool(order).run({"count": 0})
+
+
+Item = typing_extensions.TypeVar("Item", default=str)
+
+
+@attrs.frozen
+class Box(typing.Generic[Item]):
+    item: Item
+
+
+def test_a_type_variable_without_a_type_has_its_default():
+    """As type checkers see it."""
+    assert schema_of(Box)["properties"]["item"] == {"type": "string"}
+    assert schema_of(Box[int])["properties"]["item"] == {"type": "integer"}
+
+
 def test_types_beside_classes():
     """Including types that are written as text."""
     schemas, _ = schemas_of([int, Path, dt.date, typing.Literal["a", "b"], typing.Annotated[float, "In metres"]])
@@ -173,7 +245,15 @@ def test_a_field_without_a_type():
         schemas_of([attrs.make_class("Same", ["x"])])
 
 
-@pytest.mark.parametrize("cls", [complex, object(), typing.Callable[[], int]])
+@attrs.frozen
+class Unfinished(abc.ABC):
+    name: str
+
+    @abc.abstractmethod
+    def finish(self): ...
+
+
+@pytest.mark.parametrize("cls", [complex, object(), typing.Callable[[], int], Unfinished])
 def test_what_has_no_schema(cls):
     """It is a TypeError."""
     with pytest.raises(TypeError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+import json
 import typing
 import uuid
 from collections.abc import Sequence
@@ -255,6 +256,7 @@ def test_the_problems_of_an_answer_have_paths():
         (Decimal("1.10"), '"1.10"'),
         (uuid.UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
         (Day(date=dt.date(2026, 1, 2), corner=(1, 2)), '{"date":"2026-01-02","corner":[1,2]}'),
+        ([pydantic.HttpUrl("http://a.b"), pydantic.SecretStr("key")], '["http://a.b/","**********"]'),
         ([AttrsPlace("Zug"), StructPlace("Zug")], '[{"city":"Zug","zip":0},{"city":"Zug","zip":0}]'),
         (
             Trip([], PydanticPlace(city="a"), StructPlace("b"), {}, Unit.CELSIUS),
@@ -265,6 +267,17 @@ def test_the_problems_of_an_answer_have_paths():
 def test_results_of_handlers(value, text):
     """They are encoded as JSON."""
     assert encode_result(value) == text
+
+
+def test_the_items_of_a_set_have_one_order():
+    """The order of texts in a set differs from process to process, and a prompt cache needs the same bytes."""
+    words = [f"word {number}" for number in range(50)]
+    for items in (words, [1, 10, 2, "b", "a", None]):
+        forms = {encode_result(kind(items)) for kind in (set, frozenset)}
+        assert len(forms) == 1
+    assert json.loads(encode_result(set(words))) == sorted(words)
+    assert encode_result({10, 9, 1}) == "[1,9,10]"
+    assert encode_result(dict.fromkeys("ba").keys()) == '["b","a"]'
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), 1j, [lambda: None], {"a": float("inf")}])

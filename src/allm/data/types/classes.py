@@ -13,7 +13,7 @@ import msgspec
 import typing_extensions
 
 from allm.data.types.constraints import AttrsValidator
-from allm.data.types.defaults import NOTHING, Default, left_to_the_class, read_default
+from allm.data.types.defaults import NOTHING, Default, default_in, left_to_the_class, read_default
 from allm.data.types.hints import Scope, annotations_of
 from allm.data.types.records import Field
 from allm.data.types.scalars import Choice
@@ -78,6 +78,8 @@ def fields_of(cls: Any, variables: Mapping[Any, Any], shape_of: ShapeOf) -> list
         if annotation is NOTHING:
             raise TypeError(f"the field {name!r} has no type")
         try:
+            if default.is_required:
+                default = default_in(scope.resolve(annotation)) or default
             shape = shape_of(annotation, scope, default.notes, default.value is None)
         except TypeError as error:
             if type(error) is not TypeError or str(error).startswith("the field "):
@@ -157,8 +159,7 @@ def _of_struct(cls: Any) -> _Declared:
 
 def _is_required(cls: Any, name: str, annotation: Any, scope: Scope) -> bool:
     """Whether a key of a TypedDict has to be there; Python ignores the marks in annotations that are strings."""
-    text = getattr(annotation, "__forward_arg__", annotation)
-    hint = scope.evaluate(text) if isinstance(text, str) else annotation
+    hint = scope.resolve(annotation)
     while (origin := typing.get_origin(hint)) in (*_MARKS, typing.Annotated):
         if getattr(origin, "_name", "") in {"Required", "NotRequired"}:
             return bool(origin._name == "Required")

@@ -114,6 +114,12 @@ def _limits_of_validator(validator: Any) -> list[tuple[str, Any]]:
         return [limit for inner in validator._validators for limit in _limits_of_validator(inner)]
     if kind == "_OptionalValidator":
         return _limits_of_validator(validator.validator)
+    if kind == "_DeepIterable":
+        return _limits_of_validator(validator.iterable_validator)
+    if kind == "_InValidator":
+        # May be any container, such as a text, whose parts are in it too. What was a set is now a tuple in any order.
+        options = getattr(validator, "_original_options", validator.options)
+        return [("one_of", options)] if isinstance(options, (list, tuple, set, frozenset)) else []
     if kind == "_NumberValidator":
         names = {">=": "ge", ">": "gt", "<=": "le", "<": "lt"}
         return [(names[validator.compare_op], validator.bound)]

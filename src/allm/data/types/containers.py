@@ -8,8 +8,10 @@ from typing import Any
 import attrs
 from typing_extensions import override
 
-from allm.data.json.text import loads
+from allm.data.json.text import dumps, loads
 from allm.data.structuring import Key, KeyMisfit, Misfit, each
+from allm.data.types.refined import Refined
+from allm.data.types.scalars import Choice
 from allm.data.types.shapes import Definitions, Reading, Schema, Shape
 
 __all__ = ["Alias", "Listing", "Mapped", "Row"]
@@ -144,8 +146,15 @@ class Mapped(Shape):
 
 def _of_names(shape: Shape, definitions: Definitions) -> Schema:
     """The schema of an object's keys, as far as it says more than that they are texts."""
+    inner: Shape | None = shape
+    while isinstance(inner, (Refined, Alias)):
+        inner = inner.inner
+    if isinstance(inner, Choice) and not all(isinstance(plain, str) for plain, _ in inner.options):
+        return {"enum": [plain if isinstance(plain, str) else dumps(plain).decode() for plain, _ in inner.options]}
     found = dict(shape.schema(definitions))
     kind = found.pop("type", "string")
+    if kind == "boolean":
+        return {"enum": ["true", "false"]}
     if kind == "integer":
         return {"pattern": r"^-?\d+$"}  # the digits of a bound are not those of its pattern
     return found if kind == "string" and "anyOf" not in found else {}

@@ -13,7 +13,7 @@ import msgspec
 
 from allm.data.types.constraints import AttrsValidator
 
-__all__ = ["NOTHING", "Default", "left_to_the_class", "read_default"]
+__all__ = ["NOTHING", "Default", "default_in", "left_to_the_class", "read_default"]
 
 NOTHING: Any = dataclasses.MISSING
 """No default: the field is required."""
@@ -82,6 +82,15 @@ def read_default(default: Any) -> Default:
         has_none = type(default.default).__name__ == "PydanticUndefinedType"
         return _inside(default, NOTHING if has_none else default.default, default.default_factory)
     return Default(value=default)
+
+
+def default_in(hint: Any) -> Default | None:
+    """The default that a descriptor in an `Annotated` gives, as in `Annotated[int, pydantic.Field(default=5)]`."""
+    for item in getattr(hint, "__metadata__", ()):
+        found = read_default(item)
+        if found.notes and not found.is_required:
+            return attrs.evolve(found, notes=())  # which are read with the rest of the annotation
+    return None
 
 
 def _inside(descriptor: Any, default: Any, factory: Any, *more: Any) -> Default:

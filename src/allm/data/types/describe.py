@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import enum
 import functools
+import inspect
 import types
 import typing
 from collections import abc
@@ -200,7 +201,8 @@ class _Walk:
             of_key, of_item = arguments or (str, Any)
             return Mapped(self.describe(of_key, scope), self.describe(of_item, scope), _MAPPINGS[cls])
         if has_fields(cls):
-            return self._class(cls, tuple(self._resolved(item, scope) for item in arguments))
+            # The names in the arguments of a generic class are those of the place where it is written.
+            return self._class(cls, tuple(map(scope.resolve, arguments)))
         if (scalar := scalar_shape(cls)) is not None:
             return scalar
         raise TypeError(f"{name_of(hint)} has no JSON Schema")
@@ -235,6 +237,8 @@ class _Walk:
         if (known := self.found.get(key)) is not None:
             return known
         title = cls.__name__
+        if inspect.isabstract(cls):
+            raise TypeError(f"{title} is abstract, and so has no instances: name the classes that are meant, as A | B")
         if arguments:
             title += f"[{', '.join(name_of(item) for item in arguments)}]"
         variables = bind(cls, arguments)
@@ -307,11 +311,8 @@ class _Walk:
     def _variable(self, variable: typing.TypeVar, scope: Scope) -> Shape:
         if variable in scope.variables:
             return self.describe(scope.variables[variable], attrs.evolve(scope, variables={}))
+        if getattr(variable, "has_default", bool)():
+            return self.describe(typing.cast("Any", variable).__default__, scope)
         if variable.__constraints__:
             return self.describe(typing.Union[variable.__constraints__], scope)  # noqa: UP007
         return self.describe(Any if variable.__bound__ is None else variable.__bound__, scope)
-
-    def _resolved(self, argument: Any, scope: Scope) -> Any:
-        """An argument of a generic class, whose names are those of the place where it is written."""
-        text = getattr(argument, "__forward_arg__", argument)
-        return scope.evaluate(text) if isinstance(text, str) else argument

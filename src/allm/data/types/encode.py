@@ -77,6 +77,8 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return {field.name: _plain(getattr(value, field.name)) for field in fields if field.init}
     if isinstance(value, tuple) and (names := getattr(value, "_fields", None)) is not None:
         return {name: _plain(getattr(value, name)) for name in names}  # a NamedTuple, as in arguments
+    if isinstance(value, (set, frozenset)):
+        return _sorted([_plain(item) for item in value])
     if isinstance(value, (Sequence, AbstractSet)):
         return [_plain(item) for item in value]
     if isinstance(value, (dt.date, dt.time)):
@@ -85,7 +87,23 @@ def _plain(value: Any) -> Any:  # noqa: C901, PLR0912  (a table of types)
         return str(value)
     if isinstance(value, dt.timedelta):
         return _plain(msgspec.to_builtins(value))
+    if (core := _core_of(type(value))) is not None:
+        return core.to_jsonable_python(value)
     raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _sorted(items: list[Any]) -> list[Any]:
+    """The items of a set in an order that is the same in each process: prompt caches and cassettes compare bytes."""
+    try:
+        return sorted(items)
+    except TypeError:
+        return sorted(items, key=dumps)
+
+
+def _core_of(cls: type) -> Any:
+    """What writes values of pydantic's types beside models, such as `HttpUrl`; a `SecretStr` stays hidden."""
+    known = hasattr(cls, "__get_pydantic_core_schema__") or cls.__module__.startswith("pydantic")
+    return sys.modules.get("pydantic_core") if known else None
 
 
 def _is_pydantic(cls: type) -> bool:

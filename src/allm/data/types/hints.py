@@ -13,7 +13,16 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Scope", "annotations_of", "bind", "names_in", "scope_of_function", "substitute"]
+__all__ = ["Scope", "annotations_of", "bind", "is_type", "names_in", "scope_of_function", "substitute"]
+
+
+def is_type(value: Any) -> bool:
+    """Whether it is a type as an annotation has it: a class, `list[Trip]`, `Cat | Dog`, a NewType, an alias."""
+    return (
+        isinstance(value, type)
+        or typing.get_origin(value) is not None
+        or type(value).__module__ in {"typing", "typing_extensions"}
+    )
 
 
 @attrs.frozen
@@ -33,6 +42,15 @@ class Scope:
     fallback: Mapping[str, Any] = attrs.field(factory=dict)
     variables: Mapping[Any, Any] = attrs.field(factory=dict)
     qualname: str = ""
+
+    def resolve(self, annotation: Any) -> Any:
+        """The type that an annotation is, or that it is the text of.
+
+        Raises:
+            TypeError: As `evaluate`.
+        """
+        text = getattr(annotation, "__forward_arg__", annotation)
+        return self.evaluate(text) if isinstance(text, str) else annotation
 
     def evaluate(self, text: str) -> Any:
         """The type that `text` is the annotation of.

@@ -9,7 +9,6 @@ models that are not held to a schema leave it out.
 from __future__ import annotations
 
 import re
-import typing
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -22,7 +21,7 @@ from allm.data.types.records import Field, Record
 from allm.data.types.schema import schema_of, with_definitions
 from allm.data.types.shapes import Definitions, Reading, Schema, Shape, name_of
 
-__all__ = ["WRAPPED_KEY", "Wrapped", "answer_name", "answer_schema", "answer_shape", "is_type", "is_wrapped"]
+__all__ = ["WRAPPED_KEY", "Wrapped", "answer_name", "answer_schema", "answer_shape", "is_wrapped"]
 
 WRAPPED_KEY = "value"
 """The property that holds the answer of a wrapped type."""
@@ -74,15 +73,6 @@ class Wrapped(Shape):
 
 def _only(**given: Any) -> Any:
     return given[WRAPPED_KEY]
-
-
-def is_type(value: Any) -> bool:
-    """Whether it is a type as an annotation has it: a class, `list[Trip]`, `Cat | Dog`, a NewType, an alias."""
-    return (
-        isinstance(value, type)
-        or typing.get_origin(value) is not None
-        or type(value).__module__ in {"typing", "typing_extensions"}
-    )
 
 
 def is_wrapped(hint: Any) -> bool:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
 import attrs
 from typing_extensions import override
 
-from allm.data.types.shapes import Definitions, Reading, Refused, Schema, Shape
+from allm.data.types.shapes import Definitions, Reading, Refused, Schema, Shape, json_notation
 
 __all__ = ["Refined", "Rule", "described", "rule_for"]
 
@@ -99,6 +99,8 @@ def _rule(sort: str | None, name: str, limit: Any) -> Rule | None:
         word, unit = _LENGTH_WORDS[sort or "", name]
         plural = unit if limit == 1 else "entries" if unit == "entry" else f"{unit}s"
         return Rule(f"{least} {limit} {plural}", lambda value: compare(len(value), limit), word, limit)
+    if name == "one_of" and sort in {"text", "number"} and (choices := _choices(sort, limit)):
+        return Rule(f"one of {', '.join(map(json_notation, choices))}", lambda value: value in choices, "enum", choices)
     if name == "pattern" and sort == "text":
         text = getattr(limit, "pattern", limit)
         return Rule(f"a string that matches {text!r}", functools.partial(_matches, re.compile(limit)), "pattern", text)
@@ -115,6 +117,13 @@ def _said(sort: str | None, keyword: str, limit: Any) -> tuple[str | None, Any]:
     if sort == "ordered":
         return None, None
     return keyword, limit if isinstance(limit, (int, float)) else int(limit) if limit == int(limit) else float(limit)
+
+
+def _choices(sort: str, options: Iterable[Any]) -> list[Any]:
+    """The options of the sort, in an order that is always the same."""
+    kinds: tuple[type, ...] = (str,) if sort == "text" else (int, float)
+    found = [option for option in options if type(option) in kinds]
+    return found if isinstance(options, (list, tuple)) else sorted(found)
 
 
 def _is_within(compare: Callable[[Any, Any], bool], limit: Any, numbers_only: bool, value: Any) -> bool:  # noqa: FBT001

@@ -14,26 +14,30 @@ run in scopes that are shielded from the consumer's own cancellation and cancell
 always ends first and the stages after it. A stage never raises into the nursery: an adapter's failure is an event, the
 exception of a failing `on_event` is handed to the consumer, and a stage whose receiver is gone just stops. Therefore
 the body's exception is the only one, and comes out as itself.
+
+A stream that is only folded (`until_done`) has no consumer that anything could run beside: its producer runs in the
+caller's task and folds its bursts itself, so it needs no nursery, no channel and no shield.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+import functools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from textwrap import indent
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
 
+import attrs
 import trio
 
 from allm.data.errors import StreamError
 from allm.data.events import TextDelta, ToolCallDelta
 from allm.execution.failures import is_inner, log_failure
 from allm.execution.stream.event_stream import (
-    HAND_OVER,
-    READ_AHEAD,
     Burst,
     BurstSender,
+    ChannelSender,
     EventStream,
     StreamContext,
 )
@@ -51,10 +55,17 @@ __all__ = [
     "collapse_exception_group",
     "nursery_boundary",
     "open_stream",
+    "until_done",
 ]
 
 T = TypeVar("T")
 StreamT = TypeVar("StreamT")
+
+READ_AHEAD = 32
+"""Bursts by which the producer may run ahead of the next stage; after that, back-pressure reaches the socket."""
+
+HAND_OVER = 1
+"""Bursts that may wait between two later stages. One is enough, since a stage takes everything that is waiting."""
 
 Produce = Callable[[StreamContext], Awaitable[None]]
 """The first stage: sends bursts until it is done. An exception is raised to the consumer, after the events."""
@@ -64,18 +75,29 @@ Produce = Callable[[StreamContext], Awaitable[None]]
 class StreamBlock(Generic[StreamT]):
     """The return value of a `stream_...` function: enter it once, with `async with`, to get the stream."""
 
-    def __init__(self, manager: AbstractAsyncContextManager[StreamT], example: str) -> None:
+    def __init__(
+        self,
+        manager: AbstractAsyncContextManager[StreamT],
+        example: str,
+        alone: Callable[[], Coroutine[Any, Any, Any]] | None = None,
+    ) -> None:
         """Wrap the context manager of a stream.
 
         Args:
             manager: Owns everything that runs for the stream, and ends it when the block is left.
             example: Lines of code that show correct use, for the error messages.
+            alone: Runs the stream to its end without entering the block, for `until_done`.
         """
         self._manager = manager
         self._example = example
+        self._alone = alone
         self._entered = False
 
     async def __aenter__(self) -> StreamT:
+        self._enter()
+        return await self._manager.__aenter__()
+
+    def _enter(self) -> None:
         if self._entered:
             raise StreamError(
                 f"this stream was entered before, and a call runs once; open another:\n{indent(self._example, '    ')}",
@@ -84,7 +106,6 @@ class StreamBlock(Generic[StreamT]):
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
         self._entered = True
-        return await self._manager.__aenter__()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -134,7 +155,61 @@ def open_stream(
     """
     call = "stream" if name == "chat" else f"stream_{name}"
     example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
-    return StreamBlock(_pipeline(name, produce, options, fold, inbox, facts), example)
+    alone = None if options.on_event is not None else functools.partial(_alone, name, produce, fold, inbox, facts)
+    return StreamBlock(_pipeline(name, produce, options, fold, inbox, facts), example, alone)
+
+
+async def until_done(block: StreamBlock[EventStream[T]]) -> T:
+    """Run a stream to its end and return its fold: what `events.until_done()` does as the only use of the block.
+
+    Nobody reads the events. Without an `on_event`, nothing has to run beside the producer either: it runs in the
+    caller's task, and folds its bursts itself.
+    """
+    if block._alone is None:
+        async with block as events:
+            return await events.until_done()
+    block._enter()
+    result: T = await block._alone()
+    return result
+
+
+async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None, facts: dict[str, Any]) -> T:
+    await trio.lowlevel.checkpoint()  # the adapter may have none
+    sender = _FoldSender(fold)
+    context = sender.context = StreamContext(sender, inbox=inbox, started_at=trio.current_time())
+    outer = is_inner.set(True)
+    try:
+        _start_span(context, name, facts)
+        await _run(produce, context)
+        context.ended = True
+    finally:
+        is_inner.reset(outer)
+        _report(name, context, fold)
+    if context.failure is not None:
+        raise context.failure
+    return fold.result()
+
+
+@attrs.define(eq=False)
+class _FoldSender(BurstSender):
+    """Folds each burst at once, so there is always room."""
+
+    fold: Fold[Any]
+    context: StreamContext = attrs.field(init=False)
+
+    def send_nowait(self, burst: Burst) -> bool:
+        if self.context.first_event is None:
+            self.context.first_event = trio.current_time()
+        for event in burst:
+            self.fold.add(event)
+        self._record(burst)
+        return True
+
+    def has_room(self) -> bool:
+        return True
+
+    async def send(self, burst: Burst) -> None:
+        self.send_nowait(burst)
 
 
 @asynccontextmanager
@@ -149,16 +224,15 @@ async def _pipeline(
     works = _works(options)
     # One channel behind the producer, and one behind each stage; only the producer may run ahead.
     links = [trio.open_memory_channel[Burst](HAND_OVER if index else READ_AHEAD) for index in range(len(works) + 1)]
-    context = StreamContext(BurstSender(links[0][0]), inbox=inbox)
+    context = StreamContext(ChannelSender(links[0][0]), inbox=inbox)
     receive = links[-1][1]
     scopes: list[trio.CancelScope] = []
 
     def start() -> None:
-        if telemetry.handlers:
-            context.span = telemetry.start_span(name, **facts)
-        task(_produce, produce, context, name="producer")
+        _start_span(context, name, facts)
+        task(_produce, produce, context, links[0][0], name="producer")
         for work, (_, source), (target, _) in zip(works, links, links[1:], strict=False):
-            task(run_stage, work, source, BurstSender(target), context, name=work.name)
+            task(run_stage, work, source, ChannelSender(target), context, name=work.name)
 
     def task(stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
         scopes.append(trio.CancelScope(shield=True))
@@ -175,19 +249,38 @@ async def _pipeline(
                 for scope in scopes:
                     scope.cancel()
     finally:
-        if context.span is not None:
-            context.span.stop(**events._facts())
-        if (failure := events._failure()) is not None:
-            log_failure(name, failure)
+        _report(name, context, fold)
 
 
-async def _produce(scope: trio.CancelScope, produce: Produce, context: StreamContext) -> None:
+def _start_span(context: StreamContext, name: str, facts: dict[str, Any]) -> None:
+    if telemetry.handlers:
+        context.span = telemetry.start_span(name, **facts)
+
+
+def _report(name: str, context: StreamContext, fold: Fold[Any]) -> None:
+    """Tell telemetry and the log how a stream went."""
+    if context.span is not None:
+        facts = fold.facts()
+        outcome = "halted" if not context.ended else "failed" if facts.get("error") or context.failure else "completed"
+        first = None if context.first_event is None else context.first_event - context.started_at
+        context.span.stop(**facts, outcome=outcome, time_to_first_event=first)
+    if (failure := fold.failure()) is not None:
+        log_failure(name, failure)
+
+
+async def _produce(
+    scope: trio.CancelScope, produce: Produce, context: StreamContext, channel: trio.MemorySendChannel[Burst]
+) -> None:
     is_inner.set(True)  # in the context of this task, and of the tools that it runs
-    with scope, context.send.channel:
-        try:
-            await produce(context)
-        except Exception as error:  # a bug, or raised by the caller's own functions
-            context.failure = error
+    with scope, channel:
+        await _run(produce, context)
+
+
+async def _run(produce: Produce, context: StreamContext) -> None:
+    try:
+        await produce(context)
+    except Exception as error:  # a bug, or raised by the caller's own functions
+        context.fail(error)
 
 
 def _works(options: ExecutionOptions) -> list[Work]:

@@ -1,12 +1,12 @@
-"""Both ends of a stream: `BurstSender` for the tasks that produce its events, `EventStream` for their consumer.
+"""Both ends of a stream: `BurstSender` for what produces its events, `EventStream` for their consumer.
 
-The item of a channel between them is a burst: the tuple of events decoded from one network read. Both ends try the
-non-blocking call first, and a receiver takes everything that is waiting, so a stage costs at most one hop per read, not
-one per token. `EventStream` hands out single events, and folds them as they are read.
+The item of a channel between them is a burst: the tuple of events decoded together. Both ends try the non-blocking call
+first, and a receiver takes everything that is waiting, so a stage costs at most one hop per read, not one per token.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar, final, overload
@@ -26,10 +26,9 @@ from allm.runtime.fitting import advise
 from allm.runtime.telemetry import Span
 
 __all__ = [
-    "HAND_OVER",
-    "READ_AHEAD",
     "Burst",
     "BurstSender",
+    "ChannelSender",
     "EventStream",
     "Hidden",
     "ListOf",
@@ -42,57 +41,32 @@ ItemT = TypeVar("ItemT")
 
 Burst = tuple[Any, ...]
 
-READ_AHEAD = 32
-"""Bursts by which the producer may run ahead of the next stage; after that, back-pressure reaches the socket."""
-
-HAND_OVER = 1
-"""Bursts that may wait between two later stages. One is enough, since a stage takes everything that is waiting."""
-
 
 @attrs.define(eq=False)
-class BurstSender:
+class BurstSender(ABC):
     """The sending end of a stage.
 
     Attributes:
         unsent: Bursts that are being sent, or that a cancelled task has left behind; several while tools run.
-        last: The newest event that was put into the channel.
-        delivered: Called with every event that was put into the channel.
+        last: The newest event that was delivered.
+        delivered: Called with every event that was delivered.
     """
 
-    channel: trio.MemorySendChannel[Burst]
-    unsent: dict[int, Burst] = attrs.field(factory=dict[int, Burst])
-    last: Any = None
-    delivered: Callable[[Any], None] | None = None
+    unsent: dict[int, Burst] = attrs.field(factory=dict[int, Burst], init=False)
+    last: Any = attrs.field(default=None, init=False)
+    delivered: Callable[[Any], None] | None = attrs.field(default=None, init=False)
 
+    @abstractmethod
     def send_nowait(self, burst: Burst) -> bool:
         """Deliver one burst if there is room for it; returns whether there was."""
-        try:
-            self.channel.send_nowait(burst)
-        except (trio.WouldBlock, trio.BrokenResourceError):
-            return False
-        self._record(burst)
-        return True
 
+    @abstractmethod
     def has_room(self) -> bool:
         """Whether `send_nowait` would deliver a burst, or the receiver is gone."""
-        state = self.channel.statistics()
-        return state.current_buffer_used < state.max_buffer_size
 
+    @abstractmethod
     async def send(self, burst: Burst) -> None:
-        """Deliver one burst, waiting only when there is no room.
-
-        If the receiver is gone, the consumer has left its block and is about to cancel this task, so wait for that. No
-        adapter and no tool ever sees a closed channel.
-        """
-        if self.send_nowait(burst):
-            return
-        self.leave(burst)
-        with suppress(trio.BrokenResourceError):
-            await self.channel.send(burst)
-            del self.unsent[id(burst)]
-            self._record(burst)
-            return
-        await trio.sleep_forever()
+        """Deliver one burst, waiting only when there is no room."""
 
     def leave(self, burst: Burst) -> None:
         """Keep a burst for `send_unsent`."""
@@ -111,6 +85,44 @@ class BurstSender:
                 self.delivered(event)
 
 
+@final
+@attrs.define(eq=False)
+class ChannelSender(BurstSender):
+    """Sends into a channel: to the next stage, or to the consumer."""
+
+    channel: trio.MemorySendChannel[Burst]
+
+    def send_nowait(self, burst: Burst) -> bool:
+        """Put one burst into the channel if there is room for it; returns whether there was."""
+        try:
+            self.channel.send_nowait(burst)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            return False
+        self._record(burst)
+        return True
+
+    def has_room(self) -> bool:
+        """See `BurstSender`."""
+        state = self.channel.statistics()
+        return state.current_buffer_used < state.max_buffer_size
+
+    async def send(self, burst: Burst) -> None:
+        """Put one burst into the channel, waiting for room.
+
+        If the receiver is gone, the consumer has left its block and is about to cancel this task, so wait for that. So
+        no adapter and no tool sees a closed channel.
+        """
+        if self.send_nowait(burst):
+            return
+        self.leave(burst)
+        with suppress(trio.BrokenResourceError):
+            await self.channel.send(burst)
+            del self.unsent[id(burst)]
+            self._record(burst)
+            return
+        await trio.sleep_forever()
+
+
 @attrs.define(eq=False)
 class StreamContext:
     """State that the producer of a stream shares with the rest of the pipeline.
@@ -120,8 +132,9 @@ class StreamContext:
         deadline: When the consumer's own cancel scopes end the call, on the Trio clock; the stages are shielded from
             those scopes and cannot see them. The consumer updates it whenever it waits.
         span: The telemetry span of the stream; None if nobody listened when it began.
-        failure: The exception that the consumer gets after the last event.
+        failure: The exception that the consumer gets after the last event; set by `fail`.
         inbox: Takes messages of the user, if the stream is that of a turn.
+        started_at: When the stream was started, `first_event` when its first burst came; `ended`: all was received.
     """
 
     send: BurstSender
@@ -129,6 +142,15 @@ class StreamContext:
     span: Span | None = None
     failure: Exception | None = None
     inbox: Inbox | None = None
+    started_at: float = 0.0
+    first_event: float | None = None
+    ended: bool = False
+
+    def fail(self, error: Exception) -> None:
+        """Let the consumer get an exception after the last event."""
+        if isinstance(error, StopAsyncIteration):  # would look like a normal end of the iteration
+            error = RuntimeError("on_event or halt_when raised StopAsyncIteration")
+        self.failure = error
 
 
 def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
@@ -182,10 +204,7 @@ class EventStream(Generic[T_co]):
     _burst: Burst = attrs.field(default=(), init=False)
     _index: int = attrs.field(default=0, init=False)
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
-    _ended: bool = attrs.field(default=False, init=False)
     _closed: bool = attrs.field(default=False, init=False)
-    _started_at: float = attrs.field(default=0.0, init=False)
-    _first_event: float | None = attrs.field(default=None, init=False)  # seconds from the start
 
     def __aiter__(self) -> EventStream[T_co]:
         return self
@@ -224,7 +243,7 @@ class EventStream(Generic[T_co]):
                 reason="concurrent_iteration",
             )
         self._owner = reader
-        self._started_at = trio.current_time()
+        self._context.started_at = trio.current_time()
         self._start()
 
     async def _next_burst(self, *, waits_at_end: bool = True) -> bool:
@@ -233,17 +252,14 @@ class EventStream(Generic[T_co]):
         Args:
             waits_at_end: Whether the end is a checkpoint too; another trip through the scheduler.
         """
-        if not self._ended:
+        if not self._context.ended:
             await self._receive()
-        if not self._ended:
+        if not self._context.ended:
             return True
         if waits_at_end:
             await trio.lowlevel.checkpoint()
-        failure = self._context.failure
-        if isinstance(failure, StopAsyncIteration):  # would look like a normal end of the iteration
-            failure = RuntimeError("on_event or halt_when raised StopAsyncIteration")
-        if failure is not None:
-            raise failure
+        if self._context.failure is not None:
+            raise self._context.failure
         return False
 
     async def _receive(self) -> None:
@@ -255,12 +271,12 @@ class EventStream(Generic[T_co]):
                 self._context.deadline = trio.current_effective_deadline()
                 self._burst = await self._channel.receive()
         except trio.EndOfChannel:
-            self._ended = True
+            self._context.ended = True
             return
         except trio.ClosedResourceError:  # another task has left the block during this read
             raise _misuse_after_block() from None
-        if self._first_event is None:
-            self._first_event = trio.current_time() - self._started_at
+        if self._context.first_event is None:
+            self._context.first_event = trio.current_time()
 
     def result(self) -> T_co:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
@@ -369,13 +385,6 @@ class EventStream(Generic[T_co]):
 
     def _failure(self) -> AllmError | None:
         return self._fold.failure()
-
-    def _facts(self) -> dict[str, Any]:
-        facts = self._fold.facts()
-        outcome = (
-            "halted" if not self._ended else "failed" if facts.get("error") or self._context.failure else "completed"
-        )
-        return {**facts, "outcome": outcome, "time_to_first_event": self._first_event}
 
     def _close(self) -> None:
         self._closed = True

@@ -103,6 +103,7 @@ class GrowingOutput:
     _new_answer: Callable[[], _Answer]
     _raise_on_error: bool
     _answer: _Answer = attrs.field(init=False)
+    _is_late: bool = attrs.field(init=False)  # events were read before, and perhaps some of the answer
     _is_whole: bool = attrs.field(default=False, init=False)  # the answer
     _waiting: deque[Any] = attrs.field(factory=deque[Any], init=False)
     _pieces: list[str] = attrs.field(factory=list[str], init=False)
@@ -110,6 +111,7 @@ class GrowingOutput:
 
     def __attrs_post_init__(self) -> None:
         self._answer = self._new_answer()
+        self._is_late = self._events._first_event is not None
 
     def __aiter__(self) -> GrowingOutput:
         return self
@@ -167,9 +169,16 @@ class GrowingOutput:
 
     def _raise_problem(self) -> None:
         if self._raise_on_error:
-            problem = self._events._failure() or self._answer.problem()
-            if problem is not None:
-                raise problem
+            if (failure := self._events._failure()) is not None:
+                raise failure
+            if (problem := self._answer.problem()) is not None:
+                raise self._with_advice(problem) if self._is_late else problem
+
+    def _with_advice(self, problem: ValidationError) -> ValidationError:
+        advice = (
+            "events were read before, and what they had is not seen here: call elements() or partial_output() first"
+        )
+        return ValidationError(problem.problems, reason=problem.reason, message=f"{problem.message}; {advice}")
 
 
 @attrs.define(eq=False)

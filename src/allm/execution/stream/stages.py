@@ -14,7 +14,7 @@ import attrs
 import trio
 
 from allm.data.events import AdapterEvent
-from allm.execution.stream.event_stream import Burst, BurstSender, Hidden, StreamContext, receive_waiting
+from allm.execution.stream.event_stream import Burst, ChannelSender, Hidden, StreamContext, receive_waiting
 
 __all__ = ["Filter", "Observer", "Work", "run_stage"]
 
@@ -35,7 +35,7 @@ async def run_stage(
     scope: trio.CancelScope,
     work: Work,
     receive: trio.MemoryReceiveChannel[Burst],
-    send: BurstSender,
+    send: ChannelSender,
     context: StreamContext,
 ) -> None:
     """Do the work of a stage until its source has ended."""
@@ -49,7 +49,7 @@ async def run_stage(
                     # The consumer gets the events before the failing one first, then the exception.
                     if failed.index:
                         await send.send(burst[: failed.index])
-                    context.failure = failed.error
+                    context.fail(failed.error)
                     return
                 await send.send(burst)
         except trio.EndOfChannel:

@@ -30,6 +30,7 @@ from typing import Any, assert_never
 import attrs
 
 from allm.adapters import (
+    Beginning,
     Origin,
     Path,
     Problem,
@@ -64,6 +65,25 @@ class _WireTurn:
     results: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
     blocks: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]])
 
+    def sent(self) -> dict[str, Any]:
+        return {"role": self.role, "content": [*self.results, *self.blocks]}
+
+    def copy(self) -> _WireTurn:
+        return _WireTurn(self.role, [*self.results], [*self.blocks])
+
+
+@attrs.frozen(kw_only=True)
+class _SoFar:
+    """The state of an encoder between two messages."""
+
+    sent: list[dict[str, Any]]
+    open: _WireTurn | None
+    system: list[dict[str, Any]]
+    calls: dict[str, dict[str, Any]]
+    ids: set[str]
+    called: dict[str, None]
+    by_hand: bool
+
 
 @attrs.frozen
 class _Answer:
@@ -95,7 +115,8 @@ class ContentEncoder:
     called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
     by_hand: bool = attrs.field(default=False, init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
-    _turns: list[_WireTurn] = attrs.field(factory=list[_WireTurn], init=False)
+    _sent: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
+    _open: _WireTurn | None = attrs.field(default=None, init=False)  # the turn behind these, which may go on
     _images: ImageEncoder | None = attrs.field(default=None, init=False)
     _calls: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], init=False)
     _ids: set[str] = attrs.field(factory=set[str], init=False)
@@ -104,8 +125,13 @@ class ContentEncoder:
         """The turns of a whole conversation."""
         messages = tuple(messages)
         self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
-        for index, message in results_in_place(messages):
+        begun = Beginning.of(messages, self._format) if len(messages) > Beginning.FEW else Beginning()
+        if begun.length:
+            self._go_on(begun.encoded)
+        for position, (index, message) in enumerate(results_in_place(messages, begun.length), begun.length):
             path: Path = ("messages", index)
+            if position == index == begun.until and not self.problems:
+                begun.keep(self._so_far())
             if message.role == "system":
                 self.system += self._instructions(message, path)
             elif message.role == "tool":
@@ -114,9 +140,26 @@ class ContentEncoder:
                 blocks = self._answer(message, path) if message.role == "assistant" else self._blocks(message, path)
                 if blocks:
                     self._turn(message.role).blocks += blocks
-        if self._turns:
-            _end_with_text(self._turns[-1])
-        return [{"role": turn.role, "content": [*turn.results, *turn.blocks]} for turn in self._turns]
+        if self._open is not None:
+            _end_with_text(self._open)
+            self._sent.append(self._open.sent())
+        return self._sent
+
+    def _so_far(self) -> _SoFar:
+        return _SoFar(
+            sent=[*self._sent],
+            open=None if self._open is None else self._open.copy(),
+            system=[*self.system],
+            calls=dict(self._calls),
+            ids=set(self._ids),
+            called=dict(self.called),
+            by_hand=self.by_hand,
+        )
+
+    def _go_on(self, known: _SoFar) -> None:
+        self._sent, self.system, self.called = [*known.sent], [*known.system], dict(known.called)
+        self._open = None if known.open is None else known.open.copy()
+        self._calls, self._ids, self.by_hand = dict(known.calls), set(known.ids), known.by_hand
 
     @functools.cached_property
     def _format(self) -> object:
@@ -141,9 +184,11 @@ class ContentEncoder:
         return blocks
 
     def _turn(self, role: str) -> _WireTurn:
-        if not self._turns or self._turns[-1].role != role:
-            self._turns.append(_WireTurn(role))
-        return self._turns[-1]
+        if self._open is None or self._open.role != role:
+            if self._open is not None:
+                self._sent.append(self._open.sent())
+            self._open = _WireTurn(role)
+        return self._open
 
     def _instructions(self, message: Message, path: Path) -> list[dict[str, Any]]:
         if all(isinstance(part, TextPart) for part in message.parts):

@@ -26,6 +26,7 @@ from allm.adapters import (
     shown,
     stream_events,
 )
+from allm.data.content import ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
 from allm.providers.gemini.decode import GeminiDecoder
@@ -158,7 +159,9 @@ class Gemini(Connection, StreamAdapter):
         """
         origin = self.origin(self.find_base_url(options))
         url = self.address(request.model or "", "streamGenerateContent", options)
-        taken = frozenset(call.id for message in request.messages for call in message.tool_calls)
+        # Every turn looks through its whole conversation, so a text must cost next to nothing.
+        contents = [message.content for message in request.messages if type(message.content) is not str]
+        taken = frozenset({part.id for content in contents for part in content if isinstance(part, ToolCall)})
         return self.stream_call(
             f"{url}{'&' if '?' in url else '?'}alt=sse",
             encode(request, options, origin),

@@ -28,6 +28,7 @@ from typing import Any, assert_never
 import attrs
 
 from allm.adapters import (
+    Beginning,
     JsonTextError,
     Origin,
     Path,
@@ -97,8 +98,15 @@ class ContentEncoder:
         """Encode a whole conversation."""
         messages = tuple(messages)
         self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
-        for index, message in results_in_place(messages):
+        begun = Beginning.of(messages, self._format) if len(messages) > Beginning.FEW else Beginning()
+        if begun.length:
+            contents, system, calls, self._count = begun.encoded
+            self.contents, self.system, self._calls = [*contents], [*system], dict(calls)
+        for position, (index, message) in enumerate(results_in_place(messages, begun.length), begun.length):
             path: Path = ("messages", index)
+            if position == index == begun.until and not self.problems:
+                self._close_results()
+                begun.keep(([*self.contents], [*self.system], dict(self._calls), self._count))
             if message.role == "tool":
                 self._result(message, path)
                 continue

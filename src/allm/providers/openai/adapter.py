@@ -20,12 +20,10 @@ from allm.adapters import (
 )
 from allm.data.errors import EngineError
 from allm.data.request import Request
-from allm.providers.openai import chat_encode, responses_encode
+from allm.providers.openai import chat_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection, is_openai, row_at, url_value
 from allm.providers.openai.presets import ENDPOINTS, Endpoint
-from allm.providers.openai.responses_decode import ResponsesDecoder
-from allm.providers.openai.responses_encode import custom_tools
 
 __all__ = ["OpenAI", "endpoint_for"]
 
@@ -107,8 +105,11 @@ class OpenAI(Connection, StreamAdapter):
         base_url = self.find_base_url(options, endpoint, request.model)
         origin, row = self.origin(base_url), row_at(row, base_url)
         if endpoint == "responses":
+            from allm.providers.openai import responses_encode
+            from allm.providers.openai.responses_decode import ResponsesDecoder
+
             body = responses_encode.encode(request, options, row, origin)
-            custom = custom_tools(body)
+            custom = responses_encode.custom_tools(body)
             decoder: Any = functools.partial(ResponsesDecoder, row.name, custom_tools=custom, origin=origin)
         else:
             # A service that sends nothing to replay at its own address cannot have made a part that names none.

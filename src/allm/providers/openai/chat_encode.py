@@ -28,6 +28,7 @@ import attrs
 
 from allm.adapters import (
     AdapterOptions,
+    Beginning,
     Origin,
     Path,
     Problem,
@@ -137,8 +138,12 @@ class _MessageEncoder:
     _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # images of the results
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
-        encoded: list[dict[str, Any]] = []
-        for index, message in results_in_place(messages):
+        messages = tuple(messages)
+        begun = Beginning.of(messages, self._whole_format) if len(messages) > Beginning.FEW else Beginning()
+        encoded: list[dict[str, Any]] = [*begun.encoded] if begun.length else []
+        for position, (index, message) in enumerate(results_in_place(messages, begun.length), begun.length):
+            if position == index == begun.until:
+                begun.keep([*encoded])
             if message.role != "tool":
                 self._close_results(encoded)
             if (sent := self._message(message, ("messages", index))) is not None:
@@ -217,6 +222,10 @@ class _MessageEncoder:
         return encoding_format(
             "chat", of.name, of.replays, of.reasoning_field, of.reasoning_always, of.call_ids, self.origin
         )
+
+    @property
+    def _whole_format(self) -> object:
+        return encoding_format("chat in a row", self.preset.user_after_tool, self._format)
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         if isinstance(message.content, str):

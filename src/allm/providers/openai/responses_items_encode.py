@@ -29,6 +29,7 @@ from typing import Any, assert_never
 import attrs
 
 from allm.adapters import (
+    Beginning,
     Origin,
     Path,
     Problem,
@@ -79,8 +80,15 @@ class ItemEncoder:
 
     def encode(self, messages: Iterable[Message]) -> list[Item]:
         """The items of a whole conversation."""
+        messages = tuple(messages)
+        begun = Beginning.of(messages, self._format) if len(messages) > Beginning.FEW else Beginning()
         items: list[Item] = []
-        for index, message in enumerate(messages):
+        if begun.length:
+            known, custom = begun.encoded
+            items, self._custom = [*known], set(custom)
+        for index, message in enumerate(messages[begun.length :], begun.length):
+            if index == begun.until and not self.problems:
+                begun.keep(([*items], set(self._custom)))
             if message.role == "assistant":
                 kept: list[Item] | None = kept_encoding(message, self._format)
                 items += self._answer(message) if kept is None else kept

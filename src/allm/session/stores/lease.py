@@ -22,7 +22,7 @@ from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 from allm.session.stores.backend import Change, Record, StoreBackend, conflict, lease_lost, unreadable
 from allm.session.stores.reading import BlobMissingError, load, read_journal, read_record
-from allm.session.stores.saving import TurnJournal, holds, persistently, uncancelled, write_change
+from allm.session.stores.saving import TurnJournal, holds, persistently, uncancelled, with_users, write_change
 from allm.session.stores.writing import Pace, Row, StoredSession, encode
 from allm.session.turn import SessionStream, chat_block, step_block, with_session
 from allm.session.turn_start import (
@@ -251,7 +251,7 @@ class SessionLease:
             options,
             journal=self._journal,
             enter=lambda: self._enter(turn_start, resumes=resumes),
-            save=self._settle,
+            save=functools.partial(self._settle, uses_approvals=turn_start.unfinished is not None and not resumes),
         )
 
     async def _enter(self, turn_start: TurnStart, *, resumes: bool = False) -> None:
@@ -274,10 +274,19 @@ class SessionLease:
             return frozenset()
         return approved_calls(engine, session, with_session(session, options))
 
-    async def _settle(self, outcome: tuple[Session, ChatResult | StepResult] | None) -> None:
+    async def _settle(
+        self, outcome: tuple[Session, ChatResult | StepResult] | None, *, uses_approvals: bool = False
+    ) -> None:
         self._running = False
-        if outcome is not None:
-            await self._write(self._journal.settle(*outcome))
+        if outcome is None:
+            return
+        session, result = outcome
+        if uses_approvals and self._journal.response is None and isinstance(result, ChatResult) and not result.steps:
+            # No approved call has begun, such as where a set of tools could not be loaded: they still wait, approved.
+            if (kept := with_users(self.session, result.thread.messages)) is not self.session:
+                await self._write(kept)
+            return
+        await self._write(self._journal.settle(session, result))
 
     async def _write(self, session: Session) -> None:
         if not isinstance(session, Session) or session.id != self._key:

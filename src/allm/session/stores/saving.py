@@ -31,7 +31,17 @@ from allm.session.stores.backend import Change, Record, StoreBackend
 from allm.session.stores.writing import Row
 from allm.session.turn import project
 
-__all__ = ["PATIENCE", "SHIELD", "TurnJournal", "holds", "persistently", "shielded", "uncancelled", "write_change"]
+__all__ = [
+    "PATIENCE",
+    "SHIELD",
+    "TurnJournal",
+    "holds",
+    "persistently",
+    "shielded",
+    "uncancelled",
+    "with_users",
+    "write_change",
+]
 
 T = TypeVar("T")
 
@@ -137,7 +147,7 @@ class TurnJournal:
         if self.response is None or _ended_by_itself(result):
             return session
         if self._was_read(result):
-            return _with_users(session, self.added)
+            return with_users(session, self.added)
         results = {call_id: outcome.message for call_id, outcome in self.outcomes.items()}
         messages = message_with_results(self.response.message, results)
         calls = unique_calls(self.response.tool_calls)
@@ -149,7 +159,7 @@ class TurnJournal:
             halt=first_halt(ended),
             cancelled=True,
         )
-        return _with_users(project(session, step), result.thread.messages)
+        return with_users(project(session, step), result.thread.messages)
 
     def _was_read(self, result: ChatResult | StepResult) -> bool:
         """Whether the consumer has read the step of the newest response in the journal."""
@@ -159,7 +169,7 @@ class TurnJournal:
         return any(step.thread.messages[before : before + 1] == (self.response.message,) for step in steps)
 
 
-def _with_users(session: Session, messages: Iterable[Message]) -> Session:
+def with_users(session: Session, messages: Iterable[Message]) -> Session:
     """The session with those of the messages that the user sent into the turn and that it does not have."""
     known = set(map(id, session.thread.messages))
     missing = [message for message in messages if message.role == "user" and id(message) not in known]

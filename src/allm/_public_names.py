@@ -1,0 +1,78 @@
+"""Where the public names of `allm` are: what `allm.__getattr__` imports when one is first used."""
+
+from __future__ import annotations
+
+__all__ = ["MODULES", "PLACES"]
+
+MODULES = frozenset({"adapters", "fake", "keys", "models", "providers", "session", "telemetry", "testing"})
+"""Public names that are modules."""
+
+_NAMES = {
+    "data.audio": "Audio Granularity Speech SpeechRequest Transcription TranscriptionPart TranscriptionRequest",
+    "data.content": "ImagePart Part ProviderPart ReasoningPart TextPart ToolCall",
+    "data.embedding": (
+        "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"
+    ),
+    "data.errors": (
+        "AdapterError AdapterReason AllmError EngineError EngineReason ImageAdapterError OptionError OptionReason "
+        "Path:ErrorPath Problem SessionError SessionReason StreamError StreamReason ToolError ToolReason "
+        "UnwrapError UnwrapReason ValidationError"
+    ),
+    "data.events": (
+        "AdapterEvent AskUserRequested ChatCompleted Event Failed ImageCompleted MessageCompleted MessagesAdded "
+        "MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted ReasoningDelta "
+        "StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
+        "ToolExecutionCompleted ToolExecutionStarted ToolHalted ToolProgress ToolResultEncoded UsageReported"
+    ),
+    "data.image": "Image SourceKind",
+    "data.image_request": "ImageOperation ImageRequest ImageRequestFields ImageResponse ImageUsage image_request",
+    "data.json.codec": "from_json to_json",
+    "data.logprobs": "TokenLogprob",
+    "data.message": "Message Role Thread assistant system user",
+    "data.moderation": "ModerationInput ModerationRequest ModerationResponse ModerationResult",
+    "data.openai_messages": "messages_from_openai",
+    "data.request": "JsonSchema Request RequestFields ResponseFormat ToolChoice json_schema request",
+    "data.response": "FinishReason Response Usage",
+    "data.results": (
+        "ChatResult FinalizeReport HaltCause HaltedReason HandlerHalted ManualCalls PendingQuestion StepResult "
+        "ToolFailed UserAsked"
+    ),
+    "data.session": "Session SessionConflict SessionStatus",
+    "data.step_changes": "StepChanges StepChangesDict",
+    "data.tool": "Tool tool_result",
+    "data.tool_control": "AskUser Halt",
+    "data.toolset": "Toolset",
+    "data.validation": "validate",
+    "execution.chat": "chat step stream stream_step",
+    "execution.classify": "Classification Question classify",
+    "execution.generate": "generate stream_generate unwrap",
+    "execution.options": "CallOptions Input defaults set_defaults",
+    "execution.services.embedding_stream": "EmbeddingStream Progress:OnProgress",
+    "execution.services.embeddings": "EmbeddingInputs embed stream_embed",
+    "execution.services.images": "ImageOptions edit_image generate_image image_variations",
+    "execution.services.moderation": "moderate",
+    "execution.services.service": "UnaryOptions",
+    "execution.services.speech": "SpeechOptions SpeechStream stream_synthesize synthesize",
+    "execution.services.transcription": "TranscriptionOptions transcribe",
+    "execution.stream.block": "StreamBlock",
+    "execution.stream.event_stream": "EventStream",
+    "execution.stream.folds": "StreamCollector",
+    "execution.warm_up": "warm_up",
+    "http.answer_limits": "AnswerLimits",
+    "http.client": "HttpClient",
+    "http.fetch": "fetch_image",
+    "runtime.adapters": "ToolExecutor ToolResultEncoder",
+    "runtime.call_options": "BeforeStep HaltWhen OnEvent OnToolError StepInput",
+    "runtime.engine": "Engine EngineFields",
+    "runtime.retry": "RetryPolicy",
+    "runtime.tool_calls": "ToolContext",
+    "runtime.tools": "tool",
+}
+"""The names by module. One that has another name there is written `there:public`."""
+
+PLACES = {
+    name.rpartition(":")[2]: (f"allm.{module}", name.partition(":")[0])
+    for module, names in _NAMES.items()
+    for name in names.split()
+}
+"""The module of each public name, and its name there."""
