@@ -95,13 +95,13 @@ def test_a_conversation_that_someone_else_went_on_with(pipes):
     async def prepare():
         await allm.session.SessionStore(backend).save(allm.Session(id="chat"))
 
-    async def acquire(real, key, token, seconds):
-        record = await real(key, token, seconds)
+    async def acquire(real, key, token, seconds, **options):
+        record = await real(key, token, seconds, **options)
         if record.version == 1 and stored.version == 1:  # the second look
             await real.__self__.release(key, token)
             session = allm.session.append_user(allm.Session(id="chat"), "theirs")
             await allm.session.SessionStore(backend).save(session, version=1)
-            return await real(key, token, seconds)
+            return await real(key, token, seconds, **options)
         return record
 
     trio.run(prepare)
@@ -117,14 +117,14 @@ def test_a_conversation_that_was_saved_while_the_chat_waited(pipes):
     backend = MemoryBackend()
     looks = []
 
-    async def acquire(real, key, token, seconds):
+    async def acquire(real, key, token, seconds, **options):
         looks.append(token)
         if len(looks) == 1:
             return None
         if len(looks) == 2:
             session = allm.session.append_user(allm.Session(id="chat"), "theirs")
             await allm.session.SessionStore(backend).save(session)
-        return await real(key, token, seconds)
+        return await real(key, token, seconds, **options)
 
     stored = in_memory(pipes, backend, acquire=acquire)
     assert held(pipes, stored, "/thread\n") == (0, "user: theirs\n", "")

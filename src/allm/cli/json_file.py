@@ -36,10 +36,12 @@ class JsonFileBackend(MemoryBackend):
     path: Path
     _text: str | None = attrs.field(default=None, init=False)  # content of the file when last read or written
 
-    async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
+    async def acquire(
+        self, key: str, token: str, seconds: float, /, *, known: tuple[int, str] | None = None
+    ) -> Record | None:
         """See `StoreBackend`."""
         await self._look(key)
-        return await super().acquire(key, token, seconds)
+        return await super().acquire(key, token, seconds, known=known)
 
     async def read(self, key: str, /) -> Record | None:
         """See `StoreBackend`."""
@@ -57,7 +59,7 @@ class JsonFileBackend(MemoryBackend):
 
     async def _session_after(self, key: str, change: Change) -> allm.Session:
         before, stored = await super().read(key), super().blobs
-        kept = before.messages[: change.kept] if before is not None else ()
+        kept = before.messages[: change.kept] if before is not None and before.messages is not None else ()
         record = Record(version=0, head=change.head, messages=(*kept, *change.messages))
 
         async def fetch(names: Collection[str]) -> Mapping[str, bytes]:

@@ -30,7 +30,8 @@ from allm.session.between_turns import (
 from allm.session.reducer import StreamReducer as StreamReducer
 from allm.session.stores.backend import Change as Change, Record as Record, StoreBackend as StoreBackend
 from allm.session.stores.lease import SessionLease as SessionLease
-from allm.session.stores.store import SessionStore as SessionStore, open_store as open_store
+from allm.session.stores.store import SessionStore as SessionStore
+from allm.session.stores.urls import open_store as open_store
 from allm.session.turn import SessionStream as SessionStream
 from allm.session.turn_start import SessionInput as SessionInput
 

@@ -24,14 +24,14 @@ class Record:
     Attributes:
         version: Counts the writes; 0 before the first.
         head: The session without its messages, as JSON; None before the first write.
-        messages: Each message as JSON, in order.
+        messages: Each message as JSON, in order; None where `acquire` was told of this very version.
         blobs: Names of the blobs that are stored: large texts and bytes inside head, messages and journal.
         journal: Entries of an unfinished turn, oldest first; only filled by `acquire`.
     """
 
     version: int
     head: str | None
-    messages: tuple[str, ...] = ()
+    messages: tuple[str, ...] | None = ()
     blobs: frozenset[str] = frozenset()
     journal: tuple[str, ...] = ()
 
@@ -97,10 +97,20 @@ class StoreBackend(Protocol):
         """Remove all rows of a session, unless a turn holds the lease or the version differs (None: any version)."""
         ...
 
-    async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
-        """Take the lease for `seconds` and return the record with its journal; None while another turn holds it.
+    async def acquire(
+        self, key: str, token: str, seconds: float, /, *, known: tuple[int, str] | None = None
+    ) -> Record | None:
+        """Take the lease and return the record with its journal; None while another turn holds the lease.
 
         The turn that holds it may take it again.
+
+        Args:
+            key: The session id.
+            token: The token of the turn.
+            seconds: How long the lease lasts.
+            known: The version and the head of the record whose messages the caller has. If it is still that one, its
+                messages may be left out (None), so that the cost does not grow with them. No two changes have the same
+                head, also if the session was deleted in between.
         """
         ...
 

@@ -371,8 +371,10 @@ class SessionLease:
             del self._new_entries[: len(new)]
 
 
-async def open_lease(backend: StoreBackend, key: str, token: str, record: Record) -> SessionLease:
-    """The lease of a session that was acquired with `token`.
+async def open_lease(
+    backend: StoreBackend, key: str, token: str, record: Record, known: StoredSession | None
+) -> tuple[SessionLease, StoredSession]:
+    """The lease of a session that was acquired with `token`, and what its turns know of the stored session.
 
     Raises:
         SessionError: `unreadable`, `unavailable`.
@@ -381,12 +383,12 @@ async def open_lease(backend: StoreBackend, key: str, token: str, record: Record
     stored, entries = StoredSession(Session(id=key), blobs=record.blobs), []
     try:
         if record.head is not None:
-            stored = await read_record(key, record, fetch)
+            stored = await read_record(key, record, fetch, known)
         if record.journal:
             entries = await read_journal(key, record, fetch)
     except BlobMissingError as error:
         raise unreadable(key, error) from error
-    return SessionLease(backend, key, token, stored, entries)
+    return SessionLease(backend, key, token, stored, entries), stored
 
 
 async def _until_done(block: StreamBlock[SessionStream[T]]) -> T:

@@ -30,11 +30,11 @@ class _Row:
     def extend(self, seconds: float) -> None:
         self.expires, self.lease = trio.current_time() + seconds, seconds
 
-    def record(self) -> Record:
+    def record(self, known: tuple[int, str] | None = None) -> Record:
         return Record(
             version=self.version,
             head=self.head,
-            messages=tuple(self.messages),
+            messages=None if (self.version, self.head) == known else tuple(self.messages),
             blobs=frozenset(self.blobs),
             journal=tuple(self.journal),
         )
@@ -80,7 +80,9 @@ class MemoryBackend:
         del self._rows[key]
         return True
 
-    async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
+    async def acquire(
+        self, key: str, token: str, seconds: float, /, *, known: tuple[int, str] | None = None
+    ) -> Record | None:
         """See `StoreBackend`."""
         await trio.lowlevel.checkpoint()
         row = self._rows.setdefault(key, _Row())
@@ -88,7 +90,7 @@ class MemoryBackend:
             return None
         row.token = token
         row.extend(seconds)
-        return row.record()
+        return row.record(known)
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
         """See `StoreBackend`."""

@@ -21,7 +21,7 @@ from allm.data.message import Message
 from allm.data.problems import refuse
 from allm.data.session import Session, session_problems
 from allm.session.stores.backend import Record, StoreBackend, unreadable
-from allm.session.stores.writing import COUNT, PER_ROW, Pace, StoredSession, measured
+from allm.session.stores.writing import COUNT, MARK, PER_ROW, Pace, StoredSession, measured, stored_message
 
 __all__ = ["BlobMissingError", "FetchBlobs", "load", "parse_row", "read_journal", "read_record"]
 
@@ -59,8 +59,15 @@ async def load(backend: StoreBackend, key: str) -> StoredSession | None:
     raise SessionError(f"session {key!r} is saved too often to be read; try again", reason="unavailable")
 
 
-async def read_record(key: str, record: Record, fetch: FetchBlobs) -> StoredSession:
+async def read_record(key: str, record: Record, fetch: FetchBlobs, known: StoredSession | None = None) -> StoredSession:
     """The session in `record`, which has a head.
+
+    Args:
+        key: The session id.
+        record: What the store has.
+        fetch: Reads blobs.
+        known: The session that was known before. If it is still that one, only the head is read, so that what was
+            changed inside the values of the earlier one is not in this one.
 
     Raises:
         SessionError: `unreadable`.
@@ -68,19 +75,33 @@ async def read_record(key: str, record: Record, fetch: FetchBlobs) -> StoredSess
     """
     assert record.head is not None  # noqa: S101  (checked by the caller)
     await trio.lowlevel.checkpoint()
-    rows: list[tuple[str, type | None]] = [(record.head, Session), *((text, Message) for text in record.messages)]
+    texts = record.messages or ()
+    rows: list[tuple[str, type | None]] = [(record.head, Session), *((text, Message) for text in texts)]
     try:
         head, *messages = await _decode(rows, fetch, Pace())
+        if record.messages is None and known is not None:
+            return attrs.evolve(known, session=_again(known.session, head.value), blobs=record.blobs)
         session = _joined(head, messages)
         refuse(session_problems(session), reason="invalid_session")
     except ValidationError as error:
         raise unreadable(key, error) from error
+    stored = [stored_message(row.value, row.names, row.size) for row in messages]
     return StoredSession(
         attrs.evolve(session, id=key),
         version=record.version,
         blobs=record.blobs,
-        names=[row.names for row in messages],
+        head=record.head if head.more.get(MARK) else None,
+        messages=stored,
+        size=sum(message.size for message in stored),
     )
+
+
+def _again(known: Session, head: Session) -> Session:
+    """The session with the messages of `known`, and everything else as it was read from its head."""
+    thread = known.thread  # which knows that its messages were checked
+    if thread.metadata != head.thread.metadata:
+        thread = attrs.evolve(head.thread, messages=thread.messages)
+    return attrs.evolve(head, id=known.id, thread=thread)
 
 
 def _joined(head: _Decoded, messages: Sequence[_Decoded]) -> Session:
@@ -115,11 +136,13 @@ class _Decoded:
     Attributes:
         value: Its value.
         names: The names of its blobs.
+        size: Bytes of its text and its blobs.
         more: Its fields that begin with "$".
     """
 
     value: Any
     names: tuple[str, ...]
+    size: int
     more: Mapping[str, Any]
 
 
@@ -142,7 +165,9 @@ async def _decode(rows: Iterable[tuple[str, type | None]], fetch: FetchBlobs, pa
         if row.references:
             waiting.append((len(decoded), row, expected))
         value = None if row.references else row.value({}, expected)
-        decoded.append(_Decoded(value, tuple(reference.hash for reference in row.references), row.more))
+        names = tuple(reference.hash for reference in row.references)
+        size = len(text) + sum(reference.size for reference in row.references)
+        decoded.append(_Decoded(value, names, size, row.more))
         await pace.worked(len(text) + PER_ROW)
     leaves = await _leaves([reference for _, row, _ in waiting for reference in row.references], fetch, pace)
     for index, row, expected in waiting:

@@ -50,10 +50,11 @@ local texts = function(list)
     end
     return found
 end
-local record = function(entries)
+local record = function(entries, known_version, known_head)
     local head = redis.call('HGET', main, 'head')
+    local is_known = head and head == known_head and version == tonumber(known_version)
     if head and #head > longest then head = string.sub(head, 1, longest) end
-    return {version, head, texts(messages), redis.call('HKEYS', blobs), entries}
+    return {version, head, not is_known and texts(messages), redis.call('HKEYS', blobs), entries}
 end
 """
 # A hash with a document is from an earlier version; nothing but deleting it is possible.
@@ -98,6 +99,7 @@ _SCRIPTS = {
         redis.call('DEL', journal, messages, blobs)
         return redis.call('DEL', main)
     """,
+    # Token, milliseconds, and the version and the head of the record whose messages are known, if any.
     "acquire": """
         if leased and token ~= ARGV[1] then
             refuse()
@@ -105,7 +107,7 @@ _SCRIPTS = {
         end
         redis.call('HSET', main, 'version', version, 'token', ARGV[1])
         redis.call('HSET', main, 'expires', now + tonumber(ARGV[2]), 'lease', ARGV[2])
-        return record(texts(journal))
+        return record(texts(journal), ARGV[3], ARGV[4])
     """,
     "renew": """
         if token ~= ARGV[1] then return 0 end
@@ -196,9 +198,11 @@ class RedisBackend:
         """See `StoreBackend`."""
         return bool(await self._script("delete", key, None, "" if version is None else version))
 
-    async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
+    async def acquire(
+        self, key: str, token: str, seconds: float, /, *, known: tuple[int, str] | None = None
+    ) -> Record | None:
         """See `StoreBackend`."""
-        found = await self._script("acquire", key, token, int(seconds * 1000))
+        found = await self._script("acquire", key, token, int(seconds * 1000), *(known or ()))
         return None if found is None else _record(found)
 
     async def renew(self, key: str, token: str, seconds: float, /) -> bool:
@@ -247,7 +251,7 @@ def _record(found: Sequence[Any]) -> Record:
     return Record(
         version=int(version),
         head=None if head is None else _text(head),
-        messages=tuple(map(_text, messages)),
+        messages=None if messages is None else tuple(map(_text, messages)),
         blobs=frozenset(map(_text, blobs)),
         journal=tuple(map(_text, journal)),
     )

@@ -105,8 +105,9 @@ class TurnJournal:
     @property
     def conversation(self) -> Thread:
         """The conversation with the newest response, its results so far, and what followed them."""
+        answer = () if self.response is None else (self.response.message,)
         results = (outcome.message for outcome in self.outcomes.values())
-        return attrs.evolve(self.thread, messages=(*self._known(), *results, *self.added))
+        return self.thread.add(*answer, *results, *self.added)  # which knows what was checked of it
 
     async def record_response(self, thread: Thread, response: Response, outcomes: Mapping[str, ToolOutcome]) -> None:
         """See `ToolJournal`."""

@@ -214,7 +214,9 @@ class SqlBackend:
 
         return await self._run(work)
 
-    async def acquire(self, key: str, token: str, seconds: float, /) -> Record | None:
+    async def acquire(
+        self, key: str, token: str, seconds: float, /, *, known: tuple[int, str] | None = None
+    ) -> Record | None:
         """See `StoreBackend`."""
 
         def work(transaction: Transaction) -> Record | None:
@@ -230,7 +232,7 @@ class SqlBackend:
             if not taken:
                 transaction.change(_SHORTEN, key)
                 return None
-            record = transaction.record(key)
+            record = transaction.record(key, known)
             entries = transaction.all(
                 "SELECT substr(entry, 1, ?) FROM allm_journal WHERE id = ? ORDER BY seq", LONGEST, key
             )

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import math
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self, final
-from urllib.parse import unquote, urlsplit
 
+import attrs
 import trio
 
 from allm.data.errors import SessionError
@@ -25,12 +25,11 @@ from allm.execution.stream.block import background_task
 from allm.http.trio_task import outside_trio
 from allm.session.stores.backend import Record, StoreBackend, conflict, lease_lost
 from allm.session.stores.lease import SessionLease, open_lease
-from allm.session.stores.memory import MemoryBackend
 from allm.session.stores.reading import load
 from allm.session.stores.saving import SHIELD, persistently, shielded, uncancelled, write_change
-from allm.session.stores.writing import change_of
+from allm.session.stores.writing import StoredSession, change_of
 
-__all__ = ["SessionStore", "open_store"]
+__all__ = ["SessionStore"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -38,69 +37,45 @@ LEASE = 30.0  # seconds
 MOST_VERSIONS = 2**31
 """Upper bound of versions: 68 years of one write per second, and what the narrowest database column holds."""
 FIRST_POLL, LAST_POLL = 0.01, 0.5  # shortest and longest wait between checks of another turn's lease, in seconds
+MOST_KEPT = 1024
+"""Sessions that a store keeps in memory."""
+MOST_BYTES = 64 * 1024 * 1024
+"""Bytes of memory that they may take together, about; a session that takes more is not kept."""
 
 
-def open_store(url: str) -> SessionStore:
-    """Make a store from its URL. Connections are opened on first use.
+@attrs.define(eq=False)
+class _Kept:
+    """The sessions that turns have read or saved last, so that the next turn reads only what others have changed.
 
-    | URL | where | for |
-    | --- | --- | --- |
-    | `sqlite:///chat.db`, `sqlite:////var/lib/chat.db` | a file, relative or absolute | processes on one machine |
-    | `postgresql://user@host/database` | PostgreSQL (extra `postgres`) | several machines |
-    | `redis://host:6379/0`, `rediss://...` | Redis (extra `redis`) | several machines |
-    | `memory://` | this process | tests |
-
-    Raises:
-        ValueError: The URL has none of these forms.
-        ImportError: The extra is not installed.
+    The database says with each lease whether it still has the same version. Messages are shared between the turns of a
+    process: they are values, and if somebody has changed a mapping inside one, the session is read again.
     """
-    if not isinstance(url, str):
-        raise ValueError(f"the URL is {type(url).__name__}; expected a text such as 'sqlite:///chat.db'")  # noqa: TRY004
-    scheme = urlsplit(url).scheme
-    opener = _OPENERS.get(scheme)
-    if opener is None:
-        raise ValueError(f"no store has the scheme {scheme!r}; expected one of: {', '.join(sorted(_OPENERS))}")
-    return SessionStore(opener(url))
 
+    _sessions: dict[str, StoredSession] = attrs.field(factory=dict, init=False)  # the one used last is the last one
+    _size: int = attrs.field(default=0, init=False)
 
-def _open_sqlite(url: str) -> StoreBackend:
-    from allm.session.stores.sqlite import sqlite_backend
+    def find(self, key: str) -> StoredSession | None:
+        """The session, if it is kept and as it is stored; for one turn, which may change it."""
+        found = self._sessions.get(key)
+        return attrs.evolve(found) if found is not None and found.is_unchanged() else None
 
-    parts = urlsplit(url)
-    path = unquote(parts.path)[1:]
-    if parts.netloc or not path:
-        raise ValueError(f"{url!r} names no file; expected sqlite:///relative.db or sqlite:////absolute.db")
-    return sqlite_backend(path)
+    def put(self, key: str, stored: StoredSession) -> None:
+        """Keep a session after a turn, and no more than the limits allow."""
+        self.drop(key)
+        if stored.head is not None and stored.size <= MOST_BYTES:
+            self._sessions[key] = attrs.evolve(stored)
+            self._size += stored.size
+        while self._size > MOST_BYTES or len(self._sessions) > MOST_KEPT:
+            self.drop(next(iter(self._sessions)))
 
+    def drop(self, key: str) -> None:
+        """Keep this session no longer."""
+        dropped = self._sessions.pop(key, None)
+        self._size -= dropped.size if dropped is not None else 0
 
-def _open_postgres(url: str) -> StoreBackend:
-    try:
-        from allm.session.stores.postgres import postgres_backend
-    except ModuleNotFoundError as error:
-        raise _missing("postgres", error) from error
-    return postgres_backend(url)
-
-
-def _open_redis(url: str) -> StoreBackend:
-    try:
-        from allm.session.stores.redis import RedisBackend
-    except ModuleNotFoundError as error:
-        raise _missing("redis", error) from error
-    return RedisBackend(url)
-
-
-def _missing(extra: str, error: ModuleNotFoundError) -> ImportError:
-    return ImportError(f"this store needs the extra {extra!r}: pip install 'allm-trio[{extra}]' ({error})")
-
-
-_OPENERS: dict[str, Callable[[str], StoreBackend]] = {
-    "memory": lambda _: MemoryBackend(),
-    "sqlite": _open_sqlite,
-    "postgresql": _open_postgres,
-    "postgres": _open_postgres,
-    "redis": _open_redis,
-    "rediss": _open_redis,
-}
+    def clear(self) -> None:
+        """Keep nothing."""
+        self._sessions, self._size = {}, 0
 
 
 @final
@@ -112,6 +87,7 @@ class SessionStore:
 
     def __init__(self, backend: StoreBackend) -> None:
         self._backend = backend
+        self._kept = _Kept()
 
     async def __aenter__(self) -> Self:
         if not trio.lowlevel.in_trio_task():
@@ -126,6 +102,7 @@ class SessionStore:
 
     async def aclose(self) -> None:
         """Close the connections. The sessions stay."""
+        self._kept.clear()
         with trio.move_on_after(SHIELD, shield=True):
             await self._backend.aclose()
 
@@ -199,6 +176,7 @@ class SessionStore:
         _check_id(session_id)
         if version is not None:
             _check_version(version)
+        self._kept.drop(session_id)
         if await shielded(lambda: self._backend.delete(session_id, version=version)):
             return True
         if await self._backend.read(session_id) is None:
@@ -239,31 +217,41 @@ class SessionStore:
             raise ValueError(f"lease is {lease!r}; expected a positive number of seconds")
         token = secrets.token_hex(16)
         try:
-            record, seen = await self._acquire(session_id, token, version, lease)
+            record, known, seen = await self._acquire(session_id, token, version, lease)
             async with background_task(
                 lambda: self._renew_lease(session_id, token, lease), f"allm lease of {session_id}"
             ):
-                turn = await open_lease(self._backend, session_id, token, record)
-                if seen not in {None, record.version}:
-                    raise conflict(session_id, turn.session if record.head is not None else None, record.version)
+                turn, stored = await open_lease(self._backend, session_id, token, record, known)
                 try:
+                    if seen not in {None, record.version}:
+                        raise conflict(session_id, turn.session if record.head is not None else None, record.version)
                     yield turn
                 finally:
                     turn.close()
+                    self._kept.put(session_id, stored)
         finally:
             await self._release(session_id, token)  # noqa: ASYNC102  (shields itself)
 
-    async def _acquire(self, key: str, token: str, version: int | None, lease: float) -> tuple[Record, int | None]:
-        """The record, and the version that the caller has seen, itself or by what it found before it had to wait."""
+    async def _acquire(
+        self, key: str, token: str, version: int | None, lease: float
+    ) -> tuple[Record, StoredSession | None, int | None]:
+        """The record, what was known of it, and the version that the caller has seen.
+
+        That is the version that it named, or the one that was there before it had to wait.
+        """
         seen = version
         poll = FIRST_POLL
-        while (record := await self._backend.acquire(key, token, lease)) is None:
+        while True:
+            kept = self._kept.find(key)
+            known = None if kept is None or kept.head is None else (kept.version, kept.head)
+            record = await self._backend.acquire(key, token, lease, known=known)
+            if record is not None:
+                return record, kept, seen
             if seen is None:
                 found = await self._backend.read(key)
                 seen = found.version if found is not None else 0
             await trio.sleep(poll)
             poll = min(2 * poll, LAST_POLL)
-        return record, seen
 
     async def _renew_lease(self, key: str, token: str, lease: float) -> None:
         """Renew the lease three times as often as needed; raises when it is lost."""

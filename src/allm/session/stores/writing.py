@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import hashlib
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 import trio
@@ -33,7 +33,20 @@ from allm.data.message import Message
 from allm.data.session import Session
 from allm.session.stores.backend import Change, Record
 
-__all__ = ["COUNT", "PER_ROW", "Pace", "Row", "StoredSession", "change_of", "encode", "measured", "plain_row"]
+__all__ = [
+    "COUNT",
+    "MARK",
+    "PER_ROW",
+    "Pace",
+    "Row",
+    "StoredMessage",
+    "StoredSession",
+    "change_of",
+    "encode",
+    "measured",
+    "plain_row",
+    "stored_message",
+]
 
 STRETCH = 64 * 1024
 """Bytes to work on before other tasks may run: a few milliseconds for rows of any size."""
@@ -41,8 +54,52 @@ PER_ROW = 256
 """The work for a row besides that for its text, in the same unit."""
 COUNT = "$messages"
 """Field of a head: how many messages there are, so that a lost row is noticed."""
-_MARK = "$write"
-"""Field of a head: a random text for each change, which tells whether a write took effect whose reply was lost."""
+MARK = "$write"
+"""Field of a head: a random text for each change, which tells whether a write took effect whose reply was lost, and
+whether the store still has the session that an earlier turn has read or written."""
+PER_MESSAGE = 1024
+"""Bytes of memory that a message takes besides its texts, about."""
+
+
+class StoredMessage(NamedTuple):
+    """What is known of a message that is stored.
+
+    Attributes:
+        names: The names of its blobs.
+        size: Bytes of memory that it takes, about.
+        inside: What could be changed inside it: its mappings.
+        copies: Copies of those, from when it was read or written.
+    """
+
+    names: tuple[str, ...]
+    size: int
+    inside: tuple[Any, ...]
+    copies: tuple[Any, ...]
+
+
+def stored_message(message: Message, names: Iterable[str], size: int) -> StoredMessage:
+    """What is known of a message that was just read or encoded: the names of its blobs, the bytes of its data."""
+    inside = tuple(_mappings(message))
+    return StoredMessage(tuple(names), size + PER_MESSAGE, inside, _copy(inside))
+
+
+def _mappings(value: Any) -> Iterator[Any]:
+    if value is None or isinstance(value, (str, bytes, bool)):
+        return
+    if isinstance(value, (Mapping, list)):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _mappings(item)
+    elif attrs.has(type(value)):
+        for field in attrs.fields(type(value)):
+            yield from _mappings(getattr(value, field.name))
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return type(value)(map(_copy, value)) if type(value) in {list, tuple} else value
 
 
 @attrs.define(eq=False)
@@ -53,13 +110,26 @@ class StoredSession:
         session: The session; an empty one with the id if it was never saved.
         version: Its version; 0 if it was never saved.
         blobs: Names of the blobs in the store, also of those that no message refers to any more.
+        head: Its head; None if it was never saved, or if its head does not tell it from others.
+        messages: What is known of each message.
+        size: Bytes of memory that the messages take, about.
     """
 
     session: Session
     version: int = 0
     blobs: frozenset[str] = frozenset()
-    _names: list[tuple[str, ...]] = attrs.field(factory=list, alias="names")  # of the blobs of each message
-    _rows: dict[int, tuple[Message, Row]] = attrs.field(factory=dict, init=False)  # encoded, by the message's identity
+    head: str | None = None
+    messages: Sequence[StoredMessage] = ()
+    size: int = 0
+    _rows: dict[int, tuple[Row, StoredMessage, Message]] = attrs.field(factory=dict, init=False)
+    """Encoded messages by their identity."""
+
+    def is_unchanged(self) -> bool:
+        """Whether nothing was changed inside a message, which others have too."""
+        try:
+            return [known.inside for known in self.messages] == [known.copies for known in self.messages]
+        except Exception:  # what was put there may not be comparable
+            return False
 
     async def change(self, session: Session) -> Change:
         """What a save of `session` over this one has to write; it may be called before the turn that changes it more.
@@ -70,27 +140,36 @@ class StoredSession:
         await trio.lowlevel.checkpoint()  # a long conversation was checked just before, and is checked again after it
         pace = Pace()
         before, after = self.session.thread.messages, session.thread.messages
-        are_same = [*map(operator.is_, before, after)]
-        kept = len(are_same) if all(are_same) else are_same.index(False)
+        kept = self._same(session)
         while kept < min(len(before), len(after)):
             same = await encode(before[kept], pace)
             if same.text != (await self._row(after[kept], pace)).text:
                 break
             kept += 1
         rows = [await self._row(message, pace) for message in after[kept:]]
-        return await _change(session, kept, rows, self._names[:kept], self.blobs, pace)
+        names = [known.names for known in self.messages[:kept]] if self.blobs else ()
+        return await _change(session, kept, rows, names, self.blobs, pace)
+
+    def _same(self, session: Session) -> int:
+        """How many messages, from the first one on, are the stored objects."""
+        are_same = [*map(operator.is_, self.session.thread.messages, session.thread.messages)]
+        return len(are_same) if all(are_same) else are_same.index(False)
 
     async def _row(self, message: Message, pace: Pace) -> Row:
         found = self._rows.get(id(message))
         if found is None:
-            found = self._rows[id(message)] = message, await encode(message, pace)
-        return found[1]
+            row = await encode(message, pace)
+            size = len(row.text) + sum(len(leaf) for leaf, _ in row.blobs.values())
+            found = self._rows[id(message)] = row, stored_message(message, row.blobs, size), message
+        return found[0]
 
     def written(self, session: Session, change: Change) -> None:
         """Note that the change that `change` gave for this session was written."""
-        after = session.thread.messages[change.kept :]
-        self._names = [*self._names[: change.kept], *(tuple(self._rows[id(message)][1].blobs) for message in after)]
-        self.session, self.version = session, self.version + 1
+        same = self._same(session)
+        new = [self._rows[id(message)][1] for message in session.thread.messages[same:]]
+        self.size += sum(known.size for known in new) - sum(known.size for known in self.messages[same:])
+        self.messages = [*self.messages[:same], *new]
+        self.session, self.version, self.head = session, self.version + 1, change.head
         self.blobs = self.blobs.union(change.blobs) - change.dropped
         self._rows = {}
 
@@ -109,7 +188,7 @@ async def _change(
 ) -> Change:
     """The change that leaves `kept` messages, which refer to the blobs `names`, and writes the head and `rows`."""
     thread = attrs.evolve(session.thread, messages=())
-    more = {COUNT: len(session.thread.messages), _MARK: token_hex(8)}
+    more = {COUNT: len(session.thread.messages), MARK: token_hex(8)}
     head = await encode(attrs.evolve(session, thread=thread), pace, more)
     rows = [head, *rows]
     dropped = blobs.difference(*names, *(row.blobs for row in rows)) if blobs else blobs
@@ -140,7 +219,7 @@ async def change_of(session: Session, record: Record | None) -> Change:
     """
     pace = Pace()
     rows = [await encode(message, pace) for message in session.thread.messages]
-    before = record.messages if record is not None else ()
+    before = (record.messages or ()) if record is not None else ()
     kept = sum(1 for _ in takewhile(lambda pair: pair[0].text == pair[1], zip(rows, before, strict=False)))
     names = [row.blobs for row in rows[:kept]]
     return await _change(session, kept, rows[kept:], names, record.blobs if record is not None else frozenset(), pace)
