@@ -173,9 +173,6 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     return tuple(event for burst in bursts for event in burst)
 
 
-# --- the consumer's end ----------------------------------------------------------------------------------------------
-
-
 @attrs.frozen
 class Hidden:
     """An event that a filter hides from the consumer; it is still folded."""

@@ -136,10 +136,12 @@ class _MessageEncoder:
     origin: Origin
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # images of the results
+    _is_long: bool = attrs.field(default=False, init=False)  # so that it pays to keep what messages are encoded to
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         messages = tuple(messages)
-        begun = Beginning.of(messages, self._whole_format) if len(messages) > Beginning.FEW else Beginning()
+        self._is_long = len(messages) > Beginning.FEW
+        begun = Beginning.of(messages, self._whole_format) if self._is_long else Beginning()
         encoded: list[dict[str, Any]] = [*begun.encoded] if begun.length else []
         for position, (index, message) in enumerate(results_in_place(messages, begun.length), begun.length):
             if position == index == begun.until:
@@ -165,7 +167,7 @@ class _MessageEncoder:
         if message.role == "tool":
             return self._result(message, path)
         if message.role == "assistant":
-            kept: dict[str, Any] | None = kept_encoding(message, self._format)
+            kept: dict[str, Any] | None = kept_encoding(message, self._format) if self._is_long else None
             return self._answer(message) if kept is None else kept
         encoded: dict[str, Any] = {"role": message.role}
         if message.name is not None:
@@ -213,7 +215,8 @@ class _MessageEncoder:
             return None
         named = {} if message.name is None else {"name": message.name}
         encoded = {"role": message.role, **named, **answer, **self._always(answer)}
-        keep_encoding(message, self._format, encoded)
+        if self._is_long:
+            keep_encoding(message, self._format, encoded)
         return encoded
 
     @functools.cached_property
