@@ -120,6 +120,34 @@ async def steps_of_tools(count):
     return steps.count
 
 
+class Endless(Nothing):
+    """Emits for ever, and waits for nothing."""
+
+    async def stream(self, prepared, emit):
+        for _ in range(100_000):
+            await emit(allm.TextDelta("0", "x"))
+        raise AssertionError("nobody else came to run")
+
+
+@pytest.mark.parametrize("call", [allm.generate, allm.step, allm.chat])
+async def test_an_adapter_that_never_waits_lets_others_run(call):
+    """So it can be cancelled, and what it emitted before is not lost on the way."""
+    engine = allm.Engine(adapter=Endless(), model="m")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(trio.lowlevel.checkpoint)
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel_soon, scope)
+            await call(engine, "hi")
+    assert scope.cancelled_caught
+
+
+async def cancel_soon(scope):
+    """Cancel when others have run."""
+    for _ in range(3):
+        await trio.lowlevel.checkpoint()
+    scope.cancel()
+
+
 async def test_steps_of_a_tool():
     """One to be started in its order, one to run, one for the consumer; a full channel adds some."""
     few, many = await steps_of_tools(50), await steps_of_tools(250)

@@ -192,12 +192,16 @@ async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None
 
 @attrs.define(eq=False)
 class _FoldSender(BurstSender):
-    """Folds each burst at once, so there is always room."""
+    """Folds each burst at once. After as many as a channel would hold there is no room, so that other tasks can run."""
 
     fold: Fold[Any]
     context: StreamContext = attrs.field(init=False)
+    _room: int = attrs.field(default=READ_AHEAD, init=False)
 
     def send_nowait(self, burst: Burst) -> bool:
+        if not self._room:
+            return False
+        self._room -= 1
         if self.context.first_event is None:
             self.context.first_event = trio.current_time()
         for event in burst:
@@ -206,10 +210,13 @@ class _FoldSender(BurstSender):
         return True
 
     def has_room(self) -> bool:
-        return True
+        return self._room > 0
 
     async def send(self, burst: Burst) -> None:
-        self.send_nowait(burst)
+        if not self.send_nowait(burst):
+            self._room = READ_AHEAD
+            self.send_nowait(burst)
+            await trio.lowlevel.checkpoint()  # the adapter may wait for nothing
 
 
 @asynccontextmanager
