@@ -129,7 +129,7 @@ class AnswerForm:
             _Item(name, key, question, literal(question.choices).options)  # type: ignore[attr-defined]
             for key, (name, question) in zip(_keys(questions, "question"), questions.items(), strict=True)
         ]
-        self.output_type = type_of(_object([item.field() for item in self._items]), "set of answers")
+        self.output_type: type = type_of(_object([item.field() for item in self._items]), "set of answers")
 
     @property
     def instructions(self) -> str:
