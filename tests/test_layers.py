@@ -261,6 +261,21 @@ def test_help_of_the_command_loads_the_commands_only():
     assert not loaded & (OWNERS.keys() - {"click"})
 
 
+LONE_TOOLS = """
+import trio, allm
+tool = allm.Tool("look", "Look.", handler=lambda _arguments, _context: "seen")
+async def main():
+    assert await allm.Toolset(lambda: [tool]).load() == (tool,)
+    assert await tool.run({}) == "seen"
+trio.run(main)
+"""
+
+
+def test_tools_can_be_loaded_and_run_before_any_call():
+    """In a process that has used nothing else of the library."""
+    assert "allm.runtime.tool_loading" in loaded_by(LONE_TOOLS)
+
+
 FIRST_CALL = """
 import trio, allm
 from allm.http.library import library

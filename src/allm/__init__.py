@@ -115,9 +115,8 @@ if TYPE_CHECKING:
     )
     from allm.data.session import Session, SessionConflict, SessionStatus
     from allm.data.step_changes import StepChanges, StepChangesDict
-    from allm.data.tool import Tool, tool_result
+    from allm.data.tool import tool_result
     from allm.data.tool_control import AskUser, Halt
-    from allm.data.toolset import Toolset
     from allm.data.validation import validate
     from allm.execution.chat import chat, step, stream, stream_step
     from allm.execution.classify import Classification, Question, classify
@@ -141,7 +140,8 @@ if TYPE_CHECKING:
     from allm.runtime.call_options import BeforeStep, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.retry import RetryPolicy
-    from allm.runtime.tool_calls import ToolContext
+    from allm.runtime.tool_calls import Tool, ToolContext
+    from allm.runtime.tool_loading import Toolset
     from allm.runtime.tools import tool
 
 __all__ = [

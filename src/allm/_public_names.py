@@ -39,9 +39,8 @@ _NAMES = {
     ),
     "data.session": "Session SessionConflict SessionStatus",
     "data.step_changes": "StepChanges StepChangesDict",
-    "data.tool": "Tool tool_result",
+    "data.tool": "tool_result",
     "data.tool_control": "AskUser Halt",
-    "data.toolset": "Toolset",
     "data.validation": "validate",
     "execution.chat": "chat step stream stream_step",
     "execution.classify": "Classification Question classify",
@@ -65,7 +64,9 @@ _NAMES = {
     "runtime.call_options": "BeforeStep HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",
     "runtime.retry": "RetryPolicy",
-    "runtime.tool_calls": "ToolContext",
+    # Tools and sets come with what runs and loads them, which the values themselves do not import.
+    "runtime.tool_calls": "Tool ToolContext",
+    "runtime.tool_loading": "Toolset",
     "runtime.tools": "tool",
 }
 """The names by module. One that has another name there is written `there:public`."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FunctionHandler",
+    "Tool",
     "ToolContext",
     "in_worker_thread",
     "invoke",

@@ -16,10 +16,11 @@ import trio
 
 from allm.data.errors import AllmError, EngineError
 from allm.data.tool_source import ToolSource, checked_tools, loads_tools
+from allm.data.toolset import Toolset
 from allm.http.trio_task import outside_trio
 from allm.runtime.tool_calls import in_worker_thread, is_async
 
-__all__ = ["load_source"]
+__all__ = ["Toolset", "load_source"]
 
 
 @attrs.define(eq=False)
