@@ -16,6 +16,7 @@ import pytest
 from hypothesis import settings
 
 import reliability_results
+from allm.http import library
 from allm.testing import deny_network
 
 # The time of one example depends on the machine more than on the code.
@@ -117,3 +118,12 @@ def pytest_terminal_summary(terminalreporter, config):
 def _no_network():
     with deny_network():
         yield
+
+
+@pytest.fixture
+def unloaded():
+    """As in a process that has made no call yet."""
+    before = set(library.loaded)
+    library.loaded.clear()
+    yield
+    library.loaded.update(before)

@@ -15,15 +15,6 @@ from allm.runtime import catalog, costs
 from allm.testing import Reply, WireServer
 
 
-@pytest.fixture
-def unloaded():
-    """As in a process that has made no call yet."""
-    before = set(library.loaded)
-    library.loaded.clear()
-    yield
-    library.loaded.update(before)
-
-
 async def test_the_first_call_after_it_loads_nothing(unloaded, monkeypatch):
     """Everything was loaded in a thread; nothing was sent."""
     threads = []

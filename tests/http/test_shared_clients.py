@@ -110,15 +110,6 @@ async def test_servers_share_clients():
         assert len(transport._shared.get()) == 1
 
 
-@pytest.fixture
-def unloaded():
-    """As in a process that has made no call yet."""
-    before = set(library.loaded)
-    library.loaded.clear()
-    yield
-    library.loaded.update(before)
-
-
 async def test_the_first_calls_load_the_library_in_one_thread(unloaded, monkeypatch):
     """The loop goes on meanwhile, however many calls are the first."""
     threads = []

@@ -9,6 +9,7 @@ import pytest
 import allm
 from allm import fake
 from allm.providers import Anthropic, Fake, Gemini, OpenAI, OpenAIEmbeddings
+from allm.runtime import fitting
 from allm.runtime.fitting import forget_advice
 
 
@@ -202,3 +203,10 @@ async def test_an_option_without_a_counterpart(caplog):
                 pass
     messages = [record.getMessage() for record in caplog.records if "verbosity" in record.getMessage()]
     assert messages == [f"verbosity has no counterpart at {name} and is left out" for name in ("anthropic", "gemini")]
+
+
+def test_what_was_advised_is_not_kept_for_ever():
+    """Of names that are new in each request, no more are known than there is room for."""
+    for number in range(3 * fitting._MOST_ADVISED):
+        fitting.advise("fake", "", f"tool {number}", "say more")
+    assert len(fitting._advised) <= fitting._MOST_ADVISED

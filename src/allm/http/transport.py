@@ -122,9 +122,9 @@ class _Clients:
     """The shared clients of one route: as many as its requests need.
 
     Each serves few requests at once, so that what one costs does not grow with their number. A request goes where a
-    connection is idle, and among those to the client that was used last. So a server never
-    has more connections than there were requests at once, where it is the only one, and clients that are no longer
-    needed stay unused until they are closed.
+    connection is idle, and among those to the client that was used last. So a server never has more connections than
+    there were requests at once, where it is the only one, and clients that are no longer needed stay unused until they
+    are closed.
     """
 
     route: _Route

@@ -244,11 +244,14 @@ NEAR = timedelta(days=60)
 """How long before a model's shutdown the warning starts: early enough for a release, late enough to be acted upon."""
 
 _advised: set[tuple[str, str, str]] = set()
+_MOST_ADVISED = 1000  # a program may name tools anew for each request; then warnings begin again
 
 
 def advise(provider: str, model: str, key: str, message: str, *args: object) -> None:
     """Log `message` as a WARNING, unless one was logged for this model and key before."""
     if (provider, model, key) not in _advised:
+        if len(_advised) >= _MOST_ADVISED:
+            _advised.clear()
         _advised.add((provider, model, key))
         logger.warning(message, *args)
 
