@@ -146,8 +146,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
     check_options(options)
-    request = given if isinstance(given, Request) else Request(to_messages(given))
-    in_request = _request_layer(request) if request is given else {}
+    messages = () if isinstance(given, Request) else to_messages(given)
+    in_request = _request_layer(given) if isinstance(given, Request) else {}
     by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
@@ -156,7 +156,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
     tools: tuple[Tool, ...] | ToolLayers = changes.get("tools", ())
     if isinstance(tools, ToolLayers) or any(tool.compact for tool in tools):
         changes["tools"] = offered(tools)
-    if changes:
+    request = given if isinstance(given, Request) else Request(messages, **changes)
+    if changes and request is given:
         request = attrs.evolve(request, **changes)
     refuse(request_problems(request, given if isinstance(given, Thread) else thread))
     return ModelCall(

@@ -94,19 +94,22 @@ class Pricing:
         """
         priced: list[AdapterEvent] = []
         for event in events:
+            if not isinstance(event, (UsageReported, MessageStarted, MessageCompleted)):
+                priced.append(event)
+                continue
             if isinstance(event, UsageReported):
                 self._serve(event.service_tier, event.usage.extra)
                 self._count(event.usage)
-                priced.append(attrs.evolve(event, usage=attrs.evolve(event.usage, **self._costs())))
+                usage = attrs.evolve(event.usage, **self._costs())
+                priced.append(UsageReported(usage, service_tier=event.service_tier))
                 continue
-            if isinstance(event, MessageStarted | MessageCompleted):
-                before = self._known
-                if event.model and event.model != self.model:
-                    self.model, self._known = event.model, None
-                if isinstance(event, MessageCompleted):
-                    self._serve(event.service_tier, {})
-                    if self._counted is not None and self._costs() != before:
-                        priced.append(UsageReported(attrs.evolve(self._counted, **self._costs())))
+            before = self._known
+            if event.model and event.model != self.model:
+                self.model, self._known = event.model, None
+            if isinstance(event, MessageCompleted):
+                self._serve(event.service_tier, {})
+                if self._counted is not None and self._costs() != before:
+                    priced.append(UsageReported(attrs.evolve(self._counted, **self._costs())))
             priced.append(event)
         return tuple(priced)
 
@@ -194,9 +197,14 @@ def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
     return usage if cost is None else attrs.evolve(usage, input_cost=float(cost), total_cost=float(cost))
 
 
-def _cost(tokens: int | None, price: float) -> Decimal | None:
-    """Exact: a binary fraction would make three times ten cents a little more than thirty."""
-    return None if tokens is None else Decimal(repr(price)) * tokens / 1_000_000
+def _cost(*parts: tuple[int, float]) -> Decimal:
+    """Of so many tokens at a price each. Exact: a binary fraction would make three times ten cents more than thirty."""
+    return sum((_exact(price) * tokens for tokens, price in parts if tokens), Decimal(0)) / 1_000_000
+
+
+@functools.lru_cache(maxsize=256)
+def _exact(price: float) -> Decimal:
+    return Decimal(repr(price))
 
 
 def _input_cost(usage: Usage, prices: Prices) -> Decimal | None:
@@ -213,16 +221,15 @@ def _input_cost(usage: Usage, prices: Prices) -> Decimal | None:
         return None
     audio_price = _first(prices.input_audio, prices.input)
     write_price = _first(prices.cache_write, prices.input)
-    parts = (
-        _cost(plain, prices.input),
-        _cost(images, _first(prices.input_image, prices.input)),
-        _cost(audio - cached_audio, audio_price),
-        _cost(cached_audio, _first(prices.cached_input_audio, audio_price)),
-        _cost(cached - cached_audio, _first(prices.cached_input, prices.input)),
-        _cost(written - for_an_hour, write_price),
-        _cost(for_an_hour, _first(prices.cache_write_1h, write_price)),
+    return _cost(
+        (plain, prices.input),
+        (images, _first(prices.input_image, prices.input)),
+        (audio - cached_audio, audio_price),
+        (cached_audio, _first(prices.cached_input_audio, audio_price)),
+        (cached - cached_audio, _first(prices.cached_input, prices.input)),
+        (written - for_an_hour, write_price),
+        (for_an_hour, _first(prices.cache_write_1h, write_price)),
     )
-    return sum((part for part in parts if part is not None), Decimal(0))
 
 
 def _output_cost(usage: Usage, prices: Prices) -> Decimal | None:
@@ -233,8 +240,7 @@ def _output_cost(usage: Usage, prices: Prices) -> Decimal | None:
     known = {price: getattr(prices, price) for price, count in others.items() if count}
     if plain < 0 or None in known.values():
         return None
-    costs = [_cost(plain, prices.output), *(_cost(others[name], price) for name, price in known.items())]
-    return sum((cost for cost in costs if cost is not None), Decimal(0))
+    return _cost((plain, prices.output), *((others[name], price) for name, price in known.items() if price))
 
 
 def _special(usage: Usage, name: str) -> int:
