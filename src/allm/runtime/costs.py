@@ -114,6 +114,8 @@ class Pricing:
         return tuple(priced)
 
     def _serve(self, tier: str | None, extra: Mapping[str, Any]) -> None:
+        if tier is None and not extra:
+            return
         said = {**extra, "service_tier": tier}
         new = {name: said[name] for name in _STANDARD if said.get(name) is not None}
         if any(self._served.get(name) != value for name, value in new.items()):
