@@ -15,7 +15,7 @@ import importlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -59,6 +59,9 @@ _GENAI_PRICES = {
 }
 
 
+_UNPRICED = frozenset(get_args(AdapterEvent)) - {UsageReported, MessageStarted, MessageCompleted}
+
+
 @attrs.define(eq=False)
 class Pricing:
     """Puts costs on what one answer reports of its usage, so that whoever folds its events gets them.
@@ -94,7 +97,7 @@ class Pricing:
         """
         priced: list[AdapterEvent] = []
         for event in events:
-            if not isinstance(event, (UsageReported, MessageStarted, MessageCompleted)):
+            if type(event) in _UNPRICED:  # most
                 priced.append(event)
                 continue
             if isinstance(event, UsageReported):
@@ -103,13 +106,14 @@ class Pricing:
                 usage = attrs.evolve(event.usage, **self._costs())
                 priced.append(UsageReported(usage, service_tier=event.service_tier))
                 continue
-            before = self._known
-            if event.model and event.model != self.model:
-                self.model, self._known = event.model, None
-            if isinstance(event, MessageCompleted):
-                self._serve(event.service_tier, {})
-                if self._counted is not None and self._costs() != before:
-                    priced.append(UsageReported(attrs.evolve(self._counted, **self._costs())))
+            if isinstance(event, MessageStarted | MessageCompleted):
+                before = self._known
+                if event.model and event.model != self.model:
+                    self.model, self._known = event.model, None
+                if isinstance(event, MessageCompleted):
+                    self._serve(event.service_tier, {})
+                    if self._counted is not None and self._costs() != before:
+                        priced.append(UsageReported(attrs.evolve(self._counted, **self._costs())))
             priced.append(event)
         return tuple(priced)
 
@@ -134,8 +138,11 @@ class Pricing:
 
     def _is_special(self) -> bool:
         """Whether the answer has another tariff than the standard one."""
-        said = {name: self._served.get(name, self.asked_for.get(name)) for name in _STANDARD}
-        return any(value is not None and str(value).lower() not in _STANDARD[name] for name, value in said.items())
+        for name, standard in _STANDARD.items():
+            value = self._served.get(name, self.asked_for.get(name))
+            if value is not None and str(value).lower() not in standard:
+                return True
+        return False
 
     def _costs(self) -> dict[str, Any]:
         """The costs of what has been counted: those that the provider has reported, else as far as they are known."""
@@ -237,7 +244,7 @@ def _input_cost(usage: Usage, prices: Prices) -> Decimal | None:
 def _output_cost(usage: Usage, prices: Prices) -> Decimal | None:
     if usage.output_tokens is None:
         return None
-    others = {price: _special(usage, name) for name, price in _OTHER_OUTPUT.items()}
+    others = {price: _special(usage, name) for name, price in _OTHER_OUTPUT.items() if name in usage.extra}
     plain = usage.output_tokens - sum(others.values())
     known = {price: getattr(prices, price) for price, count in others.items() if count}
     if plain < 0 or None in known.values():
