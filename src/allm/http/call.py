@@ -223,7 +223,11 @@ def join_url(base_url: str, path: str) -> str:
     Raises:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
-    parts = parts_of(base_url)
+    return _joined(parts_of(base_url), path)
+
+
+@functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
+def _joined(parts: SplitResult, path: str) -> PrivateUrl:
     return PrivateUrl(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, "")))
 
 

@@ -185,6 +185,8 @@ class Connection(HttpAdapter):
             EngineError: `invalid_base_url`: it cannot be known without something that is missing.
         """
         base_url = self.base_url if options.base_url is None else options.base_url
+        if base_url is not None:
+            return base_url
         return find_base_url(Place(self.row, base_url, self._given), endpoint, model)
 
     def origin(self, base_url: str) -> Origin:
