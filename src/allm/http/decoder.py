@@ -201,7 +201,7 @@ class StreamDecoder(abc.ABC):
 
     def report(self, usage: Usage) -> None:
         """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
-        self.events.append(storable(UsageReported(usage, service_tier=self.service_tier)))
+        self.events.append(UsageReported(usage, service_tier=self.service_tier))
 
     def keep_alive(self) -> None:
         """The event only keeps the connection open: it is no sign that the answer goes on."""
@@ -236,7 +236,7 @@ class StreamDecoder(abc.ABC):
             logprobs=tuple(self.logprobs) or None,
             metadata={self.provider: self.notes} if self.notes else {},
         )
-        self.events.append(storable(completed))
+        self.events.append(completed)
 
     def fail(self, error: AdapterError, *, raw_finish_reason: str | None = None) -> None:
         """Add `Failed`: the answer has ended, and what was added before is kept."""
