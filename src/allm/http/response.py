@@ -53,10 +53,17 @@ def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) ->
         headers: Headers of the response, names in lower case.
         secrets: The keys that were sent.
     """
-    shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}
+    shown = {name: value for name, value in headers.items() if not _is_secret(name)}
+    together = "\n".join(shown.values())
     for secret in secrets:
-        shown = {name: secret.redact(value) for name, value in shown.items()}
+        if secret.redact(together) != together:  # hardly any answer echoes a key
+            shown = {name: secret.redact(value) for name, value in shown.items()}
     return shown
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return name in _SECRETS or _SECRET.search(name) is not None
 
 
 @attrs.define(eq=False)
@@ -108,27 +115,33 @@ class HttpResponse:
 class Chunks(AbstractAsyncContextManager[AsyncIterator[bytes]]):
     """A body that is being read, as its own block. Its own errors are mapped, and not those of the code that reads."""
 
-    __slots__ = ("_mapped", "_plain", "_source")
+    __slots__ = ("_is_open", "_mapped", "_plain", "_source")
 
     def __init__(self, source: AsyncIterator[bytes], headers: Mapping[str, str], mapped: mapped) -> None:
         self._source = source
         self._plain = decoded(headers, source) if "content-encoding" in headers else source
         self._mapped = mapped
+        self._is_open = False  # a generator of the library's waits to go on
 
     async def __aenter__(self) -> Chunks:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await _finish(self._source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+        if self._is_open:
+            await _finish(self._source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
 
     def __aiter__(self) -> Chunks:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            return await self._plain.__anext__()
+            chunk = await self._plain.__anext__()
         except Exception as error:  # the end too, which is not mapped
+            self._is_open = self._plain is not self._source
             failed = [error]
+        else:
+            self._is_open = True
+            return chunk
         with self._mapped:  # entered for a failure only: most reads have none
             raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
 
@@ -152,7 +165,11 @@ class OpenResponse(Protocol):
     def __call__(
         self, method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
     ) -> AbstractAsyncContextManager[HttpResponse]:
-        """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives."""
+        """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives.
+
+        Args:
+            client: See `HttpCall`.
+        """
         ...
 
 

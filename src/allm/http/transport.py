@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from math import inf
 from types import ModuleType
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import attrs
 import trio
@@ -47,7 +47,8 @@ __all__ = [
     "CLEANUP_SECONDS",
     "CONNECT_SECONDS",
     "WRITE_SECONDS",
-    "check_route",
+    "Route",
+    "checked_route",
     "open_response",
     "send",
     "warm",
@@ -64,24 +65,30 @@ IDLE_SECONDS = 15.0
 """How long an idle connection, and a client that no request uses, are kept. Vendors keep connections for a minute or
 more; the library's own 5 seconds are over between two turns of a conversation, or on a busy machine."""
 
-_Route = tuple[str | None, bool]
-"""The proxy, and whether TLS is spoken on the way."""
+
+class Route(NamedTuple):
+    """The way to a server: the proxy, and whether TLS is spoken."""
+
+    proxy: str | None
+    is_secure: bool
 
 
-def _route_of(url: str) -> _Route:
+def _route_of(url: str) -> Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
     proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
-    return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
+    return Route(proxy, url[:6].lower() == "https:" or (proxy is not None and proxy.startswith("https:")))
 
 
-def check_route(url: str) -> None:
-    """Look whether the environment lets a shared client reach `url`; nothing is sent.
+def checked_route(url: str) -> Route:
+    """How the environment lets a shared client reach `url`; nothing is sent.
 
     Raises:
         EngineError: `invalid_environment`: a variable about proxies or certificates, and what would help.
     """
-    if _route_of(url)[-1]:
+    route = _route_of(url)
+    if route.is_secure:
         check_certificates()
+    return route
 
 
 async def warm(url: str) -> None:
@@ -90,7 +97,7 @@ async def warm(url: str) -> None:
     Raises:
         EngineError: `invalid_environment`.
     """
-    await load(secure=_route_of(url)[-1])
+    await load(secure=_route_of(url).is_secure)
 
 
 # --- the shared clients ----------------------------------------------------------------------------------------------
@@ -128,7 +135,7 @@ class _Clients:
     are closed.
     """
 
-    route: _Route
+    route: Route
     every: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])
     idle: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have a connection that serves nobody
     room: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have none, and may have another one
@@ -185,14 +192,13 @@ class _Clients:
                 await shared.pool.aclose()
 
 
-_shared: trio.lowlevel.RunVar[dict[_Route, _Clients]] = trio.lowlevel.RunVar("allm_http_clients")
+_shared: trio.lowlevel.RunVar[dict[Route, _Clients]] = trio.lowlevel.RunVar("allm_http_clients")
 
 
-async def _clients_for(url: str) -> _Clients:
-    """The shared clients for `url`, with the library loaded."""
-    route = _route_of(url)
-    if route[-1] not in loaded:
-        await load(secure=route[-1])
+async def _clients_for(route: Route) -> _Clients:
+    """The shared clients that take this route, with the library loaded."""
+    if route.is_secure not in loaded:
+        await load(secure=route.is_secure)
     try:
         routes = _shared.get()
     except LookupError:
@@ -204,17 +210,16 @@ async def _clients_for(url: str) -> _Clients:
     return clients
 
 
-def _new_pool(route: _Route) -> Any:
+def _new_pool(route: Route) -> Any:
     """A pool of what the library makes its connections with, without the library's client around it.
 
     Cookies, redirects and authentication are not for these connections, and each of the client's layers would cost
     every open stream memory, and every read time.
     """
-    proxy, is_secure = route
-    http = library()
+    http, proxy = library(), route.proxy
     below = core(http.__name__)
     settings = {
-        "ssl_context": tls(secure=is_secure),
+        "ssl_context": tls(secure=route.is_secure),
         "max_connections": None,
         # A number to keep would close idle connections whenever the pool has more, busy ones included.
         "max_keepalive_connections": None,
@@ -289,29 +294,30 @@ async def send(
     method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
-    http = library_of(client) if client is not None else None
-    lent: Any = nullcontext() if client is not None else (await _clients_for(url)).take()
+    is_ours = client is None or isinstance(client, Route)
+    lent: Any = (await _clients_for(client or _route_of(url))).take() if is_ours else nullcontext()
+    http = library() if is_ours else library_of(client)
     with lent as pool:
-        http = http or library()
         reader = BodyReader(content)
         try:
             with mapped(http, reading=False):
                 length = len(content) if isinstance(content, bytes) else content.length
                 fields = {"accept-encoding": ACCEPTED, **headers, "content-length": str(length)}
-                if client is None:
+                if is_ours:
                     request = _request(http, method, url, fields, reader)
                 else:
                     request = request_of(client, http, method, url, fields, content, reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-                answer = await sending.send(client, pool)
+                answer = await sending.send(None if is_ours else client, pool)
                 del sending, fields, headers  # or they would be kept as long as the response
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
-        if client is None:
+        response: HttpResponse
+        if is_ours:
             answer, response = answer.stream, _SharedResponse(answer.status, _headers(answer), answer.stream, http)
         else:
-            response = LiveResponse(answer.status_code, answer.headers, answer, http)
+            response = LiveResponse(answer.status_code, dict(answer.headers.items()), answer, http)
         try:
             yield response
         finally:

@@ -33,7 +33,7 @@ from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
-from allm.http.transport import check_route
+from allm.http.transport import checked_route
 from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.batches import BatchLimits
 
@@ -328,7 +328,7 @@ class HttpAdapter(Adapter):
         if client is not None:
             check_client(client)
         elif transport_override.get() is None:
-            check_route(url)
+            client = checked_route(url)
         return {
             "provider": vendor.name,
             "url": url,
