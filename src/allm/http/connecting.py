@@ -71,28 +71,28 @@ class Network:
 @final
 @attrs.define(eq=False)
 class _Stream:
-    """A connection that `Network` has made."""
+    """A connection that `Network` has made. httpcore passes arguments by name."""
 
     _stream: Any  # a `SocketStream`, or an `SSLStream` around one or two
     _core: ModuleType
 
-    async def read(self, most: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
         try:
             if timeout is None:
-                return bytes(await self._stream.receive_some(most))
+                return bytes(await self._stream.receive_some(max_bytes))
             with trio.fail_after(timeout):
-                return bytes(await self._stream.receive_some(most))
+                return bytes(await self._stream.receive_some(max_bytes))
         except trio.TooSlowError as error:
             raise self._core.ReadTimeout(str(error)) from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise self._core.ReadError(str(error)) from error
 
-    async def write(self, data: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        if not data:
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        if not buffer:
             return
         try:
             with trio.fail_after(inf if timeout is None else timeout):
-                await self._stream.send_all(data)
+                await self._stream.send_all(buffer)
         except trio.TooSlowError as error:
             raise self._core.WriteTimeout(str(error)) from error
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

@@ -112,16 +112,20 @@ class HttpResponse:
 
 
 @final
-class Chunks(AbstractAsyncContextManager[AsyncIterator[bytes]]):
+@attrs.define(eq=False, init=False)
+class Chunks:
     """A body that is being read, as its own block. Its own errors are mapped, and not those of the code that reads."""
 
-    __slots__ = ("_is_open", "_mapped", "_plain", "_source")
+    _source: AsyncIterator[bytes]
+    _plain: AsyncIterator[bytes]  # the same, decompressed
+    _mapped: mapped
+    _is_open: bool  # a generator of the library's waits to go on
 
     def __init__(self, source: AsyncIterator[bytes], headers: Mapping[str, str], mapped: mapped) -> None:
         self._source = source
         self._plain = decoded(headers, source) if "content-encoding" in headers else source
         self._mapped = mapped
-        self._is_open = False  # a generator of the library's waits to go on
+        self._is_open = False
 
     async def __aenter__(self) -> Chunks:
         return self
@@ -295,42 +299,34 @@ def unconnected(error: Exception) -> AdapterError:
     return AdapterError(what, reason="network_error", retryable=not isinstance(error, UnicodeError))
 
 
-@attrs.frozen
-class _Failures:
-    """What a library raises, by itself or from the package that it makes connections with."""
-
-    url: tuple[type[Exception], ...]
-    body: tuple[type[Exception], ...]
-    reading: tuple[type[Exception], ...]
-    transport: tuple[type[Exception], ...]
-    timeout: tuple[type[Exception], ...]
-    request: tuple[type[Exception], ...]
-    remote: tuple[type[Exception], ...]
-    proxy: tuple[type[Exception], ...]
+_Kinds = Mapping[str, tuple[type[Exception], ...]]
 
 
 @functools.cache
-def _failures(library: ModuleType) -> _Failures:
+def _failures(library: ModuleType) -> _Kinds:
+    """What a library raises, by itself or from the package that it makes connections with."""
     below = core(library.__name__)
 
     def both(*names: str) -> tuple[type[Exception], ...]:
         return tuple(getattr(module, name) for module in (library, below) for name in names)
 
     transport = both("TimeoutException", "NetworkError", "ProtocolError", "ProxyError", "UnsupportedProtocol")
-    return _Failures(
-        url=(library.InvalidURL,),
-        body=(library.DecodingError,),
-        reading=(library.StreamError,),
-        transport=(library.TransportError, *transport),
-        timeout=both("TimeoutException"),
-        request=both("UnsupportedProtocol", "LocalProtocolError"),
-        remote=both("RemoteProtocolError"),
-        proxy=both("ProxyError"),
-    )
+    return {
+        "url": (library.InvalidURL,),
+        "body": (library.DecodingError,),
+        "reading": (library.StreamError,),
+        "transport": (library.TransportError, *transport),
+        "timeout": both("TimeoutException"),
+        "request": both("UnsupportedProtocol", "LocalProtocolError"),
+        "remote": both("RemoteProtocolError"),
+        "proxy": both("ProxyError"),
+    }
 
 
 class mapped:  # noqa: N801  (a `with` block, not a thing)
     """The HTTP library's exceptions as `AdapterError`."""
+
+    __slots__ = ("_library", "_outside", "_reading")
 
     def __init__(self, library: ModuleType, *, reading: bool) -> None:
         self._library = library
@@ -343,24 +339,24 @@ class mapped:  # noqa: N801  (a `with` block, not a thing)
         if error is None:
             return
         kinds = _failures(self._library)
-        if isinstance(error, kinds.url + kinds.body + kinds.reading + kinds.transport):
+        if isinstance(error, kinds["url"] + kinds["body"] + kinds["reading"] + kinds["transport"]):
             without_frames(error, self._outside)  # the library's have the bytes that it sends, and with them the key
-        if isinstance(error, kinds.url):
+        if isinstance(error, kinds["url"]):
             raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
-        if isinstance(error, kinds.body):
+        if isinstance(error, kinds["body"]):
             what = f"the body is not in the encoding that its headers name ({error})"
             raise AdapterError(what, reason="malformed_response") from error
-        if isinstance(error, kinds.reading):  # a hook, or the transport, of the user's client
+        if isinstance(error, kinds["reading"]):  # a hook, or the transport, of the user's client
             what = f"the body of the answer was read or closed before ({error}); await response.aread() keeps it"
             raise AdapterError(what, reason="malformed_response") from error
-        if not isinstance(error, kinds.transport):
+        if not isinstance(error, kinds["transport"]):
             return
         what = _words_of(error)
-        if isinstance(error, kinds.timeout):
+        if isinstance(error, kinds["timeout"]):
             raise AdapterError(f"the connection timed out ({what})", reason="timeout") from error
-        if isinstance(error, kinds.request):
+        if isinstance(error, kinds["request"]):
             raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
-        if self._reading and isinstance(error, kinds.remote):
+        if self._reading and isinstance(error, kinds["remote"]):
             raise AdapterError(
                 f"the connection ended before the answer did ({what})", reason="stream_truncated"
             ) from error
@@ -372,9 +368,9 @@ class mapped:  # noqa: N801  (a `with` block, not a thing)
 _REFUSED_BY_PROXY = re.compile(r"(?!408|425|429)4\d\d\b|.*(username|password|authenticat)", re.IGNORECASE)
 
 
-def _is_lasting(kinds: _Failures, error: BaseException | None) -> bool:
+def _is_lasting(kinds: _Kinds, error: BaseException | None) -> bool:
     """Whether the same request meets the same trouble: a proxy that refuses it, a certificate that does not verify."""
-    if isinstance(error, kinds.proxy):
+    if isinstance(error, kinds["proxy"]):
         return _REFUSED_BY_PROXY.match(str(error)) is not None
     cause: BaseException | None = error
     while cause is not None:

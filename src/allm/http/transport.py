@@ -14,8 +14,8 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from math import inf
 from types import ModuleType
 from typing import Any, NamedTuple, final
@@ -110,7 +110,7 @@ async def warm(url: str) -> None:
 
 @attrs.define(eq=False)
 class _Shared:
-    """A shared client, how many requests use it, and the most that did at once: so many connections it may have."""
+    """A pool, how many requests use it, and the most that did at once: so many connections it may have."""
 
     of: _Clients
     pool: Any
@@ -118,10 +118,8 @@ class _Shared:
     most: int = 0
     unused_since: float = inf  # on the Trio clock
 
-    def __enter__(self) -> Any:
-        return self.pool
-
-    def __exit__(self, *_: object) -> None:
+    def give_back(self) -> None:
+        """The request has ended."""
         self.of.give_back(self)
 
 
@@ -142,7 +140,7 @@ class _Clients:
     sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope)  # of the task that closes them
 
     def take(self) -> _Shared:
-        """A client for one request, which gives it back on leaving a block."""
+        """A pool for one request, to be given back."""
         shared = next(reversed(self.idle or self.room), None)
         if shared is None:
             self.every[shared := _Shared(self, _new_pool(self.route))] = None
@@ -289,15 +287,50 @@ def open_response(
     return (transport_override.get() or send)(method, url, headers=headers, content=content, client=client)
 
 
-@asynccontextmanager
-async def send(
-    method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
-) -> AsyncGenerator[HttpResponse]:
-    """See `OpenResponse`: over the network."""
-    is_ours = client is None or isinstance(client, Route)
-    lent: Any = (await _clients_for(client or _route_of(url))).take() if is_ours else nullcontext()
-    http = library() if is_ours else library_of(client)
-    with lent as pool:
+@final
+class send:  # noqa: N801  (an `OpenResponse`: a function whose result is used once, in a `with`)
+    """See `OpenResponse`: over the network. An open stream keeps it, so it is no generator, which keeps its frame."""
+
+    __slots__ = ("_answer", "_lent", "_sent")
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, HeaderValue],
+        content: bytes | Body,
+        client: Any = None,
+    ) -> None:
+        self._sent: Any = (method, url, headers, content, client)
+        self._lent: Any = None  # the shared pool
+        self._answer: Any = None
+
+    async def __aenter__(self) -> HttpResponse:
+        sent, self._sent = self._sent, None
+        client = sent[-1]
+        if client is None or isinstance(client, Route):
+            self._lent = (await _clients_for(client or _route_of(sent[1]))).take()
+        try:
+            return await self._send(*sent)
+        except BaseException:
+            await self.__aexit__()  # noqa: ASYNC102  (shielded, with a deadline)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            if self._answer is not None:
+                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                    await self._answer.aclose()
+        finally:
+            if self._lent is not None:
+                self._lent.give_back()
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any
+    ) -> HttpResponse:
+        is_ours = self._lent is not None
+        http = library() if is_ours else library_of(client)
         reader = BodyReader(content)
         try:
             with mapped(http, reading=False):
@@ -309,31 +342,23 @@ async def send(
                     request = request_of(client, http, method, url, fields, content, reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-                answer = await sending.send(None if is_ours else client, pool)
-                del sending, fields, headers  # or they would be kept as long as the response
+                answer = await sending.send(None if is_ours else client, is_ours and self._lent.pool)
+                self._answer = answer.stream if is_ours else answer
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
-        response: HttpResponse
         if is_ours:
-            answer, response = answer.stream, _SharedResponse(answer.status, _headers(answer), answer.stream, http)
-        else:
-            response = LiveResponse(answer.status_code, dict(answer.headers.items()), answer, http)
-        try:
-            yield response
-        finally:
-            with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-                await answer.aclose()
+            return _SharedResponse(answer.status, _headers(answer), answer.stream, http)
+        return LiveResponse(answer.status_code, dict(answer.headers.items()), answer, http)
 
 
 def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, HeaderValue], reader: BodyReader) -> Any:
     """A request for a shared connection, with the headers that the library's own client would add."""
-    address, host, agent = _known(http, url)
-    usual = {"host": host, "accept": "*/*", "connection": "keep-alive", "user-agent": agent}
+    address, usual = _known(http, url)
     return core(http.__name__).Request(
         method,
         address,
         headers=[
-            (name.encode("ascii"), (value.reveal() if isinstance(value, Secret) else value).encode("ascii"))
+            (name.encode("ascii"), value.reveal().encode("ascii")) if isinstance(value, Secret) else _line(name, value)
             for name, value in {**usual, **fields}.items()
         ],
         content=sent_body(http)(reader),
@@ -342,11 +367,18 @@ def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, Heade
 
 
 @functools.lru_cache(maxsize=256)
-def _known(http: ModuleType, url: str) -> tuple[Any, str, str]:
-    """A URL as it is sent to, its host as in a header, and what the library calls itself."""
+def _known(http: ModuleType, url: str) -> tuple[Any, dict[str, str]]:
+    """A URL as it is sent to, and the headers that every request to it has unless it has its own."""
     parsed = http.URL(url)
-    agent = f"python-{http.__name__}/{http.__version__}"
-    return _address(core(http.__name__), parsed), parsed.netloc.decode("ascii"), agent
+    host, agent = parsed.netloc.decode("ascii"), f"python-{http.__name__}/{http.__version__}"
+    usual = {"host": host, "accept": "*/*", "connection": "keep-alive", "user-agent": agent}
+    return _address(core(http.__name__), parsed), usual
+
+
+@functools.lru_cache(maxsize=256)
+def _line(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header without a secret, as it is sent: an open stream keeps those of its request."""
+    return name.encode("ascii"), value.encode("ascii")
 
 
 def _headers(response: Any) -> dict[str, str]:
