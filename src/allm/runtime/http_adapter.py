@@ -314,6 +314,10 @@ class HttpAdapter(Adapter):
             raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
         return PrivateUrl(found)
 
+    def classify_at(self, url: str) -> Classify:  # noqa: ARG002  not all servers are the vendor's own
+        """What turns an error response of the server at `url` into an `AdapterError`; by default as the vendor says."""
+        return self.vendor.classify or functools.partial(classify_error, self.vendor.name)
+
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
         url, user = without_user(url) if "@" in url else (url, None)
@@ -334,7 +338,7 @@ class HttpAdapter(Adapter):
             "url": url,
             "headers": {**sent, **user_headers},  # the user's come last, so that they can replace any of ours
             "body": body if isinstance(body, bytes | Body) else json_content(body),
-            "classify": vendor.classify or functools.partial(classify_error, vendor.name),
+            "classify": self.classify_at(url),
             "credential": self._credential(options, user_headers),
             "client": client,
         }
