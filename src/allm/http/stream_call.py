@@ -143,12 +143,8 @@ class _Reader:
 
     async def read(self) -> None:
         async with self.opened.response.chunks() as chunks:
-            head = await _head(chunks)
-            if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
-                await self._document(head, chunks)
+            if await self._is_document(chunks):  # then all of it has been read
                 return
-            self._decode(head)
-            await self._emit_decoded()
             if self.emit_now is not None:
                 await self._gather(chunks, self.emit_now)
             else:
@@ -156,11 +152,19 @@ class _Reader:
         if not self.ended:
             await self._end()
 
+    async def _is_document(self, chunks: AsyncIterator[bytes]) -> bool:
+        head = await _head(chunks)
+        if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
+            await self._document(head, chunks)
+            return True
+        self._decode(head)
+        await self._emit_decoded()
+        return False
+
     async def _one_by_one(self, chunks: AsyncIterator[bytes]) -> None:
         """Decode every read by itself."""
         while not self.ended:
-            chunk = await anext(chunks, None)
-            if chunk is None:
+            if (chunk := await anext(chunks, None)) is None:
                 return
             self._decode(chunk)
             await self._emit_decoded()

@@ -37,7 +37,6 @@ from allm.http.response import (
     Chunks,
     HttpResponse,
     mapped,
-    sent_body,
     transport_override,
     unconnected,
     without_frames,
@@ -361,9 +360,12 @@ def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, Heade
             (name.encode("ascii"), value.reveal().encode("ascii")) if isinstance(value, Secret) else _line(name, value)
             for name, value in {**usual, **fields}.items()
         ],
-        content=sent_body(http)(reader),
-        extensions={"timeout": {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}},
+        content=reader,
+        extensions={"timeout": _TIMEOUTS},
     )
+
+
+_TIMEOUTS = {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}
 
 
 @functools.lru_cache(maxsize=256)
