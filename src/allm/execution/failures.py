@@ -11,8 +11,6 @@ import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
 
-import trio
-
 from allm.data.errors import AdapterError, AllmError
 
 __all__ = ["collapse_exception_group", "is_inner", "log_failure", "log_retry", "name_model"]
@@ -54,6 +52,8 @@ def collapse_exception_group(
 
     A `KeyboardInterrupt` or `SystemExit` from one of its tasks comes first, then the body's own exception.
     """
+    import trio
+
     leaves = list(_leaves(group))
     of_body = {id(leaf) for leaf in _leaves(body_error)} if body_error is not None else set()
     for leaf in leaves:
