@@ -5,7 +5,7 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
@@ -182,7 +182,7 @@ class _Reader:
             goes_on = True
             while goes_on and not self.ended:
                 try:
-                    goes_on = await _Gathering(self, chunks.__anext__, emit_now.room)
+                    goes_on = await _Gathering(self, chunks, emit_now)
                 except Exception:
                     if not self.ended:
                         raise
@@ -353,19 +353,19 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
 class _Gathering:
     """Reads until there is enough to decode, no room for it, or the answer has ended; False at the end of the body.
 
-    It is a loop of `await read()`, which only passes on to Trio what that yields. Trio has not heard of the wait yet
+    It is a loop of `await anext(chunks)`, which passes on to Trio what that yields. Trio has not heard of the wait yet
     when `_before_waiting` runs: so that must neither wait nor raise.
     """
 
     reader: _Reader
-    read: Callable[[], Awaitable[bytes]]
-    has_room: Callable[[], bool]
+    chunks: AsyncIterator[bytes]
+    emit_now: EmitNow
 
     def __await__(self) -> Generator[Any, Any, bool]:
-        reader, read = self.reader, self.read
+        reader, chunks = self.reader, self.chunks
         while True:
             try:
-                step: Generator[Any, Any, bytes] = read().__await__()
+                step: Generator[Any, Any, bytes] = chunks.__anext__().__await__()
                 wait = step.send(None)
                 reader._before_waiting()
                 while True:
@@ -385,7 +385,7 @@ class _Gathering:
                 reader.ended
                 or count >= _TOGETHER
                 or reader.size >= _TOGETHER_BYTES
-                or (count == 1 and not self.has_room())
+                or (count == 1 and not self.emit_now.room())
             ):
                 return True
 

@@ -249,7 +249,7 @@ class _SharedResponse(HttpResponse):
 
     def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See `HttpResponse`."""
-        return Chunks(aiter(self._body), self.headers, mapped(self._library, reading=True))
+        return Chunks(aiter(self._body), self.headers, self._library)
 
 
 @attrs.define(eq=False)

@@ -59,8 +59,8 @@ _NOTED = _ENDS | _HELD
 _BETWEEN_STEPS = (StepCompleted, MessagesAdded)
 _UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), *_BETWEEN_STEPS, type(None))
 """Types of the newest event while a response is unfinished or has not begun."""
-_PRECISION = 0.001
-"""Share of `stream_timeout` by which the limit may fire early: 0.3 s of 300 s."""
+_PRECISION = 0.01
+"""Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
 
 @attrs.define(eq=False)
