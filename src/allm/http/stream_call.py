@@ -5,7 +5,7 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
@@ -143,12 +143,8 @@ class _Reader:
 
     async def read(self) -> None:
         async with self.opened.response.chunks() as chunks:
-            head = await _head(chunks)
-            if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
-                await self._document(head, chunks)
+            if await self._is_document(chunks):  # then all of it has been read
                 return
-            self._decode(head)
-            await self._emit_decoded()
             if self.emit_now is not None:
                 await self._gather(chunks, self.emit_now)
             else:
@@ -156,11 +152,19 @@ class _Reader:
         if not self.ended:
             await self._end()
 
+    async def _is_document(self, chunks: AsyncIterator[bytes]) -> bool:
+        head = await _head(chunks)
+        if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
+            await self._document(head, chunks)
+            return True
+        self._decode(head)
+        await self._emit_decoded()
+        return False
+
     async def _one_by_one(self, chunks: AsyncIterator[bytes]) -> None:
         """Decode every read by itself."""
         while not self.ended:
-            chunk = await anext(chunks, None)
-            if chunk is None:
+            if (chunk := await anext(chunks, None)) is None:
                 return
             self._decode(chunk)
             await self._emit_decoded()
@@ -178,7 +182,7 @@ class _Reader:
             goes_on = True
             while goes_on and not self.ended:
                 try:
-                    goes_on = await _Gathering(self, chunks.__anext__, emit_now.room)
+                    goes_on = await _Gathering(self, chunks, emit_now)
                 except Exception:
                     if not self.ended:
                         raise
@@ -349,19 +353,19 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
 class _Gathering:
     """Reads until there is enough to decode, no room for it, or the answer has ended; False at the end of the body.
 
-    It is a loop of `await read()`, which only passes on to Trio what that yields. Trio has not heard of the wait yet
+    It is a loop of `await anext(chunks)`, which passes on to Trio what that yields. Trio has not heard of the wait yet
     when `_before_waiting` runs: so that must neither wait nor raise.
     """
 
     reader: _Reader
-    read: Callable[[], Awaitable[bytes]]
-    has_room: Callable[[], bool]
+    chunks: AsyncIterator[bytes]
+    emit_now: EmitNow
 
     def __await__(self) -> Generator[Any, Any, bool]:
-        reader, read = self.reader, self.read
+        reader, chunks = self.reader, self.chunks
         while True:
             try:
-                step: Generator[Any, Any, bytes] = read().__await__()
+                step: Generator[Any, Any, bytes] = chunks.__anext__().__await__()
                 wait = step.send(None)
                 reader._before_waiting()
                 while True:
@@ -381,7 +385,7 @@ class _Gathering:
                 reader.ended
                 or count >= _TOGETHER
                 or reader.size >= _TOGETHER_BYTES
-                or (count == 1 and not self.has_room())
+                or (count == 1 and not self.emit_now.room())
             ):
                 return True
 
