@@ -9,7 +9,7 @@ import functools
 import re
 import ssl
 import sys
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from types import ModuleType
@@ -23,6 +23,7 @@ from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
 
 __all__ = [
+    "Ahead",
     "Body",
     "BodyReader",
     "HttpResponse",
@@ -99,6 +100,34 @@ class HttpResponse:
             if not cut:
                 raise
         return b"".join(pieces)[:limit]
+
+
+@attrs.frozen(eq=False)
+class Ahead:
+    """The next item of an iterator; a function is called before the first wait for it, if there is one.
+
+    It is what `await anext(source)` does, which only passes on what the iterator yields to Trio. Trio has not heard of
+    the wait yet when the function runs: so that must neither wait nor raise.
+    """
+
+    source: AsyncIterator[bytes]
+    before_waiting: Callable[[], None]
+
+    def __await__(self) -> Generator[Any, Any, bytes]:
+        step: Generator[Any, Any, bytes] = self.source.__anext__().__await__()
+        try:
+            wait = step.send(None)
+            self.before_waiting()
+            while True:
+                try:
+                    outcome = yield wait
+                except BaseException as error:  # noqa: ASYNC103  (the iterator's to handle)
+                    wait = step.throw(error)
+                else:
+                    wait = step.send(outcome)
+        except StopIteration as done:
+            item: bytes = done.value
+            return item
 
 
 class OpenResponse(Protocol):

@@ -5,7 +5,7 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,7 +18,8 @@ from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
-from allm.http.sse import MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder, halves
+from allm.http.response import Ahead
+from allm.http.sse import MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
 
 __all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
@@ -32,8 +33,10 @@ DRAIN_SECONDS = 0.25
 reused. The end is normally in the same packet."""
 _TOGETHER = 64
 """Most reads that are decoded together; twice as many cost hardly less each."""
+_FEW = 4
+"""Fewer events beside others are decoded one by one: trying costs as much as that."""
 _MISSES = 16
-"""Single events after which runs are only looked for as a whole: the service writes its events in another way."""
+"""Runs that did not fit, one after the other, after which a read is tried but once: the service writes other events."""
 _TOGETHER_BYTES = 64 * 1024
 
 
@@ -124,13 +127,13 @@ class _Reader:
     decoder: WireDecoder
     emit: Emit
     sse: SSEDecoder = attrs.field(init=False)
-    decode_run: Callable[[Run], list[AdapterEvent] | None] | None = attrs.field(init=False)
+    decode_run: Callable[[Run], tuple[int, list[AdapterEvent]]] | None = attrs.field(init=False)
     emit_now: EmitNow | None = attrs.field(init=False)
     decoded: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)  # and not emitted yet
     alive: bool = attrs.field(default=False, init=False)  # something came since, if only a sign of life
     ended: bool = attrs.field(default=False, init=False)  # the answer has, or has failed
     broken: bool = attrs.field(default=False, init=False)  # decoding failed, so the rest of the body is not read
-    misses: int = attrs.field(default=0, init=False)  # single events since the last run
+    misses: int = attrs.field(default=0, init=False)  # runs that did not fit, since the last one that did
     gathered: list[bytes] = attrs.field(factory=list[bytes], init=False)  # reads that were not decoded yet
     size: int = attrs.field(default=0, init=False)  # their bytes
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -171,7 +174,7 @@ class _Reader:
         """Decode together what can be read without waiting.
 
         A server is often ahead, and an HTTP library hands out one chunk of the body after the other, each with a few
-        events. What there is of them is decoded before the next wait (`_Ahead`), where nothing can be awaited: so it is
+        events. What there is of them is decoded before the next wait (`Ahead`), where nothing can be awaited: so it is
         made sure that the consumer has room for them when the first one has come.
         """
         with self.reading:
@@ -198,7 +201,7 @@ class _Reader:
     async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
         """The next read; None at the end of the body."""
         try:
-            return await _Ahead(chunks, self._before_waiting)
+            return await Ahead(chunks, self._before_waiting)
         except StopAsyncIteration:
             return None
         except Exception:
@@ -256,24 +259,39 @@ class _Reader:
         self.ended = self.decoder.done or (bool(self.decoded) and isinstance(self.decoded[-1], _ENDS))
 
     def _decode_whole(self, data: bytes) -> None:
-        """Decode whole events: as one run, else as two, and so on, since a single one of another kind is in the way.
-
-        After many single events that were none, such a search is given up until something fits again.
-        """
+        """Decode whole events: in runs, and one by one what is of no run."""
         run = None if self.decode_run is None else self.sse.run(data)
-        events = None if run is None or self.decode_run is None else self.decode_run(run)
-        if events is not None:
-            self.decoded += events
-            self.misses = 0
-            return
-        both = None if self.decode_run is None or self.misses > _MISSES else halves(data)
-        if both is None:
-            self.misses += 1
+        if run is not None:
+            self._decode_run(run)
+        elif self.decode_run is None or self.misses > _MISSES:
             self._decode_events(self.sse.feed(data))
-            return
-        for half in both:
-            if not self.decoder.done:
-                self._decode_whole(half)
+        else:
+            for some in self.sse.runs(data):
+                if isinstance(some, bytes):
+                    self._decode_events(self.sse.feed(some))
+                elif some.size < _FEW:
+                    self._decode_events(some.events())
+                else:
+                    self._decode_run(some)
+                if self.decoder.done:
+                    return
+
+    def _decode_run(self, run: Run) -> None:
+        """Decode a run as far as it fits, then an event of another kind by itself, and so on."""
+        while True:
+            taken, events = self.decode_run(run)  # type: ignore[misc]  # it is there, or there would be no run
+            self.decoded += events
+            if taken == run.size:
+                self.misses = 0
+                return
+            self.misses = 0 if taken >= _FEW else self.misses + 1
+            other, run = run.after(taken)
+            self._decode_events((other,))
+            if self.decoder.done or not run.size:
+                return
+            if run.size < _FEW or self.misses > _MISSES:
+                self._decode_events(run.events())
+                return
 
     def _decode_events(self, events: Iterable[ServerSentEvent]) -> None:
         decoder = self.decoder
@@ -359,34 +377,6 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
         if head.removeprefix(BOM).lstrip() and not BOM.startswith(head):  # else blank, or half a byte order mark
             return head
     return b""
-
-
-@attrs.frozen(eq=False)
-class _Ahead:
-    """The next item of an iterator; a function is called before the first wait for it, if there is one.
-
-    It is what `await anext(source)` does, which only passes on what the iterator yields to Trio. Trio has not heard of
-    the wait yet when the function runs: so that must neither wait nor raise.
-    """
-
-    source: AsyncIterator[bytes]
-    before_waiting: Callable[[], None]
-
-    def __await__(self) -> Generator[Any, Any, bytes]:
-        step: Generator[Any, Any, bytes] = self.source.__anext__().__await__()
-        try:
-            wait = step.send(None)
-            self.before_waiting()
-            while True:
-                try:
-                    outcome = yield wait
-                except BaseException as error:  # noqa: ASYNC103  (the iterator's to handle)
-                    wait = step.throw(error)
-                else:
-                    wait = step.send(outcome)
-        except StopIteration as done:
-            item: bytes = done.value
-            return item
 
 
 async def _drain(chunks: Any) -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "read_argument_deltas",
     "read_reasoning_deltas",
     "read_text_deltas",
+    "texts_of",
 ]
 
 # --- Chat Completions ------------------------------------------------------------------------------------------------
@@ -138,11 +139,23 @@ def chat_shape_of(chunk: Any, known: ChatShape) -> ChatShape | None:
 
 
 @functools.lru_cache(maxsize=64)
-def chat_reader(shape: ChatShape) -> Callable[[bytes], list[_Chunk] | None]:
+def chat_reader(shape: ChatShape) -> Callable[[bytes, int], list[_Chunk]]:
     """Reads chunks of this shape."""
     delta = wider_shape(shape.delta_type, {}, sorted(shape.delta))
     choice = wider_shape(_Choice, {"delta": delta}, sorted(shape.choice))
     return shape_reader(wider_shape(_Chunk, {"choices": tuple[choice]}, sorted(shape.chunk)))  # type: ignore[valid-type]
+
+
+def texts_of(kind: type[_Delta], deltas: list[Any]) -> list[str]:
+    """The texts of deltas of this kind, up to the first one that has none, or has some of another call."""
+    if kind is Text:
+        texts = [delta.content for delta in deltas]
+    elif kind is Thought:
+        texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
+    else:
+        calls = [delta.tool_calls[0] for delta in deltas]
+        texts = [call.function.arguments if call.index == calls[0].index else "" for call in calls]
+    return texts[: texts.index("")] if "" in texts else texts
 
 
 # --- Responses -------------------------------------------------------------------------------------------------------
@@ -174,6 +187,6 @@ class _ArgumentsDelta(_Place, kw_only=True):
     type: Literal["response.function_call_arguments.delta"]
 
 
-read_text_deltas: Callable[[bytes], list[_TextDelta] | None] = shape_reader(_TextDelta)
-read_reasoning_deltas: Callable[[bytes], list[_ReasoningDelta] | None] = shape_reader(_ReasoningDelta)
-read_argument_deltas: Callable[[bytes], list[_ArgumentsDelta] | None] = shape_reader(_ArgumentsDelta)
+read_text_deltas: Callable[[bytes, int], list[_TextDelta]] = shape_reader(_TextDelta)
+read_reasoning_deltas: Callable[[bytes, int], list[_ReasoningDelta]] = shape_reader(_ReasoningDelta)
+read_argument_deltas: Callable[[bytes, int], list[_ArgumentsDelta]] = shape_reader(_ArgumentsDelta)
