@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -12,6 +13,8 @@ from allm.cli.options import base_url_option, body_option, model_option, system_
 from allm.cli.terminal import Terminal
 
 __all__ = ["chat"]
+
+Policy = Literal["ask", "auto"]
 
 
 @click.command()
@@ -31,6 +34,13 @@ __all__ = ["chat"]
 )
 @click.option("--id", "name", metavar="NAME", help="Which conversation of the database (chat).")
 @click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls for one line (8).")
+@click.option(
+    "--approve",
+    type=click.Choice(["ask", "auto"]),
+    help="Ask before a tool runs, which is the default at a terminal, or let all of them run (auto).",
+)
+@click.option("--plain", is_flag=True, help="Show answers as they arrive, not rendered as Markdown.")
+@click.option("--history/--no-history", default=True, help="Keep the lines that you enter, for the next chat.")
 @body_option
 @base_url_option
 @click.pass_context
@@ -43,27 +53,48 @@ def chat(
     session: str | None,
     name: str | None,
     max_turns: int | None,
+    approve: Policy | None,
+    plain: bool,
+    history: bool,
     options: tuple[str, ...],
     base_url: str | None,
 ) -> None:
-    """Talk to a model, line by line, and let it use your tools.
+    """Talk to a model, and let it use your tools.
 
-    Ctrl-C stops a response, Ctrl-D ends the chat, /help lists the other commands. Lines can also be piped in. API keys
-    come from the environment, such as OPENAI_API_KEY.
+    Ctrl-C stops a response, Ctrl-D ends the chat, /help lists the commands. Lines can also be piped in; then each is a
+    turn, and tools run without a question. API keys come from the environment, such as OPENAI_API_KEY.
     """
     from allm.cli.chat import Chat
+    from allm.cli.folders import state_folder
     from allm.cli.inputs import engine_of, options_of
     from allm.cli.stores import open_stored_session
     from allm.cli.tools_file import tools_of
 
     terminal: Terminal = context.obj
 
+    def new_engine(name: str) -> allm.Engine:
+        first, second = engine_of(model, None).adapter, engine_of(name, None).adapter
+        return engine_of(name, base_url if type(first) is type(second) else None)  # else the URL is not for it
+
     def talk() -> int:
+        typed = terminal.stdin.isatty()
+        if approve == "ask" and not typed:
+            raise click.UsageError("--approve ask needs a terminal to ask at; here the input is a pipe or a file.")
         engine = engine_of(model, base_url).with_tools(*tools_of(tools))
         call_options: allm.CallOptions = {"options": options_of(options)}
         if max_turns is not None:
             call_options["max_turns"] = max_turns
-        stored = open_stored_session(session, name, terminal)
-        return Chat(engine=engine, options=call_options, terminal=terminal, stored=stored, system=system).run()
+        talking = Chat(
+            engine=engine,
+            engine_of=new_engine,
+            options=call_options,
+            terminal=terminal,
+            stored=open_stored_session(session, name, terminal),
+            system=system,
+            approve=approve or ("ask" if typed else "auto"),
+            history=state_folder() / "chat_history" if history else None,
+            plain=plain,
+        )
+        return talking.run()
 
     context.exit(exit_code_of(terminal, talk))
