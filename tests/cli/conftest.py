@@ -13,12 +13,12 @@ import sys
 import attrs
 import pytest
 import trio
-from virtual_terminal import VirtualTerminal
 
 from allm.cli import main
 from allm.cli.terminal import Terminal
 from allm.http import keys
 from allm.testing import WireServer
+from virtual_terminal import VirtualTerminal
 
 if sys.platform != "win32":
     import fcntl

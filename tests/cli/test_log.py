@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import sys
 from pathlib import Path
 
+import attrs
 import click
 import pytest
+import trio
 
 import allm
 from allm import fake
@@ -21,7 +24,7 @@ USAGE = allm.Usage(input_tokens=3, output_tokens=2)
 
 def asked(session, text, answer):
     """The conversation after another question."""
-    return session.thread.add(allm.user(text), allm.assistant(answer))
+    return attrs.evolve(session, thread=session.thread.add(allm.user(text), allm.assistant(answer)))
 
 
 @pytest.fixture
@@ -218,6 +221,70 @@ async def test_an_answer_that_was_stopped_is_kept(server, to_server, on_a_termin
         await screen.press(b"\x03")
         assert await screen.read_all() == 130
     assert [message.text for message in (await stored())[0].thread.messages] == ["What is a cat?", "Four legs,\none"]
+
+
+# --- allm chat ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chat(server, monkeypatch, capsys):
+    """Run `allm chat` with piped lines against the server; returns the texts of its last request."""
+
+    async def chat(*arguments, lines, model="openai:a"):
+        asked = [line for line in lines if not line.startswith("/")]
+        server.add(*[Reply.script("openai", [fake.text(f"{line}!"), fake.usage(input_tokens=7)]) for line in asked])
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        choice = ["--model", model, "--base-url", server.url("openai")] if model else []
+        assert await trio.to_thread.run_sync(main, ["chat", *arguments, *choice]) == 0, capsys.readouterr().err
+        body = server.requests[-1].json()
+        return body["model"], [message["content"] for message in body["messages"]]
+
+    return chat
+
+
+def texts(session):
+    return [message.text for message in session.thread.messages]
+
+
+async def test_a_chat_is_kept_and_continued(chat, generate):
+    """By another chat and by a single prompt; the model stays."""
+    await chat(lines=["One", "Two"])
+    session, version = await stored()
+    assert (texts(session), version) == (["One", "One!", "Two", "Two!"], 2)
+    assert (await chat("-c", lines=["Three"], model=None)) == ("a", ["One", "One!", "Two", "Two!", "Three"])
+    assert (await generate("Four", "-c", model=None))[1][-3:] == ["Three", "Three!", "Four"]
+    assert len(await ids()) == 1
+    assert len((await stored())[0].metadata["turns"]) == 4
+
+
+async def test_a_cleared_chat_is_another_conversation(chat):
+    """Both are kept."""
+    await chat(lines=["One", "/clear", "Two"])
+    assert sorted([texts((await stored(name))[0]) for name in await ids()]) == [["One", "One!"], ["Two", "Two!"]]
+
+
+async def test_a_chat_that_is_not_to_be_kept(chat, tmp_path):
+    """With the option, and where it has a place of its own."""
+    await chat("-n", lines=["One"])
+    await chat("--session", str(tmp_path / "own.json"), lines=["Two"])
+    assert await ids() == []
+
+
+async def test_instructions_of_a_chat(chat, tmp_path):
+    """Those of the settings begin a new one, wherever it is."""
+    main(["config", "set", "system", "Be brief."])
+    assert (await chat(lines=["One"]))[1] == ["Be brief.", "One"]
+    place = ["--session", str(tmp_path / "own.json")]
+    assert (await chat(*place, lines=["One"]))[1] == ["Be brief.", "One"]
+    assert (await chat(*place, "--system", "", lines=["Two"]))[1] == ["One", "One!", "Two"]
+    assert (await chat(*place, lines=["Three"]))[1][0] == "One"
+
+
+async def test_a_place_of_its_own_and_the_log(allm_main, tmp_path):
+    """Only one of both."""
+    code, _, error = await allm_main("chat", "-m", "openai:a", "-c", "--session", str(tmp_path / "a.json"))
+    assert code == 2
+    assert "--session names a conversation outside the log" in error
 
 
 # --- allm sessions --------------------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ class Generation:
             thread = allm.Thread([*self.request.messages, *([result.message] if result.message.parts else [])])
         else:
             thread = result.thread
-        trio.run(self.conversation.keep, thread, result.usage)
+        trio.run(self.conversation.keep, allm.Session(thread=thread, status="completed"), result.usage)
 
     def _answer(self, result: Result) -> str:
         """The whole answer in its form, as it goes into a file."""

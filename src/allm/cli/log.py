@@ -144,11 +144,15 @@ class Conversation:
         else:
             self.model, self.base_url = chosen_model(model), base_url
 
-    async def keep(self, thread: allm.Thread, usage: allm.Usage | None) -> None:
+    def end(self) -> None:
+        """Begin another one with the next turn."""
+        self.session, self.version = allm.Session(), 0
+
+    async def keep(self, session: allm.Session, usage: allm.Usage | None) -> None:
         """Write the conversation as it is after a turn; a failure is shown in one line.
 
         Args:
-            thread: The conversation.
+            session: The conversation; its id and its metadata do not count.
             usage: What the turn used.
         """
         if not self.logged:
@@ -160,7 +164,7 @@ class Conversation:
         metadata = {**known, "model": self.model, "turns": [*known.get("turns", ()), turn]}
         if self.base_url is not None:
             metadata["base_url"] = self.base_url
-        self.session = allm.Session(id=self.session.id, thread=thread, metadata=metadata, status="completed")
+        self.session = attrs.evolve(session, id=self.session.id, metadata=metadata)
         try:
             await self._write()
             write_whole(made(state_folder()) / "last", f"{self.session.id}\n".encode())
