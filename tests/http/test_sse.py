@@ -148,6 +148,14 @@ def test_a_read_of_whole_events_of_one_name_is_a_run():
         b"data: {%b}\n\n" % (b"x" * 60),
     ]
     assert [decoder.run(other) for other in others] == [None] * len(others)
+    for size in (51, 52):
+        event = b"data: {%b}\n\n" % (b"x" * size)
+        assert (decoder.run(event * 9) is None) == (size == 52)
+        if size == 51:
+            assert len(list(decoder.feed(event * 9))) == 9
+        else:
+            with pytest.raises(allm.AdapterError):
+                list(SSEDecoder(60).feed(event))
     assert list(decoder.feed(b"data: {2}\ndata:")) == []
     assert decoder.run(b"data: {2}\n\n") is None
 
@@ -200,9 +208,19 @@ def test_runs_are_as_long_as_they_can_be():
     list(decoder.feed(b": begin\n\n"))
     named, odd = b"event: e\ndata: {2}\n\n", b"data: [DONE]\n\n"
     large = b"data: {%b}\n\n" % (b"x" * 60)
-    found = list(decoder.runs(odd + named * 30 + odd * 2 + b"data: {1}\n\n" * 2 + large))
-    assert found == [odd, ("e", b"\n".join([b"{2}"] * 30), 30), odd * 2, ("", b"{1}\n{1}", 2), large]
-    assert found[1].after(0) == (("e", b"{2}"), ("e", b"\n".join([b"{2}"] * 29), 29))
+    one = b"data: {1}\n\n"
+    found = list(decoder.runs(odd + one * 9 + named * 30 + odd * 2 + one * 3 + large))
+    assert found[0] == odd
+    assert found[1:3] == [("", b"\n".join([b"{1}"] * 9), 9), ("e", b"\n".join([b"{2}"] * 30), 30)]
+    assert b"".join(found[3:]) == odd * 2 + one * 3 + large
+    assert found[2].after(0) == (("e", b"{2}"), ("e", b"\n".join([b"{2}"] * 29), 29))
+    assert list(decoder.runs(one * 4 + large)) == [one * 4 + large]
+    assert list(decoder.runs((one + odd) * 9)) == [("", b"{1}", 1), odd] * 9
+    run = ("e", b"\n".join([b"{2}"] * 30), 30)
+    assert [some for some in decoder.runs((one * 9 + named * 30) * 9) if some == run] == [run] * 9
+    assert b"".join(decoder.runs(b"\n" * 90_000)) == b"\n" * 90_000
+    names = b"".join(b"event: %d\ndata: {}\n\n" % n for n in range(5000))
+    assert [event.name for event in in_runs(decoder, names)] == [str(n) for n in range(5000)]
     assert Run("", b"{1}\n{2}\n{3}", 3).after(1) == (("", b"{2}"), ("", b"{3}", 1))
     assert Run("", b"{1}\n{2}\n{3}", 3).after(2) == (("", b"{3}"), ("", b"", 0))
 

@@ -12,18 +12,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import groupby
+from operator import methodcaller
 from typing import NamedTuple
 
 import attrs
 
 from allm.data.errors import AdapterError
 
-__all__ = ["MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent"]
+__all__ = ["FEW_EVENTS", "MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent"]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long response, a few
 hundred thousand; a partial image, some megabytes. httpx2's own reader stops at 1 MiB."""
 
+FEW_EVENTS = 4
+"""Fewer events beside others are read one by one: looking for a run among them costs as much as that."""
+
+_AROUND = len(b"data: \n")
 _MAX_STRAY_BYTES = 64 * 1024  # an error report is far smaller; a body that is not SSE at all could be endless
 _BOM = b"\xef\xbb\xbf"
 _ENDS = (b"\n\n", b"\r\n\r\n")
@@ -120,7 +125,7 @@ class SSEDecoder:
         A fast path, since most reads are of this kind. It needs a decoder that is between two events.
         """
         end = _ENDS[0] if chunk.endswith(_ENDS[0]) else _ENDS[1]
-        if not self._between or not chunk.endswith(end) or len(chunk) > self.max_event_bytes:
+        if not self._between or not chunk.endswith(end):
             return None
         if not chunk.startswith(self._head.opening):
             found = _head_of(chunk)
@@ -134,31 +139,42 @@ class SSEDecoder:
             data, size = b"}\n{".join(lines), len(lines)
         if data.count(b"\n") != size - 1 or b"\r" in data or data[-1:] != b"}":  # a line of another kind
             return None
+        if len(chunk) > self.max_event_bytes and max(map(len, data.split(b"\n"))) + _AROUND > self.max_event_bytes:
+            return None
         return tuple.__new__(Run, (name, data, size))  # in half the time of a call of the class
 
     def runs(self, chunk: bytes) -> Iterator[Run | bytes]:
-        """Yield whole events in their order: as runs, and as they came where they are of another kind, to be fed.
+        """Yield whole events in their order: as runs, and as they came where they are of no run, to be fed.
 
-        It needs a decoder that is between two events.
+        It needs a decoder that is between two events. Most events of a read are alike, so it looks for a run of what
+        the event in the middle is, and then at what is before and behind that, which is half as much at most.
         """
         end = _ENDS[0] if chunk.endswith(_ENDS[0]) else _ENDS[1]
-        for head, group in groupby(chunk.removesuffix(end).split(end), self._find_head):
-            events = list(group)
-            run = None
-            if head is not None:
-                start = len(head.opening) - 1
-                run = Run(head.name, b"\n".join([event[start:] for event in events]), len(events))
-                run = run if run.lines.count(b"\n") == run.size - 1 and b"\r" not in run.lines else None
-            yield b"".join([event + end for event in events]) if run is None else run
-
-    def _find_head(self, event: bytes) -> _Head | None:
-        """What an event begins with; None if it is no event of a run."""
-        if not event.startswith(self._head.opening):
-            found = _head_of(event)
-            if found is None:
-                return None
-            self._head = found
-        return self._head if event.endswith(b"}") and len(event) <= self.max_event_bytes else None
+        if chunk.count(end) < FEW_EVENTS:
+            yield chunk
+            return
+        before = chunk.rfind(end, 0, len(chunk) // 2)
+        start = 0 if before < 0 else before + len(end)
+        stop = chunk.find(end, start) + len(end)
+        head = _head_of(chunk[start:stop])
+        if head is not None:  # from the first event that begins so to the last one
+            start = 0 if chunk.startswith(head.opening) else chunk.find(end + head.opening) + len(end)
+            stop = chunk.find(end, max(stop - len(end), chunk.rfind(end + head.opening) + len(end))) + len(end)
+        if start:
+            yield from self.runs(chunk[:start])
+        run = self.run(chunk[start:stop])
+        if run is not None or head is None:
+            yield run or chunk[start:stop]
+        else:
+            events = chunk[start:stop].removesuffix(end).split(end)
+            for alike, group in groupby(events, methodcaller("startswith", head.opening)):
+                some = b"".join([event + end for event in group])
+                if alike:
+                    yield self.run(some) or some
+                else:
+                    yield from self.runs(some)
+        if stop < len(chunk):
+            yield from self.runs(chunk[stop:])
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """Yield the events that `chunk` completes, one by one, so that those before a broken one are not lost.

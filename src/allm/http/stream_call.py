@@ -19,7 +19,7 @@ from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
 from allm.http.response import Ahead
-from allm.http.sse import MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
+from allm.http.sse import FEW_EVENTS, MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
 
 __all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
@@ -33,8 +33,6 @@ DRAIN_SECONDS = 0.25
 reused. The end is normally in the same packet."""
 _TOGETHER = 64
 """Most reads that are decoded together; twice as many cost hardly less each."""
-_FEW = 4
-"""Fewer events beside others are decoded one by one: trying costs as much as that."""
 _MISSES = 16
 """Runs that did not fit, one after the other, after which a read is tried but once: the service writes other events."""
 _TOGETHER_BYTES = 64 * 1024
@@ -269,8 +267,6 @@ class _Reader:
             for some in self.sse.runs(data):
                 if isinstance(some, bytes):
                     self._decode_events(self.sse.feed(some))
-                elif some.size < _FEW:
-                    self._decode_events(some.events())
                 else:
                     self._decode_run(some)
                 if self.decoder.done:
@@ -284,12 +280,12 @@ class _Reader:
             if taken == run.size:
                 self.misses = 0
                 return
-            self.misses = 0 if taken >= _FEW else self.misses + 1
+            self.misses = 0 if taken >= FEW_EVENTS else self.misses + 1
             other, run = run.after(taken)
             self._decode_events((other,))
             if self.decoder.done or not run.size:
                 return
-            if run.size < _FEW or self.misses > _MISSES:
+            if run.size < FEW_EVENTS or self.misses > _MISSES:
                 self._decode_events(run.events())
                 return
 

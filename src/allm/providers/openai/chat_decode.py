@@ -41,21 +41,14 @@ from allm.data.events import (
     ToolCallDelta,
 )
 from allm.data.response import FinishReason
-from allm.providers.openai.answer_notes import (
-    CHOICE,
-    CHUNK,
-    MESSAGE,
-    Media,
-    chat_usage,
-    take_notes,
-)
+from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, chat_usage, take_notes
 from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, settled
 from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
-from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of, texts_of
+from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of
 
 __all__ = ["ChatDecoder"]
 
@@ -148,7 +141,7 @@ class ChatDecoder(StreamDecoder):
                 break
             deltas.append(chunk.choices[0].delta)
         kind = self._shape.delta_type
-        texts = texts_of(kind, deltas)
+        texts = _texts_of(kind, deltas)
         beside = read_beside(self._shape, chunks[: len(texts)]) if any(self._shape[1:]) else NOTHING_BESIDE
         if not texts or beside is None or not _TAKE_RUN[kind](self, texts, deltas):
             return 0
@@ -372,6 +365,18 @@ class ChatDecoder(StreamDecoder):
             arguments = None if "type" in kept else event.arguments  # free text
             return attrs.evolve(event, arguments=arguments, metadata={self.provider: kept})
         return event
+
+
+def _texts_of(kind: type[Any], deltas: list[Any]) -> list[str]:
+    """The texts of deltas of this kind, up to the first one that has none, or has some of another call."""
+    if kind is Text:
+        texts = [delta.content for delta in deltas]
+    elif kind is Thought:
+        texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
+    else:
+        calls = [delta.tool_calls[0] for delta in deltas]
+        texts = [call.function.arguments if call.index == calls[0].index else "" for call in calls]
+    return texts[: texts.index("")] if "" in texts else texts
 
 
 _TAKE_RUN: dict[type, Callable[[ChatDecoder, list[str], Any], bool]] = {

@@ -22,7 +22,6 @@ __all__ = [
     "read_argument_deltas",
     "read_reasoning_deltas",
     "read_text_deltas",
-    "texts_of",
 ]
 
 # --- Chat Completions ------------------------------------------------------------------------------------------------
@@ -144,18 +143,6 @@ def chat_reader(shape: ChatShape) -> Callable[[bytes, int], list[_Chunk]]:
     delta = wider_shape(shape.delta_type, {}, sorted(shape.delta))
     choice = wider_shape(_Choice, {"delta": delta}, sorted(shape.choice))
     return shape_reader(wider_shape(_Chunk, {"choices": tuple[choice]}, sorted(shape.chunk)))  # type: ignore[valid-type]
-
-
-def texts_of(kind: type[_Delta], deltas: list[Any]) -> list[str]:
-    """The texts of deltas of this kind, up to the first one that has none, or has some of another call."""
-    if kind is Text:
-        texts = [delta.content for delta in deltas]
-    elif kind is Thought:
-        texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
-    else:
-        calls = [delta.tool_calls[0] for delta in deltas]
-        texts = [call.function.arguments if call.index == calls[0].index else "" for call in calls]
-    return texts[: texts.index("")] if "" in texts else texts
 
 
 # --- Responses -------------------------------------------------------------------------------------------------------
