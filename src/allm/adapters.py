@@ -16,7 +16,7 @@ Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
     fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
     end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. Events
-    that came together are a `Run`, which is decoded at once if a `Shape`, which `shape_reader` reads, fits all of it;
+    that came together are a `Run`, of which is decoded at once what a `Shape` fits, which `shape_reader` reads;
     `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
@@ -127,11 +127,8 @@ from allm.http.sse import (
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
-from allm.http.stream_call import (
-    StreamCall as StreamCall,
-    WireDecoder as WireDecoder,
-    stream_events as stream_events,
-)
+from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
+from allm.http.wire_decoder import WireDecoder as WireDecoder
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,

@@ -42,6 +42,7 @@ from allm.execution.stream.event_stream import (
     StreamContext,
 )
 from allm.execution.stream.fold import Fold
+from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
 from allm.execution.stream.stages import Filter, Observer, Work, run_stage
 from allm.http.trio_task import outside_trio
@@ -216,8 +217,7 @@ class _FoldSender(BurstSender):
         self._room -= 1
         if self.context.first_event is None and self.context.span is not None:  # which alone asks for it
             self.context.first_event = trio.current_time()
-        for event in burst:
-            self.fold.add(event)
+        fold_burst(self.fold, burst)
         self._record(burst)
         return True
 
