@@ -74,6 +74,10 @@ class Connecting:
                 if part == "socks" and not isinstance(error, Exception):
                     raise Interrupted(error) from None  # noqa: ASYNC104  (the transport raises the error itself)
                 raise
+        elif stage in _SENDS and phase == "started" and self._then is None:
+            request = info["request"]
+            if request.method != b"CONNECT":  # behind which TLS begins
+                request.extensions.pop("trace", None)  # there is nothing more to watch, and each stage has its price
         if self._then is not None:
             await self._then(event, info)
 

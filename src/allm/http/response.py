@@ -26,6 +26,7 @@ __all__ = [
     "Body",
     "BodyReader",
     "HttpResponse",
+    "Once",
     "OpenResponse",
     "mapped",
     "sent_body",
@@ -50,10 +51,17 @@ def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) ->
         headers: Headers of the response, names in lower case.
         secrets: The keys that were sent.
     """
-    shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}
+    shown = {name: value for name, value in headers.items() if not _is_secret(name)}
+    together = "\n".join(shown.values())
     for secret in secrets:
-        shown = {name: secret.redact(value) for name, value in shown.items()}
+        if secret.redact(together) != together:  # hardly any answer echoes a key
+            shown = {name: secret.redact(value) for name, value in shown.items()}
     return shown
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return name in _SECRETS or _SECRET.search(name) is not None
 
 
 @attrs.define(eq=False)
@@ -101,13 +109,34 @@ class HttpResponse:
         return b"".join(pieces)[:limit]
 
 
+@attrs.define(eq=False)
+class Once:
+    """A body that is there already, as one chunk."""
+
+    _body: bytes
+
+    def __aiter__(self) -> Once:
+        return self
+
+    async def __anext__(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        body, self._body = self._body, b""
+        if not body:
+            raise StopAsyncIteration
+        return body
+
+
 class OpenResponse(Protocol):
     """Sends a request and opens its response for the length of a block; it is closed on every way out."""
 
     def __call__(
         self, method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
     ) -> AbstractAsyncContextManager[HttpResponse]:
-        """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives."""
+        """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives.
+
+        Args:
+            client: See `HttpCall`.
+        """
         ...
 
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from math import inf
 from types import ModuleType
-from typing import Any, final
+from typing import Any, NamedTuple, Self, final
 
 import attrs
 import trio
@@ -34,6 +34,7 @@ from allm.http.response import (
     Body,
     BodyReader,
     HttpResponse,
+    Once,
     mapped,
     sent_body,
     transport_override,
@@ -46,7 +47,8 @@ __all__ = [
     "CONNECT_SECONDS",
     "WRITE_SECONDS",
     "LiveResponse",
-    "check_route",
+    "Route",
+    "checked_route",
     "open_response",
     "send",
     "warm",
@@ -63,24 +65,30 @@ IDLE_SECONDS = 15.0
 """How long an idle connection, and a client that no request uses, are kept. Vendors keep connections for a minute or
 more; the library's own 5 seconds are over between two turns of a conversation, or on a busy machine."""
 
-_Route = tuple[str | None, bool]
-"""The proxy, and whether TLS is spoken on the way."""
+
+class Route(NamedTuple):
+    """The way to a server: the proxy, and whether TLS is spoken."""
+
+    proxy: str | None
+    is_secure: bool
 
 
-def _route_of(url: str) -> _Route:
+def _route_of(url: str) -> Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
     proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
-    return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
+    return Route(proxy, url[:6].lower() == "https:" or (proxy is not None and proxy.startswith("https:")))
 
 
-def check_route(url: str) -> None:
-    """Look whether the environment lets a shared client reach `url`; nothing is sent.
+def checked_route(url: str) -> Route:
+    """How the environment lets a shared client reach `url`; nothing is sent.
 
     Raises:
         EngineError: `invalid_environment`: a variable about proxies or certificates, and what would help.
     """
-    if _route_of(url)[-1]:
+    route = _route_of(url)
+    if route.is_secure:
         check_certificates()
+    return route
 
 
 async def warm(url: str) -> None:
@@ -89,7 +97,7 @@ async def warm(url: str) -> None:
     Raises:
         EngineError: `invalid_environment`.
     """
-    await load(secure=_route_of(url)[-1])
+    await load(secure=_route_of(url).is_secure)
 
 
 # --- the shared clients ----------------------------------------------------------------------------------------------
@@ -127,7 +135,7 @@ class _Clients:
     are closed.
     """
 
-    route: _Route
+    route: Route
     every: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])
     idle: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have a connection that serves nobody
     room: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have none, and may have another one
@@ -184,14 +192,13 @@ class _Clients:
                 await shared.client.aclose()
 
 
-_shared: trio.lowlevel.RunVar[dict[_Route, _Clients]] = trio.lowlevel.RunVar("allm_http_clients")
+_shared: trio.lowlevel.RunVar[dict[Route, _Clients]] = trio.lowlevel.RunVar("allm_http_clients")
 
 
-async def _clients_for(url: str) -> _Clients:
-    """The shared clients for `url`, with the library loaded."""
-    route = _route_of(url)
-    if route[-1] not in loaded:
-        await load(secure=route[-1])
+async def _clients_for(route: Route) -> _Clients:
+    """The shared clients that take this route, with the library loaded."""
+    if route.is_secure not in loaded:
+        await load(secure=route.is_secure)
     try:
         routes = _shared.get()
     except LookupError:
@@ -203,12 +210,11 @@ async def _clients_for(url: str) -> _Clients:
     return clients
 
 
-def _new_client(route: _Route) -> Any:
-    proxy, is_secure = route
-    http = library()
+def _new_client(route: Route) -> Any:
+    http, proxy = library(), route.proxy
     # A transport and not a client: cookies, redirects and authentication are not for these connections.
     return http.AsyncHTTPTransport(
-        verify=tls(secure=is_secure),
+        verify=tls(secure=route.is_secure),
         proxy=None if proxy is None else http.Proxy(proxy),
         trust_env=False,
         # A number to keep would close idle connections whenever the pool has more, busy ones included.
@@ -228,20 +234,15 @@ class LiveResponse(HttpResponse):
     _library: ModuleType
     _is_ours: bool = False  # nobody else has seen it
 
-    @asynccontextmanager
-    async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+    def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See `HttpResponse`."""
         body = None if self._is_ours else self._whole()
         if body is not None:
-            yield _Once(body)
-            return
+            return nullcontext(Once(body))
         # What the library's own method adds is for responses that others may have read from.
         source = aiter(self._response.stream) if self._is_ours else self._response.aiter_raw()
-        try:
-            plain = decoded(self.headers, source) if "content-encoding" in self.headers else source
-            yield _Chunks(plain, mapped(self._library, reading=True))
-        finally:
-            await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+        plain = decoded(self.headers, source) if "content-encoding" in self.headers else source
+        return _Chunks(source, plain, mapped(self._library, reading=True))
 
     def _whole(self) -> bytes | None:
         """The body, if somebody has read it: a mock was made with it, or a hook looked at it."""
@@ -253,37 +254,33 @@ class LiveResponse(HttpResponse):
 
 
 @attrs.define(eq=False)
-class _Once:
-    """A body that is there already, as one chunk."""
-
-    _body: bytes
-
-    def __aiter__(self) -> _Once:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        body, self._body = self._body, b""
-        if not body:
-            raise StopAsyncIteration
-        return body
-
-
-@attrs.define(eq=False)
 class _Chunks:
     """A body whose own errors are mapped, and not those of the code that reads it."""
 
     _source: AsyncIterator[bytes]
+    _plain: AsyncIterator[bytes]  # the same, decompressed
     _mapped: mapped
+    _is_open: bool = attrs.field(default=False, init=False)  # a generator of the library's waits to go on
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._is_open:
+            await _finish(self._source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
 
     def __aiter__(self) -> _Chunks:
         return self
 
     async def __anext__(self) -> bytes:
         try:
-            return await self._source.__anext__()
+            chunk = await self._plain.__anext__()
         except Exception as error:  # the end too, which is not mapped
+            self._is_open = self._plain is not self._source
             failed = [error]
+        else:
+            self._is_open = True
+            return chunk
         with self._mapped:  # entered for a failure only: most reads have none
             raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
 
@@ -340,17 +337,17 @@ async def send(
     method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
 ) -> AsyncGenerator[HttpResponse]:
     """See `OpenResponse`: over the network."""
-    http = library_of(client) if client is not None else None
-    lent: Any = nullcontext() if client is not None else (await _clients_for(url)).take()
+    is_ours = client is None or isinstance(client, Route)
+    lent: Any = (await _clients_for(client or _route_of(url))).take() if is_ours else nullcontext()
+    http = library() if is_ours else library_of(client)
     with lent as shared:
-        http = http or library()
         reader = BodyReader(content)
         try:
             with mapped(http, reading=False):
                 length = len(content) if isinstance(content, bytes) else content.length
                 fields = {name: value for name, value in headers.items() if isinstance(value, str)}
                 fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
-                if client is None:
+                if is_ours:
                     request = _request(http, method, url, fields)
                 else:  # the content is for hooks and transports of the user's; what is sent is a stream of our own
                     known = {"content": content} if isinstance(content, bytes) else {}
@@ -361,12 +358,12 @@ async def send(
                 request.stream = sent_body(http)(reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-                response = await sending.send(client, shared)
+                response = await sending.send(None if is_ours else client, shared)
                 del sending, fields, headers  # or they would be kept as long as the response
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
         try:
-            yield LiveResponse(response.status_code, response.headers, response, http, client is None)
+            yield LiveResponse(response.status_code, dict(response.headers.items()), response, http, is_ours)
         finally:
             with trio.move_on_after(CLEANUP_SECONDS, shield=True):
                 await response.aclose()
