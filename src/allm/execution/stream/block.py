@@ -314,30 +314,33 @@ def _hidden_types(options: ExecutionOptions) -> frozenset[type]:
 # --- nurseries -------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def nursery_boundary() -> AsyncGenerator[trio.Nursery]:
+@final
+class nursery_boundary:  # noqa: N801  (a `with` block, not a thing)
     """A nursery that raises what its body raised, as itself.
 
     The tasks in it must hand their errors over instead of raising them. The only thing they may raise is an interrupt
     (`KeyboardInterrupt`, `SystemExit`), which takes precedence over the body's exception.
     """
-    body_error: BaseException | None = None
-    raised: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                yield nursery
-            except BaseException as error:
-                body_error = error
-                raise
-    except BaseExceptionGroup as group:
-        raised = collapse_exception_group(group, body_error)
-    # Outside of `except`, or the group would become the `__context__` of the exception.
-    try:
-        if raised is not None:
+
+    __slots__ = ("_nursery",)
+
+    async def __aenter__(self) -> trio.Nursery:
+        self._nursery = trio.open_nursery()
+        return await self._nursery.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        raised: BaseException
+        try:
+            return await self._nursery.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
+        except BaseExceptionGroup as group:
+            raised = collapse_exception_group(group, error)
+        # Outside of `except`, or the group would become the `__context__` of the exception.
+        try:
             raise raised
-    finally:
-        del raised, body_error  # breaks the reference cycle between the frame and its exception
+        finally:
+            del raised, error  # breaks the reference cycle between the frame and its exception
 
 
 @asynccontextmanager
