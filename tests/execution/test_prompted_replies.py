@@ -237,12 +237,3 @@ def test_what_comes_between_stays_between():
         "TextPart",
     ]
     assert parts[-1].refusal
-
-
-def test_an_adapter_that_gives_only_the_message():
-    """Its text is read all the same."""
-    change = RepliesWithCalls.of(TOOLS, frozenset(), is_json=False, in_string=True)
-    thought = allm.ReasoningPart("Hm.")
-    [*_, end] = change.changed([MessageCompleted(allm.assistant(thought, allm.TextPart(CALL)), "stop")])
-    assert end.message.content[0] == thought
-    assert end.message.tool_calls[0].arguments == {"city": "Zug"}
