@@ -237,3 +237,27 @@ def test_what_comes_between_stays_between():
         "TextPart",
     ]
     assert parts[-1].refusal
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        ('{"tool": "clock", "note": "', "x"),
+        ('{"tool": "clock", ', " "),
+        ('{"tool": "clock", ', ","),
+        ("", "\n"),
+        ('{"calls": [', " "),
+        ('{"answer": {}}{"answer": "', "x"),
+        ('{"answer": 1, "answer": [', "[],"),
+        ('{"answer": "a"', " "),
+        ("``", "`"),
+        ("```", "a"),
+        ('{"arguments": {}, "b": "', "x"),
+    ],
+)
+def test_a_reply_without_an_end(head, piece):
+    """Whatever it repeats becomes text in the end, which counts against the limits on an answer."""
+    change = RepliesWithCalls.of(TOOLS, frozenset(), is_json=head.count("answer") > 1, in_string=True)
+    events = change.changed([TextDelta("t", head), *[TextDelta("t", piece * 100)] * 1200])
+    shown = sum(len(event.delta) for event in events if isinstance(event, TextDelta))
+    assert shown > 15_000
