@@ -12,6 +12,7 @@ import trio
 import allm
 from allm import fake, models
 from allm.models import ModelInfo
+from allm.testing import cancel_everywhere
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 CALL = '{"tool": "weather", "arguments": {"city": "Zug"}}'
@@ -247,6 +248,19 @@ async def test_any_json_object():
     engine, adapter = engine_of('{"answer": {"a": 1}}')
     assert (await allm.generate(engine, "?", response_format="json")).output_text == '{"a": 1}'
     assert not accepts(adapter.requests[0], '{"answer": "a"}')
+
+
+async def test_a_growing_answer():
+    """`partial_output()` and `elements()` see the JSON of the answer alone."""
+    text = 'Well:\n{"answer": {"value": [{"city": "Zug"}, {"city": "Ulm"}]}}'
+    script = [fake.text(char) for char in text]
+    engine = allm.Engine(adapter=allm.providers.Fake(scripts=[script, script]), tools=[weather])
+    options = {"response_format": list[Trip], "tool_mode": "prompted"}
+    async with allm.stream(engine, "Where?", **options) as events:
+        assert [trip async for trip in events.elements(Trip)] == [Trip("Zug"), Trip("Ulm")]
+    async with allm.stream(engine, "Where?", **options) as events:
+        snapshots = [snapshot async for snapshot in events.partial_output()]
+    assert snapshots[-1] == [{"city": "Zug"}, {"city": "Ulm"}]
 
 
 NODE = {
@@ -544,3 +558,30 @@ async def test_only_whoever_asks_pays():
     )
     done = await trio.run_process([sys.executable, "-c", code], capture_stdout=True)
     assert done.stdout.strip() == b"[]"
+
+
+async def test_cancelled_at_every_point():
+    """Nothing is left behind."""
+
+    async def turn():
+        engine, _ = engine_of(CALL, ANSWER)
+        assert (await allm.chat(engine, "Weather?")).output_text == "It is sunny."
+
+    report = await cancel_everywhere(turn)
+    assert report.trials > 5
+
+
+async def test_folding_gives_what_the_stream_gave():
+    """At every point of a stream the result is the fold of what was seen."""
+    text = f'Well: {CALL}\n{{"answer": "So."}}'
+    engine, _ = engine_of(*[text] * 60)
+    for stop in range(1, 40):
+        async with allm.stream_generate(engine, "Weather?") as events:
+            collector = allm.StreamCollector()
+            count = 0
+            async for event in events:
+                collector.add(event)
+                count += 1
+                if count == stop:
+                    break
+        assert events.result().message == collector.response().message
