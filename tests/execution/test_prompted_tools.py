@@ -357,6 +357,18 @@ async def test_a_result_with_an_image():
     assert message.text.startswith("Result of camera: ")
 
 
+async def test_an_image_for_a_model_that_reads_none():
+    """Is refused at its place in the conversation, not in what is sent."""
+    models.put(ModelInfo(provider="fake", id="alpha", vision=False))
+    engine, adapter = engine_of(ANSWER, model="alpha")
+    picture = allm.tool_result("c", (allm.TextPart("a"), allm.ImagePart(allm.Image.from_bytes(PNG))))
+    thread = [allm.user("Look."), allm.assistant(allm.ToolCall("c", "camera", {})), picture]
+    with pytest.raises(allm.ValidationError, match="does not read images") as caught:
+        await allm.generate(engine, thread)
+    assert caught.value.errors == ((("messages", 2, "content", 1), "unsupported_capability"),)
+    assert adapter.requests == []
+
+
 async def test_compact_tools():
     """A line for each, and `tool_help` with the rest, as with native ones."""
     compact = allm.Tool(
