@@ -14,6 +14,8 @@ import allm
 from allm.cli.chat_command import chat
 from allm.cli.exit_codes import exit_code_of
 from allm.cli.generate_command import generate
+from allm.cli.models_command import models
+from allm.cli.models_pull import pull
 from allm.cli.service_commands import embed, image
 from allm.cli.terminal import Terminal
 
@@ -84,3 +86,5 @@ command.add_command(chat)
 command.add_command(generate)
 command.add_command(embed)
 command.add_command(image)
+command.add_command(models)
+models.add_command(pull)
