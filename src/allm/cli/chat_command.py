@@ -37,7 +37,7 @@ __all__ = ["chat"]
 def chat(
     context: click.Context,
     *,
-    model: str,
+    model: str | None,
     system: str | None,
     tools: tuple[Path, ...],
     session: str | None,

@@ -37,7 +37,7 @@ def generate(
     context: click.Context,
     *,
     prompt: str | None,
-    model: str,
+    model: str | None,
     system: str | None,
     as_json: bool,
     schema: Path | None,

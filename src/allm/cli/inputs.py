@@ -15,6 +15,8 @@ import attrs
 import click
 
 import allm
+from allm.cli.key_files import use_keys
+from allm.cli.model_choice import chosen_model, without_alias
 from allm.http.call import join_url
 
 __all__ = ["engine_of", "images_of", "options_of", "prompt_of", "schema_of", "service_of"]
@@ -48,14 +50,19 @@ def _read(stdin: TextIO) -> str:
     return text
 
 
-def engine_of(model: str, base_url: str | None) -> allm.Engine:
-    """The engine of `provider:model`, at another URL if one is given.
+def engine_of(model: str | None, base_url: str | None) -> allm.Engine:
+    """The engine of a model or an alias, or of the default model, at another URL if one is given.
+
+    Its key may come from the files of keys.
 
     Raises:
         click.BadParameter: An unknown provider, an invalid URL, or a provider without a base URL.
+        click.UsageError: No model is given, and there is no default.
+        click.ClickException: The settings or a file of keys cannot be read.
     """
+    use_keys()
     try:
-        engine = allm.Engine.from_model(model)
+        engine = allm.Engine.from_model(chosen_model(model))
     except allm.EngineError as error:
         raise click.BadParameter(error.message, param_hint="'--model'") from error
     return _at(base_url, engine, "adapter")
@@ -67,8 +74,9 @@ def service_of(service: str, model: str, base_url: str | None) -> allm.Engine:
     Raises:
         click.BadParameter: As for `engine_of`.
     """
+    use_keys()
     try:
-        engine = allm.Engine().with_services(**{f"{service}_model": model})
+        engine = allm.Engine().with_services(**{f"{service}_model": without_alias(model)})
     except allm.EngineError as error:
         raise click.BadParameter(error.message, param_hint="'--model'") from error
     return _at(base_url, engine, f"{service}_adapter")

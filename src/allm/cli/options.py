@@ -21,11 +21,10 @@ class AddsOption(Protocol):
 model_option: AddsOption = click.option(
     "-m",
     "--model",
-    required=True,
     envvar="ALLM_MODEL",
     show_envvar=True,
     metavar="PROVIDER:ID",
-    help="The model, such as openai:gpt-5.4-mini.",
+    help="The model, such as openai:gpt-5.4-mini, or an alias. `allm models default` sets one for always.",
 )
 system_option: AddsOption = click.option("-s", "--system", metavar="TEXT", help="Instructions for the model.")
 body_option: AddsOption = click.option(
