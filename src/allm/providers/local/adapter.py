@@ -140,16 +140,23 @@ class Local(Adapter, StreamAdapter):
         except AdapterError as error:
             if error.reason not in {"network_error", "stream_truncated"}:
                 raise
-            raise await _explained(error, server) from error
+            explained = await _explained(error, server)
+            if explained is error:
+                raise
+            raise explained from error
 
 
 _AT_SERVER = OpenAI(preset=_PRESET, base_url=_SOMEWHERE)
 
 
 async def _explained(error: AdapterError, server: Server) -> AdapterError:
-    """The error of a connection that broke, with how the server's process ended, if that is why."""
-    how = await trio.to_thread.run_sync(server.ended, _ENDED_SECONDS, abandon_on_cancel=True)
-    if how is not None:
-        error.message = f"{error.message}: the local model's process {how}"
-        error.args = (error.message,)
-    return error
+    """The error of a connection that broke: that the server's process has ended, if that is why."""
+    why = await trio.to_thread.run_sync(server.ended, _ENDED_SECONDS, abandon_on_cancel=True)
+    if why is None:
+        return error
+    return AdapterError(
+        f"the local model ended while it was used: {why}",
+        reason="provider_unavailable" if error.reason == "network_error" else error.reason,
+        provider=_PRESET.name,
+        host=error.host,
+    )

@@ -90,9 +90,9 @@ async def _pip_settings() -> dict[str, str]:
         for name, _, value in lines:
             if name.startswith(section):
                 found[name.removeprefix(section)] = str(ast.literal_eval(value))
-    for name in ("index-url", "extra-index-url"):
-        if value := os.environ.get(f"PIP_{name.upper().replace('-', '_')}"):
-            found[name] = value
+    for setting in ("index-url", "extra-index-url"):
+        if given := os.environ.get(f"PIP_{setting.upper().replace('-', '_')}"):
+            found[setting] = given
     return found
 
 

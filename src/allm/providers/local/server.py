@@ -73,12 +73,15 @@ def check_installed() -> None:
 
 
 def _package() -> Path | None:
-    """The folder that xllamacpp is imported from."""
+    """The folder that xllamacpp is imported from, as an entry of `sys.path`."""
     try:
         found = importlib.util.find_spec("xllamacpp")
     except (ImportError, ValueError):  # somebody has put something else in its place
         return None
-    return None if found is None or found.origin is None else Path(found.origin).parent.parent
+    if found is None or found.origin is None:
+        return None
+    place = Path(found.origin).parent
+    return place if found.submodule_search_locations is None else place.parent
 
 
 @attrs.define(eq=False)
@@ -155,18 +158,18 @@ class Server:
         return process
 
     def ended(self, seconds: float) -> str | None:
-        """How its process ended, in words; None if it still runs after so many seconds.
+        """Why its process ended, in words; None if it still runs after so many seconds.
 
         A connection breaks a moment before the process is known to have ended.
         """
         process = self._process
         if process is None:
-            return "was stopped"
+            return "it was stopped"
         try:
             process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
-        return f"ended ({self._why('')})"
+        return self._why("")
 
     def _why(self, said: str) -> str:
         """The first thing that llama.cpp complained about, else what Python said, else how the process ended."""
