@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -27,6 +26,7 @@ from allm.data.request import Request
 from allm.providers import OpenAI, Preset
 from allm.providers.local.run_use import running
 from allm.providers.local.server import Server, ServerSettings, check_installed
+from allm.providers.local.threads import usual_threads
 from allm.providers.local.weights import file_of
 
 __all__ = ["Local"]
@@ -42,7 +42,6 @@ _PRESET = Preset(
 _SOMEWHERE = "http://127.0.0.1:1/v1"
 """Stands for the address in a prepared call: what it is, is known once the server runs."""
 own_servers.add("http://127.0.0.1:1")
-_MOST_THREADS = 8  # more make it hardly faster: memory is the limit, not the processor
 _ENDED_SECONDS = 0.5
 
 
@@ -51,12 +50,6 @@ def _count(_adapter: Any, attribute: Any, value: Any) -> None:
         raise EngineError(
             f"Local({attribute.name}=...) is {value!r}; expected a whole number from 1", reason="invalid_engine"
         )
-
-
-def _processors() -> int:
-    """How many processors this process may use."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(count, _MOST_THREADS)
 
 
 @attrs.frozen(kw_only=True)
@@ -82,7 +75,8 @@ class Local(Adapter, StreamAdapter):
     Args:
         context_size: The most tokens that one conversation may have, its answer included. Memory grows with it.
         parallel_calls: How many responses are computed at once; further calls wait. Memory grows with it.
-        threads: How many threads compute; None: one for each processor, at most 8.
+        threads: How many threads compute; None: half as many as there are processors, from 1 to 8. More are a little
+            faster on an idle machine, and many times slower where other programs want the processors too.
 
     Raises:
         EngineError: `invalid_engine`: a number below 1.
@@ -124,7 +118,7 @@ class Local(Adapter, StreamAdapter):
             model=file_of(request.model or ""),
             context_size=self.context_size,
             parallel_calls=self.parallel_calls,
-            threads=self.threads or _processors(),
+            threads=self.threads or usual_threads(),
         )
         # The key and the client of the application are for servers elsewhere.
         options = attrs.evolve(options, api_key=None, http_client=None)
@@ -156,7 +150,7 @@ async def _explained(error: AdapterError, server: Server) -> AdapterError:
         return error
     return AdapterError(
         f"the local model ended while it was used: {why}",
-        reason="provider_unavailable" if error.reason == "network_error" else error.reason,
+        reason="provider_unavailable" if error.reason == "network_error" else "stream_truncated",
         provider=_PRESET.name,
         host=error.host,
     )
