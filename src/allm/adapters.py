@@ -144,6 +144,7 @@ from allm.runtime.adapters import (
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
+    ToolMode as ToolMode,
     UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.batches import BatchLimits as BatchLimits
@@ -199,6 +200,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "StreamAdapter",
     "StreamCall",
     "StreamDecoder",
+    "ToolMode",
     "UnaryAdapter",
     "UniqueIds",
     "UnusableImageError",

@@ -130,7 +130,7 @@ def _without(request: Request, path: Path) -> Request:
 
 
 _MEANING = {
-    "tools": ("does not call tools", "leave the tools out"),
+    "tools": ("does not call tools", 'leave tool_mode="native" out, so that it is told of them in its instructions'),
     "json_schema": (
         "cannot hold its answer to a JSON Schema",
         'leave output_mode="native" out, so that it is asked for in another way',
