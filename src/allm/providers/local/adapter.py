@@ -16,6 +16,7 @@ from allm.adapters import (
     OutputMode,
     StreamAdapter,
     StreamCall,
+    ToolMode,
     explains_settings,
     join_url,
     own_servers,
@@ -27,7 +28,7 @@ from allm.providers import OpenAI, Preset
 from allm.providers.local.run_use import running
 from allm.providers.local.server import Server, ServerSettings, check_installed
 from allm.providers.local.threads import usual_threads
-from allm.providers.local.weights import file_of
+from allm.providers.local.weights import file_of, has_tools
 
 __all__ = ["Local"]
 
@@ -99,6 +100,14 @@ class Local(Adapter, StreamAdapter):
     def output_modes(self, _request: Request, _options: AdapterOptions) -> Sequence[OutputMode]:
         """The server holds every model to a schema, by a grammar."""
         return ("native", "prompted")
+
+    def tool_modes(self, request: Request, _options: AdapterOptions) -> Sequence[ToolMode]:
+        """By the model's chat template: one that knows no tools gets them in its instructions, and a grammar."""
+        try:
+            native = has_tools(file_of(request.model or ""))
+        except (EngineError, OSError):  # `prepare` says what is missing
+            native = False
+        return ("native", "prompted") if native else ("prompted",)
 
     def prepare(self, request: Request, options: AdapterOptions) -> _LocalCall:
         """The call for `request`; nothing is started yet.

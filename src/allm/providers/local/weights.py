@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import mmap
 import os
 import sys
 from pathlib import Path
@@ -10,10 +12,11 @@ import attrs
 
 from allm.data.errors import EngineError
 
-__all__ = ["KNOWN", "Weights", "file_of", "folder", "installed"]
+__all__ = ["KNOWN", "Weights", "file_of", "folder", "has_tools", "installed"]
 
 _MAGIC = b"GGUF"
-"""How every such file begins: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md"""
+_TEMPLATE = b"tokenizer.chat_template"
+"""How every such file begins, and its key for the chat template: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md"""
 
 
 @attrs.frozen(kw_only=True)
@@ -97,6 +100,23 @@ def file_of(model: str) -> Path:
             reason="missing_model",
         )
     return path.resolve()
+
+
+def has_tools(path: Path) -> bool:
+    """Whether the model was made to call tools: its chat template, which is in the file, then speaks of them."""
+    return _has_tools(path, path.stat().st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _has_tools(path: Path, _changed: int) -> bool:
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        # The key, the type of its value, its length and the value: the rest of the file need not be read.
+        place = content.find(_TEMPLATE)
+        if place < 0:
+            return False
+        begin = place + len(_TEMPLATE) + 4 + 8
+        end = begin + int.from_bytes(content[begin - 8 : begin], "little")
+        return b"tools" in content[begin:end]
 
 
 def _not_there(model: str) -> str:
