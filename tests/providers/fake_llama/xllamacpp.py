@@ -22,6 +22,7 @@ class CommonParams:
 
     def __init__(self):
         self.model = types.SimpleNamespace(path="")
+        self.sampling = types.SimpleNamespace(temp=0.8, top_p=0.95)
         self.cpuparams = types.SimpleNamespace(n_threads=0, poll=50)
 
 

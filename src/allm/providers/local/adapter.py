@@ -28,7 +28,7 @@ from allm.providers import OpenAI, Preset
 from allm.providers.local.run_use import running
 from allm.providers.local.server import Server, ServerSettings, check_installed
 from allm.providers.local.threads import usual_threads
-from allm.providers.local.weights import file_of, has_tools
+from allm.providers.local.weights import KNOWN, file_of, folder, has_tools
 
 __all__ = ["Local"]
 
@@ -123,11 +123,14 @@ class Local(Adapter, StreamAdapter):
                 reason="invalid_base_url",
             )
         check_installed()
+        path = file_of(request.model or "")
+        known = KNOWN.get(path.stem) if path.parent == folder().resolve() else None
         server = ServerSettings(
-            model=file_of(request.model or ""),
+            model=path,
             context_size=self.context_size,
             parallel_calls=self.parallel_calls,
             threads=self.threads or usual_threads(),
+            sampling=None if known is None else (known.temperature, known.top_p),
         )
         # The key and the client of the application are for servers elsewhere.
         options = attrs.evolve(options, api_key=None, http_client=None)

@@ -60,12 +60,15 @@ def _server(settings: dict[str, Any]) -> Any:
     params.n_parallel = settings["parallel_calls"]
     params.cpuparams.n_threads = settings["threads"]
     params.cpuparams.poll = 0  # threads that spin while they wait take the processor from those that they wait for
+    if settings["sampling"] is not None:
+        params.sampling.temp, params.sampling.top_p = settings["sampling"]
     params.use_jinja = True
     params.warmup = False
     params.fit_params = False  # the context is as large as it was asked for, or there is an error
     params.cache_ram_mib = 0  # else it keeps up to 8 GiB of old conversations
     params.cache_idle_slots = False  # which needs that memory
-    params.ui = params.endpoint_slots = False
+    params.ui = False
+    params.endpoint_slots = True  # what it is working on, for those who have the key
     params.verbosity = _ERRORS_ONLY
     return xllamacpp.Server(params)
 

@@ -46,12 +46,14 @@ class ServerSettings:
         context_size: The most tokens of one conversation.
         parallel_calls: How many responses are computed at once.
         threads: How many threads compute.
+        sampling: The temperature and the nucleus of calls that say nothing of them; None: llama.cpp's.
     """
 
     model: Path
     context_size: int
     parallel_calls: int
     threads: int
+    sampling: tuple[float, float] | None = None
 
 
 def check_installed() -> None:

@@ -30,6 +30,7 @@ class Weights:
         sha256: Of the file, in hexadecimal.
         size: Of the file, in bytes.
         license: Of the weights.
+        temperature, top_p: What its authors recommend; used where a call says nothing of them.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Weights:
     sha256: str
     size: int
     license: str
+    temperature: float
+    top_p: float
 
 
 KNOWN = {
@@ -52,6 +55,8 @@ KNOWN = {
             sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
             size=98_362_432,
             license="Apache-2.0",
+            temperature=0.2,  # https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
+            top_p=0.9,
         ),
     )
 }
