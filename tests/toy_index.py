@@ -116,8 +116,7 @@ def serving(monkeypatch, home):
     monkeypatch.delenv("PIP_EXTRA_INDEX_URL", raising=False)
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with monkeypatch.context() as patch:
-        patch.setattr("sys.executable", "/no/python")
-        yield index
+    monkeypatch.setattr("sys.executable", "/no/python")
+    yield index
     server.shutdown()
     server.server_close()
