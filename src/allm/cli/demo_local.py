@@ -89,8 +89,8 @@ class RealModel:
     async def _cancelled(self, engine: allm.Engine) -> None:
         question = "Tell me a long story about a lighthouse."
         self.screen.question(3, "An answer is cancelled, and the model stops", question)
-        with trio.CancelScope() as scope:
-            async with allm.stream_generate(engine, question) as events:
+        async with allm.stream_generate(engine, question) as events:
+            with trio.CancelScope() as scope:
                 count = 0
                 async for event in events:
                     self.screen.event(event)

@@ -127,10 +127,10 @@ class _Links(HTMLParser):
         super().__init__()
         self.found: list[str] = []
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Take note of a link."""
         if tag == "a":
-            self.found += [value for key, value in attributes if key == "href" and value]
+            self.found += [value for key, value in attrs if key == "href" and value]
 
 
 def _in_html(url: str, page: bytes, name: str) -> Wheel | None:

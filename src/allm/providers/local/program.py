@@ -7,6 +7,7 @@ or why there is none. Then it waits for the end of its input, which comes when t
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -48,8 +49,7 @@ def _read_to_end(ended: threading.Event) -> None:
 
 
 def _server(settings: dict[str, Any]) -> Any:
-    import xllamacpp
-
+    xllamacpp: Any = importlib.import_module("xllamacpp")  # only where its extra is installed
     params = xllamacpp.CommonParams()
     params.model.path = settings["model"]
     params.model_alias = {Path(settings["model"]).stem}  # what a response says of its model
