@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 import stat
 import sys
 from pathlib import Path
@@ -11,12 +11,15 @@ from pathlib import Path
 import attrs
 import click
 import pytest
+import trio
 
 import allm
+from allm import fake
 from allm.cli import main
 from allm.cli.log import Conversation, find_id, log_file, log_store
+from allm.testing import Reply
 
-FACTS = {"model": "openai:a", "base_url": None}
+USAGE = allm.Usage(input_tokens=3, output_tokens=2)
 
 
 def asked(session, text, answer):
@@ -28,10 +31,10 @@ def asked(session, text, answer):
 def begin(terminal):
     """Open a conversation, and keep a turn of it."""
 
-    async def begin(text, *, name=None, log=None, **facts):
+    async def begin(text, *, name=None, log=None, model=None, base_url=None):
         conversation = await Conversation.open(terminal, name=name, log=log)
-        session = asked(conversation.session, text, f"{text}!")
-        await conversation.keep(session, **{**FACTS, **facts}, turn={"input_tokens": 3})
+        conversation.choose(model or "openai:a", base_url, given=model is not None)
+        await conversation.keep(asked(conversation.session, text, f"{text}!"), USAGE)
         return conversation
 
     return begin
@@ -101,11 +104,12 @@ async def test_both_are_kept_when_two_continue_at_once(begin, terminal):
     left = await Conversation.open(terminal, name="last", log=None)
     right = await Conversation.open(terminal, name="last", log=None)
     for side, conversation in (("left", left), ("right", right)):
-        await conversation.keep(asked(conversation.session, side, "."), **FACTS, turn={})
+        conversation.choose(None, None, given=False)
+        await conversation.keep(asked(conversation.session, side, "."), None)
     assert left.session.id == first.session.id != right.session.id
     texts = [[message.text for message in (await stored(name))[0].thread.messages] for name in await ids()]
     assert sorted(texts) == [["Hello", "Hello!", "left", "."], ["Hello", "Hello!", "right", "."]]
-    await right.keep(asked(right.session, "on", "."), **FACTS, turn={})
+    await right.keep(asked(right.session, "on", "."), None)
     assert len(await ids()) == 2
 
 
@@ -141,11 +145,146 @@ async def test_a_log_that_cannot_be_written_is_a_note(begin, said, spoil):
     assert said().count("\n") == 1
 
 
-async def test_a_folder_that_cannot_be_made_is_a_note(begin, said):
-    """The same where there is a file in its place."""
-    Path(os.environ["ALLM_HOME"]).touch()  # noqa: ASYNC240
-    await begin("Hello", log=True)
-    assert said().startswith("Note: the conversation is not in the log: ")
+# --- allm generate --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def generate(server, allm_main):
+    """Run `allm generate` with a prompt and options against the server, which answers `answer`."""
+
+    async def generate(*arguments, answer="Aare.", model="openai:a"):
+        server.add(Reply.script("openai", [fake.text(answer), fake.usage(input_tokens=7, output_tokens=2)]))
+        choice = ["--model", model, "--base-url", server.url("openai")] if model else []
+        assert (await allm_main("generate", *arguments, *choice))[0] == 0
+        body = server.requests[-1].json()
+        return body["model"], [message["content"] for message in body["messages"]]
+
+    return generate
+
+
+async def test_a_prompt_goes_on_with_the_last_conversation(generate):
+    """With its model and its server, also where the environment has another model."""
+    await generate("Name a river.")
+    assert await generate("A longer one.", "-c", model=None) == ("a", ["Name a river.", "Aare.", "A longer one."])
+    session, _ = await stored()
+    assert len(session.thread.messages) == 4
+    assert [turn["input_tokens"] for turn in session.metadata["turns"]] == [7, 7]
+    model, texts = await generate("And now?", "--cid", session.id[:-1], model="openai:b")
+    assert (model, len(texts)) == ("b", 5)
+    assert len(await ids()) == 1
+
+
+async def test_instructions_of_a_conversation(generate):
+    """Those of the settings begin a new one, and `--system` replaces them."""
+    main(["config", "set", "system", "Be brief."])
+    assert (await generate("Hi"))[1] == ["Be brief.", "Hi"]
+    main(["config", "unset", "system"])
+    assert (await generate("Hi", "-c"))[1][0] == "Be brief."
+    assert (await generate("Hi", "-c", "--system", "Be long."))[1][0] == "Be long."
+    assert (await generate("Hi"))[1] == ["Hi"]
+
+
+async def test_what_is_not_to_be_kept(generate):
+    """With an option for one call; also a call that continues a kept conversation."""
+    await generate("secret", "-n")
+    assert await ids() == []
+    await generate("kept")
+    await generate("secret", "-n", "-c")
+    assert len((await stored())[0].thread.messages) == 2
+
+
+async def test_one_conversation_at_a_time(allm_main):
+    """Naming two is wrong usage."""
+    code, _, error = await allm_main("generate", "Hi", "-c", "--cid", "20")
+    assert code == 2
+    assert "--continue and --cid cannot be used together" in error
+
+
+async def test_tools_of_one_shot_are_in_the_log(generate, server, tmp_path):
+    """The calls and the results."""
+    (tmp_path / "tools.py").write_text(  # noqa: ASYNC240
+        'import allm\n\n@allm.tool\ndef depth() -> int:\n    """The depth."""\n    return 12\n', encoding="utf-8"
+    )
+    server.add(Reply.script("openai", [fake.tool_call("depth", {})]))
+    await generate("How deep?", "--tools", str(tmp_path / "tools.py"))
+    session, _ = await stored()
+    assert [message.role for message in session.thread.messages] == ["user", "assistant", "tool", "assistant"]
+
+
+async def test_an_answer_that_was_stopped_is_kept(server, to_server, on_a_terminal):
+    """As far as it came."""
+    server.add(
+        Reply.script("openai", [fake.text("Four legs,\none"), fake.error(allm.AdapterError("", reason="timeout"))])
+    )
+    async with on_a_terminal("generate", "What is a cat?", *to_server) as screen:
+        await screen.read_until("one")
+        await screen.press(b"\x03")
+        assert await screen.read_all() == 130
+    assert [message.text for message in (await stored())[0].thread.messages] == ["What is a cat?", "Four legs,\none"]
+
+
+# --- allm chat ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def chat(server, monkeypatch, capsys):
+    """Run `allm chat` with piped lines against the server; returns the texts of its last request."""
+
+    async def chat(*arguments, lines, model="openai:a"):
+        asked = [line for line in lines if not line.startswith("/")]
+        server.add(*[Reply.script("openai", [fake.text(f"{line}!"), fake.usage(input_tokens=7)]) for line in asked])
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        choice = ["--model", model, "--base-url", server.url("openai")] if model else []
+        assert await trio.to_thread.run_sync(main, ["chat", *arguments, *choice]) == 0, capsys.readouterr().err
+        body = server.requests[-1].json()
+        return body["model"], [message["content"] for message in body["messages"]]
+
+    return chat
+
+
+def texts(session):
+    return [message.text for message in session.thread.messages]
+
+
+async def test_a_chat_is_kept_and_continued(chat, generate):
+    """By another chat and by a single prompt; the model stays."""
+    await chat(lines=["One", "Two"])
+    session, version = await stored()
+    assert (texts(session), version) == (["One", "One!", "Two", "Two!"], 2)
+    assert (await chat("-c", lines=["Three"], model=None)) == ("a", ["One", "One!", "Two", "Two!", "Three"])
+    assert (await generate("Four", "-c", model=None))[1][-3:] == ["Three", "Three!", "Four"]
+    assert len(await ids()) == 1
+    assert len((await stored())[0].metadata["turns"]) == 4
+
+
+async def test_a_cleared_chat_is_another_conversation(chat):
+    """Both are kept."""
+    await chat(lines=["One", "/clear", "Two"])
+    assert sorted([texts((await stored(name))[0]) for name in await ids()]) == [["One", "One!"], ["Two", "Two!"]]
+
+
+async def test_a_chat_that_is_not_to_be_kept(chat, tmp_path):
+    """With the option, and where it has a place of its own."""
+    await chat("-n", lines=["One"])
+    await chat("--session", str(tmp_path / "own.json"), lines=["Two"])
+    assert await ids() == []
+
+
+async def test_instructions_of_a_chat(chat, tmp_path):
+    """Those of the settings begin a new one, wherever it is."""
+    main(["config", "set", "system", "Be brief."])
+    assert (await chat(lines=["One"]))[1] == ["Be brief.", "One"]
+    place = ["--session", str(tmp_path / "own.json")]
+    assert (await chat(*place, lines=["One"]))[1] == ["Be brief.", "One"]
+    assert (await chat(*place, "--system", "", lines=["Two"]))[1] == ["One", "One!", "Two"]
+    assert (await chat(*place, lines=["Three"]))[1][0] == "One"
+
+
+async def test_a_place_of_its_own_and_the_log(allm_main, tmp_path):
+    """Only one of both."""
+    code, _, error = await allm_main("chat", "-m", "openai:a", "-c", "--session", str(tmp_path / "a.json"))
+    assert code == 2
+    assert "--session names a conversation outside the log" in error
 
 
 # --- allm sessions --------------------------------------------------------------------------------------------------

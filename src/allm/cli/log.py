@@ -15,10 +15,12 @@ from typing import Any, Self, final
 import attrs
 import click
 import trio
+from click.core import ParameterSource
 
 import allm
 from allm.cli.exit_codes import describe
 from allm.cli.folders import made, state_folder
+from allm.cli.model_choice import chosen_model
 from allm.cli.settings import settings
 from allm.cli.terminal import Terminal
 from allm.data.atomic_write import write_whole
@@ -27,7 +29,7 @@ from allm.session.stores.backend import StoreBackend
 from allm.session.stores.sqlite import sqlite_backend
 from allm.session.stores.writing import change_of
 
-__all__ = ["Conversation", "find_id", "last_id", "log_file", "log_store"]
+__all__ = ["Conversation", "begin", "find_id", "log_file", "log_store", "name_of"]
 
 _CLOSING = 5.0  # seconds
 _TRIES = 3  # an id with the same second and the same random part, or a conversation that somebody else has continued
@@ -88,15 +90,19 @@ class Conversation:
     """A conversation that a command begins or continues, and keeps in the log.
 
     Attributes:
-        session: The conversation as it was found; a new one is empty and has no id.
+        session: The conversation as it was found; a new one has the instructions of the settings, and no id.
         version: Its version in the log; 0 for a new one.
         logged: Whether it is kept.
+        model: The model of the next turn, as `provider:id`.
+        base_url: Its server, if it is not the provider's own.
     """
 
     terminal: Terminal
     logged: bool
     session: allm.Session = attrs.field(factory=allm.Session)
     version: int = 0
+    model: str | None = attrs.field(default=None, init=False)
+    base_url: str | None = attrs.field(default=None, init=False)
     _backend: StoreBackend | None = None
 
     @classmethod
@@ -113,38 +119,52 @@ class Conversation:
             SessionError: The log cannot be read.
         """
         if name is None:
-            return cls(terminal=terminal, logged=settings().log if log is None else log)
+            known = settings()
+            begun = [] if known.system is None else [allm.system(known.system)]
+            session = allm.Session(thread=allm.Thread(begun))
+            return cls(terminal=terminal, logged=known.log if log is None else log, session=session)
         async with log_store() as store:
             session, version = await store.load(await find_id(store, name))
         return cls(terminal=terminal, logged=log is not False, session=session, version=version)
 
-    @property
-    def model(self) -> str | None:
-        """The model that it was last continued with; None for a new one."""
-        model = self.session.metadata.get("model")
-        return model if isinstance(model, str) else None
-
-    @property
-    def base_url(self) -> str | None:
-        """The URL of the server that it was last continued with, if one was given."""
-        url = self.session.metadata.get("base_url")
-        return url if isinstance(url, str) else None
-
-    async def keep(self, session: allm.Session, *, model: str, base_url: str | None, turn: dict[str, Any]) -> None:
-        """Write the conversation as it is now; a failure is shown in one line.
+    def choose(self, model: str | None, base_url: str | None, *, given: bool) -> None:
+        """Choose the model and the server of the next turns, and remember them.
 
         Args:
-            session: The conversation.
-            model: What it was continued with, as `provider:id`.
-            base_url: The server, if one was given.
-            turn: Facts of the newest turn, such as its usage.
+            model: From an option, the environment, or None for the default.
+            base_url: From an option, or None.
+            given: Whether the model is from an option; else that of the conversation counts first.
+
+        Raises:
+            click.UsageError: There is no model.
+        """
+        known = self.session.metadata
+        if not given and isinstance(known.get("model"), str):
+            self.model, self.base_url = known["model"], base_url or known.get("base_url")
+        else:
+            self.model, self.base_url = chosen_model(model), base_url
+
+    def end(self) -> None:
+        """Begin another one with the next turn."""
+        self.session, self.version = allm.Session(), 0
+
+    async def keep(self, session: allm.Session, usage: allm.Usage | None) -> None:
+        """Write the conversation as it is after a turn; a failure is shown in one line.
+
+        Args:
+            session: The conversation; its id and its metadata do not count.
+            usage: What the turn used.
         """
         if not self.logged:
             return
-        facts: dict[str, Any] = {"model": model, "base_url": base_url}
-        turns = [*session.metadata.get("turns", ()), {"at": _now(), "model": model, **turn}]
-        metadata = {**session.metadata, **{key: value for key, value in facts.items() if value}, "turns": turns}
-        self.session = attrs.evolve(session, metadata=metadata)
+        known = {key: value for key, value in self.session.metadata.items() if key != "base_url"}
+        turn: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "model": self.model}
+        if usage is not None:
+            turn |= {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens, "cost": usage.total_cost}
+        metadata = {**known, "model": self.model, "turns": [*known.get("turns", ()), turn]}
+        if self.base_url is not None:
+            metadata["base_url"] = self.base_url
+        self.session = attrs.evolve(session, id=self.session.id, metadata=metadata)
         try:
             await self._write()
             write_whole(made(state_folder()) / "last", f"{self.session.id}\n".encode())
@@ -174,5 +194,33 @@ class Conversation:
         raise allm.SessionError("others write to it all the time", reason="unavailable")
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def name_of(conversation: str | None, *, last: bool) -> str | None:
+    """The conversation that the options of a command name; None for a new one.
+
+    Raises:
+        click.UsageError: They name two.
+    """
+    if last and conversation is not None:
+        raise click.UsageError("--continue and --cid cannot be used together.")
+    return "last" if last else conversation
+
+
+def begin(
+    context: click.Context,
+    terminal: Terminal,
+    *,
+    name: str | None,
+    log: bool | None,
+    model: str | None,
+    base_url: str | None,
+) -> Conversation:
+    """The conversation of a command, with its model.
+
+    Raises:
+        click.ClickException: There is no such conversation, no model, or the settings cannot be read.
+        SessionError: The log cannot be read.
+    """
+    conversation = trio.run(lambda: Conversation.open(terminal, name=name, log=log))
+    given = context.get_parameter_source("model") is ParameterSource.COMMANDLINE
+    conversation.choose(model, base_url, given=given)
+    return conversation
