@@ -29,7 +29,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
-from allm.data.remedies import REMEDIES
+from allm.data.remedies import REMEDIES, WAITING
 
 __all__ = [
     "AdapterError",
@@ -328,7 +328,7 @@ class AdapterError(AllmError):
             )
             if value is not None
         ]
-        remedy = REMEDIES.get(self.reason)
+        remedy = REMEDIES.get(self.reason) if self.retryable or self.reason not in WAITING else None
         return f"{self.message} ({', '.join(facts)}){f'; {remedy}' if remedy else ''}"
 
 

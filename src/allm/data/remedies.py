@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["REMEDIES"]
+__all__ = ["REMEDIES", "WAITING"]
 
 REMEDIES: dict[str, str] = {
     "rate_limited": "wait and retry, or send fewer requests at once: Engine(limiter=trio.CapacityLimiter(n))",
@@ -20,3 +20,6 @@ REMEDIES: dict[str, str] = {
     "unsupported_feature": "leave the feature out, or use another model",
 }
 """One sentence for each reason of an `AdapterError` whose message does not say it."""
+
+WAITING = frozenset({"overloaded", "provider_unavailable"})
+"""Reasons whose sentence holds only for an error that may be gone later."""
