@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 import click
 
 import allm
-from allm.cli.files import Files, images_of
+from allm.cli.files import Files
+from allm.cli.inputs import images_of
 from allm.cli.standard_input import StandardInput
 from allm.cli.terminal import Terminal
 
