@@ -162,8 +162,10 @@ class Connection(HttpAdapter):
         except EngineError as error:
             if error.reason != "missing_key" or is_known(self.row, url):
                 raise
-            hint = "for a server that wants no key: OpenAI(preset=Preset(name=..., base_url=..., key_required=False))"
-            raise EngineError(f"{error.message}; {hint}", reason="missing_key") from None
+            error.advised(
+                "; for a server that wants no key: OpenAI(preset=Preset(name=..., base_url=..., key_required=False))"
+            )
+            raise
 
     @property
     def _given(self) -> Mapping[str, str | None]:
@@ -266,7 +268,11 @@ def find_base_url(place: Place, endpoint: str, model: str | None) -> str:
     dated = row.dated_urls.get(endpoint)
     template = dated if dated and url_value(row, "api_version", given) else row.base_url
     if template is None:
-        raise EngineError(f"{row.name} has no address of its own: pass base_url=", reason="invalid_base_url")
+        variables = (row.base_url_env,) if row.base_url_env else ()
+        what = f"{row.name} has no address of its own"
+        raise EngineError(
+            what, reason="invalid_base_url", provider=row.name, variables=variables
+        ).advised(": pass base_url=")
     return _filled(row, template, given)
 
 
@@ -292,9 +298,10 @@ def _filled(row: Preset, template: str, given: Mapping[str, str | None], tried: 
         if field.default is not None:
             return _filled(row, field.default, given, variables)
         raise EngineError(
-            f"{row.name} needs its {name} for the URL {template}: pass {name}= or base_url=, or set the environment "
-            f"variable {' or '.join(variables)}",
+            f"{row.name} needs its {name} for the URL {template}",
             reason="invalid_base_url",
-        )
+            provider=row.name,
+            variables=variables,
+        ).advised(f": pass {name}= or base_url=, or set the environment variable {' or '.join(variables)}")
 
     return _FIELD.sub(fill, template)
