@@ -59,5 +59,5 @@ class CallNotes:
     def _retry(self, event: allm.telemetry.TelemetryEvent) -> None:
         error, attempt, delay = (event.attributes[name] for name in ("error", "attempt", "delay"))
         facts = f"{error.reason}, status {error.status}" if error.status else error.reason
-        what = f"attempt {attempt} failed: {error.message} ({facts}); trying again in {delay:.1f} s"
+        what = f"attempt {attempt} failed: {error.problem} ({facts}); trying again in {delay:.1f} s"
         self._terminal.line(what, dim=True)

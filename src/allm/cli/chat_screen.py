@@ -44,6 +44,7 @@ class TurnScreen:
     """Shows the events of one turn as they arrive."""
 
     _terminal: Terminal
+    plain: bool = attrs.field(default=True, kw_only=True)
     _streamed: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text arrived as deltas
     _shown: int = attrs.field(default=0, init=False)  # characters of this step's text that were shown
     _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)  # by call id
@@ -85,7 +86,7 @@ class TurnScreen:
                 self._line(f"- {self._name(call)}: {short(payload if isinstance(payload, str) else _json(payload))}")
             case allm.ToolExecutionCompleted(call, error=error):
                 if error is not None:
-                    self._line(f"- {self._name(call)} failed: {short(error.message)}")
+                    self._line(f"- {self._name(call)} failed: {short(error.problem)}")
             case allm.ToolResultEncoded(call, message):
                 if not message.is_error:
                     self._line(f"- {self._name(call)} = {short(message.text)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from allm.cli.shell_advice import in_shell_words
+from allm.cli.shell_advice import describe as describe
 from allm.cli.terminal import Terminal
 from allm.data.errors import AllmError
 from allm.execution.failures import is_inner
@@ -24,7 +24,7 @@ def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
         try:
             return _run(command)
         except AllmError as error:
-            terminal.line(f"Error: {in_shell_words(error)}")
+            terminal.line(f"Error: {describe(error)}")
             return FAILURE
         except KeyboardInterrupt:
             terminal.line("interrupted")

@@ -14,6 +14,7 @@ from allm.cli.call_notes import CallNotes
 from allm.cli.chat_screen import TurnScreen
 from allm.cli.code_block import code_blocks
 from allm.cli.exit_codes import FAILURE, SUCCESS, describe
+from allm.cli.log import Conversation
 from allm.cli.terminal import Terminal
 from allm.cli.usage_note import usage_line
 from allm.data.atomic_write import write_whole
@@ -61,6 +62,7 @@ class Generation:
     options: allm.CallOptions
     terminal: Terminal
     form: Form = attrs.field(factory=Form)
+    conversation: Conversation | None = None
     _live: bool = attrs.field(init=False)  # the text is printed as it arrives
     _begun: int = attrs.field(default=0, init=False)  # `stdout.taken` when the current response began
     _events: allm.EventStream[allm.Response] | allm.EventStream[allm.ChatResult] | None = attrs.field(
@@ -89,9 +91,13 @@ class Generation:
                 result = trio.run(self._stream)
             except KeyboardInterrupt:
                 if self._events is not None:  # on standard output, as a file gets whole answers only
-                    self._print(self._events.result())
+                    result = self._events.result()
+                    self._print(result)
+                    self._keep(result)
                 raise
-            return self._finished(result)
+            code = self._finished(result)
+            self._keep(result)
+            return code
 
     async def _stream(self) -> Result:
         call = allm.stream if self.engine.tools else allm.stream_generate
@@ -168,6 +174,16 @@ class Generation:
             self.terminal.line(f"Error: {problem}")
             return FAILURE
         return SUCCESS
+
+    def _keep(self, result: Result) -> None:
+        """Write the conversation to the log, with what there is of an answer that ended early."""
+        if self.conversation is None:
+            return
+        if isinstance(result, allm.Response):
+            thread = allm.Thread([*self.request.messages, *([result.message] if result.message.parts else [])])
+        else:
+            thread = result.thread
+        trio.run(self.conversation.keep, allm.Session(thread=thread, status="completed"), result.usage)
 
     def _answer(self, result: Result) -> str:
         """The whole answer in its form, as it goes into a file."""

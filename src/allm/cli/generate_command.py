@@ -8,7 +8,7 @@ import click
 
 import allm
 from allm.cli.exit_codes import exit_code_of
-from allm.cli.options import base_url_option, body_option, model_option, system_option
+from allm.cli.options import base_url_option, body_option, log_options, model_option, system_option
 from allm.cli.terminal import Terminal
 
 __all__ = ["generate"]
@@ -66,6 +66,7 @@ __all__ = ["generate"]
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
 @click.option("-u", "--usage", is_flag=True, help="Print tokens and cost on standard error.")
 @click.option("--verbose", is_flag=True, help="Print retries, times and ids on standard error.")
+@log_options
 @body_option
 @base_url_option
 @click.pass_context
@@ -73,7 +74,7 @@ def generate(
     context: click.Context,
     *,
     prompt: str | None,
-    model: str,
+    model: str | None,
     system: str | None,
     files: tuple[str, ...],
     attachments: tuple[str, ...],
@@ -94,6 +95,9 @@ def generate(
     no_stream: bool,
     usage: bool,
     verbose: bool,
+    last: bool,
+    conversation: str | None,
+    log: bool | None,
     options: tuple[str, ...],
     base_url: str | None,
 ) -> None:
@@ -103,8 +107,10 @@ def generate(
     OPENAI_API_KEY.
     """
     from allm.cli.answer_file import place_of
+    from allm.cli.conversation import with_system
     from allm.cli.generate import Form, Generation
     from allm.cli.inputs import engine_of, options_of
+    from allm.cli.log import begin, name_of
     from allm.cli.question import question_of
     from allm.cli.schema_input import schema_of
     from allm.cli.tools_file import tools_of
@@ -116,8 +122,9 @@ def generate(
             {"--json": as_json, "--extract": extract, "--extract-last": extract_last},
             {"--schema": schema is not None, "--schema-multi": schema_multi is not None},
         )
-        instructions = [] if system is None else [allm.system(system)]
-        engine = engine_of(model, base_url).with_tools(*tools_of(tools))
+        talk = begin(context, terminal, name=name_of(conversation, last=last), log=log, model=model, base_url=base_url)
+        before = with_system(talk.session, system).thread.messages
+        engine = engine_of(talk.model, talk.base_url).with_tools(*tools_of(tools))
         body = options_of(options)
         wanted = schema if schema_multi is None else schema_multi
         response_format = None if wanted is None else schema_of(wanted, many=schema_multi is not None)
@@ -132,7 +139,7 @@ def generate(
         )
         question = question_of(prompt, terminal, files=files, attachments=attachments, images=images)
         request = allm.request(
-            [*instructions, question],
+            [*before, question],
             temperature=temperature,
             max_tokens=max_tokens,
             response_format=response_format,
@@ -143,7 +150,9 @@ def generate(
             call_options["max_turns"] = max_turns
         if show_reasoning:
             call_options["reasoning_summary"] = "auto"  # some providers do not show their reasoning unless asked
-        return Generation(engine=engine, request=request, options=call_options, terminal=terminal, form=form).run()
+        return Generation(
+            engine=engine, request=request, options=call_options, terminal=terminal, form=form, conversation=talk
+        ).run()
 
     context.exit(exit_code_of(terminal, ask))
 

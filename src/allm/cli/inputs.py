@@ -15,6 +15,9 @@ import attrs
 import click
 
 import allm
+from allm.cli.key_files import use_keys
+from allm.cli.model_choice import chosen_model, without_alias
+from allm.cli.shell_advice import in_shell_words
 from allm.cli.standard_input import StandardInput, size_text
 from allm.data.image import EXTENSIONS
 from allm.data.image_header import sniff_mime
@@ -28,16 +31,21 @@ _WEB = ("http://", "https://")
 _LONGEST_SHOWN = 64  # characters of a value in an error
 
 
-def engine_of(model: str, base_url: str | None) -> allm.Engine:
-    """The engine of `provider:model`, at another URL if one is given.
+def engine_of(model: str | None, base_url: str | None) -> allm.Engine:
+    """The engine of a model or an alias, or of the default model, at another URL if one is given.
+
+    Its key may come from the files of keys.
 
     Raises:
         click.BadParameter: An unknown provider, an invalid URL, or a provider without a base URL.
+        click.UsageError: No model is given, and there is no default.
+        click.ClickException: The settings or a file of keys cannot be read.
     """
+    use_keys()
     try:
-        engine = allm.Engine.from_model(model)
+        engine = allm.Engine.from_model(chosen_model(model))
     except allm.EngineError as error:
-        raise click.BadParameter(error.message, param_hint="'--model'") from error
+        raise click.BadParameter(in_shell_words(error), param_hint="'--model'") from error
     return _at(base_url, engine, "adapter")
 
 
@@ -47,10 +55,11 @@ def service_of(service: str, model: str, base_url: str | None) -> allm.Engine:
     Raises:
         click.BadParameter: As for `engine_of`.
     """
+    use_keys()
     try:
-        engine = allm.Engine().with_services(**{f"{service}_model": model})
+        engine = allm.Engine().with_services(**{f"{service}_model": without_alias(model)})
     except allm.EngineError as error:
-        raise click.BadParameter(error.message, param_hint="'--model'") from error
+        raise click.BadParameter(in_shell_words(error), param_hint="'--model'") from error
     return _at(base_url, engine, f"{service}_adapter")
 
 
@@ -60,7 +69,7 @@ def _at(base_url: str | None, engine: allm.Engine, slot: str) -> allm.Engine:
     try:
         join_url(base_url, "")
     except allm.EngineError as error:
-        raise click.BadParameter(error.message, param_hint="'--base-url'") from error
+        raise click.BadParameter(in_shell_words(error), param_hint="'--base-url'") from error
     adapter: Any = getattr(engine, slot)
     if not hasattr(adapter, "base_url"):
         raise click.BadParameter(f"{adapter.provider} has no base URL.", param_hint="'--base-url'")
@@ -101,7 +110,7 @@ def _inline(uri: str, option: str) -> allm.Image:
             return image
         reason = f"it is {image.mime_type or 'of no known type'}; {only('images', image.mime_type)}"
     except allm.ValidationError as error:
-        reason = error.message
+        reason = error.problem
     shown = uri if len(uri) <= _LONGEST_SHOWN else f"{uri[:_LONGEST_SHOWN]}..."
     raise click.BadParameter(f"{shown}: {reason}", param_hint=f"'{option}'")
 

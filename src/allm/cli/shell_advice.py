@@ -8,7 +8,7 @@ from __future__ import annotations
 from allm.data.errors import AdapterError, AllmError, EngineError, SessionError, ValidationError
 from allm.data.remedies import REMEDIES, with_facts
 
-__all__ = ["in_shell_words"]
+__all__ = ["describe", "in_shell_words"]
 
 _REMEDIES = {
     **REMEDIES,
@@ -36,10 +36,15 @@ _OPTIONS = {
 """Where in a request something is, and the option that puts it there. What is wrong with a message is its images."""
 
 
-def in_shell_words(error: AllmError) -> str:
+def describe(error: AllmError) -> str:
     """What happened, the facts that a provider's support asks for, and what to do."""
     if isinstance(error, AdapterError):
         return with_facts(error.problem, error, _remedy(error))
+    return f"{in_shell_words(error)} [{error.reason}]"
+
+
+def in_shell_words(error: AllmError) -> str:
+    """What happened, and what to do, without other facts."""
     advice = ""
     if isinstance(error, EngineError):
         advice = _for_engine(error)
@@ -47,7 +52,7 @@ def in_shell_words(error: AllmError) -> str:
         advice = _for_request(error)
     elif isinstance(error, SessionError) and error.reason == "unreadable":
         advice = "allm sessions delete removes it"
-    return f"{error.problem}{advice and '; '}{advice} [{error.reason}]"
+    return f"{error.problem}; {advice}" if advice else error.problem
 
 
 def _remedy(error: AdapterError) -> str | None:
