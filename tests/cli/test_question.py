@@ -99,6 +99,14 @@ async def test_an_image_file_is_an_image(sent, tmp_path):
     ]
 
 
+async def test_a_name_that_is_not_text_is_shown_as_far_as_it_is(sent, tmp_path):
+    """File names are bytes; what is sent is text."""
+    path = tmp_path / "a\udcff.txt"
+    path.write_text("x")
+
+    assert await sent("-f", str(path)) == f"{tmp_path}/a?.txt\n```txt\nx\n```"
+
+
 @pytest.fixture
 def folder(tmp_path):
     """A folder with a bit of everything."""

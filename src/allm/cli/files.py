@@ -115,7 +115,8 @@ def fenced(name: str, text: str) -> str:
     suffix = Path(name).suffix[1:]
     language = suffix if suffix.isalnum() and "://" not in name else ""
     ended = text if text.endswith("\n") or not text else f"{text}\n"
-    return f"{name}\n{ticks}{language}\n{ended}{ticks}"
+    shown = name.encode("utf-8", "replace").decode()  # bytes that are no text in the terminal's encoding
+    return f"{shown}\n{ticks}{language}\n{ended}{ticks}"
 
 
 def _text(data: bytes) -> str | None:

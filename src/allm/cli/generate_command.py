@@ -111,7 +111,7 @@ def generate(
     from allm.cli.generate import Form, Generation
     from allm.cli.inputs import engine_of, options_of
     from allm.cli.log import begin, name_of
-    from allm.cli.question import question_of
+    from allm.cli.question import check_text, question_of
     from allm.cli.schema_input import schema_of
     from allm.cli.tools_file import tools_of
 
@@ -122,6 +122,7 @@ def generate(
             {"--json": as_json, "--extract": extract, "--extract-last": extract_last},
             {"--schema": schema is not None, "--schema-multi": schema_multi is not None},
         )
+        check_text("--system", system)
         talk = begin(context, terminal, name=name_of(conversation, last=last), log=log, model=model, base_url=base_url)
         before = with_system(talk.session, system).thread.messages
         engine = engine_of(talk.model, talk.base_url).with_tools(*tools_of(tools))

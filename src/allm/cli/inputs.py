@@ -157,7 +157,7 @@ def options_of(pairs: Iterable[str]) -> dict[str, Any]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise click.BadParameter(f"{pair!r} is not name=value.", param_hint="'--option'")
+            raise click.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="'--option'")
         try:
             options[name] = json.loads(value)
         except ValueError:

@@ -25,7 +25,7 @@ REMEDIES: dict[str, str] = {
 
 
 def with_facts(text: str, error: Any, remedy: str | None) -> str:
-    """The text, with the facts of an `AdapterError` that a provider's support asks for, and what can be done about it."""
+    """The text, with the facts of an `AdapterError` that a provider's support asks for, and what can be done."""
     facts = [
         f"{name} {value}"
         for name, value in (

@@ -159,10 +159,11 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
         # Once in the message for each capability: a conversation may hold a hundred images.
         lacking = dict.fromkeys(capability for _, capability in asked)
         meanings = [_MEANING[capability] for capability in lacking]
+        reasons = ", and ".join(what for what, _ in meanings)
         raise ValidationError(
             [_problem(request.model, path, capability) for path, capability in asked],
             reason="invalid_request",
-            message=f"model {request.model!r} lacks {', '.join(lacking)}: it {', and '.join(what for what, _ in meanings)}",
+            message=f"model {request.model!r} lacks {', '.join(lacking)}: it {reasons}",
         ).advised(
             f"; {', '.join(dict.fromkeys(advice for _, advice in meanings))}, or use another model. If the catalog is "
             "wrong about this one, correct it with allm.models.put"

@@ -313,9 +313,9 @@ class HttpAdapter(Adapter):
         if found is None:
             variables = (vendor.base_url_env,) if vendor.base_url_env else ()
             what = f"{vendor.name} has no address of its own"
-            raise EngineError(
-                what, reason="invalid_base_url", provider=vendor.name, variables=variables
-            ).advised(": pass base_url=")
+            raise EngineError(what, reason="invalid_base_url", provider=vendor.name, variables=variables).advised(
+                ": pass base_url="
+            )
         return PrivateUrl(found)
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -270,9 +270,9 @@ def find_base_url(place: Place, endpoint: str, model: str | None) -> str:
     if template is None:
         variables = (row.base_url_env,) if row.base_url_env else ()
         what = f"{row.name} has no address of its own"
-        raise EngineError(
-            what, reason="invalid_base_url", provider=row.name, variables=variables
-        ).advised(": pass base_url=")
+        raise EngineError(what, reason="invalid_base_url", provider=row.name, variables=variables).advised(
+            ": pass base_url="
+        )
     return _filled(row, template, given)
 
 
