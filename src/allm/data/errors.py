@@ -90,7 +90,7 @@ class AllmError(Exception):
             expected = ", ".join(sorted(self.reasons))
             raise ValueError(f"{type(self).__name__} has no reason {reason!r}; expected one of: {expected}")
         super().__init__(message)
-        self.message = message
+        self.message: str = message
         self.reason = reason
 
     def advised(self, advice: str) -> Self:
