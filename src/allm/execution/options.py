@@ -324,10 +324,9 @@ def _check_model_id(provider: str, model: str | None) -> None:
     head, colon, rest = (model or "").partition(":")
     if colon and rest and head == provider:
         raise EngineError(
-            f"the model is {model!r}, but the adapter names the provider already; expected {rest!r}, or "
-            f"Engine.from_model({model!r}), which makes the adapter too",
+            f"the model is {model!r}, but the adapter names the provider already; expected {rest!r}",
             reason="invalid_engine",
-        )
+        ).advised(f", or Engine.from_model({model!r}), which makes the adapter too")
 
 
 def in_effect(engine: Engine) -> Engine:

@@ -324,7 +324,11 @@ class HttpAdapter(Adapter):
             return given
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
-            raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
+            variables = (vendor.base_url_env,) if vendor.base_url_env else ()
+            what = f"{vendor.name} has no address of its own"
+            raise EngineError(what, reason="invalid_base_url", provider=vendor.name, variables=variables).advised(
+                ": pass base_url="
+            )
         return PrivateUrl(found)
 
     def classify_at(self, url: str) -> Classify:  # noqa: ARG002  not all servers are the vendor's own
