@@ -13,11 +13,11 @@ import sys
 import attrs
 import pytest
 import trio
-from virtual_terminal import VirtualTerminal
 
 from allm.cli import main
 from allm.cli.terminal import Terminal
 from allm.testing import WireServer
+from virtual_terminal import VirtualTerminal
 
 if sys.platform != "win32":
     import fcntl
