@@ -66,7 +66,7 @@ class Flow:
             if wide:
                 self._word([cell])
             elif cell[0] == " ":
-                self._spaces.append(cell)
+                self._spaces += [cell] * (len(self._line) > self._indent)
             else:
                 word.append(cell)
         self._word(word)
@@ -81,8 +81,9 @@ class Flow:
         end = _cells(runs)
         if grows and self._is_full(end):
             self._fold()
-        begun = [*self._line, *self._spaces] if end else self._line
-        self._write([*begun, *_fitting(end, self.width - 1 - _width(begun))])
+        begun = [*self._line, *self._spaces]
+        fitting = _fitting(end, self.width - 1 - _width(begun))
+        self._write([*begun, *fitting] if fitting else self._line)
         self._flush()
 
     def whole(self, runs: Iterable[Run]) -> None:

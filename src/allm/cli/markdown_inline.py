@@ -20,6 +20,7 @@ Run = tuple[str, str]
 _BOLD, _DIM, _ITALIC, _UNDERLINED, _STRUCK, _CODE = "1", "2", "3", "4", "9", "36"
 _STYLES = {"strong_open": _BOLD, "em_open": _ITALIC, "s_open": _STRUCK, "link_open": _UNDERLINED}
 _MATH = re.compile(r"(\\\(.+?\\\)|\\\[.+?\\\]|\$\$.+?\$\$)")  # has underscores and backslashes of its own
+_NOT_IN_NAMES = frozenset(" <>&;")  # ends `<https://...>` and `&amp;`, or shows that they are none
 _LONGEST_OPEN = 600  # characters after which a construct that was not closed is taken as text
 _LINK_END = re.compile(r"\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
 
@@ -120,7 +121,8 @@ def certain(text: str) -> int:
         if end is None:  # open to the end of what there is
             break
         position = end
-        if not opened and can_fold_at(character):
+        # What precedes a mark decides what it means, so the two stay together.
+        if not opened and can_fold_at(character) and text[position : position + 1] not in {"", *"*_~"}:
             boundary = position
     if len(text) - boundary <= _LONGEST_OPEN:
         return boundary
@@ -141,11 +143,18 @@ def _after(text: str, position: int, opened: list[str]) -> int | None:
         case "[":
             return _after_link(text, position)
         case "<" | "&" as opening:
-            rest = re.compile(r"[^\s<>&;]*").match(text, position + 1)
-            end = position + 1 if rest is None else rest.end()
-            return None if end == len(text) else end + (text[end] in {">", ";"} and opening in "<&")
-        case "!" | "$":
+            end = position + 1
+            while end < len(text) and text[end] not in _NOT_IN_NAMES:
+                end += 1
+            if end == len(text):
+                return None
+            return end + 1 if text[end] == {"<": ">", "&": ";"}[opening] else position + 1
+        case "!":
             return None if position + 1 == len(text) else position + 1
+        case "$":
+            if position + 1 == len(text):
+                return None
+            return _find(text, "$$", position + 3) if text[position + 1] == "$" else position + 1
         case "*" | "_" | "~":
             return _after_emphasis(text, position, opened)
         case _:

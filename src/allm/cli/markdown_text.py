@@ -32,7 +32,7 @@ _QUOTE = re.compile(r"^\s{0,3}((?:> ?)+)")
 _RULE = re.compile(r"^ {0,3}(?:(?:\*[ ]*){3,}|(?:-[ ]*){3,}|(?:_[ ]*){3,})$")
 _TABLE = re.compile(r"^ {0,3}\|")
 # The beginning of a line that could still be of another kind than a paragraph.
-_UNDECIDED = re.compile(r"^\s*(?:`{1,2}|~{1,2}|#{1,6}|[-*_ ]*|\+ *|\d{1,9}[.)]? *|(?:> ?)+|[-*+] \[[ xX]?\]?)?$")
+_UNDECIDED = re.compile(r"^\s*(?:> ?)*\s*(?:`{1,2}|~{1,2}|#{1,6} *|[-*_ ]*|\+ *|\d{1,9}[.)]? *|[-*+] +\[[ xX]?\]? *)?$")
 _INDENT = re.compile(r"^\s*")
 _PLAIN = re.compile(r"[^\s`*_\[\]<>!&~$\\]+")  # a word that stays as it is, however it goes on
 _LONGEST_LINE = 2000  # characters of a line under way that are kept, to be highlighted or put into a table
@@ -76,6 +76,7 @@ class MarkdownText(TextDisplay):
     _flow: Flow = attrs.field(init=False)
     _source: str = attrs.field(default="", init=False)  # of the line under way, without what is shown for good
     _begun: bool = attrs.field(default=False, init=False)  # the kind of the line is decided
+    _held: str = attrs.field(default="", init=False)
     _is_long: bool = attrs.field(default=False, init=False)  # the line is code that is not kept
     _style: str = attrs.field(default="", init=False)
     _fence: str = attrs.field(default="", init=False)  # the characters that end the code
@@ -92,7 +93,10 @@ class MarkdownText(TextDisplay):
         if not text:
             return
         self._output.taken += len(text)
-        first, *others = visible(text).split("\n")
+        text, self._held = self._held + text, ""
+        if text.endswith("\r"):  # the half of a line end
+            text, self._held = text[:-1], "\r"
+        first, *others = visible(text.replace("\r\n", "\n")).split("\n")
         self._source += first
         for line in others:
             self._line()
@@ -101,6 +105,7 @@ class MarkdownText(TextDisplay):
 
     def end(self) -> None:
         """End the answer: a line, a table or a fence that is still open is shown as far as it came."""
+        self._held = ""
         if self._source or self._begun or self._is_long:
             self._line()
         self._end_table()
@@ -111,10 +116,10 @@ class MarkdownText(TextDisplay):
 
     def _line(self) -> None:
         """Show the line, whose end has arrived."""
-        source = self._source.rstrip("\r")
+        source = self._source
         self._source = ""
         if self._begun:
-            self._flow.add(runs(source.rstrip(), self._style))
+            self._flow.add(runs(_with_spaces(source.rstrip()), self._style))
             self._end_line()
         elif self._is_long:
             self._flow.raw(f"{source}\n")
@@ -179,6 +184,7 @@ class MarkdownText(TextDisplay):
         if not self._begun:
             self._end_table()
             self._begin(source)
+        self._source = _with_spaces(self._source)
         count = certain(self._source)
         self._flow.add(runs(self._source[:count], self._style))
         self._source = self._source[count:]
@@ -248,6 +254,11 @@ class MarkdownText(TextDisplay):
             self._begin(row)
             self._line()
         self._source = source
+
+
+def _with_spaces(text: str) -> str:
+    """The text without tabs, which have no width of their own."""
+    return text.replace("\t", "    ")
 
 
 def _undecided(source: str) -> bool:
