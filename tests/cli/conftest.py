@@ -16,6 +16,7 @@ import trio
 
 from allm.cli import main
 from allm.cli.terminal import Terminal
+from allm.http import keys
 from allm.testing import WireServer
 from virtual_terminal import VirtualTerminal
 
@@ -31,14 +32,18 @@ CONTROLLED = (
 
 
 @pytest.fixture(autouse=True)
-def _settings(monkeypatch, tmp_path):
-    """Set a key, and hide the developer's own settings."""
-    monkeypatch.setenv("ALLM_HOME", str(tmp_path / "home"))
+def _settings(monkeypatch, tmp_path_factory):
+    """Set a key, and hide the developer's own settings and keys."""
+    folder = tmp_path_factory.mktemp("command")
+    monkeypatch.setenv("ALLM_HOME", str(folder / "home"))
+    monkeypatch.chdir(folder)  # which has no .env
     for name in ("ALLM_MODEL", "OPENAI_BASE_URL", "NO_COLOR", "FORCE_COLOR", "PYTHONUTF8"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
+    yield
+    keys.clear()  # those that a command in this process has read from files
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from allm.cli.chat_turns import Turns
 from allm.cli.conversation import with_system
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
 from allm.cli.line_reader import Lines, display_of
+from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
 from allm.cli.terminal import Terminal
 from allm.session import submit_tool_result
@@ -48,7 +49,10 @@ class Chat:
     Attributes:
         engine_of: Makes the engine of `/model`, without tools.
         approve: Which calls of tools wait for the user's word.
+        system: Instructions that replace those of the conversation.
+        instructions: Those of a new conversation.
         history: The file of the lines that were entered; None keeps none.
+        log: Where the conversation is kept beside its store, and the one to continue; None for nowhere.
         plain: Show answers as they arrive, not rendered.
     """
 
@@ -57,13 +61,15 @@ class Chat:
     terminal: Terminal
     stored: StoredSession
     system: str | None = None
+    instructions: str | None = None
     engine_of: Callable[[str], allm.Engine] | None = None
     approve: Policy = "auto"
     history: Path | None = None
+    log: Conversation | None = None
     plain: bool = False
     turns: Turns = attrs.field(init=False)
     _commands: ChatCommands = attrs.field(init=False)
-    _attached: Attached = attrs.field(factory=Attached, init=False)
+    _attached: Attached = attrs.field(init=False)
     _reader: Reader = attrs.field(init=False)
     _typed: bool = attrs.field(init=False)
 
@@ -75,9 +81,11 @@ class Chat:
             terminal=self.terminal,
             stored=self.stored,
             approvals=Approvals(self.approve, self.terminal),
+            log=self.log,
             plain=self.plain,
             edits=self._typed and display_of(self.terminal) is not None,
         )
+        self._attached = Attached(self.terminal)
         self._commands = ChatCommands(
             terminal=self.terminal,
             turns=self.turns,
@@ -111,7 +119,12 @@ class Chat:
             with suppress(allm.SessionConflict):  # another process saved it meanwhile, so there is nothing to finish
                 if not await self.turns.take(None):
                     return SUCCESS if self._typed else INTERRUPTED
-            self.turns.settle(with_system(self.stored.session, self.system))
+            session = self.stored.session
+            if self.log is not None:
+                session = attrs.evolve(self.log.session, id=self.stored.id)
+            elif not self.stored.version:
+                session = with_system(session, self.instructions)
+            self.turns.settle(with_system(session, self.system))
             if self._typed:
                 self._greet()
             while not self._commands.leaving:
@@ -121,7 +134,8 @@ class Chat:
 
     def _greet(self) -> None:
         count = len(self.stored.session.thread.messages)
-        resumed = f"; the conversation has {count} messages" if self.stored.version else ""
+        continued = self.stored.version or (self.log is not None and self.log.version)
+        resumed = f"; the conversation has {count} messages" if continued else ""
         self.terminal.line(f"{self.engine.model}: /help lists the commands{resumed}", dim=True)
 
     async def _next(self) -> bool:

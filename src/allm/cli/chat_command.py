@@ -9,7 +9,7 @@ import click
 
 import allm
 from allm.cli.exit_codes import exit_code_of
-from allm.cli.options import base_url_option, body_option, model_option, system_option
+from allm.cli.options import base_url_option, body_option, log_options, model_option, system_option
 from allm.cli.terminal import Terminal
 
 __all__ = ["chat"]
@@ -41,13 +41,14 @@ Policy = Literal["ask", "auto"]
 )
 @click.option("--plain", is_flag=True, help="Show answers as they arrive, not rendered as Markdown.")
 @click.option("--history/--no-history", default=True, help="Keep the lines that you enter, for the next chat.")
+@log_options
 @body_option
 @base_url_option
 @click.pass_context
 def chat(
     context: click.Context,
     *,
-    model: str,
+    model: str | None,
     system: str | None,
     tools: tuple[Path, ...],
     session: str | None,
@@ -56,6 +57,9 @@ def chat(
     approve: Policy | None,
     plain: bool,
     history: bool,
+    last: bool,
+    conversation: str | None,
+    log: bool | None,
     options: tuple[str, ...],
     base_url: str | None,
 ) -> None:
@@ -67,23 +71,33 @@ def chat(
     from allm.cli.chat import Chat
     from allm.cli.folders import state_folder
     from allm.cli.inputs import engine_of, options_of
+    from allm.cli.log import begin, name_of
+    from allm.cli.settings import settings
     from allm.cli.stores import open_stored_session
     from allm.cli.tools_file import tools_of
 
     terminal: Terminal = context.obj
 
-    def new_engine(name: str) -> allm.Engine:
-        first, second = engine_of(model, None).adapter, engine_of(name, None).adapter
-        return engine_of(name, base_url if type(first) is type(second) else None)  # else the URL is not for it
-
     def talk() -> int:
         typed = terminal.stdin.isatty()
         if approve == "ask" and not typed:
             raise click.UsageError("--approve ask needs a terminal to ask at; here the input is a pipe or a file.")
-        engine = engine_of(model, base_url).with_tools(*tools_of(tools))
+        continued = name_of(conversation, last=last)
+        if session is not None and (continued is not None or log):
+            raise click.UsageError("--session names a conversation outside the log, --continue and --cid one in it.")
+        kept = begin(context, terminal, name=continued, log=False if session else log, model=model, base_url=base_url)
+        engine = engine_of(kept.model, kept.base_url).with_tools(*tools_of(tools))
         call_options: allm.CallOptions = {"options": options_of(options)}
         if max_turns is not None:
             call_options["max_turns"] = max_turns
+
+        def new_engine(name: str) -> allm.Engine:
+            first, second = engine.adapter, engine_of(name, None).adapter
+            # The URL is for the adapter that it was given for.
+            kept.choose(name, kept.base_url if type(first) is type(second) else None, given=True)
+            return engine_of(kept.model, kept.base_url)
+
+        known = settings()
         talking = Chat(
             engine=engine,
             engine_of=new_engine,
@@ -91,9 +105,11 @@ def chat(
             terminal=terminal,
             stored=open_stored_session(session, name, terminal),
             system=system,
+            instructions=known.system,
             approve=approve or ("ask" if typed else "auto"),
-            history=state_folder() / "chat_history" if history else None,
-            plain=plain,
+            history=state_folder() / "chat_history" if history and known.history else None,
+            log=None if session else kept,
+            plain=plain or not known.markdown,
         )
         return talking.run()
 

@@ -214,6 +214,8 @@ class ChatCommands:
     async def clear(self, _: str) -> None:
         """Begin a new conversation."""
         self.turns.stored.session = emptied(self.turns.stored.session)
+        if self.turns.log is not None:
+            self.turns.log.end()
         await self.turns.stored.save()
 
 

@@ -9,7 +9,9 @@ import attrs
 import click
 
 import allm
-from allm.cli.inputs import images_of
+from allm.cli.files import Files, images_of
+from allm.cli.standard_input import StandardInput
+from allm.cli.terminal import Terminal
 
 __all__ = ["Attached"]
 
@@ -23,40 +25,34 @@ class Attached:
         names: The places, in the order given.
     """
 
+    _terminal: Terminal
     names: list[str] = attrs.field(factory=list[str], init=False)
-    _texts: list[str] = attrs.field(factory=list[str], init=False)
-    _images: list[allm.Image] = attrs.field(factory=list[allm.Image], init=False)
+    _files: Files = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.clear()
 
     def add(self, place: str) -> None:
-        """Read a file or a URL.
+        """Read a file, a folder or a URL. It may take a while, and is called in a thread.
 
         Raises:
             click.ClickException: It cannot be read or sent.
         """
-        if place.startswith(("http://", "https://", "data:")):
-            self._images += images_of([place], "/file")
+        if place == "-":
+            raise click.BadParameter("standard input is where you type", param_hint="'/file'")
+        if place.startswith("data:"):
+            self._files.images += images_of([place], "/file")
         else:
-            self._add_file(Path(place).expanduser())
+            self._files.add(place if "://" in place else str(Path(place).expanduser()), "/file")
         self.names.append(place)
-
-    def _add_file(self, path: Path) -> None:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise click.ClickException(f"cannot read {path}: {error.strerror}") from error
-        try:
-            self._texts.append(f"{path}\n```\n{data.decode()}\n```")
-        except UnicodeDecodeError:
-            self._images += images_of([str(path)], "/file")
 
     def message(self, text: str) -> str | allm.Message:
         """The message of the user: the files, then `text`."""
         if not self.names:
             return text
-        return allm.user("\n\n".join([*self._texts, text]), *self._images)
+        return allm.user("\n\n".join([*self._files.texts, text]), *self._files.images)
 
     def clear(self) -> None:
         """Forget them: they were sent, or the user has changed their mind."""
         self.names.clear()
-        self._texts.clear()
-        self._images.clear()
+        self._files = Files(self._terminal, StandardInput(self._terminal))

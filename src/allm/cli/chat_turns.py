@@ -13,6 +13,7 @@ from allm.cli.approval import Approvals
 from allm.cli.chat_screen import TurnScreen
 from allm.cli.conversation import ready_for_next_turn
 from allm.cli.interrupts import run_until_interrupted, without_echo
+from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
 from allm.cli.terminal import Terminal
 from allm.session import SessionLease, SessionStream
@@ -32,6 +33,7 @@ class Turns:
     Attributes:
         engine: The engine of the next turn; `/model` changes it.
         approvals: Which calls of tools need the user's word.
+        log: Where the conversation is kept beside its store; None for nowhere.
         plain: Whether text is shown as it arrives, not rendered.
         edits: Whether lines are edited, so that the terminal need not show what is typed during a turn.
         failed: Whether any turn has failed.
@@ -43,6 +45,7 @@ class Turns:
     terminal: Terminal
     stored: StoredSession
     approvals: Approvals
+    log: Conversation | None = None
     plain: bool = False
     edits: bool = False
     failed: bool = attrs.field(default=False, init=False)
@@ -86,6 +89,8 @@ class Turns:
             await run_until_interrupted(taken)
         if not done:
             self._show_interrupted()
+        if self.log is not None and self.last is not None:
+            await self.log.keep(ready_for_next_turn(self.stored.session), self.last.usage)
         return done
 
     def settle(self, session: allm.Session) -> None:
