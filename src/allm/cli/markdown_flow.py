@@ -140,12 +140,15 @@ class Flow:
         self._shown = []
 
     def _write(self, wanted: list[Cell]) -> None:
-        """Make the terminal's line show `wanted`: what is there already stays, if it is the beginning of it."""
-        if wanted[: len(self._shown)] == self._shown:
-            self._writes.append(coded(_runs(wanted[len(self._shown) :])))
-        else:
-            # Erased first: after a full line the cursor is still on its last character.
-            self._writes.append(f"\r\x1b[K{coded(_runs(wanted))}")
+        """Make the terminal's line show `wanted`: what it has already stays, as far as it is the same."""
+        same = 0
+        for shown, cell in zip(self._shown, wanted, strict=False):
+            if shown != cell:
+                break
+            same += 1
+        if too_much := _width(self._shown[same:]):
+            self._writes.append(f"\x1b[{too_much}D\x1b[K")
+        self._writes.append(coded(_runs(wanted[same:])))
         self._shown = list(wanted)
 
     def _flush(self) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 __all__ = ["Run", "can_fold_at", "certain", "runs", "width_of"]
@@ -132,33 +132,36 @@ def certain(text: str) -> int:
 
 def _after(text: str, position: int, opened: list[str]) -> int | None:
     """The position after the construct at `position`; None if its end has not arrived."""
-    match text[position]:
-        case "\\":
-            if text[position : position + 2] in {r"\(", r"\["}:
-                return _find(text, "\\" + {"(": ")", "[": "]"}[text[position + 1]], position + 2)
-            return position + 2 if position + 1 < len(text) else None
-        case "`":
-            ticks = _run_of(text, position)
-            return _closing_ticks(text, position + len(ticks), ticks)
-        case "[":
-            return _after_link(text, position)
-        case "<" | "&" as opening:
-            end = position + 1
-            while end < len(text) and text[end] not in _NOT_IN_NAMES:
-                end += 1
-            if end == len(text):
-                return None
-            return end + 1 if text[end] == {"<": ">", "&": ";"}[opening] else position + 1
-        case "!":
-            return None if position + 1 == len(text) else position + 1
-        case "$":
-            if position + 1 == len(text):
-                return None
-            return _find(text, "$$", position + 3) if text[position + 1] == "$" else position + 1
-        case "*" | "_" | "~":
-            return _after_emphasis(text, position, opened)
-        case _:
-            return position + 1
+    character = text[position]
+    if character in "*_~":
+        return _after_emphasis(text, position, opened)
+    if character not in _AFTER:
+        return position + 1
+    return None if position + 1 == len(text) else _AFTER[character](text, position)
+
+
+def _after_backslash(text: str, position: int) -> int | None:
+    ending = {"(": r"\)", "[": r"\]"}.get(text[position + 1])
+    return position + 2 if ending is None else _find(text, ending, position + 2)
+
+
+def _after_dollar(text: str, position: int) -> int | None:
+    return _find(text, "$$", position + 3) if text[position + 1] == "$" else position + 1
+
+
+def _after_tick(text: str, position: int) -> int | None:
+    ticks = _run_of(text, position)
+    return _closing_ticks(text, position + len(ticks), ticks)
+
+
+def _after_name(text: str, position: int) -> int | None:
+    """`<https://...>` or `&amp;`, or a character that only looks like its beginning."""
+    end = position + 1
+    while end < len(text) and text[end] not in _NOT_IN_NAMES:
+        end += 1
+    if end == len(text):
+        return None
+    return end + 1 if text[end] == {"<": ">", "&": ";"}[text[position]] else position + 1
 
 
 def _after_emphasis(text: str, position: int, opened: list[str]) -> int | None:
@@ -211,3 +214,14 @@ def _closing_ticks(text: str, position: int, ticks: str) -> int | None:
 def _find(text: str, ending: str, position: int) -> int | None:
     found = text.find(ending, position)
     return None if found < 0 else found + len(ending)
+
+
+_AFTER: dict[str, Callable[[str, int], int | None]] = {
+    "\\": _after_backslash,
+    "$": _after_dollar,
+    "`": _after_tick,
+    "<": _after_name,
+    "&": _after_name,
+    "[": _after_link,
+    "!": lambda _, position: position + 1,
+}

@@ -1,9 +1,9 @@
 """Show a model's Markdown while it arrives: words at once, lines of code when they are whole, tables at their end.
 
 Theory of operation. The text is read line by line, as models write it: a paragraph is one line of source. A line is
-`undecided` first (two asterisks may begin a word in bold or a rule), then it is of a kind, and its words are passed on to
-the `Flow` as soon as nothing that follows can change them. A line of the source begins a line here, so a poem is a poem.
-What is not understood is shown as it is: nothing is left out.
+`undecided` first (two asterisks may begin a word in bold or a rule), then it is of a kind, and its words are passed on
+to the `Flow` as soon as nothing that follows can change them. A line of the source begins a line here, so a poem is a
+poem. What is not understood is shown as it is: nothing is left out.
 """
 
 from __future__ import annotations
