@@ -26,6 +26,7 @@ REMEDIES: dict[str, str] = {
 WAITING = frozenset({"overloaded", "provider_unavailable"})
 """Reasons whose sentence holds only for an error that may be gone later."""
 
+
 def with_facts(text: str, error: Any, remedy: str | None) -> str:
     """The text, with the facts of an `AdapterError` that a provider's support asks for, and what can be done."""
     facts = [

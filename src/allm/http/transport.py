@@ -76,7 +76,7 @@ class Route(NamedTuple):
 def _route_of(url: str) -> Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
     if origin in own_servers:
-        return None, False
+        return Route(None, is_secure=False)
     proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
     return Route(proxy, url[:6].lower() == "https:" or (proxy is not None and proxy.startswith("https:")))
 
