@@ -153,6 +153,7 @@ ONLY_IN_PYTHON = {
     "http/keys.py": "keys that are functions of the program",
     "http/response.py": "clients of the program",
     "http/trio_task.py": "a command runs Trio",
+    "providers/local/adapter.py": "settings of Local, which no command makes",
     "providers/openai/connection.py": "a command makes its adapter of a model's name",
     "runtime/engine.py": "a command makes its engine of a model's name",
     "runtime/http_adapter.py": "for authors of adapters",

@@ -251,8 +251,7 @@ def prepare_call(call: ModelCall) -> Any:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
         ValidationError, AdapterError: The model or the adapter cannot handle the request.
     """
-    adapter = call.adapter
-    vendor = as_adapter(adapter)
+    adapter, vendor = call.adapter, as_adapter(call.adapter)
     if call.request.model is None and vendor.requires_model:
         raise EngineError(
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",

@@ -119,9 +119,9 @@ class Local(Adapter, StreamAdapter):
         """
         if options.base_url is not None:
             raise EngineError(
-                "a local model has no base_url; for a llama.cpp server of your own: llamacpp:MODEL with base_url=",
+                "a model in this process is at no address; a llama.cpp server of your own is llamacpp:MODEL",
                 reason="invalid_base_url",
-            )
+            ).advised(", with base_url=")
         check_installed()
         path = file_of(request.model or "")
         known = KNOWN.get(path.stem) if path.parent == folder().resolve() else None
