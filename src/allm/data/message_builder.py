@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import repeat
 from typing import Any, Literal
 
@@ -293,7 +293,8 @@ def deltas_of(kind: type[Any], block_id: str, texts: list[str]) -> list[Any]:
     if len(texts) < _FEW:
         return [kind(block_id, text) for text in texts]
     made: list[Any] = list(map(object.__new__, repeat(kind, len(texts))))
-    for set_field, values in zip(_SETTERS[kind], (repeat(block_id), texts, _NOT_REFUSED), strict=False):
+    fields: tuple[Iterable[Any], ...] = (repeat(block_id), texts, _NOT_REFUSED)
+    for set_field, values in zip(_SETTERS[kind], fields, strict=False):
         deque(map(set_field, made, values), maxlen=0)
     return made
 
