@@ -114,13 +114,12 @@ def shape_reader(shape: type[ShapeT]) -> Callable[[bytes, int], list[ShapeT]]:
     read, read_line = decoder.decode_lines, decoder.decode
 
     def objects(lines: bytes, size: int) -> list[ShapeT]:
-        if lines.endswith(b"}"):  # else `[DONE]` is the last one
-            try:
-                found = read(lines)
-                if len(found) == size:  # else there are two in a line
-                    return found
-            except _REFUSED:
-                pass
+        try:
+            found = read(lines)
+            if len(found) == size:  # else there are two in a line
+                return found
+        except _REFUSED:
+            pass
         found = []
         with suppress(*_REFUSED):
             for line in lines.split(b"\n"):
