@@ -159,7 +159,7 @@ class Connection(HttpAdapter):
         """As every adapter does it; at a server that is not known, what it does not take may be what was guessed."""
         if is_known(self.row, url):
             return super().classify_at(url)
-        return functools.partial(classify, self.row.name, unknown_server=True)
+        return _classify_at_unknown(self.row.name)
 
     def _explained(self, error: EngineError, url: str) -> EngineError | None:
         if error.reason != "missing_key" or is_known(self.row, url):
@@ -306,3 +306,8 @@ def _filled(row: Preset, template: str, given: Mapping[str, str | None], tried: 
         )
 
     return _FIELD.sub(fill, template)
+
+
+@functools.lru_cache(maxsize=64)
+def _classify_at_unknown(name: str) -> Classify:
+    return functools.partial(classify, name, unknown_server=True)
