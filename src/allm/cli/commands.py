@@ -12,9 +12,15 @@ import click
 
 import allm
 from allm.cli.chat_command import chat
+from allm.cli.config_command import config
+from allm.cli.doctor_command import doctor
 from allm.cli.exit_codes import exit_code_of
 from allm.cli.generate_command import generate
+from allm.cli.keys_command import keys
+from allm.cli.models_command import models
+from allm.cli.models_pull import pull
 from allm.cli.service_commands import embed, image
+from allm.cli.sessions_command import logs, sessions
 from allm.cli.terminal import Terminal
 
 __all__ = ["command", "run"]
@@ -60,7 +66,7 @@ def replay(context: click.Context, cassette: Path) -> None:
 
 
 @command.command()
-@click.option("--fast", is_flag=True, help="Without the delays of a real model.")
+@click.option("--fast", is_flag=True, help="Scripted responses without the delays of a real model.")
 @click.option(
     "--format",
     "form",
@@ -69,18 +75,26 @@ def replay(context: click.Context, cassette: Path) -> None:
     show_default=True,
     help="The wire format that the server speaks.",
 )
+@click.option("--scripted", is_flag=True, help="Without the real model, which is fetched if it is not there: 93 MB.")
 @click.pass_context
-def demo(context: click.Context, *, fast: bool, form: str) -> None:
-    """Stream scripted responses from a local server. No key, no network."""
+def demo(context: click.Context, *, fast: bool, form: str, scripted: bool) -> None:
+    """Stream from a real model on this machine, and scripted responses from a local server. No key."""
     from allm.cli.demo import Demo
     from allm.cli.demo_script import FORMATS
 
     terminal: Terminal = context.obj
     formats = tuple(FORMATS) if form == "all" else (form,)
-    context.exit(exit_code_of(terminal, Demo(terminal, fast=fast, formats=formats).run))
+    context.exit(exit_code_of(terminal, Demo(terminal, fast=fast, formats=formats, scripted=scripted).run))
 
 
 command.add_command(chat)
 command.add_command(generate)
 command.add_command(embed)
 command.add_command(image)
+command.add_command(models)
+models.add_command(pull)
+command.add_command(keys)
+command.add_command(config)
+command.add_command(sessions)
+command.add_command(logs)
+command.add_command(doctor)

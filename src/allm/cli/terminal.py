@@ -10,7 +10,7 @@ from typing import TextIO, final
 
 import attrs
 
-__all__ = ["Output", "Terminal"]
+__all__ = ["Output", "Terminal", "visible"]
 
 # Control characters in a model's text could move the cursor or rename the window; a terminal gets visible symbols.
 _PICTURES = {
@@ -18,6 +18,11 @@ _PICTURES = {
     0x7F: 0x2421,
     **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
 }
+
+
+def visible(text: str) -> str:
+    """Untrusted text without control characters."""
+    return text.translate(_PICTURES)
 
 
 @final
@@ -47,6 +52,15 @@ class Output:
     def styled(self) -> bool:
         """Whether to write escape codes (https://no-color.org)."""
         return self.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the terminal as it is now; a stream without a size has 80 and 24."""
+        columns, rows = 0, 0
+        with suppress(OSError, ValueError):
+            columns, rows = os.get_terminal_size(self.fileno())
+        told = os.environ.get("COLUMNS", "")
+        return columns or (int(told) if told.isdecimal() and int(told) else 80), rows or 24
 
     def fileno(self) -> int:
         """The file descriptor.
@@ -78,7 +92,7 @@ class Output:
         """
         if not text:
             return
-        shown = text.translate(_PICTURES) if self.isatty() else text
+        shown = visible(text) if self.isatty() else text
         self._line_open = not shown.endswith("\n")
         if dim and self.styled:
             shown = f"\x1b[2m{shown}\x1b[22m"

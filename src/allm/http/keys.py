@@ -230,7 +230,7 @@ class KeySource:
 def copy_of(error: AdapterError) -> AdapterError:
     """Copy the error for one call: each call adds its own facts to it, such as the request's id."""
     copy = AdapterError(**{name: getattr(error, name) for name in AdapterError.fields})
-    copy.__cause__ = error.__cause__
+    copy.__cause__, copy.advice = error.__cause__, error.advice
     for note in getattr(error, "__notes__", ()):
         copy.add_note(note)
     return copy
@@ -329,10 +329,11 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
     if found is None or not found.reveal().strip():
         names = " or ".join(env_names) or "(no variable)"
         raise EngineError(
-            f"no API key for {provider}: set the environment variable {names}, or pass api_key=. Looked in: the call, "
-            f"the adapter, keys.override({provider}=...), keys.put({provider!r}, ...), the environment, and files read "
-            "with keys.load_dotenv()",
-            reason="missing_key",
+            f"no API key for {provider}", reason="missing_key", provider=provider, variables=env_names
+        ).advised(
+            f": set the environment variable {names}, or pass api_key=. Looked in: the call, the adapter, "
+            f"keys.override({provider}=...), keys.put({provider!r}, ...), the environment, and files read with "
+            "keys.load_dotenv()"
         )
     problem = key_problem(found.reveal())
     if problem is not None:

@@ -30,7 +30,7 @@ from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
 from allm.http.library import check_certificates, core, library, library_of, load, loaded, tls
 from allm.http.private_url import PrivateUrl
-from allm.http.proxies import PROXY_VARIABLES, proxy_for
+from allm.http.proxies import PROXY_VARIABLES, own_servers, proxy_for
 from allm.http.response import (
     Body,
     BodyReader,
@@ -74,6 +74,8 @@ class Route(NamedTuple):
 
 def _route_of(url: str) -> Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
+    if origin in own_servers:
+        return Route(None, is_secure=False)
     proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
     return Route(proxy, url[:6].lower() == "https:" or (proxy is not None and proxy.startswith("https:")))
 

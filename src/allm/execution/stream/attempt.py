@@ -34,7 +34,7 @@ from allm.data.events import (
 )
 from allm.data.json.text import measure
 from allm.data.response import Usage
-from allm.execution.answer_tool import AnswerAsCall
+from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
@@ -273,7 +273,7 @@ async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Hel
     error: AllmError | None = None
     with scope:
         try:
-            if isinstance(prepared, AnswerAsCall):
+            if isinstance(prepared, ChangedEvents):
                 await prepared.stream(adapter, attempt)
             else:
                 await adapter.stream(prepared, attempt)

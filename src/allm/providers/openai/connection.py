@@ -134,8 +134,7 @@ class Connection(HttpAdapter):
         try:
             return HttpAdapter.call(self, url, body, options, content_type)
         except EngineError as error:
-            if (explained := self._explained(error, url)) is not None:
-                raise explained from None
+            self._explain(error, url)
             raise
 
     def stream_call(
@@ -151,8 +150,7 @@ class Connection(HttpAdapter):
         try:
             return HttpAdapter.stream_call(self, url, body, options, new_decoder, max_event_bytes=max_event_bytes)
         except EngineError as error:
-            if (explained := self._explained(error, url)) is not None:
-                raise explained from None
+            self._explain(error, url)
             raise
 
     def classify_at(self, url: str) -> Classify:
@@ -161,11 +159,10 @@ class Connection(HttpAdapter):
             return super().classify_at(url)
         return _classify_at_unknown(self.row.name)
 
-    def _explained(self, error: EngineError, url: str) -> EngineError | None:
-        if error.reason != "missing_key" or is_known(self.row, url):
-            return None
-        hint = "for a server that wants no key: OpenAI(preset=Preset(name=..., base_url=..., key_required=False))"
-        return EngineError(f"{error.message}; {hint}", reason="missing_key")
+    def _explain(self, error: EngineError, url: str) -> None:
+        if error.reason == "missing_key" and not is_known(self.row, url):
+            preset = "OpenAI(preset=Preset(name=..., base_url=..., key_required=False))"
+            error.advised(f"; for a server that wants no key: {preset}")
 
     @property
     def _given(self) -> Mapping[str, str | None]:
@@ -274,7 +271,11 @@ def find_base_url(place: Place, endpoint: str, model: str | None) -> str:
     dated = row.dated_urls.get(endpoint)
     template = dated if dated and url_value(row, "api_version", given) else row.base_url
     if template is None:
-        raise EngineError(f"{row.name} has no address of its own: pass base_url=", reason="invalid_base_url")
+        variables = (row.base_url_env,) if row.base_url_env else ()
+        what = f"{row.name} has no address of its own"
+        raise EngineError(what, reason="invalid_base_url", provider=row.name, variables=variables).advised(
+            ": pass base_url="
+        )
     return _filled(row, template, given)
 
 
@@ -300,10 +301,11 @@ def _filled(row: Preset, template: str, given: Mapping[str, str | None], tried: 
         if field.default is not None:
             return _filled(row, field.default, given, variables)
         raise EngineError(
-            f"{row.name} needs its {name} for the URL {template}: pass {name}= or base_url=, or set the environment "
-            f"variable {' or '.join(variables)}",
+            f"{row.name} needs its {name} for the URL {template}",
             reason="invalid_base_url",
-        )
+            provider=row.name,
+            variables=variables,
+        ).advised(f": pass {name}= or base_url=, or set the environment variable {' or '.join(variables)}")
 
     return _FIELD.sub(fill, template)
 
