@@ -355,16 +355,12 @@ class send:  # noqa: N801  (an `OpenResponse`: a function whose result is used o
 def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, HeaderValue], reader: BodyReader) -> Any:
     """A request for a shared connection, with the headers that the library's own client would add."""
     address, usual = _known(http, url)
-    return core(http.__name__).Request(
-        method,
-        address,
-        headers=[
-            (name.encode("ascii"), value.reveal().encode("ascii")) if isinstance(value, Secret) else _line(name, value)
-            for name, value in {**usual, **fields}.items()
-        ],
-        content=reader,
-        extensions={"timeout": _TIMEOUTS},
-    )
+    request = core(http.__name__).Request(method, address, content=reader, extensions={"timeout": _TIMEOUTS})
+    request.headers = [  # given to it, they would be copied, and an open stream keeps them
+        (name.encode("ascii"), value.reveal().encode("ascii")) if isinstance(value, Secret) else _line(name, value)
+        for name, value in {**usual, **fields}.items()
+    ]
+    return request
 
 
 _TIMEOUTS = {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}
@@ -381,7 +377,7 @@ def _known(http: ModuleType, url: str) -> tuple[Any, dict[str, str]]:
 
 @functools.lru_cache(maxsize=256)
 def _line(name: str, value: str) -> tuple[bytes, bytes]:
-    """A header without a secret, as it is sent: an open stream keeps those of its request."""
+    """A header without a secret, as it is sent."""
     return name.encode("ascii"), value.encode("ascii")
 
 

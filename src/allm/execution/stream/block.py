@@ -193,7 +193,10 @@ async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None
     outer = is_inner.set(True)
     try:
         _start_span(context, name, facts)
-        await _run(produce, context)
+        try:
+            await produce(context)
+        except Exception as error:  # as in `_produce`
+            context.fail(error)
         context.ended = True
     finally:
         is_inner.reset(outer)
@@ -302,14 +305,10 @@ async def _produce(
 ) -> None:
     is_inner.set(True)  # in the context of this task, and of the tools that it runs
     with scope, channel:
-        await _run(produce, context)
-
-
-async def _run(produce: Produce, context: StreamContext) -> None:
-    try:
-        await produce(context)
-    except Exception as error:  # a bug, or raised by the caller's own functions
-        context.fail(error)
+        try:
+            await produce(context)
+        except Exception as error:  # a bug, or raised by the caller's own functions
+            context.fail(error)
 
 
 def _works(options: ExecutionOptions) -> list[Work]:
