@@ -64,9 +64,8 @@ def prompted(
     )
     head = "You have tools." if told.messages[0].role == "system" else _ROLE
     told = with_instructions(told, f"{head} {_instructions(tools, may_be, many=many)}")
-    wanted = JsonSchema(
-        _NAME, _reply_schema(tools, may_be, many=many), strict=False
-    )  # no tool's schema has to be strict
+    schema = _reply_schema(tools, may_be, many=many)
+    wanted = JsonSchema(_NAME, schema, strict=False)  # the schema of a tool need not be strict
     told = attrs.evolve(told, response_format=wanted)
     if not is_native(adapter, told, wanted, options, "auto" if output_mode == "tool" else output_mode):
         told = attrs.evolve(told, response_format=None)
