@@ -546,6 +546,18 @@ def attrs_evolved(engine, script):
     return allm.Engine(adapter=allm.providers.Fake(script=script), tools=engine.tools)
 
 
+async def test_a_stream_without_an_end():
+    """Of an adapter that just returns: what was held back comes before the failure."""
+
+    class Short(Local):
+        async def stream(self, request, emit):
+            await emit(allm.TextDelta("t", 'Well: {"an'))
+
+    response = await allm.generate(allm.Engine(adapter=Short(), tools=[weather]), "Weather?")
+    assert response.output_text == 'Well: {"an'
+    assert response.error.reason == "stream_truncated"
+
+
 async def test_a_retry_reads_anew():
     """An attempt that failed before its content leaves nothing behind."""
     scripts = [

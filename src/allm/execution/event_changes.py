@@ -62,3 +62,5 @@ class ChangedEvents:
                 with suppress(StreamError):  # the answer was ended, as one that is too large
                     emit.now(held)
             raise
+        if held := tuple(change.held()):  # the answer has no end
+            await emit(*held)
