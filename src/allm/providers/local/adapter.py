@@ -44,6 +44,7 @@ _SOMEWHERE = "http://127.0.0.1:1/v1"
 """Stands for the address in a prepared call: what it is, is known once the server runs."""
 own_servers.add("http://127.0.0.1:1")
 _ENDED_SECONDS = 0.5
+_MOST_TOKENS = 2**31 - 1
 
 
 def _count(_adapter: Any, attribute: Any, value: Any) -> None:
@@ -87,6 +88,14 @@ class Local(Adapter, StreamAdapter):
     parallel_calls: int = attrs.field(default=2, validator=_count)
     threads: int | None = attrs.field(default=None, validator=_count)
 
+    def __attrs_post_init__(self) -> None:
+        if self.context_size * self.parallel_calls > _MOST_TOKENS:
+            raise EngineError(
+                f"Local(context_size={self.context_size}, parallel_calls={self.parallel_calls}) are more tokens than "
+                f"llama.cpp can count; expected {_MOST_TOKENS} at most in all",
+                reason="invalid_engine",
+            )
+
     @property
     def provider(self) -> str:
         """`"local"`."""
@@ -122,19 +131,31 @@ class Local(Adapter, StreamAdapter):
                 "a local model has no base_url; for a llama.cpp server of your own: llamacpp:MODEL with base_url=",
                 reason="invalid_base_url",
             )
+        server = self._server(request.model)
+        # The key and the client of the application are for servers elsewhere.
+        options = attrs.evolve(options, api_key=None, http_client=None)
+        return _LocalCall(call=_AT_SERVER.prepare(request, options), server=server)
+
+    async def warm_up(self, model: str | None) -> None:
+        """Start the server of a model.
+
+        Raises:
+            EngineError: As `prepare`.
+            AdapterError: `provider_unavailable`: it does not start, and why.
+        """
+        await running(self._server(model))
+
+    def _server(self, model: str | None) -> ServerSettings:
         check_installed()
-        path = file_of(request.model or "")
+        path = file_of(model or "")
         known = KNOWN.get(path.stem) if path.parent == folder().resolve() else None
-        server = ServerSettings(
+        return ServerSettings(
             model=path,
             context_size=self.context_size,
             parallel_calls=self.parallel_calls,
             threads=self.threads or usual_threads(),
             sampling=None if known is None else (known.temperature, known.top_p),
         )
-        # The key and the client of the application are for servers elsewhere.
-        options = attrs.evolve(options, api_key=None, http_client=None)
-        return _LocalCall(call=_AT_SERVER.prepare(request, options), server=server)
 
     async def stream(self, prepared: _LocalCall, emit: Emit) -> None:
         """Start the server if it does not run, make the call and emit its events."""
