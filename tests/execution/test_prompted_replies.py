@@ -239,10 +239,25 @@ def test_what_comes_between_stays_between():
     assert parts[-1].refusal
 
 
-def test_an_adapter_that_gives_only_the_message():
-    """Its text is read all the same."""
-    change = RepliesWithCalls.of(TOOLS, frozenset(), is_json=False, in_string=True)
-    thought = allm.ReasoningPart("Hm.")
-    [*_, end] = change.changed([MessageCompleted(allm.assistant(thought, allm.TextPart(CALL)), "stop")])
-    assert end.message.content[0] == thought
-    assert end.message.tool_calls[0].arguments == {"city": "Zug"}
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        ('{"tool": "clock", "note": "', "x"),
+        ('{"tool": "clock", ', " "),
+        ('{"tool": "clock", ', ","),
+        ("", "\n"),
+        ('{"calls": [', " "),
+        ('{"answer": {}}{"answer": "', "x"),
+        ('{"answer": 1, "answer": [', "[],"),
+        ('{"answer": "a"', " "),
+        ("``", "`"),
+        ("```", "a"),
+        ('{"arguments": {}, "b": "', "x"),
+    ],
+)
+def test_a_reply_without_an_end(head, piece):
+    """Whatever it repeats becomes text in the end, which counts against the limits on an answer."""
+    change = RepliesWithCalls.of(TOOLS, frozenset(), is_json=head.count("answer") > 1, in_string=True)
+    events = change.changed([TextDelta("t", head), *[TextDelta("t", piece * 100)] * 1200])
+    shown = sum(len(event.delta) for event in events if isinstance(event, TextDelta))
+    assert shown > 15_000

@@ -7,7 +7,6 @@ from typing import Any
 
 import attrs
 
-from allm.data.content import Part, TextPart
 from allm.data.events import (
     AdapterEvent,
     Failed,
@@ -98,20 +97,13 @@ class RepliesWithCalls:
             yield event
 
     def _completed(self, event: MessageCompleted) -> Iterator[AdapterEvent]:
-        others: list[Part] = []
-        if not self._read and not self._builder.content():  # an adapter may give nothing but the message
-            for part in event.message.parts:
-                if isinstance(part, TextPart) and not part.refusal:
-                    yield from self._made(self._reader.read(part.text))
-                else:
-                    others.append(part)
         self._ended = True
         yield from self._made(self._reader.end())
         yield from self._text_completed()
         finish = event.finish_reason
         if finish == "stop" and self._has_calls:
             finish = "tool_calls"
-        message = attrs.evolve(event.message, content=(*others, *self._builder.content()))
+        message = attrs.evolve(event.message, content=self._builder.content())
         yield attrs.evolve(event, message=message, finish_reason=finish)
 
     def _made(self, pieces: Iterable[Piece]) -> Iterator[AdapterEvent]:

@@ -7,6 +7,7 @@ objects behind it, or answer in plain text. Whatever is none of ours is text: no
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Container
 from typing import Literal, TypeAlias
@@ -15,7 +16,7 @@ import attrs
 
 from allm.data.json.growing import SPACE
 from allm.data.json.text import JsonTextError, as_object, dumps, loads
-from allm.execution.prompted.incoming import MOST_AHEAD, Incoming, Reading
+from allm.execution.prompted.incoming import MOST_AHEAD, Incoming, Reading, Sink
 
 __all__ = ["ANSWER", "ARGUMENTS", "CALLS", "TOOL", "Piece", "ReplyReader"]
 
@@ -28,7 +29,8 @@ Piece: TypeAlias = tuple[Kind, str]
 the end of the call, which is `cut_off` if its arguments had not begun."""
 
 _MOST_HELD = 100_000
-"""Characters of arguments that are held because they came before the name of their tool."""
+"""Characters of what is held or left out, such as arguments that came before the name of their tool. What is longer is
+text, which counts against the limits on an answer."""
 _GROWS = frozenset({"prose", "answer", "arguments"})
 _FENCE = "```"
 _LINE_STARTS = ("", "\n")
@@ -203,15 +205,23 @@ class ReplyReader:
 
     def _calls(self) -> Reading[None]:
         """Objects up to the end of the list that they are in."""
-        while (yield from self._in.has(0)):
-            char = self._in.text[self._in.at]
-            if char not in SPACE + ",{]":
+        while True:
+            yield from self._skip_comma()
+            char = yield from self._in.char(0)
+            if char not in {"{", "]"}:
                 return
             self._in.at += 1
             if char == "]":
                 return
-            if char == "{":
-                yield from self._object()
+            yield from self._object()
+
+    def _skip_comma(self) -> Reading[None]:
+        """Read up to what comes next in a list or an object."""
+        space = yield from self._in.behind_space(0)
+        self._in.at += space
+        if (yield from self._in.char(0)) == ",":
+            space = yield from self._in.behind_space(1)
+            self._in.at += space
 
     def _object(self) -> Reading[None]:
         """Properties up to the end of their object, or to what is no JSON, which is text then."""
@@ -226,14 +236,14 @@ class ReplyReader:
                 is_call = True
             elif key == ARGUMENTS and is_call and not has_arguments:
                 has_arguments = yield from self._in.has(0)
-                yield from self._in.raw(lambda text: self._put("arguments", text))
+                yield from self._in.raw(functools.partial(self._put, "arguments"))
             elif key == ANSWER:
                 yield from self._answer()
             elif key == CALLS and (yield from self._in.char(0)) == "[":
                 self._in.at += 1
                 yield from self._calls()
             else:
-                yield from self._in.raw(lambda _: None)
+                yield from self._in.raw(self._held([]))
         if self._in.ended and not self._is_whole:
             self._in.drop_rest()  # the beginning of a property that will not come
         if is_call:
@@ -242,31 +252,35 @@ class ReplyReader:
     def _next_key(self) -> Reading[str | None]:
         """The key of the next property, read up to its value; None where there is none."""
         self._is_whole = False
-        while (yield from self._in.has(0)) and self._in.text[self._in.at] in SPACE + ",}":
+        yield from self._skip_comma()
+        if (yield from self._in.char(0)) == "}":
             self._in.at += 1
-            if self._in.text[self._in.at - 1] == "}":
-                self._is_whole = True
-                return None
+            self._is_whole = True
+            return None
         key, value = yield from self._in.key(0)
         if key is not None:
             self._in.at += value
         return key
 
-    def _late_name(self) -> Reading[None]:
-        """A call with its arguments before its name, as servers write it that sort keys."""
-        held: list[str] = []
+    def _held(self, texts: list[str]) -> Sink:
+        """A sink that puts a text into a list, and says it once it is too long."""
         room = _MOST_HELD
 
         def hold(text: str) -> None:
             nonlocal room
             room -= len(text)
-            held.append(text)
+            texts.append(text)
             if room < 0:
-                self._say("".join(held))
-                held.clear()
+                self._say("".join(texts))
+                texts.clear()
 
+        return hold
+
+    def _late_name(self) -> Reading[None]:
+        """A call with its arguments before its name, as servers write it that sort keys."""
+        held: list[str] = []
         self._in.at -= 1  # the bracket
-        yield from self._in.raw(hold)
+        yield from self._in.raw(self._held(held))
         text = "".join(held)
         try:
             call = as_object(loads(text))
@@ -284,11 +298,7 @@ class ReplyReader:
         """The value of an answer. Of several in JSON, the first one counts."""
         self._answers += 1
         is_second = self._is_json and self._answers > 1
-
-        def put(text: str) -> None:
-            if not is_second:
-                self._put("answer", text)
-
+        put = self._held([]) if is_second else functools.partial(self._put, "answer")
         if self._decodes and (yield from self._in.char(0)) == '"':
             self._in.at += 1
             yield from self._in.string(put)

@@ -21,6 +21,7 @@ from allm.execution.prompted.history import told_messages
 from allm.execution.prompted.reply import ANSWER, ARGUMENTS, CALLS, TOOL
 from allm.http.call import json_body
 from allm.runtime.adapters import AdapterOptions
+from allm.runtime.fitting import check_capabilities
 
 __all__ = ["prompted"]
 
@@ -47,8 +48,11 @@ def prompted(
     if not tools:
         messages = told_messages(request.messages, as_replies=False)
         return attrs.evolve(request, messages=messages, tools=(), tool_choice=None, parallel_tool_calls=None), None
+    # Now, as the places in the messages are those of the caller's.
+    check_capabilities(adapter, attrs.evolve(request, tools=(), response_format=None), options)
     answer = _answer_schema(request, output_mode)
-    is_json = answer is not _TEXT
+    is_json, many = answer is not _TEXT, bool(request.parallel_tool_calls)
+    may_be = answer if request.tool_choice in {None, "auto"} else None
     told = attrs.evolve(
         request,
         messages=told_messages(request.messages, as_replies=True, is_json=is_json),
@@ -56,15 +60,12 @@ def prompted(
         tool_choice=None,
         parallel_tool_calls=None,
     )
-    may_answer = request.tool_choice in {None, "auto"}
-    told = with_instructions(
-        told, _instructions(tools, answer if may_answer else None, many=bool(request.parallel_tool_calls))
-    )
-    schema = _reply_schema(tools, answer if may_answer else None, many=bool(request.parallel_tool_calls))
-    wanted = JsonSchema(_NAME, schema, strict=False)  # tools have schemas that strict modes do not take
+    told = with_instructions(told, _instructions(tools, may_be, many=many))
+    wanted = JsonSchema(
+        _NAME, _reply_schema(tools, may_be, many=many), strict=False
+    )  # no tool's schema has to be strict
     told = attrs.evolve(told, response_format=wanted)
-    mode = "auto" if output_mode == "tool" else output_mode
-    if not is_native(adapter, told, wanted, options, mode):
+    if not is_native(adapter, told, wanted, options, "auto" if output_mode == "tool" else output_mode):
         told = attrs.evolve(told, response_format=None)
     taken = frozenset(id_ for message in request.messages for id_ in call_ids(message))
     names = frozenset(tool.name for tool in request.tools)
