@@ -53,6 +53,7 @@ def test_the_model_comes_first(model, pipes):
     assert re.search(r"\d+ tokens, the first one after \d+\.\d s, \d+ a second \(stop\)", shown)
     assert "parsed: City(name='Zug', country='Zug', is_capital=True)" in shown
     assert "cancelled after 24 pieces; kept: the " in shown
+    assert "allm chat --model local:smollm2-135m\n" in shown
     assert beside == ""
     assert not server._servers
 
