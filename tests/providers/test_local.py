@@ -18,7 +18,7 @@ import trio
 import allm
 from allm.adapters import AdapterOptions
 from allm.providers import Local
-from allm.providers.local import server as servers
+from allm.providers.local import server as servers, threads
 from allm.testing import no_leaks
 
 FAKE = Path(__file__).parent / "fake_llama"
@@ -401,6 +401,56 @@ def test_a_local_model_has_no_address(make):
     request = allm.request("hello", model=str(make().path))
     with pytest.raises(allm.EngineError, match="llamacpp"):
         Local().prepare(request, AdapterOptions(base_url="http://127.0.0.1:1/v1"))
+
+
+def length(text):
+    return len(text).to_bytes(8, "little")
+
+
+TEMPLATES = {
+    "tools": (b"{% if tools %}{{ tools }}{% endif %}{{ messages }}", ("native", "prompted")),
+    "no tools": (b"{{ messages }}", ("prompted",)),
+    "no template": (None, ("prompted",)),
+}
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_how_a_model_gets_its_tools(tmp_path, kind):
+    """By its chat template, in the file; what else is in the file, such as the word in its vocabulary, says nothing."""
+    template, expected = TEMPLATES[kind]
+    path, text_type, key = tmp_path / "model.gguf", (8).to_bytes(4, "little"), b"tokenizer.chat_template"
+    fields = b"" if template is None else length(key) + key + text_type + length(template) + template
+    path.write_bytes(b"GGUF" + bytes(20) + fields + length(b"tools") + b"tools")
+    request = allm.request("hello", model=str(path))
+    assert Local().tool_modes(request, AdapterOptions()) == expected
+
+
+def test_tools_of_a_model_that_is_not_there():
+    """Nothing is raised here: the call says what is missing."""
+    assert Local().tool_modes(allm.request("hello", model="nobody"), AdapterOptions()) == ("prompted",)
+
+
+@pytest.mark.parametrize(
+    ("processors", "quota", "expected"),
+    [
+        (1, None, 1),
+        (2, None, 1),
+        (8, None, 4),
+        (64, None, 8),
+        (64, "max 100000", 8),
+        (64, "400000 100000", 2),
+        (64, "50000 100000", 1),
+        (2, "800000 100000", 1),
+    ],
+)
+def test_the_usual_number_of_threads(monkeypatch, tmp_path, processors, quota, expected):
+    """Half of the processors, or of what the container may use of them."""
+    file = tmp_path / "cpu.max"
+    if quota is not None:
+        file.write_text(quota + "\n")
+    monkeypatch.setattr(threads, "_QUOTA", file)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)), raising=False)
+    assert threads.usual_threads() == expected
 
 
 PROGRAM = """

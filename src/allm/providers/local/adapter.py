@@ -167,10 +167,10 @@ class Local(Adapter, StreamAdapter):
         except AdapterError as error:
             if error.reason not in {"network_error", "stream_truncated"}:
                 raise
-            explained = await _explained(error, server)
-            if explained is error:
-                raise
-            raise explained from error
+            broken = error
+        else:
+            return
+        raise await _explained(broken, server)
 
 
 _AT_SERVER = OpenAI(preset=_PRESET, base_url=_SOMEWHERE)
@@ -181,9 +181,11 @@ async def _explained(error: AdapterError, server: Server) -> AdapterError:
     why = await trio.to_thread.run_sync(server.ended, _ENDED_SECONDS, abandon_on_cancel=True)
     if why is None:
         return error
-    return AdapterError(
+    explained = AdapterError(
         f"the local model ended while it was used: {why}",
         reason="provider_unavailable" if error.reason == "network_error" else "stream_truncated",
         provider=_PRESET.name,
         host=error.host,
     )
+    explained.__cause__ = error
+    return explained

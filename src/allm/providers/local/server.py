@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +34,7 @@ __all__ = ["Server", "ServerSettings", "check_installed", "descriptors", "enter"
 STOP_SECONDS = 5.0
 """Longest wait for a process that was killed, which takes milliseconds."""
 _SMALLER = "try a smaller context_size=, fewer parallel_calls=, or a smaller model"
+_KILLED = -9  # by SIGKILL, which has no name on Windows
 _LONGEST_MESSAGES = 4096  # bytes of what llama.cpp has said
 
 
@@ -184,7 +184,7 @@ class Server:
             lines = self._messages.read(_LONGEST_MESSAGES).decode("utf-8", "replace").splitlines()
         errors = [line.partition(" E ")[2].partition(": ")[2].strip() for line in lines if " E " in line]
         code = None if self._process is None else self._process.returncode
-        if code == -signal.SIGKILL:
+        if code == _KILLED:
             return f"its process was killed, as the system does when memory runs out; {_SMALLER}"
         if any("alloc" in line or "memory" in line for line in errors):
             return f"there is not enough memory ({errors[0]}); {_SMALLER}"
