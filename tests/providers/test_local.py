@@ -19,7 +19,7 @@ import allm
 from allm.adapters import AdapterOptions
 from allm.providers import Local
 from allm.providers.local import server as servers, threads
-from allm.testing import no_leaks
+from allm.testing import cancel_everywhere, no_leaks
 
 FAKE = Path(__file__).parent / "fake_llama"
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the scripted server ends by a signal")
@@ -53,6 +53,7 @@ def home(tmp_path, monkeypatch):
     """A folder for weights, and the scripted llama.cpp."""
     monkeypatch.setenv("ALLM_HOME", str(tmp_path / "home"))
     monkeypatch.syspath_prepend(str(FAKE))
+    monkeypatch.setattr("allm.providers.local.adapter.usual_threads", lambda: 1)
     yield tmp_path / "home" / "models"
     assert not servers._servers
 
@@ -282,6 +283,7 @@ async def test_a_conversation_that_is_too_long(make):
     response = await allm.generate(make().engine, "too long")
     assert response.error.reason == "context_length_exceeded"
     assert response.error.provider == "local"
+    assert "ALLM_LOCAL_CONTEXT_SIZE" in response.error.message
 
 
 async def test_no_proxy_is_asked(make, monkeypatch):
@@ -382,10 +384,39 @@ async def test_a_server_is_no_leak(make):
         await ask(make())
 
 
-def test_more_tokens_than_can_be_counted():
+async def test_a_call_cancelled_at_every_point(make):
+    """Nothing is left behind, and the next call is answered."""
+    model = make()
+    report = await cancel_everywhere(ask, model)
+    assert report.trials > 10
+    await ask(model)
+
+
+def test_more_tokens_than_can_be_counted(make):
     """It is said before a process starts."""
+    engine = allm.Engine(adapter=Local(context_size=2**30, parallel_calls=2), model=str(make().path))
     with pytest.raises(allm.EngineError, match="more tokens"):
-        Local(context_size=2**30, parallel_calls=2)
+        trio.run(allm.generate, engine, "hello")
+
+
+async def test_settings_of_the_environment(make, monkeypatch):
+    """For those who cannot write them into a program; what the adapter was made with wins."""
+    monkeypatch.setenv("ALLM_LOCAL_CONTEXT_SIZE", "512")
+    monkeypatch.setenv("ALLM_LOCAL_PARALLEL_CALLS", "1")
+    monkeypatch.setenv("ALLM_LOCAL_THREADS", "3")
+    model = make()
+    assert await ask(model) == "hello 512 1 3"
+    engine = allm.Engine(adapter=Local(context_size=256), model=str(model.path))
+    assert allm.unwrap(await allm.generate(engine, "hello")) == "hello 256 1 3"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_wrong_settings_of_the_environment(make, monkeypatch, value):
+    """The variable is named."""
+    monkeypatch.setenv("ALLM_LOCAL_THREADS", value)
+    with pytest.raises(allm.EngineError, match="ALLM_LOCAL_THREADS") as caught:
+        trio.run(ask, make())
+    assert caught.value.reason == "invalid_environment"
 
 
 @pytest.mark.parametrize("name", ["context_size", "parallel_calls", "threads"])

@@ -32,7 +32,7 @@ __all__ = ["AsyncGenerators", "Holdings", "after_settling", "tasks_left"]
 SETTLING = (*[0.0] * 50, *[0.001] * 100, *[0.01] * 90)
 """Real seconds between looks; one in all. A server in the same run and threads need a moment to notice an end."""
 
-RUN_LONG = frozenset({"allm: close the HTTP clients", "allm: keep the local model"})
+RUN_LONG = frozenset({"allm: close the HTTP clients", "allm: keep the local model", "allm: start the local model"})
 """The tasks that are meant to live as long as the run."""
 
 IDLE_WORKER = "Trio thread "

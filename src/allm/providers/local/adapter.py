@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -44,6 +45,8 @@ _SOMEWHERE = "http://127.0.0.1:1/v1"
 """Stands for the address in a prepared call: what it is, is known once the server runs."""
 own_servers.add("http://127.0.0.1:1")
 _ENDED_SECONDS = 0.5
+_CONTEXT_SIZE = 4096  # tokens: 90 MB for a small model, half a gigabyte and more for those of the usual size
+_PARALLEL_CALLS = 2
 _MOST_TOKENS = 2**31 - 1
 
 
@@ -52,6 +55,19 @@ def _count(_adapter: Any, attribute: Any, value: Any) -> None:
         raise EngineError(
             f"Local({attribute.name}=...) is {value!r}; expected a whole number from 1", reason="invalid_engine"
         )
+
+
+def _setting(name: str, given: int | None) -> int | None:
+    """A setting of the adapter, else that of the environment.
+
+    Raises:
+        EngineError: `invalid_environment`: the variable has no such number.
+    """
+    variable = f"ALLM_LOCAL_{name.upper()}"
+    text = "" if given is not None else os.environ.get(variable, "").strip()
+    if text and not (text.isdecimal() and int(text)):
+        raise EngineError(f"{variable} is {text!r}; expected a whole number from 1", reason="invalid_environment")
+    return int(text) if text else given
 
 
 @attrs.frozen(kw_only=True)
@@ -75,26 +91,22 @@ class Local(Adapter, StreamAdapter):
     key, serves all calls with the same settings, and ends with the last Trio run that has used it.
 
     Args:
-        context_size: The most tokens that one conversation may have, its answer included. Memory grows with it.
-        parallel_calls: How many responses are computed at once; further calls wait. Memory grows with it.
+        context_size: The most tokens that one conversation may have, its answer included; None: 4096. Memory grows with
+            it.
+        parallel_calls: How many responses are computed at once; None: 2. Further calls wait. Memory grows with it.
         threads: How many threads compute; None: half as many as there are processors, from 1 to 8. More are a little
             faster on an idle machine, and many times slower where other programs want the processors too.
+
+    Where one of them is None, the environment is asked first: ALLM_LOCAL_CONTEXT_SIZE, ALLM_LOCAL_PARALLEL_CALLS,
+    ALLM_LOCAL_THREADS.
 
     Raises:
         EngineError: `invalid_engine`: a number below 1.
     """
 
-    context_size: int = attrs.field(default=4096, validator=_count)
-    parallel_calls: int = attrs.field(default=2, validator=_count)
+    context_size: int | None = attrs.field(default=None, validator=_count)
+    parallel_calls: int | None = attrs.field(default=None, validator=_count)
     threads: int | None = attrs.field(default=None, validator=_count)
-
-    def __attrs_post_init__(self) -> None:
-        if self.context_size * self.parallel_calls > _MOST_TOKENS:
-            raise EngineError(
-                f"Local(context_size={self.context_size}, parallel_calls={self.parallel_calls}) are more tokens than "
-                f"llama.cpp can count; expected {_MOST_TOKENS} at most in all",
-                reason="invalid_engine",
-            )
 
     @property
     def provider(self) -> str:
@@ -149,11 +161,19 @@ class Local(Adapter, StreamAdapter):
         check_installed()
         path = file_of(model or "")
         known = KNOWN.get(path.stem) if path.parent == folder().resolve() else None
+        context_size = _setting("context_size", self.context_size) or _CONTEXT_SIZE
+        parallel_calls = _setting("parallel_calls", self.parallel_calls) or _PARALLEL_CALLS
+        if context_size * parallel_calls > _MOST_TOKENS:
+            raise EngineError(
+                f"context_size {context_size} times parallel_calls {parallel_calls} are more tokens than llama.cpp can "
+                f"count; expected {_MOST_TOKENS} at most in all",
+                reason="invalid_engine",
+            )
         return ServerSettings(
             model=path,
-            context_size=self.context_size,
-            parallel_calls=self.parallel_calls,
-            threads=self.threads or usual_threads(),
+            context_size=context_size,
+            parallel_calls=parallel_calls,
+            threads=_setting("threads", self.threads) or usual_threads(),
             sampling=None if known is None else (known.temperature, known.top_p),
         )
 
@@ -165,6 +185,9 @@ class Local(Adapter, StreamAdapter):
         try:
             await stream_events(attrs.evolve(prepared.call, url=address, credential=credential), emit)
         except AdapterError as error:
+            if error.reason == "context_length_exceeded":
+                error.message = f"{error.message}; context_size= or ALLM_LOCAL_CONTEXT_SIZE allows longer ones"
+                error.args = (error.message,)
             if error.reason not in {"network_error", "stream_truncated"}:
                 raise
             broken = error
