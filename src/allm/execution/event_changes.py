@@ -58,7 +58,9 @@ class ChangedEvents:
             await adapter.stream(self.prepared, emit_changed)
         except BaseException:
             # Also at a time limit, where nothing can be awaited; a burst that waits for the consumer would come behind.
-            if isinstance(emit, EmitNow) and not waits and (held := list(change.held())):
+            if isinstance(emit, EmitNow) and not waits and (held := tuple(change.held())):
                 with suppress(StreamError):  # the answer was ended, as one that is too large
-                    emit.now(held)
+                    emit.now(list(held))
             raise
+        if held := tuple(change.held()):  # the answer has no end
+            await emit(*held)
