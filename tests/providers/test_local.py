@@ -22,7 +22,7 @@ from allm.providers.local import server as servers, threads
 from allm.testing import cancel_everywhere, no_leaks
 
 FAKE = Path(__file__).parent / "fake_llama"
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the scripted server ends by a signal")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pidfd_open and /proc are of Linux")
 
 
 @attrs.frozen
