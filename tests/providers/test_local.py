@@ -205,6 +205,21 @@ def test_runs_of_one_process_share_a_server(make):
     assert not is_running(process)
 
 
+def test_threads_of_others_hold_up_nothing(make):
+    """A server starts and ends where the program has used up all threads that Trio gives it."""
+    first, second = make("first"), make("second")
+
+    async def main():
+        await ask(first)  # loads what a first call needs, in threads
+        limiter = trio.to_thread.current_default_thread_limiter()
+        for _ in range(int(limiter.total_tokens)):
+            limiter.acquire_on_behalf_of_nowait(object())
+        await ask(second)
+
+    trio.run(main)
+    assert not any(map(is_running, first.processes + second.processes))
+
+
 async def test_servers_are_shared_by_settings(make):
     """Engines with equal adapters use one server, others another one, each with its own settings."""
     model = make()

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, final
 
 import attrs
-import trio
 
 from allm.adapters import (
     Adapter,
@@ -26,7 +25,7 @@ from allm.adapters import (
 from allm.data.errors import AdapterError, EngineError
 from allm.data.request import Request
 from allm.providers import OpenAI, Preset
-from allm.providers.local.run_use import running
+from allm.providers.local.run_use import in_thread_of_its_own, running
 from allm.providers.local.server import Server, ServerSettings, check_installed
 from allm.providers.local.threads import usual_threads
 from allm.providers.local.weights import KNOWN, file_of, folder, has_tools
@@ -201,7 +200,7 @@ _AT_SERVER = OpenAI(preset=_PRESET, base_url=_SOMEWHERE)
 
 async def _explained(error: AdapterError, server: Server) -> AdapterError:
     """The error of a connection that broke: that the server's process has ended, if that is why."""
-    why = await trio.to_thread.run_sync(server.ended, _ENDED_SECONDS, abandon_on_cancel=True)
+    why = await in_thread_of_its_own(server.ended, _ENDED_SECONDS)
     if why is None:
         return error
     explained = AdapterError(
