@@ -14,7 +14,6 @@ import attrs
 
 from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, Emit
-from allm.http.stream_call import EmitNow
 from allm.runtime.adapters import StreamAdapter
 
 __all__ = ["ChangedEvents", "EventChange", "NewChange"]
@@ -58,9 +57,10 @@ class ChangedEvents:
             await adapter.stream(self.prepared, emit_changed)
         except BaseException:
             # Also at a time limit, where nothing can be awaited; a burst that waits for the consumer would come behind.
-            if isinstance(emit, EmitNow) and not waits and (held := tuple(change.held())):
+            now = getattr(emit, "now", None)  # of an `EmitNow`
+            if now is not None and not waits and (held := list(change.held())):
                 with suppress(StreamError):  # the answer was ended, as one that is too large
-                    emit.now(list(held))
+                    now(held)
             raise
         if held := tuple(change.held()):  # the answer has no end
             await emit(*held)

@@ -123,11 +123,8 @@ def _unusable(kind: str, value: str, why: str) -> EngineError:
     names = [name for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY") if os.environ.get(name, "").strip() == value]
     where = names[0] if names else "the proxy of the system's settings"
     shown = _USERINFO.sub("***@", value, count=1)  # may contain a password
-    what = (
-        f"{where} is {shown!r}: {why}. Correct it, unset it, name the host in NO_PROXY, or pass a client of your own "
-        "as http_client="
-    )
-    return EngineError(what, reason="invalid_environment")
+    what = f"{where} is {shown!r}: {why}. Correct it, unset it, or name the host in NO_PROXY"
+    return EngineError(what, reason="invalid_environment").advised(", or pass a client of your own as http_client=")
 
 
 # --- NO_PROXY --------------------------------------------------------------------------------------------------------

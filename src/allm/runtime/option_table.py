@@ -240,6 +240,8 @@ def seal(options: Mapping[str, Any]) -> None:
     For the first line of a function that takes `**options`: reports of errors print the variables of every frame, and a
     turn resolves its options for each of its model calls.
     """
+    if not options:
+        return
     for name in _ITERABLES & options.keys():
         if isinstance(options, dict) and isinstance(options[name], Iterator):
             options[name] = tuple(options[name])

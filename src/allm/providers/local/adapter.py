@@ -139,9 +139,9 @@ class Local(Adapter, StreamAdapter):
         """
         if options.base_url is not None:
             raise EngineError(
-                "a local model has no base_url; for a llama.cpp server of your own: llamacpp:MODEL with base_url=",
+                "a local model has no address; a llama.cpp server of your own is llamacpp:MODEL",
                 reason="invalid_base_url",
-            )
+            ).advised(", with base_url=")
         server = self._server(request.model)
         # The key and the client of the application are for servers elsewhere.
         options = attrs.evolve(options, api_key=None, http_client=None)
@@ -185,8 +185,7 @@ class Local(Adapter, StreamAdapter):
             await stream_events(attrs.evolve(prepared.call, url=address, credential=credential), emit)
         except AdapterError as error:
             if error.reason == "context_length_exceeded":
-                error.message = f"{error.message}; context_size= or ALLM_LOCAL_CONTEXT_SIZE allows longer ones"
-                error.args = (error.message,)
+                error.advised("; Local(context_size=...) or ALLM_LOCAL_CONTEXT_SIZE allows more")
             if error.reason not in {"network_error", "stream_truncated"}:
                 raise
             broken = error

@@ -33,7 +33,7 @@ __all__ = ["Server", "ServerSettings", "check_installed", "descriptors", "enter"
 
 STOP_SECONDS = 5.0
 """Longest wait for a process that was killed, which takes milliseconds."""
-_SMALLER = "try a smaller context (context_size= or ALLM_LOCAL_CONTEXT_SIZE), or a smaller model"
+_SMALLER = "try a smaller context (ALLM_LOCAL_CONTEXT_SIZE in the environment), or a smaller model"
 _KILLED = -9  # by SIGKILL, which has no name on Windows
 _LONGEST_MESSAGES = 4096  # bytes of what llama.cpp has said
 

@@ -114,7 +114,7 @@ class OpenAI(Connection, StreamAdapter):
             decoder: Any = functools.partial(ResponsesDecoder, row.name, custom_tools=custom, origin=origin)
         else:
             # A service that sends nothing to replay at its own address cannot have made a part that names none.
-            taken = attrs.evolve(origin, has_own=origin.has_own and self.row.replays)
+            taken = origin if self.row.replays or not origin.has_own else attrs.evolve(origin, has_own=False)
             body = chat_encode.encode(request, options, row, taken)
             decoder = functools.partial(ChatDecoder, row.name, row.sends_done, origin=origin)
         return self.stream_call(
