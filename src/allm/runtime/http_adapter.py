@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import SplitResult
 
 import attrs
+import trio
 
 from allm.data.constructors import ClassDecorator, explains_arguments
 from allm.data.errors import EngineError, ValidationError
@@ -119,6 +120,10 @@ class Adapter(ABC):
         """The most that one embedding request may hold."""
         return UNKNOWN_LIMITS
 
+    async def warm_up(self, _model: str | None, /) -> None:
+        """Do before the first call what it would do besides loading, such as starting a program; for `allm.warm_up`."""
+        await trio.lowlevel.checkpoint()
+
 
 def as_adapter(adapter: Any) -> Adapter:
     """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
@@ -177,6 +182,9 @@ class _WithDefaults(Adapter):
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)
         result: BatchLimits = limits(model)
         return result
+
+    async def warm_up(self, model: str | None, /) -> None:
+        await getattr(self._adapter, "warm_up", super().warm_up)(model)
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
