@@ -18,6 +18,7 @@ from allm.cli.inputs import content_of, is_image, kind_of, only
 from allm.cli.standard_input import LARGEST_INPUT, StandardInput, size_text
 from allm.cli.terminal import Terminal
 from allm.cli.web_page import fetch
+from allm.data.image_header import sniff_mime
 
 __all__ = ["Files", "fenced"]
 
@@ -55,7 +56,7 @@ class Files:
             self._add("standard input", self._stdin.data(f"{option} -"), None, option)
         elif place.startswith(_WEB):
             page = fetch(place, LARGEST_INPUT)
-            self._add(place, page.data, page.mime_type, option)
+            self._add(page.url, page.data, page.mime_type, option)
         elif Path(place).is_dir():
             self._add_folder(Path(place), option)
         else:
@@ -121,7 +122,7 @@ def fenced(name: str, text: str) -> str:
 
 def _text(data: bytes) -> str | None:
     """The text, which is UTF-8 or begins with the mark of UTF-16; None if it is not one."""
-    if b"\0" in data[:_HEAD] and not data.startswith(_UTF16):
+    if sniff_mime(data) is not None or (b"\0" in data[:_HEAD] and not data.startswith(_UTF16)):
         return None
     try:
         return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
