@@ -114,10 +114,11 @@ def generate(
     What is piped in goes before PROMPT; "-" is standard input alone. API keys come from the environment, such as
     OPENAI_API_KEY.
     """
+    from allm.cli.answer import Form
     from allm.cli.answer_file import place_of
     from allm.cli.asked_turn import keyboard_of
     from allm.cli.conversation import with_system
-    from allm.cli.generate import Form, Generation
+    from allm.cli.generate import Generation
     from allm.cli.inputs import engine_of, options_of
     from allm.cli.log import begin, name_of
     from allm.cli.question import check_text, question_of
