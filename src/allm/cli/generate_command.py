@@ -160,7 +160,7 @@ def generate(
             call_options["max_turns"] = max_turns
         if show_reasoning:
             call_options["reasoning_summary"] = "auto"  # some providers do not show their reasoning unless asked
-        with keyboard_of(terminal) if approve == "ask" else nullcontext() as keyboard:
+        with keyboard_of(terminal) if approve == "ask" and tools else nullcontext() as keyboard:
             generation = Generation(
                 engine=engine,
                 messages=(*before, question),

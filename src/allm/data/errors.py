@@ -97,7 +97,7 @@ class AllmError(Exception):
         """Add to the end of the message what to do in Python, and return this error."""
         self.advice += advice
         self.message += advice
-        self.args = (self.message,)
+        super().__init__(self.message)  # sets `args`
         return self
 
     @property
