@@ -26,7 +26,9 @@ ERRORS = [
 
 
 ERRORS += [
-    allm.EngineError("no key", reason="missing_key", provider="acme", variables=["ACME_KEY"]).advised(": pass api_key="),
+    allm.EngineError("no key", reason="missing_key", provider="acme", variables=["ACME_KEY"]).advised(
+        ": pass api_key="
+    ),
     allm.ValidationError([(("a",), "b")], message="no").advised("; leave a out"),
 ]
 

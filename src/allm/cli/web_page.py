@@ -33,15 +33,15 @@ _MOST_REDIRECTS = 10
 
 @attrs.frozen
 class Page:
-    """What a URL has: text as UTF-8, anything else as it is.
+    """What a place has: text as UTF-8, anything else as it is.
 
     Attributes:
-        url: Without user name and password.
+        url: Without user name and password, or the name of a file.
     """
 
     url: str
     data: bytes
-    mime_type: str
+    mime_type: str = ""
 
 
 def fetch(url: str, limit: int) -> Page:
