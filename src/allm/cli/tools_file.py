@@ -37,9 +37,8 @@ class _Source:
 
     def broken(self, why: str) -> click.BadParameter:
         """The error for code that cannot be used."""
-        return click.BadParameter(
-            f"{self.name}: {why}", param_hint=f"'{'--functions' if self.all_functions else '--tools'}'"
-        )
+        option = "'--functions'" if self.all_functions else "'--tools'"
+        return click.BadParameter(f"{self.name}: {why}", param_hint=option)
 
 
 def tools_of(paths: Iterable[Path], functions: Iterable[str] = ()) -> list[Offered]:
