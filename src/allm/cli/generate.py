@@ -69,7 +69,8 @@ class Generation:
             KeyboardInterrupt: Ctrl-C, after everything that arrived was printed.
             OSError: The output failed.
         """
-        with CallNotes(self.terminal) if self.form.verbose else nullcontext() as self._notes:
+        provider = getattr(self.engine.adapter, "provider", "")
+        with CallNotes(self.terminal, provider) if self.form.verbose else nullcontext() as self._notes:
             try:
                 result = trio.run(self._stream)
             except KeyboardInterrupt:
