@@ -106,7 +106,7 @@ async def test_verbose_tells_of_each_model_call(to_server, answers, allm_main, t
     ("call", "options", "says"),
     [
         ("weather", ["--max-turns", "1"], "Error: the model still calls tools after 1 model calls; --max-turns allows"),
-        ("ask", [], "Error: a tool asks: Which city? Put the answer into the prompt, or use allm chat"),
+        ("ask", [], "Error: a tool asks: Which city? Answer with --continue, or use allm chat"),
         ("boss", [], "Error: the calls of boss wait for their results, which allm chat takes"),
     ],
 )
@@ -219,3 +219,18 @@ async def test_without_a_terminal_nobody_can_be_asked(server, to_server, tools):
 
     assert (done.returncode, server.requests) == (2, [])
     assert b"--approve ask needs a terminal" in done.stderr
+
+
+@pytest.mark.parametrize("call", ["ask", "boss"])
+async def test_a_turn_without_an_answer_can_be_continued(server, to_server, answers, allm_main, tools, call):
+    """The question is answered by the next prompt; a call that waited has not run, and the model is told."""
+    answers([fake.tool_call(call, {})], ANSWER)
+
+    assert (await allm_main("generate", "?", "-L", *tools, *to_server))[0] == 1
+    code, output, _ = await allm_main("generate", "-c", "Zug", *tools, *to_server)
+
+    assert (code, output) == (0, "Warm in Zug.\n")
+    told = server.requests[1].json()["messages"]
+    assert told[-1] == {"role": "user", "content": "Zug"}
+    if call == "boss":
+        assert told[-2]["content"] == "the turn ended before this call ran"

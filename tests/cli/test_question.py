@@ -179,6 +179,7 @@ async def test_a_pipe_with_a_name_is_a_file(sent, tmp_path):
     ("arguments", "says"),
     [
         (["-f", "{folder}/missing.txt"], "No such file"),
+        (["-f", ""], "the name of the file is empty"),
         (["-f", "a\0b"], "not the name of a file"),
         (["-f", "{folder}/doc.pdf"], "is application/pdf; only texts and images can be sent: pdftotext"),
         (["-f", "{folder}/song.mp3"], "is audio/mpeg; only texts and images can be sent"),

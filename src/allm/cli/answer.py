@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,9 @@ import allm
 from allm.cli.code_block import code_blocks
 from allm.cli.exit_codes import describe
 
-__all__ = ["Form", "Result", "notes_on", "problem_of", "text_of"]
+__all__ = ["Form", "Result", "notes_on", "problem_of", "text_of", "thread_of"]
+
+_NOT_RUN = "the turn ended before this call ran"
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +69,18 @@ def notes_on(response: allm.Response, form: Form, *, tools: bool) -> Iterator[st
         yield f"the response ended early, with finish reason {reason!r}"
 
 
+def thread_of(messages: Iterable[allm.Message], result: Result) -> allm.Thread:
+    """The conversation after the answer, in which it can go on: a call that has no result is given one."""
+    if isinstance(result, allm.Response):
+        said = [result.message] if result.message.parts else []
+        thread = allm.Thread([*messages, *said])
+    else:
+        thread = result.thread
+    ended = {message.tool_call_id for message in thread.messages}
+    calls = [call for message in thread.messages for call in message.tool_calls if call.id not in ended]
+    return allm.Thread([*thread.messages, *[allm.tool_result(call.id, _NOT_RUN, is_error=True) for call in calls]])
+
+
 def problem_of(result: Result) -> str | None:
     """Why there is no whole answer; None if there is one."""
     if result.error is not None:
@@ -77,7 +91,7 @@ def problem_of(result: Result) -> str | None:
         case "max_turns":
             return f"the model still calls tools after {len(result.steps)} model calls; --max-turns allows more"
         case "ask_user":
-            return f"a tool asks: {result.pending_question} Put the answer into the prompt, or use allm chat"
+            return f"a tool asks: {result.pending_question} Answer with --continue, or use allm chat"
         case "manual_tool_calls":
             names = ", ".join(dict.fromkeys(call.name for call in result.manual_tool_calls))
             return f"the calls of {names} wait for their results, which allm chat takes"

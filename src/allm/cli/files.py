@@ -52,6 +52,8 @@ class Files:
             click.BadParameter: It cannot be read or sent, or all of them together are too long.
             click.ClickException: A URL cannot be fetched.
         """
+        if not place:
+            raise click.BadParameter("the name of the file is empty", param_hint=f"'{option}'")
         if place != "-" and not place.startswith(_WEB) and Path(place).is_dir():
             self._add_folder(Path(place), option)
             return

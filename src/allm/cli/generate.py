@@ -10,7 +10,7 @@ import attrs
 import trio
 
 import allm
-from allm.cli.answer import Form, Result, notes_on, problem_of, text_of
+from allm.cli.answer import Form, Result, notes_on, problem_of, text_of, thread_of
 from allm.cli.asked_turn import AskedTurn
 from allm.cli.call_notes import CallNotes
 from allm.cli.chat_screen import TurnScreen
@@ -79,9 +79,10 @@ class Generation:
                     self._print(result)
                     self._keep(result)
                 raise
-            code = self._finished(result)
-            self._keep(result)
-            return code
+            try:
+                return self._finished(result)
+            finally:  # also where it cannot be printed
+                self._keep(result)
 
     async def _stream(self) -> Result:
         if self.keyboard is not None:
@@ -147,7 +148,7 @@ class Generation:
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted() | allm.ImageCompleted():
-                pass  # `_add_notes` shows them
+                pass  # `notes_on` has them
             case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
                 pass  # `run` shows how it ended
             case _:
@@ -188,13 +189,9 @@ class Generation:
 
     def _keep(self, result: Result) -> None:
         """Write the conversation to the log, with what there is of an answer that ended early."""
-        if self.conversation is None:
-            return
-        if isinstance(result, allm.Response):
-            thread = allm.Thread([*self.messages, *([result.message] if result.message.parts else [])])
-        else:
-            thread = result.thread
-        trio.run(self.conversation.keep, allm.Session(thread=thread, status="completed"), result.usage)
+        if self.conversation is not None:
+            session = allm.Session(thread=thread_of(self.messages, result), status="completed")
+            trio.run(self.conversation.keep, session, result.usage)
 
     def _print(self, result: Result) -> None:
         """Print the answer as far as it is not printed yet."""

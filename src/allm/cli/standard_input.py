@@ -152,9 +152,11 @@ def _has_come(descriptor: int) -> bool:
 def _is_pipeline(descriptor: int) -> bool:
     """Whether a process beside this one may write to the pipe: the shell starts those of a pipeline in one session.
 
-    A process that started this one, however far back, does not count: it has had its time. Where processes cannot be
-    looked at, as outside Linux, the pipe counts as one.
+    A process that started this one, however far back, does not count: it has had its time. Nor does a socket, which no
+    shell makes of `|`. Where processes cannot be looked at, as outside Linux, the pipe counts as one.
     """
+    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return False
     try:
         pipe, session = os.fstat(descriptor), os.getsid(0)
         others = [int(entry.name) for entry in _PROCESSES.iterdir() if entry.name.isdigit()]
