@@ -72,6 +72,16 @@ async def test_a_terminal_shows_all_of_the_turn(to_server, answers, on_a_termina
     assert plain == 'Let me look.\n* weather(city="Zug")\n- weather = 21 degrees in Zug\nWarm in Zug.\n'
 
 
+async def test_a_terminal_can_have_the_answer_alone(to_server, answers, on_a_terminal, tools):
+    """By `-o -`, as in a pipe."""
+    answers(CALL, ANSWER)
+    async with on_a_terminal("generate", "Warm?", "-o", "-", *tools, *to_server) as screen:
+        assert await screen.read_all() == 0
+
+    assert "Let me look." not in screen.text
+    assert screen.text.endswith("Warm in Zug.\n")
+
+
 async def test_a_set_that_is_loaded_later_works(to_server, answers, allm_main, tools):
     """Its tools are loaded with the call."""
     answers([fake.tool_call("time", {})], ANSWER)

@@ -25,6 +25,7 @@ class Form:
         as_json: The whole response, or the result of the turn, as one JSON document at the end.
         extract: The first or last code block alone.
         output: The file for the answer; None: standard output.
+        alone: Of a turn with tools print the last response alone, at a terminal too.
         stream: Print the answer as it arrives, where it is printed as it is.
         reasoning: Print the model's reasoning on standard error.
         usage: Print tokens and cost on standard error.
@@ -34,6 +35,7 @@ class Form:
     as_json: bool = False
     extract: Literal["first", "last"] | None = None
     output: Path | None = None
+    alone: bool = False
     stream: bool = True
     reasoning: bool = False
     usage: bool = False

@@ -58,7 +58,8 @@ class Generation:
     def __attrs_post_init__(self) -> None:
         form = self.form
         whole = form.as_json or form.extract is not None or form.output is not None or not form.stream
-        self._live = not whole and (not self.engine.tools or self.terminal.stdout.isatty())
+        shows_turn = self.terminal.stdout.isatty() and not form.alone
+        self._live = not whole and (shows_turn or not self.engine.tools)
         self._turn = TurnScreen(self.terminal)
 
     def run(self) -> int:

@@ -162,6 +162,7 @@ def generate(
             as_json=as_json,
             extract="first" if extract else "last" if extract_last else None,
             output=place_of(output, force=force),
+            alone=output == "-",
             stream=not no_stream,
             reasoning=show_reasoning,
             usage=usage,
