@@ -164,6 +164,7 @@ ONLY_IN_PYTHON = {
     "providers/fake/adapter.py": "scripts of tests",
     "providers/gemini/encode.py": "no command has this option",
     "providers/gemini/transcription.py": "no command sends sound",
+    "providers/local/adapter.py": "settings of Local, which no command makes",
     "providers/openai/connection.py": "a command makes its adapter of a model's name",
     "providers/openai/moderation_wire.py": "no command moderates",
     "providers/openai/transcription.py": "no command sends sound",

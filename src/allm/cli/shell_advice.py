@@ -6,7 +6,7 @@ An error says what happened in `problem`, without that advice; the rest is made 
 from __future__ import annotations
 
 from allm.data.errors import AdapterError, AllmError, EngineError, SessionError, ValidationError
-from allm.data.remedies import REMEDIES, with_facts
+from allm.data.remedies import REMEDIES, WAITING, with_facts
 
 __all__ = ["describe", "in_shell_words"]
 
@@ -58,7 +58,7 @@ def in_shell_words(error: AllmError) -> str:
 def _remedy(error: AdapterError) -> str | None:
     if error.reason == "network_error" and (error.host or "").startswith(_LOCAL):
         return f"start the server at {error.host}, or name another one with --base-url"
-    return _REMEDIES.get(error.reason)
+    return _REMEDIES.get(error.reason) if error.retryable or error.reason not in WAITING else None
 
 
 def _for_engine(error: EngineError) -> str:

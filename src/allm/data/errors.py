@@ -38,7 +38,7 @@ from allm.data.reasons import (
     ToolReason as ToolReason,
     UnwrapReason as UnwrapReason,
 )
-from allm.data.remedies import REMEDIES, with_facts
+from allm.data.remedies import REMEDIES, WAITING, with_facts
 
 __all__ = [
     "AdapterError",
@@ -307,7 +307,8 @@ class AdapterError(AllmError):
         self.host = host
 
     def __str__(self) -> str:
-        return with_facts(self.message, self, REMEDIES.get(self.reason))
+        remedy = REMEDIES.get(self.reason) if self.retryable or self.reason not in WAITING else None
+        return with_facts(self.message, self, remedy)
 
 
 class ImageAdapterError(AdapterError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["REMEDIES", "with_facts"]
+__all__ = ["REMEDIES", "WAITING", "with_facts"]
 
 REMEDIES: dict[str, str] = {
     "rate_limited": "wait and retry, or send fewer requests at once: Engine(limiter=trio.CapacityLimiter(n))",
@@ -22,6 +22,9 @@ REMEDIES: dict[str, str] = {
     "unsupported_feature": "leave the feature out, or use another model",
 }
 """One sentence for each reason of an `AdapterError` whose message does not say it."""
+
+WAITING = frozenset({"overloaded", "provider_unavailable"})
+"""Reasons whose sentence holds only for an error that may be gone later."""
 
 
 def with_facts(text: str, error: Any, remedy: str | None) -> str:

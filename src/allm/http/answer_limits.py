@@ -25,7 +25,7 @@ def _check(_limits: Any, attribute: Any, value: Any) -> None:
         raise ValidationError([problem], reason="invalid_limits", message=f"AnswerLimits({attribute.name}=...) {what}")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)  # each call asks for its hash
 class AnswerLimits:
     """How much one answer of a model may hold; None: any amount. Lengths are in bytes of UTF-8.
 

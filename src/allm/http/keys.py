@@ -12,6 +12,7 @@ the call that runs it may be cancelled; then the next waiting call runs it inste
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
@@ -81,8 +82,7 @@ class Secret:
         if _WORD.fullmatch(self._value) or _WORDS.fullmatch(self._value):
             if not self._value or self._value not in text:
                 return text
-            before = _CALLED_A_KEY if _WORD.fullmatch(self._value) else r"((?<![\w-]))"
-            return re.sub(rf"{before}{re.escape(self._value)}(?![\w-])", rf"\1{MASK}", text)
+            return _mention_of(self._value).sub(rf"\1{MASK}", text)
         shortest = min(len(self._value), MIN_PREFIX)
         if self._value[:shortest] in text:
             for length in range(len(self._value), shortest - 1, -1):  # longest first, so that no tail is left over
@@ -111,6 +111,13 @@ class Secret:
 
     def __deepcopy__(self, _memo: Any) -> Secret:
         return self
+
+
+@functools.lru_cache(maxsize=16)
+def _mention_of(word: str) -> re.Pattern[str]:
+    """Finds a key that is an ordinary word, behind what is kept."""
+    before = _CALLED_A_KEY if _WORD.fullmatch(word) else r"((?<![\w-]))"
+    return re.compile(rf"{before}{re.escape(word)}(?![\w-])")
 
 
 KeyFunction = Callable[[], str | Awaitable[str]]

@@ -20,7 +20,10 @@ import attrs
 from allm.data.errors import EngineError
 from allm.http.private_url import PrivateUrl
 
-__all__ = ["PROXY_VARIABLES", "proxy_for"]
+__all__ = ["PROXY_VARIABLES", "own_servers", "proxy_for"]
+
+own_servers: set[str] = set()
+"""Scheme, host and port of the servers that an adapter of this process runs for itself: no proxy is asked for them."""
 
 _VARIABLES = tuple(
     name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")

@@ -130,7 +130,7 @@ def _without(request: Request, path: Path) -> Request:
 
 
 _MEANING = {
-    "tools": ("does not call tools", "leave the tools out"),
+    "tools": ("does not call tools", 'leave tool_mode="native" out, so that it is told of them in its instructions'),
     "json_schema": (
         "cannot hold its answer to a JSON Schema",
         'leave output_mode="native" out, so that it is asked for in another way',
@@ -199,8 +199,7 @@ def missing(adapter: Any, request: Request, options: AdapterOptions) -> frozense
     """The capabilities that the model lacks and the adapter has nothing to put in their place."""
     if request.model is None:
         return frozenset()
-    info = catalog.lookup(adapter.provider, request.model)
-    denied = frozenset(name for name in catalog.CAPABILITIES if getattr(info, name, None) is False)
+    denied = catalog.denied(adapter.provider, request.model)
     if denied & _OF_SCHEMAS and _has_schema(request):
         vendor = as_adapter(adapter)
         knows = vendor.needs_structured_finalize(request) is not None
