@@ -11,6 +11,7 @@ import pytest
 
 import allm
 from allm import fake
+from allm.runtime.fitting import forget_advice
 from allm.testing import Reply
 
 ANSWER = [fake.text("Four legs, one tail."), fake.usage(input_tokens=3, output_tokens=5)]
@@ -223,6 +224,7 @@ async def test_streams_that_were_closed_are_empty(server, to_server, allm_main, 
 
 async def test_a_warning_is_a_note_on_a_line_of_its_own(server, allm_main):
     """Such as of a model that will be shut down; nothing else writes the log to standard error."""
+    forget_advice()
     server.add(Reply.script("openai", ANSWER))
     command = ["generate", "?", "--model", "openai:gpt-3.5-turbo", "--base-url", server.url("openai")]
 

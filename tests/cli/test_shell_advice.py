@@ -59,7 +59,6 @@ ERRORS = {
     "no task": (["embed", "hi", "-m", "openai:text-embedding-3-small", "--task", "x"], "has no such task"),
     "no reasoning": (["generate", "hi", "-m", "openai:gpt-4o", "--reasoning", "low"], "leave out --reasoning, or"),
     "no vision": (["generate", "hi", "-m", "openai:gpt-3.5-turbo", "-a", PIXEL], "leave out -a, or use another model"),
-    "no tools": (["generate", "hi", "-m", "openai:o1-mini", "--tools", "{folder}/t.py"], ""),
     "not UTF-8": (["generate", "\udcff", "-m", "openai:x"], "PROMPT is not valid text"),
     "no instructions": (["generate", "hi", "-s", "\udcff", "-m", "openai:x"], "--system is not valid text"),
     "no file": (["generate", "hi", "-m", "openai:x", "-f", "nothing"], "cannot read nothing"),
@@ -75,12 +74,11 @@ async def test_an_error_of_a_command_has_no_python(allm_main, monkeypatch, tmp_p
     """And says what helps; nor has a warning, which a shell shows too."""
     for variable in ("ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "VOYAGE_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
-    (tmp_path / "t.py").write_text("import allm\nx = allm.Tool('x', 'X.')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO("hi"))
     arguments, says = ERRORS[name]
 
-    code, output, errors = await allm_main(*[argument.replace("{folder}", str(tmp_path)) for argument in arguments])
+    code, output, errors = await allm_main(*arguments)
 
     shown = " ".join(errors.split())
     assert (code, output) in {(1, ""), (2, "")}
@@ -151,6 +149,7 @@ ONLY_IN_PYTHON = {
     "data/tool.py": "tools are written in Python",
     "execution/options.py": "a command makes its engine of a model's name",
     "execution/output_modes.py": "no command sets the mode",
+    "execution/prompted/request.py": "a command asks for JSON by a schema only",
     "execution/services/embedding_stream.py": "misuse of a stream",
     "execution/services/service.py": "a command makes its engine of a model's name",
     "execution/services/speech.py": "no command speaks",
