@@ -119,7 +119,7 @@ def test_the_marks_are_gone_and_the_words_are_there(render):
 def test_how_it_was_cut_changes_nothing(render, columns):
     """One character at a time, in random pieces, or at once: a person sees the same."""
     whole = render([ANSWER], columns)
-    chance = random.Random(columns)  # the same pieces in every run
+    chance = random.Random(columns)  # noqa: S311  the same pieces in every run
     for _ in range(5):
         cuts = sorted(chance.randrange(len(ANSWER)) for _ in range(60))
         pieces = [ANSWER[start:end] for start, end in zip([0, *cuts], [*cuts, len(ANSWER)], strict=True)]

@@ -18,6 +18,7 @@ from allm.cli.chat_screen import call_text
 from allm.cli.chat_turns import Turns
 from allm.cli.conversation import with_system
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
+from allm.cli.interrupts import keys_kept
 from allm.cli.line_reader import Lines, display_of
 from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
@@ -35,7 +36,9 @@ class Reader(Protocol):
 
     cleared: bool
 
-    async def read(self, prompt: str, *, default: str = "", remember: bool = True) -> str | None: ...
+    async def read(
+        self, prompt: str, *, default: str = "", in_editor: bool = False, remember: bool = True
+    ) -> str | None: ...
 
 
 @final
@@ -83,7 +86,7 @@ class Chat:
             approvals=Approvals(self.approve, self.terminal),
             log=self.log,
             plain=self.plain,
-            edits=self._typed and display_of(self.terminal) is not None,
+            display=display_of(self.terminal),
         )
         self._attached = Attached(self.terminal)
         self._commands = ChatCommands(
@@ -106,8 +109,10 @@ class Chat:
             click.UsageError: The input is not text.
             OSError: The output failed.
         """
+        edits = self._typed and self.turns.display is not None
         try:
-            return trio.run(self._chat)
+            with keys_kept(self.terminal.stdin if edits else None):
+                return trio.run(self._chat)
         except KeyboardInterrupt:
             if self._typed:
                 return SUCCESS
@@ -167,15 +172,16 @@ class Chat:
         if waiting is not None:
             prompt = f"{waiting.name}> "
             self.terminal.line(f"* {call_text(waiting)} is pending: the next line is its result", dim=True)
-        draft, self._commands.draft = self._commands.draft, ""
+        draft, in_editor = self._commands.draft, self._commands.in_editor
+        self._commands.draft, self._commands.in_editor = "", False
         warned = False
         while True:
             try:
-                line = await self._reader.read(prompt, default=draft)
+                line = await self._reader.read(prompt, default=draft, in_editor=in_editor)
             except KeyboardInterrupt:
                 if not self._typed or (warned and not self._reader.cleared):
                     raise
-                warned, draft = True, ""
+                warned, draft, in_editor = True, "", False
                 self.terminal.line(LEAVE, dim=True)
                 continue
             if line is None or line.strip():

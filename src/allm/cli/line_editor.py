@@ -30,6 +30,7 @@ from allm.cli.terminal import Output, Terminal
 __all__ = ["LineEditor", "is_unfinished", "message_of"]
 
 _QUOTES = '"""'
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGWINCH] if sys.platform != "win32" else []))
 
 
 def is_unfinished(text: str) -> bool:
@@ -68,12 +69,15 @@ class LineEditor:
     history: History = attrs.field(factory=InMemoryHistory)
     cleared: bool = attrs.field(default=False, init=False)
 
-    async def read(self, prompt: str, *, default: str = "", remember: bool = True) -> str | None:
+    async def read(
+        self, prompt: str, *, default: str = "", in_editor: bool = False, remember: bool = True
+    ) -> str | None:
         """What the user enters, which may have several lines; None for Ctrl-D.
 
         Args:
             prompt: Shown in front of it.
             default: A text to begin with.
+            in_editor: Whether to begin in the user's editor, as Ctrl-X Ctrl-E does.
             remember: Whether it belongs to the history, and has completion.
 
         Raises:
@@ -85,7 +89,8 @@ class LineEditor:
         self.cleared = False
         session = self._session(remember=remember)
         try:
-            text = await _run(session.app, partial(session.prompt, prompt, default=default))
+            begin = session.default_buffer.open_in_editor if in_editor else None
+            text = await _run(session.app, partial(session.prompt, prompt, default=default), begin)
         except EOFError:
             return None
         # Bytes that are no text arrive as lone surrogates, which cannot be sent as JSON.
@@ -152,25 +157,36 @@ def _keys(discard: Callable[[KeyPressEvent], None]) -> KeyBindings:
     return keys
 
 
-async def _run(app: Application[str], prompt: Callable[..., str]) -> str:
-    """Run the editor in a thread. SIGINT does what Ctrl-C on an empty line does, and SIGTERM ends the program."""
+async def _run(app: Application[str], prompt: Callable[..., str], begin: Callable[[], object] | None) -> str:
+    """Run the editor in a thread. SIGINT does what Ctrl-C on an empty line does, and SIGTERM ends the program.
+
+    Args:
+        app: The editor.
+        prompt: Runs it.
+        begin: What it does first.
+    """
     if threading.current_thread() is not threading.main_thread():
-        return await trio.to_thread.run_sync(prompt)
+        return await trio.to_thread.run_sync(partial(prompt, pre_run=begin))
     received: set[int] = set()
 
     def started() -> None:  # in the editor's thread
         if received:  # before it could be told
             app.exit(exception=KeyboardInterrupt())
+        elif begin is not None:
+            begin()
 
     result: list[str] = []
     failure: BaseException | None = None
 
     async def obey(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
             task_status.started()
             async for number in signals:
-                received.add(number)
-                _leave(app)
+                if number in {signal.SIGINT, signal.SIGTERM}:
+                    received.add(number)
+                    _in_its_loop(app, lambda: app.exit(exception=KeyboardInterrupt()))
+                else:
+                    _in_its_loop(app, lambda: _draw_anew(app))
 
     async with trio.open_nursery() as nursery:
         await nursery.start(obey)
@@ -186,14 +202,20 @@ async def _run(app: Application[str], prompt: Callable[..., str]) -> str:
     return result[0]
 
 
-def _leave(app: Application[str]) -> None:
-    """End the editor from another thread."""
+def _draw_anew(app: Application[str]) -> None:
+    """Draw the line for the new size of the window."""
+    app.renderer.erase(leave_alternate_screen=False)
+    app.invalidate()
+
+
+def _in_its_loop(app: Application[str], work: Callable[[], None]) -> None:
+    """Do something to the editor, which runs in another thread."""
     loop = app.loop
 
-    def leave() -> None:
+    def done() -> None:
         with suppress(Exception):  # it has ended meanwhile
-            app.exit(exception=KeyboardInterrupt())
+            work()
 
     if loop is not None:
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(leave)
+            loop.call_soon_threadsafe(done)

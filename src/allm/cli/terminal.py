@@ -84,6 +84,10 @@ class Output:
             self._put(text)
         return len(text)
 
+    def control(self, codes: str) -> None:
+        """Write escape codes that show nothing and do not move the cursor."""
+        self._put(codes)
+
     def show(self, text: str, *, dim: bool = False) -> None:
         """Write untrusted text, such as a model's: unchanged, but without control characters on a terminal.
 
