@@ -27,8 +27,8 @@ _ENDING = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, sig
 def keys_kept(stdin: TextIO | None) -> Generator[None]:
     """Keep what is typed off the screen, where it would end up in the middle of an answer, until a prompt reads it.
 
-    It is kept as the line editor gets it: Enter and Ctrl-D are keys. Ctrl-C is a signal. The terminal is as it was after
-    the block, and if a signal ends the program in it.
+    It is kept as the line editor gets it: Enter and Ctrl-D are keys. Ctrl-C is a signal. The terminal is as before
+    after the block, and also if a signal ends the program.
 
     Args:
         stdin: The terminal; None does nothing.

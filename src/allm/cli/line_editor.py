@@ -14,7 +14,7 @@ from typing import final
 import attrs
 import trio
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.enums import DEFAULT_BUFFER
@@ -107,7 +107,6 @@ class LineEditor:
             multiline=True,
             prompt_continuation=lambda width, _line, _wraps: " " * width,
             enable_open_in_editor=remember,
-            enable_suspend=True,
             tempfile_suffix=".md",
             output=_display(self.display),
         )
@@ -154,7 +153,17 @@ def _keys(discard: Callable[[KeyPressEvent], None]) -> KeyBindings:
     keys.add("c-c", filter=typing)(discard)
     keys.add("enter", filter=typing)(enter)
     keys.add("escape", "enter", filter=typing)(new_line)
+    if sys.platform != "win32":
+        keys.add("c-z")(_suspend)
     return keys
+
+
+def _suspend(_: KeyPressEvent) -> None:
+    """Suspend the program and those that it is piped to. Only the main thread stops in the middle of this call.
+
+    Another one would go on for a moment, and take the terminal from the shell again.
+    """
+    run_in_terminal(lambda: trio.from_thread.run_sync(os.kill, 0, signal.SIGTSTP))
 
 
 async def _run(app: Application[str], prompt: Callable[..., str], begin: Callable[[], object] | None) -> str:
@@ -168,6 +177,8 @@ async def _run(app: Application[str], prompt: Callable[..., str], begin: Callabl
     if threading.current_thread() is not threading.main_thread():
         return await trio.to_thread.run_sync(partial(prompt, pre_run=begin))
     received: set[int] = set()
+    result: list[str] = []
+    failure: BaseException | None = None
 
     def started() -> None:  # in the editor's thread
         if received:  # before it could be told
@@ -175,21 +186,8 @@ async def _run(app: Application[str], prompt: Callable[..., str], begin: Callabl
         elif begin is not None:
             begin()
 
-    result: list[str] = []
-    failure: BaseException | None = None
-
-    async def obey(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(*_SIGNALS) as signals:
-            task_status.started()
-            async for number in signals:
-                if number in {signal.SIGINT, signal.SIGTERM}:
-                    received.add(number)
-                    _in_its_loop(app, lambda: app.exit(exception=KeyboardInterrupt()))
-                else:
-                    _in_its_loop(app, lambda: _draw_anew(app))
-
     async with trio.open_nursery() as nursery:
-        await nursery.start(obey)
+        await nursery.start(_obey_signals, app, received)
         try:
             result.append(await trio.to_thread.run_sync(partial(prompt, pre_run=started)))
         except (Exception, KeyboardInterrupt) as error:  # raised below, outside the nursery, so not in a group
@@ -200,6 +198,19 @@ async def _run(app: Application[str], prompt: Callable[..., str], begin: Callabl
     if failure is not None:
         raise failure
     return result[0]
+
+
+async def _obey_signals(
+    app: Application[str], received: set[int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
+        task_status.started()
+        async for number in signals:
+            if number in {signal.SIGINT, signal.SIGTERM}:
+                received.add(number)
+                _in_its_loop(app, lambda: app.exit(exception=KeyboardInterrupt()))
+            else:
+                _in_its_loop(app, lambda: _draw_anew(app))
 
 
 def _draw_anew(app: Application[str]) -> None:
