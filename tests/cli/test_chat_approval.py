@@ -149,7 +149,7 @@ def test_a_call_is_shown_in_full(chat, terminal):
     chat("Go.\ns\nn\ns\nn\n", [CALL, wrong], DONE, offered=[remove])
 
     shown = terminal.stderr.stream.getvalue()
-    assert "the arguments fit\n" in shown
+    assert "the arguments fit" in shown
     assert "it would fail: paths: unknown argument" in shown
     assert "remove: Remove a file." in shown
     assert 'path: "a"' in shown

@@ -200,7 +200,7 @@ def test_code_is_not_folded(render):
     assert "function" in "".join(character for character, _ in shown.styled)
 
 
-def test_the_width_may_change(render, monkeypatch):
+def test_the_width_may_change(monkeypatch):
     """The lines that follow have the new width."""
     monkeypatch.setenv("COLUMNS", "60")
     shown = VirtualTerminal(60, 10)
@@ -216,16 +216,33 @@ def test_the_width_may_change(render, monkeypatch):
     assert shown.text.split() == ["word"] * 40
 
 
-def test_an_answer_that_ended_early_leaves_the_next_one_alone(render):
+def test_a_line_in_between_breaks_the_answer_and_not_its_words(monkeypatch):
+    """A warning is a line of its own, and the answer goes on below it."""
+    monkeypatch.setenv("COLUMNS", "60")
+    shown = VirtualTerminal(60, 10)
+    output = Output(Stream(shown))
+    markdown = MarkdownText(output)
+    for piece in ("one **two** ", "three ", "four "):
+        markdown.show(piece)
+        output.end_line()
+        output.write("a warning\n")
+    markdown.show("five")
+    markdown.end()
+
+    words = shown.text.replace("a warning\n", "").split()
+    assert words == ["one", "two", "three", "four", "five"]
+
+
+def test_an_answer_that_ended_early_leaves_the_next_one_alone():
     """A fence or a table that is open ends with its answer."""
-    monkey = VirtualTerminal(60, 10)
-    markdown = MarkdownText(Output(Stream(monkey)))
+    shown = VirtualTerminal(60, 10)
+    markdown = MarkdownText(Output(Stream(shown)))
     markdown.show("```\ncode **x**")
     markdown.end()
     markdown.show("**bold**")
     markdown.end()
 
-    assert monkey.text == "```\ncode **x**\nbold\n"
+    assert shown.text == "```\ncode **x**\nbold\n"
 
 
 @pytest.mark.parametrize("piece", ["word ", "*x", "    x\n", "|a|\n"])
