@@ -501,3 +501,19 @@ def test_a_retry_that_fails_keeps_the_answer(terminal):
 
     assert [message.text for message in held.stored.session.thread.messages] == ["?", "Yes."]
     assert "the earlier answer is kept" in err(terminal)
+
+
+def test_the_reasoning_is_shown_where_it_is_asked_for(terminal):
+    """In lines of its own, before the answer."""
+    script = [fake.reasoning("Let me see."), fake.text("Yes.")]
+    chat(terminal, "?\n", script)
+    assert "Let me see." not in err(terminal)
+
+    terminal.stdin.truncate(0)
+    terminal.stdin.seek(0)
+    terminal.stdin.write("?\n")
+    terminal.stdin.seek(0)
+    engine = allm.Engine(adapter=Fake(script=script), model="scripted")
+    stored = open_stored_session(None, None, terminal)
+    Chat(engine=engine, options={}, terminal=terminal, stored=stored, reasoning=True).run()
+    assert "Let me see.\x1b[22m\n" in err(terminal)

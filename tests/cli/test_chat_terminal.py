@@ -9,6 +9,7 @@ import sys
 
 import attrs
 import pytest
+import trio
 
 import allm
 from allm import fake
@@ -395,6 +396,45 @@ async def test_files_go_with_the_next_message(server, answers, chat, tmp_path):
     assert first.endswith("What?")
     assert second == "And?"
     assert "Error: " in screen.shown.text
+
+
+async def test_ctrl_c_stops_a_command_and_not_the_chat(chat):
+    """A server that does not answer is left to itself, and nothing of it is attached."""
+    async with trio.open_nursery() as nursery:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        asked = trio.Event()
+
+        async def never_answer(stream):
+            await stream.receive_some()
+            asked.set()
+            await trio.sleep_forever()
+
+        nursery.start_soon(trio.serve_listeners, never_answer, listeners)
+        async with chat() as screen:
+            await screen.at_prompt(1)
+            await screen.press(b"/file http://127.0.0.1:%d/\r" % port)
+            await asked.wait()
+            await screen.press(CTRL_C)
+            await screen.at_prompt(2)
+            await screen.press(b"/file\r")
+            await screen.at_prompt(3)
+            assert "interrupted" in screen.shown.text
+            assert "no files are attached" in screen.shown.text
+            await screen.press(CTRL_D)
+            assert await screen.read_all() == 0
+            assert_restored(screen)
+        nursery.cancel_scope.cancel()
+
+
+async def test_models_are_completed(chat):
+    """The providers first, then the models of one."""
+    async with chat() as screen:
+        await screen.at_prompt(1)
+        await screen.press(b"/model anthro\t")
+        await screen.read_until_shown("/model anthropic:")
+        await screen.press(CTRL_C + CTRL_D)
+        assert await screen.read_all() == 0
 
 
 async def test_a_conversation_is_saved_to_a_file(answers, chat, tmp_path):

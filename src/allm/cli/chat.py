@@ -18,7 +18,7 @@ from allm.cli.chat_screen import call_text
 from allm.cli.chat_turns import Turns
 from allm.cli.conversation import with_system
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
-from allm.cli.interrupts import keys_kept
+from allm.cli.interrupts import keys_kept, run_until_interrupted
 from allm.cli.line_reader import Lines, display_of
 from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
@@ -57,6 +57,7 @@ class Chat:
         history: The file of the lines that were entered; None keeps none.
         log: Where the conversation is kept beside its store, and the one to continue; None for nowhere.
         plain: Show answers as they arrive, not rendered.
+        reasoning: Show the model's reasoning.
     """
 
     engine: allm.Engine
@@ -70,6 +71,7 @@ class Chat:
     history: Path | None = None
     log: Conversation | None = None
     plain: bool = False
+    reasoning: bool = False
     turns: Turns = attrs.field(init=False)
     _commands: ChatCommands = attrs.field(init=False)
     _attached: Attached = attrs.field(init=False)
@@ -86,6 +88,7 @@ class Chat:
             approvals=Approvals(self.approve, self.terminal),
             log=self.log,
             plain=self.plain,
+            reasoning=self.reasoning,
             display=display_of(self.terminal),
         )
         self._attached = Attached(self.terminal)
@@ -133,7 +136,7 @@ class Chat:
             if self._typed:
                 self._greet()
             while not self._commands.leaving:
-                if not await self._next() and not self._typed:
+                if not await self._next_or_interrupted() and not self._typed:
                     return INTERRUPTED
         return FAILURE if self.turns.failed and not self._typed else SUCCESS
 
@@ -142,6 +145,15 @@ class Chat:
         continued = self.stored.version or (self.log is not None and self.log.version)
         resumed = f"; the conversation has {count} messages" if continued else ""
         self.terminal.line(f"{self.engine.model}: /help lists the commands{resumed}", dim=True)
+
+    async def _next_or_interrupted(self) -> bool:
+        try:
+            return await self._next()
+        except KeyboardInterrupt:  # between a turn and a prompt: there is nothing to stop
+            if not self._typed:
+                raise
+            self.terminal.line("interrupted")
+            return False
 
     async def _next(self) -> bool:
         """Read a line, or the user's word on a call, and do what it says; False if Ctrl-C stopped it."""
@@ -179,8 +191,10 @@ class Chat:
             try:
                 line = await self._reader.read(prompt, default=draft, in_editor=in_editor)
             except KeyboardInterrupt:
-                if not self._typed or (warned and not self._reader.cleared):
+                if not self._typed:
                     raise
+                if warned and not self._reader.cleared:
+                    return None
                 warned, draft, in_editor = True, "", False
                 self.terminal.line(LEAVE, dim=True)
                 continue
@@ -191,7 +205,7 @@ class Chat:
         """Run the command or the turn of a line; False if Ctrl-C stopped it."""
         command = command_in(line, whole=not self._typed)
         if command is not None:
-            return await self._commands.run(*command)
+            return await self._command(*command)
         text = _text(line, typed=self._typed)
         if waiting is not None:
             self.turns.settle(submit_tool_result(self.stored.session, waiting.id, text))
@@ -202,6 +216,18 @@ class Chat:
         done = await self.turns.reply(self._attached.message(text))
         self._attached.clear()
         return done
+
+    async def _command(self, name: str, argument: str) -> bool:
+        done = None
+
+        async def work() -> None:
+            nonlocal done
+            done = await self._commands.run(name, argument)
+
+        await run_until_interrupted(work)
+        if done is None:
+            self.terminal.line("interrupted")
+        return bool(done)
 
     async def _decide(self) -> bool:
         """Ask for the user's word on a call."""
@@ -245,8 +271,9 @@ def _reader(terminal: Terminal, history: Path | None) -> Reader:
     from allm.cli.line_completion import Completion
     from allm.cli.line_editor import LineEditor
     from allm.cli.line_history import history_of
+    from allm.cli.models_list import known_models
 
-    completion = Completion(names_of_commands())
+    completion = Completion(names_of_commands(), known_models)
     return LineEditor(terminal=terminal, display=display, completer=completion, history=history_of(history))
 
 

@@ -144,7 +144,9 @@ class ChatCommands:
         if argument == "-":
             self.attached.clear()
         elif argument:
-            await trio.to_thread.run_sync(self.attached.add, argument)
+            read = Attached(self.terminal)  # of its own, as Ctrl-C leaves a slow server to its thread
+            await trio.to_thread.run_sync(read.add, argument, abandon_on_cancel=True)
+            self.attached.join(read)
         names = ", ".join(self.attached.names)
         self._note(f"with the next message: {names} (/file - removes them)" if names else "no files are attached")
 

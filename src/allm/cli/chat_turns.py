@@ -46,6 +46,7 @@ class Turns:
         approvals: Which calls of tools need the user's word.
         log: Where the conversation is kept beside its store; None for nowhere.
         plain: Whether text is shown as it arrives, not rendered.
+        reasoning: Whether the model's reasoning is shown.
         display: Where lines are edited; None: nowhere.
         failed: Whether any turn has failed.
         usage: The total of all turns.
@@ -58,6 +59,7 @@ class Turns:
     approvals: Approvals
     log: Conversation | None = None
     plain: bool = False
+    reasoning: bool = False
     display: Output | None = None
     failed: bool = attrs.field(default=False, init=False)
     usage: allm.Usage = attrs.field(factory=allm.Usage, init=False)
@@ -126,7 +128,7 @@ class Turns:
         return {**self.options, "max_turns": max(1, left)}
 
     async def _show(self, block: allm.StreamBlock[SessionStream[allm.ChatResult]]) -> None:
-        screen = TurnScreen(self.terminal, plain=self.plain)
+        screen = TurnScreen(self.terminal, plain=self.plain, reasoning=self.reasoning)
         async with block as events:
             self._showing = screen, events
             try:

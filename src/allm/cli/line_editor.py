@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import final
@@ -186,13 +186,14 @@ async def _run(app: Application[str], prompt: Callable[..., str], begin: Callabl
         elif begin is not None:
             begin()
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(_obey_signals, app, received)
-        try:
-            result.append(await trio.to_thread.run_sync(partial(prompt, pre_run=started)))
-        except (Exception, KeyboardInterrupt) as error:  # raised below, outside the nursery, so not in a group
-            failure = error
-        nursery.cancel_scope.cancel()
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_obey, signals, app, received)
+            try:
+                result.append(await trio.to_thread.run_sync(partial(prompt, pre_run=started)))
+            except (Exception, KeyboardInterrupt) as error:  # raised below, outside the nursery, so not in a group
+                failure = error
+            nursery.cancel_scope.cancel()
     if signal.SIGTERM in received:
         raise SystemExit(TERMINATED)
     if failure is not None:
@@ -200,17 +201,13 @@ async def _run(app: Application[str], prompt: Callable[..., str], begin: Callabl
     return result[0]
 
 
-async def _obey_signals(
-    app: Application[str], received: set[int], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    with trio.open_signal_receiver(*_SIGNALS) as signals:
-        task_status.started()
-        async for number in signals:
-            if number in {signal.SIGINT, signal.SIGTERM}:
-                received.add(number)
-                _in_its_loop(app, lambda: app.exit(exception=KeyboardInterrupt()))
-            else:
-                _in_its_loop(app, lambda: _draw_anew(app))
+async def _obey(signals: AsyncIterator[int], app: Application[str], received: set[int]) -> None:
+    async for number in signals:
+        if number in {signal.SIGINT, signal.SIGTERM}:
+            received.add(number)
+            _in_its_loop(app, lambda: app.exit(exception=KeyboardInterrupt()))
+        else:
+            _in_its_loop(app, lambda: _draw_anew(app))
 
 
 def _draw_anew(app: Application[str]) -> None:

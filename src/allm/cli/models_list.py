@@ -16,7 +16,7 @@ from allm.cli.terminal import Terminal
 from allm.runtime import catalog
 from allm.runtime.registry import known_providers
 
-__all__ = ["ModelList"]
+__all__ = ["ModelList", "known_models"]
 
 
 @final
@@ -75,6 +75,12 @@ class ModelList:
     def _json(self, row: catalog.ModelInfo) -> str:
         facts = attrs.asdict(row, filter=lambda _, value: value not in (None, ()))
         return json.dumps(facts, default=str, ensure_ascii=False)
+
+
+def known_models() -> list[str]:
+    """The models of the catalog as `provider:id`, and the aliases."""
+    names = [f"{row.provider}:{row.id}" for row in catalog.bundled() if not row.id.endswith("*")]
+    return sorted({*names, *settings().aliases})
 
 
 def _has_key(provider: str) -> bool:
