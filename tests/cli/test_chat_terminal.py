@@ -106,6 +106,7 @@ async def test_pasted_lines_are_one_message(server, answers, chat):
         (b"one" + ALT_ENTER + b"two\r", "one\ntwo"),
         (b"one\\\rtwo\r", "one\ntwo"),
         (b'"""one\r\rtwo"""\r', "one\n\ntwo"),
+        (PASTE % b'"""A docstring."""\nx = 1' + b"\r", '"""A docstring."""\nx = 1'),
         (b"//help me\r", "/help me"),
         (b" /help\r", "/help"),
         (b"/etc/hosts is what?\r", "/etc/hosts is what?"),
@@ -220,6 +221,31 @@ async def test_an_editor_writes_the_message(server, answers, chat, tmp_path, mon
         assert await screen.read_all() == 0
         assert_restored(screen)
     assert asked(server) == ["draft\nby hand"]
+
+
+async def test_standard_output_may_be_a_file(server, to_server, answers, on_a_terminal, tmp_path):
+    """The prompt and its editor are on the terminal, and the file has the model's text as it came."""
+    answers([fake.text("Some **bold** text.")])
+    shell = ["sh", "-c", f'"$@" > {tmp_path}/out', "sh"]
+    async with on_a_terminal("chat", *to_server, before=shell) as screen:
+        await screen.at_prompt(1)
+        await screen.press(b"wrong\x15right\r")
+        await screen.at_prompt(2)
+        await screen.press(CTRL_D)
+        assert await screen.read_all() == 0
+        assert_restored(screen)
+    assert asked(server) == ["right"]
+    assert (tmp_path / "out").read_text() == "Some **bold** text.\n"
+
+
+async def test_a_terminal_that_goes_away_ends_the_chat(chat):
+    """Without a traceback, and without a process that stays."""
+    async with chat() as screen:
+        await screen.at_prompt(1)
+        screen.process.send_signal(signal.SIGHUP)
+        code = await screen.read_all()
+        assert code == -signal.SIGHUP
+        assert not screen.settings_changed
 
 
 async def test_sigterm_at_the_prompt_restores_the_terminal(chat):

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import trio
@@ -43,7 +43,8 @@ def keys_kept(stdin: TextIO | None) -> Generator[None]:
     quiet[_LOCAL_FLAGS] &= ~(termios.ECHO | termios.ICANON)
 
     def end(number: int, _frame: object) -> None:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with suppress(termios.error):  # SIGHUP: the terminal is gone
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
@@ -53,7 +54,8 @@ def keys_kept(stdin: TextIO | None) -> Generator[None]:
         termios.tcsetattr(terminal, termios.TCSANOW, quiet)
         yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with suppress(termios.error):
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
         for number, handler in handlers.items():
             signal.signal(number, handler)
 

@@ -30,21 +30,21 @@ from allm.cli.terminal import Output, Terminal
 __all__ = ["LineEditor", "is_unfinished", "message_of"]
 
 _QUOTES = '"""'
+_PAIR = 2
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGWINCH] if sys.platform != "win32" else []))
 
 
 def is_unfinished(text: str) -> bool:
-    r"""Whether Enter begins a new line: after a backslash at the end, or inside of `\"\"\"`."""
+    r"""Whether Enter begins a new line: after a backslash at the end, or inside of `\"\"\"`, unless they are closed."""
     if text.lstrip().startswith(_QUOTES):
-        inner = text.strip()[len(_QUOTES) :]
-        return not inner.endswith(_QUOTES)
+        return text.count(_QUOTES) == 1  # a program that is pasted may begin with a docstring, and end with anything
     return text.endswith("\\")
 
 
 def message_of(text: str) -> str:
     r"""The text that is meant by what was typed: without the `\"\"\"` around it."""
     whole = text.strip()
-    if whole.startswith(_QUOTES) and whole.endswith(_QUOTES) and len(whole) >= 2 * len(_QUOTES):
+    if whole.startswith(_QUOTES) and whole.endswith(_QUOTES) and whole.count(_QUOTES) == _PAIR:
         return whole[len(_QUOTES) : -len(_QUOTES)].strip("\n")
     return text
 

@@ -15,7 +15,7 @@ import attrs
 
 from allm.cli.markdown_code import Highlighter
 from allm.cli.markdown_flow import Flow
-from allm.cli.markdown_inline import Run, certain, runs
+from allm.cli.markdown_inline import Run, certain, preview, runs
 from allm.cli.markdown_table import is_delimiter, table_text
 from allm.cli.terminal import Output, visible
 
@@ -188,7 +188,8 @@ class MarkdownText(TextDisplay):
         count = certain(self._source)
         self._flow.add(runs(self._source[:count], self._style))
         self._source = self._source[count:]
-        self._flow.show([(self._source, self._style)], grows=bool(_PLAIN.fullmatch(self._source)))
+        is_word = bool(_PLAIN.fullmatch(self._source))
+        self._flow.show([(self._source, self._style)] if is_word else preview(self._source, self._style), grows=is_word)
 
     def _waiting(self, source: str) -> None:
         if self._rows and not self._fence and not (source and not _TABLE.match(source)):
@@ -200,7 +201,8 @@ class MarkdownText(TextDisplay):
             self._under_way()
         else:
             self._flow.begin()
-            self._flow.show([(source[: self._flow.width].expandtabs(4), "")])
+            shown = "" if not self._fence and _UNDECIDED.match(source) else source
+            self._flow.show([(shown[: self._flow.width].expandtabs(4), "")])
 
     def _begin(self, source: str) -> None:
         """Begin a line of text, whose kind is decided now: its mark goes, its words follow."""
