@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
 
 import attrs
 import trio
 
 import allm
 from allm.cli.approval import Approvals, Policy
-from allm.cli.chat_commands import ChatCommands, command_in, names_of_commands
+from allm.cli.chat_commands import ChatCommands, command_in
 from allm.cli.chat_files import Attached
+from allm.cli.chat_prompt import Prompt, text_of
 from allm.cli.chat_screen import call_text
 from allm.cli.chat_turns import Turns
 from allm.cli.conversation import with_system
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
 from allm.cli.interrupts import keys_kept, run_until_interrupted
-from allm.cli.line_reader import Lines, display_of
+from allm.cli.line_reader import display_of
 from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
 from allm.cli.terminal import Terminal
@@ -27,18 +28,7 @@ from allm.session import submit_tool_result
 
 __all__ = ["Chat"]
 
-LEAVE = "Ctrl-C again or Ctrl-D ends the chat; /help lists the commands"
 _WORDS = frozenset({"exit", "quit"})  # what people type who come from another program
-
-
-class Reader(Protocol):
-    """Reads what the user enters."""
-
-    cleared: bool
-
-    async def read(
-        self, prompt: str, *, default: str = "", in_editor: bool = False, remember: bool = True
-    ) -> str | None: ...
 
 
 @final
@@ -75,7 +65,7 @@ class Chat:
     turns: Turns = attrs.field(init=False)
     _commands: ChatCommands = attrs.field(init=False)
     _attached: Attached = attrs.field(init=False)
-    _reader: Reader = attrs.field(init=False)
+    _prompt: Prompt = attrs.field(init=False)
     _typed: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -99,7 +89,7 @@ class Chat:
             engine_of=self.engine_of,
             typed=self._typed,
         )
-        self._reader = _reader(self.terminal, self.history) if self._typed else Lines(self.terminal)
+        self._prompt = Prompt(self.terminal, self.history)
 
     def run(self) -> int:
         """Chat until the input ends, and return the exit code.
@@ -179,34 +169,20 @@ class Chat:
         return True
 
     async def _read(self, waiting: allm.ToolCall | None) -> str | None:
-        """The next line; Ctrl-C says how to leave, and the second one in a row leaves."""
         prompt = "> "
         if waiting is not None:
             prompt = f"{waiting.name}> "
             self.terminal.line(f"* {call_text(waiting)} is pending: the next line is its result", dim=True)
         draft, in_editor = self._commands.draft, self._commands.in_editor
         self._commands.draft, self._commands.in_editor = "", False
-        warned = False
-        while True:
-            try:
-                line = await self._reader.read(prompt, default=draft, in_editor=in_editor)
-            except KeyboardInterrupt:
-                if not self._typed:
-                    raise
-                if warned and not self._reader.cleared:
-                    return None
-                warned, draft, in_editor = True, "", False
-                self.terminal.line(LEAVE, dim=True)
-                continue
-            if line is None or line.strip():
-                return line
+        return await self._prompt.read(prompt, draft=draft, in_editor=in_editor)
 
     async def _line(self, line: str, waiting: allm.ToolCall | None) -> bool:
         """Run the command or the turn of a line; False if Ctrl-C stopped it."""
         command = command_in(line, whole=not self._typed)
         if command is not None:
             return await self._command(*command)
-        text = _text(line, typed=self._typed)
+        text = text_of(line, typed=self._typed)
         if waiting is not None:
             self.turns.settle(submit_tool_result(self.stored.session, waiting.id, text))
             return await self._answered()
@@ -231,11 +207,8 @@ class Chat:
 
     async def _decide(self) -> bool:
         """Ask for the user's word on a call."""
-
-        async def ask(question: str) -> str | None:
-            return await self._reader.read(question, remember=False)
-
-        session, goes_on = await self.turns.approvals.decide(self.turns.engine, self.stored.session, ask)
+        approvals = self.turns.approvals
+        session, goes_on = await approvals.decide(self.turns.engine, self.stored.session, self._prompt.ask)
         self.turns.settle(session)
         if goes_on:
             return await self._answered()
@@ -261,25 +234,3 @@ class Chat:
     def _error(self, text: str) -> None:
         self.turns.failed = True
         self.terminal.line(f"Error: {text}")
-
-
-def _reader(terminal: Terminal, history: Path | None) -> Reader:
-    """The editor, if the terminal has what it needs; only then is its library loaded."""
-    display = display_of(terminal)
-    if display is None:
-        return Lines(terminal)
-    from allm.cli.line_completion import Completion
-    from allm.cli.line_editor import LineEditor
-    from allm.cli.line_history import history_of
-    from allm.cli.models_list import known_models
-
-    completion = Completion(names_of_commands(), known_models)
-    return LineEditor(terminal=terminal, display=display, completer=completion, history=history_of(history))
-
-
-def _text(line: str, *, typed: bool) -> str:
-    """The message in a line that is no command."""
-    text = line.strip("\n").rstrip()
-    if "\n" not in text:
-        text = text.strip()
-    return text[1:] if typed and text.startswith("//") else text

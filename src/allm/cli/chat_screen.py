@@ -10,8 +10,9 @@ import attrs
 
 import allm
 from allm.cli.exit_codes import describe
-from allm.cli.markdown_text import MarkdownText, PlainText, TextDisplay
+from allm.cli.markdown_text import MarkdownText
 from allm.cli.terminal import Terminal
+from allm.cli.text_display import PlainText, TextDisplay
 
 __all__ = ["TurnScreen", "call_text", "short"]
 

@@ -18,8 +18,9 @@ from allm.cli.markdown_flow import Flow
 from allm.cli.markdown_inline import Run, certain, preview, runs
 from allm.cli.markdown_table import is_delimiter, table_text
 from allm.cli.terminal import Output, visible
+from allm.cli.text_display import TextDisplay
 
-__all__ = ["MarkdownText", "PlainText", "TextDisplay"]
+__all__ = ["MarkdownText"]
 
 _DIM = "2"
 _HEADINGS = {1: "1;4", 2: "1"}
@@ -37,34 +38,6 @@ _INDENT = re.compile(r"^\s*")
 _PLAIN = re.compile(r"[^\s`*_\[\]<>!&~$\\]+")  # a word that stays as it is, however it goes on
 _LONGEST_LINE = 2000  # characters of a line under way that are kept, to be highlighted or put into a table
 _BOXES = {" ": "☐ ", "x": "☑ ", "X": "☑ "}
-
-
-class TextDisplay:
-    """Shows the text of one answer after the other."""
-
-    def show(self, text: str) -> None:
-        """Show more of an answer."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """End the answer: what follows begins on a new line."""
-        raise NotImplementedError
-
-
-@final
-@attrs.define(eq=False)
-class PlainText(TextDisplay):
-    """Text as it is."""
-
-    _output: Output
-
-    def show(self, text: str) -> None:
-        """Show more of an answer."""
-        self._output.show(text)
-
-    def end(self) -> None:
-        """End the answer."""
-        self._output.end_line()
 
 
 @final
