@@ -119,7 +119,7 @@ def test_the_marks_are_gone_and_the_words_are_there(render):
 def test_how_it_was_cut_changes_nothing(render, columns):
     """One character at a time, in random pieces, or at once: a person sees the same."""
     whole = render([ANSWER], columns)
-    chance = random.Random(columns)  # noqa: S311  the same pieces in every run
+    chance = random.Random(columns)  # noqa: S311  (the same pieces in every run)
     for _ in range(5):
         cuts = sorted(chance.randrange(len(ANSWER)) for _ in range(60))
         pieces = [ANSWER[start:end] for start, end in zip([0, *cuts], [*cuts, len(ANSWER)], strict=True)]
@@ -141,9 +141,9 @@ def test_plain_words_are_only_ever_added(render):
 def test_words_are_shown_before_their_line_ends(render):
     """A stalled answer shows everything that has arrived."""
     assert render("Four legs,\non", end=False).text == "Four legs,\non\n"
-    for source in ("a **bold te", "a `bold te", "a **bold te*", "a [bold te", "a *bold **te"):
+    for source in ("a **bold wo", "a `bold wo", "a **bold wo*", "a [bold wo", "a *bold **te"):
         shown = render(source, end=False).text
-        assert shown in {"a bold te\n", "a [bold te\n"}
+        assert shown in {"a bold wo\n", "a [bold wo\n"}
     assert render("```\nx = 1\ny = ", end=False).text == "```\nx = 1\ny =\n"
 
 

@@ -96,7 +96,7 @@ class TurnScreen:
                 self._line(f"- {self._name(call)}: {short(payload if isinstance(payload, str) else _json(payload))}")
             case allm.ToolExecutionCompleted(call, error=error):
                 if error is not None:
-                    self._line(f"- {self._name(call)} failed: {short(error.message)}")
+                    self._line(f"- {self._name(call)} failed: {short(error.problem)}")
             case allm.ToolResultEncoded(call, message):
                 if not message.is_error:
                     self._line(f"- {self._name(call)} = {short(message.text)}")

@@ -1,6 +1,6 @@
 """The text inside a line of Markdown, as runs of characters in a style, and how much of an unfinished line is certain.
 
-markdown-it, which rich brings along, reads what is certain. While a line arrives, a construct may be open: `**bold te`
+markdown-it, which rich brings along, reads what is certain. While a line arrives, a construct may be open: `**bold wo`
 is bold once its end is there, and two asterisks otherwise. `certain` finds the place up to which nothing that follows
 can change what is shown.
 """
