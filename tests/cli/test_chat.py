@@ -435,7 +435,7 @@ async def test_signals_are_left_alone_in_other_threads():
         ("/file", "no files are attached"),
         ("/file -", "no files are attached"),
         ("/usage now", "takes no argument"),
-        ("/clera", "did you mean /clear?"),
+        ("/clr", "did you mean /clear?"),
         ("/zzz", "/help lists the commands"),
     ],
 )

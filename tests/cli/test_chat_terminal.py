@@ -110,7 +110,7 @@ async def test_pasted_lines_are_one_message(server, answers, chat):
         (b"//help me\r", "/help me"),
         (b" /help\r", "/help"),
         (b"/etc/hosts is what?\r", "/etc/hosts is what?"),
-        (b"caf\xc3\xa9 \xe6\x97\xa5\r", "café 日"),
+        (b"\xc3\xa9t\xc3\xa9 \xe6\x97\xa5\r", "été 日"),
         (b"wrong\x15right\r", "right"),
     ],
 )
@@ -487,9 +487,7 @@ async def test_other_commands(server, answers, chat):
     """Instructions, usage, unknown names with the nearest one, and the words of other programs."""
     answers([fake.text("Yes.")])
     async with chat() as screen:
-        for count, line in enumerate(
-            [b"/system Be brief.", b"/system", b"Well?", b"/usage", b"/modle x", b"/copy x"], 1
-        ):
+        for count, line in enumerate([b"/system Be brief.", b"/system", b"Well?", b"/usage", b"/mdl x", b"/copy x"], 1):
             await screen.at_prompt(count)
             await screen.press(line + b"\r")
         await screen.at_prompt(7)

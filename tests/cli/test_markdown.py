@@ -141,7 +141,7 @@ def test_plain_words_are_only_ever_added(render):
 def test_words_are_shown_before_their_line_ends(render):
     """A stalled answer shows everything that has arrived."""
     assert render("Four legs,\non", end=False).text == "Four legs,\non\n"
-    for source in ("a **bold wo", "a `bold wo", "a **bold wo*", "a [bold wo", "a *bold **te"):
+    for source in ("a **bold wo", "a `bold wo", "a **bold wo*", "a [bold wo", "a *bold **wo"):
         shown = render(source, end=False).text
         assert shown in {"a bold wo\n", "a [bold wo\n"}
     assert render("```\nx = 1\ny = ", end=False).text == "```\nx = 1\ny =\n"
