@@ -50,7 +50,7 @@ def embedding_body(request: EmbeddingRequest, row: Preset) -> dict[str, Any]:
         ]
     )
     if request.task_type is not None and request.task_type.lower() not in RETRIEVAL:
-        expected = f"{provider} has no such task; expected 'query', 'document' or None"
+        expected = f"{provider} has no such task; expected 'query' or 'document'"
         refuse([Problem(("task_type",), "unsupported", expected)])
     fields = {
         "model": request.model,

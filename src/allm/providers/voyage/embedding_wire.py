@@ -46,9 +46,7 @@ def embedding_body(request: EmbeddingRequest) -> dict[str, Any]:
     )
     task = request.task_type.lower() if request.task_type is not None else None
     if task is not None and task not in INPUT_TYPES:
-        refuse(
-            [Problem(("task_type",), "unsupported", "voyage has no such task; expected 'query', 'document' or None")]
-        )
+        refuse([Problem(("task_type",), "unsupported", "voyage has no such task; expected 'query' or 'document'")])
     fields = {
         "model": request.model,
         "input": list(request.inputs),
