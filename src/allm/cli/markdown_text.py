@@ -12,6 +12,7 @@ import re
 from typing import final
 
 import attrs
+import trio
 
 from allm.cli.markdown_code import Highlighter
 from allm.cli.markdown_flow import Flow
@@ -61,6 +62,7 @@ class MarkdownText(TextDisplay):
     def __attrs_post_init__(self) -> None:
         self._flow = Flow(self._output)
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C between two statements would leave half of them done
     def show(self, text: str) -> None:
         """Show more of an answer."""
         if not text:
