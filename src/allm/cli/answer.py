@@ -26,6 +26,7 @@ class Form:
         extract: The first or last code block alone.
         output: The file for the answer; None: standard output.
         alone: Of a turn with tools print the last response alone, at a terminal too.
+        markdown: Render the answer where it is shown at a terminal.
         stream: Print the answer as it arrives, where it is printed as it is.
         reasoning: Print the model's reasoning on standard error.
         usage: Print tokens and cost on standard error.
@@ -36,6 +37,7 @@ class Form:
     extract: Literal["first", "last"] | None = None
     output: Path | None = None
     alone: bool = False
+    markdown: bool = False
     stream: bool = True
     reasoning: bool = False
     usage: bool = False

@@ -16,7 +16,9 @@ from allm.cli.call_notes import CallNotes
 from allm.cli.chat_screen import TurnScreen
 from allm.cli.exit_codes import FAILURE, SUCCESS
 from allm.cli.log import Conversation
+from allm.cli.markdown_text import MarkdownText
 from allm.cli.terminal import Terminal
+from allm.cli.text_display import PlainText, TextDisplay
 from allm.cli.usage_note import usage_line
 from allm.data.atomic_write import write_whole
 from allm.session import SessionStream
@@ -53,6 +55,7 @@ class Generation:
     _events: Events | None = attrs.field(default=None, init=False)
     _blocks: set[str] = attrs.field(factory=set[str], init=False)
     _turn: TurnScreen = attrs.field(init=False)
+    _display: TextDisplay = attrs.field(init=False)
     _notes: CallNotes | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -61,6 +64,9 @@ class Generation:
         shows_turn = self.terminal.stdout.isatty() and not form.alone
         self._live = not whole and (shows_turn or not self.engine.tools)
         self._turn = TurnScreen(self.terminal)
+        stdout = self.terminal.stdout
+        renders = self._live and form.markdown and stdout.styled
+        self._display = MarkdownText(stdout) if renders else PlainText(stdout)
 
     def run(self) -> int:
         """Print the answer and return the exit code.
@@ -121,6 +127,7 @@ class Generation:
 
     async def _show(self, event: allm.Event) -> None:
         if isinstance(event, allm.OrchestrationEvent):
+            self._display.end()
             await self._turn.event(event)
             self._step_ended = self._step_ended or isinstance(event, allm.StepCompleted)
             return
@@ -159,11 +166,11 @@ class Generation:
         if self._live:
             self.terminal.stderr.end_line()
             await self.terminal.stdout.ready()
-            self.terminal.stdout.show(text)
+            self._display.show(text)
 
     async def _thought(self, text: str) -> None:
         if self.terminal.stdout.isatty():  # a file or a pipe gets the response unchanged
-            self.terminal.stdout.end_line()
+            self._display.end()
         await self.terminal.stderr.ready()
         self.terminal.stderr.show(text, dim=True)
 
@@ -198,8 +205,8 @@ class Generation:
         """Print the answer as far as it is not printed yet."""
         stdout = self.terminal.stdout
         if self._live:
-            stdout.show(result.output_text[stdout.taken - self._begun :])
-            stdout.end_line()
+            self._display.show(result.output_text[stdout.taken - self._begun :])
+            self._display.end()
         else:
             stdout.show(text_of(result, self.form))
         self.terminal.stderr.end_line()

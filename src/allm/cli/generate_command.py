@@ -84,6 +84,7 @@ __all__ = ["generate"]
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest response, in tokens.")
 @click.option("--reasoning", metavar="EFFORT", help="Reasoning effort, in the provider's words: low, medium, high.")
 @click.option("--show-reasoning", is_flag=True, help="Print the reasoning on standard error.")
+@click.option("--plain", is_flag=True, help="Show the answer as it arrives, not rendered as Markdown.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
 @click.option("-u", "--usage", is_flag=True, help="Print tokens and cost on standard error.")
 @click.option("--verbose", is_flag=True, help="Print retries, times and ids on standard error.")
@@ -116,6 +117,7 @@ def generate(
     max_tokens: int | None,
     reasoning: str | None,
     show_reasoning: bool,
+    plain: bool,
     no_stream: bool,
     usage: bool,
     verbose: bool,
@@ -140,6 +142,7 @@ def generate(
     from allm.cli.log import begin, name_of
     from allm.cli.question import instructions_of, question_of
     from allm.cli.schema_input import schema_of
+    from allm.cli.settings import settings
     from allm.cli.standard_input import StandardInput
     from allm.cli.tools_file import tools_of
 
@@ -163,6 +166,7 @@ def generate(
             extract="first" if extract else "last" if extract_last else None,
             output=place_of(output, force=force),
             alone=output == "-",
+            markdown=response_format is None and not plain and settings().markdown,
             stream=not no_stream,
             reasoning=show_reasoning,
             usage=usage,
