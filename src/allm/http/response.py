@@ -30,6 +30,7 @@ __all__ = [
     "Chunks",
     "HttpResponse",
     "OpenResponse",
+    "is_known",
     "mapped",
     "sent_body",
     "shown_headers",
@@ -321,6 +322,11 @@ def _failures(library: ModuleType) -> _Kinds:
         "remote": both("RemoteProtocolError"),
         "proxy": both("ProxyError"),
     }
+
+
+def is_known(library: ModuleType, error: BaseException) -> bool:
+    """Whether the error is one of the library's own about the network, for which `mapped` has words."""
+    return isinstance(error, _failures(library)["transport"])
 
 
 class mapped:  # noqa: N801  (a `with` block, not a thing)

@@ -36,6 +36,7 @@ from allm.http.response import (
     BodyReader,
     Chunks,
     HttpResponse,
+    is_known,
     mapped,
     transport_override,
     unconnected,
@@ -260,7 +261,7 @@ class _Sending:
 
     _request: Any = attrs.field(repr=False)
 
-    async def send(self, client: Any, pool: Any) -> Any:
+    async def send(self, http: ModuleType, client: Any, pool: Any) -> Any:
         """Return the response, by the user's client or else a pool; nothing is left of a request without one."""
         connecting, outside = Connecting(self._request.extensions.get("trace")), sys.exception()
         self._request.extensions["trace"] = connecting
@@ -272,7 +273,7 @@ class _Sending:
             ended = stopped.reason
         except BaseException as error:  # noqa: ASYNC103  (raised below where it is not raised here)
             await connecting.ended(error)  # noqa: ASYNC102  (shielded, with a deadline)
-            if isinstance(error, Exception) and connecting.failed_with(error):
+            if isinstance(error, Exception) and connecting.failed_with(error) and not is_known(http, error):
                 raise unconnected(error) from error  # noqa: ASYNC104  (an Exception, never Cancelled)
             if not isinstance(error, trio.Cancelled):
                 raise
@@ -343,7 +344,7 @@ class send:  # noqa: N801  (an `OpenResponse`: a function whose result is used o
                     request = request_of(client, http, method, url, fields, content, reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-                answer = await sending.send(None if is_ours else client, is_ours and self._lent.pool)
+                answer = await sending.send(http, None if is_ours else client, is_ours and self._lent.pool)
                 self._answer = answer.stream if is_ours else answer
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
