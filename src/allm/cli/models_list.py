@@ -17,7 +17,7 @@ from allm.providers.local.weights import KNOWN, installed
 from allm.runtime import catalog
 from allm.runtime.registry import known_providers
 
-__all__ = ["ModelList"]
+__all__ = ["ModelList", "known_models"]
 
 
 @final
@@ -85,6 +85,12 @@ class ModelList:
 def _on_this_machine() -> list[catalog.ModelInfo]:
     """Local models: those that can be fetched, and the files that are there."""
     return [catalog.ModelInfo(provider="local", id=name) for name in {*KNOWN, *installed()}]
+
+
+def known_models() -> list[str]:
+    """The models of the catalog as `provider:id`, and the aliases."""
+    names = [f"{row.provider}:{row.id}" for row in catalog.bundled() if not row.id.endswith("*")]
+    return sorted({*names, *(f"local:{name}" for name in installed()), *settings().aliases})
 
 
 def _has_key(provider: str) -> bool:

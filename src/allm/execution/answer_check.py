@@ -63,7 +63,7 @@ class AnswerCheck:
 async def ask_until_it_fits(call: ModelCall, prepared: Any, context: StreamContext, check: AnswerCheck) -> None:
     """Run a call, and ask again while its answer does not fit, up to `validation_retries` times."""
     fold = AnswersFold(check.hint)
-    context.send.delivered = fold.add
+    context.send.delivered = fold
     for _ in range(call.execution_options.validation_retries):
         await run_model_call(call, prepared, context)
         answer = fold.current.response()
@@ -102,6 +102,10 @@ class AnswersFold:
             self.current = StreamCollector(self.output_type)
         else:
             self.current.add(event)
+
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """See `StreamCollector`."""
+        self.current.more(kind, block_id, texts)
 
     def result(self) -> Response:
         """The newest answer; while it has no content, the one before it with the state of the newest."""

@@ -82,7 +82,7 @@ def open_step(
 
     async def produce(context: StreamContext) -> None:
         fold = StepFold(turn.thread, turn.output_type)
-        context.send.delivered = fold.add
+        context.send.delivered = fold
         with trio.move_on_after(turn.limit) as whole_call:
             await run_step(*await _first_call(turn, context), context, fold)
         if whole_call.cancelled_caught:
@@ -140,7 +140,7 @@ def open_chat(
 
     async def produce(context: StreamContext) -> None:
         loop = _ChatLoop(turn, context, turn.fold(inbox), inbox)
-        context.send.delivered = loop.fold.add
+        context.send.delivered = loop.fold
         result: ChatResult | None = None
         try:
             with trio.move_on_after(turn.limit):

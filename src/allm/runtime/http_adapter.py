@@ -33,8 +33,9 @@ from allm.http.library import check_client
 from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall, WireDecoder
+from allm.http.stream_call import StreamCall
 from allm.http.transport import checked_route
+from allm.http.wire_decoder import WireDecoder
 from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
 from allm.runtime.batches import BatchLimits
 
@@ -316,9 +317,9 @@ class HttpAdapter(Adapter):
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor, address = self.vendor, _address_of(parts_of(base_url))
-        own = None if vendor.base_url is None else _address_of(parts_of(vendor.base_url))
-        return Origin(vendor.name, None if address == own else address, has_own=own is not None)
+        vendor = self.vendor
+        own = None if vendor.base_url is None else parts_of(vendor.base_url)
+        return _origin_of(vendor.name, parts_of(base_url), own)
 
     def find_base_url(self, options: AdapterOptions) -> str:
         """Return the base URL: the call's, else the adapter's, else the environment variable's, else the vendor's.
@@ -393,7 +394,12 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
+def _origin_of(name: str, parts: SplitResult, own_parts: SplitResult | None) -> Origin:
+    address, own = _address_of(parts), None if own_parts is None else _address_of(own_parts)
+    return Origin(name, None if address == own else address, has_own=own is not None)
+
+
 def _address_of(parts: SplitResult) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")
