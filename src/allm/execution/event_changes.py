@@ -62,5 +62,5 @@ class ChangedEvents:
                 with suppress(StreamError):  # the answer was ended, as one that is too large
                     now(list(held))
             raise
-        if held := tuple(change.held()):  # the answer has no end
-            await emit(*held)
+        if rest := tuple(change.held()):  # the answer has no end
+            await emit(*rest)
