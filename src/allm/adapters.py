@@ -11,6 +11,8 @@ HTTP:
     other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
     `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
+    `open_download` opens a file by its address, and follows redirects.
+    `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
@@ -101,6 +103,7 @@ from allm.http.call import (
     parts_of as parts_of,
 )
 from allm.http.decoder import StreamDecoder as StreamDecoder
+from allm.http.download import open_download as open_download
 from allm.http.error_body import (
     CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
     RETRYABLE_STATUS as RETRYABLE_STATUS,
@@ -124,6 +127,7 @@ from allm.http.keys import (
     Secret as Secret,
 )
 from allm.http.library import multipart as multipart
+from allm.http.proxies import own_servers as own_servers
 from allm.http.response import Body as Body, HttpResponse as HttpResponse
 from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.http.sse import (
@@ -145,6 +149,7 @@ from allm.runtime.adapters import (
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
+    ToolMode as ToolMode,
     UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.batches import BatchLimits as BatchLimits
@@ -201,6 +206,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "StreamAdapter",
     "StreamCall",
     "StreamDecoder",
+    "ToolMode",
     "UnaryAdapter",
     "UniqueIds",
     "UnusableImageError",
@@ -229,6 +235,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "malformed",
     "multipart",
     "open_call",
+    "open_download",
+    "own_servers",
     "parse_arguments",
     "parse_retry_after",
     "parts_of",

@@ -8,33 +8,25 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast, final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
+import trio
 
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
-from allm.http.headers import SENT_SECRET, HeaderValue, sealed_headers, secrets_in
+from allm.http.headers import HeaderValue, is_secret, sealed_headers, secrets_in
 from allm.http.inline_base64 import streamed
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
 from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
 from allm.http.response import Body, HttpResponse, shown_headers
 from allm.http.transport import open_response
 
-__all__ = [
-    "HttpCall",
-    "OpenCall",
-    "as_key",
-    "join_url",
-    "json_body",
-    "json_content",
-    "open_call",
-    "parts_of",
-]
+__all__ = ["HttpCall", "OpenCall", "as_key", "drain", "join_url", "json_body", "json_content", "open_call", "parts_of"]
 
 REDIRECT = 300
 """From here on a status is a failure: no provider's API redirects, and a redirect would take the key elsewhere."""
@@ -42,7 +34,7 @@ UNAUTHORIZED = 401
 
 
 def _has_secrets(headers: Mapping[str, HeaderValue]) -> bool:
-    return any(map(SENT_SECRET.search, headers))
+    return any(map(is_secret, headers))
 
 
 def _sealed(headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
@@ -60,7 +52,7 @@ class HttpCall:
         body: In the format that the header `content-type` names; a `Body` is read while it is sent.
         classify: Turns an error response into an `AdapterError`.
         credential: The key; None to send none.
-        client: The user's HTTP client; None: the shared one.
+        client: The user's HTTP client, or the `Route` of a shared one; None: its route is found when it is sent.
         method: The HTTP method.
     """
 
@@ -236,7 +228,7 @@ def parts_of(base_url: str) -> SplitResult:
     parts = _split(base_url) if isinstance(base_url, str) else None
     if parts is None:
         raise EngineError(
-            f"base_url {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
+            f"the base URL {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
             "https://api.openai.com/v1",
             reason="invalid_base_url",
         )
@@ -255,3 +247,13 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if usable else None
+
+
+async def drain(chunks: AsyncIterator[bytes], seconds: float) -> None:
+    """Read to the end of the HTTP body; the response is complete, so failures no longer matter."""
+    with trio.move_on_after(seconds):
+        try:
+            async for _ in chunks:
+                pass
+        except Exception:  # noqa: S110  (the connection is then closed instead of reused)
+            pass
