@@ -42,12 +42,12 @@ Encoding conversations and media:
     it back to the next request that has the same `encoding_format`; `Beginning` does so with the first messages of a
     conversation. `base64_text` puts an image into a JSON body, a
     large one without a copy. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
-    `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
+    `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
 
-from allm.data.embedding import EmbeddingInput as EmbeddingInput
+from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
 from allm.data.embedding_check import text_size as text_size
 from allm.data.errors import Path as Path
 from allm.data.events import Emit as Emit
@@ -136,11 +136,8 @@ from allm.http.sse import (
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
-from allm.http.stream_call import (
-    StreamCall as StreamCall,
-    WireDecoder as WireDecoder,
-    stream_events as stream_events,
-)
+from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
+from allm.http.wire_decoder import WireDecoder as WireDecoder
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
@@ -221,6 +218,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "classify_error",
     "dumps",
+    "embedding_of",
     "encoding_format",
     "explains_settings",
     "finish_reason_of",

@@ -1,6 +1,6 @@
 """Decoding an answer: the part of a decoder that is the same for every vendor.
 
-`StreamDecoder` implements `WireDecoder` (`stream_call.py`) for services whose events are JSON objects, which all of
+`StreamDecoder` implements `WireDecoder` for services whose events are JSON objects, which all of
 them are today: it parses, refuses what is not an object, finds error reports, counts on an end marker, and keeps ids,
 the message and its events. A vendor's decoder is a subclass that says what each event means. How it works:
 
@@ -196,7 +196,7 @@ class StreamDecoder(abc.ABC):
 
     def report(self, usage: Usage) -> None:
         """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
-        self.events.append(storable(UsageReported(usage, service_tier=self.service_tier)))
+        self.events.append(UsageReported(usage, service_tier=self.service_tier))
 
     @staticmethod
     def has_grown(tokens: int, reported: int | None) -> bool:
@@ -236,7 +236,7 @@ class StreamDecoder(abc.ABC):
             logprobs=tuple(self.logprobs) or None,
             metadata={self.provider: self.notes} if self.notes else {},
         )
-        self.events.append(storable(completed))
+        self.events.append(completed)
 
     def fail(self, error: AdapterError, *, raw_finish_reason: str | None = None) -> None:
         """Add `Failed`: the answer has ended, and what was added before is kept."""

@@ -5,9 +5,9 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import attrs
 import trio
@@ -16,11 +16,12 @@ from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
-from allm.http.call import HttpCall, OpenCall, drain, open_call
+from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
 from allm.http.sse import FEW_EVENTS, MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
+from allm.http.wire_decoder import EmitNow, WireDecoder
 
-__all__ = ["StreamCall", "WireDecoder", "stream_events"]
+__all__ = ["StreamCall", "stream_events"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON response, in bytes; one with generated images has some tens of megabytes."""
@@ -35,48 +36,6 @@ _TOGETHER = 64
 _MISSES = 16
 """Runs that did not fit, one after the other, after which a read is tried but once: the service writes other events."""
 _TOGETHER_BYTES = 64 * 1024
-
-
-class WireDecoder(Protocol):
-    """Turns one provider's wire format into events; pure, no I/O.
-
-    Attributes:
-        done: The provider's end marker was seen; nothing more is decoded.
-        idle: The latest event only kept the connection open: no sign that the answer goes on.
-        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
-        limits: How much of the answer may be held in here before events show it. Set before `begin`.
-    """
-
-    done: bool
-    idle: bool
-    raw_chunks: bool
-    limits: AnswerLimits
-
-    def begin(self, headers: Mapping[str, str], /) -> None:
-        """The HTTP headers of the response have arrived; their names are in lower case."""
-
-    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
-        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
-        ...
-
-    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
-        """The events of a plain JSON answer, `MessageCompleted` included."""
-        ...
-
-    def end(self, stray: str, /) -> list[AdapterEvent]:
-        """The body ended without the end marker; `stray` is the text outside any SSE field."""
-        ...
-
-
-class EmitNow(Protocol):
-    """What an `emit` can do besides that can also take events where nothing can be awaited."""
-
-    def room(self) -> bool:
-        """Whether `now` has room for a burst. Nobody else sends, so there is room until a burst is emitted."""
-        ...
-
-    def now(self, events: list[AdapterEvent], /) -> None:
-        """Emit a burst for which there is room."""
 
 
 @attrs.frozen(kw_only=True)
@@ -143,12 +102,8 @@ class _Reader:
 
     async def read(self) -> None:
         async with self.opened.response.chunks() as chunks:
-            head = await _head(chunks)
-            if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
-                await self._document(head, chunks)
+            if await self._is_document(chunks):  # then all of it has been read
                 return
-            self._decode(head)
-            await self._emit_decoded()
             if self.emit_now is not None:
                 await self._gather(chunks, self.emit_now)
             else:
@@ -156,16 +111,26 @@ class _Reader:
         if not self.ended:
             await self._end()
 
+    async def _is_document(self, chunks: AsyncIterator[bytes]) -> bool:
+        head = await _head(chunks)
+        if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
+            await self._document(head, chunks)
+            return True
+        self.gathered, self.size = [head], len(head)
+        return False
+
     async def _one_by_one(self, chunks: AsyncIterator[bytes]) -> None:
         """Decode every read by itself."""
-        while not self.ended:
-            chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            self._decode(chunk)
+        while True:
+            self._decode_gathered()
             await self._emit_decoded()
+            if self.ended:
+                break
+            if (chunk := await anext(chunks, None)) is None:
+                return
+            self.gathered.append(chunk)
         if not self.broken:
-            await drain(chunks, DRAIN_SECONDS)
+            await _drain(chunks)
 
     async def _gather(self, chunks: AsyncIterator[bytes], emit_now: EmitNow) -> None:
         """Decode together what can be read without waiting.
@@ -178,7 +143,7 @@ class _Reader:
             goes_on = True
             while goes_on and not self.ended:
                 try:
-                    goes_on = await _Gathering(self, chunks.__anext__, emit_now.room)
+                    goes_on = await _Gathering(self, chunks, emit_now)
                 except Exception:
                     if not self.ended:
                         raise
@@ -186,7 +151,7 @@ class _Reader:
                 self._decode_gathered()
                 await self._emit_decoded()
             if goes_on and not self.broken:
-                await drain(chunks, DRAIN_SECONDS)
+                await _drain(chunks)
         if self.error is not None:
             raise self.error
 
@@ -362,19 +327,24 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
 class _Gathering:
     """Reads until there is enough to decode, no room for it, or the answer has ended; False at the end of the body.
 
-    It is a loop of `await read()`, which only passes on to Trio what that yields. Trio has not heard of the wait yet
+    It is a loop of `await anext(chunks)`, which passes on to Trio what that yields. Trio has not heard of the wait yet
     when `_before_waiting` runs: so that must neither wait nor raise.
     """
 
     reader: _Reader
-    read: Callable[[], Awaitable[bytes]]
-    has_room: Callable[[], bool]
+    chunks: AsyncIterator[bytes]
+    emit_now: EmitNow
 
     def __await__(self) -> Generator[Any, Any, bool]:
-        reader, read = self.reader, self.read
-        while True:
+        reader, chunks = self.reader, self.chunks
+        while not (
+            reader.ended
+            or len(reader.gathered) >= _TOGETHER
+            or reader.size >= _TOGETHER_BYTES
+            or (len(reader.gathered) == 1 and not self.emit_now.room())
+        ):
             try:
-                step: Generator[Any, Any, bytes] = read().__await__()
+                step: Generator[Any, Any, bytes] = chunks.__anext__().__await__()
                 wait = step.send(None)
                 reader._before_waiting()
                 while True:
@@ -389,11 +359,14 @@ class _Gathering:
                 reader.size += len(done.value)
             except StopAsyncIteration:
                 return False
-            count = len(reader.gathered)
-            if (
-                reader.ended
-                or count >= _TOGETHER
-                or reader.size >= _TOGETHER_BYTES
-                or (count == 1 and not self.has_room())
-            ):
-                return True
+        return True
+
+
+async def _drain(chunks: Any) -> None:
+    """Read to the end of the HTTP body; the response is complete, so failures no longer matter."""
+    with trio.move_on_after(DRAIN_SECONDS):
+        try:
+            async for _ in chunks:
+                pass
+        except Exception:  # noqa: S110  (the connection is then closed instead of reused)
+            pass
