@@ -16,10 +16,10 @@ HTTP:
 
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
-    fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
-    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. Events
-    that came together are a `Run`, of which is decoded at once what a `Shape` fits, which `shape_reader` reads;
-    `wider_shape` makes one for objects with more keys.
+    fulfils, `MessageBuilder` collects events into a message, `Pieces` a long text, and `finish_reason_of` knows the
+    words with which services end their answers. `SSEDecoder` splits server-sent events, for those who read them without
+    `stream_events`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits, which
+    `shape_reader` reads; `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
 
@@ -75,7 +75,12 @@ from allm.data.kept_encodings import (
     keep_encoding as keep_encoding,
     kept_encoding as kept_encoding,
 )
-from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
+from allm.data.message_builder import (
+    MessageBuilder as MessageBuilder,
+    Origin as Origin,
+    Pieces as Pieces,
+    UniqueIds as UniqueIds,
+)
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -184,6 +189,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Origin",
     "OutputMode",
     "Path",
+    "Pieces",
     "Problem",
     "RETRYABLE_STATUS",
     "Run",

@@ -38,6 +38,7 @@ __all__ = [
     "INCOMPLETE",
     "MessageBuilder",
     "Origin",
+    "Pieces",
     "UniqueIds",
     "deltas_of",
 ]
@@ -69,13 +70,13 @@ def _shared(text: str) -> str:
 
 
 @attrs.define(eq=False)
-class _Block:
-    kind: str
-    id: str
-    pieces: list[str] = attrs.field(factory=list)
-    name: str = ""
-    refusal: bool = False
-    part: Part | None = None
+class Pieces:
+    """A text that comes in pieces, kept in little more memory than its characters take.
+
+    All that collect the same pieces, as a decoder and the fold do, have the long ones in common.
+    """
+
+    pieces: list[str] = attrs.field(factory=list[str], init=False)
     _length: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)  # pieces that `_length` has
     _most: int = attrs.field(default=_LOOSE, init=False)  # pieces that there may be: those that were joined, and others
@@ -83,6 +84,12 @@ class _Block:
     def add(self, text: str) -> None:
         """Take one more piece."""
         self.pieces.append(text)
+        if len(self.pieces) > self._most:
+            self._join()
+
+    def extend(self, texts: list[str]) -> None:
+        """Take more pieces."""
+        self.pieces += texts
         if len(self.pieces) > self._most:
             self._join()
 
@@ -108,6 +115,15 @@ class _Block:
         self._length += sum(map(len, self.pieces[self._counted :]))
         self._counted = len(self.pieces)
         return self._length
+
+
+@attrs.define(eq=False)
+class _Block(Pieces):
+    kind: str
+    id: str
+    name: str = ""
+    refusal: bool = False
+    part: Part | None = None
 
     def complete(self, part: Part) -> None:
         """Take the part, which has all that the pieces have."""
@@ -157,10 +173,7 @@ class MessageBuilder:
 
     def extend(self, kind: type[TextDelta | ReasoningDelta | ToolCallDelta], block_id: str, texts: list[str]) -> None:
         """Take the texts of deltas of one block."""
-        block = self._block(_KINDS[kind], block_id)
-        block.pieces += texts
-        if len(block.pieces) > block._most:
-            block._join()
+        self._block(_KINDS[kind], block_id).extend(texts)
 
     def has_tool_calls(self) -> bool:
         """Whether a call has begun."""

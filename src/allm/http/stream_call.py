@@ -16,7 +16,7 @@ from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
-from allm.http.call import HttpCall, OpenCall, open_call
+from allm.http.call import HttpCall, OpenCall, drain, open_call
 from allm.http.errors import malformed
 from allm.http.sse import FEW_EVENTS, MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
 from allm.http.wire_decoder import EmitNow, WireDecoder
@@ -130,7 +130,7 @@ class _Reader:
                 return
             self.gathered.append(chunk)
         if not self.broken:
-            await _drain(chunks)
+            await drain(chunks, DRAIN_SECONDS)
 
     async def _gather(self, chunks: AsyncIterator[bytes], emit_now: EmitNow) -> None:
         """Decode together what can be read without waiting.
@@ -151,7 +151,7 @@ class _Reader:
                 self._decode_gathered()
                 await self._emit_decoded()
             if goes_on and not self.broken:
-                await _drain(chunks)
+                await drain(chunks, DRAIN_SECONDS)
         if self.error is not None:
             raise self.error
 
@@ -360,13 +360,3 @@ class _Gathering:
             except StopAsyncIteration:
                 return False
         return True
-
-
-async def _drain(chunks: Any) -> None:
-    """Read to the end of the HTTP body; the response is complete, so failures no longer matter."""
-    with trio.move_on_after(DRAIN_SECONDS):
-        try:
-            async for _ in chunks:
-                pass
-        except Exception:  # noqa: S110  (the connection is then closed instead of reused)
-            pass
