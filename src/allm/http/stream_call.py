@@ -360,13 +360,3 @@ class _Gathering:
             except StopAsyncIteration:
                 return False
         return True
-
-
-async def _drain(chunks: Any) -> None:
-    """Read to the end of the HTTP body; the response is complete, so failures no longer matter."""
-    with trio.move_on_after(DRAIN_SECONDS):
-        try:
-            async for _ in chunks:
-                pass
-        except Exception:  # noqa: S110  (the connection is then closed instead of reused)
-            pass
