@@ -213,7 +213,7 @@ def message_problems(message: Any) -> list[Problem]:
         expected = "expected the id of the call whose result it is: allm.tool_result(id, text)"
         problems.append(Problem(("tool_call_id",), "required", f"is {shown(message.tool_call_id)}; {expected}"))
     if not problems and type(message) is Message:
-        _put_found(message, call_ids(message))
+        _put_found(message, call_ids(message) if isinstance(content, tuple) else ())
     return problems
 
 

@@ -108,7 +108,8 @@ class _Block:
 
     def complete(self, part: Part) -> None:
         """Take the part, which has all that the pieces have."""
-        self.length()
+        if self.kind != "tool":  # nobody asks how long the arguments of a call were
+            self.length()
         self.part, self._counted, self._most = part, 0, _LOOSE
         self.pieces.clear()
 

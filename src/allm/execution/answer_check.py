@@ -62,8 +62,7 @@ class AnswerCheck:
 
 async def ask_until_it_fits(call: ModelCall, prepared: Any, context: StreamContext, check: AnswerCheck) -> None:
     """Run a call, and ask again while its answer does not fit, up to `validation_retries` times."""
-    fold = AnswersFold(check.hint)
-    context.send.delivered = fold.add
+    fold = context.send.folded(AnswersFold(check.hint))
     for _ in range(call.execution_options.validation_retries):
         await run_model_call(call, prepared, context)
         answer = fold.current.response()

@@ -81,8 +81,7 @@ def open_step(
     call, _ = turn.first
 
     async def produce(context: StreamContext) -> None:
-        fold = StepFold(turn.thread, turn.output_type)
-        context.send.delivered = fold.add
+        fold = context.send.folded(StepFold(turn.thread, turn.output_type))
         with trio.move_on_after(turn.limit) as whole_call:
             await run_step(*await _first_call(turn, context), context, fold)
         if whole_call.cancelled_caught:
@@ -139,8 +138,7 @@ def open_chat(
     inbox = Inbox()
 
     async def produce(context: StreamContext) -> None:
-        loop = _ChatLoop(turn, context, turn.fold(inbox), inbox)
-        context.send.delivered = loop.fold.add
+        loop = _ChatLoop(turn, context, context.send.folded(turn.fold(inbox)), inbox)
         result: ChatResult | None = None
         try:
             with trio.move_on_after(turn.limit):

@@ -86,11 +86,7 @@ async def _with_tools(
     batch = Batch.of(call, unfinished)
     if batch.to_run and call.journal is not None:
         await call.journal.record_response(thread, unfinished.response, unfinished.outcomes)
-
-    async def emit(*events: Any) -> None:
-        await context.send.send(events)
-
-    ran = await ToolRunner(call, emit, span).run(batch.to_run)
+    ran = await ToolRunner(call, context.send, span).run(batch.to_run)
     step = batch.to_step(thread, ran)
     return step if call.changes is None else attrs.evolve(step, changes=call.changes)
 

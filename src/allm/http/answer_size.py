@@ -128,7 +128,7 @@ class AnswerSize:
                     count(self, kept)
                 admitted.append(kept)
                 place += 1
-                if type(event) in _DELTAS and has_room:
+                if place < len(events) and type(event) is type(events[place]) and type(event) in _DELTAS and has_room:
                     more, has_room = self._more_of(event, events, place)
                     admitted += events[place : place + more]
                     place += more

@@ -212,6 +212,9 @@ class _FoldSender(BurstSender):
     def has_room(self) -> bool:
         return self._room > 0
 
+    def folded(self, _fold: Any) -> Any:
+        return self.fold
+
     async def send(self, burst: Burst) -> None:
         if not self.send_nowait(burst):
             self._room = READ_AHEAD

@@ -38,6 +38,7 @@ __all__ = [
 
 T_co = TypeVar("T_co", covariant=True)
 ItemT = TypeVar("ItemT")
+FoldT = TypeVar("FoldT", bound=Fold[Any])
 
 Burst = tuple[Any, ...]
 
@@ -67,6 +68,11 @@ class BurstSender(ABC):
     @abstractmethod
     async def send(self, burst: Burst) -> None:
         """Deliver one burst, waiting only when there is no room."""
+
+    def folded(self, fold: FoldT) -> FoldT:
+        """A fold of what is delivered, for the producer to read: `fold`, a new one, or the same that others have."""
+        self.delivered = fold.add
+        return fold
 
     def leave(self, burst: Burst) -> None:
         """Keep a burst for `send_unsent`."""
@@ -168,9 +174,7 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     except trio.EndOfChannel:
         if not bursts:
             raise
-    if len(bursts) == 1:
-        return bursts[0]
-    return tuple(event for burst in bursts for event in burst)
+    return bursts[0] if len(bursts) == 1 else tuple(event for burst in bursts for event in burst)
 
 
 @attrs.frozen
@@ -231,8 +235,7 @@ class EventStream(Generic[T_co]):
         """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
         if self._closed:
             raise _misuse_after_block()
-        reader = trio.lowlevel.current_task()
-        if reader is self._owner:
+        if (reader := trio.lowlevel.current_task()) is self._owner:
             return
         if self._owner is not None:
             raise StreamError(
@@ -311,8 +314,7 @@ class EventStream(Generic[T_co]):
             StreamError: `closed`: the turn has ended, or the stream is not that of a turn.
             ValidationError: It is no message of the user.
         """
-        inbox = self._context.inbox
-        if inbox is None:
+        if (inbox := self._context.inbox) is None:
             raise StreamError(
                 "send_user belongs to a turn that runs: the streams of allm.stream and of sessions", reason="closed"
             )
