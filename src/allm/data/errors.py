@@ -27,8 +27,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, get_args
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.remedies import REMEDIES
 
 __all__ = [
@@ -167,7 +166,7 @@ def render_path(path: Path) -> str:
     return text or "value"
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """One reason why a value is invalid.
 

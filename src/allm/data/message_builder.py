@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
@@ -65,7 +66,7 @@ def _shared(text: str) -> str:
     return made
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Block:
     kind: str
     id: str
@@ -124,7 +125,7 @@ class _Block:
         return TextPart(text, refusal=self.refusal) if self.kind == "text" else ReasoningPart(text)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MessageBuilder:
     """The growing content of one assistant message."""
 
@@ -270,7 +271,7 @@ _STEPS: dict[type, Callable[[MessageBuilder, Any], None]] = {
 }
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class UniqueIds:
     """Gives the calls, or the blocks, of one answer their ids.
 
@@ -300,7 +301,7 @@ class UniqueIds:
         return unique
 
 
-@attrs.frozen
+@frozen
 class Origin:
     """A service that makes opaque parts and accepts them back.
 

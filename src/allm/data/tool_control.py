@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import ValidationError
 from allm.data.json.text import dumps, value_problem
@@ -18,7 +19,7 @@ AWAITING_USER = "<awaiting user response>"
 """The result of a call that asked the user, as the model reads it."""
 
 
-@attrs.frozen(init=False)
+@frozen(init=False)
 class AskUser:
     """Return this from a handler to halt the turn and ask the user.
 
@@ -33,7 +34,7 @@ class AskUser:
         self.__attrs_init__(question, hints=hints)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-@attrs.frozen
+@frozen
 class Halt:
     """Return this from a handler to halt the turn for a reason of your own; the model still gets `result`."""
 

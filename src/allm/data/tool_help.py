@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import MOST_SHOWN, ToolError
 from allm.data.json.text import dumps
 from allm.data.problems import Problem, refuse
@@ -41,7 +42,7 @@ _SCHEMA = {
 _ANY = {"type": "object", "additionalProperties": True}
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class ToolHelp:
     """The handler of `tool_help`."""
 

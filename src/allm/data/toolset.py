@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import MOST_SHOWN, ValidationError
 from allm.data.problems import Problem, refuse, shown, wrong_type
@@ -24,7 +25,7 @@ __all__ = ["Toolset", "source_of"]
 Change = Callable[[Tools], Tools]
 
 
-@attrs.frozen(eq=False, repr=False, init=False)
+@frozen(eq=False, repr=False, init=False)
 class Toolset:
     """Tools that belong together; `tools=` takes it wherever it takes a tool.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.content import Part, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
@@ -52,7 +53,7 @@ def with_answer_tool(request: Request, name: str, schema: dict[str, Any]) -> tup
     return attrs.evolve(request, tools=(*request.tools, tool), tool_choice=choice, response_format=None), name
 
 
-@attrs.frozen
+@frozen
 class AnswerAsCall:
     """What an adapter prepared for a request `with_answer_tool`."""
 
@@ -70,7 +71,7 @@ class AnswerAsCall:
         await adapter.stream(self.prepared, emit_text)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Answer:
     """The state of one attempt.
 

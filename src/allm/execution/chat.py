@@ -16,6 +16,7 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError
 from allm.data.events import ChatCompleted, MessagesAdded
 from allm.data.message import Message, Thread, user
@@ -189,7 +190,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
     return await until_done(stream(engine, thread, **options))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _ChatLoop:
     """The steps of one running turn.
 

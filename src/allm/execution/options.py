@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import EngineError, Path, Problem, ValidationError
 from allm.data.message import Message, Thread, unanswered_in
 from allm.data.problems import refuse
@@ -103,7 +104,7 @@ def application_defaults() -> dict[str, Any]:
 # --- putting a call together --------------------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ModelCall:
     """A call with every option resolved: the request, the engine, and how the call is run.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.events import StepCompleted
 from allm.data.message import Thread, thread_problems
@@ -91,7 +92,7 @@ async def _with_tools(
     return step if call.changes is None else attrs.evolve(step, changes=call.changes)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Batch:
     """The calls of one response, each id once, split by who runs them; every tuple is in call order.
 

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.content import ImagePart, TextPart, ToolCall
 from allm.data.errors import StreamError, ToolError, ToolReason
 from allm.data.events import (
@@ -46,7 +47,7 @@ __all__ = [
 ]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ToolRunner:
     """Runs batches of calls for one turn."""
 

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
@@ -49,7 +50,7 @@ def _sealed(headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
     return sealed_headers(headers) if _has_secrets(headers) else dict(headers)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HttpCall:
     """A prepared call, which may be made several times: each attempt sends it anew.
 
@@ -76,7 +77,7 @@ class HttpCall:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class OpenCall:
     """A call that has been sent, and its response.
 

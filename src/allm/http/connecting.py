@@ -22,6 +22,8 @@ from typing import Any, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
+
 __all__ = ["Connecting", "Interrupted"]
 
 CLOSE_SECONDS = 5.0
@@ -47,7 +49,7 @@ class Interrupted(Exception):
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class Connecting:
     """The `trace` extension of one request.
 

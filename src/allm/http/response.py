@@ -18,6 +18,7 @@ from typing import Any, Protocol, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
@@ -56,7 +57,7 @@ def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) ->
     return shown
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class HttpResponse:
     """A response whose body has not been read yet.
 
@@ -119,7 +120,7 @@ CLOSE_SECONDS = 5.0
 
 
 @final
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Body:
     """A request body that is too large to hold in memory, such as a file.
 
@@ -134,7 +135,7 @@ class Body:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class BodyReader:
     """One pass over a body, as an async iterator.
 

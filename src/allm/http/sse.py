@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 
 __all__ = ["MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent", "halves"]
@@ -72,7 +73,7 @@ def _head_of(chunk: bytes, end: bytes) -> tuple[bytes, str] | None:
     return None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SSEDecoder:
     """Splits bytes into server-sent events.
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
@@ -80,7 +81,7 @@ class EmitNow(Protocol):
         """Emit a burst for which there is room."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StreamCall(HttpCall):
     """A prepared call whose response is a stream of events.
 
@@ -115,7 +116,7 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
             raise
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Reader:
     """Reads one body. Its first byte tells a JSON document from an event stream, since gateways mislabel both."""
 
@@ -361,7 +362,7 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Ahead:
     """The next item of an iterator; a function is called before the first wait for it, if there is one.
 

@@ -23,6 +23,7 @@ from typing import Any, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.http.connecting import Connecting, Interrupted
 from allm.http.encodings import ACCEPTED, decoded
 from allm.http.headers import HeaderValue
@@ -100,7 +101,7 @@ async def warm(url: str) -> None:
 # cancelled while it connects; `Engine(limiter=...)` bounds concurrency instead.
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Shared:
     """A shared client, how many requests use it, and the most that did at once: so many connections it may have."""
 
@@ -117,7 +118,7 @@ class _Shared:
         self.of.give_back(self)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Clients:
     """The shared clients of one route: as many as its requests need.
 
@@ -220,7 +221,7 @@ def _new_client(route: _Route) -> Any:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class LiveResponse(HttpResponse):
     """A response of the library's."""
 
@@ -252,7 +253,7 @@ class LiveResponse(HttpResponse):
         return body
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Once:
     """A body that is there already, as one chunk."""
 
@@ -269,7 +270,7 @@ class _Once:
         return body
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Chunks:
     """A body whose own errors are mapped, and not those of the code that reads it."""
 
@@ -301,7 +302,7 @@ async def _finish(source: AsyncIterator[bytes]) -> None:
                 pass
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Sending:
     """A request on its way."""
 

@@ -31,6 +31,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import ValidationError
 from allm.data.json.text import loads
 from allm.data.problems import Problem, shown
@@ -54,7 +55,7 @@ _SNAPSHOT = re.compile(r"(.+?)(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d|-\d{3})")
 """OpenAI, Anthropic (also on Vertex AI) and Google mark snapshots so."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Prices:
     """US dollars for a million tokens.
 
@@ -101,7 +102,7 @@ def _not_empty(_info: ModelInfo, attribute: Any, value: Any) -> None:
         raise ValidationError([Problem((attribute.name,), tag, sentence)], reason="invalid_model")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ModelInfo:
     """What is known of one model; None where nothing is.
 
@@ -217,7 +218,7 @@ def _bundled_index() -> _Index:
     return _Index(bundled())
 
 
-@attrs.frozen
+@frozen
 class _Rule:
     """Facts of every model of a provider whose id fits the regular expression `models`."""
 

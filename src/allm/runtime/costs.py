@@ -19,6 +19,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, UsageReported
 from allm.data.request import Request
 from allm.data.response import COSTS, Usage
@@ -59,7 +60,7 @@ _GENAI_PRICES = {
 }
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Pricing:
     """Puts costs on what one answer reports of its usage, so that whoever folds its events gets them.
 

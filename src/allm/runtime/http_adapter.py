@@ -12,11 +12,12 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
@@ -35,7 +36,9 @@ from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import check_route
 from allm.runtime.adapters import AdapterOptions, OutputMode
-from allm.runtime.batches import BatchLimits
+
+if TYPE_CHECKING:
+    from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
 
@@ -48,10 +51,6 @@ explains_settings: ClassDecorator = explains_arguments(
     organization="pass headers={{'openai-organization': ...}}",
 )
 """Decorates an adapter's class, so that a setting of another place is an error that names the place."""
-
-
-UNKNOWN_LIMITS = BatchLimits(100)
-"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 class Adapter(ABC):
@@ -108,6 +107,8 @@ class Adapter(ABC):
 
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
+        from allm.runtime.batches import UNKNOWN_LIMITS
+
         return UNKNOWN_LIMITS
 
 
@@ -176,7 +177,7 @@ STREAM_HEADERS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Vendor:
     """What differs between vendors, as data.
 
@@ -203,7 +204,7 @@ class Vendor:
     classify: Classify | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class HttpAdapter(Adapter):
     """Base of adapters over HTTP. A subclass sets `vendor` and builds calls with `call` or `stream_call`.
 

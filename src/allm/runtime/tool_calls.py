@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class ToolContext:
     """The circumstances of a tool call; a handler's parameter with this type receives it.
 
@@ -64,7 +65,7 @@ class ToolContext:
         trio.from_thread.run(self._report, payload)
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class FunctionHandler:
     """A handler that calls a function with structured arguments.
 
@@ -79,17 +80,19 @@ class FunctionHandler:
     fields: Mapping[str, Field]
     context_names: tuple[str, ...]
     _signature: inspect.Signature
-    is_async: bool = attrs.field(init=False)
-    _parameters: tuple[tuple[str, bool, Any], ...] = attrs.field(init=False)  # names, whether by position, defaults
-
-    @is_async.default
-    def _of_function(self) -> bool:
-        return is_async(self.function)
-
-    @_parameters.default
-    def _of_signature(self) -> tuple[tuple[str, bool, Any], ...]:
-        parameters = self._signature.parameters.values()
-        return tuple((p.name, p.kind is not p.KEYWORD_ONLY, p.default) for p in parameters)
+    is_async: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: is_async(self.function), takes_self=True)
+    )
+    # Of each parameter its name, whether it is given by position, and its default.
+    _parameters: tuple[tuple[str, bool, Any], ...] = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: tuple(
+                (p.name, p.kind is not p.KEYWORD_ONLY, p.default) for p in self._signature.parameters.values()
+            ),
+            takes_self=True,
+        ),
+    )
 
     def __call__(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
         """Call the function; returns an awaitable if the function does."""

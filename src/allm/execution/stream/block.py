@@ -26,11 +26,12 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iter
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from textwrap import indent
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, final
 
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
 from allm.data.events import TextDelta, ToolCallDelta
 from allm.execution.failures import is_inner, log_failure
@@ -39,6 +40,7 @@ from allm.execution.stream.event_stream import (
     BurstSender,
     ChannelSender,
     EventStream,
+    FoldT,
     StreamContext,
 )
 from allm.execution.stream.fold import Fold
@@ -190,7 +192,7 @@ async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None
     return fold.result()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _FoldSender(BurstSender):
     """Folds each burst at once. After as many as a channel would hold there is no room, so that other tasks can run."""
 
@@ -212,8 +214,8 @@ class _FoldSender(BurstSender):
     def has_room(self) -> bool:
         return self._room > 0
 
-    def folded(self, _fold: Any) -> Any:
-        return self.fold
+    def folded(self, fold: FoldT) -> FoldT:  # noqa: ARG002
+        return cast("FoldT", self.fold)
 
     async def send(self, burst: Burst) -> None:
         if not self.send_nowait(burst):

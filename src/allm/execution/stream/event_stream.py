@@ -9,21 +9,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final, overload
 
 import attrs
 import trio
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AllmError, StreamError
 from allm.data.events import AdapterEvent, Event
 from allm.data.message import Message
-from allm.data.response import Response
-from allm.data.results import ChatResult, StepResult
 from allm.execution.stream.fold import Fold
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
-from allm.runtime.telemetry import Span
+
+if TYPE_CHECKING:
+    from allm.execution.stream.listed import Listed
+    from allm.runtime.telemetry import Span
 
 __all__ = [
     "Burst",
@@ -31,7 +33,6 @@ __all__ = [
     "ChannelSender",
     "EventStream",
     "Hidden",
-    "ListOf",
     "StreamContext",
     "receive_waiting",
 ]
@@ -43,7 +44,7 @@ FoldT = TypeVar("FoldT", bound=Fold[Any])
 Burst = tuple[Any, ...]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class BurstSender(ABC):
     """The sending end of a stage.
 
@@ -92,7 +93,7 @@ class BurstSender(ABC):
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class ChannelSender(BurstSender):
     """Sends into a channel: to the next stage, or to the consumer."""
 
@@ -129,7 +130,7 @@ class ChannelSender(BurstSender):
         await trio.sleep_forever()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamContext:
     """State that the producer of a stream shares with the rest of the pipeline.
 
@@ -177,20 +178,15 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     return bursts[0] if len(bursts) == 1 else tuple(event for burst in bursts for event in burst)
 
 
-@attrs.frozen
+@frozen
 class Hidden:
     """An event that a filter hides from the consumer; it is still folded."""
 
     event: AdapterEvent
 
 
-ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
-"""The types of a response that is a list of items, as far as type checkers can tell them from a text or a mapping."""
-_Listed = Response[ListOf[ItemT]] | ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
-
-
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class EventStream(Generic[T_co]):
     """The events of one call: `async with allm.stream_generate(...) as events: async for event in events: ...`.
 
@@ -350,7 +346,7 @@ class EventStream(Generic[T_co]):
         return output.partial_output(self, self._fold.output_type, raise_on_error=raise_on_error)
 
     @overload
-    def elements(self: EventStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    def elements(self: EventStream[Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
     def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
