@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import io
 import os
+import struct
 import subprocess
 import sys
 
@@ -14,9 +16,12 @@ import trio
 
 from allm.cli import main
 from allm.cli.terminal import Terminal
+from allm.http import keys
 from allm.testing import WireServer
+from virtual_terminal import VirtualTerminal
 
 if sys.platform != "win32":
+    import fcntl
     import termios
 
 COMMAND = [sys.executable, "-m", "allm"]
@@ -27,13 +32,18 @@ CONTROLLED = (
 
 
 @pytest.fixture(autouse=True)
-def _settings(monkeypatch):
-    """Set a key, and hide the developer's own settings."""
+def _settings(monkeypatch, tmp_path_factory):
+    """Set a key, and hide the developer's own settings and keys."""
+    folder = tmp_path_factory.mktemp("command")
+    monkeypatch.setenv("ALLM_HOME", str(folder / "home"))
+    monkeypatch.chdir(folder)  # which has no .env
     for name in ("ALLM_MODEL", "OPENAI_BASE_URL", "NO_COLOR", "FORCE_COLOR", "PYTHONUTF8"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
+    yield
+    keys.clear()  # those that a command in this process has read from files
 
 
 @pytest.fixture
@@ -110,6 +120,8 @@ class Screen:
     its: int
     before: list
     text: str = ""
+    shown: VirtualTerminal = attrs.field(factory=VirtualTerminal)
+    _decoder: codecs.IncrementalDecoder = attrs.field(factory=codecs.getincrementaldecoder("utf-8"))
 
     async def press(self, keys):
         """Type."""
@@ -137,8 +149,29 @@ class Screen:
         """Whether the terminal's settings have changed."""
         return termios.tcgetattr(self.its) != self.before
 
+    async def at_prompt(self, count=1, prompt="> "):
+        """Wait for the `count`th prompt, with the cursor in its line: only then does the editor see the keys."""
+
+        def prompts():
+            return [line for line in self.shown.text.splitlines() if f"{line} ".startswith(prompt)]
+
+        while len(prompts()) < count or not self.shown.cursor_line.startswith(prompt):
+            await self.read_more()
+
+    async def read_until_shown(self, text):
+        """Read until a person can see `text`."""
+        while text not in self.shown.text:
+            await self.read_more()
+
+    def resize(self, columns, rows):
+        """Change the size of the terminal."""
+        fcntl.ioctl(self.its, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        self.shown.resize(columns, rows)
+
     def _add(self, data):
-        self.text += data.decode().replace("\r\n", "\n")
+        text = self._decoder.decode(data)
+        self.shown.feed(text)
+        self.text += text.replace("\r\n", "\n")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import signal
-import sys
 
 import pytest
 import trio
@@ -350,7 +349,7 @@ def test_ctrl_c_before_a_turn_begins_is_the_same(terminal, monkeypatch):
     async def struck(work):
         pass
 
-    monkeypatch.setattr("allm.cli.chat.run_until_interrupted", struck)
+    monkeypatch.setattr("allm.cli.chat_turns.run_until_interrupted", struck)
     held, code = chat(terminal, "?\n", [])
 
     assert (code, roles(held)) == (0, [])
@@ -409,26 +408,6 @@ def test_a_line_that_is_no_text_is_told(terminal):
     assert code == 0
     assert "not text" in err(terminal)
     assert held.stored.session.thread.messages[0].text == "a?"
-
-
-def test_the_line_editor_is_used_on_a_terminal(terminal, monkeypatch):
-    """Without readline, or on another stream, plain lines are read."""
-    prompts = []
-
-    def read(prompt):
-        prompts.append(prompt)
-        if len(prompts) > 1:
-            raise EOFError
-        return "Hi"
-
-    monkeypatch.setattr(sys, "stdin", terminal.stdin)
-    monkeypatch.setattr(sys, "stdout", terminal.stdout.stream)
-    monkeypatch.setitem(sys.modules, "readline", None)
-    monkeypatch.setattr("builtins.input", read)
-    held, code = chat(terminal, "", [fake.text("Hello.")])
-
-    assert (code, prompts) == (0, ["> ", "> "])
-    assert roles(held) == ["user", "assistant"]
 
 
 async def test_signals_are_left_alone_in_other_threads():

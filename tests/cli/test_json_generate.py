@@ -11,14 +11,14 @@ import trio.testing
 import allm
 from allm import fake
 from allm.cli.exit_codes import exit_code_of
-from allm.cli.generate import Generation
+from allm.cli.generate import Form, Generation
 from allm.providers import Fake
 
 
 def ask(adapter, terminal, **options):
     """The exit code for a response of `adapter`."""
     engine = allm.Engine(adapter=adapter, model="scripted")
-    answer = Generation(engine=engine, request=allm.request("?"), options={}, terminal=terminal, **options)
+    answer = Generation(engine=engine, request=allm.request("?"), options={}, terminal=terminal, form=Form(**options))
     return exit_code_of(terminal, answer.run)
 
 
@@ -50,7 +50,7 @@ def test_reasoning_is_shown_apart(terminal, pipes):
     """On standard error, dim and on lines of its own on a terminal."""
     script = [fake.reasoning("Hm."), fake.text("Yes."), fake.reasoning("Or?"), fake.text(" No.")]
     for streams in (terminal, pipes):
-        assert play(script, streams, show_reasoning=True) == 0
+        assert play(script, streams, reasoning=True) == 0
 
     assert written(terminal.stdout) == "Yes.\n No.\n"
     assert "\x1b[2mHm.\x1b[22m" in written(terminal.stderr)
@@ -63,7 +63,7 @@ def test_escape_codes_can_be_declined(terminal, monkeypatch, name, value):
     """NO_COLOR and a dumb terminal get no styles."""
     monkeypatch.setenv(name, value)
 
-    play([fake.reasoning("Hm."), fake.text("Yes.")], terminal, show_reasoning=True)
+    play([fake.reasoning("Hm."), fake.text("Yes.")], terminal, reasoning=True)
 
     assert "\x1b" not in written(terminal.stderr)
 
@@ -108,7 +108,7 @@ class Whole:
 
 def test_blocks_that_come_whole_are_shown(pipes):
     """Text without deltas is shown."""
-    assert ask(Whole(), pipes, show_reasoning=True) == 0
+    assert ask(Whole(), pipes, reasoning=True) == 0
 
     assert (written(pipes.stdout), written(pipes.stderr)) == ("Yes.\n", "Hm.\n")
 

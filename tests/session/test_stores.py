@@ -79,6 +79,43 @@ async def test_two_replies_at_once(store, other, new_id):
     assert (conflict.session, conflict.version) == await store.load(new_id)
 
 
+async def test_the_ids_of_what_is_stored(store, other, new_id):
+    """In the order of code points, by pages, from both ends; ids with signs of patterns are only themselves."""
+    names = [f"{new_id}/{name}" for name in ("%", "B", "[a]", "_", "a", "a%", "b*", "é", "\uffee", "\U0001f600")]
+    for name in reversed(names):
+        await store.save(await named(name))
+    await store.save(await named(f"{new_id}."))
+    prefix = f"{new_id}/"
+    assert await other.ids(prefix) == names
+    assert await other.ids(prefix, descending=True) == names[::-1]
+    assert await store.ids(f"{prefix}a") == names[4:6]
+    assert await store.ids(f"{prefix}_") == names[3:4]
+    pages = [await store.ids(prefix, limit=4)]
+    while pages[-1]:
+        pages.append(await store.ids(prefix, limit=4, after=pages[-1][-1]))
+    assert pages == [names[:4], names[4:8], names[8:], []]
+    assert await store.ids(prefix, limit=4, after=names[4], descending=True) == names[3::-1]
+    assert new_id + "." in await store.ids(new_id)
+
+
+async def test_a_session_has_an_id_in_the_list_from_its_first_save_on(store, new_id):
+    """A lease alone is no session, and what was deleted is gone."""
+    async with store.turn(new_id):
+        assert await store.ids(new_id) == []
+    await store.save(await named(new_id))
+    assert await store.ids(new_id) == [new_id]
+    await store.delete(new_id)
+    assert await store.ids(new_id) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1, True, 1.5, "3", 2**40])
+async def test_limits_that_are_none(store, limit):
+    """They are refused with a sentence, before the database is asked."""
+    with pytest.raises(allm.SessionError, match="expected a number of ids, at least 1") as caught:
+        await store.ids(limit=limit)
+    assert caught.value.reason == "invalid_input"
+
+
 async def test_a_deleted_session_is_gone(store, new_id):
     """`delete` checks the version; a later save is a conflict."""
     session = await named(new_id)

@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import suppress
-from typing import final
+from pathlib import Path
+from typing import Protocol, final
 
 import attrs
 import trio
 
 import allm
-from allm.cli.chat_screen import TurnScreen, call_text, short
-from allm.cli.conversation import ready_for_next_turn, with_system
+from allm.cli.approval import Approvals, Policy
+from allm.cli.chat_commands import ChatCommands, command_in, names_of_commands
+from allm.cli.chat_files import Attached
+from allm.cli.chat_screen import call_text
+from allm.cli.chat_turns import Turns
+from allm.cli.conversation import with_system
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
-from allm.cli.interrupts import run_until_interrupted
-from allm.cli.line_reader import Lines
+from allm.cli.line_reader import Lines, display_of
+from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
 from allm.cli.terminal import Terminal
-from allm.session import SessionLease, SessionStream, submit_tool_result
+from allm.session import submit_tool_result
 
 __all__ = ["Chat"]
 
-HELP = """\
-/help    show this list
-/thread  show the conversation so far
-/clear   begin a new conversation, with the same instructions
-/quit    end the chat, as Ctrl-D does
-Ctrl-C stops a response and keeps what has arrived; at the prompt it ends the chat.
-"""
-_COMMAND = re.compile(r"/[a-z]+")  # matches the whole line only: "/etc/hosts: what is it?" goes to the model
+LEAVE = "Ctrl-C again or Ctrl-D ends the chat; /help lists the commands"
+_WORDS = frozenset({"exit", "quit"})  # what people type who come from another program
 
-Begin = Callable[[SessionLease], allm.StreamBlock[SessionStream[allm.ChatResult]]]
+
+class Reader(Protocol):
+    """Reads what the user enters."""
+
+    cleared: bool
+
+    async def read(self, prompt: str, *, default: str = "", remember: bool = True) -> str | None: ...
 
 
 @final
@@ -40,7 +44,16 @@ class Chat:
     """Reads lines and runs a turn for each.
 
     The only state between two turns is the session, so a chat can resume one at any point: also while tool calls wait
-    for their results, or in the middle of a turn whose process was killed.
+    for their results or for approval, or in the middle of a turn whose process was killed.
+
+    Attributes:
+        engine_of: Makes the engine of `/model`, without tools.
+        approve: Which calls of tools wait for the user's word.
+        system: Instructions that replace those of the conversation.
+        instructions: Those of a new conversation.
+        history: The file of the lines that were entered; None keeps none.
+        log: Where the conversation is kept beside its store, and the one to continue; None for nowhere.
+        plain: Show answers as they arrive, not rendered.
     """
 
     engine: allm.Engine
@@ -48,12 +61,39 @@ class Chat:
     terminal: Terminal
     stored: StoredSession
     system: str | None = None
-    _lines: Lines = attrs.field(init=False)
-    _showing: tuple[TurnScreen, SessionStream[allm.ChatResult]] | None = attrs.field(default=None, init=False)
-    _failed: bool = attrs.field(default=False, init=False)
+    instructions: str | None = None
+    engine_of: Callable[[str], allm.Engine] | None = None
+    approve: Policy = "auto"
+    history: Path | None = None
+    log: Conversation | None = None
+    plain: bool = False
+    turns: Turns = attrs.field(init=False)
+    _commands: ChatCommands = attrs.field(init=False)
+    _attached: Attached = attrs.field(init=False)
+    _reader: Reader = attrs.field(init=False)
+    _typed: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._lines = Lines(self.terminal)
+        self._typed = self.terminal.stdin.isatty()
+        self.turns = Turns(
+            engine=self.engine,
+            options=self.options,
+            terminal=self.terminal,
+            stored=self.stored,
+            approvals=Approvals(self.approve, self.terminal),
+            log=self.log,
+            plain=self.plain,
+            edits=self._typed and display_of(self.terminal) is not None,
+        )
+        self._attached = Attached(self.terminal)
+        self._commands = ChatCommands(
+            terminal=self.terminal,
+            turns=self.turns,
+            attached=self._attached,
+            engine_of=self.engine_of,
+            typed=self._typed,
+        )
+        self._reader = _reader(self.terminal, self.history) if self._typed else Lines(self.terminal)
 
     def run(self) -> int:
         """Chat until the input ends, and return the exit code.
@@ -69,135 +109,144 @@ class Chat:
         try:
             return trio.run(self._chat)
         except KeyboardInterrupt:
-            if self._lines.interactive:
+            if self._typed:
                 return SUCCESS
             raise
 
     async def _chat(self) -> int:
         """Run all turns in one Trio run, so that resources of the tools stay open between turns."""
-        typed = self._lines.interactive
         async with self.stored.store:
             with suppress(allm.SessionConflict):  # another process saved it meanwhile, so there is nothing to finish
-                if not await self._take(None):
-                    return SUCCESS if typed else INTERRUPTED
-            self._settle(with_system(self.stored.session, self.system))
-            if typed:
+                if not await self.turns.take(None):
+                    return SUCCESS if self._typed else INTERRUPTED
+            session = self.stored.session
+            if self.log is not None:
+                session = attrs.evolve(self.log.session, id=self.stored.id)
+            elif not self.stored.version:
+                session = with_system(session, self.instructions)
+            self.turns.settle(with_system(session, self.system))
+            if self._typed:
                 self._greet()
-            while (line := self._next_line()) not in {None, "/quit"}:
-                if not await self._line(str(line)) and not typed:
+            while not self._commands.leaving:
+                if not await self._next() and not self._typed:
                     return INTERRUPTED
-        return FAILURE if self._failed and not typed else SUCCESS
+        return FAILURE if self.turns.failed and not self._typed else SUCCESS
 
     def _greet(self) -> None:
         count = len(self.stored.session.thread.messages)
-        resumed = f"; the conversation has {count} messages" if self.stored.version else ""
+        continued = self.stored.version or (self.log is not None and self.log.version)
+        resumed = f"; the conversation has {count} messages" if continued else ""
         self.terminal.line(f"{self.engine.model}: /help lists the commands{resumed}", dim=True)
 
-    def _next_line(self) -> str | None:
-        if not self.stored.session.pending_tool_calls:
-            return self._lines.read("> ")
-        call = self.stored.session.pending_tool_calls[0]
-        self.terminal.line(f"* {call_text(call)} is pending: the next line is its result", dim=True)
-        return self._lines.read(f"{call.name}> ")
-
-    async def _line(self, line: str) -> bool:
-        """Run the command or the turn of a line; False if Ctrl-C stopped it."""
+    async def _next(self) -> bool:
+        """Read a line, or the user's word on a call, and do what it says; False if Ctrl-C stopped it."""
+        session = self.stored.session
+        decided = {approval.tool_call_id for approval in session.approvals}
+        waiting = next((call for call in session.pending_tool_calls if call.id not in decided), None)
         try:
-            session = self.stored.session
-            if _COMMAND.fullmatch(line):
-                await self._command(line)
+            if waiting is None and session.pending_tool_calls:
+                return await self._go_on()
+            if waiting is not None and self._typed and self.turns.approvals.can_run(self.turns.engine, waiting):
+                return await self._decide()
+            line = await self._read(waiting)
+            if line is None:
+                self._commands.leaving = True
                 return True
-            if not session.pending_tool_calls:
-                return await self._take(lambda turn: turn.stream_reply(self.engine, line, **self.options))
-            self._settle(submit_tool_result(session, session.pending_tool_calls[0].id, line))
-            if self.stored.session.status == "idle":
-                return await self._take(lambda turn: turn.stream_continue(self.engine, **self.options))
-            await self.stored.save()
+            return await self._line(line, waiting)
         except allm.SessionConflict:
             self._error("another process has continued this conversation; /thread shows it, nothing was sent")
         except allm.AllmError as error:
             self._error(describe(error))
         finally:
-            self._settle(self.stored.session)
+            self.turns.settle(self.stored.session)
         return True
 
-    async def _take(self, begin: Begin | None) -> bool:
-        """Lease the session, finish an interrupted turn, and run a new one; False if Ctrl-C stopped it.
+    async def _read(self, waiting: allm.ToolCall | None) -> str | None:
+        """The next line; Ctrl-C says how to leave, and the second one in a row leaves."""
+        prompt = "> "
+        if waiting is not None:
+            prompt = f"{waiting.name}> "
+            self.terminal.line(f"* {call_text(waiting)} is pending: the next line is its result", dim=True)
+        draft, self._commands.draft = self._commands.draft, ""
+        warned = False
+        while True:
+            try:
+                line = await self._reader.read(prompt, default=draft)
+            except KeyboardInterrupt:
+                if not self._typed or (warned and not self._reader.cleared):
+                    raise
+                warned, draft = True, ""
+                self.terminal.line(LEAVE, dim=True)
+                continue
+            if line is None or line.strip():
+                return line
 
-        Raises:
-            AllmError: The store failed, or the call is invalid: then nothing was sent, and the conversation is
-                unchanged.
-        """
-        done = False
-
-        async def work(turn: SessionLease) -> None:
-            if turn.interrupted is not None:
-                self.terminal.line("finishing a turn that was interrupted", dim=True)
-                await self._show(turn.stream_resume(self.engine, **self.options))
-            if begin is not None:
-                await self._show(begin(turn))
-
-        async def taken() -> None:
-            nonlocal done
-            await self.stored.turn(work)
-            done = True
-
-        await run_until_interrupted(taken)
-        if not done:
-            self._show_interrupted()
+    async def _line(self, line: str, waiting: allm.ToolCall | None) -> bool:
+        """Run the command or the turn of a line; False if Ctrl-C stopped it."""
+        command = command_in(line, whole=not self._typed)
+        if command is not None:
+            return await self._commands.run(*command)
+        text = _text(line, typed=self._typed)
+        if waiting is not None:
+            self.turns.settle(submit_tool_result(self.stored.session, waiting.id, text))
+            return await self._answered()
+        if self._typed and line.strip() in _WORDS and not line.startswith(" "):
+            self._commands.leaving = True
+            return True
+        done = await self.turns.reply(self._attached.message(text))
+        self._attached.clear()
         return done
 
-    async def _show(self, block: allm.StreamBlock[SessionStream[allm.ChatResult]]) -> None:
-        screen = TurnScreen(self.terminal)
-        async with block as events:
-            self._showing = screen, events
-            try:
-                async for event in events:
-                    await screen.event(event)
-            finally:
-                self.stored.session = events.outcome()[0]  # the newest state, even if saving fails
-        self._showing = None
-        result = events.result()
-        self._failed |= result.halted_reason == "error"
-        screen.ended(result)
+    async def _decide(self) -> bool:
+        """Ask for the user's word on a call."""
 
-    def _show_interrupted(self) -> None:
-        if self._showing is None:
-            self.terminal.line("interrupted")
-            return
-        screen, events = self._showing
-        self._showing = None
-        screen.ended(events.result())
+        async def ask(question: str) -> str | None:
+            return await self._reader.read(question, remember=False)
 
-    def _settle(self, session: allm.Session) -> None:
-        self.stored.session = ready_for_next_turn(session)
+        session, goes_on = await self.turns.approvals.decide(self.turns.engine, self.stored.session, ask)
+        self.turns.settle(session)
+        if goes_on:
+            return await self._answered()
+        await self.stored.save()
+        self.terminal.line("the turn was stopped; no call that waited has run")
+        return True
+
+    async def _answered(self) -> bool:
+        """Go on once no call waits for anything."""
+        if self.stored.session.status == "idle":
+            return await self._go_on()
+        await self.stored.save()
+        return True
+
+    async def _go_on(self) -> bool:
+        try:
+            return await self.turns.go_on()
+        except allm.AllmError:
+            # Nothing has run: each call is asked about again, and can be refused.
+            self.stored.session = attrs.evolve(self.stored.session, approvals=())
+            raise
 
     def _error(self, text: str) -> None:
-        self._failed = True
+        self.turns.failed = True
         self.terminal.line(f"Error: {text}")
 
-    async def _command(self, name: str) -> None:
-        session = self.stored.session
-        match name:
-            case "/help":
-                self.terminal.stdout.write(HELP)
-            case "/thread":
-                for message in session.thread.messages:
-                    self._show_message(message)
-            case "/clear":
-                instructions = [message for message in session.thread.messages if message.role == "system"]
-                self.stored.session = allm.Session(id=session.id, thread=allm.Thread(instructions))
-                await self.stored.save()
-            case _:
-                self.terminal.line(f"Unknown command {name}; /help lists the commands")
 
-    def _show_message(self, message: allm.Message) -> None:
-        stdout = self.terminal.stdout
-        if message.role == "tool":
-            stdout.show(f"tool: {short(message.text)}\n")
-            return
-        if message.text:
-            stdout.show(f"{message.role}: {message.text}")
-            stdout.end_line()
-        for call in message.tool_calls:
-            stdout.show(f"call: {call_text(call)}\n")
+def _reader(terminal: Terminal, history: Path | None) -> Reader:
+    """The editor, if the terminal has what it needs; only then is its library loaded."""
+    display = display_of(terminal)
+    if display is None:
+        return Lines(terminal)
+    from allm.cli.line_completion import Completion
+    from allm.cli.line_editor import LineEditor
+    from allm.cli.line_history import history_of
+
+    completion = Completion(names_of_commands())
+    return LineEditor(terminal=terminal, display=display, completer=completion, history=history_of(history))
+
+
+def _text(line: str, *, typed: bool) -> str:
+    """The message in a line that is no command."""
+    text = line.strip("\n").rstrip()
+    if "\n" not in text:
+        text = text.strip()
+    return text[1:] if typed and text.startswith("//") else text

@@ -44,6 +44,7 @@ class TurnScreen:
     """Shows the events of one turn as they arrive."""
 
     _terminal: Terminal
+    plain: bool = attrs.field(default=True, kw_only=True)
     _streamed: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text arrived as deltas
     _shown: int = attrs.field(default=0, init=False)  # characters of this step's text that were shown
     _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)  # by call id

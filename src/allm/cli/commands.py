@@ -12,9 +12,14 @@ import click
 
 import allm
 from allm.cli.chat_command import chat
+from allm.cli.config_command import config
+from allm.cli.doctor_command import doctor
 from allm.cli.exit_codes import exit_code_of
 from allm.cli.generate_command import generate
+from allm.cli.keys_command import keys
+from allm.cli.models_command import models
 from allm.cli.service_commands import embed, image
+from allm.cli.sessions_command import logs, sessions
 from allm.cli.terminal import Terminal
 
 __all__ = ["command", "run"]
@@ -84,3 +89,9 @@ command.add_command(chat)
 command.add_command(generate)
 command.add_command(embed)
 command.add_command(image)
+command.add_command(models)
+command.add_command(keys)
+command.add_command(config)
+command.add_command(sessions)
+command.add_command(logs)
+command.add_command(doctor)

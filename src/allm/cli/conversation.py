@@ -6,7 +6,7 @@ import attrs
 
 import allm
 
-__all__ = ["ready_for_next_turn", "with_system"]
+__all__ = ["emptied", "ready_for_next_turn", "with_system", "without_last_turn"]
 
 
 def ready_for_next_turn(session: allm.Session) -> allm.Session:
@@ -17,9 +17,27 @@ def ready_for_next_turn(session: allm.Session) -> allm.Session:
 
 
 def with_system(session: allm.Session, text: str | None) -> allm.Session:
-    """The session with its system message replaced by `text`, unless that is None."""
+    """The session with its system message replaced by `text`, unless that is None; "" removes it."""
     if text is None:
         return session
     others = [message for message in session.thread.messages if message.role != "system"]
-    thread = allm.Thread([allm.system(text), *others], metadata=session.thread.metadata)
+    first = [allm.system(text)] if text else []
+    thread = allm.Thread([*first, *others], metadata=session.thread.metadata)
     return attrs.evolve(ready_for_next_turn(session), thread=thread)
+
+
+def emptied(session: allm.Session) -> allm.Session:
+    """A new conversation with the same id and instructions."""
+    instructions = [message for message in session.thread.messages if message.role == "system"]
+    return allm.Session(id=session.id, thread=allm.Thread(instructions))
+
+
+def without_last_turn(session: allm.Session) -> tuple[allm.Session, allm.Message] | None:
+    """The session as it was before its newest message of the user, and that message; None if there is none."""
+    messages = session.thread.messages
+    places = [index for index, message in enumerate(messages) if message.role == "user"]
+    if not places:
+        return None
+    kept = attrs.evolve(session.thread, messages=messages[: places[-1]])
+    before = allm.Session(id=session.id, thread=kept, context=session.context, metadata=session.metadata)
+    return before, messages[places[-1]]

@@ -1,16 +1,39 @@
-"""Ctrl-C and SIGTERM that cancel the running work, so that it can save what it has."""
+"""Ctrl-C and SIGTERM that cancel the running work, so that it can save what it has, and other keys that wait."""
 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TextIO
 
 import trio
 
 from allm.cli.exit_codes import TERMINATED
 
-__all__ = ["run_until_interrupted"]
+if sys.platform != "win32":
+    import termios
+
+__all__ = ["run_until_interrupted", "without_echo"]
+
+
+@contextmanager
+def without_echo(stdin: TextIO) -> Iterator[None]:
+    """Keep what is typed off the screen, where it would end up in the middle of an answer; it is read later."""
+    if sys.platform == "win32":
+        yield
+        return
+    terminal = stdin.fileno()
+    before = termios.tcgetattr(terminal)
+    quiet = termios.tcgetattr(terminal)
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSANOW, before)
 
 
 async def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:

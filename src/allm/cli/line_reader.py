@@ -1,59 +1,70 @@
-"""Read the lines that a user types or a program pipes in."""
+"""Read the lines that a program pipes in, or that a user types at a terminal without escape codes."""
 
 from __future__ import annotations
 
+import os
 import sys
-from contextlib import suppress
 from typing import Any, final
 
 import attrs
 import click
+import trio
 
-from allm.cli.terminal import Terminal
+from allm.cli.terminal import Output, Terminal
 
-__all__ = ["Lines"]
+__all__ = ["Lines", "display_of"]
 
 _BYTE_ORDER_MARK = "\ufeff"
+
+
+def display_of(terminal: Terminal) -> Output | None:
+    """The stream on which a user's line can be edited; None if there is none, as in Emacs or in a test.
+
+    Standard output is the second choice, as it has only the model's text: `allm chat | tee log` has a prompt too.
+    """
+    knows_codes = sys.platform == "win32" or os.environ.get("TERM", "dumb") != "dumb"
+    if terminal.stdin is not sys.stdin or not terminal.stdin.isatty() or not knows_codes:
+        return None
+    return next((output for output in (terminal.stderr, terminal.stdout) if output.isatty()), None)
 
 
 @final
 @attrs.define(eq=False)
 class Lines:
-    """Reads lines, with line editing if the input is a terminal.
+    """Reads whole lines, as they come.
 
-    A read blocks, and must be made in the main thread even though it runs Trio: while a chat waits for its user, no
-    other task has work to do, and only in the main thread do line editing and Ctrl-C work together. An interrupted
-    read restores the terminal; a worker thread abandoned in a read could not.
+    A read blocks, and must be made in the main thread even though it runs Trio: while a chat waits for its input, no
+    other task has work to do, and only in the main thread does Ctrl-C end it.
+
+    Attributes:
+        cleared: Never: Ctrl-C has discarded what was typed, if anything was, without telling.
     """
 
     _terminal: Terminal
-    _edits: bool = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        terminal = self._terminal
-        whole = self.interactive and terminal.stdout.isatty()
-        self._edits = whole and terminal.stdin is sys.stdin and terminal.stdout.stream is sys.stdout
-        if self._edits:
-            with suppress(ImportError):  # not on every system; `input` then reads plain lines
-                import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  # `input` uses it once loaded
+    cleared: bool = attrs.field(default=False, init=False)
 
     @property
     def interactive(self) -> bool:
         """Whether the input is a terminal."""
         return self._terminal.stdin.isatty()
 
-    def read(self, prompt: str) -> str | None:
+    async def read(self, prompt: str, *, default: str = "", remember: bool = True) -> str | None:  # noqa: ARG002
         """The next line that is not blank, stripped of white space; None at the end.
 
         Args:
             prompt: Shown if the input is a terminal.
+            default: A text that was written in an editor: it is the line.
+            remember: Not used.
 
         Raises:
             KeyboardInterrupt: Ctrl-C.
             click.UsageError: Piped input is not text.
         """
+        await trio.lowlevel.checkpoint()
         self._terminal.stdout.end_line()
         self._terminal.stderr.end_line()
+        if default:
+            return default
         while True:
             try:
                 line = self._read(prompt)
@@ -75,14 +86,9 @@ class Lines:
 
     def _leave_prompt(self) -> None:
         if self.interactive:
-            self._terminal.stdout.write("\n")
+            self._terminal.stderr.write("\n")
 
     def _read(self, prompt: str) -> str | None:
-        if self._edits:
-            try:
-                return input(prompt)
-            except EOFError:
-                return None
         if self.interactive:
             self._terminal.stderr.write(prompt)
         stdin: Any = self._terminal.stdin

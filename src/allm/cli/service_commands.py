@@ -61,18 +61,21 @@ def image(
 ) -> None:
     """Generate an image, or edit one, and save it.
 
-    PROMPT is read from standard input when it is "-" or left out. API keys come from the environment, such as
+    PROMPT comes after what is piped in; "-" is standard input alone. API keys come from the environment, such as
     OPENAI_API_KEY.
     """
+    from allm.cli.files import images_of
     from allm.cli.image import Drawing
-    from allm.cli.inputs import images_of, options_of, prompt_of, service_of
+    from allm.cli.inputs import options_of, service_of
+    from allm.cli.question import prompt_of
+    from allm.cli.standard_input import StandardInput
 
     terminal: Terminal = context.obj
 
     def draw() -> int:
         masks = images_of([mask] if mask is not None else [], "--mask")
         request = allm.image_request(
-            prompt_of(prompt, terminal.stdin),
+            prompt_of(prompt, StandardInput(terminal)),
             operation="edit" if originals else "generate",
             images=images_of(originals, "--edit"),
             mask=masks[0] if masks else None,

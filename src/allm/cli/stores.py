@@ -13,9 +13,10 @@ from allm.cli.terminal import Terminal
 from allm.data.session import is_session_id
 from allm.session import SessionStore, open_store
 
-__all__ = ["open_stored_session"]
+__all__ = ["NAME", "is_json", "open_stored_session", "store_at"]
 
-_NAME = "chat"
+NAME = "chat"
+"""The conversation of a database without `--id`, and the only one of a JSON file."""
 _SQLITE = b"SQLite format 3\0"  # the magic number: https://www.sqlite.org/fileformat.html
 
 
@@ -27,24 +28,30 @@ def open_stored_session(place: str | None, name: str | None, terminal: Terminal)
     """
     if name is not None and place is None:
         raise click.UsageError("--id names a conversation in a file or database: give --session too.")
-    if place is not None and name is not None and _is_json(place):
+    if place is not None and name is not None and is_json(place):
         raise click.UsageError(f"{place} stores a single conversation; --id is for a database.")
-    name = _NAME if name is None else name
+    name = NAME if name is None else name
     if not is_session_id(name):
         raise click.BadParameter("expected 1 to 255 printable characters", param_hint="'--id'")
-    return StoredSession(_store(place or "memory://"), name, terminal)
+    return StoredSession(store_at(place or "memory://"), name, terminal)
 
 
-def _store(place: str) -> SessionStore:
+def store_at(place: str) -> SessionStore:
+    """The store in a file or at a URL.
+
+    Raises:
+        click.BadParameter: The place is invalid.
+    """
     try:
-        if _is_json(place):
+        if is_json(place):
             return SessionStore(JsonFileBackend(_in_folder(Path(place))))
         return open_store(place if "://" in place else _url(_in_folder(Path(place))))
     except (ValueError, ImportError) as error:
         raise click.BadParameter(str(error), param_hint="'--session'") from error
 
 
-def _is_json(place: str) -> bool:
+def is_json(place: str) -> bool:
+    """Whether the place is a JSON file."""
     return "://" not in place and place.lower().endswith(".json")
 
 

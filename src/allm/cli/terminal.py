@@ -48,6 +48,15 @@ class Output:
         """Whether to write escape codes (https://no-color.org)."""
         return self.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the terminal as it is now; a stream without a size has 80 and 24."""
+        columns, rows = 0, 0
+        with suppress(OSError, ValueError):
+            columns, rows = os.get_terminal_size(self.fileno())
+        told = os.environ.get("COLUMNS", "")
+        return columns or (int(told) if told.isdecimal() and int(told) else 80), rows or 24
+
     def fileno(self) -> int:
         """The file descriptor.
 

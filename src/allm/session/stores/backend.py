@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import attrs
@@ -12,7 +12,7 @@ from allm.data.errors import SessionError
 from allm.data.json.codec import MAX_JSON_BYTES
 from allm.data.session import Session, SessionConflict
 
-__all__ = ["LONGEST", "Change", "Record", "StoreBackend", "conflict", "lease_lost", "unreadable"]
+__all__ = ["LONGEST", "Change", "Record", "StoreBackend", "conflict", "lease_lost", "page_of", "unreadable"]
 
 LONGEST = MAX_JSON_BYTES + 1
 """Most characters to fetch of a text: one more than a document may have, so that its reader notices the excess."""
@@ -154,9 +154,19 @@ class StoreBackend(Protocol):
         """Empty the journal; False if another turn has taken the lease. Its blobs may stay until the next write."""
         ...
 
+    async def ids(self, prefix: str, limit: int, /, *, after: str | None, descending: bool) -> Sequence[str]:
+        """A page of the ids of sessions that were written, as `SessionStore.ids` returns them."""
+        ...
+
     async def aclose(self) -> None:
         """Close every connection. Later operations open new ones."""
         ...
+
+
+def page_of(ids: Iterable[str], prefix: str, limit: int, *, after: str | None, descending: bool) -> list[str]:
+    """The page of `StoreBackend.ids`, for databases that cannot sort."""
+    found = sorted((key for key in ids if key.startswith(prefix)), reverse=descending)
+    return [key for key in found if after is None or (key < after if descending else key > after)][:limit]
 
 
 # --- errors of every store ------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.session.stores.backend import Change, Record
+from allm.session.stores.backend import Change, Record, page_of
 
 __all__ = ["MemoryBackend"]
 
@@ -139,6 +139,12 @@ class MemoryBackend:
             return False
         row.journal = []
         return True
+
+    async def ids(self, prefix: str, limit: int, /, *, after: str | None, descending: bool) -> Sequence[str]:
+        """See `StoreBackend`."""
+        await trio.lowlevel.checkpoint()
+        written = [key for key, row in self._rows.items() if row.head is not None]
+        return page_of(written, prefix, limit, after=after, descending=descending)
 
     async def aclose(self) -> None:
         """Do nothing; the sessions stay."""

@@ -26,6 +26,7 @@ def postgres_backend(url: str) -> SqlBackend:
             connect=lambda: _connect(url),
             transaction=_transaction,
             now="extract(epoch from clock_timestamp())",
+            bytewise='COLLATE "C"',
             mark="%s",
             errors=(psycopg.Error, OSError),
             failure=_failure,

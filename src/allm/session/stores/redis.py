@@ -17,7 +17,7 @@ from redis.backoff import NoBackoff  # pyright: ignore[reportMissingImports]
 from redis.retry import Retry  # pyright: ignore[reportMissingImports]
 
 from allm.data.errors import SessionError
-from allm.session.stores.backend import LONGEST, Change, Record
+from allm.session.stores.backend import LONGEST, Change, Record, page_of
 from allm.session.stores.sql import BOUND
 from allm.session.stores.sql_rows import older_layout
 
@@ -26,6 +26,7 @@ __all__ = ["RedisBackend"]
 T = TypeVar("T")
 
 _CONNECTIONS = 4
+_PREFIX = "allm:session:"
 _PASSING = (driver.ConnectionError, driver.TimeoutError, driver.BusyLoadingError, driver.ReadOnlyError, OSError)
 """Errors that may be over soon; a replica is read-only until it takes over."""
 _OLDER = "OLDER"
@@ -232,13 +233,27 @@ class RedisBackend:
         """See `StoreBackend`."""
         return bool(await self._script("forget", key, token))
 
+    async def ids(self, prefix: str, limit: int, /, *, after: str | None, descending: bool) -> Sequence[str]:
+        """See `StoreBackend`. Redis has no order of keys: each call goes through all of them."""
+
+        def work() -> list[str]:
+            keys = sorted({_text(key) for key in self._client.scan_iter(match=f"{_PREFIX}{{*}}", count=1000)})
+            heads = self._client.pipeline(transaction=False)
+            for key in keys:
+                heads.hexists(key, "head")  # a session whose first turn has not ended has none
+            written = [key for key, has_head in zip(keys, heads.execute(), strict=True) if has_head]
+            ids = (key.removeprefix(f"{_PREFIX}{{").removesuffix("}") for key in written)
+            return page_of(ids, prefix, limit, after=after, descending=descending)
+
+        return await self._run(work)
+
     async def aclose(self) -> None:
         """Close the connections."""
         await trio.to_thread.run_sync(self._client.close, limiter=self._limiter)
 
 
 def _keys(key: str) -> list[str]:
-    main = f"allm:session:{{{key}}}"
+    main = f"{_PREFIX}{{{key}}}"
     return [main, f"{main}:journal", f"{main}:messages", f"{main}:blobs"]
 
 

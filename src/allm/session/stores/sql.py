@@ -52,6 +52,7 @@ class Dialect:
         connect: Opens a connection in autocommit mode, and creates the tables.
         transaction: Context manager that begins a transaction, then commits it or rolls it back.
         now: SQL expression for the current time in seconds.
+        bytewise: The collation that sorts texts by code points.
         mark: The placeholder of a parameter.
         errors: Exceptions that the driver raises.
         failure: Makes the error for one of them.
@@ -62,6 +63,7 @@ class Dialect:
     connect: Callable[[], Connection]
     transaction: Callable[[Any], AbstractContextManager[Any]]
     now: str
+    bytewise: str
     mark: str
     errors: tuple[type[Exception], ...]
     failure: Callable[[Exception], SessionError]
@@ -79,7 +81,12 @@ class SqlBackend:
         self._limiter = trio.CapacityLimiter(dialect.connections)
 
     def _sql(self, text: str) -> str:
-        for word, meaning in {**_WORDS, "NOW": self._dialect.now, "?": self._dialect.mark}.items():
+        for word, meaning in {
+            **_WORDS,
+            "NOW": self._dialect.now,
+            "BYTEWISE": self._dialect.bytewise,
+            "?": self._dialect.mark,
+        }.items():
             text = text.replace(word, meaning)
         return text
 
@@ -294,6 +301,18 @@ class SqlBackend:
             return True
 
         return await self._run(work)
+
+    async def ids(self, prefix: str, limit: int, /, *, after: str | None, descending: bool) -> Sequence[str]:
+        """See `StoreBackend`."""
+        bound, order = ("<", "DESC") if descending else (">", "ASC")
+        further = "" if after is None else f"AND id BYTEWISE {bound} ? "
+        statement = (
+            f"SELECT id FROM allm_sessions WHERE head IS NOT NULL AND substr(id, 1, ?) = ? {further}"  # noqa: S608  (constants)
+            f"ORDER BY id BYTEWISE {order} LIMIT ?"
+        )
+        values = (len(prefix), prefix, *(() if after is None else (after,)), limit)
+        rows = await self._run(lambda transaction: transaction.all(statement, *values))
+        return [key for (key,) in rows]
 
     async def aclose(self) -> None:
         """Close the connections."""

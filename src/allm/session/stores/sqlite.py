@@ -46,6 +46,7 @@ def sqlite_backend(path: str) -> SqlBackend:
             connect=lambda: _connect(path),
             transaction=_transaction,
             now="((julianday('now') - 2440587.5) * 86400.0)",  # unixepoch('subsec') needs SQLite 3.42
+            bytewise="COLLATE BINARY",
             mark="?",
             errors=_ERRORS,
             failure=lambda error: _failure(path, error),

@@ -161,6 +161,36 @@ class SessionStore:
         await trio.lowlevel.checkpoint_if_cancelled()
         return version + 1
 
+    async def ids(
+        self, prefix: str = "", *, limit: int = 100, after: str | None = None, descending: bool = False
+    ) -> list[str]:
+        """The ids of stored sessions, sorted by code points, a page at a time.
+
+            page = await store.ids("user-7/")
+            while page:
+                ...
+                page = await store.ids("user-7/", after=page[-1])
+
+        A session is there from its first save on. Redis goes through all of its keys for each page.
+
+        Args:
+            prefix: Only ids that begin with this.
+            limit: Most ids to return.
+            after: The last id of the page before.
+            descending: The last ids first.
+
+        Raises:
+            SessionError: `unavailable`; `invalid_input` for a limit below 1.
+        """
+        if not trio.lowlevel.in_trio_task():
+            raise outside_trio()
+        if type(limit) is not int or not 0 < limit < MOST_VERSIONS:
+            raise SessionError(f"limit is {limit!r:.60}; expected a number of ids, at least 1", reason="invalid_input")
+        for text in (prefix, after):
+            if text:
+                _check_id(text)
+        return list(await self._backend.ids(prefix, limit, after=after, descending=descending))
+
     async def delete(self, session_id: str, *, version: int | None = None) -> bool:
         """Delete a session and its journal; False if it does not exist.
 

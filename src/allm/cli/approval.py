@@ -1,0 +1,128 @@
+"""Ask the user before a tool runs: yes, no with a reason, always, or show me more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, final
+
+import attrs
+
+import allm
+from allm.cli.chat_screen import call_text
+from allm.cli.terminal import Terminal
+from allm.session import approve, deny, fingerprint
+
+__all__ = ["Approvals", "Policy"]
+
+Policy = Literal["ask", "auto"]
+Ask = Callable[[str], Awaitable[str | None]]
+
+QUESTION = "run it? yes, no [reason], always, show: "
+HELP = "y: once; n: no, with a reason for the model if you like; a: always in this chat; s: show all; Ctrl-C: stop"
+STOPPED = "the user stopped the turn before this call ran"
+
+
+@final
+@attrs.define(eq=False)
+class Approvals:
+    """Which calls of tools may run. A call that needs the user's word is left pending by the library until it has it.
+
+    Attributes:
+        policy: "ask" asks before every call; "auto" only where a tool asks for it itself.
+        always: Names of tools that may run without a question, for the rest of the chat.
+    """
+
+    policy: Policy
+    terminal: Terminal
+    always: set[str] = attrs.field(factory=set[str], init=False)
+
+    def gated(self, engine: allm.Engine) -> allm.Engine:
+        """The engine, whose tools run only once they are approved."""
+        if self.policy == "auto":
+            return engine
+        tools = [tool for tool in engine.tools if isinstance(tool, allm.Tool) and not tool.manual]
+        return engine.with_tools(*[attrs.evolve(tool, manual_when=self._gate(tool)) for tool in tools])
+
+    def _gate(self, tool: allm.Tool) -> Callable[[allm.ToolCall], bool]:
+        own = tool.manual_when
+
+        def gate(call: allm.ToolCall) -> bool:
+            return call.name not in self.always or (own is not None and own(call))
+
+        return gate
+
+    @staticmethod
+    def can_run(engine: allm.Engine, call: allm.ToolCall) -> bool:
+        """Whether a pending call would run once it is approved; otherwise the user has to give its result."""
+        tools = [tool for tool in engine.tools if isinstance(tool, allm.Tool) and tool.name == call.name]
+        return bool(tools) and tools[0].handler is not None
+
+    async def decide(self, engine: allm.Engine, session: allm.Session, ask: Ask) -> tuple[allm.Session, bool]:
+        """The session with the user's word on its first undecided call; False if the user stops the turn.
+
+        Every call that is still undecided is then denied, so that the conversation can go on.
+        """
+        call = _undecided(session)[0]
+        name = call.name
+        if name in self.always:
+            return approve(session, call.id, shown=fingerprint(call)), True
+        self.terminal.line(f"* {call_text(call)}")
+        while True:
+            try:
+                answer = await ask(QUESTION)
+            except KeyboardInterrupt:
+                answer = None
+            if answer is None:
+                for waiting in session.pending_tool_calls:
+                    session = deny(session, waiting.id, STOPPED)
+                return session, False
+            word, _, reason = answer.strip().partition(" ")
+            match word.lower().rstrip(",.:;"):
+                case "y" | "yes":
+                    return approve(session, call.id, shown=fingerprint(call)), True
+                case "a" | "always":
+                    self.always.add(name)
+                    return approve(session, call.id, shown=fingerprint(call)), True
+                case "n" | "no":
+                    return (deny(session, call.id, reason.strip()) if reason.strip() else deny(session, call.id)), True
+                case "s" | "show":
+                    self._show(engine, call)
+                case _:
+                    self.terminal.line(HELP, dim=True)
+
+    def _show(self, engine: allm.Engine, call: allm.ToolCall) -> None:
+        """Show the call in full, with what the tool says about itself."""
+        tool = next((tool for tool in engine.tools if isinstance(tool, allm.Tool) and tool.name == call.name), None)
+        stderr = self.terminal.stderr
+        if tool is not None and tool.description:
+            stderr.show(f"{call.name}: {tool.description}\n", dim=True)
+        stderr.show(f"{_in_full(call)}\n")
+        place = None if tool is None else _place(tool)
+        if place:
+            stderr.show(f"in {place}\n", dim=True)
+
+
+def _undecided(session: allm.Session) -> list[allm.ToolCall]:
+    decided = {approval.tool_call_id for approval in session.approvals}
+    return [call for call in session.pending_tool_calls if call.id not in decided]
+
+
+def _in_full(call: allm.ToolCall) -> str:
+    """The arguments as they are, a text of several lines as such."""
+    if call.arguments is None:
+        return call.raw_arguments or ""
+    lines: list[str] = []
+    for name, value in call.arguments.items():
+        if isinstance(value, str) and "\n" in value:
+            lines += [f"{name}:", *[f"    {line}" for line in value.splitlines()]]
+        else:
+            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False, indent=2, default=str)}")
+    return "\n".join(lines) or "(no arguments)"
+
+
+def _place(tool: allm.Tool) -> str:
+    """The file and the line of the tool's function."""
+    function: Any = getattr(tool.handler, "call_plain", tool.handler)
+    code: Any = getattr(function, "__code__", None)
+    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"

@@ -1,0 +1,203 @@
+"""`-f` and `-a`: files, folders and URLs that go to the model with the prompt.
+
+A text is sent with its name, in a fence that is longer than any in it, so that the model knows where it ends.
+"""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import final
+
+import attrs
+import click
+
+import allm
+from allm.cli.folder import Skipped, files_in
+from allm.cli.standard_input import LARGEST_INPUT, StandardInput, size_text
+from allm.cli.terminal import Terminal
+from allm.cli.web_page import fetch
+from allm.data.image import EXTENSIONS
+from allm.data.image_header import sniff_mime
+
+__all__ = ["Files", "fenced", "images_of"]
+
+LARGEST_IN_FOLDER = 1_000_000
+"""Most bytes of a file that a folder brings along; a larger one is sent where it is named itself."""
+LARGEST_IMAGE = 50_000_000
+"""Most bytes of an attachment. What a provider takes is less, and its own to say."""
+_WEB = ("http://", "https://")
+_LONGEST_SHOWN = 64  # characters of a value in an error
+_HEAD = 8192  # bytes in which a null byte means that a file is no text, as for git and grep
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_FENCES = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
+
+
+@final
+@attrs.define(eq=False)
+class Files:
+    """What `-f` brings along: texts in the order given, and images.
+
+    Attributes:
+        size: Bytes of text so far.
+    """
+
+    _terminal: Terminal
+    _stdin: StandardInput
+    texts: list[str] = attrs.field(factory=list[str], init=False)
+    images: list[allm.Image] = attrs.field(factory=list[allm.Image], init=False)
+    size: int = attrs.field(default=0, init=False)
+
+    def add(self, place: str, option: str = "-f") -> None:
+        """Read a file, a folder, a URL, or standard input (`-`).
+
+        Raises:
+            click.BadParameter: It cannot be read or sent, or all of them together are too long.
+            click.ClickException: A URL cannot be fetched.
+        """
+        if place == "-":
+            self._add("standard input", self._stdin.data(f"{option} -"), None, option)
+        elif place.startswith(_WEB):
+            page = fetch(place, LARGEST_INPUT)
+            self._add(place, page.data, page.mime_type, option)
+        elif Path(place).is_dir():
+            self._add_folder(Path(place), option)
+        else:
+            self._add(place, _content(place, LARGEST_INPUT, option), None, option)
+
+    def _add(self, name: str, data: bytes, mime_type: str | None, option: str) -> None:
+        if _is_image(data):
+            self.images.append(allm.Image.from_bytes(data))
+            return
+        text = _text(data)
+        if text is None:
+            kind = _kind(name, data) or mime_type
+            what = f"{name} is {kind or 'not UTF-8 text'}; {_only('texts and images', kind)}"
+            raise click.BadParameter(what, param_hint=f"'{option}'")
+        self._add_text(name, text, option)
+
+    def _add_folder(self, folder: Path, option: str) -> None:
+        skipped = Skipped()
+        found = False
+        for path in files_in(folder):
+            data = self._in_folder(path, skipped)
+            text = None if data is None else _text(data)
+            if text is not None:
+                found = True
+                self._add_text(str(path), text, option)
+            elif data is not None:
+                skipped.binary += 1
+        if not found:
+            raise click.BadParameter(f"{folder} has no text files{skipped.in_brackets()}", param_hint=f"'{option}'")
+        if skipped:
+            self._terminal.line(f"Note: of {folder} {skipped}", dim=True)
+
+    def _in_folder(self, path: Path, skipped: Skipped) -> bytes | None:
+        try:
+            if path.stat().st_size > LARGEST_IN_FOLDER:
+                skipped.large += 1
+                return None
+            return path.read_bytes()
+        except OSError:
+            skipped.unreadable += 1
+            return None
+
+    def _add_text(self, name: str, text: str, option: str) -> None:
+        self.size += len(text.encode("utf-8", "surrogatepass"))
+        if self.size > LARGEST_INPUT:
+            raise click.BadParameter(
+                f"with {name}, the files are longer than {size_text(LARGEST_INPUT)}, more than any model reads: name "
+                "fewer of them",
+                param_hint=f"'{option}'",
+            )
+        self.texts.append(fenced(name, text))
+
+
+def fenced(name: str, text: str) -> str:
+    """The text with its name, in a fence."""
+    ticks = "`" * max([len(run) + 1 for run in _FENCES.findall(text)], default=3)
+    suffix = Path(name).suffix[1:]
+    language = suffix if suffix.isalnum() and "://" not in name else ""
+    ended = text if text.endswith("\n") or not text else f"{text}\n"
+    return f"{name}\n{ticks}{language}\n{ended}{ticks}"
+
+
+def images_of(places: Iterable[str], option: str = "-a", stdin: StandardInput | None = None) -> list[allm.Image]:
+    """Images from files, standard input (`-`), http(s) URLs, which the provider fetches, and data URIs.
+
+    Raises:
+        click.BadParameter: It cannot be read, or is not an image.
+    """
+    return [_image(place, option, stdin) for place in places]
+
+
+def _image(place: str, option: str, stdin: StandardInput | None) -> allm.Image:
+    if place.startswith(_WEB):
+        return allm.Image.from_url(place)
+    if place.startswith("data:"):
+        return _inline(place, option)
+    if place == "-" and stdin is not None:
+        name, data = "standard input", stdin.data(f"{option} -")
+    else:
+        name, data = place, _content(place, LARGEST_IMAGE, option)
+    if data and (_is_image(data) or Path(name).suffix.lower() in EXTENSIONS):
+        return allm.Image.from_bytes(data, EXTENSIONS.get(Path(name).suffix.lower()))
+    kind = _kind(name, data) if data else "empty"
+    raise click.BadParameter(
+        f"{name} is {kind or 'of no known type'}; {_only('images', kind)}", param_hint=f"'{option}'"
+    )
+
+
+def _inline(uri: str, option: str) -> allm.Image:
+    try:
+        image = allm.Image.from_data_uri(uri)
+        if _is_image(image.to_bytes()) or (image.mime_type or "").startswith("image/"):
+            return image
+        reason = f"it is {image.mime_type or 'of no known type'}; {_only('images', image.mime_type)}"
+    except allm.ValidationError as error:
+        reason = error.message
+    shown = uri if len(uri) <= _LONGEST_SHOWN else f"{uri[:_LONGEST_SHOWN]}..."
+    raise click.BadParameter(f"{shown}: {reason}", param_hint=f"'{option}'")
+
+
+def _content(place: str, limit: int, option: str) -> bytes:
+    """The bytes of a file, or of a pipe as a shell makes them for `<(command)`."""
+    try:
+        with Path(place).open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise click.BadParameter(f"cannot read {place}: {error.strerror}", param_hint=f"'{option}'") from error
+    except ValueError as error:  # a null character
+        raise click.BadParameter(f"{place!r} is not the name of a file", param_hint=f"'{option}'") from error
+    if len(data) > limit:
+        raise click.BadParameter(
+            f"{place} is longer than {size_text(limit)}, the most that is sent", param_hint=f"'{option}'"
+        )
+    return data
+
+
+def _text(data: bytes) -> str | None:
+    """The text, which is UTF-8 or begins with the mark of UTF-16; None if it is not one."""
+    if b"\0" in data[:_HEAD] and not data.startswith(_UTF16):
+        return None
+    try:
+        return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
+    except UnicodeDecodeError:
+        return None
+
+
+def _is_image(data: bytes) -> bool:
+    return (sniff_mime(data) or "").startswith("image/")
+
+
+def _kind(name: str, data: bytes) -> str | None:
+    """What a file is that is not a text, as its bytes or its name tell."""
+    return sniff_mime(data) or mimetypes.guess_type(name)[0]
+
+
+def _only(what: str, kind: str | None) -> str:
+    """What can be sent, and what helps with a file that cannot."""
+    sentence = f"only {what} can be sent"
+    return f"{sentence}: pdftotext FILE - gives the text of a PDF" if kind == "application/pdf" else sentence

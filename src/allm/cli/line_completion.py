@@ -1,0 +1,44 @@
+"""What Tab completes in a chat: commands, the names of files, and models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import final
+
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion as Candidate, PathCompleter
+from prompt_toolkit.document import Document
+
+__all__ = ["Completion"]
+
+_TAKE_FILES = ("/file ", "/save ", "/save --force ")
+_TAKE_MODELS = ("/model ", "/retry ")
+
+
+@final
+class Completion(Completer):
+    """Completes the name of a command at the start of a line, and what the command takes."""
+
+    def __init__(self, commands: Sequence[str], models: Sequence[str] = ()) -> None:
+        self._commands = commands
+        self._models = models
+        self._paths = PathCompleter(expanduser=True)
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Candidate]:
+        """The candidates for the text before the cursor."""
+        text = document.text_before_cursor
+        if not text.startswith("/") or "\n" in text:
+            return
+        if " " not in text:
+            yield from _matching(self._commands, text)
+        elif any(text.startswith(word) for word in _TAKE_FILES):
+            word = next(word for word in reversed(_TAKE_FILES) if text.startswith(word))
+            rest = text[len(word) :]
+            yield from self._paths.get_completions(Document(rest, len(rest)), complete_event)
+        elif any(text.startswith(word) for word in _TAKE_MODELS):
+            yield from _matching(self._models, text.partition(" ")[2])
+
+
+def _matching(names: Iterable[str], start: str) -> Iterator[Candidate]:
+    for name in names:
+        if name.startswith(start):
+            yield Candidate(name, start_position=-len(start))

@@ -1,0 +1,56 @@
+"""The prompt of a command: what is piped in, the files that were named, and the argument, in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import click
+
+import allm
+from allm.cli.files import Files, images_of
+from allm.cli.standard_input import StandardInput
+from allm.cli.terminal import Terminal
+
+__all__ = ["prompt_of", "question_of"]
+
+
+def question_of(
+    prompt: str | None, terminal: Terminal, *, files: Iterable[str], attachments: Iterable[str], images: Iterable[str]
+) -> allm.Message:
+    """The message of the user: files, then what was piped in, then the prompt; images after the text.
+
+    Raises:
+        click.UsageError: There is none of them, or one cannot be read or sent.
+        click.ClickException: A URL cannot be fetched.
+    """
+    stdin = StandardInput(terminal)
+    named = Files(terminal, stdin)
+    for place in files:
+        named.add(place)
+    pictures = [*named.images, *images_of(attachments, "-a", stdin), *images_of(images, "--image", stdin)]
+    text = prompt_of(prompt, stdin, named.texts, is_needed=not pictures)
+    parts = [allm.TextPart(text)] if text else []
+    return allm.Message("user", [*parts, *map(allm.ImagePart, pictures)] if pictures else text)
+
+
+def prompt_of(argument: str | None, stdin: StandardInput, texts: Sequence[str] = (), *, is_needed: bool = True) -> str:
+    """The texts, what was piped in, and the argument, with a blank line between them.
+
+    Args:
+        argument: `-` is standard input.
+        texts: Of files.
+        is_needed: Whether there has to be any.
+
+    Raises:
+        click.UsageError: There is no prompt, or standard input is not text.
+    """
+    if argument == "-":
+        argument = stdin.text("the prompt -")
+    has_other = argument is not None or bool(texts) or not is_needed
+    piped = stdin.piped() if has_other else stdin.text_or_none()
+    if piped is None:
+        raise click.UsageError("Missing argument 'PROMPT': give a text, pipe one in, or name a file with -f.")
+    pieces = [text for text in (*texts, piped, argument or "") if text.strip()]
+    if not pieces and is_needed:
+        raise click.UsageError("The prompt is empty.")
+    return "\n\n".join([*[text.rstrip("\n") for text in pieces[:-1]], *pieces[-1:]])
