@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import pickle
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import attrs
@@ -148,6 +147,8 @@ class _OutputType:
     cls: Any
 
     def __reduce__(self) -> tuple[Any, ...]:
+        import pickle
+
         try:
             pickle.dumps(self.cls)
         except (pickle.PicklingError, AttributeError, TypeError):

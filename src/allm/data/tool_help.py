@@ -7,7 +7,6 @@ holds from step to step.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
@@ -17,7 +16,7 @@ import attrs
 from allm.data.attrs_classes import frozen
 from allm.data.errors import MOST_SHOWN, ToolError
 from allm.data.json.text import dumps
-from allm.data.problems import Problem, refuse
+from allm.data.problems import Problem, nearest, refuse
 from allm.data.request import Request
 from allm.data.tool import Tool
 
@@ -59,7 +58,7 @@ class ToolHelp:
     def _about(self, name: str) -> str:
         if (tool := self.tools.get(name)) is not None:
             return help_text(tool)
-        near = difflib.get_close_matches(name, self.tools, 3)
+        near = nearest(name, self.tools, 3)
         return f"There is no tool {name}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
 
 
@@ -125,6 +124,6 @@ def known_names(names: Collection[str], wanted: str) -> str:
     """Which tools there are; of many only those with a similar name, as the model reads it all."""
     if len(names) <= MOST_SHOWN:
         return f"the tools are: {', '.join(names) or 'none'}"
-    near = difflib.get_close_matches(wanted, names, 5)
+    near = nearest(wanted, names, 5)
     hint = f"did you mean {' or '.join(near)}?" if near else "none has a similar name"
     return f"{hint} (there are {len(names)} tools)"

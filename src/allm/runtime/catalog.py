@@ -21,7 +21,6 @@ says it; what was `put` in stands alone.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import pkgutil
 import re
@@ -34,7 +33,7 @@ import attrs
 from allm.data.attrs_classes import frozen
 from allm.data.errors import ValidationError
 from allm.data.json.text import loads
-from allm.data.problems import Problem, shown
+from allm.data.problems import Problem, nearest, shown
 
 __all__ = ["CAPABILITIES", "EFFORTS", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put", "suggestions"]
 
@@ -198,8 +197,13 @@ def _read(name: str) -> Any:
 @functools.cache
 def bundled() -> tuple[ModelInfo, ...]:
     """The rows of the data file."""
-    data = _read("models.json")
-    return tuple(_row(row) for row in data["models"])
+    return tuple(map(_row, _models()))
+
+
+@functools.cache
+def _models() -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = _read("models.json")["models"]
+    return models
 
 
 def _row(row: Mapping[str, Any]) -> ModelInfo:
@@ -214,8 +218,8 @@ def _band(band: Mapping[str, Any]) -> Prices:
 
 
 @functools.cache
-def _bundled_index() -> _Index:
-    return _Index(bundled())
+def _bundled_index(provider: str) -> _Index:
+    return _Index(_row(row) for row in _models() if row["provider"] == provider)
 
 
 @frozen
@@ -241,7 +245,7 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1024)
 def _bundled_info(provider: str, model: str) -> ModelInfo | None:
     """The bundled row with what the rules add; without a row, what they say alone."""
-    row = _find(_bundled_index(), provider, model)
+    row = _find(_bundled_index(provider), provider, model)
     added: dict[str, Any] = {}
     for rule in _rules():
         if rule.provider == provider and re.search(rule.models, _plain(model)):
@@ -292,7 +296,7 @@ def suggestions(model: str) -> list[str]:
     ids = {(row.provider, row.id) for row in (*bundled(), *_own.exact.values()) if not row.id.endswith("*")}
     plain = _plain(model).rpartition("/")[2]
     names = [name for name in (plain, without_snapshot(plain)) if any(id == name for _, id in ids)]
-    names = names[:1] or difflib.get_close_matches(plain, {id for _, id in ids}, MOST_SUGGESTED)
+    names = names[:1] or nearest(plain, {id for _, id in ids}, MOST_SUGGESTED)
     found = [(provider, id) for name in names for provider, id in sorted(ids) if id == name]
     found.sort(key=lambda row: (names.index(row[1]), row[0] not in _FIRST))
     return [f"{provider}:{id}" for provider, id in found][:MOST_SUGGESTED]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
@@ -27,8 +26,7 @@ from allm.adapters import (
     WireDecoder,
     join_url,
 )
-from allm.data.errors import EngineError
-from allm.providers.openai.errors import classify
+from allm.data.errors import AdapterError, EngineError
 from allm.providers.openai.presets import ELSEWHERE, OPENAI, PRESETS, Preset
 
 __all__ = ["Connection", "Place", "find_base_url", "is_openai", "row_at", "url_value"]
@@ -36,10 +34,19 @@ __all__ = ["Connection", "Place", "find_base_url", "is_openai", "row_at", "url_v
 CallT = TypeVar("CallT", bound=HttpCall)
 
 
+def _classify(provider: str, *args: Any, **options: Any) -> AdapterError:
+    """`classify`, which the first error loads."""
+    from allm.providers.openai.errors import classify
+
+    return classify(provider, *args, **options)
+
+
 def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
     if preset is None or isinstance(preset, Preset) or preset in PRESETS:
         return
-    near = difflib.get_close_matches(str(preset), PRESETS, 1)
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(preset), PRESETS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise EngineError(
         f"no preset {preset!r}; expected a Preset or one of: {', '.join(sorted(PRESETS))}{hint}. For another server: "
@@ -122,7 +129,7 @@ class Connection(HttpAdapter):
             key_required=row.key_required,
             headers={**row.headers, **{name: value for name, value in own.items() if value is not None}},
             request_id_header="x-client-request-id",
-            classify=functools.partial(classify, row.name),
+            classify=functools.partial(_classify, row.name),
         )
 
     def call(
@@ -153,7 +160,7 @@ class Connection(HttpAdapter):
     def _placed(self, url: str, call: CallT) -> CallT:
         if is_known(self.row, url):
             return call
-        return attrs.evolve(call, classify=functools.partial(classify, self.row.name, unknown_server=True))
+        return attrs.evolve(call, classify=functools.partial(_classify, self.row.name, unknown_server=True))
 
     @contextmanager
     def _explained(self, url: str) -> Generator[None]:
