@@ -14,6 +14,7 @@ from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
 from allm.execution.failures import log_retry
+from allm.http.retry_after import retry_after_in
 from allm.runtime import telemetry
 from allm.runtime.retry import RetryPolicy
 
@@ -66,8 +67,6 @@ class Retries:
             abandoned: The usage that the provider reported before the failure.
         """
         if error.retry_after is None and error.retryable:
-            from allm.http.retry_after import retry_after_in
-
             # An error inside a stream has no headers of its own; OpenAI and others put the wait into the message.
             error.retry_after = retry_after_in(error.message)
         # A failure that others have counted since this request was sent is the same incident.

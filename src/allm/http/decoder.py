@@ -44,7 +44,8 @@ from allm.data.response import FinishReason, Usage
 from allm.http import held
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.answer_size import WITH_OPEN_DATA, storable
-from allm.http.errors import error_reports, malformed
+from allm.http.error_body import is_cut_report, reported_error, stray_error, words_in
+from allm.http.errors import malformed
 from allm.http.finish_words import failure_of
 from allm.http.split_text import SplitText
 from allm.http.sse import Run
@@ -132,7 +133,7 @@ class StreamDecoder(abc.ABC):
         Args:
             report: The JSON value: an object, or an array with one in it.
         """
-        return error_reports().reported_error(self.provider, report)  # type: ignore[no-any-return]
+        return reported_error(self.provider, report)
 
     def on_report(self, report: dict[str, Any]) -> None:  # noqa: B027  most formats report an error by itself
         """Add what an error report holds of the answer: text, ids, usage. `Failed` follows.
@@ -249,7 +250,7 @@ class StreamDecoder(abc.ABC):
     def cut_off(self, what: str) -> AdapterError:
         """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
-        said = error_reports().words_in(self._last) or self._stray.strip()
+        said = words_in(self._last) or self._stray.strip()
         text += f"; the server said {said[:_SNIPPET]!r}" if said else ""
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
@@ -384,10 +385,10 @@ class StreamDecoder(abc.ABC):
 
     def _end(self, stray: str) -> None:
         self._stray = stray
-        report = error_reports().stray_error(stray) if stray else None
+        report = stray_error(stray) if stray else None
         if report is not None:
             self.fail(self.error_of(report))
-        elif stray and error_reports().is_cut_report(stray):
+        elif stray and is_cut_report(stray):
             what = f"the stream ended inside an error report: {stray[:200]!r}"
             self.fail(AdapterError(what, reason="stream_truncated", provider=self.provider))
         else:

@@ -11,8 +11,9 @@ from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.keys import Secret
 from allm.http.private_url import PrivateUrl
 from allm.http.response import HttpResponse, shown_headers, without_frames
+from allm.http.retry_after import parse_retry_after
 
-__all__ = ["Classify", "annotate_error", "error_from_response", "error_reports", "malformed", "request_id_of"]
+__all__ = ["Classify", "annotate_error", "error_from_response", "malformed", "request_id_of"]
 
 MAX_ERROR_BYTES = 256 * 1024
 SNIPPET = 200  # characters of a strange answer that an error message quotes
@@ -127,18 +128,9 @@ async def error_from_response(provider: str, classify: Classify, response: HttpR
     error.headers = shown_headers(response.headers)
     error.request_id = error.request_id or request_id_of(response.headers)
     if error.retry_after is None:
-        from allm.http.retry_after import parse_retry_after
-
         error.retry_after = parse_retry_after(response.headers)
     # The one header that is made for this decision wins over every other sign (Anthropic, OpenAI).
     wish = response.headers.get("x-should-retry")
     if wish in {"true", "false"}:
         error.retryable = wish == "true"
     return error
-
-
-def error_reports() -> Any:
-    """The module that reads error reports, which the first one loads."""
-    from allm.http import error_body
-
-    return error_body

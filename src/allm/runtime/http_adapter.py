@@ -19,12 +19,13 @@ import attrs
 
 from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
-from allm.data.errors import AdapterError, EngineError, ValidationError
+from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
 from allm.http.call import HttpCall, as_key, join_url, json_content, parts_of
+from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
 from allm.http.keys import BEARER, Credential, KeyHeader, KeySource, Secret
@@ -166,14 +167,6 @@ class _WithDefaults(Adapter):
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
-
-
-def _classify(*args: Any) -> AdapterError:
-    """`classify_error`, which the first error loads."""
-    from allm.http.error_body import classify_error
-
-    return classify_error(*args)
-
 
 _VERSION = re.compile(r"/v\d\w*$")
 
@@ -342,7 +335,7 @@ class HttpAdapter(Adapter):
             "url": url,
             "headers": {**sent, **user_headers},  # the user's come last, so that they can replace any of ours
             "body": body if isinstance(body, bytes | Body) else json_content(body),
-            "classify": vendor.classify or functools.partial(_classify, vendor.name),
+            "classify": vendor.classify or functools.partial(classify_error, vendor.name),
             "credential": self._credential(options, user_headers),
             "client": client,
         }

@@ -41,11 +41,19 @@ from allm.data.events import (
     ToolCallDelta,
 )
 from allm.data.response import FinishReason
-from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, chat_usage, take_notes
+from allm.providers.openai.answer_notes import (
+    CHOICE,
+    CHUNK,
+    MESSAGE,
+    Media,
+    chat_usage,
+    take_notes,
+)
 from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, settled
 from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning, thought_in
+from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
 from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of
 
@@ -214,8 +222,6 @@ class ChatDecoder(StreamDecoder):
 
     def error_of(self, report: Any) -> AdapterError:
         """An object with `error`, or one that is itself an error."""
-        from allm.providers.openai.errors import stream_error
-
         return stream_error(self.provider, report)
 
     def on_report(self, report: dict[str, Any]) -> None:

@@ -26,19 +26,13 @@ from allm.adapters import (
     WireDecoder,
     join_url,
 )
-from allm.data.errors import AdapterError, EngineError
+from allm.data.errors import EngineError
+from allm.providers.openai.errors import classify
 from allm.providers.openai.presets import ELSEWHERE, OPENAI, PRESETS, Preset
 
 __all__ = ["Connection", "Place", "find_base_url", "is_openai", "row_at", "url_value"]
 
 CallT = TypeVar("CallT", bound=HttpCall)
-
-
-def _classify(provider: str, *args: Any, **options: Any) -> AdapterError:
-    """`classify`, which the first error loads."""
-    from allm.providers.openai.errors import classify
-
-    return classify(provider, *args, **options)
 
 
 def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
@@ -129,7 +123,7 @@ class Connection(HttpAdapter):
             key_required=row.key_required,
             headers={**row.headers, **{name: value for name, value in own.items() if value is not None}},
             request_id_header="x-client-request-id",
-            classify=functools.partial(_classify, row.name),
+            classify=functools.partial(classify, row.name),
         )
 
     def call(
@@ -160,7 +154,7 @@ class Connection(HttpAdapter):
     def _placed(self, url: str, call: CallT) -> CallT:
         if is_known(self.row, url):
             return call
-        return attrs.evolve(call, classify=functools.partial(_classify, self.row.name, unknown_server=True))
+        return attrs.evolve(call, classify=functools.partial(classify, self.row.name, unknown_server=True))
 
     @contextmanager
     def _explained(self, url: str) -> Generator[None]:
