@@ -133,7 +133,7 @@ def tests(session: nox.Session, http: str) -> None:
 
 @nox.session(requires=["wheel"])
 def servers(session: nox.Session) -> None:
-    """Test the adapters against third-party servers: llmock, llama.cpp and, where Node is installed, aimock."""
+    """Test the adapters against third-party servers: llmock, llama.cpp with a real model and, with Node, aimock."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS}]")
     _tools(session, "tests", "servers")
@@ -143,7 +143,9 @@ def servers(session: nox.Session) -> None:
         quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
         session.run("npm", "ci", *quiet, "--prefix", str(folder), external=True)
     options = session.posargs or ["--numprocesses=auto", "--dist=loadfile"]  # each file starts its own server
-    session.run("pytest", "tests/servers", *options, env={"AIMOCK_MODULES": str(folder / "node_modules")})
+    home = {"ALLM_HOME": str(session.cache_dir.resolve() / "home")}
+    session.run("allm", "models", "pull", "smollm2-135m", env=home)  # once: 93 MB
+    session.run("pytest", "tests/servers", *options, env={"AIMOCK_MODULES": str(folder / "node_modules"), **home})
 
 
 @nox.session(requires=["wheel"])

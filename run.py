@@ -1,7 +1,8 @@
 """Run the project with only Python and pip; everything else is installed into the folder `.runenv` beside this file.
 
 Usage:
-    python3 run.py demo [arguments of `allm demo`]    stream a conversation from a local server
+    python3 run.py demo [arguments of `allm demo`]    stream from a model on this machine, and from a scripted one
+    python3 run.py demo --scripted                    the latter alone, which downloads 200 MB less
     python3 run.py test                               lint, types and the quick tests, on this Python
     python3 run.py test --all                         all that continuous integration checks
     python3 run.py test [arguments of nox]            single sessions: `test -l` lists them
@@ -25,11 +26,14 @@ INTERRUPTED = 130  # what a shell reports for Ctrl-C
 
 # Command: the requirements that pip installs, and the arguments that Python then runs with.
 COMMANDS = {
-    "demo": (["--editable", ".[cli]"], ["-m", "allm", "demo"]),
+    "demo": (["--editable", ".[cli,local]"], ["-m", "allm", "demo"]),
     "test": (["nox[uv]>=2025.5"], ["-m", "nox"]),
 }
 
-# uv does not read pip's configuration, in which companies name their index and certificates.
+INSTALL = ["install", "--disable-pip-version-check", "--progress-bar=off"]
+SCRIPTED = ["--editable", ".[cli]"]  # what the demo needs without a model
+
+# Uv does not read pip's configuration, in which companies name their index and certificates; the demo reads the index.
 UV_NAMES = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -42,8 +46,11 @@ UV_NAMES = {
 }
 
 
-def install(command: str, requirements: list[str]) -> None:
-    """Install what `command` needs, unless it was installed already for this pyproject.toml and this Python."""
+def install(command: str, requirements: list[str], instead: list[str] | None = None) -> None:
+    """Install what `command` needs, unless it was installed already for this pyproject.toml and this Python.
+
+    Where that fails, `instead` is installed for this time, if there is something the command can do with it alone.
+    """
     stamp = ENVIRONMENT / f".{command}"
     wanted = "\n".join([sys.version, *requirements, (ROOT / "pyproject.toml").read_text()])
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
@@ -54,7 +61,10 @@ def install(command: str, requirements: list[str]) -> None:
     if not PYTHON.exists() or subprocess.call([PYTHON, "-c", same_python], stderr=subprocess.DEVNULL):
         print("  creating the environment", flush=True)
         venv.create(ENVIRONMENT, clear=True, symlinks=sys.platform != "win32", with_pip=True)
-    if run_pip(["install", "--disable-pip-version-check", "--progress-bar=off", *requirements]):
+    if run_pip([*INSTALL, *requirements]):
+        if instead is not None and not run_pip([*INSTALL, *instead]):
+            print("  going on without what could not be installed", flush=True)
+            return
         sys.exit(f"pip could not install {' '.join(requirements)}; its messages are above.")
     stamp.write_text(wanted)
 
@@ -103,10 +113,13 @@ def main() -> int:
     requirements, run = COMMANDS[command]
     environment = dict(os.environ)
     try:
-        install(command, requirements)
+        if command == "demo" and "--scripted" in arguments:
+            install("scripted", SCRIPTED)
+        else:
+            install(command, requirements, SCRIPTED if command == "demo" else None)
+        ask = [PYTHON, "-m", "pip", "config", "list"]
+        environment |= uv_settings(subprocess.run(ask, capture_output=True, text=True, check=False).stdout)
         if command == "test":
-            ask = [PYTHON, "-m", "pip", "config", "list"]
-            environment |= uv_settings(subprocess.run(ask, capture_output=True, text=True, check=False).stdout)
             arguments = test_arguments(arguments)
     except KeyboardInterrupt:
         print("\ninterrupted; the next run goes on from here", file=sys.stderr)

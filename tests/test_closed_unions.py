@@ -60,7 +60,7 @@ MATCHES = {
     ("cli/chat_screen.py", "_orchestration"): "OrchestrationEvent",
     ("cli/demo_screen.py", "_response"): "AdapterEvent",
     ("cli/demo_screen.py", "_orchestration"): "OrchestrationEvent",
-    ("cli/generate.py", "_show"): "AdapterEvent",
+    ("cli/generate.py", "_response"): "AdapterEvent",
     ("testing/conformance/event_grammar.py", "_check_block"): "AdapterEvent",
     ("testing/wire_formats/encoder.py", "_item"): "ScriptItem",
     ("providers/anthropic/content_encode.py", "_part"): "Part",

@@ -149,11 +149,21 @@ async def as_reader(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "_registered", {})
     monkeypatch.setenv("OPENAI_API_KEY", "test")
+    with_local_model(monkeypatch, tmp_path / "home")
     for name in ("HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"):  # of the machine that runs the tests
         monkeypatch.delenv(name, raising=False)
     async with WireServer(default=answer) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url("openai"))
         yield server
+
+
+def with_local_model(monkeypatch, home):
+    """A scripted llama.cpp, and what it takes for weights."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "providers" / "fake_llama"))
+    monkeypatch.setenv("ALLM_HOME", str(home))
+    weights = home / "models" / "smollm2-135m.gguf"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"GGUF" + json.dumps({"log": str(home / "log")}).encode())
 
 
 WITH_KEY = [

@@ -72,6 +72,48 @@ install.index-url='https://other.example/simple'
     }
 
 
+@pytest.fixture
+def prepared(run_module, monkeypatch, tmp_path):
+    """`run.py` with an environment that is there, and what pip was asked to install; it fails for these extras."""
+    asked = []
+    failing = set()
+
+    def run_pip(arguments):
+        asked.append(arguments[-1])
+        return int(arguments[-1] in failing)
+
+    monkeypatch.setattr(run_module, "ENVIRONMENT", tmp_path)
+    monkeypatch.setattr(run_module, "PYTHON", Path(sys.executable))
+    monkeypatch.setattr(run_module, "run_pip", run_pip)
+    monkeypatch.setattr(run_module.subprocess, "call", lambda *_, **__: 0)
+    return run_module, asked, failing
+
+
+def demo(run_module, monkeypatch, *arguments):
+    monkeypatch.setattr("sys.argv", ["run.py", "demo", *arguments])
+    return run_module.main()
+
+
+def test_the_scripted_demo_installs_no_model(prepared, monkeypatch):
+    """Each form of the demo is prepared once."""
+    run_module, asked, _ = prepared
+    for arguments in (["--scripted"], [], ["--scripted"], []):
+        assert demo(run_module, monkeypatch, *arguments) == 0
+    assert asked == [".[cli]", ".[cli,local]"]
+
+
+def test_the_demo_goes_on_without_a_model(prepared, monkeypatch):
+    """Where llama.cpp cannot be installed; the next run tries again."""
+    run_module, asked, failing = prepared
+    failing.add(".[cli,local]")
+    assert demo(run_module, monkeypatch) == 0
+    assert demo(run_module, monkeypatch) == 0
+    assert asked == [".[cli,local]", ".[cli]"] * 2
+    failing.add(".[cli]")
+    with pytest.raises(SystemExit, match="could not install"):
+        demo(run_module, monkeypatch)
+
+
 @pytest.mark.parametrize("step", ["install", "test_arguments"])
 def test_an_interrupt_while_preparing(run_module, monkeypatch, capsys, step):
     """One line and the exit code of shells, without a traceback."""

@@ -11,6 +11,8 @@ HTTP:
     other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
     `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
+    `open_download` opens a file by its address, and follows redirects.
+    `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
@@ -96,6 +98,7 @@ from allm.http.call import (
     parts_of as parts_of,
 )
 from allm.http.decoder import StreamDecoder as StreamDecoder
+from allm.http.download import open_download as open_download
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.finish_words import finish_reason_of as finish_reason_of
 from allm.http.inline_base64 import base64_text as base64_text
@@ -108,6 +111,7 @@ from allm.http.keys import (
     Secret as Secret,
 )
 from allm.http.library import multipart as multipart
+from allm.http.proxies import own_servers as own_servers
 from allm.http.response import Body as Body, HttpResponse as HttpResponse
 from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
@@ -128,6 +132,7 @@ from allm.runtime.adapters import (
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
+    ToolMode as ToolMode,
     UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.http_adapter import (
@@ -200,6 +205,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "StreamAdapter",
     "StreamCall",
     "StreamDecoder",
+    "ToolMode",
     "UnaryAdapter",
     "UniqueIds",
     "UnusableImageError",
@@ -228,6 +234,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "malformed",
     "multipart",
     "open_call",
+    "open_download",
+    "own_servers",
     "parse_arguments",
     "parse_retry_after",
     "parts_of",

@@ -75,6 +75,28 @@ def test_files_of_one_folder(tmp_path):
     assert sys.path.count(str(tmp_path)) == 1
 
 
+SETS = """
+import allm
+
+@allm.tool
+def weather(city: str) -> str:
+    return "21"
+
+crm = allm.Toolset([allm.Tool("find", "Finds.")]).prefixed("crm_")
+later = allm.Toolset(lambda: [allm.Tool("late", "Late.")])
+TOOLS = [crm]
+"""
+
+
+def test_sets_of_tools_are_offered_as_they_are(tmp_path):
+    """Each once, beside the tools; one that is loaded later is not loaded here."""
+    tool, known, later = tools_of([file_with(tmp_path, SETS)])
+
+    assert tool.name == "weather"
+    assert [tool.name for tool in known.known()] == ["crm_find"]
+    assert later.known() is None
+
+
 BROKEN = {
     "def weather(:": "line 1: SyntaxError",
     "\n\nimport not_there_at_all": "line 3: ModuleNotFoundError: No module named",
@@ -85,6 +107,7 @@ BROKEN = {
     "TOOLS = ['nothing']": "'nothing', which is neither",
     "def many(*names): ...\nTOOLS = [many]": "*names",
     "import allm\na = allm.Tool('same', '')\nb = allm.Tool('same', 'other')": "two tools called 'same'",
+    "import allm\na = allm.Tool('same', '')\nb = allm.Toolset([allm.Tool('same', '')])": "two tools called 'same'",
     "import allm\na = allm.Tool('not a name', '')": "'not a name' cannot be used",
     "exec('x =')": "SyntaxError",
     "a\0b": "Error: ",

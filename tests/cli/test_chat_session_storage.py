@@ -189,7 +189,7 @@ def test_ctrl_c_before_the_conversation_is_there(terminal, pipes, monkeypatch, t
     async def struck(work):
         pass
 
-    monkeypatch.setattr("allm.cli.chat.run_until_interrupted", struck)
+    monkeypatch.setattr("allm.cli.chat_turns.run_until_interrupted", struck)
     screen = terminal if typed else pipes
     found, _, beside = held(screen, in_memory(screen, MemoryBackend()), "hello\n")
     assert found == code

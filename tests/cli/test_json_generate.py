@@ -18,7 +18,7 @@ from allm.providers import Fake
 def ask(adapter, terminal, **options):
     """The exit code for a response of `adapter`."""
     engine = allm.Engine(adapter=adapter, model="scripted")
-    answer = Generation(engine=engine, request=allm.request("?"), options={}, terminal=terminal, form=Form(**options))
+    answer = Generation(engine=engine, messages=(allm.user("?"),), options={}, terminal=terminal, form=Form(**options))
     return exit_code_of(terminal, answer.run)
 
 

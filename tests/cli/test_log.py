@@ -152,7 +152,7 @@ async def test_a_log_that_cannot_be_written_is_a_note(begin, said, spoil):
 def generate(server, allm_main):
     """Run `allm generate` with a prompt and options against the server, which answers `answer`."""
 
-    async def generate(*arguments, answer="Aare.", model="openai:a"):
+    async def generate(*arguments, answer="Rhine.", model="openai:a"):
         server.add(Reply.script("openai", [fake.text(answer), fake.usage(input_tokens=7, output_tokens=2)]))
         choice = ["--model", model, "--base-url", server.url("openai")] if model else []
         assert (await allm_main("generate", *arguments, *choice))[0] == 0
@@ -165,7 +165,7 @@ def generate(server, allm_main):
 async def test_a_prompt_goes_on_with_the_last_conversation(generate):
     """With its model and its server, also where the environment has another model."""
     await generate("Name a river.")
-    assert await generate("A longer one.", "-c", model=None) == ("a", ["Name a river.", "Aare.", "A longer one."])
+    assert await generate("A longer one.", "-c", model=None) == ("a", ["Name a river.", "Rhine.", "A longer one."])
     session, _ = await stored()
     assert len(session.thread.messages) == 4
     assert [turn["input_tokens"] for turn in session.metadata["turns"]] == [7, 7]

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from allm import fake
-from allm.cli import files, standard_input
+from allm.cli import files, inputs, standard_input
 from allm.testing import Reply
 
 ANSWER = [fake.text("Yes.")]
@@ -97,6 +97,14 @@ async def test_an_image_file_is_an_image(sent, tmp_path):
         "data:image/png;base64,",
         "https://example.com/do",
     ]
+
+
+async def test_a_name_that_is_not_text_is_shown_as_far_as_it_is(sent, tmp_path):
+    """File names are bytes; what is sent is text."""
+    path = tmp_path / "a\udcff.txt"
+    path.write_text("x")
+
+    assert await sent("-f", str(path)) == f"{tmp_path}/a?.txt\n```txt\nx\n```"
 
 
 @pytest.fixture
@@ -199,9 +207,9 @@ async def test_what_cannot_be_sent_is_wrong_usage(allm_main, piped, tmp_path, ar
 @pytest.mark.parametrize("how", ["file", "folder", "pipe", "image"])
 async def test_too_much_is_wrong_usage(allm_main, piped, tmp_path, monkeypatch, how):
     """One limit for all texts together, and the error says it."""
-    for name in ("LARGEST_INPUT", "LARGEST_IMAGE"):
-        monkeypatch.setattr(files, name, 2000)
-    monkeypatch.setattr(standard_input, "LARGEST_INPUT", 2000)
+    for module in (files, standard_input):
+        monkeypatch.setattr(module, "LARGEST_INPUT", 2000)
+    monkeypatch.setattr(inputs, "LARGEST_IMAGE", 2000)
     piped(b"x" * 2001 if how == "pipe" else b"")
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("x" * 1500)

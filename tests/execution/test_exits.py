@@ -154,7 +154,7 @@ async def test_a_cancellation_at_any_moment_leaves_the_client_usable(server, cli
 
 async def test_shared_client_is_closed_when_the_run_ends():
     """The library's own client reuses connections, and closes them with trio.run."""
-    clients = []
+    pools = []
 
     async def main():
         async with WireServer() as server:
@@ -163,7 +163,7 @@ async def test_shared_client_is_closed_when_the_run_ends():
             for _ in range(3):
                 assert allm.unwrap(await allm.generate(engine, "hi"))
             assert server.statistics().connections_total == 1
-        clients.extend(one.client for route in transport._shared.get().values() for one in route.every)
+        pools.extend(one.pool for route in transport._shared.get().values() for one in route.every)
 
     await trio.to_thread.run_sync(trio.run, main)
-    assert [client._pool.connections for client in clients] == [[]]
+    assert [pool.connections for pool in pools] == [[]]

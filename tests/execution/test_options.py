@@ -169,6 +169,9 @@ ROWS = {
     "output_mode": Row(
         ("native", "tool", "prompted", "auto"), execution("output_mode"), "auto", wrong=(7, True, None), bad=("json",)
     ),
+    "tool_mode": Row(
+        ("native", "prompted", "auto", "native"), execution("tool_mode"), "auto", wrong=(7, True, None), bad=("tool",)
+    ),
     "validation_retries": Row(
         (4, 3, 2, 0), execution("validation_retries"), 0, wrong=("5", 5.0, True, None), bad=(-1,)
     ),

@@ -20,7 +20,7 @@ import pytest
 import trio
 
 import allm
-from allm.http import fetch, library as http_library
+from allm.http import fetch, library as http_library, transport
 from allm.http.fetch import open_at
 from allm.http.transport import open_response
 from allm.testing import loopback_clock
@@ -105,10 +105,14 @@ async def serving(way):
         nursery.cancel_scope.cancel()
 
 
+def proxy_of(server):
+    scheme = {"tunnel": "http", "forward": "http", "socks": "socks5"}.get(server.way)
+    return scheme and f"{scheme}://127.0.0.1:{server.port}"
+
+
 def client_of(server, **settings):
     """A client that goes the server's way."""
-    proxy = {"tunnel": "http", "forward": "http", "socks": "socks5"}.get(server.way)
-    proxy = proxy and f"{proxy}://127.0.0.1:{server.port}"
+    proxy = proxy_of(server)
     settings = {"verify": tls(ssl.PROTOCOL_TLS_CLIENT), **settings}
     return LIBRARY.AsyncClient(proxy=proxy, trust_env=False, timeout=None, **settings)
 
@@ -200,6 +204,32 @@ async def test_cancelled_before_every_step(clock, way):
                     assert server.open == len(idle), f"sockets, cancelled before step {step}"
                     rest = [entry for entry in entries_of(client) if not entry.is_idle() and not entry.is_closed()]
                     assert not rest, f"entries of the pool, cancelled before step {step}"
+    finally:
+        gc.enable()
+    assert step > 10
+
+
+@pytest.mark.usefixtures("connecting")
+async def test_a_shared_connection_cancelled_before_every_step(clock, way, monkeypatch):
+    """The same of the library's own pools, whose sockets are its own as well."""
+    monkeypatch.setattr(transport, "tls", lambda *, secure: tls(ssl.PROTOCOL_TLS_CLIENT))
+    step = ended = 0
+    gc.collect()
+    gc.disable()
+    try:
+        async with serving(way) as server:
+            route = transport.Route(proxy_of(server), way in {"tls", "tunnel"})
+            while not ended:
+                step += 1
+                ended = await cancelled_before(step, route, url_of(server))
+                clients = transport._shared.get({}).get(route)
+                pools = [] if clients is None else [one.pool for one in clients.every]
+                entries = [entry for pool in pools for entry in pool.connections]
+                await server.settled(sum(entry.is_idle() for entry in entries))
+                assert server.open == sum(entry.is_idle() for entry in entries), f"cancelled before step {step}"
+                assert all(entry.is_idle() or entry.is_closed() for entry in entries), f"before step {step}"
+                await trio.sleep(2 * transport.IDLE_SECONDS)  # the next one has to connect anew
+                assert route not in transport._shared.get({})
     finally:
         gc.enable()
     assert step > 10

@@ -39,13 +39,14 @@ def library_tasks():
 
 
 def pooled(client):
-    """The connections in a client's pool; httpx names it."""
-    return list(getattr(client, "_transport", client)._pool.connections)
+    """The connections in a client's pool, or in a pool of the library's own."""
+    transport = getattr(client, "_transport", None)
+    return list((client if transport is None else transport._pool).connections)
 
 
 def shared_clients():
-    """The library's own clients in this run."""
-    return [one.client for clients in allm.http.transport._shared.get({}).values() for one in clients.every]
+    """The library's own pools in this run."""
+    return [one.pool for clients in allm.http.transport._shared.get({}).values() for one in clients.every]
 
 
 def client_library():

@@ -47,6 +47,8 @@ def prepare(adapter, given, model="alpha", **options):
 def refused(*args, **options):
     if "response_format" in options:
         options["output_mode"] = "native"  # else the schema is asked for in another way
+    if "tools" in options:
+        options["tool_mode"] = "native"  # else the tools are prompted
     with pytest.raises(allm.ValidationError) as caught:
         prepare(*args, **options)
     return caught.value

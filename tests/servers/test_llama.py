@@ -139,6 +139,56 @@ async def test_chat_with_a_tool(ask_at):
     assert result.usage.output_tokens > result.steps[1].response.usage.output_tokens
 
 
+KIND = {"enum": ["a", "b"]}
+NODE = {  # refers to itself and to a definition
+    "type": "object",
+    "properties": {
+        "kind": {"$ref": "#/$defs/Kind"},
+        "next": {"anyOf": [{"type": "null"}, {"$ref": "#"}]},
+    },
+    "required": ["kind", "next"],
+    "$defs": {"Kind": KIND},
+}
+
+
+@only("openai_chat")  # the other APIs of llama.cpp do not look at the output format
+@pytest.mark.parametrize(("choice", "several"), [("required", True), ("get_weather", False), ("set_node", False)])
+async def test_prompted_tools(ask_at, choice, several):
+    """The grammar leaves the model nothing but calls of the tools, with arguments that fit; then they have run."""
+    asked = []
+    city = {
+        "type": "object",
+        "properties": {"city": {"type": "string", "enum": ["Bern", "Zug"]}},
+        "required": ["city"],
+    }
+    tools = [
+        allm.Tool("get_weather", "The weather of a city.", city, handler=asked.append),
+        allm.Tool("set_node", "Sets a node.", NODE, handler=asked.append),
+    ]
+    options = {"tools": tools, "tool_choice": choice, "tool_mode": "prompted", "parallel_tool_calls": several}
+    step = await allm.step(ask_at(), "hello", max_tokens=400, **options)
+    calls = step.response.tool_calls
+    assert step.response.finish_reason == "tool_calls", step.response
+    assert calls
+    assert not any(message.is_error for message in step.tool_results)
+    assert len(asked) == len(calls)
+    for call in calls:
+        assert choice in {"required", call.name}
+        if call.name == "get_weather":
+            assert call.arguments in ({"city": "Bern"}, {"city": "Zug"})
+        else:
+            assert call.arguments["kind"] in KIND["enum"]
+
+
+@only("openai_chat")  # the other APIs of llama.cpp do not look at the output format
+async def test_prompted_tools_and_an_answer_of_a_type(ask_at):
+    """A reply is a call, or an answer that fits."""
+    weather = allm.Tool("get_weather", "", {"type": "object", "properties": {}}, handler=lambda _: "rain")
+    options = {"tools": [weather], "tool_mode": "prompted", "response_format": Box[bool], "max_tokens": 300}
+    response = await allm.generate(ask_at(), "hello", **options)
+    assert response.tool_calls or isinstance(response.parsed(), Box)
+
+
 @only("openai_chat")  # the other APIs of llama.cpp do not look at the output format
 async def test_response_that_fits_a_schema(ask_at):
     """A grammar made from the schema restricts the model."""

@@ -36,27 +36,25 @@ class Approvals:
     policy: Policy
     terminal: Terminal
     always: set[str] = attrs.field(factory=set[str], init=False)
+    _gated: tuple[allm.Engine, allm.Engine] | None = attrs.field(default=None, init=False)  # made once for each engine
 
     def gated(self, engine: allm.Engine) -> allm.Engine:
         """The engine, whose tools run only once they are approved."""
         if self.policy == "auto":
             return engine
-        tools = [tool for tool in engine.tools if isinstance(tool, allm.Tool) and not tool.manual]
-        return engine.with_tools(*[attrs.evolve(tool, manual_when=self._gate(tool)) for tool in tools])
+        if self._gated is None or self._gated[0] is not engine:
+            sets = [tool if isinstance(tool, allm.Toolset) else allm.Toolset([tool]) for tool in engine.tools]
+            self._gated = engine, attrs.evolve(engine, tools=[each.approval(self._waits) for each in sets])
+        return self._gated[1]
 
-    def _gate(self, tool: allm.Tool) -> Callable[[allm.ToolCall], bool]:
-        own = tool.manual_when
-
-        def gate(call: allm.ToolCall) -> bool:
-            return call.name not in self.always or (own is not None and own(call))
-
-        return gate
+    def _waits(self, _tool: allm.Tool, call: allm.ToolCall) -> bool:
+        return call.name not in self.always
 
     @staticmethod
     def can_run(engine: allm.Engine, call: allm.ToolCall) -> bool:
         """Whether a pending call would run once it is approved; otherwise the user has to give its result."""
-        tools = [tool for tool in engine.tools if isinstance(tool, allm.Tool) and tool.name == call.name]
-        return bool(tools) and tools[0].handler is not None
+        tool = _tool(engine, call)
+        return any(isinstance(each, allm.Toolset) for each in engine.tools) if tool is None else bool(tool.handler)
 
     async def decide(self, engine: allm.Engine, session: allm.Session, ask: Ask) -> tuple[allm.Session, bool]:
         """The session with the user's word on its first undecided call; False if the user stops the turn.
@@ -93,7 +91,7 @@ class Approvals:
 
     def _show(self, engine: allm.Engine, call: allm.ToolCall) -> None:
         """Show the call in full, with what the tool says about itself."""
-        tool = next((tool for tool in engine.tools if isinstance(tool, allm.Tool) and tool.name == call.name), None)
+        tool = _tool(engine, call)
         stderr = self.terminal.stderr
         if tool is not None and tool.description:
             stderr.show(f"{call.name}: {tool.description}\n", dim=True)
@@ -101,6 +99,12 @@ class Approvals:
         place = None if tool is None else _place(tool)
         if place:
             stderr.show(f"in {place}\n", dim=True)
+
+
+def _tool(engine: allm.Engine, call: allm.ToolCall) -> allm.Tool | None:
+    """The tool of a call, if it is known by now: a set may be loaded only when a turn needs it."""
+    offered = [[each] if isinstance(each, allm.Tool) else each.known() or () for each in engine.tools]
+    return next((tool for tools in offered for tool in tools if tool.name == call.name), None)
 
 
 def _undecided(session: allm.Session) -> list[allm.ToolCall]:

@@ -12,6 +12,7 @@ from allm.cli.terminal import Terminal
 
 __all__ = ["CallNotes"]
 
+_CONTENT = (allm.TextDelta, allm.TextCompleted, allm.ReasoningDelta, allm.ToolCallStarted, allm.ToolCallCompleted)
 _SHORT = 0.1  # seconds; what arrives in less was not streamed, and its speed says nothing
 
 
@@ -35,14 +36,10 @@ class CallNotes:
 
     def event(self, event: allm.Event) -> None:
         """Take note of an event of the stream."""
-        match event:
-            case allm.StepCompleted(step):
-                self.response(step.response)
-            case allm.TextDelta() | allm.ReasoningDelta() | allm.TextCompleted() | allm.ToolCallStarted():
-                if self._first is None:
-                    self._first = time.perf_counter() - self._step_started
-            case _:
-                pass
+        if isinstance(event, allm.StepCompleted):
+            self.response(event.step.response)
+        elif self._first is None and isinstance(event, _CONTENT):
+            self._first = time.perf_counter() - self._step_started
 
     def response(self, response: allm.Response) -> None:
         """Show the facts of one model call that has ended."""
@@ -62,5 +59,5 @@ class CallNotes:
     def _retry(self, event: allm.telemetry.TelemetryEvent) -> None:
         error, attempt, delay = (event.attributes[name] for name in ("error", "attempt", "delay"))
         facts = f"{error.reason}, status {error.status}" if error.status else error.reason
-        what = f"attempt {attempt} failed: {error.message} ({facts}); trying again in {delay:.1f} s"
+        what = f"attempt {attempt} failed: {error.problem} ({facts}); trying again in {delay:.1f} s"
         self._terminal.line(what, dim=True)

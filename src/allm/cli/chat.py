@@ -207,7 +207,7 @@ class Chat:
         self.turns.settle(session)
         if goes_on:
             return await self._answered()
-        await self.stored.save()
+        await self.turns.save()
         self.terminal.line("the turn was stopped; no call that waited has run")
         return True
 

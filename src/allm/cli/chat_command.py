@@ -91,11 +91,15 @@ def chat(
         if max_turns is not None:
             call_options["max_turns"] = max_turns
 
+        given_url = kept.base_url
+
         def new_engine(name: str) -> allm.Engine:
-            first, second = engine.adapter, engine_of(name, None).adapter
-            # The URL is for the adapter that it was given for.
-            kept.choose(name, kept.base_url if type(first) is type(second) else None, given=True)
-            return engine_of(kept.model, kept.base_url)
+            first, second = (getattr(each.adapter, "provider", None) for each in (engine, engine_of(name, None)))
+            new = engine_of(
+                name, given_url if first == second else None
+            )  # the URL is for the provider it was given for
+            kept.choose(name, given_url if first == second else None, given=True)
+            return new
 
         known = settings()
         talking = Chat(

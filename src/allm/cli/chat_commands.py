@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 from collections.abc import Awaitable, Callable
 from typing import final
 
@@ -18,14 +19,17 @@ from allm.cli.chat_screen import call_text, short
 from allm.cli.chat_turns import Turns
 from allm.cli.conversation import emptied, with_system, without_last_turn
 from allm.cli.terminal import Terminal
+from allm.cli.usage_note import usage_line
 
 __all__ = ["ChatCommands", "command_in", "names_of_commands"]
 
 KEYS = """\
-Enter sends; Alt-Enter, a backslash at the end of a line, or three quotes around it all give more lines.
-Ctrl-C clears the line, stops a response and keeps what has arrived; Ctrl-D ends the chat. Ctrl-R searches what was
-entered before, Tab completes, Ctrl-X Ctrl-E opens an editor. A line that begins with a space or // is never a command.
+Enter sends. Alt-Enter, a backslash at the end of a line, or three quotes around it all: more lines.
+Ctrl-C: clear the line, or stop a response and keep what has arrived. Ctrl-D: end the chat.
+Ctrl-R: search what was entered before. Tab: complete. Ctrl-X Ctrl-E: open an editor.
+A line that begins with a space or with // is never a command.
 """
+_NARROWEST = 20  # columns
 _WORD = re.compile(r"/[a-z]+")
 
 
@@ -97,10 +101,13 @@ class ChatCommands:
 
     async def help(self, _: str) -> None:
         """List the commands."""
+        width = max(self.terminal.stdout.size[0] - 1, _NARROWEST)
+        indent = 24 if width > 3 * _NARROWEST else 2
         for name, command in COMMANDS.items():
             usage = f"{name} {command.argument}".rstrip()
-            self.terminal.stdout.write(f"{usage:<24}{command.text}\n")
-        self.terminal.stdout.write(KEYS)
+            self.terminal.stdout.write(_folded(command.text, width, f"{usage:<{indent - 1}} ", indent))
+        for line in KEYS.splitlines():
+            self.terminal.stdout.write(_folded(line, width, "", 2))
 
     async def quit(self, _: str) -> None:
         """End the chat."""
@@ -123,7 +130,7 @@ class ChatCommands:
         session = self.turns.stored.session
         if argument:
             self.turns.settle(with_system(session, "" if argument == "-" else argument))
-            await self.turns.stored.save()
+            await self.turns.save()
             self._note("the model has new instructions" if argument != "-" else "the model has no instructions")
             return
         texts = [message.text for message in session.thread.messages if message.role == "system"]
@@ -166,7 +173,7 @@ class ChatCommands:
                 self.turns.stored.session = before
                 self._note("the earlier answer is kept")
         if not arrived:
-            await self.turns.stored.save()
+            await self.turns.save()
         return done
 
     async def undo(self, _: str) -> None:
@@ -175,7 +182,7 @@ class ChatCommands:
         if found is None:
             raise click.ClickException("there is nothing to take back")
         self.turns.stored.session, message = found
-        await self.turns.stored.save()
+        await self.turns.save()
         self._note(f"taken back: {short(message.text)}")
 
     async def save(self, argument: str) -> None:
@@ -193,7 +200,7 @@ class ChatCommands:
 
     async def usage(self, _: str) -> None:
         """Show the tokens and what they cost."""
-        self._note(usage_text(self.turns.usage))
+        self._note(usage_line(self.turns.usage))
 
     async def thread(self, _: str) -> None:
         """Show the conversation."""
@@ -246,21 +253,10 @@ COMMANDS = {
 }
 
 
+def _folded(text: str, width: int, first: str, indent: int) -> str:
+    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * indent) + "\n"
+
+
 def _name(engine: allm.Engine) -> str:
     provider = getattr(engine.adapter, "provider", None)
     return f"{provider}:{engine.model}" if provider else str(engine.model)
-
-
-def usage_text(usage: allm.Usage) -> str:
-    """Tokens and their cost, in a line."""
-    if usage.input_tokens is None and usage.output_tokens is None:
-        return "no tokens were reported so far"
-    counts = {
-        "in": usage.input_tokens,
-        "cached": usage.cached_input_tokens,
-        "out": usage.output_tokens,
-        "for reasoning": usage.reasoning_tokens,
-    }
-    shown = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
-    cost = "unknown cost" if usage.total_cost is None else f"${usage.total_cost:.4f}"
-    return f"tokens: {shown or 'none'}; {cost}"

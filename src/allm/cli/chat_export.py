@@ -11,12 +11,11 @@ from pathlib import Path
 import click
 
 import allm
-from allm.cli.chat_screen import call_text
 from allm.cli.terminal import Terminal
+from allm.cli.transcript import transcript
 
-__all__ = ["as_markdown", "copy", "save"]
+__all__ = ["copy", "save"]
 
-_TITLES = {"system": "Instructions", "user": "User", "assistant": "Assistant"}
 _CLIPBOARDS = (
     ("WAYLAND_DISPLAY", ["wl-copy"]),
     ("DISPLAY", ["xclip", "-selection", "clipboard"]),
@@ -34,7 +33,7 @@ def save(session: allm.Session, argument: str) -> str:
     """
     force = argument.startswith("--force ")
     path = Path(argument.removeprefix("--force ").strip()).expanduser()
-    text = allm.to_json(session) if path.suffix.lower() == ".json" else as_markdown(session)
+    text = allm.to_json(session) if path.suffix.lower() == ".json" else transcript(session)
     try:
         # Readable by its owner only, as a session's file is.
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if force else os.O_EXCL)
@@ -45,28 +44,6 @@ def save(session: allm.Session, argument: str) -> str:
     except OSError as error:
         raise click.ClickException(f"cannot write {path}: {error.strerror}") from error
     return f"saved {len(session.thread.messages)} messages in {path}"
-
-
-def as_markdown(session: allm.Session) -> str:
-    """The conversation as a document that people read."""
-    parts: list[str] = []
-    for message in session.thread.messages:
-        if message.role == "tool":
-            parts.append(f"Result:\n\n{_fenced(message.text)}")
-            continue
-        parts.append(f"## {_TITLES.get(message.role, message.role)}")
-        if message.text:
-            parts.append(message.text.strip("\n"))
-        parts += ["(an image)" for _ in message.images]
-        parts += [f"Call:\n\n{_fenced(call_text(call))}" for call in message.tool_calls]
-    return "\n\n".join(parts) + "\n"
-
-
-def _fenced(text: str) -> str:
-    ticks = "```"
-    while ticks in text:
-        ticks += "`"
-    return f"{ticks}\n{text.rstrip()}\n{ticks}"
 
 
 def copy(text: str, terminal: Terminal) -> str:

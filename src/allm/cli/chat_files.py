@@ -9,7 +9,8 @@ import attrs
 import click
 
 import allm
-from allm.cli.files import Files, images_of
+from allm.cli.files import Files
+from allm.cli.inputs import images_of
 from allm.cli.standard_input import StandardInput
 from allm.cli.terminal import Terminal
 

@@ -10,6 +10,7 @@ import attrs
 
 import allm
 from allm.cli.exit_codes import describe
+from allm.cli.markdown_text import MarkdownText, PlainText, TextDisplay
 from allm.cli.terminal import Terminal
 
 __all__ = ["TurnScreen", "call_text", "short"]
@@ -45,10 +46,15 @@ class TurnScreen:
 
     _terminal: Terminal
     plain: bool = attrs.field(default=True, kw_only=True)
+    _display: TextDisplay = attrs.field(init=False)
     _streamed: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text arrived as deltas
     _shown: int = attrs.field(default=0, init=False)  # characters of this step's text that were shown
     _names: dict[str, str] = attrs.field(factory=dict[str, str], init=False)  # by call id
     _counts: Counter[str] = attrs.field(factory=Counter[str], init=False)
+
+    def __attrs_post_init__(self) -> None:
+        stdout = self._terminal.stdout
+        self._display = MarkdownText(stdout) if stdout.styled and not self.plain else PlainText(stdout)
 
     async def event(self, event: allm.Event) -> None:
         """Show one event."""
@@ -86,7 +92,7 @@ class TurnScreen:
                 self._line(f"- {self._name(call)}: {short(payload if isinstance(payload, str) else _json(payload))}")
             case allm.ToolExecutionCompleted(call, error=error):
                 if error is not None:
-                    self._line(f"- {self._name(call)} failed: {short(error.message)}")
+                    self._line(f"- {self._name(call)} failed: {short(error.problem)}")
             case allm.ToolResultEncoded(call, message):
                 if not message.is_error:
                     self._line(f"- {self._name(call)} = {short(message.text)}")
@@ -103,11 +109,11 @@ class TurnScreen:
         """Show text that is not on the screen yet, and how the turn ended."""
         last = result.final_response
         if result.halted_reason in {"cancelled", "error"} and last is not None:
-            self._terminal.stdout.show(last.output_text[self._shown :])
-        self._terminal.stdout.end_line()
+            self._display.show(last.output_text[self._shown :])
+        self._display.end()
         if result.pending_question is not None:
-            self._terminal.stdout.show(result.pending_question)
-            self._terminal.stdout.end_line()
+            self._display.show(result.pending_question)
+            self._display.end()
         note = _note(result)
         if note:
             self._terminal.line(note)
@@ -116,9 +122,10 @@ class TurnScreen:
         self._terminal.stderr.end_line()
         await self._terminal.stdout.ready()
         self._shown += len(text)
-        self._terminal.stdout.show(text)
+        self._display.show(text)
 
     def _line(self, text: str) -> None:
+        self._display.end()
         self._terminal.line(text, dim=True)
 
     def _number(self, id: str, name: str) -> None:
@@ -134,7 +141,7 @@ class TurnScreen:
         self._streamed.clear()
         self._names.clear()
         self._shown = 0
-        self._terminal.stdout.end_line()
+        self._display.end()
 
 
 def _note(result: allm.ChatResult) -> str:

@@ -97,6 +97,12 @@ class Turns:
         """Make `session` the conversation, ready for the next message."""
         self.stored.session = ready_for_next_turn(session)
 
+    async def save(self) -> None:
+        """Save the conversation as it is now, between two turns."""
+        await self.stored.save()
+        if self.log is not None and self.log.version:
+            await self.log.keep(ready_for_next_turn(self.stored.session), None)
+
     @property
     def _gated(self) -> allm.Engine:
         return self.approvals.gated(self.engine)

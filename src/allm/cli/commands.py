@@ -18,6 +18,7 @@ from allm.cli.exit_codes import exit_code_of
 from allm.cli.generate_command import generate
 from allm.cli.keys_command import keys
 from allm.cli.models_command import models
+from allm.cli.models_pull import pull
 from allm.cli.service_commands import embed, image
 from allm.cli.sessions_command import logs, sessions
 from allm.cli.terminal import Terminal
@@ -65,7 +66,7 @@ def replay(context: click.Context, cassette: Path) -> None:
 
 
 @command.command()
-@click.option("--fast", is_flag=True, help="Without the delays of a real model.")
+@click.option("--fast", is_flag=True, help="Scripted responses without the delays of a real model.")
 @click.option(
     "--format",
     "form",
@@ -74,15 +75,16 @@ def replay(context: click.Context, cassette: Path) -> None:
     show_default=True,
     help="The wire format that the server speaks.",
 )
+@click.option("--scripted", is_flag=True, help="Without the real model, which is fetched if it is not there: 93 MB.")
 @click.pass_context
-def demo(context: click.Context, *, fast: bool, form: str) -> None:
-    """Stream scripted responses from a local server. No key, no network."""
+def demo(context: click.Context, *, fast: bool, form: str, scripted: bool) -> None:
+    """Stream from a real model on this machine, and scripted responses from a local server. No key."""
     from allm.cli.demo import Demo
     from allm.cli.demo_script import FORMATS
 
     terminal: Terminal = context.obj
     formats = tuple(FORMATS) if form == "all" else (form,)
-    context.exit(exit_code_of(terminal, Demo(terminal, fast=fast, formats=formats).run))
+    context.exit(exit_code_of(terminal, Demo(terminal, fast=fast, formats=formats, scripted=scripted).run))
 
 
 command.add_command(chat)
@@ -90,6 +92,7 @@ command.add_command(generate)
 command.add_command(embed)
 command.add_command(image)
 command.add_command(models)
+models.add_command(pull)
 command.add_command(keys)
 command.add_command(config)
 command.add_command(sessions)

@@ -1,4 +1,4 @@
-"""`allm demo`: real HTTP, real wire formats and real adapters, with a scripted model on this machine."""
+"""`allm demo`: a real model on this machine, and real HTTP, wire formats and adapters with a scripted one."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ class Demo:
 
     Attributes:
         formats: Names of wire formats; the first one is played at the pace of a model.
+        scripted: Play the scripted responses alone.
     """
 
     terminal: Terminal
     fast: bool = attrs.field(default=False, kw_only=True)
     formats: tuple[str, ...] = attrs.field(default=(next(iter(FORMATS)),), kw_only=True)
+    scripted: bool = attrs.field(default=True, kw_only=True)
 
     def run(self) -> int:
         """Run the demo, and return the exit code.
@@ -53,6 +55,8 @@ class Demo:
     async def _show(self) -> int:
         screen = Screen(self.terminal.stdout)
         as_scripted = True
+        if not self.scripted:
+            await self._play_real(screen)
         async with WireServer() as server:
             screen.opening(server.base_url)
             first: list[str] = []
@@ -70,6 +74,16 @@ class Demo:
         others = [name for name in FORMATS if name not in self.formats]
         screen.closing(_command(), others, as_scripted=as_scripted)
         return SUCCESS if as_scripted else FAILURE
+
+    async def _play_real(self, screen: Screen) -> None:
+        from allm.cli.demo_local import RealModel
+
+        try:
+            await RealModel(self.terminal, screen).play()
+        except (allm.AllmError, OSError) as error:
+            self.terminal.line(f"Without a real model: {error}")
+        else:
+            self.terminal.stdout.write("\n")
 
 
 Played = tuple[Scene, list[allm.Event], allm.ChatResult]

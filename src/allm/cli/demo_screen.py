@@ -106,6 +106,11 @@ class Screen:
             )
         self._indented(ending)
 
+    def note(self, text: str) -> None:
+        """Show how a response of a real model ended."""
+        self._output.end_line()
+        self._indented(Text(text, "green"))
+
     def summary(self, seen: Iterable[tuple[str, Sequence[allm.Event]]], usages: Iterable[allm.Usage]) -> None:
         """Show the events that the program saw, and the provider's token counts."""
         self._console.print("\n[bold]What the program saw[/], as the library's events:")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from allm.cli.shell_advice import describe as describe
 from allm.cli.terminal import Terminal
-from allm.data.errors import AdapterError, AllmError
+from allm.data.errors import AllmError
 from allm.execution.failures import is_inner
 
-__all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "TERMINATED", "describe", "exit_code_of"]
+__all__ = ["BROKEN_PIPE", "FAILURE", "INTERRUPTED", "SUCCESS", "TERMINATED", "exit_code_of"]
 
 SUCCESS = 0
 FAILURE = 1
@@ -44,8 +45,3 @@ def _run(command: Callable[[], int]) -> int:
         return command()
     finally:
         is_inner.reset(token)
-
-
-def describe(error: AllmError) -> str:
-    """The message, with the facts that a provider's support asks for, and what to do."""
-    return str(error) if isinstance(error, AdapterError) else f"{error.message} [{error.reason}]"

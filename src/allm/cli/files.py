@@ -5,9 +5,7 @@ A text is sent with its name, in a fence that is longer than any in it, so that 
 
 from __future__ import annotations
 
-import mimetypes
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import final
 
@@ -16,20 +14,16 @@ import click
 
 import allm
 from allm.cli.folder import Skipped, files_in
+from allm.cli.inputs import content_of, is_image, kind_of, only
 from allm.cli.standard_input import LARGEST_INPUT, StandardInput, size_text
 from allm.cli.terminal import Terminal
 from allm.cli.web_page import fetch
-from allm.data.image import EXTENSIONS
-from allm.data.image_header import sniff_mime
 
-__all__ = ["Files", "fenced", "images_of"]
+__all__ = ["Files", "fenced"]
 
 LARGEST_IN_FOLDER = 1_000_000
 """Most bytes of a file that a folder brings along; a larger one is sent where it is named itself."""
-LARGEST_IMAGE = 50_000_000
-"""Most bytes of an attachment. What a provider takes is less, and its own to say."""
 _WEB = ("http://", "https://")
-_LONGEST_SHOWN = 64  # characters of a value in an error
 _HEAD = 8192  # bytes in which a null byte means that a file is no text, as for git and grep
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _FENCES = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
@@ -65,16 +59,16 @@ class Files:
         elif Path(place).is_dir():
             self._add_folder(Path(place), option)
         else:
-            self._add(place, _content(place, LARGEST_INPUT, option), None, option)
+            self._add(place, content_of(place, LARGEST_INPUT, option), None, option)
 
     def _add(self, name: str, data: bytes, mime_type: str | None, option: str) -> None:
-        if _is_image(data):
+        if is_image(data):
             self.images.append(allm.Image.from_bytes(data))
             return
         text = _text(data)
         if text is None:
-            kind = _kind(name, data) or mime_type
-            what = f"{name} is {kind or 'not UTF-8 text'}; {_only('texts and images', kind)}"
+            kind = kind_of(name, data) or mime_type
+            what = f"{name} is {kind or 'not UTF-8 text'}; {only('texts and images', kind)}"
             raise click.BadParameter(what, param_hint=f"'{option}'")
         self._add_text(name, text, option)
 
@@ -121,61 +115,8 @@ def fenced(name: str, text: str) -> str:
     suffix = Path(name).suffix[1:]
     language = suffix if suffix.isalnum() and "://" not in name else ""
     ended = text if text.endswith("\n") or not text else f"{text}\n"
-    return f"{name}\n{ticks}{language}\n{ended}{ticks}"
-
-
-def images_of(places: Iterable[str], option: str = "-a", stdin: StandardInput | None = None) -> list[allm.Image]:
-    """Images from files, standard input (`-`), http(s) URLs, which the provider fetches, and data URIs.
-
-    Raises:
-        click.BadParameter: It cannot be read, or is not an image.
-    """
-    return [_image(place, option, stdin) for place in places]
-
-
-def _image(place: str, option: str, stdin: StandardInput | None) -> allm.Image:
-    if place.startswith(_WEB):
-        return allm.Image.from_url(place)
-    if place.startswith("data:"):
-        return _inline(place, option)
-    if place == "-" and stdin is not None:
-        name, data = "standard input", stdin.data(f"{option} -")
-    else:
-        name, data = place, _content(place, LARGEST_IMAGE, option)
-    if data and (_is_image(data) or Path(name).suffix.lower() in EXTENSIONS):
-        return allm.Image.from_bytes(data, EXTENSIONS.get(Path(name).suffix.lower()))
-    kind = _kind(name, data) if data else "empty"
-    raise click.BadParameter(
-        f"{name} is {kind or 'of no known type'}; {_only('images', kind)}", param_hint=f"'{option}'"
-    )
-
-
-def _inline(uri: str, option: str) -> allm.Image:
-    try:
-        image = allm.Image.from_data_uri(uri)
-        if _is_image(image.to_bytes()) or (image.mime_type or "").startswith("image/"):
-            return image
-        reason = f"it is {image.mime_type or 'of no known type'}; {_only('images', image.mime_type)}"
-    except allm.ValidationError as error:
-        reason = error.message
-    shown = uri if len(uri) <= _LONGEST_SHOWN else f"{uri[:_LONGEST_SHOWN]}..."
-    raise click.BadParameter(f"{shown}: {reason}", param_hint=f"'{option}'")
-
-
-def _content(place: str, limit: int, option: str) -> bytes:
-    """The bytes of a file, or of a pipe as a shell makes them for `<(command)`."""
-    try:
-        with Path(place).open("rb") as file:
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise click.BadParameter(f"cannot read {place}: {error.strerror}", param_hint=f"'{option}'") from error
-    except ValueError as error:  # a null character
-        raise click.BadParameter(f"{place!r} is not the name of a file", param_hint=f"'{option}'") from error
-    if len(data) > limit:
-        raise click.BadParameter(
-            f"{place} is longer than {size_text(limit)}, the most that is sent", param_hint=f"'{option}'"
-        )
-    return data
+    shown = name.encode("utf-8", "replace").decode()  # bytes that are no text in the terminal's encoding
+    return f"{shown}\n{ticks}{language}\n{ended}{ticks}"
 
 
 def _text(data: bytes) -> str | None:
@@ -186,18 +127,3 @@ def _text(data: bytes) -> str | None:
         return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")
     except UnicodeDecodeError:
         return None
-
-
-def _is_image(data: bytes) -> bool:
-    return (sniff_mime(data) or "").startswith("image/")
-
-
-def _kind(name: str, data: bytes) -> str | None:
-    """What a file is that is not a text, as its bytes or its name tell."""
-    return sniff_mime(data) or mimetypes.guess_type(name)[0]
-
-
-def _only(what: str, kind: str | None) -> str:
-    """What can be sent, and what helps with a file that cannot."""
-    sentence = f"only {what} can be sent"
-    return f"{sentence}: pdftotext FILE - gives the text of a PDF" if kind == "application/pdf" else sentence

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal, assert_never, final
+from typing import Literal, TextIO, assert_never, final
 
 import attrs
 import trio
 
 import allm
+from allm.cli.asked_turn import AskedTurn
 from allm.cli.call_notes import CallNotes
 from allm.cli.chat_screen import TurnScreen
 from allm.cli.code_block import code_blocks
@@ -18,6 +19,7 @@ from allm.cli.log import Conversation
 from allm.cli.terminal import Terminal
 from allm.cli.usage_note import usage_line
 from allm.data.atomic_write import write_whole
+from allm.session import SessionStream
 
 __all__ = ["Form", "Generation"]
 
@@ -46,6 +48,7 @@ class Form:
 
 
 Result = allm.Response | allm.ChatResult
+Events = allm.EventStream[allm.Response] | allm.EventStream[allm.ChatResult] | SessionStream[allm.ChatResult]
 
 
 @final
@@ -55,19 +58,23 @@ class Generation:
 
     With tools the answer is the last response. At a terminal the earlier ones are shown too; elsewhere only the answer
     goes to standard output, so that a program that reads it gets nothing else.
+
+    Attributes:
+        keyboard: Where the user is asked before a tool runs; None: tools run without a question.
+        conversation: Where the conversation is kept; None for nowhere.
     """
 
     engine: allm.Engine
-    request: allm.Request
+    messages: tuple[allm.Message, ...]
     options: allm.CallOptions
     terminal: Terminal
     form: Form = attrs.field(factory=Form)
+    keyboard: TextIO | None = None
     conversation: Conversation | None = None
     _live: bool = attrs.field(init=False)  # the text is printed as it arrives
     _begun: int = attrs.field(default=0, init=False)  # `stdout.taken` when the current response began
-    _events: allm.EventStream[allm.Response] | allm.EventStream[allm.ChatResult] | None = attrs.field(
-        default=None, init=False
-    )
+    _step_ended: bool = attrs.field(default=False, init=False)
+    _events: Events | None = attrs.field(default=None, init=False)
     _blocks: set[str] = attrs.field(factory=set[str], init=False)
     _turn: TurnScreen = attrs.field(init=False)
     _notes: CallNotes | None = attrs.field(default=None, init=False)
@@ -100,23 +107,49 @@ class Generation:
             return code
 
     async def _stream(self) -> Result:
+        if self.keyboard is not None:
+            return await self._ask(self.keyboard)
         call = allm.stream if self.engine.tools else allm.stream_generate
-        async with call(self.engine, self.request, **self.options) as events:
-            self._events = events
-            async for event in events:
-                if self._notes is not None:
-                    self._notes.event(event)
-                await self._show(event)
+        async with call(self.engine, self.messages, **self.options) as events:
+            await self._show_all(events)
         return events.result()
+
+    async def _ask(self, keyboard: TextIO) -> allm.ChatResult:
+        """Run the turn, and ask before each tool.
+
+        Raises:
+            KeyboardInterrupt: The user has stopped it.
+        """
+        turn = AskedTurn(
+            engine=self.engine,
+            messages=self.messages,
+            options=self.options,
+            terminal=self.terminal,
+            keyboard=keyboard,
+            show=self._show_all,
+        )
+        result = await turn.run()
+        if turn.stopped:
+            raise KeyboardInterrupt
+        return result
+
+    async def _show_all(self, events: Events) -> None:
+        self._events = events
+        async for event in events:
+            if self._notes is not None:
+                self._notes.event(event)
+            await self._show(event)
 
     async def _show(self, event: allm.Event) -> None:
         if isinstance(event, allm.OrchestrationEvent):
             await self._turn.event(event)
-            if isinstance(event, allm.StepCompleted):
-                self._begun = self.terminal.stdout.taken
-                self._blocks.clear()
-        else:
-            await self._response(event)
+            self._step_ended = self._step_ended or isinstance(event, allm.StepCompleted)
+            return
+        if self._step_ended:
+            self._step_ended = False
+            self._begun = self.terminal.stdout.taken
+            self._blocks.clear()
+        await self._response(event)
 
     async def _response(self, event: allm.AdapterEvent) -> None:
         match event:
@@ -180,7 +213,7 @@ class Generation:
         if self.conversation is None:
             return
         if isinstance(result, allm.Response):
-            thread = allm.Thread([*self.request.messages, *([result.message] if result.message.parts else [])])
+            thread = allm.Thread([*self.messages, *([result.message] if result.message.parts else [])])
         else:
             thread = result.thread
         trio.run(self.conversation.keep, allm.Session(thread=thread, status="completed"), result.usage)

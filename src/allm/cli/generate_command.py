@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -59,6 +60,12 @@ __all__ = ["generate"]
     help="Let the model call the tools in this Python file; may be repeated.",
 )
 @click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls with tools (8).")
+@click.option(
+    "--approve",
+    type=click.Choice(["ask", "auto"]),
+    default="auto",
+    help="Ask at the terminal before a tool runs, or let all of them run (auto, the default).",
+)
 @click.option("--temperature", type=float, metavar="NUMBER", help="Sampling temperature.")
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest response, in tokens.")
 @click.option("--reasoning", metavar="EFFORT", help="Reasoning effort, in the provider's words: low, medium, high.")
@@ -88,6 +95,7 @@ def generate(
     schema_multi: str | None,
     tools: tuple[Path, ...],
     max_turns: int | None,
+    approve: str,
     temperature: float | None,
     max_tokens: int | None,
     reasoning: str | None,
@@ -107,11 +115,12 @@ def generate(
     OPENAI_API_KEY.
     """
     from allm.cli.answer_file import place_of
+    from allm.cli.asked_turn import keyboard_of
     from allm.cli.conversation import with_system
     from allm.cli.generate import Form, Generation
     from allm.cli.inputs import engine_of, options_of
     from allm.cli.log import begin, name_of
-    from allm.cli.question import question_of
+    from allm.cli.question import check_text, question_of
     from allm.cli.schema_input import schema_of
     from allm.cli.tools_file import tools_of
 
@@ -122,6 +131,7 @@ def generate(
             {"--json": as_json, "--extract": extract, "--extract-last": extract_last},
             {"--schema": schema is not None, "--schema-multi": schema_multi is not None},
         )
+        check_text("--system", system)
         talk = begin(context, terminal, name=name_of(conversation, last=last), log=log, model=model, base_url=base_url)
         before = with_system(talk.session, system).thread.messages
         engine = engine_of(talk.model, talk.base_url).with_tools(*tools_of(tools))
@@ -138,21 +148,28 @@ def generate(
             verbose=verbose,
         )
         question = question_of(prompt, terminal, files=files, attachments=attachments, images=images)
-        request = allm.request(
-            [*before, question],
-            temperature=temperature,
-            max_tokens=max_tokens,
-            response_format=response_format,
-            options=body,
-        )
-        call_options: allm.CallOptions = {"reasoning_effort": reasoning}
+        call_options: allm.CallOptions = {
+            "temperature": temperature,
+            "max_tokens": max_tokens,
+            "response_format": response_format,
+            "reasoning_effort": reasoning,
+            "options": body,
+        }
         if max_turns is not None:
             call_options["max_turns"] = max_turns
         if show_reasoning:
             call_options["reasoning_summary"] = "auto"  # some providers do not show their reasoning unless asked
-        return Generation(
-            engine=engine, request=request, options=call_options, terminal=terminal, form=form, conversation=talk
-        ).run()
+        with keyboard_of(terminal) if approve == "ask" else nullcontext() as keyboard:
+            generation = Generation(
+                engine=engine,
+                messages=(*before, question),
+                options=call_options,
+                terminal=terminal,
+                form=form,
+                keyboard=keyboard,
+                conversation=talk,
+            )
+            return generation.run()
 
     context.exit(exit_code_of(terminal, ask))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -20,7 +20,7 @@ __all__ = ["run_until_interrupted", "without_echo"]
 
 
 @contextmanager
-def without_echo(stdin: TextIO) -> Iterator[None]:
+def without_echo(stdin: TextIO) -> Generator[None]:
     """Keep what is typed off the screen, where it would end up in the middle of an answer; it is read later."""
     if sys.platform == "win32":
         yield

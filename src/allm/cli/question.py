@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 import click
 
 import allm
-from allm.cli.files import Files, images_of
+from allm.cli.files import Files
+from allm.cli.inputs import images_of
 from allm.cli.standard_input import StandardInput
 from allm.cli.terminal import Terminal
 
-__all__ = ["prompt_of", "question_of"]
+__all__ = ["check_text", "prompt_of", "question_of"]
 
 
 def question_of(
@@ -46,6 +47,7 @@ def prompt_of(argument: str | None, stdin: StandardInput, texts: Sequence[str] =
     """
     if argument == "-":
         argument = stdin.text("the prompt -")
+    check_text("PROMPT", argument)
     has_other = argument is not None or bool(texts) or not is_needed
     piped = stdin.piped() if has_other else stdin.text_or_none()
     if piped is None:
@@ -54,3 +56,15 @@ def prompt_of(argument: str | None, stdin: StandardInput, texts: Sequence[str] =
     if not pieces and is_needed:
         raise click.UsageError("The prompt is empty.")
     return "\n\n".join([*[text.rstrip("\n") for text in pieces[:-1]], *pieces[-1:]])
+
+
+def check_text(name: str, argument: str | None) -> None:
+    """Refuse an argument that cannot be sent: bytes that are no text in the terminal's encoding are lone surrogates.
+
+    Raises:
+        click.UsageError: It is not text.
+    """
+    try:
+        (argument or "").encode()
+    except UnicodeEncodeError:
+        raise click.UsageError(f"{name} is not valid text in the terminal's encoding.") from None

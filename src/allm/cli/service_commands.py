@@ -64,9 +64,8 @@ def image(
     PROMPT comes after what is piped in; "-" is standard input alone. API keys come from the environment, such as
     OPENAI_API_KEY.
     """
-    from allm.cli.files import images_of
     from allm.cli.image import Drawing
-    from allm.cli.inputs import options_of, service_of
+    from allm.cli.inputs import images_of, options_of, service_of
     from allm.cli.question import prompt_of
     from allm.cli.standard_input import StandardInput
 

@@ -10,7 +10,7 @@ from typing import TextIO, final
 
 import attrs
 
-__all__ = ["Output", "Terminal"]
+__all__ = ["Output", "Terminal", "visible"]
 
 # Control characters in a model's text could move the cursor or rename the window; a terminal gets visible symbols.
 _PICTURES = {
@@ -18,6 +18,11 @@ _PICTURES = {
     0x7F: 0x2421,
     **dict.fromkeys(range(0x80, 0xA0), 0xFFFD),
 }
+
+
+def visible(text: str) -> str:
+    """Untrusted text without control characters."""
+    return text.translate(_PICTURES)
 
 
 @final
@@ -87,7 +92,7 @@ class Output:
         """
         if not text:
             return
-        shown = text.translate(_PICTURES) if self.isatty() else text
+        shown = visible(text) if self.isatty() else text
         self._line_open = not shown.endswith("\n")
         if dim and self.styled:
             shown = f"\x1b[2m{shown}\x1b[22m"

@@ -16,25 +16,36 @@ import allm
 __all__ = ["tools_of"]
 
 
-def tools_of(paths: Iterable[Path]) -> list[allm.Tool]:
-    """Every `allm.Tool` at the top level of the files, and those in their `TOOLS`: tools, functions, or their names.
+Offered = allm.Tool | allm.Toolset
+
+
+def tools_of(paths: Iterable[Path]) -> list[Offered]:
+    """Every tool and set of tools at the top level of the files, and those in `TOOLS`, which may list functions too.
 
     A file can import modules from its folder, as if it were run as a script.
 
     Raises:
         click.BadParameter: A file fails, or has no tools, or an invalid one; the message says which.
     """
-    tools: dict[str, allm.Tool] = {}
+    tools: dict[str, Offered] = {}
     for path in paths:
         module = _load(path)
         found = list(_found(module, path))
         if not found:
             raise _broken(path, "it has no tools: put @allm.tool above a function, or list functions in TOOLS")
-        for tool in found:
-            _check(tool, path)
-            if tools.setdefault(tool.name, tool) is not tool:
-                raise _broken(path, f"there are two tools called {tool.name!r}")
-    return list(tools.values())
+        for offered in found:
+            for tool in _known(offered):
+                _check(tool, path)
+                if tools.setdefault(tool.name, offered) is not offered:
+                    raise _broken(path, f"there are two tools called {tool.name!r}")
+            if isinstance(offered, allm.Toolset):
+                tools[f"set {id(offered)}"] = offered  # with a space, so that no tool has this name
+    return list({id(offered): offered for offered in tools.values()}.values())
+
+
+def _known(offered: Offered) -> Iterable[allm.Tool]:
+    """The tools as far as they are known: those of a set may be loaded only when a call needs them."""
+    return [offered] if isinstance(offered, allm.Tool) else offered.known() or ()
 
 
 def _load(path: Path) -> ModuleType:
@@ -51,18 +62,18 @@ def _load(path: Path) -> ModuleType:
     return module
 
 
-def _found(module: ModuleType, path: Path) -> Iterator[allm.Tool]:
+def _found(module: ModuleType, path: Path) -> Iterator[Offered]:
     names = vars(module)
-    yield from [value for value in names.values() if isinstance(value, allm.Tool)]
+    yield from [value for value in names.values() if isinstance(value, Offered)]
     listed: Any = names.get("TOOLS", ())
     if not isinstance(listed, (list, tuple)):
         raise _broken(path, f"TOOLS is of type {type(listed).__name__}; expected a list")
     for item in listed:
         value: Any = names.get(item) if isinstance(item, str) else item
-        if not isinstance(value, allm.Tool) and not callable(value):
+        if not isinstance(value, Offered) and not callable(value):
             raise _broken(path, f"TOOLS lists {item!r}, which is neither a tool nor a function")
         try:
-            yield value if isinstance(value, allm.Tool) else allm.tool(value)
+            yield value if isinstance(value, Offered) else allm.tool(value)
         except allm.ValidationError as error:
             raise _broken(path, error.message) from error
 

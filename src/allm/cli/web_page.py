@@ -45,7 +45,7 @@ def fetch(url: str, limit: int) -> Page:
     try:
         return trio.run(_fetch, url, limit)
     except AdapterError as error:
-        raise click.ClickException(f"Cannot fetch {url}: {error.message}") from error
+        raise click.ClickException(f"Cannot fetch {url}: {error.problem}") from error
 
 
 async def _fetch(url: str, limit: int) -> Page:

@@ -25,10 +25,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Self, get_args
 
 from allm.data.attrs_classes import frozen
-from allm.data.remedies import REMEDIES
+from allm.data.reasons import (
+    AdapterReason as AdapterReason,
+    EngineReason as EngineReason,
+    OptionReason as OptionReason,
+    SessionReason as SessionReason,
+    StreamReason as StreamReason,
+    ToolReason as ToolReason,
+    UnwrapReason as UnwrapReason,
+)
+from allm.data.remedies import REMEDIES, WAITING, with_facts
 
 __all__ = [
     "AdapterError",
@@ -46,58 +55,6 @@ __all__ = [
     "ValidationError",
 ]
 
-AdapterReason = Literal[
-    "rate_limited",
-    "quota_exhausted",
-    "overloaded",
-    "provider_unavailable",
-    "authentication_failed",
-    "invalid_request",
-    "not_found",
-    "context_length_exceeded",
-    "content_filter",
-    "timeout",
-    "network_error",
-    "stream_truncated",
-    "malformed_response",
-    "malformed_tool_call",
-    "answer_too_large",
-    "unsupported_feature",
-    "no_scripted_response",
-    "unknown",
-]
-EngineReason = Literal[
-    "missing_adapter",
-    "missing_stream_adapter",
-    "missing_model",
-    "missing_key",
-    "invalid_key",
-    "invalid_base_url",
-    "invalid_engine",
-    "invalid_environment",
-    "unknown_provider",
-    "tools_not_loaded",
-]
-StreamReason = Literal["not_entered", "closed", "concurrent_iteration", "already_done"]
-ToolReason = Literal[
-    "unknown_tool", "no_handler", "invalid_arguments", "handler_raised", "timeout", "invalid_return", "encoding_failed"
-]
-SessionReason = Literal[
-    "invalid_status",
-    "unknown_tool_call",
-    "already_answered",
-    "invalid_input",
-    "conflict",
-    "not_found",
-    "unreadable",
-    "lease_lost",
-    "not_approved",
-    "interrupted",
-    "unavailable",
-]
-OptionReason = Literal["unknown_option", "invalid_type", "invalid_value"]
-UnwrapReason = Literal["non_stop_finish", "halted", "empty_response", "error"]
-
 Path = tuple[str | int, ...]
 
 MOST_SHOWN = 20
@@ -113,8 +70,10 @@ class AllmError(Exception):
     Attributes:
         reason: The reason, from a closed set; stable, meant for `match`.
         message: What happened, what was expected, and what to do.
+        advice: The end of the message, if it is for those who write Python: see `advised`.
     """
 
+    advice: str = ""
     reasons: ClassVar[frozenset[str]] = frozenset()
     fields: ClassVar[tuple[str, ...]] = ("message", "reason")
     beside: ClassVar[frozenset[str]] = frozenset()  # fields left out of comparisons and the repr
@@ -130,8 +89,20 @@ class AllmError(Exception):
             expected = ", ".join(sorted(self.reasons))
             raise ValueError(f"{type(self).__name__} has no reason {reason!r}; expected one of: {expected}")
         super().__init__(message)
-        self.message = message
+        self.message: str = message
         self.reason = reason
+
+    def advised(self, advice: str) -> Self:
+        """Add to the end of the message what to do in Python, and return this error."""
+        self.advice += advice
+        self.message += advice
+        self.args = (self.message,)
+        return self
+
+    @property
+    def problem(self) -> str:
+        """The message without its advice, for programs whose users write no Python, such as a command."""
+        return self.message.removesuffix(self.advice)
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):
@@ -247,12 +218,21 @@ class OptionError(AllmError, TypeError):
 
 
 class EngineError(AllmError):
-    """The engine lacks something the call needs: an adapter, a model, a key. Nothing was sent."""
+    """The engine lacks something the call needs: an adapter, a model, a key. Nothing was sent.
+
+    Attributes:
+        provider: Whose key or address is missing, or None.
+        variables: The environment variables that would give it; any one of them will do.
+    """
 
     reasons: ClassVar[frozenset[str]] = frozenset(get_args(EngineReason))
 
-    def __init__(self, message: str, *, reason: EngineReason) -> None:
+    def __init__(
+        self, message: str, *, reason: EngineReason, provider: str | None = None, variables: Iterable[str] = ()
+    ) -> None:
         super().__init__(message, reason=reason)
+        self.provider = provider
+        self.variables: tuple[str, ...] = tuple(variables)
 
 
 class AdapterError(AllmError):
@@ -315,20 +295,8 @@ class AdapterError(AllmError):
         self.host = host
 
     def __str__(self) -> str:
-        facts = [
-            f"{name} {value}"
-            for name, value in (
-                ("provider", self.provider),
-                ("model", self.model),
-                ("status", self.status),
-                ("reason", self.reason),
-                ("request id", self.request_id),
-                ("host", self.host),
-            )
-            if value is not None
-        ]
-        remedy = REMEDIES.get(self.reason)
-        return f"{self.message} ({', '.join(facts)}){f'; {remedy}' if remedy else ''}"
+        remedy = REMEDIES.get(self.reason) if self.retryable or self.reason not in WAITING else None
+        return with_facts(self.message, self, remedy)
 
 
 class ImageAdapterError(AdapterError):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["REMEDIES"]
+from typing import Any
+
+__all__ = ["REMEDIES", "WAITING", "with_facts"]
 
 REMEDIES: dict[str, str] = {
     "rate_limited": "wait and retry, or send fewer requests at once: Engine(limiter=trio.CapacityLimiter(n))",
@@ -20,3 +22,23 @@ REMEDIES: dict[str, str] = {
     "unsupported_feature": "leave the feature out, or use another model",
 }
 """One sentence for each reason of an `AdapterError` whose message does not say it."""
+
+WAITING = frozenset({"overloaded", "provider_unavailable"})
+"""Reasons whose sentence holds only for an error that may be gone later."""
+
+
+def with_facts(text: str, error: Any, remedy: str | None) -> str:
+    """The text, with the facts of an `AdapterError` that a provider's support asks for, and what can be done."""
+    facts = [
+        f"{name} {value}"
+        for name, value in (
+            ("provider", error.provider),
+            ("model", error.model),
+            ("status", error.status),
+            ("reason", error.reason),
+            ("request id", error.request_id),
+            ("host", error.host),
+        )
+        if value is not None
+    ]
+    return f"{text} ({', '.join(facts)}){f'; {remedy}' if remedy else ''}"

@@ -12,11 +12,10 @@ from typing import Any
 
 import attrs
 
-from allm.data.attrs_classes import define, frozen
+from allm.data.attrs_classes import define
 from allm.data.content import Part, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
-    Emit,
     MessageCompleted,
     TextCompleted,
     TextDelta,
@@ -27,7 +26,6 @@ from allm.data.events import (
 from allm.data.json.text import dumps, parse_arguments
 from allm.data.request import Request
 from allm.data.tool import Tool
-from allm.runtime.adapters import StreamAdapter
 
 __all__ = ["AnswerAsCall", "with_answer_tool"]
 
@@ -53,27 +51,9 @@ def with_answer_tool(request: Request, name: str, schema: dict[str, Any]) -> tup
     return attrs.evolve(request, tools=(*request.tools, tool), tool_choice=choice, response_format=None), name
 
 
-@frozen
-class AnswerAsCall:
-    """What an adapter prepared for a request `with_answer_tool`."""
-
-    prepared: Any
-    tool: str
-
-    async def stream(self, adapter: StreamAdapter, emit: Emit) -> None:
-        """Make the call, and emit its events with the answer as text."""
-        answer = _Answer(self.tool)
-
-        async def emit_text(*events: AdapterEvent) -> None:
-            if changed := tuple(answer.changed(events)):
-                await emit(*changed)
-
-        await adapter.stream(self.prepared, emit_text)
-
-
 @define(eq=False)
-class _Answer:
-    """The state of one attempt.
+class AnswerAsCall:
+    """The events of one attempt at a request `with_answer_tool`, with the answer as text.
 
     Attributes:
         first: The id of the call that is the answer.
@@ -97,6 +77,10 @@ class _Answer:
                 yield event
             elif event.id == self.first:
                 yield from self._text(event)
+
+    def held(self) -> tuple[AdapterEvent, ...]:
+        """Nothing is."""
+        return ()
 
     def _text(self, event: ToolCallStarted | ToolCallDelta | ToolCallCompleted) -> Iterator[AdapterEvent]:
         block = f"answer-{self.first}"

@@ -115,8 +115,10 @@ async def generate(engine: Engine, request: Input, **options: Unpack[CallOptions
     """
     seal(options)
     response = await until_done(stream_generate(engine, request, **options))
+    if response.finish_reason != "tool_calls":
+        return response
     offered = (*engine.tools, *getattr(request, "tools", ()), *(options.get("tools") or ()))
-    if response.finish_reason == "tool_calls" and any(_has_handler(tool) for tool in offered):
+    if any(_has_handler(tool) for tool in offered):
         what = "the model called %s, and generate runs no tools: allm.chat runs them and gives the model the results"
         advise("generate", "", "tools", what, ", ".join(call.name for call in response.tool_calls))
     return response

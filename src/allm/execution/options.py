@@ -13,7 +13,6 @@ from typing import Any, Unpack
 
 import attrs
 
-from allm.data.attrs_classes import frozen
 from allm.data.errors import EngineError, Path, Problem, ValidationError
 from allm.data.message import Message, Thread, unanswered_in
 from allm.data.problems import refuse
@@ -22,7 +21,7 @@ from allm.data.step_changes import StepChanges
 from allm.data.tool import Tool
 from allm.data.tool_layers import ToolLayers, offered
 from allm.data.types.hints import is_type
-from allm.execution.answer_tool import AnswerAsCall
+from allm.execution.event_changes import ChangedEvents
 from allm.execution.journal import ToolJournal
 from allm.execution.output_modes import asked_for
 from allm.runtime.adapters import AdapterOptions, StreamAdapter
@@ -30,7 +29,7 @@ from allm.runtime.call_options import CallOptions, ExecutionOptions
 from allm.runtime.catalog import lookup
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import check_capabilities, fit_to_model, hide_tools, warn_of_shutdown
-from allm.runtime.http_adapter import as_adapter
+from allm.runtime.http_adapter import Adapter, as_adapter
 from allm.runtime.option_table import (
     NAMES_FOR,
     OPTIONS,
@@ -55,6 +54,7 @@ __all__ = [
     "in_effect",
     "overrides",
     "prepare_call",
+    "prompts_tools",
     "resolve",
     "set_defaults",
 ]
@@ -104,7 +104,7 @@ def application_defaults() -> dict[str, Any]:
 # --- putting a call together --------------------------------------------------------------------------------------
 
 
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class ModelCall:
     """A call with every option resolved: the request, the engine, and how the call is run.
 
@@ -147,8 +147,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
         EngineError, OptionError, ValidationError: The call is invalid; nothing was sent.
     """
     check_options(options)
-    request = given if isinstance(given, Request) else Request(to_messages(given))
-    in_request = _request_layer(request) if request is given else {}
+    messages = () if isinstance(given, Request) else to_messages(given)
+    in_request = _request_layer(given) if isinstance(given, Request) else {}
     by_default, given_here = (application_defaults(), *_engine_layers(engine)), (in_request, options)
     merged = merged_options([*by_default, *given_here])
     changes = values_for("request", merged)
@@ -157,7 +157,8 @@ def resolve(engine: Engine, given: Input, options: Mapping[str, Any], thread: Th
     tools: tuple[Tool, ...] | ToolLayers = changes.get("tools", ())
     if isinstance(tools, ToolLayers) or any(tool.compact for tool in tools):
         changes["tools"] = offered(tools)
-    if changes:
+    request = given if isinstance(given, Request) else Request(messages, **changes)
+    if changes and request is given:
         request = attrs.evolve(request, **changes)
     refuse(request_problems(request, given if isinstance(given, Thread) else thread))
     return ModelCall(
@@ -250,32 +251,55 @@ def prepare_call(call: ModelCall) -> Any:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
         ValidationError, AdapterError: The model or the adapter cannot handle the request.
     """
-    adapter = call.adapter
-    if call.request.model is None and as_adapter(adapter).requires_model:
+    adapter, vendor = call.adapter, as_adapter(call.adapter)
+    if call.request.model is None and vendor.requires_model:
         raise EngineError(
             "no model is given: pass model=, set Engine(model=...), or use Engine.from_model('provider:model')",
             reason="missing_model",
         )
-    _check_model_id(as_adapter(adapter).provider, call.request.model)
-    answer_tool: str | None = None
-    if isinstance(wanted := call.request.response_format, JsonSchema):
-        mode = call.execution_options.output_mode
-        request, answer_tool = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
+    _check_model_id(vendor.provider, call.request.model)
+    mode, new_change = call.execution_options.output_mode, None
+    if prompts_tools(call):
+        from allm.execution.prompted.request import prompted
+
+        request, new_change = prompted(adapter, call.request, call.adapter_options, mode)
         call = attrs.evolve(call, request=request)
-    request = call.request if _fits_any_model(call) else _fitted(call)
+    if new_change is None and isinstance(wanted := call.request.response_format, JsonSchema):
+        request, new_change = asked_for(adapter, call.request, wanted, call.adapter_options, mode)
+        call = attrs.evolve(call, request=request)
+    request = call.request if _fits_any_model(call, vendor) else _fitted(call)
     if any(tool.compact or tool.deferred for tool in request.tools):
-        request = hide_tools(as_adapter(adapter), request, call.adapter_options)
+        request = hide_tools(vendor, request, call.adapter_options)
     try:
         prepared = adapter.prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
-    return prepared if answer_tool is None else AnswerAsCall(prepared, answer_tool)
+    return prepared if new_change is None else ChangedEvents(prepared, new_change)
 
 
-def _fits_any_model(call: ModelCall) -> bool:
+def prompts_tools(call: ModelCall) -> bool:
+    """Whether the model is told of its tools in its instructions, and of earlier calls as text.
+
+    Raises:
+        ValidationError: `unsupported_capability`: it has no native tools, and they were asked for.
+    """
+    mode, request, adapter = call.execution_options.tool_mode, call.request, as_adapter(call.adapter)
+    if mode == "prompted":
+        return True
+    modes = adapter.tool_modes(request, call.adapter_options)
+    if modes is None:  # what the model lacks is said by the check of its capabilities
+        info = lookup(adapter.provider, request.model) if request.model else None
+        return mode == "auto" and info is not None and info.tools is False
+    if mode == "native" and request.tools and "native" not in modes:
+        sentence = f"model {request.model!r} has no tools of its own; use tool_mode='prompted', or 'auto'"
+        raise invalid_option("tool_mode", "unsupported_capability", sentence)
+    return mode == "auto" and tuple(modes)[:1] == ("prompted",)
+
+
+def _fits_any_model(call: ModelCall, vendor: Adapter) -> bool:
     """Whether nothing is known of the model, and the adapter takes whatever is asked for."""
-    vendor, request, options = as_adapter(call.adapter), call.request, call.adapter_options
+    request, options = call.request, call.adapter_options
     return (
         (request.model is None or lookup(vendor.provider, request.model) is None)
         and all(getattr(options, name) is None for name in vendor.ignored_options)
@@ -299,10 +323,9 @@ def _check_model_id(provider: str, model: str | None) -> None:
     head, colon, rest = (model or "").partition(":")
     if colon and rest and head == provider:
         raise EngineError(
-            f"the model is {model!r}, but the adapter names the provider already; expected {rest!r}, or "
-            f"Engine.from_model({model!r}), which makes the adapter too",
+            f"the model is {model!r}, but the adapter names the provider already; expected {rest!r}",
             reason="invalid_engine",
-        )
+        ).advised(f", or Engine.from_model({model!r}), which makes the adapter too")
 
 
 def in_effect(engine: Engine) -> Engine:

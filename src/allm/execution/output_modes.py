@@ -7,6 +7,7 @@ called (`tool`, see `answer_tool.py`), or as a system message (`prompted`), whic
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import attrs
@@ -14,14 +15,15 @@ import attrs
 from allm.data.errors import Problem, ValidationError
 from allm.data.message import system
 from allm.data.request import JsonSchema, Request
-from allm.execution.answer_tool import with_answer_tool
+from allm.execution.answer_tool import AnswerAsCall, with_answer_tool
+from allm.execution.event_changes import NewChange
 from allm.http.call import json_body
 from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions, OutputMode
 from allm.runtime.fitting import check_capabilities, missing, needs_two_passes
 from allm.runtime.http_adapter import as_adapter
 
-__all__ = ["asked_for", "calls_for_format_last", "check_last_call"]
+__all__ = ["asked_for", "calls_for_format_last", "check_last_call", "is_native", "with_instructions"]
 
 _INSTRUCTIONS = """\
 Your final answer must be one JSON document that fits the JSON Schema below. Write the JSON alone, without any text \
@@ -32,8 +34,8 @@ around it.
 
 def asked_for(
     adapter: Any, request: Request, wanted: JsonSchema, options: AdapterOptions, mode: str
-) -> tuple[Request, str | None]:
-    """The request as it is sent, and the name of the tool that takes the answer, if one does.
+) -> tuple[Request, NewChange | None]:
+    """The request as it is sent, and what makes the change of its events, if they have to be changed.
 
     Args:
         adapter: Sends it.
@@ -48,7 +50,8 @@ def asked_for(
         case "native":
             return request, None
         case "tool":
-            return with_answer_tool(request, wanted.name, wanted.schema)
+            request, name = with_answer_tool(request, wanted.name, wanted.schema)
+            return request, functools.partial(AnswerAsCall, name)
         case "prompted":
             return _instructed(request, wanted), None
 
@@ -115,7 +118,12 @@ def _modes(adapter: Any, request: Request, wanted: JsonSchema, options: AdapterO
     by_catalog: list[OutputMode] = ["native", "tool", "prompted"] if is_native else ["tool", "prompted"]
     said = as_adapter(adapter).output_modes(request, options)
     modes = by_catalog if said is None else said
-    can_call = "tools" not in denied and (info is None or info.forced_tool_choice is not False)
+    called = as_adapter(adapter).tool_modes(request, options)
+    can_call = (
+        "tools" not in denied
+        and (called is None or "native" in called)
+        and (info is None or info.forced_tool_choice is not False)
+    )
     return [mode for mode in modes if mode != "tool" or (can_call and _is_object(wanted))] or ["prompted"]
 
 
@@ -124,8 +132,29 @@ def _is_object(wanted: JsonSchema) -> bool:
 
 
 def _instructed(request: Request, wanted: JsonSchema) -> Request:
-    """The request with the schema behind the system messages that it begins with, in place of its format."""
+    """The request with the schema in its instructions, in place of its format."""
+    told = with_instructions(request, _INSTRUCTIONS + json_body(wanted.schema).decode())
+    return attrs.evolve(told, response_format=None)
+
+
+def with_instructions(request: Request, text: str) -> Request:
+    """The request with one more system message behind those that it begins with."""
     messages = request.messages
     place = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
-    told = system(_INSTRUCTIONS + json_body(wanted.schema).decode())
-    return attrs.evolve(request, messages=(*messages[:place], told, *messages[place:]), response_format=None)
+    return attrs.evolve(request, messages=(*messages[:place], system(text), *messages[place:]))
+
+
+def is_native(adapter: Any, request: Request, wanted: JsonSchema, options: AdapterOptions, mode: str) -> bool:
+    """Whether the model is held to `wanted` natively; if not, it has to be told of it.
+
+    Args:
+        adapter: Sends the request.
+        request: The request, with `wanted` as its format.
+        wanted: The format.
+        options: Adapter options of the call.
+        mode: The call's `output_mode`, but `tool`.
+
+    Raises:
+        ValidationError: As for `asked_for`.
+    """
+    return _chosen(adapter, request, wanted, options, mode) == "native"

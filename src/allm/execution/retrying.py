@@ -109,7 +109,7 @@ def timed_out(what: str, limit: float | None, option: str, provider: str | None)
     Args:
         what: Begins the message, such as `no event within`; the limit in seconds follows.
     """
-    return AdapterError(f"{what} {limit} s ({option})", reason="timeout", provider=provider)
+    return AdapterError(f"{what} {limit} s", reason="timeout", provider=provider).advised(f" ({option})")
 
 
 def request_timed_out(limit: float | None, provider: str | None) -> AdapterError:

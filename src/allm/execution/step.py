@@ -19,7 +19,16 @@ from allm.data.tool import Tool
 from allm.data.tool_help import ToolHelp
 from allm.execution.answer_check import AnswerCheck
 from allm.execution.journal import ToolJournal, Unfinished
-from allm.execution.options import Input, ModelCall, check_answered, engine_for_chat, output_type, prepare_call, resolve
+from allm.execution.options import (
+    Input,
+    ModelCall,
+    check_answered,
+    engine_for_chat,
+    output_type,
+    prepare_call,
+    prompts_tools,
+    resolve,
+)
 from allm.execution.output_modes import calls_for_format_last, check_last_call
 from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
@@ -271,4 +280,6 @@ class TurnCalls:
 
 def _calls_for_format_last(call: ModelCall) -> bool:
     mode = call.execution_options.output_mode
-    return bool(call.request.tools) and calls_for_format_last(call.adapter, call.request, call.adapter_options, mode)
+    if not call.request.tools or prompts_tools(call):  # prompted, both are in one reply
+        return False
+    return calls_for_format_last(call.adapter, call.request, call.adapter_options, mode)

@@ -26,7 +26,7 @@ def _check(_limits: Any, attribute: Any, value: Any) -> None:
         raise ValidationError([problem], reason="invalid_limits", message=f"AnswerLimits({attribute.name}=...) {what}")
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)  # each call asks for its hash
 class AnswerLimits:
     """How much one answer of a model may hold; None: any amount. Lengths are in bytes of UTF-8.
 
@@ -57,8 +57,9 @@ class AnswerLimits:
         """The error for an answer that exceeds the limit of this name."""
         what = _WHAT[name].format(f"{getattr(self, name):,}")
         setting = f"Engine(answer_limits=AnswerLimits({name}=...))"
-        message = f"{what}, the limit of this engine; what came before it is kept. To allow more, set {setting}"
-        return AdapterError(message, reason="answer_too_large", provider=provider)
+        message = f"{what}, the limit of this engine; what came before it is kept"
+        error = AdapterError(message, reason="answer_too_large", provider=provider)
+        return error.advised(f". To allow more, set {setting}")
 
 
 DEFAULT_ANSWER_LIMITS = AnswerLimits()

@@ -129,7 +129,7 @@ class AnswerSize:
                     count(self, kept)
                 admitted.append(kept)
                 place += 1
-                if place < len(events) and type(event) is type(events[place]) and type(event) in _DELTAS and has_room:
+                if has_room and place < len(events) and type(event) is type(events[place]) and type(event) in _DELTAS:
                     more, has_room = self._more_of(event, events, place)
                     admitted += events[place : place + more]
                     place += more
@@ -333,10 +333,12 @@ def _kept_message(event: MessageCompleted) -> AdapterEvent:
     if any(notes is not None for notes in metadata.values()):
         kept = {key: value if metadata[key] is None else metadata[key] for key, value in event.metadata.items()}
         changes["metadata"] = kept
-    parts = [(part, _without_arguments(part) if isinstance(part, ToolCall) else {}) for part in event.message.parts]
-    if any(change for _, change in parts):
-        content = [attrs.evolve(part, **change) if change else part for part, change in parts]
-        changes["message"] = attrs.evolve(event.message, content=content)
+    content = event.message.content
+    calls = [] if isinstance(content, str) else [part for part in content if isinstance(part, ToolCall)]
+    unfit = {id(call): change for call in calls if (change := _without_arguments(call))}
+    if unfit:
+        kept_parts = [attrs.evolve(part, **unfit.get(id(part), {})) for part in event.message.parts]
+        changes["message"] = attrs.evolve(event.message, content=kept_parts)
     return attrs.evolve(event, **changes) if changes else event
 
 

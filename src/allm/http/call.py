@@ -19,7 +19,7 @@ from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
-from allm.http.headers import SENT_SECRET, HeaderValue, sealed_headers, secrets_in
+from allm.http.headers import HeaderValue, is_secret, sealed_headers, secrets_in
 from allm.http.inline_base64 import streamed
 from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
 from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
@@ -43,7 +43,7 @@ UNAUTHORIZED = 401
 
 
 def _has_secrets(headers: Mapping[str, HeaderValue]) -> bool:
-    return any(map(SENT_SECRET.search, headers))
+    return any(map(is_secret, headers))
 
 
 def _sealed(headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
@@ -61,7 +61,7 @@ class HttpCall:
         body: In the format that the header `content-type` names; a `Body` is read while it is sent.
         classify: Turns an error response into an `AdapterError`.
         credential: The key; None to send none.
-        client: The user's HTTP client; None: the shared one.
+        client: The user's HTTP client, or the `Route` of a shared one; None: its route is found when it is sent.
         method: The HTTP method.
     """
 
@@ -237,7 +237,7 @@ def parts_of(base_url: str) -> SplitResult:
     parts = _split(base_url) if isinstance(base_url, str) else None
     if parts is None:
         raise EngineError(
-            f"base_url {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
+            f"the base URL {as_url(base_url)!r} is not usable: expected an http or https URL with a host, such as "
             "https://api.openai.com/v1",
             reason="invalid_base_url",
         )

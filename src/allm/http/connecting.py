@@ -13,10 +13,12 @@ be using it (HTTP/2).
 from __future__ import annotations
 
 import inspect
+import ssl
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from types import FrameType
+from math import inf
+from types import FrameType, ModuleType
 from typing import Any, final
 
 import attrs
@@ -24,7 +26,7 @@ import trio
 
 from allm.data.attrs_classes import define
 
-__all__ = ["Connecting", "Interrupted"]
+__all__ = ["Connecting", "Interrupted", "Network"]
 
 CLOSE_SECONDS = 5.0
 """Longest wait, under a shield, for a connection to close; closing a socket takes microseconds."""
@@ -34,6 +36,101 @@ _STAGES = frozenset({"connect_tcp", "connect_unix_socket", "setup_socks5_connect
 _SENDS = frozenset({"send_request_headers", "send_connection_init"})
 
 _Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
+
+@final
+@define(eq=False)
+class Network:
+    """The network as httpcore takes it, by Trio's own streams.
+
+    httpcore's is the same, but makes a cancel scope and four context managers for every read, which an open stream
+    keeps as long as it waits; without a limit on the time there is nothing for them to do.
+
+    Args:
+        core: The package, for its exceptions.
+    """
+
+    _core: ModuleType
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  (httpcore's)
+        local_address: str | None = None,
+        socket_options: object = None,  # noqa: ARG002  (none are set)
+    ) -> _Stream:
+        """Connect to a server, or to a proxy."""
+        try:
+            with trio.fail_after(inf if timeout is None else timeout):
+                return _Stream(await trio.open_tcp_stream(host, port, local_address=local_address), self._core)
+        except trio.TooSlowError as error:
+            raise self._core.ConnectTimeout(str(error)) from error
+        except (OSError, trio.BrokenResourceError) as error:
+            raise self._core.ConnectError(str(error)) from error
+
+
+@final
+@define(eq=False)
+class _Stream:
+    """A connection that `Network` has made. httpcore passes arguments by name."""
+
+    _stream: Any  # a `SocketStream`, or an `SSLStream` around one or two
+    _core: ModuleType
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109
+        try:
+            if timeout is None:
+                return bytes(await self._stream.receive_some(max_bytes))
+            with trio.fail_after(timeout):
+                return bytes(await self._stream.receive_some(max_bytes))
+        except trio.TooSlowError as error:
+            raise self._core.ReadTimeout(str(error)) from error
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise self._core.ReadError(str(error)) from error
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        if not buffer:
+            return
+        try:
+            with trio.fail_after(inf if timeout is None else timeout):
+                await self._stream.send_all(buffer)
+        except trio.TooSlowError as error:
+            raise self._core.WriteTimeout(str(error)) from error
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise self._core.WriteError(str(error)) from error
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> _Stream:
+        secure = trio.SSLStream(self._stream, ssl_context, server_hostname=server_hostname, https_compatible=True)
+        try:
+            with trio.fail_after(inf if timeout is None else timeout):
+                await secure.do_handshake()
+        except Exception as error:
+            await self.aclose()
+            if isinstance(error, trio.TooSlowError):
+                raise self._core.ConnectTimeout(str(error)) from error
+            if isinstance(error, trio.BrokenResourceError):
+                raise self._core.ConnectError(str(error)) from error
+            raise
+        return _Stream(secure, self._core)
+
+    def get_extra_info(self, name: str) -> Any:
+        stream: Any = self._stream
+        if name == "ssl_object":  # of which only `selected_alpn_protocol` is asked, and a stream has it too
+            return stream if isinstance(stream, trio.SSLStream) else None
+        while isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        if name == "is_readable":
+            return stream.socket.is_readable()
+        return stream.socket if name == "socket" else None
 
 
 class Interrupted(Exception):
@@ -76,6 +173,10 @@ class Connecting:
                 if part == "socks" and not isinstance(error, Exception):
                     raise Interrupted(error) from None  # noqa: ASYNC104  (the transport raises the error itself)
                 raise
+        elif stage in _SENDS and phase == "started" and self._then is None:
+            request = info["request"]
+            if request.method != b"CONNECT":  # behind which TLS begins
+                request.extensions.pop("trace", None)  # there is nothing more to watch, and each stage has its price
         if self._then is not None:
             await self._then(event, info)
 

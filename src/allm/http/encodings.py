@@ -48,9 +48,11 @@ def decoded(headers: Mapping[str, str], source: AsyncIterator[bytes]) -> AsyncIt
     if len(names) > 1 or names[0] not in _READ:
         what = (
             f"the response is encoded with {said[:80]!r}, which was not asked for; expected gzip, deflate or none: "
-            "check what stands between here and the provider, and accept-encoding, if you set it in headers="
+            "check what stands between here and the provider"
         )
-        raise AdapterError(what, reason="malformed_response")
+        raise AdapterError(what, reason="malformed_response").advised(
+            ", and accept-encoding, if you set it in headers="
+        )
     return _Inflated(source)
 
 

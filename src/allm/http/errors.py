@@ -114,11 +114,11 @@ async def error_from_response(provider: str, classify: Classify, response: HttpR
         place = response.headers.get("location", "elsewhere")
         return AdapterError(
             f"{provider} answered HTTP {response.status}, a redirect to {place}; redirects are not followed, as "
-            "they would carry the key along: check base_url",
+            "they would carry the key along",
             reason="invalid_request",
             status=response.status,
             headers=shown_headers(response.headers),
-        )
+        ).advised(": check base_url")
     try:
         content: Any = loads_lenient(body)
     except JsonTextError:

@@ -17,11 +17,12 @@ from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.image import Image
 from allm.data.image_header import named_mime, sniff_mime
 from allm.http.addresses import is_public
+from allm.http.client import LiveResponse
 from allm.http.connecting import Connecting
 from allm.http.error_body import reason_for_status
 from allm.http.library import library, load, tls
 from allm.http.response import HttpResponse, mapped
-from allm.http.transport import CLEANUP_SECONDS, CONNECT_SECONDS, WRITE_SECONDS, LiveResponse
+from allm.http.transport import CLEANUP_SECONDS, CONNECT_SECONDS, WRITE_SECONDS
 from allm.http.trio_task import outside_trio
 
 __all__ = ["IMAGE_TYPES", "MAX_BYTES", "fetch_image", "open_at"]

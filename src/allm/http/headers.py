@@ -7,6 +7,7 @@ way holds it: reports of errors print the variables of every frame.
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import TypeAlias
 from allm.data.errors import EngineError
 from allm.http.keys import Secret
 
-__all__ = ["SENT_SECRET", "HeaderValue", "is_header_value", "lower_headers", "sealed_headers", "secrets_in"]
+__all__ = ["HeaderValue", "is_header_value", "is_secret", "lower_headers", "sealed_headers", "secrets_in"]
 
 HeaderValue: TypeAlias = str | Secret
 """A secret one is revealed only for the request itself."""
@@ -24,10 +25,15 @@ _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2: a 
 _HEADER_VALUE = re.compile(r"[\t -~]*")
 
 # Of a request, rather one too many: what is hidden without need is missed by nobody.
-SENT_SECRET = re.compile(r"auth|cookie|credential|key|passw|secret|signature|token")
-"""Found in the names of headers whose values are secret."""
+_SECRET = re.compile(r"auth|cookie|credential|key|passw|secret|signature|token")
 _SHORTEST = 8
 """Characters: a shorter part of a header is not a key, and may be part of any word."""
+
+
+@functools.lru_cache(maxsize=256)  # each call asks several times, for the same few names
+def is_secret(name: str) -> bool:
+    """Whether the value of a header of this name is secret in a request."""
+    return _SECRET.search(name) is not None
 
 
 def is_header_value(text: str) -> bool:
@@ -70,8 +76,7 @@ def sealed_headers(headers: Mapping[str, str | Secret]) -> dict[str, HeaderValue
         headers: Names in lower case.
     """
     return {
-        name: Secret(value) if isinstance(value, str) and SENT_SECRET.search(name) else value
-        for name, value in headers.items()
+        name: Secret(value) if isinstance(value, str) and is_secret(name) else value for name, value in headers.items()
     }
 
 

@@ -12,6 +12,7 @@ the call that runs it may be cancelled; then the next waiting call runs it inste
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 import re
@@ -82,8 +83,7 @@ class Secret:
         if _WORD.fullmatch(self._value) or _WORDS.fullmatch(self._value):
             if not self._value or self._value not in text:
                 return text
-            before = _CALLED_A_KEY if _WORD.fullmatch(self._value) else r"((?<![\w-]))"
-            return re.sub(rf"{before}{re.escape(self._value)}(?![\w-])", rf"\1{MASK}", text)
+            return _mention_of(self._value).sub(rf"\1{MASK}", text)
         shortest = min(len(self._value), MIN_PREFIX)
         if self._value[:shortest] in text:
             for length in range(len(self._value), shortest - 1, -1):  # longest first, so that no tail is left over
@@ -112,6 +112,13 @@ class Secret:
 
     def __deepcopy__(self, _memo: Any) -> Secret:
         return self
+
+
+@functools.lru_cache(maxsize=16)
+def _mention_of(word: str) -> re.Pattern[str]:
+    """Finds a key that is an ordinary word, behind what is kept."""
+    before = _CALLED_A_KEY if _WORD.fullmatch(word) else r"((?<![\w-]))"
+    return re.compile(rf"{before}{re.escape(word)}(?![\w-])")
 
 
 KeyFunction = Callable[[], str | Awaitable[str]]
@@ -224,7 +231,7 @@ class KeySource:
 def copy_of(error: AdapterError) -> AdapterError:
     """Copy the error for one call: each call adds its own facts to it, such as the request's id."""
     copy = AdapterError(**{name: getattr(error, name) for name in AdapterError.fields})
-    copy.__cause__ = error.__cause__
+    copy.__cause__, copy.advice = error.__cause__, error.advice
     for note in getattr(error, "__notes__", ()):
         copy.add_note(note)
     return copy
@@ -323,10 +330,11 @@ def resolve(provider: str, explicit: Secret | KeySource | None, env_names: Seque
     if found is None or not found.reveal().strip():
         names = " or ".join(env_names) or "(no variable)"
         raise EngineError(
-            f"no API key for {provider}: set the environment variable {names}, or pass api_key=. Looked in: the call, "
-            f"the adapter, keys.override({provider}=...), keys.put({provider!r}, ...), the environment, and files read "
-            "with keys.load_dotenv()",
-            reason="missing_key",
+            f"no API key for {provider}", reason="missing_key", provider=provider, variables=env_names
+        ).advised(
+            f": set the environment variable {names}, or pass api_key=. Looked in: the call, the adapter, "
+            f"keys.override({provider}=...), keys.put({provider!r}, ...), the environment, and files read with "
+            "keys.load_dotenv()"
         )
     problem = key_problem(found.reveal())
     if problem is not None:

@@ -22,7 +22,7 @@ import trio
 from allm.data.errors import EngineError
 from allm.http.jumping_clock import in_thread
 
-__all__ = ["check_certificates", "check_client", "library", "library_of", "load", "loaded", "multipart", "tls"]
+__all__ = ["check_certificates", "check_client", "core", "library", "library_of", "load", "loaded", "multipart", "tls"]
 
 LIBRARIES = ("httpx2", "httpx")
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
@@ -65,6 +65,12 @@ def _without_command(name: str) -> ModuleType:
     if name == "httpx":
         vars(module)["main"] = lambda: importlib.import_module(command).main()
     return module
+
+
+@functools.cache
+def core(name: str) -> ModuleType:
+    """The package that the library of this name makes connections with: httpcore or httpcore2."""
+    return importlib.import_module(name.replace("httpx", "httpcore"))
 
 
 def library_of(client: Any) -> ModuleType:

@@ -19,7 +19,10 @@ from allm.data.attrs_classes import frozen
 from allm.data.errors import EngineError
 from allm.http.private_url import PrivateUrl
 
-__all__ = ["PROXY_VARIABLES", "proxy_for"]
+__all__ = ["PROXY_VARIABLES", "own_servers", "proxy_for"]
+
+own_servers: set[str] = set()
+"""Scheme, host and port of the servers that an adapter of this process runs for itself: no proxy is asked for them."""
 
 _VARIABLES = tuple(
     name for kind in ("http", "https", "all", "no") for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY")
@@ -119,11 +122,8 @@ def _unusable(kind: str, value: str, why: str) -> EngineError:
     names = [name for name in (f"{kind}_proxy", f"{kind.upper()}_PROXY") if os.environ.get(name, "").strip() == value]
     where = names[0] if names else "the proxy of the system's settings"
     shown = _USERINFO.sub("***@", value, count=1)  # may contain a password
-    what = (
-        f"{where} is {shown!r}: {why}. Correct it, unset it, name the host in NO_PROXY, or pass a client of your own "
-        "as http_client="
-    )
-    return EngineError(what, reason="invalid_environment")
+    what = f"{where} is {shown!r}: {why}. Correct it, unset it, or name the host in NO_PROXY"
+    return EngineError(what, reason="invalid_environment").advised(", or pass a client of your own as http_client=")
 
 
 # --- NO_PROXY --------------------------------------------------------------------------------------------------------

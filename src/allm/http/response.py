@@ -10,7 +10,7 @@ import re
 import ssl
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any, Protocol, final
@@ -20,12 +20,15 @@ import trio
 
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError
+from allm.http.encodings import decoded
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
+from allm.http.library import core
 
 __all__ = [
     "Body",
     "BodyReader",
+    "Chunks",
     "HttpResponse",
     "OpenResponse",
     "mapped",
@@ -51,10 +54,17 @@ def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) ->
         headers: Headers of the response, names in lower case.
         secrets: The keys that were sent.
     """
-    shown = {name: value for name, value in headers.items() if name not in _SECRETS and not _SECRET.search(name)}
+    shown = {name: value for name, value in headers.items() if not _is_secret(name)}
+    together = "\n".join(shown.values())
     for secret in secrets:
-        shown = {name: secret.redact(value) for name, value in shown.items()}
+        if secret.redact(together) != together:  # hardly any answer echoes a key
+            shown = {name: secret.redact(value) for name, value in shown.items()}
     return shown
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return name in _SECRETS or _SECRET.search(name) is not None
 
 
 @define(eq=False)
@@ -102,13 +112,69 @@ class HttpResponse:
         return b"".join(pieces)[:limit]
 
 
+@final
+@define(eq=False, init=False)
+class Chunks:
+    """A body that is being read, as its own block. Its own errors are mapped, and not those of the code that reads."""
+
+    _source: AsyncIterator[bytes]
+    _plain: AsyncIterator[bytes]  # the same, decompressed
+    _mapped: mapped
+    _is_open: bool  # a generator of the library's waits to go on
+
+    def __init__(self, source: AsyncIterator[bytes], headers: Mapping[str, str], mapped: mapped) -> None:
+        self._source = source
+        self._plain = decoded(headers, source) if "content-encoding" in headers else source
+        self._mapped = mapped
+        self._is_open = False
+
+    async def __aenter__(self) -> Chunks:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._is_open:
+            await _finish(self._source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
+
+    def __aiter__(self) -> Chunks:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            chunk = await self._plain.__anext__()
+        except Exception as error:  # the end too, which is not mapped
+            self._is_open = self._plain is not self._source
+            failed = [error]
+        else:
+            self._is_open = True
+            return chunk
+        with self._mapped:  # entered for a failure only: most reads have none
+            raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
+
+
+async def _finish(source: AsyncIterator[bytes]) -> None:
+    """Let every generator of a body end that was not read to its end.
+
+    Closing the outermost one would leave those inside it to the garbage collector, which warns under Trio. In a
+    cancelled scope the next read ends them all, from the inside out.
+    """
+    with trio.CancelScope(shield=True) as scope:
+        scope.cancel()
+        with suppress(Exception):
+            async for _ in source:
+                pass
+
+
 class OpenResponse(Protocol):
     """Sends a request and opens its response for the length of a block; it is closed on every way out."""
 
     def __call__(
         self, method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
     ) -> AbstractAsyncContextManager[HttpResponse]:
-        """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives."""
+        """Raise `AdapterError` (`network_error`, `timeout`, `invalid_request`) if no response arrives.
+
+        Args:
+            client: See `HttpCall`.
+        """
         ...
 
 
@@ -234,8 +300,34 @@ def unconnected(error: Exception) -> AdapterError:
     return AdapterError(what, reason="network_error", retryable=not isinstance(error, UnicodeError))
 
 
+_Kinds = Mapping[str, tuple[type[Exception], ...]]
+
+
+@functools.cache
+def _failures(library: ModuleType) -> _Kinds:
+    """What a library raises, by itself or from the package that it makes connections with."""
+    below = core(library.__name__)
+
+    def both(*names: str) -> tuple[type[Exception], ...]:
+        return tuple(getattr(module, name) for module in (library, below) for name in names)
+
+    transport = both("TimeoutException", "NetworkError", "ProtocolError", "ProxyError", "UnsupportedProtocol")
+    return {
+        "url": (library.InvalidURL,),
+        "body": (library.DecodingError,),
+        "reading": (library.StreamError,),
+        "transport": (library.TransportError, *transport),
+        "timeout": both("TimeoutException"),
+        "request": both("UnsupportedProtocol", "LocalProtocolError"),
+        "remote": both("RemoteProtocolError"),
+        "proxy": both("ProxyError"),
+    }
+
+
 class mapped:  # noqa: N801  (a `with` block, not a thing)
     """The HTTP library's exceptions as `AdapterError`."""
+
+    __slots__ = ("_library", "_outside", "_reading")
 
     def __init__(self, library: ModuleType, *, reading: bool) -> None:
         self._library = library
@@ -245,39 +337,41 @@ class mapped:  # noqa: N801  (a `with` block, not a thing)
         self._outside = sys.exception()
 
     def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        library = self._library
-        if isinstance(error, (library.InvalidURL, library.DecodingError, library.StreamError, library.TransportError)):
+        if error is None:
+            return
+        kinds = _failures(self._library)
+        if isinstance(error, kinds["url"] + kinds["body"] + kinds["reading"] + kinds["transport"]):
             without_frames(error, self._outside)  # the library's have the bytes that it sends, and with them the key
-        if isinstance(error, library.InvalidURL):
+        if isinstance(error, kinds["url"]):
             raise AdapterError(f"the URL is not usable: {error}", reason="invalid_request", retryable=False) from error
-        if isinstance(error, library.DecodingError):
+        if isinstance(error, kinds["body"]):
             what = f"the body is not in the encoding that its headers name ({error})"
             raise AdapterError(what, reason="malformed_response") from error
-        if isinstance(error, library.StreamError):  # a hook, or the transport, of the user's client
+        if isinstance(error, kinds["reading"]):  # a hook, or the transport, of the user's client
             what = f"the body of the answer was read or closed before ({error}); await response.aread() keeps it"
             raise AdapterError(what, reason="malformed_response") from error
-        if not isinstance(error, library.TransportError):
+        if not isinstance(error, kinds["transport"]):
             return
         what = _words_of(error)
-        if isinstance(error, library.TimeoutException):
+        if isinstance(error, kinds["timeout"]):
             raise AdapterError(f"the connection timed out ({what})", reason="timeout") from error
-        if isinstance(error, (library.UnsupportedProtocol, library.LocalProtocolError)):
+        if isinstance(error, kinds["request"]):
             raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
-        if self._reading and isinstance(error, library.RemoteProtocolError):
+        if self._reading and isinstance(error, kinds["remote"]):
             raise AdapterError(
                 f"the connection ended before the answer did ({what})", reason="stream_truncated"
             ) from error
         raise AdapterError(
-            f"the server cannot be reached ({what})", reason="network_error", retryable=not _is_lasting(library, error)
+            f"the server cannot be reached ({what})", reason="network_error", retryable=not _is_lasting(kinds, error)
         ) from error
 
 
 _REFUSED_BY_PROXY = re.compile(r"(?!408|425|429)4\d\d\b|.*(username|password|authenticat)", re.IGNORECASE)
 
 
-def _is_lasting(library: ModuleType, error: BaseException | None) -> bool:
+def _is_lasting(kinds: _Kinds, error: BaseException | None) -> bool:
     """Whether the same request meets the same trouble: a proxy that refuses it, a certificate that does not verify."""
-    if isinstance(error, library.ProxyError):
+    if isinstance(error, kinds["proxy"]):
         return _REFUSED_BY_PROXY.match(str(error)) is not None
     cause: BaseException | None = error
     while cause is not None:

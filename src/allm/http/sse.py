@@ -214,7 +214,5 @@ class SSEDecoder:
             self._pieces.clear()
             self._data.clear()
             raise AdapterError(
-                f"one server-sent event is larger than {self.max_event_bytes} bytes; raise max_event_bytes= of the "
-                "adapter if the provider really sends such events",
-                reason="malformed_response",
-            )
+                f"one server-sent event is larger than {self.max_event_bytes} bytes", reason="malformed_response"
+            ).advised("; raise max_event_bytes= of the adapter if the provider really sends such events")

@@ -5,9 +5,9 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast
 
 import attrs
 import trio
@@ -69,7 +69,6 @@ class WireDecoder(Protocol):
         ...
 
 
-@runtime_checkable
 class EmitNow(Protocol):
     """What an `emit` can do besides that can also take events where nothing can be awaited."""
 
@@ -139,7 +138,8 @@ class _Reader:
 
     def __attrs_post_init__(self) -> None:
         self.sse = SSEDecoder(self.call.max_event_bytes)
-        self.emit_now = self.emit if isinstance(self.emit, EmitNow) else None
+        # Not by isinstance, which takes a runtime-checkable protocol ten times as long.
+        self.emit_now = cast("EmitNow", self.emit) if hasattr(self.emit, "now") and hasattr(self.emit, "room") else None
         self.decode_run = getattr(self.decoder, "decode_run", None)
 
     async def read(self) -> None:
@@ -172,40 +172,24 @@ class _Reader:
         """Decode together what can be read without waiting.
 
         A server is often ahead, and an HTTP library hands out one chunk of the body after the other, each with a few
-        events. What there is of them is decoded before the next wait (`_Ahead`), where nothing can be awaited: so it is
-        made sure that the consumer has room for them when the first one has come.
+        events. What there is of them is decoded before the next wait (`_Gathering`), where nothing can be awaited: so
+        it is made sure that the consumer has room for them when the first one has come.
         """
         with self.reading:
-            while not self.ended:
-                chunk = await self._next(chunks)
-                if chunk is None:
-                    break
-                self.gathered.append(chunk)
-                self.size += len(chunk)
-                if (
-                    len(self.gathered) >= _TOGETHER
-                    or self.size >= _TOGETHER_BYTES
-                    or (len(self.gathered) == 1 and not emit_now.room())
-                ):
-                    self._decode_gathered()
-                    await self._emit_decoded()
-            self._decode_gathered()
-            await self._emit_decoded()
-            if self.ended and not self.broken:
+            goes_on = True
+            while goes_on and not self.ended:
+                try:
+                    goes_on = await _Gathering(self, chunks.__anext__, emit_now.room)
+                except Exception:
+                    if not self.ended:
+                        raise
+                    goes_on = False  # the response is complete, so failures no longer matter
+                self._decode_gathered()
+                await self._emit_decoded()
+            if goes_on and not self.broken:
                 await _drain(chunks)
         if self.error is not None:
             raise self.error
-
-    async def _next(self, chunks: AsyncIterator[bytes]) -> bytes | None:
-        """The next read; None at the end of the body."""
-        try:
-            return await _Ahead(chunks, self._before_waiting)
-        except StopAsyncIteration:
-            return None
-        except Exception:
-            if not self.ended:
-                raise
-            return None  # the response is complete, so failures no longer matter
 
     def _before_waiting(self) -> None:
         """Emit what has been gathered, and end the wait that begins if the answer ends with it."""
@@ -363,31 +347,44 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
 
 
 @frozen(eq=False)
-class _Ahead:
-    """The next item of an iterator; a function is called before the first wait for it, if there is one.
+class _Gathering:
+    """Reads until there is enough to decode, no room for it, or the answer has ended; False at the end of the body.
 
-    It is what `await anext(source)` does, which only passes on what the iterator yields to Trio. Trio has not heard of
-    the wait yet when the function runs: so that must neither wait nor raise.
+    It is a loop of `await read()`, which only passes on to Trio what that yields. Trio has not heard of the wait yet
+    when `_before_waiting` runs: so that must neither wait nor raise.
     """
 
-    source: AsyncIterator[bytes]
-    before_waiting: Callable[[], None]
+    reader: _Reader
+    read: Callable[[], Awaitable[bytes]]
+    has_room: Callable[[], bool]
 
-    def __await__(self) -> Generator[Any, Any, bytes]:
-        step: Generator[Any, Any, bytes] = self.source.__anext__().__await__()
-        try:
-            wait = step.send(None)
-            self.before_waiting()
-            while True:
-                try:
-                    outcome = yield wait
-                except BaseException as error:  # noqa: ASYNC103  (the iterator's to handle)
-                    wait = step.throw(error)
-                else:
-                    wait = step.send(outcome)
-        except StopIteration as done:
-            item: bytes = done.value
-            return item
+    def __await__(self) -> Generator[Any, Any, bool]:
+        reader, read = self.reader, self.read
+        while True:
+            try:
+                step: Generator[Any, Any, bytes] = read().__await__()
+                wait = step.send(None)
+                reader._before_waiting()
+                while True:
+                    try:
+                        outcome = yield wait
+                    except BaseException as error:  # noqa: ASYNC103  (the iterator's to handle)
+                        wait = step.throw(error)
+                    else:
+                        wait = step.send(outcome)
+            except StopIteration as done:
+                reader.gathered.append(done.value)
+                reader.size += len(done.value)
+            except StopAsyncIteration:
+                return False
+            count = len(reader.gathered)
+            if (
+                reader.ended
+                or count >= _TOGETHER
+                or reader.size >= _TOGETHER_BYTES
+                or (count == 1 and not self.has_room())
+            ):
+                return True
 
 
 async def _drain(chunks: Any) -> None:

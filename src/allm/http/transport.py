@@ -14,26 +14,28 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
 from math import inf
 from types import ModuleType
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.http.connecting import Connecting, Interrupted
-from allm.http.encodings import ACCEPTED, decoded
+from allm.http.client import LiveResponse, request_of
+from allm.http.connecting import Connecting, Interrupted, Network
+from allm.http.encodings import ACCEPTED
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
-from allm.http.library import check_certificates, library, library_of, load, loaded, tls
+from allm.http.library import check_certificates, core, library, library_of, load, loaded, tls
 from allm.http.private_url import PrivateUrl
-from allm.http.proxies import PROXY_VARIABLES, proxy_for
+from allm.http.proxies import PROXY_VARIABLES, own_servers, proxy_for
 from allm.http.response import (
     Body,
     BodyReader,
+    Chunks,
     HttpResponse,
     mapped,
     sent_body,
@@ -46,8 +48,8 @@ __all__ = [
     "CLEANUP_SECONDS",
     "CONNECT_SECONDS",
     "WRITE_SECONDS",
-    "LiveResponse",
-    "check_route",
+    "Route",
+    "checked_route",
     "open_response",
     "send",
     "warm",
@@ -64,24 +66,32 @@ IDLE_SECONDS = 15.0
 """How long an idle connection, and a client that no request uses, are kept. Vendors keep connections for a minute or
 more; the library's own 5 seconds are over between two turns of a conversation, or on a busy machine."""
 
-_Route = tuple[str | None, bool]
-"""The proxy, and whether TLS is spoken on the way."""
+
+class Route(NamedTuple):
+    """The way to a server: the proxy, and whether TLS is spoken."""
+
+    proxy: str | None
+    is_secure: bool
 
 
-def _route_of(url: str) -> _Route:
+def _route_of(url: str) -> Route:
     origin = "/".join(url.split("/", 3)[:3])  # a path says nothing of the route, and may have a secret in it
+    if origin in own_servers:
+        return Route(None, is_secure=False)
     proxy = proxy_for(origin, tuple(value and PrivateUrl(value) for value in map(os.environ.get, PROXY_VARIABLES)))
-    return proxy, any(address is not None and address.startswith("https:") for address in (url.lower(), proxy))
+    return Route(proxy, url[:6].lower() == "https:" or (proxy is not None and proxy.startswith("https:")))
 
 
-def check_route(url: str) -> None:
-    """Look whether the environment lets a shared client reach `url`; nothing is sent.
+def checked_route(url: str) -> Route:
+    """How the environment lets a shared client reach `url`; nothing is sent.
 
     Raises:
         EngineError: `invalid_environment`: a variable about proxies or certificates, and what would help.
     """
-    if _route_of(url)[-1]:
+    route = _route_of(url)
+    if route.is_secure:
         check_certificates()
+    return route
 
 
 async def warm(url: str) -> None:
@@ -90,7 +100,7 @@ async def warm(url: str) -> None:
     Raises:
         EngineError: `invalid_environment`.
     """
-    await load(secure=_route_of(url)[-1])
+    await load(secure=_route_of(url).is_secure)
 
 
 # --- the shared clients ----------------------------------------------------------------------------------------------
@@ -103,18 +113,16 @@ async def warm(url: str) -> None:
 
 @define(eq=False)
 class _Shared:
-    """A shared client, how many requests use it, and the most that did at once: so many connections it may have."""
+    """A pool, how many requests use it, and the most that did at once: so many connections it may have."""
 
     of: _Clients
-    client: Any
+    pool: Any
     used: int = 0
     most: int = 0
     unused_since: float = inf  # on the Trio clock
 
-    def __enter__(self) -> Any:
-        return self.client
-
-    def __exit__(self, *_: object) -> None:
+    def give_back(self) -> None:
+        """The request has ended."""
         self.of.give_back(self)
 
 
@@ -128,17 +136,17 @@ class _Clients:
     are closed.
     """
 
-    route: _Route
+    route: Route
     every: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])
     idle: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have a connection that serves nobody
     room: dict[_Shared, None] = attrs.field(factory=dict[_Shared, None])  # have none, and may have another one
     sleep: trio.CancelScope = attrs.field(factory=trio.CancelScope)  # of the task that closes them
 
     def take(self) -> _Shared:
-        """A client for one request, which gives it back on leaving a block."""
+        """A pool for one request, to be given back."""
         shared = next(reversed(self.idle or self.room), None)
         if shared is None:
-            self.every[shared := _Shared(self, _new_client(self.route))] = None
+            self.every[shared := _Shared(self, _new_pool(self.route))] = None
         self._count(shared, 1)
         return shared
 
@@ -182,17 +190,16 @@ class _Clients:
                 places.pop(shared, None)
         with trio.move_on_after(CLEANUP_SECONDS, shield=True):
             for shared in unused:
-                await shared.client.aclose()
+                await shared.pool.aclose()
 
 
-_shared: trio.lowlevel.RunVar[dict[_Route, _Clients]] = trio.lowlevel.RunVar("allm_http_clients")
+_shared: trio.lowlevel.RunVar[dict[Route, _Clients]] = trio.lowlevel.RunVar("allm_http_clients")
 
 
-async def _clients_for(url: str) -> _Clients:
-    """The shared clients for `url`, with the library loaded."""
-    route = _route_of(url)
-    if route[-1] not in loaded:
-        await load(secure=route[-1])
+async def _clients_for(route: Route) -> _Clients:
+    """The shared clients that take this route, with the library loaded."""
+    if route.is_secure not in loaded:
+        await load(secure=route.is_secure)
     try:
         routes = _shared.get()
     except LookupError:
@@ -204,17 +211,33 @@ async def _clients_for(url: str) -> _Clients:
     return clients
 
 
-def _new_client(route: _Route) -> Any:
-    proxy, is_secure = route
-    http = library()
-    # A transport and not a client: cookies, redirects and authentication are not for these connections.
-    return http.AsyncHTTPTransport(
-        verify=tls(secure=is_secure),
-        proxy=None if proxy is None else http.Proxy(proxy),
-        trust_env=False,
+def _new_pool(route: Route) -> Any:
+    """A pool of what the library makes its connections with, without the library's client around it.
+
+    Cookies, redirects and authentication are not for these connections, and each of the client's layers would cost
+    every open stream memory, and every read time.
+    """
+    http, proxy = library(), route.proxy
+    below = core(http.__name__)
+    settings = {
+        "ssl_context": tls(secure=route.is_secure),
+        "max_connections": None,
         # A number to keep would close idle connections whenever the pool has more, busy ones included.
-        limits=http.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=IDLE_SECONDS),
-    )
+        "max_keepalive_connections": None,
+        "keepalive_expiry": IDLE_SECONDS,
+        "network_backend": Network(below),
+    }
+    if proxy is None:
+        return below.AsyncConnectionPool(**settings)
+    known = http.Proxy(proxy)
+    settings |= {"proxy_url": _address(below, known.url), "proxy_auth": known.raw_auth}
+    if known.url.scheme.startswith("socks"):
+        return below.AsyncSOCKSProxy(**settings)
+    return below.AsyncHTTPProxy(**settings)
+
+
+def _address(below: ModuleType, url: Any) -> Any:
+    return below.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
 
 
 # --- one request -----------------------------------------------------------------------------------------------------
@@ -222,84 +245,15 @@ def _new_client(route: _Route) -> Any:
 
 @final
 @define(eq=False)
-class LiveResponse(HttpResponse):
-    """A response of the library's."""
+class _SharedResponse(HttpResponse):
+    """A response that came over a shared connection. Of what the library said of it, only the body is kept."""
 
-    _response: Any
+    _body: Any
     _library: ModuleType
-    _is_ours: bool = False  # nobody else has seen it
 
-    @asynccontextmanager
-    async def chunks(self) -> AsyncGenerator[AsyncIterator[bytes]]:
+    def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See `HttpResponse`."""
-        body = None if self._is_ours else self._whole()
-        if body is not None:
-            yield _Once(body)
-            return
-        # What the library's own method adds is for responses that others may have read from.
-        source = aiter(self._response.stream) if self._is_ours else self._response.aiter_raw()
-        try:
-            plain = decoded(self.headers, source) if "content-encoding" in self.headers else source
-            yield _Chunks(plain, mapped(self._library, reading=True))
-        finally:
-            await _finish(source)  # noqa: ASYNC102  (in a cancelled scope of its own: it never waits)
-
-    def _whole(self) -> bytes | None:
-        """The body, if somebody has read it: a mock was made with it, or a hook looked at it."""
-        try:
-            body: bytes = self._response.content
-        except self._library.ResponseNotRead:
-            return None
-        return body
-
-
-@define(eq=False)
-class _Once:
-    """A body that is there already, as one chunk."""
-
-    _body: bytes
-
-    def __aiter__(self) -> _Once:
-        return self
-
-    async def __anext__(self) -> bytes:
-        await trio.lowlevel.checkpoint()
-        body, self._body = self._body, b""
-        if not body:
-            raise StopAsyncIteration
-        return body
-
-
-@define(eq=False)
-class _Chunks:
-    """A body whose own errors are mapped, and not those of the code that reads it."""
-
-    _source: AsyncIterator[bytes]
-    _mapped: mapped
-
-    def __aiter__(self) -> _Chunks:
-        return self
-
-    async def __anext__(self) -> bytes:
-        try:
-            return await self._source.__anext__()
-        except Exception as error:  # the end too, which is not mapped
-            failed = [error]
-        with self._mapped:  # entered for a failure only: most reads have none
-            raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
-
-
-async def _finish(source: AsyncIterator[bytes]) -> None:
-    """Let every generator of a body end that was not read to its end.
-
-    Closing the outermost one would leave those inside it to the garbage collector, which warns under Trio. In a
-    cancelled scope the next read ends them all, from the inside out.
-    """
-    with trio.CancelScope(shield=True) as scope:
-        scope.cancel()
-        with suppress(Exception):
-            async for _ in source:
-                pass
+        return Chunks(aiter(self._body), self.headers, mapped(self._library, reading=True))
 
 
 @define(eq=False)
@@ -308,13 +262,13 @@ class _Sending:
 
     _request: Any = attrs.field(repr=False)
 
-    async def send(self, client: Any, shared: Any) -> Any:
-        """Return the response, by the user's client or else a shared one; nothing is left of a request without one."""
+    async def send(self, client: Any, pool: Any) -> Any:
+        """Return the response, by the user's client or else a pool; nothing is left of a request without one."""
         connecting, outside = Connecting(self._request.extensions.get("trace")), sys.exception()
         self._request.extensions["trace"] = connecting
         try:
             if client is None:
-                return await shared.handle_async_request(self._request)
+                return await pool.handle_async_request(self._request)
             return await client.send(self._request, stream=True, follow_redirects=False)
         except Interrupted as stopped:
             ended = stopped.reason
@@ -336,56 +290,108 @@ def open_response(
     return (transport_override.get() or send)(method, url, headers=headers, content=content, client=client)
 
 
-@asynccontextmanager
-async def send(
-    method: str, url: str, *, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any = None
-) -> AsyncGenerator[HttpResponse]:
-    """See `OpenResponse`: over the network."""
-    http = library_of(client) if client is not None else None
-    lent: Any = nullcontext() if client is not None else (await _clients_for(url)).take()
-    with lent as shared:
-        http = http or library()
+@final
+class send:  # noqa: N801  (an `OpenResponse`: a function whose result is used once, in a `with`)
+    """See `OpenResponse`: over the network. An open stream keeps it, so it is no generator, which keeps its frame."""
+
+    __slots__ = ("_answer", "_lent", "_sent")
+
+    def __init__(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, HeaderValue],
+        content: bytes | Body,
+        client: Any = None,
+    ) -> None:
+        self._sent: Any = (method, url, headers, content, client)
+        self._lent: Any = None  # the shared pool
+        self._answer: Any = None
+
+    async def __aenter__(self) -> HttpResponse:
+        sent, self._sent = self._sent, None
+        client = sent[-1]
+        if client is None or isinstance(client, Route):
+            self._lent = (await _clients_for(client or _route_of(sent[1]))).take()
+        try:
+            return await self._send(*sent)
+        except BaseException:
+            await self.__aexit__()  # noqa: ASYNC102  (shielded, with a deadline)
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        try:
+            if self._answer is not None:
+                with trio.move_on_after(CLEANUP_SECONDS, shield=True):
+                    await self._answer.aclose()
+        finally:
+            if self._lent is not None:
+                self._lent.give_back()
+
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, HeaderValue], content: bytes | Body, client: Any
+    ) -> HttpResponse:
+        is_ours = self._lent is not None
+        http = library() if is_ours else library_of(client)
         reader = BodyReader(content)
         try:
             with mapped(http, reading=False):
                 length = len(content) if isinstance(content, bytes) else content.length
-                fields = {name: value for name, value in headers.items() if isinstance(value, str)}
-                fields = {"accept-encoding": ACCEPTED, **fields, "content-length": str(length)}
-                if client is None:
-                    request = _request(http, method, url, fields)
-                else:  # the content is for hooks and transports of the user's; what is sent is a stream of our own
-                    known = {"content": content} if isinstance(content, bytes) else {}
-                    request = client.build_request(method, url, headers=fields, **known)
-                for name, value in headers.items():
-                    if isinstance(value, Secret):
-                        request.headers[name] = value.reveal()
-                request.stream = sent_body(http)(reader)
+                fields = {"accept-encoding": ACCEPTED, **headers, "content-length": str(length)}
+                if is_ours:
+                    request = _request(http, method, url, fields, reader)
+                else:
+                    request = request_of(client, http, method, url, fields, content, reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-                response = await sending.send(client, shared)
-                del sending, fields, headers  # or they would be kept as long as the response
+                answer = await sending.send(None if is_ours else client, is_ours and self._lent.pool)
+                self._answer = answer.stream if is_ours else answer
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)
-        try:
-            yield LiveResponse(response.status_code, response.headers, response, http, client is None)
-        finally:
-            with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-                await response.aclose()
+        if is_ours:
+            return _SharedResponse(answer.status, _headers(answer), answer.stream, http)
+        return LiveResponse(answer.status_code, dict(answer.headers.items()), answer, http)
 
 
-def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, str]) -> Any:
+def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, HeaderValue], reader: BodyReader) -> Any:
     """A request for a shared connection, with the headers that the library's own client would add."""
-    parsed, timeout = _url(http, url), {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}
-    usual = {
-        "host": parsed.netloc.decode("ascii"),
-        "accept": "*/*",
-        "connection": "keep-alive",
-        "user-agent": f"python-{http.__name__}/{http.__version__}",
-    }
-    body = http.ByteStream(b"")  # is replaced; with one, the library leaves the headers to us
-    return http.Request(method, parsed, headers={**usual, **fields}, stream=body, extensions={"timeout": timeout})
+    address, usual = _known(http, url)
+    return core(http.__name__).Request(
+        method,
+        address,
+        headers=[
+            (name.encode("ascii"), value.reveal().encode("ascii")) if isinstance(value, Secret) else _line(name, value)
+            for name, value in {**usual, **fields}.items()
+        ],
+        content=sent_body(http)(reader),
+        extensions={"timeout": {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}},
+    )
 
 
 @functools.lru_cache(maxsize=256)
-def _url(http: ModuleType, url: str) -> Any:
-    return http.URL(url)
+def _known(http: ModuleType, url: str) -> tuple[Any, dict[str, str]]:
+    """A URL as it is sent to, and the headers that every request to it has unless it has its own."""
+    parsed = http.URL(url)
+    host, agent = parsed.netloc.decode("ascii"), f"python-{http.__name__}/{http.__version__}"
+    usual = {"host": host, "accept": "*/*", "connection": "keep-alive", "user-agent": agent}
+    return _address(core(http.__name__), parsed), usual
+
+
+@functools.lru_cache(maxsize=256)
+def _line(name: str, value: str) -> tuple[bytes, bytes]:
+    """A header without a secret, as it is sent: an open stream keeps those of its request."""
+    return name.encode("ascii"), value.encode("ascii")
+
+
+def _headers(response: Any) -> dict[str, str]:
+    """The headers of a shared connection's response: one that came several times has all its values."""
+    headers: dict[str, str] = {}
+    for raw_name, raw in response.headers:
+        name = raw_name.decode("latin-1").lower()
+        try:
+            value = raw.decode()
+        except UnicodeDecodeError:
+            value = raw.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
     from allm.providers.gemini.images import GeminiImages as GeminiImages
     from allm.providers.gemini.transcription import GeminiTranscription as GeminiTranscription
+    from allm.providers.local import Local as Local
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
     from allm.providers.openai.embeddings import OpenAIEmbeddings as OpenAIEmbeddings
     from allm.providers.openai.images import OpenAIImages as OpenAIImages
@@ -43,6 +44,7 @@ __all__ = [
     "GeminiImages",
     "GeminiTranscription",
     "ImageScriptItem",
+    "Local",
     "OpenAI",
     "OpenAIEmbeddings",
     "OpenAIImages",
@@ -70,6 +72,7 @@ _MODULES = {
     "GeminiImages": "gemini.images",
     "GeminiTranscription": "gemini.transcription",
     "ImageScriptItem": "fake.images",
+    "Local": "local",
     "OpenAI": "openai",
     "OpenAIEmbeddings": "openai.embeddings",
     "OpenAIImages": "openai.images",

@@ -37,6 +37,7 @@ __all__ = [
     "SpokenAnswer",
     "StreamAdapter",
     "ToolExecutor",
+    "ToolMode",
     "ToolResultEncoder",
     "UnaryAdapter",
 ]
@@ -44,6 +45,9 @@ __all__ = [
 
 OutputMode = Literal["native", "tool", "prompted"]
 """A way to ask for an answer that fits a schema."""
+
+ToolMode = Literal["native", "prompted"]
+"""A way to give tools to a model."""
 
 
 @frozen(kw_only=True)

@@ -103,6 +103,7 @@ class OtherOptions(TypedDict, total=False):
     structured_finalize: bool
     structured_finalize_nudge: str
     output_mode: Literal["auto", "native", "tool", "prompted"]
+    tool_mode: Literal["auto", "native", "prompted"]
     validation_retries: int
     emit_text_deltas: bool
     emit_tool_deltas: bool
@@ -134,6 +135,8 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
         (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
     output_mode: How the model is asked for an answer that fits `response_format`: "native", as a "tool" that it has to
         call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
+    tool_mode: How the model gets its tools: "native", "prompted" in its instructions, or natively unless it is known to
+        have none ("auto").
     validation_retries: How often to ask again when the answer does not fit the type in `response_format` (0).
     on_event: Called with every adapter event, before the filters.
     emit_text_deltas, emit_tool_deltas, include_raw_chunks: Which events the stream shows; the result is not affected.
@@ -158,6 +161,7 @@ class ExecutionOptions:
     request_id: str | None = None
     structured_finalize_nudge: str = "Now provide your final structured response."
     output_mode: str = "auto"
+    tool_mode: str = "auto"
     validation_retries: int = 0
     emit_text_deltas: bool = True
     emit_tool_deltas: bool = True

@@ -278,6 +278,13 @@ def lookup(provider: str, model: str) -> ModelInfo | None:
 
 
 @_remembered
+def denied(provider: str, model: str) -> frozenset[str]:
+    """The capabilities that a model is known to lack."""
+    info = lookup(provider, model)
+    return frozenset(name for name in CAPABILITIES if getattr(info, name, None) is False)
+
+
+@_remembered
 def own(provider: str, model: str) -> ModelInfo | None:
     """What was `put` in of a model, or None."""
     return _find(_own, provider, model)

@@ -15,7 +15,7 @@ import importlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, get_args
 
 import attrs
 
@@ -60,6 +60,9 @@ _GENAI_PRICES = {
 }
 
 
+_UNPRICED = frozenset(get_args(AdapterEvent)) - {UsageReported, MessageStarted, MessageCompleted}
+
+
 @define(eq=False)
 class Pricing:
     """Puts costs on what one answer reports of its usage, so that whoever folds its events gets them.
@@ -95,10 +98,14 @@ class Pricing:
         """
         priced: list[AdapterEvent] = []
         for event in events:
+            if type(event) in _UNPRICED:  # most
+                priced.append(event)
+                continue
             if isinstance(event, UsageReported):
                 self._serve(event.service_tier, event.usage.extra)
                 self._count(event.usage)
-                priced.append(attrs.evolve(event, usage=attrs.evolve(event.usage, **self._costs())))
+                usage = attrs.evolve(event.usage, **self._costs())
+                priced.append(UsageReported(usage, service_tier=event.service_tier))
                 continue
             if isinstance(event, MessageStarted | MessageCompleted):
                 before = self._known
@@ -112,6 +119,8 @@ class Pricing:
         return tuple(priced)
 
     def _serve(self, tier: str | None, extra: Mapping[str, Any]) -> None:
+        if tier is None and not extra:
+            return
         said = {**extra, "service_tier": tier}
         new = {name: said[name] for name in _STANDARD if said.get(name) is not None}
         if any(self._served.get(name) != value for name, value in new.items()):
@@ -130,8 +139,11 @@ class Pricing:
 
     def _is_special(self) -> bool:
         """Whether the answer has another tariff than the standard one."""
-        said = {name: self._served.get(name, self.asked_for.get(name)) for name in _STANDARD}
-        return any(value is not None and str(value).lower() not in _STANDARD[name] for name, value in said.items())
+        for name, standard in _STANDARD.items():
+            value = self._served.get(name, self.asked_for.get(name))
+            if value is not None and str(value).lower() not in standard:
+                return True
+        return False
 
     def _costs(self) -> dict[str, Any]:
         """The costs of what has been counted: those that the provider has reported, else as far as they are known."""
@@ -195,9 +207,14 @@ def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
     return usage if cost is None else attrs.evolve(usage, input_cost=float(cost), total_cost=float(cost))
 
 
-def _cost(tokens: int | None, price: float) -> Decimal | None:
-    """Exact: a binary fraction would make three times ten cents a little more than thirty."""
-    return None if tokens is None else Decimal(repr(price)) * tokens / 1_000_000
+def _cost(*parts: tuple[int, float]) -> Decimal:
+    """Of so many tokens at a price each. Exact: a binary fraction would make three times ten cents more than thirty."""
+    return sum((_exact(price) * tokens for tokens, price in parts if tokens), Decimal(0)) / 1_000_000
+
+
+@functools.lru_cache(maxsize=256)
+def _exact(price: float) -> Decimal:
+    return Decimal(repr(price))
 
 
 def _input_cost(usage: Usage, prices: Prices) -> Decimal | None:
@@ -214,28 +231,26 @@ def _input_cost(usage: Usage, prices: Prices) -> Decimal | None:
         return None
     audio_price = _first(prices.input_audio, prices.input)
     write_price = _first(prices.cache_write, prices.input)
-    parts = (
-        _cost(plain, prices.input),
-        _cost(images, _first(prices.input_image, prices.input)),
-        _cost(audio - cached_audio, audio_price),
-        _cost(cached_audio, _first(prices.cached_input_audio, audio_price)),
-        _cost(cached - cached_audio, _first(prices.cached_input, prices.input)),
-        _cost(written - for_an_hour, write_price),
-        _cost(for_an_hour, _first(prices.cache_write_1h, write_price)),
+    return _cost(
+        (plain, prices.input),
+        (images, _first(prices.input_image, prices.input)),
+        (audio - cached_audio, audio_price),
+        (cached_audio, _first(prices.cached_input_audio, audio_price)),
+        (cached - cached_audio, _first(prices.cached_input, prices.input)),
+        (written - for_an_hour, write_price),
+        (for_an_hour, _first(prices.cache_write_1h, write_price)),
     )
-    return sum((part for part in parts if part is not None), Decimal(0))
 
 
 def _output_cost(usage: Usage, prices: Prices) -> Decimal | None:
     if usage.output_tokens is None:
         return None
-    others = {price: _special(usage, name) for name, price in _OTHER_OUTPUT.items()}
+    others = {price: _special(usage, name) for name, price in _OTHER_OUTPUT.items() if name in usage.extra}
     plain = usage.output_tokens - sum(others.values())
     known = {price: getattr(prices, price) for price, count in others.items() if count}
     if plain < 0 or None in known.values():
         return None
-    costs = [_cost(plain, prices.output), *(_cost(others[name], price) for name, price in known.items())]
-    return sum((cost for cost in costs if cost is not None), Decimal(0))
+    return _cost((plain, prices.output), *((others[name], price) for name, price in known.items() if price))
 
 
 def _special(usage: Usage, name: str) -> int:

@@ -130,7 +130,7 @@ def _without(request: Request, path: Path) -> Request:
 
 
 _MEANING = {
-    "tools": ("does not call tools", "leave the tools out"),
+    "tools": ("does not call tools", 'leave tool_mode="native" out, so that it is told of them in its instructions'),
     "json_schema": (
         "cannot hold its answer to a JSON Schema",
         'leave output_mode="native" out, so that it is asked for in another way',
@@ -158,12 +158,15 @@ def check_capabilities(adapter: Any, request: Request, options: AdapterOptions) 
     if asked:
         # Once in the message for each capability: a conversation may hold a hundred images.
         lacking = dict.fromkeys(capability for _, capability in asked)
-        reasons = "; ".join("it {}: {}".format(*_MEANING[capability]) for capability in lacking)
+        meanings = [_MEANING[capability] for capability in lacking]
+        reasons = ", and ".join(what for what, _ in meanings)
         raise ValidationError(
             [_problem(request.model, path, capability) for path, capability in asked],
             reason="invalid_request",
-            message=f"model {request.model!r} lacks {', '.join(lacking)}: {reasons}; or use another model. If the "
-            "catalog is wrong about this one, correct it with allm.models.put",
+            message=f"model {request.model!r} lacks {', '.join(lacking)}: it {reasons}",
+        ).advised(
+            f"; {', '.join(dict.fromkeys(advice for _, advice in meanings))}, or use another model. If the catalog is "
+            "wrong about this one, correct it with allm.models.put"
         )
 
 
@@ -196,8 +199,7 @@ def missing(adapter: Any, request: Request, options: AdapterOptions) -> frozense
     """The capabilities that the model lacks and the adapter has nothing to put in their place."""
     if request.model is None:
         return frozenset()
-    info = catalog.lookup(adapter.provider, request.model)
-    denied = frozenset(name for name in catalog.CAPABILITIES if getattr(info, name, None) is False)
+    denied = catalog.denied(adapter.provider, request.model)
     if denied & _OF_SCHEMAS and _has_schema(request):
         vendor = as_adapter(adapter)
         knows = vendor.needs_structured_finalize(request) is not None
@@ -269,5 +271,5 @@ def warn_of_shutdown(provider: str, model: str | None) -> None:
     today = datetime.now(UTC).date()
     if today >= info.shutdown - NEAR:
         what = "was to be shut down" if today >= info.shutdown else "will be shut down"
-        text = "model %r of %s %s on %s; use another one (allm.models.lookup has the date)"
+        text = "model %r of %s %s on %s; use another one"
         advise(provider, model, "shutdown", text, model, provider, what, info.shutdown)

@@ -34,8 +34,8 @@ from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
-from allm.http.transport import check_route
-from allm.runtime.adapters import AdapterOptions, OutputMode
+from allm.http.transport import checked_route
+from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
 
 if TYPE_CHECKING:
     from allm.runtime.batches import BatchLimits
@@ -86,6 +86,14 @@ class Adapter(ABC):
 
         The request has its schema as a `JsonSchema`. `"native"` leaves it there, `"tool"` makes it the schema of a tool
         that has to be called, `"prompted"` adds it to the instructions.
+        """
+        return None
+
+    def tool_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[ToolMode] | None:
+        """The ways in which the model of a request can be given tools, the best first; None: ask the catalog.
+
+        `("prompted",)` is a model without tools of its own: it is told of them in its instructions, the request has
+        none, and earlier calls and results are text.
         """
         return None
 
@@ -145,6 +153,11 @@ class _WithDefaults(Adapter):
     def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
         modes = getattr(self._adapter, "output_modes", super().output_modes)
         result: Sequence[OutputMode] | None = modes(request, options)
+        return result
+
+    def tool_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[ToolMode] | None:
+        modes = getattr(self._adapter, "tool_modes", super().tool_modes)
+        result: Sequence[ToolMode] | None = modes(request, options)
         return result
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
@@ -312,8 +325,16 @@ class HttpAdapter(Adapter):
             return given
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
-            raise EngineError(f"{vendor.name} has no address of its own: pass base_url=", reason="invalid_base_url")
+            variables = (vendor.base_url_env,) if vendor.base_url_env else ()
+            what = f"{vendor.name} has no address of its own"
+            raise EngineError(what, reason="invalid_base_url", provider=vendor.name, variables=variables).advised(
+                ": pass base_url="
+            )
         return PrivateUrl(found)
+
+    def classify_at(self, url: str) -> Classify:  # noqa: ARG002  not all servers are the vendor's own
+        """What turns an error response of the server at `url` into an `AdapterError`; by default as the vendor says."""
+        return self.vendor.classify or functools.partial(classify_error, self.vendor.name)
 
     def _fields(self, url: str, body: Any, options: AdapterOptions, headers: Mapping[str, str]) -> dict[str, Any]:
         vendor = self.vendor
@@ -329,13 +350,13 @@ class HttpAdapter(Adapter):
         if client is not None:
             check_client(client)
         elif transport_override.get() is None:
-            check_route(url)
+            client = checked_route(url)
         return {
             "provider": vendor.name,
             "url": url,
             "headers": {**sent, **user_headers},  # the user's come last, so that they can replace any of ours
             "body": body if isinstance(body, bytes | Body) else json_content(body),
-            "classify": vendor.classify or functools.partial(classify_error, vendor.name),
+            "classify": self.classify_at(url),
             "credential": self._credential(options, user_headers),
             "client": client,
         }

@@ -166,6 +166,7 @@ FORMAT = _or_none(
 )
 MODE = Rule("'auto' or 'manual'", _is(str))
 OUTPUT_MODE = Rule("'auto', 'native', 'tool' or 'prompted'", _is(str))
+TOOL_MODE = Rule("'auto', 'native' or 'prompted'", _is(str))
 ON_TOOL_ERROR = Rule(
     "'continue', 'halt', or a function of (tool_call, error)",
     lambda value: callable(value) or (isinstance(value, str) and value in {"continue", "halt"}),
@@ -175,6 +176,7 @@ POSITIVE = Rule("a number greater than 0", lambda value: value is None or value 
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0, "must_not_be_negative")
 KNOWN_MODE = Rule("'auto' or 'manual'", {"auto", "manual"}.__contains__, "unknown")
 KNOWN_OUTPUT_MODE = Rule(OUTPUT_MODE.expected, {"auto", "native", "tool", "prompted"}.__contains__, "unknown")
+KNOWN_TOOL_MODE = Rule(TOOL_MODE.expected, {"auto", "native", "prompted"}.__contains__, "unknown")
 
 _REQUEST: tuple[Place, ...] = ("request",)
 _ADAPTER: tuple[Place, ...] = ("adapter",)
@@ -208,6 +210,7 @@ OPTIONS: dict[str, Option] = {
     "before_step": Option(FUNCTION, _EXECUTION, is_for_turns=True),
     "halt_when": Option(FUNCTION, _EXECUTION, is_for_turns=True),
     "output_mode": Option(OUTPUT_MODE, _EXECUTION, KNOWN_OUTPUT_MODE),
+    "tool_mode": Option(TOOL_MODE, _EXECUTION, KNOWN_TOOL_MODE),
     "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE),
     "on_tool_error": Option(ON_TOOL_ERROR, _EXECUTION),
     "tool_timeout": Option(SECONDS, _EXECUTION, POSITIVE),
@@ -238,6 +241,8 @@ def seal(options: Mapping[str, Any]) -> None:
     For the first line of a function that takes `**options`: reports of errors print the variables of every frame, and a
     turn resolves its options for each of its model calls.
     """
+    if not options:
+        return
     for name in _ITERABLES & options.keys():
         if isinstance(options, dict) and isinstance(options[name], Iterator):
             options[name] = tuple(options[name])

@@ -43,6 +43,7 @@ PROVIDERS: dict[str, str] = {
     "anthropic": "allm.providers.anthropic:Anthropic",
     "gemini": "allm.providers.gemini:Gemini",
     "fake": "allm.providers.fake:Fake",
+    "local": "allm.providers.local:Local",
 }
 
 

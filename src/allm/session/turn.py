@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar, assert_never, cast, final, overload
@@ -118,7 +119,7 @@ def open_session_stream(
     if enter is None:
         block = make()
         make = lambda: block  # noqa: E731  (a type checker knows its type)
-    return StreamBlock(_opened(make, session, enter, save), EXAMPLE)
+    return StreamBlock(functools.partial(_opened, make, session, enter, save), EXAMPLE)
 
 
 @asynccontextmanager

@@ -44,8 +44,8 @@ class ResponseCheck:
         wanted = self.dimensions
         if wanted is not None and wanted not in {length, length * BITS}:
             raise AdapterError(
-                f"{self.provider} answered with a vector of {length} numbers where dimensions={wanted} was asked for: "
-                "the model does not support this length, or the server ignores the field; leave dimensions out",
+                f"{self.provider} answered with a vector of {length} numbers where {wanted} were asked for: the model "
+                "does not support this length, or the server ignores the field; leave the dimensions out",
                 reason="unsupported_feature",
                 provider=self.provider,
             )

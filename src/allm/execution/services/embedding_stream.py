@@ -6,6 +6,7 @@ instead of raising it, so the consumer's own exception is the only one in the nu
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -154,7 +155,7 @@ class EmbeddingStream:
 
 def open_embedding_stream(run: EmbeddingRun, on_progress: Progress | None) -> StreamBlock[EmbeddingStream]:
     """A block that runs `run` and gives its stream."""
-    return StreamBlock(_opened(run, on_progress), EXAMPLE)
+    return StreamBlock(functools.partial(_opened, run, on_progress), EXAMPLE)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ sending.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
@@ -189,7 +190,7 @@ def stream_synthesize(
     seal(options)
     call = resolve_unary(SPEECH, engine, options)
     request = call.request_for(SPEECH.request_of(text))
-    return StreamBlock(_opened(call, request, call.prepare(request)), EXAMPLE)
+    return StreamBlock(functools.partial(_opened, call, request, call.prepare(request)), EXAMPLE)
 
 
 async def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]) -> Speech:

@@ -173,7 +173,9 @@ def typed(error: AdapterError, wanted: type[AdapterError]) -> AdapterError:
     """`error` as an instance of `wanted`."""
     if isinstance(error, wanted):
         return error
-    return wanted(**{name: getattr(error, name) for name in AdapterError.fields})
+    made = wanted(**{name: getattr(error, name) for name in AdapterError.fields})
+    made.advice = error.advice
+    return made
 
 
 async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) -> ResponseT:

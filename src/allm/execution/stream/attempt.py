@@ -35,7 +35,7 @@ from allm.data.events import (
 )
 from allm.data.json.text import measure
 from allm.data.response import Usage
-from allm.execution.answer_tool import AnswerAsCall
+from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
@@ -156,8 +156,9 @@ class _Attempt:
         self.begun = True
         if not self.size.grow(events):
             events = self.size.admit(events)
-            if any(type(event) in _NOTED for event in events):
-                events = self._note(events)
+            kinds = set(map(type, events))
+            if not kinds.isdisjoint(_NOTED):
+                events = self._note(events, kinds)
         return events if self.shown else self._hold(events)
 
     def _moved(self, *, waited: bool) -> None:
@@ -178,16 +179,19 @@ class _Attempt:
         # After a timeout the provider may still be generating the response that it began, and will charge for it.
         return None if self.begun and error.reason == "timeout" else error
 
-    def _note(self, events: tuple[AdapterEvent, ...]) -> tuple[AdapterEvent, ...]:
-        """The events up to the end of the response, with costs, and without raw chunks unless they were asked for."""
-        for index, event in enumerate(events):
-            if type(event) in _ENDS:
-                self.ended = True
-                if isinstance(event, Failed):
-                    name_model(event.error, self.pricing.model)
-                events = events[: index + 1]
-                break
-        if not self.raw_chunks:
+    def _note(self, events: tuple[AdapterEvent, ...], kinds: set[type]) -> tuple[AdapterEvent, ...]:
+        """The events up to the end of the response, with costs, and without raw chunks unless they were asked for.
+
+        Args:
+            kinds: The types of the events.
+        """
+        if not kinds.isdisjoint(_ENDS):
+            self.ended = True
+            index = next(index for index, event in enumerate(events) if type(event) in _ENDS)
+            events = events[: index + 1]
+            if isinstance(last := events[-1], Failed):
+                name_model(last.error, self.pricing.model)
+        if RawChunk in kinds and not self.raw_chunks:
             events = tuple(event for event in events if type(event) is not RawChunk)
         return self.pricing.on(events)
 
@@ -195,7 +199,7 @@ class _Attempt:
         """Hold `events` back if they have no content; returns what to show now."""
         last = events[-1] if events else None
         early = events[:-1] if isinstance(last, Failed) else events
-        if all(type(event) in _HELD for event in early):
+        if _HELD.issuperset(map(type, early)):
             room = self.held.add(early)
             if isinstance(last, Failed):
                 self.failure = last
@@ -269,7 +273,7 @@ async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held)
     error: AllmError | None = None
     with scope:
         try:
-            if isinstance(prepared, AnswerAsCall):
+            if isinstance(prepared, ChangedEvents):
                 await prepared.stream(adapter, attempt)
             else:
                 await adapter.stream(prepared, attempt)

@@ -35,14 +35,7 @@ from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
 from allm.data.events import TextDelta, ToolCallDelta
 from allm.execution.failures import is_inner, log_failure
-from allm.execution.stream.event_stream import (
-    Burst,
-    BurstSender,
-    ChannelSender,
-    EventStream,
-    FoldT,
-    StreamContext,
-)
+from allm.execution.stream.event_stream import Burst, BurstSender, ChannelSender, EventStream, FoldT, StreamContext
 from allm.execution.stream.fold import Fold
 from allm.execution.stream.inbox import Inbox
 from allm.execution.stream.stages import Filter, Observer, Work, run_stage
@@ -79,24 +72,27 @@ class StreamBlock(Generic[StreamT]):
 
     def __init__(
         self,
-        manager: AbstractAsyncContextManager[StreamT],
+        opening: Callable[[], AbstractAsyncContextManager[StreamT]],
         example: str,
         alone: Callable[[], Coroutine[Any, Any, Any]] | None = None,
     ) -> None:
         """Wrap the context manager of a stream.
 
         Args:
-            manager: Owns everything that runs for the stream, and ends it when the block is left.
+            opening: Makes the context manager that owns everything that runs for the stream, and ends it when the block
+                is left.
             example: Lines of code that show correct use, for the error messages.
             alone: Runs the stream to its end without entering the block, for `until_done`.
         """
-        self._manager = manager
+        self._opening = opening
+        self._manager: AbstractAsyncContextManager[StreamT] | None = None
         self._example = example
         self._alone = alone
         self._entered = False
 
     async def __aenter__(self) -> StreamT:
         self._enter()
+        self._manager = self._opening()
         return await self._manager.__aenter__()
 
     def _enter(self) -> None:
@@ -112,6 +108,7 @@ class StreamBlock(Generic[StreamT]):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
+        assert self._manager is not None  # noqa: S101  (it was entered)
         return await self._manager.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
 
     # Python's own errors for these mistakes mention protocols instead of the fix. Type checkers find the mistakes
@@ -158,7 +155,7 @@ def open_stream(
     call = "stream" if name == "chat" else f"stream_{name}"
     example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
     alone = None if options.on_event is not None else functools.partial(_alone, name, produce, fold, inbox, facts)
-    return StreamBlock(_pipeline(name, produce, options, fold, inbox, facts), example, alone)
+    return StreamBlock(functools.partial(_pipeline, name, produce, options, fold, inbox, facts), example, alone)
 
 
 async def until_done(block: StreamBlock[EventStream[T]]) -> T:
@@ -178,7 +175,7 @@ async def until_done(block: StreamBlock[EventStream[T]]) -> T:
 async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None, facts: dict[str, Any]) -> T:
     await trio.lowlevel.checkpoint()  # the adapter may have none
     sender = _FoldSender(fold)
-    context = sender.context = StreamContext(sender, inbox=inbox, started_at=trio.current_time())
+    context = sender.context = StreamContext(sender, inbox=inbox)
     outer = is_inner.set(True)
     try:
         _start_span(context, name, facts)
@@ -204,7 +201,7 @@ class _FoldSender(BurstSender):
         if not self._room:
             return False
         self._room -= 1
-        if self.context.first_event is None:
+        if self.context.first_event is None and self.context.span is not None:  # which alone asks for it
             self.context.first_event = trio.current_time()
         for event in burst:
             self.fold.add(event)
@@ -266,6 +263,7 @@ async def _pipeline(
 
 def _start_span(context: StreamContext, name: str, facts: dict[str, Any]) -> None:
     if telemetry.handlers:
+        context.started_at = trio.current_time()
         context.span = telemetry.start_span(name, **facts)
 
 
@@ -314,30 +312,33 @@ def _hidden_types(options: ExecutionOptions) -> frozenset[type]:
 # --- nurseries -------------------------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def nursery_boundary() -> AsyncGenerator[trio.Nursery]:
+@final
+class nursery_boundary:  # noqa: N801  (a `with` block, not a thing)
     """A nursery that raises what its body raised, as itself.
 
     The tasks in it must hand their errors over instead of raising them. The only thing they may raise is an interrupt
     (`KeyboardInterrupt`, `SystemExit`), which takes precedence over the body's exception.
     """
-    body_error: BaseException | None = None
-    raised: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            try:
-                yield nursery
-            except BaseException as error:
-                body_error = error
-                raise
-    except BaseExceptionGroup as group:
-        raised = collapse_exception_group(group, body_error)
-    # Outside of `except`, or the group would become the `__context__` of the exception.
-    try:
-        if raised is not None:
+
+    __slots__ = ("_nursery",)
+
+    async def __aenter__(self) -> trio.Nursery:
+        self._nursery = trio.open_nursery()
+        return await self._nursery.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        raised: BaseException
+        try:
+            return await self._nursery.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (cancels its own tasks first)
+        except BaseExceptionGroup as group:
+            raised = collapse_exception_group(group, error)
+        # Outside of `except`, or the group would become the `__context__` of the exception.
+        try:
             raise raised
-    finally:
-        del raised, body_error  # breaks the reference cycle between the frame and its exception
+        finally:
+            del raised, error  # breaks the reference cycle between the frame and its exception
 
 
 @asynccontextmanager

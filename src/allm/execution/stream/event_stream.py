@@ -141,7 +141,7 @@ class StreamContext:
         span: The telemetry span of the stream; None if nobody listened when it began.
         failure: The exception that the consumer gets after the last event; set by `fail`.
         inbox: Takes messages of the user, if the stream is that of a turn.
-        started_at: When the stream was started, `first_event` when its first burst came; `ended`: all was received.
+        started_at: When the span began, `first_event` when the first burst came; `ended`: all was received.
     """
 
     send: BurstSender
@@ -240,7 +240,6 @@ class EventStream(Generic[T_co]):
                 reason="concurrent_iteration",
             )
         self._owner = reader
-        self._context.started_at = trio.current_time()
         self._start()
 
     async def _next_burst(self, *, waits_at_end: bool = True) -> bool:

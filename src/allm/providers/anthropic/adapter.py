@@ -109,8 +109,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
     )
     max_event_bytes: int = MAX_EVENT_BYTES
 
-    @property
-    def vendor(self) -> Vendor:
+    @functools.cached_property
+    def vendor(self) -> Vendor:  # pyright: ignore[reportIncompatibleMethodOverride]  # a property that is asked once
         """Anthropic, with the headers of this adapter."""
         headers = {"anthropic-version": self.api_version}
         if self.betas:

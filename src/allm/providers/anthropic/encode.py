@@ -100,8 +100,7 @@ def output_limit(model: str) -> int | None:
 @functools.lru_cache(maxsize=256)  # logged once for each model
 def _fallback(model: str) -> int:
     logger.warning(
-        "the output limit of %r is not known, and the Messages API wants one: max_tokens is %d; pass max_tokens= for "
-        "another",
+        "the output limit of %r is not known, and the Messages API wants one: max_tokens is %d where none is given",
         model,
         FALLBACK_MAX_TOKENS,
     )

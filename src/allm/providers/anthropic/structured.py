@@ -47,5 +47,5 @@ def _thinks(model: Model, request: Request, options: AdapterOptions) -> bool:
 
 
 def native_schema(wanted: JsonSchema) -> dict[str, Any] | None:
-    """The schema of an answer as the API takes it; None if it cannot, as with objects of any keys, and recursion."""
-    return fit_schema(wanted.schema, _SUBSET)
+    """The schema of an answer as the API takes it; None if it cannot: objects of any keys, recursion, only a union."""
+    return None if "anyOf" in wanted.schema else fit_schema(wanted.schema, _SUBSET)

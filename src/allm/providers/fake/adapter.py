@@ -144,10 +144,10 @@ class Fake:
         if script is None:
             raise AdapterError(
                 f"Fake has played all of its {len(self._scripts)} scripts and is asked for one more; this is call "
-                f"number {len(self.requests)}: add a script for it",
+                f"number {len(self.requests)}",
                 reason="no_scripted_response",
                 provider=self.provider,
-            )
+            ).advised(": add a script for it")
         _check_preflight(script)
         return _FakeCall(request, script)
 

@@ -12,6 +12,7 @@ from allm.adapters import (
     MAX_EVENT_BYTES,
     AdapterOptions,
     Emit,
+    OutputMode,
     StreamAdapter,
     StreamCall,
     explains_settings,
@@ -19,7 +20,7 @@ from allm.adapters import (
     stream_events,
 )
 from allm.data.errors import EngineError
-from allm.data.request import Request
+from allm.data.request import JsonSchema, Request
 from allm.providers.openai import chat_encode
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.connection import Connection, is_openai, row_at, url_value
@@ -113,7 +114,7 @@ class OpenAI(Connection, StreamAdapter):
             decoder: Any = functools.partial(ResponsesDecoder, row.name, custom_tools=custom, origin=origin)
         else:
             # A service that sends nothing to replay at its own address cannot have made a part that names none.
-            taken = attrs.evolve(origin, has_own=origin.has_own and self.row.replays)
+            taken = origin if self.row.replays or not origin.has_own else attrs.evolve(origin, has_own=False)
             body = chat_encode.encode(request, options, row, taken)
             decoder = functools.partial(ChatDecoder, row.name, row.sends_done, origin=origin)
         return self.stream_call(
@@ -123,6 +124,14 @@ class OpenAI(Connection, StreamAdapter):
             decoder,
             max_event_bytes=self.max_event_bytes,
         )
+
+    def output_modes(self, request: Request, options: AdapterOptions) -> tuple[OutputMode, ...] | None:
+        """OpenAI itself takes no union as the whole of a schema; anything else is as the catalog says."""
+        wanted = request.response_format
+        if not isinstance(wanted, JsonSchema) or "anyOf" not in wanted.schema:
+            return None
+        base_url = self.find_base_url(options, self._endpoint(request, options), request.model)
+        return ("prompted",) if row_at(self.row, base_url).strict_subset else None
 
     def defers_tools(self, request: Request, options: AdapterOptions) -> bool:
         """The Responses API has a tool search; models that lack it refuse it themselves."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import attrs
@@ -17,6 +16,7 @@ from allm.adapters import (
     MAX_EVENT_BYTES,
     AdapterOptions,
     Body,
+    Classify,
     HttpAdapter,
     HttpCall,
     KeyHeader,
@@ -31,8 +31,6 @@ from allm.providers.openai.errors import classify
 from allm.providers.openai.presets import ELSEWHERE, OPENAI, PRESETS, Preset
 
 __all__ = ["Connection", "Place", "find_base_url", "is_openai", "row_at", "url_value"]
-
-CallT = TypeVar("CallT", bound=HttpCall)
 
 
 def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
@@ -103,15 +101,15 @@ class Connection(HttpAdapter):
         """Whether a request has to name its model: not where a deployment does."""
         return self.deployment is None and url_value(self.row, "deployment", {}) is None
 
-    @property
+    @functools.cached_property
     def row(self) -> Preset:
         """What is known of the service."""
         if isinstance(self.preset, Preset):
             return self.preset
         return PRESETS[self.preset] if self.preset is not None else OPENAI
 
-    @property
-    def vendor(self) -> Vendor:
+    @functools.cached_property
+    def vendor(self) -> Vendor:  # pyright: ignore[reportIncompatibleMethodOverride]  # a property that is asked once
         """The service as the common base of all adapters sees it."""
         row = self.row
         own = {"openai-organization": self.organization, "openai-project": self.project}
@@ -134,8 +132,11 @@ class Connection(HttpAdapter):
         content_type: str = "application/json",
     ) -> HttpCall:
         """As every adapter makes it; what goes wrong at a server that is not known names the `Preset` that helps."""
-        with self._explained(url):
-            return self._placed(url, HttpAdapter.call(self, url, body, options, content_type))
+        try:
+            return HttpAdapter.call(self, url, body, options, content_type)
+        except EngineError as error:
+            self._explain(error, url)
+            raise
 
     def stream_call(
         self,
@@ -147,24 +148,22 @@ class Connection(HttpAdapter):
         max_event_bytes: int = MAX_EVENT_BYTES,
     ) -> StreamCall:
         """As `call`, for a stream."""
-        with self._explained(url):
-            made = HttpAdapter.stream_call(self, url, body, options, new_decoder, max_event_bytes=max_event_bytes)
-            return self._placed(url, made)
-
-    def _placed(self, url: str, call: CallT) -> CallT:
-        if is_known(self.row, url):
-            return call
-        return attrs.evolve(call, classify=functools.partial(classify, self.row.name, unknown_server=True))
-
-    @contextmanager
-    def _explained(self, url: str) -> Generator[None]:
         try:
-            yield
+            return HttpAdapter.stream_call(self, url, body, options, new_decoder, max_event_bytes=max_event_bytes)
         except EngineError as error:
-            if error.reason != "missing_key" or is_known(self.row, url):
-                raise
-            hint = "for a server that wants no key: OpenAI(preset=Preset(name=..., base_url=..., key_required=False))"
-            raise EngineError(f"{error.message}; {hint}", reason="missing_key") from None
+            self._explain(error, url)
+            raise
+
+    def classify_at(self, url: str) -> Classify:
+        """As every adapter does it; at a server that is not known, what it does not take may be what was guessed."""
+        if is_known(self.row, url):
+            return super().classify_at(url)
+        return functools.partial(classify, self.row.name, unknown_server=True)
+
+    def _explain(self, error: EngineError, url: str) -> None:
+        if error.reason == "missing_key" and not is_known(self.row, url):
+            preset = "OpenAI(preset=Preset(name=..., base_url=..., key_required=False))"
+            error.advised(f"; for a server that wants no key: {preset}")
 
     @property
     def _given(self) -> Mapping[str, str | None]:
@@ -189,8 +188,9 @@ class Connection(HttpAdapter):
     def origin(self, base_url: str) -> Origin:
         """The service at `base_url`; at Azure, the resource, whatever the endpoint or deployment."""
         found = super().origin(base_url)
-        place = found.place.partition("/")[0] if found.place is not None and self.row.url_fields else found.place
-        return attrs.evolve(found, place=place)
+        if found.place is None or not self.row.url_fields:
+            return found
+        return attrs.evolve(found, place=found.place.partition("/")[0])
 
     def post(
         self,
@@ -231,11 +231,16 @@ _HOST = "api.openai.com"
 
 def is_openai(base_url: str) -> bool:
     """Whether the URL is OpenAI's own, or that of one of its regions (`eu.api.openai.com`)."""
+    host = _host_of(base_url) if isinstance(base_url, str) else ""
+    return host == _HOST or host.endswith(f".{_HOST}")
+
+
+@functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
+def _host_of(base_url: str) -> str:
     try:
-        host = urlsplit(base_url.strip()).hostname or ""
-    except (ValueError, AttributeError):  # no URL, which is said where it is used
-        return False
-    return host == _HOST or str(host).endswith(f".{_HOST}")
+        return urlsplit(base_url.strip()).hostname or ""
+    except ValueError:  # no URL, which is said where it is used
+        return ""
 
 
 _FIELD = re.compile(r"\{(\w+)\}")
@@ -267,7 +272,11 @@ def find_base_url(place: Place, endpoint: str, model: str | None) -> str:
     dated = row.dated_urls.get(endpoint)
     template = dated if dated and url_value(row, "api_version", given) else row.base_url
     if template is None:
-        raise EngineError(f"{row.name} has no address of its own: pass base_url=", reason="invalid_base_url")
+        variables = (row.base_url_env,) if row.base_url_env else ()
+        what = f"{row.name} has no address of its own"
+        raise EngineError(what, reason="invalid_base_url", provider=row.name, variables=variables).advised(
+            ": pass base_url="
+        )
     return _filled(row, template, given)
 
 
@@ -293,9 +302,10 @@ def _filled(row: Preset, template: str, given: Mapping[str, str | None], tried: 
         if field.default is not None:
             return _filled(row, field.default, given, variables)
         raise EngineError(
-            f"{row.name} needs its {name} for the URL {template}: pass {name}= or base_url=, or set the environment "
-            f"variable {' or '.join(variables)}",
+            f"{row.name} needs its {name} for the URL {template}",
             reason="invalid_base_url",
-        )
+            provider=row.name,
+            variables=variables,
+        ).advised(f": pass {name}= or base_url=, or set the environment variable {' or '.join(variables)}")
 
     return _FIELD.sub(fill, template)

@@ -147,8 +147,7 @@ def _explain(error: AdapterError) -> None:
         return
     for field, setting in _OF_PRESETS.items():
         if re.search(rf"\b{field}\b", error.message):
-            error.message += f" (what this server takes is for a preset to say: OpenAI(preset=Preset(..., {setting})))"
-            error.args = (error.message,)
+            error.advised(f" (what this server takes is for a preset to say: OpenAI(preset=Preset(..., {setting})))")
             return
 
 

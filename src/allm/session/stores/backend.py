@@ -175,10 +175,9 @@ def page_of(ids: Iterable[str], prefix: str, limit: int, *, after: str | None, d
 def unreadable(key: str, error: Exception) -> SessionError:
     """The error for a session or a journal that cannot be read."""
     return SessionError(
-        f"session {key!r} cannot be read from the store ({error}); a newer release may have written it. "
-        "store.delete(id) removes it",
+        f"session {key!r} cannot be read from the store ({error}); a newer release may have written it",
         reason="unreadable",
-    )
+    ).advised(". store.delete(id) removes it")
 
 
 def conflict(key: str, session: Session | None, version: int) -> SessionConflict:
