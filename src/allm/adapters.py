@@ -98,7 +98,6 @@ from allm.http.call import (
     parts_of as parts_of,
 )
 from allm.http.decoder import StreamDecoder as StreamDecoder
-from allm.http.download import open_download as open_download
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.finish_words import finish_reason_of as finish_reason_of
 from allm.http.inline_base64 import base64_text as base64_text
@@ -146,6 +145,7 @@ if TYPE_CHECKING:
     from allm.data.embedding import EmbeddingInput as EmbeddingInput
     from allm.data.embedding_check import text_size as text_size
     from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
+    from allm.http.download import open_download as open_download
     from allm.http.error_body import (
         CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
         RETRYABLE_STATUS as RETRYABLE_STATUS,
@@ -266,6 +266,7 @@ _LATER = {
     "data.embedding": ("EmbeddingInput",),
     "data.embedding_check": ("text_size",),
     "data.types.subset": ("SchemaSubset", "fit_schema"),
+    "http.download": ("open_download",),
     "http.error_body": (
         "CONTEXT_OVERFLOW",
         "RETRYABLE_STATUS",
