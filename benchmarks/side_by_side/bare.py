@@ -125,17 +125,16 @@ async def streams(meter: Meter, *, url: str, streams: int, tokens: int) -> None:
     async with new_client() as client:
         await read(client, url.replace("pause=", "no="), "chat")
         before, opened = resident(), 0
-        all_open = trio.Event()
 
-        async def one(nursery: trio.Nursery) -> None:
+        async def one() -> None:
             nonlocal opened
             async with client.stream("POST", url + ENDPOINTS["chat"], json=BODY) as response:
-                opened += 1
-                if opened == streams:
-                    meter.note(open=trio.current_time() - start, memory=(resident() - before) / streams)
-                    all_open.set()
-                rest, count = b"", 0
+                rest, count, is_open = b"", 0, False
                 async for received in response.aiter_raw():
+                    if not is_open:  # with its first event, as the others see it
+                        opened, is_open = opened + 1, True
+                        if opened == streams:
+                            meter.note(open=trio.current_time() - start, memory=(resident() - before) / streams)
                     *events, rest = (rest + received).split(b"\n\n")
                     for event in events:
                         if event != b"data: [DONE]":
@@ -146,7 +145,7 @@ async def streams(meter: Meter, *, url: str, streams: int, tokens: int) -> None:
             start = trio.current_time()
             async with trio.open_nursery() as nursery:
                 for _ in range(streams):
-                    nursery.start_soon(one, nursery)
+                    nursery.start_soon(one)
 
 
 async def thread(meter: Meter, *, url: str, messages: int, turns: int) -> None:

@@ -83,10 +83,12 @@ async def streams(meter: Meter, *, url: str, streams: int, tokens: int) -> None:
             nonlocal opened
             count = 0
             async with await openai.chat.completions.create(model="gpt-4.1-mini", messages=HI, stream=True) as stream:
-                opened += 1
-                if opened == streams:
-                    meter.note(open=loop.time() - start, memory=(resident() - before) / streams)
+                is_open = False
                 async for chunk in stream:
+                    if not is_open:  # with its first event, as the others see it
+                        opened, is_open = opened + 1, True
+                        if opened == streams:
+                            meter.note(open=loop.time() - start, memory=(resident() - before) / streams)
                     count += bool(chunk.choices and chunk.choices[0].delta.content)
             check(ok=count == tokens, what=count)
 

@@ -18,7 +18,7 @@ Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
     fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
     end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. Events
-    that came together are a `Run`, which is decoded at once if a `Shape`, which `shape_reader` reads, fits all of it;
+    that came together are a `Run`, of which is decoded at once what a `Shape` fits, which `shape_reader` reads;
     `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
@@ -42,7 +42,7 @@ Encoding conversations and media:
     it back to the next request that has the same `encoding_format`; `Beginning` does so with the first messages of a
     conversation. `base64_text` puts an image into a JSON body, a
     large one without a copy. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
-    `image_of_url` for images received, `vector_of`, `unit_vector` and `text_size` for embeddings.
+    `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
 """
 
 from __future__ import annotations
@@ -118,11 +118,8 @@ from allm.http.sse import (
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
-from allm.http.stream_call import (
-    StreamCall as StreamCall,
-    WireDecoder as WireDecoder,
-    stream_events as stream_events,
-)
+from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
+from allm.http.wire_decoder import WireDecoder as WireDecoder
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,
@@ -142,7 +139,7 @@ from allm.runtime.http_adapter import (
 )
 
 if TYPE_CHECKING:
-    from allm.data.embedding import EmbeddingInput as EmbeddingInput
+    from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
     from allm.data.embedding_check import text_size as text_size
     from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
     from allm.http.download import open_download as open_download
@@ -220,6 +217,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "classify_error",
     "dumps",
+    "embedding_of",
     "encoding_format",
     "explains_settings",
     "finish_reason_of",
@@ -263,7 +261,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
 
 # What a chat does not need is imported when it is first used.
 _LATER = {
-    "data.embedding": ("EmbeddingInput",),
+    "data.embedding": ("EmbeddingInput", "embedding_of"),
     "data.embedding_check": ("text_size",),
     "data.types.subset": ("SchemaSubset", "fit_schema"),
     "http.download": ("open_download",),

@@ -37,24 +37,28 @@ def decoded(decoder, events, most):
     found, taken, left = [], 0, list(events)
     try:
         while left and not decoder.done:
-            name, size = left[0][0], 1
-            while size < min(most, len(left)) and left[size][0] == name:
+            name, size = left[0][0], 0
+            while size < min(most, len(left)) and left[size][0] == name and is_line(left[size][1]):
                 size += 1
-            together, left = left[:size], left[size:]
-            run = Run(name, b"\n".join(data for _, data in together), size)
-            quick = decoder.decode_run(run) if most and all(b"\n" not in data for _, data in together) else None
-            taken += 0 if quick is None else size
-            if quick is not None:
-                found += quick
-                continue
-            for name, data in together:
-                if not decoder.done:
-                    found += decoder.decode(name, data)
+            quick, events = 0, []
+            if size:
+                quick, events = decoder.decode_run(Run(name, b"\n".join(data for _, data in left[:size]), size))
+            assert quick or not events
+            found += events
+            taken += quick
+            del left[:quick]
+            if quick < size or not size:
+                found += decoder.decode(*left.pop(0))
         if not decoder.done:
             found += decoder.end("")
     except allm.AdapterError as error:
         found.append(allm.Failed(error))
     return [described(event) for event in found], taken
+
+
+def is_line(data):
+    """Whether an event may be in a run."""
+    return data.startswith(b"{") and data.endswith(b"}") and b"\n" not in data
 
 
 def described(event):
@@ -347,12 +351,58 @@ def test_keys_of_the_services_own(service, kind):
         b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"' + b"x" * 2000 + b'":1}',
         b"   ",
         b"[DONE]",
+        b'{"id":"c1","choices":[{"index":0,"delta":{"content":"a"}}],"usage":{"a":{"b":[{}]}}}',
     ],
 )
 def test_odd_json(chunk):
     """Keys that come twice, half of a character, what is no JSON: in a run as alone."""
     usual = dump({"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": "b"}}]})
     same(ChatDecoder, [("", data) for data in (usual, usual, chunk, usual, usual, b"[DONE]") if data.strip()])
+
+
+CHUNK = dump({"id": "c1", "model": "m", "choices": [{"index": 0, "delta": {"content": "b"}}]})
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [CHUNK + CHUNK, b" "],
+        [CHUNK + b" " + CHUNK, b""],
+        [CHUNK[:-1] + b", ", b'"created":1}', CHUNK + CHUNK],
+        [CHUNK[: CHUNK.index(b",") + 1], CHUNK[CHUNK.index(b",") + 1 :], CHUNK + CHUNK],
+    ],
+)
+def test_an_event_is_one_object(lines):
+    """Two objects in one event, or one in two, are no JSON, also where the numbers of both come out even."""
+    body = b"".join(b"data: %b\n\n" % line for line in [CHUNK, CHUNK, *lines, CHUNK])
+    found = read(ChatDecoder, [body])
+    assert [event for event in found if type(event) is allm.TextDelta] == [allm.TextDelta("text-0", "b")] * 2
+    assert found[-1][0] == "malformed_response"
+
+
+@pytest.mark.parametrize("api", FORMATS)
+def test_a_short_answer_in_one_read_is_decoded_in_few_steps(api, monkeypatch):
+    """A run is taken as far as it goes, and only what is around it is decoded one by one."""
+    body = allm.testing.Reply.script(WIRES.get(api, api), SCRIPT["text"][:20]).body
+    steps = []
+
+    def counted(step):
+        def call(*args):
+            steps.append(step)
+            return step(*args)
+
+        return call
+
+    for name in ("decode", "decode_run"):
+        monkeypatch.setattr(DECODERS[api], name, counted(getattr(DECODERS[api], name)))
+    found = read(DECODERS[api], [body])
+    assert "".join(event.delta for event in found if type(event) is allm.TextDelta) == "".join(
+        f"w{n} " for n in range(20)
+    )
+    deltas = sum(type(event) is allm.TextDelta for event in found)
+    around = len(list(SSEDecoder().feed(body))) - deltas
+    assert deltas >= 20
+    assert len(steps) <= around + 2  # the first delta may begin the answer
 
 
 class Opened:

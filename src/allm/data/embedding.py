@@ -29,6 +29,7 @@ __all__ = [
     "EmbeddingResponse",
     "EncodingFormat",
     "dump_embedding",
+    "embedding_of",
     "load_embedding",
     "unpack",
 ]
@@ -88,6 +89,19 @@ class Embedding:
 
     def __repr__(self) -> str:
         return f"Embedding(index={self.index}, vector=<{self.dimensions} numbers>)"
+
+
+def embedding_of(index: int, vector: array[float]) -> Embedding:
+    """An embedding that keeps a packed vector as it is, which nobody may change then: `Embedding` makes a copy.
+
+    Args:
+        index: The position of its input in the request.
+        vector: As `vector_of` returns it.
+    """
+    made = object.__new__(Embedding)
+    object.__setattr__(made, "index", index)
+    object.__setattr__(made, "_values", vector)
+    return made
 
 
 def _input(value: Any) -> Any:
@@ -211,7 +225,7 @@ def load_embedding(value: Any, _: Any = None) -> Embedding:
     index, vector = value["index"], value["vector"]
     if type(index) is not int or vector["type"] not in PACKED:
         raise ValueError(f"expected an index and a vector of type {', '.join(sorted(PACKED))}")
-    return Embedding(index, unpack(vector["base64"], vector["type"]))
+    return embedding_of(index, unpack(vector["base64"], vector["type"]))
 
 
 class EmbeddingAdapterError(AdapterError):

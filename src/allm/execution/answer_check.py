@@ -103,6 +103,10 @@ class AnswersFold:
         else:
             self.current.add(event)
 
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """See `StreamCollector`."""
+        self.current.more(kind, block_id, texts)
+
     def result(self) -> Response:
         """The newest answer; while it has no content, the one before it with the state of the newest."""
         newest = self.current.response()

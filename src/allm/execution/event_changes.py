@@ -57,7 +57,9 @@ class ChangedEvents:
         except BaseException:
             # Also at a time limit, where nothing can be awaited; a burst that waits for the consumer would come behind.
             now = getattr(emit, "now", None)  # of an `EmitNow`
-            if now is not None and not waits and (held := list(change.held())):
+            if now is not None and not waits and (held := tuple(change.held())):
                 with suppress(StreamError):  # the answer was ended, as one that is too large
-                    now(held)
+                    now(list(held))
             raise
+        if held := tuple(change.held()):  # the answer has no end
+            await emit(*held)

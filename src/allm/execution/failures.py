@@ -1,17 +1,19 @@
 """What the log says of a failed call: one WARNING for the call that the program made, and INFO for each retry.
 
 A tool may call a model itself, and its failure is then the tool's to handle: the calls inside a call are logged at
-DEBUG. So a program that looks at no result still sees each failure, and sees it once.
+DEBUG. So a program that looks at no result still sees each failure, and sees it once. Of several exceptions that end a
+nursery, one is raised.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from contextvars import ContextVar
 
 from allm.data.errors import AdapterError, AllmError
 
-__all__ = ["is_inner", "log_failure", "log_retry", "name_model"]
+__all__ = ["collapse_exception_group", "is_inner", "log_failure", "log_retry", "name_model"]
 
 logger: logging.Logger = logging.getLogger("allm")
 
@@ -41,3 +43,28 @@ def name_model(error: AllmError | None, model: str | None) -> None:
     """Add the name of the called model to an error that does not have it yet."""
     if isinstance(error, AdapterError):
         error.model = error.model or model
+
+
+def collapse_exception_group(
+    group: BaseExceptionGroup[BaseException], body_error: BaseException | None = None
+) -> BaseException:
+    """The one exception to raise in place of the group that a nursery raised.
+
+    A `KeyboardInterrupt` or `SystemExit` from one of its tasks comes first, then the body's own exception.
+    """
+    import trio
+
+    leaves = list(_leaves(group))
+    of_body = {id(leaf) for leaf in _leaves(body_error)} if body_error is not None else set()
+    for leaf in leaves:
+        if id(leaf) not in of_body and not isinstance(leaf, (Exception, trio.Cancelled)):
+            return leaf
+    return body_error or leaves[0]
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

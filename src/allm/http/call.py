@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, cast, final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
@@ -21,7 +22,7 @@ from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
 from allm.http.headers import HeaderValue, is_secret, sealed_headers, secrets_in
 from allm.http.inline_base64 import streamed
-from allm.http.keys import Credential, KeyFunction, KeySource, Secret, copy_of
+from allm.http.keys import Credential, KeyFunction, KeySource, Secret
 from allm.http.private_url import PrivateUrl, as_url, secrets_in_url
 from allm.http.response import Body, HttpResponse, shown_headers
 from allm.http.transport import open_response
@@ -50,6 +51,10 @@ def _sealed(headers: Mapping[str, str | Secret]) -> Mapping[str, str | Secret]:
     return sealed_headers(headers) if _has_secrets(headers) else dict(headers)
 
 
+def _private(url: str) -> PrivateUrl:
+    return url if type(url) is PrivateUrl else PrivateUrl(url)
+
+
 @frozen(kw_only=True)
 class HttpCall:
     """A prepared call, which may be made several times: each attempt sends it anew.
@@ -66,7 +71,7 @@ class HttpCall:
     """
 
     provider: str
-    url: str = attrs.field(converter=PrivateUrl)
+    url: str = attrs.field(converter=_private)
     # Hidden from the repr, because users put keys of their own into headers.
     headers: Mapping[str, str | Secret] = attrs.field(repr=False, hash=False, converter=_sealed)
     body: bytes | Body = attrs.field(default=b"", repr=False)
@@ -137,8 +142,8 @@ class OpenCall:
             raise await error_from_response(self.call.provider, self.call.classify, self.response)
 
 
-@asynccontextmanager
-async def open_call(call: HttpCall) -> AsyncGenerator[OpenCall]:
+@final
+class open_call:  # noqa: N801  (a `with` block, not a thing)
     """Make the call and yield it with its successful response, which is closed on every way out.
 
     After a 401, a key that comes from a function is requested once more, and the request repeated if the key changed.
@@ -146,29 +151,58 @@ async def open_call(call: HttpCall) -> AsyncGenerator[OpenCall]:
     Raises:
         AdapterError: The call failed, before or inside the block; with the provider's name, and the key masked.
     """
-    opened = OpenCall(call)
-    try:
-        key = await opened._key()
-        async with opened._send(key) as opened.response:
-            if key is None or opened.response.status != UNAUTHORIZED:
+
+    __slots__ = ("_opened", "_sent")
+
+    def __init__(self, call: HttpCall) -> None:
+        self._opened = OpenCall(call)
+        self._sent: Any = None
+
+    async def __aenter__(self) -> OpenCall:
+        opened = self._opened
+        try:
+            key = await opened._key()
+            refused = await self._send(key, may_be_refused=key is not None)
+            if refused is not None:
+                # The connection is free again before the key function runs, which may take long.
+                fresh = await opened._key(rejected=key)
+                if fresh == key:  # the same key would be refused again
+                    raise refused
+                await self._send(fresh)
+        except AdapterError as error:
+            raise opened.annotate(error) from error.__cause__
+        return opened
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        opened = self._opened
+        try:
+            await self._sent.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (shielded, with a deadline)
+        except AdapterError as raised:
+            raise opened.annotate(raised) from raised.__cause__
+        if isinstance(error, AdapterError):
+            opened.annotate(error).__suppress_context__ = True
+
+    async def _send(self, key: Secret | None, *, may_be_refused: bool = False) -> AdapterError | None:
+        """Send the request; returns the error of a key that was refused."""
+        opened = self._opened
+        sent = opened._send(key)
+        opened.response = await sent.__aenter__()
+        refused = None
+        try:
+            if may_be_refused and opened.response.status == UNAUTHORIZED:
+                refused = await error_from_response(opened.call.provider, opened.call.classify, opened.response)
+            else:
                 await opened._check()
-                yield opened
-                return
-            refused = await error_from_response(call.provider, call.classify, opened.response)
-        # The connection is free again before the key function runs, which may take long.
-        fresh = await opened._key(rejected=key)
-        if fresh == key:  # the same key would be refused again
-            raise refused
-        async with opened._send(fresh) as opened.response:
-            await opened._check()
-            yield opened
-    except AdapterError as error:
-        if opened.annotate(error).__traceback__ is not None:
-            raise error from error.__cause__
-        failure = copy_of(error)  # contextlib would give the frames back to the error itself
-    else:
-        return
-    raise failure
+        except BaseException:
+            await sent.__aexit__(*sys.exc_info())  # noqa: ASYNC102  (shielded, with a deadline)
+            raise
+        if refused is None:
+            self._sent = sent
+        else:
+            await sent.__aexit__(None, None, None)
+        return refused
 
 
 def as_key(value: str | Secret | KeySource | KeyFunction | None) -> Secret | KeySource | None:
@@ -224,7 +258,11 @@ def join_url(base_url: str, path: str) -> str:
     Raises:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
-    parts = parts_of(base_url)
+    return _joined(parts_of(base_url), path)
+
+
+@functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
+def _joined(parts: SplitResult, path: str) -> PrivateUrl:
     return PrivateUrl(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, "")))
 
 

@@ -12,7 +12,7 @@ import trio
 from allm.data.attrs_classes import define
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
-from allm.http.response import Body, BodyReader, Chunks, HttpResponse, mapped, sent_body
+from allm.http.response import Body, BodyReader, Chunks, HttpResponse, sent_body
 
 __all__ = ["HttpClient", "LiveResponse", "request_of"]
 
@@ -74,7 +74,7 @@ class LiveResponse(HttpResponse):
         body = self._whole()
         if body is not None:
             return nullcontext(_Once(body))
-        return Chunks(self._response.aiter_raw(), self.headers, mapped(self._library, reading=True))
+        return Chunks(self._response.aiter_raw(), self.headers, self._library)
 
     def _whole(self) -> bytes | None:
         """The body, if somebody has read it: a mock was made with it, or a hook looked at it."""

@@ -119,13 +119,13 @@ class Chunks:
 
     _source: AsyncIterator[bytes]
     _plain: AsyncIterator[bytes]  # the same, decompressed
-    _mapped: mapped
+    _library: ModuleType
     _is_open: bool  # a generator of the library's waits to go on
 
-    def __init__(self, source: AsyncIterator[bytes], headers: Mapping[str, str], mapped: mapped) -> None:
+    def __init__(self, source: AsyncIterator[bytes], headers: Mapping[str, str], library: ModuleType) -> None:
         self._source = source
         self._plain = decoded(headers, source) if "content-encoding" in headers else source
-        self._mapped = mapped
+        self._library = library
         self._is_open = False
 
     async def __aenter__(self) -> Chunks:
@@ -147,7 +147,7 @@ class Chunks:
         else:
             self._is_open = True
             return chunk
-        with self._mapped:  # entered for a failure only: most reads have none
+        with mapped(self._library, reading=True):  # entered for a failure only: most reads have none
             raise failed.pop()  # not from a variable, which would be a cycle of the frame and its exception
 
 

@@ -38,7 +38,6 @@ from allm.http.response import (
     Chunks,
     HttpResponse,
     mapped,
-    sent_body,
     transport_override,
     unconnected,
     without_frames,
@@ -253,7 +252,7 @@ class _SharedResponse(HttpResponse):
 
     def chunks(self) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """See `HttpResponse`."""
-        return Chunks(aiter(self._body), self.headers, mapped(self._library, reading=True))
+        return Chunks(aiter(self._body), self.headers, self._library)
 
 
 @define(eq=False)
@@ -357,16 +356,15 @@ class send:  # noqa: N801  (an `OpenResponse`: a function whose result is used o
 def _request(http: ModuleType, method: str, url: str, fields: Mapping[str, HeaderValue], reader: BodyReader) -> Any:
     """A request for a shared connection, with the headers that the library's own client would add."""
     address, usual = _known(http, url)
-    return core(http.__name__).Request(
-        method,
-        address,
-        headers=[
-            (name.encode("ascii"), value.reveal().encode("ascii")) if isinstance(value, Secret) else _line(name, value)
-            for name, value in {**usual, **fields}.items()
-        ],
-        content=sent_body(http)(reader),
-        extensions={"timeout": {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}},
-    )
+    request = core(http.__name__).Request(method, address, content=reader, extensions={"timeout": _TIMEOUTS})
+    request.headers = [  # given to it, they would be copied, and an open stream keeps them
+        (name.encode("ascii"), value.reveal().encode("ascii")) if isinstance(value, Secret) else _line(name, value)
+        for name, value in {**usual, **fields}.items()
+    ]
+    return request
+
+
+_TIMEOUTS = {"connect": CONNECT_SECONDS, "write": WRITE_SECONDS}
 
 
 @functools.lru_cache(maxsize=256)
@@ -380,7 +378,7 @@ def _known(http: ModuleType, url: str) -> tuple[Any, dict[str, str]]:
 
 @functools.lru_cache(maxsize=256)
 def _line(name: str, value: str) -> tuple[bytes, bytes]:
-    """A header without a secret, as it is sent: an open stream keeps those of its request."""
+    """A header without a secret, as it is sent."""
     return name.encode("ascii"), value.encode("ascii")
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
+import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
@@ -33,8 +34,9 @@ from allm.http.library import check_client
 from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall, WireDecoder
+from allm.http.stream_call import StreamCall
 from allm.http.transport import checked_route
+from allm.http.wire_decoder import WireDecoder
 from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
 
 if TYPE_CHECKING:
@@ -119,6 +121,10 @@ class Adapter(ABC):
 
         return UNKNOWN_LIMITS
 
+    async def warm_up(self, _model: str | None, /) -> None:
+        """Do before the first call what it would do besides loading, such as starting a program; for `allm.warm_up`."""
+        await trio.lowlevel.checkpoint()
+
 
 def as_adapter(adapter: Any) -> Adapter:
     """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
@@ -177,6 +183,9 @@ class _WithDefaults(Adapter):
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)
         result: BatchLimits = limits(model)
         return result
+
+    async def warm_up(self, model: str | None, /) -> None:
+        await getattr(self._adapter, "warm_up", super().warm_up)(model)
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
@@ -309,9 +318,9 @@ class HttpAdapter(Adapter):
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor, address = self.vendor, _address_of(parts_of(base_url))
-        own = None if vendor.base_url is None else _address_of(parts_of(vendor.base_url))
-        return Origin(vendor.name, None if address == own else address, has_own=own is not None)
+        vendor = self.vendor
+        own = None if vendor.base_url is None else parts_of(vendor.base_url)
+        return _origin_of(vendor.name, parts_of(base_url), own)
 
     def find_base_url(self, options: AdapterOptions) -> str:
         """Return the base URL: the call's, else the adapter's, else the environment variable's, else the vendor's.
@@ -386,7 +395,12 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
+def _origin_of(name: str, parts: SplitResult, own_parts: SplitResult | None) -> Origin:
+    address, own = _address_of(parts), None if own_parts is None else _address_of(own_parts)
+    return Origin(name, None if address == own else address, has_own=own is not None)
+
+
 def _address_of(parts: SplitResult) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")

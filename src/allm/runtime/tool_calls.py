@@ -96,9 +96,9 @@ class FunctionHandler:
 
     def __call__(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
         """Call the function; returns an awaitable if the function does."""
-        return self._call(self._values(arguments, context))
+        return self._call(self.bind(arguments, context))
 
-    def _values(self, arguments: Mapping[str, Any], context: ToolContext) -> dict[str, Any]:
+    def bind(self, arguments: Mapping[str, Any], context: ToolContext) -> dict[str, Any]:
         """Convert the model's arguments to the annotated types.
 
         Raises:

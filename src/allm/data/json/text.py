@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import NoneType
 from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
@@ -102,19 +103,27 @@ class Shape(msgspec.Struct, forbid_unknown_fields=True, gc=False):
 ShapeT = TypeVar("ShapeT", bound=Shape)
 
 
-def shape_reader(shape: type[ShapeT]) -> Callable[[bytes], list[ShapeT] | None]:
+def shape_reader(shape: type[ShapeT]) -> Callable[[bytes, int], list[ShapeT]]:
     """A function that parses objects of one shape, each in a line of its own, much faster than objects of any.
 
-    It returns None if one of them is not of that shape: it has another key, lacks one, or a value has another type.
-    Blank lines are passed over.
+    It takes the lines, each from `{` to `}`, and their number, and returns the objects before the first line that is
+    not of that shape: the object in it has another key, lacks one, or a value has another type.
     """
-    read = msgspec.json.Decoder(shape).decode_lines
+    decoder = msgspec.json.Decoder(shape)
+    read, read_line = decoder.decode_lines, decoder.decode
 
-    def objects(lines: bytes) -> list[ShapeT] | None:
+    def objects(lines: bytes, size: int) -> list[ShapeT]:
         try:
-            return read(lines)
+            found = read(lines)
+            if len(found) == size:  # else there are two in a line
+                return found
         except _REFUSED:
-            return None
+            pass
+        found = []
+        with suppress(*_REFUSED):
+            for line in lines.split(b"\n"):
+                found.append(read_line(line))  # those before the one that is refused are kept
+        return found
 
     return objects
 

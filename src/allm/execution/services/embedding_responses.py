@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
+from allm.data.embedding import EmbeddingRequest, EmbeddingResponse, embedding_of
 from allm.data.errors import AdapterError
 from allm.runtime.batches import Batch
 from allm.runtime.costs import embedding_usage
@@ -72,5 +72,5 @@ def with_offset(response: EmbeddingResponse, offset: int) -> EmbeddingResponse:
     """The response with its indexes counted from the first input of the whole call."""
     if not offset:
         return response
-    embeddings = [Embedding(embedding.index + offset, embedding._values) for embedding in response.embeddings]
+    embeddings = [embedding_of(embedding.index + offset, embedding._values) for embedding in response.embeddings]
     return attrs.evolve(response, embeddings=embeddings)

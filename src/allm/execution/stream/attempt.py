@@ -60,8 +60,8 @@ _NOTED = _ENDS | _HELD
 _BETWEEN_STEPS = (StepCompleted, MessagesAdded)
 _UNFINISHED = (*(event for event in get_args(AdapterEvent) if event not in _ENDS), *_BETWEEN_STEPS, type(None))
 """Types of the newest event while a response is unfinished or has not begun."""
-_PRECISION = 0.001
-"""Share of `stream_timeout` by which the limit may fire early: 0.3 s of 300 s."""
+_PRECISION = 0.01
+"""Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
 
 @define(eq=False)
@@ -220,7 +220,9 @@ async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext)
     retries = Retries(call.execution_options.retry, adapter.provider, context.span)
     try:
         while True:
-            failure, attempt = await _attempt(call, prepared, context.send, held)
+            limiter = call.engine.limiter
+            run = _attempt if limiter is None else functools.partial(_limited, limiter)
+            failure, attempt = await run(call, prepared, context.send, held)
             if failure is None:
                 return
             error = attempt.retryable_error(failure)
@@ -246,16 +248,15 @@ async def fail_at_limit(context: StreamContext, limit: float | None, call: Model
     return error
 
 
+async def _limited(
+    limiter: trio.CapacityLimiter, call: ModelCall, prepared: Any, send: BurstSender, held: _Held
+) -> tuple[Failed | None, _Attempt]:
+    async with limiter:
+        return await _attempt(call, prepared, send, held)
+
+
 async def _attempt(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
     """Run one attempt; returns how it failed, or None if the response has ended and its end was shown."""
-    limiter = call.engine.limiter
-    if limiter is None:
-        return await _timed(call, prepared, send, held)
-    async with limiter:
-        return await _timed(call, prepared, send, held)
-
-
-async def _timed(call: ModelCall, prepared: Any, send: BurstSender, held: _Held) -> tuple[Failed | None, _Attempt]:
     options, adapter = call.execution_options, call.adapter
     first, gap = options.first_event_timeout, options.stream_timeout
     now = trio.current_time()

@@ -22,7 +22,7 @@ caller's task and folds its bursts itself, so it needs no nursery, no channel an
 from __future__ import annotations
 
 import functools
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from textwrap import indent
 from types import TracebackType
@@ -34,9 +34,10 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
 from allm.data.events import TextDelta, ToolCallDelta
-from allm.execution.failures import is_inner, log_failure
+from allm.execution.failures import collapse_exception_group, is_inner, log_failure
 from allm.execution.stream.event_stream import Burst, BurstSender, ChannelSender, EventStream, FoldT, StreamContext
 from allm.execution.stream.fold import Fold
+from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
 from allm.execution.stream.stages import Filter, Observer, Work, run_stage
 from allm.http.trio_task import outside_trio
@@ -47,7 +48,6 @@ __all__ = [
     "Produce",
     "StreamBlock",
     "background_task",
-    "collapse_exception_group",
     "nursery_boundary",
     "open_stream",
     "until_done",
@@ -70,6 +70,8 @@ Produce = Callable[[StreamContext], Awaitable[None]]
 class StreamBlock(Generic[StreamT]):
     """The return value of a `stream_...` function: enter it once, with `async with`, to get the stream."""
 
+    __slots__ = ("_alone", "_example", "_manager", "_opening")
+
     def __init__(
         self,
         opening: Callable[[], AbstractAsyncContextManager[StreamT]],
@@ -84,26 +86,28 @@ class StreamBlock(Generic[StreamT]):
             example: Lines of code that show correct use, for the error messages.
             alone: Runs the stream to its end without entering the block, for `until_done`.
         """
-        self._opening = opening
+        self._opening: Callable[[], AbstractAsyncContextManager[StreamT]] | None = opening
         self._manager: AbstractAsyncContextManager[StreamT] | None = None
         self._example = example
         self._alone = alone
-        self._entered = False
 
     async def __aenter__(self) -> StreamT:
-        self._enter()
-        self._manager = self._opening()
+        opening = self._enter()
+        self._manager = opening()
         return await self._manager.__aenter__()
 
-    def _enter(self) -> None:
-        if self._entered:
+    def _enter(self) -> Callable[[], AbstractAsyncContextManager[StreamT]]:
+        """Note that it was, and keep neither way of running it while it is open."""
+        opening = self._opening
+        if opening is None:
             raise StreamError(
                 f"this stream was entered before, and a call runs once; open another:\n{indent(self._example, '    ')}",
                 reason="closed",
             )
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
-        self._entered = True
+        self._opening = self._alone = None
+        return opening
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -152,10 +156,14 @@ def open_stream(
         name: The name of the telemetry span; `facts` are its attributes.
         inbox: Takes messages of the user, if the stream is that of a turn.
     """
-    call = "stream" if name == "chat" else f"stream_{name}"
-    example = f"async with allm.{call}(...) as events:\n    async for event in events: ..."
     alone = None if options.on_event is not None else functools.partial(_alone, name, produce, fold, inbox, facts)
-    return StreamBlock(functools.partial(_pipeline, name, produce, options, fold, inbox, facts), example, alone)
+    return StreamBlock(functools.partial(_pipeline, name, produce, options, fold, inbox, facts), _example(name), alone)
+
+
+@functools.cache
+def _example(name: str) -> str:
+    call = "stream" if name == "chat" else f"stream_{name}"
+    return f"async with allm.{call}(...) as events:\n    async for event in events: ..."
 
 
 async def until_done(block: StreamBlock[EventStream[T]]) -> T:
@@ -164,11 +172,12 @@ async def until_done(block: StreamBlock[EventStream[T]]) -> T:
     Nobody reads the events. Without an `on_event`, nothing has to run beside the producer either: it runs in the
     caller's task, and folds its bursts itself.
     """
-    if block._alone is None:
+    alone = block._alone
+    if alone is None:
         async with block as events:
             return await events.until_done()
     block._enter()
-    result: T = await block._alone()
+    result: T = await alone()
     return result
 
 
@@ -179,7 +188,10 @@ async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None
     outer = is_inner.set(True)
     try:
         _start_span(context, name, facts)
-        await _run(produce, context)
+        try:
+            await produce(context)
+        except Exception as error:  # as in `_produce`
+            context.fail(error)
         context.ended = True
     finally:
         is_inner.reset(outer)
@@ -203,8 +215,7 @@ class _FoldSender(BurstSender):
         self._room -= 1
         if self.context.first_event is None and self.context.span is not None:  # which alone asks for it
             self.context.first_event = trio.current_time()
-        for event in burst:
-            self.fold.add(event)
+        fold_burst(self.fold, burst)
         self._record(burst)
         return True
 
@@ -223,42 +234,51 @@ class _FoldSender(BurstSender):
 
 @asynccontextmanager
 async def _pipeline(
-    name: str,
-    produce: Produce,
-    options: ExecutionOptions,
-    fold: Fold[T],
-    inbox: Inbox | None,
-    facts: dict[str, Any],
+    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], inbox: Inbox | None, facts: dict[str, Any]
 ) -> AsyncGenerator[EventStream[T]]:
     works = _works(options)
     # One channel behind the producer, and one behind each stage; only the producer may run ahead.
     links = [trio.open_memory_channel[Burst](HAND_OVER if index else READ_AHEAD) for index in range(len(works) + 1)]
     context = StreamContext(ChannelSender(links[0][0]), inbox=inbox)
     receive = links[-1][1]
-    scopes: list[trio.CancelScope] = []
-
-    def start() -> None:
-        _start_span(context, name, facts)
-        task(_produce, produce, context, links[0][0], name="producer")
-        for work, (_, source), (target, _) in zip(works, links, links[1:], strict=False):
-            task(run_stage, work, source, ChannelSender(target), context, name=work.name)
-
-    def task(stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
-        scopes.append(trio.CancelScope(shield=True))
-        nursery.start_soon(stage, scopes[-1], *args, name=f"allm {name}")
-
-    events = EventStream(fold, start, context, receive)
+    stages = _Stages(name, facts, produce, works, links, context)
+    events = EventStream(fold, stages.start, context, receive)
     try:
-        async with nursery_boundary() as nursery:
+        async with nursery_boundary() as stages.nursery:
             try:
                 with receive:
                     yield events
             finally:
                 events._close()
-                for scope in scopes:
+                for scope in stages.scopes:
                     scope.cancel()
     finally:
         _report(name, context, fold)
+
+
+@define(eq=False)
+class _Stages:
+    """The tasks of a stream: what they are started with, and their scopes once they are."""
+
+    name: str
+    facts: dict[str, Any]
+    produce: Produce
+    works: list[Work]
+    links: Sequence[tuple[trio.MemorySendChannel[Burst], trio.MemoryReceiveChannel[Burst]]]
+    context: StreamContext
+    nursery: trio.Nursery = attrs.field(init=False)
+    scopes: list[trio.CancelScope] = attrs.field(factory=list[trio.CancelScope], init=False)
+
+    def start(self) -> None:
+        context, links = self.context, self.links
+        _start_span(context, self.name, self.facts)
+        self._start(_produce, self.produce, context, links[0][0], name="producer")
+        for work, (_, source), (target, _) in zip(self.works, links, links[1:], strict=False):
+            self._start(run_stage, work, source, ChannelSender(target), context, name=work.name)
+
+    def _start(self, stage: Callable[..., Awaitable[None]], *args: Any, name: str) -> None:
+        self.scopes.append(trio.CancelScope(shield=True))
+        self.nursery.start_soon(stage, self.scopes[-1], *args, name=f"allm {name}")
 
 
 def _start_span(context: StreamContext, name: str, facts: dict[str, Any]) -> None:
@@ -283,14 +303,10 @@ async def _produce(
 ) -> None:
     is_inner.set(True)  # in the context of this task, and of the tools that it runs
     with scope, channel:
-        await _run(produce, context)
-
-
-async def _run(produce: Produce, context: StreamContext) -> None:
-    try:
-        await produce(context)
-    except Exception as error:  # a bug, or raised by the caller's own functions
-        context.fail(error)
+        try:
+            await produce(context)
+        except Exception as error:  # a bug, or raised by the caller's own functions
+            context.fail(error)
 
 
 def _works(options: ExecutionOptions) -> list[Work]:
@@ -370,26 +386,3 @@ async def background_task(work: Callable[[], Awaitable[None]], name: str) -> Asy
             raise failure
     finally:
         del failure  # breaks the reference cycle between the frame and its exception
-
-
-def collapse_exception_group(
-    group: BaseExceptionGroup[BaseException], body_error: BaseException | None = None
-) -> BaseException:
-    """The one exception to raise in place of the group that a nursery raised.
-
-    A `KeyboardInterrupt` or `SystemExit` from one of its tasks comes first, then the body's own exception.
-    """
-    leaves = list(_leaves(group))
-    of_body = {id(leaf) for leaf in _leaves(body_error)} if body_error is not None else set()
-    for leaf in leaves:
-        if id(leaf) not in of_body and not isinstance(leaf, (Exception, trio.Cancelled)):
-            return leaf
-    return body_error or leaves[0]
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _leaves(inner)
-    else:
-        yield error

@@ -7,19 +7,22 @@ first, and a receiver takes everything that is waiting, so a stage costs at most
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
+from operator import length_hint
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, final, overload
 
 import attrs
 import trio
 from typing_extensions import TypeForm
 
-from allm.data.attrs_classes import define, frozen
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError, StreamError
-from allm.data.events import AdapterEvent, Event
+from allm.data.events import Event
 from allm.data.message import Message
-from allm.execution.stream.fold import Fold
+from allm.execution.stream.fold import DELTAS, Fold, Hidden
+from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
 
@@ -32,7 +35,6 @@ __all__ = [
     "BurstSender",
     "ChannelSender",
     "EventStream",
-    "Hidden",
     "StreamContext",
     "receive_waiting",
 ]
@@ -51,12 +53,12 @@ class BurstSender(ABC):
     Attributes:
         unsent: Bursts that are being sent, or that a cancelled task has left behind; several while tools run.
         last: The newest event that was delivered.
-        delivered: Called with every event that was delivered.
+        delivered: Folds every event that was delivered.
     """
 
     unsent: dict[int, Burst] = attrs.field(factory=dict[int, Burst], init=False)
     last: Any = attrs.field(default=None, init=False)
-    delivered: Callable[[Any], None] | None = attrs.field(default=None, init=False)
+    delivered: Fold[Any] | None = attrs.field(default=None, init=False)
 
     @abstractmethod
     def send_nowait(self, burst: Burst) -> bool:
@@ -72,7 +74,7 @@ class BurstSender(ABC):
 
     def folded(self, fold: FoldT) -> FoldT:
         """A fold of what is delivered, for the producer to read: `fold`, a new one, or the same that others have."""
-        self.delivered = fold.add
+        self.delivered = fold
         return fold
 
     def leave(self, burst: Burst) -> None:
@@ -88,8 +90,7 @@ class BurstSender(ABC):
     def _record(self, burst: Burst) -> None:
         self.last = burst[-1]
         if self.delivered is not None:
-            for event in burst:
-                self.delivered(event)
+            fold_burst(self.delivered, burst)
 
 
 @final
@@ -178,13 +179,6 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     return bursts[0] if len(bursts) == 1 else tuple(event for burst in bursts for event in burst)
 
 
-@frozen
-class Hidden:
-    """An event that a filter hides from the consumer; it is still folded."""
-
-    event: AdapterEvent
-
-
 @final
 @define(eq=False)
 class EventStream(Generic[T_co]):
@@ -199,7 +193,8 @@ class EventStream(Generic[T_co]):
     _context: StreamContext
     _channel: trio.MemoryReceiveChannel[Burst]
     _burst: Burst = attrs.field(default=(), init=False)
-    _index: int = attrs.field(default=0, init=False)
+    _left: Iterator[Any] = attrs.field(factory=lambda: iter(()), init=False)  # what of the burst was not read yet
+    _folded: int = attrs.field(default=0, init=False)  # events of the burst; deltas are folded when somebody looks
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
@@ -216,16 +211,21 @@ class EventStream(Generic[T_co]):
         if self._closed or trio.lowlevel.current_task() is not self._owner:  # the first time
             self._enter()
         while True:
-            while self._index < len(self._burst):
-                event = self._burst[self._index]
-                self._index += 1
-                if type(event) is Hidden:
-                    self._fold.add(event.event)
-                    continue
-                self._fold.add(event)
+            for event in self._left:
+                if type(event) not in DELTAS:
+                    if type(event) is Hidden:
+                        continue
+                    self._fold_read()
                 return event  # type: ignore[no-any-return]
             if not await self._next_burst():
                 raise StopAsyncIteration
+
+    def _fold_read(self) -> None:
+        """Fold what has been read of the burst."""
+        read = len(self._burst) - length_hint(self._left)
+        if read > self._folded:
+            begin, self._folded = self._folded, read
+            fold_burst(self._fold, self._burst[begin:read])
 
     def _enter(self) -> None:
         """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
@@ -243,11 +243,7 @@ class EventStream(Generic[T_co]):
         self._start()
 
     async def _next_burst(self, *, waits_at_end: bool = True) -> bool:
-        """Fetch a burst; False at the end. Checkpoints, and loses no events when cancelled.
-
-        Args:
-            waits_at_end: Whether the end is a checkpoint too; another trip through the scheduler.
-        """
+        """Fetch a burst; False at the end. Checkpoints, at the end only if asked to; loses nothing if cancelled."""
         if not self._context.ended:
             await self._receive()
         if not self._context.ended:
@@ -259,13 +255,15 @@ class EventStream(Generic[T_co]):
         return False
 
     async def _receive(self) -> None:
+        self._fold_read()
         try:
-            self._burst, self._index = receive_waiting(self._channel), 0
-            if self._burst:
+            burst = receive_waiting(self._channel)
+            if burst:
+                self._take(burst)
                 await trio.lowlevel.checkpoint()
             else:
                 self._context.deadline = trio.current_effective_deadline()
-                self._burst = await self._channel.receive()
+                self._take(await self._channel.receive())
         except trio.EndOfChannel:
             self._context.ended = True
             return
@@ -274,11 +272,15 @@ class EventStream(Generic[T_co]):
         if self._context.first_event is None:
             self._context.first_event = trio.current_time()
 
+    def _take(self, burst: Burst) -> None:
+        self._burst, self._left, self._folded = burst, iter(burst), 0
+
     def result(self) -> T_co:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
         if self._owner is None and not self._closed:
             what = "result() was called before anything was read: a request is sent when the first event is asked for"
             advise("stream", "", "unread", f"{what}; await events.until_done() reads all of them")
+        self._fold_read()
         return self._fold.result()
 
     async def until_done(self) -> T_co:
@@ -286,10 +288,8 @@ class EventStream(Generic[T_co]):
         self._enter()
         has_waited = False
         while True:
-            while self._index < len(self._burst):
-                event = self._burst[self._index]
-                self._index += 1
-                self._fold.add(event.event if type(event) is Hidden else event)
+            deque(self._left, 0)
+            self._fold_read()
             if not await self._next_burst(waits_at_end=not has_waited):
                 return self.result()
             has_waited = True
@@ -370,15 +370,15 @@ class EventStream(Generic[T_co]):
 
     def _has_more(self) -> bool:
         """Whether visible events of the burst are waiting; folds hidden ones."""
-        while self._index < len(self._burst):
-            event = self._burst[self._index]
-            if type(event) is not Hidden:
+        while length_hint(self._left):
+            if type(self._burst[-length_hint(self._left)]) is not Hidden:
                 return True
-            self._fold.add(event.event)
-            self._index += 1
+            next(self._left)
+            self._fold_read()
         return False
 
     def _failure(self) -> AllmError | None:
+        self._fold_read()
         return self._fold.failure()
 
     def _close(self) -> None:

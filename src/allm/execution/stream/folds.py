@@ -11,7 +11,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -26,6 +26,7 @@ from allm.data.events import (
     MessageStarted,
     RawChunk,
     StepCompleted,
+    ToolCallDelta,
     ToolExecutionCompleted,
     ToolExecutionStarted,
     ToolHalted,
@@ -40,9 +41,10 @@ from allm.data.response import FinishReason, Response, Usage
 from allm.data.results import ChatResult, StepResult, unique_calls
 from allm.data.tool_control import error_message
 from allm.execution.journal import Unfinished
+from allm.execution.stream.fold import DELTAS, Fold, Hidden
 from allm.execution.stream.inbox import Inbox, with_messages
 
-__all__ = ["ChatFold", "StepFold", "StreamCollector", "message_with_results", "total_usage"]
+__all__ = ["ChatFold", "StepFold", "StreamCollector", "fold_burst", "message_with_results", "total_usage"]
 
 
 @define(eq=False)
@@ -89,6 +91,10 @@ class StreamCollector:
             if fold is None:
                 raise TypeError(f"{type(event).__name__} is not an event of a response; expected an allm.AdapterEvent")
             fold(self, event)
+
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """Fold more of a block that an event of this type has begun."""
+        self._builder.extend(kind, block_id, texts)
 
     def response(self) -> Response:
         """The response so far."""
@@ -207,6 +213,10 @@ class StepFold:
         else:
             fold(self, event)
 
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """See `StreamCollector`."""
+        self._collector.more(kind, block_id, texts)
+
     @property
     def response(self) -> Response:
         """The response so far."""
@@ -300,6 +310,10 @@ class ChatFold:
             self._begun = True
             self._current.add(event)
 
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """See `StreamCollector`."""
+        self._current.more(kind, block_id, texts)
+
     @property
     def current(self) -> StepFold:
         """The fold of the current or next step."""
@@ -347,3 +361,23 @@ class ChatFold:
             "usage": result.usage,
             "error": result.error,
         }
+
+
+def fold_burst(fold: Fold[Any], events: Iterable[Any]) -> None:
+    """Fold events in their order, those that a filter hides too; the texts of one block at once."""
+    kind: type[Any] = object  # of the newest event, if it is a delta
+    block_id = ""
+    texts: list[str] = []
+    for event in events:
+        if type(event) is kind and event.id == block_id:
+            texts.append(event.arguments_delta if kind is ToolCallDelta else event.delta)
+            continue
+        if texts:
+            fold.more(kind, block_id, texts)
+            texts = []
+        shown = cast("Any", event.event if type(event) is Hidden else event)
+        fold.add(shown)
+        kind = type(shown) if type(shown) in DELTAS else object
+        block_id = "" if kind is object else shown.id
+    if texts:
+        fold.more(kind, block_id, texts)

@@ -14,7 +14,8 @@ import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.events import AdapterEvent
-from allm.execution.stream.event_stream import Burst, ChannelSender, Hidden, StreamContext, receive_waiting
+from allm.execution.stream.event_stream import Burst, ChannelSender, StreamContext, receive_waiting
+from allm.execution.stream.fold import Hidden
 
 __all__ = ["Filter", "Observer", "Work", "run_stage"]
 

@@ -68,7 +68,7 @@ class Media:
 
     provider: str
     sound: list[str] = attrs.field(factory=list[str], init=False)
-    _urls: set[str] = attrs.field(factory=set[str], init=False)
+    _urls: dict[str, None] = attrs.field(factory=dict[str, None], init=False)  # an empty set is three times as large
     _audio: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
     _transcript: list[str] = attrs.field(factory=list[str], init=False)
 
@@ -79,7 +79,7 @@ class Media:
         image = None if url is None or url in self._urls else image_of_url(url, None)
         if url is None or image is None:
             return []
-        self._urls.add(url)
+        self._urls[url] = None
         return [ImageCompleted(f"image-{len(self._urls) - 1}", ImagePart(image))]
 
     def audio(self, audio: dict[str, Any]) -> list[AdapterEvent]:

@@ -41,14 +41,7 @@ from allm.data.events import (
     ToolCallDelta,
 )
 from allm.data.response import FinishReason
-from allm.providers.openai.answer_notes import (
-    CHOICE,
-    CHUNK,
-    MESSAGE,
-    Media,
-    chat_usage,
-    take_notes,
-)
+from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, chat_usage, take_notes
 from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
 from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, settled
@@ -121,7 +114,7 @@ class ChatDecoder(StreamDecoder):
     _finish: str | None = attrs.field(default=None, init=False)
     _fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # of the message, for the service alone
     _shape: ChatShape = attrs.field(default=_PLAIN, init=False)  # of the newest run
-    _read: Callable[[bytes], list[Any] | None] = attrs.field(default=_read_plain, init=False)  # chunks of that shape
+    _read: Callable[[bytes, int], list[Any]] = attrs.field(default=_read_plain, init=False)  # chunks of that shape
     _looks: int = attrs.field(default=0, init=False)  # for another shape, since the newest run
 
     def __attrs_post_init__(self) -> None:
@@ -131,71 +124,62 @@ class ChatDecoder(StreamDecoder):
         """One chunk."""
         self._chunk(event, "delta")
 
-    def on_run(self, run: Run) -> bool:
+    def on_run(self, run: Run) -> int:
         """More text, or thinking, or arguments of one call."""
         if self.id is None or self.model is None:
-            return False
-        chunks = self._read(run.lines) or self._look_again(run)
-        if chunks is None or len(chunks) != run.size:
-            return False
+            return 0
+        chunks = self._read(run.lines, run.size) or self._look_again(run)
+        if not chunks:
+            return 0
         self._looks = 0
         tier, fingerprint = chunks[0].service_tier, chunks[0].system_fingerprint
         if (tier and tier != self.service_tier) or (fingerprint and fingerprint != self.notes.get(_FINGERPRINT)):
-            return False
+            return 0
         deltas: list[Any] = []
         for chunk in chunks:
             if chunk.service_tier != tier or chunk.system_fingerprint != fingerprint:
-                return False
+                break
             deltas.append(chunk.choices[0].delta)
-        beside = read_beside(self._shape, chunks) if any(self._shape[1:]) else NOTHING_BESIDE
-        if beside is None or not _TAKE_RUN[self._shape.delta_type](self, deltas):
-            return False
+        kind = self._shape.delta_type
+        texts = _texts_of(kind, deltas)
+        beside = read_beside(self._shape, chunks[: len(texts)]) if any(self._shape[1:]) else NOTHING_BESIDE
+        if not texts or beside is None or not _TAKE_RUN[kind](self, texts, deltas):
+            return 0
         for notes in beside.notes:
             take_notes(self.notes, notes, notes)
         for fields in beside.fields:
             merge_fields(self._fields, fields)
-        return True
+        return len(texts)
 
-    def _look_again(self, run: Run) -> list[Any] | None:
-        """Read the run in the shape that its first chunk has; None if that is not a new one."""
+    def _look_again(self, run: Run) -> list[Any]:
+        """Read the run in the shape that its first chunk has; nothing if that is not a new one."""
         self._looks += 1
-        line = run.lines.partition(b"\n")[0]
-        if self._looks > _LOOKS or self._read(line) is not None:
-            return None
+        if self._looks > _LOOKS:
+            return []
         try:
-            chunk = as_object(loads(line))
+            chunk = as_object(loads(run.lines.partition(b"\n")[0]))
         except JsonTextError:
-            return None
+            return []
         shape = chat_shape_of(chunk, self._shape) if _said(_first_choice(chunk.get("choices"))) else None
         if shape is None or shape == self._shape:
-            return None
+            return []
         self._shape, self._read = shape, chat_reader(shape)
-        return self._read(run.lines)
+        return self._read(run.lines, run.size)
 
-    def _run_of_text(self, deltas: list[Text]) -> bool:
-        texts = [delta.content for delta in deltas]
-        if "" in texts:
-            return False
+    def _run_of_text(self, texts: list[str], _deltas: list[Text]) -> bool:
         self.more(TextDelta, "text-0", texts)
         return True
 
-    def _run_of_thinking(self, deltas: list[Thought]) -> bool:
-        texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
-        if "" in texts:
-            return False
-        for detail in (detail for delta in deltas for detail in delta.reasoning_details or ()):
+    def _run_of_thinking(self, texts: list[str], deltas: list[Thought]) -> bool:
+        for detail in (detail for delta in deltas[: len(texts)] for detail in delta.reasoning_details or ()):
             keep_piece(self._reasoning.details, detail)
         if self._reasoning.field is None:
             self._reasoning.field = "reasoning_content" if deltas[0].reasoning_content else "reasoning"
         self.more(ReasoningDelta, "reasoning-0", texts)
         return True
 
-    def _run_of_arguments(self, deltas: list[Arguments]) -> bool:
-        calls = [delta.tool_calls[0] for delta in deltas]
-        texts, index = [call.function.arguments for call in calls], calls[0].index
-        if "" in texts or any(call.index != index for call in calls):
-            return False
-        call_id = self._calls.more(index, texts)
+    def _run_of_arguments(self, texts: list[str], deltas: list[Arguments]) -> bool:
+        call_id = self._calls.more(deltas[0].tool_calls[0].index, texts)
         if call_id is None:
             return False
         self.more(ToolCallDelta, call_id, texts)
@@ -383,7 +367,19 @@ class ChatDecoder(StreamDecoder):
         return event
 
 
-_TAKE_RUN: dict[type, Callable[[ChatDecoder, Any], bool]] = {
+def _texts_of(kind: type[Any], deltas: list[Any]) -> list[str]:
+    """The texts of deltas of this kind, up to the first one that has none, or has some of another call."""
+    if kind is Text:
+        texts = [delta.content for delta in deltas]
+    elif kind is Thought:
+        texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
+    else:
+        calls = [delta.tool_calls[0] for delta in deltas]
+        texts = [call.function.arguments if call.index == calls[0].index else "" for call in calls]
+    return texts[: texts.index("")] if "" in texts else texts
+
+
+_TAKE_RUN: dict[type, Callable[[ChatDecoder, list[str], Any], bool]] = {
     Text: ChatDecoder._run_of_text,
     Thought: ChatDecoder._run_of_thinking,
     Arguments: ChatDecoder._run_of_arguments,

@@ -296,7 +296,7 @@ def _is_file(annotation: Any) -> bool:
 
 def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
     if role == "tool":
-        return 'is in the result of a tool, of which Chat Completions takes only text; see endpoint="responses"'
+        return "is in the result of a tool, of which Chat Completions takes only text; the Responses API takes more"
     if data.get("type") in _USER_PARTS:
         return None
     return f"has the type {data.get('type')!r}; Chat Completions takes {', '.join(sorted(_USER_PARTS))}"

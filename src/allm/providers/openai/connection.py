@@ -158,7 +158,7 @@ class Connection(HttpAdapter):
         """As every adapter does it; at a server that is not known, what it does not take may be what was guessed."""
         if is_known(self.row, url):
             return super().classify_at(url)
-        return functools.partial(classify, self.row.name, unknown_server=True)
+        return _classify_at_unknown(self.row.name)
 
     def _explain(self, error: EngineError, url: str) -> None:
         if error.reason == "missing_key" and not is_known(self.row, url):
@@ -183,6 +183,8 @@ class Connection(HttpAdapter):
             EngineError: `invalid_base_url`: it cannot be known without something that is missing.
         """
         base_url = self.base_url if options.base_url is None else options.base_url
+        if base_url is not None:
+            return base_url
         return find_base_url(Place(self.row, base_url, self._given), endpoint, model)
 
     def origin(self, base_url: str) -> Origin:
@@ -309,3 +311,8 @@ def _filled(row: Preset, template: str, given: Mapping[str, str | None], tried: 
         ).advised(f": pass {name}= or base_url=, or set the environment variable {' or '.join(variables)}")
 
     return _FIELD.sub(fill, template)
+
+
+@functools.lru_cache(maxsize=64)
+def _classify_at_unknown(name: str) -> Classify:
+    return functools.partial(classify, name, unknown_server=True)

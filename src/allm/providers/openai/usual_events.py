@@ -138,7 +138,7 @@ def chat_shape_of(chunk: Any, known: ChatShape) -> ChatShape | None:
 
 
 @functools.lru_cache(maxsize=64)
-def chat_reader(shape: ChatShape) -> Callable[[bytes], list[_Chunk] | None]:
+def chat_reader(shape: ChatShape) -> Callable[[bytes, int], list[_Chunk]]:
     """Reads chunks of this shape."""
     delta = wider_shape(shape.delta_type, {}, sorted(shape.delta))
     choice = wider_shape(_Choice, {"delta": delta}, sorted(shape.choice))
@@ -174,6 +174,6 @@ class _ArgumentsDelta(_Place, kw_only=True):
     type: Literal["response.function_call_arguments.delta"]
 
 
-read_text_deltas: Callable[[bytes], list[_TextDelta] | None] = shape_reader(_TextDelta)
-read_reasoning_deltas: Callable[[bytes], list[_ReasoningDelta] | None] = shape_reader(_ReasoningDelta)
-read_argument_deltas: Callable[[bytes], list[_ArgumentsDelta] | None] = shape_reader(_ArgumentsDelta)
+read_text_deltas: Callable[[bytes, int], list[_TextDelta]] = shape_reader(_TextDelta)
+read_reasoning_deltas: Callable[[bytes, int], list[_ReasoningDelta]] = shape_reader(_ReasoningDelta)
+read_argument_deltas: Callable[[bytes, int], list[_ArgumentsDelta]] = shape_reader(_ArgumentsDelta)
