@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Self, get_args
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.reasons import (
     AdapterReason as AdapterReason,
     EngineReason as EngineReason,
@@ -138,7 +139,7 @@ def render_path(path: Path) -> str:
     return text or "value"
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """One reason why a value is invalid.
 
