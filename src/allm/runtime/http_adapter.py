@@ -94,8 +94,7 @@ class Adapter(ABC):
     def tool_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[ToolMode] | None:
         """The ways in which the model of a request can be given tools, the best first; None: ask the catalog.
 
-        `("prompted",)` is a model without tools of its own: it is told of them in its instructions, the request has
-        none, and earlier calls and results are text.
+        With `("prompted",)` the request has no tools: the model is told of them, and of calls and results, as text.
         """
         return None
 
@@ -157,19 +156,16 @@ class _WithDefaults(Adapter):
         return result
 
     def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
-        modes = getattr(self._adapter, "output_modes", super().output_modes)
-        result: Sequence[OutputMode] | None = modes(request, options)
-        return result
+        ask: Callable[..., Sequence[OutputMode] | None] = getattr(self._adapter, "output_modes", super().output_modes)
+        return ask(request, options)
 
     def tool_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[ToolMode] | None:
-        modes = getattr(self._adapter, "tool_modes", super().tool_modes)
-        result: Sequence[ToolMode] | None = modes(request, options)
-        return result
+        ask: Callable[..., Sequence[ToolMode] | None] = getattr(self._adapter, "tool_modes", super().tool_modes)
+        return ask(request, options)
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
-        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
-        result: Iterable[Problem] = refused(request, options)
-        return result
+        ask: Callable[..., Iterable[Problem]] = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        return ask(request, options)
 
     def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
         defers = getattr(self._adapter, "defers_tools", super().defers_tools)
@@ -180,9 +176,8 @@ class _WithDefaults(Adapter):
         return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
-        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
-        result: BatchLimits = limits(model)
-        return result
+        ask: Callable[..., BatchLimits] = getattr(self._adapter, "batch_limits", super().batch_limits)
+        return ask(model)
 
     async def warm_up(self, model: str | None, /) -> None:
         await getattr(self._adapter, "warm_up", super().warm_up)(model)
