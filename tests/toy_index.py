@@ -43,6 +43,7 @@ class Index:
     form: str = "json"
     name: str = WHEEL
     cut: int | None = None  # bytes of the file after which the connection breaks
+    stall: int | None = None  # bytes of the file after which nothing comes
     ranges: bool = True
     redirect: str | None = None
     status: int = 200
@@ -81,7 +82,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if begin >= len(index.file):
                 self.reply(416, b"")
             else:
-                self.reply(206 if begin else 200, index.file[begin:], cut=index.cut)
+                self.reply(206 if begin else 200, index.file[begin:], cut=index.cut or index.stall)
 
     def reply(self, status, data, headers=(), cut=None):
         """One response; the connection breaks after `cut` bytes."""
@@ -91,12 +92,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data if cut is None else data[:cut])
+        if self.server.index.stall == cut is not None:
+            self.wfile.flush()
+            self.server.ended.wait()
 
 
 @contextlib.contextmanager
 def serving(monkeypatch, home):
     """An index that pip's variables name; weights are kept in `home`, and pip itself is not asked."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.ended = threading.Event()
     server.index = index = Index(f"http://127.0.0.1:{server.server_port}/simple")
     threading.Thread(target=server.serve_forever, daemon=True).start()
     known = weights.Weights(
@@ -118,5 +123,6 @@ def serving(monkeypatch, home):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("sys.executable", "/no/python")
     yield index
+    server.ended.set()
     server.shutdown()
     server.server_close()

@@ -119,8 +119,8 @@ class VirtualTerminal:
             case "G":
                 self.column = max(0, (count or 1) - 1)
             case "K":
-                assert count == 0
-                self._erase(self.row, self.column)
+                assert count in {0, 2}
+                self._erase(self.row, 0 if count else self.column)
             case "J":
                 assert count == 0
                 self._erase(self.row, self.column)

@@ -27,7 +27,7 @@ if sys.platform != "win32":
 COMMAND = [sys.executable, "-m", "allm"]
 # Makes the inherited terminal the controlling one, as a shell's is: only then does ^C become a SIGINT.
 CONTROLLED = (
-    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.executable, sys.argv[1:])"
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 )
 
 
@@ -179,17 +179,17 @@ def on_a_terminal():
     """Start the command on a terminal of its own; it ends with the block."""
 
     @contextlib.asynccontextmanager
-    async def start(*arguments):
+    async def start(*arguments, before=()):
         ours, its = os.openpty()
-        before = termios.tcgetattr(its)
+        settings = termios.tcgetattr(its)
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), its)
-        command = [sys.executable, "-c", CONTROLLED, *COMMAND, *arguments]
+        command = [sys.executable, "-c", CONTROLLED, *before, *COMMAND, *arguments]
         try:
             async with (
                 trio.lowlevel.FdStream(ours) as stream,
                 running(command, start_new_session=True, **streams) as process,
             ):
-                yield Screen(process, stream, its, before)
+                yield Screen(process, stream, its, settings)
         finally:
             os.close(its)
 

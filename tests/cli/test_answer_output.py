@@ -168,7 +168,7 @@ async def test_retries_and_times_are_shown_on_demand(server, run):
     retry, facts = errors.splitlines()
     assert retry == "attempt 1 failed: Slow down. (rate_limited, status 429); trying again in 0.0 s"
     assert "first token after " in facts
-    assert facts.startswith("gpt-5.4-2026-03-05, request req_scripted0")
+    assert facts.startswith("openai gpt-5.4-2026-03-05, request req_scripted0")
 
 
 async def test_without_stream_the_answer_comes_whole(server, to_server, on_a_terminal):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import subprocess
 
 import pytest
 import trio
@@ -420,3 +421,99 @@ async def test_signals_are_left_alone_in_other_threads():
     await trio.to_thread.run_sync(trio.run, run_until_interrupted, work)
 
     assert done
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("/copy", "there is no answer to copy"),
+        ("/undo", "there is nothing to take back"),
+        ("/retry", "there is no message to send again"),
+        ("/save", "needs the name of a file"),
+        ("/save /no/such/folder/a.md", "cannot write"),
+        ("/model openai:x", "this chat has one model only"),
+        ("/file", "no files are attached"),
+        ("/file -", "no files are attached"),
+        ("/usage now", "takes no argument"),
+        ("/clr", "did you mean /clear?"),
+        ("/zzz", "/help lists the commands"),
+    ],
+)
+def test_a_command_that_is_not_possible_says_why(terminal, line, says):
+    """In one line, and the chat goes on."""
+    _, code = chat(terminal, f"{line}\n", [])
+
+    assert code == 0
+    assert says in err(terminal)
+
+
+def test_only_a_whole_line_of_a_pipe_is_a_command(pipes):
+    """What a program wrote goes to the model."""
+    held, code = chat(pipes, "/model is a word\n//x\nexit\n/quit\nnever read\n", *[[fake.text("Yes.")]] * 3)
+
+    texts = [message.text for message in held.stored.session.thread.messages if message.role == "user"]
+    assert (code, texts) == (0, ["/model is a word", "//x", "exit"])
+
+
+def test_the_instructions_can_be_removed(terminal):
+    """`/system -`, and `/system` says that there are none."""
+    held, _ = chat(terminal, "/system Be brief.\n/system -\n/system\n", [])
+
+    assert roles(held) == []
+    assert "no instructions" in out(terminal)
+
+
+def test_a_plain_terminal_has_an_editor_too(terminal, monkeypatch):
+    """What is saved is the message; nothing saved asks for a line."""
+    written = ["from the editor\n", None]
+    monkeypatch.setattr("click.edit", lambda *_, **__: written.pop(0))
+    held, _ = chat(terminal, "/edit\n/edit\ntyped\n", [fake.text("1")], [fake.text("2")])
+
+    texts = [message.text for message in held.stored.session.thread.messages if message.role == "user"]
+    assert texts == ["from the editor", "typed"]
+
+
+def test_an_answer_is_copied(terminal, monkeypatch):
+    """By a program of the desktop, or by the terminal itself."""
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    chat(terminal, "?\n/copy\n", [fake.text("Yes.")])
+
+    assert "\x1b]52;c;WWVzLg==\x07" in err(terminal)
+    ran = []
+
+    def run(command, **options):
+        ran.append((command[0], options["input"]))
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr("shutil.which", lambda name: name if name == "pbcopy" else None)
+    monkeypatch.setattr("subprocess.run", run)
+    terminal.stdin.truncate(0)
+    terminal.stdin.seek(0)
+    chat(terminal, "?\n/copy\n", [fake.text("Yes.")])
+
+    assert ran == [("pbcopy", b"Yes.")]
+
+
+def test_a_retry_that_fails_keeps_the_answer(terminal):
+    """Whether the call fails, or the answer has nothing."""
+    failed = [fake.error(allm.AdapterError("away", reason="network_error"))]
+    held, _ = chat(terminal, "?\n/retry\n", [fake.text("Yes.")], failed)
+
+    assert [message.text for message in held.stored.session.thread.messages] == ["?", "Yes."]
+    assert "the earlier answer is kept" in err(terminal)
+
+
+def test_the_reasoning_is_shown_where_it_is_asked_for(terminal):
+    """In lines of its own, before the answer."""
+    script = [fake.reasoning("Let me see."), fake.text("Yes.")]
+    chat(terminal, "?\n", script)
+    assert "Let me see." not in err(terminal)
+
+    terminal.stdin.truncate(0)
+    terminal.stdin.seek(0)
+    terminal.stdin.write("?\n")
+    terminal.stdin.seek(0)
+    engine = allm.Engine(adapter=Fake(script=script), model="scripted")
+    stored = open_stored_session(None, None, terminal)
+    Chat(engine=engine, options={}, terminal=terminal, stored=stored, reasoning=True).run()
+    assert "Let me see.\x1b[22m\n" in err(terminal)

@@ -97,6 +97,39 @@ def test_sets_of_tools_are_offered_as_they_are(tmp_path):
     assert later.known() is None
 
 
+FUNCTIONS = """
+from json import dumps
+
+def add(a: int, b: int) -> int:
+    "Adds."
+    return a + b
+
+def _hidden(): ...
+"""
+
+
+@pytest.mark.parametrize("in_a_file", [False, True])
+def test_every_function_of_some_code_can_be_a_tool(tmp_path, in_a_file):
+    """But for those that are imported or whose names begin with `_`."""
+    code = str(file_with(tmp_path, FUNCTIONS)) if in_a_file else FUNCTIONS
+
+    [tool] = tools_of([], [code])
+
+    assert (tool.name, tool.description) == ("add", "Adds.")
+
+
+@pytest.mark.parametrize(
+    ("code", "says"), [("x = ", "the code: line 1: SyntaxError"), ("x" * 9999 + " = 1", "no tools")]
+)
+def test_code_that_has_no_functions_is_refused(code, says):
+    """The option is named."""
+    with pytest.raises(click.BadParameter) as caught:
+        tools_of([], [code])
+
+    assert says in caught.value.message
+    assert caught.value.param_hint == "'--functions'"
+
+
 BROKEN = {
     "def weather(:": "line 1: SyntaxError",
     "\n\nimport not_there_at_all": "line 3: ModuleNotFoundError: No module named",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 
 import pytest
 
 import allm
 from allm import fake
+from allm.runtime.fitting import forget_advice
 from allm.testing import Reply
 
 ANSWER = [fake.text("Four legs, one tail."), fake.usage(input_tokens=3, output_tokens=5)]
@@ -218,3 +220,15 @@ async def test_streams_that_were_closed_are_empty(server, to_server, allm_main, 
 
     assert code == 0
     assert json.loads(server.requests[0].body)["messages"]
+
+
+async def test_a_warning_is_a_note_on_a_line_of_its_own(server, allm_main):
+    """Such as of a model that will be shut down; nothing else writes the log to standard error."""
+    forget_advice()
+    server.add(Reply.script("openai", ANSWER))
+    command = ["generate", "?", "--model", "openai:gpt-3.5-turbo", "--base-url", server.url("openai")]
+
+    code, output, errors = await allm_main(*command)
+
+    assert (code, output) == (0, "Four legs, one tail.\n")
+    assert re.fullmatch(r"Note: model 'gpt-3.5-turbo' of openai w.* shut down on .*; use another one\n", errors)

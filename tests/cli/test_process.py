@@ -41,6 +41,24 @@ async def test_ctrl_c_leaves_a_clean_terminal(server, to_server, on_a_terminal, 
     assert server.requests[0].outcome == "client_closed"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([], "Some bold text.\n• one\n"),
+        (["--plain"], "Some **bold** text.\n- one\n"),
+        (["--schema", "name"], "Some **bold** text.\n- one\n"),
+    ],
+)
+async def test_an_answer_is_rendered_at_a_terminal(server, to_server, on_a_terminal, arguments, shown):
+    """`--plain` shows it as it came, and so is what has a schema."""
+    server.add(Reply.script("openai", [fake.text("Some **bo"), fake.text("ld** text.\n- one")]))
+    async with on_a_terminal("generate", "?", *to_server, *arguments) as screen:
+        assert await screen.read_all() == 0
+
+        assert screen.shown.text == shown
+        assert not screen.settings_changed
+
+
 async def test_ctrl_c_ends_the_demo(on_a_terminal):
     """No traceback, no style left, and the terminal's settings are unchanged."""
     async with on_a_terminal("demo") as screen:

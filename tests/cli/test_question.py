@@ -86,6 +86,16 @@ async def test_standard_input_can_be_a_file_or_an_attachment(sent, piped):
     assert (await sent("-a", "-", "Why?"))[1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
 
 
+async def test_instructions_can_be_in_files(server, sent, tmp_path):
+    """After those of `--system`, as they are."""
+    (tmp_path / "a").write_text("Be kind.\n")
+
+    await sent("Hi.", "-s", "Be brief.", "--sf", str(tmp_path / "a"), "--system-file", str(tmp_path / "a"))
+
+    system, _ = server.requests[-1].json()["messages"]
+    assert system == {"role": "system", "content": "Be brief.\n\nBe kind.\n\nBe kind."}
+
+
 async def test_an_image_file_is_an_image(sent, tmp_path):
     """Whatever its name says, by `-f` as by `-a`; it stands after the text."""
     (tmp_path / "cat.txt").write_bytes(PIXEL)
@@ -169,6 +179,7 @@ async def test_a_pipe_with_a_name_is_a_file(sent, tmp_path):
     ("arguments", "says"),
     [
         (["-f", "{folder}/missing.txt"], "No such file"),
+        (["-f", ""], "the name of the file is empty"),
         (["-f", "a\0b"], "not the name of a file"),
         (["-f", "{folder}/doc.pdf"], "is application/pdf; only texts and images can be sent: pdftotext"),
         (["-f", "{folder}/song.mp3"], "is audio/mpeg; only texts and images can be sent"),
@@ -181,7 +192,9 @@ async def test_a_pipe_with_a_name_is_a_file(sent, tmp_path):
         (["-a", "{folder}/nothing"], "is empty"),
         (["-a", "{folder}/missing.png"], "No such file"),
         (["-a", "data:text/plain;base64,aGk="], "it is text/plain; only images"),
-        (["-f", "-", "-a", "-"], "cannot be read for both -f - and -a -"),
+        (["-f", "-", "--sf", "-"], "cannot be read for both --sf - and -f -"),
+        (["--sf", "{folder}/doc.pdf"], "is application/pdf; only texts can be sent: pdftotext"),
+        (["--sf", "{folder}/empty"], "Is a directory"),
         (["-f", "-", "-"], "cannot be read for both"),
     ],
 )

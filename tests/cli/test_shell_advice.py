@@ -55,10 +55,10 @@ ERRORS = {
         ["generate", "hi", "-m", "openai:x", "--temperature", "9"],
         "temperature is 9.0; expected a number",
     ),
-    "of one vendor": (["generate", "hi", "-m", "openai:o3", "--temperature", "0.5"], "temperature"),
+    "of one vendor": (["generate", "hi", "-m", "openai:o3", "--temperature", "0.5"], "leave out --temperature, or"),
+    "no task": (["embed", "hi", "-m", "openai:text-embedding-3-small", "--task", "x"], "has no such task"),
     "no reasoning": (["generate", "hi", "-m", "openai:gpt-4o", "--reasoning", "low"], "leave out --reasoning, or"),
     "no vision": (["generate", "hi", "-m", "openai:gpt-3.5-turbo", "-a", PIXEL], "leave out -a, or use another model"),
-    "no tools": (["generate", "hi", "-m", "openai:o1-mini", "--tools", "{folder}/t.py"], ""),
     "not UTF-8": (["generate", "\udcff", "-m", "openai:x"], "PROMPT is not valid text"),
     "no instructions": (["generate", "hi", "-s", "\udcff", "-m", "openai:x"], "--system is not valid text"),
     "no file": (["generate", "hi", "-m", "openai:x", "-f", "nothing"], "cannot read nothing"),
@@ -74,12 +74,11 @@ async def test_an_error_of_a_command_has_no_python(allm_main, monkeypatch, tmp_p
     """And says what helps; nor has a warning, which a shell shows too."""
     for variable in ("ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY", "VOYAGE_API_KEY"):
         monkeypatch.delenv(variable, raising=False)
-    (tmp_path / "t.py").write_text("import allm\nx = allm.Tool('x', 'X.')")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.StringIO("hi"))
     arguments, says = ERRORS[name]
 
-    code, output, errors = await allm_main(*[argument.replace("{folder}", str(tmp_path)) for argument in arguments])
+    code, output, errors = await allm_main(*arguments)
 
     shown = " ".join(errors.split())
     assert (code, output) in {(1, ""), (2, "")}
@@ -140,24 +139,38 @@ def test_advice_is_the_end_of_a_message():
 # --- every message of the library -------------------------------------------------------------------------------------
 
 ONLY_IN_PYTHON = {
+    "data/audio.py": "no command sends sound",
     "data/embedding.py": "for numpy",
+    "data/openai_messages.py": "no command reads messages of OpenAI's library",
     "data/problems.py": "options, which a command names itself",
+    "data/request.py": "types and numbers that a command checks itself",
+    "data/response.py": "no command parses answers",
+    "data/session.py": "a command makes its sessions itself",
     "data/tool.py": "tools are written in Python",
     "execution/options.py": "a command makes its engine of a model's name",
     "execution/output_modes.py": "no command sets the mode",
+    "execution/prompted/request.py": "a command asks for JSON by a schema only",
     "execution/services/embedding_stream.py": "misuse of a stream",
     "execution/services/service.py": "a command makes its engine of a model's name",
     "execution/services/speech.py": "no command speaks",
     "execution/stream/event_stream.py": "misuse of a stream",
+    "http/answer_limits.py": "no command sets limits",
     "http/call.py": "keys that are functions of the program",
     "http/keys.py": "keys that are functions of the program",
     "http/response.py": "clients of the program",
     "http/trio_task.py": "a command runs Trio",
+    "providers/anthropic/encode.py": "a command asks for JSON by a schema only",
+    "providers/fake/adapter.py": "scripts of tests",
+    "providers/gemini/encode.py": "no command has this option",
+    "providers/gemini/transcription.py": "no command sends sound",
     "providers/local/adapter.py": "settings of Local, which no command makes",
     "providers/openai/connection.py": "a command makes its adapter of a model's name",
+    "providers/openai/moderation_wire.py": "no command moderates",
+    "providers/openai/transcription.py": "no command sends sound",
     "runtime/engine.py": "a command makes its engine of a model's name",
     "runtime/http_adapter.py": "for authors of adapters",
     "runtime/registry.py": "for authors of adapters",
+    "runtime/tools.py": "tools are written in Python",
     "session/between_turns.py": "a chat asks about calls that have no answer only",
     "session/stores/lease.py": "a chat looks at the session before it begins a turn",
     "session/stores/store.py": "a chat makes its sessions itself",
@@ -184,9 +197,9 @@ def messages():
                     name = node.targets[0].id
                     named[name] = f"{named.get(name, '')} {texts_in(node.value)}"
             for node in ast.walk(function):
-                if isinstance(node, ast.Call) and getattr(node.func, "id", "").endswith("Error") and node.args:
-                    first = node.args[0]
-                    yield place, named.get(first.id, "") if isinstance(first, ast.Name) else texts_in(first)
+                made = getattr(node.func, "id", "") if isinstance(node, ast.Call) else ""
+                for text in node.args[:1] if made.endswith("Error") else node.args[2:3] if made == "Problem" else ():
+                    yield place, named.get(text.id, "") if isinstance(text, ast.Name) else texts_in(text)
 
 
 def test_python_is_in_the_advice_and_not_in_the_message():

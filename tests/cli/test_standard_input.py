@@ -91,6 +91,36 @@ def test_a_pipeline_is_waited_for():
     assert errors.getvalue() == "waiting for standard input; < /dev/null goes on without it\n"
 
 
+def test_a_pipe_that_was_asked_for_is_waited_for_with_a_note(monkeypatch):
+    """Whoever has it: `-f -` says that something comes."""
+    reading, writing = os.pipe()
+    monkeypatch.setattr(Told, "writer", os.fdopen(writing, "w"), raising=False)
+    with reading_from(reading, LaterHere()) as (stdin, errors):
+        assert stdin.text("-f -") == "at last"
+
+    assert errors.getvalue() == "waiting for standard input\n"
+
+
+class LaterHere(Told):
+    """The same, where this process has the pipe."""
+
+    def write(self, text):
+        """Write to the pipe, and close it."""
+        if text.startswith("waiting"):
+            self.writer.write("at last")
+            self.writer.close()
+        return io.StringIO.write(self, text)
+
+
+def test_a_terminal_that_was_asked_for_is_read(terminal):
+    """A note says how to end."""
+    terminal.stdin.write("typed")
+    terminal.stdin.seek(0)
+
+    assert StandardInput(terminal).text("the prompt -") == "typed"
+    assert "type the prompt; Ctrl-D" in terminal.stderr.stream.getvalue()
+
+
 def test_a_device_is_not_read():
     """Such as a terminal, or a random number generator, which never ends."""
     with reading_from(os.open("/dev/zero", os.O_RDONLY)) as (stdin, errors):

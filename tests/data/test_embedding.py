@@ -13,6 +13,7 @@ from hypothesis import given, strategies as st
 
 import allm
 from allm.data import embedding as module
+from allm.execution.services.embedding_responses import with_offset
 
 FLOATS = st.lists(st.floats(allow_nan=False), max_size=6)
 
@@ -39,6 +40,16 @@ def test_packed_numbers_stay_packed(typecode):
     again = allm.from_json(allm.to_json(embedding), allm.Embedding)
     assert again.buffer.format == typecode
     assert again == embedding
+
+
+def test_a_decoded_vector_is_kept_as_it_is():
+    """Also where an answer is numbered within the whole call: a copy would cost as much as decoding it."""
+    vector = array("f", [1, 2, 3])
+    embedding = allm.adapters.embedding_of(0, vector)
+    assert embedding == allm.Embedding(0, vector)
+    moved = with_offset(allm.EmbeddingResponse(embeddings=[embedding]), 7).embeddings[0]
+    assert moved.index == 7
+    assert moved._values is embedding._values is vector
 
 
 def test_embeddings_compare_by_index_and_numbers():

@@ -25,6 +25,14 @@ ERRORS = [
 ]
 
 
+ERRORS += [
+    allm.EngineError("no key", reason="missing_key", provider="acme", variables=["ACME_KEY"]).advised(
+        ": pass api_key="
+    ),
+    allm.ValidationError([(("a",), "b")], message="no").advised("; leave a out"),
+]
+
+
 def pickled(value):
     """The value after a pickle."""
     return pickle.loads(pickle.dumps(value))  # noqa: S301  our own
@@ -36,6 +44,16 @@ def test_an_error_travels_to_another_process(error):
     again = pickled(error)
     assert (again, hash(again), repr(again), str(again)) == (error, hash(error), repr(error), str(error))
     assert again is not error
+
+
+@pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+def test_advice_travels_along(error, again):
+    """The end of a message that is for those who write Python stays apart."""
+    advised = again(pickled(error).advised("; or wait"))
+    assert advised.problem == error.problem
+    assert advised.message == str(advised.args[0]) == f"{error.message}; or wait"
+    assert getattr(again(error), "variables", ()) == getattr(error, "variables", ())
 
 
 @pytest.mark.parametrize("again", [pickled, copy.copy, copy.deepcopy], ids=["pickle", "copy", "deepcopy"])

@@ -6,6 +6,7 @@ import itertools
 import json
 
 import pytest
+from hypothesis import given, strategies as st
 
 import allm
 from allm.data.events import Failed, MessageCompleted, TextCompleted, TextDelta, ToolCallCompleted, ToolCallDelta
@@ -63,6 +64,11 @@ REPLIES = {
     ),
     "sorted keys": ('{"arguments": {"city": "Zug"}, "tool": "weather"}', [weather("Zug")]),
     "another key": ('{"tool": "weather", "id": [1, "}"], "arguments": {"city": "Zug"}}', [weather("Zug")]),
+    "in words of other models": ('{"name": "weather", "parameters": {"city": "Zug"}}', [weather("Zug")]),
+    "a thing with a name": ('{"name": "weather", "kind": "app"}', None),
+    "a name with arguments": ('{"name": "hammer", "arguments": {}}', None),
+    "no tool": ('{"tool": null, "arguments": {}, "answer": "Hi."}', ["Hi."]),
+    "a tool that is no text": ('{"tool": 7, "price": 3}', None),
     "unknown tool": ('{"tool": "hammer", "arguments": {}}', [("hammer", {})]),
     "malformed arguments": ('{"tool": "weather", "arguments": {"city": Zug}}', [("weather", None)]),
     "arguments that are no object": ('{"tool": "weather", "arguments": [1]}', [("weather", None)]),
@@ -121,6 +127,36 @@ def test_what_a_reply_means(name):
         has_calls = any(not isinstance(part, str) for part in expected)
         assert events[-1].finish_reason == ("tool_calls" if has_calls else "stop")
     assert seen(played([reply])) == expected or expected == [reply]
+
+
+FRAGMENTS = [
+    *'{}[]",:\\`\n 1',
+    *('{"tool"', '"weather"', '"arguments"', '"answer": ', '{"answer": "', '{"calls": [', "```", "json", "hi", "null"),
+    *(
+        "\\u00e9",
+        "\\ud83d",
+        "\\ude00",
+        '{"name": "weather", "parameters": ',
+        '{"arguments": {}, "tool": "clock"}',
+        CALL,
+    ),
+]
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join), st.booleans(), st.data())
+def test_any_reply_means_the_same_however_it_is_cut(reply, is_json, data):
+    """Made of pieces of replies, right and wrong; texts are seen once."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(reply)), max_size=3)))
+    in_string = data.draw(st.booleans())
+    ways = [[reply], list(reply), [reply[a:b] for a, b in itertools.pairwise([0, *cuts, len(reply)])]]
+    found = []
+    for pieces in ways:
+        events = played(pieces, is_json=is_json, in_string=in_string)
+        parts = seen(events)
+        runs = itertools.groupby(parts, lambda part: isinstance(part, str))
+        joined = ["".join(run) if is_text else list(run) for is_text, run in runs]
+        found.append((joined, events[-1].finish_reason))
+    assert found[0] == found[1] == found[2]
 
 
 @pytest.mark.parametrize("name", ["escapes", "plain text", "words before", "quotes without escapes", "answer"])

@@ -17,6 +17,7 @@ from allm.testing import cancel_everywhere
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(8)
 CALL = '{"tool": "weather", "arguments": {"city": "Zug"}}'
 FAILURE = allm.AdapterError("gone", reason="network_error", provider="fake")
+NOW = "\n\nNow answer the user, or call another tool."
 ANSWER = '{"answer": "It is sunny."}'
 
 
@@ -106,7 +107,7 @@ async def test_a_turn():
     assert [(message.role, message.text) for message in second.messages[1:]] == [
         ("user", "Weather?"),
         ("assistant", '{"tool":"weather","arguments":{"city":"Zug"}}'),
-        ("user", "Result of weather: sunny in Zug"),
+        ("user", "Result of weather: sunny in Zug" + NOW),
     ]
     assert accepts(first, CALL)
     assert accepts(first, ANSWER)
@@ -163,7 +164,7 @@ async def test_several_calls_at_once(given, is_offered):
     assert accepts(first, both) is is_offered
     assert ('"calls"' in first.messages[0].text) is is_offered
     assert json.loads(second.messages[2].text) == json.loads(both)
-    assert second.messages[3].text == "Result of weather: sunny in Zug\n\nResult of clock: noon"
+    assert second.messages[3].text == "Result of weather: sunny in Zug\n\nResult of clock: noon" + NOW
 
 
 async def test_malformed_arguments_are_reported():
@@ -313,7 +314,7 @@ async def test_a_conversation_goes_on_with_the_other_mode():
     assert [message.text for message in adapter.requests[0].messages[1:]] == [
         "Weather?",
         '{"tool":"weather","arguments":{"city":"Zug"}}',
-        "Result of weather: sunny in Zug",
+        "Result of weather: sunny in Zug" + NOW,
         '{"answer":"Sunny."}',
         "And now?",
     ]
@@ -337,7 +338,7 @@ async def test_results_of_the_same_tool_are_told_apart():
         'Two calls.\n{"calls":[{"tool":"weather","arguments":{"city":"Zug"}},'
         '{"tool":"weather","arguments":{"city":"Ulm"}}]}'
     )
-    assert results.text == 'Result of weather {"city":"Ulm"}: rain\n\nResult of weather {"city":"Zug"}: sun'
+    assert results.text == ('Result of weather {"city":"Ulm"}: rain\n\nResult of weather {"city":"Zug"}: sun' + NOW)
     assert user.text == "Hurry."
 
 
@@ -353,7 +354,7 @@ async def test_a_result_with_an_image():
     await allm.chat(engine, "Look.")
     message = adapter.requests[1].messages[-1]
     assert message.role == "user"
-    assert [type(part).__name__ for part in message.content] == ["TextPart", "ImagePart"]
+    assert [type(part).__name__ for part in message.content] == ["TextPart", "ImagePart", "TextPart"]
     assert message.text.startswith("Result of camera: ")
 
 
@@ -398,7 +399,7 @@ async def test_a_session_with_approval():
             assert result.output_text == "It is sunny."
         session, _ = await store.load("trip")
     assert [message.role for message in session.thread.messages] == ["user", "assistant", "tool", "assistant"]
-    assert adapter.requests[1].messages[-1].text == "Result of weather: sunny"
+    assert adapter.requests[1].messages[-1].text == "Result of weather: sunny" + NOW
 
 
 async def test_a_step():
@@ -543,6 +544,18 @@ async def test_what_was_held_back_is_not_lost(autojump_clock):
 def attrs_evolved(engine, script):
     """The same engine, whose script was not played."""
     return allm.Engine(adapter=allm.providers.Fake(script=script), tools=engine.tools)
+
+
+async def test_a_stream_without_an_end():
+    """Of an adapter that just returns: what was held back comes before the failure."""
+
+    class Short(Local):
+        async def stream(self, request, emit):
+            await emit(allm.TextDelta("t", 'Well: {"an'))
+
+    response = await allm.generate(allm.Engine(adapter=Short(), tools=[weather]), "Weather?")
+    assert response.output_text == 'Well: {"an'
+    assert response.error.reason == "stream_truncated"
 
 
 async def test_a_retry_reads_anew():

@@ -10,6 +10,11 @@ import trio
 
 import allm
 from allm import fake
+from allm.execution.stream import attempt
+from allm.execution.stream.folds import StepFold
+from allm.http import transport
+from allm.http.connecting import Connecting
+from allm.providers.openai import connection
 from allm.runtime import catalog
 from allm.testing import Reply, WireServer
 
@@ -149,9 +154,21 @@ async def cancel_soon(scope):
 
 
 async def test_steps_of_a_tool():
-    """One to be started in its order, one to run, one for the consumer; a full channel adds some."""
+    """One to run it; eight are started in one, and one in a while lets others run."""
     few, many = await steps_of_tools(50), await steps_of_tools(250)
-    assert many - few <= 3.2 * 200
+    assert many - few <= 1.3 * 200
+
+
+@pytest.mark.parametrize("call", [allm.step, allm.chat])
+async def test_a_turn_that_nobody_reads_is_folded_once(call, monkeypatch):
+    """Its producer reads the fold of the result; a turn with a reader has a fold at each end."""
+    added = []
+    add = StepFold.add
+    monkeypatch.setattr(StepFold, "add", lambda fold, event: added.append(event) or add(fold, event))
+    scripts = [[fake.tool_call("nothing", {"n": 1})], [fake.text("done")]] * 2
+    engine = allm.Engine(adapter=allm.providers.Fake(scripts=scripts), tools=[nothing])
+    await call(engine, "go")
+    assert len(added) == len(set(map(id, added))) > 5
 
 
 async def test_the_catalog_is_searched_once_for_each_model(monkeypatch):
@@ -185,3 +202,40 @@ async def test_what_is_put_in_counts_at_once():
     finally:
         allm.models.clear()
     assert allm.models.lookup("openai", "gpt-of-mine") is None
+
+
+async def test_what_a_call_asks_of_its_surroundings(monkeypatch):
+    """A route is found once, a vendor's settings are made once for all calls, and what came in one read is a burst."""
+    routes, vendors, bursts = [], [], []
+    route_of, vendor, to_show = transport._route_of, connection.Vendor, attempt._Attempt._to_show
+    monkeypatch.setattr(transport, "_route_of", lambda url: routes.append(url) or route_of(url))
+    monkeypatch.setattr(connection, "Vendor", lambda **fields: vendors.append(fields) or vendor(**fields))
+    monkeypatch.setattr(attempt._Attempt, "_to_show", lambda this, burst: bursts.append(burst) or to_show(this, burst))
+    async with WireServer() as server:
+        server.default = Reply.script("openai", [fake.text("hi"), fake.usage(input_tokens=1, output_tokens=1)])
+        adapter = allm.providers.OpenAI(api_key="k", base_url=server.url("openai"), endpoint="chat_completions")
+        engine = allm.Engine(adapter=adapter, model="m")
+        for _ in range(3):
+            assert (await allm.generate(engine, "hi")).output_text == "hi"
+    assert (len(routes), len(vendors), len(bursts)) == (3, 1, 3)
+
+
+async def test_stages_that_the_http_library_reports(monkeypatch):
+    """On a connection that was used before, nothing is reported behind the beginning of the request."""
+    reported = []
+    call = Connecting.__call__
+
+    async def noting(this, event, info):
+        reported.append(event.partition(".")[2])
+        await call(this, event, info)
+
+    monkeypatch.setattr(Connecting, "__call__", noting)
+    async with WireServer() as server:
+        server.default = Reply.script("openai", [fake.text("hi")])
+        adapter = allm.providers.OpenAI(api_key="k", base_url=server.url("openai"), endpoint="chat_completions")
+        engine = allm.Engine(adapter=adapter, model="m")
+        await allm.generate(engine, "hi")
+        assert "connect_tcp.started" in reported
+        reported.clear()
+        await allm.generate(engine, "hi")
+    assert reported == ["send_request_headers.started", "send_request_headers.complete"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import allm
-from allm.http.sse import ServerSentEvent, SSEDecoder, halves
+from allm.http.sse import Run, ServerSentEvent, SSEDecoder
 
 # Every form of the grammar once. Line ends are put in by the tests.
 LINES = [
@@ -121,62 +121,108 @@ def test_a_stream_is_the_same_wherever_it_is_cut(stream):
 def test_a_read_of_whole_events_of_one_name_is_a_run():
     """Except the first read, which may begin with a byte order mark; anything else is read line by line."""
     decoder = SSEDecoder(60)
-    assert decoder.run(b"data: 1\n\n") is None
-    assert list(decoder.feed(b"data: 1\n\n")) == [("", b"1")]
-    assert decoder.run(b"data: 2\n\n") == ("", b"2", 1)
-    assert decoder.run(b"data: 2\r\n\r\ndata: 3\r\n\r\n") == ("", b"2\n3", 2)
-    named = b"event: delta\ndata: 2\n\n"
-    assert decoder.run(named * 2) == ("delta", b"2\n2", 2)
-    assert decoder.run(named * 2).events() == [("delta", b"2"), ("delta", b"2")]
+    assert decoder.run(b"data: {1}\n\n") is None
+    assert list(decoder.feed(b"data: {1}\n\n")) == [("", b"{1}")]
+    assert decoder.run(b"data: {2}\n\n") == ("", b"{2}", 1)
+    assert decoder.run(b"data: {2}\r\n\r\ndata: {3}\r\n\r\n") == ("", b"{2}\n{3}", 2)
+    named = b"event: delta\ndata: {2}\n\n"
+    assert decoder.run(named * 2) == ("delta", b"{2}\n{2}", 2)
+    assert decoder.run(named * 2).events() == [("delta", b"{2}"), ("delta", b"{2}")]
     others = [
-        b"data: 2\n",
-        b"data: 2\n\n\n",
-        b"data: 2\n\ndata: 3",
-        b"data: 2\ndata: 3\n\n",
-        b"data: 2\n\ndata: 3\ndata: 4\n\n",
-        b"data: 2\r3\n\n",
-        b"data:2\n\n",
+        b"data: {2}\n",
+        b"data: {2}\n\n\n",
+        b"data: {2}\n\ndata: {3}",
+        b"data: {2}\ndata: {3}\n\n",
+        b"data: {2}\n\ndata: {3}\ndata: {4}\n\n",
+        b"data: {2\r3}\n\n",
+        b"data:{2}\n\n",
+        b"data: 2}\n\n",
+        b"data: {2} \n\n",
+        b"data: {2}\n\ndata: [DONE]\n\n",
+        b"data: [DONE]\n\ndata: {2}\n\n",
         b": data\n\n",
-        named + b"data: 2\n\n",
-        named + b"event: other\ndata: 2\n\n",
-        b"event: delta\nid: 1\ndata: 2\n\n",
-        b"data: %b\n\n" % (b"x" * 60),
+        named + b"data: {2}\n\n",
+        named + b"event: other\ndata: {2}\n\n",
+        b"event: delta\nid: 1\ndata: {2}\n\n",
+        b"event: del\rta\ndata: {2}\n\n",
+        b"data: {%b}\n\n" % (b"x" * 60),
     ]
     assert [decoder.run(other) for other in others] == [None] * len(others)
-    assert list(decoder.feed(b"data: 2\ndata:")) == []
-    assert decoder.run(b"data: 2\n\n") is None
+    for size in (51, 52):
+        event = b"data: {%b}\n\n" % (b"x" * size)
+        assert (decoder.run(event * 9) is None) == (size == 52)
+        if size == 51:
+            assert len(list(decoder.feed(event * 9))) == 9
+        else:
+            with pytest.raises(allm.AdapterError):
+                list(SSEDecoder(60).feed(event))
+    assert list(decoder.feed(b"data: {2}\ndata:")) == []
+    assert decoder.run(b"data: {2}\n\n") is None
 
 
-EVENTS = st.lists(st.sampled_from([b"data: 1\n\n", b"event: e\ndata: 2\n\n", b": c\n\n", b"data: 3\r\n\r\n", b"x\n"]))
+KINDS = [
+    b"data: {1}\n\n",
+    b"data: [DONE]\n\n",
+    b"event: e\ndata: {2}\n\n",
+    b"event: f\r\ndata: {2}\r\n\r\n",
+    b"event: e\rf\ndata: {2}\n\n",
+    b": c\n\n",
+    b"data: {3}\r\n\r\n",
+    b"data: {4}\ndata: {5}\n\n",
+    b"data: {4}\rdata: {5}\n\n",
+    b"data: {6\n7}\n\n",
+    b"x\n",
+    b"\r",
+]
+EVENTS = st.lists(st.sampled_from(KINDS))
 
 
 @given(EVENTS, st.integers(0, 60))
 def test_the_parts_of_a_read(events, at):
-    """Together they are the read; the second ends with an event, and begins with one; in halves it is the same."""
+    """Together they are the read; the second ends with an event, and begins with one; in runs it is the same."""
     stream = b"".join(events)
-    decoder = SSEDecoder()
+    decoder, by_runs, other = SSEDecoder(), SSEDecoder(), SSEDecoder()
     list(decoder.feed(stream[:at]))
+    list(by_runs.feed(stream[:at]))
     parts = decoder.parts(stream[at:])
     assert b"".join(parts) == stream[at:]
+    assert parts[1][-2:] in {b"", b"\n\n", b"\r\n"}
     list(decoder.feed(parts[0]))
-    assert not parts[1] or decoder.run(parts[1]) is not None or b"data: " not in parts[1] or len(events) > 1
+    list(by_runs.feed(parts[0]))
     read = [event for part in parts[1:] for event in decoder.feed(part)]
-    other = SSEDecoder()
     expected = list(other.feed(stream))
     assert expected[len(expected) - len(read) :] == read
-    both = halves(parts[1]) if parts[1] else None
-    assert both is None or (b"".join(both) == parts[1] and all(both))
+    assert [*in_runs(by_runs, parts[1]), *by_runs.feed(parts[2])] == read
+    assert by_runs.stray == decoder.stray == other.stray
 
 
-def test_halves():
-    """About as long as each other, each of whole events."""
-    one, long = b"data: 1\n\n", b"data: %b\n\n" % (b"2" * 100)
-    assert halves(one) is None
-    assert halves(one * 4) == (one * 2, one * 2)
-    assert halves(one + long) == (one, long)
-    assert halves(long + one) == (long, one)
-    assert halves(b"data: 1\r\n\r\n" * 2) == (b"data: 1\r\n\r\n",) * 2
-    assert halves(b"data: 1\r\n\r\n") is None
+def in_runs(decoder, whole):
+    """The events of whole ones."""
+    for some in decoder.runs(whole) if whole else ():
+        yield from some.events() if isinstance(some, Run) else decoder.feed(some)
+
+
+def test_runs_are_as_long_as_they_can_be():
+    """Events of one name are one run, whatever stands around them; those too large are left to be refused."""
+    decoder = SSEDecoder(60)
+    list(decoder.feed(b": begin\n\n"))
+    named, odd = b"event: e\ndata: {2}\n\n", b"data: [DONE]\n\n"
+    large = b"data: {%b}\n\n" % (b"x" * 60)
+    one = b"data: {1}\n\n"
+    found = list(decoder.runs(odd + one * 9 + named * 30 + odd * 2 + one * 3 + large))
+    assert found[0] == odd
+    assert found[1:3] == [("", b"\n".join([b"{1}"] * 9), 9), ("e", b"\n".join([b"{2}"] * 30), 30)]
+    assert b"".join(found[3:]) == odd * 2 + one * 3 + large
+    assert found[2].after(0) == (("e", b"{2}"), ("e", b"\n".join([b"{2}"] * 29), 29))
+    assert list(decoder.runs(one * 4 + large)) == [one * 4 + large]
+    assert list(decoder.runs((one + odd) * 9)) == [("", b"{1}", 1), odd] * 9
+    run = ("e", b"\n".join([b"{2}"] * 30), 30)
+    assert [some for some in decoder.runs((one * 9 + named * 30) * 9) if some == run] == [run] * 9
+    assert b"".join(decoder.runs(b"\n" * 90_000)) == b"\n" * 90_000
+    names = b"".join(b"event: %d\ndata: {}\n\n" % n for n in range(5000))
+    assert [event.name for event in in_runs(decoder, names)] == [str(n) for n in range(5000)]
+    assert Run("", b"{1}\n{2}\n{3}", 3).after(1) == (("", b"{2}"), ("", b"{3}", 1))
+    assert Run("", b"{1}\n{2}\n{3}", 3).after(2) == (("", b"{3}"), ("", b"", 0))
 
 
 def test_the_sample_by_hand():

@@ -18,10 +18,11 @@ import trio
 import allm
 from allm.adapters import AdapterOptions
 from allm.providers import Local
-from allm.providers.local import server as servers
+from allm.providers.local import server as servers, threads
+from allm.testing import cancel_everywhere, no_leaks
 
 FAKE = Path(__file__).parent / "fake_llama"
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the scripted server ends by a signal")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="pidfd_open and /proc are of Linux")
 
 
 @attrs.frozen
@@ -52,6 +53,7 @@ def home(tmp_path, monkeypatch):
     """A folder for weights, and the scripted llama.cpp."""
     monkeypatch.setenv("ALLM_HOME", str(tmp_path / "home"))
     monkeypatch.syspath_prepend(str(FAKE))
+    monkeypatch.setattr("allm.providers.local.adapter.usual_threads", lambda: 1)
     yield tmp_path / "home" / "models"
     assert not servers._servers
 
@@ -203,6 +205,21 @@ def test_runs_of_one_process_share_a_server(make):
     assert not is_running(process)
 
 
+def test_threads_of_others_hold_up_nothing(make):
+    """A server starts and ends where the program has used up all threads that Trio gives it."""
+    first, second = make("first"), make("second")
+
+    async def main():
+        await ask(first)  # loads what a first call needs, in threads
+        limiter = trio.to_thread.current_default_thread_limiter()
+        for _ in range(int(limiter.total_tokens)):
+            limiter.acquire_on_behalf_of_nowait(object())
+        await ask(second)
+
+    trio.run(main)
+    assert not any(map(is_running, first.processes + second.processes))
+
+
 async def test_servers_are_shared_by_settings(make):
     """Engines with equal adapters use one server, others another one, each with its own settings."""
     model = make()
@@ -239,6 +256,7 @@ async def test_a_server_that_ends_during_a_call(make):
     ("script", "expected"),
     [
         ({"fails": "no", "says": "0.01 E srv  load_model: unknown architecture"}, "unknown architecture"),
+        ({"fails": "no", "says": "0.01 E ggml: failed to allocate buffer of size 9"}, "not enough memory"),
         ({"fails": "out of tea"}, "RuntimeError: out of tea"),
         ({"dies": True}, "memory runs out"),
     ],
@@ -280,6 +298,7 @@ async def test_a_conversation_that_is_too_long(make):
     response = await allm.generate(make().engine, "too long")
     assert response.error.reason == "context_length_exceeded"
     assert response.error.provider == "local"
+    assert "ALLM_LOCAL_CONTEXT_SIZE" in response.error.message
 
 
 async def test_no_proxy_is_asked(make, monkeypatch):
@@ -360,6 +379,61 @@ async def test_models_by_name_and_by_relative_path(make, home, monkeypatch, tmp_
     assert len(model.processes) == 1
 
 
+async def test_a_model_is_started_in_advance(make):
+    """By `warm_up`, which raises what a call would."""
+    model = make()
+    await allm.warm_up(model.engine)
+    assert len(model.processes) == 1
+    assert not model.lines("call")
+    await ask(model)
+    assert len(model.processes) == 1
+    with pytest.raises(allm.EngineError):
+        await allm.warm_up(allm.Engine.from_model("local:smollm2-135m"))
+    with pytest.raises(allm.AdapterError, match="out of tea"):
+        await allm.warm_up(make("broken", fails="out of tea").engine)
+
+
+async def test_a_server_is_no_leak(make):
+    """It is kept until the run ends, as connections are."""
+    async with no_leaks():
+        await ask(make())
+
+
+async def test_a_call_cancelled_at_every_point(make):
+    """Nothing is left behind, and the next call is answered."""
+    model = make()
+    report = await cancel_everywhere(ask, model)
+    assert report.trials > 10
+    await ask(model)
+
+
+def test_more_tokens_than_can_be_counted(make):
+    """It is said before a process starts."""
+    engine = allm.Engine(adapter=Local(context_size=2**30, parallel_calls=2), model=str(make().path))
+    with pytest.raises(allm.EngineError, match="more tokens"):
+        trio.run(allm.generate, engine, "hello")
+
+
+async def test_settings_of_the_environment(make, monkeypatch):
+    """For those who cannot write them into a program; what the adapter was made with wins."""
+    monkeypatch.setenv("ALLM_LOCAL_CONTEXT_SIZE", "512")
+    monkeypatch.setenv("ALLM_LOCAL_PARALLEL_CALLS", "1")
+    monkeypatch.setenv("ALLM_LOCAL_THREADS", "3")
+    model = make()
+    assert await ask(model) == "hello 512 1 3"
+    engine = allm.Engine(adapter=Local(context_size=256), model=str(model.path))
+    assert allm.unwrap(await allm.generate(engine, "hello")) == "hello 256 1 3"
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many", "1.5"])
+def test_wrong_settings_of_the_environment(make, monkeypatch, value):
+    """The variable is named."""
+    monkeypatch.setenv("ALLM_LOCAL_THREADS", value)
+    with pytest.raises(allm.EngineError, match="ALLM_LOCAL_THREADS") as caught:
+        trio.run(ask, make())
+    assert caught.value.reason == "invalid_environment"
+
+
 @pytest.mark.parametrize("name", ["context_size", "parallel_calls", "threads"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", True])
 def test_settings_are_checked(name, value):
@@ -373,6 +447,56 @@ def test_a_local_model_has_no_address(make):
     request = allm.request("hello", model=str(make().path))
     with pytest.raises(allm.EngineError, match="llamacpp"):
         Local().prepare(request, AdapterOptions(base_url="http://127.0.0.1:1/v1"))
+
+
+def length(text):
+    return len(text).to_bytes(8, "little")
+
+
+TEMPLATES = {
+    "tools": (b"{% if tools %}{{ tools }}{% endif %}{{ messages }}", ("native", "prompted")),
+    "no tools": (b"{{ messages }}", ("prompted",)),
+    "no template": (None, ("prompted",)),
+}
+
+
+@pytest.mark.parametrize("kind", TEMPLATES)
+def test_how_a_model_gets_its_tools(tmp_path, kind):
+    """By its chat template, in the file; what else is in the file, such as the word in its vocabulary, says nothing."""
+    template, expected = TEMPLATES[kind]
+    path, text_type, key = tmp_path / "model.gguf", (8).to_bytes(4, "little"), b"tokenizer.chat_template"
+    fields = b"" if template is None else length(key) + key + text_type + length(template) + template
+    path.write_bytes(b"GGUF" + bytes(20) + fields + length(b"tools") + b"tools")
+    request = allm.request("hello", model=str(path))
+    assert Local().tool_modes(request, AdapterOptions()) == expected
+
+
+def test_tools_of_a_model_that_is_not_there():
+    """Nothing is raised here: the call says what is missing."""
+    assert Local().tool_modes(allm.request("hello", model="nobody"), AdapterOptions()) == ("prompted",)
+
+
+@pytest.mark.parametrize(
+    ("processors", "quota", "expected"),
+    [
+        (1, None, 1),
+        (2, None, 1),
+        (8, None, 4),
+        (64, None, 8),
+        (64, "max 100000", 8),
+        (64, "400000 100000", 2),
+        (64, "50000 100000", 1),
+        (2, "800000 100000", 1),
+    ],
+)
+def test_the_usual_number_of_threads(monkeypatch, tmp_path, processors, quota, expected):
+    """Half of the processors, or of what the container may use of them."""
+    file = tmp_path / "cpu.max"
+    if quota is not None:
+        file.write_text(quota + "\n")
+    monkeypatch.setattr(threads, "_QUOTA", file)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)), raising=False)
+    assert threads.usual_threads() == expected
 
 
 PROGRAM = """

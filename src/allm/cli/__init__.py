@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 __all__ = ["main"]
 
-_EXTRA = frozenset({"click", "dotenv", "h11", "prompt_toolkit", "rich", "tomlkit"})
+_EXTRA = frozenset({"click", "dotenv", "h11", "markdown_it", "prompt_toolkit", "rich", "tomlkit"})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, final
+from typing import Literal, final
 
 import attrs
 
 import allm
 from allm.cli.chat_screen import call_text
 from allm.cli.terminal import Terminal
+from allm.runtime.tool_calls import FunctionHandler, ToolContext
 from allm.session import approve, deny, fingerprint
 
 __all__ = ["Approvals", "Policy"]
@@ -96,9 +97,23 @@ class Approvals:
         if tool is not None and tool.description:
             stderr.show(f"{call.name}: {tool.description}\n", dim=True)
         stderr.show(f"{_in_full(call)}\n")
-        place = None if tool is None else _place(tool)
-        if place:
-            stderr.show(f"in {place}\n", dim=True)
+        if tool is not None and isinstance(tool.handler, FunctionHandler):
+            code = getattr(tool.handler.function, "__code__", None)
+            stderr.show(f"in {code.co_filename}:{code.co_firstlineno}\n" if code else "", dim=True)
+            self.terminal.line(_dry_look(tool.handler, call), dim=True)
+
+
+def _dry_look(handler: FunctionHandler, call: allm.ToolCall) -> str:
+    """Whether the arguments fit the function, without calling it."""
+
+    async def report(_: object) -> None:
+        """Nothing is reported, as nothing runs."""
+
+    try:
+        handler.bind(call.arguments or {}, ToolContext(tool_call=call, report=report))
+    except allm.ToolError as error:
+        return f"the arguments do not fit, so it would fail: {error.message}"
+    return "the arguments fit"
 
 
 def _tool(engine: allm.Engine, call: allm.ToolCall) -> allm.Tool | None:
@@ -123,10 +138,3 @@ def _in_full(call: allm.ToolCall) -> str:
         else:
             lines.append(f"{name}: {json.dumps(value, ensure_ascii=False, indent=2, default=str)}")
     return "\n".join(lines) or "(no arguments)"
-
-
-def _place(tool: allm.Tool) -> str:
-    """The file and the line of the tool's function."""
-    function: Any = getattr(tool.handler, "call_plain", tool.handler)
-    code: Any = getattr(function, "__code__", None)
-    return "" if code is None else f"{code.co_filename}:{code.co_firstlineno}"

@@ -22,7 +22,7 @@ class CallNotes:
     """Notes on one command's calls, in a `with` block around them."""
 
     _terminal: Terminal
-    _started: float = attrs.field(factory=time.perf_counter, init=False)
+    _provider: str
     _step_started: float = attrs.field(factory=time.perf_counter, init=False)
     _first: float | None = attrs.field(default=None, init=False)  # seconds until the first content
     _detach: Any = attrs.field(default=None, init=False)
@@ -46,14 +46,17 @@ class CallNotes:
         now = time.perf_counter()
         took = now - self._step_started
         ids = {"request": response.request_id, "response": response.id}
-        facts = [response.model or "", *(f"{name} {id}" for name, id in ids.items() if id)]
+        facts = [
+            f"{self._provider} {response.model or ''}".strip(),
+            *(f"{name} {id}" for name, id in ids.items() if id),
+        ]
         if self._first is not None:
             facts.append(f"first token after {self._first:.2f} s")
         facts.append(f"{took:.2f} s in all")
         tokens = response.usage.output_tokens
         if tokens and self._first is not None and took - self._first > _SHORT:
             facts.append(f"{tokens / (took - self._first):.0f} tokens/s")
-        self._terminal.line(", ".join(filter(None, facts)), dim=True)
+        self._terminal.line(", ".join(facts), dim=True)
         self._step_started, self._first = now, None
 
     def _retry(self, event: allm.telemetry.TelemetryEvent) -> None:

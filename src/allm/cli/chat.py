@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, final
+from typing import final
 
 import attrs
 import trio
 
 import allm
 from allm.cli.approval import Approvals, Policy
-from allm.cli.chat_commands import ChatCommands, command_in, names_of_commands
+from allm.cli.chat_commands import ChatCommands, command_in
 from allm.cli.chat_files import Attached
+from allm.cli.chat_prompt import Prompt, text_of
 from allm.cli.chat_screen import call_text
 from allm.cli.chat_turns import Turns
 from allm.cli.conversation import with_system
 from allm.cli.exit_codes import FAILURE, INTERRUPTED, SUCCESS, describe
-from allm.cli.line_reader import Lines, display_of
+from allm.cli.interrupts import keys_kept, run_until_interrupted
+from allm.cli.line_reader import display_of
 from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
 from allm.cli.terminal import Terminal
@@ -26,16 +28,7 @@ from allm.session import submit_tool_result
 
 __all__ = ["Chat"]
 
-LEAVE = "Ctrl-C again or Ctrl-D ends the chat; /help lists the commands"
 _WORDS = frozenset({"exit", "quit"})  # what people type who come from another program
-
-
-class Reader(Protocol):
-    """Reads what the user enters."""
-
-    cleared: bool
-
-    async def read(self, prompt: str, *, default: str = "", remember: bool = True) -> str | None: ...
 
 
 @final
@@ -54,6 +47,7 @@ class Chat:
         history: The file of the lines that were entered; None keeps none.
         log: Where the conversation is kept beside its store, and the one to continue; None for nowhere.
         plain: Show answers as they arrive, not rendered.
+        reasoning: Show the model's reasoning.
     """
 
     engine: allm.Engine
@@ -67,10 +61,11 @@ class Chat:
     history: Path | None = None
     log: Conversation | None = None
     plain: bool = False
+    reasoning: bool = False
     turns: Turns = attrs.field(init=False)
     _commands: ChatCommands = attrs.field(init=False)
     _attached: Attached = attrs.field(init=False)
-    _reader: Reader = attrs.field(init=False)
+    _prompt: Prompt = attrs.field(init=False)
     _typed: bool = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -83,7 +78,8 @@ class Chat:
             approvals=Approvals(self.approve, self.terminal),
             log=self.log,
             plain=self.plain,
-            edits=self._typed and display_of(self.terminal) is not None,
+            reasoning=self.reasoning,
+            display=display_of(self.terminal),
         )
         self._attached = Attached(self.terminal)
         self._commands = ChatCommands(
@@ -93,7 +89,7 @@ class Chat:
             engine_of=self.engine_of,
             typed=self._typed,
         )
-        self._reader = _reader(self.terminal, self.history) if self._typed else Lines(self.terminal)
+        self._prompt = Prompt(self.terminal, self.history)
 
     def run(self) -> int:
         """Chat until the input ends, and return the exit code.
@@ -106,8 +102,10 @@ class Chat:
             click.UsageError: The input is not text.
             OSError: The output failed.
         """
+        edits = self._typed and self.turns.display is not None
         try:
-            return trio.run(self._chat)
+            with keys_kept(self.terminal.stdin if edits else None):
+                return trio.run(self._chat)
         except KeyboardInterrupt:
             if self._typed:
                 return SUCCESS
@@ -128,7 +126,7 @@ class Chat:
             if self._typed:
                 self._greet()
             while not self._commands.leaving:
-                if not await self._next() and not self._typed:
+                if not await self._next_or_interrupted() and not self._typed:
                     return INTERRUPTED
         return FAILURE if self.turns.failed and not self._typed else SUCCESS
 
@@ -137,6 +135,15 @@ class Chat:
         continued = self.stored.version or (self.log is not None and self.log.version)
         resumed = f"; the conversation has {count} messages" if continued else ""
         self.terminal.line(f"{self.engine.model}: /help lists the commands{resumed}", dim=True)
+
+    async def _next_or_interrupted(self) -> bool:
+        try:
+            return await self._next()
+        except KeyboardInterrupt:  # between a turn and a prompt: there is nothing to stop
+            if not self._typed:
+                raise
+            self.terminal.line("interrupted")
+            return False
 
     async def _next(self) -> bool:
         """Read a line, or the user's word on a call, and do what it says; False if Ctrl-C stopped it."""
@@ -162,31 +169,20 @@ class Chat:
         return True
 
     async def _read(self, waiting: allm.ToolCall | None) -> str | None:
-        """The next line; Ctrl-C says how to leave, and the second one in a row leaves."""
         prompt = "> "
         if waiting is not None:
             prompt = f"{waiting.name}> "
             self.terminal.line(f"* {call_text(waiting)} is pending: the next line is its result", dim=True)
-        draft, self._commands.draft = self._commands.draft, ""
-        warned = False
-        while True:
-            try:
-                line = await self._reader.read(prompt, default=draft)
-            except KeyboardInterrupt:
-                if not self._typed or (warned and not self._reader.cleared):
-                    raise
-                warned, draft = True, ""
-                self.terminal.line(LEAVE, dim=True)
-                continue
-            if line is None or line.strip():
-                return line
+        draft, in_editor = self._commands.draft, self._commands.in_editor
+        self._commands.draft, self._commands.in_editor = "", False
+        return await self._prompt.read(prompt, draft=draft, in_editor=in_editor)
 
     async def _line(self, line: str, waiting: allm.ToolCall | None) -> bool:
         """Run the command or the turn of a line; False if Ctrl-C stopped it."""
         command = command_in(line, whole=not self._typed)
         if command is not None:
-            return await self._commands.run(*command)
-        text = _text(line, typed=self._typed)
+            return await self._command(*command)
+        text = text_of(line, typed=self._typed)
         if waiting is not None:
             self.turns.settle(submit_tool_result(self.stored.session, waiting.id, text))
             return await self._answered()
@@ -197,13 +193,22 @@ class Chat:
         self._attached.clear()
         return done
 
+    async def _command(self, name: str, argument: str) -> bool:
+        done = None
+
+        async def work() -> None:
+            nonlocal done
+            done = await self._commands.run(name, argument)
+
+        await run_until_interrupted(work)
+        if done is None:
+            self.terminal.line("interrupted")
+        return bool(done)
+
     async def _decide(self) -> bool:
         """Ask for the user's word on a call."""
-
-        async def ask(question: str) -> str | None:
-            return await self._reader.read(question, remember=False)
-
-        session, goes_on = await self.turns.approvals.decide(self.turns.engine, self.stored.session, ask)
+        approvals = self.turns.approvals
+        session, goes_on = await approvals.decide(self.turns.engine, self.stored.session, self._prompt.ask)
         self.turns.settle(session)
         if goes_on:
             return await self._answered()
@@ -229,24 +234,3 @@ class Chat:
     def _error(self, text: str) -> None:
         self.turns.failed = True
         self.terminal.line(f"Error: {text}")
-
-
-def _reader(terminal: Terminal, history: Path | None) -> Reader:
-    """The editor, if the terminal has what it needs; only then is its library loaded."""
-    display = display_of(terminal)
-    if display is None:
-        return Lines(terminal)
-    from allm.cli.line_completion import Completion
-    from allm.cli.line_editor import LineEditor
-    from allm.cli.line_history import history_of
-
-    completion = Completion(names_of_commands())
-    return LineEditor(terminal=terminal, display=display, completer=completion, history=history_of(history))
-
-
-def _text(line: str, *, typed: bool) -> str:
-    """The message in a line that is no command."""
-    text = line.strip("\n").rstrip()
-    if "\n" not in text:
-        text = text.strip()
-    return text[1:] if typed and text.startswith("//") else text

@@ -39,6 +39,8 @@ Policy = Literal["ask", "auto"]
     type=click.Choice(["ask", "auto"]),
     help="Ask before a tool runs, which is the default at a terminal, or let all of them run (auto).",
 )
+@click.option("--reasoning", metavar="EFFORT", help="Reasoning effort, in the provider's words: low, medium, high.")
+@click.option("--show-reasoning", is_flag=True, help="Show the reasoning, on standard error.")
 @click.option("--plain", is_flag=True, help="Show answers as they arrive, not rendered as Markdown.")
 @click.option("--history/--no-history", default=True, help="Keep the lines that you enter, for the next chat.")
 @log_options
@@ -55,6 +57,8 @@ def chat(
     name: str | None,
     max_turns: int | None,
     approve: Policy | None,
+    reasoning: str | None,
+    show_reasoning: bool,
     plain: bool,
     history: bool,
     last: bool,
@@ -90,6 +94,10 @@ def chat(
         call_options: allm.CallOptions = {"options": options_of(options)}
         if max_turns is not None:
             call_options["max_turns"] = max_turns
+        if reasoning is not None:
+            call_options["reasoning_effort"] = reasoning
+        if show_reasoning:
+            call_options["reasoning_summary"] = "auto"  # some providers do not show their reasoning unless asked
 
         given_url = kept.base_url
 
@@ -114,6 +122,7 @@ def chat(
             history=state_folder() / "chat_history" if history and known.history else None,
             log=None if session else kept,
             plain=plain or not known.markdown,
+            reasoning=show_reasoning,
         )
         return talking.run()
 

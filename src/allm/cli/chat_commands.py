@@ -62,6 +62,7 @@ class ChatCommands:
         typed: Whether a person enters the lines.
         leaving: Whether the chat is to end.
         draft: The text that the next prompt begins with.
+        in_editor: Whether it is written in an editor first.
     """
 
     terminal: Terminal
@@ -71,6 +72,7 @@ class ChatCommands:
     typed: bool = True
     leaving: bool = attrs.field(default=False, init=False)
     draft: str = attrs.field(default="", init=False)
+    in_editor: bool = attrs.field(default=False, init=False)
 
     async def run(self, name: str, argument: str) -> bool:
         """Run a command; False if Ctrl-C stopped a turn that it began.
@@ -142,17 +144,15 @@ class ChatCommands:
         if argument == "-":
             self.attached.clear()
         elif argument:
-            await trio.to_thread.run_sync(self.attached.add, argument)
+            read = Attached(self.terminal)  # of its own, as Ctrl-C leaves a slow server to its thread
+            await trio.to_thread.run_sync(read.add, argument, abandon_on_cancel=True)
+            self.attached.join(read)
         names = ", ".join(self.attached.names)
         self._note(f"with the next message: {names} (/file - removes them)" if names else "no files are attached")
 
     async def edit(self, argument: str) -> None:
         """Write the next message in an editor."""
-        text = await trio.to_thread.run_sync(lambda: click.edit(argument, extension=".md"))
-        if text is None:
-            self._note("nothing was saved in the editor")
-        else:
-            self.draft = text.rstrip("\n")
+        self.draft, self.in_editor = argument, True
 
     async def retry(self, argument: str) -> bool | None:
         """Take back the last turn and ask again; an answer that came before is lost only to one that came now."""

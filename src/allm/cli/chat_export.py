@@ -60,5 +60,5 @@ def copy(text: str, terminal: Terminal) -> str:
     if not terminal.stderr.styled:
         raise click.ClickException("there is no clipboard here: /save FILE saves the conversation")
     # OSC 52: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html
-    terminal.stderr.write(f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\x07")
+    terminal.stderr.control(f"\x1b]52;c;{base64.b64encode(text.encode()).decode()}\x07")
     return f"sent {len(text):,} characters to the terminal's clipboard, if it allows that"

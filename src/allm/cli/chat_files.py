@@ -47,6 +47,13 @@ class Attached:
             self._files.add(place if "://" in place else str(Path(place).expanduser()), "/file")
         self.names.append(place)
 
+    def join(self, other: Attached) -> None:
+        """Add what another one has read."""
+        self.names += other.names
+        self._files.texts += other._files.texts
+        self._files.images += other._files.images
+        self._files.size += other._files.size
+
     def message(self, text: str) -> str | allm.Message:
         """The message of the user: the files, then `text`."""
         if not self.names:

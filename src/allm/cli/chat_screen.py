@@ -10,8 +10,9 @@ import attrs
 
 import allm
 from allm.cli.exit_codes import describe
-from allm.cli.markdown_text import MarkdownText, PlainText, TextDisplay
+from allm.cli.markdown_text import MarkdownText
 from allm.cli.terminal import Terminal
+from allm.cli.text_display import PlainText, TextDisplay
 
 __all__ = ["TurnScreen", "call_text", "short"]
 
@@ -46,6 +47,7 @@ class TurnScreen:
 
     _terminal: Terminal
     plain: bool = attrs.field(default=True, kw_only=True)
+    reasoning: bool = attrs.field(default=False, kw_only=True)
     _display: TextDisplay = attrs.field(init=False)
     _streamed: set[str] = attrs.field(factory=set[str], init=False)  # blocks whose text arrived as deltas
     _shown: int = attrs.field(default=0, init=False)  # characters of this step's text that were shown
@@ -75,7 +77,9 @@ class TurnScreen:
                 self._number(id, name)
             case allm.ImageCompleted(_, part):
                 self._line(f"* an image ({part.image.mime_type or 'by its URL'})")
-            case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
+            case allm.ReasoningDelta() | allm.ReasoningCompleted():
+                await self._thought(event)
+            case allm.ProviderPartCompleted() | allm.RawChunk():
                 pass  # not for the reader
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.MessageStarted() | allm.UsageReported():
                 pass
@@ -123,6 +127,20 @@ class TurnScreen:
         await self._terminal.stdout.ready()
         self._shown += len(text)
         self._display.show(text)
+
+    async def _thought(self, event: allm.ReasoningDelta | allm.ReasoningCompleted) -> None:
+        if not self.reasoning:
+            return
+        self._display.end()
+        stderr = self._terminal.stderr
+        await stderr.ready()
+        if isinstance(event, allm.ReasoningDelta):
+            self._streamed.add(event.id)
+            stderr.show(event.delta, dim=True)
+            return
+        if event.id not in self._streamed:  # it arrived without deltas
+            stderr.show(event.text, dim=True)
+        stderr.end_line()
 
     def _line(self, text: str) -> None:
         self._display.end()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext, suppress
 from typing import final
 
 import attrs
@@ -12,10 +12,10 @@ import allm
 from allm.cli.approval import Approvals
 from allm.cli.chat_screen import TurnScreen
 from allm.cli.conversation import ready_for_next_turn
-from allm.cli.interrupts import run_until_interrupted, without_echo
+from allm.cli.interrupts import run_until_interrupted
 from allm.cli.log import Conversation
 from allm.cli.session_storage import StoredSession
-from allm.cli.terminal import Terminal
+from allm.cli.terminal import Output, Terminal
 from allm.session import SessionLease, SessionStream
 
 __all__ = ["Begin", "Turns"]
@@ -23,6 +23,17 @@ __all__ = ["Begin", "Turns"]
 _MODEL_CALLS = 8  # of one line, as `max_turns` has it by default
 
 Begin = Callable[[SessionLease], allm.StreamBlock[SessionStream[allm.ChatResult]]]
+
+
+@contextmanager
+def pastes_marked(display: Output) -> Generator[None]:
+    """Have the terminal mark what is pasted during a turn, so that the next prompt takes it as one text."""
+    display.control("\x1b[?2004h")
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is gone
+            display.control("\x1b[?2004l")
 
 
 @final
@@ -35,7 +46,8 @@ class Turns:
         approvals: Which calls of tools need the user's word.
         log: Where the conversation is kept beside its store; None for nowhere.
         plain: Whether text is shown as it arrives, not rendered.
-        edits: Whether lines are edited, so that the terminal need not show what is typed during a turn.
+        reasoning: Whether the model's reasoning is shown.
+        display: Where lines are edited; None: nowhere.
         failed: Whether any turn has failed.
         usage: The total of all turns.
     """
@@ -47,7 +59,8 @@ class Turns:
     approvals: Approvals
     log: Conversation | None = None
     plain: bool = False
-    edits: bool = False
+    reasoning: bool = False
+    display: Output | None = None
     failed: bool = attrs.field(default=False, init=False)
     usage: allm.Usage = attrs.field(factory=allm.Usage, init=False)
     last: allm.ChatResult | None = attrs.field(default=None, init=False)
@@ -85,7 +98,7 @@ class Turns:
             done = True
 
         self.last = None
-        with without_echo(self.terminal.stdin) if self.edits else nullcontext():
+        with nullcontext() if self.display is None else pastes_marked(self.display):
             await run_until_interrupted(taken)
         if not done:
             self._show_interrupted()
@@ -115,7 +128,7 @@ class Turns:
         return {**self.options, "max_turns": max(1, left)}
 
     async def _show(self, block: allm.StreamBlock[SessionStream[allm.ChatResult]]) -> None:
-        screen = TurnScreen(self.terminal, plain=self.plain)
+        screen = TurnScreen(self.terminal, plain=self.plain, reasoning=self.reasoning)
         async with block as events:
             self._showing = screen, events
             try:

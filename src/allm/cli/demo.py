@@ -55,8 +55,7 @@ class Demo:
     async def _show(self) -> int:
         screen = Screen(self.terminal.stdout)
         as_scripted = True
-        if not self.scripted:
-            await self._play_real(screen)
+        model = None if self.scripted else await self._play_real(screen)
         async with WireServer() as server:
             screen.opening(server.base_url)
             first: list[str] = []
@@ -72,18 +71,20 @@ class Demo:
                     screen.compared(same=saw == first)
                 as_scripted &= saw == first and all(result.halted_reason == scene.ends for scene, _, result in turns)
         others = [name for name in FORMATS if name not in self.formats]
-        screen.closing(_command(), others, as_scripted=as_scripted)
+        screen.closing(_command(), others, model, as_scripted=as_scripted)
         return SUCCESS if as_scripted else FAILURE
 
-    async def _play_real(self, screen: Screen) -> None:
-        from allm.cli.demo_local import RealModel
+    async def _play_real(self, screen: Screen) -> str | None:
+        """Play the part of the model on this machine, and return its name; None if there is none."""
+        from allm.cli.demo_local import MODEL, RealModel
 
         try:
             await RealModel(self.terminal, screen).play()
         except (allm.AllmError, OSError) as error:
             self.terminal.line(f"Without a real model: {error}")
-        else:
-            self.terminal.stdout.write("\n")
+            return None
+        self.terminal.stdout.write("\n")
+        return MODEL
 
 
 Played = tuple[Scene, list[allm.Event], allm.ChatResult]

@@ -13,7 +13,7 @@ from allm.cli.terminal import Terminal
 from allm.providers.local.server import check_installed
 from allm.providers.local.weights import KNOWN, file_of
 
-__all__ = ["RealModel"]
+__all__ = ["MODEL", "RealModel"]
 
 MODEL = "smollm2-135m"
 _SHOWN = 24  # tokens of the answer that is cancelled

@@ -125,16 +125,19 @@ class Screen:
         self._console.print("\n[bold]What the program saw[/]:", end=" ")
         self._console.print(verdict)
 
-    def closing(self, command: str, others: Sequence[str], *, as_scripted: bool) -> None:
+    def closing(self, command: str, others: Sequence[str], model: str | None = None, *, as_scripted: bool) -> None:
         """Show what to do next.
 
         Args:
             command: How to run the program.
             others: The formats that were not played.
+            model: The local model that was played.
         """
         if as_scripted:
             if others:
                 self._next(f"The same in the other wire formats ({', '.join(others)})", f"{command} demo --format all")
+            if model is not None:
+                self._next("A conversation with the model on this machine", f"{command} chat --model local:{model}")
             self._next("With a key of yours", f"{command} generate --model openai:gpt-5.4-mini 'Hello'")
         else:
             self._console.print("\n[bold red]Not every response ended as scripted.[/]")

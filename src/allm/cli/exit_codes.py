@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from typing import final
 
 from allm.cli.shell_advice import describe as describe
 from allm.cli.terminal import Terminal
@@ -22,7 +24,7 @@ def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
     """Run `command`, report an exception in one line, and return the exit code."""
     try:
         try:
-            return _run(command)
+            return _run(terminal, command)
         except AllmError as error:
             terminal.line(f"Error: {describe(error)}")
             return FAILURE
@@ -39,9 +41,26 @@ def exit_code_of(terminal: Terminal, command: Callable[[], int]) -> int:
         return FAILURE
 
 
-def _run(command: Callable[[], int]) -> int:
+def _run(terminal: Terminal, command: Callable[[], int]) -> int:
     token = is_inner.set(True)  # failures are reported here, so the log need not
+    logger, notes = logging.getLogger("allm"), _Notes(terminal)
+    if not any(isinstance(handler, _Notes) for handler in logger.handlers):  # a command runs in the group's own
+        logger.addHandler(notes)
     try:
         return command()
     finally:
+        logger.removeHandler(notes)
         is_inner.reset(token)
+
+
+@final
+class _Notes(logging.Handler):
+    """The library's warnings, as lines on standard error; they never break a line that is being written."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        super().__init__(logging.WARNING)
+        self._terminal = terminal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a warning."""
+        self._terminal.line(f"Note: {record.getMessage()}", dim=True)

@@ -17,7 +17,8 @@ from allm.cli.folder import Skipped, files_in
 from allm.cli.inputs import content_of, is_image, kind_of, only
 from allm.cli.standard_input import LARGEST_INPUT, StandardInput, size_text
 from allm.cli.terminal import Terminal
-from allm.cli.web_page import fetch
+from allm.cli.web_page import Page, fetch
+from allm.data.image_header import sniff_mime
 
 __all__ = ["Files", "fenced"]
 
@@ -51,26 +52,31 @@ class Files:
             click.BadParameter: It cannot be read or sent, or all of them together are too long.
             click.ClickException: A URL cannot be fetched.
         """
-        if place == "-":
-            self._add("standard input", self._stdin.data(f"{option} -"), None, option)
-        elif place.startswith(_WEB):
-            page = fetch(place, LARGEST_INPUT)
-            self._add(place, page.data, page.mime_type, option)
-        elif Path(place).is_dir():
+        if not place:
+            raise click.BadParameter("the name of the file is empty", param_hint=f"'{option}'")
+        if place != "-" and not place.startswith(_WEB) and Path(place).is_dir():
             self._add_folder(Path(place), option)
-        else:
-            self._add(place, content_of(place, LARGEST_INPUT, option), None, option)
-
-    def _add(self, name: str, data: bytes, mime_type: str | None, option: str) -> None:
-        if is_image(data):
-            self.images.append(allm.Image.from_bytes(data))
             return
-        text = _text(data)
-        if text is None:
-            kind = kind_of(name, data) or mime_type
-            what = f"{name} is {kind or 'not UTF-8 text'}; {only('texts and images', kind)}"
-            raise click.BadParameter(what, param_hint=f"'{option}'")
-        self._add_text(name, text, option)
+        page = self._read(place, option)
+        if is_image(page.data):
+            self.images.append(allm.Image.from_bytes(page.data))
+        else:
+            self._add_text(page.url, _text_of(page, option, "texts and images"), option)
+
+    def text(self, place: str, option: str) -> str:
+        """The text of a file, a URL, or standard input (`-`), which is not added.
+
+        Raises:
+            click.BadParameter, click.ClickException: As for `add`.
+        """
+        return _text_of(self._read(place, option), option, "texts")
+
+    def _read(self, place: str, option: str) -> Page:
+        if place == "-":
+            return Page("standard input", self._stdin.data(f"{option} -"))
+        if place.startswith(_WEB):
+            return fetch(place, LARGEST_INPUT)
+        return Page(place, content_of(place, LARGEST_INPUT, option))
 
     def _add_folder(self, folder: Path, option: str) -> None:
         skipped = Skipped()
@@ -119,9 +125,18 @@ def fenced(name: str, text: str) -> str:
     return f"{shown}\n{ticks}{language}\n{ended}{ticks}"
 
 
+def _text_of(page: Page, option: str, what: str) -> str:
+    text = _text(page.data)
+    if text is None:
+        kind = kind_of(page.url, page.data) or page.mime_type
+        problem = f"{page.url} is {kind or 'not UTF-8 text'}; {only(what, kind)}"
+        raise click.BadParameter(problem, param_hint=f"'{option}'")
+    return text
+
+
 def _text(data: bytes) -> str | None:
     """The text, which is UTF-8 or begins with the mark of UTF-16; None if it is not one."""
-    if b"\0" in data[:_HEAD] and not data.startswith(_UTF16):
+    if sniff_mime(data) is not None or (b"\0" in data[:_HEAD] and not data.startswith(_UTF16)):
         return None
     try:
         return data.decode("utf-16" if data.startswith(_UTF16) else "utf-8-sig")

@@ -4,50 +4,28 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal, TextIO, assert_never, final
+from typing import TextIO, assert_never, final
 
 import attrs
 import trio
 
 import allm
+from allm.cli.answer import Form, Result, notes_on, problem_of, text_of, thread_of
 from allm.cli.asked_turn import AskedTurn
 from allm.cli.call_notes import CallNotes
 from allm.cli.chat_screen import TurnScreen
-from allm.cli.code_block import code_blocks
-from allm.cli.exit_codes import FAILURE, SUCCESS, describe
+from allm.cli.exit_codes import FAILURE, SUCCESS
 from allm.cli.log import Conversation
+from allm.cli.markdown_text import MarkdownText
 from allm.cli.terminal import Terminal
+from allm.cli.text_display import PlainText, TextDisplay
 from allm.cli.usage_note import usage_line
 from allm.data.atomic_write import write_whole
 from allm.session import SessionStream
 
-__all__ = ["Form", "Generation"]
+__all__ = ["Generation"]
 
 
-@attrs.frozen(kw_only=True)
-class Form:
-    """How the answer is printed.
-
-    Attributes:
-        as_json: The whole response, or the result of the turn, as one JSON document at the end.
-        extract: The first or last code block alone.
-        output: The file for the answer; None: standard output.
-        stream: Print the answer as it arrives, where it is printed as it is.
-        reasoning: Print the model's reasoning on standard error.
-        usage: Print tokens and cost on standard error.
-        verbose: Print retries, times and ids there.
-    """
-
-    as_json: bool = False
-    extract: Literal["first", "last"] | None = None
-    output: Path | None = None
-    stream: bool = True
-    reasoning: bool = False
-    usage: bool = False
-    verbose: bool = False
-
-
-Result = allm.Response | allm.ChatResult
 Events = allm.EventStream[allm.Response] | allm.EventStream[allm.ChatResult] | SessionStream[allm.ChatResult]
 
 
@@ -77,13 +55,18 @@ class Generation:
     _events: Events | None = attrs.field(default=None, init=False)
     _blocks: set[str] = attrs.field(factory=set[str], init=False)
     _turn: TurnScreen = attrs.field(init=False)
+    _display: TextDisplay = attrs.field(init=False)
     _notes: CallNotes | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         form = self.form
         whole = form.as_json or form.extract is not None or form.output is not None or not form.stream
-        self._live = not whole and (not self.engine.tools or self.terminal.stdout.isatty())
+        shows_turn = self.terminal.stdout.isatty() and not form.alone
+        self._live = not whole and (shows_turn or not self.engine.tools)
         self._turn = TurnScreen(self.terminal)
+        stdout = self.terminal.stdout
+        renders = self._live and form.markdown and stdout.styled
+        self._display = MarkdownText(stdout) if renders else PlainText(stdout)
 
     def run(self) -> int:
         """Print the answer and return the exit code.
@@ -93,7 +76,8 @@ class Generation:
             KeyboardInterrupt: Ctrl-C, after everything that arrived was printed.
             OSError: The output failed.
         """
-        with CallNotes(self.terminal) if self.form.verbose else nullcontext() as self._notes:
+        provider = getattr(self.engine.adapter, "provider", "")
+        with CallNotes(self.terminal, provider) if self.form.verbose else nullcontext() as self._notes:
             try:
                 result = trio.run(self._stream)
             except KeyboardInterrupt:
@@ -102,9 +86,10 @@ class Generation:
                     self._print(result)
                     self._keep(result)
                 raise
-            code = self._finished(result)
-            self._keep(result)
-            return code
+            try:
+                return self._finished(result)
+            finally:  # also where it cannot be printed
+                self._keep(result)
 
     async def _stream(self) -> Result:
         if self.keyboard is not None:
@@ -142,6 +127,7 @@ class Generation:
 
     async def _show(self, event: allm.Event) -> None:
         if isinstance(event, allm.OrchestrationEvent):
+            self._display.end()
             await self._turn.event(event)
             self._step_ended = self._step_ended or isinstance(event, allm.StepCompleted)
             return
@@ -170,7 +156,7 @@ class Generation:
             case allm.ReasoningDelta() | allm.ReasoningCompleted() | allm.ProviderPartCompleted() | allm.RawChunk():
                 pass
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted() | allm.ImageCompleted():
-                pass  # `_add_notes` shows them
+                pass  # `notes_on` has them
             case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
                 pass  # `run` shows how it ended
             case _:
@@ -180,11 +166,11 @@ class Generation:
         if self._live:
             self.terminal.stderr.end_line()
             await self.terminal.stdout.ready()
-            self.terminal.stdout.show(text)
+            self._display.show(text)
 
     async def _thought(self, text: str) -> None:
         if self.terminal.stdout.isatty():  # a file or a pipe gets the response unchanged
-            self.terminal.stdout.end_line()
+            self._display.end()
         await self.terminal.stderr.ready()
         self.terminal.stderr.show(text, dim=True)
 
@@ -192,13 +178,14 @@ class Generation:
 
     def _finished(self, result: Result) -> int:
         response = result if isinstance(result, allm.Response) else result.final_response
-        problem = _problem(result)
+        problem = problem_of(result)
         if problem is None and self.form.output is not None:
-            self._save(self.form.output, self._answer(result))
+            self._save(self.form.output, text_of(result, self.form))
         else:
             self._print(result)
         if problem is None and response is not None and not self.form.as_json:
-            self._add_notes(response)
+            for note in notes_on(response, self.form, tools=bool(self.engine.tools)):
+                self.terminal.line(f"Note: {note}")
         if self._notes is not None and isinstance(result, allm.Response):
             self._notes.response(result)
         if self.form.usage:
@@ -210,33 +197,18 @@ class Generation:
 
     def _keep(self, result: Result) -> None:
         """Write the conversation to the log, with what there is of an answer that ended early."""
-        if self.conversation is None:
-            return
-        if isinstance(result, allm.Response):
-            thread = allm.Thread([*self.messages, *([result.message] if result.message.parts else [])])
-        else:
-            thread = result.thread
-        trio.run(self.conversation.keep, allm.Session(thread=thread, status="completed"), result.usage)
-
-    def _answer(self, result: Result) -> str:
-        """The whole answer in its form, as it goes into a file."""
-        if self.form.as_json:
-            return allm.to_json(result) + "\n"
-        text = result.output_text
-        if self.form.extract is not None:
-            blocks = code_blocks(text)
-            if blocks:
-                return blocks[0 if self.form.extract == "first" else -1]
-        return text if text.endswith("\n") or not text else f"{text}\n"
+        if self.conversation is not None:
+            session = allm.Session(thread=thread_of(self.messages, result), status="completed")
+            trio.run(self.conversation.keep, session, result.usage)
 
     def _print(self, result: Result) -> None:
         """Print the answer as far as it is not printed yet."""
         stdout = self.terminal.stdout
         if self._live:
-            stdout.show(result.output_text[stdout.taken - self._begun :])
-            stdout.end_line()
+            self._display.show(result.output_text[stdout.taken - self._begun :])
+            self._display.end()
         else:
-            stdout.show(self._answer(result))
+            stdout.show(text_of(result, self.form))
         self.terminal.stderr.end_line()
 
     def _save(self, output: Path, answer: str) -> None:
@@ -247,35 +219,3 @@ class Generation:
             raise
         if self.terminal.stderr.isatty():
             self.terminal.line(f"saved to {output}", dim=True)
-
-    def _add_notes(self, response: allm.Response) -> None:
-        """Print notes on what the text does not show."""
-        line = self.terminal.line
-        if self.form.extract is not None and not code_blocks(response.output_text):
-            line("Note: the answer has no code block; all of it is printed")
-        if not self.engine.tools:
-            for call in response.tool_calls:
-                line(f"Note: the model calls {call.name}, but no tools run here; --json shows the call")
-        if response.message.images:
-            line(f"Note: the response has images ({len(response.message.images)}); --json shows them")
-        if response.finish_reason in {"length", "content_filter", "other"}:
-            reason = response.raw_finish_reason or response.finish_reason
-            line(f"Note: the response ended early, with finish reason {reason!r}")
-
-
-def _problem(result: Result) -> str | None:
-    """Why there is no whole answer; None if there is one."""
-    if result.error is not None:
-        return describe(result.error)
-    if isinstance(result, allm.Response):
-        return None
-    names = ", ".join(dict.fromkeys(call.name for call in result.manual_tool_calls))
-    match result.halted_reason:
-        case "max_turns":
-            return f"the model still calls tools after {len(result.steps)} model calls; --max-turns allows more"
-        case "ask_user":
-            return f"a tool asks: {result.pending_question} Put the answer into the prompt, or use allm chat"
-        case "manual_tool_calls":
-            return f"the calls of {names} wait for their results, which allm chat takes"
-        case _:
-            return None

@@ -28,6 +28,14 @@ __all__ = ["generate"]
     help="Send a file, the text files of a folder, or a page with the prompt; may be repeated.",
 )
 @click.option(
+    "--sf",
+    "--system-file",
+    "system_files",
+    multiple=True,
+    metavar="FILE|URL|-",
+    help="Instructions from a file, after those of --system; may be repeated.",
+)
+@click.option(
     "-a",
     "--attachment",
     "attachments",
@@ -59,6 +67,12 @@ __all__ = ["generate"]
     metavar="FILE.PY",
     help="Let the model call the tools in this Python file; may be repeated.",
 )
+@click.option(
+    "--functions",
+    multiple=True,
+    metavar="CODE|FILE.PY",
+    help="Let the model call every function in this Python code; may be repeated.",
+)
 @click.option("--max-turns", type=click.IntRange(min=1), metavar="COUNT", help="Most model calls with tools (8).")
 @click.option(
     "--approve",
@@ -70,6 +84,7 @@ __all__ = ["generate"]
 @click.option("--max-tokens", type=click.IntRange(min=1), metavar="COUNT", help="Longest response, in tokens.")
 @click.option("--reasoning", metavar="EFFORT", help="Reasoning effort, in the provider's words: low, medium, high.")
 @click.option("--show-reasoning", is_flag=True, help="Print the reasoning on standard error.")
+@click.option("--plain", is_flag=True, help="Show the answer as it arrives, not rendered as Markdown.")
 @click.option("--no-stream", is_flag=True, help="Print the answer when it is whole.")
 @click.option("-u", "--usage", is_flag=True, help="Print tokens and cost on standard error.")
 @click.option("--verbose", is_flag=True, help="Print retries, times and ids on standard error.")
@@ -84,6 +99,7 @@ def generate(
     model: str | None,
     system: str | None,
     files: tuple[str, ...],
+    system_files: tuple[str, ...],
     attachments: tuple[str, ...],
     images: tuple[str, ...],
     output: str | None,
@@ -94,12 +110,14 @@ def generate(
     schema: str | None,
     schema_multi: str | None,
     tools: tuple[Path, ...],
+    functions: tuple[str, ...],
     max_turns: int | None,
     approve: str,
     temperature: float | None,
     max_tokens: int | None,
     reasoning: str | None,
     show_reasoning: bool,
+    plain: bool,
     no_stream: bool,
     usage: bool,
     verbose: bool,
@@ -114,14 +132,18 @@ def generate(
     What is piped in goes before PROMPT; "-" is standard input alone. API keys come from the environment, such as
     OPENAI_API_KEY.
     """
+    from allm.cli.answer import Form
     from allm.cli.answer_file import place_of
     from allm.cli.asked_turn import keyboard_of
     from allm.cli.conversation import with_system
-    from allm.cli.generate import Form, Generation
-    from allm.cli.inputs import engine_of, options_of
+    from allm.cli.files import Files
+    from allm.cli.generate import Generation
+    from allm.cli.inputs import engine_of, images_of, options_of
     from allm.cli.log import begin, name_of
-    from allm.cli.question import check_text, question_of
+    from allm.cli.question import instructions_of, question_of
     from allm.cli.schema_input import schema_of
+    from allm.cli.settings import settings
+    from allm.cli.standard_input import StandardInput
     from allm.cli.tools_file import tools_of
 
     terminal: Terminal = context.obj
@@ -131,10 +153,11 @@ def generate(
             {"--json": as_json, "--extract": extract, "--extract-last": extract_last},
             {"--schema": schema is not None, "--schema-multi": schema_multi is not None},
         )
-        check_text("--system", system)
+        stdin = StandardInput(terminal)
+        instructions = instructions_of(system, system_files, Files(terminal, stdin))
         talk = begin(context, terminal, name=name_of(conversation, last=last), log=log, model=model, base_url=base_url)
-        before = with_system(talk.session, system).thread.messages
-        engine = engine_of(talk.model, talk.base_url).with_tools(*tools_of(tools))
+        before = with_system(talk.session, instructions).thread.messages
+        engine = engine_of(talk.model, talk.base_url).with_tools(*tools_of(tools, functions))
         body = options_of(options)
         wanted = schema if schema_multi is None else schema_multi
         response_format = None if wanted is None else schema_of(wanted, many=schema_multi is not None)
@@ -142,12 +165,15 @@ def generate(
             as_json=as_json,
             extract="first" if extract else "last" if extract_last else None,
             output=place_of(output, force=force),
+            alone=output == "-",
+            markdown=response_format is None and not plain and settings().markdown,
             stream=not no_stream,
             reasoning=show_reasoning,
             usage=usage,
             verbose=verbose,
         )
-        question = question_of(prompt, terminal, files=files, attachments=attachments, images=images)
+        pictures = [*images_of(attachments, "-a", stdin), *images_of(images, "--image", stdin)]
+        question = question_of(prompt, stdin, Files(terminal, stdin), files, pictures)
         call_options: allm.CallOptions = {
             "temperature": temperature,
             "max_tokens": max_tokens,
@@ -159,7 +185,7 @@ def generate(
             call_options["max_turns"] = max_turns
         if show_reasoning:
             call_options["reasoning_summary"] = "auto"  # some providers do not show their reasoning unless asked
-        with keyboard_of(terminal) if approve == "ask" else nullcontext() as keyboard:
+        with keyboard_of(terminal) if approve == "ask" and engine.tools else nullcontext() as keyboard:
             generation = Generation(
                 engine=engine,
                 messages=(*before, question),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import trio
@@ -16,24 +17,55 @@ from allm.cli.exit_codes import TERMINATED
 if sys.platform != "win32":
     import termios
 
-__all__ = ["run_until_interrupted", "without_echo"]
+__all__ = ["keys_kept", "run_until_interrupted"]
+
+_INPUT_FLAGS, _LOCAL_FLAGS = 0, 3  # places in what tcgetattr returns
+_ENDING = () if sys.platform == "win32" else (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextmanager
-def without_echo(stdin: TextIO) -> Generator[None]:
-    """Keep what is typed off the screen, where it would end up in the middle of an answer; it is read later."""
-    if sys.platform == "win32":
+def keys_kept(stdin: TextIO | None) -> Generator[None]:
+    """Keep what is typed off the screen, where it would end up in the middle of an answer, until a prompt reads it.
+
+    It is kept as the line editor gets it: Enter and Ctrl-D are keys. Ctrl-C is a signal. The terminal is as before
+    after the block, and also if a signal ends the program or suspends it.
+
+    Args:
+        stdin: The terminal; None does nothing.
+    """
+    if sys.platform == "win32" or stdin is None:
         yield
         return
     terminal = stdin.fileno()
     before = termios.tcgetattr(terminal)
     quiet = termios.tcgetattr(terminal)
-    quiet[3] &= ~termios.ECHO
-    termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+    quiet[_INPUT_FLAGS] &= ~termios.ICRNL
+    quiet[_LOCAL_FLAGS] &= ~(termios.ECHO | termios.ICANON)
+
+    def end(number: int, _frame: object) -> None:
+        with suppress(termios.error):  # SIGHUP: the terminal is gone
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    def suspend(number: int, _frame: object) -> None:
+        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # the program stops here, and goes on from here
+        signal.signal(number, suspend)
+        termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+
+    in_main = threading.current_thread() is threading.main_thread()
+    wanted = {**dict.fromkeys(_ENDING, end), signal.SIGTSTP: suspend} if in_main else {}
+    handlers = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
+        termios.tcsetattr(terminal, termios.TCSANOW, quiet)
         yield
     finally:
-        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        with suppress(termios.error):
+            termios.tcsetattr(terminal, termios.TCSANOW, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 async def run_until_interrupted(work: Callable[[], Awaitable[None]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import final
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion as Candidate, PathCompleter
@@ -18,7 +18,8 @@ _TAKE_MODELS = ("/model ", "/retry ")
 class Completion(Completer):
     """Completes the name of a command at the start of a line, and what the command takes."""
 
-    def __init__(self, commands: Sequence[str], models: Sequence[str] = ()) -> None:
+    def __init__(self, commands: Sequence[str], models: Callable[[], Sequence[str]] = tuple) -> None:
+        """Complete these commands, and the models that `models` finds when they are asked for."""
         self._commands = commands
         self._models = models
         self._paths = PathCompleter(expanduser=True)
@@ -35,7 +36,14 @@ class Completion(Completer):
             rest = text[len(word) :]
             yield from self._paths.get_completions(Document(rest, len(rest)), complete_event)
         elif any(text.startswith(word) for word in _TAKE_MODELS):
-            yield from _matching(self._models, text.partition(" ")[2])
+            yield from _models(self._models(), text.partition(" ")[2])
+
+
+def _models(names: Sequence[str], start: str) -> Iterator[Candidate]:
+    """The models of a provider once its name is there; before, the providers, and names without one."""
+    if ":" not in start:
+        names = sorted({name.partition(":")[0] + ":" * (":" in name) for name in names})
+    yield from _matching(names, start)
 
 
 def _matching(names: Iterable[str], start: str) -> Iterator[Candidate]:

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from typing import final
@@ -14,7 +14,7 @@ from typing import final
 import attrs
 import trio
 from prompt_toolkit import PromptSession
-from prompt_toolkit.application import Application
+from prompt_toolkit.application import Application, run_in_terminal
 from prompt_toolkit.completion import Completer
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.enums import DEFAULT_BUFFER
@@ -30,20 +30,21 @@ from allm.cli.terminal import Output, Terminal
 __all__ = ["LineEditor", "is_unfinished", "message_of"]
 
 _QUOTES = '"""'
+_PAIR = 2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGWINCH] if sys.platform != "win32" else []))
 
 
 def is_unfinished(text: str) -> bool:
-    r"""Whether Enter begins a new line: after a backslash at the end, or inside of `\"\"\"`."""
+    r"""Whether Enter begins a new line: after a backslash at the end, or inside of `\"\"\"`, unless they are closed."""
     if text.lstrip().startswith(_QUOTES):
-        inner = text.strip()[len(_QUOTES) :]
-        return not inner.endswith(_QUOTES)
+        return text.count(_QUOTES) == 1  # a program that is pasted may begin with a docstring, and end with anything
     return text.endswith("\\")
 
 
 def message_of(text: str) -> str:
     r"""The text that is meant by what was typed: without the `\"\"\"` around it."""
     whole = text.strip()
-    if whole.startswith(_QUOTES) and whole.endswith(_QUOTES) and len(whole) >= 2 * len(_QUOTES):
+    if whole.startswith(_QUOTES) and whole.endswith(_QUOTES) and whole.count(_QUOTES) == _PAIR:
         return whole[len(_QUOTES) : -len(_QUOTES)].strip("\n")
     return text
 
@@ -68,12 +69,15 @@ class LineEditor:
     history: History = attrs.field(factory=InMemoryHistory)
     cleared: bool = attrs.field(default=False, init=False)
 
-    async def read(self, prompt: str, *, default: str = "", remember: bool = True) -> str | None:
+    async def read(
+        self, prompt: str, *, default: str = "", in_editor: bool = False, remember: bool = True
+    ) -> str | None:
         """What the user enters, which may have several lines; None for Ctrl-D.
 
         Args:
             prompt: Shown in front of it.
             default: A text to begin with.
+            in_editor: Whether to begin in the user's editor, as Ctrl-X Ctrl-E does.
             remember: Whether it belongs to the history, and has completion.
 
         Raises:
@@ -85,7 +89,8 @@ class LineEditor:
         self.cleared = False
         session = self._session(remember=remember)
         try:
-            text = await _run(session.app, partial(session.prompt, prompt, default=default))
+            begin = session.default_buffer.open_in_editor if in_editor else None
+            text = await _run(session.app, partial(session.prompt, prompt, default=default), begin)
         except EOFError:
             return None
         # Bytes that are no text arrive as lone surrogates, which cannot be sent as JSON.
@@ -102,7 +107,6 @@ class LineEditor:
             multiline=True,
             prompt_continuation=lambda width, _line, _wraps: " " * width,
             enable_open_in_editor=remember,
-            enable_suspend=True,
             tempfile_suffix=".md",
             output=_display(self.display),
         )
@@ -149,36 +153,47 @@ def _keys(discard: Callable[[KeyPressEvent], None]) -> KeyBindings:
     keys.add("c-c", filter=typing)(discard)
     keys.add("enter", filter=typing)(enter)
     keys.add("escape", "enter", filter=typing)(new_line)
+    if sys.platform != "win32":
+        keys.add("c-z")(_suspend)
     return keys
 
 
-async def _run(app: Application[str], prompt: Callable[..., str]) -> str:
-    """Run the editor in a thread. SIGINT does what Ctrl-C on an empty line does, and SIGTERM ends the program."""
+def _suspend(_: KeyPressEvent) -> None:
+    """Suspend the program and those that it is piped to. Only the main thread stops in the middle of this call.
+
+    Another one would go on for a moment, and take the terminal from the shell again.
+    """
+    run_in_terminal(lambda: trio.from_thread.run_sync(os.kill, 0, signal.SIGTSTP))
+
+
+async def _run(app: Application[str], prompt: Callable[..., str], begin: Callable[[], object] | None) -> str:
+    """Run the editor in a thread. SIGINT does what Ctrl-C on an empty line does, and SIGTERM ends the program.
+
+    Args:
+        app: The editor.
+        prompt: Runs it.
+        begin: What it does first.
+    """
     if threading.current_thread() is not threading.main_thread():
-        return await trio.to_thread.run_sync(prompt)
+        return await trio.to_thread.run_sync(partial(prompt, pre_run=begin))
     received: set[int] = set()
+    result: list[str] = []
+    failure: BaseException | None = None
 
     def started() -> None:  # in the editor's thread
         if received:  # before it could be told
             app.exit(exception=KeyboardInterrupt())
+        elif begin is not None:
+            begin()
 
-    result: list[str] = []
-    failure: BaseException | None = None
-
-    async def obey(*, task_status: trio.TaskStatus[None]) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            async for number in signals:
-                received.add(number)
-                _leave(app)
-
-    async with trio.open_nursery() as nursery:
-        await nursery.start(obey)
-        try:
-            result.append(await trio.to_thread.run_sync(partial(prompt, pre_run=started)))
-        except (Exception, KeyboardInterrupt) as error:  # raised below, outside the nursery, so not in a group
-            failure = error
-        nursery.cancel_scope.cancel()
+    with trio.open_signal_receiver(*_SIGNALS) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_obey, signals, app, received)
+            try:
+                result.append(await trio.to_thread.run_sync(partial(prompt, pre_run=started)))
+            except (Exception, KeyboardInterrupt) as error:  # raised below, outside the nursery, so not in a group
+                failure = error
+            nursery.cancel_scope.cancel()
     if signal.SIGTERM in received:
         raise SystemExit(TERMINATED)
     if failure is not None:
@@ -186,14 +201,29 @@ async def _run(app: Application[str], prompt: Callable[..., str]) -> str:
     return result[0]
 
 
-def _leave(app: Application[str]) -> None:
-    """End the editor from another thread."""
+async def _obey(signals: AsyncIterator[int], app: Application[str], received: set[int]) -> None:
+    async for number in signals:
+        if number in {signal.SIGINT, signal.SIGTERM}:
+            received.add(number)
+            _in_its_loop(app, lambda: app.exit(exception=KeyboardInterrupt()))
+        else:
+            _in_its_loop(app, lambda: _draw_anew(app))
+
+
+def _draw_anew(app: Application[str]) -> None:
+    """Draw the line for the new size of the window."""
+    app.renderer.erase(leave_alternate_screen=False)
+    app.invalidate()
+
+
+def _in_its_loop(app: Application[str], work: Callable[[], None]) -> None:
+    """Do something to the editor, which runs in another thread."""
     loop = app.loop
 
-    def leave() -> None:
+    def done() -> None:
         with suppress(Exception):  # it has ended meanwhile
-            app.exit(exception=KeyboardInterrupt())
+            work()
 
     if loop is not None:
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(leave)
+            loop.call_soon_threadsafe(done)

@@ -48,12 +48,20 @@ class Lines:
         """Whether the input is a terminal."""
         return self._terminal.stdin.isatty()
 
-    async def read(self, prompt: str, *, default: str = "", remember: bool = True) -> str | None:  # noqa: ARG002
+    async def read(
+        self,
+        prompt: str,
+        *,
+        default: str = "",
+        in_editor: bool = False,
+        remember: bool = True,  # noqa: ARG002  (nothing is remembered here)
+    ) -> str | None:
         """The next line that is not blank, stripped of white space; None at the end.
 
         Args:
             prompt: Shown if the input is a terminal.
-            default: A text that was written in an editor: it is the line.
+            default: What the editor begins with.
+            in_editor: Whether the line is written in an editor, which may save nothing.
             remember: Not used.
 
         Raises:
@@ -63,8 +71,10 @@ class Lines:
         await trio.lowlevel.checkpoint()
         self._terminal.stdout.end_line()
         self._terminal.stderr.end_line()
-        if default:
-            return default
+        if in_editor:
+            written = (click.edit(default, extension=".md") or "").strip()
+            if written:
+                return written
         while True:
             try:
                 line = self._read(prompt)

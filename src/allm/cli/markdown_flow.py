@@ -57,6 +57,7 @@ class Flow:
 
     def add(self, runs: Iterable[Run]) -> None:
         """Add text for good, which is folded between words."""
+        self._notice_a_break()
         word: list[Cell] = []
         for cell in _cells(runs):
             wide = can_fold_at(cell[0])
@@ -78,6 +79,7 @@ class Flow:
             runs: The text that may change.
             grows: Whether it is the beginning of a word that can only become longer, so that it may be folded now.
         """
+        self._notice_a_break()
         end = _cells(runs)
         if grows and self._is_full(end):
             self._fold()
@@ -93,6 +95,7 @@ class Flow:
 
     def end(self) -> None:
         """End the line."""
+        self._notice_a_break()
         self._new_line()
         self._line, self._spaces, self._hanging = [], [], []
         self._flush()
@@ -102,6 +105,12 @@ class Flow:
         self._write([])
         self._writes.append(text)
         self._flush()
+
+    def _notice_a_break(self) -> None:
+        """Go on in a new line if another line, such as a warning, was written below the one under way."""
+        if self._shown and not self._writes and not self._output.line_open:
+            self._line = self._line[len(self._shown) :]
+            self._spaces, self._shown, self._indent = [], [], 0
 
     def _word(self, word: list[Cell]) -> None:
         if not word:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-__all__ = ["Run", "can_fold_at", "certain", "runs", "width_of"]
+__all__ = ["Run", "can_fold_at", "certain", "preview", "runs", "width_of"]
 
 Run = tuple[str, str]
 """A text, and the codes of its style: https://en.wikipedia.org/wiki/ANSI_escape_code#SGR."""
@@ -21,7 +21,7 @@ _BOLD, _DIM, _ITALIC, _UNDERLINED, _STRUCK, _CODE = "1", "2", "3", "4", "9", "36
 _STYLES = {"strong_open": _BOLD, "em_open": _ITALIC, "s_open": _STRUCK, "link_open": _UNDERLINED}
 _MATH = re.compile(r"(\\\(.+?\\\)|\\\[.+?\\\]|\$\$.+?\$\$)")  # has underscores and backslashes of its own
 _NOT_IN_NAMES = frozenset(" <>&;")  # ends `<https://...>` and `&amp;`, or shows that they are none
-_LONGEST_OPEN = 600  # characters after which a construct that was not closed is taken as text
+_LONGEST_OPEN = 400  # characters after which a construct that was not closed is taken as text
 _LINK_END = re.compile(r"\]\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+\"[^\"]*\")?\)")
 
 
@@ -128,6 +128,23 @@ def certain(text: str) -> int:
         return boundary
     space = text.rfind(" ") + 1
     return space if space > boundary else len(text)
+
+
+def preview(text: str, base: str = "") -> list[Run]:
+    """The runs of the uncertain end of a line, as if what is open were closed at its end: most often it will be."""
+    position, opened = 0, list[str]()
+    while position < len(text):
+        end = _after(text, position, opened)
+        if end is None:
+            break
+        position = end
+    closing = "".join(reversed(opened))
+    mark = text[position : position + 1]
+    if mark == "`" and (ticks := _run_of(text, position)) != text[position:]:
+        return runs(text.rstrip("`") + ticks + closing, base)
+    if mark and mark in "*_~":
+        text = text[:position]
+    return runs(text.rstrip(" ") + closing, base)
 
 
 def _after(text: str, position: int, opened: list[str]) -> int | None:

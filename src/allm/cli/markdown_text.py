@@ -12,14 +12,16 @@ import re
 from typing import final
 
 import attrs
+import trio
 
 from allm.cli.markdown_code import Highlighter
 from allm.cli.markdown_flow import Flow
-from allm.cli.markdown_inline import Run, certain, runs
+from allm.cli.markdown_inline import Run, certain, preview, runs
 from allm.cli.markdown_table import is_delimiter, table_text
 from allm.cli.terminal import Output, visible
+from allm.cli.text_display import TextDisplay
 
-__all__ = ["MarkdownText", "PlainText", "TextDisplay"]
+__all__ = ["MarkdownText"]
 
 _DIM = "2"
 _HEADINGS = {1: "1;4", 2: "1"}
@@ -37,34 +39,6 @@ _INDENT = re.compile(r"^\s*")
 _PLAIN = re.compile(r"[^\s`*_\[\]<>!&~$\\]+")  # a word that stays as it is, however it goes on
 _LONGEST_LINE = 2000  # characters of a line under way that are kept, to be highlighted or put into a table
 _BOXES = {" ": "☐ ", "x": "☑ ", "X": "☑ "}
-
-
-class TextDisplay:
-    """Shows the text of one answer after the other."""
-
-    def show(self, text: str) -> None:
-        """Show more of an answer."""
-        raise NotImplementedError
-
-    def end(self) -> None:
-        """End the answer: what follows begins on a new line."""
-        raise NotImplementedError
-
-
-@final
-@attrs.define(eq=False)
-class PlainText(TextDisplay):
-    """Text as it is."""
-
-    _output: Output
-
-    def show(self, text: str) -> None:
-        """Show more of an answer."""
-        self._output.show(text)
-
-    def end(self) -> None:
-        """End the answer."""
-        self._output.end_line()
 
 
 @final
@@ -88,6 +62,7 @@ class MarkdownText(TextDisplay):
     def __attrs_post_init__(self) -> None:
         self._flow = Flow(self._output)
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C between two statements would leave half of them done
     def show(self, text: str) -> None:
         """Show more of an answer."""
         if not text:
@@ -188,7 +163,8 @@ class MarkdownText(TextDisplay):
         count = certain(self._source)
         self._flow.add(runs(self._source[:count], self._style))
         self._source = self._source[count:]
-        self._flow.show([(self._source, self._style)], grows=bool(_PLAIN.fullmatch(self._source)))
+        is_word = bool(_PLAIN.fullmatch(self._source))
+        self._flow.show([(self._source, self._style)] if is_word else preview(self._source, self._style), grows=is_word)
 
     def _waiting(self, source: str) -> None:
         if self._rows and not self._fence and not (source and not _TABLE.match(source)):
@@ -200,7 +176,8 @@ class MarkdownText(TextDisplay):
             self._under_way()
         else:
             self._flow.begin()
-            self._flow.show([(source[: self._flow.width].expandtabs(4), "")])
+            shown = "" if not self._fence and _UNDECIDED.match(source) else source
+            self._flow.show([(shown[: self._flow.width].expandtabs(4), "")])
 
     def _begin(self, source: str) -> None:
         """Begin a line of text, whose kind is decided now: its mark goes, its words follow."""

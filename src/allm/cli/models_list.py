@@ -13,10 +13,11 @@ import click
 from allm.cli.key_files import key_variables, keys_file, names_in
 from allm.cli.settings import settings
 from allm.cli.terminal import Terminal
+from allm.providers.local.weights import KNOWN, installed
 from allm.runtime import catalog
 from allm.runtime.registry import known_providers
 
-__all__ = ["ModelList"]
+__all__ = ["ModelList", "known_models"]
 
 
 @final
@@ -43,7 +44,8 @@ class ModelList:
             raise click.BadParameter(
                 f"{self.provider!r} is not known; expected one of {expected}", param_hint="'--provider'"
             )
-        rows = sorted((row for row in catalog.bundled() if self._fits(row)), key=lambda row: (row.provider, row.id))
+        known = (*catalog.bundled(), *_on_this_machine())
+        rows = sorted((row for row in known if self._fits(row)), key=lambda row: (row.provider, row.id))
         for row in rows:
             self.terminal.stdout.show(f"{self._json(row) if self.as_json else self._line(row)}\n")
         if not rows:
@@ -63,7 +65,10 @@ class ModelList:
 
     def _line(self, row: catalog.ModelInfo) -> str:
         prices = row.prices_for(0, datetime.now(UTC).date())
-        cost = "" if prices is None else f"${prices.input:g} in, ${prices.output:g} out"
+        if row.provider == "local":
+            cost = "" if row.id in installed() else f"allm models pull {row.id}"
+        else:
+            cost = "" if prices is None else f"${prices.input:g} in, ${prices.output:g} out"
         can = (("tools", row.tools), ("vision", row.vision), ("reasoning", row.reasoning))
         name = f"{row.provider}:{row.id}"
         context = "" if row.context_window is None else f"{row.context_window:,}"
@@ -75,6 +80,17 @@ class ModelList:
     def _json(self, row: catalog.ModelInfo) -> str:
         facts = attrs.asdict(row, filter=lambda _, value: value not in (None, ()))
         return json.dumps(facts, default=str, ensure_ascii=False)
+
+
+def _on_this_machine() -> list[catalog.ModelInfo]:
+    """Local models: those that can be fetched, and the files that are there."""
+    return [catalog.ModelInfo(provider="local", id=name) for name in {*KNOWN, *installed()}]
+
+
+def known_models() -> list[str]:
+    """The models of the catalog as `provider:id`, and the aliases."""
+    names = [f"{row.provider}:{row.id}" for row in catalog.bundled() if not row.id.endswith("*")]
+    return sorted({*names, *(f"local:{name}" for name in installed()), *settings().aliases})
 
 
 def _has_key(provider: str) -> bool:

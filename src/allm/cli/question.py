@@ -1,4 +1,4 @@
-"""The prompt of a command: what is piped in, the files that were named, and the argument, in one message."""
+"""What a command asks: what is piped in, the files that were named, and the argument, in one message."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ import click
 
 import allm
 from allm.cli.files import Files
-from allm.cli.inputs import images_of
 from allm.cli.standard_input import StandardInput
-from allm.cli.terminal import Terminal
 
-__all__ = ["check_text", "prompt_of", "question_of"]
+__all__ = ["instructions_of", "prompt_of", "question_of"]
 
 
 def question_of(
-    prompt: str | None, terminal: Terminal, *, files: Iterable[str], attachments: Iterable[str], images: Iterable[str]
+    prompt: str | None, stdin: StandardInput, reader: Files, files: Iterable[str], images: Sequence[allm.Image]
 ) -> allm.Message:
     """The message of the user: files, then what was piped in, then the prompt; images after the text.
 
@@ -24,14 +22,24 @@ def question_of(
         click.UsageError: There is none of them, or one cannot be read or sent.
         click.ClickException: A URL cannot be fetched.
     """
-    stdin = StandardInput(terminal)
-    named = Files(terminal, stdin)
     for place in files:
-        named.add(place)
-    pictures = [*named.images, *images_of(attachments, "-a", stdin), *images_of(images, "--image", stdin)]
-    text = prompt_of(prompt, stdin, named.texts, is_needed=not pictures)
+        reader.add(place)
+    pictures = [*reader.images, *images]
+    text = prompt_of(prompt, stdin, reader.texts, is_needed=not pictures)
     parts = [allm.TextPart(text)] if text else []
     return allm.Message("user", [*parts, *map(allm.ImagePart, pictures)] if pictures else text)
+
+
+def instructions_of(system: str | None, files: Iterable[str], reader: Files) -> str | None:
+    """The instructions of `--system`, then those in the files; None without any.
+
+    Raises:
+        click.UsageError: One is not text, or cannot be read.
+        click.ClickException: A URL cannot be fetched.
+    """
+    _check_text("--system", system)
+    texts = [text for text in (system, *[reader.text(place, "--sf") for place in files]) if text is not None]
+    return "\n\n".join(text.strip("\n") for text in texts) if texts else None
 
 
 def prompt_of(argument: str | None, stdin: StandardInput, texts: Sequence[str] = (), *, is_needed: bool = True) -> str:
@@ -47,7 +55,7 @@ def prompt_of(argument: str | None, stdin: StandardInput, texts: Sequence[str] =
     """
     if argument == "-":
         argument = stdin.text("the prompt -")
-    check_text("PROMPT", argument)
+    _check_text("PROMPT", argument)
     has_other = argument is not None or bool(texts) or not is_needed
     piped = stdin.piped() if has_other else stdin.text_or_none()
     if piped is None:
@@ -58,7 +66,7 @@ def prompt_of(argument: str | None, stdin: StandardInput, texts: Sequence[str] =
     return "\n\n".join([*[text.rstrip("\n") for text in pieces[:-1]], *pieces[-1:]])
 
 
-def check_text(name: str, argument: str | None) -> None:
+def _check_text(name: str, argument: str | None) -> None:
     """Refuse an argument that cannot be sent: bytes that are no text in the terminal's encoding are lone surrogates.
 
     Raises:

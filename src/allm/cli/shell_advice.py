@@ -72,6 +72,8 @@ def _for_engine(error: EngineError) -> str:
 
 def _for_request(error: ValidationError) -> str:
     """What to leave out, where the model cannot take it."""
-    places = [path[0] for path, tag in error.errors if tag == "unsupported_capability" and path]
-    options = list(dict.fromkeys(_OPTIONS[place] for place in map(str, places) if place in _OPTIONS))
+    places = [str(path[0]) for path, tag in error.errors if tag.startswith("unsupported_") and path]
+    if any(tag == "conflicts_with_thinking" for _, tag in error.errors):
+        places.append("reasoning_effort")
+    options = list(dict.fromkeys(_OPTIONS[place] for place in places if place in _OPTIONS))
     return f"leave out {' and '.join(options)}, or use another model" if options else ""

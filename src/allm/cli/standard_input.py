@@ -65,6 +65,10 @@ class StandardInput:
         if self._taken_by is not None:
             raise click.UsageError(f"Standard input cannot be read for both {self._taken_by} and {what}.")
         self._taken_by = what
+        if self._terminal.stdin.isatty():
+            self._terminal.line(f"type {what.removesuffix(' -')}; Ctrl-D at the beginning of a line ends it", dim=True)
+        elif (descriptor := self._pipe()) is not None and not _has_come(descriptor):
+            self._terminal.line("waiting for standard input", dim=True)
         return self._read()
 
     def text_or_none(self) -> str | None:
@@ -85,14 +89,10 @@ class StandardInput:
             return ""
 
     def _may_come(self) -> bool:
-        try:
-            descriptor = self._terminal.stdin.fileno()
-            kind = os.fstat(descriptor).st_mode
-        except OSError:  # a stream in memory
-            return True
-        if not (stat.S_ISFIFO(kind) or stat.S_ISREG(kind) or stat.S_ISSOCK(kind)):
-            return False
-        if stat.S_ISREG(kind) or sys.platform == "win32" or _has_come(descriptor):
+        descriptor = self._pipe()
+        if descriptor is None:
+            return self._is_file()
+        if _has_come(descriptor):
             return True
         if not _is_pipeline(descriptor):
             self._terminal.line(
@@ -103,6 +103,22 @@ class StandardInput:
             return False
         self._terminal.line("waiting for standard input; < /dev/null goes on without it", dim=True)
         return True
+
+    def _is_file(self) -> bool:
+        """Whether it has an end: a file, or a stream in memory."""
+        try:
+            return stat.S_ISREG(os.fstat(self._terminal.stdin.fileno()).st_mode)
+        except OSError:
+            return True
+
+    def _pipe(self) -> int | None:
+        """The descriptor of a pipe or a socket, on which something may come later; None for anything else."""
+        try:
+            descriptor = self._terminal.stdin.fileno()
+            kind = os.fstat(descriptor).st_mode
+        except OSError:
+            return None
+        return descriptor if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) else None
 
     def _read(self) -> bytes:
         stream: Any = getattr(self._terminal.stdin, "buffer", self._terminal.stdin)
@@ -129,16 +145,18 @@ def _decoded(data: bytes) -> str:
 
 
 def _has_come(descriptor: int) -> bool:
-    """Whether there is something to read, or the end, within `PATIENCE` seconds."""
-    return bool(select.select([descriptor], [], [], PATIENCE)[0])
+    """Whether there is something to read, or the end, within `PATIENCE` seconds; Windows cannot say."""
+    return sys.platform == "win32" or bool(select.select([descriptor], [], [], PATIENCE)[0])
 
 
 def _is_pipeline(descriptor: int) -> bool:
     """Whether a process beside this one may write to the pipe: the shell starts those of a pipeline in one session.
 
-    A process that started this one, however far back, does not count: it has had its time. Where processes cannot be
-    looked at, as outside Linux, the pipe counts as one.
+    A process that started this one, however far back, does not count: it has had its time. Nor does a socket, which no
+    shell makes of `|`. Where processes cannot be looked at, as outside Linux, the pipe counts as one.
     """
+    if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        return False
     try:
         pipe, session = os.fstat(descriptor), os.getsid(0)
         others = [int(entry.name) for entry in _PROCESSES.iterdir() if entry.name.isdigit()]

@@ -54,6 +54,11 @@ class Output:
         return self.isatty() and os.environ.get("TERM", "dumb") != "dumb" and not os.environ.get("NO_COLOR")
 
     @property
+    def line_open(self) -> bool:
+        """Whether the current line has text."""
+        return self._line_open
+
+    @property
     def size(self) -> tuple[int, int]:
         """Columns and rows of the terminal as it is now; a stream without a size has 80 and 24."""
         columns, rows = 0, 0
@@ -83,6 +88,10 @@ class Output:
             self._line_open = not text.endswith("\n")
             self._put(text)
         return len(text)
+
+    def control(self, codes: str) -> None:
+        """Write escape codes that show nothing and do not move the cursor."""
+        self._put(codes)
 
     def show(self, text: str, *, dim: bool = False) -> None:
         """Write untrusted text, such as a model's: unchanged, but without control characters on a terminal.

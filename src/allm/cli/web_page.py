@@ -5,7 +5,8 @@ from __future__ import annotations
 import codecs
 import re
 from html.parser import HTMLParser
-from typing import Any, final
+from typing import final
+from urllib.parse import urljoin, urlsplit
 
 import attrs
 import click
@@ -13,8 +14,11 @@ import trio
 
 from allm.cli.standard_input import size_text
 from allm.data.errors import AdapterError
-from allm.http.library import library, load, tls
-from allm.http.response import mapped
+from allm.http.fetch import REDIRECTS
+from allm.http.keys import Secret
+from allm.http.private_url import PrivateUrl, without_user
+from allm.http.response import HttpResponse
+from allm.http.transport import open_response
 
 __all__ = ["Page", "fetch", "text_of_html"]
 
@@ -22,15 +26,22 @@ _SECONDS = 60.0
 _TEXTS = re.compile(r"text/.*|application/([\w.-]+\+)?(json|xml|yaml|x-yaml|toml|javascript|sql|x-sh|x-ndjson)")
 _META = re.compile(rb"<meta[^>]+charset\s*=\s*[\"']?([\w.:-]+)", re.IGNORECASE)
 _HEAD = 1024  # bytes in which HTML has to name its encoding
-_HTTP_ERROR = 300  # redirects are followed, so one that is left leads nowhere
+_CHARSET = re.compile(r"charset=[\"']?([\w.:-]+)", re.IGNORECASE)
+_HTTP_ERROR = 300  # a redirect that is left leads nowhere
+_MOST_REDIRECTS = 10
 
 
 @attrs.frozen
 class Page:
-    """What a URL has: text as UTF-8, anything else as it is."""
+    """What a place has: text as UTF-8, anything else as it is.
 
+    Attributes:
+        url: Without user name and password, or the name of a file.
+    """
+
+    url: str
     data: bytes
-    mime_type: str
+    mime_type: str = ""
 
 
 def fetch(url: str, limit: int) -> Page:
@@ -42,49 +53,48 @@ def fetch(url: str, limit: int) -> Page:
     Raises:
         click.ClickException: It cannot be fetched, or is too long.
     """
+    shown, user = without_user(url)
     try:
-        return trio.run(_fetch, url, limit)
+        return trio.run(_fetch, shown, user, limit)
     except AdapterError as error:
-        raise click.ClickException(f"Cannot fetch {url}: {error.problem}") from error
+        raise click.ClickException(f"Cannot fetch {shown}: {error.problem}") from error
 
 
-async def _fetch(url: str, limit: int) -> Page:
-    await load(secure=True)
-    http = library()
+async def _fetch(url: str, user: Secret | None, limit: int) -> Page:
+    target = url
+    headers: dict[str, str | Secret] = {"user-agent": "allm", "accept": "text/*, */*;q=0.5"}
+    own = headers if user is None else {**headers, "authorization": user}
     with trio.move_on_after(_SECONDS):
-        with mapped(http, reading=False):
-            async with (
-                http.AsyncClient(verify=tls(), follow_redirects=True, timeout=_SECONDS) as client,
-                client.stream("GET", url, headers={"user-agent": "allm", "accept": "text/*, */*;q=0.5"}) as response,
-            ):
-                return await _read(url, response, limit)
+        for _ in range(_MOST_REDIRECTS + 1):
+            sent = own if urlsplit(target).netloc == urlsplit(url).netloc else headers
+            async with open_response("GET", target, headers=sent, content=b"") as response:
+                if response.status not in REDIRECTS or "location" not in response.headers:
+                    return await _read(url, response, limit)
+                target = PrivateUrl(urljoin(target, response.headers["location"]))
+        raise click.ClickException(f"Cannot fetch {url}: it redirects more than {_MOST_REDIRECTS} times.")
     raise click.ClickException(f"Cannot fetch {url}: it did not arrive within {_SECONDS:g} s.")
 
 
-async def _read(url: str, response: Any, limit: int) -> Page:
-    if response.status_code >= _HTTP_ERROR:
-        raise click.ClickException(f"Cannot fetch {url}: the server answered {response.status_code}.")
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.aiter_bytes():
-        pieces.append(piece)
-        size += len(piece)
-        if size > limit:
-            raise click.ClickException(f"Cannot fetch {url}: it is longer than {size_text(limit)}.")
-    data = b"".join(pieces)
-    mime_type: str = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def _read(url: str, response: HttpResponse, limit: int) -> Page:
+    if response.status >= _HTTP_ERROR:
+        raise click.ClickException(f"Cannot fetch {url}: the server answered {response.status}.")
+    data = await response.read(limit + 1)
+    if len(data) > limit:
+        raise click.ClickException(f"Cannot fetch {url}: it is longer than {size_text(limit)}.")
+    mime_type = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not _TEXTS.fullmatch(mime_type) and mime_type != "application/xhtml+xml":
-        return Page(data, mime_type)
+        return Page(url, data, mime_type)
     text = data.decode(_charset(response, data), "replace").removeprefix("\ufeff")
     if "html" in mime_type:
         text = text_of_html(text)
-    return Page(text.encode("utf-8", "replace"), mime_type)
+    return Page(url, text.encode("utf-8", "replace"), mime_type)
 
 
-def _charset(response: Any, data: bytes) -> str:
+def _charset(response: HttpResponse, data: bytes) -> str:
     """The encoding that the header names, or the page itself at its beginning; else UTF-8."""
+    said = _CHARSET.search(response.headers.get("content-type", ""))
     inside = _META.search(data[:_HEAD])
-    name: str = response.charset_encoding or (inside[1].decode() if inside else "")
+    name = said[1] if said else inside[1].decode() if inside else ""
     try:
         return codecs.lookup(name).name
     except LookupError:

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.problems import mapping_field
@@ -28,6 +29,7 @@ __all__ = [
     "EmbeddingResponse",
     "EncodingFormat",
     "dump_embedding",
+    "embedding_of",
     "load_embedding",
     "unpack",
 ]
@@ -49,7 +51,7 @@ def _packed(values: Any) -> array[float]:
     return array("d", values)
 
 
-@attrs.frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False)
 class Embedding:
     """One vector.
 
@@ -89,6 +91,19 @@ class Embedding:
         return f"Embedding(index={self.index}, vector=<{self.dimensions} numbers>)"
 
 
+def embedding_of(index: int, vector: array[float]) -> Embedding:
+    """An embedding that keeps a packed vector as it is, which nobody may change then: `Embedding` makes a copy.
+
+    Args:
+        index: The position of its input in the request.
+        vector: As `vector_of` returns it.
+    """
+    made = object.__new__(Embedding)
+    object.__setattr__(made, "index", index)
+    object.__setattr__(made, "_values", vector)
+    return made
+
+
 def _input(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -105,7 +120,7 @@ def _shown(inputs: Any) -> str:
     return f"<{len(inputs)} inputs>" if isinstance(inputs, tuple) else repr(inputs)
 
 
-@attrs.frozen
+@frozen
 class EmbeddingRequest:
     """A request for embeddings. Fields left at None are filled from the call's options, then the engine.
 
@@ -136,7 +151,7 @@ def _by_index(embeddings: Iterable[Embedding]) -> tuple[Embedding, ...]:
     return tuple(sorted(embeddings, key=attrgetter("index")))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class EmbeddingResponse:
     """The vectors of a call, or of a batch of it.
 
@@ -210,7 +225,7 @@ def load_embedding(value: Any, _: Any = None) -> Embedding:
     index, vector = value["index"], value["vector"]
     if type(index) is not int or vector["type"] not in PACKED:
         raise ValueError(f"expected an index and a vector of type {', '.join(sorted(PACKED))}")
-    return Embedding(index, unpack(vector["base64"], vector["type"]))
+    return embedding_of(index, unpack(vector["base64"], vector["type"]))
 
 
 class EmbeddingAdapterError(AdapterError):

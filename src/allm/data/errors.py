@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Self, get_args
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.reasons import (
     AdapterReason as AdapterReason,
     EngineReason as EngineReason,
@@ -97,7 +98,7 @@ class AllmError(Exception):
         """Add to the end of the message what to do in Python, and return this error."""
         self.advice += advice
         self.message += advice
-        self.args = (self.message,)
+        super().__init__(self.message)  # sets `args`
         return self
 
     @property
@@ -138,7 +139,7 @@ def render_path(path: Path) -> str:
     return text or "value"
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """One reason why a value is invalid.
 
@@ -146,20 +147,23 @@ class Problem:
         path: The location, such as `("messages", 2, "role")`; empty for the value itself.
         tag: The kind of problem, as a stable word to match on.
         sentence: What was given and what was expected. If it begins with "is", its subject is the path.
+        advice: The end of the sentence, if it is for those who write Python.
     """
 
     path: Path
     tag: str
     sentence: str
+    advice: str = attrs.field(default="", kw_only=True)
 
     def under(self, *path: str | int) -> Problem:
         """The same problem with its path prefixed, for a value that contains this one at `path`."""
-        return Problem((*path, *self.path), self.tag, self.sentence)
+        return attrs.evolve(self, path=(*path, *self.path))
 
     def __str__(self) -> str:
-        if self.sentence.startswith("is "):
-            return f"{render_path(self.path)} {self.sentence}"
-        return f"{render_path(self.path)}: {self.sentence}" if self.path else self.sentence
+        sentence = self.sentence + self.advice
+        if sentence.startswith("is "):
+            return f"{render_path(self.path)} {sentence}"
+        return f"{render_path(self.path)}: {sentence}" if self.path else sentence
 
 
 class ValidationError(AllmError, ValueError):
@@ -171,6 +175,7 @@ class ValidationError(AllmError, ValueError):
     """
 
     fields: ClassVar[tuple[str, ...]] = ("errors", "reason", "message", "sentences")
+    _problem: str | None = None  # where the advice is in the middle of the message
 
     def __init__(
         self,
@@ -183,9 +188,16 @@ class ValidationError(AllmError, ValueError):
         found = [given if isinstance(given, Problem) else Problem(tuple(given[0]), given[1], "") for given in errors]
         self.errors: tuple[tuple[Path, str], ...] = tuple((problem.path, problem.tag) for problem in found)
         if any(problem.sentence for problem in found):
-            sentences = tuple(problem.sentence for problem in found)
+            sentences = tuple(problem.sentence + problem.advice for problem in found)
         self.sentences: tuple[str, ...] = tuple(sentences)
         super().__init__(_listed(self.problems) if message is None else message, reason=reason)
+        if message is None and any(problem.advice for problem in found):
+            self._problem = _listed([attrs.evolve(problem, advice="") for problem in found])
+
+    @property
+    def problem(self) -> str:
+        """See `AllmError`."""
+        return self._problem or super().problem
 
     def __repr__(self) -> str:
         # Without the sentences, since they are in the message.

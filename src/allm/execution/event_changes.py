@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, Emit
 from allm.runtime.adapters import StreamAdapter
@@ -35,7 +34,7 @@ NewChange = Callable[[], EventChange]
 """Makes the change of one attempt."""
 
 
-@attrs.frozen
+@frozen
 class ChangedEvents:
     """What an adapter prepared, and what makes the change of each attempt."""
 
@@ -58,7 +57,9 @@ class ChangedEvents:
         except BaseException:
             # Also at a time limit, where nothing can be awaited; a burst that waits for the consumer would come behind.
             now = getattr(emit, "now", None)  # of an `EmitNow`
-            if now is not None and not waits and (held := list(change.held())):
+            if now is not None and not waits and (held := tuple(change.held())):
                 with suppress(StreamError):  # the answer was ended, as one that is too large
-                    now(held)
+                    now(list(held))
             raise
+        if rest := tuple(change.held()):  # the answer has no end
+            await emit(*rest)

@@ -11,7 +11,7 @@ from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
-from allm.runtime.http_adapter import HttpAdapter
+from allm.runtime.http_adapter import HttpAdapter, as_adapter
 from allm.runtime.registry import SERVICES
 
 __all__ = ["warm_up"]
@@ -21,13 +21,17 @@ async def warm_up(engine: Engine) -> None:
     """Load what the first calls of an engine need: parts of allm, the HTTP library, certificates, and the catalog.
 
     That takes from a tenth of a second to a second, in a thread, so that nothing else waits for it. Nothing is sent.
-    Without it, the first call of the process does the same, and takes so much longer.
+    Without it, the first call of the process does the same, and takes so much longer. A model on this machine is
+    started.
 
     Raises:
-        EngineError: `invalid_environment`: a variable about proxies or certificates.
+        EngineError: `invalid_environment`: a variable about proxies or certificates. What a call would raise if a local
+            model is not there.
+        AdapterError: A local model cannot be started.
     """
-    names = ("adapter", *(f"{service}_adapter" for service in SERVICES))
-    adapters = [adapter for adapter in (getattr(engine, name) for name in names) if adapter is not None]
+    names = ("", *(f"{service}_" for service in SERVICES))
+    models = {name: getattr(engine, f"{name}model") for name in names if getattr(engine, f"{name}adapter") is not None}
+    adapters = [getattr(engine, f"{name}adapter") for name in models]
 
     def load() -> None:
         for part in _PARTS:
@@ -44,6 +48,8 @@ async def warm_up(engine: Engine) -> None:
             except EngineError:  # known only with the model, as at Azure; a call says what is missing
                 url = _ANYWHERE
             await warm(url)
+    for adapter, model in zip(adapters, models.values(), strict=True):
+        await as_adapter(adapter).warm_up(model)
 
 
 _PARTS = (

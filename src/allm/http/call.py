@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
@@ -54,7 +55,7 @@ def _private(url: str) -> PrivateUrl:
     return url if type(url) is PrivateUrl else PrivateUrl(url)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HttpCall:
     """A prepared call, which may be made several times: each attempt sends it anew.
 
@@ -81,7 +82,7 @@ class HttpCall:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class OpenCall:
     """A call that has been sent, and its response.
 
@@ -257,7 +258,11 @@ def join_url(base_url: str, path: str) -> str:
     Raises:
         EngineError: `invalid_base_url`: not an http(s) URL with a host.
     """
-    parts = parts_of(base_url)
+    return _joined(parts_of(base_url), path)
+
+
+@functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
+def _joined(parts: SplitResult, path: str) -> PrivateUrl:
     return PrivateUrl(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, "")))
 
 

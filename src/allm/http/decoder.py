@@ -1,6 +1,6 @@
 """Decoding an answer: the part of a decoder that is the same for every vendor.
 
-`StreamDecoder` implements `WireDecoder` (`stream_call.py`) for services whose events are JSON objects, which all of
+`StreamDecoder` implements `WireDecoder` for services whose events are JSON objects, which all of
 them are today: it parses, refuses what is not an object, finds error reports, counts on an end marker, and keeps ids,
 the message and its events. A vendor's decoder is a subclass that says what each event means. How it works:
 
@@ -12,7 +12,7 @@ the message and its events. A vendor's decoder is a subclass that says what each
     end(stray)           -> an error report     -> Failed(error_of(report))
                          -> otherwise           -> on_end()
 
-    decode_run(run)      -> on_run(run), which takes all of it or nothing; what is not taken is decoded one by one
+    decode_run(run)      -> on_run(run), which takes the first of it; the event behind those is decoded by itself
 
 A hook adds events with `start`, `add` and `complete`, and what it added is the outcome of the call. It may raise an
 `AdapterError` at any point: nothing it has added before is lost.
@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
@@ -59,7 +60,7 @@ _IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamDecoder(abc.ABC):
     """Decodes one answer. A subclass is one wire format; `on_event` is all it must have (docs/adapters.md has one).
 
@@ -72,8 +73,7 @@ class StreamDecoder(abc.ABC):
         idle, raw_chunks, limits: See `WireDecoder`.
         headers: The HTTP headers of the response, their names in lower case, without secrets.
         request_id: The provider's id of the request, from the headers.
-        id, model: Of the answer, as far as they are known.
-        service_tier: Which serves the answer, as far as it is known.
+        id, model, service_tier: Of the answer, as far as they are known.
         logprobs: Of its tokens, if they come.
         notes: What the answer says about itself beyond its content; in `Response.metadata`, under the provider's name.
         begun: `MessageStarted` was added.
@@ -119,12 +119,12 @@ class StreamDecoder(abc.ABC):
             AdapterError: The answer fails.
         """
 
-    def on_run(self, run: Run) -> bool:  # noqa: ARG002
-        """Take events that came together with `more`, if all of them are only more of one block.
+    def on_run(self, run: Run) -> int:  # noqa: ARG002
+        """Take events that came together with `more`, from the first one on, as far as they are only more of one block.
 
-        A fast way beside `on_event`, after the answer has begun. Returns False if it has not taken them, all or none.
+        A fast way beside `on_event`, after the answer has begun. Returns how many were taken.
         """
-        return False
+        return 0
 
     def error_of(self, report: Any) -> AdapterError:
         """The error that an error report stands for; by default as its envelope and the status in it tell.
@@ -135,11 +135,7 @@ class StreamDecoder(abc.ABC):
         return reported_error(self.provider, report)
 
     def on_report(self, report: dict[str, Any]) -> None:  # noqa: B027  most formats report an error by itself
-        """Add what an error report holds of the answer: text, ids, usage. `Failed` follows.
-
-        Args:
-            report: The object that reports the error, or its whole document.
-        """
+        """Add what the object that reports an error, or its document, holds of the answer. `Failed` follows."""
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer, which some gateways give to a streaming request; by default it is read as one event.
@@ -201,7 +197,12 @@ class StreamDecoder(abc.ABC):
 
     def report(self, usage: Usage) -> None:
         """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
-        self.events.append(storable(UsageReported(usage, service_tier=self.service_tier)))
+        self.events.append(UsageReported(usage, service_tier=self.service_tier))
+
+    @staticmethod
+    def has_grown(tokens: int, reported: int | None) -> bool:
+        """Whether counts that come with every chunk are reported: each costs a sum over many prices, so others wait."""
+        return reported is None or not reported <= tokens <= reported + reported // 2
 
     def keep_alive(self) -> None:
         """The event only keeps the connection open: it is no sign that the answer goes on."""
@@ -236,7 +237,7 @@ class StreamDecoder(abc.ABC):
             logprobs=tuple(self.logprobs) or None,
             metadata={self.provider: self.notes} if self.notes else {},
         )
-        self.events.append(storable(completed))
+        self.events.append(completed)
 
     def fail(self, error: AdapterError, *, raw_finish_reason: str | None = None) -> None:
         """Add `Failed`: the answer has ended, and what was added before is kept."""
@@ -249,8 +250,8 @@ class StreamDecoder(abc.ABC):
     def cut_off(self, what: str) -> AdapterError:
         """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
-        said = words_in(self._last) or self._stray.strip()
-        text += f"; the server said {said[:_SNIPPET]!r}" if said else ""
+        if said := words_in(self._last) or self._stray.strip():
+            text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
     # --- the protocol ---
@@ -281,16 +282,15 @@ class StreamDecoder(abc.ABC):
         events, self.events = self.events, []
         return events if self._split is None else self._split.mend(events)
 
-    def decode_run(self, run: Run) -> list[AdapterEvent] | None:
-        """The events of server-sent events that came together; None: each has to be decoded by itself."""
+    def decode_run(self, run: Run) -> tuple[int, list[AdapterEvent]]:
+        """Decode the first of several events that came together: how many, and what they are as events."""
         unmeasured = self._unmeasured - len(run.lines)
         if not self.begun or self.raw_chunks or self._split is not None or unmeasured < 0 or run.name == _ERROR:
-            return None
-        if not self.on_run(run):
-            return None
-        self.idle, self._last, self._unmeasured = False, None, unmeasured
+            return 0, []
+        if taken := self.on_run(run):
+            self.idle, self._last, self._unmeasured = False, None, unmeasured
         events, self.events = self.events, []
-        return events
+        return taken, events
 
     def decode_document(self, document: Any) -> list[AdapterEvent]:
         """The events of a plain JSON answer; an array holds its parts. Raises as `decode` does."""

@@ -11,18 +11,25 @@ Data stays bytes: the JSON parser checks the UTF-8.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import methodcaller
 from typing import NamedTuple
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 
-__all__ = ["MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent", "halves"]
+__all__ = ["FEW_EVENTS", "MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent"]
 
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 """Largest event, in bytes. Text deltas have some hundred bytes; a final event that repeats a long response, a few
 hundred thousand; a partial image, some megabytes. httpx2's own reader stops at 1 MiB."""
 
+FEW_EVENTS = 4
+"""Fewer events beside others are read one by one: looking for a run among them costs as much as that."""
+
+_AROUND = len(b"data: \n")
 _MAX_STRAY_BYTES = 64 * 1024  # an error report is far smaller; a body that is not SSE at all could be endless
 _BOM = b"\xef\xbb\xbf"
 _ENDS = (b"\n\n", b"\r\n\r\n")
@@ -37,7 +44,10 @@ class ServerSentEvent(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Events that came together: their name, the data of each in a line of its own, and how many they are."""
+    """Events that came together: their name, the data of each in a line of its own, and how many they are.
+
+    Each line begins with `{` and ends with `}`, so that it holds one JSON object if there are as many objects as lines.
+    """
 
     name: str
     lines: bytes
@@ -47,32 +57,35 @@ class Run(NamedTuple):
         """The same, one by one."""
         return [ServerSentEvent(self.name, data) for data in self.lines.split(b"\n")]
 
-
-def halves(events: bytes) -> tuple[bytes, bytes] | None:
-    """Whole events as two parts of about the same size; None for a single one."""
-    end = _ENDS[1] if events.endswith(_ENDS[1]) else _ENDS[0]
-    middle = events.find(end, max(0, len(events) // 2 - len(end))) + len(end)
-    if middle == len(events):  # the second half is a part of the last event
-        middle = events.rfind(end, 0, middle - 1) + len(end)
-    return None if middle < len(end) else (events[:middle], events[middle:])
+    def after(self, count: int) -> tuple[ServerSentEvent, Run]:
+        """The event behind the first `count` ones, of which there is one, and what comes after it."""
+        lines = self.lines.split(b"\n", count + 1)[count:]
+        return ServerSentEvent(self.name, lines[0]), Run(self.name, b"".join(lines[1:]), self.size - count - 1)
 
 
-_UNNAMED = (b"data: ", "")
-"""What every event of a run begins with, and the name that stands in it."""
+class _Head(NamedTuple):
+    """What every event of a run begins with, and the name that stands in it."""
+
+    opening: bytes
+    name: str
 
 
-def _head_of(chunk: bytes, end: bytes) -> tuple[bytes, str] | None:
-    """What the first event begins with, unless that is neither its data nor its name and then its data."""
-    if chunk[:6] == _UNNAMED[0]:
+_UNNAMED = _Head(b"data: {", "")
+
+
+def _head_of(event: bytes) -> _Head | None:
+    """What an event begins with, unless that is neither its data nor its name and then its data."""
+    if event[:7] == _UNNAMED.opening:
         return _UNNAMED
-    line_end = end[: len(end) // 2]
-    first, _, rest = chunk.partition(line_end)
-    if first[:7] == b"event: " and rest[:6] == b"data: " and b"\r" not in first and b"\n" not in first:
-        return first + line_end + b"data: ", first[7:].decode("utf-8", "replace")
-    return None
+    name, _, rest = event.partition(b"\n")
+    if name[:7] != b"event: " or rest[:7] != _UNNAMED.opening:
+        return None
+    head = name + b"\n" + _UNNAMED.opening
+    name = name[7:].removesuffix(b"\r")
+    return None if b"\r" in name else _Head(head, name.decode("utf-8", "replace"))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SSEDecoder:
     """Splits bytes into server-sent events.
 
@@ -93,7 +106,7 @@ class SSEDecoder:
     _first_line: bool = attrs.field(default=True, init=False)
     _skip_lf: bool = attrs.field(default=False, init=False)
     _between: bool = attrs.field(default=False, init=False)  # the next byte begins an event
-    _head: tuple[bytes, str] = attrs.field(default=_UNNAMED, init=False)  # of the last run
+    _head: _Head = attrs.field(default=_UNNAMED, init=False)  # of the last run
 
     def parts(self, chunk: bytes) -> tuple[bytes, bytes, bytes]:
         """Cut `chunk` in three: the end of an event that is being read, whole events, and the beginning of another."""
@@ -103,32 +116,66 @@ class SSEDecoder:
         start = 0 if self._between else chunk.find(end) + len(end)
         if start < len(end) and not self._between:
             return chunk, b"", b""
-        stop = max(start, chunk.rfind(end) + len(end))
+        stop = chunk.rfind(end, start) + len(end)
+        stop = start if stop < len(end) else stop
         return chunk[:start], chunk[start:stop], chunk[stop:]
 
     def run(self, chunk: bytes) -> Run | None:
-        """Return what `chunk` holds if that is whole events of one name, each with one line of data; None: `feed` it.
+        """Return what `chunk` holds if that is whole events of one name, each with one JSON object; None: `feed` it.
 
         A fast path, since most reads are of this kind. It needs a decoder that is between two events.
         """
-        if not self._between:
-            return None
         end = _ENDS[0] if chunk.endswith(_ENDS[0]) else _ENDS[1]
-        if not chunk.endswith(end) or len(chunk) > self.max_event_bytes:
+        if not self._between or not chunk.endswith(end):
             return None
-        if not chunk.startswith(self._head[0]):
-            found = _head_of(chunk, end)
+        if not chunk.startswith(self._head.opening):
+            found = _head_of(chunk)
             if found is None:
                 return None
             self._head = found
-        head, name = self._head
-        data, size = chunk[len(head) : -len(end)], 1
+        opening, name = self._head
+        data, size = chunk[len(opening) - 1 : -len(end)], 1
         if end in data:
-            lines = data.split(end + head)
-            data, size = b"\n".join(lines), len(lines)
-        if data.count(b"\n") != size - 1 or b"\r" in data:  # a line of another kind
+            lines = data.split(b"}" + end + opening)
+            data, size = b"}\n{".join(lines), len(lines)
+        if data.count(b"\n") != size - 1 or b"\r" in data or data[-1:] != b"}":  # a line of another kind
+            return None
+        if len(chunk) > self.max_event_bytes and max(map(len, data.split(b"\n"))) + _AROUND > self.max_event_bytes:
             return None
         return tuple.__new__(Run, (name, data, size))  # in half the time of a call of the class
+
+    def runs(self, chunk: bytes) -> Iterator[Run | bytes]:
+        """Yield whole events in their order: as runs, and as they came where they are of no run, to be fed.
+
+        It needs a decoder that is between two events. Most events of a read are alike, so it looks for a run of what
+        the event in the middle is, and then at what is before and behind that, which is half as much at most.
+        """
+        end = _ENDS[0] if chunk.endswith(_ENDS[0]) else _ENDS[1]
+        if chunk.count(end) < FEW_EVENTS:
+            yield chunk
+            return
+        before = chunk.rfind(end, 0, len(chunk) // 2)
+        start = 0 if before < 0 else before + len(end)
+        stop = chunk.find(end, start) + len(end)
+        head = _head_of(chunk[start:stop])
+        if head is not None:  # from the first event that begins so to the last one
+            start = 0 if chunk.startswith(head.opening) else chunk.find(end + head.opening) + len(end)
+            stop = chunk.find(end, max(stop - len(end), chunk.rfind(end + head.opening) + len(end))) + len(end)
+        if start:
+            yield from self.runs(chunk[:start])
+        run = self.run(chunk[start:stop])
+        if run is not None or head is None:
+            yield run or chunk[start:stop]
+        else:
+            events = chunk[start:stop].removesuffix(end).split(end)
+            for alike, group in groupby(events, methodcaller("startswith", head.opening)):
+                some = b"".join([event + end for event in group])
+                if alike:
+                    yield self.run(some) or some
+                else:
+                    yield from self.runs(some)
+        if stop < len(chunk):
+            yield from self.runs(chunk[stop:])
 
     def feed(self, chunk: bytes) -> Iterator[ServerSentEvent]:
         """Yield the events that `chunk` completes, one by one, so that those before a broken one are not lost.

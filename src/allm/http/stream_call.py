@@ -5,22 +5,24 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
-from allm.http.sse import MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder, halves
+from allm.http.sse import FEW_EVENTS, MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
+from allm.http.wire_decoder import EmitNow, WireDecoder
 
-__all__ = ["StreamCall", "WireDecoder", "stream_events"]
+__all__ = ["StreamCall", "stream_events"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON response, in bytes; one with generated images has some tens of megabytes."""
@@ -33,53 +35,11 @@ reused. The end is normally in the same packet."""
 _TOGETHER = 64
 """Most reads that are decoded together; twice as many cost hardly less each."""
 _MISSES = 16
-"""Single events after which runs are only looked for as a whole: the service writes its events in another way."""
+"""Runs that did not fit, one after the other, after which a read is tried but once: the service writes other events."""
 _TOGETHER_BYTES = 64 * 1024
 
 
-class WireDecoder(Protocol):
-    """Turns one provider's wire format into events; pure, no I/O.
-
-    Attributes:
-        done: The provider's end marker was seen; nothing more is decoded.
-        idle: The latest event only kept the connection open: no sign that the answer goes on.
-        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
-        limits: How much of the answer may be held in here before events show it. Set before `begin`.
-    """
-
-    done: bool
-    idle: bool
-    raw_chunks: bool
-    limits: AnswerLimits
-
-    def begin(self, headers: Mapping[str, str], /) -> None:
-        """The HTTP headers of the response have arrived; their names are in lower case."""
-
-    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
-        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
-        ...
-
-    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
-        """The events of a plain JSON answer, `MessageCompleted` included."""
-        ...
-
-    def end(self, stray: str, /) -> list[AdapterEvent]:
-        """The body ended without the end marker; `stray` is the text outside any SSE field."""
-        ...
-
-
-class EmitNow(Protocol):
-    """What an `emit` can do besides that can also take events where nothing can be awaited."""
-
-    def room(self) -> bool:
-        """Whether `now` has room for a burst. Nobody else sends, so there is room until a burst is emitted."""
-        ...
-
-    def now(self, events: list[AdapterEvent], /) -> None:
-        """Emit a burst for which there is room."""
-
-
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StreamCall(HttpCall):
     """A prepared call whose response is a stream of events.
 
@@ -114,7 +74,7 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
             raise
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Reader:
     """Reads one body. Its first byte tells a JSON document from an event stream, since gateways mislabel both."""
 
@@ -123,13 +83,13 @@ class _Reader:
     decoder: WireDecoder
     emit: Emit
     sse: SSEDecoder = attrs.field(init=False)
-    decode_run: Callable[[Run], list[AdapterEvent] | None] | None = attrs.field(init=False)
+    decode_run: Callable[[Run], tuple[int, list[AdapterEvent]]] | None = attrs.field(init=False)
     emit_now: EmitNow | None = attrs.field(init=False)
     decoded: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)  # and not emitted yet
     alive: bool = attrs.field(default=False, init=False)  # something came since, if only a sign of life
     ended: bool = attrs.field(default=False, init=False)  # the answer has, or has failed
     broken: bool = attrs.field(default=False, init=False)  # decoding failed, so the rest of the body is not read
-    misses: int = attrs.field(default=0, init=False)  # single events since the last run
+    misses: int = attrs.field(default=0, init=False)  # runs that did not fit, since the last one that did
     gathered: list[bytes] = attrs.field(factory=list[bytes], init=False)  # reads that were not decoded yet
     size: int = attrs.field(default=0, init=False)  # their bytes
     reading: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -157,17 +117,19 @@ class _Reader:
         if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
             await self._document(head, chunks)
             return True
-        self._decode(head)
-        await self._emit_decoded()
+        self.gathered, self.size = [head], len(head)
         return False
 
     async def _one_by_one(self, chunks: AsyncIterator[bytes]) -> None:
         """Decode every read by itself."""
-        while not self.ended:
+        while True:
+            self._decode_gathered()
+            await self._emit_decoded()
+            if self.ended:
+                break
             if (chunk := await anext(chunks, None)) is None:
                 return
-            self._decode(chunk)
-            await self._emit_decoded()
+            self.gathered.append(chunk)
         if not self.broken:
             await _drain(chunks)
 
@@ -244,24 +206,37 @@ class _Reader:
         self.ended = self.decoder.done or (bool(self.decoded) and isinstance(self.decoded[-1], _ENDS))
 
     def _decode_whole(self, data: bytes) -> None:
-        """Decode whole events: as one run, else as two, and so on, since a single one of another kind is in the way.
-
-        After many single events that were none, such a search is given up until something fits again.
-        """
+        """Decode whole events: in runs, and one by one what is of no run."""
         run = None if self.decode_run is None else self.sse.run(data)
-        events = None if run is None or self.decode_run is None else self.decode_run(run)
-        if events is not None:
-            self.decoded += events
-            self.misses = 0
-            return
-        both = None if self.decode_run is None or self.misses > _MISSES else halves(data)
-        if both is None:
-            self.misses += 1
+        if run is not None:
+            self._decode_run(run)
+        elif self.decode_run is None or self.misses > _MISSES:
             self._decode_events(self.sse.feed(data))
-            return
-        for half in both:
-            if not self.decoder.done:
-                self._decode_whole(half)
+        else:
+            for some in self.sse.runs(data):
+                if isinstance(some, bytes):
+                    self._decode_events(self.sse.feed(some))
+                else:
+                    self._decode_run(some)
+                if self.decoder.done:
+                    return
+
+    def _decode_run(self, run: Run) -> None:
+        """Decode a run as far as it fits, then an event of another kind by itself, and so on."""
+        while True:
+            taken, events = self.decode_run(run)  # type: ignore[misc]  # it is there, or there would be no run
+            self.decoded += events
+            if taken == run.size:
+                self.misses = 0
+                return
+            self.misses = 0 if taken >= FEW_EVENTS else self.misses + 1
+            other, run = run.after(taken)
+            self._decode_events((other,))
+            if self.decoder.done or not run.size:
+                return
+            if run.size < FEW_EVENTS or self.misses > _MISSES:
+                self._decode_events(run.events())
+                return
 
     def _decode_events(self, events: Iterable[ServerSentEvent]) -> None:
         decoder = self.decoder
@@ -349,7 +324,7 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Gathering:
     """Reads until there is enough to decode, no room for it, or the answer has ended; False at the end of the body.
 
@@ -363,7 +338,12 @@ class _Gathering:
 
     def __await__(self) -> Generator[Any, Any, bool]:
         reader, chunks = self.reader, self.chunks
-        while True:
+        while not (
+            reader.ended
+            or len(reader.gathered) >= _TOGETHER
+            or reader.size >= _TOGETHER_BYTES
+            or (len(reader.gathered) == 1 and not self.emit_now.room())
+        ):
             try:
                 step: Generator[Any, Any, bytes] = chunks.__anext__().__await__()
                 wait = step.send(None)
@@ -380,14 +360,7 @@ class _Gathering:
                 reader.size += len(done.value)
             except StopAsyncIteration:
                 return False
-            count = len(reader.gathered)
-            if (
-                reader.ended
-                or count >= _TOGETHER
-                or reader.size >= _TOGETHER_BYTES
-                or (count == 1 and not self.emit_now.room())
-            ):
-                return True
+        return True
 
 
 async def _drain(chunks: Any) -> None:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.http.client import LiveResponse, request_of
 from allm.http.connecting import Connecting, Interrupted, Network
 from allm.http.encodings import ACCEPTED
@@ -110,7 +111,7 @@ async def warm(url: str) -> None:
 # cancelled while it connects; `Engine(limiter=...)` bounds concurrency instead.
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Shared:
     """A pool, how many requests use it, and the most that did at once: so many connections it may have."""
 
@@ -125,7 +126,7 @@ class _Shared:
         self.of.give_back(self)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Clients:
     """The shared clients of one route: as many as its requests need.
 
@@ -243,7 +244,7 @@ def _address(below: ModuleType, url: Any) -> Any:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class _SharedResponse(HttpResponse):
     """A response that came over a shared connection. Of what the library said of it, only the body is kept."""
 
@@ -255,7 +256,7 @@ class _SharedResponse(HttpResponse):
         return Chunks(aiter(self._body), self.headers, self._library)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Sending:
     """A request on its way."""
 

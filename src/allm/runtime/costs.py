@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, UsageReported
 from allm.data.request import Request
 from allm.data.response import COSTS, Usage
@@ -62,7 +63,7 @@ _GENAI_PRICES = {
 _UNPRICED = frozenset(get_args(AdapterEvent)) - {UsageReported, MessageStarted, MessageCompleted}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Pricing:
     """Puts costs on what one answer reports of its usage, so that whoever folds its events gets them.
 
@@ -208,7 +209,11 @@ def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
 
 def _cost(*parts: tuple[int, float]) -> Decimal:
     """Of so many tokens at a price each. Exact: a binary fraction would make three times ten cents more than thirty."""
-    return sum((_exact(price) * tokens for tokens, price in parts if tokens), Decimal(0)) / 1_000_000
+    total = Decimal(0)
+    for tokens, price in parts:
+        if tokens:
+            total += _exact(price) * tokens
+    return total / 1_000_000
 
 
 @functools.lru_cache(maxsize=256)
@@ -220,6 +225,8 @@ def _input_cost(usage: Usage, prices: Prices) -> Decimal | None:
     if usage.input_tokens is None:
         return None
     cached, written = usage.cached_input_tokens or 0, usage.cache_write_input_tokens or 0
+    if not (cached or written or usage.extra) and usage.input_tokens >= 0:
+        return _cost((usage.input_tokens, prices.input))
     for_an_hour = _written_for_an_hour(usage)
     audio, cached_audio = _special(usage, "input_audio_tokens"), _special(usage, "cache_audio_read_tokens")
     images = _special(usage, "input_image_tokens") if prices.input_image is not None else 0  # else they cost the same

@@ -86,14 +86,14 @@ def _refused(info: ModelInfo, request: Request, options: AdapterOptions) -> Iter
         for name in info.refuses_with_reasoning:
             for path, value in _given(request, name):
                 if (name, value) != ("temperature", DEFAULT_TEMPERATURE):
-                    sentence = f'{model} takes no {name} while it thinks; leave it out, or pass reasoning_effort="none"'
-                    yield Problem(path, TAG, sentence)
+                    advice = '; leave it out, or pass reasoning_effort="none"'
+                    yield Problem(path, TAG, f"{model} takes no {name} while it thinks", advice=advice)
     if info.reasoning_budget is False and as_object(request.options.get("thinking")).get("type") == "enabled":
-        sentence = f'{model} takes no number of tokens to think with; pass reasoning_effort="low", "medium" or "high"'
-        yield Problem(("options", "thinking"), TAG, sentence)
+        advice = '; pass reasoning_effort="low", "medium" or "high"'
+        yield Problem(("options", "thinking"), TAG, f"{model} takes no number of tokens to think with", advice=advice)
     if info.forced_tool_choice is False and _is_forced(request.tool_choice):
-        sentence = f'{model} cannot be made to call a tool; pass tool_choice="auto" and ask for the call in the prompt'
-        yield Problem(("tool_choice",), TAG, sentence)
+        advice = '; pass tool_choice="auto" and ask for the call in the prompt'
+        yield Problem(("tool_choice",), TAG, f"{model} cannot be made to call a tool", advice=advice)
 
 
 def _given(request: Request, name: str) -> Iterator[tuple[Path, Any]]:

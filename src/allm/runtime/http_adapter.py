@@ -12,11 +12,13 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
+import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
@@ -32,10 +34,13 @@ from allm.http.library import check_client
 from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall, WireDecoder
+from allm.http.stream_call import StreamCall
 from allm.http.transport import checked_route
+from allm.http.wire_decoder import WireDecoder
 from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
-from allm.runtime.batches import BatchLimits
+
+if TYPE_CHECKING:
+    from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
 
@@ -48,10 +53,6 @@ explains_settings: ClassDecorator = explains_arguments(
     organization="pass headers={{'openai-organization': ...}}",
 )
 """Decorates an adapter's class, so that a setting of another place is an error that names the place."""
-
-
-UNKNOWN_LIMITS = BatchLimits(100)
-"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 class Adapter(ABC):
@@ -116,7 +117,13 @@ class Adapter(ABC):
 
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
+        from allm.runtime.batches import UNKNOWN_LIMITS
+
         return UNKNOWN_LIMITS
+
+    async def warm_up(self, _model: str | None, /) -> None:
+        """Do before the first call what it would do besides loading, such as starting a program; for `allm.warm_up`."""
+        await trio.lowlevel.checkpoint()
 
 
 def as_adapter(adapter: Any) -> Adapter:
@@ -177,6 +184,9 @@ class _WithDefaults(Adapter):
         result: BatchLimits = limits(model)
         return result
 
+    async def warm_up(self, model: str | None, /) -> None:
+        await getattr(self._adapter, "warm_up", super().warm_up)(model)
+
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
 
@@ -189,7 +199,7 @@ STREAM_HEADERS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Vendor:
     """What differs between vendors, as data.
 
@@ -216,7 +226,7 @@ class Vendor:
     classify: Classify | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class HttpAdapter(Adapter):
     """Base of adapters over HTTP. A subclass sets `vendor` and builds calls with `call` or `stream_call`.
 
@@ -308,9 +318,9 @@ class HttpAdapter(Adapter):
         Raises:
             EngineError: `invalid_base_url`.
         """
-        vendor, address = self.vendor, _address_of(parts_of(base_url))
-        own = None if vendor.base_url is None else _address_of(parts_of(vendor.base_url))
-        return Origin(vendor.name, None if address == own else address, has_own=own is not None)
+        vendor = self.vendor
+        own = None if vendor.base_url is None else parts_of(vendor.base_url)
+        return _origin_of(vendor.name, parts_of(base_url), own)
 
     def find_base_url(self, options: AdapterOptions) -> str:
         """Return the base URL: the call's, else the adapter's, else the environment variable's, else the vendor's.
@@ -385,7 +395,12 @@ def _sendable(name: str, value: str) -> str:
     return value
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
+def _origin_of(name: str, parts: SplitResult, own_parts: SplitResult | None) -> Origin:
+    address, own = _address_of(parts), None if own_parts is None else _address_of(own_parts)
+    return Origin(name, None if address == own else address, has_own=own is not None)
+
+
 def _address_of(parts: SplitResult) -> str:
     """Host and path of an address, the same however it is written: with the version of the API at its end or not."""
     host = parts.netloc.rpartition("@")[2].lower().removesuffix(":443" if parts.scheme == "https" else ":80")

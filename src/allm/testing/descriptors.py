@@ -2,6 +2,7 @@
 
 Connections that rest in the pool of an HTTP client are not counted, since they are kept to be used again. They are
 recognized by number only: httpcore says in public how many of a pool's connections rest, not which sockets they have.
+Neither are the pipes of a local model, which lives as long as the run.
 On Windows a socket is no descriptor, so that sockets are not seen there.
 """
 
@@ -53,7 +54,9 @@ def open_descriptors() -> dict[tuple[int, int, int], Descriptor]:
     """The descriptors by number and identity of what they are open on."""
     found: dict[tuple[int, int, int], Descriptor] = {}
     sockets: list[tuple[int, os.stat_result]] = []
-    for number in _numbers():
+    local = sys.modules.get("allm.providers.local.server")
+    kept = frozenset[int]() if local is None else local.descriptors()
+    for number in set(_numbers()) - kept:
         with suppress(OSError):  # it was the one that listed the folder, or another thread closed it
             status = os.fstat(number)
             if stat.S_ISSOCK(status.st_mode):

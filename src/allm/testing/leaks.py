@@ -32,8 +32,8 @@ __all__ = ["AsyncGenerators", "Holdings", "after_settling", "tasks_left"]
 SETTLING = (*[0.0] * 50, *[0.001] * 100, *[0.01] * 90)
 """Real seconds between looks; one in all. A server in the same run and threads need a moment to notice an end."""
 
-RUN_LONG = "allm: close the HTTP clients"
-"""The task that closes the shared HTTP clients, which is meant to live as long as the run."""
+RUN_LONG = frozenset({"allm: close the HTTP clients", "allm: keep the local model", "allm: start the local model"})
+"""The tasks that are meant to live as long as the run."""
 
 IDLE_WORKER = "Trio thread "
 """How Trio names a thread of its cache that has nothing to do; it ends by itself."""
@@ -63,7 +63,7 @@ def tasks_left(lineage: Lineage) -> list[str]:
     return sorted(
         f"task {task.name!r} is running, at {_place(task)}"
         for task in lineage.tasks - {lineage.root}
-        if task.name != RUN_LONG
+        if task.name not in RUN_LONG
     )
 
 

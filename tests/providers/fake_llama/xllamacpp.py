@@ -95,14 +95,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.event({"model": next(iter(params.model_alias)), "choices": [delta(content=facts)]})
         if prompt == "die":
             os.kill(os.getpid(), signal.SIGKILL)
-        while prompt == "endless":
+        while prompt == "endless" or "long story" in prompt:
             try:
                 self.event({"choices": [delta(content="x")]})
                 time.sleep(0.005)
             except OSError:
                 note(self.log, "left")
                 return
-        self.event({"choices": [{**delta(), "finish_reason": "stop"}]})
+        usage = {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}
+        self.event({"choices": [{**delta(), "finish_reason": "stop"}], "usage": usage})
         self.chunk(b"data: [DONE]\n\n")
         self.chunk(b"")
 

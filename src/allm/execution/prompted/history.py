@@ -18,13 +18,16 @@ from allm.execution.prompted.reply import ANSWER, ARGUMENTS, CALLS, TOOL
 __all__ = ["told_messages"]
 
 
-def told_messages(messages: Iterable[Message], *, as_replies: bool, is_json: bool = False) -> tuple[Message, ...]:
+def told_messages(
+    messages: Iterable[Message], *, as_replies: bool, is_json: bool = False, reminder: str = ""
+) -> tuple[Message, ...]:
     """The messages with text in place of calls and results.
 
     Args:
         messages: The conversation.
         as_replies: What the model answered goes back in the form in which it has to reply.
         is_json: An answer in it is JSON.
+        reminder: What is said behind results.
     """
     told: list[Message] = []
     calls: dict[str, str] = {}  # what the result of each is called
@@ -34,14 +37,14 @@ def told_messages(messages: Iterable[Message], *, as_replies: bool, is_json: boo
             results += _result(message, calls, is_first=not results)
             continue
         if results:
-            told.append(_of_results(results))
+            told.append(_of_results(results, reminder))
             results = []
         if message.role == "assistant":
             calls |= _titles(message.tool_calls)
             message = _replied(message, as_replies=as_replies, is_json=is_json)
         told.append(message)
     if results:
-        told.append(_of_results(results))
+        told.append(_of_results(results, reminder))
     return tuple(told)
 
 
@@ -64,8 +67,10 @@ def _result(message: Message, titles: dict[str, str], *, is_first: bool) -> Iter
 _APART = "\n\n"
 
 
-def _of_results(parts: list[Part]) -> Message:
+def _of_results(parts: list[Part], reminder: str) -> Message:
     """One message: many models are used to the user and the assistant taking turns."""
+    if reminder:
+        parts = [*parts, TextPart(f"{_APART}{reminder}")]
     if any(isinstance(part, ImagePart) for part in parts):
         return Message("user", tuple(_joined(parts)))
     return Message("user", "".join(part.text for part in parts if isinstance(part, TextPart)))

@@ -11,6 +11,9 @@ import re
 from collections.abc import Callable, Generator
 from typing import TypeAlias, TypeVar
 
+import attrs
+
+from allm.data.attrs_classes import define
 from allm.data.json.growing import SPACE
 from allm.data.json.text import JsonTextError, loads
 
@@ -33,6 +36,7 @@ _SECOND_HALVES = range(0xDC00, 0xE000)
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
+@define(eq=False)
 class Incoming:
     """The text that has arrived and was not taken yet.
 
@@ -41,10 +45,9 @@ class Incoming:
         ended: No more will come.
     """
 
-    __slots__ = ("at", "ended", "text")
-
-    def __init__(self) -> None:
-        self.text, self.at, self.ended = "", 0, False
+    text: str = attrs.field(default="", init=False)
+    at: int = attrs.field(default=0, init=False)
+    ended: bool = attrs.field(default=False, init=False)
 
     def add(self, text: str) -> None:
         """More text."""

@@ -12,8 +12,7 @@ import re
 from collections.abc import Container
 from typing import Literal, TypeAlias
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.json.growing import SPACE
 from allm.data.json.text import JsonTextError, as_object, dumps, loads
 from allm.execution.prompted.incoming import MOST_AHEAD, Incoming, Reading, Sink
@@ -28,6 +27,9 @@ Piece: TypeAlias = tuple[Kind, str]
 """Text around or in place of a reply; text of an answer, and its end; the name of a tool, text of its arguments, and
 the end of the call, which is `cut_off` if its arguments had not begun."""
 
+_TOOL_KEYS = frozenset({TOOL, "name"})
+_ARGUMENTS_KEYS = frozenset({ARGUMENTS, "parameters"})
+"""The words for them that models were trained with."""
 _MOST_HELD = 100_000
 """Characters of what is held or left out, such as arguments that came before the name of their tool. What is longer is
 text, which counts against the limits on an answer."""
@@ -37,7 +39,7 @@ _LINE_STARTS = ("", "\n")
 _MARK = re.compile(r"[{\[`]")
 
 
-@attrs.frozen
+@frozen
 class _Opening:
     """The beginning of a reply, up to its first key."""
 
@@ -162,8 +164,8 @@ class ReplyReader:
 
     def _is_ours(self, key: str, value: int, *, is_list: bool, is_sure: bool) -> Reading[bool]:
         """Whether an object with this first key is a reply; its value is so far ahead."""
-        if key == TOOL:
-            return (yield from self._is_call(value, is_sure=is_sure))
+        if key in _TOOL_KEYS:
+            return (yield from self._is_call(value, key, is_sure=is_sure))
         first = yield from self._in.char(value)
         if is_list:
             return False
@@ -171,19 +173,19 @@ class ReplyReader:
             return first != "" and (not is_sure or self._is_json or first == '"')
         return (key == CALLS and first == "[") or (key == ARGUMENTS and first == "{" and not is_sure)
 
-    def _is_call(self, name_at: int, *, is_sure: bool) -> Reading[bool]:
+    def _is_call(self, name_at: int, key: str, *, is_sure: bool) -> Reading[bool]:
         name, at = yield from self._in.literal(name_at)
-        if name is None:
-            return False
+        if name is None:  # null, where it is an answer
+            return key == TOOL and not is_sure and (yield from self._in.char(name_at)) == "n"
         is_known = name in self._tools
-        if is_known and not is_sure:
+        if is_known and key == TOOL and not is_sure:
             return True
         at = yield from self._in.behind_space(at)
         behind = yield from self._in.char(at)
         if behind != ",":
-            return is_known and behind == "}"
+            return is_known and key == TOOL and behind == "}"
         following, _ = yield from self._in.key((yield from self._in.behind_space(at + 1)))
-        return following == ARGUMENTS and (is_known or not is_sure)
+        return following in _ARGUMENTS_KEYS and (is_known or (key == TOOL and not is_sure))
 
     def _objects(self, opening: _Opening) -> Reading[None]:
         if opening.is_list:
@@ -227,14 +229,12 @@ class ReplyReader:
         """Properties up to the end of their object, or to what is no JSON, which is text then."""
         is_call = has_arguments = False
         while (key := (yield from self._next_key())) is not None:
-            if key == TOOL and not is_call:
-                name, end = yield from self._in.literal(0)
-                if name is None:
-                    break
+            name, end = (yield from self._in.literal(0)) if key in _TOOL_KEYS and not is_call else (None, 0)
+            if name is not None:
                 self._in.at += end
                 self._put("call", name)
                 is_call = True
-            elif key == ARGUMENTS and is_call and not has_arguments:
+            elif key in _ARGUMENTS_KEYS and is_call and not has_arguments:
                 has_arguments = yield from self._in.has(0)
                 yield from self._in.raw(functools.partial(self._put, "arguments"))
             elif key == ANSWER:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.json.text import as_object
 from allm.data.message import call_ids
 from allm.data.problems import Problem, refuse
@@ -55,15 +56,17 @@ def prompted(
     may_be = answer if request.tool_choice in {None, "auto"} else None
     told = attrs.evolve(
         request,
-        messages=told_messages(request.messages, as_replies=True, is_json=is_json),
+        messages=told_messages(
+            request.messages, as_replies=True, is_json=is_json, reminder="" if may_be is None else _REMINDER
+        ),
         tools=(),
         tool_choice=None,
         parallel_tool_calls=None,
     )
-    told = with_instructions(told, _instructions(tools, may_be, many=many))
-    wanted = JsonSchema(
-        _NAME, _reply_schema(tools, may_be, many=many), strict=False
-    )  # no tool's schema has to be strict
+    head = "You have tools." if told.messages[0].role == "system" else _ROLE
+    told = with_instructions(told, f"{head} {_instructions(tools, may_be, many=many)}")
+    schema = _reply_schema(tools, may_be, many=many)
+    wanted = JsonSchema(_NAME, schema, strict=False)  # the schema of a tool need not be strict
     told = attrs.evolve(told, response_format=wanted)
     if not is_native(adapter, told, wanted, options, "auto" if output_mode == "tool" else output_mode):
         told = attrs.evolve(told, response_format=None)
@@ -119,24 +122,30 @@ def _answer_schema(request: Request, output_mode: str) -> dict[str, Any]:
 # --- what the model is told -------------------------------------------------------------------------------------------
 
 
+_REMINDER = "Now answer the user, or call another tool."
+"""Behind the results of calls; without it small models make the same call again."""
+_CALL = f'{{"{TOOL}": "<name>", "{ARGUMENTS}": {{<arguments>}}}}'
+_ROLE = "You are a helpful assistant, and you have tools."
+"""Where the caller gives no instructions."""
+_ANSWERS = {True: f'{{"{ANSWER}": "<text>"}}', False: f'{{"{ANSWER}": <JSON>}}'}
+
+
 def _instructions(tools: tuple[Tool, ...], answer: dict[str, Any] | None, *, many: bool) -> str:
-    call = f'{{"{TOOL}": "<name>", "{ARGUMENTS}": {{<arguments>}}}}'
-    lines = ["You have tools. Reply with one JSON object and nothing else.", f"To call a tool: {call}"]
+    """What a small model, SmolLM2 with 135 million parameters, was seen to follow best."""
+    lines = ["Reply with one JSON object and nothing else.", f"To call a tool: {_CALL}"]
     if many:
-        lines.append(f'To call several at once: {{"{CALLS}": [{call}, ...]}}')
+        lines.append(f'To call several at once: {{"{CALLS}": [{_CALL}, ...]}}')
     if answer is None:
         lines.append("Call a tool now.")
     else:
-        lines.append(
-            f'To answer: {{"{ANSWER}": {"<text>" if answer is _TEXT else "<JSON>"}}}'.replace("<text>", '"<text>"')
-        )
+        lines.append(f"To answer: {_ANSWERS[answer is _TEXT]}")
         lines.append("The result of a call comes in the next message; then call again, or answer.")
     lines += ["", "Tools:"]
     for tool in tools:
         lines.append(f"- {tool.name}: {tool.description}" if tool.description else f"- {tool.name}")
-        lines.append(f"  Arguments, as JSON Schema: {json_body(tool.schema).decode()}")
+        lines.append(f"  Arguments: {json_body(tool.schema).decode()}")
     if answer is not None and answer is not _TEXT:
-        lines += ["", f"JSON Schema of an answer: {json_body(answer).decode()}"]
+        lines += ["", f"The JSON of an answer: {json_body(answer).decode()}"]
     return "\n".join(lines)
 
 
@@ -188,7 +197,7 @@ def _within(schema: Mapping[str, Any], name: str, definitions: dict[str, Any]) -
     return {"$ref": f"#/$defs/{name}"}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Part:
     """A document that becomes a part of another one.
 

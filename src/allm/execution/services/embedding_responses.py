@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
+from allm.data.attrs_classes import define
+from allm.data.embedding import EmbeddingRequest, EmbeddingResponse, embedding_of
 from allm.data.errors import AdapterError
 from allm.runtime.batches import Batch
 from allm.runtime.costs import embedding_usage
@@ -18,7 +19,7 @@ INDEXES_SHOWN = 10
 """How many wrong indexes the message of an error lists."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ResponseCheck:
     """Rejects responses that do not match their request, or the other responses of the same call."""
 
@@ -71,5 +72,5 @@ def with_offset(response: EmbeddingResponse, offset: int) -> EmbeddingResponse:
     """The response with its indexes counted from the first input of the whole call."""
     if not offset:
         return response
-    embeddings = [Embedding(embedding.index + offset, embedding._values) for embedding in response.embeddings]
+    embeddings = [embedding_of(embedding.index + offset, embedding._values) for embedding in response.embeddings]
     return attrs.evolve(response, embeddings=embeddings)

@@ -7,54 +7,58 @@ first, and a receiver takes everything that is waiting, so a stage costs at most
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from typing import Any, Generic, TypeVar, final, overload
+from operator import length_hint
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final, overload
 
 import attrs
 import trio
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError, StreamError
-from allm.data.events import AdapterEvent, Event
+from allm.data.events import Event
 from allm.data.message import Message
-from allm.data.response import Response
-from allm.data.results import ChatResult, StepResult
-from allm.execution.stream.fold import Fold
+from allm.execution.stream.fold import DELTAS, Fold, Hidden
+from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
-from allm.runtime.telemetry import Span
+
+if TYPE_CHECKING:
+    from allm.execution.stream.listed import Listed
+    from allm.runtime.telemetry import Span
 
 __all__ = [
     "Burst",
     "BurstSender",
     "ChannelSender",
     "EventStream",
-    "Hidden",
-    "ListOf",
     "StreamContext",
     "receive_waiting",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
 ItemT = TypeVar("ItemT")
+FoldT = TypeVar("FoldT", bound=Fold[Any])
 
 Burst = tuple[Any, ...]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class BurstSender(ABC):
     """The sending end of a stage.
 
     Attributes:
         unsent: Bursts that are being sent, or that a cancelled task has left behind; several while tools run.
         last: The newest event that was delivered.
-        delivered: Called with every event that was delivered.
+        delivered: Folds every event that was delivered.
     """
 
     unsent: dict[int, Burst] = attrs.field(factory=dict[int, Burst], init=False)
     last: Any = attrs.field(default=None, init=False)
-    delivered: Callable[[Any], None] | None = attrs.field(default=None, init=False)
+    delivered: Fold[Any] | None = attrs.field(default=None, init=False)
 
     @abstractmethod
     def send_nowait(self, burst: Burst) -> bool:
@@ -67,6 +71,11 @@ class BurstSender(ABC):
     @abstractmethod
     async def send(self, burst: Burst) -> None:
         """Deliver one burst, waiting only when there is no room."""
+
+    def folded(self, fold: FoldT) -> FoldT:
+        """A fold of what is delivered, for the producer to read: `fold`, a new one, or the same that others have."""
+        self.delivered = fold
+        return fold
 
     def leave(self, burst: Burst) -> None:
         """Keep a burst for `send_unsent`."""
@@ -81,12 +90,11 @@ class BurstSender(ABC):
     def _record(self, burst: Burst) -> None:
         self.last = burst[-1]
         if self.delivered is not None:
-            for event in burst:
-                self.delivered(event)
+            fold_burst(self.delivered, burst)
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class ChannelSender(BurstSender):
     """Sends into a channel: to the next stage, or to the consumer."""
 
@@ -123,7 +131,7 @@ class ChannelSender(BurstSender):
         await trio.sleep_forever()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamContext:
     """State that the producer of a stream shares with the rest of the pipeline.
 
@@ -168,25 +176,11 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     except trio.EndOfChannel:
         if not bursts:
             raise
-    if len(bursts) == 1:
-        return bursts[0]
-    return tuple(event for burst in bursts for event in burst)
-
-
-@attrs.frozen
-class Hidden:
-    """An event that a filter hides from the consumer; it is still folded."""
-
-    event: AdapterEvent
-
-
-ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
-"""The types of a response that is a list of items, as far as type checkers can tell them from a text or a mapping."""
-_Listed = Response[ListOf[ItemT]] | ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
+    return bursts[0] if len(bursts) == 1 else tuple(event for burst in bursts for event in burst)
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class EventStream(Generic[T_co]):
     """The events of one call: `async with allm.stream_generate(...) as events: async for event in events: ...`.
 
@@ -199,7 +193,8 @@ class EventStream(Generic[T_co]):
     _context: StreamContext
     _channel: trio.MemoryReceiveChannel[Burst]
     _burst: Burst = attrs.field(default=(), init=False)
-    _index: int = attrs.field(default=0, init=False)
+    _left: Iterator[Any] = attrs.field(factory=lambda: iter(()), init=False)  # what of the burst was not read yet
+    _folded: int = attrs.field(default=0, init=False)  # events of the burst; deltas are folded when somebody looks
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
@@ -216,23 +211,27 @@ class EventStream(Generic[T_co]):
         if self._closed or trio.lowlevel.current_task() is not self._owner:  # the first time
             self._enter()
         while True:
-            while self._index < len(self._burst):
-                event = self._burst[self._index]
-                self._index += 1
-                if type(event) is Hidden:
-                    self._fold.add(event.event)
-                    continue
-                self._fold.add(event)
+            for event in self._left:
+                if type(event) not in DELTAS:
+                    if type(event) is Hidden:
+                        continue
+                    self._fold_read()
                 return event  # type: ignore[no-any-return]
             if not await self._next_burst():
                 raise StopAsyncIteration
+
+    def _fold_read(self) -> None:
+        """Fold what has been read of the burst."""
+        read = len(self._burst) - length_hint(self._left)
+        if read > self._folded:
+            begin, self._folded = self._folded, read
+            fold_burst(self._fold, self._burst[begin:read])
 
     def _enter(self) -> None:
         """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
         if self._closed:
             raise _misuse_after_block()
-        reader = trio.lowlevel.current_task()
-        if reader is self._owner:
+        if (reader := trio.lowlevel.current_task()) is self._owner:
             return
         if self._owner is not None:
             raise StreamError(
@@ -244,11 +243,7 @@ class EventStream(Generic[T_co]):
         self._start()
 
     async def _next_burst(self, *, waits_at_end: bool = True) -> bool:
-        """Fetch a burst; False at the end. Checkpoints, and loses no events when cancelled.
-
-        Args:
-            waits_at_end: Whether the end is a checkpoint too; another trip through the scheduler.
-        """
+        """Fetch a burst; False at the end. Checkpoints, at the end only if asked to; loses nothing if cancelled."""
         if not self._context.ended:
             await self._receive()
         if not self._context.ended:
@@ -260,13 +255,15 @@ class EventStream(Generic[T_co]):
         return False
 
     async def _receive(self) -> None:
+        self._fold_read()
         try:
-            self._burst, self._index = receive_waiting(self._channel), 0
-            if self._burst:
+            burst = receive_waiting(self._channel)
+            if burst:
+                self._take(burst)
                 await trio.lowlevel.checkpoint()
             else:
                 self._context.deadline = trio.current_effective_deadline()
-                self._burst = await self._channel.receive()
+                self._take(await self._channel.receive())
         except trio.EndOfChannel:
             self._context.ended = True
             return
@@ -275,11 +272,15 @@ class EventStream(Generic[T_co]):
         if self._context.first_event is None:
             self._context.first_event = trio.current_time()
 
+    def _take(self, burst: Burst) -> None:
+        self._burst, self._left, self._folded = burst, iter(burst), 0
+
     def result(self) -> T_co:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
         if self._owner is None and not self._closed:
             what = "result() was called before anything was read: a request is sent when the first event is asked for"
             advise("stream", "", "unread", f"{what}; await events.until_done() reads all of them")
+        self._fold_read()
         return self._fold.result()
 
     async def until_done(self) -> T_co:
@@ -287,10 +288,8 @@ class EventStream(Generic[T_co]):
         self._enter()
         has_waited = False
         while True:
-            while self._index < len(self._burst):
-                event = self._burst[self._index]
-                self._index += 1
-                self._fold.add(event.event if type(event) is Hidden else event)
+            deque(self._left, 0)
+            self._fold_read()
             if not await self._next_burst(waits_at_end=not has_waited):
                 return self.result()
             has_waited = True
@@ -310,8 +309,7 @@ class EventStream(Generic[T_co]):
             StreamError: `closed`: the turn has ended, or the stream is not that of a turn.
             ValidationError: It is no message of the user.
         """
-        inbox = self._context.inbox
-        if inbox is None:
+        if (inbox := self._context.inbox) is None:
             raise StreamError(
                 "send_user belongs to a turn that runs: the streams of allm.stream and of sessions", reason="closed"
             )
@@ -347,7 +345,7 @@ class EventStream(Generic[T_co]):
         return output.partial_output(self, self._fold.output_type, raise_on_error=raise_on_error)
 
     @overload
-    def elements(self: EventStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    def elements(self: EventStream[Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
     def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
@@ -372,15 +370,15 @@ class EventStream(Generic[T_co]):
 
     def _has_more(self) -> bool:
         """Whether visible events of the burst are waiting; folds hidden ones."""
-        while self._index < len(self._burst):
-            event = self._burst[self._index]
-            if type(event) is not Hidden:
+        while length_hint(self._left):
+            if type(self._burst[-length_hint(self._left)]) is not Hidden:
                 return True
-            self._fold.add(event.event)
-            self._index += 1
+            next(self._left)
+            self._fold_read()
         return False
 
     def _failure(self) -> AllmError | None:
+        self._fold_read()
         return self._fold.failure()
 
     def _close(self) -> None:

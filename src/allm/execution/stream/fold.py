@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AllmError
+from allm.data.events import AdapterEvent, ReasoningDelta, TextDelta, ToolCallDelta
 
-__all__ = ["Fold"]
+__all__ = ["DELTAS", "Fold", "Hidden"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+DELTAS = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
+"""Types of the events that are more of a block."""
+
+
+@frozen
+class Hidden:
+    """An event that a filter hides from the consumer; it is still folded."""
+
+    event: AdapterEvent
 
 
 class Fold(Protocol[T_co]):
@@ -20,6 +32,9 @@ class Fold(Protocol[T_co]):
 
     def add(self, event: Any) -> None:
         """Fold one event."""
+
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """Fold what follows a delta of this type: more of its block."""
 
     def result(self) -> T_co:
         """The result so far."""

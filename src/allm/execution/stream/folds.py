@@ -11,10 +11,11 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import (
     AskUserRequested,
@@ -25,6 +26,7 @@ from allm.data.events import (
     MessageStarted,
     RawChunk,
     StepCompleted,
+    ToolCallDelta,
     ToolExecutionCompleted,
     ToolExecutionStarted,
     ToolHalted,
@@ -39,12 +41,13 @@ from allm.data.response import FinishReason, Response, Usage
 from allm.data.results import ChatResult, StepResult, unique_calls
 from allm.data.tool_control import error_message
 from allm.execution.journal import Unfinished
+from allm.execution.stream.fold import DELTAS, Fold, Hidden
 from allm.execution.stream.inbox import Inbox, with_messages
 
-__all__ = ["ChatFold", "StepFold", "StreamCollector", "message_with_results", "total_usage"]
+__all__ = ["ChatFold", "StepFold", "StreamCollector", "fold_burst", "message_with_results", "total_usage"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamCollector:
     """Folds the events of one model call.
 
@@ -88,6 +91,10 @@ class StreamCollector:
             if fold is None:
                 raise TypeError(f"{type(event).__name__} is not an event of a response; expected an allm.AdapterEvent")
             fold(self, event)
+
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """Fold more of a block that an event of this type has begun."""
+        self._builder.extend(kind, block_id, texts)
 
     def response(self) -> Response:
         """The response so far."""
@@ -184,7 +191,7 @@ def message_with_results(message: Message, results: dict[str, Message], why: str
     return [message, *(results.get(call.id) or error_message(call, why, text) for call in calls)]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StepFold:
     """Folds the events of one step that starts from `thread`."""
 
@@ -205,6 +212,10 @@ class StepFold:
             self._collector.add(event)
         else:
             fold(self, event)
+
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """See `StreamCollector`."""
+        self._collector.more(kind, block_id, texts)
 
     @property
     def response(self) -> Response:
@@ -263,7 +274,7 @@ _STEP_EVENTS: dict[type, Callable[[StepFold, Any], None]] = {
 }
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ChatFold:
     """Folds the events of a turn that starts from `thread`.
 
@@ -298,6 +309,10 @@ class ChatFold:
         else:
             self._begun = True
             self._current.add(event)
+
+    def more(self, kind: type[Any], block_id: str, texts: list[str]) -> None:
+        """See `StreamCollector`."""
+        self._current.more(kind, block_id, texts)
 
     @property
     def current(self) -> StepFold:
@@ -346,3 +361,23 @@ class ChatFold:
             "usage": result.usage,
             "error": result.error,
         }
+
+
+def fold_burst(fold: Fold[Any], events: Iterable[Any]) -> None:
+    """Fold events in their order, those that a filter hides too; the texts of one block at once."""
+    kind: type[Any] = object  # of the newest event, if it is a delta
+    block_id = ""
+    texts: list[str] = []
+    for event in events:
+        if type(event) is kind and event.id == block_id:
+            texts.append(event.arguments_delta if kind is ToolCallDelta else event.delta)
+            continue
+        if texts:
+            fold.more(kind, block_id, texts)
+            texts = []
+        shown = cast("Any", event.event if type(event) is Hidden else event)
+        fold.add(shown)
+        kind = type(shown) if type(shown) in DELTAS else object
+        block_id = "" if kind is object else shown.id
+    if texts:
+        fold.more(kind, block_id, texts)

@@ -107,25 +107,25 @@ class MessagesDecoder(StreamDecoder):
         if step is not None:
             step(self, event)
 
-    def on_run(self, run: Run) -> bool:
-        """More of the newest block."""
-        deltas = read_deltas(run.lines) if run.name == _DELTA else None
-        if deltas is None or len(deltas) != run.size:
-            return False
+    def on_run(self, run: Run) -> int:
+        """More of one block."""
+        deltas = read_deltas(run.lines, run.size) if run.name == _DELTA else None
+        if not deltas:
+            return 0
         index, kind = deltas[0].index, type(deltas[0].delta)
         block = self._open.get(index)
         if block is None or None in self._open:
-            return False
+            return 0
         texts: list[str] = []
         for delta in deltas:
-            if delta.index != index or type(delta.delta) is not kind:
-                return False
+            if delta.index != index or type(delta.delta) is not kind or not delta.delta.text:
+                break
             texts.append(delta.delta.text)
-        event = None if "" in texts else block.more(kind, texts)
+        event = block.more(kind, texts) if texts else None
         if event is None:
-            return False
+            return 0
         self.more(event, block.id, texts)
-        return True
+        return len(texts)
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the message that a stream builds."""

@@ -209,8 +209,8 @@ def _tool_choice(request: Request, problems: list[Problem]) -> dict[str, Any] | 
 def _check_choice(model: Model, body: dict[str, Any], problems: list[Problem]) -> None:
     forced = as_object(body.get("tool_choice")).get("type") in {"any", "tool"}
     if model.is_claude and forced and body["thinking"]["type"] in {"adaptive", "enabled"}:
-        sentence = "Claude does not think when it is forced to call a tool; leave out reasoning_effort"
-        problems.append(Problem(("tool_choice",), "conflicts_with_thinking", sentence))
+        sentence, advice = "Claude does not think when it is forced to call a tool", "; leave out reasoning_effort"
+        problems.append(Problem(("tool_choice",), "conflicts_with_thinking", sentence, advice=advice))
 
 
 def _output_format(request: Request, problems: list[Problem]) -> dict[str, Any]:

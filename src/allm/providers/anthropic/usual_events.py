@@ -38,4 +38,4 @@ class _Event(Shape):
     delta: Text | Thought | Input
 
 
-read_deltas: Callable[[bytes], list[_Event] | None] = shape_reader(_Event)
+read_deltas: Callable[[bytes, int], list[_Event]] = shape_reader(_Event)

@@ -167,29 +167,29 @@ class GeminiDecoder(StreamDecoder):
         if self._count(as_object(event.get("usageMetadata"))):
             self._report_counts()
 
-    def on_run(self, run: Run) -> bool:
+    def on_run(self, run: Run) -> int:
         """More text, or more of a thought."""
-        chunks = read_chunks(run.lines)
-        if chunks is None or len(chunks) != run.size or self.id is None or self.model is None:
-            return False
+        chunks = read_chunks(run.lines, run.size)
+        if not chunks or self.id is None or self.model is None:
+            return 0
         thought, texts = chunks[0].candidates[0].content.parts[0].thought, list[str]()
         for chunk in chunks:
             part = chunk.candidates[0].content.parts[0]
-            if part.text == "" or part.thought != thought:
-                return False
+            if not part.text or part.thought != thought:
+                break
             texts.append(part.text)
-        block_id = self._parts.more("reasoning" if thought else "text", texts)
+        block_id = self._parts.more("reasoning" if thought else "text", texts) if texts else None
         if block_id is None:
-            return False
+            return 0
         kind, added = ReasoningDelta if thought else TextDelta, 0
-        for place, chunk in enumerate(chunks, start=1):
+        for place, chunk in enumerate(chunks[: len(texts)], start=1):
             counts = chunk.usageMetadata
             if counts and self._count(counts):
                 self.more(kind, block_id, texts[added:place])
                 self._report_counts()
                 added = place
         self.more(kind, block_id, texts[added:] if added else texts)
-        return True
+        return len(texts)
 
     def on_cut(self) -> None:
         """The counts that had no report of their own."""
@@ -229,19 +229,14 @@ class GeminiDecoder(StreamDecoder):
         return stream_error(self.provider, report)
 
     def _count(self, counts: dict[str, Any]) -> bool:
-        """Take the counts of a chunk; whether to report them now.
-
-        They come with every chunk, and a report costs a sum over many prices. So while the answer has grown by less
-        than half since the last report, the next one waits: at most for the end, however that comes.
-        """
+        """Take the counts of a chunk; whether to report them now."""
         earlier = self._counts
         if counts == earlier:
             return False
         if counts.keys() != earlier.keys() and (counts := _replaced(earlier, counts)) == earlier:
             return False
         self._counts, self._unreported = counts, True
-        known = self._reported
-        return known is None or not known <= _output(counts) <= known + known // 2
+        return self.has_grown(_output(counts), self._reported)
 
     def _report_counts(self) -> None:
         """Report the counts as they are, unless that has been done."""

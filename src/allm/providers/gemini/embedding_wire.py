@@ -16,6 +16,7 @@ from allm.adapters import (
     as_count,
     as_list,
     as_object,
+    embedding_of,
     refuse,
     unit_vector,
     vector_of,
@@ -114,7 +115,9 @@ def embedding_response(document: dict[str, Any], *, shortened: bool) -> Embeddin
     embeddings: list[Embedding] = []
     for index, item in enumerate(as_list(document["embeddings"])):
         vector = vector_of(as_object(item).get("values"))
-        embeddings.append(Embedding(index, unit_vector(vector) if shortened and len(vector) != FULL_SIZE else vector))
+        embeddings.append(
+            embedding_of(index, unit_vector(vector) if shortened and len(vector) != FULL_SIZE else vector)
+        )
     usage = as_object(document.get("usageMetadata"))
     counts = Usage(
         input_tokens=as_count(usage.get("promptTokenCount")), total_tokens=as_count(usage.get("totalTokenCount"))

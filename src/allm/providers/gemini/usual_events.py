@@ -38,4 +38,4 @@ class _Chunk(Shape):
     createTime: str | None = None  # noqa: N815
 
 
-read_chunks: Callable[[bytes], list[_Chunk] | None] = shape_reader(_Chunk)
+read_chunks: Callable[[bytes, int], list[_Chunk]] = shape_reader(_Chunk)

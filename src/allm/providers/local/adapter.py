@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any, final
 
 import attrs
-import trio
 
 from allm.adapters import (
     Adapter,
@@ -25,7 +25,7 @@ from allm.adapters import (
 from allm.data.errors import AdapterError, EngineError
 from allm.data.request import Request
 from allm.providers import OpenAI, Preset
-from allm.providers.local.run_use import running
+from allm.providers.local.run_use import in_thread_of_its_own, running
 from allm.providers.local.server import Server, ServerSettings, check_installed
 from allm.providers.local.threads import usual_threads
 from allm.providers.local.weights import KNOWN, file_of, folder, has_tools
@@ -44,6 +44,9 @@ _SOMEWHERE = "http://127.0.0.1:1/v1"
 """Stands for the address in a prepared call: what it is, is known once the server runs."""
 own_servers.add("http://127.0.0.1:1")
 _ENDED_SECONDS = 0.5
+_CONTEXT_SIZE = 4096  # tokens: 90 MB for a small model, half a gigabyte and more for those of the usual size
+_PARALLEL_CALLS = 2
+_MOST_TOKENS = 2**31 - 1
 
 
 def _count(_adapter: Any, attribute: Any, value: Any) -> None:
@@ -51,6 +54,19 @@ def _count(_adapter: Any, attribute: Any, value: Any) -> None:
         raise EngineError(
             f"Local({attribute.name}=...) is {value!r}; expected a whole number from 1", reason="invalid_engine"
         )
+
+
+def _setting(name: str, given: int | None) -> int | None:
+    """A setting of the adapter, else that of the environment.
+
+    Raises:
+        EngineError: `invalid_environment`: the variable has no such number.
+    """
+    variable = f"ALLM_LOCAL_{name.upper()}"
+    text = "" if given is not None else os.environ.get(variable, "").strip()
+    if text and not (text.isdecimal() and int(text)):
+        raise EngineError(f"{variable} is {text!r}; expected a whole number from 1", reason="invalid_environment")
+    return int(text) if text else given
 
 
 @attrs.frozen(kw_only=True)
@@ -74,17 +90,21 @@ class Local(Adapter, StreamAdapter):
     key, serves all calls with the same settings, and ends with the last Trio run that has used it.
 
     Args:
-        context_size: The most tokens that one conversation may have, its answer included. Memory grows with it.
-        parallel_calls: How many responses are computed at once; further calls wait. Memory grows with it.
+        context_size: The most tokens that one conversation may have, its answer included; None: 4096. Memory grows with
+            it.
+        parallel_calls: How many responses are computed at once; None: 2. Further calls wait. Memory grows with it.
         threads: How many threads compute; None: half as many as there are processors, from 1 to 8. More are a little
             faster on an idle machine, and many times slower where other programs want the processors too.
+
+    Where one of them is None, the environment is asked first: ALLM_LOCAL_CONTEXT_SIZE, ALLM_LOCAL_PARALLEL_CALLS,
+    ALLM_LOCAL_THREADS.
 
     Raises:
         EngineError: `invalid_engine`: a number below 1.
     """
 
-    context_size: int = attrs.field(default=4096, validator=_count)
-    parallel_calls: int = attrs.field(default=2, validator=_count)
+    context_size: int | None = attrs.field(default=None, validator=_count)
+    parallel_calls: int | None = attrs.field(default=None, validator=_count)
     threads: int | None = attrs.field(default=None, validator=_count)
 
     @property
@@ -119,22 +139,42 @@ class Local(Adapter, StreamAdapter):
         """
         if options.base_url is not None:
             raise EngineError(
-                "a model in this process is at no address; a llama.cpp server of your own is llamacpp:MODEL",
+                "a local model has no address; a llama.cpp server of your own is llamacpp:MODEL",
                 reason="invalid_base_url",
             ).advised(", with base_url=")
-        check_installed()
-        path = file_of(request.model or "")
-        known = KNOWN.get(path.stem) if path.parent == folder().resolve() else None
-        server = ServerSettings(
-            model=path,
-            context_size=self.context_size,
-            parallel_calls=self.parallel_calls,
-            threads=self.threads or usual_threads(),
-            sampling=None if known is None else (known.temperature, known.top_p),
-        )
+        server = self._server(request.model)
         # The key and the client of the application are for servers elsewhere.
         options = attrs.evolve(options, api_key=None, http_client=None)
         return _LocalCall(call=_AT_SERVER.prepare(request, options), server=server)
+
+    async def warm_up(self, model: str | None) -> None:
+        """Start the server of a model.
+
+        Raises:
+            EngineError: As `prepare`.
+            AdapterError: `provider_unavailable`: it does not start, and why.
+        """
+        await running(self._server(model))
+
+    def _server(self, model: str | None) -> ServerSettings:
+        check_installed()
+        path = file_of(model or "")
+        known = KNOWN.get(path.stem) if path.parent == folder().resolve() else None
+        context_size = _setting("context_size", self.context_size) or _CONTEXT_SIZE
+        parallel_calls = _setting("parallel_calls", self.parallel_calls) or _PARALLEL_CALLS
+        if context_size * parallel_calls > _MOST_TOKENS:
+            raise EngineError(
+                f"context_size {context_size} times parallel_calls {parallel_calls} are more tokens than llama.cpp can "
+                f"count; expected {_MOST_TOKENS} at most in all",
+                reason="invalid_engine",
+            )
+        return ServerSettings(
+            model=path,
+            context_size=context_size,
+            parallel_calls=parallel_calls,
+            threads=_setting("threads", self.threads) or usual_threads(),
+            sampling=None if known is None else (known.temperature, known.top_p),
+        )
 
     async def stream(self, prepared: _LocalCall, emit: Emit) -> None:
         """Start the server if it does not run, make the call and emit its events."""
@@ -144,12 +184,15 @@ class Local(Adapter, StreamAdapter):
         try:
             await stream_events(attrs.evolve(prepared.call, url=address, credential=credential), emit)
         except AdapterError as error:
+            if error.reason == "context_length_exceeded":
+                error.message += "; a larger ALLM_LOCAL_CONTEXT_SIZE in the environment allows more"
+                error.args = (error.message,)
             if error.reason not in {"network_error", "stream_truncated"}:
                 raise
-            explained = await _explained(error, server)
-            if explained is error:
-                raise
-            raise explained from error
+            broken = error
+        else:
+            return
+        raise await _explained(broken, server)
 
 
 _AT_SERVER = OpenAI(preset=_PRESET, base_url=_SOMEWHERE)
@@ -157,12 +200,14 @@ _AT_SERVER = OpenAI(preset=_PRESET, base_url=_SOMEWHERE)
 
 async def _explained(error: AdapterError, server: Server) -> AdapterError:
     """The error of a connection that broke: that the server's process has ended, if that is why."""
-    why = await trio.to_thread.run_sync(server.ended, _ENDED_SECONDS, abandon_on_cancel=True)
+    why = await in_thread_of_its_own(server.ended, _ENDED_SECONDS)
     if why is None:
         return error
-    return AdapterError(
+    explained = AdapterError(
         f"the local model ended while it was used: {why}",
         reason="provider_unavailable" if error.reason == "network_error" else "stream_truncated",
         provider=_PRESET.name,
         host=error.host,
     )
+    explained.__cause__ = error
+    return explained

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import TypeVar, TypeVarTuple
 
 import attrs
 import trio
@@ -10,7 +12,15 @@ import trio
 from allm.data.errors import AdapterError
 from allm.providers.local.server import STOP_SECONDS, Server, ServerSettings, enter, leave
 
-__all__ = ["running"]
+__all__ = ["in_thread_of_its_own", "running"]
+
+T = TypeVar("T")
+Args = TypeVarTuple("Args")
+
+
+async def in_thread_of_its_own(function: Callable[[*Args], T], *args: *Args) -> T:
+    """Call a function of `server.py`, also where the program has used up the threads that Trio gives it."""
+    return await trio.to_thread.run_sync(function, *args, abandon_on_cancel=True, limiter=trio.CapacityLimiter(1))
 
 
 @attrs.define(eq=False)
@@ -34,12 +44,12 @@ class _Use:
             await trio.sleep_forever()
         finally:
             with trio.move_on_after(2 * STOP_SECONDS, shield=True):
-                await trio.to_thread.run_sync(leave, self.server, abandon_on_cancel=True)
+                await in_thread_of_its_own(leave, self.server)
 
     async def run_start(self, start: _Start) -> None:
         try:
             # A thread that is left alone ends when `hold` stops what it starts.
-            await trio.to_thread.run_sync(self.server.start, abandon_on_cancel=True)
+            await in_thread_of_its_own(self.server.start)
         except AdapterError as error:
             start.error = error
         except Exception as error:  # such as a system without processes to spare: for the callers, not for Trio

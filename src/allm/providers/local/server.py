@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import secrets
-import signal
 import subprocess
 import sys
 import tempfile
@@ -30,10 +29,12 @@ from allm.adapters import Secret, own_servers
 from allm.data.errors import AdapterError, EngineError
 from allm.providers.local import program
 
-__all__ = ["Server", "ServerSettings", "check_installed", "enter", "leave"]
+__all__ = ["Server", "ServerSettings", "check_installed", "descriptors", "enter", "leave"]
 
 STOP_SECONDS = 5.0
 """Longest wait for a process that was killed, which takes milliseconds."""
+_SMALLER = "try a smaller context (ALLM_LOCAL_CONTEXT_SIZE in the environment), or a smaller model"
+_KILLED = -9  # by SIGKILL, which has no name on Windows
 _LONGEST_MESSAGES = 4096  # bytes of what llama.cpp has said
 
 
@@ -128,6 +129,8 @@ class Server:
             answer = _answer_of(process)
             if "url" in answer:
                 self._url = answer["url"]
+                if process.stdout is not None:  # it has said all that it says
+                    process.stdout.close()
                 own_servers.add(self._url)
                 return
             with suppress(subprocess.TimeoutExpired):  # it ends by itself, where it could not say why
@@ -174,17 +177,19 @@ class Server:
         return self._why("")
 
     def _why(self, said: str) -> str:
-        """The first thing that llama.cpp complained about, else what Python said, else how the process ended."""
+        """What llama.cpp complained about, else what Python said, else how the process ended."""
         lines: list[str] = []
         if self._messages is not None:
             self._messages.seek(0)
             lines = self._messages.read(_LONGEST_MESSAGES).decode("utf-8", "replace").splitlines()
         errors = [line.partition(" E ")[2].partition(": ")[2].strip() for line in lines if " E " in line]
         code = None if self._process is None else self._process.returncode
+        if code == _KILLED:
+            return f"its process was killed, as the system does when memory runs out; {_SMALLER}"
+        if any("alloc" in line or "memory" in line for line in errors):
+            return f"there is not enough memory ({errors[0]}); {_SMALLER}"
         if errors:
-            return f"{errors[0]}: it is damaged, of a kind that this llama.cpp does not know, or does not fit in memory"
-        if code == -signal.SIGKILL:
-            return "its process was killed, as the system does when memory runs out: try a smaller context_size="
+            return f"{errors[0]} (a file that is damaged, or of a kind that this llama.cpp does not know)"
         return said or (lines[-1].strip() if lines else f"its process ended with code {code}")
 
     def stop(self) -> None:
@@ -250,6 +255,17 @@ def leave(server: Server) -> None:
         if _servers.get(server.settings) is server:
             del _servers[server.settings]
     server.stop()
+
+
+def descriptors() -> set[int]:
+    """The open files of the servers that run, which stay open with them."""
+    files = [
+        file
+        for server in list(_servers.values())
+        if (process := server._process) is not None
+        for file in (process.stdin, process.stdout, server._messages)
+    ]
+    return {file.fileno() for file in files if file is not None and not file.closed}
 
 
 @atexit.register

@@ -59,7 +59,6 @@ from allm.providers.openai.shared_encode import (
     tool_choice,
     with_options,
 )
-from allm.providers.openai.strict import as_sent
 
 __all__ = ["encode"]
 
@@ -297,7 +296,7 @@ def _is_file(annotation: Any) -> bool:
 
 def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:
     if role == "tool":
-        return 'is in the result of a tool, of which Chat Completions takes only text; see endpoint="responses"'
+        return "is in the result of a tool, of which Chat Completions takes only text; the Responses API takes more"
     if data.get("type") in _USER_PARTS:
         return None
     return f"has the type {data.get('type')!r}; Chat Completions takes {', '.join(sorted(_USER_PARTS))}"
@@ -317,6 +316,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 def _response_format(wanted: Any, preset: Preset) -> Any:
     if isinstance(wanted, JsonSchema):
+        from allm.providers.openai.strict import as_sent
+
         schema, strict = as_sent(wanted, preset)
         return {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": schema, "strict": strict}}
     if isinstance(wanted, str):

@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from allm.adapters import BatchLimits, Problem, as_count, as_object, as_objects, as_text, refuse, vector_of
+from allm.adapters import (
+    BatchLimits,
+    Problem,
+    as_count,
+    as_object,
+    as_objects,
+    as_text,
+    embedding_of,
+    refuse,
+    vector_of,
+)
 from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
@@ -50,7 +60,7 @@ def embedding_body(request: EmbeddingRequest, row: Preset) -> dict[str, Any]:
         ]
     )
     if request.task_type is not None and request.task_type.lower() not in RETRIEVAL:
-        expected = f"{provider} has no such task; expected 'query', 'document' or None"
+        expected = f"{provider} has no such task; expected 'query' or 'document'"
         refuse([Problem(("task_type",), "unsupported", expected)])
     fields = {
         "model": request.model,
@@ -73,7 +83,7 @@ def embedding_response(document: dict[str, Any]) -> EmbeddingResponse:
     embeddings: list[Embedding] = []
     for position, item in enumerate(as_objects(document["data"])):
         index = as_count(item.get("index"))
-        embeddings.append(Embedding(position if index is None else index, vector_of(item.get("embedding"))))
+        embeddings.append(embedding_of(position if index is None else index, vector_of(item.get("embedding"))))
     usage = as_object(document.get("usage"))
     counts = Usage(input_tokens=as_count(usage.get("prompt_tokens")), total_tokens=as_count(usage.get("total_tokens")))
     return EmbeddingResponse(embeddings=embeddings, usage=counts, model=as_text(document.get("model")))

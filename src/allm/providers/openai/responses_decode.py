@@ -152,7 +152,7 @@ class ItemDecoder:
         opened = self._items.find(first, {})
         if opened is None or opened.kind != "function_call" or not opened.started:
             return None
-        opened.pieces += texts
+        opened.pieces.extend(texts)
         return opened.id
 
     def finish(self, output: Any) -> None:
@@ -172,7 +172,7 @@ class ItemDecoder:
         if not opened.started:
             self._start(opened, {})
         if text := as_text(event.get("delta")):
-            opened.pieces.append(text)
+            opened.pieces.add(text)
             self.add(ToolCallDelta(opened.id, text))
 
     def _complete(self, opened: Item, item: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ class ItemDecoder:
             opened.is_call = False
 
     def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
-        raw = input_of(opened, item) or "".join(opened.pieces)
+        raw = input_of(opened, item) or opened.pieces.text()
         if not opened.started:  # it came whole: to a program it looks like any other
             self._start(opened, item)
             if raw:
@@ -245,25 +245,25 @@ class ResponsesDecoder(StreamDecoder):
         elif kind == "keepalive":
             self.keep_alive()
 
-    def on_run(self, run: Run) -> bool:
+    def on_run(self, run: Run) -> int:
         """More text, or thinking, or arguments of one call."""
         usual = _USUAL.get(run.name)
         if usual is None:
-            return False
+            return 0
         kind, read, place_of = usual
-        deltas = read(run.lines)
-        if deltas is None or len(deltas) != run.size:
-            return False
+        deltas = read(run.lines, run.size)
+        if not deltas:
+            return 0
         place, texts = place_of(deltas[0]), list[str]()
         for delta in deltas:
-            if delta.delta == "" or place_of(delta) != place:
-                return False
+            if not delta.delta or place_of(delta) != place:
+                break
             texts.append(delta.delta)
-        block_id = self._items.run(kind, dict(zip(_PLACE, place, strict=False)), texts)
+        block_id = self._items.run(kind, dict(zip(_PLACE, place, strict=False)), texts) if texts else None
         if block_id is None:
-            return False
+            return 0
         self.more(kind, block_id, texts)
-        return True
+        return len(texts)
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer: the object that a stream's terminal event holds."""
@@ -331,7 +331,7 @@ _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.fa
 _PLACE = ("type", "item_id", "output_index", "content_index")
 """What says which block a delta is for."""
 _ITEM = attrgetter(*_PLACE[:3])
-_USUAL: dict[str, tuple[type[Delta], Callable[[bytes], Any], Callable[[Any], tuple[Any, ...]]]] = {
+_USUAL: dict[str, tuple[type[Delta], Callable[[bytes, int], Any], Callable[[Any], tuple[Any, ...]]]] = {
     "response.output_text.delta": (TextDelta, read_text_deltas, attrgetter(*_PLACE)),
     "response.reasoning_summary_text.delta": (ReasoningDelta, read_reasoning_deltas, _ITEM),
     "response.reasoning_text.delta": (ReasoningDelta, read_reasoning_deltas, _ITEM),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-from allm.adapters import BatchLimits, Problem, refuse, vector_of
+from allm.adapters import BatchLimits, Problem, embedding_of, refuse, vector_of
 from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
@@ -46,9 +46,7 @@ def embedding_body(request: EmbeddingRequest) -> dict[str, Any]:
     )
     task = request.task_type.lower() if request.task_type is not None else None
     if task is not None and task not in INPUT_TYPES:
-        refuse(
-            [Problem(("task_type",), "unsupported", "voyage has no such task; expected 'query', 'document' or None")]
-        )
+        refuse([Problem(("task_type",), "unsupported", "voyage has no such task; expected 'query' or 'document'")])
     fields = {
         "model": request.model,
         "input": list(request.inputs),
@@ -82,7 +80,7 @@ def embedding_response(document: dict[str, Any], typecode: str = "f") -> Embeddi
         fields: dict[str, Any] = cast("Any", item) if isinstance(item, dict) else {}
         index = fields.get("index")
         vector = vector_of(fields.get("embedding"), typecode)
-        embeddings.append(Embedding(index if type(index) is int else position, vector))
+        embeddings.append(embedding_of(index if type(index) is int else position, vector))
     model, usage = document.get("model"), document.get("usage")
     total = usage.get("total_tokens") if isinstance(usage, dict) else None
     return EmbeddingResponse(
