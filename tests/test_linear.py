@@ -12,7 +12,7 @@ import pytest
 import allm
 from allm import fake
 from allm.data.json.text import dumps
-from allm.data.message_builder import UniqueIds
+from allm.data.message_builder import Pieces, UniqueIds
 from allm.data.request import results_in_place
 from allm.execution.options import prepare_call, resolve
 from allm.http.answer_size import AnswerSize
@@ -258,13 +258,13 @@ def test_one_mark_at_a_time():
     """Arguments are read once, however they are cut, and whether they are whole is known with each piece."""
     text = '{"a": "}\\"{", "b": [1, {"c": null}]}'
     for width in (1, 2, 3, 7, len(text)):
-        end, pieces = ArgumentEnd(), []
+        end, pieces, whole = ArgumentEnd(), Pieces(), []
         for start in range(0, len(text), width):
-            assert not end.is_reached(pieces)
-            pieces.append(text[start : start + width])
-        assert end.is_reached(pieces)
-        assert end.is_reached([*pieces, " \n"])
-        assert not end.is_reached([*pieces, " \n", "}"])
+            pieces.add(text[start : start + width])
+            whole.append(end.is_reached(text[start : start + width], pieces))
+        assert whole == [False] * (len(whole) - 1) + [True]
+        assert end.is_reached(" \n", pieces)
+        assert not end.is_reached("}", pieces)
 
 
 @pytest.mark.parametrize(
@@ -292,8 +292,12 @@ def test_one_mark_at_a_time():
 )
 def test_what_whole_arguments_are(text, whole):
     """A JSON object, in whichever way services write one."""
-    for pieces in ([text], list(text)):
-        assert ArgumentEnd().is_reached(pieces) is whole
+    for cut in ([text], list(text)):
+        end, pieces, found = ArgumentEnd(), Pieces(), False
+        for piece in cut:
+            pieces.add(piece)
+            found = end.is_reached(piece, pieces)
+        assert found is whole
 
 
 def test_ids_that_are_taken():

@@ -16,10 +16,10 @@ HTTP:
 
 Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
-    fulfils, `MessageBuilder` collects events into a message, and `finish_reason_of` knows the words with which services
-    end their answers. `SSEDecoder` splits server-sent events, for those who read them without `stream_events`. Events
-    that came together are a `Run`, of which is decoded at once what a `Shape` fits, which `shape_reader` reads;
-    `wider_shape` makes one for objects with more keys.
+    fulfils, `MessageBuilder` collects events into a message, `Pieces` a long text, and `finish_reason_of` knows the
+    words with which services end their answers. `SSEDecoder` splits server-sent events, for those who read them without
+    `stream_events`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits, which
+    `shape_reader` reads; `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
 
@@ -47,8 +47,9 @@ Encoding conversations and media:
 
 from __future__ import annotations
 
-from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
-from allm.data.embedding_check import text_size as text_size
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from allm.data.errors import Path as Path
 from allm.data.events import Emit as Emit
 from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
@@ -75,7 +76,12 @@ from allm.data.kept_encodings import (
     keep_encoding as keep_encoding,
     kept_encoding as kept_encoding,
 )
-from allm.data.message_builder import MessageBuilder as MessageBuilder, Origin as Origin, UniqueIds as UniqueIds
+from allm.data.message_builder import (
+    MessageBuilder as MessageBuilder,
+    Origin as Origin,
+    Pieces as Pieces,
+    UniqueIds as UniqueIds,
+)
 from allm.data.problems import (
     Problem as Problem,
     UnusableImageError as UnusableImageError,
@@ -88,7 +94,6 @@ from allm.data.request import (
     results_in_place as results_in_place,
     unsupported_parts as unsupported_parts,
 )
-from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
 from allm.http.call import (
     HttpCall as HttpCall,
     OpenCall as OpenCall,
@@ -98,21 +103,9 @@ from allm.http.call import (
     parts_of as parts_of,
 )
 from allm.http.decoder import StreamDecoder as StreamDecoder
-from allm.http.download import open_download as open_download
-from allm.http.error_body import (
-    CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
-    RETRYABLE_STATUS as RETRYABLE_STATUS,
-    ErrorBody as ErrorBody,
-    classify_error as classify_error,
-    read_error_body as read_error_body,
-    reason_for_status as reason_for_status,
-    status_in as status_in,
-    stray_error as stray_error,
-)
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.finish_words import finish_reason_of as finish_reason_of
 from allm.http.inline_base64 import base64_text as base64_text
-from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
 from allm.http.keys import (
     BEARER as BEARER,
     Credential as Credential,
@@ -124,7 +117,6 @@ from allm.http.keys import (
 from allm.http.library import multipart as multipart
 from allm.http.proxies import own_servers as own_servers
 from allm.http.response import Body as Body, HttpResponse as HttpResponse
-from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
     Run as Run,
@@ -144,15 +136,33 @@ from allm.runtime.adapters import (
     ToolMode as ToolMode,
     UnaryAdapter as UnaryAdapter,
 )
-from allm.runtime.batches import BatchLimits as BatchLimits
-from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
 from allm.runtime.http_adapter import (
     Adapter as Adapter,
     HttpAdapter as HttpAdapter,
     Vendor as Vendor,
     explains_settings as explains_settings,
 )
-from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
+
+if TYPE_CHECKING:
+    from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
+    from allm.data.embedding_check import text_size as text_size
+    from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
+    from allm.http.download import open_download as open_download
+    from allm.http.error_body import (
+        CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
+        RETRYABLE_STATUS as RETRYABLE_STATUS,
+        ErrorBody as ErrorBody,
+        classify_error as classify_error,
+        read_error_body as read_error_body,
+        reason_for_status as reason_for_status,
+        status_in as status_in,
+        stray_error as stray_error,
+    )
+    from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
+    from allm.http.retry_after import parse_retry_after as parse_retry_after
+    from allm.runtime.batches import BatchLimits as BatchLimits
+    from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
+    from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
@@ -184,6 +194,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Origin",
     "OutputMode",
     "Path",
+    "Pieces",
     "Problem",
     "RETRYABLE_STATUS",
     "Run",
@@ -253,3 +264,37 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "wider_shape",
     "wrong_type",
 ]
+
+# What a chat does not need is imported when it is first used.
+_LATER = {
+    "data.embedding": ("EmbeddingInput", "embedding_of"),
+    "data.embedding_check": ("text_size",),
+    "data.types.subset": ("SchemaSubset", "fit_schema"),
+    "http.download": ("open_download",),
+    "http.error_body": (
+        "CONTEXT_OVERFLOW",
+        "RETRYABLE_STATUS",
+        "ErrorBody",
+        "classify_error",
+        "read_error_body",
+        "reason_for_status",
+        "status_in",
+        "stray_error",
+    ),
+    "http.json_call": ("JsonResponse", "post_json"),
+    "http.retry_after": ("parse_retry_after",),
+    "runtime.batches": ("BatchLimits",),
+    "runtime.generated": ("image_of_base64", "image_of_url"),
+    "runtime.vectors": ("unit_vector", "vector_of"),
+}
+_PLACES = {name: f"allm.{module}" for module, names in _LATER.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, getattr(importlib.import_module(_PLACES[name]), name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given, settings, strategies as st
 
 import allm
 from allm.adapters import classify_error
+from allm.execution.stream.folds import fold_burst
 from allm.http.sse import Run, SSEDecoder
 from allm.http.stream_call import StreamCall, _Reader
 from allm.providers.anthropic.decode import MessagesDecoder
@@ -133,6 +135,15 @@ CHAT_DELTAS = st.one_of(
         {"content": either(""), "role": either("assistant")},
     ),
 )
+USAGE = objects(
+    {"prompt_tokens": either(9), "completion_tokens": either(*range(1, 40))},
+    {
+        "total_tokens": either(20, 30),
+        "prompt_tokens_details": either({"cached_tokens": 3}, None),
+        "completion_tokens_details": either({"reasoning_tokens": 2}),
+        "cost": either(0.5),
+    },
+)
 FILTERED = either(*({"hate": {"filtered": filtered, "severity": "safe"}} for filtered in (True, False)))
 CHAT_CHOICES = objects(
     {"delta": either(CHAT_DELTAS)},
@@ -155,7 +166,7 @@ CHAT = objects(
         "model": either("m", "n"),
         "service_tier": either("default", None),
         "system_fingerprint": either("fp", None),
-        "usage": either(None),
+        "usage": either(None, USAGE),
         "obfuscation": either("xyz"),
         "other": ODD,
         "error": either(None),
@@ -302,6 +313,12 @@ OWN = {
     "Ollama": ({"system_fingerprint": "fp_ollama"}, {}, {"role": "assistant"}),
     "OpenRouter": ({"provider": "P"}, {"native_finish_reason": None}, {"role": "assistant", "reasoning_details": []}),
     "Perplexity": ({"citations": ["a"], "search_results": [{"title": "t"}]}, {"message": None}, {"role": "assistant"}),
+    "vLLM with continuous usage": ({"usage": {"prompt_tokens": 8, "completion_tokens": 3, "total_tokens": 11}}, {}, {}),
+    "xAI": (
+        {"usage": {"completion_tokens": 3, "prompt_tokens_details": {"text_tokens": 8}}, "citations": None},
+        {},
+        {},
+    ),
     "SGLang": ({}, {"matched_stop": None, "finish_reason": ""}, {"reasoning_content": None, "tool_calls": None}),
     "Together": ({"prompt": []}, {"text": "a", "seed": 1}, {"token_id": 7, "role": "assistant", "tool_calls": []}),
     "vLLM": ({"prompt_token_ids": None}, {"stop_reason": None, "token_ids": None}, {"reasoning": None}),
@@ -328,6 +345,89 @@ def test_keys_of_the_services_own(service, kind):
     first = [chunk({"role": "assistant", "content": ""}), *([chunk({"tool_calls": [call]})] if kind == "call" else [])]
     events = [("", data) for data in (*first, *[chunk(delta)] * 300, b"[DONE]")]
     assert same(ChatDecoder, events) >= 299
+
+
+@pytest.mark.parametrize("what", ["text", "call"])
+@pytest.mark.parametrize("api", FORMATS)
+def test_a_long_answer_takes_little_more_memory_than_its_text(api, what):
+    """What has come is kept in long pieces, which decoder and fold have in common."""
+    words = 30_000
+    script = {"text": allm.fake.text("word " * words), "call": allm.fake.tool_call("f", {"a": "word " * words})}[what]
+    body = allm.testing.Reply.script(WIRES.get(api, api), [script]).body
+    events = list(SSEDecoder().feed(body))
+    middle = events[len(events) // 4 : len(events) // 4 + 20]
+    delta = max(middle, key=lambda event: sum(other[0] == event[0] for other in middle))
+    decoder, collector = DECODERS[api](), allm.StreamCollector()
+    decoder.begin({})
+    before = [event for event in events[: events.index(delta)] if b"word" not in event[1]]
+    for name, data in [*before, delta]:
+        fold_burst(collector, decoder.decode(name, data))
+    run = Run(delta[0], b"\n".join([delta[1]] * 50), 50)
+    taken, found = decoder.decode_run(run)
+    if (api, what) == ("gemini", "call"):  # it comes whole
+        return
+    assert taken == 50
+    fold_burst(collector, found)
+    tracemalloc.start()
+    try:
+        size = 0
+        for _ in range(1000):
+            _, found = decoder.decode_run(run)
+            fold_burst(collector, found)
+            size += sum(len(event.arguments_delta if what == "call" else event.delta) for event in found)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * size + 400_000
+
+
+def counted(count):
+    """An answer whose chunks each have the counts so far."""
+    usages = [{"prompt_tokens": 8, "completion_tokens": n, "total_tokens": n + 8} for n in range(1, count + 1)]
+    chunks = [{"choices": [{"index": 0, "delta": {"content": "a"}}], "usage": usage} for usage in usages]
+    last = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": usages[-1]}
+    return unnamed([{"id": "c1", "model": "m", **chunk} for chunk in (*chunks, last)])
+
+
+def test_counts_in_every_chunk():
+    """They cost a run little: they are reported whenever the answer has grown by half, and exactly at its end."""
+    events = [*counted(1000), ("", b"[DONE]")]
+    assert same(ChatDecoder, events) > 960
+    found, _ = decoded(ChatDecoder(), events, 50)
+    reports = [event.usage for event in found if type(event) is allm.UsageReported]
+    assert len(reports) < 20
+    assert (reports[0].output_tokens, reports[-1].output_tokens, reports[-1].total_tokens) == (1, 1000, 1008)
+    assert type(found[-1]) is allm.MessageCompleted
+
+
+def test_counts_of_an_answer_that_is_cut():
+    """The newest ones are reported, however it ends."""
+    for failing in (b'{"error": {"message": "x"}}', b"{", None):
+        decoder = ChatDecoder()
+        decoder.begin({})
+        found = [event for name, data in counted(100)[:-1] for event in decoder.decode(name, data)]
+        assert found[-1] != allm.UsageReported(allm.Usage(input_tokens=8, output_tokens=100, total_tokens=108))
+        try:
+            found += decoder.cut() if failing is None else decoder.decode("", failing)
+        except allm.AdapterError:
+            found += decoder.cut()
+        usages = [event.usage.output_tokens for event in found if type(event) is allm.UsageReported]
+        assert usages[-1] == 100
+
+
+def test_counts_that_say_different_things():
+    """One that a later chunk leaves out is not lost."""
+    usages = [{"completion_tokens": 10}, {"completion_tokens": 11, "prompt_tokens": 5}, {"completion_tokens": 12}]
+    chunks = [{"id": "c", "model": "m", "choices": [], "usage": usage} for usage in usages]
+    decoder = ChatDecoder()
+    decoder.begin({})
+    collector = allm.StreamCollector()
+    for _, data in unnamed([*CHAT_BEFORE[:1], *chunks, *CHAT_AFTER]):
+        for event in decoder.decode("", data):
+            collector.add(event)
+    for event in decoder.decode("", b"[DONE]"):
+        collector.add(event)
+    assert (collector.response().usage.input_tokens, collector.response().usage.output_tokens) == (5, 12)
 
 
 @pytest.mark.parametrize(

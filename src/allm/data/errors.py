@@ -29,6 +29,7 @@ from typing import Any, ClassVar, Self, get_args
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.remedies import (
     REMEDIES,
     WAITING,
@@ -140,7 +141,7 @@ def render_path(path: Path) -> str:
     return text or "value"
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """One reason why a value is invalid.
 

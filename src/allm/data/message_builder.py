@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
@@ -38,6 +39,7 @@ __all__ = [
     "INCOMPLETE",
     "MessageBuilder",
     "Origin",
+    "Pieces",
     "UniqueIds",
     "deltas_of",
 ]
@@ -68,14 +70,14 @@ def _shared(text: str) -> str:
     return made
 
 
-@attrs.define(eq=False)
-class _Block:
-    kind: str
-    id: str
-    pieces: list[str] = attrs.field(factory=list)
-    name: str = ""
-    refusal: bool = False
-    part: Part | None = None
+@define(eq=False)
+class Pieces:
+    """A text that comes in pieces, kept in little more memory than its characters take.
+
+    All that collect the same pieces, as a decoder and the fold do, have the long ones in common.
+    """
+
+    pieces: list[str] = attrs.field(factory=list[str], init=False)
     _length: int = attrs.field(default=0, init=False)
     _counted: int = attrs.field(default=0, init=False)  # pieces that `_length` has
     _most: int = attrs.field(default=_LOOSE, init=False)  # pieces that there may be: those that were joined, and others
@@ -83,6 +85,12 @@ class _Block:
     def add(self, text: str) -> None:
         """Take one more piece."""
         self.pieces.append(text)
+        if len(self.pieces) > self._most:
+            self._join()
+
+    def extend(self, texts: list[str]) -> None:
+        """Take more pieces."""
+        self.pieces += texts
         if len(self.pieces) > self._most:
             self._join()
 
@@ -109,9 +117,19 @@ class _Block:
         self._counted = len(self.pieces)
         return self._length
 
+
+@define(eq=False)
+class _Block(Pieces):
+    kind: str
+    id: str
+    name: str = ""
+    refusal: bool = False
+    part: Part | None = None
+
     def complete(self, part: Part) -> None:
         """Take the part, which has all that the pieces have."""
-        self.length()
+        if self.kind != "tool":  # nobody asks how long the arguments of a call were
+            self.length()
         self.part, self._counted, self._most = part, 0, _LOOSE
         self.pieces.clear()
 
@@ -126,7 +144,7 @@ class _Block:
         return TextPart(text, refusal=self.refusal) if self.kind == "text" else ReasoningPart(text)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MessageBuilder:
     """The growing content of one assistant message."""
 
@@ -157,10 +175,7 @@ class MessageBuilder:
 
     def extend(self, kind: type[TextDelta | ReasoningDelta | ToolCallDelta], block_id: str, texts: list[str]) -> None:
         """Take the texts of deltas of one block."""
-        block = self._block(_KINDS[kind], block_id)
-        block.pieces += texts
-        if len(block.pieces) > block._most:
-            block._join()
+        self._block(_KINDS[kind], block_id).extend(texts)
 
     def has_tool_calls(self) -> bool:
         """Whether a call has begun."""
@@ -299,7 +314,7 @@ def deltas_of(kind: type[Any], block_id: str, texts: list[str]) -> list[Any]:
     return made
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class UniqueIds:
     """Gives the calls, or the blocks, of one answer their ids.
 
@@ -329,7 +344,7 @@ class UniqueIds:
         return unique
 
 
-@attrs.frozen
+@frozen
 class Origin:
     """A service that makes opaque parts and accepts them back.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 from collections.abc import Mapping, Set as AbstractSet
 from typing import Any
@@ -11,7 +10,7 @@ import attrs
 
 from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.message import Message, Thread, system, thread_problems
-from allm.data.problems import refuse
+from allm.data.problems import nearest, refuse
 from allm.data.request import request_problems
 from allm.data.results import StepResult
 from allm.data.step_changes import StepChanges
@@ -82,7 +81,7 @@ def _as_changes(given: Any) -> StepChanges:
     fields: dict[str, Any] = {str(name): value for name, value in given.items() if value is not None}
     for name in fields:
         if name not in _NAMES:
-            near = difflib.get_close_matches(name, _NAMES, 1)
+            near = nearest(name, _NAMES)
             hint = f"did you mean {near[0]!r}?" if near else f"expected some of: {', '.join(_NAMES)}"
             what = f"before_step returned the unknown name {name!r}; {hint}"
             raise OptionError(what, reason="unknown_option", option=name)

@@ -16,6 +16,7 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError
 from allm.data.events import ChatCompleted, MessagesAdded
 from allm.data.message import Message, Thread, user
@@ -81,8 +82,7 @@ def open_step(
     call, _ = turn.first
 
     async def produce(context: StreamContext) -> None:
-        fold = StepFold(turn.thread, turn.output_type)
-        context.send.delivered = fold
+        fold = context.send.folded(StepFold(turn.thread, turn.output_type))
         with trio.move_on_after(turn.limit) as whole_call:
             await run_step(*await _first_call(turn, context), context, fold)
         if whole_call.cancelled_caught:
@@ -139,8 +139,7 @@ def open_chat(
     inbox = Inbox()
 
     async def produce(context: StreamContext) -> None:
-        loop = _ChatLoop(turn, context, turn.fold(inbox), inbox)
-        context.send.delivered = loop.fold
+        loop = _ChatLoop(turn, context, context.send.folded(turn.fold(inbox)), inbox)
         result: ChatResult | None = None
         try:
             with trio.move_on_after(turn.limit):
@@ -191,7 +190,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
     return await until_done(stream(engine, thread, **options))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _ChatLoop:
     """The steps of one running turn.
 

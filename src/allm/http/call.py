@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
@@ -55,7 +56,7 @@ def _private(url: str) -> PrivateUrl:
     return url if type(url) is PrivateUrl else PrivateUrl(url)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HttpCall:
     """A prepared call, which may be made several times: each attempt sends it anew.
 
@@ -82,7 +83,7 @@ class HttpCall:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class OpenCall:
     """A call that has been sent, and its response.
 

@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
@@ -59,7 +60,7 @@ _IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamDecoder(abc.ABC):
     """Decodes one answer. A subclass is one wire format; `on_event` is all it must have (docs/adapters.md has one).
 
@@ -72,8 +73,7 @@ class StreamDecoder(abc.ABC):
         idle, raw_chunks, limits: See `WireDecoder`.
         headers: The HTTP headers of the response, their names in lower case, without secrets.
         request_id: The provider's id of the request, from the headers.
-        id, model: Of the answer, as far as they are known.
-        service_tier: Which serves the answer, as far as it is known.
+        id, model, service_tier: Of the answer, as far as they are known.
         logprobs: Of its tokens, if they come.
         notes: What the answer says about itself beyond its content; in `Response.metadata`, under the provider's name.
         begun: `MessageStarted` was added.
@@ -135,11 +135,7 @@ class StreamDecoder(abc.ABC):
         return reported_error(self.provider, report)
 
     def on_report(self, report: dict[str, Any]) -> None:  # noqa: B027  most formats report an error by itself
-        """Add what an error report holds of the answer: text, ids, usage. `Failed` follows.
-
-        Args:
-            report: The object that reports the error, or its whole document.
-        """
+        """Add what the object that reports an error, or its document, holds of the answer. `Failed` follows."""
 
     def on_document(self, document: dict[str, Any]) -> None:
         """A plain JSON answer, which some gateways give to a streaming request; by default it is read as one event.
@@ -203,6 +199,11 @@ class StreamDecoder(abc.ABC):
         """Add what the answer has used so far. Its service tier, which decides the costs, is noted before."""
         self.events.append(UsageReported(usage, service_tier=self.service_tier))
 
+    @staticmethod
+    def has_grown(tokens: int, reported: int | None) -> bool:
+        """Whether counts that come with every chunk are reported: each costs a sum over many prices, so others wait."""
+        return reported is None or not reported <= tokens <= reported + reported // 2
+
     def keep_alive(self) -> None:
         """The event only keeps the connection open: it is no sign that the answer goes on."""
         self.idle = True
@@ -249,8 +250,8 @@ class StreamDecoder(abc.ABC):
     def cut_off(self, what: str) -> AdapterError:
         """The error of a stream that ended without `what`; it quotes what a gateway may have said of the reason."""
         text = f"the stream ended without {what}: the answer is cut off"
-        said = words_in(self._last) or self._stray.strip()
-        text += f"; the server said {said[:_SNIPPET]!r}" if said else ""
+        if said := words_in(self._last) or self._stray.strip():
+            text += f"; the server said {said[:_SNIPPET]!r}"
         return AdapterError(text, reason="stream_truncated", provider=self.provider)
 
     # --- the protocol ---
@@ -286,8 +287,7 @@ class StreamDecoder(abc.ABC):
         unmeasured = self._unmeasured - len(run.lines)
         if not self.begun or self.raw_chunks or self._split is not None or unmeasured < 0 or run.name == _ERROR:
             return 0, []
-        taken = self.on_run(run)
-        if taken:
+        if taken := self.on_run(run):
             self.idle, self._last, self._unmeasured = False, None, unmeasured
         events, self.events = self.events, []
         return taken, events

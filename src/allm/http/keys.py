@@ -26,6 +26,7 @@ from weakref import WeakKeyDictionary
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError
 
 __all__ = [
@@ -136,7 +137,7 @@ def key_problem(key: str) -> str | None:
     return None
 
 
-@attrs.frozen
+@frozen
 class KeyHeader:
     """The header that carries a key.
 
@@ -153,7 +154,7 @@ BEARER = KeyHeader("authorization", "Bearer ")
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class KeySource:
     """A function that returns the key, called once for all calls that need it at the same time.
 
@@ -237,7 +238,7 @@ def copy_of(error: AdapterError) -> AdapterError:
 
 
 @final
-@attrs.frozen
+@frozen
 class Credential:
     """How a call authenticates: the header that carries its key, and the key or its source."""
 

@@ -18,6 +18,7 @@ from typing import Any, Protocol, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError
 from allm.http.encodings import decoded
 from allm.http.headers import HeaderValue
@@ -30,6 +31,7 @@ __all__ = [
     "Chunks",
     "HttpResponse",
     "OpenResponse",
+    "is_known",
     "mapped",
     "sent_body",
     "shown_headers",
@@ -66,7 +68,7 @@ def _is_secret(name: str) -> bool:
     return name in _SECRETS or _SECRET.search(name) is not None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class HttpResponse:
     """A response whose body has not been read yet.
 
@@ -112,7 +114,7 @@ class HttpResponse:
 
 
 @final
-@attrs.define(eq=False, init=False)
+@define(eq=False, init=False)
 class Chunks:
     """A body that is being read, as its own block. Its own errors are mapped, and not those of the code that reads."""
 
@@ -185,7 +187,7 @@ CLOSE_SECONDS = 5.0
 
 
 @final
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Body:
     """A request body that is too large to hold in memory, such as a file.
 
@@ -200,7 +202,7 @@ class Body:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class BodyReader:
     """One pass over a body, as an async iterator.
 
@@ -321,6 +323,11 @@ def _failures(library: ModuleType) -> _Kinds:
         "remote": both("RemoteProtocolError"),
         "proxy": both("ProxyError"),
     }
+
+
+def is_known(library: ModuleType, error: BaseException) -> bool:
+    """Whether the error is one of the library's own about the network, for which `mapped` has words."""
+    return isinstance(error, _failures(library)["transport"])
 
 
 class mapped:  # noqa: N801  (a `with` block, not a thing)

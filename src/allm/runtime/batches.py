@@ -7,16 +7,17 @@ from typing import final
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.embedding import EmbeddingInput
 from allm.data.embedding_check import input_problem, text_size
 from allm.data.problems import refuse
 
-__all__ = ["AsyncBatches", "Batch", "BatchLimits", "in_batches"]
+__all__ = ["UNKNOWN_LIMITS", "AsyncBatches", "Batch", "BatchLimits", "in_batches"]
 
 Batch = tuple[EmbeddingInput, ...]
 
 
-@attrs.frozen
+@frozen
 class BatchLimits:
     """The most that fits into one request.
 
@@ -28,6 +29,10 @@ class BatchLimits:
 
     inputs: int
     size: int | None = None
+
+
+UNKNOWN_LIMITS = BatchLimits(100)
+"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 def in_batches(inputs: Iterable[EmbeddingInput], limits: BatchLimits) -> Iterator[Batch]:
@@ -69,7 +74,7 @@ class AsyncBatches:
             await close()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Cutter:
     """Collects inputs into batches. An input larger than `limits.size` gets a batch to itself: the provider decides.
 

@@ -12,12 +12,13 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
 import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
@@ -37,7 +38,9 @@ from allm.http.stream_call import StreamCall
 from allm.http.transport import checked_route
 from allm.http.wire_decoder import WireDecoder
 from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
-from allm.runtime.batches import BatchLimits
+
+if TYPE_CHECKING:
+    from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
 
@@ -50,9 +53,6 @@ explains_settings: ClassDecorator = explains_arguments(
     organization="pass headers={{'openai-organization': ...}}",
 )
 """Decorates an adapter's class, so that a setting of another place is an error that names the place."""
-
-UNKNOWN_LIMITS = BatchLimits(100)
-"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 class Adapter(ABC):
@@ -117,6 +117,8 @@ class Adapter(ABC):
 
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
+        from allm.runtime.batches import UNKNOWN_LIMITS
+
         return UNKNOWN_LIMITS
 
     async def warm_up(self, _model: str | None, /) -> None:
@@ -197,7 +199,7 @@ STREAM_HEADERS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Vendor:
     """What differs between vendors, as data.
 
@@ -224,7 +226,7 @@ class Vendor:
     classify: Classify | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class HttpAdapter(Adapter):
     """Base of adapters over HTTP. A subclass sets `vendor` and builds calls with `call` or `stream_call`.
 

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError, EngineError
 from allm.data.tool_source import ToolSource, checked_tools, loads_tools
 from allm.data.toolset import Toolset
@@ -23,7 +24,7 @@ from allm.runtime.tool_calls import in_worker_thread, is_async
 __all__ = ["Toolset", "load_source"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Loading:
     """A load that runs in some task of this Trio run.
 

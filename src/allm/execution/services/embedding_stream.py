@@ -16,6 +16,7 @@ from typing import Any, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.embedding import EmbeddingAdapterError, EmbeddingResponse
 from allm.data.errors import StreamError
 from allm.execution.services.embedding_run import EmbeddingRun
@@ -32,7 +33,7 @@ async with allm.stream_embed(...) as batches:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class EmbeddingStream:
     """The batches of one call, in the order of the inputs: `async for batch in batches: ...`.
 

@@ -11,40 +11,42 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from operator import length_hint
-from typing import Any, Generic, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, final, overload
 
 import attrs
 import trio
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError, StreamError
 from allm.data.events import Event
 from allm.data.message import Message
-from allm.data.response import Response
-from allm.data.results import ChatResult, StepResult
 from allm.execution.stream.fold import DELTAS, Fold, Hidden
 from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
-from allm.runtime.telemetry import Span
+
+if TYPE_CHECKING:
+    from allm.execution.stream.listed import Listed
+    from allm.runtime.telemetry import Span
 
 __all__ = [
     "Burst",
     "BurstSender",
     "ChannelSender",
     "EventStream",
-    "ListOf",
     "StreamContext",
     "receive_waiting",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
 ItemT = TypeVar("ItemT")
+FoldT = TypeVar("FoldT", bound=Fold[Any])
 
 Burst = tuple[Any, ...]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class BurstSender(ABC):
     """The sending end of a stage.
 
@@ -70,6 +72,11 @@ class BurstSender(ABC):
     async def send(self, burst: Burst) -> None:
         """Deliver one burst, waiting only when there is no room."""
 
+    def folded(self, fold: FoldT) -> FoldT:
+        """A fold of what is delivered, for the producer to read: `fold`, a new one, or the same that others have."""
+        self.delivered = fold
+        return fold
+
     def leave(self, burst: Burst) -> None:
         """Keep a burst for `send_unsent`."""
         if burst:
@@ -87,7 +94,7 @@ class BurstSender(ABC):
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class ChannelSender(BurstSender):
     """Sends into a channel: to the next stage, or to the consumer."""
 
@@ -124,7 +131,7 @@ class ChannelSender(BurstSender):
         await trio.sleep_forever()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamContext:
     """State that the producer of a stream shares with the rest of the pipeline.
 
@@ -169,18 +176,11 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     except trio.EndOfChannel:
         if not bursts:
             raise
-    if len(bursts) == 1:
-        return bursts[0]
-    return tuple(event for burst in bursts for event in burst)
-
-
-ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
-"""The types of a response that is a list of items, as far as type checkers can tell them from a text or a mapping."""
-_Listed = Response[ListOf[ItemT]] | ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
+    return bursts[0] if len(bursts) == 1 else tuple(event for burst in bursts for event in burst)
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class EventStream(Generic[T_co]):
     """The events of one call: `async with allm.stream_generate(...) as events: async for event in events: ...`.
 
@@ -231,8 +231,7 @@ class EventStream(Generic[T_co]):
         """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
         if self._closed:
             raise _misuse_after_block()
-        reader = trio.lowlevel.current_task()
-        if reader is self._owner:
+        if (reader := trio.lowlevel.current_task()) is self._owner:
             return
         if self._owner is not None:
             raise StreamError(
@@ -310,8 +309,7 @@ class EventStream(Generic[T_co]):
             StreamError: `closed`: the turn has ended, or the stream is not that of a turn.
             ValidationError: It is no message of the user.
         """
-        inbox = self._context.inbox
-        if inbox is None:
+        if (inbox := self._context.inbox) is None:
             raise StreamError(
                 "send_user belongs to a turn that runs: the streams of allm.stream and of sessions", reason="closed"
             )
@@ -347,7 +345,7 @@ class EventStream(Generic[T_co]):
         return output.partial_output(self, self._fold.output_type, raise_on_error=raise_on_error)
 
     @overload
-    def elements(self: EventStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    def elements(self: EventStream[Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
     def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload

@@ -10,9 +10,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, get_args
 
-import attrs
 import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.events import AdapterEvent
 from allm.execution.stream.event_stream import Burst, ChannelSender, StreamContext, receive_waiting
 from allm.execution.stream.fold import Hidden
@@ -57,7 +57,7 @@ async def run_stage(
             pass
 
 
-@attrs.frozen
+@frozen
 class Filter:
     """Wraps the events that the options hide in `Hidden`."""
 
@@ -80,7 +80,7 @@ class _ObserverFailed(Exception):
         self.error = error
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Observer:
     """Calls `on_event` with every adapter event."""
 

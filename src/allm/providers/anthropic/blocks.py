@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.adapters import as_list, as_object, as_text, parse_arguments
+from allm.adapters import Pieces, as_list, as_object, as_text, parse_arguments
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -85,7 +85,7 @@ def _rest(data: Mapping[str, Any], *known: str) -> dict[str, Any]:
 class _Text:
     id: str
     data: dict[str, Any]
-    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    pieces: Pieces = attrs.field(factory=Pieces, init=False)
     citations: list[Any] = attrs.field(factory=list[Any], init=False)
 
     def start(self) -> list[AdapterEvent]:
@@ -102,17 +102,17 @@ class _Text:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
         if kind is not Text:
             return None
-        self.pieces += texts
+        self.pieces.extend(texts)
         return TextDelta
 
     def stop(self) -> AdapterEvent:
         kept = {**self.data, "citations": self.citations or None}
-        return TextCompleted(self.id, "".join(self.pieces), metadata=_rest(kept, "type", "text"))
+        return TextCompleted(self.id, self.pieces.text(), metadata=_rest(kept, "type", "text"))
 
     def _add(self, text: Any) -> list[AdapterEvent]:
         if as_text(text) is None:
             return []
-        self.pieces.append(text)
+        self.pieces.add(text)
         return [TextDelta(self.id, text)]
 
 
@@ -120,7 +120,7 @@ class _Text:
 class _Thinking:
     id: str
     data: dict[str, Any]
-    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    pieces: Pieces = attrs.field(factory=Pieces, init=False)
     signature: str | None = attrs.field(default=None, init=False)
 
     def start(self) -> list[AdapterEvent]:
@@ -138,17 +138,17 @@ class _Thinking:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
         if kind is not Thought:
             return None
-        self.pieces += texts
+        self.pieces.extend(texts)
         return ReasoningDelta
 
     def stop(self) -> AdapterEvent:
         # An empty signature is one as well: servers that do not sign want their thinking back all the same.
-        return ReasoningCompleted(self.id, "".join(self.pieces), provider=PROVIDER, signature=self.signature or "")
+        return ReasoningCompleted(self.id, self.pieces.text(), provider=PROVIDER, signature=self.signature or "")
 
     def _add(self, text: Any) -> list[AdapterEvent]:
         if as_text(text) is None:
             return []
-        self.pieces.append(text)
+        self.pieces.add(text)
         return [ReasoningDelta(self.id, text)]
 
     def _sign(self, signature: Any) -> None:
@@ -179,7 +179,7 @@ class _Input:
     """The object that a call is made with: pieces of JSON text, or whole in the start of the block."""
 
     data: dict[str, Any]
-    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    pieces: Pieces = attrs.field(factory=Pieces, init=False)
 
     def whole(self) -> tuple[dict[str, Any] | None, str | None]:
         """What came with the start; only where no piece follows it. Some servers send it as JSON text.
@@ -198,13 +198,14 @@ class _Input:
         piece = delta.get("partial_json")
         if delta.get("type") != "input_json_delta" or not isinstance(piece, str):
             return None
-        self.pieces.append(piece)
+        if piece:
+            self.pieces.add(piece)
         return piece
 
     @property
     def text(self) -> str:
         """All pieces."""
-        return "".join(self.pieces)
+        return self.pieces.text()
 
 
 @attrs.define(eq=False)
@@ -232,7 +233,7 @@ class _Call:
     def more(self, kind: type, texts: list[str]) -> type[Delta] | None:
         if kind is not Input:
             return None
-        self.input.pieces += texts
+        self.input.pieces.extend(texts)
         return ToolCallDelta
 
     def stop(self) -> AdapterEvent:

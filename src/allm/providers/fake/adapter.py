@@ -235,7 +235,8 @@ class _Player:
         events = _PLAYERS[type(item)](self, item)
         if not self._started and not isinstance(item, ErrorItem):
             events.insert(0, self.start())
-        for event in events:
+        # A call that is complete says all that the events before it did.
+        for event in events[-1:] if isinstance(item, ToolCallItem) else events:
             self._assembly.add(event)
         return events
 

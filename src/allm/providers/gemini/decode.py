@@ -229,19 +229,14 @@ class GeminiDecoder(StreamDecoder):
         return stream_error(self.provider, report)
 
     def _count(self, counts: dict[str, Any]) -> bool:
-        """Take the counts of a chunk; whether to report them now.
-
-        They come with every chunk, and a report costs a sum over many prices. So while the answer has grown by less
-        than half since the last report, the next one waits: at most for the end, however that comes.
-        """
+        """Take the counts of a chunk; whether to report them now."""
         earlier = self._counts
         if counts == earlier:
             return False
         if counts.keys() != earlier.keys() and (counts := _replaced(earlier, counts)) == earlier:
             return False
         self._counts, self._unreported = counts, True
-        known = self._reported
-        return known is None or not known <= _output(counts) <= known + known // 2
+        return self.has_grown(_output(counts), self._reported)
 
     def _report_counts(self) -> None:
         """Report the counts as they are, unless that has been done."""

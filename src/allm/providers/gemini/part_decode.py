@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import Origin, UniqueIds, as_list, as_object, as_text, image_of_base64, parse_arguments
+from allm.adapters import Origin, Pieces, UniqueIds, as_list, as_object, as_text, image_of_base64, parse_arguments
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -44,7 +44,7 @@ class _Run:
 
     kind: str
     id: str
-    pieces: list[str] = attrs.field(factory=list[str])
+    pieces: Pieces = attrs.field(factory=Pieces)
 
 
 @attrs.define(eq=False)
@@ -119,7 +119,7 @@ class PartDecoder:
         run = self._run
         if run is None or run.kind != kind:
             return None
-        run.pieces += texts
+        run.pieces.extend(texts)
         return run.id
 
     def provider_part(self, data: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ class PartDecoder:
                 return
             run = self._run = _Run(kind, self._block_id(kind))
         if text:
-            run.pieces.append(text)
+            run.pieces.add(text)
             self.add(TextDelta(run.id, text) if kind == "text" else ReasoningDelta(run.id, text))
         if signature is not None:
             self._close_run(signature)
@@ -154,7 +154,7 @@ class PartDecoder:
         run, self._run = self._run, None
         if run is None:
             return
-        text = "".join(run.pieces)
+        text = run.pieces.text()
         if run.kind == "reasoning":
             self.add(ReasoningCompleted(run.id, text, provider=PROVIDER, signature=signature))
         else:

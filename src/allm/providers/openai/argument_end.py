@@ -11,7 +11,7 @@ import re
 
 import attrs
 
-from allm.adapters import parse_arguments
+from allm.adapters import Pieces, parse_arguments
 
 __all__ = ["ArgumentEnd"]
 
@@ -23,7 +23,6 @@ _NULL = "null"
 class ArgumentEnd:
     """Reads the arguments of one call."""
 
-    _read: int = attrs.field(default=0, init=False)  # pieces
     _depth: int = attrs.field(default=0, init=False)
     _quoted: bool = attrs.field(default=False, init=False)
     _escaped: bool = attrs.field(default=False, init=False)
@@ -32,20 +31,18 @@ class ArgumentEnd:
     _broken: bool = attrs.field(default=False, init=False)
     _valid: bool | None = attrs.field(default=None, init=False)
 
-    def is_reached(self, pieces: list[str]) -> bool:
-        """Whether the pieces so far are the whole arguments; with every call there may be more of them."""
+    def is_reached(self, new: str, pieces: Pieces) -> bool:
+        """Whether the pieces so far, of which `new` has come since the last time, are the whole arguments."""
         if self._broken:  # whatever follows
             return False
-        new = _MARK.findall("".join(pieces[self._read :]))
-        self._read = len(pieces)
-        for mark in new:
+        for mark in _MARK.findall(new):
             self._take(mark)
             if self._broken:
                 return False
         if not self._closed:
             return False
         if self._valid is None:
-            self._valid = parse_arguments("".join(pieces)) is not None
+            self._valid = parse_arguments(pieces.text()) is not None
         return self._valid
 
     def _take(self, mark: str) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_count, as_object, as_objects, as_text, dumps
+from allm.adapters import Pieces, UniqueIds, as_count, as_object, as_objects, as_text, dumps
 from allm.data.events import AdapterEvent, ToolCallDelta, ToolCallStarted
 from allm.providers.openai.argument_end import ArgumentEnd
 from allm.providers.openai.chat_fields import FIELDS, merge_fields, settled
@@ -106,13 +106,15 @@ class _Call:
     name: str = ""
     custom: bool = False
     fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)
-    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    pieces: Pieces = attrs.field(factory=Pieces, init=False)
+    unread: Pieces = attrs.field(factory=Pieces, init=False)  # those that `end` has not seen
     waiting: list[str] = attrs.field(factory=list[str], init=False)  # pieces that came before the name
     end: ArgumentEnd = attrs.field(factory=ArgumentEnd, init=False)
 
     def is_whole(self) -> bool:
         """Whether its arguments need no more text."""
-        return self.end.is_reached(self.pieces)
+        new, self.unread = self.unread.text(), Pieces()
+        return self.end.is_reached(new, self.pieces)
 
     def take(self, piece: _Piece) -> None:
         """Take what a piece says of the call."""
@@ -122,7 +124,8 @@ class _Call:
         if piece.fields:
             merge_fields(self.fields, piece.fields)
         if piece.text is not None:
-            self.pieces.append(piece.text)
+            self.pieces.add(piece.text)
+            self.unread.add(piece.text)
             self.waiting.append(piece.text)
 
 
@@ -154,7 +157,8 @@ class CallDecoder:
         call = self._latest.get((index, 0))
         if call is None or call.id is None:
             return None
-        call.pieces += texts
+        call.pieces.extend(texts)
+        call.unread.extend(texts)
         return call.id
 
     def complete(self) -> list[AdapterEvent]:

@@ -16,7 +16,6 @@ from typing import Any, ClassVar
 import attrs
 
 from allm.adapters import (
-    JsonTextError,
     Run,
     StreamDecoder,
     as_count,
@@ -25,10 +24,9 @@ from allm.adapters import (
     as_objects,
     as_text,
     finish_reason_of,
-    loads,
     malformed,
 )
-from allm.data.content import ProviderPart, TextPart
+from allm.data.content import ProviderPart
 from allm.data.errors import AdapterError
 from allm.data.events import (
     AdapterEvent,
@@ -44,11 +42,11 @@ from allm.data.response import FinishReason
 from allm.providers.openai.answer_notes import CHOICE, CHUNK, MESSAGE, Media, chat_usage, take_notes
 from allm.providers.openai.chat_beside import NOT_KEPT, NOTHING_BESIDE, read_beside
 from allm.providers.openai.chat_call_decode import CallDecoder
-from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, settled
+from allm.providers.openai.chat_fields import MESSAGE_FIELDS, keep_piece, merge_fields, rest_of_message, settled
 from allm.providers.openai.chat_reasoning import HOLDERS, Reasoning, thought_in
 from allm.providers.openai.errors import stream_error
 from allm.providers.openai.logprobs import read_chat_logprobs
-from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of
+from allm.providers.openai.usual_events import Arguments, ChatShape, Text, Thought, chat_reader, chat_shape_of, texts_of
 
 __all__ = ["ChatDecoder"]
 
@@ -61,8 +59,7 @@ _FINISH: dict[str | None, FinishReason] = {
     "content_filter": "content_filter",
 }
 """OpenAI's own words (https://platform.openai.com/docs/api-reference/chat/object)."""
-_NO_WORD = frozenset({"null", "none", "None"})
-"""What servers write as a finish reason where there is none yet."""
+_NO_WORD = frozenset({"null", "none", "None"})  # what servers write where there is no finish reason yet
 
 _FINGERPRINT = "system_fingerprint"
 _PLAIN = ChatShape()
@@ -85,6 +82,10 @@ def _said(choice: dict[str, Any]) -> dict[str, Any]:
 
 def _meaning(word: str | None) -> FinishReason:
     return _FINISH.get(word) or finish_reason_of(word)
+
+
+def _tokens(counts: dict[str, Any]) -> int:
+    return as_count(counts.get("completion_tokens")) or 0
 
 
 def _word(value: Any) -> str | None:
@@ -112,6 +113,9 @@ class ChatDecoder(StreamDecoder):
     _annotations: list[Any] = attrs.field(factory=list[Any], init=False)
     _strange: str = attrs.field(default="", init=False)  # the first chunk that said nothing
     _finish: str | None = attrs.field(default=None, init=False)
+    _counts: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # the newest
+    _unreported: bool = attrs.field(default=False, init=False)  # they have changed since the last report
+    _reported: int | None = attrs.field(default=None, init=False)  # tokens of the answer in that
     _fields: dict[str, Any] = attrs.field(factory=dict[str, Any], init=False)  # of the message, for the service alone
     _shape: ChatShape = attrs.field(default=_PLAIN, init=False)  # of the newest run
     _read: Callable[[bytes, int], list[Any]] = attrs.field(default=_read_plain, init=False)  # chunks of that shape
@@ -126,10 +130,8 @@ class ChatDecoder(StreamDecoder):
 
     def on_run(self, run: Run) -> int:
         """More text, or thinking, or arguments of one call."""
-        if self.id is None or self.model is None:
-            return 0
-        chunks = self._read(run.lines, run.size) or self._look_again(run)
-        if not chunks:
+        known = self.id is not None and self.model is not None
+        if not known or not (chunks := self._read(run.lines, run.size) or self._look_again(run)):
             return 0
         self._looks = 0
         tier, fingerprint = chunks[0].service_tier, chunks[0].system_fingerprint
@@ -140,27 +142,31 @@ class ChatDecoder(StreamDecoder):
             if chunk.service_tier != tier or chunk.system_fingerprint != fingerprint:
                 break
             deltas.append(chunk.choices[0].delta)
+            if chunk.usage and self._are_due(chunk.usage):
+                break
+        return self._take_run(chunks, deltas)
+
+    def _take_run(self, chunks: list[Any], deltas: list[Any]) -> int:
         kind = self._shape.delta_type
-        texts = _texts_of(kind, deltas)
-        beside = read_beside(self._shape, chunks[: len(texts)]) if any(self._shape[1:]) else NOTHING_BESIDE
-        if not texts or beside is None or not _TAKE_RUN[kind](self, texts, deltas):
+        texts = [delta.content for delta in deltas] if kind is Text else texts_of(kind, deltas)
+        if "" in texts:
+            del texts[texts.index("") :]
+        taken = chunks[: len(texts)]
+        beside = read_beside(self._shape, taken) if any(self._shape[1:]) else NOTHING_BESIDE
+        if not taken or beside is None or not _TAKE_RUN[kind](self, texts, deltas):
             return 0
         for notes in beside.notes:
             take_notes(self.notes, notes, notes)
         for fields in beside.fields:
             merge_fields(self._fields, fields)
-        return len(texts)
+        for counts in filter(None, [chunk.usage for chunk in taken]):
+            self._take_counts(counts)
+        return len(taken)
 
     def _look_again(self, run: Run) -> list[Any]:
         """Read the run in the shape that its first chunk has; nothing if that is not a new one."""
         self._looks += 1
-        if self._looks > _LOOKS:
-            return []
-        try:
-            chunk = as_object(loads(run.lines.partition(b"\n")[0]))
-        except JsonTextError:
-            return []
-        shape = chat_shape_of(chunk, self._shape) if _said(_first_choice(chunk.get("choices"))) else None
+        shape = None if self._looks > _LOOKS else chat_shape_of(run.lines.partition(b"\n")[0], self._shape)
         if shape is None or shape == self._shape:
             return []
         self._shape, self._read = shape, chat_reader(shape)
@@ -217,8 +223,15 @@ class ChatDecoder(StreamDecoder):
         self._note(report, choice)
         self._count_tokens(report, choice)
 
+    def on_cut(self) -> None:
+        """The counts that had no report of their own."""
+        self._report_counts()
+
+    on_failure = on_cut
+
     def _end_answer(self, finish: FinishReason) -> None:
         self._complete_blocks()
+        self._report_counts()
         if self.notes:
             self.notes.update(settled(self.notes))
         self.complete(finish, self._finish)
@@ -244,7 +257,26 @@ class ChatDecoder(StreamDecoder):
         if usage is None and "x_groq" in chunk:
             usage = as_object(chunk["x_groq"]).get("usage")
         if isinstance(usage, dict):
-            self.report(chat_usage(usage))
+            self._take_counts(as_object(usage))
+
+    def _take_counts(self, usage: dict[str, Any]) -> None:
+        """Take the counts of a chunk, which some services send with each; reported when the answer has grown."""
+        if usage == self._counts:
+            return
+        if usage.keys() != self._counts.keys():
+            self._report_counts()
+        self._counts, self._unreported = usage, True
+        if self.has_grown(_tokens(usage), self._reported):
+            self._report_counts()
+
+    def _are_due(self, usage: dict[str, Any]) -> bool:
+        return usage.keys() != self._counts.keys() or self.has_grown(_tokens(usage), self._reported)
+
+    def _report_counts(self) -> None:
+        """Report the counts as they are, unless that has been done."""
+        if self._unreported:
+            self._unreported, self._reported = False, _tokens(self._counts)
+            self.report(chat_usage(self._counts))
 
     def _note(self, chunk: dict[str, Any], choice: dict[str, Any]) -> None:
         """Keep what the chunk says beside its content."""
@@ -286,25 +318,14 @@ class ChatDecoder(StreamDecoder):
 
     def _rest(self, message: Any) -> dict[str, Any]:
         """What a whole message in a stream says beyond its pieces: some services end with one, or send nothing else."""
-        message = as_object(message)
-        if not message:
-            return {}
-        said, spoken = set(self._fields), self.message.length("text")
+        said = set(self._fields)
         if self.message.length("reasoning") or self._reasoning.details:
             said |= HOLDERS
         if self._calls.begun:
             said |= {"tool_calls", "function_call"}
         if self._annotations:
             said.add("annotations")
-        if spoken:
-            said |= {"content", "refusal"}
-        rest = {key: value for key, value in message.items() if key not in said}
-        whole = as_text(message.get("content"))
-        if spoken and whole is not None and len(whole) >= spoken:
-            text = "".join(part.text for part in self.message.content() if isinstance(part, TextPart))
-            if whole.startswith(text):
-                rest["content"] = whole[len(text) :]
-        return rest
+        return rest_of_message(as_object(message), said, self.message)
 
     def _content(self, value: Any) -> None:
         if isinstance(value, str):
@@ -315,9 +336,6 @@ class ChatDecoder(StreamDecoder):
             self._content(part.get("text"))
             self._refusal(part.get("refusal"))
             self._images([part])
-
-    def _annotate(self, value: Any) -> None:
-        self._annotations += as_list(value)
 
     def _images(self, value: Any) -> None:
         for part in as_objects(value):
@@ -335,9 +353,6 @@ class ChatDecoder(StreamDecoder):
     def _tool_calls(self, value: Any) -> None:
         for event in self._calls.decode(value):
             self.add(event)
-
-    def _function_call(self, value: Any) -> None:
-        self._tool_calls([{"function": value}])
 
     def _complete_blocks(self) -> None:
         """Nothing marks the end of a block: all of them end with the answer."""
@@ -367,18 +382,6 @@ class ChatDecoder(StreamDecoder):
         return event
 
 
-def _texts_of(kind: type[Any], deltas: list[Any]) -> list[str]:
-    """The texts of deltas of this kind, up to the first one that has none, or has some of another call."""
-    if kind is Text:
-        texts = [delta.content for delta in deltas]
-    elif kind is Thought:
-        texts = [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
-    else:
-        calls = [delta.tool_calls[0] for delta in deltas]
-        texts = [call.function.arguments if call.index == calls[0].index else "" for call in calls]
-    return texts[: texts.index("")] if "" in texts else texts
-
-
 _TAKE_RUN: dict[type, Callable[[ChatDecoder, list[str], Any], bool]] = {
     Text: ChatDecoder._run_of_text,
     Thought: ChatDecoder._run_of_thinking,
@@ -389,8 +392,8 @@ _TAKE: dict[str, Callable[[ChatDecoder, Any], None]] = {
     "content": ChatDecoder._content,
     "refusal": ChatDecoder._refusal,
     "tool_calls": ChatDecoder._tool_calls,
-    "function_call": ChatDecoder._function_call,  # before there were tools
-    "annotations": ChatDecoder._annotate,
+    "function_call": lambda decoder, value: decoder._tool_calls([{"function": value}]),  # before there were tools
+    "annotations": lambda decoder, value: decoder._annotations.extend(as_list(value)),
     "images": ChatDecoder._images,
     "audio": ChatDecoder._audio,
 }

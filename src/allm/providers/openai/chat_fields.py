@@ -16,7 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
-from allm.adapters import as_object, dumps
+from allm.adapters import MessageBuilder, as_object, as_text, dumps
+from allm.data.content import TextPart
 
 __all__ = [
     "FIELDS",
@@ -145,3 +146,14 @@ def settled(kept: Any) -> Any:
     if isinstance(kept, list):
         return [settled(item) for item in kept]
     return {key: settled(value) for key, value in kept.items()} if isinstance(kept, dict) else kept
+
+
+def rest_of_message(message: dict[str, Any], said: set[str], pieces: MessageBuilder) -> dict[str, Any]:
+    """What a whole message says beyond what has these names, and beyond the text that has come in pieces."""
+    rest = {key: value for key, value in message.items() if key not in said}
+    if not pieces.length("text"):
+        return rest
+    text = "".join(part.text for part in pieces.content() if isinstance(part, TextPart))
+    whole = as_text(message.get("content"))
+    rest = {key: value for key, value in rest.items() if key not in {"content", "refusal"}}
+    return rest if whole is None or not whole.startswith(text) else {**rest, "content": whole[len(text) :]}

@@ -152,7 +152,7 @@ class ItemDecoder:
         opened = self._items.find(first, {})
         if opened is None or opened.kind != "function_call" or not opened.started:
             return None
-        opened.pieces += texts
+        opened.pieces.extend(texts)
         return opened.id
 
     def finish(self, output: Any) -> None:
@@ -172,7 +172,7 @@ class ItemDecoder:
         if not opened.started:
             self._start(opened, {})
         if text := as_text(event.get("delta")):
-            opened.pieces.append(text)
+            opened.pieces.add(text)
             self.add(ToolCallDelta(opened.id, text))
 
     def _complete(self, opened: Item, item: dict[str, Any]) -> None:
@@ -201,7 +201,7 @@ class ItemDecoder:
             opened.is_call = False
 
     def _complete_call(self, opened: Item, item: dict[str, Any]) -> None:
-        raw = input_of(opened, item) or "".join(opened.pieces)
+        raw = input_of(opened, item) or opened.pieces.text()
         if not opened.started:  # it came whole: to a program it looks like any other
             self._start(opened, item)
             if raw:

@@ -18,7 +18,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import UniqueIds, as_count, as_objects, as_text, dumps, image_of_base64, parse_arguments
+from allm.adapters import Pieces, UniqueIds, as_count, as_objects, as_text, dumps, image_of_base64, parse_arguments
 from allm.data.content import ImagePart, ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -72,7 +72,7 @@ class Item:
     place: int = 0
     names: frozenset[str] = frozenset()
     name: str = ""
-    pieces: list[str] = attrs.field(factory=list[str], init=False)
+    pieces: Pieces = attrs.field(factory=Pieces, init=False)
     texts: dict[int, int] = attrs.field(factory=dict[int, int], init=False)
     started: bool = False
     done: bool = False

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from allm.adapters import Shape, as_list, as_object, shape_reader, wider_shape
+from allm.adapters import JsonTextError, Shape, as_list, as_object, loads, shape_reader, wider_shape
 
 __all__ = [
     "Arguments",
@@ -22,6 +22,7 @@ __all__ = [
     "read_argument_deltas",
     "read_reasoning_deltas",
     "read_text_deltas",
+    "texts_of",
 ]
 
 # --- Chat Completions ------------------------------------------------------------------------------------------------
@@ -95,7 +96,7 @@ class _Chunk(Shape):
     model: str | None = None
     service_tier: str | None = None
     system_fingerprint: str | None = None
-    usage: None = None
+    usage: dict[str, Any] | None = None
     obfuscation: str | None = None
 
 
@@ -111,9 +112,13 @@ class ChatShape(NamedTuple):
 _MOST_OWN = 12  # keys
 
 
-def chat_shape_of(chunk: Any, known: ChatShape) -> ChatShape | None:
+def chat_shape_of(data: bytes, known: ChatShape) -> ChatShape | None:
     """The shape of a chunk, with the keys that earlier ones had; None: it is of no usual one."""
-    choices = as_list(as_object(chunk).get("choices"))
+    try:
+        chunk = as_object(loads(data))
+    except JsonTextError:
+        return None
+    choices = as_list(chunk.get("choices"))
     choice = as_object(choices[0]) if len(choices) == 1 else {}
     delta = as_object(choice.get("delta"))
     if delta.get("tool_calls"):
@@ -143,6 +148,14 @@ def chat_reader(shape: ChatShape) -> Callable[[bytes, int], list[_Chunk]]:
     delta = wider_shape(shape.delta_type, {}, sorted(shape.delta))
     choice = wider_shape(_Choice, {"delta": delta}, sorted(shape.choice))
     return shape_reader(wider_shape(_Chunk, {"choices": tuple[choice]}, sorted(shape.chunk)))  # type: ignore[valid-type]
+
+
+def texts_of(kind: type[_Delta], deltas: list[Any]) -> list[str]:
+    """The text of each delta of a run; nothing where it is one of another call than the first is of."""
+    if kind is Thought:
+        return [delta.reasoning_content or delta.reasoning or "" for delta in deltas]
+    calls = [delta.tool_calls[0] for delta in deltas]
+    return [call.function.arguments if call.index == calls[0].index else "" for call in calls]
 
 
 # --- Responses -------------------------------------------------------------------------------------------------------
