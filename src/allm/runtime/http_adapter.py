@@ -25,7 +25,7 @@ from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, join_url, json_content, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_content, no_address, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
@@ -324,16 +324,11 @@ class HttpAdapter(Adapter):
             EngineError: `invalid_base_url`: none of them is set.
         """
         vendor = self.vendor
-        given = self.base_url if options.base_url is None else options.base_url
-        if given is not None:
+        if (given := self.base_url if options.base_url is None else options.base_url) is not None:
             return given
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
-            variables = (vendor.base_url_env,) if vendor.base_url_env else ()
-            what = f"{vendor.name} has no address of its own"
-            raise EngineError(what, reason="invalid_base_url", provider=vendor.name, variables=variables).advised(
-                ": pass base_url="
-            )
+            raise no_address(vendor.name, vendor.base_url_env)
         return PrivateUrl(found)
 
     def classify_at(self, url: str) -> Classify:  # noqa: ARG002  not all servers are the vendor's own
