@@ -124,8 +124,11 @@ from allm.http.sse import (
     ServerSentEvent as ServerSentEvent,
     SSEDecoder as SSEDecoder,
 )
-from allm.http.stream_call import StreamCall as StreamCall, stream_events as stream_events
-from allm.http.wire_decoder import WireDecoder as WireDecoder
+from allm.http.stream_call import (
+    StreamCall as StreamCall,
+    WireDecoder as WireDecoder,
+    stream_events as stream_events,
+)
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
     EmbeddingAdapter as EmbeddingAdapter,

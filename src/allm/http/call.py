@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, cast, final
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
+import trio
 
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
@@ -31,6 +32,7 @@ __all__ = [
     "HttpCall",
     "OpenCall",
     "as_key",
+    "drain",
     "join_url",
     "json_body",
     "json_content",
@@ -303,3 +305,13 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if usable else None
+
+
+async def drain(chunks: AsyncIterator[bytes], seconds: float) -> None:
+    """Read to the end of the HTTP body; the response is complete, so failures no longer matter."""
+    with trio.move_on_after(seconds):
+        try:
+            async for _ in chunks:
+                pass
+        except Exception:  # noqa: S110  (the connection is then closed instead of reused)
+            pass

@@ -5,9 +5,9 @@ A vendor supplies three pure parts: the request (`StreamCall`), a `WireDecoder`,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Mapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import attrs
 import trio
@@ -17,12 +17,11 @@ from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
-from allm.http.call import HttpCall, OpenCall, open_call
+from allm.http.call import HttpCall, OpenCall, drain, open_call
 from allm.http.errors import malformed
 from allm.http.sse import FEW_EVENTS, MAX_EVENT_BYTES, Run, ServerSentEvent, SSEDecoder
-from allm.http.wire_decoder import EmitNow, WireDecoder
 
-__all__ = ["StreamCall", "stream_events"]
+__all__ = ["StreamCall", "WireDecoder", "stream_events"]
 
 MAX_DOCUMENT_BYTES = 64 * 1024 * 1024
 """Largest plain JSON response, in bytes; one with generated images has some tens of megabytes."""
@@ -37,6 +36,48 @@ _TOGETHER = 64
 _MISSES = 16
 """Runs that did not fit, one after the other, after which a read is tried but once: the service writes other events."""
 _TOGETHER_BYTES = 64 * 1024
+
+
+class WireDecoder(Protocol):
+    """Turns one provider's wire format into events; pure, no I/O.
+
+    Attributes:
+        done: The provider's end marker was seen; nothing more is decoded.
+        idle: The latest event only kept the connection open: no sign that the answer goes on.
+        raw_chunks: Show each event of the wire as it came, too (`RawChunk`). Set before `begin`.
+        limits: How much of the answer may be held in here before events show it. Set before `begin`.
+    """
+
+    done: bool
+    idle: bool
+    raw_chunks: bool
+    limits: AnswerLimits
+
+    def begin(self, headers: Mapping[str, str], /) -> None:
+        """The HTTP headers of the response have arrived; their names are in lower case."""
+
+    def decode(self, name: str, data: bytes, /) -> list[AdapterEvent]:
+        """The events of one server-sent event. A failure is a `Failed` event or a raised `AdapterError`."""
+        ...
+
+    def decode_document(self, document: Any, /) -> list[AdapterEvent]:
+        """The events of a plain JSON answer, `MessageCompleted` included."""
+        ...
+
+    def end(self, stray: str, /) -> list[AdapterEvent]:
+        """The body ended without the end marker; `stray` is the text outside any SSE field."""
+        ...
+
+
+class EmitNow(Protocol):
+    """What an `emit` can do besides that can also take events where nothing can be awaited."""
+
+    def room(self) -> bool:
+        """Whether `now` has room for a burst. Nobody else sends, so there is room until a burst is emitted."""
+        ...
+
+    def now(self, events: list[AdapterEvent], /) -> None:
+        """Emit a burst for which there is room."""
 
 
 @frozen(kw_only=True)
@@ -113,7 +154,13 @@ class _Reader:
             await self._end()
 
     async def _is_document(self, chunks: AsyncIterator[bytes]) -> bool:
-        head = await _head(chunks)
+        head = b""
+        async for chunk in chunks:  # up to one that tells what the body is
+            head += chunk
+            if head.removeprefix(BOM).lstrip() and not BOM.startswith(head):  # else blank, or half a byte order mark
+                break
+        else:
+            head = b""
         if head.removeprefix(BOM).lstrip()[:1] in _CLOSING:
             await self._document(head, chunks)
             return True
@@ -131,7 +178,7 @@ class _Reader:
                 return
             self.gathered.append(chunk)
         if not self.broken:
-            await _drain(chunks)
+            await drain(chunks, DRAIN_SECONDS)
 
     async def _gather(self, chunks: AsyncIterator[bytes], emit_now: EmitNow) -> None:
         """Decode together what can be read without waiting.
@@ -152,7 +199,7 @@ class _Reader:
                 self._decode_gathered()
                 await self._emit_decoded()
             if goes_on and not self.broken:
-                await _drain(chunks)
+                await drain(chunks, DRAIN_SECONDS)
         if self.error is not None:
             raise self.error
 
@@ -314,16 +361,6 @@ def _is_blank(data: bytes) -> bool:
     return not data or data.isspace()  # some gateways send blank events to keep the connection alive
 
 
-async def _head(chunks: AsyncIterator[bytes]) -> bytes:
-    """The first reads of a body, up to one that tells what the body is; empty if none does."""
-    head = b""
-    async for chunk in chunks:
-        head += chunk
-        if head.removeprefix(BOM).lstrip() and not BOM.startswith(head):  # else blank, or half a byte order mark
-            return head
-    return b""
-
-
 @frozen(eq=False)
 class _Gathering:
     """Reads until there is enough to decode, no room for it, or the answer has ended; False at the end of the body.
@@ -361,13 +398,3 @@ class _Gathering:
             except StopAsyncIteration:
                 return False
         return True
-
-
-async def _drain(chunks: Any) -> None:
-    """Read to the end of the HTTP body; the response is complete, so failures no longer matter."""
-    with trio.move_on_after(DRAIN_SECONDS):
-        try:
-            async for _ in chunks:
-                pass
-        except Exception:  # noqa: S110  (the connection is then closed instead of reused)
-            pass

@@ -34,9 +34,8 @@ from allm.http.library import check_client
 from allm.http.private_url import PrivateUrl, as_url, without_user
 from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
-from allm.http.stream_call import StreamCall
+from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import checked_route
-from allm.http.wire_decoder import WireDecoder
 from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
 
 if TYPE_CHECKING:
