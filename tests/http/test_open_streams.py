@@ -36,7 +36,7 @@ def kept():
             place = getattr(value, FRAMES[kind]).co_filename
             if place.startswith(SOURCE) and "/testing/" not in place:
                 found[f"{kind.__name__} {value.__qualname__}"] += 1
-        elif kind.__module__.startswith("allm.") and not kind.__module__.startswith("allm.testing"):
+        elif str(kind.__module__).startswith("allm.") and not str(kind.__module__).startswith("allm.testing"):
             found[kind.__qualname__] += 1
     return found
 
