@@ -17,6 +17,7 @@ from allm.testing import Reply, WireServer
 SOURCE = f"{Path(allm.__file__).parent}/"
 # The server runs in the same thread, and answers with a script.
 OF_THE_SERVER = ("testing/", "fake", "data/script")
+OF_ATTRS = ("data/attrs_classes",)  # how values compare, which attrs says
 
 TEXT = [fake.text("Hello"), fake.usage(input_tokens=1, output_tokens=1)]
 TURN = [[fake.tool_call("weather", {"city": "Zug"})], [fake.text("Sunny")]]
@@ -53,7 +54,7 @@ async def passed_through(call: Callable[[], Awaitable[None]]) -> list[str]:
     finally:
         sys.setprofile(before)
         gc.enable()
-    return [name for name in found if not name.startswith(OF_THE_SERVER)]
+    return [name for name in found if not name.startswith(OF_THE_SERVER + OF_ATTRS)]
 
 
 def engine_of(server, wire, *scripts):

@@ -24,6 +24,8 @@ REFERENCE = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf
 PUBLIC_MODULES = [
     "allm",
     "allm.adapters",
+    "allm.aio",
+    "allm.blocking",
     "allm.fake",
     "allm.keys",
     "allm.models",
@@ -83,6 +85,21 @@ def test_names_are_imported_from_where_type_checkers_find_them():
     assert modules == MODULES
     assert {name: place for name, place in told.items() if name not in modules} == PLACES
     assert {*PLACES, *MODULES, "__version__"} == set(allm.__all__)
+
+
+def test_names_of_the_kit_that_are_imported_late_are_those_that_type_checkers_find():
+    """As those of `allm`."""
+    tree = ast.parse(inspect.getsource(allm.adapters))
+    [block] = [node for node in tree.body if isinstance(node, ast.If)]
+    told = {alias.name: node.module for node in block.body for alias in node.names}
+
+    assert told == allm.adapters._PLACES
+    assert set(told) <= set(allm.adapters.__all__)
+    for name, module in told.items():
+        assert getattr(allm.adapters, name) is getattr(importlib.import_module(module), name)
+    with pytest.raises(AttributeError, match="no attribute 'texts_size'"):
+        _ = allm.adapters.texts_size
+    assert set(allm.adapters.__all__) <= set(dir(allm.adapters))
 
 
 @pytest.mark.parametrize("first", ["allm.stream_generate", "allm.Image", "allm.AdapterError", "allm.to_json"])

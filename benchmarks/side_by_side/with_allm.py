@@ -1,7 +1,8 @@
-"""This library in every row."""
+"""This library in every row. Each row imports what it needs, since one of them measures the start of a process."""
 
 from __future__ import annotations
 
+import functools
 import sys
 import tempfile
 import time
@@ -12,28 +13,29 @@ import trio
 from worker import Meter, check, cpu_of, peak_resident, resident, serve, size_of
 
 import allm
-import allm.session
-from allm.adapters import Adapter
-from allm.providers import Anthropic, Gemini, OpenAI, OpenAIEmbeddings
 
 MODELS = {"chat": "gpt-4.1-mini", "responses": "gpt-5-mini", "anthropic": "claude-sonnet-4-6"}
 
 
-@allm.tool
-async def write(text: str) -> str:
-    """Write a text."""
-    return text[:1]
+@functools.cache
+def write() -> allm.Tool:
+    @allm.tool
+    async def write(text: str) -> str:
+        """Write a text."""
+        return text[:1]
+
+    return write
 
 
 def engine(url: str, format_: str = "chat", **options: Any) -> allm.Engine:
     match format_:
         case "anthropic":
-            adapter: Any = Anthropic(api_key="k", base_url=url)
+            adapter: Any = allm.providers.Anthropic(api_key="k", base_url=url)
         case "gemini":
-            adapter = Gemini(api_key="k", base_url=url)
+            adapter = allm.providers.Gemini(api_key="k", base_url=url)
         case _:
             endpoint: Any = "chat_completions" if format_ == "chat" else "responses"
-            adapter = OpenAI(api_key="k", base_url=f"{url}/v1", endpoint=endpoint)
+            adapter = allm.providers.OpenAI(api_key="k", base_url=f"{url}/v1", endpoint=endpoint)
     return allm.Engine(adapter=adapter, model=MODELS.get(format_, "gemini-3-flash"), **options)
 
 
@@ -49,10 +51,10 @@ async def read(engine: allm.Engine, *, stop_after: int | None = None) -> int:
 
 
 async def tokens(meter: Meter, *, url: str, format: str, tokens: int) -> None:  # noqa: A002
-    await read(engine(url.replace(f"tokens={tokens}", "tokens=20"), format, tools=[write]))
+    await read(engine(url.replace(f"tokens={tokens}", "tokens=20"), format, tools=[write()]))
     before = peak_resident()
     with meter.measure():
-        count = await read(engine(url, format, tools=[write]))
+        count = await read(engine(url, format, tools=[write()]))
     check(ok=count >= tokens or format == "gemini", what=count)
     meter.note(growth=peak_resident() - before)
 
@@ -85,21 +87,20 @@ async def command(meter: Meter) -> None:
     meter.note(cpu=cpu_of([sys.executable, "-m", "allm", "--help"]))
 
 
-class Nothing(Adapter):
-    """Answers with one text, without any network."""
-
-    provider = "nothing"
-    requires_model = False
-
-    def prepare(self, request: Any, options: Any) -> Any:
-        return request
-
-    async def stream(self, prepared: Any, emit: Any) -> None:
-        completed = allm.MessageCompleted(allm.assistant("yes"), "stop")
-        await emit(allm.MessageStarted(), allm.TextDelta("0", "yes"), completed)
-
-
 async def nothing(meter: Meter, *, calls: int) -> None:
+    class Nothing(allm.adapters.Adapter):
+        """Answers with one text, without any network."""
+
+        provider = "nothing"
+        requires_model = False
+
+        def prepare(self, request: Any, options: Any) -> Any:
+            return request
+
+        async def stream(self, prepared: Any, emit: Any) -> None:
+            completed = allm.MessageCompleted(allm.assistant("yes"), "stop")
+            await emit(allm.MessageStarted(), allm.TextDelta("0", "yes"), completed)
+
     model = allm.Engine(adapter=Nothing())
     for warm in (True, False):
         with Meter().measure() if warm else meter.measure():
@@ -196,7 +197,7 @@ async def tools(meter: Meter, *, calls: int) -> None:
     asked = [allm.fake.tool_call("write", {"text": "a"}) for _ in range(calls)]
     for count in (2, calls):
         model = allm.Engine(
-            adapter=allm.providers.Fake(scripts=[asked[:count], [allm.fake.text("done")]]), tools=[write]
+            adapter=allm.providers.Fake(scripts=[asked[:count], [allm.fake.text("done")]]), tools=[write()]
         )
         with meter.measure() if count == calls else Meter().measure():
             result = await allm.chat(model, "go")
@@ -204,7 +205,7 @@ async def tools(meter: Meter, *, calls: int) -> None:
 
 
 async def embeddings(meter: Meter, *, url: str, texts: int, batch: int) -> None:
-    adapter = OpenAIEmbeddings(api_key="k", base_url=f"{url}/v1")
+    adapter = allm.providers.OpenAIEmbeddings(api_key="k", base_url=f"{url}/v1")
     model = allm.Engine(embedding_adapter=adapter, embedding_model="text-embedding-3-small")
     with meter.measure():
         result = await allm.embed(model, [f"text {n}" for n in range(texts)], batch_size=batch, max_concurrency=1)

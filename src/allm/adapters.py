@@ -47,8 +47,9 @@ Encoding conversations and media:
 
 from __future__ import annotations
 
-from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
-from allm.data.embedding_check import text_size as text_size
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from allm.data.errors import Path as Path
 from allm.data.events import Emit as Emit
 from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
@@ -93,7 +94,7 @@ from allm.data.request import (
     results_in_place as results_in_place,
     unsupported_parts as unsupported_parts,
 )
-from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
+from allm.data.user_functions import call_user as call_user
 from allm.http.call import (
     HttpCall as HttpCall,
     OpenCall as OpenCall,
@@ -103,21 +104,9 @@ from allm.http.call import (
     parts_of as parts_of,
 )
 from allm.http.decoder import StreamDecoder as StreamDecoder
-from allm.http.download import open_download as open_download
-from allm.http.error_body import (
-    CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
-    RETRYABLE_STATUS as RETRYABLE_STATUS,
-    ErrorBody as ErrorBody,
-    classify_error as classify_error,
-    read_error_body as read_error_body,
-    reason_for_status as reason_for_status,
-    status_in as status_in,
-    stray_error as stray_error,
-)
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
 from allm.http.finish_words import finish_reason_of as finish_reason_of
 from allm.http.inline_base64 import base64_text as base64_text
-from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
 from allm.http.keys import (
     BEARER as BEARER,
     Credential as Credential,
@@ -129,7 +118,6 @@ from allm.http.keys import (
 from allm.http.library import multipart as multipart
 from allm.http.proxies import own_servers as own_servers
 from allm.http.response import Body as Body, HttpResponse as HttpResponse
-from allm.http.retry_after import parse_retry_after as parse_retry_after
 from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
     Run as Run,
@@ -149,15 +137,33 @@ from allm.runtime.adapters import (
     ToolMode as ToolMode,
     UnaryAdapter as UnaryAdapter,
 )
-from allm.runtime.batches import BatchLimits as BatchLimits
-from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
 from allm.runtime.http_adapter import (
     Adapter as Adapter,
     HttpAdapter as HttpAdapter,
     Vendor as Vendor,
     explains_settings as explains_settings,
 )
-from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
+
+if TYPE_CHECKING:
+    from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
+    from allm.data.embedding_check import text_size as text_size
+    from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
+    from allm.http.download import open_download as open_download
+    from allm.http.error_body import (
+        CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
+        RETRYABLE_STATUS as RETRYABLE_STATUS,
+        ErrorBody as ErrorBody,
+        classify_error as classify_error,
+        read_error_body as read_error_body,
+        reason_for_status as reason_for_status,
+        status_in as status_in,
+        stray_error as stray_error,
+    )
+    from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
+    from allm.http.retry_after import parse_retry_after as parse_retry_after
+    from allm.runtime.batches import BatchLimits as BatchLimits
+    from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
+    from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Adapter",
@@ -216,6 +222,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "as_text",
     "base64_text",
     "call_name",
+    "call_user",
     "classify_error",
     "dumps",
     "embedding_of",
@@ -259,3 +266,37 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "wider_shape",
     "wrong_type",
 ]
+
+# What a chat does not need is imported when it is first used.
+_LATER = {
+    "data.embedding": ("EmbeddingInput", "embedding_of"),
+    "data.embedding_check": ("text_size",),
+    "data.types.subset": ("SchemaSubset", "fit_schema"),
+    "http.download": ("open_download",),
+    "http.error_body": (
+        "CONTEXT_OVERFLOW",
+        "RETRYABLE_STATUS",
+        "ErrorBody",
+        "classify_error",
+        "read_error_body",
+        "reason_for_status",
+        "status_in",
+        "stray_error",
+    ),
+    "http.json_call": ("JsonResponse", "post_json"),
+    "http.retry_after": ("parse_retry_after",),
+    "runtime.batches": ("BatchLimits",),
+    "runtime.generated": ("image_of_base64", "image_of_url"),
+    "runtime.vectors": ("unit_vector", "vector_of"),
+}
+_PLACES = {name: f"allm.{module}" for module, names in _LATER.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return globals().setdefault(name, getattr(importlib.import_module(_PLACES[name]), name))
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -269,17 +269,19 @@ async def test_a_signal_at_the_prompt_is_ctrl_c(chat):
     assert "Ctrl-C again" in screen.shown.text
 
 
+# Runs a command as a shell does: when it is suspended, says how the terminal is, and goes on with it.
+SHELL = ["sh", "-mc", '"$@"; echo stopped:; stty -a | grep -o " -*icanon\\| -*echo "; fg > /dev/null; echo ended', "sh"]
+
+
 async def test_a_chat_can_be_suspended(server, to_server, answers, on_a_terminal):
     """Ctrl-Z gives the shell a terminal as it was, and `fg` brings the line back."""
     answers([fake.text("Yes.")])
-    shell = ["sh", "-mc", '"$@"; printf "stopped: "; stty -a | grep -o " -*icanon"; fg > /dev/null; echo ended', "sh"]
-    async with on_a_terminal("chat", *to_server, before=shell) as screen:
+    async with on_a_terminal("chat", *to_server, before=SHELL) as screen:
         await screen.at_prompt(1)
         await screen.press(b"half")
         await screen.read_until_shown("> half")
         await screen.press(b"\x1a")
-        await screen.read_until_shown("stopped:  icanon")
-        await screen.read_until_shown("> half")
+        await screen.read_until_shown("stopped:\n icanon\n echo")
         while not screen.shown.cursor_line.startswith("> half"):
             await screen.read_more()
         await screen.press(b" a line\r")
@@ -288,6 +290,23 @@ async def test_a_chat_can_be_suspended(server, to_server, answers, on_a_terminal
         await screen.press(CTRL_D)
         await screen.read_until_shown("ended")
     assert asked(server) == ["half a line"]
+
+
+async def test_an_answer_can_be_suspended(server, to_server, on_a_terminal):
+    """The shell has its terminal meanwhile, and the rest of the answer comes after it."""
+    slow = Reply.script("openai", [fake.text("One."), fake.text(" Two."), fake.text(" Three.")])
+    server.add(attrs.evolve(slow, pauses=dict.fromkeys(slow.event_ends, 0.5)))
+    async with on_a_terminal("chat", *to_server, before=SHELL) as screen:
+        await screen.at_prompt(1)
+        await screen.press(b"?\r")
+        await screen.read_until_shown("One.")
+        await screen.press(b"\x1a")
+        await screen.read_until_shown("stopped:\n icanon\n echo")
+        await screen.read_until_shown("Three.")
+        await screen.at_prompt(2)
+        await screen.press(CTRL_D)
+        await screen.read_until_shown("ended")
+    assert "^Z" not in screen.shown.text
 
 
 async def test_the_window_may_change_its_size(server, answers, chat):

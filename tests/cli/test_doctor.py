@@ -75,7 +75,7 @@ async def test_what_is_broken_fails(checks, spoil, name, advice):
     assert advice in check["text"]
 
 
-async def test_certificates_that_are_not_there(checks, monkeypatch):
+async def test_certificates_that_are_not_there(checks, monkeypatch, unloaded):
     """The variable is named."""
     monkeypatch.setenv("SSL_CERT_FILE", "/no/such/file")
     code, found = await checks()

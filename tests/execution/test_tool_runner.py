@@ -64,6 +64,33 @@ async def test_calls_start_in_their_order(autojump_clock):
         assert [event.tool_call.id for event in of(seen, allm.ToolExecutionStarted)] == ["c0", "c1", "c2", "c3"]
 
 
+@pytest.mark.parametrize("at_once", [None, 3])
+async def test_calls_start_in_their_order_wherever_they_run(autojump_clock, at_once):
+    """In threads and in tasks, however many start together; a thread that has to be waited for holds nobody up."""
+    tools = [sleeper("task"), allm.Tool("thread", "T.", handler=lambda arguments: "done")]
+    calls = [("thread" if n % 3 else "task", {}) for n in range(20)]
+    for _ in range(10):
+        _, seen = await run(engine(*calls, tools=tools), max_concurrency=at_once)
+        started = [event.tool_call.id for event in of(seen, allm.ToolExecutionStarted)]
+        assert started == [f"c{n}" for n in range(20)]
+
+
+async def test_tasks_are_named_after_the_tools_that_they_run(autojump_clock):
+    """Whichever task takes which call."""
+    names = []
+
+    def noting(name):
+        async def handler(arguments):
+            await trio.lowlevel.checkpoint()
+            names.append((trio.lowlevel.current_task().name, f"allm tool {name}"))
+
+        return allm.Tool(name, "N.", handler=handler)
+
+    await run(engine(*[("ab"[n % 2], {}) for n in range(20)], tools=[noting("a"), noting("b")]))
+    assert len(names) == 20
+    assert all(named == expected for named, expected in names)
+
+
 async def test_max_concurrency_limits_how_many_run(autojump_clock):
     """A queued call's own time limit does not run."""
     step, seen = await run(

@@ -315,6 +315,66 @@ async def test_a_failed_handshake(clock, way):
         assert all(entry.is_closed() for entry in entries_of(client))
 
 
+async def failure_of(url):
+    """How a call over a shared connection fails."""
+    with pytest.raises(allm.AdapterError) as caught:
+        async with open_response("POST", url, headers={}, content=b""):
+            pass
+    return caught.value
+
+
+async def test_a_shared_connection_that_is_refused(clock):
+    """The error is of the network, in the library's own words, and may be retried."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    error = await failure_of(f"http://127.0.0.1:{port}/")
+    assert (error.reason, error.retryable) == ("network_error", True)
+    assert "(ConnectError: " in error.message
+    assert "resolver" not in error.message
+
+
+async def test_a_shared_connection_that_takes_too_long(clock, monkeypatch):
+    """It is a timeout, after the library's own ten seconds."""
+
+    async def never(*_args, **_settings):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", never)
+    begun = trio.current_time()
+    error = await failure_of("http://127.0.0.1:9/")
+    assert error.reason == "timeout"
+    assert "ConnectTimeout" in error.message
+    assert trio.current_time() - begun == pytest.approx(transport.CONNECT_SECONDS)
+
+
+async def test_a_shared_connection_whose_certificate_is_not_trusted(clock):
+    """It would not be at the next try either."""
+    async with serving("tls") as server:
+        error = await failure_of(url_of(server))
+        assert (error.reason, error.retryable) == ("network_error", False)
+        assert "CERTIFICATE_VERIFY_FAILED" in error.message
+        await server.settled(0)
+        assert server.open == 0
+
+
+async def test_a_shared_connection_that_ends(clock):
+    """In the middle of a body, and before a response."""
+    for answer, reason in ((ANSWER[:-1], "stream_truncated"), (b"", "network_error")):
+
+        async def serve(stream, answer=answer):
+            await stream.receive_some()
+            await stream.send_all(answer)
+            await stream.aclose()
+
+        async with trio.open_nursery() as nursery:
+            listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+            url = f"http://127.0.0.1:{listeners[0].socket.getsockname()[1]}/"
+            with pytest.raises(allm.AdapterError) as caught:
+                await call(None, url)
+            assert caught.value.reason == reason
+            nursery.cancel_scope.cancel()
+
+
 @pytest.mark.usefixtures("connecting")
 async def test_a_pool_of_one_connection(clock, way):
     """The slot of a cancelled request is free for the next one, which was waiting for it."""

@@ -28,7 +28,7 @@ def keys_kept(stdin: TextIO | None) -> Generator[None]:
     """Keep what is typed off the screen, where it would end up in the middle of an answer, until a prompt reads it.
 
     It is kept as the line editor gets it: Enter and Ctrl-D are keys. Ctrl-C is a signal. The terminal is as before
-    after the block, and also if a signal ends the program.
+    after the block, and also if a signal ends the program or suspends it.
 
     Args:
         stdin: The terminal; None does nothing.
@@ -48,8 +48,16 @@ def keys_kept(stdin: TextIO | None) -> Generator[None]:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
 
+    def suspend(number: int, _frame: object) -> None:
+        termios.tcsetattr(terminal, termios.TCSANOW, before)
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)  # the program stops here, and goes on from here
+        signal.signal(number, suspend)
+        termios.tcsetattr(terminal, termios.TCSANOW, quiet)
+
     in_main = threading.current_thread() is threading.main_thread()
-    handlers = {number: signal.signal(number, end) for number in _ENDING if in_main}
+    wanted = {**dict.fromkeys(_ENDING, end), signal.SIGTSTP: suspend} if in_main else {}
+    handlers = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         termios.tcsetattr(terminal, termios.TCSANOW, quiet)
         yield

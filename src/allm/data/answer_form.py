@@ -14,9 +14,9 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import attrs
 from typing_extensions import override
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.choice_probabilities import Blank, probabilities_in
 from allm.data.classification import Question
 from allm.data.json.text import dumps
@@ -35,7 +35,7 @@ _TYPES = {str: "string", bool: "boolean", int: "integer", type(None): "null"}  #
 _APPLIES = Scalar(bool, "boolean", "true or false")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Object(Record):
     """A record whose schema stands where it is used."""
 
@@ -60,7 +60,7 @@ def _object(fields: Sequence[tuple[str, Shape, Schema]]) -> _Object:
     return made
 
 
-@attrs.frozen
+@frozen
 class _Item:
     """One question on the form, under the key that stands for its name."""
 

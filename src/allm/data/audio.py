@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, get_args
 import attrs
 
 from allm.data.atomic_write import write_whole
+from allm.data.attrs_classes import frozen
 from allm.data.errors import ValidationError
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
 from allm.data.response import Usage
@@ -74,7 +75,7 @@ def sniff_audio(data: bytes) -> str | None:
     return None
 
 
-@attrs.frozen(repr=False)
+@frozen(repr=False)
 class Audio:
     """A piece of audio, as the bytes of a file.
 
@@ -151,7 +152,7 @@ def _unusable(tag: str, message: str) -> ValidationError:
     return ValidationError([Problem(("data",), tag, message)], reason="invalid_audio", message=message)
 
 
-@attrs.frozen
+@frozen
 class SpeechRequest:
     """A request to synthesize speech.
 
@@ -172,7 +173,7 @@ class SpeechRequest:
     metadata: dict[str, Any] = mapping_field()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Speech:
     """Synthesized speech.
 
@@ -197,7 +198,7 @@ def _several(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
 
 
-@attrs.frozen
+@frozen
 class TranscriptionRequest:
     """A request to transcribe audio.
 
@@ -219,7 +220,7 @@ class TranscriptionRequest:
     metadata: dict[str, Any] = mapping_field()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class TranscriptionPart:
     """A segment or a word.
 
@@ -234,7 +235,7 @@ class TranscriptionPart:
     speaker: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Transcription:
     """Transcribed speech.
 

@@ -25,8 +25,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from json import JSONDecoder
 from typing import Any
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.json.text import dumps
 from allm.data.logprobs import TokenLogprob
 
@@ -38,7 +37,7 @@ _BEHIND_VALUE = re.compile(rb"[\s,}\]]")
 _decoder = JSONDecoder()
 
 
-@attrs.frozen
+@frozen
 class Blank:
     """A place in the JSON where one of some values stands.
 
@@ -118,7 +117,7 @@ def _after_space(text: str, at: int) -> int:
     return at if found is None else found.end()
 
 
-@attrs.frozen
+@frozen
 class _Place:
     """The place behind a key in an answer."""
 
@@ -179,7 +178,7 @@ def _tells(token: TokenLogprob, shares: Iterable[_Share], open_count: int) -> bo
     return bool(others) and (len(seen) == open_count or token.logprob >= min(others))
 
 
-@attrs.frozen
+@frozen
 class _Share:
     """A token at one step: its probability, the choices that it can begin or go on with, and whether it was chosen."""
 

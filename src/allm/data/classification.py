@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import Problem, ValidationError
 from allm.data.problems import refuse, shown
 from allm.data.response import Response, Usage
@@ -23,7 +24,7 @@ _MAX_BITS = 63  # beside the sign: what JSON readers take
 AnswerT_co = typing_extensions.TypeVar("AnswerT_co", covariant=True, default=Any)
 
 
-@attrs.frozen(init=False)
+@frozen(init=False)
 class Question(Generic[AnswerT_co]):
     """A question whose answer is one of its choices, or with `several=True` a tuple of all that apply.
 
@@ -127,7 +128,7 @@ def _has_json_form(plain: str | int | None) -> bool:
     return plain is None or plain.bit_length() <= _MAX_BITS
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Classification(Mapping[str, AnswerT_co]):
     """The answer to each question, by its name: `result["urgent"]`.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 from typing import Any, Protocol, TypeVar
+
+from allm.data.problems import nearest
 
 __all__ = ["ClassDecorator", "explains_arguments"]
 
@@ -39,7 +40,7 @@ def explains_arguments(**elsewhere: str) -> ClassDecorator:
                 raise TypeError(f"{name} takes no positional arguments: write their names, as in {name}({given})")
             for field in fields:
                 if field not in known:
-                    near = difflib.get_close_matches(field, known, 1)
+                    near = nearest(field, known)
                     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(known)}"
                     hint = elsewhere[field].format(name=name) if field in elsewhere else hint
                     raise TypeError(f"{name} has no field {field!r}; {hint}")

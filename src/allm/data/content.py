@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.image import Image
 from allm.data.problems import mapping_field
 
@@ -21,7 +22,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@frozen
 class TextPart:
     """Visible text.
 
@@ -37,7 +38,7 @@ class TextPart:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ImagePart:
     """An image in a prompt, or in an answer.
 
@@ -53,7 +54,7 @@ class ImagePart:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ReasoningPart:
     """The model's thinking: readable text and the opaque data that the provider wants back.
 
@@ -75,7 +76,7 @@ class ReasoningPart:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ToolCall:
     """A call the model asks for.
 
@@ -96,7 +97,7 @@ class ToolCall:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ProviderPart:
     """An item only its provider understands (a server-side tool's call or result), kept for replay and never shown.
 

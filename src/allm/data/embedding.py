@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, cast
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError
 from allm.data.image import Image
 from allm.data.problems import mapping_field
@@ -50,7 +51,7 @@ def _packed(values: Any) -> array[float]:
     return array("d", values)
 
 
-@attrs.frozen(eq=False, repr=False)
+@frozen(eq=False, repr=False)
 class Embedding:
     """One vector.
 
@@ -119,7 +120,7 @@ def _shown(inputs: Any) -> str:
     return f"<{len(inputs)} inputs>" if isinstance(inputs, tuple) else repr(inputs)
 
 
-@attrs.frozen
+@frozen
 class EmbeddingRequest:
     """A request for embeddings. Fields left at None are filled from the call's options, then the engine.
 
@@ -150,7 +151,7 @@ def _by_index(embeddings: Iterable[Embedding]) -> tuple[Embedding, ...]:
     return tuple(sorted(embeddings, key=attrgetter("index")))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class EmbeddingResponse:
     """The vectors of a call, or of a batch of it.
 

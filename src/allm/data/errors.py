@@ -29,7 +29,10 @@ from typing import Any, ClassVar, Self, get_args
 
 import attrs
 
-from allm.data.reasons import (
+from allm.data.attrs_classes import frozen
+from allm.data.remedies import (
+    REMEDIES,
+    WAITING,
     AdapterReason as AdapterReason,
     EngineReason as EngineReason,
     OptionReason as OptionReason,
@@ -37,8 +40,8 @@ from allm.data.reasons import (
     StreamReason as StreamReason,
     ToolReason as ToolReason,
     UnwrapReason as UnwrapReason,
+    with_facts,
 )
-from allm.data.remedies import REMEDIES, WAITING, with_facts
 
 __all__ = [
     "AdapterError",
@@ -138,7 +141,7 @@ def render_path(path: Path) -> str:
     return text or "value"
 
 
-@attrs.frozen
+@frozen
 class Problem:
     """One reason why a value is invalid.
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ImagePart, ProviderPart, ToolCall
 from allm.data.errors import AllmError, ToolError
 from allm.data.logprobs import TokenLogprob
@@ -53,7 +54,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class MessageStarted:
     """The provider began its response; with its ids, as far as they are known.
 
@@ -69,7 +70,7 @@ class MessageStarted:
     abandoned_usage: Usage | None = None
 
 
-@attrs.frozen
+@frozen
 class TextDelta:
     """More visible text of block `id`."""
 
@@ -78,7 +79,7 @@ class TextDelta:
     refusal: bool = False
 
 
-@attrs.frozen
+@frozen
 class TextCompleted:
     """Block `id` is complete; `text` is authoritative and replaces the deltas."""
 
@@ -89,7 +90,7 @@ class TextCompleted:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ReasoningDelta:
     """More reasoning text of block `id`."""
 
@@ -97,7 +98,7 @@ class ReasoningDelta:
     delta: str
 
 
-@attrs.frozen
+@frozen
 class ReasoningCompleted:
     """Block `id` is complete, with the opaque data to replay (fields as in `ReasoningPart`)."""
 
@@ -111,7 +112,7 @@ class ReasoningCompleted:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ToolCallStarted:
     """The model begins a tool call; its arguments follow."""
 
@@ -119,7 +120,7 @@ class ToolCallStarted:
     name: str
 
 
-@attrs.frozen
+@frozen
 class ToolCallDelta:
     """More of the JSON text of the arguments of call `id`; it may be split anywhere."""
 
@@ -127,7 +128,7 @@ class ToolCallDelta:
     arguments_delta: str
 
 
-@attrs.frozen
+@frozen
 class ToolCallCompleted:
     """Call `id` is complete, and replaces what the deltas gave (fields as in `ToolCall`)."""
 
@@ -139,7 +140,7 @@ class ToolCallCompleted:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-@attrs.frozen
+@frozen
 class ProviderPartCompleted:
     """A complete, opaque item in the provider's own format; it keeps its place in the content."""
 
@@ -147,7 +148,7 @@ class ProviderPartCompleted:
     part: ProviderPart
 
 
-@attrs.frozen
+@frozen
 class ImageCompleted:
     """A complete image that the model made; it keeps its place in the content."""
 
@@ -155,7 +156,7 @@ class ImageCompleted:
     part: ImagePart
 
 
-@attrs.frozen
+@frozen
 class UsageReported:
     """Token counts so far; each reported count replaces the earlier one.
 
@@ -167,7 +168,7 @@ class UsageReported:
     service_tier: str | None = attrs.field(default=None, kw_only=True)
 
 
-@attrs.frozen
+@frozen
 class MessageCompleted:
     """The response ended regularly.
 
@@ -189,7 +190,7 @@ class MessageCompleted:
     metadata: dict[str, Any] = mapping_field()
 
 
-@attrs.frozen
+@frozen
 class RawChunk:
     """One event in the provider's own format; only with `include_raw_chunks=True`."""
 
@@ -197,7 +198,7 @@ class RawChunk:
     payload: Any = attrs.field(default=None, hash=False)
 
 
-@attrs.frozen
+@frozen
 class Failed:
     """The response failed. This is the last event of its stream; the events before it stay in the result.
 
@@ -228,14 +229,14 @@ AdapterEvent = (
 )
 
 
-@attrs.frozen
+@frozen
 class ToolExecutionStarted:
     """A tool call starts to run."""
 
     tool_call: ToolCall
 
 
-@attrs.frozen
+@frozen
 class ToolExecutionCompleted:
     """A tool call ended; `error` is set if it failed.
 
@@ -250,7 +251,7 @@ class ToolExecutionCompleted:
     abandoned: bool = False
 
 
-@attrs.frozen
+@frozen
 class ToolProgress:
     """A running tool reported progress through `ToolContext.emit`."""
 
@@ -258,7 +259,7 @@ class ToolProgress:
     payload: Any = attrs.field(default=None, hash=False)
 
 
-@attrs.frozen
+@frozen
 class ToolResultEncoded:
     """The result of a call, as the `tool` message that the model will read."""
 
@@ -266,7 +267,7 @@ class ToolResultEncoded:
     message: Message
 
 
-@attrs.frozen
+@frozen
 class AskUserRequested:
     """A tool needs the user: the turn halts with `question` pending."""
 
@@ -276,7 +277,7 @@ class AskUserRequested:
     hints: dict[str, Any] = mapping_field()
 
 
-@attrs.frozen
+@frozen
 class ToolHalted:
     """A tool halts the turn for `reason`; `message` is its encoded result."""
 
@@ -286,14 +287,14 @@ class ToolHalted:
     result: Any = attrs.field(default=None, hash=False, kw_only=True)
 
 
-@attrs.frozen
+@frozen
 class StepCompleted:
     """One step of the turn ended."""
 
     step: StepResult
 
 
-@attrs.frozen
+@frozen
 class ChatCompleted:
     """The turn ended; the last event of a chat stream that is read to its end."""
 
@@ -304,7 +305,7 @@ def _messages(value: Iterable[Message]) -> tuple[Message, ...]:
     return tuple(value)
 
 
-@attrs.frozen
+@frozen
 class MessagesAdded:
     """Messages have joined the conversation before the next model call.
 

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 import attrs
 
 from allm.data.atomic_write import write_whole
+from allm.data.attrs_classes import frozen
 from allm.data.errors import Problem, ValidationError
 from allm.data.image_header import HEAD_BYTES, named_mime, read_size, sniff_mime
 from allm.data.problems import mapping_field
@@ -43,7 +44,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
-@attrs.frozen(repr=False)
+@frozen(repr=False)
 class Image:
     """One image. Build it with a `from_...` constructor; nothing is read or fetched until bytes are asked for.
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict, Unpack, get_args
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.image import Image
 from allm.data.problems import Problem, check_names, mapping_field, shown, wrong_type
 
@@ -41,7 +42,7 @@ def _images(value: Any) -> Any:
     return tuple(value) if isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping) else value
 
 
-@attrs.frozen
+@frozen
 class ImageRequest:
     """One call of an image model. What the model does not take is refused, not dropped.
 
@@ -103,7 +104,7 @@ def image_request(prompt: str | None = None, **fields: Unpack[ImageRequestFields
     return ImageRequest(prompt, **fields)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ImageUsage:
     """What an image call used. None means not reported.
 
@@ -122,7 +123,7 @@ class ImageUsage:
     extra: dict[str, Any] = mapping_field()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ImageResponse:
     """The images, and what else the provider said.
 

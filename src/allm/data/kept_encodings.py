@@ -12,8 +12,7 @@ import operator
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import attrs
-
+from allm.data.attrs_classes import define, frozen
 from allm.data.content import ImagePart, ProviderPart, ToolCall
 from allm.data.json.text import JsonTextError, dumps_strict
 from allm.data.message import Message, call_ids, put_begun, put_encoded
@@ -52,7 +51,7 @@ def keep_encoding(message: Message, format_: object, encoded: Any) -> None:
         put_encoded(message, (format_, mappings, written, encoded))
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _Begun:
     """What is kept with the last message of a beginning, and only there and in one before: all others would add up."""
 
@@ -70,7 +69,7 @@ class _Begun:
         return _written(self.mappings) == self.written
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Beginning:
     """The first messages of a conversation that an earlier request had too, so that only the others are encoded.
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import attrs
 
+from allm.data.attrs_classes import frozen
+
 __all__ = ["TokenLogprob"]
 
 
-@attrs.frozen
+@frozen
 class TokenLogprob:
     """A token of the response, with its log probability.
 

@@ -12,6 +12,7 @@ from typing import Any, Literal, cast, get_args
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import PART_TYPES, ImagePart, Part, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.image import Image
@@ -63,7 +64,7 @@ put_begun: Any = vars(_Checked)["_begun"].__set__
 put_encoded: Any = vars(_Checked)["_encoded"].__set__
 
 
-@attrs.frozen
+@frozen
 class Message(_Checked):
     """One message of a conversation.
 
@@ -186,13 +187,7 @@ def call_ids(message: Message) -> tuple[str, ...]:
 
 
 def _is_valid(message: Any) -> bool:
-    if type(message) is Message:
-        try:
-            message._found  # noqa: B018
-        except AttributeError:
-            return not message_problems(message)
-        return True
-    return not message_problems(message)
+    return (type(message) is Message and hasattr(message, "_found")) or not message_problems(message)
 
 
 def message_problems(message: Any) -> list[Problem]:
@@ -213,7 +208,7 @@ def message_problems(message: Any) -> list[Problem]:
         expected = "expected the id of the call whose result it is: allm.tool_result(id, text)"
         problems.append(Problem(("tool_call_id",), "required", f"is {shown(message.tool_call_id)}; {expected}"))
     if not problems and type(message) is Message:
-        _put_found(message, call_ids(message))
+        _put_found(message, call_ids(message) if isinstance(content, tuple) else ())
     return problems
 
 
@@ -296,7 +291,7 @@ def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:
     return tuple_of("messages", value)
 
 
-@attrs.frozen
+@frozen
 class _Beginning:
     """What is known of a conversation: its first messages are valid and in order.
 
@@ -332,7 +327,7 @@ class _Beginning:
 _NOTHING = _Beginning()
 
 
-@attrs.frozen
+@frozen
 class Thread(_Checked):
     """A conversation: messages in order. `add` returns a new thread and leaves this one unchanged."""
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
@@ -69,7 +70,7 @@ def _shared(text: str) -> str:
     return made
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Pieces:
     """A text that comes in pieces, kept in little more memory than its characters take.
 
@@ -117,7 +118,7 @@ class Pieces:
         return self._length
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Block(Pieces):
     kind: str
     id: str
@@ -127,7 +128,8 @@ class _Block(Pieces):
 
     def complete(self, part: Part) -> None:
         """Take the part, which has all that the pieces have."""
-        self.length()
+        if self.kind != "tool":  # nobody asks how long the arguments of a call were
+            self.length()
         self.part, self._counted, self._most = part, 0, _LOOSE
         self.pieces.clear()
 
@@ -142,7 +144,7 @@ class _Block(Pieces):
         return TextPart(text, refusal=self.refusal) if self.kind == "text" else ReasoningPart(text)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MessageBuilder:
     """The growing content of one assistant message."""
 
@@ -312,7 +314,7 @@ def deltas_of(kind: type[Any], block_id: str, texts: list[str]) -> list[Any]:
     return made
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class UniqueIds:
     """Gives the calls, or the blocks, of one answer their ids.
 
@@ -342,7 +344,7 @@ class UniqueIds:
         return unique
 
 
-@attrs.frozen
+@frozen
 class Origin:
     """A service that makes opaque parts and accepts them back.
 

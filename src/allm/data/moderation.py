@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.image import Image
 from allm.data.problems import Problem, mapping_field, wrong_type
 
@@ -29,7 +30,7 @@ def _inputs(value: Any) -> Any:
     return tuple(value)
 
 
-@attrs.frozen
+@frozen
 class ModerationRequest:
     """A request for moderation. Texts alone get one result each; texts and images together get a single result.
 
@@ -61,7 +62,7 @@ def _types(value: Mapping[str, Iterable[str]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(types) for name, types in value.items()}
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ModerationResult:
     """One result. The names of categories are the provider's.
 
@@ -87,7 +88,7 @@ def _results(value: Iterable[ModerationResult]) -> tuple[ModerationResult, ...]:
     return tuple(value)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ModerationResponse:
     """The results, in the order of the texts, or a single one for texts and images together.
 

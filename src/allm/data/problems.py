@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ __all__ = [
     "check_names",
     "headers_field",
     "mapping_field",
+    "nearest",
     "refuse",
     "shown",
     "tuple_of",
@@ -79,9 +79,16 @@ _ELSEWHERE = {
 """What other libraries call something that has another name or another place here."""
 
 
+def nearest(name: str, known: Iterable[str], most: int = 1) -> list[str]:
+    """Those of the known names that `name` may mean, the likeliest first."""
+    from difflib import get_close_matches  # is not needed where all is well
+
+    return get_close_matches(name, list(known), most)
+
+
 def unknown_option(name: str, known: Collection[str]) -> OptionError:
     """The error for an unknown option: says where it is here, suggests the nearest name, or lists all of them."""
-    near = difflib.get_close_matches(name, known, 1)
+    near = nearest(name, known)
     hint = f"did you mean {near[0]!r}?" if near else f"expected one of: {', '.join(sorted(known))}."
     hint = _ELSEWHERE.get(name, hint)
     return OptionError(
@@ -120,10 +127,12 @@ def _copied(value: Mapping[str, Any], field: attrs.Attribute[Any]) -> dict[str, 
     return dict(value)
 
 
+_MAPPING: Any = attrs.Converter(_copied, takes_field=True)  # one for all, since attrs inspects each
+
+
 def mapping_field() -> Any:
     """A keyword-only field for an open mapping, which is copied. Not hashed, so that its owner stays hashable."""
-    converter = attrs.Converter(_copied, takes_field=True)
-    return attrs.field(factory=dict, kw_only=True, converter=converter, hash=False)
+    return attrs.field(factory=dict, kw_only=True, converter=_MAPPING, hash=False)
 
 
 def headers_field() -> Any:
@@ -132,8 +141,7 @@ def headers_field() -> Any:
     They are not compared, since they differ for the same response at another time, and left out of the repr, which they
     would dominate.
     """
-    converter = attrs.Converter(_copied, takes_field=True)
-    return attrs.field(factory=dict[str, str], kw_only=True, converter=converter, eq=False, repr=False)
+    return attrs.field(factory=dict[str, str], kw_only=True, converter=_MAPPING, eq=False, repr=False)
 
 
 def tuple_of(name: str, value: Iterable[T]) -> tuple[T, ...]:

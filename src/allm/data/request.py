@@ -14,6 +14,7 @@ from typing import Any, TypeAlias, TypedDict, Unpack
 import attrs
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import Part, ProviderPart, ReasoningPart
 from allm.data.errors import ValidationError
 from allm.data.message import Message, Role, Thread, call_ids, for_dicts, messages_problems, thread_problems, user
@@ -42,7 +43,7 @@ MAX_TEMPERATURE = 2
 """OpenAI and Gemini take up to 2, Anthropic up to 1, which its adapter checks."""
 
 
-@attrs.frozen
+@frozen
 class JsonSchema:
     """Structured output: the answer is one JSON document that fits `schema`.
 
@@ -76,7 +77,7 @@ def _tuple(value: Iterable[Any]) -> Any:
     return tuple(value) if isinstance(value, Iterable) else value
 
 
-@attrs.frozen
+@frozen
 class Request:
     """One model call. Fields left at None are filled from the call's options, the engine, then the defaults.
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import pickle
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 import attrs
 import typing_extensions  # typing's TypeVar has no default before Python 3.13
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import AllmError, Problem, ValidationError
 from allm.data.logprobs import TokenLogprob
@@ -31,7 +31,7 @@ OutputT_co = typing_extensions.TypeVar("OutputT_co", covariant=True, default=Any
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "error", "other"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Usage:
     """Token counts of one call or of several. None means not reported, never 0; a reported 0 stays 0.
 
@@ -136,7 +136,7 @@ def parse_answer(message: Message, hint: Any, shape: Shape | None = None) -> Any
     return parse_text(text, hint, shape)
 
 
-@attrs.frozen
+@frozen
 class _OutputType:
     """A response's output type on its way through pickle or copy.
 
@@ -147,6 +147,8 @@ class _OutputType:
     cls: Any
 
     def __reduce__(self) -> tuple[Any, ...]:
+        import pickle
+
         try:
             pickle.dumps(self.cls)
         except (pickle.PicklingError, AttributeError, TypeError):
@@ -157,7 +159,7 @@ class _OutputType:
         return self
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Response(Generic[OutputT_co]):
     """One model answer, whole or as far as it came. `Response[Person]` is one whose `parsed()` gives a `Person`.
 

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args, overload
 import attrs
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import AllmError, Problem, ToolError, ValidationError
 from allm.data.message import Message, Thread
@@ -54,7 +55,7 @@ def _steps(value: Iterable[StepResult[OutputT]]) -> tuple[StepResult[OutputT], .
     return tuple(value)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StepResult(Generic[OutputT_co]):
     """The result of one model call and the tools it asked for.
 
@@ -84,7 +85,7 @@ class StepResult(Generic[OutputT_co]):
         return tuple(call for call in unique_calls(self.response.tool_calls) if call.id not in ended)
 
 
-@attrs.frozen
+@frozen
 class FinalizeReport:
     """A report of the two passes of a turn with `structured_finalize`.
 
@@ -97,7 +98,7 @@ class FinalizeReport:
     error: AllmError | None = None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ChatResult(Generic[OutputT_co]):
     """The result of a whole turn: its steps, and why it ended.
 
@@ -205,7 +206,7 @@ def _calls(value: Iterable[ToolCall]) -> tuple[ToolCall, ...]:
     return tuple(value)
 
 
-@attrs.frozen
+@frozen
 class PendingQuestion:
     """A question of a tool to the user.
 
@@ -225,7 +226,7 @@ class PendingQuestion:
         return Message("assistant", self.question, metadata=asked)
 
 
-@attrs.frozen
+@frozen
 class UserAsked:
     """One or more tools ask the user.
 
@@ -237,7 +238,7 @@ class UserAsked:
     questions: tuple[PendingQuestion, ...] = attrs.field(converter=_questions)
 
 
-@attrs.frozen
+@frozen
 class ToolFailed:
     """A call failed and `on_tool_error` halted the turn; the error names the call."""
 
@@ -245,7 +246,7 @@ class ToolFailed:
     error: ToolError
 
 
-@attrs.frozen
+@frozen
 class HandlerHalted:
     """A tool returned `Halt`.
 
@@ -260,7 +261,7 @@ class HandlerHalted:
     result: str = ""
 
 
-@attrs.frozen
+@frozen
 class ManualCalls:
     """Calls are left to the caller, and nothing else halted the turn."""
 
@@ -275,7 +276,7 @@ HaltCause = UserAsked | ToolFailed | HandlerHalted | ManualCalls
 """The cause of a halt of a step or a turn. Each has a `reason`, which becomes the turn's `halted_reason`."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ToolOutcome:
     """How one call ended, as a journal records it.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AllmError
 from allm.data.response import FinishReason, Usage
 
@@ -28,21 +29,21 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@frozen
 class Text:
     """Visible text, sent as one or more deltas."""
 
     text: str
 
 
-@attrs.frozen
+@frozen
 class Reasoning:
     """Readable reasoning, sent before the text that follows it."""
 
     text: str
 
 
-@attrs.frozen
+@frozen
 class ToolCallItem:
     """One complete tool call; `raw_arguments` replaces the JSON of `arguments`, for example with invalid JSON."""
 
@@ -52,7 +53,7 @@ class ToolCallItem:
     raw_arguments: str | None = None
 
 
-@attrs.frozen
+@frozen
 class ToolCallDeltaItem:
     """A piece of the arguments of call `id`, for calls that are truncated or arrive in pieces."""
 
@@ -60,35 +61,35 @@ class ToolCallDeltaItem:
     text: str
 
 
-@attrs.frozen
+@frozen
 class UsageItem:
     """Token counts reported at this point."""
 
     usage: Usage
 
 
-@attrs.frozen
+@frozen
 class Delay:
     """A pause of `seconds` on Trio's clock, so virtual time under `autojump_clock`."""
 
     seconds: float
 
 
-@attrs.frozen
+@frozen
 class ErrorItem:
     """The response fails here; later items are not played."""
 
     error: AllmError
 
 
-@attrs.frozen
+@frozen
 class PreflightError:
     """The call is rejected before a stream opens; must be the first item."""
 
     error: AllmError
 
 
-@attrs.frozen
+@frozen
 class Raw:
     """A chunk in the provider's format without other events (`RawChunk`)."""
 
@@ -96,7 +97,7 @@ class Raw:
     payload: Any = attrs.field(default=None, hash=False)
 
 
-@attrs.frozen
+@frozen
 class Finish:
     """The finish reason of the response; default: `tool_calls` if there was a call, else `stop`."""
 

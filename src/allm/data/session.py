@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import AllmError, SessionError
 from allm.data.message import Message, Thread, thread_problems, unanswered_in
@@ -59,7 +60,7 @@ def fingerprint(call: ToolCall) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-@attrs.frozen
+@frozen
 class Approval:
     """The approval of one call with its exact arguments.
 
@@ -72,7 +73,7 @@ class Approval:
     fingerprint: str
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Session:
     """A conversation and its status. Engines, keys and handlers are never part of it.
 
@@ -143,7 +144,7 @@ class SessionConflict(SessionError):
 # It has an `AnswerEntry` for each response with tool calls, and the `ToolOutcome` of each call that has ended.
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class AnswerEntry:
     """A journal entry for a response with tool calls, written before the first of them starts.
 
@@ -158,7 +159,7 @@ class AnswerEntry:
     response: Response
 
 
-@attrs.frozen
+@frozen
 class JoinedEntry:
     """A journal entry for messages that have joined the conversation after the results of the newest response."""
 

@@ -7,6 +7,7 @@ from typing import TypedDict, cast
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.message import Message, Thread
 from allm.data.problems import tuple_of
 from allm.data.request import ToolChoice, to_messages
@@ -33,7 +34,7 @@ def _choice(value: ToolChoice | None) -> ToolChoice | None:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StepChanges:
     """What `before_step` changes. `messages` join the conversation for good; all else is for the next model call only.
 

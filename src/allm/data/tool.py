@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ImagePart, Part, TextPart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.image import Image
@@ -49,14 +50,14 @@ def _is_count(_limit: Any, _attribute: Any, value: Any) -> None:
         raise ValidationError([what], reason="invalid_tool")
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class ToolLimit:
     """How many calls run at once, of all tools together that have this very limit."""
 
     at_once: int = attrs.field(validator=_is_count)
 
 
-@attrs.frozen
+@frozen
 class Tool:
     """A function that the model can call.
 

@@ -7,20 +7,20 @@ holds from step to step.
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, cast
 
 import attrs
 
-from allm.data.errors import ToolError
+from allm.data.attrs_classes import frozen
+from allm.data.errors import MOST_SHOWN, ToolError
 from allm.data.json.text import dumps
-from allm.data.problems import Problem, refuse
+from allm.data.problems import Problem, nearest, refuse
 from allm.data.request import Request
 from allm.data.tool import Tool
 
-__all__ = ["TOOL_HELP", "ToolHelp", "as_sent", "help_text", "missing_arguments", "with_help"]
+__all__ = ["TOOL_HELP", "ToolHelp", "as_sent", "help_text", "known_names", "missing_arguments", "with_help"]
 
 TOOL_HELP = "tool_help"
 MAX_SUMMARY = 160
@@ -41,7 +41,7 @@ _SCHEMA = {
 _ANY = {"type": "object", "additionalProperties": True}
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class ToolHelp:
     """The handler of `tool_help`."""
 
@@ -58,7 +58,7 @@ class ToolHelp:
     def _about(self, name: str) -> str:
         if (tool := self.tools.get(name)) is not None:
             return help_text(tool)
-        near = difflib.get_close_matches(name, self.tools, 3)
+        near = nearest(name, self.tools, 3)
         return f"There is no tool {name}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
 
 
@@ -118,3 +118,12 @@ def missing_arguments(tool: Tool, arguments: Mapping[str, Any]) -> str | None:
     """What is missing of a call: the model has seen no schema, and a handler of its own may check nothing."""
     missing = [name for name in _required(tool) if name not in arguments]
     return f"missing required argument(s): {', '.join(missing)}" if missing else None
+
+
+def known_names(names: Collection[str], wanted: str) -> str:
+    """Which tools there are; of many only those with a similar name, as the model reads it all."""
+    if len(names) <= MOST_SHOWN:
+        return f"the tools are: {', '.join(names) or 'none'}"
+    near = nearest(wanted, names, 5)
+    hint = f"did you mean {' or '.join(near)}?" if near else "none has a similar name"
+    return f"{hint} (there are {len(names)} tools)"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.problems import Problem, refuse, shown
 from allm.data.tool import Tool
 from allm.data.tool_help import TOOL_HELP, with_help
@@ -13,7 +12,7 @@ from allm.data.toolset import Toolset, source_of
 __all__ = ["ToolLayers", "offered"]
 
 
-@attrs.frozen
+@frozen
 class ToolLayers:
     """The tools and sets that the layers of a call give, in order from the application's default to the call's own."""
 

@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
-import attrs
-
+from allm.data.attrs_classes import define
 from allm.data.errors import ValidationError
 from allm.data.problems import Problem, refuse, shown, wrong_type
 from allm.data.tool import Tool, expected_tool
@@ -17,7 +16,7 @@ __all__ = ["ToolSource", "Tools", "checked_tools", "load", "loads_tools", "twice
 Tools = tuple[Tool, ...]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ToolSource:
     """Where the tools of a set come from.
 

@@ -6,16 +6,16 @@ made from one another, so that they are loaded once, and again only when `forget
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import MOST_SHOWN, ValidationError
-from allm.data.problems import Problem, refuse, shown, wrong_type
+from allm.data.problems import Problem, nearest, refuse, shown, wrong_type
 from allm.data.tool import Tool, ToolLimit, is_plain_function
 from allm.data.tool_source import Tools, ToolSource, checked_tools, load, twice
 
@@ -24,7 +24,7 @@ __all__ = ["Toolset", "source_of"]
 Change = Callable[[Tools], Tools]
 
 
-@attrs.frozen(eq=False, repr=False, init=False)
+@frozen(eq=False, repr=False, init=False)
 class Toolset:
     """Tools that belong together; `tools=` takes it wherever it takes a tool.
 
@@ -224,7 +224,7 @@ def _known(tools: Tools, names: Iterable[str]) -> Tools:
     known = [tool.name for tool in tools]
     problems: list[Problem] = []
     for name in sorted(set(names).difference(known)):
-        near = difflib.get_close_matches(name, known, 1)
+        near = nearest(name, known)
         shown_names = ", ".join(known[:MOST_SHOWN]) + (", ..." if len(known) > MOST_SHOWN else "")
         hint = f"did you mean {near[0]!r}?" if near else f"it has: {shown_names or 'none'}"
         problems.append(Problem(("tools",), "unknown_tool", f"the set has no tool {shown(name)}; {hint}"))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AllmError, ValidationError
 from allm.data.events import MessagesAdded
 from allm.data.message import Message, user
@@ -31,7 +32,7 @@ _COMPLETE = frozenset({"stop", "length", "content_filter"})
 """Finish reasons of answers that are looked at: any other one is the beginning of something else, or a failure."""
 
 
-@attrs.frozen
+@frozen
 class AnswerCheck:
     """Checks answers against a type.
 
@@ -62,8 +63,7 @@ class AnswerCheck:
 
 async def ask_until_it_fits(call: ModelCall, prepared: Any, context: StreamContext, check: AnswerCheck) -> None:
     """Run a call, and ask again while its answer does not fit, up to `validation_retries` times."""
-    fold = AnswersFold(check.hint)
-    context.send.delivered = fold
+    fold = context.send.folded(AnswersFold(check.hint))
     for _ in range(call.execution_options.validation_retries):
         await run_model_call(call, prepared, context)
         answer = fold.current.response()
@@ -80,7 +80,7 @@ async def ask_until_it_fits(call: ModelCall, prepared: Any, context: StreamConte
     await run_model_call(call, prepared, context)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class AnswersFold:
     """Folds the events of a call that may ask again.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.content import Part, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
@@ -50,7 +51,7 @@ def with_answer_tool(request: Request, name: str, schema: dict[str, Any]) -> tup
     return attrs.evolve(request, tools=(*request.tools, tool), tool_choice=choice, response_format=None), name
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class AnswerAsCall:
     """The events of one attempt at a request `with_answer_tool`, with the answer as text.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 from collections.abc import Mapping, Set as AbstractSet
 from typing import Any
 
@@ -11,12 +9,13 @@ import attrs
 
 from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.message import Message, Thread, system, thread_problems
-from allm.data.problems import refuse
+from allm.data.problems import nearest, refuse
 from allm.data.request import request_problems
 from allm.data.results import StepResult
 from allm.data.step_changes import StepChanges
 from allm.data.tool import as_saved
 from allm.data.tool_layers import ToolLayers, offered
+from allm.data.user_functions import call_user
 from allm.execution.options import ModelCall, check_answered
 from allm.runtime.call_options import StepInput
 from allm.runtime.option_table import check_options, merged_options
@@ -37,7 +36,8 @@ async def ask(call: ModelCall, thread: Thread, *, index: int, last: StepResult |
     """
     options, request = call.execution_options, call.request
     assert options.before_step is not None  # noqa: S101  (asked only if there is one)
-    given: Any = options.before_step(
+    return await call_user(
+        options.before_step,
         StepInput(
             index=index,
             thread=thread,
@@ -47,9 +47,8 @@ async def ask(call: ModelCall, thread: Thread, *, index: int, last: StepResult |
             last=last,
             final=final,
             context=dict(options.context),
-        )
+        ),
     )
-    return await given if inspect.isawaitable(given) else given
 
 
 def _checked(given: Any) -> StepChanges:
@@ -82,7 +81,7 @@ def _as_changes(given: Any) -> StepChanges:
     fields: dict[str, Any] = {str(name): value for name, value in given.items() if value is not None}
     for name in fields:
         if name not in _NAMES:
-            near = difflib.get_close_matches(name, _NAMES, 1)
+            near = nearest(name, _NAMES)
             hint = f"did you mean {near[0]!r}?" if near else f"expected some of: {', '.join(_NAMES)}"
             what = f"before_step returned the unknown name {name!r}; {hint}"
             raise OptionError(what, reason="unknown_option", option=name)

@@ -8,7 +8,6 @@ call has one result, except the manual calls that are left to the caller.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Unpack, assert_never, overload
 
@@ -16,6 +15,7 @@ import attrs
 import trio
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError
 from allm.data.events import ChatCompleted, MessagesAdded
 from allm.data.message import Message, Thread, user
@@ -31,6 +31,7 @@ from allm.data.results import (
     ToolFailed,
     UserAsked,
 )
+from allm.data.user_functions import call_user
 from allm.execution.before_step import CHANGES, added_by, ask, changed_call
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, engine_for_chat, prepare_call, resolve
@@ -81,8 +82,7 @@ def open_step(
     call, _ = turn.first
 
     async def produce(context: StreamContext) -> None:
-        fold = StepFold(turn.thread, turn.output_type)
-        context.send.delivered = fold
+        fold = context.send.folded(StepFold(turn.thread, turn.output_type))
         with trio.move_on_after(turn.limit) as whole_call:
             await run_step(*await _first_call(turn, context), context, fold)
         if whole_call.cancelled_caught:
@@ -139,8 +139,7 @@ def open_chat(
     inbox = Inbox()
 
     async def produce(context: StreamContext) -> None:
-        loop = _ChatLoop(turn, context, turn.fold(inbox), inbox)
-        context.send.delivered = loop.fold
+        loop = _ChatLoop(turn, context, context.send.folded(turn.fold(inbox)), inbox)
         result: ChatResult | None = None
         try:
             with trio.move_on_after(turn.limit):
@@ -191,7 +190,7 @@ async def chat(engine: Engine, thread: Input, **options: Unpack[CallOptions[Outp
     return await until_done(stream(engine, thread, **options))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _ChatLoop:
     """The steps of one running turn.
 
@@ -357,10 +356,8 @@ async def _gate(step: StepResult, options: ExecutionOptions, max_turns: int, tur
     goes_on = finish == "tool_calls" or (finish in _INCONCLUSIVE and _all_calls_ran(step))
     if not goes_on:
         return "completed" if finish in _FINISHED else "incomplete"
-    if options.halt_when is not None:
-        verdict = options.halt_when(step)
-        if await verdict if inspect.isawaitable(verdict) else verdict:
-            return "halt_when"
+    if options.halt_when is not None and await call_user(options.halt_when, step):
+        return "halt_when"
     return "max_turns" if turns >= max_turns else None
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import StreamError
 from allm.data.events import AdapterEvent, Emit
 from allm.runtime.adapters import StreamAdapter
@@ -35,7 +34,7 @@ NewChange = Callable[[], EventChange]
 """Makes the change of one attempt."""
 
 
-@attrs.frozen
+@frozen
 class ChangedEvents:
     """What an adapter prepared, and what makes the change of each attempt."""
 
@@ -62,5 +61,5 @@ class ChangedEvents:
                 with suppress(StreamError):  # the answer was ended, as one that is too large
                     now(list(held))
             raise
-        if held := tuple(change.held()):  # the answer has no end
-            await emit(*held)
+        if rest := tuple(change.held()):  # the answer has no end
+            await emit(*rest)

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.message import Message, Thread
 from allm.data.response import Response
 from allm.data.results import ToolOutcome
@@ -46,7 +47,7 @@ class ToolJournal(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Unfinished:
     """A response with calls that have not ended; the turn resumes by running them.
 

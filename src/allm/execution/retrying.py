@@ -10,6 +10,7 @@ from __future__ import annotations
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
 from allm.execution.failures import log_retry
@@ -20,7 +21,7 @@ from allm.runtime.retry import RetryPolicy
 __all__ = ["Retries", "adapter_raised", "request_timed_out", "seconds", "timed_out"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Retries:
     """The retry budget of one call, shared by all the requests it makes.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.events import StepCompleted
 from allm.data.message import Thread, thread_problems
@@ -95,16 +96,12 @@ async def _with_tools(
     batch = Batch.of(call, unfinished)
     if batch.to_run and call.journal is not None:
         await call.journal.record_response(thread, unfinished.response, unfinished.outcomes)
-
-    async def emit(*events: Any) -> None:
-        await context.send.send(events)
-
-    ran = await ToolRunner(call, emit, span).run(batch.to_run)
+    ran = await ToolRunner(call, context.send, span).run(batch.to_run)
     step = batch.to_step(thread, ran)
     return step if call.changes is None else attrs.evolve(step, changes=call.changes)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Batch:
     """The calls of one response, each id once, split by who runs them; every tuple is in call order.
 

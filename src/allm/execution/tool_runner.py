@@ -7,17 +7,16 @@ the thread is abandoned, the turn goes on, and the event says so.
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import nullcontext
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.content import ImagePart, TextPart, ToolCall
-from allm.data.errors import MOST_SHOWN, StreamError, ToolError, ToolReason, ValidationError
+from allm.data.errors import StreamError, ToolError, ToolReason
 from allm.data.events import (
     AskUserRequested,
     ToolExecutionCompleted,
@@ -26,37 +25,39 @@ from allm.data.events import (
     ToolProgress,
     ToolResultEncoded,
 )
-from allm.data.json.codec import to_json
-from allm.data.json.text import arguments_problem, value_problem
+from allm.data.json.text import arguments_problem
 from allm.data.message import Message
 from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, ToolFailed, ToolOutcome, UserAsked
 from allm.data.tool import Content, Tool, ToolLimit, checked_parts, checked_text, result_content
-from allm.data.tool_control import AWAITING_USER, AskUser, Halt, error_message
-from allm.data.tool_help import ToolHelp, help_text, missing_arguments
-from allm.data.types.encode import as_json
+from allm.data.tool_control import AWAITING_USER, AskUser, Halt, as_saved, error_message, exception_text
+from allm.data.tool_help import ToolHelp, help_text, known_names, missing_arguments
+from allm.data.user_functions import call_user
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
+from allm.execution.stream.event_stream import BurstSender
 from allm.execution.tool_sets import Places
 from allm.runtime import telemetry
 from allm.runtime.tool_calls import ToolContext, invoke, needs_thread
 
 __all__ = [
     "CallFailure",
-    "EmitEvents",
     "ToolRunner",
     "call_failure",
-    "exception_text",
     "run_handler",
 ]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ToolRunner:
     """Runs batches of calls for one turn."""
 
     call: ModelCall
-    emit: EmitEvents
+    send: BurstSender
     span: telemetry.Span | None = None
+    _tools: dict[str, Tool] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._tools = {tool.name: tool for tool in self.call.request.tools}
 
     async def run(self, calls: Sequence[ToolCall]) -> list[ToolOutcome]:
         """Run `calls` and return their outcomes in call order, regardless of the order in which they end.
@@ -68,10 +69,16 @@ class ToolRunner:
         failures: list[Exception] = []
         most = self.call.execution_options.max_concurrency
         limiter = trio.CapacityLimiter(most) if most is not None and most < len(calls) else None
-        limits = {tool.name: tool.limit for tool in self.call.request.tools if tool.limit is not None}
+        limits = {name: tool.limit for name, tool in self._tools.items() if tool.limit is not None}
         places = Places() if limits else None
+        ready = deque[int]()
+
+        async def run_next() -> None:
+            # Trio starts the tasks of one pass in any order, so whichever is the first takes the first call.
+            await run_one(ready.popleft())
 
         async def run_one(index: int) -> None:
+            trio.lowlevel.current_task().name = f"allm tool {calls[index].name}"
             try:
                 outcomes[index] = await self._run_call(calls[index])
             except Exception as error:
@@ -87,16 +94,16 @@ class ToolRunner:
 
         try:
             async with nursery_boundary() as nursery:
-                for index in range(len(calls)):
-                    name, limit = f"allm tool {calls[index].name}", limits.get(calls[index].name)
+                for index, call in enumerate(calls):
+                    limit = limits.get(call.name)
                     if places is not None and limit is not None and not places.take_nowait(index, limit):
                         # Waits in a task of its own, as the calls after it do not need the same place.
-                        nursery.start_soon(run_in_place, index, places, limit, name=name)
+                        nursery.start_soon(run_in_place, index, places, limit, name="allm tool")
                         await trio.lowlevel.checkpoint()
                         continue
-                    # Waits here, so that calls start in their order: Trio starts tasks of one pass in any order.
                     await _enter(index, limiter)
-                    nursery.start_soon(run_one, index, name=name)
+                    ready.append(index)
+                    nursery.start_soon(run_next, name="allm tool")
         finally:
             if places is not None:
                 places.leave_all()
@@ -111,7 +118,7 @@ class ToolRunner:
         ended: dict[str, Any] = {"outcome": "cancelled"}
         try:
             try:
-                value = await run_handler(self.call, call, self.emit)
+                value = await run_handler(self.call, self._find(call), call, self.send)
                 content = "" if isinstance(value, AskUser) else self._encode(call, value)
             except CallFailure as failure:
                 outcome = await self._failed(call, failure)
@@ -142,7 +149,8 @@ class ToolRunner:
         """Record the outcome in the journal, then emit the events: a result that was seen must never be lost."""
         if self.call.journal is not None:
             await self.call.journal.record_outcome(outcome)
-        await self.emit(*events)
+        if not self.send.send_nowait(events):
+            await self.send.send(events)
         return outcome
 
     async def _failed(self, call: ToolCall, failure: CallFailure) -> ToolOutcome:
@@ -167,9 +175,7 @@ class ToolRunner:
         if not callable(policy):
             return message, error if policy == "halt" else None
         try:
-            decision = policy(call, error)
-            if inspect.isawaitable(decision):
-                decision = await decision
+            decision = await call_user(policy, call, error)
             if isinstance(decision, str) and decision == "halt":
                 return message, error
             return self._message(call, self._content(decision)), None
@@ -183,6 +189,18 @@ class ToolRunner:
             )
             halting.__cause__ = raised
             return message, halting
+
+    def _find(self, call: ToolCall) -> Tool:
+        """The tool of the call, checked to be one that can run with these arguments."""
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = known_names(self._tools, call.name)
+            raise call_failure(call, "unknown_tool", f"there is no tool {call.name!r}; {known}")
+        if tool.handler is None and self.call.engine.tool_executor is None:
+            raise call_failure(call, "no_handler", f"tool {call.name!r} has no handler")
+        if call.arguments is None:
+            raise call_failure(call, "invalid_arguments", arguments_problem(call.raw_arguments))
+        return tool
 
     def _encode(self, call: ToolCall, value: Any) -> Content:
         try:
@@ -207,12 +225,13 @@ class ToolRunner:
         return Message("tool", content, tool_call_id=call.id, name=call.name)
 
 
+STARTED_TOGETHER = 8
+"""Calls that start before other tasks of the Trio run have a turn, which costs as much as a tenth of a call."""
+
 MAX_THREADS = 64
 """Sync handlers that run at once in one Trio run, not counting abandoned ones."""
 
 _threads: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("allm_tool_threads")
-
-EmitEvents = Callable[..., Awaitable[None]]
 
 
 class CallFailure(Exception):
@@ -230,17 +249,19 @@ def call_failure(call: ToolCall, reason: ToolReason, message: str, *, abandoned:
     return CallFailure(error, abandoned=abandoned)
 
 
-async def run_handler(model_call: ModelCall, call: ToolCall, emit: EmitEvents) -> Any:
+async def run_handler(model_call: ModelCall, tool: Tool, call: ToolCall, send: BurstSender) -> Any:
     """Run the handler of `call` and return its value.
 
     Raises:
         CallFailure: The handler could not be run, raised, exceeded its time limit, or returned an invalid value.
     """
-    tool = _find(model_call, call)
     try:
         if tool.compact and (missing := missing_arguments(tool, call.arguments or {})) is not None:
             raise call_failure(call, "invalid_arguments", missing)
-        value = await _run(model_call, tool, call, emit)
+        if model_call.engine.tool_executor is None and needs_thread(tool):
+            value = await _run_in_thread(model_call, tool, call, send)
+        else:
+            value = await _run(model_call, tool, call, send, in_thread=False)
     except CallFailure as failure:
         if not (tool.compact and failure.error.reason == "invalid_arguments"):
             raise
@@ -249,25 +270,12 @@ async def run_handler(model_call: ModelCall, call: ToolCall, emit: EmitEvents) -
     return _with_json_hints(call, value) if isinstance(value, AskUser) else value
 
 
-def _find(model_call: ModelCall, call: ToolCall) -> Tool:
-    """The tool of the call, checked to be one that can run with these arguments."""
-    tools = model_call.request.tools
-    tool = next((tool for tool in tools if tool.name == call.name), None)
-    if tool is None:
-        raise call_failure(call, "unknown_tool", f"there is no tool {call.name!r}; {_known_names(tools, call.name)}")
-    if tool.handler is None and model_call.engine.tool_executor is None:
-        raise call_failure(call, "no_handler", f"tool {call.name!r} has no handler")
-    if call.arguments is None:
-        raise call_failure(call, "invalid_arguments", arguments_problem(call.raw_arguments))
-    return tool
-
-
 async def _enter(index: int, limiter: trio.CapacityLimiter | None) -> None:
     """Wait until one more call may run."""
-    if limiter is None:
-        await trio.lowlevel.checkpoint()
-    else:
+    if limiter is not None:
         await limiter.acquire_on_behalf_of(index)
+    elif index % STARTED_TOGETHER == 0:
+        await trio.lowlevel.checkpoint()
 
 
 def _leave(index: int, limiter: trio.CapacityLimiter | None, places: Places | None) -> None:
@@ -277,40 +285,35 @@ def _leave(index: int, limiter: trio.CapacityLimiter | None, places: Places | No
         places.leave(index)
 
 
-def _known_names(tools: Sequence[Tool], name: str) -> str:
-    """Which tools there are; of many only those with a similar name, as the model reads it all."""
-    if len(tools) <= MOST_SHOWN:
-        return f"the tools are: {', '.join(tool.name for tool in tools) or 'none'}"
-    near = difflib.get_close_matches(name, [tool.name for tool in tools], 5)
-    hint = f"did you mean {' or '.join(near)}?" if near else "none has a similar name"
-    return f"{hint} (there are {len(tools)} tools)"
-
-
-async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, emit: EmitEvents) -> Any:
-    limit = tool.timeout if tool.timeout is not None else model_call.execution_options.tool_timeout
-    in_thread = model_call.engine.tool_executor is None and needs_thread(tool)
-    async with _thread_limiter() if in_thread else nullcontext():
-        await emit(ToolExecutionStarted(call))
-        # Started after waiting for a thread and for the consumer, so that the limit covers the tool's own time only.
-        scope = trio.CancelScope(deadline=trio.current_time() + (float("inf") if limit is None else limit))
-        context = _context(model_call, call, emit, scope)
-        value: Any = None
-        with scope:
-            value = await _call_handler(tool, call, context, limit, in_thread=in_thread)
-        if scope.cancelled_caught:
-            raise call_failure(call, "timeout", f"the tool took longer than {limit} s", abandoned=in_thread)
-    return value
-
-
-async def _call_handler(
-    tool: Tool, call: ToolCall, context: ToolContext, limit: float | None, *, in_thread: bool
-) -> Any:
-    """Call the executor or the handler; an exception becomes a `CallFailure`."""
-    executor = context.engine.tool_executor
+async def _run_in_thread(model_call: ModelCall, tool: Tool, call: ToolCall, send: BurstSender) -> Any:
+    limiter = _thread_limiter()
     try:
-        if executor is not None and not isinstance(tool.handler, ToolHelp):
-            return await executor.execute(tool, call, context)
-        return await invoke(tool, call.arguments or {}, context, limit=limit, in_thread=in_thread)
+        limiter.acquire_nowait()  # without a checkpoint, at which a later call could overtake this one
+    except trio.WouldBlock:
+        await limiter.acquire()
+    try:
+        return await _run(model_call, tool, call, send, in_thread=True)
+    finally:
+        limiter.release()
+
+
+async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, send: BurstSender, *, in_thread: bool) -> Any:
+    """Call the executor or the handler; an exception becomes a `CallFailure`."""
+    started = (ToolExecutionStarted(call),)
+    if not send.send_nowait(started):
+        await send.send(started)
+    executor = model_call.engine.tool_executor
+    limit = tool.timeout if tool.timeout is not None else model_call.execution_options.tool_timeout
+    # Started after waiting for a thread and for the consumer, so that the limit covers the tool's own time only.
+    scope = trio.CancelScope(deadline=trio.current_time() + (float("inf") if limit is None else limit))
+    context = _context(model_call, call, send, scope)
+    value: Any = None
+    try:
+        with scope:
+            if executor is not None and not isinstance(tool.handler, ToolHelp):
+                value = await call_user(executor.execute, tool, call, context)
+            else:
+                value = await invoke(tool, call.arguments or {}, context, limit=limit, in_thread=in_thread)
     except ToolError as error:  # raised by the handler, which may not have filled in the call
         error.tool_name = error.tool_name or call.name
         error.tool_call_id = error.tool_call_id or call.id
@@ -319,6 +322,9 @@ async def _call_handler(
         failure = call_failure(call, "handler_raised", exception_text(error))
         failure.error.__cause__ = error
         raise failure from error
+    if scope.cancelled_caught:
+        raise call_failure(call, "timeout", f"the tool took longer than {limit} s", abandoned=in_thread)
+    return value
 
 
 def _check_returned(call: ToolCall, value: Any) -> None:
@@ -331,35 +337,20 @@ def _check_returned(call: ToolCall, value: Any) -> None:
 
 
 def _with_json_hints(call: ToolCall, asked: AskUser) -> AskUser:
-    """The question with hints that a journal and a session can hold: encoded like a result, by the library's rules."""
-    hints: dict[str, Any] = {}
-    for name, hint in asked.hints.items():
-        try:
-            hints[name] = as_json(hint)
-        except Exception as error:  # also from a property or a method of the caller's class
-            why = f"the hint {name!r} of the question has no JSON form: {exception_text(error)}"
-            raise call_failure(call, "encoding_failed", why) from error
-    if (problem := value_problem(hints)) is not None:
-        raise call_failure(
-            call, "encoding_failed", f"the hints of the question cannot be saved: their object {problem}"
-        )
-    encoded = AskUser(asked.question, **hints)
     try:
-        to_json(encoded)
-    except ValidationError as error:  # too long or too deep for any document
-        why = f"the hints of the question cannot be saved: {exception_text(error)}"
-        raise call_failure(call, "encoding_failed", why) from error
-    return encoded
+        return as_saved(asked)
+    except ValueError as error:
+        raise call_failure(call, "encoding_failed", str(error)) from error
 
 
-def _context(model_call: ModelCall, call: ToolCall, emit: EmitEvents, scope: trio.CancelScope) -> ToolContext:
+def _context(model_call: ModelCall, call: ToolCall, send: BurstSender, scope: trio.CancelScope) -> ToolContext:
     options = model_call.execution_options
 
     async def report(payload: Any) -> None:
         # Stop the tool's clock while the consumer is behind.
         left, scope.deadline = scope.deadline - trio.current_time(), float("inf")
         try:
-            await emit(ToolProgress(call, payload))
+            await send.send((ToolProgress(call, payload),))
         except trio.ClosedResourceError:
             raise StreamError(
                 f"the turn of tool call {call.id!r} is over, so nothing more can be emitted", reason="closed"
@@ -383,16 +374,6 @@ def _thread_limiter() -> trio.CapacityLimiter:
         limiter = trio.CapacityLimiter(MAX_THREADS)
         _threads.set(limiter)
         return limiter
-
-
-def exception_text(error: Exception) -> str:
-    """The message of an exception; for a group, such as a nursery raises, the messages of all its members."""
-    if isinstance(error, ExceptionGroup):
-        return "; ".join(map(exception_text, error.exceptions))
-    try:
-        return str(error) or type(error).__name__
-    except Exception:  # the caller's own class may have a broken __str__
-        return type(error).__name__
 
 
 def _is_nonempty_text(value: Any) -> bool:

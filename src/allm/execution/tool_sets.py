@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.problems import refuse
 from allm.data.request import request_problems
 from allm.data.tool import ToolLimit
@@ -87,7 +88,7 @@ def _limiter_of(limit: ToolLimit) -> trio.CapacityLimiter:
     return limiter
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Places:
     """The places that the calls of one batch have in the limits of their tools, by index of the call."""
 

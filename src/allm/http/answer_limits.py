@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.problems import shown
 
@@ -25,7 +26,7 @@ def _check(_limits: Any, attribute: Any, value: Any) -> None:
         raise ValidationError([problem], reason="invalid_limits", message=f"AnswerLimits({attribute.name}=...) {what}")
 
 
-@attrs.frozen(kw_only=True, cache_hash=True)  # each call asks for its hash
+@frozen(kw_only=True, cache_hash=True)  # each call asks for its hash
 class AnswerLimits:
     """How much one answer of a model may hold; None: any amount. Lengths are in bytes of UTF-8.
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.content import ToolCall
 from allm.data.errors import AdapterError
 from allm.data.events import (
@@ -63,7 +64,7 @@ def _room(limits: AnswerLimits) -> dict[str, float]:
     return {name: inf if limit is None else limit for name, limit in given.items()}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class AnswerSize:
     """The size of one answer so far.
 

@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError, Problem, ValidationError
 from allm.data.json.text import dumps
 from allm.http.errors import Classify, annotate_error, error_from_response, request_id_of
@@ -33,6 +34,7 @@ __all__ = [
     "join_url",
     "json_body",
     "json_content",
+    "no_address",
     "open_call",
     "parts_of",
 ]
@@ -54,7 +56,7 @@ def _private(url: str) -> PrivateUrl:
     return url if type(url) is PrivateUrl else PrivateUrl(url)
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class HttpCall:
     """A prepared call, which may be made several times: each attempt sends it anew.
 
@@ -81,7 +83,7 @@ class HttpCall:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class OpenCall:
     """A call that has been sent, and its response.
 
@@ -279,6 +281,14 @@ def parts_of(base_url: str) -> SplitResult:
             reason="invalid_base_url",
         )
     return parts
+
+
+def no_address(provider: str, variable: str | None) -> EngineError:
+    """The error for a provider whose address has to be given, such as in an environment variable."""
+    known = () if variable is None else (variable,)
+    what = f"{provider} has no address of its own"
+    error = EngineError(what, reason="invalid_base_url", provider=provider, variables=known)
+    return error.advised(": pass base_url=")
 
 
 @functools.lru_cache(maxsize=256)  # every call asks, for one of few addresses

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from types import ModuleType
 from typing import Any, Protocol, final
 
-import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
 from allm.http.response import Body, BodyReader, Chunks, HttpResponse, sent_body
@@ -62,7 +62,7 @@ def request_of(
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class LiveResponse(HttpResponse):
     """A response of the library's."""
 
@@ -85,7 +85,7 @@ class LiveResponse(HttpResponse):
         return body
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Once:
     """A body that is there already, as one chunk."""
 

@@ -24,6 +24,8 @@ from typing import Any, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
+
 __all__ = ["Connecting", "Interrupted", "Network"]
 
 CLOSE_SECONDS = 5.0
@@ -37,7 +39,7 @@ _Trace = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class Network:
     """The network as httpcore takes it, by Trio's own streams.
 
@@ -69,7 +71,7 @@ class Network:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class _Stream:
     """A connection that `Network` has made. httpcore passes arguments by name."""
 
@@ -144,7 +146,7 @@ class Interrupted(Exception):
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class Connecting:
     """The `trace` extension of one request.
 

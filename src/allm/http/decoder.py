@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 from allm.data.events import AdapterEvent, Failed, MessageCompleted, MessageStarted, RawChunk, UsageReported
 from allm.data.json.text import JsonTextError, as_list, as_object, as_text, loads_pieces, loads_strict
@@ -59,7 +60,7 @@ _IDLE = frozenset({"ping", "keepalive", "keep-alive", "heartbeat"})
 _SNIPPET = 200  # characters of what came last that the message of a cut-off answer quotes
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamDecoder(abc.ABC):
     """Decodes one answer. A subclass is one wire format; `on_event` is all it must have (docs/adapters.md has one).
 

@@ -14,6 +14,7 @@ from typing import Any, Self, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 
 __all__ = ["ACCEPTED", "decoded"]
@@ -56,7 +57,7 @@ def decoded(headers: Mapping[str, str], source: AsyncIterator[bytes]) -> AsyncIt
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class _Inflated:
     """The pieces of a body, none longer than `_PIECE_BYTES`.
 

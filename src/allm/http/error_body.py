@@ -15,6 +15,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError, AdapterReason
 from allm.data.json.text import JsonTextError, as_list, as_object, as_objects, loads
 
@@ -71,7 +72,7 @@ _STATUS_DIGITS = 3
 _STATUS_RANGE = range(400, 600)
 
 
-@attrs.frozen
+@frozen
 class ErrorBody:
     """The parts of an error answer, each as far as it is there; `fields` is the innermost object."""
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError
 from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
@@ -21,7 +22,7 @@ MAX_RESPONSE_BYTES = 256 * 1024 * 1024
 """Largest response, in bytes: ten images of 4096 x 4096 pixels take about 200 MB in base64."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class JsonResponse:
     """A successful JSON response.
 

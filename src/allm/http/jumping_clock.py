@@ -17,12 +17,14 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
+
 __all__ = ["in_thread", "standing_still"]
 
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Clock:
     """A clock, its own threshold in seconds of real time, and the threads that it waits for."""
 
@@ -35,7 +37,7 @@ class _Clock:
         self.clock.autojump_threshold = max([self.threshold, *limits])
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Thread(trio.abc.Instrument):
     """A thread of a tool, its limit in seconds, and how many tasks of Trio run for it."""
 

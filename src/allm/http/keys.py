@@ -13,7 +13,6 @@ the call that runs it may be cancelled; then the next waiting call runs it inste
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -26,7 +25,9 @@ from weakref import WeakKeyDictionary
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError
+from allm.data.user_functions import call_user
 
 __all__ = [
     "BEARER",
@@ -136,7 +137,7 @@ def key_problem(key: str) -> str | None:
     return None
 
 
-@attrs.frozen
+@frozen
 class KeyHeader:
     """The header that carries a key.
 
@@ -153,7 +154,7 @@ BEARER = KeyHeader("authorization", "Bearer ")
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class KeySource:
     """A function that returns the key, called once for all calls that need it at the same time.
 
@@ -221,9 +222,7 @@ class KeySource:
 
     async def _returned(self) -> Secret | type:
         """What the function returns, or of which type it is: the variables of a frame that raises hold no key."""
-        key: Any = self._function()
-        if inspect.isawaitable(key):
-            key = await key
+        key: Any = await call_user(self._function)
         return Secret(key) if isinstance(key, str) else type(key)
 
 
@@ -237,7 +236,7 @@ def copy_of(error: AdapterError) -> AdapterError:
 
 
 @final
-@attrs.frozen
+@frozen
 class Credential:
     """How a call authenticates: the header that carries its key, and the key or its source."""
 

@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from urllib.parse import urlsplit
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import EngineError
 from allm.http.private_url import PrivateUrl
 
@@ -72,7 +71,7 @@ def _place_of(url: str) -> tuple[str, str, int | None]:
     return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or _PORTS.get(parts.scheme)
 
 
-@attrs.frozen
+@frozen
 class _Settings:
     """The proxy settings of the environment.
 

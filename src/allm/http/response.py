@@ -18,7 +18,9 @@ from typing import Any, Protocol, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError
+from allm.data.user_functions import items_of_user
 from allm.http.encodings import decoded
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
@@ -30,6 +32,7 @@ __all__ = [
     "Chunks",
     "HttpResponse",
     "OpenResponse",
+    "is_known",
     "mapped",
     "sent_body",
     "shown_headers",
@@ -66,7 +69,7 @@ def _is_secret(name: str) -> bool:
     return name in _SECRETS or _SECRET.search(name) is not None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class HttpResponse:
     """A response whose body has not been read yet.
 
@@ -112,7 +115,7 @@ class HttpResponse:
 
 
 @final
-@attrs.define(eq=False, init=False)
+@define(eq=False, init=False)
 class Chunks:
     """A body that is being read, as its own block. Its own errors are mapped, and not those of the code that reads."""
 
@@ -185,7 +188,7 @@ CLOSE_SECONDS = 5.0
 
 
 @final
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Body:
     """A request body that is too large to hold in memory, such as a file.
 
@@ -200,7 +203,7 @@ class Body:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class BodyReader:
     """One pass over a body, as an async iterator.
 
@@ -217,7 +220,7 @@ class BodyReader:
         self._size = 0
         chunks = (self._body,) if isinstance(self._body, bytes) else self._body.open()
         if isinstance(chunks, AsyncIterable):
-            self._async = aiter(chunks)
+            self._async = items_of_user(chunks)
         else:
             self._sync = iter(chunks)
         return self
@@ -323,6 +326,11 @@ def _failures(library: ModuleType) -> _Kinds:
     }
 
 
+def is_known(library: ModuleType, error: BaseException) -> bool:
+    """Whether the error is one of the library's own about the network, for which `mapped` has words."""
+    return isinstance(error, _failures(library)["transport"])
+
+
 class mapped:  # noqa: N801  (a `with` block, not a thing)
     """The HTTP library's exceptions as `AdapterError`."""
 
@@ -357,12 +365,10 @@ class mapped:  # noqa: N801  (a `with` block, not a thing)
         if isinstance(error, kinds["request"]):
             raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
         if self._reading and isinstance(error, kinds["remote"]):
-            raise AdapterError(
-                f"the connection ended before the answer did ({what})", reason="stream_truncated"
-            ) from error
-        raise AdapterError(
-            f"the server cannot be reached ({what})", reason="network_error", retryable=not _is_lasting(kinds, error)
-        ) from error
+            what = f"the connection ended before the answer did ({what})"
+            raise AdapterError(what, reason="stream_truncated") from error
+        what = f"the server cannot be reached ({what})"
+        raise AdapterError(what, reason="network_error", retryable=not _is_lasting(kinds, error)) from error
 
 
 _REFUSED_BY_PROXY = re.compile(r"(?!408|425|429)4\d\d\b|.*(username|password|authenticat)", re.IGNORECASE)

@@ -12,6 +12,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.events import (
     AdapterEvent,
     Failed,
@@ -38,7 +39,7 @@ _DELTAS: dict[type, type] = {
 """The deltas of the blocks that these events end."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SplitText:
     """Repairs the events of one response."""
 

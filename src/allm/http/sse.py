@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 
 __all__ = ["FEW_EVENTS", "MAX_EVENT_BYTES", "Run", "SSEDecoder", "ServerSentEvent"]
@@ -84,7 +85,7 @@ def _head_of(event: bytes) -> _Head | None:
     return None if b"\r" in name else _Head(head, name.decode("utf-8", "replace"))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class SSEDecoder:
     """Splits bytes into server-sent events.
 

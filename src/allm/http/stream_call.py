@@ -12,6 +12,7 @@ from typing import Any, cast
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, StreamError
 from allm.data.events import AdapterEvent, Emit, Failed, MessageCompleted
 from allm.data.json.text import JsonTextError, loads_lenient
@@ -38,7 +39,7 @@ _MISSES = 16
 _TOGETHER_BYTES = 64 * 1024
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StreamCall(HttpCall):
     """A prepared call whose response is a stream of events.
 
@@ -73,7 +74,7 @@ async def stream_events(call: StreamCall, emit: Emit) -> None:
             raise
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Reader:
     """Reads one body. Its first byte tells a JSON document from an event stream, since gateways mislabel both."""
 
@@ -323,7 +324,7 @@ async def _head(chunks: AsyncIterator[bytes]) -> bytes:
     return b""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Gathering:
     """Reads until there is enough to decode, no room for it, or the answer has ended; False at the end of the body.
 

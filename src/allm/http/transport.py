@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.http.client import LiveResponse, request_of
 from allm.http.connecting import Connecting, Interrupted, Network
 from allm.http.encodings import ACCEPTED
@@ -36,6 +37,7 @@ from allm.http.response import (
     BodyReader,
     Chunks,
     HttpResponse,
+    is_known,
     mapped,
     transport_override,
     unconnected,
@@ -109,7 +111,7 @@ async def warm(url: str) -> None:
 # cancelled while it connects; `Engine(limiter=...)` bounds concurrency instead.
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Shared:
     """A pool, how many requests use it, and the most that did at once: so many connections it may have."""
 
@@ -124,7 +126,7 @@ class _Shared:
         self.of.give_back(self)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Clients:
     """The shared clients of one route: as many as its requests need.
 
@@ -242,7 +244,7 @@ def _address(below: ModuleType, url: Any) -> Any:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class _SharedResponse(HttpResponse):
     """A response that came over a shared connection. Of what the library said of it, only the body is kept."""
 
@@ -254,13 +256,13 @@ class _SharedResponse(HttpResponse):
         return Chunks(aiter(self._body), self.headers, self._library)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Sending:
     """A request on its way."""
 
     _request: Any = attrs.field(repr=False)
 
-    async def send(self, client: Any, pool: Any) -> Any:
+    async def send(self, http: ModuleType, client: Any, pool: Any) -> Any:
         """Return the response, by the user's client or else a pool; nothing is left of a request without one."""
         connecting, outside = Connecting(self._request.extensions.get("trace")), sys.exception()
         self._request.extensions["trace"] = connecting
@@ -272,7 +274,7 @@ class _Sending:
             ended = stopped.reason
         except BaseException as error:  # noqa: ASYNC103  (raised below where it is not raised here)
             await connecting.ended(error)  # noqa: ASYNC102  (shielded, with a deadline)
-            if isinstance(error, Exception) and connecting.failed_with(error):
+            if isinstance(error, Exception) and connecting.failed_with(error) and not is_known(http, error):
                 raise unconnected(error) from error  # noqa: ASYNC104  (an Exception, never Cancelled)
             if not isinstance(error, trio.Cancelled):
                 raise
@@ -343,7 +345,7 @@ class send:  # noqa: N801  (an `OpenResponse`: a function whose result is used o
                     request = request_of(client, http, method, url, fields, content, reader)
                 sending, request = _Sending(request), None  # its repr has the URL
                 await trio.lowlevel.checkpoint_if_cancelled()  # before there is anything to leave behind
-                answer = await sending.send(None if is_ours else client, is_ours and self._lent.pool)
+                answer = await sending.send(http, None if is_ours else client, is_ours and self._lent.pool)
                 self._answer = answer.stream if is_ours else answer
         finally:
             await reader.aclose()  # noqa: ASYNC102  (shielded, with a deadline)

@@ -9,20 +9,23 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import attrs
 
-from allm.data.audio import SpeechRequest
+from allm.data.attrs_classes import frozen
 from allm.data.content import Part, ToolCall
-from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.events import Emit as Emit
-from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.request import Request
 from allm.data.tool import Tool
 from allm.http.answer_limits import DEFAULT_ANSWER_LIMITS, AnswerLimits
 from allm.http.keys import Secret
 from allm.http.private_url import PrivateUrl
+
+if TYPE_CHECKING:  # not needed for a chat
+    from allm.data.audio import SpeechRequest
+    from allm.data.embedding import EmbeddingRequest, EmbeddingResponse  # noqa: F401  in the texts below
+    from allm.data.image_request import ImageRequest, ImageResponse  # noqa: F401  in the texts below
 
 __all__ = [
     "AdapterOptions",
@@ -47,7 +50,7 @@ ToolMode = Literal["native", "prompted"]
 """A way to give tools to a model."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class AdapterOptions:
     """Settings of one call that are not part of its request; an adapter uses those that it supports.
 
@@ -147,18 +150,18 @@ class UnaryAdapter(Protocol[RequestT_contra, ResponseT_co]):
         ...
 
 
-class ImageAdapter(UnaryAdapter[ImageRequest, ImageResponse], Protocol):
+class ImageAdapter(UnaryAdapter["ImageRequest", "ImageResponse"], Protocol):
     """A provider of images: `Engine(image_adapter=...)`."""
 
 
-class EmbeddingAdapter(UnaryAdapter[EmbeddingRequest, EmbeddingResponse], Protocol):
+class EmbeddingAdapter(UnaryAdapter["EmbeddingRequest", "EmbeddingResponse"], Protocol):
     """A provider of embeddings. The indexes in its responses count from 0 within each request.
 
     `Adapter.batch_limits` bounds one request.
     """
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SpokenAnswer:
     """Speech while it arrives.
 

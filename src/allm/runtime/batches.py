@@ -7,16 +7,18 @@ from typing import final
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.embedding import EmbeddingInput
 from allm.data.embedding_check import input_problem, text_size
 from allm.data.problems import refuse
+from allm.data.user_functions import items_of_user
 
-__all__ = ["AsyncBatches", "Batch", "BatchLimits", "in_batches"]
+__all__ = ["UNKNOWN_LIMITS", "AsyncBatches", "Batch", "BatchLimits", "in_batches"]
 
 Batch = tuple[EmbeddingInput, ...]
 
 
-@attrs.frozen
+@frozen
 class BatchLimits:
     """The most that fits into one request.
 
@@ -28,6 +30,10 @@ class BatchLimits:
 
     inputs: int
     size: int | None = None
+
+
+UNKNOWN_LIMITS = BatchLimits(100)
+"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 def in_batches(inputs: Iterable[EmbeddingInput], limits: BatchLimits) -> Iterator[Batch]:
@@ -50,7 +56,7 @@ class AsyncBatches:
     """`in_batches` for an async iterable, written as a class: an async generator would have to be closed explicitly."""
 
     def __init__(self, inputs: AsyncIterable[EmbeddingInput], limits: BatchLimits) -> None:
-        self._inputs = aiter(inputs)
+        self._inputs = items_of_user(inputs)
         self._cutter = _Cutter(limits)
 
     async def __anext__(self) -> Batch:
@@ -69,7 +75,7 @@ class AsyncBatches:
             await close()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Cutter:
     """Collects inputs into batches. An input larger than `limits.size` gets a batch to itself: the provider decides.
 

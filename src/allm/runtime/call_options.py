@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypedDict
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.events import AdapterEvent
@@ -32,7 +33,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class StepInput:
     """What `before_step` is told about the model call that comes next.
 
@@ -144,7 +145,7 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     response_format: ResponseFormat[OutputT] | None
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ExecutionOptions:
     """The options that steer the execution itself; the field defaults are the library's defaults."""
 

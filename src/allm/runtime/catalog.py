@@ -21,7 +21,6 @@ says it; what was `put` in stands alone.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import pkgutil
 import re
@@ -31,9 +30,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import ValidationError
 from allm.data.json.text import loads
-from allm.data.problems import Problem, shown
+from allm.data.problems import Problem, nearest, shown
 
 __all__ = ["CAPABILITIES", "EFFORTS", "ModelInfo", "Prices", "bundled", "clear", "lookup", "put", "suggestions"]
 
@@ -54,7 +54,7 @@ _SNAPSHOT = re.compile(r"(.+?)(?:[-@]20\d{6}|-20\d\d-\d\d-\d\d|-\d{3})")
 """OpenAI, Anthropic (also on Vertex AI) and Google mark snapshots so."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Prices:
     """US dollars for a million tokens.
 
@@ -101,7 +101,7 @@ def _not_empty(_info: ModelInfo, attribute: Any, value: Any) -> None:
         raise ValidationError([Problem((attribute.name,), tag, sentence)], reason="invalid_model")
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class ModelInfo:
     """What is known of one model; None where nothing is.
 
@@ -197,8 +197,13 @@ def _read(name: str) -> Any:
 @functools.cache
 def bundled() -> tuple[ModelInfo, ...]:
     """The rows of the data file."""
-    data = _read("models.json")
-    return tuple(_row(row) for row in data["models"])
+    return tuple(map(_row, _models()))
+
+
+@functools.cache
+def _models() -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = _read("models.json")["models"]
+    return models
 
 
 def _row(row: Mapping[str, Any]) -> ModelInfo:
@@ -213,11 +218,11 @@ def _band(band: Mapping[str, Any]) -> Prices:
 
 
 @functools.cache
-def _bundled_index() -> _Index:
-    return _Index(bundled())
+def _bundled_index(provider: str) -> _Index:
+    return _Index(_row(row) for row in _models() if row["provider"] == provider)
 
 
-@attrs.frozen
+@frozen
 class _Rule:
     """Facts of every model of a provider whose id fits the regular expression `models`."""
 
@@ -240,7 +245,7 @@ def _facts(facts: Mapping[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1024)
 def _bundled_info(provider: str, model: str) -> ModelInfo | None:
     """The bundled row with what the rules add; without a row, what they say alone."""
-    row = _find(_bundled_index(), provider, model)
+    row = _find(_bundled_index(provider), provider, model)
     added: dict[str, Any] = {}
     for rule in _rules():
         if rule.provider == provider and re.search(rule.models, _plain(model)):
@@ -298,7 +303,7 @@ def suggestions(model: str) -> list[str]:
     ids = {(row.provider, row.id) for row in (*bundled(), *_own.exact.values()) if not row.id.endswith("*")}
     plain = _plain(model).rpartition("/")[2]
     names = [name for name in (plain, without_snapshot(plain)) if any(id == name for _, id in ids)]
-    names = names[:1] or difflib.get_close_matches(plain, {id for _, id in ids}, MOST_SUGGESTED)
+    names = names[:1] or nearest(plain, {id for _, id in ids}, MOST_SUGGESTED)
     found = [(provider, id) for name in names for provider, id in sorted(ids) if id == name]
     found.sort(key=lambda row: (names.index(row[1]), row[0] not in _FIRST))
     return [f"{provider}:{id}" for provider, id in found][:MOST_SUGGESTED]

@@ -19,6 +19,7 @@ from typing import Any, get_args
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.events import AdapterEvent, MessageCompleted, MessageStarted, UsageReported
 from allm.data.request import Request
 from allm.data.response import COSTS, Usage
@@ -62,7 +63,7 @@ _GENAI_PRICES = {
 _UNPRICED = frozenset(get_args(AdapterEvent)) - {UsageReported, MessageStarted, MessageCompleted}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Pricing:
     """Puts costs on what one answer reports of its usage, so that whoever folds its events gets them.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
 import trio
 
-from allm.data.audio import Transcription, TranscriptionRequest
+from allm.data.attrs_classes import frozen
 from allm.data.constructors import explains_arguments
 from allm.data.errors import EngineError
-from allm.data.moderation import ModerationRequest, ModerationResponse
 from allm.data.problems import mapping_field, tuple_of
 from allm.data.tool import Tool, expected_tool, merge_tools
 from allm.data.toolset import Toolset
@@ -31,6 +30,10 @@ from allm.runtime.call_options import CallOptions, OnToolError
 from allm.runtime.option_table import kept_options, seal
 from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_model
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
+
+if TYPE_CHECKING:
+    from allm.data.audio import Transcription, TranscriptionRequest
+    from allm.data.moderation import ModerationRequest, ModerationResponse
 
 __all__ = ["Engine", "EngineFields"]
 
@@ -115,7 +118,7 @@ class EngineFields(TypedDict, total=False):
     system="system instructions are a message: [allm.system(text), allm.user(text)]",
     provider="the provider is an adapter, such as adapter=allm.providers.OpenAI(); Engine.from_model('openai:...') too",
 )
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class Engine:
     """Everything a call needs besides its messages.
 

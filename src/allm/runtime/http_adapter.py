@@ -12,19 +12,20 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
 import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
 from allm.data.errors import EngineError, ValidationError
 from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, join_url, json_content, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_content, no_address, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
@@ -37,7 +38,9 @@ from allm.http.stream_call import StreamCall
 from allm.http.transport import checked_route
 from allm.http.wire_decoder import WireDecoder
 from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
-from allm.runtime.batches import BatchLimits
+
+if TYPE_CHECKING:
+    from allm.runtime.batches import BatchLimits
 
 __all__ = ["Adapter", "HttpAdapter", "Vendor", "as_adapter", "explains_settings"]
 
@@ -50,10 +53,6 @@ explains_settings: ClassDecorator = explains_arguments(
     organization="pass headers={{'openai-organization': ...}}",
 )
 """Decorates an adapter's class, so that a setting of another place is an error that names the place."""
-
-
-UNKNOWN_LIMITS = BatchLimits(100)
-"""Limits of one embedding request where the adapter states none: the smallest of the bundled providers (Gemini's)."""
 
 
 class Adapter(ABC):
@@ -95,8 +94,7 @@ class Adapter(ABC):
     def tool_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[ToolMode] | None:
         """The ways in which the model of a request can be given tools, the best first; None: ask the catalog.
 
-        `("prompted",)` is a model without tools of its own: it is told of them in its instructions, the request has
-        none, and earlier calls and results are text.
+        With `("prompted",)` the request has no tools: the model is told of them, and of calls and results, as text.
         """
         return None
 
@@ -118,6 +116,8 @@ class Adapter(ABC):
 
     def batch_limits(self, _model: str | None, /) -> BatchLimits:
         """The most that one embedding request may hold."""
+        from allm.runtime.batches import UNKNOWN_LIMITS
+
         return UNKNOWN_LIMITS
 
     async def warm_up(self, _model: str | None, /) -> None:
@@ -156,19 +156,16 @@ class _WithDefaults(Adapter):
         return result
 
     def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
-        modes = getattr(self._adapter, "output_modes", super().output_modes)
-        result: Sequence[OutputMode] | None = modes(request, options)
-        return result
+        ask: Callable[..., Sequence[OutputMode] | None] = getattr(self._adapter, "output_modes", super().output_modes)
+        return ask(request, options)
 
     def tool_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[ToolMode] | None:
-        modes = getattr(self._adapter, "tool_modes", super().tool_modes)
-        result: Sequence[ToolMode] | None = modes(request, options)
-        return result
+        ask: Callable[..., Sequence[ToolMode] | None] = getattr(self._adapter, "tool_modes", super().tool_modes)
+        return ask(request, options)
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
-        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
-        result: Iterable[Problem] = refused(request, options)
-        return result
+        ask: Callable[..., Iterable[Problem]] = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        return ask(request, options)
 
     def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
         defers = getattr(self._adapter, "defers_tools", super().defers_tools)
@@ -179,9 +176,8 @@ class _WithDefaults(Adapter):
         return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
-        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
-        result: BatchLimits = limits(model)
-        return result
+        ask: Callable[..., BatchLimits] = getattr(self._adapter, "batch_limits", super().batch_limits)
+        return ask(model)
 
     async def warm_up(self, model: str | None, /) -> None:
         await getattr(self._adapter, "warm_up", super().warm_up)(model)
@@ -198,7 +194,7 @@ STREAM_HEADERS = {
 }
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Vendor:
     """What differs between vendors, as data.
 
@@ -225,7 +221,7 @@ class Vendor:
     classify: Classify | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class HttpAdapter(Adapter):
     """Base of adapters over HTTP. A subclass sets `vendor` and builds calls with `call` or `stream_call`.
 
@@ -286,9 +282,7 @@ class HttpAdapter(Adapter):
         """A call for `stream_events`.
 
         Args:
-            url: The complete URL, as `url` returns it.
-            body: A mapping to send as JSON, or the JSON as bytes.
-            options: Options of the call.
+            url, body, options: As for `call`; the body is JSON.
             new_decoder: Makes a fresh decoder for each attempt.
             max_event_bytes: Largest server-sent event accepted, in bytes.
 
@@ -328,16 +322,11 @@ class HttpAdapter(Adapter):
             EngineError: `invalid_base_url`: none of them is set.
         """
         vendor = self.vendor
-        given = self.base_url if options.base_url is None else options.base_url
-        if given is not None:
+        if (given := self.base_url if options.base_url is None else options.base_url) is not None:
             return given
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
-            variables = (vendor.base_url_env,) if vendor.base_url_env else ()
-            what = f"{vendor.name} has no address of its own"
-            raise EngineError(what, reason="invalid_base_url", provider=vendor.name, variables=variables).advised(
-                ": pass base_url="
-            )
+            raise no_address(vendor.name, vendor.base_url_env)
         return PrivateUrl(found)
 
     def classify_at(self, url: str) -> Classify:  # noqa: ARG002  not all servers are the vendor's own

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import OptionError, Problem, ValidationError
 from allm.data.problems import refuse, shown, unknown_option, wrong_type
 from allm.data.request import JsonSchema
@@ -41,7 +42,7 @@ Place = Literal["request", "adapter", "execution"]
 """Where a value goes: the `Request`, the `AdapterOptions` or the `ExecutionOptions` of the call, by the same name."""
 
 
-@attrs.frozen
+@frozen
 class Rule:
     """What a value may be.
 
@@ -99,7 +100,7 @@ def _key(values: list[Any]) -> Secret | None:
 # --- the table -----------------------------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@frozen
 class Option:
     """One row.
 

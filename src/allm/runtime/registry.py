@@ -7,13 +7,13 @@ others do not know, because reading them from disk is by far the slowest lookup.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from allm.data.errors import EngineError
+from allm.data.problems import nearest
 from allm.runtime import catalog
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def split_model(text: str, service: str = CHAT) -> tuple[str, str]:
     known = known_providers(service) | installed
     owner, slash, model = text.partition("/")
     written = [(head, rest)] if colon else [(tail, before)] if at else []
-    near = [(name, model) for given, model in written for name in difflib.get_close_matches(given, known - {given}, 1)]
+    near = [(name, model) for given, model in written for name in nearest(given, known - {given})]
     if slash and owner in known:
         near = [(owner, model)]
     models = [f"{name}:{model}" for name, model in near] or catalog.suggestions(text)

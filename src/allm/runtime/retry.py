@@ -6,6 +6,7 @@ import random
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError
 
 __all__ = ["DEFAULT_RETRY", "RetryPolicy"]
@@ -14,7 +15,7 @@ _MOST_DOUBLINGS = 63
 """Far beyond any delay that makes sense; two to the power of 1,024 would overflow a float."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class RetryPolicy:
     """How a call that fails before its first content is retried. Times are in seconds.
 

@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
+
 __all__ = ["Handler", "Phase", "Span", "TelemetryEvent", "attach", "emit", "handlers", "start_span"]
 
 logger: logging.Logger = logging.getLogger("allm")
@@ -22,7 +24,7 @@ logger: logging.Logger = logging.getLogger("allm")
 Phase = Literal["start", "stop", "exception", "event"]
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class TelemetryEvent:
     """The start or end of a span, or a single event.
 
@@ -95,7 +97,7 @@ def emit(name: str, span: Span | None = None, **attributes: Any) -> None:
         )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Span:
     """A running span. It ends once, with the first `stop` or `fail`; later ones do nothing."""
 

@@ -6,7 +6,6 @@ import functools
 import inspect
 import types
 import typing
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, cast
@@ -14,9 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
+from allm.data.user_functions import call_back, host
 from allm.http.jumping_clock import standing_still
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class ToolContext:
     """The circumstances of a tool call; a handler's parameter with this type receives it.
 
@@ -58,14 +59,14 @@ class ToolContext:
 
     async def emit(self, payload: Any) -> None:
         """Put `ToolProgress(tool_call, payload)` on the stream of the turn."""
-        await self._report(payload)
+        await call_back(self._report, payload)
 
     def emit_from_thread(self, payload: Any) -> None:
         """`emit` for a sync handler, which runs in a worker thread."""
         trio.from_thread.run(self._report, payload)
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class FunctionHandler:
     """A handler that calls a function with structured arguments.
 
@@ -73,19 +74,32 @@ class FunctionHandler:
         function: The decorated function.
         fields: The arguments that the model gives, by name.
         context_names: Parameters that receive the `ToolContext`.
+        is_async: Whether calling the function returns an awaitable.
     """
 
     function: Callable[..., Any]
     fields: Mapping[str, Field]
     context_names: tuple[str, ...]
     _signature: inspect.Signature
+    is_async: bool = attrs.field(
+        init=False, default=attrs.Factory(lambda self: is_async(self.function), takes_self=True)
+    )
+    # Of each parameter its name, whether it is given by position, and its default.
+    _parameters: tuple[tuple[str, bool, Any], ...] = attrs.field(
+        init=False,
+        default=attrs.Factory(
+            lambda self: tuple(
+                (p.name, p.kind is not p.KEYWORD_ONLY, p.default) for p in self._signature.parameters.values()
+            ),
+            takes_self=True,
+        ),
+    )
 
     def __call__(self, arguments: Mapping[str, Any], context: ToolContext) -> Any:
         """Call the function; returns an awaitable if the function does."""
-        bound = self.bind(arguments, context)
-        return self.function(*bound.args, **bound.kwargs)
+        return self._call(self.bind(arguments, context))
 
-    def bind(self, arguments: Mapping[str, Any], context: ToolContext) -> inspect.BoundArguments:
+    def bind(self, arguments: Mapping[str, Any], context: ToolContext) -> dict[str, Any]:
         """Convert the model's arguments to the annotated types.
 
         Raises:
@@ -93,8 +107,10 @@ class FunctionHandler:
         """
         from allm.data.types.structure import NotStructured, load
 
-        problems = [(name, "unknown argument") for name in arguments if name not in self.fields]
-        values: dict[str, Any] = dict.fromkeys(self.context_names, context)
+        problems: list[tuple[str, str]] = []
+        if not arguments.keys() <= self.fields.keys():
+            problems += [(name, "unknown argument") for name in arguments if name not in self.fields]
+        values: dict[str, Any] = dict.fromkeys(self.context_names, context) if self.context_names else {}
         for name, field in self.fields.items():
             if name in arguments:
                 try:
@@ -110,25 +126,30 @@ class FunctionHandler:
                 tool_name=context.tool_call.name,
                 tool_call_id=context.tool_call.id,
             )
-        given = {name: values[name] for name in self._signature.parameters if name in values}
-        return self._with_defaults(inspect.BoundArguments(self._signature, OrderedDict(given)))
+        return values
 
     def call_plain(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function like the plain function that it is, with the defaults that descriptors stand for."""
         if not any(field.default.notes for field in self.fields.values()):
             return self.function(*args, **kwargs)
-        bound = self._with_defaults(self._signature.bind(*args, **kwargs))
-        return self.function(*bound.args, **bound.kwargs)
+        return self._call(self._signature.bind(*args, **kwargs).arguments)
 
-    def _with_defaults(self, bound: inspect.BoundArguments) -> inspect.BoundArguments:
-        made = {
-            name: field.default.make()
-            for name, field in self.fields.items()
-            if name not in bound.arguments and field.default.make is not None
-        }
-        bound.apply_defaults()
-        bound.arguments.update(made)
-        return bound
+    def _call(self, values: Mapping[str, Any]) -> Any:
+        """Call the function with the values, and with a default for each that there is none of."""
+        args: list[Any] = []
+        by_name: dict[str, Any] = {}
+        for name, by_position, default in self._parameters:
+            if name in values:
+                value = values[name]
+            elif (field := self.fields.get(name)) is not None and field.default.make is not None:
+                value = field.default.make()
+            else:
+                value = default
+            if by_position:
+                args.append(value)
+            else:
+                by_name[name] = value
+        return self.function(*args, **by_name)
 
 
 def without_partials(function: Any) -> Any:
@@ -166,7 +187,7 @@ def is_context(hint: Any, scope: Scope | None = None) -> bool:
 def needs_thread(tool: Tool) -> bool:
     """Whether the tool's handler is sync, and may not run here, so that it runs in a worker thread."""
     handler: Any = tool.handler
-    return tool.thread and not is_async(handler.function if isinstance(handler, FunctionHandler) else handler)
+    return tool.thread and not (handler.is_async if isinstance(handler, FunctionHandler) else is_async(handler))
 
 
 async def invoke(
@@ -182,9 +203,14 @@ async def invoke(
         Exception: What the handler raised.
     """
     handler: Any = tool.handler
-    args, kwargs = _with_context(handler, dict(arguments), context)
+    args: tuple[Any, ...] = (arguments, context)
+    kwargs: dict[str, Any] = {}
+    if not isinstance(handler, FunctionHandler):
+        args, kwargs = _with_context(handler, dict(arguments), context)
     if in_thread:
         value = await in_worker_thread(functools.partial(handler, *args, **kwargs), limit)
+    elif (elsewhere := host.get()) is not None:
+        return await elsewhere(functools.partial(handler, *args, **kwargs))
     else:
         value = handler(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value
@@ -233,8 +259,6 @@ def _with_context(
     function: Callable[..., Any], arguments: dict[str, Any], context: ToolContext
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The arguments of a plain handler: with the context as its second positional one, or where it is asked for."""
-    if isinstance(function, FunctionHandler):
-        return (arguments, context), {}
     try:
         parameters = list(inspect.signature(function).parameters.values())
     except ValueError:  # some built-ins have no signature

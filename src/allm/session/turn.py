@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar, assert_never, cast, final, overload
 import attrs
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.content import ToolCall
 from allm.data.errors import AdapterError, AllmError
 from allm.data.events import Event
@@ -21,7 +22,8 @@ from allm.execution.chat import open_chat, open_question, open_step
 from allm.execution.journal import ToolJournal
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
-from allm.execution.stream.event_stream import EventStream, ListOf
+from allm.execution.stream.event_stream import EventStream
+from allm.execution.stream.listed import ListOf
 from allm.runtime.engine import Engine
 from allm.session.turn_start import TurnStart
 
@@ -41,7 +43,7 @@ Save = Callable[[tuple[Session, ChatResult | StepResult] | None], Awaitable[None
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class SessionStream(Generic[T_co]):
     """The events of one turn of a session: an `EventStream` with `outcome()`."""
 
@@ -190,7 +192,7 @@ def with_session(session: Session, options: CallOptions) -> CallOptions:
 # --- the session after a turn ----------------------------------------------------------------------------------------
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class _End:
     """How a turn or a step ended; `over` is False if the model has more to do."""
 

@@ -19,6 +19,7 @@ from typing import Literal
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import SessionError, ToolError
 from allm.data.message import Message, Thread, user
 from allm.data.problems import refuse
@@ -93,7 +94,7 @@ def _refused(session: Session, operation: str) -> SessionError:
     )
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class TurnStart:
     """The starting point of a turn.
 

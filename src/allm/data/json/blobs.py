@@ -13,8 +13,7 @@ import binascii
 from collections.abc import Iterator
 from typing import Literal
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import Path
 
 __all__ = ["BLOBS", "LARGE", "PIECE", "Kind", "Reference", "stored", "used"]
@@ -29,7 +28,7 @@ PIECE = 3 * 128 * 1024
 """Bytes of a blob that are worked on at once: well under a megabyte, and a multiple of three for the sake of base64."""
 
 
-@attrs.frozen
+@frozen
 class Reference:
     """A blob that belongs into a row.
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import attrs
 import cattrs
 
+from allm.data.attrs_classes import define
 from allm.data.json.text import MAX_VALUE_DEPTH, is_plain
 
 __all__ = ["Compiled", "Unfit"]
@@ -37,7 +38,7 @@ class Unfit(Exception):
     """Something is not exactly of its type; the converter will say what, or accept it."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Compiled:
     """The functions of classes, made when they are first needed.
 

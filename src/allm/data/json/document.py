@@ -12,8 +12,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.text import MAX_VALUE_DEPTH, JsonTextError, dumps_strict, loads_strict
 
@@ -206,7 +205,7 @@ _decode = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite, obj
 # --- leaves: what is too large for a document's text, or no text at all ----------------------------------------------
 
 
-@attrs.frozen
+@frozen
 class Leaf:
     """A text or bytes inside a document.
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.json.text import JsonTextError, loads
 from allm.data.json.whole import whole
 
@@ -30,7 +31,7 @@ class _Nothing:
 NOTHING: Final = _Nothing()
 
 
-@attrs.define
+@define
 class Growth:
     """Whether to look at a growing text again: each look at it takes as long as it is.
 
@@ -59,7 +60,7 @@ class Growth:
 _BEGINS = re.compile(r'\[\s*["\[{\]\-\dtfn]|\{\s*["}]')
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class JsonStart:
     """Finds where the JSON begins: at a list or an object at the start of a line, such as that below a code fence.
 
@@ -103,7 +104,7 @@ STEPS = tuple({ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}.get(code, 0
 """The step in depth of each mark."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Nesting:
     """How deep in lists and objects a text has come, and whether it is in a string.
 
@@ -212,7 +213,7 @@ def answer_value(text: str) -> Any:
         raise
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class GrowingValue:
     """A JSON value whose text arrives in pieces."""
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.json.growing import SPACE, STEPS, JsonStart, Nesting, first_value
 from allm.data.json.text import JsonTextError, loads
 
@@ -26,7 +27,7 @@ _SEPARATORS = re.compile(r'[,"\[\]{}]')
 _UNQUOTED = {ord("["): 1, ord("]"): 2, ord("{"): 3, ord("}"): 4}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class GrowingList:
     """The list of an answer: the answer itself, or a property of it.
 

@@ -10,9 +10,8 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import NoneType
-from typing import Any, NoReturn, TypeVar, cast
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
-import attrs
 import msgspec
 
 from allm.data.json.whole import whole
@@ -218,7 +217,10 @@ def parse_arguments(raw: str) -> dict[str, Any] | None:
         return None
     if value is None:
         return {}
-    return value if isinstance(value, dict) and value_problem(value) is None else None
+    if not isinstance(value, dict):
+        return None
+    # A short text cannot nest too deep, and most are short.
+    return value if len(raw) <= MAX_VALUE_DEPTH or value_problem(value) is None else None
 
 
 def arguments_problem(raw: str | None) -> str:
@@ -278,11 +280,10 @@ _TAGGED = 3
 _SCALAR_BYTES = 8
 _EXACT = frozenset({bool, int, str, NoneType})
 _ENDLESS = 1000  # levels after which a value may as well contain itself
-_CONTAINERS = (dict, list, tuple)
+_CONTAINERS = (dict, list, tuple, Mapping)
 
 
-@attrs.frozen
-class Measure:
+class Measure(NamedTuple):
     """What was measured.
 
     Attributes:
@@ -307,14 +308,16 @@ def measure(value: Any, *, most: int = MAX_VALUES, deepest: int = MAX_VALUE_DEPT
     It stops where there are more than `most` values or `deepest` levels, so a value that contains itself has an end.
     """
     depth, values, size = 0, 1, 0
-    if not isinstance(value, (*_CONTAINERS, Mapping)):
+    if not isinstance(value, _CONTAINERS):
         return Measure(0, 1, _scalar_bytes(value))
     waiting: list[tuple[Any, int]] = [(value, 0)]
     while waiting and values <= most and depth <= deepest:
         container, above = waiting.pop()
-        if isinstance(container, Mapping):
+        if type(container) is dict or isinstance(container, Mapping):
             level = above + (_TAGGED if "$type" in container else 1)
-            size += sum(text_bytes(key) for key in container if isinstance(key, str))
+            for key in container:
+                if isinstance(key, str):
+                    size += len(key) if key.isascii() else text_bytes(key)
             items: Iterator[Any] = iter(container.values())
         else:
             level = above + (2 if isinstance(container, tuple) else 1)
@@ -324,7 +327,7 @@ def measure(value: Any, *, most: int = MAX_VALUES, deepest: int = MAX_VALUE_DEPT
         for item in items:
             if type(item) is str:
                 size += len(item) if item.isascii() else text_bytes(item)
-            elif isinstance(item, (*_CONTAINERS, Mapping)):
+            elif isinstance(item, _CONTAINERS):
                 waiting.append((item, level))
             else:
                 size += _scalar_bytes(item)

@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define, frozen
+
 __all__ = ["AttrsValidator", "Notes", "notes_of"]
 
 _LIBRARIES = frozenset({"annotated_types", "msgspec", "pydantic", "annotated_doc", "typing_extensions", "typing"})
@@ -16,14 +18,14 @@ _OWN_TO_PYDANTIC = frozenset({"pattern", "strict", "union_mode", "allow_inf_nan"
 """The settings of pydantic's that are a constraint here, or hold anyway; any other one is left to pydantic."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class AttrsValidator:
     """Marks the validator of a field of attrs, as one of its notes."""
 
     validator: Any
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Notes:
     """What the metadata of one `Annotated` says.
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import attrs
 from typing_extensions import override
 
+from allm.data.attrs_classes import define
 from allm.data.json.text import dumps, loads
 from allm.data.structuring import Key, KeyMisfit, Misfit, each
 from allm.data.types.refined import Refined
@@ -17,7 +17,7 @@ from allm.data.types.shapes import Definitions, Reading, Schema, Shape
 __all__ = ["Alias", "Listing", "Mapped", "Row"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Listing(Shape):
     """A list of items of one type, made into a list, tuple, set or deque."""
 
@@ -43,7 +43,7 @@ class Listing(Shape):
         return 5 if isinstance(value, list) else None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Row(Shape):
     """A list whose items have a type each: a tuple, or a class that is a list in JSON."""
 
@@ -95,7 +95,7 @@ class Row(Shape):
         return 4 if isinstance(value, list) else None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Mapped(Shape):
     """An object with any keys and values of one type."""
 
@@ -160,7 +160,7 @@ def _of_names(shape: Shape, definitions: Definitions) -> Schema:
     return found if kind == "string" and "anyOf" not in found else {}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Alias(Shape):
     """A name for a type that contains itself, such as `Json = dict[str, "Json"] | str`."""
 

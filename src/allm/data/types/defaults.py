@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import msgspec
 
+from allm.data.attrs_classes import frozen
 from allm.data.types.constraints import AttrsValidator
 
 __all__ = ["NOTHING", "Default", "default_in", "left_to_the_class", "read_default"]
@@ -22,7 +23,7 @@ _EMPTY = (list, dict, set, frozenset, tuple, bytearray, str, int, float, bool)
 """Factories whose value says something to the model; one of the program may have effects, and is not called for it."""
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Default:
     """The default of a field or parameter.
 

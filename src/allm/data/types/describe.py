@@ -18,6 +18,7 @@ import attrs
 import msgspec
 import typing_extensions
 
+from allm.data.attrs_classes import define
 from allm.data.structuring import SEQUENCES
 from allm.data.types.classes import description_of, fields_of, has_fields, is_list
 from allm.data.types.constraints import notes_of
@@ -117,7 +118,7 @@ def _comparable(arguments: tuple[Any, ...]) -> Any:
     return arguments
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Walk:
     """A walk over a type.
 

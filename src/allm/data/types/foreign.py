@@ -6,9 +6,9 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-import attrs
 from typing_extensions import override
 
+from allm.data.attrs_classes import define
 from allm.data.errors import Path
 from allm.data.json.text import dumps
 from allm.data.structuring import MAX_PROBLEMS, Misfit, Misfits
@@ -20,7 +20,7 @@ __all__ = ["Foreign", "foreign_shape", "schemas_from_pydantic"]
 _TEMPLATE = "#/$defs/{model}"
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Foreign(Shape):
     """A type that pydantic validates."""
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
+
 __all__ = ["Scope", "annotations_of", "bind", "is_type", "names_in", "scope_of_function", "substitute"]
 
 
@@ -25,7 +27,7 @@ def is_type(value: Any) -> bool:
     )
 
 
-@attrs.frozen
+@frozen
 class Scope:
     """Where an annotation was written, which is where its names are looked up.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.json.growing import NOTHING
 from allm.data.types.containers import Alias, Listing, Row
 from allm.data.types.describe import shape_of
@@ -24,7 +25,7 @@ from allm.data.types.unions import Union
 __all__ = ["Items", "items_of", "unwrapped"]
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Items:
     """The items of a list.
 

@@ -12,9 +12,9 @@ import re
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import attrs
 from typing_extensions import override
 
+from allm.data.attrs_classes import define
 from allm.data.types.defaults import Default
 from allm.data.types.describe import shape_of
 from allm.data.types.records import Field, Record
@@ -31,7 +31,7 @@ _FORBIDDEN = re.compile(r"[^A-Za-z0-9_-]+")
 _wrapped: WeakKeyDictionary[Shape, bool] = WeakKeyDictionary()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Wrapped(Shape):
     """An object around the values of `inner`."""
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 from typing_extensions import override
 
+from allm.data.attrs_classes import define
 from allm.data.structuring import MAX_PROBLEMS, Misfit, Misfits
 from allm.data.types.containers import Alias
 from allm.data.types.defaults import NOTHING, Default
@@ -20,7 +21,7 @@ from allm.data.types.shapes import NO_KEYS, Definitions, Reading, Schema, Shape
 __all__ = ["Field", "Record", "properties_of", "unknown_fields"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Field:
     """A field of a class, or a parameter of a function.
 
@@ -59,7 +60,7 @@ def unknown_fields(names: Sequence[str]) -> ValueError:
     return ValueError(f"unknown field {shown:.300}")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Record(Shape):
     """A class whose fields are an object in JSON.
 

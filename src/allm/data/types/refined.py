@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-import attrs
 from typing_extensions import override
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.types.shapes import Definitions, Reading, Refused, Schema, Shape, json_notation
 
 __all__ = ["Refined", "Rule", "described", "rule_for"]
@@ -39,7 +39,7 @@ _TIGHTER: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Rule:
     """A condition that a value has to meet.
 
@@ -61,7 +61,7 @@ class Rule:
         return loaded
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class _Change:
     """A function of the program that checks or changes the value: pydantic's `AfterValidator`."""
 
@@ -141,7 +141,7 @@ def _is_multiple(limit: Any, value: Any) -> bool:
     return not value % limit
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Refined(Shape):
     """A shape with constraints and a description."""
 

@@ -12,10 +12,10 @@ from decimal import Decimal
 from pathlib import Path, PurePath
 from typing import Any
 
-import attrs
 import msgspec
 from typing_extensions import override
 
+from allm.data.attrs_classes import define
 from allm.data.structuring import Misfit, same_json
 from allm.data.types.shapes import Definitions, Reading, Schema, Shape, json_notation
 
@@ -70,7 +70,7 @@ class Null(Shape):
         return True
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Scalar(Shape):
     """A string, a number or a boolean of exactly the type; 3.0 is an integer and 3 a number, as in JSON."""
 
@@ -112,7 +112,7 @@ class Scalar(Shape):
         return 2 if self._is_number(value) else None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Text(Shape):
     """A value that is written as text, such as a date. `order` is that in which the members of a union are tried."""
 
@@ -143,7 +143,7 @@ class Text(Shape):
         return 3 + self.order / 100 if fits else None
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Choice(Shape):
     """One of several scalars: a Literal, or the members of an enum by their values."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.structuring import Misfit
 
 __all__ = ["NO_KEYS", "Definitions", "Reading", "Refused", "Schema", "Shape", "json_notation", "name_of"]
@@ -87,7 +88,7 @@ class Definitions:
         return {}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Reading:
     """How values are read at a place in the JSON.
 

@@ -14,8 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
-import attrs
-
+from allm.data.attrs_classes import define, frozen
 from allm.data.json.text import as_list, dumps
 
 __all__ = ["SchemaSubset", "fit_schema"]
@@ -37,7 +36,7 @@ def _any_value(_keyword: str, _value: Any) -> bool:
     return True
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class SchemaSubset:
     """What a vendor takes of JSON Schema, beside types, properties, items, unions, enumerations and references.
 
@@ -109,7 +108,7 @@ def _references(node: Any) -> Iterator[str]:
             yield from _references(item)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Fit:
     """A walk over one document.
 

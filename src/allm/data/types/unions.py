@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 from typing_extensions import override
 
+from allm.data.attrs_classes import define
 from allm.data.structuring import Misfit, Misfits, same_json
 from allm.data.types.shapes import NO_KEYS, Definitions, Reading, Refused, Schema, Shape, json_notation
 
@@ -36,7 +37,7 @@ class NoMember(Exception):
         self.failures = failures
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Union(Shape):
     """One of several shapes, and perhaps null."""
 

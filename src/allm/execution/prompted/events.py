@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.events import (
     AdapterEvent,
     Failed,
@@ -30,7 +31,7 @@ _ENDS = frozenset({"answered", "called", "cut_off"})
 _WITHOUT_CONTENT = (MessageStarted, UsageReported, RawChunk)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Block:
     """A text or a call that is growing."""
 
@@ -40,7 +41,7 @@ class _Block:
     pieces: list[str] = attrs.field(factory=list[str])
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class RepliesWithCalls:
     """The events of one attempt, with calls and text in place of the text that the model wrote.
 

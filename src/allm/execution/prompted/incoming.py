@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.json.growing import SPACE
 from allm.data.json.text import JsonTextError, loads
 
@@ -35,7 +36,7 @@ _SECOND_HALVES = range(0xDC00, 0xE000)
 _ESCAPES = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Incoming:
     """The text that has arrived and was not taken yet.
 

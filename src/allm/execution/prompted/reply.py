@@ -12,8 +12,7 @@ import re
 from collections.abc import Container
 from typing import Literal, TypeAlias
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.json.growing import SPACE
 from allm.data.json.text import JsonTextError, as_object, dumps, loads
 from allm.execution.prompted.incoming import MOST_AHEAD, Incoming, Reading, Sink
@@ -40,7 +39,7 @@ _LINE_STARTS = ("", "\n")
 _MARK = re.compile(r"[{\[`]")
 
 
-@attrs.frozen
+@frozen
 class _Opening:
     """The beginning of a reply, up to its first key."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.json.text import as_object
 from allm.data.message import call_ids
 from allm.data.problems import Problem, refuse
@@ -196,7 +197,7 @@ def _within(schema: Mapping[str, Any], name: str, definitions: dict[str, Any]) -
     return {"$ref": f"#/$defs/{name}"}
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Part:
     """A document that becomes a part of another one.
 

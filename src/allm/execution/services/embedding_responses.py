@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse, embedding_of
 from allm.data.errors import AdapterError
 from allm.runtime.batches import Batch
@@ -18,7 +19,7 @@ INDEXES_SHOWN = 10
 """How many wrong indexes the message of an error lists."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ResponseCheck:
     """Rejects responses that do not match their request, or the other responses of the same call."""
 

@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.embedding import EmbeddingRequest, EmbeddingResponse
 from allm.data.embedding_check import request_problems
 from allm.data.problems import refuse
@@ -44,7 +45,7 @@ def prepare_batch(call: UnaryCall[EmbeddingRequest, Any], request: EmbeddingRequ
     return batch, call.prepare(attrs.evolve(request, inputs=batch))
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class EmbeddingRun:
     """The requests of one call, and their results so far.
 

@@ -7,12 +7,14 @@ from typing import Generic, TypeVar
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
+
 __all__ = ["Window"]
 
 ItemT = TypeVar("ItemT")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Window(Generic[ItemT]):
     """Numbered places for responses that are in flight or wait to be taken.
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypedDict, TypeVar
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AdapterError, EngineError
 from allm.data.validation import validate
 from allm.runtime.engine import Engine
@@ -48,7 +47,7 @@ def own_options(options: type) -> frozenset[str]:
     return frozenset(options.__annotations__) - frozenset(UnaryOptions.__annotations__)
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@frozen(kw_only=True, eq=False)
 class Service(Generic[RequestT, ResponseT]):
     """One service of an engine.
 

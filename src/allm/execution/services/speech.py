@@ -17,6 +17,7 @@ from typing import Any, Unpack, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.audio import Audio, Speech, SpeechRequest
 from allm.data.errors import AdapterError, StreamError
 from allm.execution.services.service import Service, UnaryOptions, own_options
@@ -52,7 +53,7 @@ async with allm.stream_synthesize(...) as speech:
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class SpeechStream:
     """The audio as it arrives: `async for piece in speech` gives bytes.
 

@@ -13,6 +13,7 @@ from typing import Any, Generic
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 from allm.data.problems import Problem, refuse, unknown_option
 from allm.execution.failures import log_failure, name_model
@@ -31,7 +32,7 @@ from allm.runtime.option_table import check_options, merged_options, values_for
 __all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class UnaryCall(Generic[RequestT, ResponseT]):
     """A call with every option resolved, but without its request.
 

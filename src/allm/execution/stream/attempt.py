@@ -21,6 +21,7 @@ from typing import Any, get_args
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import (
     AdapterEvent,
@@ -63,7 +64,7 @@ _PRECISION = 0.01
 """Share of `stream_timeout` by which the limit may fire early: 3 s of 300 s. A slow stream moves it for each token."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Held:
     """The events of an attempt that came before its content, and the usage of abandoned attempts."""
 
@@ -102,7 +103,7 @@ class _Held:
         return MessageStarted(abandoned_usage=abandoned), *events
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Attempt:
     """The `emit` of one attempt: enforces limits, adds costs to usage, and holds events back until content.
 

@@ -26,21 +26,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequ
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from textwrap import indent
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, final
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, final
 
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
 from allm.data.events import TextDelta, ToolCallDelta
 from allm.execution.failures import collapse_exception_group, is_inner, log_failure
-from allm.execution.stream.event_stream import (
-    Burst,
-    BurstSender,
-    ChannelSender,
-    EventStream,
-    StreamContext,
-)
+from allm.execution.stream.event_stream import Burst, BurstSender, ChannelSender, EventStream, FoldT, StreamContext
 from allm.execution.stream.fold import Fold
 from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
@@ -206,7 +201,7 @@ async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None
     return fold.result()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _FoldSender(BurstSender):
     """Folds each burst at once. After as many as a channel would hold there is no room, so that other tasks can run."""
 
@@ -226,6 +221,9 @@ class _FoldSender(BurstSender):
 
     def has_room(self) -> bool:
         return self._room > 0
+
+    def folded(self, fold: FoldT) -> FoldT:  # noqa: ARG002
+        return cast("FoldT", self.fold)
 
     async def send(self, burst: Burst) -> None:
         if not self.send_nowait(burst):
@@ -258,7 +256,7 @@ async def _pipeline(
         _report(name, context, fold)
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Stages:
     """The tasks of a stream: what they are started with, and their scopes once they are."""
 

@@ -11,40 +11,43 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from operator import length_hint
-from typing import Any, Generic, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, final, overload
 
 import attrs
 import trio
 from typing_extensions import TypeForm
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AllmError, StreamError
 from allm.data.events import Event
 from allm.data.message import Message
-from allm.data.response import Response
-from allm.data.results import ChatResult, StepResult
 from allm.execution.stream.fold import DELTAS, Fold, Hidden
 from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
 from allm.runtime.fitting import advise
-from allm.runtime.telemetry import Span
+
+if TYPE_CHECKING:
+    from allm.execution.stream.listed import Listed
+    from allm.runtime.telemetry import Span
 
 __all__ = [
     "Burst",
     "BurstSender",
     "ChannelSender",
     "EventStream",
-    "ListOf",
     "StreamContext",
+    "misuse_after_block",
     "receive_waiting",
 ]
 
 T_co = TypeVar("T_co", covariant=True)
 ItemT = TypeVar("ItemT")
+FoldT = TypeVar("FoldT", bound=Fold[Any])
 
 Burst = tuple[Any, ...]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class BurstSender(ABC):
     """The sending end of a stage.
 
@@ -70,6 +73,11 @@ class BurstSender(ABC):
     async def send(self, burst: Burst) -> None:
         """Deliver one burst, waiting only when there is no room."""
 
+    def folded(self, fold: FoldT) -> FoldT:
+        """A fold of what is delivered, for the producer to read: `fold`, a new one, or the same that others have."""
+        self.delivered = fold
+        return fold
+
     def leave(self, burst: Burst) -> None:
         """Keep a burst for `send_unsent`."""
         if burst:
@@ -87,7 +95,7 @@ class BurstSender(ABC):
 
 
 @final
-@attrs.define(eq=False)
+@define(eq=False)
 class ChannelSender(BurstSender):
     """Sends into a channel: to the next stage, or to the consumer."""
 
@@ -124,7 +132,7 @@ class ChannelSender(BurstSender):
         await trio.sleep_forever()
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamContext:
     """State that the producer of a stream shares with the rest of the pipeline.
 
@@ -169,18 +177,10 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     except trio.EndOfChannel:
         if not bursts:
             raise
-    if len(bursts) == 1:
-        return bursts[0]
-    return tuple(event for burst in bursts for event in burst)
+    return bursts[0] if len(bursts) == 1 else tuple(event for burst in bursts for event in burst)
 
 
-ListOf = list[ItemT] | tuple[ItemT, ...] | set[ItemT] | frozenset[ItemT] | None
-"""The types of a response that is a list of items, as far as type checkers can tell them from a text or a mapping."""
-_Listed = Response[ListOf[ItemT]] | ChatResult[ListOf[ItemT]] | StepResult[ListOf[ItemT]]
-
-
-@final
-@attrs.define(eq=False)
+@define(eq=False)
 class EventStream(Generic[T_co]):
     """The events of one call: `async with allm.stream_generate(...) as events: async for event in events: ...`.
 
@@ -197,6 +197,7 @@ class EventStream(Generic[T_co]):
     _folded: int = attrs.field(default=0, init=False)  # events of the burst; deltas are folded when somebody looks
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _reader: ClassVar[Any] = staticmethod(trio.lowlevel.current_task)
 
     def __aiter__(self) -> EventStream[T_co]:
         return self
@@ -208,7 +209,7 @@ class EventStream(Generic[T_co]):
             StreamError: Used outside its block, or by a second task.
             Exception: Raised by `on_event`.
         """
-        if self._closed or trio.lowlevel.current_task() is not self._owner:  # the first time
+        if self._closed or self._reader() is not self._owner:  # the first time
             self._enter()
         while True:
             for event in self._left:
@@ -230,9 +231,8 @@ class EventStream(Generic[T_co]):
     def _enter(self) -> None:
         """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
         if self._closed:
-            raise _misuse_after_block()
-        reader = trio.lowlevel.current_task()
-        if reader is self._owner:
+            raise misuse_after_block()
+        if (reader := self._reader()) is self._owner:
             return
         if self._owner is not None:
             raise StreamError(
@@ -269,7 +269,7 @@ class EventStream(Generic[T_co]):
             self._context.ended = True
             return
         except trio.ClosedResourceError:  # another task has left the block during this read
-            raise _misuse_after_block() from None
+            raise misuse_after_block() from None
         if self._context.first_event is None:
             self._context.first_event = trio.current_time()
 
@@ -310,8 +310,7 @@ class EventStream(Generic[T_co]):
             StreamError: `closed`: the turn has ended, or the stream is not that of a turn.
             ValidationError: It is no message of the user.
         """
-        inbox = self._context.inbox
-        if inbox is None:
+        if (inbox := self._context.inbox) is None:
             raise StreamError(
                 "send_user belongs to a turn that runs: the streams of allm.stream and of sessions", reason="closed"
             )
@@ -347,7 +346,7 @@ class EventStream(Generic[T_co]):
         return output.partial_output(self, self._fold.output_type, raise_on_error=raise_on_error)
 
     @overload
-    def elements(self: EventStream[_Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
+    def elements(self: EventStream[Listed[ItemT]], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
     def elements(self, item: TypeForm[ItemT], *, raise_on_error: bool = True) -> AsyncIterator[ItemT]: ...
     @overload
@@ -387,7 +386,8 @@ class EventStream(Generic[T_co]):
         self._closed = True
 
 
-def _misuse_after_block() -> StreamError:
+def misuse_after_block() -> StreamError:
+    """The error for a read after the block."""
     return StreamError(
         "the stream's block has been left, so there are no more events; iterate inside it:\n"
         "    async with allm.stream_generate(...) as events:\n"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, TypeVar
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import AllmError
 from allm.data.events import AdapterEvent, ReasoningDelta, TextDelta, ToolCallDelta
 
@@ -17,7 +16,7 @@ DELTAS = frozenset({TextDelta, ReasoningDelta, ToolCallDelta})
 """Types of the events that are more of a block."""
 
 
-@attrs.frozen
+@frozen
 class Hidden:
     """An event that a filter hides from the consumer; it is still folded."""
 

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError, AllmError, StreamError
 from allm.data.events import (
     AskUserRequested,
@@ -46,7 +47,7 @@ from allm.execution.stream.inbox import Inbox, with_messages
 __all__ = ["ChatFold", "StepFold", "StreamCollector", "fold_burst", "message_with_results", "total_usage"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StreamCollector:
     """Folds the events of one model call.
 
@@ -190,7 +191,7 @@ def message_with_results(message: Message, results: dict[str, Message], why: str
     return [message, *(results.get(call.id) or error_message(call, why, text) for call in calls)]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StepFold:
     """Folds the events of one step that starts from `thread`."""
 
@@ -273,7 +274,7 @@ _STEP_EVENTS: dict[type, Callable[[StepFold, Any], None]] = {
 }
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class ChatFold:
     """Folds the events of a turn that starts from `thread`.
 

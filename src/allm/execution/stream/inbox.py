@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import Problem, StreamError, ValidationError
 from allm.data.message import Message, Thread, thread_problems, unanswered_tool_calls, user
 from allm.data.problems import refuse
@@ -14,7 +15,7 @@ from allm.data.results import HaltCause, UserAsked
 __all__ = ["Inbox", "with_messages"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Inbox:
     """The messages of one turn. Both of its folds look into it, so that a turn that is cut short loses none.
 

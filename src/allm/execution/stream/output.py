@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from allm.data.attrs_classes import define
 from allm.data.errors import Problem, ValidationError
 from allm.data.events import MessagesAdded, StepCompleted, TextCompleted, TextDelta
 from allm.data.json.growing import NOTHING, GrowingValue
@@ -29,7 +30,7 @@ from allm.runtime.option_table import invalid_option
 __all__ = ["GrowingOutput", "TextPieces", "elements", "partial_output"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class TextPieces:
     """The text deltas, and the whole text of a block that completes without visible deltas."""
 
@@ -95,7 +96,7 @@ class _Answer(Protocol):
         ...
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class GrowingOutput:
     """An iterator over what comes of the text of a call. Reading on after a cancelled read loses nothing."""
 
@@ -181,7 +182,7 @@ class GrowingOutput:
         return ValidationError(problem.problems, reason=problem.reason, message=f"{problem.message}; {advice}")
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Snapshots:
     """The snapshots of an answer."""
 
@@ -223,7 +224,7 @@ class _Snapshots:
         return [value]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Elements:
     """The items of an answer's list."""
 

@@ -185,7 +185,8 @@ class Local(Adapter, StreamAdapter):
             await stream_events(attrs.evolve(prepared.call, url=address, credential=credential), emit)
         except AdapterError as error:
             if error.reason == "context_length_exceeded":
-                error.advised("; Local(context_size=...) or ALLM_LOCAL_CONTEXT_SIZE allows more")
+                error.message += "; a larger ALLM_LOCAL_CONTEXT_SIZE in the environment allows more"
+                error.args = (error.message,)
             if error.reason not in {"network_error", "stream_truncated"}:
                 raise
             broken = error

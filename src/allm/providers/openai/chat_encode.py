@@ -59,7 +59,6 @@ from allm.providers.openai.shared_encode import (
     tool_choice,
     with_options,
 )
-from allm.providers.openai.strict import as_sent
 
 __all__ = ["encode"]
 
@@ -317,6 +316,8 @@ def _tool(tool: Tool) -> dict[str, Any]:
 
 def _response_format(wanted: Any, preset: Preset) -> Any:
     if isinstance(wanted, JsonSchema):
+        from allm.providers.openai.strict import as_sent
+
         schema, strict = as_sent(wanted, preset)
         return {"type": "json_schema", "json_schema": {"name": wanted.name, "schema": schema, "strict": strict}}
     if isinstance(wanted, str):

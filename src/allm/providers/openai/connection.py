@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
@@ -37,7 +36,9 @@ __all__ = ["Connection", "Place", "find_base_url", "is_openai", "row_at", "url_v
 def _known(_adapter: Any, _attribute: Any, preset: Any) -> None:
     if preset is None or isinstance(preset, Preset) or preset in PRESETS:
         return
-    near = difflib.get_close_matches(str(preset), PRESETS, 1)
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(preset), PRESETS, 1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     raise EngineError(
         f"no preset {preset!r}; expected a Preset or one of: {', '.join(sorted(PRESETS))}{hint}. For another server: "

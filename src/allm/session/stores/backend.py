@@ -7,6 +7,7 @@ from typing import Protocol
 
 import attrs
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import SessionError
 from allm.data.json.codec import MAX_JSON_BYTES
 from allm.data.session import Session, SessionConflict
@@ -17,7 +18,7 @@ LONGEST = MAX_JSON_BYTES + 1
 """Most characters to fetch of a text: one more than a document may have, so that its reader notices the excess."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Record:
     """The database's record of one session.
 
@@ -36,7 +37,7 @@ class Record:
     journal: tuple[str, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Change:
     """What a write does to the rows of a session.
 

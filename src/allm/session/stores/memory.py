@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.session.stores.backend import Change, Record, page_of
 
 __all__ = ["MemoryBackend"]
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Row:
     version: int = 0
     head: str | None = None
@@ -40,7 +41,7 @@ class _Row:
         )
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class MemoryBackend:
     """Keeps records in a dictionary. Each operation checkpoints first and not again, which makes it atomic."""
 

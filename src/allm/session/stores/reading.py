@@ -13,6 +13,7 @@ from typing import Any, get_args
 import attrs
 import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import SessionError, ValidationError
 from allm.data.json.blobs import BLOBS, Kind, Reference, used
 from allm.data.json.codec import structured
@@ -129,7 +130,7 @@ async def read_journal(key: str, record: Record, fetch: FetchBlobs) -> list[Any]
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@frozen
 class _Decoded:
     """What a row holds.
 
@@ -176,7 +177,7 @@ async def _decode(rows: Iterable[tuple[str, type | None]], fetch: FetchBlobs, pa
     return decoded
 
 
-@attrs.frozen
+@frozen
 class _ParsedRow:
     """A row as it was read, without its blobs.
 

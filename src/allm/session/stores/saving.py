@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import Problem, SessionError, ValidationError
 from allm.data.message import Message, Thread, thread_problems
 from allm.data.problems import refuse
@@ -53,7 +54,7 @@ SHIELD = 10.0
 """Seconds that saving may take under a shield; twice what a backend may wait for its database."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class TurnJournal:
     """The journal of one session, as read and as it grows; a `ToolJournal`.
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import frozen
 from allm.data.errors import SessionError
 from allm.session.stores.backend import LONGEST, Change, Record
 from allm.session.stores.sql_rows import Connection, Transaction
@@ -43,7 +44,7 @@ class _DeadConnectionError(Exception):
     """An idle connection had died, or died before anything took effect."""
 
 
-@attrs.frozen(kw_only=True)
+@frozen(kw_only=True)
 class Dialect:
     """The differences between the databases.
 

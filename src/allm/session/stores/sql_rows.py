@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, Protocol
 
-import attrs
-
+from allm.data.attrs_classes import frozen
 from allm.data.errors import SessionError
 from allm.session.stores.backend import LONGEST, Record
 
@@ -67,7 +66,7 @@ class Connection(Protocol):
         ...
 
 
-@attrs.frozen(eq=False)
+@frozen(eq=False)
 class Transaction:
     """Statements inside a transaction."""
 

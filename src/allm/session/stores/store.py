@@ -18,6 +18,7 @@ from typing import Self, final
 import attrs
 import trio
 
+from allm.data.attrs_classes import define
 from allm.data.errors import SessionError
 from allm.data.problems import refuse
 from allm.data.session import Session, SessionConflict, is_session_id, session_problems
@@ -43,7 +44,7 @@ MOST_BYTES = 64 * 1024 * 1024
 """Bytes of memory that they may take together, about; a session that takes more is not kept."""
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class _Kept:
     """The sessions that turns have read or saved last, so that the next turn reads only what others have changed.
 

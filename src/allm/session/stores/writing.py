@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import attrs
 import trio
 
+from allm.data.attrs_classes import define, frozen
 from allm.data.json.blobs import BLOBS, LARGE, Kind, Reference, stored
 from allm.data.json.codec import check_readable, plain
 from allm.data.json.document import MAX_JSON_BYTES, Leaf, json_problem, take_out, write_document
@@ -102,7 +103,7 @@ def _copy(value: Any) -> Any:
     return type(value)(map(_copy, value)) if type(value) in {list, tuple} else value
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class StoredSession:
     """A session and its rows, as last read or written.
 
@@ -228,7 +229,7 @@ async def change_of(session: Session, record: Record | None) -> Change:
 # --- rows ---------------------------------------------------------------------------------------------------------
 
 
-@attrs.define(eq=False)
+@define(eq=False)
 class Pace:
     """Lets other tasks run after each `STRETCH` of work; a checkpoint after every row would cost more than the row."""
 
@@ -242,7 +243,7 @@ class Pace:
             await trio.lowlevel.checkpoint()
 
 
-@attrs.frozen
+@frozen
 class Row:
     """An encoded row.
 
