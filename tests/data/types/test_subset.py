@@ -162,3 +162,43 @@ def test_a_schema_of_any_depth():
     for _ in range(5000):
         deep = closed(a=deep)
     assert fit_schema(deep, PLAIN) is None
+
+
+@pytest.mark.parametrize("subset", [PLAIN, STRICT, OPEN])
+@pytest.mark.parametrize(
+    ("given", "fitted"),
+    [
+        (
+            {**refers(), "minLength": 2, "default": "x"},
+            {"anyOf": [refers()], "description": "{minLength: 2, default: x}"},
+        ),
+        ({"allOf": [refers()], "description": "d"}, {"anyOf": [refers()], "description": "d"}),
+        ({"enum": ["a"], "type": ["string", "null"]}, {"type": "string", "enum": ["a"]}),
+        ({"type": ["string", "null"], "enum": ["a"]}, {"type": "string", "enum": ["a"]}),
+        ({"allOf": [closed(a=TEXT), closed(b=TEXT)]}, None),
+        ({"allOf": [refers(), closed(b=TEXT)]}, None),
+        ({"allOf": [{"type": "string"}, {"type": "integer"}]}, None),
+        ({**refers(), "properties": {"b": TEXT}}, None),
+        ({"anyOf": [TEXT], "oneOf": [LIST]}, None),
+        ({"anyOf": [TEXT], "enum": ["a", 1]}, None),
+    ],
+)
+def test_what_has_to_hold_together(subset, given, fitted):
+    """Beside a reference, in `allOf` or in two unions: it is told, or there is no schema, and nothing is lost."""
+    found = fit_schema({**closed(a=given), "$defs": {"A": TEXT}}, subset)
+    assert (None if found is None else found["properties"]["a"]) == fitted
+
+
+@pytest.mark.parametrize("order", [["type", "enum"], ["enum", "type"]])
+def test_values_of_several_types_in_either_order(order):
+    """They are a union, beside which no type is left."""
+    given = {"type": ["string", "null"], "enum": ["a", None]}
+    members = [{"type": "string", "enum": ["a"]}, {"type": "null", "enum": [None]}]
+    assert fit_schema({key: given[key] for key in order}, PLAIN) == {"anyOf": members}
+
+
+def test_one_of_the_two_booleans():
+    """It is told where there is no enumeration of them."""
+    assert fit_schema({"const": True}, OPEN) == {"type": "boolean", "description": "{enum: [true]}"}
+    assert fit_schema({"enum": [True, False]}, OPEN) == {"type": "boolean"}
+    assert fit_schema({"const": True}, PLAIN) == {"type": "boolean", "enum": [True]}

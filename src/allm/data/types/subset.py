@@ -176,6 +176,10 @@ class _Fit:
                 return {}  # it ends here: what is inside is not held to the schema
             self.met_itself = True
         about = {key: value for key, value in node.items() if key in {"title", "description"}}
+        told = {key: value for key, value in node.items() if key not in {"$ref", *about, *_UNSAID}}
+        if not _STEPS.keys().isdisjoint(told):  # more of a form, which would be lost
+            raise _Unfit
+        about = _told(about, told)
         return {"anyOf": [{"$ref": reference}], **about} if about else {"$ref": reference}
 
     # --- keywords ---
@@ -213,7 +217,8 @@ class _Fit:
 
     def _type(self, node: Mapping[str, Any], fitted: dict[str, Any], _told: dict[str, Any]) -> None:
         kind = node["type"]
-        fitted["type"] = kind
+        if "enum" not in node and "const" not in node:  # else its values say it
+            fitted["type"] = kind
         kinds = as_list(kind) or [kind]
         if "object" in kinds and "properties" not in node and not self.subset.maps:
             if "additionalProperties" not in node:
@@ -241,9 +246,11 @@ class _Fit:
 
     def _union(self, node: Mapping[str, Any], fitted: dict[str, Any], _told: dict[str, Any]) -> None:
         members = [*as_list(node.get("anyOf")), *as_list(node.get("oneOf"))]
+        if "anyOf" in node and "oneOf" in node:  # both have to hold
+            raise _Unfit
         fitted["anyOf"] = [self.node(member) for member in members]
 
-    def _values(self, node: Mapping[str, Any], fitted: dict[str, Any], _told: dict[str, Any]) -> None:
+    def _values(self, node: Mapping[str, Any], fitted: dict[str, Any], told: dict[str, Any]) -> None:
         values = as_list(node["enum"]) if "enum" in node else [node["const"]]
         groups: dict[str, list[Any]] = {}
         for value in values:
@@ -255,11 +262,14 @@ class _Fit:
             {"type": kind, "enum": found} if kind in self.subset.enum_kinds else {"type": kind}
             for kind, found in groups.items()
         ]
+        if "boolean" not in self.subset.enum_kinds and len({*groups.get("boolean", (True, False))}) == 1:
+            told["enum"] = values  # only one of them
         if len(members) == 1:
             fitted.update(members[0])
+        elif "anyOf" in node or "oneOf" in node:
+            raise _Unfit
         else:
             fitted["anyOf"] = members
-            fitted.pop("type", None)
 
 
 _STEPS: dict[str, Callable[[_Fit, Mapping[str, Any], dict[str, Any], dict[str, Any]], None]] = {
@@ -282,14 +292,17 @@ def _object(node: Any) -> dict[str, Any]:
 
 
 def _merged(node: dict[str, Any]) -> dict[str, Any]:
-    """`node` with the schemas of `allOf` in itself; a keyword that two of them have is told."""
+    """`node` with the schemas of `allOf` in itself; a bound that two of them have is told."""
     if "allOf" not in node:
         return node
     merged = {key: value for key, value in node.items() if key != "allOf"}
     told: dict[str, Any] = {}
     for inner in as_list(node["allOf"]):
         for key, value in _merged(_object(inner)).items():
-            (told if merged.get(key, value) != value else merged)[key] = value
+            conflicts = merged.get(key, value) != value
+            if conflicts and (key == "$ref" or key in _STEPS):  # both have to hold
+                raise _Unfit
+            (told if conflicts else merged)[key] = value
     return _told(merged, told)
 
 
