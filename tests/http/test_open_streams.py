@@ -27,7 +27,7 @@ def clock():
 
 
 def is_ours(kind):
-    """Whether a class is of the library; there are classes of others that have a descriptor in the place of the name."""
+    """Whether a class is of the library; others may have a descriptor in the place of the name."""
     module = str(kind.__module__)
     return module.startswith("allm.") and not module.startswith("allm.testing")
 

@@ -12,7 +12,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import SplitResult
 
 import attrs
@@ -153,36 +153,29 @@ class _WithDefaults(Adapter):
 
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
-        result: bool | None = needs(request)  # the annotation types what an unknown object returns
-        return result
+        return cast("bool | None", needs(request))
 
     def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
         modes = getattr(self._adapter, "output_modes", super().output_modes)
-        result: Sequence[OutputMode] | None = modes(request, options)
-        return result
+        return cast("Sequence[OutputMode] | None", modes(request, options))
 
     def tool_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[ToolMode] | None:
         modes = getattr(self._adapter, "tool_modes", super().tool_modes)
-        result: Sequence[ToolMode] | None = modes(request, options)
-        return result
+        return cast("Sequence[ToolMode] | None", modes(request, options))
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
         refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
-        result: Iterable[Problem] = refused(request, options)
-        return result
+        return cast("Iterable[Problem]", refused(request, options))
 
     def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
-        defers = getattr(self._adapter, "defers_tools", super().defers_tools)
-        return bool(defers(request, options))
+        return bool(getattr(self._adapter, "defers_tools", super().defers_tools)(request, options))
 
     @property
     def most_logprobs(self) -> int:
         return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
-        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
-        result: BatchLimits = limits(model)
-        return result
+        return cast("BatchLimits", getattr(self._adapter, "batch_limits", super().batch_limits)(model))
 
     async def warm_up(self, model: str | None, /) -> None:
         await getattr(self._adapter, "warm_up", super().warm_up)(model)
