@@ -12,7 +12,7 @@ import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
@@ -25,7 +25,7 @@ from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, join_url, json_content, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_content, no_address, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
@@ -94,8 +94,7 @@ class Adapter(ABC):
     def tool_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[ToolMode] | None:
         """The ways in which the model of a request can be given tools, the best first; None: ask the catalog.
 
-        `("prompted",)` is a model without tools of its own: it is told of them in its instructions, the request has
-        none, and earlier calls and results are text.
+        With `("prompted",)` the request has no tools: the model is told of them, and of calls and results, as text.
         """
         return None
 
@@ -153,29 +152,32 @@ class _WithDefaults(Adapter):
 
     def needs_structured_finalize(self, request: Request, /) -> bool | None:
         needs = getattr(self._adapter, "needs_structured_finalize", super().needs_structured_finalize)
-        return cast("bool | None", needs(request))
+        result: bool | None = needs(request)  # the annotation types what an unknown object returns
+        return result
 
     def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
-        modes = getattr(self._adapter, "output_modes", super().output_modes)
-        return cast("Sequence[OutputMode] | None", modes(request, options))
+        ask: Callable[..., Sequence[OutputMode] | None] = getattr(self._adapter, "output_modes", super().output_modes)
+        return ask(request, options)
 
     def tool_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[ToolMode] | None:
-        modes = getattr(self._adapter, "tool_modes", super().tool_modes)
-        return cast("Sequence[ToolMode] | None", modes(request, options))
+        ask: Callable[..., Sequence[ToolMode] | None] = getattr(self._adapter, "tool_modes", super().tool_modes)
+        return ask(request, options)
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
-        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
-        return cast("Iterable[Problem]", refused(request, options))
+        ask: Callable[..., Iterable[Problem]] = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        return ask(request, options)
 
     def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
-        return bool(getattr(self._adapter, "defers_tools", super().defers_tools)(request, options))
+        defers = getattr(self._adapter, "defers_tools", super().defers_tools)
+        return bool(defers(request, options))
 
     @property
     def most_logprobs(self) -> int:
         return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
-        return cast("BatchLimits", getattr(self._adapter, "batch_limits", super().batch_limits)(model))
+        ask: Callable[..., BatchLimits] = getattr(self._adapter, "batch_limits", super().batch_limits)
+        return ask(model)
 
     async def warm_up(self, model: str | None, /) -> None:
         await getattr(self._adapter, "warm_up", super().warm_up)(model)
@@ -280,9 +282,7 @@ class HttpAdapter(Adapter):
         """A call for `stream_events`.
 
         Args:
-            url: The complete URL, as `url` returns it.
-            body: A mapping to send as JSON, or the JSON as bytes.
-            options: Options of the call.
+            url, body, options: As for `call`; the body is JSON.
             new_decoder: Makes a fresh decoder for each attempt.
             max_event_bytes: Largest server-sent event accepted, in bytes.
 
@@ -322,16 +322,11 @@ class HttpAdapter(Adapter):
             EngineError: `invalid_base_url`: none of them is set.
         """
         vendor = self.vendor
-        given = self.base_url if options.base_url is None else options.base_url
-        if given is not None:
+        if (given := self.base_url if options.base_url is None else options.base_url) is not None:
             return given
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
-            variables = (vendor.base_url_env,) if vendor.base_url_env else ()
-            what = f"{vendor.name} has no address of its own"
-            raise EngineError(what, reason="invalid_base_url", provider=vendor.name, variables=variables).advised(
-                ": pass base_url="
-            )
+            raise no_address(vendor.name, vendor.base_url_env)
         return PrivateUrl(found)
 
     def classify_at(self, url: str) -> Classify:  # noqa: ARG002  not all servers are the vendor's own
