@@ -26,6 +26,12 @@ def clock():
     return loopback_clock()
 
 
+def is_ours(kind):
+    """Whether a class is of the library; others may have a descriptor in the place of the name."""
+    module = str(kind.__module__)
+    return module.startswith("allm.") and not module.startswith("allm.testing")
+
+
 def kept():
     """Our own objects, and our own frames that wait, by kind."""
     gc.collect()
@@ -36,7 +42,7 @@ def kept():
             place = getattr(value, FRAMES[kind]).co_filename
             if place.startswith(SOURCE) and "/testing/" not in place:
                 found[f"{kind.__name__} {value.__qualname__}"] += 1
-        elif str(kind.__module__).startswith("allm.") and not str(kind.__module__).startswith("allm.testing"):
+        elif is_ours(kind):
             found[kind.__qualname__] += 1
     return found
 

@@ -18,7 +18,6 @@ from typing import Any, Protocol, final
 import attrs
 import trio
 
-from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError
 from allm.data.user_functions import items_of_user
 from allm.http.encodings import decoded
@@ -69,7 +68,7 @@ def _is_secret(name: str) -> bool:
     return name in _SECRETS or _SECRET.search(name) is not None
 
 
-@define(eq=False)
+@attrs.define(eq=False)
 class HttpResponse:
     """A response whose body has not been read yet.
 
@@ -115,7 +114,7 @@ class HttpResponse:
 
 
 @final
-@define(eq=False, init=False)
+@attrs.define(eq=False, init=False)
 class Chunks:
     """A body that is being read, as its own block. Its own errors are mapped, and not those of the code that reads."""
 
@@ -188,7 +187,7 @@ CLOSE_SECONDS = 5.0
 
 
 @final
-@frozen(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Body:
     """A request body that is too large to hold in memory, such as a file.
 
@@ -203,7 +202,7 @@ class Body:
 
 
 @final
-@define(eq=False)
+@attrs.define(eq=False)
 class BodyReader:
     """One pass over a body, as an async iterator.
 
