@@ -121,10 +121,6 @@ class Adapter(ABC):
 
         return UNKNOWN_LIMITS
 
-    async def warm_up(self, _model: str | None, /) -> None:
-        """Do before the first call what it would do besides loading, such as starting a program; for `allm.warm_up`."""
-        await trio.lowlevel.checkpoint()
-
 
 def as_adapter(adapter: Any) -> Adapter:
     """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
@@ -183,9 +179,6 @@ class _WithDefaults(Adapter):
         limits = getattr(self._adapter, "batch_limits", super().batch_limits)
         result: BatchLimits = limits(model)
         return result
-
-    async def warm_up(self, model: str | None, /) -> None:
-        await getattr(self._adapter, "warm_up", super().warm_up)(model)
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
