@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
-import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
