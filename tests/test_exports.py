@@ -24,6 +24,8 @@ REFERENCE = (Path(__file__).parents[1] / "docs" / "reference.md").read_text("utf
 PUBLIC_MODULES = [
     "allm",
     "allm.adapters",
+    "allm.aio",
+    "allm.blocking",
     "allm.fake",
     "allm.keys",
     "allm.models",

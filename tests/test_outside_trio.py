@@ -56,6 +56,7 @@ CALLS = {
     "open_store": lambda: entered(store()),
     "store.load": lambda: store().load("x"),
     "store.save": lambda: store().save(allm.Session(id="x")),
+    "store.ids": lambda: store().ids(),
     "store.delete": lambda: store().delete("x"),
     "store.turn": lambda: entered(store().turn("x")),
     "fetch_image": lambda: allm.fetch_image("https://127.0.0.1/x.png"),
@@ -67,7 +68,7 @@ CALLS = {
 @pytest.mark.parametrize("name", CALLS)
 def test_under_asyncio(name):
     """The sentence names the way out for a script, a notebook and a web framework, and the page with examples."""
-    with pytest.raises(RuntimeError, match=r"allm runs on Trio.*trio\.run\(main\).*asyncio\.to_thread.*docs/"):
+    with pytest.raises(RuntimeError, match=r"allm runs on Trio.*trio\.run\(main\).*allm\.blocking.*allm\.aio.*docs/"):
         asyncio.run(CALLS[name]())
 
 

@@ -17,7 +17,7 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, fake, keys, models, providers, session, telemetry, testing
+    from allm import adapters, aio, blocking, fake, keys, models, providers, session, telemetry, testing
     from allm.data.audio import (
         Audio,
         Granularity,
@@ -281,7 +281,9 @@ __all__ = [
     "ValidationError",
     "__version__",
     "adapters",
+    "aio",
     "assistant",
+    "blocking",
     "chat",
     "classify",
     "defaults",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 __all__ = ["MODULES", "PLACES"]
 
-MODULES = frozenset({"adapters", "fake", "keys", "models", "providers", "session", "telemetry", "testing"})
+MODULES = frozenset(
+    {"adapters", "aio", "blocking", "fake", "keys", "models", "providers", "session", "telemetry", "testing"}
+)
 """Public names that are modules."""
 
 _NAMES = {

@@ -94,6 +94,7 @@ from allm.data.request import (
     results_in_place as results_in_place,
     unsupported_parts as unsupported_parts,
 )
+from allm.data.user_functions import call_user as call_user
 from allm.http.call import (
     HttpCall as HttpCall,
     OpenCall as OpenCall,
@@ -221,6 +222,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "as_text",
     "base64_text",
     "call_name",
+    "call_user",
     "classify_error",
     "dumps",
     "embedding_of",

@@ -30,7 +30,9 @@ from typing import Any, ClassVar, Self, get_args
 import attrs
 
 from allm.data.attrs_classes import frozen
-from allm.data.reasons import (
+from allm.data.remedies import (
+    REMEDIES,
+    WAITING,
     AdapterReason as AdapterReason,
     EngineReason as EngineReason,
     OptionReason as OptionReason,
@@ -38,8 +40,8 @@ from allm.data.reasons import (
     StreamReason as StreamReason,
     ToolReason as ToolReason,
     UnwrapReason as UnwrapReason,
+    with_facts,
 )
-from allm.data.remedies import REMEDIES, WAITING, with_facts
 
 __all__ = [
     "AdapterError",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Set as AbstractSet
 from typing import Any
 
@@ -16,6 +15,7 @@ from allm.data.results import StepResult
 from allm.data.step_changes import StepChanges
 from allm.data.tool import as_saved
 from allm.data.tool_layers import ToolLayers, offered
+from allm.data.user_functions import call_user
 from allm.execution.options import ModelCall, check_answered
 from allm.runtime.call_options import StepInput
 from allm.runtime.option_table import check_options, merged_options
@@ -36,7 +36,8 @@ async def ask(call: ModelCall, thread: Thread, *, index: int, last: StepResult |
     """
     options, request = call.execution_options, call.request
     assert options.before_step is not None  # noqa: S101  (asked only if there is one)
-    given: Any = options.before_step(
+    return await call_user(
+        options.before_step,
         StepInput(
             index=index,
             thread=thread,
@@ -46,9 +47,8 @@ async def ask(call: ModelCall, thread: Thread, *, index: int, last: StepResult |
             last=last,
             final=final,
             context=dict(options.context),
-        )
+        ),
     )
-    return await given if inspect.isawaitable(given) else given
 
 
 def _checked(given: Any) -> StepChanges:

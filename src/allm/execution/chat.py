@@ -8,7 +8,6 @@ call has one result, except the manual calls that are left to the caller.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from typing import Unpack, assert_never, overload
 
@@ -32,6 +31,7 @@ from allm.data.results import (
     ToolFailed,
     UserAsked,
 )
+from allm.data.user_functions import call_user
 from allm.execution.before_step import CHANGES, added_by, ask, changed_call
 from allm.execution.journal import ToolJournal, Unfinished
 from allm.execution.options import CallOptions, Input, ModelCall, engine_for_chat, prepare_call, resolve
@@ -356,10 +356,8 @@ async def _gate(step: StepResult, options: ExecutionOptions, max_turns: int, tur
     goes_on = finish == "tool_calls" or (finish in _INCONCLUSIVE and _all_calls_ran(step))
     if not goes_on:
         return "completed" if finish in _FINISHED else "incomplete"
-    if options.halt_when is not None:
-        verdict = options.halt_when(step)
-        if await verdict if inspect.isawaitable(verdict) else verdict:
-            return "halt_when"
+    if options.halt_when is not None and await call_user(options.halt_when, step):
+        return "halt_when"
     return "max_turns" if turns >= max_turns else None
 
 

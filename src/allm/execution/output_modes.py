@@ -15,7 +15,6 @@ import attrs
 from allm.data.errors import Problem, ValidationError
 from allm.data.message import system
 from allm.data.request import JsonSchema, Request
-from allm.execution.answer_tool import AnswerAsCall, with_answer_tool
 from allm.execution.event_changes import NewChange
 from allm.http.call import json_body
 from allm.runtime import catalog
@@ -50,6 +49,8 @@ def asked_for(
         case "native":
             return request, None
         case "tool":
+            from allm.execution.answer_tool import AnswerAsCall, with_answer_tool
+
             request, name = with_answer_tool(request, wanted.name, wanted.schema)
             return request, functools.partial(AnswerAsCall, name)
         case "prompted":

@@ -7,7 +7,6 @@ the thread is abandoned, the turn goes on, and the event says so.
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -32,6 +31,7 @@ from allm.data.results import RESERVED_REASONS, HandlerHalted, PendingQuestion, 
 from allm.data.tool import Content, Tool, ToolLimit, checked_parts, checked_text, result_content
 from allm.data.tool_control import AWAITING_USER, AskUser, Halt, as_saved, error_message, exception_text
 from allm.data.tool_help import ToolHelp, help_text, known_names, missing_arguments
+from allm.data.user_functions import call_user
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
 from allm.execution.stream.event_stream import BurstSender
@@ -175,9 +175,7 @@ class ToolRunner:
         if not callable(policy):
             return message, error if policy == "halt" else None
         try:
-            decision = policy(call, error)
-            if inspect.isawaitable(decision):
-                decision = await decision
+            decision = await call_user(policy, call, error)
             if isinstance(decision, str) and decision == "halt":
                 return message, error
             return self._message(call, self._content(decision)), None
@@ -313,7 +311,7 @@ async def _run(model_call: ModelCall, tool: Tool, call: ToolCall, send: BurstSen
     try:
         with scope:
             if executor is not None and not isinstance(tool.handler, ToolHelp):
-                value = await executor.execute(tool, call, context)
+                value = await call_user(executor.execute, tool, call, context)
             else:
                 value = await invoke(tool, call.arguments or {}, context, limit=limit, in_thread=in_thread)
     except ToolError as error:  # raised by the handler, which may not have filled in the call

@@ -34,6 +34,7 @@ __all__ = [
     "join_url",
     "json_body",
     "json_content",
+    "no_address",
     "open_call",
     "parts_of",
 ]
@@ -280,6 +281,14 @@ def parts_of(base_url: str) -> SplitResult:
             reason="invalid_base_url",
         )
     return parts
+
+
+def no_address(provider: str, variable: str | None) -> EngineError:
+    """The error for a provider whose address has to be given, such as in an environment variable."""
+    known = () if variable is None else (variable,)
+    what = f"{provider} has no address of its own"
+    error = EngineError(what, reason="invalid_base_url", provider=provider, variables=known)
+    return error.advised(": pass base_url=")
 
 
 @functools.lru_cache(maxsize=256)  # every call asks, for one of few addresses

@@ -13,7 +13,6 @@ the call that runs it may be cancelled; then the next waiting call runs it inste
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -28,6 +27,7 @@ import trio
 
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError, EngineError
+from allm.data.user_functions import call_user
 
 __all__ = [
     "BEARER",
@@ -222,9 +222,7 @@ class KeySource:
 
     async def _returned(self) -> Secret | type:
         """What the function returns, or of which type it is: the variables of a frame that raises hold no key."""
-        key: Any = self._function()
-        if inspect.isawaitable(key):
-            key = await key
+        key: Any = await call_user(self._function)
         return Secret(key) if isinstance(key, str) else type(key)
 
 

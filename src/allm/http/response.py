@@ -20,6 +20,7 @@ import trio
 
 from allm.data.attrs_classes import define, frozen
 from allm.data.errors import AdapterError
+from allm.data.user_functions import items_of_user
 from allm.http.encodings import decoded
 from allm.http.headers import HeaderValue
 from allm.http.keys import Secret
@@ -219,7 +220,7 @@ class BodyReader:
         self._size = 0
         chunks = (self._body,) if isinstance(self._body, bytes) else self._body.open()
         if isinstance(chunks, AsyncIterable):
-            self._async = aiter(chunks)
+            self._async = items_of_user(chunks)
         else:
             self._sync = iter(chunks)
         return self
@@ -364,12 +365,10 @@ class mapped:  # noqa: N801  (a `with` block, not a thing)
         if isinstance(error, kinds["request"]):
             raise AdapterError(f"the request cannot be sent ({what})", reason="invalid_request") from error
         if self._reading and isinstance(error, kinds["remote"]):
-            raise AdapterError(
-                f"the connection ended before the answer did ({what})", reason="stream_truncated"
-            ) from error
-        raise AdapterError(
-            f"the server cannot be reached ({what})", reason="network_error", retryable=not _is_lasting(kinds, error)
-        ) from error
+            what = f"the connection ended before the answer did ({what})"
+            raise AdapterError(what, reason="stream_truncated") from error
+        what = f"the server cannot be reached ({what})"
+        raise AdapterError(what, reason="network_error", retryable=not _is_lasting(kinds, error)) from error
 
 
 _REFUSED_BY_PROXY = re.compile(r"(?!408|425|429)4\d\d\b|.*(username|password|authenticat)", re.IGNORECASE)

@@ -11,6 +11,7 @@ from allm.data.attrs_classes import define, frozen
 from allm.data.embedding import EmbeddingInput
 from allm.data.embedding_check import input_problem, text_size
 from allm.data.problems import refuse
+from allm.data.user_functions import items_of_user
 
 __all__ = ["UNKNOWN_LIMITS", "AsyncBatches", "Batch", "BatchLimits", "in_batches"]
 
@@ -55,7 +56,7 @@ class AsyncBatches:
     """`in_batches` for an async iterable, written as a class: an async generator would have to be closed explicitly."""
 
     def __init__(self, inputs: AsyncIterable[EmbeddingInput], limits: BatchLimits) -> None:
-        self._inputs = aiter(inputs)
+        self._inputs = items_of_user(inputs)
         self._cutter = _Cutter(limits)
 
     async def __anext__(self) -> Batch:

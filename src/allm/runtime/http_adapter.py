@@ -24,7 +24,7 @@ from allm.data.message_builder import Origin
 from allm.data.problems import Problem, shown
 from allm.data.request import Request
 from allm.http import keys
-from allm.http.call import HttpCall, as_key, join_url, json_content, parts_of
+from allm.http.call import HttpCall, as_key, join_url, json_content, no_address, parts_of
 from allm.http.error_body import classify_error
 from allm.http.errors import Classify
 from allm.http.headers import HeaderValue, is_header_value, lower_headers
@@ -93,8 +93,7 @@ class Adapter(ABC):
     def tool_modes(self, _request: Request, _options: AdapterOptions, /) -> Sequence[ToolMode] | None:
         """The ways in which the model of a request can be given tools, the best first; None: ask the catalog.
 
-        `("prompted",)` is a model without tools of its own: it is told of them in its instructions, the request has
-        none, and earlier calls and results are text.
+        With `("prompted",)` the request has no tools: the model is told of them, and of calls and results, as text.
         """
         return None
 
@@ -152,19 +151,16 @@ class _WithDefaults(Adapter):
         return result
 
     def output_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[OutputMode] | None:
-        modes = getattr(self._adapter, "output_modes", super().output_modes)
-        result: Sequence[OutputMode] | None = modes(request, options)
-        return result
+        ask: Callable[..., Sequence[OutputMode] | None] = getattr(self._adapter, "output_modes", super().output_modes)
+        return ask(request, options)
 
     def tool_modes(self, request: Request, options: AdapterOptions, /) -> Sequence[ToolMode] | None:
-        modes = getattr(self._adapter, "tool_modes", super().tool_modes)
-        result: Sequence[ToolMode] | None = modes(request, options)
-        return result
+        ask: Callable[..., Sequence[ToolMode] | None] = getattr(self._adapter, "tool_modes", super().tool_modes)
+        return ask(request, options)
 
     def refused_parameters(self, request: Request, options: AdapterOptions, /) -> Iterable[Problem]:
-        refused = getattr(self._adapter, "refused_parameters", super().refused_parameters)
-        result: Iterable[Problem] = refused(request, options)
-        return result
+        ask: Callable[..., Iterable[Problem]] = getattr(self._adapter, "refused_parameters", super().refused_parameters)
+        return ask(request, options)
 
     def defers_tools(self, request: Request, options: AdapterOptions, /) -> bool:
         defers = getattr(self._adapter, "defers_tools", super().defers_tools)
@@ -175,9 +171,8 @@ class _WithDefaults(Adapter):
         return int(getattr(self._adapter, "most_logprobs", super().most_logprobs))
 
     def batch_limits(self, model: str | None, /) -> BatchLimits:
-        limits = getattr(self._adapter, "batch_limits", super().batch_limits)
-        result: BatchLimits = limits(model)
-        return result
+        ask: Callable[..., BatchLimits] = getattr(self._adapter, "batch_limits", super().batch_limits)
+        return ask(model)
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
@@ -279,9 +274,7 @@ class HttpAdapter(Adapter):
         """A call for `stream_events`.
 
         Args:
-            url: The complete URL, as `url` returns it.
-            body: A mapping to send as JSON, or the JSON as bytes.
-            options: Options of the call.
+            url, body, options: As for `call`; the body is JSON.
             new_decoder: Makes a fresh decoder for each attempt.
             max_event_bytes: Largest server-sent event accepted, in bytes.
 
@@ -321,16 +314,11 @@ class HttpAdapter(Adapter):
             EngineError: `invalid_base_url`: none of them is set.
         """
         vendor = self.vendor
-        given = self.base_url if options.base_url is None else options.base_url
-        if given is not None:
+        if (given := self.base_url if options.base_url is None else options.base_url) is not None:
             return given
         found = (vendor.base_url_env and os.environ.get(vendor.base_url_env)) or vendor.base_url
         if found is None:
-            variables = (vendor.base_url_env,) if vendor.base_url_env else ()
-            what = f"{vendor.name} has no address of its own"
-            raise EngineError(what, reason="invalid_base_url", provider=vendor.name, variables=variables).advised(
-                ": pass base_url="
-            )
+            raise no_address(vendor.name, vendor.base_url_env)
         return PrivateUrl(found)
 
     def classify_at(self, url: str) -> Classify:  # noqa: ARG002  not all servers are the vendor's own

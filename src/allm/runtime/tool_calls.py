@@ -17,6 +17,7 @@ from allm.data.attrs_classes import frozen
 from allm.data.content import ToolCall
 from allm.data.errors import ToolError
 from allm.data.tool import Tool, runs_tools
+from allm.data.user_functions import call_back, host
 from allm.http.jumping_clock import standing_still
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ToolContext:
 
     async def emit(self, payload: Any) -> None:
         """Put `ToolProgress(tool_call, payload)` on the stream of the turn."""
-        await self._report(payload)
+        await call_back(self._report, payload)
 
     def emit_from_thread(self, payload: Any) -> None:
         """`emit` for a sync handler, which runs in a worker thread."""
@@ -208,6 +209,8 @@ async def invoke(
         args, kwargs = _with_context(handler, dict(arguments), context)
     if in_thread:
         value = await in_worker_thread(functools.partial(handler, *args, **kwargs), limit)
+    elif (elsewhere := host.get()) is not None:
+        return await elsewhere(functools.partial(handler, *args, **kwargs))
     else:
         value = handler(*args, **kwargs)
     return await value if inspect.isawaitable(value) else value

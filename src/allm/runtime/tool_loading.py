@@ -18,6 +18,7 @@ from allm.data.attrs_classes import define
 from allm.data.errors import AllmError, EngineError
 from allm.data.tool_source import ToolSource, checked_tools, loads_tools
 from allm.data.toolset import Toolset
+from allm.data.user_functions import call_user
 from allm.http.trio_task import outside_trio
 from allm.runtime.tool_calls import in_worker_thread, is_async
 
@@ -93,7 +94,9 @@ def _of_this_run() -> dict[ToolSource, _Loading]:
 
 async def _called(loader: Any) -> Any:
     given: Callable[[], Any] = loader
-    tools = given() if is_async(given) else await in_worker_thread(given)
+    if is_async(given):
+        return await call_user(given)
+    tools = await in_worker_thread(given)
     return await tools if inspect.isawaitable(tools) else tools
 
 

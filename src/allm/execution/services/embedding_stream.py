@@ -7,7 +7,6 @@ instead of raising it, so the consumer's own exception is the only one in the nu
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from textwrap import indent
@@ -19,6 +18,7 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.embedding import EmbeddingAdapterError, EmbeddingResponse
 from allm.data.errors import StreamError
+from allm.data.user_functions import call_user
 from allm.execution.services.embedding_run import EmbeddingRun
 from allm.execution.stream.block import StreamBlock, nursery_boundary
 
@@ -145,9 +145,7 @@ class EmbeddingStream:
         while self._run.reports:
             done = self._run.reports.popleft()
             if self._on_progress is not None:
-                returned = self._on_progress(done, self._run.total)
-                if inspect.isawaitable(returned):
-                    await returned
+                await call_user(self._on_progress, done, self._run.total)
 
     def _close(self) -> None:
         self._closed = True

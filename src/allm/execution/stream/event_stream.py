@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from operator import length_hint
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, final, overload
 
 import attrs
 import trio
@@ -36,6 +36,7 @@ __all__ = [
     "ChannelSender",
     "EventStream",
     "StreamContext",
+    "misuse_after_block",
     "receive_waiting",
 ]
 
@@ -179,7 +180,6 @@ def receive_waiting(channel: trio.MemoryReceiveChannel[Burst]) -> Burst:
     return bursts[0] if len(bursts) == 1 else tuple(event for burst in bursts for event in burst)
 
 
-@final
 @define(eq=False)
 class EventStream(Generic[T_co]):
     """The events of one call: `async with allm.stream_generate(...) as events: async for event in events: ...`.
@@ -197,6 +197,7 @@ class EventStream(Generic[T_co]):
     _folded: int = attrs.field(default=0, init=False)  # events of the burst; deltas are folded when somebody looks
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
+    _reader: ClassVar[Any] = staticmethod(trio.lowlevel.current_task)
 
     def __aiter__(self) -> EventStream[T_co]:
         return self
@@ -208,7 +209,7 @@ class EventStream(Generic[T_co]):
             StreamError: Used outside its block, or by a second task.
             Exception: Raised by `on_event`.
         """
-        if self._closed or trio.lowlevel.current_task() is not self._owner:  # the first time
+        if self._closed or self._reader() is not self._owner:  # the first time
             self._enter()
         while True:
             for event in self._left:
@@ -230,8 +231,8 @@ class EventStream(Generic[T_co]):
     def _enter(self) -> None:
         """Start the tasks if this is the first read, and refuse one outside the block or by a second task."""
         if self._closed:
-            raise _misuse_after_block()
-        if (reader := trio.lowlevel.current_task()) is self._owner:
+            raise misuse_after_block()
+        if (reader := self._reader()) is self._owner:
             return
         if self._owner is not None:
             raise StreamError(
@@ -268,7 +269,7 @@ class EventStream(Generic[T_co]):
             self._context.ended = True
             return
         except trio.ClosedResourceError:  # another task has left the block during this read
-            raise _misuse_after_block() from None
+            raise misuse_after_block() from None
         if self._context.first_event is None:
             self._context.first_event = trio.current_time()
 
@@ -385,7 +386,8 @@ class EventStream(Generic[T_co]):
         self._closed = True
 
 
-def _misuse_after_block() -> StreamError:
+def misuse_after_block() -> StreamError:
+    """The error for a read after the block."""
     return StreamError(
         "the stream's block has been left, so there are no more events; iterate inside it:\n"
         "    async with allm.stream_generate(...) as events:\n"

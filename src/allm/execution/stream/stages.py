@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, get_args
@@ -14,6 +15,7 @@ import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.events import AdapterEvent
+from allm.data.user_functions import host
 from allm.execution.stream.event_stream import Burst, ChannelSender, StreamContext, receive_waiting
 from allm.execution.stream.fold import Hidden
 
@@ -89,9 +91,13 @@ class Observer:
 
     async def __call__(self, burst: Burst) -> Burst:
         """Call it with the events of a burst."""
+        elsewhere = host.get()
         for index, event in enumerate(burst):
             if type(event) in _ADAPTER_EVENTS:
                 try:
+                    if elsewhere is not None:
+                        await elsewhere(functools.partial(self.on_event, event))
+                        continue
                     returned = self.on_event(event)
                     if returned is not None and inspect.isawaitable(returned):  # skips the slow check per token
                         await returned

@@ -9,7 +9,7 @@ from typing import Any, final, get_args
 import attrs
 import trio
 
-from allm.adapters import AdapterOptions, Emit, MessageBuilder, dumps, parse_arguments, wrong_type
+from allm.adapters import AdapterOptions, Emit, MessageBuilder, call_user, dumps, parse_arguments, wrong_type
 from allm.data.errors import AdapterError, Problem, ValidationError
 from allm.data.events import (
     AdapterEvent,
@@ -182,9 +182,9 @@ class Fake:
             return call.script
         if self._respond is None:
             return self._take() or call.script or ()
-        answer: Any = self._respond(call.request) if call.answer is None else call.answer
+        respond, answer = self._respond, call.answer
         call.answer = None
-        script = _answered(await answer if inspect.isawaitable(answer) else answer)
+        script = _answered(await call_user(lambda: respond(call.request) if answer is None else answer))
         _check_preflight(script)
         return script
 

@@ -1,0 +1,134 @@
+"""`async with` on an event loop, around a block that lives in the Trio thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, NoReturn, final
+
+import attrs
+
+from allm.aio.calls import Waiter, call_context
+from allm.aio.events import AsyncioStream
+from allm.bridge.feed import Feed
+from allm.bridge.hold import Hold
+from allm.bridge.thread import Job, trio_thread
+from allm.execution.stream.event_stream import EventStream, StreamContext
+from allm.session import SessionStream
+
+__all__ = ["AsyncioBlock"]
+
+
+@final
+class AsyncioBlock:
+    """Enters a block in a task of the Trio thread, and leaves it there.
+
+    A cancellation while it is entered or left waits for the block, as everything in the library does. If the block ends
+    by itself, because its lease was lost for example, the task in its body is cancelled, and its exception comes out.
+    """
+
+    def __init__(self, block: AbstractAsyncContextManager[Any], wrap: Callable[[Any, AsyncioBlock], Any]) -> None:
+        """Take a block; `wrap` makes what `async with` gives from what the block gives."""
+        self._block: Any = block
+        self._wrap = wrap
+        self._waiter: Waiter
+        self._hold: Hold
+        self._job: Job[None]
+        self._events: AsyncioStream[Any] | None = None
+        self._body: asyncio.Task[Any] | None = None
+        self._opened = self._left = self._cut = False
+
+    async def __aenter__(self) -> Any:
+        self._body = asyncio.current_task()
+        self._waiter = Waiter()
+        self._hold = Hold(self._block, trio_thread(), self._is_open)
+        self._job = Job(self._hold.run, self._is_over)
+        trio_thread().start(self._job, call_context())
+        cancelled = await self._waiter.until(lambda: self._opened or self._job.has_ended, self._job.cancel)
+        if cancelled is not None:  # it may have been entered before the cancellation reached it
+            self._left = True
+            await self._waiter.until(lambda: self._job.has_ended, self._job.cancel)
+        if self._job.has_ended:
+            self._job.result(cancelled)
+            raise RuntimeError("the block has ended while it was being entered")
+        return self._wrap(self._hold.stream, self)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._left = True
+        if self._events is not None:
+            self._events._close()
+        self._hold.leave()
+        cancelled = await self._waiter.until(lambda: self._job.has_ended, self._job.cancel)
+        if self._cut and self._body is not None:
+            self._body.uncancel()
+        self._job.result(cancelled)
+
+    def events(self, stream: EventStream[Any] | SessionStream[Any]) -> Any:
+        """The same stream, read on the event loop."""
+        inner = stream._events if isinstance(stream, SessionStream) else stream
+        feed = Feed(inner, self._hold.thread, self._waiter.wake)
+        self._events = AsyncioStream(
+            inner._fold,
+            lambda: self._hold.do(Job(feed.pump, _nothing)),
+            StreamContext(inner._context.send, inbox=inner._context.inbox),
+            inner._channel,
+            feed=feed,
+            waiter=self._waiter,
+        )
+        return attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
+
+    async def do(self, function: Callable[[], Any]) -> Any:
+        """Run an async function in the task of the block, and after the block in one of its own."""
+        waiter = Waiter()
+        job = Job(function, waiter.wake)
+        if self._left:
+            trio_thread().start(job, call_context())
+        else:
+            self._hold.do(job)
+        cancelled = await waiter.until(lambda: job.has_ended, job.cancel)
+        return job.result(cancelled)
+
+    def _is_open(self) -> None:
+        self._opened = True
+        self._waiter.wake()
+
+    def _is_over(self) -> None:
+        self._waiter.wake()
+        if self._opened and not self._left:
+            self._waiter.soon(self._cut_body)
+
+    def _cut_body(self) -> None:
+        if not self._left and self._body is not None:
+            self._cut = True
+            self._body.cancel()
+
+    # The library's own errors for these mistakes say what to write.
+
+    def __aiter__(self) -> NoReturn:
+        raise self._mistake("__aiter__")
+
+    def __iter__(self) -> NoReturn:
+        raise self._mistake("__iter__")
+
+    def __await__(self) -> NoReturn:
+        raise self._mistake("__await__")
+
+    def __enter__(self) -> NoReturn:
+        raise self._mistake("__enter__")
+
+    def __exit__(self, *_: object) -> None:
+        """Never called; `with` looks it up before it calls `__enter__`."""
+
+    def _mistake(self, name: str) -> Exception:
+        try:
+            getattr(self._block, name)()
+        except AttributeError:
+            return TypeError("this is a block: enter it with `async with`")
+        except Exception as error:
+            return error
+        return TypeError("this is a block: enter it with `async with`")
+
+
+def _nothing() -> None:
+    """Nobody waits for the pump: what it has is in the feed."""

@@ -1,0 +1,199 @@
+"""Calls from an event loop into the Trio thread, and of the program's functions back on the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import Context, copy_context
+from typing import Any, TypeVar, final
+
+import attrs
+import outcome
+import trio
+
+from allm.bridge.thread import Job, trio_thread
+from allm.data.attrs_classes import define, frozen
+from allm.data.user_functions import host
+
+__all__ = ["LoopHost", "Waiter", "call_context", "in_trio", "run"]
+
+T = TypeVar("T")
+
+
+async def in_trio(function: Callable[[], Awaitable[T]]) -> T:
+    """Run an async function of the library in the Trio thread.
+
+    If the task is cancelled, so is the function, and it has ended when the cancellation goes on.
+
+    Raises:
+        BaseException: What it raised.
+    """
+    waiter = Waiter()
+    job = Job(function, waiter.wake)
+    trio_thread().start(job, call_context())
+    cancelled = await waiter.until(lambda: job.has_ended, job.cancel)
+    return job.result(cancelled)
+
+
+async def run(function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
+    """Run an async function that is written for Trio: one of your own, or a method such as `tool.run`.
+
+    If the task is cancelled, so is the function, and it has ended when the cancellation goes on.
+
+    Args:
+        function: The function.
+        args, kwargs: Its arguments.
+
+    Raises:
+        BaseException: What it raised.
+    """
+    return await in_trio(lambda: function(*args, **kwargs))
+
+
+def call_context() -> Context:
+    """A copy of the context, in which functions of the program are called on this loop."""
+    context = copy_context()
+    context.run(host.set, LoopHost(asyncio.get_running_loop()))
+    return context
+
+
+@final
+class Waiter:
+    """Lets one task of a loop wait for the Trio thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._future: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Wake the task, from any thread; also if it does not wait."""
+        self.soon(self._set)
+
+    def soon(self, function: Callable[[], None]) -> None:
+        """Call a function on the loop, from any thread, unless the loop was closed."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(function)
+
+    def _set(self) -> None:
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until `wake` is called after this, or somebody else waits."""
+        await self._next()
+
+    def _next(self) -> asyncio.Future[None]:
+        self._set()  # for another task that still waits: the block that it reads is being left
+        self._future = self._loop.create_future()
+        return self._future
+
+    async def until(self, is_over: Callable[[], bool], cancel: Callable[[], None]) -> asyncio.CancelledError | None:
+        """Wait until something is over; a cancellation of the task is passed on, and returned at the end.
+
+        Args:
+            is_over: Whether it is; `wake` is called after it became true.
+            cancel: Called for each cancellation.
+        """
+        cancelled: asyncio.CancelledError | None = None
+        while True:
+            future = self._next()
+            if is_over():
+                return cancelled
+            try:
+                await future
+            except asyncio.CancelledError as error:
+                cancelled = error
+                cancel()
+
+
+@final
+@frozen
+class LoopHost:
+    """Calls functions of the program on its event loop."""
+
+    loop: asyncio.AbstractEventLoop
+
+    async def __call__(self, function: Callable[[], Any], /) -> Any:
+        """See `Host`: called in a Trio task. If that is cancelled, so is the function, and it has ended after this."""
+        call = _LoopCall(self.loop, function)
+        return await call.wait()
+
+    async def back(self, function: Callable[[], Awaitable[T]], /) -> T:
+        """See `Host`."""
+        if trio.lowlevel.in_trio_task():
+            return await function()
+        return await in_trio(function)
+
+
+@final
+@define(eq=False)
+class _LoopCall:
+    """One call of a function on a loop, that a Trio task waits for."""
+
+    loop: asyncio.AbstractEventLoop
+    function: Callable[[], Any]
+    _context: Context = attrs.field(factory=copy_context, init=False)
+    _reader: Any = attrs.field(factory=trio.lowlevel.current_task, init=False)
+    _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
+    _task: asyncio.Task[Any] | None = attrs.field(default=None, init=False)
+    _raise_cancel: Callable[[], Any] | None = attrs.field(default=None, init=False)
+
+    async def wait(self) -> Any:
+        self._on_loop(self._begin)
+        return await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _on_loop(self, function: Callable[[], None]) -> None:
+        try:
+            self.loop.call_soon_threadsafe(function)
+        except RuntimeError as error:
+            raise RuntimeError("the event loop that this function belongs to was closed during the call") from error
+
+    def _abort(self, raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        self._raise_cancel = raise_cancel
+        try:
+            self._on_loop(self._cancel)
+        except RuntimeError:  # it cannot end any more
+            return trio.lowlevel.Abort.SUCCEEDED
+        return trio.lowlevel.Abort.FAILED
+
+    # --- on the loop ------------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        if self._raise_cancel is not None:
+            self._finish(outcome.capture(self._raise_cancel))
+            return
+        try:
+            value = self._context.run(self.function)
+        except BaseException as error:
+            self._finish(outcome.Error(error))
+            return
+        if not inspect.isawaitable(value):
+            self._finish(outcome.Value(value))
+            return
+        self._task = self.loop.create_task(_awaited(value), context=self._context)
+        self._task.add_done_callback(self._ended)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            error = task.exception()
+            self._finish(outcome.Value(task.result()) if error is None else outcome.Error(error))
+        elif self._raise_cancel is not None:
+            self._finish(outcome.capture(self._raise_cancel))
+        else:
+            self._finish(outcome.Error(RuntimeError("the function was cancelled on its event loop")))
+
+    def _finish(self, result: outcome.Outcome[Any]) -> None:
+        try:
+            self._token.run_sync_soon(trio.lowlevel.reschedule, self._reader, result)
+        except trio.RunFinishedError:
+            return
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value

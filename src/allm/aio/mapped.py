@@ -1,0 +1,113 @@
+"""Makes the function of an event loop from a function of the library, and wraps values with async methods."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Self, TypeVar, cast, final
+
+from allm.aio.blocks import AsyncioBlock
+from allm.aio.calls import in_trio
+from allm.bridge.thread import trio_thread
+from allm.execution.services.embedding_stream import EmbeddingStream
+from allm.execution.services.speech import SpeechStream
+from allm.execution.stream.event_stream import EventStream
+from allm.session import SessionLease, SessionStore, SessionStream
+
+__all__ = ["mapped"]
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+_STREAMS = (EmbeddingStream, SpeechStream)
+_WITH_ASYNC_METHODS = (SessionStore, SessionLease)
+
+
+def mapped(function: FunctionT) -> FunctionT:
+    """The same function for a program on an event loop: the same arguments, results and errors.
+
+    What it waits for runs in the Trio thread, and functions among its arguments are called on the loop.
+    """
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            return _wrapped(await in_trio(lambda: function(*args, **kwargs)))
+
+        return cast("FunctionT", awaited)
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return _wrapped(function(*args, **kwargs))
+
+    return cast("FunctionT", called)
+
+
+def _wrapped(value: Any) -> Any:
+    """The value, or what stands for it on an event loop."""
+    if isinstance(value, _WITH_ASYNC_METHODS):
+        return _Mapped(value)
+    if isinstance(value, AbstractAsyncContextManager):
+        return AsyncioBlock(value, _given)
+    return value
+
+
+def _given(stream: Any, block: AsyncioBlock) -> Any:
+    """What `async with` gives."""
+    if isinstance(stream, EventStream | SessionStream):
+        return block.events(stream)
+    return _HeldStream(stream, block) if isinstance(stream, _STREAMS) else _wrapped(stream)
+
+
+@final
+class _Mapped:
+    """An object whose async methods are called on an event loop."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._value, name)
+        return mapped(found) if callable(found) else found
+
+    def __dir__(self) -> list[str]:
+        return dir(self._value)
+
+    def __repr__(self) -> str:
+        return repr(self._value)
+
+    async def __aenter__(self) -> Self:
+        await in_trio(self._value.__aenter__)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await in_trio(lambda: self._value.__aexit__(*error))
+
+
+@final
+class _HeldStream:
+    """A stream of batches or of sound, whose methods run in the task of its block."""
+
+    def __init__(self, stream: Any, block: AsyncioBlock) -> None:
+        self._stream = stream
+        self._block = block
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return cast("AsyncIterator[Any]", self)
+
+    async def __anext__(self) -> Any:
+        return await self._block.do(self._stream.__anext__)
+
+    def __getattr__(self, name: str) -> Any:
+        found = trio_thread().call(lambda: getattr(self._stream, name))
+        if not callable(found):
+            return found
+        is_async = inspect.iscoroutinefunction(found)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if is_async:
+                return self._block.do(lambda: found(*args, **kwargs))
+            return trio_thread().call(lambda: found(*args, **kwargs))
+
+        return call

@@ -1,0 +1,113 @@
+"""Makes a blocking function from a function of the library, and wraps values with async methods."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Self, final
+
+from allm.blocking.blocks import BlockingBlock, EventsBlock
+from allm.blocking.calls import in_trio
+from allm.bridge.thread import trio_thread
+from allm.execution.services.embedding_stream import EmbeddingStream
+from allm.execution.services.speech import SpeechStream
+from allm.execution.stream.block import StreamBlock
+from allm.execution.stream.event_stream import EventStream
+from allm.session import SessionLease, SessionStore, SessionStream
+
+__all__ = ["mapped"]
+
+_STREAMS = (EmbeddingStream, SpeechStream)
+_WITH_ASYNC_METHODS = (SessionStore, SessionLease)
+
+
+def mapped(function: Callable[..., Any]) -> Any:
+    """The same function for a plain thread: the same arguments, results and errors, without `await`."""
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        def waited(*args: Any, **kwargs: Any) -> Any:
+            return _wrapped(in_trio(lambda: function(*args, **kwargs)))
+
+        return waited
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return _wrapped(function(*args, **kwargs))
+
+    return called
+
+
+def _wrapped(value: Any) -> Any:
+    """The value, or what stands for it in a plain thread."""
+    if isinstance(value, _WITH_ASYNC_METHODS):
+        return _Mapped(value)
+    if isinstance(value, StreamBlock):
+        return EventsBlock(value, _given)
+    if isinstance(value, AbstractAsyncContextManager):
+        return BlockingBlock(value, _given)
+    return value
+
+
+def _given(stream: Any, block: BlockingBlock) -> Any:
+    """What `with` gives."""
+    if isinstance(stream, EventStream | SessionStream):
+        return block.events(stream)
+    return _HeldStream(stream, block) if isinstance(stream, _STREAMS) else _wrapped(stream)
+
+
+@final
+class _Mapped:
+    """An object whose async methods block the thread."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "close" and hasattr(self._value, "aclose"):
+            name = "aclose"
+        found = getattr(self._value, name)
+        return mapped(found) if callable(found) else found
+
+    def __dir__(self) -> list[str]:
+        return dir(self._value)
+
+    def __repr__(self) -> str:
+        return repr(self._value)
+
+    def __enter__(self) -> Self:
+        in_trio(self._value.__aenter__)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        in_trio(lambda: self._value.__aexit__(*error))
+
+
+@final
+class _HeldStream(Iterator[Any]):
+    """A stream of batches or of sound, whose methods run in the task of its block."""
+
+    def __init__(self, stream: Any, block: BlockingBlock) -> None:
+        self._stream = stream
+        self._block = block
+
+    def __next__(self) -> Any:
+        try:
+            return self._block.do(self._stream.__anext__)
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def __getattr__(self, name: str) -> Any:
+        found = trio_thread().call(lambda: getattr(self._stream, name))
+        if not callable(found):
+            return found
+        is_async = inspect.iscoroutinefunction(found)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if is_async:
+                return self._block.do(lambda: found(*args, **kwargs))
+            return trio_thread().call(lambda: found(*args, **kwargs))
+
+        return call

@@ -1,0 +1,59 @@
+"""`Hold`: a block that lives in a task of the Trio thread, for a reader in another thread."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, final
+
+import attrs
+import trio
+
+from allm.bridge.thread import Job, TrioThread
+from allm.data.attrs_classes import define
+
+__all__ = ["Hold"]
+
+
+@final
+@define(eq=False)
+class Hold:
+    """One block, entered and left in the same task, in which everything that belongs to it runs.
+
+    Attributes:
+        opened: Called in the Trio thread when the block has been entered.
+        stream: What the block gave; set then.
+    """
+
+    block: AbstractAsyncContextManager[Any]
+    thread: TrioThread
+    opened: Callable[[], None]
+    stream: Any = attrs.field(default=None, init=False)
+    _leave: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    _send: trio.MemorySendChannel[Job[Any]] = attrs.field(init=False)
+    _receive: trio.MemoryReceiveChannel[Job[Any]] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._send, self._receive = trio.open_memory_channel[Job[Any]](math.inf)
+
+    async def run(self) -> None:
+        """Own the block until the reader leaves it.
+
+        Raises:
+            Exception: Raised by the block when it is entered or left.
+        """
+        async with self.block as self.stream:
+            self.opened()
+            with self._leave:
+                while True:
+                    await (await self._receive.receive()).run()
+
+    def do(self, job: Job[Any]) -> None:
+        """Run a job in the task of the block; from any thread."""
+        job.thread = self.thread
+        self.thread.soon(lambda: self._send.send_nowait(job))
+
+    def leave(self) -> None:
+        """Let the block end."""
+        self.thread.soon(self._leave.cancel)
