@@ -11,7 +11,7 @@ from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.costs import load_prices
 from allm.runtime.engine import Engine
-from allm.runtime.http_adapter import HttpAdapter, as_adapter
+from allm.runtime.http_adapter import HttpAdapter
 from allm.runtime.registry import SERVICES
 
 __all__ = ["warm_up"]
@@ -49,7 +49,8 @@ async def warm_up(engine: Engine) -> None:
                 url = _ANYWHERE
             await warm(url)
     for adapter, model in zip(adapters, models.values(), strict=True):
-        await as_adapter(adapter).warm_up(model)
+        if (begin := getattr(adapter, "warm_up", None)) is not None:  # what it would do besides loading
+            await begin(model)
 
 
 _PARTS = (

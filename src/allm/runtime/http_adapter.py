@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 import attrs
-import trio
 
 from allm.data.attrs_classes import frozen
 from allm.data.constructors import ClassDecorator, explains_arguments
@@ -119,10 +118,6 @@ class Adapter(ABC):
 
         return UNKNOWN_LIMITS
 
-    async def warm_up(self, _model: str | None, /) -> None:
-        """Do before the first call what it would do besides loading, such as starting a program; for `allm.warm_up`."""
-        await trio.lowlevel.checkpoint()
-
 
 def as_adapter(adapter: Any) -> Adapter:
     """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
@@ -177,9 +172,6 @@ class _WithDefaults(Adapter):
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         ask: Callable[..., BatchLimits] = getattr(self._adapter, "batch_limits", super().batch_limits)
         return ask(model)
-
-    async def warm_up(self, model: str | None, /) -> None:
-        await getattr(self._adapter, "warm_up", super().warm_up)(model)
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------
