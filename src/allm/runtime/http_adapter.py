@@ -282,9 +282,7 @@ class HttpAdapter(Adapter):
         """A call for `stream_events`.
 
         Args:
-            url: The complete URL, as `url` returns it.
-            body: A mapping to send as JSON, or the JSON as bytes.
-            options: Options of the call.
+            url, body, options: As for `call`; the body is JSON.
             new_decoder: Makes a fresh decoder for each attempt.
             max_event_bytes: Largest server-sent event accepted, in bytes.
 
