@@ -139,6 +139,7 @@ def test_advice_is_the_end_of_a_message():
 # --- every message of the library -------------------------------------------------------------------------------------
 
 ONLY_IN_PYTHON = {
+    "aio/blocks.py": "misuse of a block",
     "data/audio.py": "no command sends sound",
     "data/embedding.py": "for numpy",
     "data/openai_messages.py": "no command reads messages of OpenAI's library",
