@@ -332,6 +332,15 @@ async def test_a_conversation_is_shown_and_written(begin, command, tmp_path):
     assert (code, error) == (1, "Error: there is no conversation 'nothing'; to list them: allm sessions list\n")
 
 
+async def test_a_part_of_a_conversation_is_shown(begin, command):
+    """The last response, or the code in it; without it, the exit code says so."""
+    await begin("Hello")
+    assert await command("show", "-r") == (0, "Hello!\n", "")
+    assert await command("show", "-x") == (1, "", "No code block.\n")
+    await begin("```\nx = 1\n```\n")
+    assert await command("show", "-x") == (0, "x = 1\n", "")
+
+
 async def test_calls_and_images_in_markdown(terminal):
     """Each has its place."""
     from allm.cli.transcript import transcript

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Literal, final
 
 import attrs
 import click
@@ -13,6 +13,7 @@ import trio
 
 import allm
 from allm.cli.chat_screen import short
+from allm.cli.code_block import code_blocks
 from allm.cli.log import find_id, log_store
 from allm.cli.stores import NAME, is_json, store_at
 from allm.cli.terminal import Terminal
@@ -20,7 +21,9 @@ from allm.cli.transcript import transcript
 from allm.data.atomic_write import write_whole
 from allm.session import SessionStore
 
-__all__ = ["Sessions"]
+__all__ = ["Part", "Sessions"]
+
+Part = Literal["all", "response", "code"]
 
 _PAGE = 100
 
@@ -66,13 +69,19 @@ class Sessions:
 
         return self._run(work)
 
-    def show(self, name: str) -> int:
-        """Print a conversation as Markdown."""
+    def show(self, name: str, part: Part = "all") -> int:
+        """Print a conversation as Markdown, or a part of it; the exit code is 1 if there is no such part."""
 
         async def work(store: SessionStore) -> int:
             session, _ = await store.load(await self._find(store, name))
-            self.terminal.stdout.show(transcript(session))
-            return 0
+            text = transcript(session) if part == "all" else _last_response(session)
+            if part == "code":
+                text = next(iter(code_blocks(text)), "")
+            self.terminal.stdout.show(text)
+            self.terminal.stdout.end_line()
+            if not text:
+                self.terminal.line("The conversation has no response." if part == "response" else "No code block.")
+            return 0 if text else 1
 
         return self._run(work)
 
@@ -122,6 +131,11 @@ class Sessions:
         if self.place is not None and is_json(self.place):
             return NAME
         return await find_id(store, name)
+
+
+def _last_response(session: allm.Session) -> str:
+    answers = [message.text for message in session.thread.messages if message.role == "assistant" and message.text]
+    return answers[-1] if answers else ""
 
 
 def _texts(session: allm.Session) -> str:

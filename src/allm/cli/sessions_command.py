@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from allm.cli.exit_codes import exit_code_of
 from allm.cli.options import AddsOption
 from allm.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from allm.cli.sessions import Part
 
 __all__ = ["logs", "sessions"]
 
@@ -54,13 +58,16 @@ def list_(
 
 @sessions.command()
 @click.argument("name", metavar="[ID]", default="last")
+@click.option("-r", "--response", is_flag=True, help="Only the last response.")
+@click.option("-x", "--extract", is_flag=True, help="Only the first code block of the last response.")
 @_place
 @click.pass_context
-def show(context: click.Context, *, name: str, place: str | None) -> None:
+def show(context: click.Context, *, name: str, response: bool, extract: bool, place: str | None) -> None:
     """Print a conversation; without ID the last one."""
     from allm.cli.sessions import Sessions
 
-    context.exit(exit_code_of(context.obj, lambda: Sessions(context.obj, place).show(name)))
+    part: Part = "code" if extract else "response" if response else "all"
+    context.exit(exit_code_of(context.obj, lambda: Sessions(context.obj, place).show(name, part)))
 
 
 @sessions.command()
