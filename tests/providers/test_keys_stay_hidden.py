@@ -31,7 +31,7 @@ CALLS = {
 }
 ASKED = sorted(
     [
-        *((name, "chat") for name in PROVIDERS if name != "fake"),
+        *((name, "chat") for name in PROVIDERS if name not in {"fake", "local"}),
         *((name, service) for service, names in SERVICES.items() for name in names if name != "fake"),
         *((name, "edit") for name in SERVICES["image"] if name != "fake"),
     ]

