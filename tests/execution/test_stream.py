@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import weakref
 
 import attrs
@@ -13,6 +14,7 @@ import trio.testing
 
 import allm
 from allm import fake
+from allm.execution.stream import event_stream
 
 
 def engine(*items, **fields):
@@ -473,3 +475,29 @@ def test_interrupt_in_the_body_comes_out_as_itself():
 
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
+
+
+def test_ctrl_c_while_events_are_folded(monkeypatch):
+    """What was read is in the result, once, wherever the signal strikes."""
+    folded = event_stream.fold_burst
+
+    def interrupted(*args):
+        monkeypatch.setattr(event_stream, "fold_burst", folded)
+        signal.raise_signal(signal.SIGINT)
+        folded(*args)
+
+    events = None
+    seen = []
+
+    async def main():
+        nonlocal events
+        async with allm.stream_generate(engine(fake.text("Four "), fake.text("legs"), fake.delay(60)), "Hi") as events:
+            async for event in events:
+                if isinstance(event, allm.TextDelta):
+                    seen.append(event.delta)
+                    monkeypatch.setattr(event_stream, "fold_burst", interrupted)
+
+    with pytest.raises(KeyboardInterrupt):
+        trio.run(main)
+    assert seen
+    assert events.result().output_text == "".join(seen)

@@ -221,6 +221,7 @@ class EventStream(Generic[T_co]):
             if not await self._next_burst():
                 raise StopAsyncIteration
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C in the middle would lose what was read
     def _fold_read(self) -> None:
         """Fold what has been read of the burst."""
         read = len(self._burst) - length_hint(self._left)
@@ -273,6 +274,7 @@ class EventStream(Generic[T_co]):
         if self._context.first_event is None:
             self._context.first_event = trio.current_time()
 
+    @trio.lowlevel.enable_ki_protection
     def _take(self, burst: Burst) -> None:
         self._burst, self._left, self._folded = burst, iter(burst), 0
 
