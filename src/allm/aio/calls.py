@@ -103,7 +103,7 @@ class Waiter:
                 return cancelled
             try:
                 await future
-            except asyncio.CancelledError as error:
+            except asyncio.CancelledError as error:  # noqa: ASYNC103  (raised by the caller, once it is over)
                 cancelled = error
                 cancel()
 
@@ -166,9 +166,9 @@ class _LoopCall:
             return
         try:
             value = self._context.run(self.function)
-        except BaseException as error:
+        except BaseException as error:  # noqa: ASYNC103  (raised in the Trio task)
             self._finish(outcome.Error(error))
-            return
+            return  # noqa: ASYNC104  (same)
         if not inspect.isawaitable(value):
             self._finish(outcome.Value(value))
             return
