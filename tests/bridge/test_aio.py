@@ -5,13 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from contextlib import asynccontextmanager
 
 import attrs
 import pytest
+import trio
 
 import allm
 import allm.aio
 from allm import fake
+from allm.aio.blocks import AsyncioBlock
+from allm.bridge.thread import trio_thread
+from allm.execution.stream.block import background_task
 from allm.providers import Fake, FakeEmbeddings, FakeSpeech
 from allm.testing import Reply
 from bridge.on_asyncio import on_asyncio, wire_server
@@ -457,6 +462,39 @@ async def test_cancelled_after_each_step_of_the_loop():
         assert outcomes <= {"CancelledError", "Response"}
         assert "CancelledError" in outcomes
         await allm.aio.run(server.wait_outcomes)
+
+
+@on_asyncio
+async def test_a_block_that_ends_by_itself_leaves_nobody_waiting():
+    """What is asked of it afterwards, or waits for its turn, fails with a sentence."""
+    begun, over = asyncio.Event(), trio.Event()
+    loop = asyncio.get_running_loop()
+
+    @asynccontextmanager
+    async def ends():
+        async def fail():
+            await over.wait()
+            raise LookupError("mine")
+
+        async with background_task(fail, "fail"):
+            yield None
+
+    async def held():
+        loop.call_soon_threadsafe(begun.set)
+        await trio.sleep_forever()
+
+    with pytest.raises(LookupError, match="mine"):
+        async with AsyncioBlock(ends(), lambda _, block: block) as block:
+            first, second = (asyncio.create_task(block.do(held)) for _ in range(2))
+            await begun.wait()
+            trio_thread().soon(over.set)
+            await asyncio.sleep(1000)
+    assert [type(outcome) for outcome in await asyncio.gather(first, second, return_exceptions=True)][
+        1
+    ] is allm.StreamError
+    with pytest.raises(allm.StreamError, match="the block has ended"):
+        block._left = False
+        await block.do(held)
 
 
 # --- many at once ---------------------------------------------------------------------------------------------------

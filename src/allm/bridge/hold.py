@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, final
 
 import attrs
@@ -12,6 +12,7 @@ import trio
 
 from allm.bridge.thread import Job, TrioThread
 from allm.data.attrs_classes import define
+from allm.data.errors import StreamError
 
 __all__ = ["Hold"]
 
@@ -30,6 +31,7 @@ class Hold:
     thread: TrioThread
     opened: Callable[[], None]
     stream: Any = attrs.field(default=None, init=False)
+    _has_ended: bool = attrs.field(default=False, init=False)
     _leave: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _send: trio.MemorySendChannel[Job[Any]] = attrs.field(init=False)
     _receive: trio.MemoryReceiveChannel[Job[Any]] = attrs.field(init=False)
@@ -43,17 +45,27 @@ class Hold:
         Raises:
             Exception: Raised by the block when it is entered or left.
         """
-        async with self.block as self.stream:
-            self.opened()
-            with self._leave:
+        try:
+            async with self.block as self.stream:
+                self.opened()
+                with self._leave:
+                    while True:
+                        await (await self._receive.receive()).run()
+        finally:
+            self._has_ended = True
+            with suppress(trio.WouldBlock):
                 while True:
-                    await (await self._receive.receive()).run()
+                    self._receive.receive_nowait().fail(_left())
 
     def do(self, job: Job[Any]) -> None:
-        """Run a job in the task of the block; from any thread."""
+        """Run a job in the task of the block; from any thread. It fails if the block ends before its turn."""
         job.thread = self.thread
-        self.thread.soon(lambda: self._send.send_nowait(job))
+        self.thread.soon(lambda: job.fail(_left()) if self._has_ended else self._send.send_nowait(job))
 
     def leave(self) -> None:
         """Let the block end."""
         self.thread.soon(self._leave.cancel)
+
+
+def _left() -> StreamError:
+    return StreamError("the block has ended, so nothing more can be read or done in it", reason="closed")

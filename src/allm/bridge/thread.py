@@ -71,6 +71,11 @@ class Job(Generic[T]):
         value: T = self.value
         return value
 
+    def fail(self, error: Exception) -> None:
+        """End it with an error, in place of running it."""
+        self.error, self.has_ended = error, True
+        self.done()
+
     async def run(self) -> None:
         """Run it in a Trio task."""
         try:
