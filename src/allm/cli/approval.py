@@ -14,7 +14,7 @@ from allm.cli.terminal import Terminal
 from allm.runtime.tool_calls import FunctionHandler, ToolContext
 from allm.session import approve, deny, fingerprint
 
-__all__ = ["Approvals", "Policy"]
+__all__ = ["Approvals", "Policy", "undecided"]
 
 Policy = Literal["ask", "auto"]
 Ask = Callable[[str], Awaitable[str | None]]
@@ -62,7 +62,7 @@ class Approvals:
 
         Every call that is still undecided is then denied, so that the conversation can go on.
         """
-        call = _undecided(session)[0]
+        call = undecided(session)[0]
         name = call.name
         if name in self.always:
             return approve(session, call.id, shown=fingerprint(call)), True
@@ -122,7 +122,8 @@ def _tool(engine: allm.Engine, call: allm.ToolCall) -> allm.Tool | None:
     return next((tool for tools in offered for tool in tools if tool.name == call.name), None)
 
 
-def _undecided(session: allm.Session) -> list[allm.ToolCall]:
+def undecided(session: allm.Session) -> list[allm.ToolCall]:
+    """The calls that wait for the user's word."""
     decided = {approval.tool_call_id for approval in session.approvals}
     return [call for call in session.pending_tool_calls if call.id not in decided]
 

@@ -12,7 +12,7 @@ import click
 
 import allm
 from allm import session as sessions
-from allm.cli.approval import Approvals
+from allm.cli.approval import Approvals, undecided
 from allm.cli.terminal import Terminal
 from allm.session import SessionStream
 
@@ -73,7 +73,7 @@ class AskedTurn:
             waits = left > 0 and result.halted_reason == "manual_tool_calls"
             if waits:
                 session = await self._decided(approvals, session)
-            if not waits or self.stopped or _undecided(session):
+            if not waits or self.stopped or undecided(session):
                 reason = (
                     "max_turns" if left <= 0 and result.halted_reason == "manual_tool_calls" else result.halted_reason
                 )
@@ -83,7 +83,7 @@ class AskedTurn:
 
     async def _decided(self, approvals: Approvals, session: allm.Session) -> allm.Session:
         """The session with the user's word on each call; a call that no word can run is left as it is."""
-        while (waiting := _undecided(session)) and not self.stopped:
+        while (waiting := undecided(session)) and not self.stopped:
             if not all(approvals.can_run(self.engine, call) for call in waiting):
                 break
             session, goes_on = await approvals.decide(self.engine, session, self._ask)
@@ -96,8 +96,3 @@ class AskedTurn:
         self.terminal.stderr.end_line()
         self.terminal.stderr.write(question)
         return self.keyboard.readline() or None  # blocks: no other task has work to do
-
-
-def _undecided(session: allm.Session) -> list[allm.ToolCall]:
-    decided = {approval.tool_call_id for approval in session.approvals}
-    return [call for call in session.pending_tool_calls if call.id not in decided]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import final
 
@@ -45,14 +46,16 @@ class ModelList:
                 f"{self.provider!r} is not known; expected one of {expected}", param_hint="'--provider'"
             )
         known = (*catalog.bundled(), *_on_this_machine())
-        rows = sorted((row for row in known if self._fits(row)), key=lambda row: (row.provider, row.id))
+        keyed = {name for name in known_providers() if _has_key(name)} if self.need_key else set[str]()
+        rows = sorted((row for row in known if self._fits(row, keyed)), key=lambda row: (row.provider, row.id))
+        aliases = settings().aliases
         for row in rows:
-            self.terminal.stdout.show(f"{self._json(row) if self.as_json else self._line(row)}\n")
+            self.terminal.stdout.show(f"{self._json(row) if self.as_json else self._line(row, aliases)}\n")
         if not rows:
             self.terminal.line("No model fits. Models that are not listed can be used too: --model PROVIDER:ID")
         return 0 if rows else 1
 
-    def _fits(self, row: catalog.ModelInfo) -> bool:
+    def _fits(self, row: catalog.ModelInfo, keyed: set[str]) -> bool:
         name = f"{row.provider}:{row.id}".lower()
         return (
             (self.provider is None or row.provider == self.provider)
@@ -60,10 +63,10 @@ class ModelList:
             and all(word.lower() in name for word in self.words)
             and (not self.need_tools or row.tools is True)
             and (not self.need_vision or row.vision is True)
-            and (not self.need_key or _has_key(row.provider))
+            and (not self.need_key or row.provider in keyed)
         )
 
-    def _line(self, row: catalog.ModelInfo) -> str:
+    def _line(self, row: catalog.ModelInfo, known: Mapping[str, str]) -> str:
         prices = row.prices_for(0, datetime.now(UTC).date())
         if row.provider == "local":
             cost = "" if row.id in installed() else f"allm models pull {row.id}"
@@ -73,7 +76,7 @@ class ModelList:
         name = f"{row.provider}:{row.id}"
         context = "" if row.context_window is None else f"{row.context_window:,}"
         abilities = " ".join(word for word, has in can if has)
-        short = ", ".join(alias for alias, model in settings().aliases.items() if model == name)
+        short = ", ".join(alias for alias, model in known.items() if model == name)
         aliases = f"  ({short})" if short else ""
         return f"{name:<44} {context:>10}  {cost:<24} {abilities}{aliases}".rstrip()
 
@@ -94,7 +97,5 @@ def known_models() -> list[str]:
 
 
 def _has_key(provider: str) -> bool:
-    if provider not in known_providers():
-        return False
     stored = set(names_in(keys_file()))
     return any(os.environ.get(name) or name in stored for name in key_variables(provider))
