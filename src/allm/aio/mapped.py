@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, cast, final
 
 from allm.aio.blocks import AsyncioBlock
 from allm.aio.calls import in_trio
-from allm.bridge.thread import trio_thread
+from allm.bridge.hold import HeldStream
 from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
 from allm.execution.stream.event_stream import EventStream
@@ -86,28 +86,9 @@ class _Mapped:
 
 
 @final
-class _HeldStream:
-    """A stream of batches or of sound, whose methods run in the task of its block."""
-
-    def __init__(self, stream: Any, block: AsyncioBlock) -> None:
-        self._stream = stream
-        self._block = block
-
+class _HeldStream(HeldStream):
     def __aiter__(self) -> AsyncIterator[Any]:
         return cast("AsyncIterator[Any]", self)
 
     async def __anext__(self) -> Any:
         return await self._block.do(self._stream.__anext__)
-
-    def __getattr__(self, name: str) -> Any:
-        found = trio_thread().call(lambda: getattr(self._stream, name))
-        if not callable(found):
-            return found
-        is_async = inspect.iscoroutinefunction(found)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if is_async:
-                return self._block.do(lambda: found(*args, **kwargs))
-            return trio_thread().call(lambda: found(*args, **kwargs))
-
-        return call

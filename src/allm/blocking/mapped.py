@@ -6,11 +6,11 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Self, final
+from typing import Any, Self, cast, final
 
 from allm.blocking.blocks import BlockingBlock, EventsBlock
 from allm.blocking.calls import in_trio
-from allm.bridge.thread import trio_thread
+from allm.bridge.hold import HeldStream
 from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
 from allm.execution.stream.block import StreamBlock
@@ -86,28 +86,12 @@ class _Mapped:
 
 
 @final
-class _HeldStream(Iterator[Any]):
-    """A stream of batches or of sound, whose methods run in the task of its block."""
-
-    def __init__(self, stream: Any, block: BlockingBlock) -> None:
-        self._stream = stream
-        self._block = block
+class _HeldStream(HeldStream):
+    def __iter__(self) -> Iterator[Any]:
+        return cast("Iterator[Any]", self)
 
     def __next__(self) -> Any:
         try:
             return self._block.do(self._stream.__anext__)
         except StopAsyncIteration:
             raise StopIteration from None
-
-    def __getattr__(self, name: str) -> Any:
-        found = trio_thread().call(lambda: getattr(self._stream, name))
-        if not callable(found):
-            return found
-        is_async = inspect.iscoroutinefunction(found)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if is_async:
-                return self._block.do(lambda: found(*args, **kwargs))
-            return trio_thread().call(lambda: found(*args, **kwargs))
-
-        return call

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
@@ -10,11 +12,11 @@ from typing import Any, final
 import attrs
 import trio
 
-from allm.bridge.thread import Job, TrioThread
+from allm.bridge.thread import Job, TrioThread, trio_thread
 from allm.data.attrs_classes import define
 from allm.data.errors import StreamError
 
-__all__ = ["Hold"]
+__all__ = ["HeldStream", "Hold"]
 
 
 @final
@@ -65,6 +67,28 @@ class Hold:
     def leave(self) -> None:
         """Let the block end."""
         self.thread.soon(self._leave.cancel)
+
+
+class HeldStream:
+    """A stream of batches or of sound, whose methods run in the task of its block. A subclass adds the iteration."""
+
+    def __init__(self, stream: Any, block: Any) -> None:
+        """Stand for `stream`; `block.do` runs an async function in the task of the block."""
+        self._stream = stream
+        self._block = block
+
+    def __getattr__(self, name: str) -> Any:
+        thread = trio_thread()
+        found = thread.call(lambda: getattr(self._stream, name))
+        if not callable(found):
+            return found
+        is_async = inspect.iscoroutinefunction(found)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            work = functools.partial(found, *args, **kwargs)
+            return self._block.do(work) if is_async else thread.call(work)
+
+        return call
 
 
 def _left() -> StreamError:
