@@ -307,10 +307,10 @@ def test_a_first_call_loads_what_it_needs():
     """No structuring of types, no codec, no tools, no other service and no other endpoint than that of the call."""
     loaded = loaded_by(FIRST_CALL)
 
-    assert len(ours(loaded)) <= 114, sorted(ours(loaded))
+    assert len(ours(loaded)) <= 117, sorted(ours(loaded))
     assert not loaded & {"cattrs", "allm.data.json.codec", "allm.execution.chat", "allm.execution.services"}
     assert "allm.providers.openai.responses_decode" not in loaded
-    assert not loaded & {"allm.data.audio", "allm.data.embedding", "allm.data.image_request", "allm.data.moderation"}
+    assert not loaded & {"allm.data.speech", "allm.data.embedding", "allm.data.image_request", "allm.data.moderation"}
     assert not loaded & {"allm.data.types.subset", "pickle", "difflib"}
     # An error is read when there may be no file descriptor left to import anything with.
     assert {"allm.http.error_body", "allm.http.retry_after", "allm.providers.openai.errors"} <= loaded

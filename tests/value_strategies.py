@@ -47,7 +47,8 @@ _SMALL = (allm.ToolCall, allm.Message, allm.Image, allm.Usage, allm.AdapterError
 
 sources = st.one_of(
     st.tuples(st.just("bytes"), st.binary(max_size=5)),
-    st.tuples(st.sampled_from(["base64", "url", "file"]), texts),
+    st.tuples(st.sampled_from(["base64", "url", "file", "text"]), texts),
+    st.tuples(st.just("upload"), st.deferred(lambda: values_of(allm.FileRef))),
 )
 paths = st.lists(texts | st.integers(0, 9), max_size=3).map(tuple)
 problems = st.lists(st.tuples(paths, texts), max_size=2)
@@ -66,7 +67,7 @@ SPECIAL = {
     dict[str, Any]: open_mappings,
     Mapping[str, Any]: open_mappings,
     Mapping[str, str]: st.dictionaries(names, texts, max_size=2),
-    tuple[SourceKind, str | bytes]: sources,
+    tuple[SourceKind, str | bytes | allm.FileRef]: sources,
     typing.get_type_hints(allm.ValidationError.__init__)["errors"]: problems,
     Callable[..., Any]: st.nothing(),
     ResponseFormat: st.deferred(lambda: texts | open_mappings | values_of(allm.JsonSchema)),

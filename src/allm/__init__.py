@@ -18,16 +18,19 @@ from allm._version import __version__
 
 if TYPE_CHECKING:
     from allm import adapters, aio, blocking, fake, keys, models, providers, session, telemetry, testing
-    from allm.data.audio import (
-        Audio,
-        Granularity,
-        Speech,
-        SpeechRequest,
-        Transcription,
-        TranscriptionPart,
-        TranscriptionRequest,
+    from allm.data.audio import Audio
+    from allm.data.content import (
+        AudioPart,
+        DocumentPart,
+        ImagePart,
+        Part,
+        ProviderPart,
+        ReasoningPart,
+        TextPart,
+        ToolCall,
+        VideoPart,
     )
-    from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+    from allm.data.document import Document, Video
     from allm.data.embedding import (
         Embedding,
         EmbeddingAdapterError,
@@ -85,7 +88,8 @@ if TYPE_CHECKING:
         ToolResultEncoded,
         UsageReported,
     )
-    from allm.data.image import Image, SourceKind
+    from allm.data.file_ref import FileRef
+    from allm.data.image import Image
     from allm.data.image_request import (
         ImageOperation,
         ImageRequest,
@@ -96,6 +100,7 @@ if TYPE_CHECKING:
     )
     from allm.data.json.codec import from_json, to_json
     from allm.data.logprobs import TokenLogprob
+    from allm.data.media import Media, SourceKind
     from allm.data.message import Message, Role, Thread, assistant, system, user
     from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
     from allm.data.openai_messages import messages_from_openai
@@ -114,6 +119,14 @@ if TYPE_CHECKING:
         UserAsked,
     )
     from allm.data.session import Session, SessionConflict, SessionStatus
+    from allm.data.speech import (
+        Granularity,
+        Speech,
+        SpeechRequest,
+        Transcription,
+        TranscriptionPart,
+        TranscriptionRequest,
+    )
     from allm.data.step_changes import StepChanges, StepChangesDict
     from allm.data.tool import tool_result
     from allm.data.tool_control import AskUser, Halt
@@ -153,11 +166,14 @@ __all__ = [
     "AskUser",
     "AskUserRequested",
     "Audio",
+    "AudioPart",
     "BeforeStep",
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
     "Classification",
+    "Document",
+    "DocumentPart",
     "Embedding",
     "EmbeddingAdapterError",
     "EmbeddingInput",
@@ -174,6 +190,7 @@ __all__ = [
     "Event",
     "EventStream",
     "Failed",
+    "FileRef",
     "FinalizeReport",
     "FinishReason",
     "Granularity",
@@ -196,6 +213,7 @@ __all__ = [
     "Input",
     "JsonSchema",
     "ManualCalls",
+    "Media",
     "Message",
     "MessageCompleted",
     "MessageStarted",
@@ -279,6 +297,8 @@ __all__ = [
     "UsageReported",
     "UserAsked",
     "ValidationError",
+    "Video",
+    "VideoPart",
     "__version__",
     "adapters",
     "aio",

@@ -10,8 +10,9 @@ MODULES = frozenset(
 """Public names that are modules."""
 
 _NAMES = {
-    "data.audio": "Audio Granularity Speech SpeechRequest Transcription TranscriptionPart TranscriptionRequest",
-    "data.content": "ImagePart Part ProviderPart ReasoningPart TextPart ToolCall",
+    "data.audio": "Audio",
+    "data.content": ("AudioPart DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"),
+    "data.document": "Document Video",
     "data.embedding": (
         "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"
     ),
@@ -26,10 +27,12 @@ _NAMES = {
         "StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
         "ToolExecutionCompleted ToolExecutionStarted ToolHalted ToolProgress ToolResultEncoded UsageReported"
     ),
-    "data.image": "Image SourceKind",
+    "data.file_ref": "FileRef",
+    "data.image": "Image",
     "data.image_request": "ImageOperation ImageRequest ImageRequestFields ImageResponse ImageUsage image_request",
     "data.json.codec": "from_json to_json",
     "data.logprobs": "TokenLogprob",
+    "data.media": "Media SourceKind",
     "data.message": "Message Role Thread assistant system user",
     "data.moderation": "ModerationInput ModerationRequest ModerationResponse ModerationResult",
     "data.openai_messages": "messages_from_openai",
@@ -40,6 +43,7 @@ _NAMES = {
         "ToolFailed UserAsked"
     ),
     "data.session": "Session SessionConflict SessionStatus",
+    "data.speech": "Granularity Speech SpeechRequest Transcription TranscriptionPart TranscriptionRequest",
     "data.step_changes": "StepChanges StepChangesDict",
     "data.tool": "tool_result",
     "data.tool_control": "AskUser Halt",

@@ -28,7 +28,7 @@ Errors:
     there are `read_error_body` (returns an `ErrorBody`), `reason_for_status`, `status_in`, `stray_error`,
     `RETRYABLE_STATUS`, `CONTEXT_OVERFLOW` and `parse_retry_after`; `malformed` makes the error of an unreadable
     response. A `Problem` describes one thing that cannot be sent, and `refuse` raises all of them at once;
-    `UnusableImageError` is for image encoders.
+    `UnusableMediaError` is for encoders of files.
 
 JSON values:
     `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `value_problem` says what
@@ -40,8 +40,11 @@ Encoding conversations and media:
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
     accept; `UniqueIds` keeps ids unique. `keep_encoding` keeps what a message was encoded to, and `kept_encoding` gives
     it back to the next request that has the same `encoding_format`; `Beginning` does so with the first messages of a
-    conversation. `base64_text` puts an image into a JSON body, a
-    large one without a copy. `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
+    conversation. `base64_text` puts an image, a document, audio or a video into a JSON body, a large one without a
+    copy: an `allm.Media`, that of a part is `media_of` it, one of the `MEDIA_TYPES` (`MediaPart`).
+    `mime_type_of` says its type; `own_upload` finds a file that the service keeps, `document_text` and
+    `document_note` put into text what the service has no field for, `is_text` tells what is text by its type.
+    `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
 """
 
@@ -50,6 +53,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from allm.data.content import (
+    MEDIA_TYPES as MEDIA_TYPES,
+    MediaPart as MediaPart,
+    media_of as media_of,
+)
+from allm.data.document import is_text as is_text
 from allm.data.errors import Path as Path
 from allm.data.events import Emit as Emit
 from allm.data.image import EXTENSIONS as IMAGE_EXTENSIONS
@@ -76,6 +85,7 @@ from allm.data.kept_encodings import (
     keep_encoding as keep_encoding,
     kept_encoding as kept_encoding,
 )
+from allm.data.media import Media as Media
 from allm.data.message_builder import (
     MessageBuilder as MessageBuilder,
     Origin as Origin,
@@ -84,7 +94,7 @@ from allm.data.message_builder import (
 )
 from allm.data.problems import (
     Problem as Problem,
-    UnusableImageError as UnusableImageError,
+    UnusableMediaError as UnusableMediaError,
     refuse as refuse,
     shown as shown,
     wrong_type as wrong_type,
@@ -93,6 +103,12 @@ from allm.data.request import (
     call_name as call_name,
     results_in_place as results_in_place,
     unsupported_parts as unsupported_parts,
+)
+from allm.data.sent_media import (
+    document_note as document_note,
+    document_text as document_text,
+    mime_type_of as mime_type_of,
+    own_upload as own_upload,
 )
 from allm.data.user_functions import call_user as call_user
 from allm.http.call import (
@@ -193,6 +209,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "KeyHeader",
     "KeySource",
     "MAX_EVENT_BYTES",
+    "MEDIA_TYPES",
+    "MediaPart",
     "MessageBuilder",
     "OpenCall",
     "Origin",
@@ -215,7 +233,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "ToolMode",
     "UnaryAdapter",
     "UniqueIds",
-    "UnusableImageError",
+    "UnusableMediaError",
     "Vendor",
     "WireDecoder",
     "as_count",
@@ -227,6 +245,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "call_name",
     "call_user",
     "classify_error",
+    "document_note",
+    "document_text",
     "dumps",
     "embedding_of",
     "encoding_format",
@@ -235,16 +255,20 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "fit_schema",
     "image_of_base64",
     "image_of_url",
+    "is_text",
     "join_url",
     "json_body",
     "keep_encoding",
     "kept_encoding",
     "loads",
     "malformed",
+    "media_of",
+    "mime_type_of",
     "multipart",
     "open_call",
     "open_download",
     "own_servers",
+    "own_upload",
     "parse_arguments",
     "parse_retry_after",
     "parts_of",

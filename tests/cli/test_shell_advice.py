@@ -140,7 +140,8 @@ def test_advice_is_the_end_of_a_message():
 
 ONLY_IN_PYTHON = {
     "aio/blocks.py": "misuse of a block",
-    "data/audio.py": "no command sends sound",
+    "data/speech.py": "no command sends sound",
+    "data/media.py": "values that a command makes itself",
     "data/embedding.py": "for numpy",
     "data/openai_messages.py": "no command reads messages of OpenAI's library",
     "data/problems.py": "options, which a command names itself",
@@ -165,6 +166,7 @@ ONLY_IN_PYTHON = {
     "providers/gemini/encode.py": "no command has this option",
     "providers/gemini/transcription.py": "no command sends sound",
     "providers/local/adapter.py": "settings of Local, which no command makes",
+    "providers/openai/shared_encode.py": "no command uploads images",
     "providers/openai/connection.py": "a command makes its adapter of a model's name",
     "providers/openai/moderation_wire.py": "no command moderates",
     "providers/openai/transcription.py": "no command sends sound",

@@ -19,7 +19,9 @@ def test_pieces_become_parts_in_their_order():
 
 def test_a_piece_that_is_none():
     """Anything else is rejected with its position."""
-    with pytest.raises(allm.ValidationError, match=r"content\[1\] is bytes; expected str, Image or a part") as caught:
+    with pytest.raises(
+        allm.ValidationError, match=r"content\[1\] is bytes; expected str, Image, Document or a part"
+    ) as caught:
         allm.user("a", b"b")
     assert caught.value.errors == ((("content", 1), "invalid_part_type"),)
 

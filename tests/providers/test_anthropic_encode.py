@@ -24,7 +24,7 @@ from allm import (
     tool_result,
     user,
 )
-from allm.providers.anthropic import image_parts as images
+from allm.providers.anthropic import file_parts as images
 from allm.providers.anthropic.encode import Settings, encode
 from allm.runtime.adapters import AdapterOptions
 from request_types import check_anthropic

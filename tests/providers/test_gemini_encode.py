@@ -23,7 +23,7 @@ from allm import (
     tool_result,
     user,
 )
-from allm.providers.gemini import image_parts as images
+from allm.providers.gemini import file_parts as images
 from allm.providers.gemini.content_encode import NO_SIGNATURE
 from allm.providers.gemini.encode import encode
 from allm.runtime.adapters import AdapterOptions

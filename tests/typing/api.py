@@ -411,8 +411,8 @@ def parts_are_closed(part: allm.Part) -> str:
     match part:
         case allm.TextPart() | allm.ReasoningPart():
             return part.text
-        case allm.ImagePart():
-            return "image"
+        case allm.ImagePart() | allm.DocumentPart() | allm.AudioPart() | allm.VideoPart():
+            return "file"
         case allm.ToolCall():
             return part.name
         case allm.ProviderPart():

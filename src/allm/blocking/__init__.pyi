@@ -35,7 +35,7 @@ from typing import Unpack
 
 from typing_extensions import TypeForm
 
-from allm.data.audio import Audio, Speech, SpeechRequest, Transcription, TranscriptionRequest
+from allm.data.audio import Audio
 from allm.data.classification import Classification, Question
 from allm.data.embedding import EmbeddingResponse
 from allm.data.image import Image
@@ -43,6 +43,7 @@ from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse
 from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
+from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionRequest
 from allm.execution.classify import AnswerT
 from allm.execution.options import CallOptions, Input
 from allm.execution.services.embedding_stream import Progress

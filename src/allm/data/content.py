@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import attrs
 
 from allm.data.attrs_classes import frozen
+from allm.data.audio import Audio
+from allm.data.document import Document, Video
 from allm.data.image import Image
+from allm.data.media import Media
 from allm.data.problems import mapping_field
 
 __all__ = [
+    "HOLDS",
+    "MEDIA_TYPES",
+    "OF_MEDIA",
     "PART_TYPES",
+    "AudioPart",
+    "DocumentPart",
     "ImagePart",
+    "MediaPart",
     "Part",
     "ProviderPart",
     "ReasoningPart",
     "TextPart",
     "ToolCall",
+    "VideoPart",
+    "media_of",
 ]
 
 
@@ -50,6 +61,57 @@ class ImagePart:
 
     image: Image
     detail: Literal["auto", "low", "high"] = "auto"
+    metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
+
+
+@frozen
+class DocumentPart:
+    """A document in a prompt or in the result of a tool.
+
+    A service that has no field for its title or its context gets them as a line of text before it.
+
+    Attributes:
+        title: What the model is told that it is called.
+        context: What else the model should know about it, such as where it is from. It is not cited.
+        citations: Whether the answer names the places in it that it relies on, where the vendor has that.
+        metadata: Provider data to send with it, under the provider's name.
+        made_at: The address that it came from, as in `TextPart`.
+    """
+
+    document: Document
+    title: str | None = None
+    context: str | None = None
+    citations: bool | None = None
+    metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
+
+
+@frozen
+class AudioPart:
+    """Audio in a prompt, in the result of a tool, or in an answer.
+
+    Attributes:
+        metadata: Provider data to send with it, under the provider's name.
+        made_at: The address that it came from, as in `TextPart`.
+    """
+
+    audio: Audio
+    metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
+
+
+@frozen
+class VideoPart:
+    """A video in a prompt or in the result of a tool.
+
+    Attributes:
+        metadata: Provider data to send with it, under the provider's name: for Gemini, `{"gemini": {"videoMetadata":
+            {"startOffset": "10s", "fps": 2}}}`.
+        made_at: The address that it came from, as in `TextPart`.
+    """
+
+    video: Video
     metadata: dict[str, Any] = mapping_field()
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
@@ -112,5 +174,15 @@ class ProviderPart:
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
 
-Part = TextPart | ImagePart | ReasoningPart | ToolCall | ProviderPart
+MediaPart = ImagePart | DocumentPart | AudioPart | VideoPart
+Part = TextPart | MediaPart | ReasoningPart | ToolCall | ProviderPart
 PART_TYPES: tuple[type, ...] = get_args(Part)
+OF_MEDIA: dict[type[Media], Any] = {Image: ImagePart, Document: DocumentPart, Audio: AudioPart, Video: VideoPart}
+"""The part that holds each kind of media, in the field that has the name of the kind."""
+MEDIA_TYPES: tuple[type, ...] = tuple(OF_MEDIA.values())
+HOLDS: dict[type, type[Media]] = {part: kind for kind, part in OF_MEDIA.items()}
+
+
+def media_of(part: MediaPart) -> Media:
+    """The image, document, audio or video of a part."""
+    return cast("Media", getattr(part, HOLDS[type(part)].word))

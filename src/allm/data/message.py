@@ -6,16 +6,28 @@ does not exist, or its user wrote while tools ran. The values stay as they are; 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import attrs
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import PART_TYPES, ImagePart, Part, ReasoningPart, TextPart, ToolCall
+from allm.data.audio import Audio
+from allm.data.content import (
+    HOLDS,
+    MEDIA_TYPES,
+    PART_TYPES,
+    ImagePart,
+    Part,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+)
+from allm.data.document import Document, Video
 from allm.data.errors import ValidationError
 from allm.data.image import Image
+from allm.data.media import media_problem
+from allm.data.message_pieces import for_dicts, parts_of, refuse_file_name
 from allm.data.problems import Problem, mapping_field, shown, tuple_of, wrong_type
 from allm.data.turn_starts import turn_starts
 
@@ -25,7 +37,6 @@ __all__ = [
     "Thread",
     "assistant",
     "call_ids",
-    "for_dicts",
     "message_problems",
     "messages_problems",
     "put_begun",
@@ -40,7 +51,6 @@ __all__ = [
 Role = Literal["system", "user", "assistant", "tool"]
 
 _ROLES = frozenset(get_args(Role))
-_IMAGE_NAME = re.compile(r"\S+\.(?:png|jpe?g|gif|webp)", re.IGNORECASE)
 
 
 def _content(value: str | Iterable[Part]) -> Any:
@@ -219,13 +229,14 @@ def _part_problem(part: Any, role: str) -> Problem | None:
         expected = ", ".join(cls.__name__ for cls in PART_TYPES)
         sentence = f"is {type(part).__name__}; expected one of {expected}{for_dicts(part)}"
         return Problem((), "invalid_part_type", sentence)
-    if isinstance(part, ImagePart):
-        if not isinstance(part.image, Image):
-            return wrong_type(("image",), part.image, "Image: Image.from_file(path) makes one")
+    if isinstance(part, MEDIA_TYPES):
+        kind = HOLDS[type(part)]
+        word = kind.word
+        if (problem := media_problem(getattr(part, word), kind)) is not None:
+            return problem.under(word)
         if role == "system":
-            return Problem(
-                (), "image_in_system_message", "is an image; a system message takes text, a user's takes both"
-            )
+            sentence = f"is {kind.phrase}; a system message takes text, a user's takes both"
+            return Problem((), f"{word}_in_system_message", sentence)
     if isinstance(part, ToolCall):
         if role != "assistant":
             sentence = f"is a tool call in a message of role {shown(role)}; expected it in an assistant message"
@@ -239,52 +250,28 @@ def _words(words: tuple[str, ...]) -> str:
     return ", ".join(map(repr, words))
 
 
-def _joined(pieces: tuple[Any, ...]) -> str | tuple[Part, ...]:
-    if len(pieces) == 1 and isinstance(pieces[0], str):
-        return pieces[0]
-    parts: list[Part] = []
-    for index, piece in enumerate(pieces):
-        if isinstance(piece, str):
-            parts.append(TextPart(piece))
-        elif isinstance(piece, Image):
-            parts.append(ImagePart(piece))
-        elif isinstance(piece, PART_TYPES):
-            parts.append(cast("Part", piece))
-        else:
-            sentence = f"is {type(piece).__name__}; expected str, Image or a part such as TextPart{for_dicts(piece)}"
-            raise ValidationError(
-                [Problem(("content", index), "invalid_part_type", sentence)], reason="invalid_message"
-            )
-    return tuple(parts)
-
-
 def system(text: str) -> Message:
     """Instructions for the model."""
     return Message("system", text)
 
 
-def user(*content: str | Image | Part) -> Message:
-    """A user message of text, or of text and images in order: `user("What is this?", Image.from_file("x.png"))`.
+def user(*content: str | Image | Document | Audio | Video | Part) -> Message:
+    """A user message of text, or of text and files in order: `user("What is this?", Image.from_file("x.png"))`.
 
     Raises:
-        ValidationError: A piece is none of these, or a text beside others is only the name of an image file.
+        ValidationError: A piece is none of these, or a text beside others is only the name of a file of these kinds.
     """
+    if len(content) == 1 and isinstance(content[0], str):
+        return Message("user", content[0])
     for index, piece in enumerate(content):
-        if len(content) > 1 and isinstance(piece, str) and _IMAGE_NAME.fullmatch(piece):
-            maker = "from_url" if "://" in piece else "from_file"
-            sentence = f"is {shown(piece)}, which would be sent as text; expected allm.Image.{maker}({piece!r})"
-            raise ValidationError([Problem(("content", index), "image_as_text", sentence)], reason="invalid_message")
-    return Message("user", _joined(content))
+        if isinstance(piece, str):
+            refuse_file_name(piece, index)
+    return Message("user", parts_of(content))
 
 
 def assistant(*content: str | Part) -> Message:
     """An assistant message, for conversations that are written by hand."""
-    return Message("assistant", _joined(content))
-
-
-def for_dicts(value: Any) -> str:
-    """The way out for messages as OpenAI's library takes them."""
-    return ". For OpenAI's dictionaries: allm.messages_from_openai([...])" if isinstance(value, Mapping) else ""
+    return Message("assistant", parts_of(content))
 
 
 def _message_tuple(value: Iterable[Message]) -> tuple[Message, ...]:

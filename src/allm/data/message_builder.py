@@ -19,7 +19,7 @@ from typing import Any, Literal
 import attrs
 
 from allm.data.attrs_classes import define, frozen
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import Part, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.events import (
     AdapterEvent,
     ImageCompleted,
@@ -358,7 +358,7 @@ class Origin:
     place: str | None = None
     has_own: bool = True
 
-    def made(self, part: ImagePart | ReasoningPart | ProviderPart | TextPart | ToolCall) -> bool:
+    def made(self, part: Part) -> bool:
         """Whether this service made the opaque data of a part."""
         if part.made_at != self.place and (self.has_own or part.made_at is not None):
             return False
@@ -366,9 +366,11 @@ class Origin:
             return part.provider == self.provider
         return self.provider in part.metadata
 
-    def kept(self, part: ImagePart | ReasoningPart | TextPart | ToolCall) -> Mapping[str, Any]:
+    def kept(self, part: Part) -> Mapping[str, Any]:
         """The metadata of a part for this service; empty if another service made it."""
-        return as_object(part.metadata.get(self.provider)) if part.metadata and self.made(part) else {}
+        if isinstance(part, ProviderPart) or not part.metadata or not self.made(part):
+            return {}
+        return as_object(part.metadata.get(self.provider))
 
     def mark(self, event: AdapterEvent) -> AdapterEvent:
         """Set the address of this service on the part that `event` completes, if any."""

@@ -11,7 +11,7 @@ from allm.data.errors import OptionError, Problem, ValidationError
 
 __all__ = [
     "Problem",
-    "UnusableImageError",
+    "UnusableMediaError",
     "check_names",
     "headers_field",
     "mapping_field",
@@ -110,8 +110,8 @@ def check_names(cls: type[attrs.AttrsInstance], names: Iterable[str]) -> None:
             raise unknown_option(name, known)
 
 
-class UnusableImageError(Exception):
-    """An image cannot be sent; has the `tag` and the sentence of the problem."""
+class UnusableMediaError(Exception):
+    """An image or another file cannot be sent; has the `tag` and the sentence of the problem."""
 
     def __init__(self, tag: str, sentence: str) -> None:
         super().__init__(sentence)

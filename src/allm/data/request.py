@@ -15,9 +15,10 @@ import attrs
 from typing_extensions import TypeForm
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import Part, ProviderPart, ReasoningPart
+from allm.data.content import HOLDS, MEDIA_TYPES, ImagePart, Part, ProviderPart, ReasoningPart
 from allm.data.errors import ValidationError
-from allm.data.message import Message, Role, Thread, call_ids, for_dicts, messages_problems, thread_problems, user
+from allm.data.message import Message, Role, Thread, call_ids, messages_problems, thread_problems, user
+from allm.data.message_pieces import for_dicts
 from allm.data.problems import Problem, check_names, mapping_field, refuse, shown, wrong_type
 from allm.data.response import OutputT
 from allm.data.tool import TOOL_NAME, Tool, tool_problems
@@ -297,7 +298,11 @@ def _checked(values: tuple[Any, ...]) -> tuple[Message, ...]:
 
 
 def unsupported_parts(
-    messages: Iterable[Message], provider: str, refuses: Callable[[Role, Mapping[str, Any]], str | None] | None = None
+    messages: Iterable[Message],
+    provider: str,
+    refuses: Callable[[Role, Mapping[str, Any]], str | None] | None = None,
+    *,
+    takes: tuple[type, ...] = (ImagePart,),
 ) -> list[Problem]:
     """The problems of parts that would not reach the provider, except in assistant messages.
 
@@ -306,17 +311,24 @@ def unsupported_parts(
         provider: The provider whose parts can be sent.
         refuses: Returns why a part with this data cannot be sent in a message of this role, or None if it can; by
             default none can.
+        takes: Which kinds of parts with files the provider can be sent.
     """
+    refused = tuple(kind for kind in MEDIA_TYPES if kind not in takes)
     return [
         Problem(("messages", index, "content", position), "unsupported_part", sentence)
         for index, message in enumerate(messages)
         if message.role != "assistant" and not isinstance(message.content, str)
         for position, part in enumerate(message.content)
-        if (sentence := _refused(part, message.role, provider) or _refused_own(part, message.role, provider, refuses))
+        if (
+            sentence := _refused(part, message.role, provider, refused)
+            or _refused_own(part, message.role, provider, refuses)
+        )
     ]
 
 
-def _refused(part: Part, role: Role, provider: str) -> str | None:
+def _refused(part: Part, role: Role, provider: str, media: tuple[type, ...]) -> str | None:
+    if isinstance(part, media):
+        return f"is {HOLDS[type(part)].phrase}, which {provider} does not take here"
     if isinstance(part, ReasoningPart):
         return f"is reasoning in a message of role {role!r}; expected it in an assistant message"
     if isinstance(part, ProviderPart) and part.provider != provider:

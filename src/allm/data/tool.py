@@ -12,10 +12,10 @@ from typing import Any, TypeVar, cast
 import attrs
 
 from allm.data.attrs_classes import frozen
-from allm.data.content import ImagePart, Part, TextPart, ToolCall
+from allm.data.content import HOLDS, MEDIA_TYPES, OF_MEDIA, MediaPart, Part, TextPart, ToolCall
 from allm.data.errors import ValidationError
-from allm.data.image import Image
 from allm.data.json.text import text_bytes
+from allm.data.media import Media
 from allm.data.message import Message
 from allm.data.problems import Problem, mapping_field, shown, wrong_type
 from allm.data.types.encode import encode_result
@@ -240,26 +240,31 @@ MAX_RESULT_BYTES = 16 * 1024 * 1024
 """Longest text of a result, as long as the arguments of a call. No model reads more than a few megabytes."""
 
 
+_SENT_AS_PARTS = (Media, *MEDIA_TYPES, TextPart)
+
+
 def result_content(value: Any) -> Content:
     """What the model gets for `value`.
 
-    A text is sent as it is. An image is a part, and so is each item of a list or tuple that has an image or a part in
-    it. Anything else is encoded as JSON.
+    A text is sent as it is. An image, a document, audio or a video is a part, and so is each item of a list or tuple
+    that has one of these or a part in it. Anything else is encoded as JSON.
 
     Raises:
         Exception: It cannot be encoded, or is too long; also what a property of the caller's class raised.
     """
     if isinstance(value, str):
         return checked_text(str.__str__(value))  # also of an enum of texts
-    if isinstance(value, (Image, ImagePart, TextPart)):
+    if isinstance(value, _SENT_AS_PARTS):
         return checked_parts((value,))
-    if isinstance(value, (list, tuple)) and any(isinstance(item, (Image, ImagePart, TextPart)) for item in value):
+    if isinstance(value, (list, tuple)) and any(isinstance(item, _SENT_AS_PARTS) for item in value):
         return checked_parts(value)
     return checked_text(encode_result(value))
 
 
 def checked_parts(items: list[Any] | tuple[Any, ...]) -> tuple[Part, ...]:
-    """The items as parts: images, texts, and the JSON of anything else. Files are read now: they may be gone later.
+    """The items as parts: images and the like, texts, and the JSON of anything else.
+
+    Files are read now: they may be gone later.
 
     Raises:
         Exception: As `result_content`.
@@ -281,17 +286,22 @@ def checked_text(text: str) -> str:
     return text
 
 
-def _part(item: Any) -> TextPart | ImagePart:
+def _part(item: Any) -> TextPart | MediaPart:
     if isinstance(item, TextPart):
         return item
-    if isinstance(item, ImagePart):
-        return attrs.evolve(item, image=_read(item.image))
-    return ImagePart(_read(item)) if isinstance(item, Image) else TextPart(encode_result(item))
+    if isinstance(item, MEDIA_TYPES):
+        part: Any = item
+        word = HOLDS[type(item)].word
+        return cast("MediaPart", attrs.evolve(part, **{word: _read(getattr(part, word))}))
+    if isinstance(item, Media):
+        return cast("MediaPart", OF_MEDIA[type(item)](_read(item)))
+    return TextPart(encode_result(item))
 
 
-def _read(image: Image) -> Image:
-    kind, _ = image.source
-    return attrs.evolve(image, source=("bytes", image.to_bytes())) if kind == "file" else image
+def _read(media: Media) -> Media:
+    if media.source[0] != "file":
+        return media
+    return attrs.evolve(media, source=("bytes", media.to_bytes()), name=media.file_name())
 
 
 def tool_result(tool_call_id: str, value: Any, *, is_error: bool = False) -> Message:
@@ -299,7 +309,8 @@ def tool_result(tool_call_id: str, value: Any, *, is_error: bool = False) -> Mes
 
     Args:
         tool_call_id: The id of the call.
-        value: A text is sent as it is, an `Image` or a list of texts and images as parts, anything else as JSON.
+        value: A text is sent as it is, an `Image`, a `Document` or the like as a part, and so is each item of a list
+            with one of them in it; anything else is sent as JSON.
         is_error: Tell the model that the tool failed.
 
     Raises:

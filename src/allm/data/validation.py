@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from allm.data.audio import SpeechRequest, TranscriptionRequest, speech_problems, transcription_problems
 from allm.data.embedding import EmbeddingRequest
 from allm.data.embedding_check import request_problems as embedding_problems
 from allm.data.errors import Problem
@@ -15,6 +14,7 @@ from allm.data.moderation import ModerationRequest, moderation_problems
 from allm.data.problems import refuse
 from allm.data.request import Request, request_problems
 from allm.data.session import Session, session_problems
+from allm.data.speech import SpeechRequest, TranscriptionRequest, speech_problems, transcription_problems
 from allm.data.tool import Tool, tool_problems
 
 __all__ = ["validate"]

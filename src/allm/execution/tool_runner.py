@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.content import ImagePart, TextPart, ToolCall
+from allm.data.content import MEDIA_TYPES, TextPart, ToolCall
 from allm.data.errors import StreamError, ToolError, ToolReason
 from allm.data.events import (
     AskUserRequested,
@@ -217,8 +217,9 @@ class ToolRunner:
         if not isinstance(content, tuple):
             return checked_text(str(content))
         for part in content:
-            if not isinstance(part, TextPart | ImagePart):
-                raise TypeError(f"the result encoder returned a {type(part).__name__}; expected TextPart or ImagePart")
+            if not isinstance(part, (TextPart, *MEDIA_TYPES)):
+                expected = ", ".join(cls.__name__ for cls in (TextPart, *MEDIA_TYPES))
+                raise TypeError(f"the result encoder returned a {type(part).__name__}; expected one of {expected}")
         return checked_parts(content)
 
     def _message(self, call: ToolCall, content: Content) -> Message:

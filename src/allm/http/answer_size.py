@@ -43,6 +43,7 @@ from allm.data.events import (
     ToolCallStarted,
     UsageReported,
 )
+from allm.data.file_ref import FileRef
 from allm.data.json.text import dumps, measure, text_bytes, value_problem
 from allm.http.answer_limits import AnswerLimits
 
@@ -238,7 +239,7 @@ class AnswerSize:
 
     def _image(self, event: ImageCompleted) -> None:
         _, data = event.part.image.source
-        self._grow("image", event.id, len(data), whole=True)
+        self._grow("image", event.id, 0 if isinstance(data, FileRef) else len(data), whole=True)
         self._add("total_bytes", self._data(event.part.metadata))
 
     def _usage(self, event: UsageReported) -> None:

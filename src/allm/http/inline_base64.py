@@ -1,7 +1,8 @@
 """Large bytes in a JSON body, which become base64 text while they are sent.
 
 As a text in the body an image would be in memory four times: its bytes, their base64, that in a `data:` URL, and all of
-it in the encoded body. `base64_text` puts a stand-in into the body instead, and the call makes a `Body` of it.
+it in the encoded body. `base64_text` puts a stand-in into the body instead, and the call makes a `Body` of it. What is
+in a file is read while it is sent, and is never in memory as a whole.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Iterator
 from secrets import token_hex
 from typing import Any, final
 
-from allm.data.image import Image
 from allm.data.json.text import dumps
+from allm.data.media import LargeFile, Media
 from allm.http.response import Body
 
 __all__ = ["InlineBase64", "base64_text", "streamed"]
@@ -28,12 +29,12 @@ _PLAIN = re.compile(r"[\w+/=;:,.-]*", re.ASCII)
 
 @final
 class InlineBase64:
-    """A text in a body: the prefix, and the base64 of bytes, which are given as they are or as base64 already."""
+    """A text in a body: the prefix, and the base64 of bytes: as they are, as base64 already, or those of a file."""
 
     __slots__ = ("data", "prefix")
 
-    def __init__(self, data: bytes | str, prefix: str = "") -> None:
-        self.data: bytes | str = data
+    def __init__(self, data: bytes | str | LargeFile, prefix: str = "") -> None:
+        self.data: bytes | str | LargeFile = data
         self.prefix: str = prefix
 
     def __len__(self) -> int:
@@ -41,31 +42,40 @@ class InlineBase64:
         return len(self.prefix) + (len(data) if isinstance(data, str) else (len(data) + 2) // 3 * 4)
 
     def pieces(self) -> Iterator[bytes]:
-        """The text in ASCII, bit by bit."""
+        """The text in ASCII, bit by bit.
+
+        Raises:
+            ValidationError: The file is not as long any more, or cannot be read.
+        """
         yield self.prefix.encode("ascii")
         data = self.data
         if isinstance(data, str):
             yield from (data[start : start + PIECE].encode("ascii") for start in range(0, len(data), PIECE))
-        else:
-            view = memoryview(data)
-            for start in range(0, len(data), PIECE):
-                yield binascii.b2a_base64(view[start : start + PIECE], newline=False)
+            return
+        if isinstance(data, LargeFile):
+            yield from (binascii.b2a_base64(piece, newline=False) for piece in data.pieces(PIECE))
+            return
+        view = memoryview(data)
+        for start in range(0, len(data), PIECE):
+            yield binascii.b2a_base64(view[start : start + PIECE], newline=False)
 
 
-def base64_text(image: Image, prefix: str = "") -> Any:
-    """The base64 of an image as a text for the body of a request, after the prefix.
+def base64_text(media: Media, prefix: str = "") -> Any:
+    """The base64 of an image, a document or the like as a text for the body of a request, after the prefix.
 
-    Of a large image it is an object that is encoded while the body is sent, if the body goes to `HttpAdapter.call` or
+    If it is large it is an object that is encoded while the body is sent, if the body goes to `HttpAdapter.call` or
     `stream_call` as a mapping; `len` gives its length.
 
     Raises:
-        ValidationError: As `Image.to_bytes`.
+        ValidationError: As `Media.to_bytes`.
     """
-    kind, value = image.source
-    data = value if kind in {"bytes", "base64"} else image.to_bytes()
-    is_plain = _PLAIN.fullmatch(prefix) and (isinstance(data, bytes) or _PLAIN.fullmatch(data))
+    kind, value = media.source
+    data: bytes | str | LargeFile | None = media._large_file(LARGE)
+    if data is None:
+        data = value if kind == "base64" and isinstance(value, str) else media.to_bytes()
+    is_plain = _PLAIN.fullmatch(prefix) and (not isinstance(data, str) or _PLAIN.fullmatch(data))
     if len(data) < LARGE or not is_plain:
-        return prefix + image.to_base64()
+        return prefix + media.to_base64()
     return InlineBase64(data, prefix)
 
 

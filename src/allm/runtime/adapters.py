@@ -23,9 +23,9 @@ from allm.http.keys import Secret
 from allm.http.private_url import PrivateUrl
 
 if TYPE_CHECKING:  # not needed for a chat
-    from allm.data.audio import SpeechRequest
     from allm.data.embedding import EmbeddingRequest, EmbeddingResponse  # noqa: F401  in the texts below
     from allm.data.image_request import ImageRequest, ImageResponse  # noqa: F401  in the texts below
+    from allm.data.speech import SpeechRequest
 
 __all__ = [
     "AdapterOptions",

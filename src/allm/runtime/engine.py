@@ -32,8 +32,8 @@ from allm.runtime.registry import SERVICES, adapter_for, service_adapter, split_
 from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 
 if TYPE_CHECKING:
-    from allm.data.audio import Transcription, TranscriptionRequest
     from allm.data.moderation import ModerationRequest, ModerationResponse
+    from allm.data.speech import Transcription, TranscriptionRequest
 
 __all__ = ["Engine", "EngineFields"]
 

@@ -17,7 +17,17 @@ from typing import Any, assert_never
 
 import attrs
 
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Part,
+    ProviderPart,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
 from allm.data.errors import Path, Problem, ValidationError
 from allm.data.json.text import as_object
 from allm.data.problems import refuse
@@ -230,8 +240,8 @@ def _needed_by(part: Part) -> str | None:
     match part:
         case ImagePart():
             return "vision"
-        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart():
-            return None
+        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart() | DocumentPart() | AudioPart() | VideoPart():
+            return None  # of the last three the catalog says nothing
         case _:
             assert_never(part)
 

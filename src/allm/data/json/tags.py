@@ -16,8 +16,9 @@ import cattrs
 from cattrs.gen import make_dict_unstructure_fn
 
 from allm.data import structuring as core
-from allm.data.audio import Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
+from allm.data.audio import Audio
 from allm.data.content import Part
+from allm.data.document import Document, Video
 from allm.data.embedding import (
     Embedding,
     EmbeddingAdapterError,
@@ -40,10 +41,12 @@ from allm.data.errors import (
     ValidationError,
 )
 from allm.data.events import Event
+from allm.data.file_ref import FileRef
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse, ImageUsage
 from allm.data.json.document import json_problem
 from allm.data.logprobs import TokenLogprob
+from allm.data.media import Source, SourceKind
 from allm.data.message import Message, Thread
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.problems import shown
@@ -60,6 +63,7 @@ from allm.data.results import (
     ToolOutcome,
 )
 from allm.data.session import AnswerEntry, Approval, JoinedEntry, Session, SessionConflict
+from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.step_changes import StepChanges
 from allm.data.structuring import Misfit, sequence
 from allm.data.tool import Tool
@@ -93,7 +97,8 @@ VALUE_TAGS: dict[str, type] = {
     **{
         cls.__name__: cls
         for cls in (
-            *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, Image, JsonSchema),
+            *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, JsonSchema),
+            *(Image, Document, Video, FileRef),
             *(Problem, TokenLogprob, StepChanges),
             *(Session, Approval, AnswerEntry, JoinedEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
             *get_args(HaltCause),
@@ -237,7 +242,7 @@ def register_union(converter: cattrs.Converter, union: Any, tags: Mapping[str, t
 
 def register_classes(converter: cattrs.Converter) -> None:
     """Register the hooks of these classes; those of `Part` have to be there before."""
-    for register_one in (_content, _image, _tool, _halts):
+    for register_one in (_content, _media, _tool, _halts):
         register_one(converter)
 
 
@@ -264,23 +269,24 @@ def _content(converter: cattrs.Converter) -> None:
     register(converter, content, unstructure, structure)
 
 
-def _image(converter: cattrs.Converter) -> None:
-    source = attrs.fields(attrs.resolve_types(Image)).source.type
-    kinds = {"bytes", "base64", "url", "file"}
+def _media(converter: cattrs.Converter) -> None:
+    kinds = get_args(SourceKind)
 
-    def unstructure(value: tuple[str, str | bytes]) -> dict[str, str | bytes]:
+    def unstructure(value: tuple[str, str | bytes | FileRef]) -> dict[str, Any]:
         kind, data = value
-        if isinstance(data, bytes) is not (kind == "bytes"):  # which one it is could not be told from base64
-            raise TypeError(f"an image's source is {kind!r:.60} with {type(data).__name__}")
-        return {"type": kind, "value": data}
+        if not isinstance(data, {"bytes": bytes, "upload": FileRef}.get(kind, str)):
+            raise TypeError(f"the source of a file is {kind!r:.60} with {type(data).__name__}")
+        return {"type": kind, "value": converter.unstructure(data) if isinstance(data, FileRef) else data}
 
     def structure(value: Any, _: Any) -> Any:
         kind, data = (value.get("type"), value.get("value")) if isinstance(value, dict) else (None, None)
+        if kind == "upload":
+            return (kind, converter.structure(data, FileRef))
         if kind not in kinds or not isinstance(data, bytes if type(data) is bytes and kind == "bytes" else str):
             raise ValueError(f'expected {{"type": one of {", ".join(sorted(kinds))}, "value": text}}')
         return (kind, load_bytes(data) if kind == "bytes" else data)
 
-    register(converter, source, unstructure, structure)
+    register(converter, Source, unstructure, structure)
 
 
 def _halts(converter: cattrs.Converter) -> None:

@@ -18,8 +18,9 @@ import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.audio import Audio, Speech, SpeechRequest
+from allm.data.audio import Audio
 from allm.data.errors import AdapterError, StreamError
+from allm.data.speech import Speech, SpeechRequest
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, resolve_unary, typed
 from allm.execution.stream.block import StreamBlock

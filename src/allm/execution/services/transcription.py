@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable
 from typing import Unpack
 
-from allm.data.audio import Audio, Granularity, Transcription, TranscriptionRequest
+from allm.data.audio import Audio
+from allm.data.speech import Granularity, Transcription, TranscriptionRequest
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import ask, resolve_unary
 from allm.runtime.engine import Engine

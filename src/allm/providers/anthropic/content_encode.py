@@ -34,7 +34,7 @@ from allm.adapters import (
     Origin,
     Path,
     Problem,
-    UnusableImageError,
+    UnusableMediaError,
     as_list,
     as_object,
     call_name,
@@ -44,9 +44,19 @@ from allm.adapters import (
     results_in_place,
     unsupported_parts,
 )
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Part,
+    ProviderPart,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
 from allm.data.message import Message
-from allm.providers.anthropic.image_parts import ImageEncoder
+from allm.providers.anthropic.file_parts import FileEncoder
 from allm.providers.anthropic.models import Model
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
 
@@ -117,14 +127,14 @@ class ContentEncoder:
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _sent: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     _open: _WireTurn | None = attrs.field(default=None, init=False)  # the turn behind these, which may go on
-    _images: ImageEncoder | None = attrs.field(default=None, init=False)
+    _files: FileEncoder | None = attrs.field(default=None, init=False)
     _calls: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], init=False)
     _ids: set[str] = attrs.field(factory=set[str], init=False)
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
         """The turns of a whole conversation."""
         messages = tuple(messages)
-        self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
+        self.problems += unsupported_parts(messages, PROVIDER, _refused_part, takes=(ImagePart, DocumentPart))
         begun = Beginning.of(messages, self._format) if len(messages) > Beginning.FEW else Beginning()
         if begun.length:
             self._go_on(begun.encoded)
@@ -209,8 +219,10 @@ class ContentEncoder:
         match part:
             case TextPart():
                 return self._text(part, of_assistant=of_assistant)
-            case ImagePart():
-                return None if of_assistant else self._image(part, path)
+            case ImagePart() | DocumentPart():
+                return None if of_assistant else self._file(part, path)
+            case AudioPart() | VideoPart():
+                return None  # refused by `unsupported_parts`, but for an assistant's own
             case ToolCall():
                 return self._call(part)
             case ReasoningPart():
@@ -257,12 +269,12 @@ class ContentEncoder:
         sentence = f"API version {self.api_version} refuses {what}"
         self.problems.append(Problem(path, "unsupported_in_api_version", sentence))
 
-    def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
-        if self._images is None:
-            self._images = ImageEncoder(Model.named(self.model).max_images)
+    def _file(self, part: ImagePart | DocumentPart, path: Path) -> dict[str, Any] | None:
+        if self._files is None:
+            self._files = FileEncoder(Model.named(self.model).max_images, self.origin)
         try:
-            return self._images.encode(part.image)
-        except UnusableImageError as error:
+            return self._files.image(part.image) if isinstance(part, ImagePart) else self._files.document(part)
+        except UnusableMediaError as error:
             self.problems.append(Problem(path, error.tag, str(error)))
             return None
 

@@ -10,8 +10,8 @@ import attrs
 import trio
 
 from allm.adapters import AdapterOptions, SpokenAnswer
-from allm.data.audio import SpeechRequest, Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError, AllmError
+from allm.data.speech import SpeechRequest, Transcription, TranscriptionRequest
 
 __all__ = ["FakeSpeech", "FakeTranscription"]
 

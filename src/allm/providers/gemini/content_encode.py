@@ -19,33 +19,50 @@ What the wire format does not have, or not so:
 
 from __future__ import annotations
 
+import base64
 import functools
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, assert_never
+from typing import Any, assert_never, cast
 
 import attrs
 
 from allm.adapters import (
+    MEDIA_TYPES,
     Beginning,
     JsonTextError,
+    MediaPart,
     Origin,
     Path,
     Problem,
-    UnusableImageError,
+    UnusableMediaError,
     as_object,
     call_name,
+    document_note,
+    document_text,
     encoding_format,
     keep_encoding,
     kept_encoding,
     loads,
+    media_of,
     results_in_place,
     unsupported_parts,
 )
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Part,
+    ProviderPart,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
+from allm.data.errors import ValidationError
 from allm.data.message import Message
-from allm.providers.gemini.image_parts import ImageEncoder
+from allm.providers.gemini.file_parts import FileEncoder
 from allm.providers.gemini.part_decode import PROVIDER
 
 __all__ = ["NO_SIGNATURE", "TOOL_NAME", "ContentEncoder"]
@@ -57,6 +74,8 @@ NO_SIGNATURE = "skip_thought_signature_validator"
 """Stands for the signature of a call that Gemini did not make. Gemini 3 and newer answer 400 when the first call of a
 content has no signature, and document this value for conversations that come from elsewhere."""
 
+_IN_RESULTS = frozenset({"image/png", "image/jpeg", "image/webp", "application/pdf", "text/plain"})
+"""Types of what the result of a call may have in its `parts`; a picture at an address has none."""
 _NOT_PARTS = frozenset({"groundingMetadata"})
 
 
@@ -88,16 +107,19 @@ class ContentEncoder:
     contents: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     system: list[str] = attrs.field(factory=list[str], init=False)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
-    _images: ImageEncoder = attrs.field(factory=ImageEncoder, init=False)
+    _files: FileEncoder = attrs.field(init=False)
     _calls: dict[str, _Sent] = attrs.field(factory=dict[str, _Sent], init=False)
     _count: int = attrs.field(default=0, init=False)
     _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # images of the results
     _results: list[tuple[int, dict[str, Any]]] = attrs.field(factory=list[tuple[int, dict[str, Any]]], init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._files = FileEncoder(self.origin)
+
     def encode(self, messages: Iterable[Message]) -> None:
         """Encode a whole conversation."""
         messages = tuple(messages)
-        self.problems += unsupported_parts(messages, PROVIDER, _refused_part)
+        self.problems += unsupported_parts(messages, PROVIDER, _refused_part, takes=MEDIA_TYPES)
         begun = Beginning.of(messages, self._format) if len(messages) > Beginning.FEW else Beginning()
         if begun.length:
             contents, system, calls, self._count = begun.encoded
@@ -138,8 +160,10 @@ class ContentEncoder:
             self.contents.append({"role": role, "parts": parts})
 
     def _parts(self, message: Message, path: Path, role: str) -> list[dict[str, Any]]:
-        encoded = (self._part(part, (*path, "content", index), role) for index, part in enumerate(message.parts))
-        parts = [part for part in encoded if part is not None]
+        parts: list[dict[str, Any]] = []
+        for index, part in enumerate(message.parts):
+            if (encoded := self._part(part, (*path, "content", index), role)) is not None:
+                parts += [*_note_of(part), encoded]
         if self.signed_calls:
             first = next((part for part in parts if "functionCall" in part), None)
             if first is not None:
@@ -154,8 +178,8 @@ class ContentEncoder:
         match part:
             case TextPart():
                 return self._text(part)
-            case ImagePart():
-                return self._image(part, path)
+            case ImagePart() | AudioPart() | VideoPart() | DocumentPart():
+                return self._file(part, path)
             case ToolCall():
                 return self._call(part)
             case ReasoningPart():
@@ -178,10 +202,14 @@ class ContentEncoder:
             return None
         return _signed({"text": part.text, "thought": True}, part.signature)
 
-    def _image(self, part: ImagePart, path: Path) -> dict[str, Any] | None:
+    def _file(self, part: MediaPart, path: Path) -> dict[str, Any] | None:
         try:
-            return _signed(self._images.encode(part.image), self.origin.kept(part).get("thought_signature"))
-        except UnusableImageError as error:
+            if isinstance(part, DocumentPart) and _is_text(part):
+                return {"text": document_text(part)}
+            kept = dict(self.origin.kept(part))
+            signature = kept.pop("thought_signature", None)
+            return _signed({**self._files.encode(media_of(part)), **kept}, signature)
+        except UnusableMediaError as error:
             self.problems.append(Problem(path, error.tag, str(error)))
             return None
 
@@ -211,15 +239,17 @@ class ContentEncoder:
         response: dict[str, Any] = {"name": call.name, "response": _response(message)}
         if call.id is not None:
             response["id"] = call.id
-        images = [
-            encoded
-            for index, part in enumerate(() if isinstance(message.content, str) else message.content)
-            if isinstance(part, ImagePart) and (encoded := self._image(part, (*path, "content", index))) is not None
-        ]
-        if images and self.media_in_results:
-            response["parts"] = images
-        elif images:
-            self._behind += [{"text": f"Images of the result of {call.name}:"}, *images]
+        files: list[dict[str, Any]] = []
+        for index, part in enumerate(() if isinstance(message.content, str) else message.content):
+            if isinstance(part, MEDIA_TYPES):
+                encoded = self._file(cast("MediaPart", part), (*path, "content", index))
+                files += [] if encoded is None else [*_note_of(part), encoded]
+        inside = [_in_result(file) for file in files] if self.media_in_results else []
+        if inside and None not in inside:
+            response["parts"] = inside
+        elif files:
+            what = "Images" if len(message.images) == len(files) else "Files"
+            self._behind += [{"text": f"{what} of the result of {call.name}:"}, *files]
         self._results.append((call.order, {"functionResponse": response}))
 
     def _close_results(self) -> None:
@@ -236,6 +266,28 @@ def _signed(part: dict[str, Any], signature: Any) -> dict[str, Any]:
     if isinstance(signature, str):
         part["thoughtSignature"] = signature
     return part
+
+
+def _note_of(part: Part) -> list[dict[str, Any]]:
+    """What is said of a document before it: Gemini has no fields for it."""
+    if not isinstance(part, DocumentPart) or (note := document_note(part)) is None:
+        return []
+    return [] if _is_text(part) else [{"text": note}]
+
+
+def _is_text(part: DocumentPart) -> bool:
+    try:
+        return part.document.is_text
+    except ValidationError:  # told where it is encoded
+        return False
+
+
+def _in_result(part: dict[str, Any]) -> dict[str, Any] | None:
+    """A part as the result of a call may have it; None if it may not."""
+    if "text" in part:
+        data = base64.b64encode(part["text"].encode("utf-8", "replace")).decode("ascii")
+        return {"inlineData": {"mimeType": "text/plain", "data": data}}
+    return part if part.get("inlineData", {}).get("mimeType", "image/png") in _IN_RESULTS else None
 
 
 def _refused_part(role: str, data: Mapping[str, Any]) -> str | None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from allm.adapters import (
     EmbeddingInput,
+    Origin,
     Problem,
-    UnusableImageError,
+    UnusableMediaError,
     as_count,
     as_list,
     as_object,
@@ -24,7 +25,7 @@ from allm.adapters import (
 from allm.data.embedding import Embedding, EmbeddingRequest, EmbeddingResponse
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
-from allm.providers.gemini.image_parts import ImageEncoder
+from allm.providers.gemini.file_parts import FileEncoder
 
 __all__ = ["embedding_body", "embedding_response"]
 
@@ -64,7 +65,7 @@ def embedding_body(request: EmbeddingRequest, resource: str) -> dict[str, Any]:
         **request.options,
     }
     common = {name: value for name, value in fields.items() if value is not None}
-    images = ImageEncoder()
+    images = FileEncoder(Origin("gemini"))
     contents = [_content(index, item, words, images) for index, item in enumerate(request.inputs)]
     return {"requests": [{**common, "content": content} for content in contents]}
 
@@ -78,12 +79,12 @@ def _task(name: str | None) -> tuple[str | None, str]:
     return _BY_NAME[name]
 
 
-def _content(index: int, item: EmbeddingInput, words: str, images: ImageEncoder) -> dict[str, Any]:
+def _content(index: int, item: EmbeddingInput, words: str, images: FileEncoder) -> dict[str, Any]:
     parts: list[dict[str, Any]] = []
     for piece in item if isinstance(item, tuple) else (item,):
         try:
             parts.append({"text": piece} if isinstance(piece, str) else images.encode(piece))
-        except UnusableImageError as error:
+        except UnusableMediaError as error:
             refuse([Problem(("inputs", index), error.tag, str(error))])
     first = next((part for part in parts if "text" in part), None)
     if first is not None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from allm.adapters import Problem, UnusableImageError, refuse
+from allm.adapters import Origin, Problem, UnusableMediaError, refuse
 from allm.data.image_request import ImageRequest
-from allm.providers.gemini.image_parts import ImageEncoder
+from allm.providers.gemini.file_parts import FileEncoder
 
 __all__ = ["encode_image"]
 
@@ -52,12 +52,12 @@ def encode_image(request: ImageRequest) -> dict[str, Any]:
 
 
 def _images(request: ImageRequest, problems: list[Problem]) -> list[dict[str, Any]]:
-    encoder = ImageEncoder()
+    encoder = FileEncoder(Origin("gemini"))
     parts: list[dict[str, Any]] = []
     for index, image in enumerate(request.images):
         try:
             parts.append(encoder.encode(image))
-        except UnusableImageError as error:
+        except UnusableMediaError as error:
             problems.append(Problem(("images", index), error.tag, str(error)))
     return parts
 

@@ -23,9 +23,9 @@ from allm.adapters import (
     post_json,
     refuse,
 )
-from allm.data.audio import Transcription, TranscriptionRequest
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
+from allm.data.speech import Transcription, TranscriptionRequest
 from allm.providers.gemini.adapter import Connection
 from allm.providers.gemini.errors import is_withheld
 

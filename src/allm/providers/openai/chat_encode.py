@@ -22,16 +22,19 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, assert_never, cast
+from typing import TYPE_CHECKING, Any, assert_never, cast
 
 import attrs
 
 from allm.adapters import (
+    MEDIA_TYPES,
     AdapterOptions,
     Beginning,
+    MediaPart,
     Origin,
     Path,
     Problem,
+    UnusableMediaError,
     call_name,
     encoding_format,
     keep_encoding,
@@ -40,7 +43,17 @@ from allm.adapters import (
     results_in_place,
     unsupported_parts,
 )
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Part,
+    ProviderPart,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
 from allm.data.message import Message
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
@@ -60,6 +73,9 @@ from allm.providers.openai.shared_encode import (
     with_options,
 )
 
+if TYPE_CHECKING:
+    from allm.providers.openai.file_parts import FileEncoder
+
 __all__ = ["encode"]
 
 _USER_PARTS = frozenset({"file", "image_url", "input_audio", "text"})
@@ -74,7 +90,7 @@ def encode(
         ValidationError: With every problem found.
     """
     encoder = _MessageEncoder(preset, origin or Origin(preset.name))
-    encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part)
+    encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,
         "messages": encoder.encode(request.messages),
@@ -134,7 +150,8 @@ class _MessageEncoder:
     preset: Preset
     origin: Origin
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
-    _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # images of the results
+    _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # files of the results
+    _files: FileEncoder | None = attrs.field(default=None, init=False)
     _is_long: bool = attrs.field(default=False, init=False)  # so that it pays to keep what messages are encoded to
 
     def encode(self, messages: Iterable[Message]) -> list[dict[str, Any]]:
@@ -174,38 +191,51 @@ class _MessageEncoder:
         if isinstance(message.content, str):
             encoded["content"] = message.content
             return encoded
-        parts = (self._part(part, (*path, "content", i)) for i, part in enumerate(message.parts))
-        return {**encoded, "content": [part for part in parts if part is not None] or ""}
+        parts = [sent for i, part in enumerate(message.parts) for sent in self._part(part, (*path, "content", i))]
+        return {**encoded, "content": parts or ""}
 
-    def _part(self, part: Part, path: Path) -> dict[str, Any] | None:
+    def _part(self, part: Part, path: Path) -> list[dict[str, Any]]:
         match part:
             case TextPart():
-                return {"type": "text", "text": part.text}
+                return [{"type": "text", "text": part.text}]
             case ImagePart():
-                url = image_url(part, self.preset.name, path, self.problems)
-                return None if url is None else {"type": "image_url", "image_url": {"url": url, "detail": part.detail}}
+                url = image_url(part, self.origin, path, self.problems)
+                return [] if url is None else [{"type": "image_url", "image_url": {"url": url, "detail": part.detail}}]
+            case DocumentPart() | AudioPart() | VideoPart():
+                return self._file(part, path)
             case ProviderPart():
                 own = part.provider == self.preset.name and part.data.get("type") in _USER_PARTS
-                return dict(part.data) if own else None
+                return [dict(part.data)] if own else []
             case ReasoningPart() | ToolCall():  # only an assistant has them
-                return None
+                return []
             case _:
                 assert_never(part)
+
+    def _file(self, part: MediaPart, path: Path) -> list[dict[str, Any]]:
+        if self._files is None:
+            from allm.providers.openai.file_parts import FileEncoder
+
+            self._files = FileEncoder(self.preset, self.origin, responses=False)
+        try:
+            return self._files.encode(part)
+        except UnusableMediaError as error:
+            self.problems.append(Problem(path, error.tag, str(error)))
+            return []
 
     def _result(self, message: Message, path: Path) -> dict[str, Any]:
         sent_id = call_id(message.tool_call_id, self.preset)
         text = message.text
-        if not isinstance(message.content, str) and message.images:
+        if not isinstance(message.content, str) and any(isinstance(part, MEDIA_TYPES) for part in message.content):
             text = "\n".join(part.text for part in message.parts if isinstance(part, TextPart))
             text = text or "The result is in the next message of the user."
             of_tool = f"{message.name} ({sent_id})" if message.name else sent_id
-            self._behind.append({"type": "text", "text": f"Images of the result of {of_tool}:"})
-            parts = (
-                self._part(part, (*path, "content", index))
-                for index, part in enumerate(message.parts)
-                if isinstance(part, ImagePart)
+            of_images = not any(isinstance(part, (DocumentPart, AudioPart, VideoPart)) for part in message.content)
+            self._behind.append(
+                {"type": "text", "text": f"{'Images' if of_images else 'Files'} of the result of {of_tool}:"}
             )
-            self._behind += [part for part in parts if part is not None]
+            for index, part in enumerate(message.parts):
+                if isinstance(part, MEDIA_TYPES):
+                    self._behind += self._part(part, (*path, "content", index))
         return {"role": "tool", "tool_call_id": sent_id, "content": text}
 
     def _answer(self, message: Message) -> dict[str, Any] | None:

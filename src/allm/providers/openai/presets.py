@@ -27,6 +27,7 @@ __all__ = [
 Endpoint = Literal["chat_completions", "responses"]
 """Which of the two APIs is called: both can do chat."""
 
+
 # https://platform.openai.com/docs/models, and the model lists of OpenAI's own SDK. A name that no row knows is asked
 # through Chat Completions. `ft:` begins the name of a fine-tuned model.
 ENDPOINTS: tuple[tuple[str, Endpoint], ...] = (
@@ -90,6 +91,8 @@ class Preset:
             it. Else one that is not in it is sent as it is, without `strict`.
         encrypted_reasoning: Beginning, as a regular expression, of the models that Responses asks for encrypted
             reasoning; None: no model.
+        files: The parts with files, beside images, that its Chat Completions takes: `file` with the content or an id,
+            `file_url` for one with a URL in it, `document_url`, `input_audio`, `video_url`.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Preset:
     most_logprobs: int = 0
     strict_subset: bool = False
     encrypted_reasoning: str | None = THINKING
+    files: frozenset[str] = frozenset({"file", "input_audio"})
 
 
 _MOST_LOGPROBS = 20  # of OpenAI, and of vLLM's `--max-logprobs` unless it is set
@@ -137,7 +141,14 @@ OPENAI = Preset(
     strict_subset=True,
 )
 
-ELSEWHERE = attrs.evolve(OPENAI, max_tokens_field=None, replays=True, base64_embeddings=False, strict_subset=False)
+ELSEWHERE = attrs.evolve(
+    OPENAI,
+    max_tokens_field=None,
+    replays=True,
+    base64_embeddings=False,
+    strict_subset=False,
+    files=frozenset({"file", "input_audio", "video_url"}),
+)
 """A server at a `base_url` of which nothing else is known: it gets what every server takes."""
 
 OPENAI_ITSELF = frozenset({"openai", "azure"})
@@ -165,6 +176,7 @@ _ROWS = (
         replays=False,
         base64_embeddings=True,
         strict_subset=True,
+        files=frozenset({"input_audio"}),
     ),
     Preset(
         name="cerebras",  # https://inference-docs.cerebras.ai/resources/openai
@@ -191,6 +203,7 @@ _ROWS = (
         standard_tier=None,
         reasoning_field="reasoning_content",  # https://api-docs.deepseek.com/guides/thinking_mode
         reasoning_always=True,
+        files=frozenset(),
     ),
     Preset(
         name="fireworks",
@@ -244,6 +257,7 @@ _ROWS = (
         user_after_tool=False,  # "Unexpected role 'user' after role 'tool'"
         call_ids="[A-Za-z0-9]{9}",  # "must be a-z, A-Z, 0-9, with a length of 9"
         base64_embeddings=True,
+        files=frozenset({"document_url", "input_audio"}),  # https://docs.mistral.ai/capabilities/document_ai
     ),
     Preset(
         name="moonshot",  # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
@@ -283,6 +297,7 @@ _ROWS = (
         reasoning_field="reasoning",
         base64_embeddings=True,
         most_logprobs=_MOST_LOGPROBS,  # models that have none ignore it: https://openrouter.ai/docs/api-reference/parameters
+        files=frozenset({"file", "file_url", "input_audio", "video_url"}),  # .../docs/guides/overview/multimodal
     ),
     Preset(
         name="perplexity",  # https://docs.perplexity.ai/api-reference/chat-completions-post
@@ -314,6 +329,7 @@ _ROWS = (
         standard_tier=None,
         base64_embeddings=True,
         most_logprobs=_MOST_LOGPROBS,
+        files=frozenset({"input_audio", "video_url"}),  # https://docs.vllm.ai/en/latest/features/multimodal_inputs.html
     ),
     Preset(
         name="xai",
@@ -323,6 +339,7 @@ _ROWS = (
         endpoint="responses",
         max_tokens_field="max_completion_tokens",
         encrypted_reasoning="",  # all of them
+        files=frozenset(),
     ),
     Preset(
         name="zai",  # https://docs.z.ai/guides/develop/openai/python

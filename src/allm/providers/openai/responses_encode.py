@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from allm.adapters import AdapterOptions, Origin, Problem, refuse, unsupported_parts
+from allm.adapters import MEDIA_TYPES, AdapterOptions, Origin, Problem, refuse, unsupported_parts
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
@@ -34,7 +34,7 @@ def encode(
         ValidationError: With every problem found.
     """
     encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=request.options.get("store") is True)
-    encoder.problems += unsupported_parts(request.messages, preset.name, refused_part)
+    encoder.problems += unsupported_parts(request.messages, preset.name, refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,
         "input": encoder.encode(request.messages),

@@ -24,15 +24,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 import attrs
 
 from allm.adapters import (
     Beginning,
+    MediaPart,
     Origin,
     Path,
     Problem,
+    UnusableMediaError,
     as_text,
     base64_text,
     call_name,
@@ -40,11 +42,31 @@ from allm.adapters import (
     keep_encoding,
     kept_encoding,
 )
-from allm.data.content import ImagePart, Part, ProviderPart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Part,
+    ProviderPart,
+    ReasoningPart,
+    TextPart,
+    ToolCall,
+    VideoPart,
+)
 from allm.data.message import Message
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.presets import OPENAI_ITSELF, Preset
-from allm.providers.openai.shared_encode import CUSTOM_CALL, IMAGE_CALL, arguments_text, call_id, image_url, is_custom
+from allm.providers.openai.shared_encode import (
+    CUSTOM_CALL,
+    IMAGE_CALL,
+    arguments_text,
+    call_id,
+    image_source,
+    is_custom,
+)
+
+if TYPE_CHECKING:
+    from allm.providers.openai.file_parts import FileEncoder
 
 __all__ = ["ItemEncoder", "refused_part"]
 
@@ -71,6 +93,7 @@ class ItemEncoder:
     origin: Origin
     stored: bool = attrs.field(default=False, kw_only=True)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
+    _files: FileEncoder | None = attrs.field(default=None, init=False)
     _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls of custom tools
 
     @property
@@ -129,22 +152,35 @@ class ItemEncoder:
         return {"type": kind, "call_id": call_id(message.tool_call_id, self.preset), "output": output}
 
     def _contents(self, message: Message, path: Path) -> list[Item]:
-        encoded = (self._content(part, (*path, "content", index)) for index, part in enumerate(message.parts))
-        return [part for part in encoded if part is not None]
+        parts = enumerate(message.parts)
+        return [sent for index, part in parts for sent in self._content(part, (*path, "content", index))]
 
-    def _content(self, part: Part, path: Path) -> Item | None:
+    def _content(self, part: Part, path: Path) -> list[Item]:
         match part:
             case TextPart():
-                return {"type": "input_text", "text": part.text}
+                return [{"type": "input_text", "text": part.text}]
             case ImagePart():
-                url = image_url(part, self.provider, path, self.problems)
-                return None if url is None else {"type": "input_image", "image_url": url, "detail": part.detail}
+                source = image_source(part, self.origin, path, self.problems)
+                return [] if source is None else [{"type": "input_image", **source, "detail": part.detail}]
+            case DocumentPart() | AudioPart() | VideoPart():
+                return self._file(part, path)
             case ProviderPart():
-                return dict(part.data) if part.provider == self.provider and _is_content(part) else None
+                return [dict(part.data)] if part.provider == self.provider and _is_content(part) else []
             case ReasoningPart() | ToolCall():  # only an assistant has them
-                return None
+                return []
             case _:
                 assert_never(part)
+
+    def _file(self, part: MediaPart, path: Path) -> list[Item]:
+        if self._files is None:
+            from allm.providers.openai.file_parts import FileEncoder
+
+            self._files = FileEncoder(self.preset, self.origin, responses=True)
+        try:
+            return self._files.encode(part)
+        except UnusableMediaError as error:
+            self.problems.append(Problem(path, error.tag, str(error)))
+            return []
 
     def _assistant(self, message: Message) -> list[Item]:
         if isinstance(message.content, str):
@@ -220,6 +256,8 @@ class ItemEncoder:
                 return dict(part.data) if own and part.data.get("id") not in without_id else None
             case ImagePart():
                 return self._image(part)
+            case DocumentPart() | AudioPart() | VideoPart():  # no model gives them here
+                return None
             case ReasoningPart():  # it waits for its successor
                 return None
             case _:

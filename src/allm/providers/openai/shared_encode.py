@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from allm.adapters import Path, Problem, as_object, base64_text, dumps
+from allm.adapters import Origin, Path, Problem, UnusableMediaError, as_object, base64_text, dumps, own_upload
 from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
@@ -23,6 +23,7 @@ __all__ = [
     "IMAGE_CALL",
     "arguments_text",
     "call_id",
+    "image_source",
     "image_url",
     "is_custom",
     "lacks",
@@ -102,21 +103,37 @@ def call_id(given: str | None, preset: Preset) -> str | None:
     return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:_SHORT_ID]
 
 
-def image_url(part: ImagePart, provider: str, path: Path, problems: list[Problem]) -> Any:
-    """The image's URL, a `data:` URL for everything that has none; None when it cannot be sent."""
-    if part.image.url is not None:
-        return part.image.url
+def image_source(part: ImagePart, origin: Origin, path: Path, problems: list[Problem]) -> dict[str, Any] | None:
+    """`image_url`, a `data:` URL for everything that has none, or `file_id`; None when it cannot be sent."""
+    image = part.image
     try:
-        mime_type = part.image.resolved_mime_type()
-        url = base64_text(part.image, f"data:{mime_type};base64,")
+        if (file := own_upload(image, origin)) is not None:
+            return {"file_id": file.id}
+        if image.url is not None:
+            return {"image_url": image.url}
+        mime_type = image.resolved_mime_type()
+        url = base64_text(image, f"data:{mime_type};base64,")
+    except UnusableMediaError as error:
+        problems.append(Problem(path, error.tag, str(error)))
+        return None
     except ValidationError as error:
         problems.append(Problem(path, error.errors[0][1], str(error)))
         return None
-    if provider in _AT_OPENAI and mime_type not in _IMAGE_FORMATS:
+    if origin.provider in _AT_OPENAI and mime_type not in _IMAGE_FORMATS:
         sentence = f"OpenAI does not take {mime_type}; convert it to PNG, JPEG, WebP or GIF"
         problems.append(Problem(path, "unsupported_image_format", sentence))
         return None
-    return url
+    return {"image_url": url}
+
+
+def image_url(part: ImagePart, origin: Origin, path: Path, problems: list[Problem]) -> Any:
+    """The image's URL, which Chat Completions wants; None when it cannot be sent."""
+    source = image_source(part, origin, path, problems)
+    if source is not None and "file_id" in source:
+        sentence = "Chat Completions takes no uploaded image; use endpoint='responses', or Image.from_file"
+        problems.append(Problem(path, "unsupported_image_upload", sentence))
+        return None
+    return None if source is None else source["image_url"]
 
 
 def tool_choice(request: Request, problems: list[Problem], *, nested: bool) -> Any:

@@ -20,7 +20,7 @@ from allm.adapters import (
     open_call,
     refuse,
 )
-from allm.data.audio import SpeechRequest
+from allm.data.speech import SpeechRequest
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.presets import OPENAI_ITSELF
 from allm.providers.openai.shared_encode import own_name

@@ -26,9 +26,9 @@ from allm.adapters import (
     post_json,
     refuse,
 )
-from allm.data.audio import Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.errors import AdapterError
 from allm.data.response import Usage
+from allm.data.speech import Transcription, TranscriptionPart, TranscriptionRequest
 from allm.providers.openai.connection import Connection
 from allm.providers.openai.form_encode import form_fields, streaming_problems
 from allm.providers.openai.presets import OPENAI_ITSELF
