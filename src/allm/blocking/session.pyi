@@ -1,5 +1,6 @@
 # Made by scripts/blocking_stubs.py from the signatures of allm.session.
 
+from contextlib import AbstractContextManager
 from typing import Any, Unpack
 
 from allm.blocking.blocks import EventsBlock
@@ -9,11 +10,13 @@ from allm.data.results import ChatResult, StepResult
 from allm.data.session import Session
 from allm.execution.options import CallOptions
 from allm.runtime.engine import Engine
+from allm.session.stores.store import SessionStore
 from allm.session.turn_start import SessionInput
 
 def continue_(
     engine: Engine, session: Session, message: str | Message | None = None, **options: Unpack[CallOptions[OutputT]]
 ) -> tuple[Session, ChatResult[OutputT]]: ...
+def host(store: SessionStore, *, lease: float = ..., keep: float = ...) -> AbstractContextManager[Any]: ...
 def open_store(url: str) -> Any: ...
 def reply(
     engine: Engine, session: Session, content: str | Message, **options: Unpack[CallOptions[OutputT]]
