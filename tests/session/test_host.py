@@ -305,6 +305,33 @@ async def test_calls_are_approved_and_answered_between_turns(autojump_clock, hos
     assert "denied" in denied
 
 
+async def test_waiting_for_the_next_turn(autojump_clock, hosted):
+    """Of this session: none is missed, however short it was, and none is given twice."""
+    seen = []
+
+    async def follow():
+        turn = hosted.last_turn("s")
+        while True:
+            turn = await hosted.next_turn("s", after=turn)
+            seen.append((turn, said((await read(hosted, "s", turn=turn))[0])))
+
+    first = await hosted.reply("s", engine(TEXT), "one")
+    await hosted.until_idle()
+    assert await hosted.next_turn("s") == first == hosted.last_turn("s")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follow)
+        await trio.sleep(1)
+        assert seen == []
+        await hosted.reply("another", engine(TEXT), "two")
+        second = await hosted.reply("s", engine(TEXT), "two")
+        await trio.sleep(1)
+        third = await hosted.reply("s", engine(SLOW), "three")
+        await trio.sleep(10)
+        nursery.cancel_scope.cancel()
+    assert seen == [(second, "done"), (third, LETTERS)]
+    assert hosted.last_turn("none") is None
+
+
 async def test_a_message_joins_the_turn(autojump_clock, hosted):
     """`send_user` of any reader reaches the turn itself, and a reader that has left closes nothing."""
     await hosted.reply("s", engine([fake.text("a"), fake.delay(2)], TEXT), "go")

@@ -75,6 +75,7 @@ class SessionHost:
         self._closed = False
         self._running: dict[str, HostedTurn] = {}  # and those that have not begun yet
         self._ended: dict[str, HostedTurn] = {}  # the one that ended last is the last one
+        self._waiting = trio.lowlevel.ParkingLot()  # for the next turn
 
     async def start(
         self,
@@ -192,6 +193,27 @@ class SessionHost:
         turn = self._running.get(session_id)
         return turn.id if turn is not None and turn.stream is not None else None
 
+    def last_turn(self, session_id: str) -> str | None:
+        """The id of the newest turn of this session here: the one that runs, or that ended last and is kept."""
+        turn = self._newest(session_id)
+        return turn.id if turn is not None else None
+
+    async def next_turn(self, session_id: str, *, after: str | None = None) -> str:
+        """Wait until there is a newer turn than `after`, and return its id; None: than none, so any that is kept too.
+
+        So a second page learns that the first one has begun a turn:
+
+            last = host.last_turn("trip-1")
+            session, _ = await store.load("trip-1")
+            turn = await host.next_turn("trip-1", after=last)
+        """
+        await trio.lowlevel.checkpoint()
+        while True:
+            turn = self._newest(session_id)
+            if turn is not None and turn.id != after:
+                return turn.id
+            await self._waiting.park()
+
     async def cancel(self, session_id: str, *, turn: str | None = None) -> bool:
         """End the turn that runs; the answer so far is saved. Returns when it is, and whether there was one.
 
@@ -223,13 +245,17 @@ class SessionHost:
                 f"after is {after!r:.60}; expected the number of an event, 0 or None", reason="invalid_input"
             )
         self._forget()
-        running = self._running.get(session_id)
-        found = running if running is not None and running.stream is not None else self._ended.get(session_id)
+        found = self._newest(session_id)
         if found is None or turn_id not in {None, found.id}:
             what = f"no turn of session {session_id!r}" if turn_id is None else f"this turn of session {session_id!r}"
             is_not = "runs here or has just ended" if turn_id is None else "is over, or was never here"
             raise SessionError(f"{what} {is_not}: read the session with store.load(id)", reason="not_found")
         return attached(found, after)
+
+    def _newest(self, session_id: str) -> HostedTurn | None:
+        """The turn that runs, or that ended last and is kept."""
+        running = self._running.get(session_id)
+        return running if running is not None and running.stream is not None else self._ended.get(session_id)
 
     async def _free(self, session_id: str) -> None:
         """Wait while a turn is being saved.
@@ -273,6 +299,7 @@ class SessionHost:
                     async with open_stream(lease) as events:
                         turn.begin(events)
                         self._ended.pop(turn.session_id, None)
+                        self._waiting.unpark_all()
                         begun()
                         async for event in events:
                             turn.log.add(event)
