@@ -270,6 +270,8 @@ def test_a_tool_is_approved_or_denied(server, page, decision):
     say(page, "Please pay 7 francs")
     box = page.get_by_role("group", name=re.compile("Approval of pay"))
     expect(box).to_contain_text('pay({"amount":7})')
+    page.get_by_label("Your message").fill("Nothing can be sent before the decision")
+    expect(page.get_by_role("button", name="Send")).to_be_disabled()
     page.reload()
     expect(box).to_be_visible()
     box.get_by_role("button", name=decision).click()
