@@ -555,6 +555,10 @@ async def test_what_is_kept_is_bounded(autojump_clock, hosted, monkeypatch):
     assert old() is None
     await hosted.until_idle()
     assert list(hosted._ended) == ["b", "c"]
+    monkeypatch.setattr(hosting, "MOST_EVENTS", 3)
+    await hosted.reply("d", engine(TEXT), "go")
+    await hosted.until_idle()
+    assert list(hosted._ended) == ["d"]
 
 
 async def test_readers_cost_no_copies(autojump_clock, hosted):

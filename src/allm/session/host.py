@@ -48,6 +48,8 @@ KEEP = 60.0
 """Seconds for which the events of a turn that has ended can be read: longer than a browser takes to come back."""
 MOST_KEPT = 256
 """Turns that have ended and whose events are kept, at most."""
+MOST_EVENTS = 500_000
+"""Events of them that are kept, at most, besides those of the turn that ended last: some 100 MB of deltas."""
 
 _EXAMPLE = """\
 async with host.attach(...) as events:
@@ -325,11 +327,13 @@ class SessionHost:
     def _forget(self) -> None:
         """Drop the events that have been kept for long enough."""
         oldest = trio.current_time() - self._keep
-        while self._ended:
-            key = next(iter(self._ended))
-            if len(self._ended) <= MOST_KEPT and self._ended[key].ended_at >= oldest:
+        events = sum(len(turn.log.events) for turn in self._ended.values())
+        for key, turn in list(self._ended.items()):
+            is_much = len(self._ended) > 1 and (len(self._ended) > MOST_KEPT or events > MOST_EVENTS)
+            if not is_much and turn.ended_at >= oldest:
                 break
             del self._ended[key]
+            events -= len(turn.log.events)
 
     def _close(self) -> None:
         self._closed = True
