@@ -3,7 +3,8 @@
     pip install 'allm' starlette 'hypercorn[trio]'
 
 Without a key, a demo model answers; ALLM_MODEL=openai:gpt-5-mini takes a real one. The conversations are kept in
-ALLM_STORE, which is `memory://` unless it is set.
+ALLM_STORE, such as sqlite:///chat.db, or in memory. The address is ALLM_BIND, or 127.0.0.1:8000; whoever can reach it can
+read each conversation whose id they know, so put a login in front of it before you share it.
 
 A request begins a turn in a host and returns at once. Each open page has one connection for server-sent events, over
 which it follows its session: first a snapshot, then every event. So a page that is reloaded, or a second tab, sees the
@@ -304,6 +305,5 @@ async def run(engine: allm.Engine, bind: str, *, store_url: str = "memory://", s
 
 
 if __name__ == "__main__":
-    bind = os.environ.get("ALLM_BIND", "127.0.0.1:8000")
-    print(f"http://{bind}")
-    trio.run(lambda: run(make_engine(), bind, store_url=os.environ.get("ALLM_STORE", "memory://")))
+    bind, store_url = os.environ.get("ALLM_BIND", "127.0.0.1:8000"), os.environ.get("ALLM_STORE", "memory://")
+    trio.run(lambda: run(make_engine(), bind, store_url=store_url))

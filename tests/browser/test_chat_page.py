@@ -6,13 +6,17 @@ import base64
 import contextlib
 import importlib
 import json
+import os
 import re
+import signal
 import struct
+import subprocess
 import sys
 import threading
 import zlib
 from pathlib import Path
 
+import httpx
 import pytest
 import trio
 
@@ -396,6 +400,29 @@ def test_a_new_conversation(server, page):
     expect(answers(page)).to_have_text(re.compile("Hello$"))
 
 
+def test_the_server_is_started_and_interrupted(tmp_path):
+    """From the command line, without a key; Ctrl-C in the middle of an answer saves what there is of it."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ALLM_")}
+    environment |= {"ALLM_BIND": "127.0.0.1:0", "ALLM_STORE": f"sqlite:///{tmp_path}/chat.db"}
+    command = [sys.executable, FOLDER / "server.py"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        line = process.stderr.readline()
+        url = re.search(r"http://[\d.:]+", line)[0]
+        httpx.post(f"{url}/sessions/s/messages", json={"text": "Hello"}).raise_for_status()
+        with httpx.stream("GET", f"{url}/sessions/s/events", timeout=30) as response:
+            next(line for line in response.iter_lines() if '"type": "text"' in line)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+    assert process.returncode == 0
+
+    async def load():
+        async with allm.session.open_store(environment["ALLM_STORE"]) as store:
+            return (await store.load("s"))[0]
+
+    question, answer = trio.run(load).thread.messages
+    assert (question.text, answer.text[:2]) == ("Hello", "I ")
+
+
 @pytest.mark.parametrize(
     ("content_type", "body"),
     [
@@ -408,8 +435,6 @@ def test_a_new_conversation(server, page):
 )
 def test_requests_that_are_none(server, content_type, body):
     """Are refused with a sentence, and begin nothing."""
-    import httpx
-
     headers = {"content-type": content_type}
     response = httpx.post(f"{server.url}/sessions/s/messages", content=body, headers=headers)
     assert response.status_code == 400

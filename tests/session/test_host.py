@@ -345,6 +345,24 @@ async def test_a_message_joins_the_turn(autojump_clock, hosted):
     assert texts((await hosted.store.load("s"))[0]) == ["go", "a", "and this", "done"]
 
 
+async def test_another_task_leaves_the_block_of_a_reader(autojump_clock, hosted):
+    """The task that reads learns it, and does not wait for ever; the turn goes on."""
+    await hosted.reply("s", engine(SLOW), "go")
+
+    async def reader():
+        await anext(events)  # at the start of the message
+        await anext(events)
+        with pytest.raises(allm.StreamError, match="block has been left") as caught:
+            await anext(events)
+        assert caught.value.reason == "closed"
+
+    async with trio.open_nursery() as nursery:
+        async with hosted.attach("s") as events:
+            nursery.start_soon(reader)
+            await trio.sleep(0.5)
+    assert said((await read(hosted, "s"))[0]) == LETTERS
+
+
 async def test_readers_have_text_and_output(autojump_clock, hosted):
     """What works on the events of a stream works on those of a turn that runs on its own."""
     await hosted.reply(
@@ -593,6 +611,13 @@ async def test_it_needs_a_store(wrong):
     with pytest.raises(allm.SessionError, match="takes a store of sessions"):
         async with host(wrong):
             pass
+
+
+def test_it_needs_trio():
+    """Elsewhere, each call says what to write instead."""
+    entered = host(open_store("memory://"))
+    with pytest.raises(RuntimeError, match=r"allm\.aio"):
+        entered.__aenter__().send(None)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, "60", None])

@@ -64,10 +64,7 @@ class HostedTurn:
         """The session and the result so far; from any thread."""
         assert self.stream is not None  # noqa: S101  (nobody attaches before)
         if not self.done.is_set() and not self._is_here():
-            try:
-                return trio.from_thread.run_sync(self.outcome, trio_token=self._token)
-            except trio.RunFinishedError:
-                pass
+            return trio.from_thread.run_sync(self.outcome, trio_token=self._token)
         session, result = self.stream.outcome()
         return self.saved or session, result
 
