@@ -3,8 +3,8 @@
     pip install 'allm' starlette 'hypercorn[trio]'
 
 Without a key, a demo model answers; ALLM_MODEL=openai:gpt-5-mini takes a real one. The conversations are kept in
-ALLM_STORE, such as sqlite:///chat.db, or in memory. The address is ALLM_BIND, or 127.0.0.1:8000; whoever can reach it can
-read each conversation whose id they know, so put a login in front of it before you share it.
+ALLM_STORE, such as sqlite:///chat.db, or in memory. The address is ALLM_BIND, or 127.0.0.1:8000. Whoever can reach it
+can read each conversation whose id they know, so put a login in front of it before you share it.
 
 A request begins a turn in a host and returns at once. Each open page has one connection for server-sent events, over
 which it follows its session: first a snapshot, then every event. So a page that is reloaded, or a second tab, sees the

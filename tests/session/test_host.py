@@ -356,10 +356,9 @@ async def test_another_task_leaves_the_block_of_a_reader(autojump_clock, hosted)
             await anext(events)
         assert caught.value.reason == "closed"
 
-    async with trio.open_nursery() as nursery:
-        async with hosted.attach("s") as events:
-            nursery.start_soon(reader)
-            await trio.sleep(0.5)
+    async with trio.open_nursery() as nursery, hosted.attach("s") as events:
+        nursery.start_soon(reader)
+        await trio.sleep(0.5)
     assert said((await read(hosted, "s"))[0]) == LETTERS
 
 
