@@ -347,9 +347,13 @@ async def test_turns_that_outlive_their_readers():
             assert events.outcome()[1].halted_reason == "cancelled"  # of a turn that has not ended
         async with host.attach("a", after=place, turn=turn) as late, host.attach("a", after=None) as other:
             go_on.set()
-            numbers = [late.number async for _ in late]
-            assert numbers[0] == place + 1
-            assert [other.number async for _ in other] == numbers
+
+            async def numbers(events):
+                return [events.number async for _ in events]
+
+            one, two = await asyncio.gather(numbers(late), numbers(other))
+            assert one == two
+            assert one[0] == place + 1
             assert late.outcome() == ((await store.load("a"))[0], late.result())
             assert late.result().output_text == "6"
         go_on.clear()

@@ -135,6 +135,35 @@ async def test_a_reload_in_the_middle_of_an_answer(autojump_clock, hosted):
     assert reducer.outcome()[0] == session
 
 
+async def test_a_reload_at_every_event(autojump_clock, hosted):
+    """Wherever a reader leaves, in a turn with tools and several steps, another one gets exactly the rest."""
+
+    async def act(arguments, context):
+        await context.emit("half")
+        await trio.sleep(1)
+        return "acted"
+
+    calls = [fake.text("I look."), fake.tool_call("act", id="a"), fake.tool_call("act", id="b")]
+    tools = [allm.Tool("act", "Acts.", handler=act)]
+
+    async def begin():
+        await hosted.reply("s", engine(calls, SLOW, tools=tools), "go", max_concurrency=1)
+
+    await begin()
+    everything, _ = await read(hosted, "s")
+    kinds = [type(event) for _, event in everything]
+    assert kinds.count(allm.ToolProgress) == 2
+    for left in range(len(kinds) + 1):
+        await begin()
+        async with hosted.attach("s") as events:
+            first = [await anext(events) for _ in range(left)]
+            assert events.number == left
+        rest, (session, _) = await read(hosted, "s", after=left)
+        assert [*map(type, first), *(type(event) for _, event in rest)] == kinds
+        assert [number for number, _ in rest] == list(range(left + 1, len(kinds) + 1))
+        assert session == (await hosted.store.load("s"))[0]
+
+
 async def test_a_snapshot_instead_of_all_events(autojump_clock, hosted):
     """`after=None` gives the outcome of this moment, and the events that it lacks: none twice, none missing."""
     await hosted.reply("s", engine(SLOW), "go")
