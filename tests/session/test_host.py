@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import gc
-import importlib
 import math
 import weakref
 from contextlib import asynccontextmanager
@@ -16,13 +15,12 @@ import trio.testing
 
 import allm
 from allm import fake
-from allm.session import host, open_store
+from allm.session import host, hosted_turns, open_store
 from allm.session.stores.backend import conflict
 from allm.session.stores.memory import MemoryBackend
 from allm.testing import cancel_everywhere, no_leaks
 from conversations import ASK, BY_HAND, CALL, NOOP, PAY, TEXT, engine, texts
 
-hosting = importlib.import_module("allm.session.host")  # the function has the same name
 LETTERS = "abcdefgh"
 SLOW = [part for letter in LETTERS for part in (fake.text(letter), fake.delay(1.0))]
 """An answer of eight pieces, one each second."""
@@ -359,6 +357,19 @@ async def test_waiting_for_the_next_turn(autojump_clock, hosted):
         nursery.cancel_scope.cancel()
     assert seen == [(second, "done"), (third, LETTERS)]
     assert hosted.last_turn("none") is None
+    assert hosted._turns._waiting == {}
+
+
+async def test_nobody_waits_for_a_turn_of_a_host_that_is_closed(autojump_clock):
+    """A reader outside the block learns that there will be none."""
+
+    async def follow():
+        with pytest.raises(allm.SessionError, match="block has been left"):
+            await opened.next_turn("s")
+
+    async with open_store("memory://") as store, trio.open_nursery() as nursery, host(store) as opened:
+        nursery.start_soon(follow)
+        await trio.sleep(1)
 
 
 async def test_a_message_joins_the_turn(autojump_clock, hosted):
@@ -588,23 +599,26 @@ async def test_changes_are_repeated_over_newer_sessions(autojump_clock):
 
 async def test_what_is_kept_is_bounded(autojump_clock, hosted, monkeypatch):
     """The turns that ended first go first; a turn that ended is freed when the next of its session begins."""
-    monkeypatch.setattr(hosting, "MOST_KEPT", 2)
+    monkeypatch.setattr(hosted_turns, "MOST_KEPT", 2)
     for key in "abc":
         await hosted.reply(key, engine(TEXT), "go")
         await hosted.until_idle()
     with pytest.raises(allm.SessionError):
         await read(hosted, "a")
-    old = weakref.ref(hosted._ended["c"])
+    old = weakref.ref(hosted._turns._ended["c"])
     assert said((await read(hosted, "c"))[0]) == "done"
     await hosted.reply("c", engine(TEXT), "go")
     gc.collect()
     assert old() is None
     await hosted.until_idle()
-    assert list(hosted._ended) == ["b", "c"]
-    monkeypatch.setattr(hosting, "MOST_EVENTS", 3)
+    assert list(hosted._turns._ended) == ["b", "c"]
+    monkeypatch.setattr(hosted_turns, "MOST_EVENTS", 3)
     await hosted.reply("d", engine(TEXT), "go")
     await hosted.until_idle()
-    assert list(hosted._ended) == ["d"]
+    assert list(hosted._turns._ended) == ["d"]
+    await trio.sleep(100)
+    assert hosted.last_turn("d") is None
+    assert hosted._turns._events == 0
 
 
 async def test_readers_cost_no_copies(autojump_clock, hosted):
@@ -646,6 +660,11 @@ def test_it_needs_trio():
     entered = host(open_store("memory://"))
     with pytest.raises(RuntimeError, match=r"allm\.aio"):
         entered.__aenter__().send(None)
+    turns = hosted_turns.HostedTurns(1.0)
+    calls = (lambda opened: opened.until_idle(), lambda opened: opened.change("s", len))
+    for call in calls:
+        with pytest.raises(RuntimeError, match=r"allm\.aio"):
+            call(allm.session.SessionHost(open_store("memory://"), None, turns, 1.0)).send(None)
 
 
 @pytest.mark.parametrize("seconds", [0, -1, math.inf, "60", None])

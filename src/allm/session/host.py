@@ -22,7 +22,8 @@ from typing import Any, Concatenate, ParamSpec, Unpack, final
 
 import trio
 
-from allm.data.errors import SessionError
+from allm.data.errors import AllmError, SessionError
+from allm.data.events import ChatCompleted
 from allm.data.message import Message
 from allm.data.response import OutputT
 from allm.data.session import Session, SessionConflict
@@ -32,7 +33,8 @@ from allm.execution.stream.block import StreamBlock
 from allm.http.trio_task import outside_trio
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
-from allm.session.hosted_stream import HostedStream, HostedTurn, attached
+from allm.session.hosted_stream import HostedStream, attached
+from allm.session.hosted_turns import KEEP, HostedTurn, HostedTurns
 from allm.session.stores.lease import SessionLease
 from allm.session.stores.store import LEASE, SessionStore
 from allm.session.turn import SessionStream
@@ -43,13 +45,6 @@ __all__ = ["SessionHost", "host"]
 P = ParamSpec("P")
 
 logger: logging.Logger = logging.getLogger("allm")
-
-KEEP = 60.0
-"""Seconds for which the events of a turn that has ended can be read: longer than a browser takes to come back."""
-MOST_KEPT = 256
-"""Turns that have ended and whose events are kept, at most."""
-MOST_EVENTS = 500_000
-"""Events of them that are kept, at most, besides those of the turn that ended last: some 100 MB of deltas."""
 
 _EXAMPLE = """\
 async with host.attach(...) as events:
@@ -69,15 +64,11 @@ class SessionHost:
     also wait while another worker has the session, as `store.turn` does: put a Trio deadline around them.
     """
 
-    def __init__(self, store: SessionStore, tasks: Background, lease: float, keep: float) -> None:
+    def __init__(self, store: SessionStore, tasks: Background, turns: HostedTurns, lease: float) -> None:
         self._store = store
         self._tasks = tasks
+        self._turns = turns
         self._lease = lease
-        self._keep = keep
-        self._closed = False
-        self._running: dict[str, HostedTurn] = {}  # and those that have not begun yet
-        self._ended: dict[str, HostedTurn] = {}  # the one that ended last is the last one
-        self._waiting = trio.lowlevel.ParkingLot()  # for the next turn
 
     async def start(
         self,
@@ -155,7 +146,8 @@ class SessionHost:
         Raises:
             SessionError: What `function` raises, and as for `store.turn`; `invalid_status` while a turn runs here.
         """
-        await self._free(session_id)
+        await _checkpoint()
+        await self._turns.free(session_id)
         while True:
             has_entered = False
             try:
@@ -192,12 +184,12 @@ class SessionHost:
 
     def running(self, session_id: str) -> str | None:
         """The id of the turn of this session that runs here; None if none does."""
-        turn = self._running.get(session_id)
+        turn = self._turns.running.get(session_id)
         return turn.id if turn is not None and turn.stream is not None else None
 
     def last_turn(self, session_id: str) -> str | None:
         """The id of the newest turn of this session here: the one that runs, or that ended last and is kept."""
-        turn = self._newest(session_id)
+        turn = self._turns.newest(session_id)
         return turn.id if turn is not None else None
 
     async def next_turn(self, session_id: str, *, after: str | None = None) -> str:
@@ -209,12 +201,8 @@ class SessionHost:
             session, _ = await store.load("trip-1")
             turn = await host.next_turn("trip-1", after=last)
         """
-        await trio.lowlevel.checkpoint()
-        while True:
-            turn = self._newest(session_id)
-            if turn is not None and turn.id != after:
-                return turn.id
-            await self._waiting.park()
+        await _checkpoint()
+        return (await self._turns.newer(session_id, after)).id
 
     async def cancel(self, session_id: str, *, turn: str | None = None) -> bool:
         """End the turn that runs; the answer so far is saved. Returns when it is, and whether there was one.
@@ -225,8 +213,8 @@ class SessionHost:
             session_id: The id of the session.
             turn: Only if the turn has this id.
         """
-        await trio.lowlevel.checkpoint()
-        found = self._running.get(session_id)
+        await _checkpoint()
+        found = self._turns.running.get(session_id)
         if found is None or turn not in {None, found.id}:
             return False
         found.scope.cancel()
@@ -235,9 +223,10 @@ class SessionHost:
 
     async def until_idle(self) -> None:
         """Wait until no turn runs; put a Trio deadline around it, and leave the block, which cancels the others."""
-        await trio.lowlevel.checkpoint()
-        while self._running:
-            await next(iter(self._running.values())).done.wait()
+        await _checkpoint()
+        running = self._turns.running
+        while running:
+            await next(iter(running.values())).done.wait()
 
     def _attach(
         self, session_id: str, after: int | None, turn_id: str | None
@@ -246,44 +235,16 @@ class SessionHost:
             raise SessionError(
                 f"after is {after!r:.60}; expected the number of an event, 0 or None", reason="invalid_input"
             )
-        self._forget()
-        found = self._newest(session_id)
+        found = self._turns.newest(session_id)
         if found is None or turn_id not in {None, found.id}:
             what = f"no turn of session {session_id!r}" if turn_id is None else f"this turn of session {session_id!r}"
             is_not = "runs here or has just ended" if turn_id is None else "is over, or was never here"
             raise SessionError(f"{what} {is_not}: read the session with store.load(id)", reason="not_found")
         return attached(found, after)
 
-    def _newest(self, session_id: str) -> HostedTurn | None:
-        """The turn that runs, or that ended last and is kept."""
-        running = self._running.get(session_id)
-        return running if running is not None and running.stream is not None else self._ended.get(session_id)
-
-    async def _free(self, session_id: str) -> None:
-        """Wait while a turn is being saved.
-
-        Raises:
-            SessionError: `invalid_status`: one runs.
-        """
-        await trio.lowlevel.checkpoint()
-        while (other := self._running.get(session_id)) is not None:
-            if not other.is_ending:
-                raise SessionError(
-                    f"a turn of session {session_id!r} is running: read it with host.attach(id), end it with "
-                    "host.cancel(id), or let a message join it with events.send_user(text)",
-                    reason="invalid_status",
-                )
-            await other.done.wait()
-        if self._closed:
-            raise SessionError(
-                "the host's block has been left, so it begins no turn: begin turns inside it", reason="invalid_status"
-            )
-
     async def _begin(self, session_id: str, version: int | None, open_stream: _Open) -> str:
-        if not trio.lowlevel.in_trio_task():
-            raise outside_trio()
-        await self._free(session_id)
-        turn = self._running[session_id] = HostedTurn(session_id)
+        await _checkpoint()
+        turn = await self._turns.new(session_id)
         work = functools.partial(self._run, turn, version, open_stream)
         if not await self._tasks.begin(work, turn.scope, f"allm turn of {session_id}"):
             raise SessionError(
@@ -299,11 +260,11 @@ class SessionHost:
                 before, is_saved = lease.version, True
                 try:
                     async with open_stream(lease) as events:
-                        turn.begin(events)
-                        self._ended.pop(turn.session_id, None)
-                        self._waiting.unpark_all()
+                        self._turns.begun(turn, events)
                         begun()
                         async for event in events:
+                            # Whoever has read the last event may begin the next turn.
+                            turn.is_saving = type(event) is ChatCompleted
                             turn.log.add(event)
                         turn.is_saving = True
                 except Exception:
@@ -315,28 +276,17 @@ class SessionHost:
             if turn.stream is None:
                 raise
             failure = error
-            logger.error("a turn of session %r failed: %s", turn.session_id, error)  # noqa: TRY400
+            is_bug = not isinstance(error, AllmError)
+            logger.error("a turn of session %r failed: %s", turn.session_id, error, exc_info=is_bug)  # noqa: TRY400
         finally:
-            del self._running[turn.session_id]
-            turn.end(failure)
+            self._turns.ended(turn, failure)
             failure = None
-            if turn.stream is not None:
-                self._ended[turn.session_id] = turn
-                self._forget()
 
-    def _forget(self) -> None:
-        """Drop the events that have been kept for long enough."""
-        oldest = trio.current_time() - self._keep
-        events = sum(len(turn.log.events) for turn in self._ended.values())
-        for key, turn in list(self._ended.items()):
-            is_much = len(self._ended) > 1 and (len(self._ended) > MOST_KEPT or events > MOST_EVENTS)
-            if not is_much and turn.ended_at >= oldest:
-                break
-            del self._ended[key]
-            events -= len(turn.log.events)
 
-    def _close(self) -> None:
-        self._closed = True
+async def _checkpoint() -> None:
+    if not trio.lowlevel.in_trio_task():
+        raise outside_trio()
+    await trio.lowlevel.checkpoint()
 
 
 @asynccontextmanager
@@ -370,8 +320,8 @@ async def host(store: SessionStore, *, lease: float = LEASE, keep: float = KEEP)
         if not isinstance(value, (int, float)) or not 0 < value < math.inf:
             raise ValueError(f"{name} is {value!r}; expected a positive number of seconds")
     async with background() as tasks:
-        hosted = SessionHost(store, tasks, lease, keep)
+        turns = HostedTurns(keep)
         try:
-            yield hosted
+            yield SessionHost(store, tasks, turns, lease)
         finally:
-            hosted._close()
+            turns.close()

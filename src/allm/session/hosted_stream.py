@@ -1,79 +1,22 @@
-"""`HostedTurn`: a turn that runs on its own; `HostedStream`: what a reader that attaches to it gets."""
+"""`HostedStream`: what a reader gets that attaches to a turn of a host."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any, final
 
 import attrs
-import trio
 
 from allm.data.attrs_classes import define
 from allm.data.errors import SessionError
 from allm.data.results import ChatResult
 from allm.data.session import Session
-from allm.execution.stream.event_log import EventLog, open_reader
+from allm.execution.stream.event_log import open_reader
+from allm.session.hosted_turns import HostedTurn
 from allm.session.turn import SessionStream
 
-__all__ = ["HostedStream", "HostedTurn", "attached"]
-
-
-@define(eq=False)
-class HostedTurn:
-    """One turn, while it runs and for a while after it.
-
-    Attributes:
-        id: Tells it from all other turns.
-        scope: Cancels it.
-        stream: Its events, once it has begun; `log` keeps them.
-        saved: The session that it has left, once that is saved.
-        done: It has ended, and nothing of it runs.
-        ended_at: When that was, on the Trio clock.
-    """
-
-    session_id: str
-    id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    stream: SessionStream[ChatResult] | None = attrs.field(default=None, init=False)
-    log: EventLog[ChatResult] = attrs.field(init=False)
-    saved: Session | None = attrs.field(default=None, init=False)
-    done: trio.Event = attrs.field(factory=trio.Event, init=False)
-    ended_at: float = attrs.field(default=0.0, init=False)
-    is_saving: bool = attrs.field(default=False, init=False)
-    _token: trio.lowlevel.TrioToken = attrs.field(factory=trio.lowlevel.current_trio_token, init=False)
-
-    def begin(self, stream: SessionStream[ChatResult]) -> None:
-        """Take note of its stream."""
-        self.stream, self.log = stream, EventLog(stream._events)
-
-    @property
-    def is_ending(self) -> bool:
-        """Whether it is only being saved, or about to be."""
-        return self.is_saving or self.scope.cancel_called
-
-    def end(self, failure: Exception | None) -> None:
-        """Take note that it is over."""
-        self.ended_at = trio.current_time()
-        if self.stream is not None:
-            self.log.end(failure)
-        self.done.set()
-
-    def outcome(self) -> tuple[Session, ChatResult]:
-        """The session and the result so far; from any thread."""
-        assert self.stream is not None  # noqa: S101  (nobody attaches before)
-        if not self.done.is_set() and not self._is_here():
-            return trio.from_thread.run_sync(self.outcome, trio_token=self._token)
-        session, result = self.stream.outcome()
-        return self.saved or session, result
-
-    def _is_here(self) -> bool:
-        """Whether this is the thread that the turn runs in."""
-        try:
-            return trio.lowlevel.current_trio_token() is self._token
-        except RuntimeError:
-            return False
+__all__ = ["HostedStream", "attached"]
 
 
 @final
