@@ -35,6 +35,7 @@ import allm
 
 PAGE = Path(__file__).with_name("index.html")
 MOST_BYTES = 20 * 1024 * 1024  # of one request: a few photographs
+PATIENCE = 10.0  # seconds that a page waits for a session that another server has
 SILENCE = 15.0  # seconds after which a comment is sent, so that no proxy takes the connection for dead
 
 
@@ -50,7 +51,7 @@ class Chat:
         images = [allm.Image.from_data_uri(uri) for uri in given.get("images", [])]
         text = given.get("text", "")
         message = allm.user(*([text] if text else []), *images) if images else allm.user(text)
-        return JSONResponse({"turn": await self.host.reply(id_of(request), self.engine, message)})
+        return await begun(self.host.reply(id_of(request), self.engine, message))
 
     async def decide(self, request: Request) -> Response:
         """Approve or deny a call: `{"id": ..., "allow": true, "shown": fingerprint}`. After the last one, go on."""
@@ -62,12 +63,12 @@ class Chat:
         session = await change
         if len(session.approvals) < len(session.pending_tool_calls):
             return JSONResponse({"turn": None})
-        return JSONResponse({"turn": await self.host.continue_(id_of(request), self.engine)})
+        return await begun(self.host.continue_(id_of(request), self.engine))
 
     async def retry(self, request: Request) -> Response:
         """Run the turn again that has failed."""
         await body_of(request)
-        return JSONResponse({"turn": await self.host.continue_(id_of(request), self.engine)})
+        return await begun(self.host.continue_(id_of(request), self.engine))
 
     async def stop(self, request: Request) -> Response:
         """End the turn; what there is of the answer is kept."""
@@ -113,7 +114,7 @@ class Chat:
                 if shown is not None:
                     await send("event", shown, f"{events.turn}.{events.number}")
         except allm.AllmError as error:
-            await send("problem", {"text": error.message})
+            await send("problem", {"text": problem_of(error)})
 
     async def load(self, session_id: str) -> allm.Session:
         """The session as it is stored; an empty one if it is new."""
@@ -174,13 +175,18 @@ def state_of(session: allm.Session, *, running: bool) -> dict[str, Any]:
     return {
         "running": running,
         "status": session.status,
-        "error": session.error.message if session.error is not None else None,
+        "error": problem_of(session.error) if session.error is not None else None,
         "messages": [message_of(message) for message in session.thread.messages if not (running and is_cut(message))],
         "pending": [
             {"id": call.id, "name": call.name, "arguments": call.arguments, "shown": allm.session.fingerprint(call)}
             for call in pending
         ],
     }
+
+
+def problem_of(error: allm.AllmError) -> str:
+    """A failure for the page. What the provider says about itself, the model and the account stays here, in the log."""
+    return f"The answer failed ({error.reason})."
 
 
 def message_of(message: allm.Message) -> dict[str, Any]:
@@ -248,6 +254,17 @@ async def body_of(request: Request) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("send a JSON object")  # noqa: TRY004  (the value of a request, not of an argument)
     return value
+
+
+async def begun(turn: Awaitable[str]) -> Response:
+    """The id of a turn that has begun.
+
+    Raises:
+        ValueError: Another server has the session.
+    """
+    with trio.move_on_after(PATIENCE):
+        return JSONResponse({"turn": await turn})
+    raise ValueError("this conversation is being answered by another server: try again in a minute")
 
 
 async def refused(_request: Request, error: Exception) -> Response:

@@ -51,7 +51,7 @@ async def hosted():
 async def read(opened, key, **where):
     """All events with their numbers, and the outcome."""
     async with opened.attach(key, **where) as events:
-        found = [(events.number, event) async for event in events]
+        found = [pair async for pair in events.numbered()]
         return found, events.outcome()
 
 

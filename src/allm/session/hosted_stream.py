@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, final
 
@@ -10,6 +10,7 @@ import attrs
 
 from allm.data.attrs_classes import define
 from allm.data.errors import SessionError
+from allm.data.events import Event
 from allm.data.results import ChatResult
 from allm.data.session import Session
 from allm.execution.stream.event_log import open_reader
@@ -42,6 +43,10 @@ class HostedStream(SessionStream[ChatResult[Any]]):
         """The session at the start of the turn, with the message that began it: what its events add to."""
         return self._session
 
+    def numbered(self) -> AsyncIterator[tuple[int, Event]]:
+        """The same events, each with its number: `async for number, event in events.numbered()`."""
+        return _Numbered(self)
+
     def result(self) -> ChatResult[Any]:
         """The result of the turn so far."""
         return self.outcome()[1]
@@ -49,6 +54,18 @@ class HostedStream(SessionStream[ChatResult[Any]]):
     def outcome(self) -> tuple[Session, ChatResult[Any]]:
         """The session and the result of the turn so far."""
         return self._turn.outcome()
+
+
+@define(eq=False)
+class _Numbered:
+    _stream: HostedStream
+
+    def __aiter__(self) -> _Numbered:
+        return self
+
+    async def __anext__(self) -> tuple[int, Event]:
+        event = await self._stream.__anext__()
+        return self._stream.number, event
 
 
 @asynccontextmanager
