@@ -465,6 +465,32 @@ async def test_a_store_that_fails(autojump_clock, caplog):
         await allm.session.SessionStore(store._backend.backend).load("s")
 
 
+@pytest.mark.parametrize("way", ["sync", "async", "failing", "slow"])
+async def test_what_could_not_be_saved_is_handed_over(autojump_clock, caplog, way):
+    """Also where nobody reads, and where the block is left in the middle of the turn; that takes a bounded time."""
+    kept = []
+
+    def keep(error):
+        kept.append(texts(error.session))
+        if way == "failing":
+            raise RuntimeError("no room")
+
+    async def keep_later(error):
+        await trio.sleep(1 if way == "async" else math.inf)
+        keep(error)
+
+    store = allm.session.SessionStore(Fails(MemoryBackend(), write=unavailable))
+    async with host(store, on_unsaved=keep if way in {"sync", "failing"} else keep_later) as opened:
+        await opened.reply("a", engine(TEXT), "go")
+        await opened.until_idle()
+        await opened.reply("b", engine(SLOW), "go")
+        await trio.sleep(2.5)
+        begun = trio.current_time()
+    assert trio.current_time() - begun < 60
+    assert kept == ([] if way == "slow" else [["go", "done"], ["go", "abc"]])
+    assert ("on_unsaved failed" in caplog.text) == (way == "failing")
+
+
 async def test_a_store_that_is_away_at_the_beginning(autojump_clock):
     """Nothing has begun: the caller gets the error."""
     async with host(allm.session.SessionStore(Fails(MemoryBackend(), acquire=unavailable))) as opened:

@@ -27,6 +27,7 @@ from allm.data.events import ChatCompleted
 from allm.data.message import Message
 from allm.data.response import OutputT
 from allm.data.session import Session, SessionConflict
+from allm.data.user_functions import call_user
 from allm.execution.background import Background, background
 from allm.execution.options import CallOptions
 from allm.execution.stream.block import StreamBlock
@@ -36,6 +37,7 @@ from allm.runtime.option_table import seal
 from allm.session.hosted_stream import HostedStream, attached
 from allm.session.hosted_turns import KEEP, HostedTurn, HostedTurns
 from allm.session.stores.lease import SessionLease
+from allm.session.stores.saving import SHIELD
 from allm.session.stores.store import LEASE, SessionStore
 from allm.session.turn import SessionStream
 from allm.session.turn_start import SessionInput
@@ -64,11 +66,19 @@ class SessionHost:
     also wait while another worker has the session, as `store.turn` does: put a Trio deadline around them.
     """
 
-    def __init__(self, store: SessionStore, tasks: Background, turns: HostedTurns, lease: float) -> None:
+    def __init__(
+        self,
+        store: SessionStore,
+        tasks: Background,
+        turns: HostedTurns,
+        lease: float,
+        on_unsaved: Callable[[SessionError], object] | None = None,
+    ) -> None:
         self._store = store
         self._tasks = tasks
         self._turns = turns
         self._lease = lease
+        self._on_unsaved = on_unsaved
 
     async def start(
         self,
@@ -278,9 +288,18 @@ class SessionHost:
             failure = error
             is_bug = not isinstance(error, AllmError)
             logger.error("a turn of session %r failed: %s", turn.session_id, error, exc_info=is_bug)  # noqa: TRY400
+            if isinstance(error, SessionError) and error.session is not None and self._on_unsaved is not None:
+                with trio.move_on_after(SHIELD, shield=True):
+                    await self._hand_over(self._on_unsaved, error)
         finally:
             self._turns.ended(turn, failure)
             failure = None
+
+    async def _hand_over(self, on_unsaved: Callable[[SessionError], object], error: SessionError) -> None:
+        try:
+            await call_user(on_unsaved, error)
+        except Exception:
+            logger.exception("on_unsaved failed")
 
 
 async def _checkpoint() -> None:
@@ -290,7 +309,13 @@ async def _checkpoint() -> None:
 
 
 @asynccontextmanager
-async def host(store: SessionStore, *, lease: float = LEASE, keep: float = KEEP) -> AsyncGenerator[SessionHost]:
+async def host(
+    store: SessionStore,
+    *,
+    lease: float = LEASE,
+    keep: float = KEEP,
+    on_unsaved: Callable[[SessionError], object] | None = None,
+) -> AsyncGenerator[SessionHost]:
     """Open a host of turns that outlive their readers: a reload of a page loses nothing, and two tabs see the same.
 
         async with allm.session.open_store("sqlite:///chat.db") as store, allm.session.host(store) as host:
@@ -306,6 +331,8 @@ async def host(store: SessionStore, *, lease: float = LEASE, keep: float = KEEP)
         store: Where the sessions are.
         lease: As for `store.turn`.
         keep: Seconds for which the events of a turn can still be read when it has ended.
+        on_unsaved: Called with the error of a turn that could not be saved, since the store stayed away: with the
+            session as `error.session`, to be kept elsewhere. It has ten seconds.
 
     Raises:
         SessionError: `invalid_input`: it is no store.
@@ -322,6 +349,6 @@ async def host(store: SessionStore, *, lease: float = LEASE, keep: float = KEEP)
     async with background() as tasks:
         turns = HostedTurns(keep)
         try:
-            yield SessionHost(store, tasks, turns, lease)
+            yield SessionHost(store, tasks, turns, lease, on_unsaved)
         finally:
             turns.close()
