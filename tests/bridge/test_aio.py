@@ -349,7 +349,7 @@ async def test_turns_that_outlive_their_readers():
             go_on.set()
 
             async def numbers(events):
-                return [events.number async for _ in events]
+                return [number async for number, _ in events.numbered()]
 
             one, two = await asyncio.gather(numbers(late), numbers(other))
             assert one == two

@@ -170,6 +170,8 @@ def test_turns_that_outlive_their_readers():
             assert list(events.text()) == ["Hello ", "there."]
             assert events.outcome()[0] == store.load("a")[0]
         assert [type(event).__name__ for event in host.attach("a", after=events.number - 1)] == ["ChatCompleted"]
+        with host.attach("a") as again:
+            assert [number for number, _ in again.numbered()] == list(range(1, events.number + 1))
         assert host.cancel("a") is False
         assert host.running("a") is None
 

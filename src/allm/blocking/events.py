@@ -147,6 +147,11 @@ class HostedEvents(BlockingEvents[T_co]):
         session: Session = self._stream.session
         return session
 
+    def numbered(self) -> Iterator[tuple[int, Event]]:
+        """The same events, each with its number."""
+        for event in self:
+            yield self.number, event
+
 
 @final
 class _Blocking(Iterator[T]):
