@@ -169,14 +169,15 @@ class ServerSentEvents(Response):
 
 
 def state_of(session: allm.Session, *, running: bool) -> dict[str, Any]:
-    """A session for the page."""
+    """A session for the page, which has no use for the system prompt."""
+    messages = [message for message in session.thread.messages if message.role != "system"]
     waiting = {approval.tool_call_id for approval in session.approvals}
     pending = [] if running else [call for call in session.pending_tool_calls if call.id not in waiting]
     return {
         "running": running,
         "status": session.status,
         "error": problem_of(session.error) if session.error is not None else None,
-        "messages": [message_of(message) for message in session.thread.messages if not (running and is_cut(message))],
+        "messages": [message_of(message) for message in messages if not (running and is_cut(message))],
         "pending": [
             {"id": call.id, "name": call.name, "arguments": call.arguments, "shown": allm.session.fingerprint(call)}
             for call in pending

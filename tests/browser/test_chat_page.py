@@ -400,6 +400,15 @@ def test_a_new_conversation(server, page):
     expect(answers(page)).to_have_text(re.compile("Hello$"))
 
 
+def test_the_system_prompt_stays_on_the_server(server):
+    """A page gets what was said, and nothing else of the conversation."""
+    example = importlib.import_module("server")
+    session = allm.Session(id="s", thread=allm.Thread([allm.system("Be secret."), allm.user("Hello")]))
+    state = example.state_of(session, running=False)
+    assert "secret" not in json.dumps(state)
+    assert [message["text"] for message in state["messages"]] == ["Hello"]
+
+
 def test_the_server_is_started_and_interrupted(tmp_path):
     """From the command line, without a key; Ctrl-C in the middle of an answer saves what there is of it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ALLM_")}
