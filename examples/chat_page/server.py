@@ -1,6 +1,6 @@
 """A chat in a page, on a Trio server: `python examples/chat_page/server.py`, then open the address that it prints.
 
-    pip install 'allm' starlette 'hypercorn[trio]'
+    pip install . starlette 'hypercorn[trio]'
 
 Without a key, a demo model answers; ALLM_MODEL=openai:gpt-5-mini takes a real one. The conversations are kept in
 ALLM_STORE, such as sqlite:///chat.db, or in memory. The address is ALLM_BIND, or 127.0.0.1:8000. Whoever can reach it
