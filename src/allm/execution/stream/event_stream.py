@@ -282,7 +282,7 @@ class EventStream(Generic[T_co]):
 
     @property
     def number(self) -> int:
-        """The number of the event that was read last: its place in the stream, counted from 1; 0 before the first."""
+        """The place of the event that was read last, counted from 1, hidden ones too; 0 before the first."""
         return self._before + len(self._burst) - length_hint(self._left)
 
     def result(self) -> T_co:
