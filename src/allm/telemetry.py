@@ -1,5 +1,6 @@
-"""Telemetry: `attach` a handler for each `TelemetryEvent` (see `allm.runtime.telemetry`)."""
+"""Telemetry: `attach` a handler for each `TelemetryEvent` (see `allm.runtime.telemetry`), `record` them in a file."""
 
+from allm.runtime.recording import record as record
 from allm.runtime.telemetry import (
     Handler as Handler,
     Phase as Phase,
@@ -12,4 +13,5 @@ __all__ = [
     "Phase",
     "TelemetryEvent",
     "attach",
+    "record",
 ]

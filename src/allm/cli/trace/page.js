@@ -1,0 +1,398 @@
+// The page: draws the rows that can be seen, and listens to keys and the mouse.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const at = (id) => document.getElementById(id);
+const [tree, rowsBox, space, search, ruler, pane, main] = ["tree", "rows", "space", "search", "ruler", "details"].map(at).concat(document.querySelector("main"));
+const HELP = [
+  ["↑ ↓", "move"], ["→ ←", "unfold or fold; to the first child or the parent"], ["Enter", "show details"],
+  ["Tab", "into the details, to read and to scroll"], ["/", "search; is:error, is:tool and the like ask for a kind"],
+  ["n N", "next or previous match"], ["e E", "next or previous error"], ["*", "unfold everything in the span"],
+  ["z 0", "show only the time of the span; show the whole time"], ["a", "each request from its own beginning"],
+  ["Home End", "first or last row"], ["t", "light or dark"], ["Esc", "close details, then end the search, then zoom out"],
+];
+
+let recording, outline, selected, view, aligned, starts;
+
+function open(number) {
+  recording = data.recordings[number];
+  outline = new Outline(recording.spans);
+  selected = 0;
+  starts = recording.spans.map((span) => span.from ?? 0);
+  for (let i = 0; i < starts.length; i += 1) {
+    const up = outline.parent(i);
+    if (up >= 0) starts[i] = starts[up]; // of the request that it is part of
+  }
+  aligned = false;
+  view = null;
+  search.value = "";
+  at("found").textContent = "";
+  totals();
+  notes();
+  hideDetails();
+  align(mostlyIdle());
+  tree.scrollTop = 0;
+}
+
+function end(i) {
+  return recording.spans[i].to ?? recording.duration;
+}
+
+// A server that recorded for a day has requests that are too short to be seen beside each other.
+function mostlyIdle() {
+  let busy = 0;
+  let until = -Infinity;
+  for (let i = 0; i < recording.spans.length; i = outline.after[i]) {
+    const from = Math.max(starts[i], until);
+    if (end(i) > from) busy += end(i) - from;
+    until = Math.max(until, end(i));
+  }
+  return outline.spans.length > 0 && busy < recording.duration * 0.05;
+}
+
+function range() {
+  if (view) return view;
+  if (!aligned) return [0, recording.duration || 1e-6];
+  let longest = 1e-6;
+  for (let i = 0; i < recording.spans.length; i = outline.after[i]) longest = Math.max(longest, end(i) - starts[i]);
+  return [0, longest];
+}
+
+function ticks([from, to]) {
+  const width = ruler.clientWidth || 300;
+  const least = ((to - from) * 84) / width;
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= least);
+  const length = to - from;
+  const marks = [];
+  for (let tick = Math.ceil(from / step - 1e-9) * step; tick < to; tick += step) {
+    const mark = make("span", {}, tickLabel(Math.round(tick / step) * step));
+    mark.style.left = `${((tick - from) / length) * 100}%`;
+    marks.push(mark);
+  }
+  ruler.replaceChildren(...marks);
+  tree.style.setProperty("--tick", `${(step / length) * width}px`);
+  tree.style.setProperty("--offset", `${((((Math.ceil(from / step - 1e-9) * step - from) / length) * width)).toFixed(2)}px`);
+}
+
+function draw() {
+  const height = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
+  const { rows } = outline;
+  space.style.height = `${rows.length * height}px`;
+  const first = Math.max(0, Math.floor(tree.scrollTop / height) - 4);
+  const last = Math.min(rows.length, Math.ceil((tree.scrollTop + tree.clientHeight) / height) + 4);
+  const span = range();
+  const shown = [];
+  for (let row = first; row < last; row += 1) shown.push(line(rows[row], span));
+  rowsBox.style.top = `${first * height}px`;
+  rowsBox.replaceChildren(...shown);
+  at("nothing").hidden = rows.length > 0;
+  const seen = at(`row-${selected}`);
+  if (seen) tree.setAttribute("aria-activedescendant", seen.id);
+  else tree.removeAttribute("aria-activedescendant");
+}
+
+let waiting = false;
+function drawSoon() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => {
+    waiting = false;
+    draw();
+  });
+}
+
+function redraw() {
+  ticks(range());
+  at("out").hidden = view === null;
+  draw();
+}
+
+function line(i, [from, to]) {
+  const span = recording.spans[i];
+  const depth = Math.min(outline.depth[i], 14);
+  const opens = outline.hasChildren(i);
+  const took = isPoint(span) ? "" : duration(end(i) - (span.from ?? 0));
+  const name = make("div", { class: "name" }, make("span", { class: opens ? "twist" : "twist none" }), icon(span.kind),
+    make("span", { class: "title" }, ...marked(span.title)), statusChip(span), make("span", { class: "note" }, ...marked(note(span))));
+  name.style.paddingLeft = `${depth * (tree.clientWidth < 720 ? 10 : 16)}px`;
+  const element = make("div", {
+    class: outline.matching && !outline.matching[i] ? "row around" : "row", role: "treeitem", id: `row-${i}`,
+    "aria-level": outline.depth[i] + 1, "aria-setsize": outline.siblings[i], "aria-posinset": outline.position[i],
+    "aria-selected": String(i === selected), "aria-expanded": opens ? String(!outline.isFolded(i)) : undefined,
+    "aria-label": [span.title, KINDS[span.kind], span.status, took, note(span)].filter(Boolean).join(", ").slice(0, 300),
+  }, name, make("span", { class: "time" }, took), make("span", { class: "tokens" }, tokens(span)),
+  make("span", { class: "cost" }, typeof span.usage?.total_cost === "number" ? dollars(span.usage.total_cost) : ""), bar(i, from, to));
+  element.style.setProperty("--kind", `var(--${KINDS[span.kind] ? span.kind : "other"})`);
+  return element;
+}
+
+function note(span) {
+  const facts = span.attributes ?? {};
+  if (span.kind === "retry") return [facts.error?.reason, facts.error?.status].filter(Boolean).join(" ");
+  if (span.status === "error" && isObject(facts.error)) return String(facts.error.message ?? "").slice(0, 200);
+  if (span.kind === "step") return String(facts.finish_reason ?? "");
+  return [facts.provider, facts.response_model ?? facts.model].filter((one) => typeof one === "string").join(" ").slice(0, 200);
+}
+
+function tokens(span) {
+  const { input_tokens: into, output_tokens: out } = span.usage ?? {};
+  return span.usage ? `${into === undefined || into === null ? "?" : count(into)} → ${out === undefined || out === null ? "?" : count(out)}` : "";
+}
+
+function marked(value) {
+  const words = (outline.matching && outline.words) || [];
+  if (!words.length || !value) return [value];
+  const low = value.toLowerCase();
+  const found = words.map((word) => [low.indexOf(word), word.length]).filter(([start]) => start >= 0).sort((a, b) => a[0] - b[0]);
+  const parts = [];
+  let done = 0;
+  for (const [start, length] of found) {
+    if (start < done) continue;
+    parts.push(value.slice(done, start), make("mark", {}, value.slice(start, start + length)));
+    done = start + length;
+  }
+  return [...parts, value.slice(done)];
+}
+
+function bar(i, from, to) {
+  const span = recording.spans[i];
+  const box = make("div", { class: "ruler", "aria-hidden": "true" });
+  const base = aligned ? starts[i] : 0;
+  const begin = (span.from ?? 0) - base;
+  const wait = span.kind === "retry" ? Number(span.attributes?.delay) || 0 : 0;
+  const stop = end(i) - base + wait;
+  const length = to - from;
+  const percent = (time) => ((time - from) / length) * 100;
+  if (stop < from || begin > to) return box;
+  const left = Math.max(-1, percent(begin));
+  const right = Math.min(101, percent(stop));
+  if (!isPoint(span) || wait) {
+    const shape = make("div", { class: `span ${span.kind} ${span.status ?? "ok"}` });
+    shape.style.left = `min(${left}%, calc(100% - 3px))`;
+    shape.style.width = `${Math.max(0, right - left)}%`;
+    if (span.first !== undefined && span.kind !== "step" && stop > begin) {
+      const waited = make("i");
+      waited.style.width = `${Math.min(100, (Math.max(0, percent(begin + span.first) - left) / Math.max(1e-9, right - left)) * 100)}%`;
+      shape.append(waited);
+    }
+    box.append(shape);
+  }
+  if (isPoint(span)) {
+    const point = make("div", { class: "point" });
+    point.style.left = `clamp(5px, ${percent(begin)}%, calc(100% - 5px))`;
+    box.append(point);
+  }
+  return box;
+}
+
+function totals() {
+  const sum = recording.totals;
+  const tile = (value, label, query, tone) => {
+    const inner = [make("b", {}, value), make("span", {}, label)];
+    return query
+      ? make("button", { type: "button", class: tone ?? "", title: `Search ${query}`, onclick: () => setSearch(search.value === query ? "" : query) }, ...inner)
+      : make("div", {}, ...inner);
+  };
+  const plural = (number, one, many = `${one}s`) => (number === 1 ? one : many);
+  const some = (number, label, query, tone) => (number ? [tile(count(number), label, query, tone)] : []);
+  at("totals").replaceChildren(
+    tile(duration(recording.duration), "in all"),
+    tile(count(sum.requests), plural(sum.requests, "request"), "is:request"),
+    tile(count(sum.model_calls), plural(sum.model_calls, "model call"), sum.model_calls ? "is:model" : null),
+    tile(count(sum.input_tokens), "tokens in"),
+    ...some(sum.cached_input_tokens, "of them cached"),
+    tile(count(sum.output_tokens), "tokens out"),
+    ...(sum.cost || !sum.unpriced ? [tile(dollars(sum.cost), sum.unpriced ? `cost, ${sum.unpriced} not known` : "cost")] : [tile("?", "cost not known")]),
+    ...some(sum.tools, plural(sum.tools, "tool call"), "is:tool"),
+    ...some(sum.agents, plural(sum.agents, "sub-agent"), "is:agent"),
+    ...some(sum.retries, plural(sum.retries, "retry", "retries"), "is:retry", "warm"),
+    ...some(sum.errors, plural(sum.errors, "error"), "is:error", "bad"),
+    ...some(sum.cancelled, "cancelled", "is:cancelled", "warm"),
+    ...some(sum.unfinished, "unfinished", "is:unfinished", "warm"),
+  );
+}
+
+function notes() {
+  const told = [];
+  const when = recording.spans.length ? `${wall(recording.at)}${recording.process ? `, process ${recording.process}` : ""}` : "nothing was recorded";
+  told.push(when);
+  if (!recording.ended) told.push("it has no end, so its process was killed or still runs");
+  if (recording.lost) told.push(`${count(recording.lost)} events could not be recorded`);
+  if (data.skipped) told.push(`${count(data.skipped)} unreadable ${data.skipped === 1 ? "line" : "lines"} skipped`);
+  at("notes").textContent = told.join("; ");
+}
+
+function select(i, { details: show = !pane.hidden } = {}) {
+  if (i === undefined || i < 0 || i >= recording.spans.length) return;
+  if (!outline.row.has(i)) outline.reveal(i);
+  selected = i;
+  const height = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
+  if (show) showDetails();
+  const top = (outline.row.get(i) ?? 0) * height;
+  if (top < tree.scrollTop) tree.scrollTop = top;
+  else if (top + height > tree.scrollTop + tree.clientHeight) tree.scrollTop = top + height - tree.clientHeight;
+  draw();
+}
+
+function showDetails() {
+  if (!recording.spans[selected]) return;
+  const wasHidden = pane.hidden;
+  pane.hidden = false;
+  main.classList.add("detailed");
+  pane.replaceChildren(...details(recording.spans[selected], recording, () => { hideDetails(); tree.focus(); }));
+  pane.scrollTop = 0;
+  if (wasHidden) redraw();
+}
+
+function hideDetails() {
+  pane.hidden = true;
+  pane.replaceChildren();
+  main.classList.remove("detailed");
+  redraw();
+}
+
+function setSearch(value) {
+  search.value = value;
+  const found = outline.search(value);
+  at("found").textContent = outline.matching ? `${count(found)} of ${count(recording.spans.length)}` : "";
+  if (outline.matching && !outline.matching[selected]) selected = outline.rows.find((i) => outline.matching[i]) ?? selected;
+  if (!outline.matching) outline.reveal(selected);
+  tree.scrollTop = 0;
+  if (outline.row.has(selected)) select(selected);
+  else draw();
+}
+
+function align(on) {
+  aligned = on;
+  view = null;
+  at("align").setAttribute("aria-pressed", String(on));
+  redraw();
+}
+
+function zoom(i) {
+  const base = aligned ? starts[i] : 0;
+  const [from, to] = [(recording.spans[i].from ?? 0) - base, end(i) - base];
+  const margin = Math.max((to - from) * 0.03, 1e-6);
+  view = [from - margin, to + margin];
+  redraw();
+}
+
+function foldAll(folded) {
+  outline.foldAll(folded);
+  if (folded) while (outline.parent(selected) >= 0) selected = outline.parent(selected);
+  outline.arrange();
+  select(selected);
+}
+
+function theme() {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+}
+
+function help() {
+  const close = make("button", { type: "button", onclick: () => at("help").close() }, "Close");
+  const list = make("dl");
+  for (const [key, what] of HELP) list.append(make("dt", {}, ...key.split(" ").flatMap((one) => [make("kbd", {}, one), " "])), make("dd", {}, what));
+  at("help").replaceChildren(make("h2", {}, "Keys"), list, close);
+  at("help").showModal();
+}
+
+function back() {
+  if (!pane.hidden) { hideDetails(); tree.focus(); }
+  else if (outline.matching) { setSearch(""); tree.focus(); }
+  else if (view) { view = null; redraw(); }
+}
+
+function move(by) {
+  const row = outline.row.get(selected) ?? 0;
+  select(outline.rows[Math.min(outline.rows.length - 1, Math.max(0, row + by))]);
+}
+
+const inTree = {
+  ArrowDown: () => move(1),
+  ArrowUp: () => move(-1),
+  PageDown: () => move(10),
+  PageUp: () => move(-10),
+  Home: () => select(outline.rows[0]),
+  End: () => select(outline.rows.at(-1)),
+  ArrowRight: () => {
+    if (!outline.hasChildren(selected)) return;
+    if (outline.isFolded(selected)) { outline.setFolded(selected, false); draw(); }
+    else move(1);
+  },
+  ArrowLeft: () => {
+    if (outline.hasChildren(selected) && !outline.isFolded(selected) && !(outline.matching && outline.within[selected])) {
+      outline.setFolded(selected, true);
+      draw();
+    } else select(outline.parent(selected));
+  },
+  Enter: () => showDetails(),
+  " ": () => showDetails(),
+  "*": () => {
+    for (let i = selected; i < outline.after[selected]; i += 1) outline.folded[i] = 0;
+    outline.arrange();
+    draw();
+  },
+};
+const anywhere = {
+  "/": () => search.focus(),
+  Escape: back,
+  "?": help,
+  t: theme,
+  a: () => align(!aligned),
+  z: () => zoom(selected),
+  0: () => { view = null; redraw(); },
+  n: () => outline.matching && select(outline.next(selected, (i) => outline.matching[i], 1)),
+  N: () => outline.matching && select(outline.next(selected, (i) => outline.matching[i], -1)),
+  e: () => select(outline.next(selected, (i) => recording.spans[i].status === "error", 1)),
+  E: () => select(outline.next(selected, (i) => recording.spans[i].status === "error", -1)),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || at("help").open || event.isComposing) return;
+  if (event.target === search) {
+    if (event.key === "Escape") { setSearch(""); tree.focus(); }
+    else if (event.key === "Enter" || event.key === "ArrowDown") tree.focus();
+    else return;
+    event.preventDefault();
+    return;
+  }
+  const typing = ["INPUT", "SELECT", "BUTTON"].includes(event.target.tagName);
+  const does = (event.target === tree || event.target === document.body ? inTree[event.key] : undefined) ?? (typing && event.key !== "Escape" && event.key !== "/" ? undefined : anywhere[event.key]);
+  if (!does) return;
+  event.preventDefault();
+  does();
+});
+tree.addEventListener("click", (event) => {
+  const row = event.target.closest(".row");
+  if (!row) return;
+  const i = Number(row.id.slice(4));
+  if (event.target.closest(".twist") && outline.hasChildren(i)) {
+    outline.setFolded(i, !outline.isFolded(i));
+    select(i);
+  } else select(i, { details: true });
+});
+tree.addEventListener("dblclick", (event) => {
+  const row = event.target.closest(".row");
+  if (row && !event.target.closest(".twist")) zoom(Number(row.id.slice(4)));
+});
+tree.addEventListener("scroll", drawSoon, { passive: true });
+new ResizeObserver(redraw).observe(tree);
+search.addEventListener("input", () => setSearch(search.value));
+at("unfold").addEventListener("click", () => foldAll(false));
+at("fold").addEventListener("click", () => foldAll(true));
+at("align").addEventListener("click", () => align(!aligned));
+at("out").addEventListener("click", () => { view = null; redraw(); });
+at("theme").addEventListener("click", theme);
+at("keys").addEventListener("click", help);
+at("recordings").addEventListener("change", () => open(Number(at("recordings").value)));
+
+document.title = `${data.name} - allm trace`;
+at("name").textContent = data.name;
+at("pick").hidden = data.recordings.length < 2;
+at("recordings").append(...data.recordings.map((one, i) => make("option", { value: i }, `${wall(one.at)} (${count(one.spans.length)} spans)`)));
+at("recordings").value = String(data.recordings.length - 1);
+open(data.recordings.length - 1);
+tree.focus({ preventScroll: true });
+document.documentElement.dataset.ready = "yes";

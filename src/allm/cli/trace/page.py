@@ -1,0 +1,92 @@
+"""The page: one HTML file with its style, its script and its data, which loads nothing.
+
+Whatever was recorded may stand in it. It is data for the script, in which no `<` is left, and the script shows it as text
+only; the page's own policy allows no other script and no connection.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from allm.cli.trace.spans import Recording, Span
+from allm.cli.trace.summary import first_after, kind_of, title_of, totals_of, usage_of
+from allm.data.json.text import dumps
+
+__all__ = ["OPENING", "page_of"]
+
+OPENING = b"<!doctype html><!-- made by allm trace -->"
+"""What every page begins with."""
+
+_FOLDER = Path(__file__).parent
+_SCRIPTS = ("values.js", "outline.js", "details.js", "page.js")
+
+
+def page_of(recordings: list[Recording], *, name: str, skipped: int = 0) -> bytes:
+    """The page.
+
+    Args:
+        name: Of the file that was read.
+        skipped: How many of its lines could not be read.
+    """
+    data = {"name": name, "skipped": skipped, "recordings": [_recording(each) for each in recordings]}
+    style = (_FOLDER / "page.css").read_bytes()
+    script = b'"use strict";\n' + b"\n".join((_FOLDER / each).read_bytes() for each in _SCRIPTS)
+    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    inserted = {
+        b"POLICY": policy.encode(),
+        b"STYLE": style,
+        b"DATA": dumps(data).replace(b"<", b"\\u003c"),
+        b"SCRIPT": script,
+    }
+    # In one pass: what is inserted may look like a mark itself.
+    pieces = re.split(rb"\{\{([A-Z]+)\}\}", (_FOLDER / "page.html").read_bytes())
+    return b"".join(inserted[piece] if number % 2 else piece for number, piece in enumerate(pieces))
+
+
+def _hash(content: bytes) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content).digest()).decode()}'"
+
+
+def _recording(recording: Recording) -> dict[str, Any]:
+    spans = recording.in_order()
+    start = recording.start
+    index = {span.id: number for number, span in enumerate(spans)}
+    last = max([recording.last, *(span.end for span in spans if span.end is not None)], default=start)
+    return {
+        "at": start,
+        "duration": round(last - start, 6),
+        "ended": recording.ended,
+        "lost": recording.lost,
+        "content": recording.header.get("content") is True,
+        "process": recording.header.get("process"),
+        "version": recording.header.get("version"),
+        "totals": totals_of(spans),
+        "spans": list(_rows(spans, index, start)),
+    }
+
+
+def _rows(spans: list[Span], index: dict[int, int], start: float) -> Iterator[dict[str, Any]]:
+    steps: dict[int, int] = {}  # of each parent
+    for span in spans:
+        above = span.parent_id if span.parent is not None else -1
+        row = {
+            "title": title_of(span, steps_before=steps.get(above or 0, 0)),
+            "name": span.name,
+            "kind": kind_of(span),
+            "up": -1 if span.parent is None else index[span.parent.id],
+            "from": round(span.start - start, 6),
+            "to": None if span.end is None else round(span.end - start, 6),
+            "status": span.status,
+            "first": first_after(span),
+            "usage": usage_of(span),
+            "attributes": span.attributes,
+            "content": span.content,
+        }
+        if span.name == "step":
+            steps[above or 0] = steps.get(above or 0, 0) + 1
+        yield {name: value for name, value in row.items() if value not in (None, {}, "ok")}

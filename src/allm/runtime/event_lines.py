@@ -1,0 +1,126 @@
+"""Telemetry events as lines of JSON, each of a limited size, whatever values the attributes have."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from allm.data.attrs_classes import define
+from allm.data.errors import AllmError
+from allm.data.json.text import dumps
+from allm.runtime.telemetry import TelemetryEvent
+
+__all__ = ["MOST_CHARACTERS", "line_of", "plain"]
+
+MOST_CHARACTERS = 200_000
+"""Of all texts of one line together: a long conversation, and little to hold for a queue of lines."""
+_DEEPEST = 20
+_MOST_DIGITS = 300  # of an int: JSON readers differ on longer ones, and Python itself refuses those of thousands
+
+
+def line_of(event: TelemetryEvent, run: str, at: float, **beside: Any) -> bytes:
+    """One event as one line.
+
+    Args:
+        run: What tells recordings in the same file apart: span ids are only unique in a process.
+        at: The time of the event, in seconds since 1970.
+        beside: More fields.
+    """
+    line: dict[str, Any] = {"run": run, "name": event.name, "phase": event.phase, "span": event.span_id}
+    if event.parent_id is not None:
+        line["parent"] = event.parent_id
+    line["at"] = at
+    if event.duration is not None:
+        line["duration"] = event.duration
+    line["attributes"] = plain(event.attributes)
+    return dumps({**line, **beside}) + b"\n"
+
+
+def plain(value: Any) -> Any:
+    """The value as plain JSON data: facts and texts, not bytes, nothing that a `repr` hides, at most MOST_CHARACTERS."""
+    return _Reader(MOST_CHARACTERS).plain(value, 0)
+
+
+@define(eq=False)
+class _Reader:
+    """Turns values into plain data, and stops when there is no room left."""
+
+    _room: int
+
+    def plain(self, value: Any, depth: int) -> Any:
+        match value:
+            case None | bool():
+                return value
+            case str():
+                return self._text(value)
+            case int():
+                return int(value) if abs(value) < 10**_MOST_DIGITS else "an int of many digits"
+            case float():
+                return float(value) if math.isfinite(value) else repr(value)
+            case bytes() | bytearray() | memoryview():
+                return f"{len(value)} bytes"
+            case _ if depth == _DEEPEST:
+                return "..."
+            case BaseException():
+                return self._error(value, depth)
+            case Mapping():
+                return self._fields(value.items(), depth)
+            case list() | tuple() | set() | frozenset():
+                return self._items(value, depth)
+            case _ if attrs.has(type(value)):
+                return self._object(value, depth)
+            case _:
+                return self._shown(value)
+
+    def _text(self, text: str) -> str:
+        kept = text[: self._room]
+        self._room -= len(kept)
+        # A subclass, such as the texts of an enum, becomes the plain text.
+        return str.__str__(kept) if len(kept) == len(text) else f"{kept}... ({len(text) - len(kept)} characters more)"
+
+    def _items(self, values: Iterable[Any], depth: int) -> list[Any]:
+        found: list[Any] = []
+        for value in values:
+            if self._room <= 0:
+                found.append("...")
+                break
+            self._room -= 1
+            found.append(self.plain(value, depth + 1))
+        return found
+
+    def _fields(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if self._room <= 0:
+                found["..."] = "..."
+                break
+            self._room -= 1
+            found[self._text(name if isinstance(name, str) else repr(name))] = self.plain(value, depth + 1)
+        return found
+
+    def _object(self, value: Any, depth: int) -> dict[str, Any]:
+        """The fields that are set and that the object's `repr` shows too."""
+        pairs: list[tuple[str, Any]] = []
+        for field in attrs.fields(type(value)):
+            inner = getattr(value, field.name, None)
+            if field.repr is not False and not (inner is None or inner == () or inner == {}):
+                pairs.append((field.name, inner))
+        return self._fields([("type", type(value).__name__), *pairs], depth)
+
+    def _error(self, error: BaseException, depth: int) -> dict[str, Any]:
+        pairs: list[tuple[str, Any]] = [("type", type(error).__name__)]
+        if isinstance(error, AllmError):
+            names = [name for name in error.fields if name not in error.beside or name in {"host", "model"}]
+            pairs += [(name, found) for name in names if (found := getattr(error, name, None)) is not None]
+        else:
+            pairs.append(("message", self._shown(error, str)))
+        return self._fields(pairs, depth)
+
+    def _shown(self, value: Any, show: Any = repr) -> str:
+        try:
+            return self._text(show(value))
+        except Exception:  # an object of the user's, whose repr may do anything
+            return f"a {type(value).__name__}"
