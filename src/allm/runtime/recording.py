@@ -103,8 +103,15 @@ class _File:
                 if os.read(self._descriptor, 1) != b"\n":  # a process was killed while it wrote
                     self._lines.append(b"\n")
         self._add(
-            {"allm": "telemetry", "v": VERSION, "run": self._run, "version": __version__, "process": os.getpid(),
-             "at": time.time(), "content": content}
+            {
+                "allm": "telemetry",
+                "v": VERSION,
+                "run": self._run,
+                "version": __version__,
+                "process": os.getpid(),
+                "at": time.time(),
+                "content": content,
+            }
         )
 
     def take(self, event: TelemetryEvent) -> None:

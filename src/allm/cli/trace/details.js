@@ -9,7 +9,7 @@ function details(span, recording, close) {
     make("button", { type: "button", class: "close", onclick: close, "aria-label": "Close details (Esc)" }, "Esc"));
   head.style.setProperty("--kind", `var(--${span.kind})`);
   const attributes = span.attributes ?? {};
-  const parts = [head, make("p", { class: "lead" }, `${KINDS[span.kind] ?? span.kind}${span.name === span.title ? "" : `, ${span.name}`}`)];
+  const parts = [head, make("p", { class: "lead" }, KINDS[span.kind] === span.title ? span.name : KINDS[span.kind] ?? "span")];
   if (isObject(attributes.error)) parts.push(failure(attributes.error));
   parts.push(pairs([
     ["began", precisely(recording.at + (span.from ?? 0))],

@@ -2,7 +2,7 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const at = (id) => document.getElementById(id);
-const [tree, rowsBox, space, search, ruler, pane, main] = ["tree", "rows", "space", "search", "ruler", "details"].map(at).concat(document.querySelector("main"));
+const [tree, rowsBox, space, search, ruler, pane] = ["tree", "rows", "space", "search", "ruler", "details"].map(at);
 const HELP = [
   ["↑ ↓", "move"], ["→ ←", "unfold or fold; to the first child or the parent"], ["Enter", "show details"],
   ["Tab", "into the details, to read and to scroll"], ["/", "search; is:error, is:tool and the like ask for a kind"],
@@ -65,6 +65,7 @@ function ticks([from, to]) {
   const length = to - from;
   const marks = [];
   for (let tick = Math.ceil(from / step - 1e-9) * step; tick < to; tick += step) {
+    if (((to - tick) / length) * width < 40) break; // no room for its label
     const mark = make("span", {}, tickLabel(Math.round(tick / step) * step));
     mark.style.left = `${((tick - from) / length) * 100}%`;
     marks.push(mark);
@@ -187,11 +188,11 @@ function bar(i, from, to) {
 
 function totals() {
   const sum = recording.totals;
-  const tile = (value, label, query, tone) => {
+  const tile = (value, label, query, tone, more) => {
     const inner = [make("b", {}, value), make("span", {}, label)];
     return query
       ? make("button", { type: "button", class: tone ?? "", title: `Search ${query}`, onclick: () => setSearch(search.value === query ? "" : query) }, ...inner)
-      : make("div", {}, ...inner);
+      : make("div", { title: more }, ...inner);
   };
   const plural = (number, one, many = `${one}s`) => (number === 1 ? one : many);
   const some = (number, label, query, tone) => (number ? [tile(count(number), label, query, tone)] : []);
@@ -199,9 +200,8 @@ function totals() {
     tile(duration(recording.duration), "in all"),
     tile(count(sum.requests), plural(sum.requests, "request"), "is:request"),
     tile(count(sum.model_calls), plural(sum.model_calls, "model call"), sum.model_calls ? "is:model" : null),
-    tile(count(sum.input_tokens), "tokens in"),
-    ...some(sum.cached_input_tokens, "of them cached"),
-    tile(count(sum.output_tokens), "tokens out"),
+    tile(count(sum.input_tokens), "tokens in", null, "", `${counted.format(sum.input_tokens)}, of which ${counted.format(sum.cached_input_tokens)} were cached`),
+    tile(count(sum.output_tokens), "tokens out", null, "", `${counted.format(sum.output_tokens)}, of which ${counted.format(sum.reasoning_tokens)} were reasoning`),
     ...(sum.cost || !sum.unpriced ? [tile(dollars(sum.cost), sum.unpriced ? `cost, ${sum.unpriced} not known` : "cost")] : [tile("?", "cost not known")]),
     ...some(sum.tools, plural(sum.tools, "tool call"), "is:tool"),
     ...some(sum.agents, plural(sum.agents, "sub-agent"), "is:agent"),
@@ -238,7 +238,7 @@ function showDetails() {
   if (!recording.spans[selected]) return;
   const wasHidden = pane.hidden;
   pane.hidden = false;
-  main.classList.add("detailed");
+  document.body.classList.add("detailed");
   pane.replaceChildren(...details(recording.spans[selected], recording, () => { hideDetails(); tree.focus(); }));
   pane.scrollTop = 0;
   if (wasHidden) redraw();
@@ -247,7 +247,7 @@ function showDetails() {
 function hideDetails() {
   pane.hidden = true;
   pane.replaceChildren();
-  main.classList.remove("detailed");
+  document.body.classList.remove("detailed");
   redraw();
 }
 

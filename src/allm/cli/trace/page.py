@@ -36,7 +36,9 @@ def page_of(recordings: list[Recording], *, name: str, skipped: int = 0) -> byte
     data = {"name": name, "skipped": skipped, "recordings": [_recording(each) for each in recordings]}
     style = (_FOLDER / "page.css").read_bytes()
     script = b'"use strict";\n' + b"\n".join((_FOLDER / each).read_bytes() for each in _SCRIPTS)
-    policy = f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
+    )
     inserted = {
         b"POLICY": policy.encode(),
         b"STYLE": style,

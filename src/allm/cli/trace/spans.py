@@ -19,6 +19,8 @@ __all__ = ["Recording", "Span", "Status", "read"]
 
 Status = Literal["ok", "error", "cancelled", "stopped", "unfinished"]
 
+_PHASES = ("start", "stop", "exception", "event")  # no set, as a broken line may have a list there
+
 
 @attrs.define(eq=False, kw_only=True)
 class Span:
@@ -137,7 +139,7 @@ def _take(recording: Recording, line: dict[str, Any]) -> bool:
         recording.header = line
     elif line.get("ended") is True:
         recording.ended = True
-    elif isinstance(lost := line.get("lost"), int):
+    elif (lost := _number(line.get("lost"))) is not None:
         recording.lost += lost
     else:
         return _take_event(recording, line)
@@ -145,8 +147,8 @@ def _take(recording: Recording, line: dict[str, Any]) -> bool:
 
 
 def _take_event(recording: Recording, line: dict[str, Any]) -> bool:
-    name, phase, number, at = line.get("name"), line.get("phase"), line.get("span"), line["at"]
-    if not isinstance(name, str) or not isinstance(number, int) or phase not in {"start", "stop", "exception", "event"}:
+    name, phase, number, at = line.get("name"), line.get("phase"), _number(line.get("span")), line["at"]
+    if not isinstance(name, str) or number is None or phase not in _PHASES:
         return False
     span = recording.spans.get(number)
     if span is None:
@@ -165,7 +167,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _number(value: Any) -> int | None:
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _time(value: Any) -> bool:
