@@ -86,6 +86,7 @@ class Retries:
             provider=self.provider,
             attempt=self._failures,
             delay=delay,
+            reason=error.reason,
             error=error,
             usage=abandoned,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -18,29 +18,30 @@ __all__ = ["MOST_CHARACTERS", "line_of", "plain"]
 MOST_CHARACTERS = 200_000
 """Of all texts of one line together: a long conversation, and little to hold for a queue of lines."""
 _DEEPEST = 20
+_UNSET: tuple[Any, ...] = (None, (), {}, [], "")
 _MOST_DIGITS = 300  # of an int: JSON readers differ on longer ones, and Python itself refuses those of thousands
 
 
-def line_of(event: TelemetryEvent, run: str, at: float, **beside: Any) -> bytes:
+def line_of(event: TelemetryEvent, run: str) -> bytes:
     """One event as one line.
 
     Args:
         run: What tells recordings in the same file apart: span ids are only unique in a process.
-        at: The time of the event, in seconds since 1970.
-        beside: More fields.
     """
     line: dict[str, Any] = {"run": run, "name": event.name, "phase": event.phase, "span": event.span_id}
     if event.parent_id is not None:
         line["parent"] = event.parent_id
-    line["at"] = at
+    line["at"] = event.timestamp
     if event.duration is not None:
         line["duration"] = event.duration
     line["attributes"] = plain(event.attributes)
-    return dumps({**line, **beside}) + b"\n"
+    if event.content:
+        line["content"] = plain(event.content)
+    return dumps(line) + b"\n"
 
 
 def plain(value: Any) -> Any:
-    """The value as plain JSON data: facts and texts, not bytes, nothing that a `repr` hides, at most MOST_CHARACTERS."""
+    """The value as plain JSON data: no bytes, nothing that a `repr` hides, and not much more than MOST_CHARACTERS."""
     return _Reader(MOST_CHARACTERS).plain(value, 0)
 
 
@@ -62,14 +63,19 @@ class _Reader:
                 return float(value) if math.isfinite(value) else repr(value)
             case bytes() | bytearray() | memoryview():
                 return f"{len(value)} bytes"
-            case _ if depth == _DEEPEST:
-                return "..."
+            case _:
+                return self._inner(value, depth) if depth < _DEEPEST else "..."
+
+    def _inner(self, value: Any, depth: int) -> Any:
+        match value:
             case BaseException():
                 return self._error(value, depth)
             case Mapping():
                 return self._fields(value.items(), depth)
-            case list() | tuple() | set() | frozenset():
+            case list() | tuple():
                 return self._items(value, depth)
+            case set() | frozenset():
+                return self._items(list(value), depth)
             case _ if attrs.has(type(value)):
                 return self._object(value, depth)
             case _:
@@ -81,15 +87,15 @@ class _Reader:
         # A subclass, such as the texts of an enum, becomes the plain text.
         return str.__str__(kept) if len(kept) == len(text) else f"{kept}... ({len(text) - len(kept)} characters more)"
 
-    def _items(self, values: Iterable[Any], depth: int) -> list[Any]:
+    def _items(self, values: Sequence[Any], depth: int) -> list[Any]:
         found: list[Any] = []
-        for value in values:
+        for value in reversed(values):  # of a long conversation, the end is what a reader looks for
             if self._room <= 0:
                 found.append("...")
                 break
             self._room -= 1
             found.append(self.plain(value, depth + 1))
-        return found
+        return found[::-1]
 
     def _fields(self, pairs: Iterable[tuple[Any, Any]], depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -106,7 +112,7 @@ class _Reader:
         pairs: list[tuple[str, Any]] = []
         for field in attrs.fields(type(value)):
             inner = getattr(value, field.name, None)
-            if field.repr is not False and not (inner is None or inner == () or inner == {}):
+            if field.repr is not False and inner not in _UNSET:
                 pairs.append((field.name, inner))
         return self._fields([("type", type(value).__name__), *pairs], depth)
 

@@ -58,7 +58,7 @@ def record(path: str | os.PathLike[str], *, content: bool = False, max_bytes: in
     file.open(content=content)
     thread = threading.Thread(target=file.write_all, name="allm recording", daemon=True)  # a hung disk holds no exit
     thread.start()
-    detach = attach(file.take)
+    detach = attach(file.take, content=content)
     try:
         yield
     finally:
@@ -117,8 +117,7 @@ class _File:
     def take(self, event: TelemetryEvent) -> None:
         """Keep an event to be written; called where the calls run."""
         if not self._failed:
-            at = time.time() - time.perf_counter() + event.time
-            self._keep(line_of(event, self._run, at), MOST_WAITING)
+            self._keep(line_of(event, self._run), MOST_WAITING)
 
     def end(self) -> None:
         """Write what waits, and close the file."""

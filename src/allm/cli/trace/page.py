@@ -1,7 +1,7 @@
 """The page: one HTML file with its style, its script and its data, which loads nothing.
 
-Whatever was recorded may stand in it. It is data for the script, in which no `<` is left, and the script shows it as text
-only; the page's own policy allows no other script and no connection.
+Whatever was recorded may stand in it. It is data for the script, in which no `<` is left, and the script shows it as
+text only; the page's own policy allows no other script and no connection.
 """
 
 from __future__ import annotations

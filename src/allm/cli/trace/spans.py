@@ -1,8 +1,8 @@
 """Read what `allm.telemetry.record` wrote: the spans of each recording in a file, as trees.
 
-A file may end anywhere, as its process may have been killed: a span without an end is unfinished, and a line that is not
-whole is skipped and counted. A span whose start is missing begins where its end says; one whose parent is missing is a
-root.
+A file may end anywhere, as its process may have been killed: a span without an end is unfinished, and a line that is
+not whole is skipped and counted. A span whose start is missing begins where its end says; one whose parent is missing
+is a root.
 """
 
 from __future__ import annotations

@@ -1,0 +1,27 @@
+"""Telemetry: `attach` a handler, `span` for spans of your own (see `allm.runtime.telemetry`), `record` in a file."""
+
+from allm.runtime.recording import record as record
+from allm.runtime.telemetry import (
+    Around as Around,
+    Content as Content,
+    Handler as Handler,
+    Phase as Phase,
+    Span as Span,
+    TelemetryEvent as TelemetryEvent,
+    attach as attach,
+    current_span as current_span,
+    span as span,
+)
+
+__all__ = [
+    "Around",
+    "Content",
+    "Handler",
+    "Phase",
+    "Span",
+    "TelemetryEvent",
+    "attach",
+    "current_span",
+    "record",
+    "span",
+]
