@@ -18,7 +18,7 @@ __all__ = ["MOST_CHARACTERS", "line_of", "plain"]
 MOST_CHARACTERS = 200_000
 """Of all texts of one line together: a long conversation, and little to hold for a queue of lines."""
 _DEEPEST = 20
-_UNSET: tuple[Any, ...] = (None, (), {}, [], "")
+
 _MOST_DIGITS = 300  # of an int: JSON readers differ on longer ones, and Python itself refuses those of thousands
 
 
@@ -112,7 +112,8 @@ class _Reader:
         pairs: list[tuple[str, Any]] = []
         for field in attrs.fields(type(value)):
             inner = getattr(value, field.name, None)
-            if field.repr is not False and inner not in _UNSET:
+            unset = inner is None or (isinstance(inner, (str, tuple, list, dict)) and not inner)
+            if field.repr is not False and not unset:
                 pairs.append((field.name, inner))
         return self._fields([("type", type(value).__name__), *pairs], depth)
 

@@ -19,11 +19,12 @@ function details(span, recording, close) {
     ["speed", speed(span)],
   ]));
   if (span.usage) parts.push(make("h3", {}, "Usage"), pairs(usage(span.usage)));
-  const facts = Object.entries(attributes).filter(([name, value]) => !TOLD.has(name) && value !== null);
-  if (facts.length) parts.push(make("h3", {}, "Attributes"), pairs(facts.map(([name, value]) => [name, shown(value)])));
+  if (span.inside) parts.push(make("h3", {}, "With everything inside"), pairs(usage(span.inside)));
   for (const [name, value] of Object.entries(span.content ?? {})) {
     parts.push(make("h3", {}, name.replaceAll("_", " ")), ...said(value));
   }
+  const facts = Object.entries(attributes).filter(([name, value]) => !TOLD.has(name) && value !== null);
+  if (facts.length) parts.push(make("h3", {}, "Attributes"), pairs(facts.map(([name, value]) => [name, shown(value)])));
   if (!span.content && !recording.content && ["model", "tool", "turn", "request", "agent"].includes(span.kind)) {
     parts.push(make("p", { class: "lead" }, "What was said is not in this recording: record(..., content=True) keeps it."));
   }
@@ -102,9 +103,13 @@ function said(value) {
 
 function message(one) {
   const role = ["user", "assistant", "tool", "system"].includes(one.role) ? one.role : "other";
-  const box = make("div", { class: `message ${role}` }, make("b", {}, one.role));
+  const box = make("div", { class: `message ${role}` }, make("b", {}, [one.role, one.name, one.is_error ? "error" : ""].filter(Boolean).join(", ")));
   const parts = one.parts ?? one.content ?? [];
   for (const part of Array.isArray(parts) ? parts : [parts]) {
+    if (isObject(part) && part.type === "ToolCall") {
+      box.append(make("div", { class: "call" }, make("b", {}, String(part.name))), ...shown(part.arguments ?? part.raw_arguments ?? {}));
+      continue;
+    }
     const words = typeof part === "string" ? part : isObject(part) ? part.text ?? part.content : undefined;
     if (typeof words === "string") box.append(...text(words, "div"));
     else box.append(...text(JSON.stringify(part, null, 2), "pre"));

@@ -122,7 +122,7 @@ function line(i, [from, to]) {
     "aria-selected": String(i === selected), "aria-expanded": opens ? String(!outline.isFolded(i)) : undefined,
     "aria-label": [span.title, KINDS[span.kind], span.status, took, note(span)].filter(Boolean).join(", ").slice(0, 300),
   }, name, make("span", { class: "time" }, took), make("span", { class: "tokens" }, tokens(span)),
-  make("span", { class: "cost" }, typeof span.usage?.total_cost === "number" ? dollars(span.usage.total_cost) : ""), bar(i, from, to));
+  make("span", { class: "cost" }, cost(span)), bar(i, from, to));
   element.style.setProperty("--kind", `var(--${KINDS[span.kind] ? span.kind : "other"})`);
   return element;
 }
@@ -132,12 +132,25 @@ function note(span) {
   if (span.kind === "retry") return [facts.error?.reason, facts.error?.status].filter(Boolean).join(" ");
   if (span.status === "error" && isObject(facts.error)) return String(facts.error.message ?? "").slice(0, 200);
   if (span.kind === "step") return String(facts.finish_reason ?? "");
-  return [facts.provider, facts.response_model ?? facts.model].filter((one) => typeof one === "string").join(" ").slice(0, 200);
+  if (span.kind === "other" || span.kind === "event") return plainFacts(facts);
+  return [facts.provider, facts.model ?? facts.response_model].filter((one) => typeof one === "string").join(" ").slice(0, 200);
 }
 
+function plainFacts(facts) {
+  const found = Object.entries(facts).filter(([, value]) => ["string", "number", "boolean"].includes(typeof value));
+  return found.slice(0, 4).map(([name, value]) => `${name} ${String(value).slice(0, 60)}`).join(", ");
+}
+
+// Of a span that reports none itself, such as one of the user's own, what is within it.
 function tokens(span) {
-  const { input_tokens: into, output_tokens: out } = span.usage ?? {};
-  return span.usage ? `${into === undefined || into === null ? "?" : count(into)} → ${out === undefined || out === null ? "?" : count(out)}` : "";
+  const { input_tokens: into, output_tokens: out } = span.usage ?? span.inside ?? {};
+  const part = (number) => (typeof number === "number" ? count(number) : "?");
+  return span.usage || span.inside ? `${part(into)} → ${part(out)}` : "";
+}
+
+function cost(span) {
+  const amount = (span.usage ?? span.inside)?.total_cost;
+  return typeof amount === "number" ? dollars(amount) : "";
 }
 
 function marked(value) {

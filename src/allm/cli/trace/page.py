@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from allm.cli.trace.spans import Recording, Span
-from allm.cli.trace.summary import first_after, kind_of, title_of, totals_of, usage_of
+from allm.cli.trace.summary import Spent, first_after, kind_of, spent_in, title_of, totals_of, usage_of
 from allm.data.json.text import dumps
 
 __all__ = ["OPENING", "page_of"]
@@ -74,6 +74,7 @@ def _recording(recording: Recording) -> dict[str, Any]:
 
 def _rows(spans: list[Span], index: dict[int, int], start: float) -> Iterator[dict[str, Any]]:
     steps: dict[int, int] = {}  # of each parent
+    spent = spent_in(spans)
     for span in spans:
         above = span.parent_id if span.parent is not None else -1
         row = {
@@ -86,9 +87,19 @@ def _rows(spans: list[Span], index: dict[int, int], start: float) -> Iterator[di
             "status": span.status,
             "first": first_after(span),
             "usage": usage_of(span),
+            "inside": _inside(span, spent[span.id]),
             "attributes": span.attributes,
             "content": span.content,
         }
         if span.name == "step":
             steps[above or 0] = steps.get(above or 0, 0) + 1
         yield {name: value for name, value in row.items() if value not in (None, {}, "ok")}
+
+
+def _inside(span: Span, spent: Spent) -> dict[str, Any] | None:
+    """The usage with all that is within a span, if that is not what it reports itself."""
+    tokens = {name: spent.counts[name] for name in ("input_tokens", "output_tokens")}
+    reported = usage_of(span)
+    if not any(tokens.values()) or all(reported.get(name, 0) == tokens[name] for name in tokens):
+        return None
+    return {**tokens, "total_cost": round(spent.cost, 9) or None}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import attrs
+
 from allm.cli.trace.spans import Span, ancestors
 
-__all__ = ["Kind", "first_after", "kind_of", "title_of", "totals_of", "usage_of"]
+__all__ = ["Kind", "Spent", "first_after", "kind_of", "spent_in", "title_of", "totals_of", "usage_of"]
 
 Kind = Literal["request", "turn", "step", "model", "tool", "agent", "retry", "event", "other"]
 
@@ -67,41 +70,82 @@ def usage_of(span: Span) -> dict[str, Any]:
     return usage if isinstance(usage, dict) and any(_number(usage.get(name)) is not None for name in _COUNTS) else {}
 
 
-def totals_of(spans: Iterable[Span]) -> dict[str, Any]:
-    """Counts of all spans of a recording, given parents first.
+@attrs.define(eq=False)
+class Spent:
+    """What a span and all within it used.
+
+    Attributes:
+        told: Something in it reports usage, not looking into tools.
+        counts: Tokens by the names of `Usage`.
+        unpriced: Reports without a cost.
+    """
+
+    told: bool = False
+    counts: dict[str, float] = attrs.field(factory=lambda: dict.fromkeys(_COUNTS, 0))
+    cost: float = 0.0
+    unpriced: int = 0
+
+    def add(self, other: Spent) -> None:
+        """Add what another span used."""
+        for name, count in other.counts.items():
+            self.counts[name] += count
+        self.cost += other.cost
+        self.unpriced += other.unpriced
+
+    def report(self, usage: dict[str, Any]) -> None:
+        """Add what a model call reports."""
+        self.told = True
+        for name in _COUNTS:
+            self.counts[name] += _number(usage.get(name)) or 0
+        price = _number(usage.get("total_cost"))
+        self.cost += price or 0
+        self.unpriced += price is None
+
+
+def spent_in(spans: Iterable[Span]) -> dict[int, Spent]:
+    """What each span used with all within it, by its id; spans are given parents first.
 
     Tokens are reported by a model call, by the step around it and by the turn around that, so only the innermost report
-    counts; what a tool's own calls used is not in the turn that called the tool.
+    counts. What a tool's own calls used is not in the report of the turn that called the tool.
     """
     ordered = list(spans)
-    told_below: set[int] = set()  # spans with a report of theirs within, tools not looked into
-    failed_below: set[int] = set()
-    totals: dict[str, Any] = dict.fromkeys(
-        ("requests", "model_calls", "tools", "agents", "retries", "errors", "cancelled", "unfinished", *_COUNTS), 0
-    )
-    cost, unpriced = 0.0, 0
-    for span in reversed(ordered):  # children before their parents
-        parent = span.parent
-        usage, status, kind = usage_of(span), span.status, kind_of(span)
-        if usage and span.id not in told_below:
-            for name in _COUNTS:
-                totals[name] += _number(usage.get(name)) or 0
-            price = _number(usage.get("total_cost"))
-            cost, unpriced = cost + (price or 0), unpriced + (price is None)
-        if parent is not None and kind != "tool" and (usage or span.id in told_below):
-            told_below.add(parent.id)
-        if status == "error" and span.id not in failed_below:
-            totals["errors"] += 1
-        if parent is not None and (status == "error" or span.id in failed_below):
-            failed_below.add(parent.id)
-        totals["cancelled"] += status == "cancelled"
-        totals["unfinished"] += status == "unfinished"
-        totals["requests"] += parent is None and not span.event
-        totals["tools"] += kind == "tool"
-        totals["agents"] += kind == "agent"
-        totals["retries"] += kind == "retry"
-        totals["model_calls"] += is_model_call(span)
-    return {**totals, "cost": cost, "unpriced": unpriced}
+    spent = {span.id: Spent() for span in ordered}
+    for span in reversed(ordered):  # what is within before what is around it
+        own = spent[span.id]
+        usage = usage_of(span)
+        if usage and not own.told:
+            own.report(usage)
+        if span.parent is not None:
+            around = spent[span.parent.id]
+            around.add(own)
+            around.told |= own.told and span.name != "tool"
+    return spent
+
+
+def totals_of(spans: Iterable[Span]) -> dict[str, Any]:
+    """Counts of all spans of a recording, which are given parents first. A failure that several spans have is one."""
+    ordered = list(spans)
+    spent = spent_in(ordered)
+    whole = Spent()
+    kinds = Counter(kind_of(span) for span in ordered)
+    statuses = Counter(span.status for span in ordered)
+    passed_on = {span.parent.id for span in ordered if span.parent is not None and span.status == "error"}
+    for span in ordered:
+        if span.parent is None:
+            whole.add(spent[span.id])
+    return {
+        "requests": sum(span.parent is None and not span.event for span in ordered),
+        "model_calls": sum(is_model_call(span) for span in ordered),
+        "tools": kinds["tool"],
+        "agents": kinds["agent"],
+        "retries": kinds["retry"],
+        "errors": sum(span.status == "error" and span.id not in passed_on for span in ordered),
+        "cancelled": statuses["cancelled"],
+        "unfinished": statuses["unfinished"],
+        **whole.counts,
+        "cost": whole.cost,
+        "unpriced": whole.unpriced,
+    }
 
 
 def is_model_call(span: Span) -> bool:
