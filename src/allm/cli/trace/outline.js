@@ -1,6 +1,9 @@
 // The tree: which rows are shown, as some spans are folded and a search hides others. Spans stand in order, each before
 // its children, so that the spans within span i are those from i + 1 to before `after[i]`.
 
+const OPENED = 1;
+const CLOSED = 2;
+
 class Outline {
   constructor(spans) {
     this.spans = spans;
@@ -37,25 +40,29 @@ class Outline {
     return this.after[i] > i + 1;
   }
 
+  // While a search hides spans, a row is open if a match is inside, and what the user opens shows all that is in it.
   isFolded(i) {
-    return this.matching ? this.within[i] !== 1 && this.folded[i] === 1 : this.folded[i] === 1;
+    if (!this.matching) return this.folded[i] === 1;
+    if (this.chosen[i]) return this.chosen[i] === CLOSED;
+    if (this.within[i]) return false;
+    return this.inOpened[i] ? this.folded[i] === 1 : true;
   }
 
   arrange() {
     const rows = [];
+    let opened = 0; // everything before this index is within a span that the user opened
     for (let i = 0; i < this.spans.length; ) {
-      const shown = !this.matching || this.matching[i] || this.within[i] || this.inMatch(i);
+      let shown = true;
+      if (this.matching) {
+        this.inOpened[i] = i < opened ? 1 : 0;
+        shown = this.matching[i] || this.within[i] || i < opened;
+        if (shown && this.chosen[i] === OPENED) opened = Math.max(opened, this.after[i]);
+      }
       if (shown) rows.push(i);
       i = !shown || this.isFolded(i) ? this.after[i] : i + 1;
     }
     this.rows = rows;
     this.row = new Map(rows.map((i, row) => [i, row]));
-  }
-
-  // What is in a matching span can be looked at by unfolding that.
-  inMatch(i) {
-    const up = this.parent(i);
-    return up >= 0 && this.covered[up] === 1;
   }
 
   foldAll(folded) {
@@ -64,12 +71,22 @@ class Outline {
 
   setFolded(i, folded) {
     if (!this.hasChildren(i)) return;
-    this.folded[i] = folded ? 1 : 0;
+    if (this.matching) this.chosen[i] = folded ? CLOSED : OPENED;
+    else this.folded[i] = folded ? 1 : 0;
+    this.arrange();
+  }
+
+  unfoldAll(i) {
+    this.folded.fill(0, i, this.after[i]);
+    if (this.matching) this.chosen[i] = OPENED;
     this.arrange();
   }
 
   reveal(i) {
-    for (let up = this.parent(i); up >= 0; up = this.parent(up)) this.folded[up] = 0;
+    for (let up = this.parent(i); up >= 0; up = this.parent(up)) {
+      this.folded[up] = 0;
+      if (this.matching) this.chosen[up] = OPENED;
+    }
     this.arrange();
   }
 
@@ -82,9 +99,10 @@ class Outline {
     return this.texts[i];
   }
 
-  // Show what has all words of a text, and what is around it. `is:error` and the like ask for a status or a kind.
+  // Show what has all words of a text, and what is around it: "several words" are one, and `is:error` and the like ask
+  // for a status or a kind.
   search(text) {
-    const words = text.toLowerCase().split(/\s+/u).filter(Boolean);
+    const words = [...text.toLowerCase().matchAll(/"([^"]+)"|\S+/gu)].map(([word, quoted]) => quoted ?? word);
     if (!words.length) {
       this.matching = null;
       this.arrange();
@@ -93,16 +111,15 @@ class Outline {
     const size = this.spans.length;
     this.matching = new Uint8Array(size);
     this.within = new Uint8Array(size); // a match is inside
-    this.covered = new Uint8Array(size); // it or one around it matches
+    this.chosen = new Uint8Array(size); // OPENED or CLOSED by the user since
+    this.inOpened = new Uint8Array(size);
     let found = 0;
     for (let i = 0; i < size; i += 1) {
       const matches = words.every((word) => (word.startsWith("is:") ? this.is(i, word.slice(3)) : this.text(i).includes(word)));
-      const up = this.parent(i);
-      this.covered[i] = matches || (up >= 0 && this.covered[up]) ? 1 : 0;
       if (!matches) continue;
       found += 1;
       this.matching[i] = 1;
-      for (let above = up; above >= 0 && !this.within[above]; above = this.parent(above)) this.within[above] = 1;
+      for (let above = this.parent(i); above >= 0 && !this.within[above]; above = this.parent(above)) this.within[above] = 1;
     }
     this.words = words.filter((word) => !word.startsWith("is:"));
     this.arrange();

@@ -5,7 +5,7 @@ const at = (id) => document.getElementById(id);
 const [tree, rowsBox, space, search, ruler, pane] = ["tree", "rows", "space", "search", "ruler", "details"].map(at);
 const HELP = [
   ["↑ ↓", "move"], ["→ ←", "unfold or fold; to the first child or the parent"], ["Enter", "show details"],
-  ["Tab", "into the details, to read and to scroll"], ["/", "search; is:error, is:tool and the like ask for a kind"],
+  ["Tab", "into the details, to read and to scroll"], ["/", "search: words, \"several words\", is:error, is:tool"],
   ["n N", "next or previous match"], ["e E", "next or previous error"], ["*", "unfold everything in the span"],
   ["z 0", "show only the time of the span; show the whole time"], ["a", "each request from its own beginning"],
   ["Home End", "first or last row"], ["t", "light or dark"], ["Esc", "close details, then end the search, then zoom out"],
@@ -335,7 +335,7 @@ const inTree = {
     else move(1);
   },
   ArrowLeft: () => {
-    if (outline.hasChildren(selected) && !outline.isFolded(selected) && !(outline.matching && outline.within[selected])) {
+    if (outline.hasChildren(selected) && !outline.isFolded(selected)) {
       outline.setFolded(selected, true);
       draw();
     } else select(outline.parent(selected));
@@ -343,8 +343,7 @@ const inTree = {
   Enter: () => showDetails(),
   " ": () => showDetails(),
   "*": () => {
-    for (let i = selected; i < outline.after[selected]; i += 1) outline.folded[i] = 0;
-    outline.arrange();
+    outline.unfoldAll(selected);
     draw();
   },
 };
@@ -384,11 +383,10 @@ tree.addEventListener("click", (event) => {
   if (event.target.closest(".twist") && outline.hasChildren(i)) {
     outline.setFolded(i, !outline.isFolded(i));
     select(i);
-  } else select(i, { details: true });
-});
-tree.addEventListener("dblclick", (event) => {
-  const row = event.target.closest(".row");
-  if (row && !event.target.closest(".twist")) zoom(Number(row.id.slice(4)));
+  } else {
+    select(i, { details: true });
+    if (event.detail === 2) zoom(i); // no dblclick: the first click has replaced the row
+  }
 });
 tree.addEventListener("scroll", drawSoon, { passive: true });
 new ResizeObserver(redraw).observe(tree);
