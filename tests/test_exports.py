@@ -32,10 +32,11 @@ PUBLIC_MODULES = [
     "allm.providers",
     "allm.session",
     "allm.telemetry",
+    "allm.telemetry.otel",
     "allm.testing",
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
-RETURNED = {"EmbeddingStream", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}
+RETURNED = {"EmbeddingStream", "EventStream", "Instrumented", "SessionLease", "SessionStream", "SpeechStream"}
 
 
 @pytest.fixture(params=PUBLIC_MODULES)

@@ -95,7 +95,9 @@ def stream_generate(
         produce,
         call.execution_options,
         StreamCollector(output_type(call)) if check is None else AnswersFold(check.hint),
-        functools.partial(call_facts, call),
+        functools.partial(
+            call_facts, call, validation_retries=0 if check is None else call.execution_options.validation_retries
+        ),
         functools.partial(call_content, call),
     )
 

@@ -55,7 +55,7 @@ async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold:
     Args:
         fold: Receives every event that is emitted; starts from the conversation before the step.
     """
-    with _span(call, fold):
+    with _span(call, context, fold):
         await run_model_call(call, prepared, context, lambda: fold.response)
         response = fold.response
         if not response.tool_calls or response.finish_reason in _TOOLS_NOT_RUN:
@@ -75,15 +75,19 @@ async def finish_step(call: ModelCall, unfinished: Unfinished, context: StreamCo
     Args:
         fold: Has been given `unfinished`; starts from the conversation before the response.
     """
-    with _span(call, fold, resumed=True):
+    with _span(call, context, fold, resumed=True):
         step = await _with_tools(call, context, fold.thread, unfinished)
     await context.send.send((StepCompleted(step),))
     return step
 
 
-def _span(call: ModelCall, fold: StepFold, *, resumed: bool = False) -> AbstractContextManager[None]:
-    """The telemetry span of a step, if anybody wants to know."""
-    return _told(call, fold, resumed) if telemetry.handlers else nullcontext()
+def _span(
+    call: ModelCall, context: StreamContext, fold: StepFold, *, resumed: bool = False
+) -> AbstractContextManager[None]:
+    """The telemetry span of a step, if anybody wants to know; the stream of a single step is its span itself."""
+    if not telemetry.handlers or (context.span is not None and context.span.name == "step"):
+        return nullcontext()
+    return _told(call, fold, resumed)
 
 
 @contextmanager

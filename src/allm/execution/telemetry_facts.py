@@ -20,18 +20,27 @@ __all__ = ["answer_content", "call_arguments", "call_content", "call_facts", "re
 _OF_REQUEST = ("max_tokens", "temperature", "top_p", "stop", "seed", "service_tier", "reasoning_effort")
 
 
-def call_facts(call: ModelCall) -> dict[str, Any]:
-    """Of a call: provider, model, the parameters that were given, and the ids of the caller."""
+def call_facts(call: ModelCall, *, validation_retries: int = 0) -> dict[str, Any]:
+    """Of a call: provider, model, the parameters that were given, and the ids of the caller.
+
+    Args:
+        validation_retries: How often it may ask again, each time with a model call that has a span of its own.
+    """
     facts: dict[str, Any] = {"provider": call.adapter.provider, "model": call.request.model}
     options = call.execution_options
     given = {name: getattr(call.request, name, None) for name in _OF_REQUEST}
     given |= {"session_id": options.session_id, "request_id": options.request_id}
+    given["validation_retries"] = validation_retries or None
+    if call.request.response_format is not None:
+        given["output_type"] = "json"
     return facts | {name: value for name, value in given.items() if value is not None and value != ()}
 
 
 def call_content(call: ModelCall) -> Mapping[str, Any]:
     """What the model is sent."""
-    tools = tuple((tool.name, tool.description) for tool in call.request.tools)
+    tools = tuple(
+        {"name": tool.name, "description": tool.description, "parameters": tool.schema} for tool in call.request.tools
+    )
     return {"messages": call.request.messages, **({"tools": tools} if tools else {})}
 
 
