@@ -1,4 +1,4 @@
-"""The page of `allm trace` in a browser: what is shown, by keys, by search, at two widths, and whatever was recorded."""
+"""The page of `allm trace` in a browser: what it shows, its keys, its search, two widths, and hostile recordings."""
 
 from __future__ import annotations
 
@@ -259,7 +259,9 @@ def test_it_fits_and_can_be_read(new_page, agents, width, scheme):
     page.goto(agents)
     for _ in range(2):
         assert page.evaluate("document.documentElement.scrollWidth") == width
-        assert page.evaluate("document.querySelector('#tree').scrollWidth <= document.querySelector('#tree').clientWidth")
+        assert page.evaluate(
+            "document.querySelector('#tree').scrollWidth <= document.querySelector('#tree').clientWidth"
+        )
         assert page.evaluate(LOW_CONTRAST) == []
         press(page, "e", "Enter")
         assert page.locator("#details").is_visible()

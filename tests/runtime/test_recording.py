@@ -177,6 +177,11 @@ class Rude:
         raise RuntimeError("no")
 
 
+class RudeError(Exception):
+    def __str__(self):
+        raise RuntimeError("no")
+
+
 @attrs.frozen
 class Hiding:
     seen: int = 1
@@ -195,8 +200,9 @@ VALUES = [
     (Hiding(), {"type": "Hiding", "seen": 1}),
     (Secret("sk-0123456789"), "Secret('***')"),
     (ValueError("no"), {"type": "ValueError", "message": "no"}),
+    (RudeError(), {"type": "RudeError"}),
     ("\ud800", "\ud800"),
-    (allm.Usage(input_tokens=3), {"type": "Usage", "input_tokens": 3}),
+    (allm.Usage(input_tokens=3), {"input_tokens": 3}),
 ]
 
 
@@ -212,6 +218,29 @@ def test_an_error_has_its_facts():
     found = plain(error)
     assert found.items() >= {"type": "AdapterError", "reason": "overloaded", "status": 529, "message": "busy"}.items()
     assert "headers" not in found
+
+
+async def test_content_is_recorded_if_asked_for(tmp_path):
+    """What was said is in the file then, and otherwise nowhere in it."""
+    tool = allm.Tool("look", "Look.", handler=lambda _arguments, _context: "canary result")
+    scripts = [[fake.tool_call("look", {"at": "canary argument"})], [fake.text("canary answer")]]
+    for content in (True, False):
+        with allm.telemetry.record(tmp_path / f"{content}.jsonl", content=content):
+            await allm.chat(engine(*scripts), "canary question", tools=[tool])
+    said, silent = ((tmp_path / f"{content}.jsonl").read_text() for content in (True, False))
+    for word in ("question", "argument", "result", "answer"):
+        assert f"canary {word}" in said
+    assert "canary" not in silent
+    assert said.count("\n") == silent.count("\n")
+
+
+def test_of_a_long_conversation_the_end_is_kept():
+    """What was said last is what a reader looks for."""
+    messages = [allm.user(f"{number} " + "x" * 1_000) for number in range(1_000)]
+    kept = plain({"messages": messages})["messages"]
+    assert kept[0] == "..."
+    assert kept[-1]["content"].startswith("999 ")
+    assert 100 < len(kept) < 250
 
 
 def test_a_line_has_a_limited_size():

@@ -1,7 +1,12 @@
-"""Telemetry events as lines of JSON, each of a limited size, whatever values the attributes have."""
+"""Telemetry events as lines of JSON, each of a limited size, whatever values the attributes have.
+
+`TelemetryEvent.to_dict` has all of an event. A line is made in the middle of a call, so no more of a value is read than
+has room in it: of a conversation the end, of an object the fields that its `repr` shows.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -9,9 +14,10 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.errors import AllmError
 from allm.data.json.text import dumps
+from allm.data.response import Usage
 from allm.runtime.telemetry import TelemetryEvent
+from allm.runtime.telemetry_json import as_json, usage_as_json
 
 __all__ = ["MOST_CHARACTERS", "line_of", "plain"]
 
@@ -19,6 +25,7 @@ MOST_CHARACTERS = 200_000
 """Of all texts of one line together: a long conversation, and little to hold for a queue of lines."""
 _DEEPEST = 20
 
+_MAY_BE_EMPTY = (str, tuple, list, dict)
 _MOST_DIGITS = 300  # of an int: JSON readers differ on longer ones, and Python itself refuses those of thousands
 
 
@@ -70,6 +77,8 @@ class _Reader:
         match value:
             case BaseException():
                 return self._error(value, depth)
+            case Usage():
+                return self._fields(usage_as_json(value).items(), depth)
             case Mapping():
                 return self._fields(value.items(), depth)
             case list() | tuple():
@@ -104,30 +113,32 @@ class _Reader:
                 found["..."] = "..."
                 break
             self._room -= 1
-            found[self._text(name if isinstance(name, str) else repr(name))] = self.plain(value, depth + 1)
+            key = self._text(name) if isinstance(name, str) else self._shown(name)
+            found[key] = self.plain(value, depth + 1)
         return found
 
     def _object(self, value: Any, depth: int) -> dict[str, Any]:
         """The fields that are set and that the object's `repr` shows too."""
-        pairs: list[tuple[str, Any]] = []
-        for field in attrs.fields(type(value)):
-            inner = getattr(value, field.name, None)
-            unset = inner is None or (isinstance(inner, (str, tuple, list, dict)) and not inner)
-            if field.repr is not False and not unset:
-                pairs.append((field.name, inner))
-        return self._fields([("type", type(value).__name__), *pairs], depth)
-
-    def _error(self, error: BaseException, depth: int) -> dict[str, Any]:
-        pairs: list[tuple[str, Any]] = [("type", type(error).__name__)]
-        if isinstance(error, AllmError):
-            names = [name for name in error.fields if name not in error.beside or name in {"host", "model"}]
-            pairs += [(name, found) for name in names if (found := getattr(error, name, None)) is not None]
-        else:
-            pairs.append(("message", self._shown(error, str)))
+        pairs: list[tuple[str, Any]] = [("type", type(value).__name__)]
+        for name in _names_of(type(value)):
+            inner = getattr(value, name, None)
+            if inner is not None and inner is not False and not (isinstance(inner, _MAY_BE_EMPTY) and not inner):
+                pairs.append((name, inner))
         return self._fields(pairs, depth)
 
-    def _shown(self, value: Any, show: Any = repr) -> str:
+    def _shown(self, value: Any) -> str:
         try:
-            return self._text(show(value))
+            return self._text(repr(value))
         except Exception:  # an object of the user's, whose repr may do anything
             return f"a {type(value).__name__}"
+
+    def _error(self, error: BaseException, depth: int) -> Any:
+        try:
+            return self._fields(as_json(error).items(), depth)
+        except Exception:  # as above
+            return {"type": type(error).__name__}
+
+
+@functools.lru_cache(256)  # classes of the user may come and go
+def _names_of(cls: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in attrs.fields(cls) if field.repr is not False)
