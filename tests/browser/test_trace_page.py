@@ -156,7 +156,7 @@ def test_everything_is_done_with_the_keyboard(page, agents):
     assert [4, "model call", ""] in rows(page)
     assert [5, "retry 1", ""] not in rows(page)
     press(page, "ArrowLeft")
-    assert rows(page)[2:4] == [[3, "step 1", ""], [3, "step 2", ""]]
+    assert rows(page)[2:4] == [[3, "step 1", "error inside"], [3, "step 2", ""]]
     assert page.get_attribute(".row[aria-selected=true]", "aria-expanded") == "false"
     press(page, "*")
     assert [5, "retry 1", ""] in rows(page)

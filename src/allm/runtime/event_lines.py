@@ -120,7 +120,7 @@ class _Reader:
     def _object(self, value: Any, depth: int) -> dict[str, Any]:
         """The fields that are set and that the object's `repr` shows too."""
         pairs: list[tuple[str, Any]] = [("type", type(value).__name__)]
-        for name in _names_of(type(value)):
+        for name in _names_of(value.__class__):
             inner = getattr(value, name, None)
             if inner is not None and inner is not False and not (isinstance(inner, _MAY_BE_EMPTY) and not inner):
                 pairs.append((name, inner))

@@ -20,9 +20,9 @@ function details(span, recording, close) {
   ]));
   if (span.usage) parts.push(make("h3", {}, "Usage"), pairs(usage(span.usage)));
   if (span.inside) parts.push(make("h3", {}, "With everything inside"), pairs(usage(span.inside)));
-  for (const [name, value] of Object.entries(span.content ?? {})) {
-    parts.push(make("h3", {}, name.replaceAll("_", " ")), ...said(value));
-  }
+  const { tools, ...content } = span.content ?? {};
+  for (const [name, value] of Object.entries(content)) parts.push(make("h3", {}, name.replaceAll("_", " ")), ...said(value));
+  if (tools) parts.push(make("h3", {}, "tools"), ...offered(tools));
   const facts = Object.entries(attributes).filter(([name, value]) => !TOLD.has(name) && value !== null);
   if (facts.length) parts.push(make("h3", {}, "Attributes"), pairs(facts.map(([name, value]) => [name, shown(value)])));
   if (!span.content && !recording.content && ["model", "tool", "turn", "request", "agent"].includes(span.kind)) {
@@ -99,6 +99,12 @@ function said(value) {
   if (Array.isArray(value) && value.length && value.every((one) => isObject(one) && typeof one.role === "string")) return value.map(message);
   if (isObject(value) && typeof value.role === "string") return [message(value)];
   return text(JSON.stringify(value, null, 2), "pre");
+}
+
+// Their descriptions are long, and the same for every call.
+function offered(tools) {
+  const names = Array.isArray(tools) ? tools.map((one) => (typeof one?.name === "string" ? one.name : "?")) : [];
+  return [make("details", {}, make("summary", {}, names.join(", ") || "what the model was offered"), ...shown(tools))];
 }
 
 function message(one) {

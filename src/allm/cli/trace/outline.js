@@ -14,6 +14,7 @@ class Outline {
     this.siblings = new Uint32Array(size); // children of span i; those of no span are the last
     const children = new Uint32Array(size + 1);
     this.folded = new Uint8Array(size);
+    this.errors = new Uint32Array(size + 1); // among the spans before span i
     this.matching = null;
     this.within = null;
     for (let i = 0; i < size; i += 1) {
@@ -21,6 +22,7 @@ class Outline {
       this.depth[i] = up < 0 ? 0 : Math.min(this.depth[up] + 1, 65535);
       this.position[i] = ++children[up < 0 ? size : up];
       this.after[i] = i + 1;
+      this.errors[i + 1] = this.errors[i] + (spans[i].status === "error" ? 1 : 0);
     }
     for (let i = size - 1; i >= 0; i -= 1) {
       const up = this.parent(i);
@@ -38,6 +40,10 @@ class Outline {
 
   hasChildren(i) {
     return this.after[i] > i + 1;
+  }
+
+  errorsInside(i) {
+    return this.errors[this.after[i]] - this.errors[i + 1];
   }
 
   // While a search hides spans, a row is open if a match is inside, and what the user opens shows all that is in it.

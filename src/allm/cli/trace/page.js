@@ -114,7 +114,7 @@ function line(i, [from, to]) {
   const opens = outline.hasChildren(i);
   const took = isPoint(span) ? "" : duration(end(i) - (span.from ?? 0));
   const name = make("div", { class: "name" }, make("span", { class: opens ? "twist" : "twist none" }), icon(span.kind),
-    make("span", { class: "title" }, ...marked(span.title)), statusChip(span), make("span", { class: "note" }, ...marked(note(span))));
+    make("span", { class: "title" }, ...marked(span.title)), statusChip(span), hiddenErrors(i), make("span", { class: "note" }, ...marked(note(span))));
   name.style.paddingLeft = `${depth * (tree.clientWidth < 720 ? 10 : 16)}px`;
   const element = make("div", {
     class: outline.matching && !outline.matching[i] ? "row around" : "row", role: "treeitem", id: `row-${i}`,
@@ -125,6 +125,11 @@ function line(i, [from, to]) {
   make("span", { class: "cost" }, cost(span)), bar(i, from, to));
   element.style.setProperty("--kind", `var(--${KINDS[span.kind] ? span.kind : "other"})`);
   return element;
+}
+
+function hiddenErrors(i) {
+  const hidden = outline.isFolded(i) ? outline.errorsInside(i) : 0;
+  return hidden && recording.spans[i].status !== "error" ? make("span", { class: "chip error" }, "error inside") : null;
 }
 
 function note(span) {

@@ -70,7 +70,7 @@ function dollars(amount) {
   if (amount >= 100) return `$${counted.format(Math.round(amount))}`;
   if (amount >= 1) return `$${amount.toFixed(2)}`;
   const digits = Math.min(8, Math.max(2, 1 - Math.floor(Math.log10(amount))));
-  return `$${amount.toFixed(digits).replace(/(\.\d\d+?)0+$/u, "$1")}`;
+  return `$${amount.toFixed(digits)}`;
 }
 
 function wall(seconds) {
