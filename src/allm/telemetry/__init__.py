@@ -1,6 +1,5 @@
 """Telemetry: `attach` a handler, `span` for spans of your own (see `allm.runtime.telemetry`), `record` in a file."""
 
-from allm.runtime.recording import record as record
 from allm.runtime.telemetry import (
     Around as Around,
     Content as Content,
@@ -12,6 +11,7 @@ from allm.runtime.telemetry import (
     current_span as current_span,
     span as span,
 )
+from allm.telemetry.recording import record as record
 
 __all__ = [
     "Around",

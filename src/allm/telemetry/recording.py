@@ -23,8 +23,8 @@ import attrs
 from allm._version import __version__
 from allm.data.attrs_classes import define
 from allm.data.json.text import dumps
-from allm.runtime.event_lines import line_of
 from allm.runtime.telemetry import TelemetryEvent, attach
+from allm.telemetry.event_lines import line_of
 
 __all__ = ["VERSION", "record"]
 

@@ -17,9 +17,9 @@ import allm
 from allm import fake
 from allm.http.keys import Secret
 from allm.providers import Fake
-from allm.runtime import recording
-from allm.runtime.event_lines import MOST_CHARACTERS, plain
 from allm.runtime.telemetry import start_span
+from allm.telemetry import recording
+from allm.telemetry.event_lines import MOST_CHARACTERS, plain
 
 
 def engine(*scripts, **options):
