@@ -328,6 +328,28 @@ def test_what_was_recorded_is_text(page, tmp_path):
     assert asked == [url]
 
 
+def test_times_can_be_anything(page, tmp_path):
+    """Clocks that were set back, a year, nothing at all, and everything at one time: the page draws and zooms."""
+    odd = [(0, 0), (0, 3e7), (5, 1), (-3e7, 0), (2e9, 2e9), (1e-9, 2e-9), (0, 1e-7)]
+    for times in (odd, [(0, 0)], [(3e7, 3e7)] * 2):
+        page.goto(made_of(tmp_path, [("span", None, start, end, {}) for start, end in times]))
+        for _ in times:
+            press(page, "z", "a", "z", "0", "ArrowDown")
+        assert len(rows(page)) == len(times)
+        assert page.locator("#ruler span").count() <= 101
+
+
+def test_a_screen_reader_is_told_the_tree(page, agents):
+    """Each row is an item with its level, its place, whether it is open, and whether it is selected."""
+    page.goto(agents)
+    press(page, "ArrowDown", "ArrowDown", "ArrowLeft")
+    told = page.locator("#tree").aria_snapshot()
+    assert re.search(r'tree "Spans":\n *- treeitem "request, span, .*" \[expanded\] \[level=1\]', told)
+    assert re.search(r'treeitem "step 1, step, .*" \[level=3\] \[selected\]', told)
+    item = page.get_by_role("treeitem", name="step 2")
+    assert [item.get_attribute(f"aria-{name}") for name in ("posinset", "setsize")] == ["2", "2"]
+
+
 def test_a_long_text_is_shown_in_parts(page, tmp_path):
     """A million characters at once would stop the browser."""
     page.goto(made_of(tmp_path, [("chat", None, 0, 1, {"text": "word " * 200_000})]))

@@ -197,6 +197,17 @@ def test_recordings_in_one_file_are_told_apart():
     assert [[span.name for span in recording.in_order()] for recording in recordings] == [["one"], ["two"]]
 
 
+def test_events_that_were_lost_are_counted():
+    """A recording says how many it could not keep; there may be several such lines."""
+    lines = Lines()
+    lines.start("chat", 0)
+    for lost in (2, 3):
+        lines.add(lost=lost, at=BASE + 1)
+    [recording], skipped = read(lines.lines)
+    assert (recording.lost, skipped) == (5, 0)
+    assert b'"lost":5' in page_of([recording], name="x")
+
+
 def test_a_deep_tree_is_read():
     """Without recursion."""
     lines = Lines()

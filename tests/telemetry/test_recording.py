@@ -20,6 +20,7 @@ from allm.providers import Fake
 from allm.runtime.telemetry import start_span
 from allm.telemetry import recording
 from allm.telemetry.event_lines import MOST_CHARACTERS, plain
+from allm.testing import Reply, WireServer
 
 
 def engine(*scripts, **options):
@@ -182,6 +183,11 @@ class RudeError(Exception):
         raise RuntimeError("no")
 
 
+class RudeMapping(dict):
+    def items(self):
+        raise RuntimeError("no")
+
+
 @attrs.frozen
 class Hiding:
     seen: int = 1
@@ -200,7 +206,10 @@ VALUES = [
     (Hiding(), {"type": "Hiding", "seen": 1}),
     (Secret("sk-0123456789"), "Secret('***')"),
     (ValueError("no"), {"type": "ValueError", "message": "no"}),
-    (RudeError(), {"type": "RudeError"}),
+    (RudeError(), "a RudeError"),
+    (RudeMapping(), "a RudeMapping"),
+    ({Rude(): 1}, "a dict"),
+    (allm.Image.from_base64("iVBORw0KGgo" + "A" * 3_000), "Image(base64=<3012 characters>, mime_type='image/png')"),
     ("\ud800", "\ud800"),
     (allm.Usage(input_tokens=3), {"input_tokens": 3}),
 ]
@@ -250,3 +259,17 @@ def test_a_line_has_a_limited_size():
     for value in ("x" * 10**7, ["y" * 1_000] * 10_000, {str(n): n for n in range(10**6)}, endless):
         assert len(json.dumps(plain(value))) < MOST_CHARACTERS * 4
     assert plain("x" * 10**6).endswith("(800000 characters more)")
+
+
+async def test_no_key_is_in_a_recording(tmp_path):
+    """Not even one that the provider sends back."""
+    key = "sk-canary-0123456789-abcdefghijklmnopqrstuvwxyz"
+    path = tmp_path / "run.jsonl"
+    async with WireServer() as server:
+        adapter = allm.providers.Anthropic(api_key=key, base_url=server.url("anthropic"))
+        server.add(Reply.json({"type": "error", "error": {"type": key, "message": f"{key} is wrong"}}, status=401))
+        with allm.telemetry.record(path, content=True), allm.telemetry.span("request", key=Secret(key)):
+            await allm.generate(allm.Engine(adapter=adapter, model="m", retry=None), "Hi")
+    text = path.read_text()
+    assert "is wrong" in text
+    assert key[:16] not in text

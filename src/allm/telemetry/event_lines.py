@@ -14,6 +14,8 @@ from typing import Any
 import attrs
 
 from allm.data.attrs_classes import define
+from allm.data.audio import Audio
+from allm.data.image import Image
 from allm.data.json.text import dumps
 from allm.data.response import Usage
 from allm.runtime.telemetry import TelemetryEvent
@@ -71,12 +73,18 @@ class _Reader:
             case bytes() | bytearray() | memoryview():
                 return f"{len(value)} bytes"
             case _:
-                return self._inner(value, depth) if depth < _DEEPEST else "..."
+                return self._guarded(value, depth) if depth < _DEEPEST else "..."
+
+    def _guarded(self, value: Any, depth: int) -> Any:
+        try:
+            return self._inner(value, depth)
+        except Exception:  # an object of the user's, whose repr, fields or items may do anything
+            return f"a {type(value).__name__}"
 
     def _inner(self, value: Any, depth: int) -> Any:
         match value:
             case BaseException():
-                return self._error(value, depth)
+                return self._fields(as_json(value).items(), depth)
             case Usage():
                 return self._fields(usage_as_json(value).items(), depth)
             case Mapping():
@@ -85,10 +93,10 @@ class _Reader:
                 return self._items(value, depth)
             case set() | frozenset():
                 return self._items(list(value), depth)
-            case _ if attrs.has(type(value)):
+            case _ if attrs.has(type(value)) and not isinstance(value, (Audio, Image)):
                 return self._object(value, depth)
             case _:
-                return self._shown(value)
+                return self._text(repr(value))
 
     def _text(self, text: str) -> str:
         kept = text[: self._room]
@@ -113,7 +121,7 @@ class _Reader:
                 found["..."] = "..."
                 break
             self._room -= 1
-            key = self._text(name) if isinstance(name, str) else self._shown(name)
+            key = self._text(name) if isinstance(name, str) else self._text(repr(name))
             found[key] = self.plain(value, depth + 1)
         return found
 
@@ -125,18 +133,6 @@ class _Reader:
             if inner is not None and inner is not False and not (isinstance(inner, _MAY_BE_EMPTY) and not inner):
                 pairs.append((name, inner))
         return self._fields(pairs, depth)
-
-    def _shown(self, value: Any) -> str:
-        try:
-            return self._text(repr(value))
-        except Exception:  # an object of the user's, whose repr may do anything
-            return f"a {type(value).__name__}"
-
-    def _error(self, error: BaseException, depth: int) -> Any:
-        try:
-            return self._fields(as_json(error).items(), depth)
-        except Exception:  # as above
-            return {"type": type(error).__name__}
 
 
 @functools.lru_cache(256)  # classes of the user may come and go

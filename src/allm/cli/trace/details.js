@@ -116,7 +116,8 @@ function message(one) {
       box.append(make("div", { class: "call" }, make("b", {}, String(part.name))), ...shown(part.arguments ?? part.raw_arguments ?? {}));
       continue;
     }
-    const words = typeof part === "string" ? part : isObject(part) ? part.text ?? part.content : undefined;
+    const words = isObject(part) ? part.text ?? part.content : part;
+    if (part?.type === "ReasoningPart") box.append(make("b", {}, "reasoning"));
     if (typeof words === "string") box.append(...text(words, "div"));
     else box.append(...text(JSON.stringify(part, null, 2), "pre"));
   }

@@ -91,7 +91,8 @@ class Outline {
   reveal(i) {
     for (let up = this.parent(i); up >= 0; up = this.parent(up)) {
       this.folded[up] = 0;
-      if (this.matching) this.chosen[up] = OPENED;
+      if (this.matching && !this.matching[i]) this.chosen[up] = OPENED;
+      else if (this.matching && this.chosen[up] === CLOSED) this.chosen[up] = 0;
     }
     this.arrange();
   }

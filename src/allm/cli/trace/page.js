@@ -59,20 +59,22 @@ function range() {
 
 function ticks([from, to]) {
   const width = ruler.clientWidth || 300;
-  const least = ((to - from) * 84) / width;
-  const power = 10 ** Math.floor(Math.log10(least));
-  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= least);
   const length = to - from;
+  const least = (length * 84) / width;
+  const power = 10 ** Math.floor(Math.log10(least));
+  const step = [1, 2, 5, 10].map((one) => one * power).find((one) => one >= least) ?? 10 * power;
+  const first = Math.ceil(from / step - 1e-9);
+  const place = (number) => ((number * step - from) / length) * width; // in pixels
   const marks = [];
-  for (let tick = Math.ceil(from / step - 1e-9) * step; tick < to; tick += step) {
-    if (((to - tick) / length) * width < 40) break; // no room for its label
-    const mark = make("span", {}, tickLabel(Math.round(tick / step) * step));
-    mark.style.left = `${((tick - from) / length) * 100}%`;
+  for (let number = first; place(number) < width - 40; number += 1) { // 40: room for its label
+    const mark = make("span", {}, tickLabel(number * step));
+    mark.style.left = `${place(number)}px`;
     marks.push(mark);
+    if (marks.length > 100) break; // times so large that a step changes nothing
   }
   ruler.replaceChildren(...marks);
   tree.style.setProperty("--tick", `${(step / length) * width}px`);
-  tree.style.setProperty("--offset", `${((((Math.ceil(from / step - 1e-9) * step - from) / length) * width)).toFixed(2)}px`);
+  tree.style.setProperty("--offset", `${place(first)}px`);
 }
 
 function draw() {
@@ -290,7 +292,7 @@ function align(on) {
 function zoom(i) {
   const base = aligned ? starts[i] : 0;
   const [from, to] = [(recording.spans[i].from ?? 0) - base, end(i) - base];
-  const margin = Math.max((to - from) * 0.03, 1e-6);
+  const margin = Math.max((to - from) * 0.03, 1e-6, Math.abs(to) * 1e-9);
   view = [from - margin, to + margin];
   redraw();
 }
