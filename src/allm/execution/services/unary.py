@@ -110,7 +110,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             span.fail(error, outcome="failed")
             if isinstance(error, AdapterError):
                 name_model(error, attributes.get("model"))
-                log_failure(self.service.span, error)
+                log_failure(self.service.span, error, span)
             raise
         else:
             span.stop(outcome="completed")

@@ -265,7 +265,8 @@ async def _until_ended(
         await in_thread(functools.partial(load_prices, adapter.provider))
     if span is not None:
         held.since = trio.current_time()
-    retries = Retries(call.execution_options.retry, adapter.provider, span)
+    options = call.execution_options
+    retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id)
     try:
         while True:
             limiter = call.engine.limiter

@@ -292,7 +292,8 @@ def _report(told: Told, context: StreamContext, fold: Fold[Any]) -> None:
     if context.span is not None:
         told.ended(context.span, context, fold)
     if (failure := fold.failure()) is not None:
-        log_failure(told.name, failure)
+        # The failure names its provider and model; the id of the conversation is known to the call alone.
+        log_failure(told.name, failure, context.span, session_id=told.facts().get("session_id"))
 
 
 async def _produce(
