@@ -251,6 +251,17 @@ def test_the_mouse_does_it_too(page, agents):
     assert page.get_by_role("button", name="Zoom out").is_hidden()
 
 
+def test_the_selected_row_stays_in_view(new_page, agents):
+    """Also when the details take half of a small screen, and when the list is longer than that."""
+    page = new_page(400, 600)
+    page.goto(agents)
+    for key in ("End", "Enter", "Home", "Escape", "Enter", *["ArrowDown"] * 12):
+        press(page, key)
+        tree, row = (page.locator(each).bounding_box() for each in ("#tree", ".row[aria-selected=true]"))
+        assert tree["y"] - 0.5 <= row["y"], key
+        assert row["y"] + row["height"] <= tree["y"] + tree["height"] + 0.5, key
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [400, 1280])
 def test_it_fits_and_can_be_read(new_page, agents, width, scheme):

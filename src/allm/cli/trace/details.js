@@ -6,7 +6,7 @@ const TOLD = new Set(["usage", "error", "time_to_first_token", "time_to_first_ev
 function details(span, recording, close) {
   const end = span.to ?? null;
   const head = make("h2", {}, icon(span.kind), make("span", { class: "title" }, span.title), statusChip(span),
-    make("button", { type: "button", class: "close", onclick: close, "aria-label": "Close details (Esc)" }, "Esc"));
+    make("button", { type: "button", class: "close", onclick: close, "aria-label": "Close details (Esc)" }, "Close"));
   head.style.setProperty("--kind", `var(--${span.kind})`);
   const attributes = span.attributes ?? {};
   const parts = [head, make("p", { class: "lead" }, KINDS[span.kind] === span.title ? span.name : KINDS[span.kind] ?? "span")];

@@ -77,8 +77,12 @@ function ticks([from, to]) {
   tree.style.setProperty("--offset", `${place(first)}px`);
 }
 
+function rowHeight() {
+  return parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
+}
+
 function draw() {
-  const height = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
+  const height = rowHeight();
   const { rows } = outline;
   space.style.height = `${rows.length * height}px`;
   const first = Math.max(0, Math.floor(tree.scrollTop / height) - 4);
@@ -246,12 +250,16 @@ function select(i, { details: show = !pane.hidden } = {}) {
   if (i === undefined || i < 0 || i >= recording.spans.length) return;
   if (!outline.row.has(i)) outline.reveal(i);
   selected = i;
-  const height = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--row"));
   if (show) showDetails();
-  const top = (outline.row.get(i) ?? 0) * height;
+  keepInView();
+  draw();
+}
+
+function keepInView() {
+  const height = rowHeight();
+  const top = (outline.row.get(selected) ?? 0) * height;
   if (top < tree.scrollTop) tree.scrollTop = top;
   else if (top + height > tree.scrollTop + tree.clientHeight) tree.scrollTop = top + height - tree.clientHeight;
-  draw();
 }
 
 function showDetails() {
@@ -261,7 +269,9 @@ function showDetails() {
   document.body.classList.add("detailed");
   pane.replaceChildren(...details(recording.spans[selected], recording, () => { hideDetails(); tree.focus(); }));
   pane.scrollTop = 0;
-  if (wasHidden) redraw();
+  if (!wasHidden) return;
+  keepInView(); // there is less room now
+  redraw();
 }
 
 function hideDetails() {
