@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import os
@@ -101,7 +102,7 @@ def test_a_file_ends_before_its_limit(tmp_path, caplog):
     assert path.stat().st_size <= 1_000
     assert len(caplog.records) == 1
     assert "its limit is 1000" in caplog.text
-    lines_in(path)
+    assert lines_in(path)[-1].items() >= {"ended": True, "full": True}.items()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a named pipe")
@@ -125,6 +126,42 @@ async def test_a_disk_that_hangs_holds_nothing_up(tmp_path, monkeypatch, caplog)
     assert lost > 0
     assert lost + sum(line.get("name") == "span" for line in lines) >= 6_000
     assert lines[-1].get("ended") or lines[-1].get("lost")
+
+
+def test_a_span_may_end_in_the_middle_of_another_one(tmp_path):
+    """Python may collect an abandoned generator anywhere, and with it end the span that it is in."""
+    path = tmp_path / "run.jsonl"
+
+    def left():
+        with allm.telemetry.span("left"):
+            yield
+
+    class Attribute:
+        def __init__(self):
+            self.generator = left()
+            next(self.generator)
+
+        def __repr__(self):
+            self.generator.close()
+            return "closed"
+
+    with allm.telemetry.record(path):
+        start_span("around", {"of": Attribute()}).stop()
+        old = gc.get_threshold()
+        gc.set_threshold(1)  # wherever something is allocated
+        try:
+            for _ in range(50):
+                generator = left()
+                next(generator)
+                circle = [generator]
+                circle.append(circle)
+                del generator, circle
+        finally:
+            gc.set_threshold(*old)
+            gc.collect()
+    ended = [line["name"] for line in lines_in(path) if line.get("phase") == "stop"]
+    assert ended.count("left") == 51
+    assert ended.count("around") == 1
 
 
 KILLED = """

@@ -8,7 +8,6 @@ Lines are whole: a write has whole lines, and a file that ends in the middle of 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import secrets
 import threading
@@ -16,6 +15,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any, final
 
 import attrs
@@ -35,6 +35,7 @@ OWNER_ONLY = 0o600
 """A recording may have conversations in it."""
 MOST_WAITING = 16_000_000
 """Bytes that wait to be written, a second of a busy server; more are dropped and counted."""
+_LAST_LINE = 200  # bytes that are kept free for it, when the file is full
 _PAUSE = 0.1  # seconds for which lines gather
 _CLOSING = 5.0  # seconds that the end of the block waits for a slow disk
 
@@ -74,8 +75,12 @@ def record(path: str | os.PathLike[str], *, content: bool = False, max_bytes: in
 class _File:
     """The file, and the lines that wait to be written to it.
 
+    A span may end wherever Python collects an abandoned generator, also in the middle of `take`: hence a queue and a
+    lock that one thread may enter twice.
+
     Attributes:
         _run: In every line, as several recordings may be in one file, also at the same time.
+        _waiting: Bytes in the queue.
         _lost: Events that had no place since the last write.
         _failed: Nothing more is written.
     """
@@ -85,87 +90,76 @@ class _File:
     _max_bytes: int
     _descriptor: int = attrs.field(default=-1, init=False)
     _size: int = attrs.field(default=0, init=False)
-    _lines: list[bytes] = attrs.field(factory=list[bytes], init=False)
+    _lines: SimpleQueue[bytes] = attrs.field(factory=SimpleQueue[bytes], init=False)
     _waiting: int = attrs.field(default=0, init=False)
     _lost: int = attrs.field(default=0, init=False)
     _failed: bool = attrs.field(default=False, init=False)
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-    _some: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _lock: threading.RLock = attrs.field(factory=threading.RLock, init=False)
     _ended: threading.Event = attrs.field(factory=threading.Event, init=False)
 
     def open(self, *, content: bool) -> None:
         """Open the file, and begin with a line that says what follows."""
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+        self._descriptor = os.open(self._path, flags, OWNER_ONLY)
         with suppress(OSError):  # a pipe or a device has no end to look at
             self._size = os.lseek(self._descriptor, 0, os.SEEK_END)
             if self._size:
                 os.lseek(self._descriptor, -1, os.SEEK_END)
                 if os.read(self._descriptor, 1) != b"\n":  # a process was killed while it wrote
-                    self._lines.append(b"\n")
-        self._add(
-            {
-                "allm": "telemetry",
-                "v": VERSION,
-                "run": self._run,
-                "version": __version__,
-                "process": os.getpid(),
-                "at": time.time(),
-                "content": content,
-            }
-        )
+                    self._lines.put(b"\n")
+        header = {"allm": "telemetry", "v": VERSION, "version": __version__, "process": os.getpid(), "content": content}
+        self._lines.put(self._line(**header))
 
     def take(self, event: TelemetryEvent) -> None:
         """Keep an event to be written; called where the calls run."""
-        if not self._failed:
-            self._keep(line_of(event, self._run), MOST_WAITING)
+        if self._failed:
+            return
+        line = line_of(event, self._run)
+        with self._lock:
+            fits = self._waiting + len(line) <= MOST_WAITING
+            self._waiting += len(line) if fits else 0
+            self._lost += not fits
+        if fits:
+            self._lines.put(line)
 
     def end(self) -> None:
         """Write what waits, and close the file."""
-        self._add({"run": self._run, "ended": True, "at": time.time()})
         self._ended.set()
-        self._some.set()
-
-    def _add(self, line: dict[str, Any]) -> None:
-        self._keep(dumps(line) + b"\n", math.inf)
-
-    def _keep(self, line: bytes, most: float) -> None:
-        with self._lock:
-            if self._waiting + len(line) > most:
-                self._lost += 1
-                return
-            self._lines.append(line)
-            self._waiting += len(line)
-        self._some.set()
+        self._lines.put(b"")  # wakes the thread
 
     def write_all(self) -> None:
         """Write until the end; the body of the thread."""
         try:
-            while not self._failed and not (self._ended.is_set() and not self._lines):
-                self._some.wait()
-                self._some.clear()
+            ended = False
+            while not self._failed and not ended:
+                lines = [self._lines.get()]
                 self._ended.wait(_PAUSE)
-                self._write()
+                ended = self._ended.is_set()  # before the queue is emptied: what comes later is not of the block
+                while not self._lines.empty():
+                    lines.append(self._lines.get())
+                self._write(lines, ended=ended)
         except OSError as error:
             self._give_up(error.strerror or str(error))
         finally:
             os.close(self._descriptor)
 
-    def _write(self) -> None:
-        with self._lock:
-            lines, self._lines, self._waiting = self._lines, [], 0
-            lost, self._lost = self._lost, 0
-        if lost:
-            lines.append(dumps({"run": self._run, "lost": lost, "at": time.time()}) + b"\n")
+    def _write(self, lines: list[bytes], *, ended: bool) -> None:
         data = b"".join(lines)
-        if self._size + len(data) > self._max_bytes:
+        with self._lock:
+            self._waiting -= min(self._waiting, len(data))  # the first and last line were not counted
+            lost, self._lost = self._lost, 0
+        data += self._line(lost=lost) if lost else b""
+        data += self._line(ended=True) if ended else b""
+        if self._size + len(data) > self._max_bytes - _LAST_LINE:
             self._give_up(f"the file has {self._size} bytes, and its limit is {self._max_bytes}")
-            return
+            data = self._line(ended=True, full=True)
         self._size += len(data)
         while data:
             data = data[os.write(self._descriptor, data) :]
 
+    def _line(self, **fields: Any) -> bytes:
+        return dumps({"run": self._run, "at": time.time(), **fields}) + b"\n"
+
     def _give_up(self, problem: str) -> None:
         self._failed = True
-        with self._lock:
-            self._lines.clear()
         logger.warning("recording %s has ended early: %s", self._path, problem)

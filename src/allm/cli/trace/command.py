@@ -33,7 +33,7 @@ def make_page(terminal: Terminal, source: Path, output: str | None, *, force: bo
     place = place_of(wanted, force=force or _is_page(wanted))
     page = page_of(recordings, name=source.name, skipped=skipped)
     if place is None:
-        terminal.stdout.stream.write(page.decode())
+        terminal.stdout.stream.buffer.write(page)  # UTF-8, whatever the encoding of standard output
         return 0
     write_whole(place, page)
     spans = sum(len(recording.spans) for recording in recordings)

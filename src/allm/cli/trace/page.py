@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ OPENING = b"<!doctype html><!-- made by allm trace -->"
 """What every page begins with."""
 
 _FOLDER = Path(__file__).parent
-_SCRIPTS = ("values.js", "outline.js", "details.js", "page.js")
+_SCRIPTS = ("values.js", "outline.js", "details.js", "timeline.js", "page.js")
 
 
 def page_of(recordings: list[Recording], *, name: str, skipped: int = 0) -> bytes:
@@ -63,6 +64,7 @@ def _recording(recording: Recording) -> dict[str, Any]:
         "at": start,
         "duration": round(last - start, 6),
         "ended": recording.ended,
+        "full": recording.full,
         "lost": recording.lost,
         "content": recording.header.get("content") is True,
         "process": recording.header.get("process"),
@@ -73,27 +75,26 @@ def _recording(recording: Recording) -> dict[str, Any]:
 
 
 def _rows(spans: list[Span], index: dict[int, int], start: float) -> Iterator[dict[str, Any]]:
-    steps: dict[int, int] = {}  # of each parent
+    steps: Counter[int] = Counter()  # of each parent, by its index
     spent = spent_in(spans)
     for span in spans:
-        above = span.parent_id if span.parent is not None else -1
-        row = {
-            "title": title_of(span, steps_before=steps.get(above or 0, 0)),
+        above = -1 if span.parent is None else index[span.parent.id]
+        row: dict[str, Any] = {
+            "title": title_of(span, steps_before=steps[above]),
             "name": span.name,
             "kind": kind_of(span),
-            "up": -1 if span.parent is None else index[span.parent.id],
+            "up": above,
             "from": round(span.start - start, 6),
             "to": None if span.end is None else round(span.end - start, 6),
-            "status": span.status,
+            "status": None if span.status == "ok" else span.status,
             "first": first_after(span),
             "usage": usage_of(span),
             "inside": _inside(span, spent[span.id]),
             "attributes": span.attributes,
             "content": span.content,
         }
-        if span.name == "step":
-            steps[above or 0] = steps.get(above or 0, 0) + 1
-        yield {name: value for name, value in row.items() if value not in (None, {}, "ok")}
+        steps[above] += span.name == "step"
+        yield {name: value for name, value in row.items() if value is not None and value != {}}
 
 
 def _inside(span: Span, spent: Spent) -> dict[str, Any] | None:

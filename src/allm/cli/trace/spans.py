@@ -68,6 +68,7 @@ class Recording:
     Attributes:
         header: The line that it began with; empty if that is missing.
         ended: Whether the block was left; otherwise the process was killed, or still runs.
+        full: Whether it ended as the file had its greatest size.
         lost: Events that could not be recorded.
         last: The time of its last line.
         spans: By id.
@@ -76,6 +77,7 @@ class Recording:
     run: str
     header: dict[str, Any] = attrs.field(factory=dict[str, Any])
     ended: bool = False
+    full: bool = False
     lost: int = 0
     last: float = -math.inf
     spans: dict[int, Span] = attrs.field(factory=dict[int, Span])
@@ -138,7 +140,7 @@ def _take(recording: Recording, line: dict[str, Any]) -> bool:
     if line.get("allm") == "telemetry":
         recording.header = line
     elif line.get("ended") is True:
-        recording.ended = True
+        recording.ended, recording.full = True, line.get("full") is True
     elif (lost := _number(line.get("lost"))) is not None:
         recording.lost += lost
     else:
