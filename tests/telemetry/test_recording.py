@@ -168,6 +168,28 @@ def test_a_killed_process_leaves_what_it_had_written(tmp_path):
     assert [line.get("name") for line in lines_in(path)] == [None, "call", "call", "unfinished"]
 
 
+FORKED = """
+import os, sys, allm
+from allm.runtime.telemetry import start_span
+with allm.telemetry.record(sys.argv[1]):
+    start_span("before").stop()
+    child = os.fork()
+    for _ in range(1_000):
+        start_span("child" if child == 0 else "parent").stop()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_fork_is_not_recorded(tmp_path):
+    """It has no thread that writes, and must not wait for one."""
+    path = tmp_path / "run.jsonl"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED, str(path)], check=True, timeout=30)
+    assert [line.get("name") for line in lines_in(path)] == [None, *["before"] * 2, *["parent"] * 2_000, None]
+
+
 def test_two_recordings_in_one_file(tmp_path):
     """Each line is whole and says which it belongs to, also where two processes write at the same time."""
     path = tmp_path / "run.jsonl"

@@ -88,6 +88,7 @@ class _File:
     _path: Path
     _run: str
     _max_bytes: int
+    _process: int = attrs.field(factory=os.getpid, init=False)
     _descriptor: int = attrs.field(default=-1, init=False)
     _size: int = attrs.field(default=0, init=False)
     _lines: SimpleQueue[bytes] = attrs.field(factory=SimpleQueue[bytes], init=False)
@@ -107,12 +108,18 @@ class _File:
                 os.lseek(self._descriptor, -1, os.SEEK_END)
                 if os.read(self._descriptor, 1) != b"\n":  # a process was killed while it wrote
                     self._lines.put(b"\n")
-        header = {"allm": "telemetry", "v": VERSION, "version": __version__, "process": os.getpid(), "content": content}
+        header = {
+            "allm": "telemetry",
+            "v": VERSION,
+            "version": __version__,
+            "process": self._process,
+            "content": content,
+        }
         self._lines.put(self._line(**header))
 
     def take(self, event: TelemetryEvent) -> None:
         """Keep an event to be written; called where the calls run."""
-        if self._failed:
+        if self._failed or os.getpid() != self._process:  # a fork has no thread that writes
             return
         line = line_of(event, self._run)
         with self._lock:
