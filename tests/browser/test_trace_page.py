@@ -101,6 +101,13 @@ def selected(page):
     return row.locator(".title").text_content()
 
 
+def boxes(page, *selectors):
+    """Where elements are, all at one moment: rows are made anew whenever the list is drawn."""
+    return page.evaluate(
+        "selectors => selectors.map(one => document.querySelector(one).getBoundingClientRect().toJSON())", selectors
+    )
+
+
 def press(page, *keys):
     for key in keys:
         page.keyboard.press(key)
@@ -137,9 +144,7 @@ def test_bars_are_where_the_times_are(page, tmp_path):
         ("model_call", 1, 0.25, 0.75, {"time_to_first_token": 0.125}),
     ]
     page.goto(made_of(tmp_path, spans))
-    box = page.locator(".row").nth(1).locator(".ruler").bounding_box()
-    bar = page.locator(".row").nth(1).locator(".span").bounding_box()
-    waited = page.locator(".row").nth(1).locator(".span i").bounding_box()
+    box, bar, waited = boxes(page, "#row-1 .ruler", "#row-1 .span", "#row-1 .span i")
     assert (bar["x"] - box["x"]) / box["width"] == pytest.approx(0.25, abs=0.01)
     assert bar["width"] / box["width"] == pytest.approx(0.5, abs=0.01)
     assert waited["width"] / bar["width"] == pytest.approx(0.25, abs=0.02)
@@ -245,7 +250,7 @@ def test_the_mouse_does_it_too(page, agents):
     assert "overloaded" in page.inner_text("#details")
     page.get_by_role("button", name="Close details").click()
     page.locator(".row").nth(2).dblclick()
-    ruler, bar = (page.locator(".row").nth(2).locator(each).bounding_box() for each in (".ruler", ".span"))
+    ruler, bar = boxes(page, "#row-2 .ruler", "#row-2 .span")
     assert bar["width"] > ruler["width"] * 0.9
     page.get_by_role("button", name="Zoom out").click()
     assert page.get_by_role("button", name="Zoom out").is_hidden()
@@ -257,7 +262,7 @@ def test_the_selected_row_stays_in_view(new_page, agents):
     page.goto(agents)
     for key in ("End", "Enter", "Home", "Escape", "Enter", *["ArrowDown"] * 12):
         press(page, key)
-        tree, row = (page.locator(each).bounding_box() for each in ("#tree", ".row[aria-selected=true]"))
+        tree, row = boxes(page, "#tree", ".row[aria-selected=true]")
         assert tree["y"] - 0.5 <= row["y"], key
         assert row["y"] + row["height"] <= tree["y"] + tree["height"] + 0.5, key
 
@@ -378,7 +383,7 @@ def test_a_killed_process_is_shown(page, tmp_path):
     page.goto(url)
     assert [status for *_, status in rows(page)] == ["unfinished", "", "unfinished"]
     assert "killed or still runs" in page.text_content("#notes")
-    bar = page.locator(".row").first.locator(".span.unfinished").bounding_box()
+    [bar] = boxes(page, "#row-0 .span.unfinished")
     assert bar["width"] > 300
 
 
