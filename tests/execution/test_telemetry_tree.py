@@ -500,6 +500,7 @@ async def test_functions_of_the_program_work_for_the_turn():
 async def test_a_single_step_is_one_span():
     """`allm.step` has the span of its step, and below it those of its model call and tools."""
     engine = allm.Engine(adapter=Fake(script=[fake.tool_call("look", {})]), model="m")
-    with listening() as heard:
+    with listening(content=True) as heard:
         await allm.step(engine, "hi", tools=[looking()])
     assert tree(heard) == ["step", "step > model_call", "step > tool"]
+    assert heard[-1].content["message"].tool_calls[0].name == "look"

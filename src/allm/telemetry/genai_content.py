@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, assert_never
 
-from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import ImagePart, ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.runtime.telemetry_json import as_json
 from allm.telemetry.genai_names import finish_reason
@@ -51,7 +51,7 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _parts(message: Message) -> Iterable[dict[str, Any]]:
-    content: Any = message.content
+    content = message.content
     for part in (TextPart(content),) if isinstance(content, str) else content:
         match part:
             case TextPart():
@@ -63,8 +63,10 @@ def _parts(message: Message) -> Iterable[dict[str, Any]]:
                 yield {"type": "tool_call", "id": part.id, "name": part.name, "arguments": arguments}
             case ImagePart():
                 yield _image(part)
-            case _:
+            case ProviderPart():
                 yield {"type": "provider", "provider": part.provider}
+            case _:
+                assert_never(part)
 
 
 def _image(part: ImagePart) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, final
 from allm._version import __version__
 from allm.data.attrs_classes import define
 from allm.data.errors import AllmError
+from allm.data.tool_control import exception_text
 from allm.runtime import telemetry
 from allm.runtime.telemetry import TelemetryEvent
 from allm.runtime.telemetry_json import as_json
@@ -155,11 +156,14 @@ class _Spans:
         """Handle one event."""
         try:
             self._handle(event)
-        except Exception:
-            # Once with its traceback: what is broken here is broken for each span of each call.
-            level = logging.DEBUG if self._failed else logging.WARNING
-            self._failed = True
-            logger.log(level, "OpenTelemetry failed; the call goes on", exc_info=True)
+        except Exception as error:
+            self._has_failed(error)
+
+    def _has_failed(self, error: Exception) -> None:
+        # Once as a warning: what is broken here is broken for each span of each call.
+        level = logging.DEBUG if self._failed else logging.WARNING
+        self._failed = True
+        logger.log(level, "OpenTelemetry failed; the call goes on", exc_info=error)
 
     def around(self, span_id: int) -> AbstractContextManager[object]:
         """What the work for a span runs in: the span of OpenTelemetry is current."""
@@ -208,7 +212,9 @@ class _Spans:
                 error = event.attributes.get("error")
                 if error is not None:
                     span.set_attribute("error.type", _type_of(error))
-                    span.set_status(Status(StatusCode.ERROR, str(error) if self._content else _type_of(error)))
+                    span.set_status(
+                        Status(StatusCode.ERROR, exception_text(error) if self._content else _type_of(error))
+                    )
         finally:
             span.end(_nanoseconds(event.timestamp))
 
@@ -244,7 +250,7 @@ class _Spans:
             made = {"allm.retry.attempt": facts["attempt"], "allm.retry.delay": facts["delay"]}
             made["error.type"] = _type_of(facts["error"])
             if self._content:
-                made["exception.message"] = str(facts["error"])
+                made["exception.message"] = exception_text(facts["error"])
         else:
             made = {f"allm.{name}": _value(value) for name, value in facts.items() if value is not None}
         opened.span.add_event(event.name, made, _nanoseconds(event.timestamp))
@@ -265,7 +271,10 @@ class _Spans:
         if event.content:
             from allm.telemetry.genai_content import content_attributes
 
-            made |= content_attributes(event.name, event.content, facts)
+            try:
+                made |= content_attributes(event.name, event.content, facts)
+            except Exception as error:  # the span is worth having without it
+                self._has_failed(error)
         return made
 
 
