@@ -416,11 +416,28 @@ async def test_tasks_of_a_span_run_in_what_a_handler_puts_around_it():
     assert var.get() == 0
 
 
-async def test_a_broken_around_is_logged_and_detached(caplog):
+class Breaks:
+    """A context manager that fails on entering or on leaving."""
+
+    def __init__(self, when):
+        self.when = when
+
+    def __enter__(self):
+        if self.when == "entering":
+            raise ValueError("no")
+
+    def __exit__(self, *_):
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("when", ["making", "entering", "leaving"])
+async def test_a_broken_around_is_logged_and_detached(when, caplog):
     """The call goes on."""
 
     def around(_span_id):
-        raise ValueError("no")
+        if when == "making":
+            raise ValueError("no")
+        return Breaks(when)
 
     telemetry.attach(lambda _event: None, around=around)
     with listening() as heard:
