@@ -47,6 +47,10 @@ _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _YES = frozenset({"true", "1", "span_only", "span_and_event"})
 _INTERNAL = frozenset({"chat", "tool"})
 _METERED = frozenset(OPERATIONS) - _INTERNAL
+_OF_OPERATION: dict[str, dict[str, Any]] = {
+    "chat": {"gen_ai.request.stream": True},
+    "execute_tool": {"gen_ai.tool.type": "function"},
+}
 _OF_REQUEST = {
     "model": "gen_ai.request.model",
     "max_tokens": "gen_ai.request.max_tokens",
@@ -198,7 +202,7 @@ class _Spans:
         span = self._tracer.start_span(
             name,
             kind=SpanKind.CLIENT if event.name in _METERED and operation else SpanKind.INTERNAL,
-            attributes={**metered, **self._facts(event)},
+            attributes={**metered, **_OF_OPERATION.get(operation or "", {}), **self._facts(event)},
             start_time=_nanoseconds(event.timestamp),
         )
         while len(self._open) >= MOST_OPEN:
@@ -223,7 +227,6 @@ class _Spans:
         if event.name not in _METERED or operation is None:
             return
         facts, about = event.attributes, dict(opened.metered)
-        about.pop("gen_ai.tool.type", None)
         if facts.get("response_model") is not None:
             about["gen_ai.response.model"] = facts["response_model"]
         self._count(facts.get("usage"), about)
@@ -287,10 +290,6 @@ def _identity(operation: str | None, facts: Mapping[str, Any]) -> dict[str, Any]
         made["gen_ai.provider.name"] = PROVIDERS.get(provider, provider)
     if facts.get("model") is not None:
         made["gen_ai.request.model"] = facts["model"]
-    if operation == "execute_tool":
-        made["gen_ai.tool.type"] = "function"
-    elif operation == "chat":
-        made["gen_ai.request.stream"] = True
     return made
 
 
