@@ -328,6 +328,7 @@ def test_each_part_of_a_message_has_a_form():
         allm.ReasoningPart("hm"),
         allm.ProviderPart("acme", {"secret": CANARY}),
         allm.ImagePart(allm.Image.from_url("https://example.org/x.png")),
+        allm.ImagePart(allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 99)),
         allm.ToolCall("1", "look", raw_arguments="{"),
     )
     made = content_attributes("model_call", {"message": message}, {"finish_reason": "length"})
@@ -338,6 +339,7 @@ def test_each_part_of_a_message_has_a_form():
             {"type": "reasoning", "content": "hm"},
             {"type": "provider", "provider": "acme"},
             {"type": "uri", "modality": "image", "mime_type": None, "uri": "https://example.org/x.png"},
+            {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "", "size": 107},
             {"type": "tool_call", "id": "1", "name": "look", "arguments": "{"},
         ],
         "finish_reason": "length",
