@@ -416,14 +416,108 @@ async def test_tasks_of_a_span_run_in_what_a_handler_puts_around_it():
     assert var.get() == 0
 
 
-async def test_a_broken_around_is_logged_and_detached(caplog):
+class Breaks:
+    """A context manager that fails on entering or on leaving."""
+
+    def __init__(self, when):
+        self.when = when
+
+    def __enter__(self):
+        if self.when == "entering":
+            raise ValueError("no")
+
+    def __exit__(self, *_):
+        raise ValueError("no")
+
+
+@pytest.mark.parametrize("when", ["making", "entering", "leaving"])
+async def test_a_broken_around_is_logged_and_detached(when, caplog):
     """The call goes on."""
 
     def around(_span_id):
-        raise ValueError("no")
+        if when == "making":
+            raise ValueError("no")
+        return Breaks(when)
 
     telemetry.attach(lambda _event: None, around=around)
     with listening() as heard:
         assert await ask_inside() == "inner"
     assert len(heard) == 2
     assert "is detached" in caplog.text
+
+
+def test_a_stream_on_asyncio_that_is_left_early():
+    """Its spans are below the program's and end once, cut short; the reader does not work for them."""
+    engine = allm.Engine(adapter=Fake(script=[fake.text("a"), fake.delay(60), fake.text("b")]), model="m")
+
+    async def main():
+        with telemetry.span("request") as request:
+            async with allm.aio.stream(engine, "hi") as events:
+                async for _ in events:
+                    assert telemetry.current_span() is request
+                    break
+
+    with listening() as heard:
+        asyncio.run(main())
+    assert tree(heard) == [
+        "request",
+        "request > chat",
+        "request > chat > step",
+        "request > chat > step > model_call",
+    ]
+    assert all(event.attributes["cancelled"] for event in heard if event.phase == "stop" and event.name != "request")
+
+
+def test_a_task_on_asyncio_that_is_cancelled():
+    """The span of the program and all below it are `cancelled`."""
+    engine = allm.Engine(adapter=Fake(script=[fake.delay(60)]), model="m")
+
+    async def call():
+        with telemetry.span("request"):
+            await allm.aio.chat(engine, "hi")
+
+    async def main():
+        started = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def begun(event):
+            if event.name == "model_call":
+                loop.call_soon_threadsafe(started.set)
+
+        detach = telemetry.attach(begun)
+        task = asyncio.create_task(call())
+        await started.wait()
+        task.cancel()
+        await asyncio.wait([task])
+        detach()
+
+    with listening() as heard:
+        asyncio.run(main())
+    assert [(event.name, event.attributes["cancelled"]) for event in heard if event.phase == "stop"] == [
+        (name, True) for name in ("model_call", "step", "chat", "request")
+    ]
+
+
+async def test_functions_of_the_program_work_for_the_turn():
+    """A call made in `on_event` is below the turn, one in `before_step` too."""
+    called = []
+
+    async def once(_given):
+        if not called:
+            called.append(1)
+            await ask_inside()
+
+    for name in ("on_event", "before_step"):
+        called.clear()
+        with listening() as heard:
+            await allm.chat(inner_engine(), "hi", **{name: once})
+        assert "chat > generate" in tree(heard), name
+
+
+async def test_a_single_step_is_one_span():
+    """`allm.step` has the span of its step, and below it those of its model call and tools."""
+    engine = allm.Engine(adapter=Fake(script=[fake.tool_call("look", {})]), model="m")
+    with listening(content=True) as heard:
+        await allm.step(engine, "hi", tools=[looking()])
+    assert tree(heard) == ["step", "step > model_call", "step > tool"]
+    assert heard[-1].content["message"].tool_calls[0].name == "look"

@@ -22,7 +22,9 @@ from opentelemetry.trace import SpanKind, StatusCode
 import allm
 from allm import fake
 from allm.providers import Fake
+from allm.runtime import telemetry
 from allm.telemetry import otel
+from allm.telemetry.genai_content import content_attributes
 
 BUSY = allm.AdapterError("try later", reason="overloaded", provider="fake")
 CANARY = "canary-in-the-mine"
@@ -207,7 +209,7 @@ async def test_metrics_by_the_conventions(sdk):
     assert tokens["input"].explicit_bounds[:4] == (1, 4, 16, 64)
     [duration] = sdk.points("gen_ai.client.operation.duration")
     assert duration.count == 2
-    assert about.items() <= dict(duration.attributes).items()
+    assert dict(duration.attributes) == about
     assert duration.explicit_bounds[0] == 0.01
     assert duration.explicit_bounds[-1] == 81.92
     [first] = sdk.points("gen_ai.client.operation.time_to_first_chunk")
@@ -318,6 +320,79 @@ async def test_content_by_the_conventions():
     attributes = made.named("execute_tool look").attributes
     assert json.loads(attributes["gen_ai.tool.call.arguments"]) == {"where": CANARY}
     assert attributes["gen_ai.tool.call.result"] == f"seen {CANARY}"
+
+
+def test_each_part_of_a_message_has_a_form():
+    """Reasoning, parts of a provider, arguments that are no JSON, and pictures by address or by size."""
+    message = allm.assistant(
+        allm.ReasoningPart("hm"),
+        allm.ProviderPart("acme", {"secret": CANARY}),
+        allm.ImagePart(allm.Image.from_url("https://example.org/x.png")),
+        allm.ImagePart(allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n" + b"x" * 99)),
+        allm.ToolCall("1", "look", raw_arguments="{"),
+    )
+    made = content_attributes("model_call", {"message": message}, {"finish_reason": "length"})
+    [told] = json.loads(made["gen_ai.output.messages"])
+    assert told == {
+        "role": "assistant",
+        "parts": [
+            {"type": "reasoning", "content": "hm"},
+            {"type": "provider", "provider": "acme"},
+            {"type": "uri", "modality": "image", "mime_type": None, "uri": "https://example.org/x.png"},
+            {"type": "blob", "modality": "image", "mime_type": "image/png", "content": "", "size": 107},
+            {"type": "tool_call", "id": "1", "name": "look", "arguments": "{"},
+        ],
+        "finish_reason": "length",
+    }
+
+
+async def test_errors_are_quoted_with_the_content():
+    """The message of a failure, and of a retry; and content of a span of the program under its own name."""
+    made = Otel()
+    with made.instrument(content=True), allm.telemetry.span("request", content=lambda: {"body": {"said": 1}}) as span:
+        telemetry.emit("note", span, kind="x", nothing=None)
+        retry = allm.RetryPolicy(max_attempts=2, base_delay=0)
+        await allm.generate(allm.Engine(adapter=Fake(script=[fake.error(BUSY)]), model="m", retry=retry), "hi")
+    call = made.named("chat m")
+    assert "try later" in call.status.description
+    assert "try later" in call.events[0].attributes["exception.message"]
+    assert made.named("request").attributes["allm.content.body"] == '{"said": 1}'
+    [note] = made.named("request").events
+    assert (note.name, dict(note.attributes)) == ("note", {"allm.kind": "x"})
+    telemetry.emit("note")  # of no span: nobody is told
+
+
+async def test_content_that_has_no_form_is_left_out(caplog):
+    """The span is there without it, and the log says why, once as a warning."""
+
+    class Odd(dict):
+        def items(self):
+            raise ValueError("no items")
+
+    made = Otel()
+    with made.instrument(content=True):
+        for _ in range(2):
+            with allm.telemetry.span("request", content=lambda: {"body": Odd(x=1)}):
+                pass
+    assert [span.name for span in made.spans] == ["request", "request"]
+    assert [record.levelname for record in caplog.records if record.name == "allm"] == ["WARNING"]
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+async def test_an_exception_without_a_text(sdk):
+    """It is named by its class, in JSON and in OpenTelemetry."""
+    made, heard = Otel(), []
+    detach = allm.telemetry.attach(heard.append)
+    with made.instrument(content=True), pytest.raises(Unspeakable), allm.telemetry.span("request"):
+        raise Unspeakable
+    detach()
+    assert heard[-1].to_dict()["attributes"]["error"] == {"type": "Unspeakable", "message": "Unspeakable"}
+    for each in (made, sdk):
+        assert each.named("request").attributes["error.type"] == "Unspeakable"
 
 
 @pytest.mark.parametrize(("value", "shown"), [("true", True), ("SPAN_ONLY", True), ("false", False), ("", False)])

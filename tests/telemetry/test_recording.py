@@ -250,7 +250,7 @@ VALUES = [
     (Hiding(), {"type": "Hiding", "seen": 1}),
     (Secret("sk-0123456789"), "Secret('***')"),
     (ValueError("no"), {"type": "ValueError", "message": "no"}),
-    (RudeError(), "a RudeError"),
+    (RudeError(), {"type": "RudeError", "message": "RudeError"}),
     (RudeMapping(), "a RudeMapping"),
     ({Rude(): 1}, "a dict"),
     (allm.Image.from_base64("iVBORw0KGgo" + "A" * 3_000), "Image(base64=<3012 characters>, mime_type='image/png')"),

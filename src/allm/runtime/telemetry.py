@@ -14,7 +14,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, Literal
 
@@ -257,20 +257,36 @@ def current_span() -> Span | None:
     return _current.get()
 
 
+def _go_into(key: int, attached: _Attached, around: Around, span_id: int, left: list[Callable[[], None]]) -> None:
+    """Enter what a handler puts around the work of a span; what leaves it is added to `left`."""
+
+    def leave() -> None:
+        try:
+            context.__exit__(None, None, None)  # how the work ended is told by the events
+        except Exception as error:
+            _give_up(key, attached, error)
+
+    try:
+        context = around(span_id)
+        context.__enter__()
+        left.append(leave)
+    except Exception as error:
+        _give_up(key, attached, error)
+
+
 @contextmanager
 def entered(span: Span) -> Generator[None]:
     """Run the block, and what it starts, as work of `span`."""
     token = _current.set(span)
+    left: list[Callable[[], None]] = []
+    for key, attached in list(handlers.items()):
+        if attached.around is not None and span.id > key:
+            _go_into(key, attached, attached.around, span.id, left)
     try:
-        with ExitStack() as contexts:
-            for key, attached in list(handlers.items()):
-                if attached.around is not None and span.id > key:
-                    try:
-                        contexts.enter_context(attached.around(span.id))
-                    except Exception as error:
-                        _give_up(key, attached, error)
-            yield
+        yield
     finally:
+        while left:
+            left.pop()()
         with suppress(ValueError):  # in a generator, the block may end in another context than it began in
             _current.reset(token)
 

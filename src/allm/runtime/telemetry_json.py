@@ -10,6 +10,7 @@ from allm.data.errors import AllmError
 from allm.data.json.codec import plain
 from allm.data.json.tags import tag_of
 from allm.data.response import COUNTS, Usage
+from allm.data.tool_control import exception_text
 
 if TYPE_CHECKING:
     from allm.runtime.telemetry import TelemetryEvent
@@ -81,6 +82,6 @@ def _error(error: BaseException) -> dict[str, Any]:
         made["reason"] = error.reason
         made |= {name: value for name in _OF_ERROR if (value := getattr(error, name, None)) is not None}
         made["message"] = error.message
-    else:
-        made["message"] = str(error)
+    elif isinstance(error, Exception):
+        made["message"] = exception_text(error)
     return {name: as_json(value) for name, value in made.items()}

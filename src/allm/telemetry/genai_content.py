@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import ProviderPart, ReasoningPart, TextPart, ToolCall
 from allm.data.message import Message
 from allm.runtime.telemetry_json import as_json
 from allm.telemetry.genai_names import finish_reason
@@ -51,26 +51,38 @@ def _message(message: Message) -> dict[str, Any]:
 
 
 def _parts(message: Message) -> Iterable[dict[str, Any]]:
-    content: Any = message.content
+    content = message.content
     for part in (TextPart(content),) if isinstance(content, str) else content:
-        match part:
-            case TextPart():
-                yield {"type": "text", "content": part.text}
-            case ReasoningPart():
-                yield {"type": "reasoning", "content": part.text}
-            case ToolCall():
-                arguments = part.raw_arguments if part.arguments is None else part.arguments
-                yield {"type": "tool_call", "id": part.id, "name": part.name, "arguments": arguments}
-            case ImagePart():
-                yield _image(part)
-            case _:
-                yield {"type": "provider", "provider": part.provider}
+        form = _FORMS.get(type(part))
+        yield _media(part) if form is None else form(part)
 
 
-def _image(part: ImagePart) -> dict[str, Any]:
-    kind, value = part.image.source
-    about = {"modality": "image", "mime_type": part.image.mime_type}
-    if kind == "url":
-        return {"type": "uri", **about, "uri": value}
-    # Backends cut attributes at a few kilobytes, so that a picture would only push out the text around it.
-    return {"type": "blob", **about, "content": "", "size": len(value)}
+_FORMS: dict[type[Any], Callable[[Any], dict[str, Any]]] = {
+    TextPart: lambda part: {"type": "text", "content": part.text},
+    ReasoningPart: lambda part: {"type": "reasoning", "content": part.text},
+    ToolCall: lambda part: {
+        "type": "tool_call",
+        "id": part.id,
+        "name": part.name,
+        "arguments": part.raw_arguments if part.arguments is None else part.arguments,
+    },
+    ProviderPart: lambda part: {"type": "provider", "provider": part.provider},
+}
+_MODALITIES = ("image", "audio", "video", "document")
+
+
+def _media(part: Any) -> dict[str, Any]:
+    """A part that holds a picture or the like, by its address or its size.
+
+    Backends cut attributes at a few kilobytes, so that the bytes would only push out the text around them.
+    """
+    for modality in _MODALITIES:
+        held = getattr(part, modality, None)
+        if held is not None:
+            kind, value = held.source
+            about = {"modality": modality, "mime_type": held.mime_type}
+            if kind == "url":
+                return {"type": "uri", **about, "uri": value}
+            size = {"size": len(value)} if kind in {"bytes", "base64"} else {}
+            return {"type": "blob", **about, "content": "", **size}
+    return {"type": type(part).__name__}

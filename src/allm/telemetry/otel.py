@@ -17,6 +17,7 @@ from typing import Any, final
 from allm._version import __version__
 from allm.data.attrs_classes import define
 from allm.data.errors import AllmError
+from allm.data.tool_control import exception_text
 from allm.runtime import telemetry
 from allm.runtime.telemetry import TelemetryEvent
 from allm.runtime.telemetry_json import as_json
@@ -46,6 +47,10 @@ _CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 _YES = frozenset({"true", "1", "span_only", "span_and_event"})
 _INTERNAL = frozenset({"chat", "tool"})
 _METERED = frozenset(OPERATIONS) - _INTERNAL
+_OF_OPERATION: dict[str, dict[str, Any]] = {
+    "chat": {"gen_ai.request.stream": True},
+    "execute_tool": {"gen_ai.tool.type": "function"},
+}
 _OF_REQUEST = {
     "model": "gen_ai.request.model",
     "max_tokens": "gen_ai.request.max_tokens",
@@ -155,11 +160,14 @@ class _Spans:
         """Handle one event."""
         try:
             self._handle(event)
-        except Exception:
-            # Once with its traceback: what is broken here is broken for each span of each call.
-            level = logging.DEBUG if self._failed else logging.WARNING
-            self._failed = True
-            logger.log(level, "OpenTelemetry failed; the call goes on", exc_info=True)
+        except Exception as error:
+            self._has_failed(error)
+
+    def _has_failed(self, error: Exception) -> None:
+        # Once as a warning: what is broken here is broken for each span of each call.
+        level = logging.DEBUG if self._failed else logging.WARNING
+        self._failed = True
+        logger.log(level, "OpenTelemetry failed; the call goes on", exc_info=error)
 
     def around(self, span_id: int) -> AbstractContextManager[object]:
         """What the work for a span runs in: the span of OpenTelemetry is current."""
@@ -194,7 +202,7 @@ class _Spans:
         span = self._tracer.start_span(
             name,
             kind=SpanKind.CLIENT if event.name in _METERED and operation else SpanKind.INTERNAL,
-            attributes={**metered, **self._facts(event)},
+            attributes={**metered, **_OF_OPERATION.get(operation or "", {}), **self._facts(event)},
             start_time=_nanoseconds(event.timestamp),
         )
         while len(self._open) >= MOST_OPEN:
@@ -208,7 +216,9 @@ class _Spans:
                 error = event.attributes.get("error")
                 if error is not None:
                     span.set_attribute("error.type", _type_of(error))
-                    span.set_status(Status(StatusCode.ERROR, str(error) if self._content else _type_of(error)))
+                    span.set_status(
+                        Status(StatusCode.ERROR, exception_text(error) if self._content else _type_of(error))
+                    )
         finally:
             span.end(_nanoseconds(event.timestamp))
 
@@ -217,7 +227,6 @@ class _Spans:
         if event.name not in _METERED or operation is None:
             return
         facts, about = event.attributes, dict(opened.metered)
-        about.pop("gen_ai.tool.type", None)
         if facts.get("response_model") is not None:
             about["gen_ai.response.model"] = facts["response_model"]
         self._count(facts.get("usage"), about)
@@ -244,7 +253,7 @@ class _Spans:
             made = {"allm.retry.attempt": facts["attempt"], "allm.retry.delay": facts["delay"]}
             made["error.type"] = _type_of(facts["error"])
             if self._content:
-                made["exception.message"] = str(facts["error"])
+                made["exception.message"] = exception_text(facts["error"])
         else:
             made = {f"allm.{name}": _value(value) for name, value in facts.items() if value is not None}
         opened.span.add_event(event.name, made, _nanoseconds(event.timestamp))
@@ -265,7 +274,10 @@ class _Spans:
         if event.content:
             from allm.telemetry.genai_content import content_attributes
 
-            made |= content_attributes(event.name, event.content, facts)
+            try:
+                made |= content_attributes(event.name, event.content, facts)
+            except Exception as error:  # the span is worth having without it
+                self._has_failed(error)
         return made
 
 
@@ -278,10 +290,6 @@ def _identity(operation: str | None, facts: Mapping[str, Any]) -> dict[str, Any]
         made["gen_ai.provider.name"] = PROVIDERS.get(provider, provider)
     if facts.get("model") is not None:
         made["gen_ai.request.model"] = facts["model"]
-    if operation == "execute_tool":
-        made["gen_ai.tool.type"] = "function"
-    elif operation == "chat":
-        made["gen_ai.request.stream"] = True
     return made
 
 
