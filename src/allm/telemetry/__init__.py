@@ -1,5 +1,7 @@
 """Telemetry: `attach` a handler, `span` for spans of your own (see `allm.runtime.telemetry`), `record` in a file."""
 
+from typing import TYPE_CHECKING, Any
+
 from allm.runtime.telemetry import (
     Around as Around,
     Content as Content,
@@ -25,3 +27,15 @@ __all__ = [
     "record",
     "span",
 ]
+
+if TYPE_CHECKING:
+    from allm.telemetry import otel as otel
+
+
+def __getattr__(name: str) -> Any:
+    """`otel`, which needs a package of its own and is loaded when a program asks for it."""
+    if name != "otel":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return import_module("allm.telemetry.otel")
