@@ -32,6 +32,7 @@ PUBLIC_MODULES = [
     "allm.providers",
     "allm.session",
     "allm.telemetry",
+    "allm.telemetry.otel",
     "allm.testing",
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
@@ -39,6 +40,7 @@ RETURNED = {
     "EmbeddingStream",
     "EventStream",
     "HostedStream",
+    "Instrumented",
     "SessionHost",
     "SessionLease",
     "SessionStream",
