@@ -33,6 +33,7 @@ PUBLIC_MODULES = [
     "allm.session",
     "allm.telemetry",
     "allm.testing",
+    "allm.web",
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
 RETURNED = {"EmbeddingStream", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}

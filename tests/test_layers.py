@@ -28,6 +28,7 @@ LAYERS = {
     "allm.bridge": ("allm.data", "allm.execution"),
     "allm.aio": ("allm", "allm.bridge", "allm.data", "allm.execution", "allm.session"),
     "allm.blocking": ("allm", "allm.bridge", "allm.data", "allm.execution", "allm.session"),
+    "allm.web": ("allm.data", "allm.execution"),
     "allm.adapters": ("allm.data", "allm.http", "allm.runtime"),
     "allm.providers": ("allm.data", "allm.runtime", "allm.adapters", "allm.fake", "allm.keys", "allm.models"),
 }
@@ -47,6 +48,7 @@ OWNERS = {
         "allm.bridge",
         "allm.aio",
         "allm.blocking",
+        "allm.web",
     ),
     "httpx": ("allm.http.library",),
     "httpx2": ("allm.http.library",),

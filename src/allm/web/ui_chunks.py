@@ -1,0 +1,356 @@
+"""The UI message stream of the AI SDK, as the npm package `ai` reads it (its versions 6 and 7).
+
+The facts are those of the package's own schema (`uiMessageChunkSchema`) and of its reader:
+
+- A text or a reasoning part is found by its id from its `-start` to its `-end`; a delta without a start is an error.
+- A call is found by its id, in the newest step first; an output without its call is an error.
+- `start-step` begins a part of the message that later calls are looked up in, so calls that were made before are
+  completed before it.
+- An unknown type of chunk is an error, except `data-...`, which is open to everybody.
+
+What a provider wants back with a part travels in its `providerMetadata` under `allm`, so that a conversation that only
+the page keeps can go on with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, ClassVar, final
+
+import attrs
+
+from allm.data.attrs_classes import define
+from allm.data.content import ReasoningPart, TextPart, ToolCall
+from allm.data.events import (
+    AskUserRequested,
+    ChatCompleted,
+    Failed,
+    ImageCompleted,
+    MessageCompleted,
+    MessageStarted,
+    ReasoningCompleted,
+    ReasoningDelta,
+    StepCompleted,
+    TextCompleted,
+    TextDelta,
+    ToolCallCompleted,
+    ToolCallDelta,
+    ToolCallStarted,
+    ToolExecutionStarted,
+    ToolHalted,
+    ToolProgress,
+    ToolResultEncoded,
+    UsageReported,
+)
+from allm.data.message import Message
+from allm.data.response import Usage
+from allm.data.results import PendingQuestion, UserAsked
+from allm.web.frames import Format
+from allm.web.opaque import opaque_of
+from allm.web.shown import (
+    ErrorText,
+    arguments_of,
+    error_text,
+    image_url,
+    json_data,
+    result_data,
+    result_text,
+    usage_data,
+)
+
+__all__ = ["UiChunks"]
+
+Chunk = dict[str, Any]
+
+_FINISH = {
+    "stop": "stop",
+    "length": "length",
+    "tool_calls": "tool-calls",
+    "content_filter": "content-filter",
+    "error": "error",
+}
+
+
+@final
+@define(eq=False)
+class UiChunks(Format):
+    """The format of `ui_stream`.
+
+    Attributes:
+        message_id: The id of the message; None leaves it to the page, which has one for it.
+        metadata: The page gets it as the metadata of the message, with the usage at its end.
+        approve: Names of the tools whose calls, where they are left to the caller, wait for an approval.
+        error_text: Makes the text of an error.
+    """
+
+    headers: ClassVar[Mapping[str, str]] = {"x-vercel-ai-ui-message-stream": "v1"}
+    last: ClassVar[bytes | None] = b"[DONE]"
+    message_id: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    approve: Collection[str] = ()
+    error_text: ErrorText = error_text
+    _has_begun: bool = attrs.field(default=False, init=False)
+    _step: int = attrs.field(default=0, init=False)
+    _in_step: bool = attrs.field(default=False, init=False)
+    _open: dict[tuple[str, str], list[str]] = attrs.field(factory=dict, init=False)  # parts, and their deltas
+    _calls: dict[str, str] = attrs.field(factory=dict, init=False)  # streaming, ready or done
+    _usage: Usage | None = attrs.field(default=None, init=False)  # of the message in progress
+    _total: Usage = attrs.field(factory=Usage, init=False)
+    _finish: str | None = attrs.field(default=None, init=False)
+    _has_failed: bool = attrs.field(default=False, init=False)
+    _is_cut: bool = attrs.field(default=False, init=False)
+
+    def feed(self, event: Any) -> Iterator[Chunk]:
+        """See `Format`."""
+        yield from self._begin()
+        chunks = _CHUNKS.get(type(event))
+        if chunks is not None:
+            yield from chunks(self, event)
+
+    def end(self, error: BaseException | None = None) -> Iterator[Chunk]:
+        """See `Format`."""
+        yield from self._begin()
+        yield from self._close()
+        if error is not None and not self._has_failed:
+            yield {"type": "error", "errorText": self.error_text(error)}
+            self._finish = "error"
+        yield from self._end_step()
+        if self._is_cut or self._finish is None:
+            yield {"type": "abort", "reason": "cancelled"}
+            return
+        self._count()
+        usage = usage_data(self._total)
+        yield {
+            "type": "finish",
+            "finishReason": self._finish,
+            **({"messageMetadata": {"usage": usage}} if usage else {}),
+        }
+
+    def _begin(self) -> Iterator[Chunk]:
+        if not self._has_begun:
+            self._has_begun = True
+            start: Chunk = {"type": "start"}
+            if self.message_id is not None:
+                start["messageId"] = self.message_id
+            if self.metadata is not None:
+                start["messageMetadata"] = json_data(self.metadata)
+            yield start
+
+    # --- steps ----------------------------------------------------------------------------------------------------
+
+    def _begin_step(self) -> Iterator[Chunk]:
+        if not self._in_step:
+            self._in_step = True
+            self._step += 1
+            self._calls.clear()
+            yield {"type": "start-step"}
+
+    def _end_step(self) -> Iterator[Chunk]:
+        if self._in_step:
+            self._in_step = False
+            yield {"type": "finish-step"}
+
+    def _started(self, _event: MessageStarted) -> Iterator[Chunk]:
+        yield from self._close()
+        yield from self._end_step()
+        yield from self._begin_step()
+
+    def _completed(self, event: MessageCompleted) -> Iterator[Chunk]:
+        yield from self._close()
+        self._count()
+        self._finish = _FINISH.get(event.finish_reason or "", "other")
+
+    def _step_completed(self, event: StepCompleted) -> Iterator[Chunk]:
+        step = event.step
+        for message in step.tool_results:  # also of calls that a cut has ended
+            if self._calls.get(message.tool_call_id or "") in {"streaming", "ready"}:
+                yield from self._output(message)
+        for call in step.manual_tool_calls:
+            if call.name in self.approve:
+                yield {"type": "tool-approval-request", "approvalId": call.id, "toolCallId": call.id}
+        self._is_cut = step.cancelled
+        yield from self._end_step()
+
+    def _chat_completed(self, event: ChatCompleted) -> Iterator[Chunk]:
+        result = event.result
+        if isinstance(result.halt, UserAsked):  # the conversation goes on with it
+            yield from self._question(result.halt.questions[0])
+        self._is_cut = result.halted_reason == "cancelled"
+        self._usage, self._total = None, result.usage
+        if result.error is not None and not self._has_failed:
+            self._has_failed = True
+            yield {"type": "error", "errorText": self.error_text(result.error)}
+        self._finish = "error" if result.error is not None else self._finish or "other"
+
+    def _failed(self, event: Failed) -> Iterator[Chunk]:
+        yield from self._close()
+        for call_id, state in self._calls.items():
+            if state == "streaming":
+                yield {
+                    "type": "tool-output-error",
+                    "toolCallId": call_id,
+                    "errorText": "The call was not completed.",
+                }
+                self._calls[call_id] = "done"
+        self._has_failed = True
+        self._finish = "error"
+        yield {"type": "error", "errorText": self.error_text(event.error)}
+
+    def _reported(self, event: UsageReported) -> Iterator[Chunk]:
+        self._usage = event.usage if self._usage is None else self._usage.merge(event.usage)
+        return iter(())
+
+    def _count(self) -> None:
+        """Add the usage of the message that has ended."""
+        if self._usage is not None:
+            self._total += self._usage
+            self._usage = None
+
+    # --- text and reasoning ---------------------------------------------------------------------------------------
+
+    def _delta(self, event: TextDelta | ReasoningDelta) -> Iterator[Chunk]:
+        kind = "text" if isinstance(event, TextDelta) else "reasoning"
+        pieces = self._open.get((kind, event.id))
+        if pieces is None:
+            yield from self._begin_step()
+            pieces = self._open[kind, event.id] = []
+            yield {"type": f"{kind}-start", "id": self._part(event.id)}
+        if event.delta:
+            pieces.append(event.delta)
+            yield {"type": f"{kind}-delta", "id": self._part(event.id), "delta": event.delta}
+
+    def _text(self, event: TextCompleted) -> Iterator[Chunk]:
+        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
+        yield from self._part_completed("text", event.id, event.text, opaque_of(part))
+
+    def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
+        part = ReasoningPart(
+            event.text,
+            provider=event.provider,
+            id=event.item_id,
+            signature=event.signature,
+            encrypted_content=event.encrypted_content,
+            metadata=event.metadata,
+            made_at=event.made_at,
+        )
+        yield from self._part_completed("reasoning", event.id, event.text, opaque_of(part))
+
+    def _part_completed(self, kind: str, block: str, text: str, opaque: Mapping[str, Any]) -> Iterator[Chunk]:
+        pieces = self._open.get((kind, block))
+        if pieces is None:  # its deltas are hidden, or there were none
+            if not (text or opaque):
+                return
+            yield from self._begin_step()
+            pieces = []
+            yield {"type": f"{kind}-start", "id": self._part(block)}
+        seen = "".join(pieces)
+        if len(text) > len(seen) and text.startswith(seen):
+            yield {"type": f"{kind}-delta", "id": self._part(block), "delta": text[len(seen) :]}
+        self._open.pop((kind, block), None)
+        yield {"type": f"{kind}-end", "id": self._part(block), **_metadata(opaque)}
+
+    def _close(self) -> Iterator[Chunk]:
+        """End the parts that are open, since the message ends before them."""
+        for kind, block in list(self._open):
+            del self._open[kind, block]
+            yield {"type": f"{kind}-end", "id": self._part(block)}
+
+    def _part(self, block: str) -> str:
+        """An id that no other step has; those of our events are only unique in theirs."""
+        return f"{self._step}:{block}"
+
+    def _image(self, event: ImageCompleted) -> Iterator[Chunk]:
+        yield from self._begin_step()
+        url, mime_type = image_url(event.part.image)
+        yield {"type": "file", "url": url, "mediaType": mime_type}
+
+    # --- calls ----------------------------------------------------------------------------------------------------
+
+    def _call_started(self, event: ToolCallStarted) -> Iterator[Chunk]:
+        yield from self._begin_step()
+        self._calls[event.id] = "streaming"
+        yield {"type": "tool-input-start", "toolCallId": event.id, "toolName": event.name}
+
+    def _call_delta(self, event: ToolCallDelta) -> Iterator[Chunk]:
+        if event.arguments_delta and self._calls.get(event.id) == "streaming":
+            yield {"type": "tool-input-delta", "toolCallId": event.id, "inputTextDelta": event.arguments_delta}
+
+    def _call_completed(self, event: ToolCallCompleted) -> Iterator[Chunk]:
+        yield from self._begin_step()
+        call = ToolCall(
+            event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
+        )
+        yield from self._input(call)
+
+    def _input(self, call: ToolCall) -> Iterator[Chunk]:
+        self._calls[call.id] = "ready"
+        chunk: Chunk = {"toolCallId": call.id, "toolName": call.name, "input": arguments_of(call)}
+        chunk |= _metadata(opaque_of(call))
+        if call.arguments is None:
+            yield {"type": "tool-input-error", **chunk, "errorText": "The arguments are not a JSON object."}
+        else:
+            yield {"type": "tool-input-available", **chunk}
+
+    def _known(self, call: ToolCall) -> Iterator[Chunk]:
+        """Tell of a call that was made in an earlier turn, and runs now."""
+        if call.id not in self._calls:
+            yield from self._input(call)
+
+    def _execution(self, event: ToolExecutionStarted) -> Iterator[Chunk]:
+        yield from self._known(event.tool_call)
+
+    def _progress(self, event: ToolProgress) -> Iterator[Chunk]:
+        data = {"toolCallId": event.tool_call.id, "payload": json_data(event.payload)}
+        yield {"type": "data-tool-progress", "data": data, "transient": True}
+
+    def _result(self, event: ToolResultEncoded | ToolHalted) -> Iterator[Chunk]:
+        yield from self._known(event.tool_call)
+        yield from self._output(event.message)
+
+    def _output(self, message: Message) -> Iterator[Chunk]:
+        call_id = message.tool_call_id or ""
+        self._calls[call_id] = "done"
+        if message.is_error:
+            yield {"type": "tool-output-error", "toolCallId": call_id, "errorText": result_text(message)}
+        else:
+            yield {"type": "tool-output-available", "toolCallId": call_id, "output": result_data(message)}
+
+    def _asked(self, event: AskUserRequested) -> Iterator[Chunk]:
+        yield from self._known(event.tool_call)
+        yield from self._output(event.message)
+        data = {"toolCallId": event.tool_call.id, "question": event.question, "hints": json_data(event.hints)}
+        yield {"type": "data-ask-user", "id": event.tool_call.id, "data": data}
+
+    def _question(self, question: PendingQuestion) -> Iterator[Chunk]:
+        part = f"question:{question.tool_call_id}"
+        yield {"type": "text-start", "id": part}
+        yield {"type": "text-delta", "id": part, "delta": question.question}
+        yield {"type": "text-end", "id": part, **_metadata({"ask_user": question.tool_call_id})}
+
+
+def _metadata(opaque: Mapping[str, Any]) -> Chunk:
+    return {"providerMetadata": {"allm": dict(opaque)}} if opaque else {}
+
+
+# Of other events the protocol has nothing to say.
+_CHUNKS: dict[type, Callable[[UiChunks, Any], Iterator[Chunk]]] = {
+    MessageStarted: UiChunks._started,
+    TextDelta: UiChunks._delta,
+    TextCompleted: UiChunks._text,
+    ReasoningDelta: UiChunks._delta,
+    ReasoningCompleted: UiChunks._reasoning,
+    ToolCallStarted: UiChunks._call_started,
+    ToolCallDelta: UiChunks._call_delta,
+    ToolCallCompleted: UiChunks._call_completed,
+    ImageCompleted: UiChunks._image,
+    UsageReported: UiChunks._reported,
+    MessageCompleted: UiChunks._completed,
+    Failed: UiChunks._failed,
+    ToolExecutionStarted: UiChunks._execution,
+    ToolProgress: UiChunks._progress,
+    ToolResultEncoded: UiChunks._result,
+    ToolHalted: UiChunks._result,
+    AskUserRequested: UiChunks._asked,
+    StepCompleted: UiChunks._step_completed,
+    ChatCompleted: UiChunks._chat_completed,
+}
