@@ -45,7 +45,7 @@ from allm.data.response import Usage
 from allm.data.results import ChatResult
 from allm.web.frames import Format
 from allm.web.opaque import opaque_of
-from allm.web.shown import ErrorText, error_text, image_url, json_data, reason_of
+from allm.web.shown import NOT_ENDED, ErrorText, error_text, image_url, json_data, reason_of
 
 __all__ = ["AgUiEvents"]
 
@@ -110,8 +110,12 @@ class AgUiEvents(Format):
         """See `Format`."""
         yield from self._begin()
         yield from self._close()
-        yield from self._end_step()
         failure = self._failure or error
+        if failure is not None or self._outcome["type"] == "cancelled":
+            for call_id in self._shown_ids:  # the client would take them for calls that it has to run
+                if self._shown_ids[call_id] not in self._answered:
+                    yield from self._output(Message("tool", NOT_ENDED, tool_call_id=call_id, is_error=True))
+        yield from self._end_step()
         self._count()
         counts = {name: count for name, ours in _COUNTS.items() if (count := getattr(self._total, ours)) is not None}
         if counts and self._model is not None:
@@ -151,6 +155,7 @@ class AgUiEvents(Format):
         yield from self._close()
         yield from self._end_step()
         self._model = event.model or self._model
+        self._outcome = {"type": "cancelled"}
         yield from self._begin_step()
 
     def _completed(self, _event: MessageCompleted) -> Iterator[Chunk]:

@@ -9,7 +9,7 @@ from allm.data.content import ImagePart, Part, ReasoningPart, TextPart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.image import Image
 from allm.data.json.text import JsonTextError, loads, parse_arguments
-from allm.data.message import Message
+from allm.data.message import Message, Role
 from allm.data.problems import Problem, shown, wrong_type
 from allm.web.opaque import with_opaque
 
@@ -21,29 +21,32 @@ def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool
     if not isinstance(messages, list):
         problems.append(wrong_type(("messages",), messages, "a list of messages"))
         return ()
-    converted: list[Message] = []
-    reasoning: list[Part] = []
+    drafts: list[tuple[Role, Any, dict[str, Any]]] = []
+    waiting: list[Part] = []  # reasoning whose answer comes
+    answer, content = "", list[Part]()  # the id of the last answer, and what it has
     for index, message in enumerate(messages):
         found: list[Problem] = []
         role = message.get("role") if isinstance(message, Mapping) else None
         if role == "reasoning" and isinstance(message.get("content"), str):
-            reasoning.append(with_opaque(ReasoningPart(message["content"]), _opaque(message)))
+            part = with_opaque(ReasoningPart(message["content"]), _opaque(message))
+            is_of_answer = bool(answer) and str(message.get("id")).startswith(f"{answer}:")  # as we name it
+            (content if is_of_answer else waiting).append(part)
         elif role == "assistant":
-            content = [*reasoning, *_assistant(message, found)]
-            reasoning.clear()
-            if content:
-                converted.append(Message("assistant", content, metadata=_asked(message)))
-        elif role in {"system", "developer"} and allow_system:
-            converted.append(Message("system", _content(message.get("content"), found)))
-        elif role == "user":
-            reasoning.clear()  # of an answer that was cut off
-            converted.append(Message("user", _content(message.get("content"), found)))
+            answer, content, waiting = str(message.get("id") or ""), [*waiting, *_assistant(message, found)], []
+            drafts.append(("assistant", content, {"metadata": _asked(message)}))
+        elif role == "user" or (role in {"system", "developer"} and allow_system):
+            if waiting:  # an answer that has nothing else
+                drafts.append(("assistant", waiting, {}))
+                waiting = []
+            whose: Role = "user" if role == "user" else "system"
+            drafts.append((whose, _content(message.get("content"), found), {}))
         elif role == "tool":
-            converted.append(_result(message, found))
+            drafts.append(("tool", *_result(message, found)))
         elif role != "activity":  # which is for the page
             found.append(_wrong_role(role))
         problems += [problem.under("messages", index) for problem in found]
-    return tuple(converted)
+    drafts.append(("assistant", waiting, {}))
+    return tuple(Message(whose, held, **more) for whose, held, more in drafts if held or whose != "assistant")
 
 
 def _wrong_role(role: Any) -> Problem:
@@ -82,7 +85,7 @@ def _assistant(message: Mapping[str, Any], problems: list[Problem]) -> list[Part
     return content
 
 
-def _result(message: Mapping[str, Any], problems: list[Problem]) -> Message:
+def _result(message: Mapping[str, Any], problems: list[Problem]) -> tuple[Any, dict[str, Any]]:
     metadata = message.get("metadata")
     is_error = isinstance(metadata, Mapping) and metadata.get("isError") is True
     call_id = message.get("toolCallId")
@@ -92,7 +95,7 @@ def _result(message: Mapping[str, Any], problems: list[Problem]) -> Message:
     error = message.get("error")
     if isinstance(error, str) and error:
         is_error, content = True, content or error
-    return Message("tool", content, tool_call_id=str(call_id), is_error=is_error)
+    return content, {"tool_call_id": str(call_id), "is_error": is_error}
 
 
 def _content(content: Any, problems: list[Problem]) -> Any:

@@ -7,7 +7,7 @@ of a file, for example, must never come from there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from allm.data.content import ReasoningPart, TextPart, ToolCall
 from allm.data.errors import ValidationError
@@ -38,7 +38,6 @@ def with_opaque(part: PartT, opaque: Any) -> PartT:
     hidden = _VISIBLE | _OF_CALL if isinstance(part, ToolCall) else _VISIBLE
     added = {name: value for name, value in opaque.items() if name not in hidden}
     try:
-        read: PartT = structured({**document, **added}, type(part))
+        return cast("PartT", structured({**document, **added}, type(part)))
     except ValidationError:
         return part
-    return read

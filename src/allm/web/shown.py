@@ -14,6 +14,7 @@ from allm.data.response import COUNTS, Usage
 from allm.data.types.encode import as_json
 
 __all__ = [
+    "NOT_ENDED",
     "ErrorText",
     "arguments_of",
     "error_text",
@@ -24,6 +25,9 @@ __all__ = [
     "result_text",
     "usage_data",
 ]
+
+NOT_ENDED = "this call did not run to completion"
+"""The result of a call that was cut short."""
 
 ErrorText = Callable[[BaseException], str]
 """Makes the text that a visitor reads from an error."""

@@ -48,6 +48,7 @@ from allm.data.results import PendingQuestion, UserAsked
 from allm.web.frames import Format
 from allm.web.opaque import opaque_of
 from allm.web.shown import (
+    NOT_ENDED,
     ErrorText,
     arguments_of,
     error_text,
@@ -93,11 +94,11 @@ class UiChunks(Format):
     _step: int = attrs.field(default=0, init=False)
     _in_step: bool = attrs.field(default=False, init=False)
     _open: dict[tuple[str, str], list[str]] = attrs.field(factory=dict, init=False)  # parts, and their deltas
-    _calls: dict[str, str] = attrs.field(factory=dict, init=False)  # streaming, ready or done
+    _calls: dict[str, str] = attrs.field(factory=dict, init=False)  # streaming, ready, running or done
     _usage: Usage | None = attrs.field(default=None, init=False)  # of the message in progress
     _total: Usage = attrs.field(factory=Usage, init=False)
     _finish: str | None = attrs.field(default=None, init=False)
-    _has_failed: bool = attrs.field(default=False, init=False)
+    _failure: BaseException | None = attrs.field(default=None, init=False)
     _is_cut: bool = attrs.field(default=False, init=False)
 
     def feed(self, event: Any) -> Iterator[Chunk]:
@@ -110,21 +111,26 @@ class UiChunks(Format):
     def end(self, error: BaseException | None = None) -> Iterator[Chunk]:
         """See `Format`."""
         yield from self._begin()
+        failure = self._failure or error
+        is_cut = self._finish is None or self._is_cut or failure is not None
         yield from self._close()
-        if error is not None and not self._has_failed:
-            yield {"type": "error", "errorText": self.error_text(error)}
-            self._finish = "error"
+        for call_id, state in self._calls.items():
+            if state in {"streaming", "running"} or (state == "ready" and is_cut):
+                yield {"type": "tool-output-error", "toolCallId": call_id, "errorText": NOT_ENDED}
         yield from self._end_step()
-        if self._is_cut or self._finish is None:
-            yield {"type": "abort", "reason": "cancelled"}
-            return
         self._count()
         usage = usage_data(self._total)
-        yield {
-            "type": "finish",
-            "finishReason": self._finish,
-            **({"messageMetadata": {"usage": usage}} if usage else {}),
-        }
+        metadata = {"messageMetadata": {"usage": usage}} if usage else {}
+        if failure is not None:
+            # The error comes last, since a page reads nothing that follows it.
+            yield {"type": "finish", "finishReason": "error", **metadata}
+            yield {"type": "error", "errorText": self.error_text(failure)}
+        elif is_cut:
+            if usage:
+                yield {"type": "message-metadata", **metadata}
+            yield {"type": "abort", "reason": "cancelled"}
+        else:
+            yield {"type": "finish", "finishReason": self._finish, **metadata}
 
     def _begin(self) -> Iterator[Chunk]:
         if not self._has_begun:
@@ -153,6 +159,7 @@ class UiChunks(Format):
     def _started(self, _event: MessageStarted) -> Iterator[Chunk]:
         yield from self._close()
         yield from self._end_step()
+        self._finish = None
         yield from self._begin_step()
 
     def _completed(self, event: MessageCompleted) -> Iterator[Chunk]:
@@ -163,9 +170,10 @@ class UiChunks(Format):
     def _step_completed(self, event: StepCompleted) -> Iterator[Chunk]:
         step = event.step
         for message in step.tool_results:  # also of calls that a cut has ended
-            if self._calls.get(message.tool_call_id or "") in {"streaming", "ready"}:
+            if self._calls.get(message.tool_call_id or "") in {"streaming", "ready", "running"}:
                 yield from self._output(message)
         for call in step.manual_tool_calls:
+            self._calls[call.id] = "left"
             if call.name in self.approve:
                 yield {"type": "tool-approval-request", "approvalId": call.id, "toolCallId": call.id}
         self._is_cut = step.cancelled
@@ -176,25 +184,13 @@ class UiChunks(Format):
         if isinstance(result.halt, UserAsked):  # the conversation goes on with it
             yield from self._question(result.halt.questions[0])
         self._is_cut = result.halted_reason == "cancelled"
+        self._failure = self._failure or result.error
         self._usage, self._total = None, result.usage
-        if result.error is not None and not self._has_failed:
-            self._has_failed = True
-            yield {"type": "error", "errorText": self.error_text(result.error)}
-        self._finish = "error" if result.error is not None else self._finish or "other"
+        self._finish = self._finish or "other"
 
     def _failed(self, event: Failed) -> Iterator[Chunk]:
+        self._failure = event.error
         yield from self._close()
-        for call_id, state in self._calls.items():
-            if state == "streaming":
-                yield {
-                    "type": "tool-output-error",
-                    "toolCallId": call_id,
-                    "errorText": "The call was not completed.",
-                }
-                self._calls[call_id] = "done"
-        self._has_failed = True
-        self._finish = "error"
-        yield {"type": "error", "errorText": self.error_text(event.error)}
 
     def _reported(self, event: UsageReported) -> Iterator[Chunk]:
         self._usage = event.usage if self._usage is None else self._usage.merge(event.usage)
@@ -298,6 +294,7 @@ class UiChunks(Format):
 
     def _execution(self, event: ToolExecutionStarted) -> Iterator[Chunk]:
         yield from self._known(event.tool_call)
+        self._calls[event.tool_call.id] = "running"
 
     def _progress(self, event: ToolProgress) -> Iterator[Chunk]:
         data = {"toolCallId": event.tool_call.id, "payload": json_data(event.payload)}

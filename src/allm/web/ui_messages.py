@@ -20,10 +20,10 @@ from allm.data.problems import Problem, shown, wrong_type
 from allm.data.tool_control import error_message
 from allm.data.types.encode import encode_result
 from allm.web.opaque import with_opaque
+from allm.web.shown import NOT_ENDED
 
 __all__ = ["ui_messages"]
 
-_NOT_ENDED = "this call did not run to completion"
 _DENIED = "the user did not allow this call"
 
 
@@ -187,7 +187,7 @@ class _Turn:
                 return error_message(call, "denied", str(approval.get("reason") or _DENIED))
         if self.is_last and state not in {"input-streaming", "output-available"}:
             return None
-        return error_message(call, "cancelled", _NOT_ENDED)
+        return error_message(call, "cancelled", NOT_ENDED)
 
 
 def _ours(part: Mapping[str, Any], name: str) -> Mapping[str, Any]:
