@@ -123,7 +123,7 @@ def comparable(thread: allm.Thread, *, whole_texts: bool = False) -> list[Any]:
             found.append(["tool", _call_id(message.tool_call_id), content])
             continue
         known = [part for part in message.parts if not (isinstance(part, allm.ToolCall) and not part.name)]
-        parts = [part for part in map(_part, known) if part is not None and part != ("text", "")]
+        parts = [part for part in map(_part, known) if part not in _EMPTY]
         if whole_texts:
             text = "".join(part[1] for part in parts if part[0] == "text")
             kinds = [[part for part in parts if part[0] == kind] for kind in ("reasoning", "call", "image")]
@@ -133,6 +133,9 @@ def comparable(thread: allm.Thread, *, whole_texts: bool = False) -> list[Any]:
     return found
 
 
+_EMPTY = [None, ("text", ""), ("reasoning", "", None, None, None)]
+
+
 def _part(part: Any) -> Any:
     match part:
         case allm.TextPart():
@@ -140,7 +143,7 @@ def _part(part: Any) -> Any:
         case allm.ReasoningPart():
             return ("reasoning", part.text, part.signature, part.encrypted_content, part.provider)
         case allm.ToolCall():
-            arguments = part.raw_arguments if part.arguments is None else dict(part.arguments)
+            arguments = part.raw_arguments or {} if part.arguments is None else dict(part.arguments)
             return ("call", _call_id(part.id), part.name, arguments)
         case allm.ImagePart():
             return ("image", part.image.url or part.image.to_bytes())

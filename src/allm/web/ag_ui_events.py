@@ -34,6 +34,7 @@ from allm.data.events import (
     ToolCallCompleted,
     ToolCallDelta,
     ToolCallStarted,
+    ToolExecutionStarted,
     ToolHalted,
     ToolProgress,
     ToolResultEncoded,
@@ -167,8 +168,7 @@ class AgUiEvents(Format):
         for message in event.step.tool_results:  # also of calls that a cut has ended
             if self._shown_ids.get(message.tool_call_id or "", "") in self._used_ids - self._answered:
                 yield from self._output(message)
-        if event.step.cancelled:
-            self._outcome = {"type": "cancelled"}
+        self._outcome = {"type": "cancelled" if event.step.cancelled else "success"}
         yield from self._end_step()
 
     def _chat_completed(self, event: ChatCompleted) -> Iterator[Chunk]:
@@ -256,16 +256,19 @@ class AgUiEvents(Format):
         yield {"type": "TEXT_MESSAGE_END", "messageId": message_id}
 
     def _reasoning_delta(self, event: ReasoningDelta) -> Iterator[Chunk]:
-        message_id = f"{self._message_id}:{event.id}"
-        if event.id not in self._reasonings:
-            yield from self._begin_step()
+        if event.delta:
+            yield from self._begin_reasoning(event.id)
+            self._reasonings[event.id].append(event.delta)
             message_id = f"{self._message_id}:{event.id}"
-            self._reasonings[event.id] = []
+            yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": message_id, "delta": event.delta}
+
+    def _begin_reasoning(self, block: str) -> Iterator[Chunk]:
+        if block not in self._reasonings:
+            yield from self._begin_step()
+            self._reasonings[block] = []
+            message_id = f"{self._message_id}:{block}"
             yield {"type": "REASONING_START", "messageId": message_id}
             yield {"type": "REASONING_MESSAGE_START", "messageId": message_id, "role": "reasoning"}
-        if event.delta:
-            self._reasonings[event.id].append(event.delta)
-            yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": message_id, "delta": event.delta}
 
     def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
         part = ReasoningPart(
@@ -280,9 +283,10 @@ class AgUiEvents(Format):
         opaque = opaque_of(part)
         if event.id not in self._reasonings and not (event.text or opaque):
             return
-        seen = "".join(self._reasonings.get(event.id, []))
-        rest = event.text[len(seen) :] if event.text.startswith(seen) else ""
-        yield from self._reasoning_delta(ReasoningDelta(event.id, rest))
+        yield from self._begin_reasoning(event.id)
+        seen = "".join(self._reasonings[event.id])
+        if event.text.startswith(seen):
+            yield from self._reasoning_delta(ReasoningDelta(event.id, event.text[len(seen) :]))
         if opaque:
             yield _encrypted("message", f"{self._message_id}:{event.id}", opaque)
         yield from self._end_reasoning(event.id)
@@ -356,6 +360,10 @@ class AgUiEvents(Format):
         del self._calls[event.id]
         yield {"type": "TOOL_CALL_END", "toolCallId": self._shown_ids[event.id]}
 
+    def _execution(self, _event: ToolExecutionStarted) -> Iterator[Chunk]:
+        self._outcome = {"type": "cancelled"}  # it is a turn, whose step goes on
+        return iter(())
+
     def _progress(self, event: ToolProgress) -> Iterator[Chunk]:
         call_id = self._shown_ids.get(event.tool_call.id, event.tool_call.id)
         yield {
@@ -423,6 +431,7 @@ _CHUNKS: dict[type, Callable[[AgUiEvents, Any], Iterator[Chunk]]] = {
     UsageReported: AgUiEvents._reported,
     MessageCompleted: AgUiEvents._completed,
     Failed: AgUiEvents._failed,
+    ToolExecutionStarted: AgUiEvents._execution,
     ToolProgress: AgUiEvents._progress,
     ToolResultEncoded: AgUiEvents._result,
     ToolHalted: AgUiEvents._result,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from allm.data.content import ImagePart, Part, ReasoningPart, TextPart, ToolCall
@@ -46,7 +46,23 @@ def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool
             found.append(_wrong_role(role))
         problems += [problem.under("messages", index) for problem in found]
     drafts.append(("assistant", waiting, {}))
-    return tuple(Message(whose, held, **more) for whose, held, more in drafts if held or whose != "assistant")
+    found_messages = (Message(whose, held, **more) for whose, held, more in drafts if held or whose != "assistant")
+    return tuple(_in_call_order(found_messages))
+
+
+def _in_call_order(messages: Iterable[Message]) -> Iterator[Message]:
+    """The results behind an answer come in the order in which they arrived; here, in that of its calls."""
+    results: list[Message] = []
+    places: dict[str, int] = {}
+    for message in messages:
+        if message.role == "tool":
+            results.append(message)
+            continue
+        yield from sorted(results, key=lambda result: places.get(result.tool_call_id or "", len(places)))
+        results.clear()
+        places = {call.id: place for place, call in enumerate(message.tool_calls)}
+        yield message
+    yield from sorted(results, key=lambda result: places.get(result.tool_call_id or "", len(places)))
 
 
 def _wrong_role(role: Any) -> Problem:

@@ -15,7 +15,7 @@ the page keeps can go on with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Literal, final
 
 import attrs
 
@@ -72,6 +72,13 @@ _FINISH = {
 }
 
 
+@define(eq=False)
+class _Call:
+    name: str
+    state: Literal["streaming", "ready", "running", "left", "done"]
+    pieces: list[str] = attrs.field(factory=list[str], init=False)  # of the arguments
+
+
 @final
 @define(eq=False)
 class UiChunks(Format):
@@ -94,7 +101,7 @@ class UiChunks(Format):
     _step: int = attrs.field(default=0, init=False)
     _in_step: bool = attrs.field(default=False, init=False)
     _open: dict[tuple[str, str], list[str]] = attrs.field(factory=dict, init=False)  # parts, and their deltas
-    _calls: dict[str, str] = attrs.field(factory=dict, init=False)  # streaming, ready, running or done
+    _calls: dict[str, _Call] = attrs.field(factory=dict, init=False)  # of the step, and those that run again
     _usage: Usage | None = attrs.field(default=None, init=False)  # of the message in progress
     _total: Usage = attrs.field(factory=Usage, init=False)
     _finish: str | None = attrs.field(default=None, init=False)
@@ -114,9 +121,9 @@ class UiChunks(Format):
         failure = self._failure or error
         is_cut = self._finish is None or self._is_cut or failure is not None
         yield from self._close()
-        for call_id, state in self._calls.items():
-            if state in {"streaming", "running"} or (state == "ready" and is_cut):
-                yield {"type": "tool-output-error", "toolCallId": call_id, "errorText": NOT_ENDED}
+        for call_id, call in self._calls.items():
+            if call.state in {"streaming", "running"} or (call.state == "ready" and is_cut):
+                yield from self._output(Message("tool", NOT_ENDED, tool_call_id=call_id, is_error=True))
         yield from self._end_step()
         self._count()
         usage = usage_data(self._total)
@@ -170,13 +177,15 @@ class UiChunks(Format):
     def _step_completed(self, event: StepCompleted) -> Iterator[Chunk]:
         step = event.step
         for message in step.tool_results:  # also of calls that a cut has ended
-            if self._calls.get(message.tool_call_id or "") in {"streaming", "ready", "running"}:
+            call = self._calls.get(message.tool_call_id or "")
+            if call is not None and call.state in {"streaming", "ready", "running"}:
                 yield from self._output(message)
-        for call in step.manual_tool_calls:
-            self._calls[call.id] = "left"
-            if call.name in self.approve:
-                yield {"type": "tool-approval-request", "approvalId": call.id, "toolCallId": call.id}
+        for left in step.manual_tool_calls:
+            self._calls[left.id] = _Call(left.name, "left")
+            if left.name in self.approve:
+                yield {"type": "tool-approval-request", "approvalId": left.id, "toolCallId": left.id}
         self._is_cut = step.cancelled
+        self._finish = _FINISH.get(step.response.finish_reason or "", "other")
         yield from self._end_step()
 
     def _chat_completed(self, event: ChatCompleted) -> Iterator[Chunk]:
@@ -205,15 +214,16 @@ class UiChunks(Format):
     # --- text and reasoning ---------------------------------------------------------------------------------------
 
     def _delta(self, event: TextDelta | ReasoningDelta) -> Iterator[Chunk]:
+        if not event.delta:
+            return
         kind = "text" if isinstance(event, TextDelta) else "reasoning"
         pieces = self._open.get((kind, event.id))
         if pieces is None:
             yield from self._begin_step()
             pieces = self._open[kind, event.id] = []
             yield {"type": f"{kind}-start", "id": self._part(event.id)}
-        if event.delta:
-            pieces.append(event.delta)
-            yield {"type": f"{kind}-delta", "id": self._part(event.id), "delta": event.delta}
+        pieces.append(event.delta)
+        yield {"type": f"{kind}-delta", "id": self._part(event.id), "delta": event.delta}
 
     def _text(self, event: TextCompleted) -> Iterator[Chunk]:
         part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
@@ -264,11 +274,13 @@ class UiChunks(Format):
 
     def _call_started(self, event: ToolCallStarted) -> Iterator[Chunk]:
         yield from self._begin_step()
-        self._calls[event.id] = "streaming"
+        self._calls[event.id] = _Call(event.name, "streaming")
         yield {"type": "tool-input-start", "toolCallId": event.id, "toolName": event.name}
 
     def _call_delta(self, event: ToolCallDelta) -> Iterator[Chunk]:
-        if event.arguments_delta and self._calls.get(event.id) == "streaming":
+        call = self._calls.get(event.id)
+        if event.arguments_delta and call is not None and call.state == "streaming":
+            call.pieces.append(event.arguments_delta)
             yield {"type": "tool-input-delta", "toolCallId": event.id, "inputTextDelta": event.arguments_delta}
 
     def _call_completed(self, event: ToolCallCompleted) -> Iterator[Chunk]:
@@ -279,11 +291,11 @@ class UiChunks(Format):
         yield from self._input(call)
 
     def _input(self, call: ToolCall) -> Iterator[Chunk]:
-        self._calls[call.id] = "ready"
+        self._calls[call.id] = _Call(call.name, "ready")
         chunk: Chunk = {"toolCallId": call.id, "toolName": call.name, "input": arguments_of(call)}
         chunk |= _metadata(opaque_of(call))
         if call.arguments is None:
-            yield {"type": "tool-input-error", **chunk, "errorText": "The arguments are not a JSON object."}
+            yield {"type": "tool-input-error", **chunk, "errorText": "the arguments are not a JSON object"}
         else:
             yield {"type": "tool-input-available", **chunk}
 
@@ -293,8 +305,9 @@ class UiChunks(Format):
             yield from self._input(call)
 
     def _execution(self, event: ToolExecutionStarted) -> Iterator[Chunk]:
+        self._finish = None  # it is a turn, whose step goes on
         yield from self._known(event.tool_call)
-        self._calls[event.tool_call.id] = "running"
+        self._calls[event.tool_call.id].state = "running"
 
     def _progress(self, event: ToolProgress) -> Iterator[Chunk]:
         data = {"toolCallId": event.tool_call.id, "payload": json_data(event.payload)}
@@ -306,7 +319,10 @@ class UiChunks(Format):
 
     def _output(self, message: Message) -> Iterator[Chunk]:
         call_id = message.tool_call_id or ""
-        self._calls[call_id] = "done"
+        call = self._calls[call_id]
+        if call.state == "streaming":
+            yield from self._input(ToolCall(call_id, call.name, None, "".join(call.pieces)))
+        self._calls[call_id].state = "done"
         if message.is_error:
             yield {"type": "tool-output-error", "toolCallId": call_id, "errorText": result_text(message)}
         else:
