@@ -12,6 +12,7 @@ import trio.testing
 import allm
 import allm.web
 from allm import fake
+from allm.data.json.text import parse_arguments
 from allm.execution.stream.folds import ChatFold
 from allm.web.frames import Frames
 from turn_scripts import engine
@@ -143,7 +144,9 @@ def _part(part: Any) -> Any:
         case allm.ReasoningPart():
             return ("reasoning", part.text, part.signature, part.encrypted_content, part.provider)
         case allm.ToolCall():
-            arguments = part.raw_arguments or {} if part.arguments is None else dict(part.arguments)
+            raw = part.raw_arguments or ""
+            arguments = dict(part.arguments) if part.arguments is not None else parse_arguments(raw)
+            arguments = raw if arguments is None else arguments  # a cut may come before they are known to be whole
             return ("call", _call_id(part.id), part.name, arguments)
         case allm.ImagePart():
             return ("image", part.image.url or part.image.to_bytes())

@@ -6,10 +6,11 @@ import json
 from contextlib import closing
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, assume, given, settings, strategies as st
 
 import allm
 import allm.web
+from allm import fake
 from allm.web.ag_ui_events import AgUiEvents
 from allm.web.plain import PlainEvents
 from allm.web.ui_chunks import UiChunks
@@ -20,7 +21,7 @@ pytest.importorskip("web_clients")
 from web_clients import Clients, missing
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=str(missing()))
-MANY = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +40,12 @@ def shape(request):
 def data_of(read):
     """The data of an answer that was read by chance in pieces that end anywhere."""
     return [json.loads(event["data"]) for event in read["events"]]
+
+
+def number_fits(item):
+    """Whether the numbers among the arguments of a call are numbers of JavaScript too."""
+    arguments = item.arguments if isinstance(item, fake.ToolCallItem) else {}
+    return all(abs(value) < 2**53 for value in arguments.values())
 
 
 def cut_at(events, cut):
@@ -74,7 +81,10 @@ def test_a_chat_of_the_ai_sdk_ends_with_the_conversation(clients, shape, client)
 @given(scripts, options, st.integers(0, 60), st.sampled_from(["ai7", "ai6"]))
 def test_a_chat_reads_any_turn_and_any_beginning_of_one(clients, given, chosen, cut, client):
     """Whatever happens in a turn, and wherever its stream ends, the chat has what there is of it, and no error."""
+    assume(all(number_fits(item) for script in given for item in script))
     events, result = turn(given, **chosen)
+    is_cut = result.halted_reason in {"cancelled", "error"}
+    assume(not (is_cut and chosen.get("emit_text_deltas") is False))  # what was hidden so far has no other event
     check_ui(clients.read(client, written(UiChunks(), events), text="go"), result)
     events = cut_at(events, cut)
     read = clients.read(client, written(UiChunks(), events), text="go")
@@ -108,7 +118,10 @@ def test_an_ag_ui_client_ends_with_the_conversation(clients, shape):
 @given(scripts, options, st.integers(0, 60))
 def test_an_ag_ui_client_reads_any_turn_and_any_beginning_of_one(clients, given, chosen, cut):
     """Whatever happens in a turn, and wherever its stream ends, the events keep the order of the protocol."""
+    assume(all(number_fits(item) for script in given for item in script))
     events, result = turn(given, **chosen)
+    is_cut = result.halted_reason in {"cancelled", "error"}
+    assume(not (is_cut and chosen.get("emit_text_deltas") is False))  # what was hidden so far has no other event
     check_agui(clients.read("agui", written(AgUiEvents("thread-1", "run-1"), events), messages=GO), result)
     events = cut_at(events, cut)
     read = clients.read("agui", written(AgUiEvents("thread-1", "run-1"), events), messages=GO)

@@ -89,6 +89,7 @@ class AgUiEvents(Format):
     _calls: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # those that are open
     _shown_ids: dict[str, str] = attrs.field(factory=dict, init=False)  # of the calls of the message
     _used_ids: set[str] = attrs.field(init=False)
+    _left: set[str] = attrs.field(factory=set[str], init=False)  # to the caller
     _answered: set[str] = attrs.field(factory=set[str], init=False)
     _added: int = attrs.field(default=0, init=False)
     _model: str | None = attrs.field(default=None, init=False)
@@ -114,7 +115,7 @@ class AgUiEvents(Format):
         failure = self._failure or error
         if failure is not None or self._outcome["type"] == "cancelled":
             for call_id in self._shown_ids:  # the client would take them for calls that it has to run
-                if self._shown_ids[call_id] not in self._answered:
+                if self._shown_ids[call_id] not in self._answered and call_id not in self._left:
                     yield from self._output(Message("tool", NOT_ENDED, tool_call_id=call_id, is_error=True))
         yield from self._end_step()
         self._count()
@@ -168,6 +169,7 @@ class AgUiEvents(Format):
         for message in event.step.tool_results:  # also of calls that a cut has ended
             if self._shown_ids.get(message.tool_call_id or "", "") in self._used_ids - self._answered:
                 yield from self._output(message)
+        self._left.update(call.id for call in event.step.manual_tool_calls)
         self._outcome = {"type": "cancelled" if event.step.cancelled else "success"}
         yield from self._end_step()
 

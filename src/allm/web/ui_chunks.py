@@ -292,12 +292,9 @@ class UiChunks(Format):
 
     def _input(self, call: ToolCall) -> Iterator[Chunk]:
         self._calls[call.id] = _Call(call.name, "ready")
-        chunk: Chunk = {"toolCallId": call.id, "toolName": call.name, "input": arguments_of(call)}
-        chunk |= _metadata(opaque_of(call))
-        if call.arguments is None:
-            yield {"type": "tool-input-error", **chunk, "errorText": "the arguments are not a JSON object"}
-        else:
-            yield {"type": "tool-input-available", **chunk}
+        # What is no JSON object is shown as the text that it is; that this is an error is told by the result.
+        chunk: Chunk = {"type": "tool-input-available", "toolCallId": call.id, "toolName": call.name}
+        yield {**chunk, "input": arguments_of(call), **_metadata(opaque_of(call))}
 
     def _known(self, call: ToolCall) -> Iterator[Chunk]:
         """Tell of a call that was made in an earlier turn, and runs now."""
