@@ -20,9 +20,10 @@ __all__ = ["KEEP_ALIVE", "Format", "Frames", "frame", "header", "last_event_id"]
 KEEP_ALIVE = b": keep-alive\n\n"
 """A comment: every reader of server-sent events skips it."""
 
-_ID = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,6}))?")
+_ID = re.compile(r"(?:([^:]{1,100}):)?([0-9]{1,15})(?:\.([0-9]{1,6}))?")
 _WHOLE = 10**6
 """Counts as all chunks of an event; no event has as many."""
+_NOTHING = (-1, _WHOLE)
 
 
 class Format:
@@ -75,14 +76,18 @@ class Frames:
     Attributes:
         format: Maps the events.
         seen: The id of the last frame that the client has; "" for none.
+        turn: The turn that the numbers count in; it is part of the ids, as in `turn:number`, and what was seen of
+            another turn does not count.
     """
 
     format: Format
     seen: str = ""
+    turn: str | None = None
     _from: tuple[int, int] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._from = _position(self.seen)
+        turn, *place = _position(self.seen)
+        self._from = _NOTHING if turn != self.turn else (place[0], place[1])
 
     def feed(self, item: Any) -> bytes:
         """The bytes of an event; b"" if it is not shown, or was seen before."""
@@ -93,10 +98,11 @@ class Frames:
         return b"".join(self._numbered(number, list(self.format.feed(event))))
 
     def _numbered(self, number: int, chunks: list[Any]) -> Iterator[bytes]:
+        place = str(number) if self.turn is None else f"{self.turn}:{number}"
         for count, chunk in enumerate(chunks, 1):
             is_last = count == len(chunks)
             if (number, _WHOLE if is_last else count) > self._from:
-                yield self.format.write(chunk, str(number) if is_last else f"{number}.{count}")
+                yield self.format.write(chunk, place if is_last else f"{place}.{count}")
 
     def end(self, error: BaseException | None = None) -> bytes:
         """The bytes after the last event. They have no id: a client that lost them gets them again."""
@@ -106,13 +112,13 @@ class Frames:
         return b"".join(pieces)
 
 
-def _position(seen: str) -> tuple[int, int]:
-    """How far a client has read: a number, and how many of the frames of that event."""
+def _position(seen: str) -> tuple[str | None, int, int]:
+    """How far a client has read: the turn, a number, and how many of the frames of that event."""
     found = _ID.fullmatch(seen.strip())
     if found is None:  # none, or not one of ours: it gets everything
-        return (-1, _WHOLE)
-    number, count = found.groups()
-    return (int(number), _WHOLE if count is None else int(count))
+        return (None, *_NOTHING)
+    turn, number, count = found.groups()
+    return (turn, int(number), _WHOLE if count is None else int(count))
 
 
 def last_event_id(headers: Any) -> int:
@@ -123,7 +129,7 @@ def last_event_id(headers: Any) -> int:
     Args:
         headers: The headers of the request: a mapping with names in any case, or pairs of texts or bytes.
     """
-    number, count = _position(header(headers, "last-event-id"))
+    _turn, number, count = _position(header(headers, "last-event-id"))
     return max(0, number if count == _WHOLE else number - 1)
 
 

@@ -13,18 +13,19 @@ __all__ = ["serve"]
 
 async def serve(line: Line, until_gone: Callable[[], Awaitable[None]], keep_alive: float | None) -> None:
     """Write the response; until the client is gone, with comments after `keep_alive` seconds of silence."""
-    lock = asyncio.Lock()
+    lock, now = asyncio.Lock(), asyncio.get_running_loop().time
 
     async def beat() -> None:
-        while keep_alive is not None:
-            await asyncio.sleep(keep_alive)
-            await line.keep_alive(lock)
-        await asyncio.Event().wait()
+        wait = keep_alive
+        while wait is not None and keep_alive is not None:
+            await asyncio.sleep(wait)
+            wait = await line.keep_alive(lock, now, keep_alive)
+        await asyncio.Event().wait()  # for ever: the task that ends first ends the response
 
     async def listen() -> None:
         await until_gone()
 
-    tasks = [asyncio.ensure_future(work) for work in (line.write_all(lock), listen(), beat())]
+    tasks = [asyncio.ensure_future(work) for work in (line.write_all(lock, now), listen(), beat())]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

@@ -22,10 +22,11 @@ async def serve(line: Line, until_gone: Callable[[], Awaitable[None]], keep_aliv
         scope.cancel()
 
     async def beat() -> None:
-        while keep_alive is not None:
-            await trio.sleep(keep_alive)
-            await line.keep_alive(lock)
+        wait = keep_alive
+        while wait is not None and keep_alive is not None:
+            await trio.sleep(wait)
+            wait = await line.keep_alive(lock, trio.current_time, keep_alive)
 
     with suppress(ClientGone), trio.CancelScope() as scope:
         async with background_task(listen, "allm web reader"), background_task(beat, "allm web keep-alive"):
-            await line.write_all(lock)
+            await line.write_all(lock, trio.current_time)

@@ -7,7 +7,6 @@ writes comments while the stream is silent.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from types import TracebackType
@@ -58,7 +57,8 @@ class EventResponse:
         """Wrap an event stream; nothing runs yet.
 
         Args:
-            events: Its block, or anything to iterate over that gives events, or `(number, event)` pairs.
+            events: Its block, such as `host.attach(id)`, or anything to iterate over that gives events, or
+                `(number, event)` pairs.
             new_format: Makes the format.
             keep_alive: Seconds of silence after which a comment is written; None for never.
             headers: Further headers; they win over the usual ones.
@@ -83,7 +83,7 @@ class EventResponse:
         return self._all_headers
 
     def _raw_headers(self) -> list[tuple[bytes, bytes]]:
-        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self.headers.items()]
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._all_headers.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Write the response, as an ASGI application. It ends early if the client goes away.
@@ -124,7 +124,7 @@ class EventResponse:
             what = "this response was written before; make another one with a new block for each request"
             raise StreamError(what, reason="closed")
         self._used = True
-        return Pieces(self._events, Frames(self._format, seen))
+        return Pieces(self._events, self._format, seen)
 
 
 @final
@@ -133,7 +133,10 @@ class Pieces:
     """The bytes of a response, read in the task that has entered it."""
 
     _source: Any
-    _frames: Frames
+    _format: Format
+    _seen: str
+    _frames: Frames = attrs.field(init=False)
+    _stream: Any = attrs.field(default=None, init=False)
     _block: AbstractAsyncContextManager[Any] | None = attrs.field(default=None, init=False)
     _events: Any = attrs.field(default=None, init=False)
     _has_more: Callable[[], bool] = attrs.field(default=bool, init=False)
@@ -146,6 +149,7 @@ class Pieces:
             stream = await self._source.__aenter__()
         else:
             stream = self._source
+        self._begin(stream)
         # Of a burst, all that is there is written at once.
         self._has_more = getattr(getattr(stream, "_events", stream), "_has_more", bool)
         self._events = aiter(stream) if hasattr(stream, "__aiter__") else _Listed(iter(stream))
@@ -157,6 +161,12 @@ class Pieces:
         if self._block is None:
             return None
         return await self._block.__aexit__(kind, error, traceback)  # noqa: ASYNC102  (the block shields itself)
+
+    def _begin(self, stream: Any) -> None:
+        turn = getattr(stream, "turn", None)
+        is_hosted = isinstance(turn, str)  # and tells the number of the event that was read last
+        self._stream = stream if is_hosted else None
+        self._frames = Frames(self._format, self._seen, turn if is_hosted else None)
 
     def __aiter__(self) -> Pieces:
         return self
@@ -170,7 +180,8 @@ class Pieces:
         size = 0
         try:
             while not found or (size < MOST_BYTES and self._has_more()):
-                data = self._frames.feed(await anext(self._events))
+                event = await anext(self._events)
+                data = self._frames.feed(event if self._stream is None else (self._stream.number, event))
                 if data:
                     found.append(data)
                     size += len(data)
@@ -178,10 +189,18 @@ class Pieces:
             found.append(self._ended(None))
         except Exception as error:
             found.append(self._ended(error))
+        if self._has_ended and not any(found):
+            return await self.__anext__()
         return b"".join(found)
+
+    @property
+    def is_told(self) -> bool:
+        """Whether the client has been told of what the stream has raised, so that its response is whole."""
+        return self._has_ended and self._format.is_sse
 
     def of(self, events: Iterable[Any]) -> Iterator[bytes]:
         """The same, of events that are read without waiting on an event loop."""
+        self._begin(None)
         try:
             for event in events:
                 if data := self._frames.feed(event):
@@ -229,34 +248,48 @@ class Line:
     _send: Send
     _status: int
     _headers: list[tuple[bytes, bytes]]
-    _count: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
-    _last: int = attrs.field(default=0, init=False)
-    _beaten: int = attrs.field(default=0, init=False)
+    _written_at: float = attrs.field(default=0.0, init=False)
     _is_open: bool = attrs.field(default=False, init=False)
 
-    async def write_all(self, lock: Any) -> None:
-        """Write the whole response."""
+    async def write_all(self, lock: Any, now: Callable[[], float]) -> None:
+        """Write the whole response.
+
+        Args:
+            lock: One of the event loop.
+            now: Its clock, in seconds.
+        """
         async with self.pieces as pieces:
             async with lock:
                 start = {"type": "http.response.start", "status": self._status, "headers": self._headers}
                 await self._to_client(start)
-                self._is_open = True
+                self._written_at, self._is_open = now(), True
             try:
                 async for data in pieces:
                     async with lock:
-                        self._last = next(self._count)
                         await self._to_client({"type": "http.response.body", "body": data, "more_body": True})
+                        self._written_at = now()
+            except Exception:
+                if pieces.is_told:
+                    await self._end()
+                raise
             finally:
                 self._is_open = False
-        await self._to_client({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._end()
 
-    async def keep_alive(self, lock: Any) -> None:
-        """Write a comment if nothing was written since the last call."""
-        if self._is_open and self._last == self._beaten and not lock.locked():
-            async with lock:
-                if self._is_open:
-                    await self._to_client({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
-        self._beaten = self._last
+    async def keep_alive(self, lock: Any, now: Callable[[], float], every: float) -> float:
+        """Write a comment if nothing was written for `every` seconds; returns when to call it again, in seconds."""
+        if not self._is_open or lock.locked():  # a client that does not read needs no comments
+            return every
+        if (left := self._written_at + every - now()) > 0:
+            return left
+        async with lock:
+            if self._is_open:
+                await self._to_client({"type": "http.response.body", "body": KEEP_ALIVE, "more_body": True})
+                self._written_at = now()
+        return every
+
+    async def _end(self) -> None:
+        await self._to_client({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _to_client(self, message: Message) -> None:
         try:
