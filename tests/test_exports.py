@@ -36,7 +36,7 @@ PUBLIC_MODULES = [
     "allm.web",
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
-RETURNED = {"EmbeddingStream", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}
+RETURNED = {"EmbeddingStream", "EventResponse", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}
 
 
 @pytest.fixture(params=PUBLIC_MODULES)

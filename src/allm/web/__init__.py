@@ -20,12 +20,15 @@ from allm.web.requests import (
     read_ag_ui as read_ag_ui,
     read_ui as read_ui,
 )
-from allm.web.response import EventResponse as EventResponse
+from allm.web.response import EventResponse as EventResponse, Source as Source
 from allm.web.responses import ag_ui as ag_ui, sse as sse, text as text, ui_stream as ui_stream
+from allm.web.shown import ErrorText as ErrorText
 
 __all__ = [
     "AgUiRun",
+    "ErrorText",
     "EventResponse",
+    "Source",
     "UiChat",
     "ag_ui",
     "last_event_id",

@@ -17,36 +17,27 @@ from typing import Any, final
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import ImagePart, ReasoningPart, TextPart, ToolCall
+from allm.data.content import ImagePart, TextPart
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
     Failed,
-    ImageCompleted,
     MessageCompleted,
     MessagesAdded,
     MessageStarted,
-    ReasoningCompleted,
-    ReasoningDelta,
     StepCompleted,
-    TextCompleted,
-    TextDelta,
-    ToolCallCompleted,
-    ToolCallDelta,
-    ToolCallStarted,
     ToolExecutionStarted,
     ToolHalted,
     ToolProgress,
     ToolResultEncoded,
     UsageReported,
 )
-from allm.data.json.text import dumps
 from allm.data.message import Message
 from allm.data.response import Usage
 from allm.data.results import ChatResult
+from allm.web.ag_ui_parts import PARTS, AgUiParts
 from allm.web.frames import Format
-from allm.web.opaque import opaque_of
-from allm.web.shown import NOT_ENDED, ErrorText, error_text, image_url, json_data, reason_of
+from allm.web.shown import NOT_ENDED, ErrorText, error_text, json_data, reason_of
 
 __all__ = ["AgUiEvents"]
 
@@ -82,13 +73,8 @@ class AgUiEvents(Format):
     _has_begun: bool = attrs.field(default=False, init=False)
     _step: int = attrs.field(default=0, init=False)
     _in_step: bool = attrs.field(default=False, init=False)
-    _is_text_open: bool = attrs.field(default=False, init=False)
-    _texts: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # deltas of each block of the message
-    _text_opaque: dict[str, Any] = attrs.field(factory=dict, init=False)
-    _reasonings: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # those that are open
-    _calls: dict[str, list[str]] = attrs.field(factory=dict, init=False)  # those that are open
-    _shown_ids: dict[str, str] = attrs.field(factory=dict, init=False)  # of the calls of the message
     _used_ids: set[str] = attrs.field(init=False)
+    _parts: AgUiParts = attrs.field(init=False)  # of the newest message
     _left: set[str] = attrs.field(factory=set[str], init=False)  # to the caller
     _answered: set[str] = attrs.field(factory=set[str], init=False)
     _added: int = attrs.field(default=0, init=False)
@@ -100,6 +86,7 @@ class AgUiEvents(Format):
 
     def __attrs_post_init__(self) -> None:
         self._used_ids = set(self.known_calls)
+        self._parts = AgUiParts(f"{self.run_id}:0", self._used_ids)
 
     def feed(self, event: Any) -> Iterator[Chunk]:
         """See `Format`."""
@@ -111,11 +98,11 @@ class AgUiEvents(Format):
     def end(self, error: BaseException | None = None) -> Iterator[Chunk]:
         """See `Format`."""
         yield from self._begin()
-        yield from self._close()
+        yield from self._parts.close()
         failure = self._failure or error
         if failure is not None or self._outcome["type"] == "cancelled":
-            for call_id in self._shown_ids:  # the client would take them for calls that it has to run
-                if self._shown_ids[call_id] not in self._answered and call_id not in self._left:
+            for call_id in self._parts.shown_ids:  # the client would take them for calls that it has to run
+                if self._parts.shown_ids[call_id] not in self._answered and call_id not in self._left:
                     yield from self._output(Message("tool", NOT_ENDED, tool_call_id=call_id, is_error=True))
         yield from self._end_step()
         self._count()
@@ -140,8 +127,7 @@ class AgUiEvents(Format):
         if not self._in_step:
             self._in_step = True
             self._step += 1
-            self._texts.clear()
-            self._shown_ids.clear()
+            self._parts = AgUiParts(f"{self.run_id}:{self._step}", self._used_ids)
             yield {"type": "STEP_STARTED", "stepName": f"step {self._step}"}
 
     def _end_step(self) -> Iterator[Chunk]:
@@ -149,25 +135,21 @@ class AgUiEvents(Format):
             self._in_step = False
             yield {"type": "STEP_FINISHED", "stepName": f"step {self._step}"}
 
-    @property
-    def _message_id(self) -> str:
-        return f"{self.run_id}:{self._step}"
-
     def _started(self, event: MessageStarted) -> Iterator[Chunk]:
-        yield from self._close()
+        yield from self._parts.close()
         yield from self._end_step()
         self._model = event.model or self._model
         self._outcome = {"type": "cancelled"}
         yield from self._begin_step()
 
     def _completed(self, _event: MessageCompleted) -> Iterator[Chunk]:
-        yield from self._close()
+        yield from self._parts.close()
         self._count()
         self._outcome = {"type": "success"}
 
     def _step_completed(self, event: StepCompleted) -> Iterator[Chunk]:
         for message in event.step.tool_results:  # also of calls that a cut has ended
-            if self._shown_ids.get(message.tool_call_id or "", "") in self._used_ids - self._answered:
+            if self._parts.shown_ids.get(message.tool_call_id or "", "") in self._used_ids - self._answered:
                 yield from self._output(message)
         self._left.update(call.id for call in event.step.manual_tool_calls)
         self._outcome = {"type": "cancelled" if event.step.cancelled else "success"}
@@ -182,7 +164,7 @@ class AgUiEvents(Format):
             return
         if result.pending_questions:  # the conversation goes on with it
             question = result.pending_questions[0]
-            call_id = self._shown_ids.get(question.tool_call_id, question.tool_call_id)
+            call_id = self._parts.shown_ids.get(question.tool_call_id, question.tool_call_id)
             message = {"metadata": {"askUser": call_id}}
             yield from self._whole_text(f"{self.run_id}:question", "assistant", question.question, message)
         self._outcome = self._outcome_of(result)
@@ -190,13 +172,13 @@ class AgUiEvents(Format):
     def _outcome_of(self, result: ChatResult) -> Chunk:
         interrupts = []
         for question in result.pending_questions[:1]:  # the next is asked when it is answered
-            call_id = self._shown_ids.get(question.tool_call_id, question.tool_call_id)
+            call_id = self._parts.shown_ids.get(question.tool_call_id, question.tool_call_id)
             interrupt = {"id": call_id, "reason": "ask_user", "message": question.question, "toolCallId": call_id}
             hints = json_data(question.hints)
             interrupts.append({**interrupt, "metadata": hints} if isinstance(hints, dict) and hints else interrupt)
         pending = []
         for call in result.manual_tool_calls:
-            call_id = self._shown_ids.get(call.id, call.id)
+            call_id = self._parts.shown_ids.get(call.id, call.id)
             if call.name in self.approve:
                 interrupts.append({"id": call_id, "reason": "approval", "toolCallId": call_id})
             else:
@@ -207,7 +189,7 @@ class AgUiEvents(Format):
 
     def _failed(self, event: Failed) -> Iterator[Chunk]:
         self._failure = event.error  # told at the end, since nothing may follow it
-        yield from self._close()
+        yield from self._parts.close()
 
     def _reported(self, event: UsageReported) -> Iterator[Chunk]:
         self._usage = event.usage if self._usage is None else self._usage.merge(event.usage)
@@ -220,34 +202,11 @@ class AgUiEvents(Format):
             self._usage = None
 
     def _joined(self, event: MessagesAdded) -> Iterator[Chunk]:
-        yield from self._close()
+        yield from self._parts.close()
         for message in event.messages:
             if message.role == "user":  # what the server says to the model stays there
                 self._added += 1
                 yield from self._whole_text(f"{self.run_id}:user:{self._added}", "user", message.text)
-
-    # --- text and reasoning ---------------------------------------------------------------------------------------
-
-    def _delta(self, event: TextDelta) -> Iterator[Chunk]:
-        yield from self._begin_step()
-        self._texts.setdefault(event.id, []).append(event.delta)
-        yield from self._more_text(event.delta)
-
-    def _more_text(self, text: str) -> Iterator[Chunk]:
-        if text:
-            if not self._is_text_open:
-                self._is_text_open = True
-                yield {"type": "TEXT_MESSAGE_START", "messageId": self._message_id, "role": "assistant"}
-            yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": self._message_id, "delta": text}
-
-    def _text(self, event: TextCompleted) -> Iterator[Chunk]:
-        yield from self._begin_step()
-        seen = "".join(self._texts.setdefault(event.id, []))
-        if event.text.startswith(seen):
-            self._texts[event.id].append(event.text[len(seen) :])
-            yield from self._more_text(event.text[len(seen) :])
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
-        self._text_opaque = opaque_of(part)
 
     def _whole_text(
         self, message_id: str, role: str, text: str, more: Mapping[str, Any] | None = None
@@ -257,117 +216,18 @@ class AgUiEvents(Format):
             yield {"type": "TEXT_MESSAGE_CONTENT", "messageId": message_id, "delta": text}
         yield {"type": "TEXT_MESSAGE_END", "messageId": message_id}
 
-    def _reasoning_delta(self, event: ReasoningDelta) -> Iterator[Chunk]:
-        if event.delta:
-            yield from self._begin_reasoning(event.id)
-            self._reasonings[event.id].append(event.delta)
-            message_id = f"{self._message_id}:{event.id}"
-            yield {"type": "REASONING_MESSAGE_CONTENT", "messageId": message_id, "delta": event.delta}
-
-    def _begin_reasoning(self, block: str) -> Iterator[Chunk]:
-        if block not in self._reasonings:
-            yield from self._begin_step()
-            self._reasonings[block] = []
-            message_id = f"{self._message_id}:{block}"
-            yield {"type": "REASONING_START", "messageId": message_id}
-            yield {"type": "REASONING_MESSAGE_START", "messageId": message_id, "role": "reasoning"}
-
-    def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
-        part = ReasoningPart(
-            event.text,
-            provider=event.provider,
-            id=event.item_id,
-            signature=event.signature,
-            encrypted_content=event.encrypted_content,
-            metadata=event.metadata,
-            made_at=event.made_at,
-        )
-        opaque = opaque_of(part)
-        if event.id not in self._reasonings and not (event.text or opaque):
-            return
-        yield from self._begin_reasoning(event.id)
-        seen = "".join(self._reasonings[event.id])
-        if event.text.startswith(seen):
-            yield from self._reasoning_delta(ReasoningDelta(event.id, event.text[len(seen) :]))
-        if opaque:
-            yield _encrypted("message", f"{self._message_id}:{event.id}", opaque)
-        yield from self._end_reasoning(event.id)
-
-    def _end_reasoning(self, block: str) -> Iterator[Chunk]:
-        del self._reasonings[block]
-        message_id = f"{self._message_id}:{block}"
-        yield {"type": "REASONING_MESSAGE_END", "messageId": message_id}
-        yield {"type": "REASONING_END", "messageId": message_id}
-
-    def _close(self) -> Iterator[Chunk]:
-        """End what is open of the message."""
-        for block in list(self._reasonings):
-            yield from self._end_reasoning(block)
-        if self._is_text_open:
-            self._is_text_open = False
-            if self._text_opaque and len(self._texts) == 1:  # the protocol has one place, for a message of one text
-                yield _encrypted("message", self._message_id, self._text_opaque)
-            yield {"type": "TEXT_MESSAGE_END", "messageId": self._message_id}
-        self._text_opaque = {}
-        for call_id in list(self._calls):
-            del self._calls[call_id]
-            yield {"type": "TOOL_CALL_END", "toolCallId": self._shown_ids[call_id]}
-
-    def _image(self, event: ImageCompleted) -> Iterator[Chunk]:
+    def _part(self, event: Any) -> Iterator[Chunk]:
         yield from self._begin_step()
-        url, mime_type = image_url(event.part.image)
-        yield {
-            "type": "ACTIVITY_SNAPSHOT",  # its assistant messages have texts only
-            "messageId": f"{self._message_id}:{event.id}",
-            "activityType": "image",
-            "content": {"url": url, "mimeType": mime_type},
-        }
+        yield from self._parts.feed(event)
 
     # --- calls ----------------------------------------------------------------------------------------------------
-
-    def _call_started(self, event: ToolCallStarted) -> Iterator[Chunk]:
-        yield from self._begin_step()
-        if event.id in self._shown_ids:  # twice in one message is one call
-            return
-        shown, count = event.id, 1
-        while shown in self._used_ids:
-            count += 1
-            shown = f"{event.id}#{count}"
-        self._used_ids.add(shown)
-        self._shown_ids[event.id] = shown
-        self._calls[event.id] = []
-        parent = {"parentMessageId": self._message_id}
-        yield {"type": "TOOL_CALL_START", "toolCallId": shown, "toolCallName": event.name, **parent}
-
-    def _call_delta(self, event: ToolCallDelta) -> Iterator[Chunk]:
-        if event.arguments_delta and event.id in self._calls:
-            self._calls[event.id].append(event.arguments_delta)
-            yield {"type": "TOOL_CALL_ARGS", "toolCallId": self._shown_ids[event.id], "delta": event.arguments_delta}
-
-    def _call_completed(self, event: ToolCallCompleted) -> Iterator[Chunk]:
-        yield from self._call_started(ToolCallStarted(event.id, event.name))
-        if event.id not in self._calls:
-            return
-        raw = event.raw_arguments
-        if not raw:
-            raw = dumps(dict(event.arguments or {})).decode()
-        seen = "".join(self._calls[event.id])
-        if raw.startswith(seen):
-            yield from self._call_delta(ToolCallDelta(event.id, raw[len(seen) :]))
-        call = ToolCall(
-            event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
-        )
-        if opaque := opaque_of(call):
-            yield _encrypted("tool-call", self._shown_ids[event.id], opaque)
-        del self._calls[event.id]
-        yield {"type": "TOOL_CALL_END", "toolCallId": self._shown_ids[event.id]}
 
     def _execution(self, _event: ToolExecutionStarted) -> Iterator[Chunk]:
         self._outcome = {"type": "cancelled"}  # it is a turn, whose step goes on
         return iter(())
 
     def _progress(self, event: ToolProgress) -> Iterator[Chunk]:
-        call_id = self._shown_ids.get(event.tool_call.id, event.tool_call.id)
+        call_id = self._parts.shown_ids.get(event.tool_call.id, event.tool_call.id)
         yield {
             "type": "CUSTOM",
             "name": "tool_progress",
@@ -378,7 +238,7 @@ class AgUiEvents(Format):
         yield from self._output(event.message)
 
     def _output(self, message: Message) -> Iterator[Chunk]:
-        call_id = self._shown_ids.get(message.tool_call_id or "", message.tool_call_id or "")
+        call_id = self._parts.shown_ids.get(message.tool_call_id or "", message.tool_call_id or "")
         self._answered.add(call_id)
         chunk: Chunk = {
             "type": "TOOL_CALL_RESULT",
@@ -409,27 +269,10 @@ def _source(part: ImagePart) -> Chunk:
     return {"type": "data", "value": part.image.to_base64(), "mimeType": part.image.resolved_mime_type()}
 
 
-def _encrypted(subtype: str, entity_id: str, opaque: Mapping[str, Any]) -> Chunk:
-    value = dumps(dict(opaque)).decode()
-    return {
-        "type": "REASONING_ENCRYPTED_VALUE",
-        "subtype": subtype,
-        "entityId": entity_id,
-        "encryptedValue": value,
-    }
-
-
 # Of other events the protocol has nothing to say.
 _CHUNKS: dict[type, Callable[[AgUiEvents, Any], Iterator[Chunk]]] = {
+    **dict.fromkeys(PARTS, AgUiEvents._part),
     MessageStarted: AgUiEvents._started,
-    TextDelta: AgUiEvents._delta,
-    TextCompleted: AgUiEvents._text,
-    ReasoningDelta: AgUiEvents._reasoning_delta,
-    ReasoningCompleted: AgUiEvents._reasoning,
-    ToolCallStarted: AgUiEvents._call_started,
-    ToolCallDelta: AgUiEvents._call_delta,
-    ToolCallCompleted: AgUiEvents._call_completed,
-    ImageCompleted: AgUiEvents._image,
     UsageReported: AgUiEvents._reported,
     MessageCompleted: AgUiEvents._completed,
     Failed: AgUiEvents._failed,
