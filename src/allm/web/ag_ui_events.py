@@ -223,7 +223,7 @@ class AgUiEvents(Format):
     # --- calls ----------------------------------------------------------------------------------------------------
 
     def _execution(self, _event: ToolExecutionStarted) -> Iterator[Chunk]:
-        self._outcome = {"type": "cancelled"}  # it is a turn, whose step goes on
+        self._outcome = {"type": "cancelled"}  # the step goes on
         return iter(())
 
     def _progress(self, event: ToolProgress) -> Iterator[Chunk]:
@@ -235,6 +235,7 @@ class AgUiEvents(Format):
         }
 
     def _result(self, event: ToolResultEncoded | ToolHalted | AskUserRequested) -> Iterator[Chunk]:
+        self._outcome = {"type": "cancelled"}  # as above
         yield from self._output(event.message)
 
     def _output(self, message: Message) -> Iterator[Chunk]:

@@ -22,22 +22,27 @@ def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool
         problems.append(wrong_type(("messages",), messages, "a list of messages"))
         return ()
     drafts: list[tuple[Role, Any, dict[str, Any]]] = []
-    waiting: list[Part] = []  # reasoning whose answer comes
-    answer, content = "", list[Part]()  # the id of the last answer, and what it has
+    answers: dict[str, list[Part]] = {}  # what each answer has, by its id; reasoning may come before it and after it
+    waiting: list[Part] = []  # reasoning of another server, whose answer comes
+
+    def answer_of(answer: str, metadata: dict[str, Any]) -> list[Part]:
+        if answer not in answers:
+            answers[answer] = []
+            drafts.append(("assistant", answers[answer], {"metadata": metadata}))
+        return answers[answer]
+
     for index, message in enumerate(messages):
         found: list[Problem] = []
         role = message.get("role") if isinstance(message, Mapping) else None
         if role == "reasoning" and isinstance(message.get("content"), str):
-            part = with_opaque(ReasoningPart(message["content"]), _opaque(message))
-            is_of_answer = bool(answer) and str(message.get("id")).startswith(f"{answer}:")  # as we name it
-            (content if is_of_answer else waiting).append(part)
+            answer = _metadata(message, "answer")
+            content = waiting if answer is None else answer_of(answer, {})
+            content.append(with_opaque(ReasoningPart(message["content"]), _opaque(message)))
         elif role == "assistant":
-            answer, content, waiting = str(message.get("id") or ""), [*waiting, *_assistant(message, found)], []
-            drafts.append(("assistant", content, {"metadata": _asked(message)}))
+            content = answer_of(str(message.get("id")), _asked(message))
+            content += [*waiting, *_assistant(message, found)]
+            waiting = []
         elif role == "user" or (role in {"system", "developer"} and allow_system):
-            if waiting:  # an answer that has nothing else
-                drafts.append(("assistant", waiting, {}))
-                waiting = []
             whose: Role = "user" if role == "user" else "system"
             drafts.append((whose, _content(message.get("content"), found), {}))
         elif role == "tool":
@@ -45,9 +50,8 @@ def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool
         elif role != "activity":  # which is for the page
             found.append(_wrong_role(role))
         problems += [problem.under("messages", index) for problem in found]
-    drafts.append(("assistant", waiting, {}))
-    found_messages = (Message(whose, held, **more) for whose, held, more in drafts if held or whose != "assistant")
-    return tuple(_in_call_order(found_messages))
+    read = (Message(whose, held, **more) for whose, held, more in drafts if held or whose != "assistant")
+    return tuple(_in_call_order(read))
 
 
 def _in_call_order(messages: Iterable[Message]) -> Iterator[Message]:
@@ -76,9 +80,14 @@ def _wrong_role(role: Any) -> Problem:
 
 def _asked(message: Mapping[str, Any]) -> dict[str, Any]:
     """What a question of ours has beside its text."""
+    asked = _metadata(message, "askUser")
+    return {} if asked is None else {"ask_user": True, "tool_call_id": asked}
+
+
+def _metadata(message: Mapping[str, Any], name: str) -> str | None:
     metadata = message.get("metadata")
-    asked = metadata.get("askUser") if isinstance(metadata, Mapping) else None
-    return {"ask_user": True, "tool_call_id": asked} if isinstance(asked, str) else {}
+    value = metadata.get(name) if isinstance(metadata, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def _assistant(message: Mapping[str, Any], problems: list[Problem]) -> list[Part]:

@@ -85,7 +85,8 @@ class AgUiParts:
             self._reasonings[block] = []
             message_id = f"{self.message_id}:{block}"
             yield {"type": "REASONING_START", "messageId": message_id}
-            yield {"type": "REASONING_MESSAGE_START", "messageId": message_id, "role": "reasoning"}
+            answer = {"metadata": {"answer": self.message_id}}  # whose reasoning it is, for when it comes back
+            yield {"type": "REASONING_MESSAGE_START", "messageId": message_id, "role": "reasoning", **answer}
 
     def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
         part = ReasoningPart(

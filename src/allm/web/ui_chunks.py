@@ -298,11 +298,11 @@ class UiChunks(Format):
 
     def _known(self, call: ToolCall) -> Iterator[Chunk]:
         """Tell of a call that was made in an earlier turn, and runs now."""
+        self._finish = None  # the step goes on
         if call.id not in self._calls:
             yield from self._input(call)
 
     def _execution(self, event: ToolExecutionStarted) -> Iterator[Chunk]:
-        self._finish = None  # it is a turn, whose step goes on
         yield from self._known(event.tool_call)
         self._calls[event.tool_call.id].state = "running"
 
