@@ -26,6 +26,7 @@ from allm.data.events import (
     MessagesAdded,
     MessageStarted,
     StepCompleted,
+    ToolExecutionCompleted,
     ToolExecutionStarted,
     ToolHalted,
     ToolProgress,
@@ -222,7 +223,7 @@ class AgUiEvents(Format):
 
     # --- calls ----------------------------------------------------------------------------------------------------
 
-    def _execution(self, _event: ToolExecutionStarted) -> Iterator[Chunk]:
+    def _execution(self, _event: ToolExecutionStarted | ToolExecutionCompleted) -> Iterator[Chunk]:
         self._outcome = {"type": "cancelled"}  # the step goes on
         return iter(())
 
@@ -278,6 +279,7 @@ _CHUNKS: dict[type, Callable[[AgUiEvents, Any], Iterator[Chunk]]] = {
     MessageCompleted: AgUiEvents._completed,
     Failed: AgUiEvents._failed,
     ToolExecutionStarted: AgUiEvents._execution,
+    ToolExecutionCompleted: AgUiEvents._execution,
     ToolProgress: AgUiEvents._progress,
     ToolResultEncoded: AgUiEvents._result,
     ToolHalted: AgUiEvents._result,

@@ -36,6 +36,7 @@ from allm.data.events import (
     ToolCallCompleted,
     ToolCallDelta,
     ToolCallStarted,
+    ToolExecutionCompleted,
     ToolExecutionStarted,
     ToolHalted,
     ToolProgress,
@@ -306,6 +307,9 @@ class UiChunks(Format):
         yield from self._known(event.tool_call)
         self._calls[event.tool_call.id].state = "running"
 
+    def _executed(self, event: ToolExecutionCompleted) -> Iterator[Chunk]:
+        yield from self._known(event.tool_call)  # its result follows
+
     def _progress(self, event: ToolProgress) -> Iterator[Chunk]:
         data = {"toolCallId": event.tool_call.id, "payload": json_data(event.payload)}
         yield {"type": "data-tool-progress", "data": data, "transient": True}
@@ -357,6 +361,7 @@ _CHUNKS: dict[type, Callable[[UiChunks, Any], Iterator[Chunk]]] = {
     MessageCompleted: UiChunks._completed,
     Failed: UiChunks._failed,
     ToolExecutionStarted: UiChunks._execution,
+    ToolExecutionCompleted: UiChunks._executed,
     ToolProgress: UiChunks._progress,
     ToolResultEncoded: UiChunks._result,
     ToolHalted: UiChunks._result,
