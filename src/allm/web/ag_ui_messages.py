@@ -15,13 +15,16 @@ from allm.web.opaque import with_opaque
 
 __all__ = ["ag_ui_messages"]
 
+_Draft = tuple[Role, Any, dict[str, Any]]
+"""A message that may still grow: whose it is, its content, and the rest."""
+
 
 def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool) -> tuple[Message, ...]:
     """The messages. Adds to the problems. Reasoning, which is a message there, joins the answer after it."""
     if not isinstance(messages, list):
         problems.append(wrong_type(("messages",), messages, "a list of messages"))
         return ()
-    drafts: list[tuple[Role, Any, dict[str, Any]]] = []
+    drafts: list[_Draft] = []
     answers: dict[str, list[Part]] = {}  # what each answer has, by its id; reasoning may come before it and after it
     waiting: list[Part] = []  # reasoning of another server, whose answer comes
 
@@ -33,7 +36,7 @@ def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool
 
     for index, message in enumerate(messages):
         found: list[Problem] = []
-        role = message.get("role") if isinstance(message, Mapping) else None
+        role = _role(message)
         if role == "reasoning" and isinstance(message.get("content"), str):
             answer = _metadata(message, "answer")
             content = waiting if answer is None else answer_of(answer, {})
@@ -43,6 +46,7 @@ def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool
             content += [*waiting, *_assistant(message, found)]
             waiting = []
         elif role == "user" or (role in {"system", "developer"} and allow_system):
+            waiting = _ended(waiting, drafts)
             whose: Role = "user" if role == "user" else "system"
             drafts.append((whose, _content(message.get("content"), found), {}))
         elif role == "tool":
@@ -50,8 +54,15 @@ def ag_ui_messages(messages: Any, problems: list[Problem], *, allow_system: bool
         elif role != "activity":  # which is for the page
             found.append(_wrong_role(role))
         problems += [problem.under("messages", index) for problem in found]
+    _ended(waiting, drafts)
     read = (Message(whose, held, **more) for whose, held, more in drafts if held or whose != "assistant")
     return tuple(_in_call_order(read))
+
+
+def _ended(waiting: list[Part], drafts: list[_Draft]) -> list[Part]:
+    """Reasoning that no answer has followed is one by itself; gives the list for the next."""
+    drafts.append(("assistant", waiting, {}))
+    return []
 
 
 def _in_call_order(messages: Iterable[Message]) -> Iterator[Message]:
@@ -67,6 +78,11 @@ def _in_call_order(messages: Iterable[Message]) -> Iterator[Message]:
         places = {call.id: place for place, call in enumerate(message.tool_calls)}
         yield message
     yield from sorted(results, key=lambda result: places.get(result.tool_call_id or "", len(places)))
+
+
+def _role(message: Any) -> str | None:
+    role = message.get("role") if isinstance(message, Mapping) else None
+    return role if isinstance(role, str) else None
 
 
 def _wrong_role(role: Any) -> Problem:
