@@ -22,6 +22,7 @@ nox.options.sessions = [
     "servers",
     "stores",
     "web",
+    "browser",
     "reliability",
     "pythons",
 ]
@@ -172,6 +173,20 @@ def web(session: nox.Session) -> None:
     quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
     session.run("npm", "ci", *quiet, "--prefix", str(folder))
     session.run("pytest", "tests/web", *(session.posargs or ["-q"]), env={"WEB_CLIENTS": str(folder)})
+
+
+@nox.session(requires=["wheel"])
+def browser(session: nox.Session) -> None:
+    """Test the pages in a headless Chromium; where there is none, Debian's is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(map(shutil.which, names)):
+        session.run("apt-get", "update", "-qq", external=True)
+        session.run("apt-get", "install", "-qq", "--no-install-recommends", "chromium", external=True)
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "browser")
+    chromium = next(filter(None, map(shutil.which, names)))
+    session.run("pytest", "tests/browser", *session.posargs, env={"ALLM_CHROMIUM": chromium})
 
 
 @nox.session

@@ -258,6 +258,7 @@ class Line:
             lock: One of the event loop.
             now: Its clock, in seconds.
         """
+        failure: Exception | None = None
         async with self.pieces as pieces:
             async with lock:
                 start = {"type": "http.response.start", "status": self._status, "headers": self._headers}
@@ -268,13 +269,15 @@ class Line:
                     async with lock:
                         await self._to_client({"type": "http.response.body", "body": data, "more_body": True})
                         self._written_at = now()
-            except Exception:
-                if pieces.is_told:
-                    await self._end()
-                raise
+            except Exception as error:
+                if not pieces.is_told:
+                    raise
+                failure = error
             finally:
                 self._is_open = False
         await self._end()
+        if failure is not None:  # the client has been told; the server logs it
+            raise failure
 
     async def keep_alive(self, lock: Any, now: Callable[[], float], every: float) -> float:
         """Write a comment if nothing was written for `every` seconds; returns when to call it again, in seconds."""
