@@ -66,7 +66,7 @@ SCRIPTS: dict[str, list[list[Any]]] = {
     "halt": [[fake.tool_call("halt")]],
     "manual": [[fake.text("Yours."), fake.tool_call("by_hand", {"a": 1}), fake.tool_call("good", {"a": 1})]],
     "approval": [[fake.tool_call("delete", {"a": 1}), fake.tool_call("good", {"a": 1})]],
-    "failed": [[fake.text("Half an ans"), fake.error(TRUNCATED)]],
+    "failed": [[fake.text("Half an answ"), fake.error(TRUNCATED)]],
     "failed at once": [[fake.error(allm.AdapterError("no", reason="invalid_request"))]],
     "failed in a call": [[fake.text("Hm"), fake.tool_call_delta("c", '{"a": "x'), fake.error(TRUNCATED)]],
     "failed later": [[fake.tool_call("good")], [fake.reasoning("hm"), fake.error(TRUNCATED)]],
