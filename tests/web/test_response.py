@@ -343,3 +343,40 @@ async def test_the_numbers_of_a_hosted_turn_count_in_that_turn():
     assert allm.web.last_event_id({"Last-Event-ID": "abc:7"}) == 7
     assert allm.web.last_event_id([(b"last-event-id", b"7.2")]) == 6
     assert allm.web.last_event_id({}) == 0
+
+
+async def test_what_is_no_stream_is_refused():
+    """At once if it can be seen, else before anything is written; a block that was entered is left."""
+    for odd in (42, "text", b"bytes", {}, None):
+        with pytest.raises(TypeError, match="expected a block"):
+            allm.web.sse(odd)
+    server = Server()
+    with pytest.raises(TypeError, match="would stop the whole event loop"):
+        await allm.web.sse(allm.blocking.stream(new_engine(), "Hi"))(SCOPE, server.receive, server.send)
+
+    left = []
+
+    class Block:
+        async def __aenter__(self):
+            return 42
+
+        async def __aexit__(self, *error):
+            left.append(error[0])
+
+    with pytest.raises(TypeError):
+        await allm.web.sse(Block())(SCOPE, server.receive, server.send)
+    assert left == [TypeError]
+    assert server.sent == []
+
+
+async def test_a_picture_that_nobody_can_read_breaks_no_stream():
+    """Its place is empty."""
+    gone = allm.Image(("file", "/nowhere.png"), "image/png")
+    events = [allm.ImageCompleted("i", allm.ImagePart(gone)), allm.TextDelta("t", "on it goes")]
+    call = allm.ToolCall("c", "look", {})
+    shown = allm.Message("tool", [allm.ImagePart(gone)], tool_call_id="c")
+    events += [allm.ToolCallCompleted("c", "look", {}), allm.ToolResultEncoded(call, shown)]
+    for make in (allm.web.sse, allm.web.ui_stream, allm.web.ag_ui):
+        body = b"".join(make(events))
+        assert b"on it goes" in body
+        assert b"internal_error" not in body

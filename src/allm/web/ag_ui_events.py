@@ -38,7 +38,7 @@ from allm.data.response import Usage
 from allm.data.results import ChatResult
 from allm.web.ag_ui_parts import PARTS, AgUiParts
 from allm.web.frames import Format
-from allm.web.shown import NOT_ENDED, ErrorText, error_text, json_data, reason_of
+from allm.web.shown import NOT_ENDED, ErrorText, error_text, image_url, json_data, reason_of
 
 __all__ = ["AgUiEvents"]
 
@@ -265,10 +265,10 @@ def _content(message: Message) -> str | list[Chunk]:
 
 
 def _source(part: ImagePart) -> Chunk:
-    if (url := part.image.url) is not None:
-        mime_type = {} if part.image.mime_type is None else {"mimeType": part.image.mime_type}
-        return {"type": "url", "value": url, **mime_type}
-    return {"type": "data", "value": part.image.to_base64(), "mimeType": part.image.resolved_mime_type()}
+    url, mime_type = image_url(part.image)
+    if url[:5] == "data:":
+        return {"type": "data", "value": url.rpartition(",")[2], "mimeType": mime_type}
+    return {"type": "url", "value": url, **({"mimeType": mime_type} if "/" in mime_type else {})}
 
 
 # Of other events the protocol has nothing to say.

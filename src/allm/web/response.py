@@ -66,6 +66,9 @@ class EventResponse:
         """
         if keep_alive is not None and not keep_alive > 0:
             raise ValueError(f"keep_alive is {keep_alive!r}; expected seconds above 0, or None for never")
+        kinds = ("__aenter__", "__aiter__", "__iter__")
+        if isinstance(events, (str, bytes, Mapping)) or not any(hasattr(events, kind) for kind in kinds):
+            raise TypeError(f"events is {type(events).__name__}; expected a block, such as allm.stream(...), or events")
         self._events: Any = events
         self._format = new_format()
         self._keep_alive = keep_alive if self._format.is_sse else None
@@ -144,16 +147,26 @@ class Pieces:
     _failure: Exception | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> Pieces:
-        if hasattr(self._source, "__aenter__"):
-            self._block = self._source
-            stream = await self._source.__aenter__()
-        else:
-            stream = self._source
+        if not hasattr(self._source, "__aenter__"):
+            if hasattr(self._source, "__enter__"):
+                what = "a stream of allm.blocking would stop the whole event loop; give one of allm, or of allm.aio"
+                raise TypeError(what)
+            self._read(self._source)
+            return self
+        self._block = self._source
+        stream = await self._source.__aenter__()
+        try:
+            self._read(stream)
+        except TypeError as error:
+            await self._source.__aexit__(TypeError, error, error.__traceback__)  # noqa: ASYNC120  (the block shields itself)
+            raise
+        return self
+
+    def _read(self, stream: Any) -> None:
         self._begin(stream)
         # Of a burst, all that is there is written at once.
         self._has_more = getattr(getattr(stream, "_events", stream), "_has_more", bool)
         self._events = aiter(stream) if hasattr(stream, "__aiter__") else _Listed(iter(stream))
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from allm.data.content import ImagePart, TextPart, ToolCall
-from allm.data.errors import AllmError
+from allm.data.errors import AllmError, ValidationError
 from allm.data.image import Image
 from allm.data.json.text import JsonTextError, loads
 from allm.data.message import Message
@@ -84,8 +84,11 @@ def image_url(image: Image) -> tuple[str, str]:
     """A URL that a page can show, which holds the image itself if it has no other; and the MIME type."""
     if (url := image.url) is not None:
         return url, image.mime_type or "image"
-    mime_type = image.resolved_mime_type()
-    return f"data:{mime_type};base64,{image.to_base64()}", mime_type
+    try:
+        mime_type = image.resolved_mime_type()
+        return f"data:{mime_type};base64,{image.to_base64()}", mime_type
+    except ValidationError:  # of a type that nobody knows, or a file that is gone
+        return "data:,", image.mime_type or "image"
 
 
 def arguments_of(call: ToolCall) -> Any:
