@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from allm.web.response import ClientGone, Line
+from allm.web.line import ClientGone, Line
 
 __all__ = ["serve"]
 

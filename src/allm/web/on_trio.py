@@ -8,7 +8,7 @@ from contextlib import suppress
 import trio
 
 from allm.execution.stream.block import background_task
-from allm.web.response import ClientGone, Line
+from allm.web.line import ClientGone, Line
 
 __all__ = ["serve"]
 
