@@ -34,11 +34,10 @@ from allm.data.events import (
     UsageReported,
 )
 from allm.data.message import Message
-from allm.data.response import Usage
 from allm.data.results import ChatResult
 from allm.web.ag_ui_parts import PARTS, AgUiParts
 from allm.web.frames import Format
-from allm.web.shown import NOT_ENDED, ErrorText, error_text, image_url, json_data, reason_of
+from allm.web.shown import NOT_ENDED, ErrorText, UsageCount, error_text, image_url, json_data, reason_of
 
 __all__ = ["AgUiEvents"]
 
@@ -80,8 +79,7 @@ class AgUiEvents(Format):
     _answered: set[str] = attrs.field(factory=set[str], init=False)
     _added: int = attrs.field(default=0, init=False)
     _model: str | None = attrs.field(default=None, init=False)
-    _usage: Usage | None = attrs.field(default=None, init=False)  # of the message in progress
-    _total: Usage = attrs.field(factory=Usage, init=False)
+    _usage: UsageCount = attrs.field(factory=UsageCount, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _outcome: Chunk = attrs.field(factory=lambda: {"type": "cancelled"}, init=False)  # until something ends regularly
 
@@ -106,8 +104,8 @@ class AgUiEvents(Format):
                 if self._parts.shown_ids[call_id] not in self._answered and call_id not in self._left:
                     yield from self._output(Message("tool", NOT_ENDED, tool_call_id=call_id, is_error=True))
         yield from self._end_step()
-        self._count()
-        counts = {name: count for name, ours in _COUNTS.items() if (count := getattr(self._total, ours)) is not None}
+        total = self._usage.end_message()
+        counts = {name: count for name, ours in _COUNTS.items() if (count := getattr(total, ours)) is not None}
         if counts and self._model is not None:
             counts["model"] = self._model
         usage = {"usage": [counts]} if counts else {}
@@ -145,7 +143,7 @@ class AgUiEvents(Format):
 
     def _completed(self, _event: MessageCompleted) -> Iterator[Chunk]:
         yield from self._parts.close()
-        self._count()
+        self._usage.end_message()
         self._outcome = {"type": "success"}
 
     def _step_completed(self, event: StepCompleted) -> Iterator[Chunk]:
@@ -159,7 +157,7 @@ class AgUiEvents(Format):
     def _chat_completed(self, event: ChatCompleted) -> Iterator[Chunk]:
         result = event.result
         self._failure = self._failure or result.error
-        self._usage, self._total = None, result.usage
+        self._usage.end_turn(result.usage)
         if result.halted_reason == "cancelled":
             self._outcome = {"type": "cancelled"}
             return
@@ -193,14 +191,8 @@ class AgUiEvents(Format):
         yield from self._parts.close()
 
     def _reported(self, event: UsageReported) -> Iterator[Chunk]:
-        self._usage = event.usage if self._usage is None else self._usage.merge(event.usage)
+        self._usage.report(event.usage)
         return iter(())
-
-    def _count(self) -> None:
-        """Add the usage of the message that has ended."""
-        if self._usage is not None:
-            self._total += self._usage
-            self._usage = None
 
     def _joined(self, event: MessagesAdded) -> Iterator[Chunk]:
         yield from self._parts.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
+import attrs
+
+from allm.data.attrs_classes import define
 from allm.data.content import ImagePart, TextPart, ToolCall
 from allm.data.errors import AllmError, ValidationError
 from allm.data.image import Image
@@ -16,6 +19,7 @@ from allm.data.types.encode import as_json
 __all__ = [
     "NOT_ENDED",
     "ErrorText",
+    "UsageCount",
     "arguments_of",
     "error_text",
     "image_url",
@@ -107,3 +111,31 @@ def json_data(value: Any) -> Any:
 def usage_data(usage: Usage) -> dict[str, Any]:
     """The counts that are known."""
     return {name: count for name in COUNTS if (count := getattr(usage, name)) is not None}
+
+
+@final
+@define(eq=False)
+class UsageCount:
+    """Counts what the messages of a stream have used. Each report of one replaces what it told before.
+
+    Attributes:
+        total: Of the messages that have ended; at the end of a turn, what its result says.
+    """
+
+    total: Usage = attrs.field(factory=Usage)
+    _newest: Usage | None = attrs.field(default=None, init=False)
+
+    def report(self, usage: Usage) -> None:
+        """Take note of what the message in progress has used so far."""
+        self._newest = usage if self._newest is None else self._newest.merge(usage)
+
+    def end_message(self) -> Usage:
+        """Add the message in progress, which has ended; returns the total."""
+        if self._newest is not None:
+            self.total += self._newest
+            self._newest = None
+        return self.total
+
+    def end_turn(self, total: Usage) -> None:
+        """Take the total of the result."""
+        self.total, self._newest = total, None

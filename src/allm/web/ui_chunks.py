@@ -44,13 +44,13 @@ from allm.data.events import (
     UsageReported,
 )
 from allm.data.message import Message
-from allm.data.response import Usage
 from allm.data.results import PendingQuestion, UserAsked
 from allm.web.frames import Format
 from allm.web.opaque import opaque_of
 from allm.web.shown import (
     NOT_ENDED,
     ErrorText,
+    UsageCount,
     arguments_of,
     error_text,
     image_url,
@@ -103,8 +103,7 @@ class UiChunks(Format):
     _in_step: bool = attrs.field(default=False, init=False)
     _open: dict[tuple[str, str], list[str]] = attrs.field(factory=dict, init=False)  # parts, and their deltas
     _calls: dict[str, _Call] = attrs.field(factory=dict, init=False)  # of the step, and those that run again
-    _usage: Usage | None = attrs.field(default=None, init=False)  # of the message in progress
-    _total: Usage = attrs.field(factory=Usage, init=False)
+    _usage: UsageCount = attrs.field(factory=UsageCount, init=False)
     _finish: str | None = attrs.field(default=None, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
     _is_cut: bool = attrs.field(default=False, init=False)
@@ -126,8 +125,7 @@ class UiChunks(Format):
             if call.state in {"streaming", "running"} or (call.state == "ready" and is_cut):
                 yield from self._output(Message("tool", NOT_ENDED, tool_call_id=call_id, is_error=True))
         yield from self._end_step()
-        self._count()
-        usage = usage_data(self._total)
+        usage = usage_data(self._usage.end_message())
         metadata = {"messageMetadata": {"usage": usage}} if usage else {}
         if failure is not None:
             # The error comes last, since a page reads nothing that follows it.
@@ -172,7 +170,7 @@ class UiChunks(Format):
 
     def _completed(self, event: MessageCompleted) -> Iterator[Chunk]:
         yield from self._close()
-        self._count()
+        self._usage.end_message()
         self._finish = _FINISH.get(event.finish_reason or "", "other")
 
     def _step_completed(self, event: StepCompleted) -> Iterator[Chunk]:
@@ -195,7 +193,7 @@ class UiChunks(Format):
             yield from self._question(result.halt.questions[0])
         self._is_cut = result.halted_reason == "cancelled"
         self._failure = self._failure or result.error
-        self._usage, self._total = None, result.usage
+        self._usage.end_turn(result.usage)
         self._finish = self._finish or "other"
 
     def _failed(self, event: Failed) -> Iterator[Chunk]:
@@ -203,14 +201,8 @@ class UiChunks(Format):
         yield from self._close()
 
     def _reported(self, event: UsageReported) -> Iterator[Chunk]:
-        self._usage = event.usage if self._usage is None else self._usage.merge(event.usage)
+        self._usage.report(event.usage)
         return iter(())
-
-    def _count(self) -> None:
-        """Add the usage of the message that has ended."""
-        if self._usage is not None:
-            self._total += self._usage
-            self._usage = None
 
     # --- text and reasoning ---------------------------------------------------------------------------------------
 
