@@ -1,4 +1,4 @@
-"""Telemetry: `attach` a handler, `span` for spans of your own (see `allm.runtime.telemetry`)."""
+"""Telemetry: `attach` a handler, `span` for spans of your own (see `allm.runtime.telemetry`), `record` in a file."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from allm.runtime.telemetry import (
     current_span as current_span,
     span as span,
 )
+from allm.telemetry.recording import record as record
 
 __all__ = [
     "Around",
@@ -23,6 +24,7 @@ __all__ = [
     "TelemetryEvent",
     "attach",
     "current_span",
+    "record",
     "span",
 ]
 
