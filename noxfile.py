@@ -21,6 +21,7 @@ nox.options.sessions = [
     "validators",
     "servers",
     "stores",
+    "web",
     "browser",
     "reliability",
     "pythons",
@@ -160,6 +161,19 @@ def stores(session: nox.Session) -> None:
     tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "host", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session(requires=["wheel"])
+def web(session: nox.Session) -> None:
+    """Let the real client packages of the AI SDK and of AG-UI read what `allm.web` writes, in Node."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "web")
+    folder = session.cache_dir.resolve() / "web"
+    shutil.copytree("tests/web/clients", folder, dirs_exist_ok=True)
+    quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
+    session.run("npm", "ci", *quiet, "--prefix", str(folder))
+    session.run("pytest", "tests/web", *(session.posargs or ["-q"]), env={"WEB_CLIENTS": str(folder)})
 
 
 @nox.session(requires=["wheel"])

@@ -34,10 +34,12 @@ PUBLIC_MODULES = [
     "allm.telemetry",
     "allm.telemetry.otel",
     "allm.testing",
+    "allm.web",
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
 RETURNED = {
     "EmbeddingStream",
+    "EventResponse",
     "EventStream",
     "HostedStream",
     "Instrumented",
