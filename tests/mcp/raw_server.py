@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -73,7 +74,7 @@ def called(number: object, arguments: dict[str, object]) -> None:
     if FAULT == "hangs":
         return
     if FAULT == "closes_stdout":
-        sys.stdout.close()
+        os.close(1)
         time.sleep(60)
     if FAULT == "long_line":
         write("x" * (40 * 1024 * 1024))

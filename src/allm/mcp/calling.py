@@ -6,7 +6,8 @@ told (`notifications/cancelled`) by the task that stays behind, which the connec
 
 from __future__ import annotations
 
-import math
+import itertools
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -21,6 +22,8 @@ __all__ = ["Call", "current_call"]
 _MOST_WAITING = 64
 """Reports of progress that may wait for a slow consumer; more are left out, as a later one says more."""
 
+_numbers = itertools.count(1)
+
 
 @define(eq=False)
 class Call:
@@ -30,6 +33,7 @@ class Call:
         name: The tool, as the server calls it.
         arguments: As the server gets them.
         answers: What the user has answered to the questions of this call, in their order.
+        token: What reports of progress name the call by.
         asked: A question that there is no answer to; the call was cancelled for it.
         result: The SDK's result, if there is one.
         error: What the SDK raised.
@@ -39,11 +43,11 @@ class Call:
     name: str
     arguments: dict[str, Any]
     answers: list[Any]
+    token: str = attrs.field(factory=lambda: f"allm-{next(_numbers)}", init=False)
     asked: Elicitation | None = attrs.field(default=None, init=False)
     result: Any = attrs.field(default=None, init=False)
     error: Exception | None = attrs.field(default=None, init=False)
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _last: float = attrs.field(default=-math.inf, init=False)
     _send: trio.MemorySendChannel[dict[str, Any]] = attrs.field(init=False)
     progress: trio.MemoryReceiveChannel[dict[str, Any]] = attrs.field(init=False)
 
@@ -55,23 +59,17 @@ class Call:
         token = current_call.set(self)
         try:
             with self._send, self.scope:
-                self.result = await client.call_tool(self.name, self.arguments, progress_callback=self._report)
+                self.result = await client.call_tool(self.name, self.arguments, meta={"progressToken": self.token})
         except Exception as error:
             self.error = self.error or error
         finally:
             current_call.reset(token)
 
-    async def _report(self, progress: float, total: float | None, message: str | None) -> None:
-        # The SDK starts a task for each report, in any order; the protocol has them increase.
-        await trio.lowlevel.checkpoint()
-        if progress < self._last:
-            return
-        self._last = progress
-        report = {"progress": progress, "total": total, "message": message}
-        try:
-            self._send.send_nowait({name: value for name, value in report.items() if value is not None})
-        except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
-            return
+    def report(self, params: dict[str, Any]) -> None:
+        """Hand on a report of progress, by the parameters of its notification."""
+        told = {name: params[name] for name in ("progress", "total", "message") if params.get(name) is not None}
+        with suppress(trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
+            self._send.send_nowait(told)
 
     def ask(self, asked: Elicitation) -> Any:
         """The user's answer, if it is known; else cancel the call for the question, and return None."""

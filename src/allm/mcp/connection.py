@@ -113,7 +113,7 @@ class Connection:
     _away: tuple[float, str] = attrs.field(default=(-float("inf"), ""), init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _connecting: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    _calls: dict[Call, None] = attrs.field(factory=dict, init=False)
+    _calls: dict[Any, Call] = attrs.field(factory=dict, init=False)
     _one_by_one: trio.Lock | None = attrs.field(default=None, init=False)
 
     # --- for everybody ----------------------------------------------------------------------------------------------
@@ -202,12 +202,12 @@ class Connection:
     async def _watched(self, call: Call, context: Any) -> _Live:
         live = await self._open()
         live.nursery.start_soon(call.run, live.client, name=f"allm mcp call {call.name}")
-        self._calls[call] = None
+        self._calls[call.token] = call
         try:
             async for report in call.progress:
                 await context.emit(report)
         finally:
-            del self._calls[call]
+            del self._calls[call.token]
             call.scope.cancel()
             call.progress.close()
         return live
@@ -352,7 +352,7 @@ class Connection:
         else:
             streams = stdio_transport(self.server, self.sdk, live.tail, live.end)
         return self.sdk.client.Client(
-            screened(streams, self.server.name, self.sdk, version),
+            screened(streams, self.server.name, self.sdk, version, self._report),
             client_info=self.sdk.types.Implementation(name="allm", version=__version__),
             message_handler=self._heard,
             elicitation_callback=self._elicit,
@@ -360,6 +360,11 @@ class Connection:
         )
 
     # --- what the server says by itself -----------------------------------------------------------------------------
+
+    def _report(self, params: dict[str, Any]) -> None:
+        call = self._calls.get(str(params.get("progressToken")))
+        if call is not None:
+            call.report(params)
 
     async def _heard(self, message: Any) -> None:
         await trio.lowlevel.checkpoint()
@@ -382,7 +387,7 @@ class Connection:
     async def _elicit(self, _context: Any, params: Any) -> Any:
         """Answer a question of the server; never raises, as the SDK would log it and answer with its text."""
         asked = as_elicitation(params, self.server.name)
-        call = current_call.get() or (next(iter(self._calls)) if len(self._calls) == 1 else None)
+        call = current_call.get() or (next(iter(self._calls.values())) if len(self._calls) == 1 else None)
         try:
             if self.on_elicit is not None:
                 content = await call_user(self.on_elicit, asked)

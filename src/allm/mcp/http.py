@@ -1,191 +1,350 @@
-"""The transport of a server over HTTP: the SDK's, with a client that bounds answers and tells what went wrong.
+"""The transport of a server over HTTP ("streamable HTTP"): messages in the bodies of requests and of their answers.
 
-The SDK shows the status of a refused request as "Server returned an error response", ends all calls when one cannot be
-sent, and reads an answer in JSON whatever its size. The client here turns each of these into an answer to the one
-request that it is about, as the protocol has it for a server that answers an error with a status.
+It is sent over the library's own connections, as every other request: with its proxies and certificates, and so that
+nothing is left of a request that is cancelled. What goes wrong with a request is the answer to that request, in words
+that say what it was; the SDK's own transport ends all calls then, and has no limit for an answer in JSON.
 
-https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#session-management: 404 to a request with the
-header `Mcp-Session-Id` means that the session is over, and the client has to begin another.
+https://modelcontextprotocol.io/specification/2025-11-25/basic/transports#streamable-http and the version 2026-07-28 of
+the same page:
+
+- Each message is a POST. Its answer is one message in JSON, or a stream of events, of which one is the answer.
+- Up to 2025-11-25 there may be a session, named by the header `Mcp-Session-Id`. 404 to a request with it means that the
+  session is over, and that the client has to begin another. A GET opens a stream for what the server says by itself. A
+  stream that ends early is taken up again by a GET with `Last-Event-ID`. DELETE ends the session.
+- From 2026-07-28 on there is no session, and a request is cancelled by closing its stream.
 """
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+import logging
+import math
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
+import attrs
 import trio
 
-from allm.data.errors import AllmError
+from allm.data.attrs_classes import define
+from allm.data.errors import AdapterError
+from allm.execution.stream.block import nursery_boundary
+from allm.http.headers import HeaderValue, secrets_in
 from allm.http.keys import KeySource, Secret
-from allm.http.library import load, tls
-from allm.mcp.sdk import Sdk, sdk
+from allm.http.response import HttpResponse
+from allm.http.transport import open_response
+from allm.mcp.events import EventReader
+from allm.mcp.sdk import Sdk
 from allm.mcp.servers import HttpServer
 from allm.mcp.stdio import MAX_MESSAGE_BYTES
 
 __all__ = ["SESSION_LOST", "http_transport"]
 
+logger = logging.getLogger("allm.mcp")
+
 SESSION_LOST = "session lost"
-"""Marks an error of a request that the server has not taken, as there is no such session."""
+"""Marks the error of a request that the server has not taken, as it does not know the session."""
 
-_SILENCE = 300.0
-"""Seconds without a byte after which an answer is no longer waited for, as in the SDK."""
+_NOTICE_TIMEOUT = 30.0
+"""Seconds that a server may take to accept a message that has no answer."""
 
-_OTHER = 30.0
-"""Seconds for connecting and for each write, as in the SDK."""
+_DELETE_TIMEOUT = 2.0
+"""Seconds that a server may take to end a session."""
 
+_ATTEMPTS = 2
+"""Attempts to take up a stream again that bring no event, one after the other; as in the SDK."""
+
+_REDIRECTS = 5
 _EXCERPT = 2000
 """Bytes of the body of a refused request that are read for its error."""
+
+_OK, _ACCEPTED, _REDIRECT, _UNAUTHORIZED, _NOT_FOUND = 200, 202, 300, 401, 404
+_SESSION, _VERSION = "mcp-session-id", "mcp-protocol-version"
 
 
 @asynccontextmanager
 async def http_transport(server: HttpServer, sdk: Sdk) -> AsyncGenerator[tuple[Any, Any]]:
-    """The streams that the SDK reads and writes."""
-    http = sdk.httpx
-    secure = server.url.lower().startswith("https:")
-    await load(secure=secure)
-    client = _client_class()(
-        headers={name: value.reveal() if isinstance(value, Secret) else value for name, value in server.headers.items()},
-        auth=_auth(server.auth),
-        timeout=http.Timeout(_OTHER, read=_SILENCE, pool=None),
-        limits=http.Limits(max_connections=None, max_keepalive_connections=8),
-        verify=tls(secure=secure),
-    )
-    async with client:
-        streams = sdk.http.streamable_http_client(
-            str.__str__(server.url), http_client=client, max_sse_event_size=MAX_MESSAGE_BYTES
-        )
-        async with streams as (read, write):
-            yield read, write
-
-
-def _auth(given: Any) -> Any:
-    if isinstance(given, str):
-        return _bearer_class()(Secret(given))
-    if isinstance(given, Secret) or given is None or isinstance(given, sdk().httpx.Auth):
-        return given
-    return _bearer_class()(KeySource(given))
-
-
-@functools.cache
-def _bearer_class() -> Any:
-    http: Any = sdk().httpx
-
-    class Bearer(http.Auth):  # type: ignore[misc]
-        """Sends a token, and asks for another one when it is refused."""
-
-        def __init__(self, source: Secret | KeySource) -> None:
-            self._source = source
-
-        async def async_auth_flow(self, request: Any) -> AsyncGenerator[Any, Any]:
-            key = await self._key()
-            request.headers["authorization"] = f"Bearer {key.reveal()}"
-            response = yield request
-            if response.status_code == http.codes.UNAUTHORIZED and isinstance(self._source, KeySource):
-                key = await self._source.key(rejected=key)
-                request.headers["authorization"] = f"Bearer {key.reveal()}"
-                yield request
-
-        async def _key(self) -> Secret:
-            return self._source if isinstance(self._source, Secret) else await self._source.key()
-
-    return Bearer
-
-
-@functools.cache
-def _client_class() -> Any:
-    http: Any = sdk().httpx
-
-    class Client(http.AsyncClient):  # type: ignore[misc]
-        """The client of one connection."""
-
-        async def send(self, request: Any, **options: Any) -> Any:
-            """Send a request; where it is a message of the protocol, what fails is an answer that says so."""
-            if request.method != "POST":
-                return await super().send(request, **options)
-            try:
-                response = await super().send(request, **options)
-            except (http.TransportError, AllmError) as error:
-                what = f"{request.url.host} cannot be reached: {error or type(error).__name__}"
-                # A server that never had the request may be asked again.
-                lost = isinstance(error, (http.ConnectError, http.ConnectTimeout))
-                return _error_response(request, what, lost=lost and "mcp-session-id" in request.headers)
-            if response.status_code >= http.codes.BAD_REQUEST:
-                return await _explained(request, response)
-            response.stream = _Bounded(response.stream, is_json=_is_json(response))
-            return response
-
-    class _Bounded(http.AsyncByteStream):  # type: ignore[misc]
-        """A body that is read up to the limit; what goes wrong ends its own request only."""
-
-        def __init__(self, stream: Any, *, is_json: bool) -> None:
-            self._stream = stream
-            self._left: float = MAX_MESSAGE_BYTES if is_json else float("inf")
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            try:
-                async for chunk in self._stream:
-                    self._left -= len(chunk)
-                    if self._left < 0:
-                        raise http.StreamError(f"it has more than {MAX_MESSAGE_BYTES:,} bytes; ask for less")
-                    yield chunk
-            except http.TransportError as error:
-                raise http.StreamError(f"the connection was lost: {error or type(error).__name__}") from error
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
-
-    return Client
-
-
-def _is_json(response: Any) -> bool:
-    return str(response.headers.get("content-type", "")).lower().startswith("application/json")
-
-
-async def _explained(request: Any, response: Any) -> Any:
-    """The answer to a request that was refused: the server's own error, or one that has the status and the body."""
-    body = bytearray()
+    """Talk to the server while the block runs; gives the streams that the SDK reads and writes."""
+    to_sdk, from_server = sdk.anyio.create_memory_object_stream(0)
+    to_server, from_sdk = sdk.anyio.create_memory_object_stream(math.inf)  # as in `stdio_transport`
+    session = _Session(server, sdk, to_sdk)
     try:
-        with trio.move_on_after(_OTHER):
-            async for chunk in response.aiter_bytes():
-                body += chunk
-                if len(body) > _EXCERPT:
-                    break
-    except sdk().httpx.TransportError:
-        pass
+        async with nursery_boundary() as session.nursery:
+            session.nursery.start_soon(session.run, from_sdk, name="allm mcp http")
+            try:
+                yield from_server, to_server
+            finally:
+                session.nursery.cancel_scope.cancel()
     finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
-            await response.aclose()
-    lost = response.status_code == sdk().httpx.codes.NOT_FOUND and "mcp-session-id" in request.headers
-    error = _own_error(bytes(body))
-    if error is not None and not lost:
-        return _response(request, response.status_code, error)
-    text = bytes(body[:_EXCERPT]).decode("utf-8", "replace").strip()
-    what = f"HTTP {response.status_code} {response.reason_phrase}".strip() + (f": {text}" if text else "")
-    if response.status_code == sdk().httpx.codes.UNAUTHORIZED:
-        what += " (check auth= and headers= of the HttpServer)"
-    return _error_response(request, what, lost=lost, status=response.status_code)
+        for stream in (to_sdk, from_server, to_server, from_sdk):
+            stream.close()
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + _DELETE_TIMEOUT):
+            await session.end()
+
+
+@define(eq=False)
+class _Post:
+    """A request that waits for its answer."""
+
+    is_modern: bool
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+
+
+@define(eq=False)
+class _Session:
+    """What is known of the server, and the requests on their way."""
+
+    server: HttpServer
+    sdk: Sdk
+    to_sdk: Any
+    nursery: trio.Nursery = attrs.field(init=False)
+    _url: str = attrs.field(init=False)
+    _token: KeySource | Secret | None = attrs.field(init=False)
+    _id: str | None = attrs.field(default=None, init=False)
+    _version: str | None = attrs.field(default=None, init=False)
+    _posts: dict[Any, _Post] = attrs.field(factory=dict, init=False)
+    _sent: list[Secret] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._url, auth = str.__str__(self.server.url), self.server.auth
+        self._token = KeySource(auth) if callable(auth) else auth
+        self._sent = secrets_in(self.server.headers)
+
+    # --- messages ---------------------------------------------------------------------------------------------------
+
+    async def run(self, from_sdk: Any) -> None:
+        """Send what the SDK writes; each request waits for its answer in a task of its own."""
+        types = self.sdk.types
+        async for item in from_sdk:
+            message, headers = item.message, dict(getattr(item.metadata, "headers", None) or {})
+            method = getattr(message, "method", None)
+            self._version = None if method == "initialize" else headers.get(_VERSION, self._version)
+            if isinstance(message, types.JSONRPCRequest):
+                post = self._posts[message.id] = _Post(self._version in self.sdk.modern_versions)
+                self.nursery.start_soon(self._request, message, headers, post, name=f"allm mcp {method}")
+            elif method == "notifications/cancelled":
+                self._cancel(message, headers)
+            elif method == "notifications/initialized":
+                await self._notice(message, headers)  # before the requests that follow it
+                self.nursery.start_soon(self._hear, name="allm mcp events")
+            else:
+                self.nursery.start_soon(self._notice, message, headers, name="allm mcp notice")
+
+    def _cancel(self, message: Any, headers: dict[str, str]) -> None:
+        post = self._posts.get((message.params or {}).get("requestId"))
+        if post is not None and post.is_modern:
+            post.scope.cancel()
+        elif self._version not in self.sdk.modern_versions:
+            self.nursery.start_soon(self._notice, message, headers, name="allm mcp cancel")
+
+    async def _notice(self, message: Any, headers: dict[str, str]) -> None:
+        """Send a message that has no answer."""
+        with trio.move_on_after(_NOTICE_TIMEOUT):
+            try:
+                async with self._opened("POST", headers, _body(message)) as response:
+                    if response.status >= _REDIRECT:
+                        logger.debug("MCP server %r answered %s to a notice", self.server.name, response.status)
+            except AdapterError as error:
+                logger.debug("MCP server %r had no notice: %s", self.server.name, error.message)
+
+    async def _request(self, message: Any, headers: dict[str, str], post: _Post) -> None:
+        types = self.sdk.types
+        try:
+            with post.scope:
+                try:
+                    await self._answered(message, headers)
+                except AdapterError as error:
+                    await self._fail(message.id, f"{self.server.name} cannot be reached: {error.message}")
+        except (self.sdk.anyio.BrokenResourceError, self.sdk.anyio.ClosedResourceError):
+            return  # the connection is being closed
+        except Exception as error:  # such as what a function for tokens raised
+            logger.debug("MCP server %r: the request failed", self.server.name, exc_info=True)
+            with suppress(self.sdk.anyio.BrokenResourceError, self.sdk.anyio.ClosedResourceError):
+                await self._fail(message.id, f"{type(error).__name__}: {error}", code=types.INTERNAL_ERROR)
+        finally:
+            if self._posts.get(message.id) is post:
+                del self._posts[message.id]
+
+    async def _answered(self, message: Any, headers: dict[str, str]) -> None:
+        """Send a request, and pass its answer on."""
+        async with self._opened("POST", headers, _body(message)) as response:
+            kind = response.headers.get("content-type", "").lower()
+            if response.status >= _REDIRECT:
+                await self._refused(message.id, response)
+                return
+            if message.method == "initialize":
+                self._id = response.headers.get(_SESSION)
+            if kind.startswith("text/event-stream"):
+                reader = EventReader(MAX_MESSAGE_BYTES)
+                if await self._read(response, reader, message.id):
+                    return
+            elif kind.startswith("application/json"):
+                body = await response.read(MAX_MESSAGE_BYTES + 1)
+                too_long = len(body) > MAX_MESSAGE_BYTES
+                await self._pass_on(b"" if too_long else body, f"more than {MAX_MESSAGE_BYTES:,}", message.id)
+                return
+            else:
+                what = f"it answered HTTP {response.status} with {kind or 'no content type'}; expected JSON or events"
+                await self._fail(message.id, what)
+                return
+        await self._resume(reader, message.id)
+
+    async def _resume(self, reader: EventReader, request: Any) -> None:
+        """Take up a stream again that ended before the answer came."""
+        failed = 0
+        while reader.last_id is not None and failed < _ATTEMPTS:
+            await trio.sleep(reader.retry)
+            seen = reader.last_id
+            try:
+                async with self._opened("GET", {"last-event-id": seen}) as response:
+                    if response.status == _OK and await self._read(response, reader, request):
+                        return
+            except AdapterError:
+                logger.debug("MCP server %r: a stream cannot be taken up", self.server.name, exc_info=True)
+            failed = 0 if reader.last_id != seen else failed + 1
+        await self._fail(request, "the connection was lost before the answer came")
+
+    async def _hear(self) -> None:
+        """Read what the server says by itself, in a session."""
+        reader, failed = EventReader(MAX_MESSAGE_BYTES), 0
+        while self._id is not None and failed < _ATTEMPTS:
+            failed += 1
+            with suppress(AdapterError):
+                resumed = {} if reader.last_id is None else {"last-event-id": reader.last_id}
+                async with self._opened("GET", resumed) as response:
+                    if response.status != _OK:
+                        return  # 405: it says nothing by itself
+                    failed = 0
+                    await self._read(response, reader, None)
+            await trio.sleep(reader.retry)
+
+    async def _read(self, response: HttpResponse, reader: EventReader, request: Any) -> bool:
+        """Pass on the messages in a stream of events; whether the answer to the request was among them."""
+        with suppress(AdapterError):  # the stream is taken up again
+            async with response.chunks() as chunks:
+                async for chunk in chunks:
+                    for event in reader.feed(chunk):
+                        if event.size and await self._pass_on(event.data, f"{event.size:,}", request):
+                            return True
+        return False
+
+    async def _pass_on(self, data: bytes, size: str, request: Any) -> bool:
+        """Pass a message on; whether it is the answer to the request."""
+        types = self.sdk.types
+        if not data:
+            if request is not None:
+                what = f"it sent {size} bytes in one message, and {MAX_MESSAGE_BYTES:,} are taken; ask for less"
+                await self._fail(request, what)
+            return request is not None
+        try:
+            message = types.jsonrpc_message_adapter.validate_json(data, by_name=False)
+        except ValueError as error:
+            if request is not None:
+                await self._fail(request, f"its answer is not a message of the protocol: {str(error).splitlines()[0]}")
+            return request is not None
+        is_answer = isinstance(message, (types.JSONRPCResponse, types.JSONRPCError)) and request is not None
+        if is_answer:
+            message.id = request
+        await self.to_sdk.send(self.sdk.message.SessionMessage(message))
+        return is_answer
+
+    async def _refused(self, request: Any, response: HttpResponse) -> None:
+        lost = response.status == _NOT_FOUND and self._id is not None
+        body = await response.read(_EXCERPT, cut=True)
+        error = _own_error(body)
+        if error is not None and not lost:
+            await self._fail(request, str(error["message"]), code=error["code"], data=error.get("data"))
+            return
+        text = body.decode("utf-8", "replace").strip()
+        for secret in self._sent:
+            text = secret.redact(text)
+        what = f"HTTP {response.status}{f': {text}' if text else ''}"
+        if response.status == _UNAUTHORIZED:
+            what += " (check auth= and headers= of the HttpServer)"
+        elif "location" in response.headers:
+            what += f" (it redirects to {_without_query(response.headers['location'])}, which is not followed)"
+        await self._fail(request, what, data={"allm": SESSION_LOST} if lost else None)
+
+    async def _fail(self, request: Any, what: str, *, code: int | None = None, data: Any = None) -> None:
+        types = self.sdk.types
+        error = types.ErrorData(code=types.INTERNAL_ERROR if code is None else code, message=what, data=data)
+        answer = types.JSONRPCError(jsonrpc="2.0", id=request, error=error)
+        await self.to_sdk.send(self.sdk.message.SessionMessage(answer))
+
+    # --- requests ---------------------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _opened(self, method: str, own: dict[str, str], content: bytes = b"") -> AsyncGenerator[HttpResponse]:
+        """The answer to a request: with another token if one was refused, from where the server has moved to."""
+        rejected: Secret | None = None
+        for _ in range(_REDIRECTS + 1):
+            key = await self._key(rejected)
+            async with open_response(
+                method,
+                self._url,
+                headers=self._headers(method, own, key),
+                content=content,
+                client=self.server.http_client,
+            ) as response:
+                if response.status == _UNAUTHORIZED and rejected is None and isinstance(self._token, KeySource):
+                    rejected = key
+                    continue
+                if response.status in {307, 308} and self._moved(response.headers.get("location", "")):
+                    continue
+                yield response
+                return
+        raise AdapterError(f"it redirects more than {_REDIRECTS} times", reason="network_error")
+
+    async def _key(self, rejected: Secret | None) -> Secret | None:
+        key = await self._token.key(rejected) if isinstance(self._token, KeySource) else self._token
+        if key is not None and key not in self._sent:
+            self._sent.append(key)
+        return key
+
+    def _headers(self, method: str, own: dict[str, str], key: Secret | None) -> dict[str, HeaderValue]:
+        headers: dict[str, HeaderValue] = {"accept": "text/event-stream"}
+        if method == "POST":
+            headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+        headers |= self.server.headers
+        if key is not None:
+            headers["authorization"] = Secret(f"Bearer {key.reveal()}")
+        if self._id is not None:
+            headers[_SESSION] = self._id
+        if self._version is not None:
+            headers[_VERSION] = self._version
+        return headers | {name.lower(): value for name, value in own.items()}
+
+    def _moved(self, location: str) -> bool:
+        """Whether a redirect stays with the server, as where only a slash is missing. A token goes nowhere else."""
+        target = urljoin(self._url, location)
+        if urlsplit(target)[:2] != urlsplit(self._url)[:2] or target == self._url:
+            return False
+        self._url = target
+        return True
+
+    async def end(self) -> None:
+        """End the session on the server, if there is one."""
+        if self._id is not None:
+            with suppress(AdapterError):
+                async with self._opened("DELETE", {}):
+                    pass
+
+
+def _body(message: Any) -> bytes:
+    body: str = message.model_dump_json(by_alias=True, exclude_unset=True)
+    return body.encode()
 
 
 def _own_error(body: bytes) -> dict[str, Any] | None:
+    """The error of the protocol that a refused request was answered with."""
     try:
         found: Any = json.loads(body)
     except (ValueError, RecursionError):
         return None
     error = found.get("error") if isinstance(found, dict) else None
-    return error if isinstance(error, dict) and {"code", "message"} <= error.keys() else None
+    return error if isinstance(error, dict) and isinstance(error.get("code"), int) and "message" in error else None
 
 
-def _error_response(request: Any, what: str, *, lost: bool, status: int = 503) -> Any:
-    types = sdk().types
-    error: dict[str, Any] = {"code": types.INTERNAL_ERROR, "message": what}
-    if lost:
-        error["data"] = {"allm": SESSION_LOST}
-    return _response(request, status, error)
-
-
-def _response(request: Any, status: int, error: dict[str, Any]) -> Any:
-    body = {"jsonrpc": "2.0", "id": None, "error": error}
-    return sdk().httpx.Response(status, json=body, request=request)
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]

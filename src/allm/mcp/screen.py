@@ -1,6 +1,8 @@
-"""What a server sends, before the SDK reads it: a list of tools loses those that the protocol does not allow.
+"""What a server sends, before the SDK reads it.
 
-The SDK validates a list as a whole, so that one tool with a wrong schema would take all others with it.
+The SDK validates a list of tools as a whole, so that one with a wrong schema would take all others with it: here it
+loses those that the protocol does not allow. And it starts a task for each report of progress, which may come in any
+order, and after the result: here they are seen in the server's order.
 """
 
 from __future__ import annotations
@@ -21,16 +23,21 @@ logger = logging.getLogger("allm.mcp")
 
 @asynccontextmanager
 async def screened(
-    transport: AbstractAsyncContextManager[tuple[Any, Any]], name: str, sdk: Sdk, version: Callable[[], str | None]
+    transport: AbstractAsyncContextManager[tuple[Any, Any]],
+    name: str,
+    sdk: Sdk,
+    version: Callable[[], str | None],
+    report: Callable[[dict[str, Any]], None],
 ) -> AsyncGenerator[tuple[Any, Any]]:
     """The same transport, without tools that are not valid.
 
     Args:
         name: The server's.
         version: The version of the protocol that was agreed on.
+        report: Called with the parameters of each report of progress.
     """
     async with transport as (read, write):
-        yield _Screened(read, name, sdk, version), write
+        yield _Screened(read, name, sdk, version, report), write
 
 
 @define(eq=False)
@@ -41,6 +48,7 @@ class _Screened:
     _name: str
     _sdk: Sdk
     _version: Callable[[], str | None]
+    _report: Callable[[dict[str, Any]], None]
 
     async def receive(self) -> Any:
         return self._seen(await self._inner.receive())
@@ -65,7 +73,10 @@ class _Screened:
         return getattr(self._inner, name)  # `last_context`, which some streams have
 
     def _seen(self, item: Any) -> Any:
-        result = getattr(getattr(item, "message", None), "result", None)
+        message = getattr(item, "message", None)
+        if getattr(message, "method", None) == "notifications/progress":
+            self._report(getattr(message, "params", None) or {})
+        result = getattr(message, "result", None)
         if isinstance(result, dict) and isinstance(tools := cast("dict[str, Any]", result).get("tools"), list):
             self._screen(cast("dict[str, Any]", result), cast("list[Any]", tools))
         return item

@@ -24,22 +24,18 @@ class Sdk:
     Attributes:
         client: `mcp.client.client`: the `Client`, a connection with the protocol spoken over it.
         stdio: `mcp.client.stdio`.
-        http: `mcp.client.streamable_http`.
         message: `mcp.shared.message`: what goes through the streams of a transport.
         types: `mcp_types`: the messages.
         methods: `mcp_types.methods`: what each version of the protocol allows.
-        httpx: The HTTP library that the SDK uses.
         anyio: The streams that connect a transport to the SDK.
         validators: `jsonschema.validators`.
     """
 
     client: ModuleType
     stdio: ModuleType
-    http: ModuleType
     message: ModuleType
     types: ModuleType
     methods: ModuleType
-    httpx: ModuleType
     anyio: ModuleType
     validators: ModuleType
 
@@ -47,6 +43,12 @@ class Sdk:
     def Error(self) -> Any:  # noqa: N802  (a class)
         """The exception for an error that the server answered with."""
         return self.client.MCPError
+
+    @property
+    def modern_versions(self) -> tuple[str, ...]:
+        """The versions of the protocol without sessions."""
+        versions: tuple[str, ...] = self.client.MODERN_PROTOCOL_VERSIONS
+        return versions
 
 
 @functools.cache
@@ -61,11 +63,9 @@ def sdk() -> Sdk:
         return Sdk(
             client=load("mcp.client.client"),
             stdio=load("mcp.client.stdio"),
-            http=load("mcp.client.streamable_http"),
             message=load("mcp.shared.message"),
             types=load("mcp_types"),
             methods=load("mcp_types.methods"),
-            httpx=load("httpx2"),
             anyio=load("anyio"),
             validators=load("jsonschema.validators"),
         )

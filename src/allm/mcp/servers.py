@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import attrs
 
 from allm.data.attrs_classes import frozen
-from allm.data.errors import Problem, ValidationError
+from allm.data.errors import EngineError, Problem, ValidationError
 from allm.data.problems import shown, wrong_type
 from allm.data.tool import Tool
 from allm.http.headers import HeaderValue, lower_headers
-from allm.http.keys import KeyFunction
+from allm.http.keys import KeyFunction, Secret, key_problem
 from allm.http.private_url import as_url
 
 __all__ = ["HttpServer", "Server", "StdioServer", "as_server"]
@@ -49,6 +49,15 @@ def _environment(value: Any) -> dict[str, str]:
     if not isinstance(value, Mapping):
         _refuse("env", value, "a mapping of names to str")
     return {str(name): str(text) for name, text in cast("Mapping[Any, Any]", value).items()}
+
+
+def _sealed(value: Any) -> Any:
+    """A token that no variable holds from here on."""
+    if value is not None and not isinstance(value, (str, Secret)) and not callable(value):
+        _refuse("auth", value, "a token, or a function that returns one")
+    if isinstance(value, str) and (problem := key_problem(value)) is not None:
+        raise EngineError(f"the token given as auth {problem}", reason="invalid_key")
+    return Secret(value) if isinstance(value, str) else value
 
 
 Wanted: TypeAlias = Iterable[str] | Callable[[Tool], bool] | None
@@ -96,8 +105,9 @@ class HttpServer:
         url: Its endpoint.
         headers: Sent with each request; never shown.
         auth: A token, or a function that returns one, sync or async. It is sent as `Authorization: Bearer ...`. The
-            function is called when a token is first needed, and again when the server refuses the token with 401. Or an
-            `httpx2.Auth`, such as the SDK's `OAuthClientProvider`.
+            function is called when a token is first needed, and again when the server refuses the token with 401.
+        http_client: Your own client, as for adapters: `httpx2.AsyncClient(auth=...)` with the SDK's
+            `OAuthClientProvider` signs in with OAuth. It stays open.
         prefix, only, name, connect_timeout: As in `StdioServer`; the name is the URL's host by default.
     """
 
@@ -105,7 +115,8 @@ class HttpServer:
     headers: dict[str, HeaderValue] = attrs.field(
         factory=dict, converter=lower_headers, repr=False, kw_only=True, hash=False
     )
-    auth: str | KeyFunction | Any = attrs.field(default=None, repr=False, kw_only=True)
+    auth: str | Secret | KeyFunction | None = attrs.field(default=None, repr=False, kw_only=True, converter=_sealed)
+    http_client: Any = attrs.field(default=None, repr=False, kw_only=True)
     prefix: str = attrs.field(default="", kw_only=True, validator=_text)
     only: Wanted = attrs.field(default=None, kw_only=True)
     name: str = attrs.field(kw_only=True, validator=_text)
