@@ -32,7 +32,6 @@ def raw(fault="none", **options) -> allm.mcp.StdioServer:
 class HttpProcess:
     """The server that is made with the SDK, over HTTP."""
 
-    arguments: tuple[str, ...] = ()
     port: int = 0
     process: trio.Process | None = None
 
@@ -43,7 +42,7 @@ class HttpProcess:
     async def start(self) -> None:
         """Start it, or start it again on the same port."""
         self.process = await trio.lowlevel.open_process(
-            [sys.executable, HERE / "sdk_server.py", "http", *self.arguments],
+            [sys.executable, HERE / "sdk_server.py", "http"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PORT": str(self.port)},
@@ -59,9 +58,9 @@ class HttpProcess:
 
 
 @asynccontextmanager
-async def http_process(*arguments: str) -> AsyncGenerator[HttpProcess]:
+async def http_process() -> AsyncGenerator[HttpProcess]:
     """Run the server over HTTP."""
-    server = HttpProcess(arguments)
+    server = HttpProcess()
     try:
         await server.start()
         yield server

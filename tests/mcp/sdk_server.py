@@ -1,14 +1,14 @@
 """A server made with the SDK: over stdio, or over HTTP on the port that it prints."""
 
-from __future__ import annotations
-
 import os
 import socket
 import sys
+from typing import Annotated
 
 import anyio
 import uvicorn
-from mcp.server.mcpserver import Context, Image, MCPServer
+from pydantic import BaseModel
+from mcp.server.mcpserver import Context, Elicit, Image, MCPServer, Resolve
 from mcp_types import AudioContent, ToolAnnotations
 
 server = MCPServer("kind")
@@ -74,6 +74,34 @@ def die(status: int) -> str:
     """End the process in the middle of a call."""
     print("fatal: out of cheese", file=sys.stderr, flush=True)
     os._exit(status)
+
+
+class Size(BaseModel):
+    """The form of a question."""
+
+    size: str
+
+
+def size_of(what: str) -> Elicit[Size]:
+    return Elicit(f"Which size of {what}?", Size)
+
+
+def second_size_of(what: str) -> Elicit[Size]:
+    return Elicit(f"And which size for the second {what}?", Size)
+
+
+@server.tool()
+async def order(what: str, size: Annotated[Size, Resolve(size_of)], second: Annotated[Size, Resolve(second_size_of)]) -> str:
+    """Order two things, and ask for their sizes."""
+    return f"{what}: {size.size} and {second.size}"
+
+
+@server.tool()
+async def grow(ctx: Context) -> str:
+    """Add a tool."""
+    server.add_tool(lambda: "new", name="grown", description="New.")
+    await ctx.session.send_tool_list_changed()
+    return "grown"
 
 
 @server.tool()

@@ -201,7 +201,7 @@ class Connection:
 
     async def _watched(self, call: Call, context: Any) -> _Live:
         live = await self._open()
-        live.nursery.start_soon(call.run, live.client, name=f"allm mcp call {call.name}")
+        live.nursery.start_soon(call.run, live.client, self.sdk, name=f"allm mcp call {call.name}")
         self._calls[call.token] = call
         try:
             async for report in call.progress:

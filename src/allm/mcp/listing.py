@@ -17,6 +17,7 @@ import trio
 
 from allm.data.content import ToolCall
 from allm.data.errors import EngineError
+from allm.data.json.text import dumps
 from allm.data.problems import shown
 from allm.data.tool import RESERVED_NAMES, Tool, tool_problems
 from allm.mcp.sdk import Sdk
@@ -71,6 +72,7 @@ async def as_tools(listed: Iterable[Any], server: str, run: RunTool, sdk: Sdk, a
     from allm.mcp.elicitation import with_answers
 
     taken: dict[str, str] = {}
+    checked: dict[bytes, str | None] = {}
     tools: list[Tool] = []
     names = {tool.name for tool in listed}
     for index, tool in enumerate(listed):
@@ -89,7 +91,7 @@ async def as_tools(listed: Iterable[Any], server: str, run: RunTool, sdk: Sdk, a
             handler=functools.partial(run, tool.name),
             metadata={"mcp": _facts(tool, server)},
         )
-        if (problem := _problem(made, schema, sdk)) is not None:
+        if (problem := _problem(made, schema, sdk, checked)) is not None:
             _skip(tool, server, problem)
             continue
         tools.append(made)
@@ -111,12 +113,23 @@ def _safe_name(name: str, names: set[str]) -> str:
     return safe
 
 
-def _problem(tool: Tool, schema: dict[str, Any], sdk: Sdk) -> str | None:
+def _problem(tool: Tool, schema: dict[str, Any], sdk: Sdk, checked: dict[bytes, str | None]) -> str | None:
     """Why no provider would take it, else None: one bad schema makes them refuse a request with all its tools."""
     if problems := tool_problems(tool):
         return "; ".join(f"{'.'.join(map(str, one.path))} {one.message}" for one in problems)
     try:
-        sdk.validators.validator_for(schema, default=sdk.validators.Draft202012Validator).check_schema(schema)
+        key = dumps(schema)
+        if key not in checked:
+            checked[key] = _schema_problem(schema, sdk)
+    except Exception as error:  # it is too deep
+        return f"its schema is not valid: {error}"
+    return checked[key]
+
+
+def _schema_problem(schema: dict[str, Any], sdk: Sdk) -> str | None:
+    validators = sdk.validators
+    try:
+        validators.validator_for(schema, default=validators.Draft202012Validator).check_schema(schema)
     except Exception as error:  # also of a schema that is too deep, or names an unknown dialect
         return f"its schema is not valid: {getattr(error, 'message', error)}"[:500]
     return None

@@ -178,10 +178,12 @@ class _Pipes:
         """Read standard error to its end, so that a server that writes without end is not held up."""
         errors = self.process.stderr
         assert errors is not None  # noqa: S101  (a pipe was asked for)
-        with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            while chunk := await errors.receive_some(_CHUNK):
-                tail.add(bytes(chunk))
-        self.kept.set()
+        try:
+            with suppress(OSError, trio.BrokenResourceError, trio.ClosedResourceError):
+                while chunk := await errors.receive_some(_CHUNK):
+                    tail.add(bytes(chunk))
+        finally:
+            self.kept.set()
 
     def _message(self, line: bytes) -> Any:
         if not line.strip():
