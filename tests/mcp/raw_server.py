@@ -67,7 +67,6 @@ def result(text: str) -> dict[str, object]:
 
 def called(number: object, arguments: dict[str, object]) -> None:
     if FAULT == "dies":
-        print("out of cheese", file=sys.stderr, flush=True)
         sys.exit(3)
     if FAULT == "killed":
         signal.raise_signal(signal.SIGKILL)
@@ -93,7 +92,9 @@ def called(number: object, arguments: dict[str, object]) -> None:
         send(method="notifications/tools/list_changed")
     if FAULT == "asks":
         form = {"type": "object", "properties": {"size": {"type": "string", "enum": ["S", "L"]}}, "required": ["size"]}
-        send(id=f"ask-{number}", method="elicitation/create", params={"message": "Which size?", "requestedSchema": form})
+        send(
+            id=f"ask-{number}", method="elicitation/create", params={"message": "Which size?", "requestedSchema": form}
+        )
         return
     if FAULT == "bad_result":
         send(id=number, result={"content": "text"})
@@ -103,7 +104,6 @@ def called(number: object, arguments: dict[str, object]) -> None:
 
 def main() -> None:
     if FAULT == "exits":
-        print("no licence found", file=sys.stderr)
         sys.exit(7)
     if FAULT == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -124,7 +124,7 @@ def main() -> None:
         elif method == "tools/call":
             called(number, message["params"].get("arguments") or {})
         elif method == "notifications/cancelled":
-            print("cancelled", message["params"], file=sys.stderr, flush=True)
+            pass
         elif method is None and str(number).startswith("ask-"):
             answer = message["result"]
             if answer["action"] != "cancel":

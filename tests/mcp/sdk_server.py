@@ -3,13 +3,14 @@
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import anyio
 import uvicorn
-from pydantic import BaseModel
 from mcp.server.mcpserver import Context, Elicit, Image, MCPServer, Resolve
 from mcp_types import AudioContent, ToolAnnotations
+from pydantic import BaseModel
 
 server = MCPServer("kind")
 PIXEL = bytes.fromhex(
@@ -32,16 +33,19 @@ async def steps(count: int, ctx: Context) -> str:
     return "all steps"
 
 
+def mark(marker, text):
+    with Path(marker).open("a") as file:
+        file.write(f"{text}\n")
+
+
 @server.tool()
 async def wait(marker: str) -> str:
     """Wait for ever; the marker is written when the call begins, and when it is cancelled."""
-    with open(marker, "a") as file:
-        file.write("begun\n")
+    mark(marker, "begun")
     try:
         await anyio.sleep_forever()
     finally:
-        with open(marker, "a") as file:
-            file.write("cancelled\n")
+        mark(marker, "cancelled")
     return "never"
 
 
@@ -72,7 +76,6 @@ def huge(size: int) -> str:
 @server.tool()
 def die(status: int) -> str:
     """End the process in the middle of a call."""
-    print("fatal: out of cheese", file=sys.stderr, flush=True)
     os._exit(status)
 
 
@@ -91,7 +94,9 @@ def second_size_of(what: str) -> Elicit[Size]:
 
 
 @server.tool()
-async def order(what: str, size: Annotated[Size, Resolve(size_of)], second: Annotated[Size, Resolve(second_size_of)]) -> str:
+async def order(
+    what: str, size: Annotated[Size, Resolve(size_of)], second: Annotated[Size, Resolve(second_size_of)]
+) -> str:
     """Order two things, and ask for their sizes."""
     return f"{what}: {size.size} and {second.size}"
 
@@ -115,7 +120,6 @@ def main() -> None:
         server.run()
         return
     listening = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0"))))
-    print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(server.streamable_http_app(), log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])
 

@@ -7,15 +7,15 @@ import random
 
 import pytest
 import trio
-from mcp_servers import TIMEOUT, connected, http_process, raw, stdio
 
 import allm
 from allm.testing import cancel_everywhere, no_leaks
+from mcp_servers import TIMEOUT, connected, http_process, raw, stdio
 
 
 async def test_a_hundred_connections_closed_in_any_order_leave_nothing():
     """Neither a task, nor a process, a descriptor or a thread."""
-    rng = random.Random(20)
+    rng = random.Random(20)  # noqa: S311
     with trio.fail_after(55):
         async with no_leaks():
             for _ in range(10):
@@ -68,7 +68,7 @@ async def test_a_block_is_entered_once():
     with trio.fail_after(TIMEOUT):
         block = allm.mcp.connect(raw())
         async with block:
-            with pytest.raises(RuntimeError, match="call allm.mcp.connect again"):
+            with pytest.raises(RuntimeError, match=r"call allm.mcp.connect again"):
                 await block.__aenter__()
 
 
@@ -104,7 +104,7 @@ async def test_connections_over_http_in_any_order():
                 blocks = [allm.mcp.connect(process.url) for _ in range(20)]
                 for block in blocks:
                     await block.__aenter__()
-                random.Random(3).shuffle(blocks)
+                random.Random(3).shuffle(blocks)  # noqa: S311
                 for block in blocks:
                     await block.__aexit__(None, None, None)
 
@@ -124,6 +124,7 @@ async def test_calls_over_http_leave_nothing():
 
 async def test_stdio_and_http_side_by_side():
     """One block for both."""
-    async with http_process() as process:
-        async with no_leaks(), connected(stdio(prefix="a_"), allm.mcp.HttpServer(process.url, prefix="b_")) as tools:
+    async with http_process() as process, no_leaks():
+        servers = [stdio(prefix="a_"), allm.mcp.HttpServer(process.url, prefix="b_")]
+        async with connected(*servers) as tools:
             assert await tools["a_add"].run({"a": 1, "b": 2}) == await tools["b_add"].run({"a": 1, "b": 2})

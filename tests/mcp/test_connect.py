@@ -7,12 +7,12 @@ import sys
 
 import pytest
 import trio
-from mcp_servers import connected, http_process, raw, stdio
 
 import allm
 from allm import fake
 from allm.providers import Fake
 from allm.testing import no_leaks
+from mcp_servers import connected, http_process, raw, stdio
 
 
 @pytest.fixture(params=["stdio", "http"])

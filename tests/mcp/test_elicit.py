@@ -7,13 +7,14 @@ import json
 
 import pytest
 import trio
-from mcp_servers import connected, raw, stdio
 
 import allm
 from allm import fake
 from allm.mcp.sdk import sdk
 from allm.providers import Fake
 from allm.testing import no_leaks
+from mcp_servers import connected, raw, stdio
+
 
 async def answered(server, tool, arguments, on_elicit):
     async with no_leaks(), connected(server, on_elicit=on_elicit) as tools:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 
 import pytest
-from mcp_servers import connected, raw
 
 import allm
 from allm.data.tool import TOOL_NAME
 from allm.testing import no_leaks
+from mcp_servers import connected, raw
 
 
 @pytest.mark.parametrize("fault", ["garbage", "wrong_ids", "stderr", "none"])
@@ -36,7 +36,7 @@ async def test_an_answer_that_is_too_long_fails_its_own_call():
     """With its size; the connection goes on."""
     async with connected(raw("long_answer")) as tools:
         for _ in range(2):
-            with pytest.raises(allm.ToolError, match="it sent 41,9.* bytes in one message, .* ask for less"):
+            with pytest.raises(allm.ToolError, match=r"it sent 41,9.* bytes in one message, .* ask for less"):
                 await tools["echo"].run({})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, final
+from typing import final
 
 import attrs
 import trio
@@ -12,15 +12,13 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.errors import EngineError
 from allm.data.tool import Tool
-from allm.runtime.tool_loading import Toolset
 from allm.data.user_functions import call_back
 from allm.http.trio_task import outside_trio
-from allm.mcp.connection import Connection
 from allm.mcp.elicitation import OnElicit
-from allm.mcp.listing import RunTool, as_tools
 from allm.mcp.sdk import load_sdk
+from allm.mcp.server_tools import ServerTools
 from allm.mcp.servers import Server, as_server
-from allm.runtime.tool_calls import ToolContext
+from allm.runtime.tool_loading import Toolset
 
 __all__ = ["Connect", "connect"]
 
@@ -48,7 +46,7 @@ class Connect:
 
     _servers: tuple[Server, ...] = attrs.field(repr=False)
     _on_elicit: OnElicit | None = attrs.field(repr=False)
-    _connections: list[Connection] = attrs.field(factory=list, init=False, repr=False)
+    _all: list[ServerTools] = attrs.field(factory=list, init=False, repr=False)
     _toolset: Toolset | None = attrs.field(default=None, init=False, repr=False)
 
     async def __aenter__(self) -> Toolset:
@@ -69,12 +67,12 @@ class Connect:
         load.__qualname__ = f"the MCP servers {', '.join(server.name for server in self._servers)}"
         toolset = self._toolset = Toolset(load)
         sdk = await load_sdk()
-        self._connections += [Connection(server, sdk, self._on_elicit, toolset.forget) for server in self._servers]
-        for connection in self._connections:
-            connection.start()
+        self._all += [ServerTools(server, sdk, self._on_elicit, toolset.forget) for server in self._servers]
+        for one in self._all:
+            one.connection.start()
         try:
-            for connection in self._connections:
-                await connection.started()
+            for one in self._all:
+                await one.connection.started()
             await toolset.load()
         except BaseException:
             await self._close()  # noqa: ASYNC102, ASYNC120  (shielded, and bounded, itself)
@@ -88,23 +86,20 @@ class Connect:
         await self._close()  # noqa: ASYNC102  (shielded, and bounded, itself)
 
     async def _close(self) -> None:
-        for connection in self._connections:
-            connection.close()
+        for one in self._all:
+            one.connection.close()
         with trio.CancelScope(shield=True):  # each has a few seconds, all at the same time
-            for connection in self._connections:
-                await connection.closed()
+            for one in self._all:
+                await one.connection.closed()
         await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _load(self) -> list[Tool]:
         await trio.lowlevel.checkpoint()
         tools: list[Tool] = []
         owners: dict[str, str] = {}  # by name of a tool
-        for connection in self._connections:
-            server = connection.server
-            made = await as_tools(
-                await connection.list(), server.name, _caller(connection), connection.sdk, connection.asking
-            )
-            own = Toolset(made)
+        for one in self._all:
+            server = one.connection.server
+            own = Toolset(await one.load())
             if server.only is not None:
                 own = own.filtered(server.only)
             for tool in own.prefixed(server.prefix).known() or ():
@@ -117,12 +112,3 @@ class Connect:
                 owners[tool.name] = server.name
                 tools.append(tool)
         return tools
-
-
-def _caller(connection: Connection) -> RunTool:
-    """The handler of the connection's tools. In a program without Trio it is called elsewhere, and goes back to Trio."""
-
-    async def call(name: str, arguments: dict[str, Any], context: ToolContext) -> Any:
-        return await call_back(connection.call, name, arguments, context)
-
-    return call

@@ -42,7 +42,7 @@ class Elicitation:
     url: str | None = attrs.field(default=None)
 
 
-OnElicit: TypeAlias = Callable[[Elicitation], Mapping[str, Any] | None | Awaitable[Mapping[str, Any] | None]]
+OnElicit: TypeAlias = Callable[[Elicitation], Mapping[str, Any] | Awaitable[Mapping[str, Any] | None] | None]
 """Answers a question: the content of the form (`{}` for a URL), or None for a user who declines."""
 
 

@@ -108,7 +108,7 @@ class _Session:
 
     def __attrs_post_init__(self) -> None:
         self._url, auth = str.__str__(self.server.url), self.server.auth
-        self._token = KeySource(auth) if callable(auth) else auth
+        self._token = auth if isinstance(auth, Secret) else KeySource(auth) if callable(auth) else None
         self._sent = secrets_in(self.server.headers)
 
     # --- messages ---------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ def _safe_name(name: str, names: set[str]) -> str:
 def _problem(tool: Tool, schema: dict[str, Any], sdk: Sdk, checked: dict[bytes, str | None]) -> str | None:
     """Why no provider would take it, else None: one bad schema makes them refuse a request with all its tools."""
     if problems := tool_problems(tool):
-        return "; ".join(f"{'.'.join(map(str, one.path))} {one.message}" for one in problems)
+        return "; ".join(f"{'.'.join(map(str, one.path))} {one.sentence}" for one in problems)
     try:
         key = dumps(schema)
         if key not in checked:

@@ -17,6 +17,7 @@ from allm.data.json.text import dumps
 
 __all__ = ["error_text", "result_value"]
 
+
 def result_value(result: Any) -> str | list[TextPart | ImagePart]:
     """The value that a handler returns for a `CallToolResult`: one text, or the parts in their order."""
     parts = [_part(block) for block in result.content]

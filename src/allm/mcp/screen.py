@@ -66,8 +66,8 @@ class _Screened:
         await self._inner.__aenter__()
         return self
 
-    async def __aexit__(self, *error: Any) -> None:
-        await self._inner.__aexit__(*error)
+    async def __aexit__(self, *error: object) -> None:
+        await self._inner.__aexit__(*error)  # noqa: ASYNC102  (closes a memory stream, which waits for nothing)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)  # `last_context`, which some streams have
@@ -78,7 +78,7 @@ class _Screened:
             self._report(getattr(message, "params", None) or {})
         result = getattr(message, "result", None)
         if isinstance(result, dict) and isinstance(tools := cast("dict[str, Any]", result).get("tools"), list):
-            self._screen(cast("dict[str, Any]", result), cast("list[Any]", tools))
+            self._screen(cast("dict[str, Any]", result), tools)
         return item
 
     def _screen(self, result: dict[str, Any], tools: list[Any]) -> None:

@@ -33,6 +33,23 @@ def _text(_server: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         _refuse(attribute.name, value, "str")
 
 
+def _is_url(value: Any) -> bool:
+    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+
+
+def _url(_server: Any, _attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not _is_url(value):
+        _refuse("url", value, "a URL that begins with http:// or https://")
+
+
+def _name_of(server: Any) -> str:
+    """What a server is called unless it has a name: its host, or its command with the script that it runs."""
+    if isinstance(server, HttpServer):
+        return urlsplit(server.url).netloc.rpartition("@")[2]
+    scripts = (Path(text).name for text in server.args if not text.startswith("-"))
+    return f"{Path(server.command).name} {next(scripts, '')}".strip()
+
+
 def _seconds(_server: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
         what = Problem((attribute.name,), "must_be_positive", f"is {shown(value)}; expected seconds, more than 0")
@@ -42,7 +59,8 @@ def _seconds(_server: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
 def _arguments(value: Any) -> tuple[str, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Iterable):
         _refuse("args", value, "a list of str, one for each argument")
-    return tuple(map(os.fspath, value))
+    given: Iterable[Any] = value
+    return tuple(str(argument) for argument in given)
 
 
 def _environment(value: Any) -> dict[str, str]:
@@ -86,13 +104,8 @@ class StdioServer:
     cwd: str | os.PathLike[str] | None = attrs.field(default=None, kw_only=True)
     prefix: str = attrs.field(default="", kw_only=True, validator=_text)
     only: Wanted = attrs.field(default=None, kw_only=True)
-    name: str = attrs.field(kw_only=True, validator=_text)
+    name: str = attrs.field(default=attrs.Factory(_name_of, takes_self=True), kw_only=True, validator=_text)
     connect_timeout: float = attrs.field(default=CONNECT_TIMEOUT, kw_only=True, validator=_seconds)
-
-    @name.default
-    def _name(self) -> str:
-        scripts = (Path(text).name for text in self.args if not text.startswith("-"))
-        return f"{Path(self.command).name} {next(scripts, '')}".strip()
 
 
 @frozen
@@ -111,7 +124,7 @@ class HttpServer:
         prefix, only, name, connect_timeout: As in `StdioServer`; the name is the URL's host by default.
     """
 
-    url: str = attrs.field(converter=as_url)
+    url: str = attrs.field(converter=as_url, validator=_url)
     headers: dict[str, HeaderValue] = attrs.field(
         factory=dict, converter=lower_headers, repr=False, kw_only=True, hash=False
     )
@@ -119,24 +132,11 @@ class HttpServer:
     http_client: Any = attrs.field(default=None, repr=False, kw_only=True)
     prefix: str = attrs.field(default="", kw_only=True, validator=_text)
     only: Wanted = attrs.field(default=None, kw_only=True)
-    name: str = attrs.field(kw_only=True, validator=_text)
+    name: str = attrs.field(default=attrs.Factory(_name_of, takes_self=True), kw_only=True, validator=_text)
     connect_timeout: float = attrs.field(default=CONNECT_TIMEOUT, kw_only=True, validator=_seconds)
-
-    @url.validator
-    def _check_url(self, _attribute: Any, value: Any) -> None:
-        if not _is_url(value):
-            _refuse("url", value, "a URL that begins with http:// or https://")
-
-    @name.default
-    def _name(self) -> str:
-        return urlsplit(self.url).netloc.rpartition("@")[2] if isinstance(self.url, str) else ""
 
 
 Server: TypeAlias = StdioServer | HttpServer
-
-
-def _is_url(value: Any) -> bool:
-    return isinstance(value, str) and value.lower().startswith(("http://", "https://"))
 
 
 def as_server(given: Server | str | Sequence[str]) -> Server:

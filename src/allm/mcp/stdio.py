@@ -113,9 +113,9 @@ async def stdio_transport(
 async def _started(server: StdioServer, sdk: Sdk) -> trio.Process:
     environment = {**sdk.stdio.get_default_environment(), **server.env}
     # Windows finds only programs that end in .exe, while npx is a batch file.
-    command = (shutil.which(server.command, path=environment.get("PATH")) if os.name == "nt" else None) or server.command
+    found = shutil.which(server.command, path=environment.get("PATH")) if os.name == "nt" else None
     return await trio.lowlevel.open_process(
-        [command, *server.args],
+        [found or server.command, *server.args],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
