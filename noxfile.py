@@ -21,6 +21,7 @@ nox.options.sessions = [
     "validators",
     "servers",
     "stores",
+    "mcp",
     "reliability",
     "pythons",
 ]
@@ -158,6 +159,15 @@ def stores(session: nox.Session) -> None:
     tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session(requires=["wheel"])
+def mcp(session: nox.Session) -> None:
+    """Test with real MCP servers; the SDK brings httpx2 along, which the other sessions choose themselves."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS},mcp]")
+    _tools(session, "tests")
+    session.run("pytest", *(session.posargs or ["tests/mcp", "tests/test_docs.py", "-k", "mcp", *PARALLEL]))
 
 
 @nox.session

@@ -28,6 +28,7 @@ PUBLIC_MODULES = [
     "allm.blocking",
     "allm.fake",
     "allm.keys",
+    "allm.mcp",
     "allm.models",
     "allm.providers",
     "allm.session",
@@ -35,7 +36,7 @@ PUBLIC_MODULES = [
     "allm.testing",
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
-RETURNED = {"EmbeddingStream", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}
+RETURNED = {"Connect", "EmbeddingStream", "EventStream", "SessionLease", "SessionStream", "SpeechStream"}
 
 
 @pytest.fixture(params=PUBLIC_MODULES)

@@ -67,6 +67,7 @@ def result(text: str) -> dict[str, object]:
 
 def called(number: object, arguments: dict[str, object]) -> None:
     if FAULT == "dies":
+        print("out of cheese", file=sys.stderr, flush=True)
         sys.exit(3)
     if FAULT == "killed":
         signal.raise_signal(signal.SIGKILL)
@@ -104,6 +105,7 @@ def called(number: object, arguments: dict[str, object]) -> None:
 
 def main() -> None:
     if FAULT == "exits":
+        print("no licence found", file=sys.stderr)
         sys.exit(7)
     if FAULT == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -124,7 +126,7 @@ def main() -> None:
         elif method == "tools/call":
             called(number, message["params"].get("arguments") or {})
         elif method == "notifications/cancelled":
-            pass
+            print("cancelled", message["params"], file=sys.stderr, flush=True)
         elif method is None and str(number).startswith("ask-"):
             answer = message["result"]
             if answer["action"] != "cancel":

@@ -76,6 +76,7 @@ def huge(size: int) -> str:
 @server.tool()
 def die(status: int) -> str:
     """End the process in the middle of a call."""
+    print("fatal: out of cheese", file=sys.stderr, flush=True)
     os._exit(status)
 
 
@@ -120,6 +121,7 @@ def main() -> None:
         server.run()
         return
     listening = socket.create_server(("127.0.0.1", int(os.environ.get("PORT", "0"))))
+    print(listening.getsockname()[1], flush=True)
     config = uvicorn.Config(server.streamable_http_app(), log_level="warning", timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[listening])
 

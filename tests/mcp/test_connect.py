@@ -12,17 +12,22 @@ import allm
 from allm import fake
 from allm.providers import Fake
 from allm.testing import no_leaks
-from mcp_servers import connected, http_process, raw, stdio
+from mcp_servers import HERE, connected, raw, stdio
+
+
+@pytest.fixture(scope="module")
+def url():
+    """The SDK's server over HTTP, one for all tests here."""
+    command = [sys.executable, HERE / "sdk_server.py", "http"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        yield f"http://127.0.0.1:{process.stdout.readline().strip()}/mcp"
+        process.kill()
 
 
 @pytest.fixture(params=["stdio", "http"])
-async def server(request):
+def server(request):
     """The SDK's server, over each transport."""
-    if request.param == "stdio":
-        yield stdio()
-    else:
-        async with http_process() as process:
-            yield allm.mcp.HttpServer(process.url)
+    return stdio() if request.param == "stdio" else allm.mcp.HttpServer(request.getfixturevalue("url"))
 
 
 async def test_a_turn_uses_the_tools_of_a_server(server):

@@ -1,4 +1,4 @@
-"""Tools of MCP servers, over the official SDK: extra `mcp`.
+"""Tools of MCP servers, over the official SDK: with the extra `mcp`.
 
 Example::
 
