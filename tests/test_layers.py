@@ -82,7 +82,6 @@ LATE = {
     "h11",
     "mcp",
     "mcp_types",
-    "anyio",
     "dotenv",
     "opentelemetry",
     "psycopg",

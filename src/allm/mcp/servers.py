@@ -14,7 +14,7 @@ from allm.data.attrs_classes import frozen
 from allm.data.errors import EngineError, Problem, ValidationError
 from allm.data.problems import shown, wrong_type
 from allm.data.tool import Tool
-from allm.http.headers import HeaderValue, lower_headers
+from allm.http.headers import lower_headers
 from allm.http.keys import KeyFunction, Secret, key_problem
 from allm.http.private_url import as_url
 
@@ -78,9 +78,6 @@ def _sealed(value: Any) -> Any:
     return Secret(value) if isinstance(value, str) else value
 
 
-Wanted: TypeAlias = Iterable[str] | Callable[[Tool], bool] | None
-
-
 @frozen
 class StdioServer:
     """A program that speaks MCP on its standard input and output; it runs while it is connected.
@@ -103,7 +100,7 @@ class StdioServer:
     env: dict[str, str] = attrs.field(factory=dict, converter=_environment, repr=False, kw_only=True, hash=False)
     cwd: str | os.PathLike[str] | None = attrs.field(default=None, kw_only=True)
     prefix: str = attrs.field(default="", kw_only=True, validator=_text)
-    only: Wanted = attrs.field(default=None, kw_only=True)
+    only: Iterable[str] | Callable[[Tool], bool] | None = attrs.field(default=None, kw_only=True)
     name: str = attrs.field(default=attrs.Factory(_name_of, takes_self=True), kw_only=True, validator=_text)
     connect_timeout: float = attrs.field(default=CONNECT_TIMEOUT, kw_only=True, validator=_seconds)
 
@@ -125,13 +122,13 @@ class HttpServer:
     """
 
     url: str = attrs.field(converter=as_url, validator=_url)
-    headers: dict[str, HeaderValue] = attrs.field(
+    headers: Mapping[str, str | Secret] = attrs.field(
         factory=dict, converter=lower_headers, repr=False, kw_only=True, hash=False
     )
     auth: str | Secret | KeyFunction | None = attrs.field(default=None, repr=False, kw_only=True, converter=_sealed)
     http_client: Any = attrs.field(default=None, repr=False, kw_only=True)
     prefix: str = attrs.field(default="", kw_only=True, validator=_text)
-    only: Wanted = attrs.field(default=None, kw_only=True)
+    only: Iterable[str] | Callable[[Tool], bool] | None = attrs.field(default=None, kw_only=True)
     name: str = attrs.field(default=attrs.Factory(_name_of, takes_self=True), kw_only=True, validator=_text)
     connect_timeout: float = attrs.field(default=CONNECT_TIMEOUT, kw_only=True, validator=_seconds)
 
