@@ -78,6 +78,9 @@ async def as_tools(listed: Iterable[Any], server: str, run: RunTool, sdk: Sdk, a
     for index, tool in enumerate(listed):
         if index % _CHECKED_AT_ONCE == 0:
             await trio.lowlevel.checkpoint()
+        if getattr(tool.execution, "task_support", None) == "required":  # of 2025-11-25 only
+            _skip(tool, server, "it can only be run as a task, which is not supported")
+            continue
         name = _safe_name(tool.name, names)
         if name in taken:
             _skip(tool, server, f"another one has the name {shown(taken[name])}")
