@@ -227,7 +227,7 @@ def pythons(session: nox.Session) -> None:
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage, with all extras and stores."""
-    session.install("--editable", f".[{EXTRAS},httpx2,prices,postgres,redis]")
+    session.install("--editable", f".[{EXTRAS},httpx2,mcp,prices,postgres,redis]")
     _tools(session, "tests", "coverage", "stores")
     session.run("coverage", "erase")
     options = session.posargs or ["-q", "--numprocesses=auto"]

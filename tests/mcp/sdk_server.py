@@ -106,7 +106,7 @@ async def order(
 async def grow(ctx: Context) -> str:
     """Add a tool."""
     server.add_tool(lambda: "new", name="grown", description="New.")
-    await ctx.session.send_tool_list_changed()
+    await ctx.notify_tools_changed()
     return "grown"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 
 import pytest
 import trio
@@ -12,7 +13,7 @@ import allm
 from allm import fake
 from allm.providers import Fake
 from allm.testing import no_leaks
-from mcp_servers import HERE, connected, raw, stdio
+from mcp_servers import HERE, connected, http_process, raw, stdio
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,20 @@ async def test_a_changed_list_is_loaded_before_the_next_step():
             await allm.chat(allm.Engine(adapter=adapter), "Go.", tools=[toolset])
 
     assert [[tool.name for tool in request.tools] for request in adapter.requests] == [["echo_0"], ["echo_1"]]
+
+
+@pytest.mark.parametrize("transport", ["stdio", "http"])
+async def test_a_server_of_2026_tells_changes(transport):
+    """It is asked to: `subscriptions/listen`."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(trio.fail_after(30))
+        where = stdio() if transport == "stdio" else (await stack.enter_async_context(http_process())).url
+        await stack.enter_async_context(no_leaks())
+        toolset = await stack.enter_async_context(allm.mcp.connect(where))
+        tools = {tool.name: tool for tool in toolset.known()}
+        assert await tools["grow"].run({}) == "grown"
+        while "grown" not in {tool.name for tool in await toolset.load()}:
+            await trio.lowlevel.checkpoint()
 
 
 async def test_pages_of_a_list_are_joined():

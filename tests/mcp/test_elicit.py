@@ -100,6 +100,27 @@ async def test_answers_of_no_use_ask_again_or_cancel(answers):
             assert isinstance(await tools["echo"].run({"user_answers": answers}), allm.AskUser)
 
 
+async def test_questions_of_several_calls_at_once_of_a_server_of_2025():
+    """Nothing says whose they are: those are cancelled, and from then on the calls run one by one."""
+    ended: list[object] = []
+
+    async def run(tool, answers):
+        ended.append(await tool.run({"user_answers": answers}))
+
+    async with connected(raw("asks")) as tools:
+        with trio.move_on_after(0.5):  # this server answers a cancelled question with nothing
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(run, tools["echo"], [{"action": "decline"}])
+        assert ended == []
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for size in ("S", "L"):
+                    answer = {"action": "accept", "content": {"size": size}}
+                    nursery.start_soon(run, tools["echo"], [answer])
+    assert sorted(json.loads(text)["content"]["size"] for text in ended) == ["L", "S"]
+
+
 @pytest.mark.parametrize("version", ["2026", "2025"])
 async def test_the_sdks_server_asks_twice(version, monkeypatch):
     """The answers go back in the order of the questions; both ways, in both versions of the protocol."""

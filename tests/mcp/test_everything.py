@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 import trio
-from mcp_servers import connected
 
 import allm
 from allm.testing import no_leaks
+from mcp_servers import connected
 
 NODE = shutil.which("node")
 PACKAGE = ("@modelcontextprotocol", "server-everything", "dist", "index.js")

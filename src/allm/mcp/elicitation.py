@@ -76,8 +76,8 @@ def _field(name: str, field: Any, schema: Mapping[str, Any]) -> str:
 
 def with_answers(schema: dict[str, Any]) -> dict[str, Any]:
     """The schema of a tool that has asked, with the argument for answers."""
-    properties = schema.get("properties")
-    if not isinstance(properties, dict) or _ARGUMENT in properties:
+    properties: dict[str, Any] = schema.get("properties") or {}
+    if _ARGUMENT in properties:
         return schema
     answer = {
         "type": "object",

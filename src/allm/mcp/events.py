@@ -19,6 +19,9 @@ __all__ = ["EventReader", "McpEvent"]
 _LONGEST_RETRY = 60.0
 """Seconds: no server may have us wait longer before a stream is taken up again."""
 
+_BESIDE = 100
+"""Bytes that a line may have beside the data in it."""
+
 
 class McpEvent(NamedTuple):
     """An event of the default kind; its data are empty where it only gives an id."""
@@ -48,7 +51,7 @@ class EventReader:
     _after_cr: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._lines = Lines(self.limit)
+        self._lines = Lines(self.limit + _BESIDE)
 
     def feed(self, chunk: bytes) -> Iterator[McpEvent]:
         """The events that a chunk ends."""
