@@ -107,6 +107,9 @@ def main() -> None:
     if FAULT == "exits":
         print("no licence found", file=sys.stderr)
         sys.exit(7)
+    if FAULT == "pings":
+        while True:
+            send(id="ping", method="ping")
     if FAULT == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if FAULT == "stderr":

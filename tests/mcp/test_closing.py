@@ -82,16 +82,32 @@ def test_a_block_that_nobody_leaves_ends_with_the_run():
         trio.run(main)
 
 
+async def one_call(server):
+    async with allm.mcp.connect(server) as toolset:
+        tool = next(tool for tool in toolset.known() if tool.name in {"echo", "add"})
+        assert await tool.run({"text": "hi", "a": 1, "b": 2}) in {"hi", "3"}
+
+
+@pytest.mark.timeout(200)  # a hundred processes
 async def test_cancelled_at_any_point():
     """Connecting, calling, closing: nothing is left, and `Cancelled` comes out."""
+    await cancel_everywhere(one_call, raw())
 
-    async def program():
-        async with allm.mcp.connect(raw()) as toolset:
-            [tool] = toolset.known()
-            assert await tool.run({"text": "hi"}) == "hi"
 
-    with trio.fail_after(55):
-        await cancel_everywhere(program)
+@pytest.mark.timeout(200)
+async def test_cancelled_at_any_point_over_http():
+    """The same."""
+    async with http_process() as process:
+        await cancel_everywhere(one_call, process.url)
+
+
+def test_a_set_of_another_run_says_so():
+    """What belongs to a run of Trio cannot be used in another."""
+    block = allm.mcp.connect(raw())
+    toolset = trio.run(block.__aenter__)
+    [tool] = toolset.known()
+    with pytest.raises(allm.ToolError, match="was connected in another Trio run"):
+        trio.run(tool.run, {})
 
 
 async def test_connections_over_http_in_any_order():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
+import trio
 
 import allm
 from allm.data.tool import TOOL_NAME
@@ -77,3 +78,11 @@ async def test_bad_tools_are_left_out_one_by_one(caplog):
     assert len(skipped) == 6, skipped
     assert any("'typo'" in text and "strin" in text for text in skipped)
     assert any("'no_schema'" in text and "inputSchema" in text for text in skipped)
+
+
+async def test_a_server_that_asks_without_end_and_reads_nothing():
+    """Does not fill memory."""
+    with trio.fail_after(50):
+        async with no_leaks():
+            with pytest.raises(allm.EngineError, match="it does not read what it is sent"):
+                await allm.mcp.connect(raw("pings")).__aenter__()

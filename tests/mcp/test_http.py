@@ -234,6 +234,33 @@ async def test_a_broken_stream_is_taken_up_again():
     assert len(server.seen("tools/call")) == 1
 
 
+async def test_half_an_event_is_forgotten_when_a_stream_breaks():
+    """The server sends it again."""
+    calls: list[object] = []
+
+    def reply(asked):
+        if asked.called == "tools/call":
+            calls.append(asked)
+            return events("id: 7\nretry: 10\ndata:\n\n", "data: {")
+        if "last-event-id" in asked.headers:
+            return events(result(calls[-1], "whole"))
+        return usual(asked, "abc")
+
+    text, _ = await called(reply)
+    assert text == "whole"
+
+
+async def test_a_function_for_tokens_that_fails():
+    """Its own words are in the error."""
+
+    def token():
+        raise ValueError("the vault is locked")
+
+    async with plain_http(usual) as server:
+        with trio.fail_after(30), pytest.raises(allm.EngineError, match=r"has no token: .*the vault is locked"):
+            await allm.mcp.connect(allm.mcp.HttpServer(server.url, auth=token)).__aenter__()
+
+
 async def test_a_stream_that_cannot_be_taken_up_fails_the_call():
     """After a few attempts."""
 

@@ -102,6 +102,7 @@ class Connection:
     is_stale: bool = attrs.field(default=False, init=False)
     done: trio.Event = attrs.field(factory=trio.Event, init=False)
     is_closed: bool = attrs.field(default=False, init=False)
+    _run: trio.lowlevel.TrioToken | None = attrs.field(default=None, init=False)
     _first: _Attempt = attrs.field(factory=_Attempt, init=False)
     _live: Live | None = attrs.field(default=None, init=False)
     _attempt: _Attempt | None = attrs.field(default=None, init=False)
@@ -114,7 +115,7 @@ class Connection:
 
     def start(self) -> None:
         """Start the owner, which connects at once."""
-        self._attempt = self._first
+        self._attempt, self._run = self._first, trio.lowlevel.current_trio_token()
         self._wake.set()
         name = f"allm mcp {self.server.name}"
         trio.lowlevel.spawn_system_task(self._own, name=name, context=contextvars.copy_context())
@@ -165,6 +166,9 @@ class Connection:
             ToolError: It cannot be.
         """
         name = self.server.name
+        if self._run is not trio.lowlevel.current_trio_token():
+            what = f"the MCP server {name!r} was connected in another Trio run: connect it in this one"
+            raise ToolError(what, reason="handler_raised")
         while True:
             if self.is_closed:
                 what = f"the MCP server {name!r} was closed: its block, `async with allm.mcp.connect(...)`, was left"

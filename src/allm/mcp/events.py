@@ -51,7 +51,13 @@ class EventReader:
     _after_cr: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what has not ended: another stream follows."""
         self._lines = Lines(self.limit + _BESIDE)
+        self._after_cr = False
+        self._taken()
 
     def feed(self, chunk: bytes) -> Iterator[McpEvent]:
         """The events that a chunk ends."""
@@ -67,7 +73,7 @@ class EventReader:
                 yield event
 
     def _field(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
+        name, _, value = line.removeprefix(b"\xef\xbb\xbf").partition(b":")
         value = value.removeprefix(b" ")
         if name == b"data":
             self._size += len(value)
@@ -80,12 +86,16 @@ class EventReader:
         elif name == b"retry" and value.isdigit():
             self.retry = min(int(value[:9]) / 1000, _LONGEST_RETRY)
 
-    def _ended(self) -> McpEvent | None:
-        data, size, kind = b"\n".join(self._data), self._size, self._kind
-        if self._id is not None:
-            self.last_id = self._id
+    def _taken(self) -> tuple[bytes, int, bytes]:
+        taken = b"\n".join(self._data), self._size, self._kind
         self._data.clear()
         self._size, self._kind, self._id = 0, b"", None
+        return taken
+
+    def _ended(self) -> McpEvent | None:
+        if self._id is not None:
+            self.last_id = self._id
+        data, size, kind = self._taken()
         if kind not in {b"", b"message"} or not size:
             return None
         return McpEvent(data if size <= self.limit else b"", size)

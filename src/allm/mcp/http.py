@@ -55,6 +55,10 @@ _DELETE_TIMEOUT = 2.0
 _ATTEMPTS = 2
 """Attempts to take up a stream again that bring no event, one after the other; as in the SDK."""
 
+_LEAST_PAUSE, _LEAST_SILENCE = 0.05, 1.0
+"""Seconds before the stream of an answer, and that of what a server says by itself, is opened again, at the least: a
+server may wish for none, and close each at once."""
+
 _REDIRECTS = 5
 _EXCERPT = 2000
 """Bytes of the body of a refused request that are read for its error."""
@@ -155,7 +159,8 @@ class _Session:
                 try:
                     await self._answered(message, headers)
                 except AdapterError as error:
-                    await self._fail(message.id, f"{self.server.name} cannot be reached: {error.message}")
+                    what = "has no token" if error.reason == "authentication_failed" else "cannot be reached"
+                    await self._fail(message.id, f"{self.server.name} {what}: {error.message}")
         except (self.sdk.anyio.BrokenResourceError, self.sdk.anyio.ClosedResourceError):
             return  # the connection is being closed
         except Exception as error:  # such as what a function for tokens raised
@@ -194,7 +199,8 @@ class _Session:
         """Take up a stream again that ended before the answer came."""
         failed = 0
         while reader.last_id is not None and failed < _ATTEMPTS:
-            await trio.sleep(reader.retry)
+            await trio.sleep(max(reader.retry, _LEAST_PAUSE))
+            reader.restart()
             seen = reader.last_id
             try:
                 async with self._opened("GET", {"last-event-id": seen}) as response:
@@ -217,7 +223,8 @@ class _Session:
                         return  # 405: it says nothing by itself
                     failed = 0
                     await self._read(response, reader, None)
-            await trio.sleep(reader.retry)
+            await trio.sleep(max(reader.retry, _LEAST_SILENCE))
+            reader.restart()
 
     async def _read(self, response: HttpResponse, reader: EventReader, request: Any) -> bool:
         """Pass on the messages in a stream of events; whether the answer to the request was among them."""

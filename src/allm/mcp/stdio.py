@@ -41,6 +41,9 @@ logger = logging.getLogger("allm.mcp")
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Longest message of a server. Twice the longest text that a conversation takes, for images in base64 beside it."""
 
+_MOST_UNREAD = 10_000
+"""Messages that may wait for a server to read them. One that asks without end and reads nothing would fill memory."""
+
 _GRACE = 1.0
 """Seconds that a process has to end once its input is closed, and again once it was told to end by a signal."""
 
@@ -86,7 +89,7 @@ async def stdio_transport(
     # up nobody. Towards the SDK there is none, so that a server that floods us is not read.
     to_sdk, from_server = sdk.anyio.create_memory_object_stream(0)
     to_server, from_sdk = sdk.anyio.create_memory_object_stream(math.inf)
-    pipes = _Pipes(server.name, process, sdk, ended)
+    pipes = _Pipes(server.name, process, sdk, ended, to_server)
     try:
         async with nursery_boundary() as nursery:
             nursery.start_soon(pipes.read, to_sdk, name="allm mcp stdout")
@@ -133,6 +136,7 @@ class _Pipes:
     process: trio.Process
     sdk: Sdk
     ended: Callable[[str], None]
+    to_server: Any
     is_closing: bool = attrs.field(default=False, init=False)
     kept: trio.Event = attrs.field(factory=trio.Event, init=False)
     _has_warned: bool = attrs.field(default=False, init=False)
@@ -146,6 +150,8 @@ class _Pipes:
             while end is None and (chunk := await output.receive_some(_CHUNK)):
                 for line in lines.feed(bytes(chunk)):
                     item = self._refused(line) if isinstance(line, LongLine) else self._message(line)
+                    if self.to_server.statistics().current_buffer_used > _MOST_UNREAD:
+                        item = f"does not read what it is sent ({_MOST_UNREAD:,} messages wait)"
                     if isinstance(item, str):
                         end = item
                         break
