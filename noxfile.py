@@ -22,6 +22,7 @@ nox.options.sessions = [
     "servers",
     "stores",
     "mcp",
+    "browser",
     "reliability",
     "pythons",
 ]
@@ -176,6 +177,20 @@ def mcp(session: nox.Session) -> None:
         _npm(session, "tests/mcp/everything", folder)
     options = session.posargs or ["tests/mcp", "tests/test_docs.py", "-k", "mcp", *PARALLEL]
     session.run("pytest", *options, env={"EVERYTHING_MODULES": str((folder / "node_modules").resolve())})
+
+
+@nox.session(requires=["wheel"])
+def browser(session: nox.Session) -> None:
+    """Test the pages in a headless Chromium; where there is none, Debian's is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(map(shutil.which, names)):
+        session.run("apt-get", "update", "-qq", external=True)
+        session.run("apt-get", "install", "-qq", "--no-install-recommends", "chromium", external=True)
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "browser")
+    chromium = next(filter(None, map(shutil.which, names)))
+    session.run("pytest", "tests/browser", *session.posargs, env={"ALLM_CHROMIUM": chromium})
 
 
 @nox.session
