@@ -36,7 +36,7 @@ from allm.mcp.stdio import Tail, stdio_transport
 
 __all__ = ["Connection", "Live", "last_words"]
 
-logger = logging.getLogger("allm.mcp")
+logger: logging.Logger = logging.getLogger("allm.mcp")
 
 _PAUSES = (0.0, 0.25, 1.0)
 """Seconds before each attempt to connect again, in the call that needs it: a server that restarts is away briefly."""

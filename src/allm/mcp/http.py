@@ -22,7 +22,6 @@ import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 import attrs
 import trio
@@ -30,10 +29,8 @@ import trio
 from allm.data.attrs_classes import define
 from allm.data.errors import AdapterError
 from allm.execution.stream.block import nursery_boundary
-from allm.http.headers import HeaderValue, secrets_in
-from allm.http.keys import KeySource, Secret
 from allm.http.response import HttpResponse
-from allm.http.transport import open_response
+from allm.mcp.endpoint import SESSION, UNAUTHORIZED, VERSION, Endpoint
 from allm.mcp.events import EventReader
 from allm.mcp.sdk import Sdk
 from allm.mcp.servers import HttpServer
@@ -41,7 +38,7 @@ from allm.mcp.stdio import MAX_MESSAGE_BYTES
 
 __all__ = ["SESSION_LOST", "http_transport"]
 
-logger = logging.getLogger("allm.mcp")
+logger: logging.Logger = logging.getLogger("allm.mcp")
 
 SESSION_LOST = "session lost"
 """Marks the error of a request that the server has not taken, as it does not know the session."""
@@ -59,12 +56,10 @@ _LEAST_PAUSE, _LEAST_SILENCE = 0.05, 1.0
 """Seconds before the stream of an answer, and that of what a server says by itself, is opened again, at the least: a
 server may wish for none, and close each at once."""
 
-_REDIRECTS = 5
 _EXCERPT = 2000
 """Bytes of the body of a refused request that are read for its error."""
 
-_OK, _ACCEPTED, _REDIRECT, _UNAUTHORIZED, _NOT_FOUND = 200, 202, 300, 401, 404
-_SESSION, _VERSION = "mcp-session-id", "mcp-protocol-version"
+_OK, _REDIRECT, _NOT_FOUND = 200, 300, 404
 
 
 @asynccontextmanager
@@ -72,7 +67,7 @@ async def http_transport(server: HttpServer, sdk: Sdk) -> AsyncGenerator[tuple[A
     """Talk to the server while the block runs; gives the streams that the SDK reads and writes."""
     to_sdk, from_server = sdk.anyio.create_memory_object_stream(0)
     to_server, from_sdk = sdk.anyio.create_memory_object_stream(math.inf)  # as in `stdio_transport`
-    session = _Session(server, sdk, to_sdk)
+    session = _Session(server, sdk, to_sdk, Endpoint(server))
     try:
         async with nursery_boundary() as session.nursery:
             session.nursery.start_soon(session.run, from_sdk, name="allm mcp http")
@@ -84,7 +79,7 @@ async def http_transport(server: HttpServer, sdk: Sdk) -> AsyncGenerator[tuple[A
         for stream in (to_sdk, from_server, to_server, from_sdk):
             stream.close()
         with trio.CancelScope(shield=True, deadline=trio.current_time() + _DELETE_TIMEOUT):
-            await session.end()
+            await session.endpoint.end()
 
 
 @define(eq=False)
@@ -102,20 +97,9 @@ class _Session:
     server: HttpServer
     sdk: Sdk
     to_sdk: Any
+    endpoint: Endpoint
     nursery: trio.Nursery = attrs.field(init=False)
-    _url: str = attrs.field(init=False)
-    _token: KeySource | Secret | None = attrs.field(init=False)
-    _id: str | None = attrs.field(default=None, init=False)
-    _version: str | None = attrs.field(default=None, init=False)
     _posts: dict[Any, _Post] = attrs.field(factory=dict, init=False)
-    _sent: list[Secret] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._url, auth = str.__str__(self.server.url), self.server.auth
-        self._token = auth if isinstance(auth, Secret) else KeySource(auth) if callable(auth) else None
-        self._sent = secrets_in(self.server.headers)
-
-    # --- messages ---------------------------------------------------------------------------------------------------
 
     async def run(self, from_sdk: Any) -> None:
         """Send what the SDK writes; each request waits for its answer in a task of its own."""
@@ -123,9 +107,9 @@ class _Session:
         async for item in from_sdk:
             message, headers = item.message, dict(getattr(item.metadata, "headers", None) or {})
             method = getattr(message, "method", None)
-            self._version = None if method == "initialize" else headers.get(_VERSION, self._version)
+            self.endpoint.version = None if method == "initialize" else headers.get(VERSION, self.endpoint.version)
             if isinstance(message, types.JSONRPCRequest):
-                post = self._posts[message.id] = _Post(self._version in self.sdk.modern_versions)
+                post = self._posts[message.id] = _Post(self.endpoint.version in self.sdk.modern_versions)
                 self.nursery.start_soon(self._request, message, headers, post, name=f"allm mcp {method}")
             elif method == "notifications/cancelled":
                 self._cancel(message, headers)
@@ -139,14 +123,14 @@ class _Session:
         post = self._posts.get((message.params or {}).get("requestId"))
         if post is not None and post.is_modern:
             post.scope.cancel()
-        elif self._version not in self.sdk.modern_versions:
+        elif self.endpoint.version not in self.sdk.modern_versions:
             self.nursery.start_soon(self._notice, message, headers, name="allm mcp cancel")
 
     async def _notice(self, message: Any, headers: dict[str, str]) -> None:
         """Send a message that has no answer."""
         with trio.move_on_after(_NOTICE_TIMEOUT):
             try:
-                async with self._opened("POST", headers, _body(message)) as response:
+                async with self.endpoint.open("POST", headers, _body(message)) as response:
                     if response.status >= _REDIRECT:
                         logger.debug("MCP server %r answered %s to a notice", self.server.name, response.status)
             except AdapterError as error:
@@ -173,13 +157,13 @@ class _Session:
 
     async def _answered(self, message: Any, headers: dict[str, str]) -> None:
         """Send a request, and pass its answer on."""
-        async with self._opened("POST", headers, _body(message)) as response:
+        async with self.endpoint.open("POST", headers, _body(message)) as response:
             kind = response.headers.get("content-type", "").lower()
             if response.status >= _REDIRECT:
                 await self._refused(message.id, response)
                 return
             if message.method == "initialize":
-                self._id = response.headers.get(_SESSION)
+                self.endpoint.session = response.headers.get(SESSION)
             if kind.startswith("text/event-stream"):
                 reader = EventReader(MAX_MESSAGE_BYTES)
                 if await self._read(response, reader, message.id):
@@ -203,7 +187,7 @@ class _Session:
             reader.restart()
             seen = reader.last_id
             try:
-                async with self._opened("GET", {"last-event-id": seen}) as response:
+                async with self.endpoint.open("GET", {"last-event-id": seen}) as response:
                     if response.status == _OK and await self._read(response, reader, request):
                         return
             except AdapterError:
@@ -214,11 +198,11 @@ class _Session:
     async def _hear(self) -> None:
         """Read what the server says by itself, in a session."""
         reader, failed = EventReader(MAX_MESSAGE_BYTES), 0
-        while self._id is not None and failed < _ATTEMPTS:
+        while self.endpoint.session is not None and failed < _ATTEMPTS:
             failed += 1
             with suppress(AdapterError):
                 resumed = {} if reader.last_id is None else {"last-event-id": reader.last_id}
-                async with self._opened("GET", resumed) as response:
+                async with self.endpoint.open("GET", resumed) as response:
                     if response.status != _OK:
                         return  # 405: it says nothing by itself
                     failed = 0
@@ -257,17 +241,15 @@ class _Session:
         return is_answer
 
     async def _refused(self, request: Any, response: HttpResponse) -> None:
-        lost = response.status == _NOT_FOUND and self._id is not None
+        lost = response.status == _NOT_FOUND and self.endpoint.session is not None
         body = await response.read(_EXCERPT, cut=True)
         error = _own_error(body)
         if error is not None and not lost:
             await self._fail(request, str(error["message"]), code=error["code"], data=error.get("data"))
             return
         text = body.decode("utf-8", "replace").strip()
-        for secret in self._sent:
-            text = secret.redact(text)
-        what = f"HTTP {response.status}{f': {text}' if text else ''}"
-        if response.status == _UNAUTHORIZED:
+        what = f"HTTP {response.status}{f': {self.endpoint.redacted(text)}' if text else ''}"
+        if response.status == UNAUTHORIZED:
             what += " (check auth= and headers= of the HttpServer)"
         elif "location" in response.headers:
             what += f" (it redirects to {_without_query(response.headers['location'])}, which is not followed)"
@@ -278,64 +260,6 @@ class _Session:
         error = types.ErrorData(code=types.INTERNAL_ERROR if code is None else code, message=what, data=data)
         answer = types.JSONRPCError(jsonrpc="2.0", id=request, error=error)
         await self.to_sdk.send(self.sdk.message.SessionMessage(answer))
-
-    # --- requests ---------------------------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def _opened(self, method: str, own: dict[str, str], content: bytes = b"") -> AsyncGenerator[HttpResponse]:
-        """The answer to a request: with another token if one was refused, from where the server has moved to."""
-        rejected: Secret | None = None
-        for _ in range(_REDIRECTS + 1):
-            key = await self._key(rejected)
-            async with open_response(
-                method,
-                self._url,
-                headers=self._headers(method, own, key),
-                content=content,
-                client=self.server.http_client,
-            ) as response:
-                if response.status == _UNAUTHORIZED and rejected is None and isinstance(self._token, KeySource):
-                    rejected = key
-                    continue
-                if response.status in {307, 308} and self._moved(response.headers.get("location", "")):
-                    continue
-                yield response
-                return
-        raise AdapterError(f"it redirects more than {_REDIRECTS} times", reason="network_error")
-
-    async def _key(self, rejected: Secret | None) -> Secret | None:
-        key = await self._token.key(rejected) if isinstance(self._token, KeySource) else self._token
-        if key is not None and key not in self._sent:
-            self._sent.append(key)
-        return key
-
-    def _headers(self, method: str, own: dict[str, str], key: Secret | None) -> dict[str, HeaderValue]:
-        headers: dict[str, HeaderValue] = {"accept": "text/event-stream"}
-        if method == "POST":
-            headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-        headers |= self.server.headers
-        if key is not None:
-            headers["authorization"] = Secret(f"Bearer {key.reveal()}")
-        if self._id is not None:
-            headers[_SESSION] = self._id
-        if self._version is not None:
-            headers[_VERSION] = self._version
-        return headers | {name.lower(): value for name, value in own.items()}
-
-    def _moved(self, location: str) -> bool:
-        """Whether a redirect stays with the server, as where only a slash is missing. A token goes nowhere else."""
-        target = urljoin(self._url, location)
-        if urlsplit(target)[:2] != urlsplit(self._url)[:2] or target == self._url:
-            return False
-        self._url = target
-        return True
-
-    async def end(self) -> None:
-        """End the session on the server, if there is one."""
-        if self._id is not None:
-            with suppress(AdapterError):
-                async with self._opened("DELETE", {}):
-                    pass
 
 
 def _body(message: Any) -> bytes:

@@ -24,7 +24,7 @@ from allm.mcp.sdk import Sdk
 
 __all__ = ["MAX_TOOLS", "RunTool", "as_tools", "list_tools", "may_change", "may_destroy"]
 
-logger = logging.getLogger("allm.mcp")
+logger: logging.Logger = logging.getLogger("allm.mcp")
 
 MAX_TOOLS = 20_000
 """More than any server has: the bound on a list that never ends."""

@@ -18,7 +18,7 @@ from allm.mcp.sdk import Sdk
 
 __all__ = ["screened"]
 
-logger = logging.getLogger("allm.mcp")
+logger: logging.Logger = logging.getLogger("allm.mcp")
 
 
 @asynccontextmanager

@@ -26,7 +26,7 @@ from allm.runtime.tool_calls import ToolContext
 
 __all__ = ["ServerTools"]
 
-logger = logging.getLogger("allm.mcp")
+logger: logging.Logger = logging.getLogger("allm.mcp")
 
 _GRACE = 1.0
 """Seconds in which the owner of a connection learns how it ended."""

@@ -36,7 +36,7 @@ from allm.mcp.servers import StdioServer
 
 __all__ = ["MAX_MESSAGE_BYTES", "Tail", "stdio_transport"]
 
-logger = logging.getLogger("allm.mcp")
+logger: logging.Logger = logging.getLogger("allm.mcp")
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024
 """Longest message of a server. Twice the longest text that a conversation takes, for images in base64 beside it."""
