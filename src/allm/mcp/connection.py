@@ -34,7 +34,7 @@ from allm.mcp.sdk import Sdk
 from allm.mcp.servers import HttpServer, Server
 from allm.mcp.stdio import Tail, stdio_transport
 
-__all__ = ["Connection", "Live", "last_words"]
+__all__ = ["Connection", "Live"]
 
 logger: logging.Logger = logging.getLogger("allm.mcp")
 
@@ -54,6 +54,7 @@ class _Attempt:
 
     over: trio.Event = attrs.field(factory=trio.Event)
     error: str | None = attrs.field(default=None, init=False)
+    last_words: str = attrs.field(default="", init=False)
 
 
 @define(eq=False)
@@ -128,7 +129,8 @@ class Connection:
         """
         await self._first.over.wait()
         if self._first.error is not None:
-            raise EngineError(f"the MCP server {self.server.name!r} {self._first.error}", reason="tools_not_loaded")
+            what = f"the MCP server {self.server.name!r} {self._first.error}{self._first.last_words}"
+            raise EngineError(what, reason="tools_not_loaded")
 
     def close(self) -> None:
         """Have the owner end; `done` is set then."""
@@ -151,9 +153,10 @@ class Connection:
         if self.tools is None or self.is_stale:
             try:
                 live = await self.open()
-                self.is_stale = False
+                self.is_stale = False  # until the server says so again, which may be during the next line
                 self.tools = await list_tools(live.client, self.server.name)
             except Exception as error:
+                self.is_stale = True
                 if self.tools is None:
                     raise
                 logger.warning("MCP server %r: %s; its tools stay as they were", self.server.name, error)
@@ -253,7 +256,12 @@ class Connection:
         if how is None:
             how = f"was not ready after {limit:g} s (connect_timeout)"
         live.end(how)
-        return how if attempt.over.is_set() else f"could not be connected: it {how}{last_words(live.tail)}"
+        attempt.last_words = _last_words(live.tail)
+        if not attempt.over.is_set():
+            return f"could not be connected: it {how}"
+        if not self.is_closed:  # for the log only: what the calls get goes to the model, and so to others
+            logger.warning("MCP server %r %s%s", self.server.name, how, attempt.last_words)
+        return how
 
     def _opened(self, live: Live, tools: list[Any], attempt: _Attempt) -> None:
         known, self.tools = self.tools, tools
@@ -308,7 +316,7 @@ def _announces(client: Any) -> bool:
     return bool(client.protocol_version >= "2026" and tools is not None and tools.list_changed)
 
 
-def last_words(tail: Tail) -> str:
+def _last_words(tail: Tail) -> str:
     """The end of a server's standard error, for a message."""
     text = str(tail)
     return f"; its standard error ends with:\n{text}\n" if text else ""

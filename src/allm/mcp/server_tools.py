@@ -15,7 +15,7 @@ from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, exception_text
 from allm.data.user_functions import call_back, call_user
 from allm.mcp.calling import Call, current_call
-from allm.mcp.connection import Connection, Live, last_words
+from allm.mcp.connection import Connection, Live
 from allm.mcp.elicitation import Elicitation, OnElicit, as_elicitation, as_question, take_answers
 from allm.mcp.http import SESSION_LOST
 from allm.mcp.listing import as_tools
@@ -150,7 +150,7 @@ class ServerTools:
         what = f"the MCP server {self._name!r} {live.lost or 'closed the connection'} during the call"
         then = f"; whether {name} did its work is not known, so check first; the next call connects again"
         then = "" if self.connection.is_closed else then
-        raise ToolError(what + last_words(live.tail) + then, reason="handler_raised")
+        raise ToolError(what + then, reason="handler_raised")
 
     # --- what the server asks and reports ----------------------------------------------------------------------------
 
