@@ -15,7 +15,7 @@ import trio
 import allm
 
 HERE = Path(__file__).parent / "mcp"
-TIMEOUT = 30.0  # a hang becomes a failure
+TIMEOUT = 50.0  # a hang becomes a failure
 
 
 def stdio(**options) -> allm.mcp.StdioServer:

@@ -20,7 +20,7 @@ LISTS = {
         {"name": "no_schema"},
         {"name": "text_schema", "inputSchema": "object"},
         {"name": "array", "inputSchema": {"type": "array"}},
-        {"name": "typo", "inputSchema": {"type": "object", "properties": {"a": {"type": "strin"}}}},
+        {"name": "typo", "inputSchema": {"type": "object", "properties": {"a": {"type": "words"}}}},
         {"name": 5, "inputSchema": EMPTY},
         "not a tool",
         {"name": "with.dots/and more", "inputSchema": EMPTY},
