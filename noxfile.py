@@ -161,7 +161,7 @@ def stores(session: nox.Session) -> None:
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
     options = session.posargs or PARALLEL
-    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "drops", "kill")]
+    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "host", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
 
