@@ -23,9 +23,9 @@ def stdio(**options) -> allm.mcp.StdioServer:
     return allm.mcp.StdioServer(sys.executable, [HERE / "sdk_server.py"], **options)
 
 
-def raw(fault="none", **options) -> allm.mcp.StdioServer:
+def raw(fault="none", *more, **options) -> allm.mcp.StdioServer:
     """The one without a library."""
-    return allm.mcp.StdioServer(sys.executable, [HERE / "raw_server.py", fault], **{"name": "raw", **options})
+    return allm.mcp.StdioServer(sys.executable, [HERE / "raw_server.py", fault, *more], **{"name": "raw", **options})
 
 
 @attrs.define

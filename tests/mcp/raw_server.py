@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 
 FAULT = sys.argv[1] if len(sys.argv) > 1 else "none"
 EMPTY = {"type": "object", "properties": {}}
@@ -66,7 +67,7 @@ def result(text: str) -> dict[str, object]:
 
 
 def called(number: object, arguments: dict[str, object]) -> None:
-    if FAULT == "dies":
+    if FAULT in {"dies", "starts_once"}:
         print("out of cheese", file=sys.stderr, flush=True)
         sys.exit(3)
     if FAULT == "killed":
@@ -104,6 +105,8 @@ def called(number: object, arguments: dict[str, object]) -> None:
 
 
 def main() -> None:
+    if FAULT == "starts_once":
+        Path(sys.argv[2]).touch(exist_ok=False)
     if FAULT == "exits":
         print("no licence found", file=sys.stderr)
         sys.exit(7)

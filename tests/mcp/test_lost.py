@@ -74,6 +74,21 @@ async def test_a_server_that_is_lost_in_a_call(fault, how, caplog):
     assert ("out of cheese" in caplog.text) == (fault == "dies")
 
 
+async def test_a_program_that_does_not_start_again(tmp_path):
+    """Calls fail at once for a while, and the set keeps its tools."""
+    with trio.fail_after(TIMEOUT):
+        async with no_leaks(), allm.mcp.connect(raw("starts_once", tmp_path / "marker")) as toolset:
+            [tool] = toolset.known()
+            with pytest.raises(allm.ToolError, match="ended with exit status 3 during the call"):
+                await tool.run({})
+            with pytest.raises(allm.ToolError, match=r"'raw' could not be connected: it ended with exit status 1$"):
+                await tool.run({})
+            with pytest.raises(allm.ToolError, match=r"exit status 1; it is tried again in \d+ s"):
+                await tool.run({})
+            toolset.forget()
+            assert [tool.name for tool in await toolset.load()] == ["echo"]
+
+
 async def test_all_calls_of_a_lost_server_are_woken(tmp_path):
     """Each with an error, and a new process serves the next call."""
     marker = tmp_path / "marker"
