@@ -33,6 +33,7 @@ PUBLIC_MODULES = [
     "allm.providers",
     "allm.session",
     "allm.telemetry",
+    "allm.telemetry.otel",
     "allm.testing",
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
@@ -41,6 +42,7 @@ RETURNED = {
     "EmbeddingStream",
     "EventStream",
     "HostedStream",
+    "Instrumented",
     "SessionHost",
     "SessionLease",
     "SessionStream",
