@@ -324,6 +324,32 @@ async def test_sessions_and_stores(tmp_path):
 
 
 @on_asyncio
+async def test_a_session_is_saved_with_all_that_was_read():
+    """Also with the words that came just before the reader left, or was cancelled while it did something else."""
+    async with allm.aio.session.open_store("memory://") as store:
+
+        async def read(session_id, leave):
+            async with store.turn(session_id) as turn, turn.stream_start(engine(), "Hi") as events:
+                async for piece in events.text():
+                    if await leave(piece):
+                        break
+
+        async def at_once(_):
+            return True
+
+        async def cancelled(_):
+            asyncio.current_task().cancel()
+            await asyncio.sleep(1000)
+
+        await read("a", at_once)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(read("b", cancelled))
+        for session_id in ("a", "b"):
+            session, _ = await store.load(session_id)
+            assert [message.text for message in session.thread.messages] == ["Hi", "Hello "]
+
+
+@on_asyncio
 async def test_a_lost_lease_ends_the_body():
     """The body is cancelled, and the reason comes out of the block."""
     async with allm.aio.session.open_store("memory://") as store:

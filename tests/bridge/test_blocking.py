@@ -147,6 +147,16 @@ def test_sessions_and_stores():
     store.close()
 
 
+def test_a_session_is_saved_with_all_that_was_read():
+    """Also with the words that came just before the reader left."""
+    with allm.blocking.session.open_store("memory://") as store:
+        with store.turn("a") as turn, turn.stream_start(engine(), "Hi") as events:
+            for _ in events.text():
+                break
+        session, _ = store.load("a")
+    assert [message.text for message in session.thread.messages] == ["Hi", "Hello "]
+
+
 def test_batches_and_sound(tmp_path):
     """Streams that are not of events."""
     embedder = allm.Engine(embedding_adapter=FakeEmbeddings())

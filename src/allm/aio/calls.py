@@ -13,6 +13,7 @@ import attrs
 import outcome
 import trio
 
+from allm.aio.interrupts import wake_on_signals
 from allm.bridge.thread import Job, trio_thread
 from allm.data.attrs_classes import define, frozen
 from allm.data.user_functions import host
@@ -65,6 +66,7 @@ class Waiter:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
+        wake_on_signals(self._loop)
         self._future: asyncio.Future[None] | None = None
 
     def wake(self) -> None:

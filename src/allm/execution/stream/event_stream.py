@@ -385,6 +385,7 @@ class EventStream(Generic[T_co]):
         return self._fold.failure()
 
     def _close(self) -> None:
+        self._fold_read()  # for those who look at the fold from elsewhere: a session that is saved
         self._closed = True
 
 
