@@ -21,6 +21,7 @@ nox.options.sessions = [
     "validators",
     "servers",
     "stores",
+    "browser",
     "reliability",
     "pythons",
 ]
@@ -158,6 +159,20 @@ def stores(session: nox.Session) -> None:
     tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session(requires=["wheel"])
+def browser(session: nox.Session) -> None:
+    """Test the pages in a headless Chromium; where there is none, Debian's is installed."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if not any(map(shutil.which, names)):
+        session.run("apt-get", "update", "-qq", external=True)
+        session.run("apt-get", "install", "-qq", "--no-install-recommends", "chromium", external=True)
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "browser")
+    chromium = next(filter(None, map(shutil.which, names)))
+    session.run("pytest", "tests/browser", *session.posargs, env={"ALLM_CHROMIUM": chromium})
 
 
 @nox.session
