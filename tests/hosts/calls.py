@@ -65,7 +65,7 @@ class OnAsyncio:
 
     @staticmethod
     async def cancelled(function):
-        task = asyncio.ensure_future(function(lambda: task.cancel()))
+        task = asyncio.create_task(function(lambda: task.cancel()))  # noqa: PLW0108  (it is not there yet)
         with suppress(asyncio.CancelledError):
             await task
 

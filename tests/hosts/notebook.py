@@ -17,7 +17,8 @@ class Notebook:
 
     title = "Jupyter"
     calls = "`allm.aio`"
-    stops = {"cancel": "*Interrupt*", "deadline": "`asyncio.timeout`"}
+    cancelled_by = "*Interrupt*"
+    limited_by = "`asyncio.timeout`"
     loop = "asyncio"
     first_cell = ""
 
@@ -84,6 +85,7 @@ class TrioNotebook(Notebook):
 
     title = "Jupyter, `%autoawait trio`"
     calls = "`allm`"
-    stops = {"cancel": "*Interrupt*", "deadline": "`move_on_after`"}
+    cancelled_by = "*Interrupt*"
+    limited_by = "`move_on_after`"
     loop = "trio"
     first_cell = "%autoawait trio"

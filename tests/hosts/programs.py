@@ -25,7 +25,8 @@ class Trio:
 
     title = "Trio"
     calls = "`allm`"
-    stops = {"cancel": "`CancelScope`", "deadline": "`move_on_after`"}
+    cancelled_by = "`CancelScope`"
+    limited_by = "`move_on_after`"
 
     def close(self):
         """Nothing lasts."""
@@ -56,7 +57,8 @@ class Asyncio(Trio):
 
     title = "asyncio"
     calls = "`allm.aio`"
-    stops = {"cancel": "`Task.cancel`", "deadline": "`asyncio.timeout`"}
+    cancelled_by = "`Task.cancel`"
+    limited_by = "`asyncio.timeout`"
 
     def run(self, operation, url, store):
         noted = []
@@ -69,9 +71,7 @@ class Asyncio(Trio):
 
         async def main():
             seen = asyncio.Event()
-            call = Call(
-                url=url, store=store, seen=lambda _: seen.set(), note=noted.append, loop=calls.OnAsyncio
-            )
+            call = Call(url=url, store=store, seen=lambda _: seen.set(), note=noted.append, loop=calls.OnAsyncio)
             task = asyncio.create_task(calls.run(operation, call))
             await seen.wait()
             task.cancel()
@@ -87,7 +87,8 @@ class Script(Trio):
 
     title = "a script or thread"
     calls = "`allm.blocking`"
-    stops = {"cancel": "Ctrl-C", "deadline": "`request_timeout`"}
+    cancelled_by = "Ctrl-C"
+    limited_by = "`request_timeout`"
 
     def _started(self, operation, url, store):
         command = [sys.executable, "-m", "hosts.script", operation, url, store]

@@ -80,10 +80,13 @@ def tools(call):
 
 def session(call):
     try:
-        with allm.blocking.session.open_store(call.store) as store, store.turn("a") as lease:
-            with lease.stream_start(call.engine, "Hi") as events:
-                for piece in events.text():
-                    call.seen(piece)
+        with (
+            allm.blocking.session.open_store(call.store) as store,
+            store.turn("a") as lease,
+            lease.stream_start(call.engine, "Hi") as events,
+        ):
+            for piece in events.text():
+                call.seen(piece)
     except KeyboardInterrupt:
         call.note(events.outcome()[1].output_text)
 

@@ -144,7 +144,8 @@ def table():
     """The table of the page."""
     rows = [["where", "call", *OPERATIONS], ["---"] * (2 + len(OPERATIONS))]
     for one in HOSTS:
-        rows.append([one.title, one.calls, *(one.stops.get(operation, "yes") for operation in OPERATIONS)])
+        ways = {"cancel": one.cancelled_by, "deadline": one.limited_by}
+        rows.append([one.title, one.calls, *(ways.get(operation, "yes") for operation in OPERATIONS)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

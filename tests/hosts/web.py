@@ -123,7 +123,8 @@ class Uvicorn:
 
     title = "FastAPI on uvicorn"
     calls = "`allm.aio`"
-    stops = {"cancel": "the reader goes away", "deadline": "`asyncio.timeout`"}
+    cancelled_by = "the reader goes away"
+    limited_by = "`asyncio.timeout`"
     loop = "asyncio"
     application = staticmethod(with_fastapi)
     serve = staticmethod(served_by_uvicorn)
@@ -131,7 +132,7 @@ class Uvicorn:
     def __init__(self):
         self._endpoints = Endpoints(self.loop)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._url = "http://127.0.0.1:{}".format(self._listener.getsockname()[1])
+        self._url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self._stop = self.serve(self.application(self._endpoints), self._listener)
 
     def close(self):
@@ -157,7 +158,8 @@ class Hypercorn(Uvicorn):
 
     title = "FastAPI on hypercorn-trio"
     calls = "`allm`"
-    stops = {"cancel": "the reader goes away", "deadline": "`move_on_after`"}
+    cancelled_by = "the reader goes away"
+    limited_by = "`move_on_after`"
     loop = "trio"
     serve = staticmethod(served_by_hypercorn)
 

@@ -16,7 +16,8 @@ from contextlib import suppress
 
 __all__ = ["wake_on_signals"]
 
-_woken: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
+_woken: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[socket.socket, socket.socket]]
+_woken = weakref.WeakKeyDictionary()
 
 
 def wake_on_signals(loop: asyncio.AbstractEventLoop) -> None:
@@ -26,11 +27,10 @@ def wake_on_signals(loop: asyncio.AbstractEventLoop) -> None:
         return
     if threading.current_thread() is not threading.main_thread():  # which alone gets signals
         return
-    _woken.add(loop)
-    reader, writer = socket.socketpair()
-    reader.setblocking(False)
-    writer.setblocking(False)
+    reader, writer = _woken[loop] = socket.socketpair()
+    reader.setblocking(False)  # noqa: FBT003  (its only argument)
+    writer.setblocking(False)  # noqa: FBT003  (same)
     with suppress(NotImplementedError):  # a loop without `add_reader`
-        loop.add_reader(reader, lambda: (reader.recv(4096), writer))  # also keeps the writer open
+        loop.add_reader(reader, lambda: reader.recv(4096))
         if (before := signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)) != -1:
             signal.set_wakeup_fd(before)  # somebody else does this
