@@ -1,0 +1,194 @@
+"""The cases of the conformance suites on cancellation, for calls from an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+import allm
+import allm.aio
+from allm import fake
+from allm.data.json.codec import from_json, to_json
+from allm.providers import Anthropic, Gemini, OpenAI
+from allm.testing import Reply, StreamAdapterConformance
+from allm.testing.conformance.lifetime_cases import AT_ONCE
+from allm.testing.conformance.samples import failure, short_response
+from bridge.cancelling import cancel_everywhere
+
+BOTH = pytest.mark.parametrize("where", ["trio", "loop"])
+
+
+class OpenAIChat(StreamAdapterConformance):
+    wire_format = "openai"
+
+    def make_adapter(self, setup):
+        return OpenAI(base_url=f"{setup.base_url}/v1", api_key=setup.api_key, endpoint="chat_completions")
+
+
+class OpenAIResponses(StreamAdapterConformance):
+    wire_format = "openai_responses"
+
+    def make_adapter(self, setup):
+        return OpenAI(base_url=f"{setup.base_url}/v1", api_key=setup.api_key, endpoint="responses")
+
+
+class OfAnthropic(StreamAdapterConformance):
+    wire_format = "anthropic"
+
+    def make_adapter(self, setup):
+        return Anthropic(base_url=setup.base_url, api_key=setup.api_key)
+
+
+class OfGemini(StreamAdapterConformance):
+    wire_format = "gemini"
+
+    def make_adapter(self, setup):
+        return Gemini(base_url=setup.base_url, api_key=setup.api_key)
+
+
+SUITES = [OpenAIChat, OpenAIResponses, OfAnthropic, OfGemini]
+
+
+@pytest.fixture(params=SUITES, ids=lambda suite: suite.__name__)
+def suite(request):
+    return request.param()
+
+
+async def settled(server):
+    """Wait until every request has its outcome, and no connection is open except a reusable one."""
+
+    def is_settled():
+        done = [request.outcome for request in server.requests]
+        return None not in done and server.connections <= ("completed" in done)
+
+    with trio.fail_after(10):
+        await server._wait(is_settled)
+
+
+@BOTH
+@pytest.mark.parametrize("retried", [False, True], ids=["at_once", "retried"])
+def test_cancel_at_every_moment(suite, where, retried):
+    """No task is left, the partial response is valid, the connection is closed, and the next call works."""
+    script = short_response(suite.capabilities)
+    scripts = [(fake.error(failure("provider_unavailable")),)] * retried + [script, script]
+    replies = [suite._in_pieces(one) for one in scripts]
+    whole, results = [], []
+
+    async def call(stage):
+        async with allm.aio.stream_generate(stage.engine(retry=AT_ONCE), "hi", tools=suite.tools) as events:
+            results[:] = [events.result]
+            async for _ in events:
+                pass
+        return events.result()
+
+    async def check(one):
+        if one.number == 0:
+            whole.append(one.result)
+        elif results:
+            response = results.pop()()
+            assert from_json(to_json(response)) == response
+            assert whole[0].output_text.startswith(response.output_text)
+            assert response.error is None
+            if not one.caught:
+                assert response.message == whole[0].message
+        await allm.aio.run(settled, one.stage.server)
+        one.stage.server.default = replies[-1]
+        response = await allm.aio.generate(one.stage.engine(retry=AT_ONCE), "hi", tools=suite.tools)
+        assert response.message == whole[0].message
+
+    assert cancel_everywhere(call, lambda: suite.playing(*replies), check=check, where=where) > 10
+
+
+CALLS = (fake.tool_call("double", {"n": 3}, id="call_1"), fake.tool_call("triple", {"n": 3}, id="call_2"))
+TEXT = (fake.text("Six and "), fake.text("nine."))
+
+
+class Tools:
+    """An async and a sync tool, and what they were doing."""
+
+    def __init__(self):
+        self.running = []
+
+    def made(self):
+        @allm.tool
+        async def double(n: int) -> int:
+            """Double."""
+            self.running.append("double")
+            try:
+                for _ in range(3):
+                    await asyncio.sleep(0)
+                return 2 * n
+            finally:
+                await asyncio.sleep(0)
+                self.running.remove("double")
+
+        @allm.tool
+        def triple(n: int) -> int:
+            """Triple."""
+            return 3 * n
+
+        return [double, triple]
+
+
+@BOTH
+@pytest.mark.parametrize("scheme", ["memory", "sqlite"])
+def test_cancel_a_turn_of_a_session_at_every_moment(suite, where, scheme, tmp_path):
+    """Async tools have ended, the session is saved with all that was read, its calls are answered, and it goes on."""
+    if scheme == "sqlite" and suite.wire_format != "openai":
+        pytest.skip("of the store, which is the same for every provider")
+    replies = [suite._in_pieces(one) for one in (CALLS, TEXT)]
+    in_memory = allm.aio.session.open_store("memory://")
+    ids, tools, outcomes = [], Tools(), []
+
+    @asynccontextmanager
+    async def opened():
+        if scheme == "memory":
+            yield in_memory
+            return
+        async with allm.aio.session.open_store(f"sqlite:///{tmp_path}/sessions.db") as store:
+            yield store
+
+    def around():
+        ids.append(f"session {len(ids)}")
+        outcomes.clear()
+        return suite.playing(*replies)
+
+    async def call(stage):
+        async with opened() as store, store.turn(ids[-1]) as lease:
+            block = lease.stream_start(stage.engine(), "hi", tools=tools.made(), on_event=lambda _: None)
+            async with block as events:
+                outcomes.append(events.outcome)
+                async for _ in events:
+                    pass
+        return events.outcome()[0]
+
+    async def check(one):
+        assert tools.running == []
+        if not one.caught:
+            assert one.result.thread.messages[-1].text == "Six and nine."
+        await allm.aio.run(settled, one.stage.server)
+        one.stage.server._queue.clear()
+        one.stage.server.default = replies[-1]
+        async with opened() as store:
+            saved = None
+            if ids[-1] in await store.ids():
+                saved, _ = await store.load(ids[-1])
+            if outcomes:
+                assert saved is not None
+                read = outcomes[0]()[0].thread.messages
+                kept = saved.thread.messages[: len(read)]  # what tools have done is kept also if nobody has read it
+                assert [message.role for message in kept] == [message.role for message in read]
+                both = [pair for pair in zip(kept, read, strict=True) if pair[0].role != "tool"]
+                assert all(whole.text.startswith(part.text) for whole, part in both)
+            async with store.turn(ids[-1]) as lease:  # nobody holds it
+                begin = lease.start if saved is None else lease.reply
+                result = await begin(one.stage.engine(), "Go on")
+                assert result.output_text == "Six and nine."
+            await store.delete(ids[-1])
+        return saved
+
+    stride = 1 if scheme == "memory" and suite.wire_format == "openai" else 3
+    assert cancel_everywhere(call, around, check=check, where=where, stride=stride) > 5
