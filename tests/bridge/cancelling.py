@@ -8,7 +8,6 @@ of the event loop; what Trio does meanwhile is left to chance.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from contextlib import suppress
 
@@ -160,9 +159,9 @@ def cancel_everywhere(function, around, *, check=checks_nothing, where="trio", s
     run(Holdings.now(), 0, 0)  # opens what is kept for all of them
     known = Holdings.now()
     late = 0
-    for number in itertools.count(1):
+    for number in range(1, most):
         one = run(known, number, (number - 1) * stride)
         late = 0 if one.cancelled else late + 1
         if late == IN_A_ROW:
             return number - late
-        assert number < most, "the function does not end"
+    raise AssertionError("the function does not end")

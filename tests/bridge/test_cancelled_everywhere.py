@@ -13,7 +13,7 @@ import allm.aio
 from allm import fake
 from allm.data.json.codec import from_json, to_json
 from allm.providers import Anthropic, Gemini, OpenAI
-from allm.testing import Reply, StreamAdapterConformance
+from allm.testing import StreamAdapterConformance
 from allm.testing.conformance.lifetime_cases import AT_ONCE
 from allm.testing.conformance.samples import failure, short_response
 from bridge.cancelling import cancel_everywhere
