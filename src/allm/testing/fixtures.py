@@ -100,6 +100,7 @@ def _replayed(item: pytest.Item, path: Path) -> Generator[Cassette]:
     with replay(path) as cassette:
 
         def check() -> None:
+            __tracebackhide__ = True
             if cassette.missed:
                 raise AssertionError(f"{cassette.missed[0]}; {again}")
             try:
@@ -126,6 +127,7 @@ def _recorded(item: pytest.Item, path: Path) -> Generator[Cassette]:
         with record(beside) as cassette:
 
             def check() -> None:
+                __tracebackhide__ = True
                 nonlocal passed
                 if not cassette.exchanges:
                     raise AssertionError("this test has the fixture `cassette` and made no request to record")
