@@ -100,14 +100,16 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
             outcome = yield
         if not used.isdisjoint({"cassette", "fake_engine"}):
             _check(item)
-    except BaseException as error:
+    except BaseExceptionGroup as group:
         from allm.testing.groups import plain
 
-        failure = plain(error) if isinstance(error, BaseExceptionGroup) else error
-        if "cassette" in used:
-            _explain(item, failure)
-        if failure is error:
+        failure = plain(group)
+        _explain(item, failure)
+        if failure is group:
             raise
+    except BaseException as error:
+        _explain(item, error)
+        raise
     else:
         return outcome
     raise failure  # outside the clause above, so that the group is not shown as its context

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import asynccontextmanager
 
 import pytest
 import trio
+import trio.testing
 
 import allm
 import allm.aio
+import allm.blocking
 from allm import fake
+from allm.blocking.blocks import BlockingBlock
 from allm.data.json.codec import from_json, to_json
 from allm.providers import Anthropic, Gemini, OpenAI
 from allm.testing import StreamAdapterConformance
 from allm.testing.conformance.lifetime_cases import AT_ONCE
 from allm.testing.conformance.samples import failure, short_response
-from bridge.cancelling import cancel_everywhere
+from bridge.cancelling import CountingLoop, cancel_everywhere
+from bridge.on_asyncio import tasks_in_trio
 
 BOTH = pytest.mark.parametrize("where", ["trio", "loop"])
 
@@ -212,3 +217,55 @@ def test_cancel_a_turn_of_a_session_at_every_moment(suite, where, scheme, tmp_pa
 
     stride = 1 if scheme == "memory" and suite.wire_format == "openai" else 3 if scheme == "memory" else 5
     cancel_everywhere(call, around, check=check, where=where, stride=stride)
+
+
+async def generate(engine):
+    await allm.aio.generate(engine, "hi")
+
+
+async def stream(engine):
+    async with allm.aio.stream_generate(engine, "hi") as events:
+        await events.until_done()
+
+
+async def hold(engine):
+    async with allm.aio.stream_generate(engine, "hi") as events:
+        await anext(events)
+        await asyncio.get_running_loop().create_future()
+
+
+async def use_a_tool(engine):
+    @allm.tool
+    async def double(n: int) -> int:
+        """Double."""
+        await asyncio.get_running_loop().create_future()
+        return n
+
+    await allm.aio.chat(engine, "hi", tools=[double])
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited")  # a task that the loop had not begun
+@pytest.mark.parametrize("call", [generate, stream, hold, use_a_tool])
+def test_a_loop_that_is_closed(call, caplog):
+    """A call whose loop is stopped and closed at any moment ends when nobody refers to its task any more."""
+    caplog.set_level("CRITICAL", "asyncio")  # which says that a task was pending
+    script = [fake.tool_call("double", {"n": 3})] if call is use_a_tool else [fake.text("Half"), fake.delay(1000)]
+    suite = OpenAIChat()
+    with BlockingBlock(suite.playing(default=suite.make_reply(script)), lambda stage, _: stage) as stage:
+        before = tasks_in_trio()
+        at, timed_out = 0, []
+        while not timed_out:
+            at += 1
+            loop = CountingLoop()
+            loop.at, loop.cut = at, loop.stop
+            task = loop.create_task(call(stage.engine()))
+            loop.call_later(0.3, lambda: (timed_out.append(True), loop.stop()))  # noqa: B023  (it runs in this pass)
+            loop.run_forever()
+            loop.close()
+            assert not task.done()
+            del task, loop
+            gc.collect()
+            allm.blocking.run(settled, stage.server)
+            allm.blocking.run(trio.testing.wait_all_tasks_blocked)
+            assert tasks_in_trio() == before
+        assert at > 1

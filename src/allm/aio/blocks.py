@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, cast, final
 
 import attrs
 
@@ -36,14 +37,14 @@ class AsyncioBlock:
         self._hold: Hold
         self._job: Job[None]
         self._events: AsyncioStream[Any] | None = None
-        self._body: asyncio.Task[Any] | None = None
+        self._body: Callable[[], asyncio.Task[Any] | None]
         self._opened = self._left = self._cut = False
 
     async def __aenter__(self) -> Any:
-        self._body = asyncio.current_task()
+        self._body = weakref.ref(cast("asyncio.Task[Any]", asyncio.current_task()))
         self._waiter = Waiter()
-        self._hold = Hold(self._block, trio_thread(), self._is_open)
-        self._job = Job(self._hold.run, self._is_over)
+        self._hold = Hold(self._block, trio_thread(), _weakly(self._is_open))
+        self._job = Job(self._hold.run, _weakly(self._is_over))
         trio_thread().start(self._job, call_context())
         cancelled = await self._waiter.until(lambda: self._opened or self._job.has_ended, self._job.cancel)
         if cancelled is not None:  # it may have been entered before the cancellation reached it
@@ -54,14 +55,16 @@ class AsyncioBlock:
             raise RuntimeError("the block has ended while it was being entered")
         return self._wrap(self._hold.stream, self)
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._left = True
         if self._events is not None:
             self._events._close()
         self._hold.leave()
+        if kind is GeneratorExit:  # the task is collected, and cannot wait
+            return
         cancelled = await self._waiter.until(lambda: self._job.has_ended, self._job.cancel)
-        if self._cut and self._body is not None:
-            self._body.uncancel()
+        if self._cut and (body := self._body()) is not None:
+            body.uncancel()
         self._job.result(cancelled)
 
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> Any:
@@ -99,9 +102,9 @@ class AsyncioBlock:
             self._waiter.soon(self._cut_body)
 
     def _cut_body(self) -> None:
-        if not self._left and self._body is not None:
+        if not self._left and (body := self._body()) is not None:
             self._cut = True
-            self._body.cancel()
+            body.cancel()
 
     # The library's own errors for these mistakes say what to write.
 
@@ -128,6 +131,17 @@ class AsyncioBlock:
         except Exception as error:
             return error
         return TypeError("this is a block: enter it with `async with`")
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Call a method if its object still is; see `Waiter`."""
+    found = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (method := found()) is not None:
+            method()
+
+    return call
 
 
 def _nothing() -> None:
