@@ -160,7 +160,7 @@ def test_scripts_that_are_left_over(engines):
     assert "use allm.Engine" in engines["test_adapter"]
 
 
-@pytest.fixture(params=MARKS)
+@pytest.fixture
 def run(request, tmp_path):
     """Runs the tests with `cassette`, against a provider if it is given."""
     tests = (HEADER + TAPED).replace("MARK", MARKS[request.param])
@@ -183,6 +183,7 @@ def passed(outcomes):
     return {name for name, outcome in outcomes.items() if outcome is None}
 
 
+@pytest.mark.parametrize("run", MARKS, indirect=True)
 def test_recorded_and_replayed(run, provider):
     """One flag records; without it there is no network and no key. No key is in the files."""
     url = provider.url("openai")
@@ -206,6 +207,7 @@ def test_recorded_and_replayed(run, provider):
     assert len(provider.requests) == count
 
 
+@pytest.mark.parametrize("run", ["pytest-trio"], indirect=True)
 def test_what_no_longer_fits(run, provider):
     """Another request, hidden or not, and one that is not made any more: what differs, and how to record it again."""
     url = provider.url("openai")
@@ -224,7 +226,14 @@ def test_what_no_longer_fits(run, provider):
     assert outcomes["test_sync"] is None
     assert outcomes["test_async"] is not None
     assert (run.folder / "test_async.json").read_text("utf-8") == before
-    outcomes = run("--allm-record", url=url, OPENAI_API_KEY=KEY, QUESTION="what?")
-    assert outcomes["test_async"] is None
-    [exchange] = json.loads((run.folder / "test_async.json").read_text("utf-8"))["exchanges"]
-    assert exchange["request"]["body"]["messages"] == [{"role": "user", "content": "what?"}]
+
+
+@pytest.mark.parametrize("run", ["anyio"], indirect=True)
+def test_recorded_again(run, provider):
+    """A recording is replaced by another one."""
+    url = provider.url("openai")
+    for question in ("hi", "what?"):
+        outcomes = run("--allm-record", "-k", "test_async", url=url, OPENAI_API_KEY=KEY, QUESTION=question)
+        assert outcomes == {"test_async": None}
+        [exchange] = json.loads((run.folder / "test_async.json").read_text("utf-8"))["exchanges"]
+        assert exchange["request"]["body"]["messages"] == [{"role": "user", "content": question}]

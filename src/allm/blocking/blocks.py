@@ -42,21 +42,19 @@ class BlockingBlock:
     def __enter__(self) -> Any:
         self._hold = Hold(self._block, trio_thread(), self._is_open)
         self._job = Job(self._hold.run, self._waiter.wake)
-        trio_thread().start(self._job, call_context(self._waiter))
-        interrupted = self._waiter.until(lambda: self._opened or self._job.has_ended, self._job.cancel)
+        thread, context = trio_thread(), call_context(self._waiter)
+        interrupted = self._waiter.until(
+            lambda: self._opened or self._job.has_ended, self._job.cancel, lambda: thread.start(self._job, context)
+        )
         if interrupted is not None:  # it may have been entered before the cancellation reached it
-            self._waiter.until(lambda: self._job.has_ended, self._job.cancel)
+            self._waiter.until(lambda: self._job.has_ended, self._job.cancel, self._job.cancel)
         if self._job.has_ended:
             self._job.result(interrupted)
             raise RuntimeError("the block has ended while it was being entered")
         return self._wrap(self._hold.stream, self)
 
     def __exit__(self, *_: object) -> None:
-        self._left = True
-        if self._events is not None:
-            self._events._close()
-        self._hold.leave()
-        self._job.result(self._waiter.until(lambda: self._job.has_ended, self._job.cancel))
+        self._job.result(self._waiter.until(lambda: self._job.has_ended, self._job.cancel, self._leave))
 
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> BlockingEvents[Any]:
         """The same stream, read by this thread."""
@@ -77,11 +75,21 @@ class BlockingBlock:
         """Run an async function in the task of the block, and after the block in one of its own."""
         waiter = Waiter()
         job: Job[Any] = Job(function, waiter.wake)
-        if self._left:
-            trio_thread().start(job, call_context(waiter))
-        else:
-            self._hold.do(job)
-        return job.result(waiter.until(lambda: job.has_ended, job.cancel))
+        thread, context = trio_thread(), call_context(waiter)
+
+        def begin() -> None:
+            if self._left:
+                thread.start(job, context)
+            else:
+                self._hold.do(job)
+
+        return job.result(waiter.until(lambda: job.has_ended, job.cancel, begin))
+
+    def _leave(self) -> None:
+        self._left = True
+        if self._events is not None:
+            self._events._close()
+        self._hold.leave()
 
     def _is_open(self) -> None:
         self._opened = True
