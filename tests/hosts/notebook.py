@@ -35,7 +35,7 @@ class Notebook:
         self._client = self._kernel.blocking_client()
         self._client.start_channels()
         self._client.wait_for_ready(timeout=SECONDS)
-        self._cell(f"{self.first_cell}\nfrom hosts import calls")
+        self._cell(f"{self.first_cell}\nfrom hosts import calls, script")
 
     def close(self):
         self._client.stop_channels()
@@ -89,3 +89,13 @@ class TrioNotebook(Notebook):
     limited_by = "`move_on_after`"
     loop = "trio"
     first_cell = "%autoawait trio"
+
+
+class BlockingNotebook(Notebook):
+    """Cells without `await`."""
+
+    calls = "`allm.blocking`"
+    limited_by = "`request_timeout`"
+
+    def _code(self, operation, url, store):
+        return f"script.OPERATIONS[{operation!r}](calls.Call(url={url!r}, store={store!r}))"

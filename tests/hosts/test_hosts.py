@@ -21,6 +21,7 @@ HOSTS = [
     programs.Asyncio,
     programs.Script,
     notebook.Notebook,
+    notebook.BlockingNotebook,
     notebook.TrioNotebook,
     web.Uvicorn,
     web.Hypercorn,
