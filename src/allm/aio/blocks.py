@@ -12,10 +12,10 @@ import attrs
 
 from allm.aio.calls import Waiter, call_context
 from allm.aio.events import AsyncioStream
-from allm.bridge.feed import Feed
 from allm.bridge.hold import Hold
+from allm.bridge.reading import FedStream, read_through
 from allm.bridge.thread import Job, trio_thread
-from allm.execution.stream.event_stream import EventStream, StreamContext
+from allm.execution.stream.event_stream import EventStream
 from allm.session import SessionStream
 
 __all__ = ["AsyncioBlock"]
@@ -36,7 +36,7 @@ class AsyncioBlock:
         self._waiter: Waiter
         self._hold: Hold
         self._job: Job[None]
-        self._events: AsyncioStream[Any] | None = None
+        self._events: FedStream[Any] | None = None
         self._body: Callable[[], asyncio.Task[Any] | None]
         self._opened = self._left = self._cut = False
 
@@ -70,15 +70,7 @@ class AsyncioBlock:
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> Any:
         """The same stream, read on the event loop."""
         inner = stream._events if isinstance(stream, SessionStream) else stream
-        feed = Feed(inner, self._hold.thread, self._waiter.wake)
-        self._events = AsyncioStream(
-            inner._fold,
-            lambda: self._hold.do(Job(feed.pump, _nothing)),
-            StreamContext(inner._context.send, inbox=inner._context.inbox),
-            inner._channel,
-            feed=feed,
-            waiter=self._waiter,
-        )
+        self._events = read_through(AsyncioStream, inner, self._hold, self._waiter)
         return attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
 
     async def do(self, function: Callable[[], Any]) -> Any:
@@ -142,7 +134,3 @@ def _weakly(method: Callable[[], None]) -> Callable[[], None]:
             method()
 
     return call
-
-
-def _nothing() -> None:
-    """Nobody waits for the pump: what it has is in the feed."""

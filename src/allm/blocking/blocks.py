@@ -10,12 +10,12 @@ import attrs
 
 from allm.blocking.calls import Waiter, call_context
 from allm.blocking.events import BlockingEvents, ThreadStream
-from allm.bridge.feed import Feed
 from allm.bridge.hold import Hold
+from allm.bridge.reading import FedStream, read_through
 from allm.bridge.thread import Job, trio_thread
 from allm.data.errors import StreamError
 from allm.data.events import Event
-from allm.execution.stream.event_stream import EventStream, StreamContext
+from allm.execution.stream.event_stream import EventStream
 from allm.session import SessionStream
 
 __all__ = ["BlockingBlock", "EventsBlock"]
@@ -36,7 +36,7 @@ class BlockingBlock:
         self._waiter = Waiter()
         self._hold: Hold
         self._job: Job[None]
-        self._events: ThreadStream[Any] | None = None
+        self._events: FedStream[Any] | None = None
         self._opened = self._left = False
 
     def __enter__(self) -> Any:
@@ -59,17 +59,9 @@ class BlockingBlock:
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> BlockingEvents[Any]:
         """The same stream, read by this thread."""
         inner = stream._events if isinstance(stream, SessionStream) else stream
-        feed = Feed(inner, self._hold.thread, self._waiter.wake)
-        self._events = ThreadStream(
-            inner._fold,
-            lambda: self._hold.do(Job(feed.pump, _nothing)),
-            StreamContext(inner._context.send, inbox=inner._context.inbox),
-            inner._channel,
-            feed=feed,
-            waiter=self._waiter,
-        )
-        read = attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
-        return BlockingEvents(read)
+        self._events = read_through(ThreadStream, inner, self._hold, self._waiter)
+        whole = attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
+        return BlockingEvents(whole)
 
     def do(self, function: Callable[[], Any]) -> Any:
         """Run an async function in the task of the block, and after the block in one of its own."""
@@ -94,10 +86,6 @@ class BlockingBlock:
     def _is_open(self) -> None:
         self._opened = True
         self._waiter.wake()
-
-
-def _nothing() -> None:
-    """Nobody waits for the pump: what it has is in the feed."""
 
 
 @final
