@@ -59,9 +59,8 @@ class BlockingBlock:
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> BlockingEvents[Any]:
         """The same stream, read by this thread."""
         inner = stream._events if isinstance(stream, SessionStream) else stream
-        self._events = read_through(ThreadStream, inner, self._hold, self._waiter)
-        whole = attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
-        return BlockingEvents(whole)
+        self._events = events = read_through(ThreadStream, inner, self._hold, self._waiter)
+        return BlockingEvents(attrs.evolve(stream, events=events) if isinstance(stream, SessionStream) else events)
 
     def do(self, function: Callable[[], Any]) -> Any:
         """Run an async function in the task of the block, and after the block in one of its own."""

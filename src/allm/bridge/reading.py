@@ -76,7 +76,9 @@ class FedStream(EventStream[T_co], Generic[T_co]):
         self._feed.thread.call(lambda: self._feed.events.send_user(content))
 
 
-def read_through(kind: Callable[..., FedStream[Any]], stream: EventStream[Any], hold: Hold, waiter: Any) -> Any:
+def read_through(
+    kind: Callable[..., FedStream[Any]], stream: EventStream[Any], hold: Hold, waiter: Any
+) -> FedStream[Any]:
     """The stream of a block for a reader elsewhere, whom `waiter.wake` wakes."""
     feed = Feed(stream, hold.thread, waiter.wake)
     return kind(
