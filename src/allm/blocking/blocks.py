@@ -9,14 +9,14 @@ from typing import Any, Generic, TypeVar, final
 import attrs
 
 from allm.blocking.calls import Waiter, call_context
-from allm.blocking.events import BlockingEvents, ThreadStream
+from allm.blocking.events import BlockingEvents, HostedEvents, ThreadStream
 from allm.bridge.hold import Hold
 from allm.bridge.reading import FedStream, read_through
 from allm.bridge.thread import Job, trio_thread
 from allm.data.errors import StreamError
 from allm.data.events import Event
 from allm.execution.stream.event_stream import EventStream
-from allm.session import SessionStream
+from allm.session import HostedStream, SessionStream
 
 __all__ = ["BlockingBlock", "EventsBlock"]
 
@@ -60,7 +60,8 @@ class BlockingBlock:
         """The same stream, read by this thread."""
         inner = stream._events if isinstance(stream, SessionStream) else stream
         self._events = events = read_through(ThreadStream, inner, self._hold, self._waiter)
-        return BlockingEvents(attrs.evolve(stream, events=events) if isinstance(stream, SessionStream) else events)
+        read = attrs.evolve(stream, events=events) if isinstance(stream, SessionStream) else events
+        return HostedEvents(read) if isinstance(read, HostedStream) else BlockingEvents(read)
 
     def do(self, function: Callable[[], Any]) -> Any:
         """Run an async function in the task of the block, and after the block in one of its own."""

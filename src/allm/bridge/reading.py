@@ -71,6 +71,10 @@ class FedStream(EventStream[T_co], Generic[T_co]):
             raise self._feed.failure
         return False
 
+    def _close(self) -> None:
+        self._fold_read()  # for those who look at the fold in the Trio thread: a session that is saved
+        super()._close()
+
     def send_user(self, content: str | Message) -> None:
         """See `EventStream.send_user`."""
         self._feed.thread.call(lambda: self._feed.events.send_user(content))
@@ -81,14 +85,16 @@ def read_through(
 ) -> FedStream[Any]:
     """The stream of a block for a reader elsewhere, whom `waiter.wake` wakes."""
     feed = Feed(stream, hold.thread, waiter.wake)
-    return kind(
+    reader = kind(
         stream._fold,
         lambda: hold.do(Job(feed.pump, _nothing)),
-        StreamContext(stream._context.send, inbox=stream._context.inbox),
+        StreamContext(stream._context.send, inbox=stream._context.inbox, first_event=stream._context.first_event),
         stream._channel,
         feed=feed,
         waiter=waiter,
     )
+    reader._before = stream.number  # of a reader that begins in the middle
+    return reader
 
 
 def _nothing() -> None:
