@@ -24,6 +24,7 @@ nox.options.sessions = [
     "web",
     "mcp",
     "browser",
+    "hosts",
     "reliability",
     "pythons",
 ]
@@ -166,6 +167,14 @@ def stores(session: nox.Session) -> None:
     tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "host", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session
+def hosts(session: nox.Session) -> None:
+    """Test the table of docs/environments.md in real hosts: kernels of Jupyter, uvicorn, Hypercorn, scripts."""
+    session.install("--editable", f".[{EXTRAS}]")
+    _tools(session, "tests", "hosts")
+    session.run("pytest", "tests/hosts", *session.posargs)
 
 
 @nox.session(requires=["wheel"])
