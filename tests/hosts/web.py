@@ -13,23 +13,11 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+import allm.web
 from hosts import calls
 from hosts.calls import Call
-from test_docs import ROOT, examples
 
-PAGE = ROOT / "docs" / "environments.md"
 SECONDS = 30  # for an answer
-
-
-def text_stream(loop):
-    """The class that the page has for a response that is written inside of its block."""
-    own = "import asyncio" if loop == "asyncio" else "import trio"
-    found = {"__name__": "page"}
-    programs = [example.code for example in examples(PAGE)]
-    first = next(i for i, code in enumerate(programs) if "FastAPI" in code and own in code)
-    last = next(i for i, code in enumerate(programs) if i >= first and "class TextStream" in code)
-    exec("\n".join(programs[first : last + 1]), found)  # noqa: S102  # our own page
-    return found["TextStream"]
 
 
 class Endpoints:
@@ -37,7 +25,6 @@ class Endpoints:
 
     def __init__(self, loop):
         self.loop = calls.LOOPS[loop]
-        self.stream_type = text_stream(loop)
         self.noted = queue.SimpleQueue()
 
     async def run(self, operation, url, store):
@@ -49,7 +36,7 @@ class Endpoints:
     def streamed(self, operation, url, store):
         """A request whose answer is the text as it arrives."""
         block = calls.turn if operation == "session" else calls.answer
-        return self.stream_type(block(Call(url=url, store=store, loop=self.loop, note=self.noted.put)))
+        return allm.web.text(block(Call(url=url, store=store, loop=self.loop, note=self.noted.put)))
 
 
 def with_fastapi(endpoints):
