@@ -17,7 +17,7 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, aio, blocking, fake, keys, models, providers, session, telemetry, testing, web
+    from allm import adapters, aio, blocking, fake, keys, mcp, models, providers, session, telemetry, testing, web
     from allm.data.audio import Audio
     from allm.data.content import (
         AudioPart,
@@ -318,6 +318,7 @@ __all__ = [
     "image_variations",
     "json_schema",
     "keys",
+    "mcp",
     "messages_from_openai",
     "models",
     "moderate",
