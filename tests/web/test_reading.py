@@ -100,7 +100,15 @@ def test_files_of_a_user(url):
 def test_both_clients_refuse_the_same_addresses():
     """Neither takes the name of a file of the server, or of one that a provider keeps."""
     for kind in ("image", "document", "audio", "video"):
-        for url in ("/etc/passwd", "file:///etc/passwd", "gs://bucket/file", "javascript:alert(1)", "data:,", ""):
+        for url in (
+            "/etc/passwd",
+            "file:///etc/passwd",
+            "gs://bucket/file",
+            "javascript:alert(1)",
+            "data:,",
+            "http://[",
+            "",
+        ):
             assert problems(chat, ui("user", {"type": "file", "mediaType": f"{kind}/x", "url": url}))
             part = {"type": kind, "source": {"type": "url", "value": url}}
             assert problems(run_input, {"role": "user", "content": [part]})
