@@ -233,8 +233,7 @@ def engine_options(engine: Engine) -> dict[str, Any]:
 
 def output_type(call: ModelCall) -> Any:
     """The type for structured output, if one was given."""
-    wanted = call.request.response_format
-    return wanted.output_type if isinstance(wanted, JsonSchema) else None
+    return wanted.output_type if isinstance(wanted := call.request.response_format, JsonSchema) else None
 
 
 def warn_ignored_options(options: Mapping[str, Any]) -> None:
