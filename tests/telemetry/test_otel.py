@@ -346,6 +346,28 @@ def test_each_part_of_a_message_has_a_form():
     }
 
 
+def test_files_of_a_result_are_told():
+    """By address, by the id that the provider knows or by size; a result of texts is its text."""
+    kept = allm.FileRef(provider="openai", id="file-1")
+    files = [
+        allm.TextPart("see"),
+        allm.Document.from_url("https://example.org/x.pdf", "application/pdf"),
+        allm.Audio.from_base64("QUJDRA==", "audio/wav"),
+        allm.Document.from_text("four"),
+        allm.Image.from_upload(kept),
+    ]
+    made = content_attributes("tool", {"result": allm.tool_result("c", files)}, {})
+    assert json.loads(made["gen_ai.tool.call.result"]) == [
+        {"type": "text", "content": "see"},
+        {"type": "uri", "modality": "document", "mime_type": "application/pdf", "uri": "https://example.org/x.pdf"},
+        {"type": "blob", "modality": "audio", "mime_type": "audio/wav", "content": "", "size": 6},
+        {"type": "blob", "modality": "document", "mime_type": "text/plain", "content": "", "size": 4},
+        {"type": "file", "modality": "image", "mime_type": None, "file_id": "file-1"},
+    ]
+    texts = allm.tool_result("c", [allm.TextPart("a"), allm.TextPart("b")])
+    assert content_attributes("tool", {"result": texts}, {})["gen_ai.tool.call.result"] == "ab"
+
+
 async def test_errors_are_quoted_with_the_content():
     """The message of a failure, and of a retry; and content of a span of the program under its own name."""
     made = Otel()
