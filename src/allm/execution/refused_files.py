@@ -8,11 +8,11 @@ file in a message of the user is refused, as whoever gave it can be told.
 from __future__ import annotations
 
 import logging
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
-from allm.data.content import MEDIA_TYPES, MediaPart, Part, TextPart, media_of
+from allm.data.content import MediaPart, Part, TextPart, media_of
 from allm.data.errors import Problem, ValidationError
 from allm.data.request import Request
 
@@ -55,9 +55,10 @@ def _without_refused(request: Request, error: ValidationError) -> Request | None
             return None
         message = messages[index]
         parts: list[Part] = list(message.parts)
-        if message.role != "tool" or not isinstance(parts[position], MEDIA_TYPES):
+        part = parts[position]
+        if message.role != "tool" or not isinstance(part, MediaPart):
             return None
-        media = media_of(cast("MediaPart", parts[position]))
+        media = media_of(part)
         why = f"it {problem.sentence}" if problem.sentence.startswith("is ") else problem.sentence
         logger.warning("the result of tool %s has %s that the model does not get: %s", message.name, media.phrase, why)
         parts[position] = TextPart(f"[{media.phrase} that cannot be shown: {why}]")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from typing import cast
 
 import attrs
 import trio
 
 from allm.data.attrs_classes import define
-from allm.data.content import MEDIA_TYPES, MediaPart, Part, media_of
+from allm.data.content import MediaPart, Part, media_of
 from allm.data.errors import SessionError
 from allm.data.results import ChatResult
 from allm.data.session import Session
@@ -207,5 +206,5 @@ class HostedTurns:
 
 def _size_of(part: Part) -> int:
     """Of its text or of the file in it, which is what makes a part large."""
-    held = media_of(cast("MediaPart", part)).source[1] if isinstance(part, MEDIA_TYPES) else getattr(part, "text", None)
+    held = media_of(part).source[1] if isinstance(part, MediaPart) else getattr(part, "text", None)
     return len(held) if isinstance(held, (str, bytes)) else 0

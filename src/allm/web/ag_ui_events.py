@@ -12,12 +12,12 @@ The facts are those of the package's own verifier and of the reducer that makes 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, cast, final
+from typing import Any, final
 
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import MEDIA_TYPES, MediaPart, TextPart, media_of
+from allm.data.content import MediaPart, TextPart, media_of
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
@@ -256,14 +256,14 @@ class AgUiEvents(Format):
 
 
 def _content(message: Message) -> str | list[Chunk]:
-    if not any(isinstance(part, MEDIA_TYPES) for part in message.parts):
+    if not any(isinstance(part, MediaPart) for part in message.parts):
         return message.text
     content: list[Chunk] = []
     for part in message.parts:
         if isinstance(part, TextPart):
             content.append({"type": "text", "text": part.text})
-        elif isinstance(part, MEDIA_TYPES):
-            content.append(_file(media_of(cast("MediaPart", part))))
+        elif isinstance(part, MediaPart):
+            content.append(_file(media_of(part)))
     return content
 
 

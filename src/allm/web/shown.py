@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast, final
+from typing import Any, final
 
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import MEDIA_TYPES, MediaPart, TextPart, ToolCall, media_of
+from allm.data.content import MediaPart, TextPart, ToolCall, media_of
 from allm.data.errors import AllmError, ValidationError
 from allm.data.json.text import JsonTextError, loads
 from allm.data.media import Media
@@ -65,7 +65,7 @@ def result_text(message: Message) -> str:
 
 def result_data(message: Message) -> Any:
     """The result of a tool as JSON data: a text, the object or list in it, or a list of texts and files."""
-    if any(isinstance(part, MEDIA_TYPES) for part in message.parts):
+    if any(isinstance(part, MediaPart) for part in message.parts):
         return [data for part in message.parts if (data := _part_data(part)) is not None]
     data = _parsed(message.text)
     return data if isinstance(data, (dict, list)) else message.text
@@ -74,8 +74,8 @@ def result_data(message: Message) -> Any:
 def _part_data(part: Any) -> dict[str, Any] | None:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    if isinstance(part, MEDIA_TYPES):
-        media = media_of(cast("MediaPart", part))
+    if isinstance(part, MediaPart):
+        media = media_of(part)
         url, mime_type = media_url(media)
         if url == NO_URL:
             return {"type": "text", "text": without_url(media)}
