@@ -34,8 +34,8 @@ try:
     from opentelemetry import context as otel_context
     from opentelemetry.metrics import Histogram, MeterProvider, get_meter
     from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider, get_tracer, set_span_in_context
-except ModuleNotFoundError as error:
-    raise ImportError(f"OpenTelemetry needs the extra 'otel': pip install 'allm-trio[otel]' ({error})") from error
+except ModuleNotFoundError as _missing:
+    raise ImportError(f"OpenTelemetry needs the extra 'otel': pip install 'allm-trio[otel]' ({_missing})") from _missing
 
 __all__ = ["Instrumented", "instrument"]
 
