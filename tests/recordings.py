@@ -43,7 +43,6 @@ LEFT_ASIDE = {
     "kind": "decides whether the case is used",
     "stream": "the decoders recognize the form of the body",
     "status": "is in the reply that is replayed",
-    "citations": "have no type of their own: they are kept unchanged in the metadata of their part",
     "type": "of an error: its code, or else its type, is compared",
     "grpc_status": "as the type",
     "code": "as the type",
@@ -120,6 +119,11 @@ def translated(folder, expected):
     else:
         clean = "tool_calls" if expected["tool_calls"] else "stop"
         wanted["finish_reason"] = _FINISH.get(expected["raw_finish_reason"], clean)
+    wanted["citations"] = [
+        {name: citation.get(name) or None for name in ("url", "file_id", "quote")}
+        | {"start": citation["start"], "end": citation["end"]}
+        for citation in wanted.get("citations", ())
+    ]
     wanted["tool_calls"] = [{"raw_arguments": None, **call} for call in wanted["tool_calls"]]
     for path, value in right.items():
         *outer, last = path.split(".")

@@ -19,6 +19,7 @@ from allm._version import __version__
 if TYPE_CHECKING:
     from allm import adapters, aio, blocking, fake, keys, models, providers, session, telemetry, testing
     from allm.data.audio import Audio
+    from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
         DocumentPart,
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
         AdapterEvent,
         AskUserRequested,
         ChatCompleted,
+        CitationAdded,
         Event,
         Failed,
         ImageCompleted,
@@ -171,6 +173,8 @@ __all__ = [
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
+    "Citation",
+    "CitationAdded",
     "Classification",
     "Document",
     "DocumentPart",
@@ -250,6 +254,7 @@ __all__ = [
     "SessionReason",
     "SessionStatus",
     "SourceKind",
+    "SourcePlace",
     "Speech",
     "SpeechOptions",
     "SpeechRequest",

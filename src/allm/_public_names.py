@@ -11,6 +11,7 @@ MODULES = frozenset(
 
 _NAMES = {
     "data.audio": "Audio",
+    "data.citation": "Citation SourcePlace",
     "data.content": ("AudioPart DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"),
     "data.document": "Document Video",
     "data.embedding": (
@@ -22,9 +23,9 @@ _NAMES = {
         "UnwrapError UnwrapReason ValidationError"
     ),
     "data.events": (
-        "AdapterEvent AskUserRequested ChatCompleted Event Failed ImageCompleted MessageCompleted MessagesAdded "
-        "MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted ReasoningDelta "
-        "StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
+        "AdapterEvent AskUserRequested ChatCompleted CitationAdded Event Failed ImageCompleted MessageCompleted "
+        "MessagesAdded MessageStarted OrchestrationEvent ProviderPartCompleted RawChunk ReasoningCompleted "
+        "ReasoningDelta StepCompleted TextCompleted TextDelta ToolCallCompleted ToolCallDelta ToolCallStarted "
         "ToolExecutionCompleted ToolExecutionStarted ToolHalted ToolProgress ToolResultEncoded UsageReported"
     ),
     "data.file_ref": "FileRef",

@@ -83,7 +83,7 @@ class TurnScreen:
                 pass  # not for the reader
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.MessageStarted() | allm.UsageReported():
                 pass
-            case allm.MessageCompleted() | allm.Failed():
+            case allm.CitationAdded() | allm.MessageCompleted() | allm.Failed():
                 pass  # `ended` shows how the turn ended
             case _:
                 assert_never(event)

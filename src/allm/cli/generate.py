@@ -157,7 +157,13 @@ class Generation:
                 pass
             case allm.ToolCallStarted() | allm.ToolCallDelta() | allm.ToolCallCompleted() | allm.ImageCompleted():
                 pass  # `notes_on` has them
-            case allm.MessageStarted() | allm.UsageReported() | allm.MessageCompleted() | allm.Failed():
+            case (
+                allm.MessageStarted()
+                | allm.UsageReported()
+                | allm.CitationAdded()
+                | allm.MessageCompleted()
+                | allm.Failed()
+            ):
                 pass  # `run` shows how it ended
             case _:
                 assert_never(event)

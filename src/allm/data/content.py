@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, cast, get_args
 
 import attrs
 
 from allm.data.attrs_classes import frozen
 from allm.data.audio import Audio
+from allm.data.citation import Citation
 from allm.data.document import Document, Video
 from allm.data.image import Image
 from allm.data.media import Media
@@ -33,18 +34,24 @@ __all__ = [
 ]
 
 
+def _citations(value: Iterable[Citation]) -> tuple[Citation, ...]:
+    return tuple(value)
+
+
 @frozen
 class TextPart:
     """Visible text.
 
     Attributes:
         refusal: The model declined; `text` is its explanation (OpenAI `refusal`).
+        citations: The sources that the text of a model relies on, in the order in which they came.
         metadata: Provider data to replay with this part, under the provider's name (Gemini thought signatures).
         made_at: The address that it came from, where that is not the vendor's own: opaque data goes back to no other.
     """
 
     text: str
     refusal: bool = attrs.field(default=False, kw_only=True)
+    citations: tuple[Citation, ...] = attrs.field(default=(), converter=_citations, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
