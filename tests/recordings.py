@@ -63,6 +63,10 @@ WRONG = {
         {"server_tool_events": ["groundingMetadata"]},
         "urlContextMetadata is a field of the candidate, not a part: it is kept in the metadata of the response",
     ),
+    "citations/perplexity_stream_shortened": (
+        {"citations": lambda body: [_source(result) for result in body["search_results"]]},
+        "every chunk has search_results, to which marks in the text refer",
+    ),
     "server_tools/openrouter_web_search": (
         {"reasoning": lambda body: "".join(_summaries(body["choices"][0]["message"]["reasoning_details"]))},
         "the body has three summaries in reasoning_details, and `reasoning: null`",
@@ -128,7 +132,7 @@ def translated(folder, expected):
     for path, value in right.items():
         *outer, last = path.split(".")
         holder = wanted[outer[0]] if outer else wanted
-        holder[last] = value(json.loads((folder / "response.body").read_bytes())) if callable(value) else value
+        holder[last] = value(_last(folder / "response.body")) if callable(value) else value
     return wanted
 
 
@@ -148,6 +152,17 @@ def _error(folder, expected):
         "provider_code": None if code is None else str(code),
         "message_contains": expected["message"],
     }
+
+
+def _last(path):
+    """The body, or the last event of a stream that has JSON."""
+    body = path.read_bytes()
+    events = [line.removeprefix(b"data:") for line in body.splitlines() if line.startswith(b"data: {")]
+    return json.loads(events[-1] if events else body)
+
+
+def _source(result):
+    return {"url": result["url"], "file_id": None, "quote": result["snippet"], "start": None, "end": None}
 
 
 def _summaries(details):

@@ -30,6 +30,7 @@ PUBLIC_MODULES = [
     "allm.keys",
     "allm.models",
     "allm.providers",
+    "allm.render",
     "allm.session",
     "allm.telemetry",
     "allm.testing",

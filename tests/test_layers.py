@@ -25,6 +25,7 @@ LAYERS = {
     "allm.runtime": ("allm.data", "allm.http"),
     "allm.execution": ("allm.data", "allm.http", "allm.runtime"),
     "allm.session": ("allm.data", "allm.http", "allm.runtime", "allm.execution"),
+    "allm.render": ("allm.data",),
     "allm.bridge": ("allm.data", "allm.execution"),
     "allm.aio": ("allm", "allm.bridge", "allm.data", "allm.execution", "allm.session"),
     "allm.blocking": ("allm", "allm.bridge", "allm.data", "allm.execution", "allm.session"),
