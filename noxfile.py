@@ -21,6 +21,7 @@ nox.options.sessions = [
     "validators",
     "servers",
     "stores",
+    "web",
     "browser",
     "reliability",
     "pythons",
@@ -134,7 +135,7 @@ def tests(session: nox.Session, http: str) -> None:
 
 @nox.session(requires=["wheel"])
 def servers(session: nox.Session) -> None:
-    """Test the adapters against third-party servers: llmock, llama.cpp with a real model and, with Node, aimock."""
+    """Test against third-party servers: llmock, llama.cpp with a real model, a collector and, with Node, aimock."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS}]")
     _tools(session, "tests", "servers")
@@ -146,7 +147,8 @@ def servers(session: nox.Session) -> None:
     options = session.posargs or ["--numprocesses=auto", "--dist=loadfile"]  # each file starts its own server
     home = {"ALLM_HOME": str(session.cache_dir.resolve() / "home")}
     session.run("allm", "models", "pull", "smollm2-135m", env=home)  # once: 93 MB
-    session.run("pytest", "tests/servers", *options, env={"AIMOCK_MODULES": str(folder / "node_modules"), **home})
+    tests = ["tests/servers", "tests/telemetry/test_otlp.py"]
+    session.run("pytest", *tests, *options, env={"AIMOCK_MODULES": str(folder / "node_modules"), **home})
 
 
 @nox.session(requires=["wheel"])
@@ -156,9 +158,22 @@ def stores(session: nox.Session) -> None:
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
     options = session.posargs or PARALLEL
-    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "drops", "kill")]
+    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "host", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session(requires=["wheel"])
+def web(session: nox.Session) -> None:
+    """Let the real client packages of the AI SDK and of AG-UI read what `allm.web` writes, in Node."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "web")
+    folder = session.cache_dir.resolve() / "web"
+    shutil.copytree("tests/web/clients", folder, dirs_exist_ok=True)
+    quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
+    session.run("npm", "ci", *quiet, "--prefix", str(folder))
+    session.run("pytest", "tests/web", *(session.posargs or ["-q"]), env={"WEB_CLIENTS": str(folder)})
 
 
 @nox.session(requires=["wheel"])

@@ -17,7 +17,7 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, aio, blocking, fake, keys, models, providers, render, session, telemetry, testing
+    from allm import adapters, aio, blocking, fake, keys, models, providers, render, session, telemetry, testing, web
     from allm.data.audio import Audio
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
@@ -349,6 +349,7 @@ __all__ = [
     "user",
     "validate",
     "warm_up",
+    "web",
 ]
 
 

@@ -7,7 +7,7 @@ __all__ = ["MODULES", "PLACES"]
 MODULES = frozenset(
     {
         *("adapters", "aio", "blocking", "fake", "keys", "models", "providers", "render", "session", "telemetry"),
-        "testing",
+        *("testing", "web"),
     }
 )
 """Public names that are modules."""

@@ -324,6 +324,51 @@ async def test_sessions_and_stores(tmp_path):
 
 
 @on_asyncio
+async def test_turns_that_outlive_their_readers():
+    """Begun, read by two from different places, and cancelled from the loop; a tool runs on it."""
+    loop = asyncio.get_running_loop()
+    go_on = asyncio.Event()
+
+    @allm.tool
+    async def double(n: int) -> int:
+        """Double."""
+        assert asyncio.get_running_loop() is loop
+        await go_on.wait()
+        return 2 * n
+
+    async with allm.aio.session.open_store("memory://") as store, allm.aio.session.host(store) as host:
+        turn = await host.reply("a", engine(*TURN, tools=[double]), "Hi")
+        async with host.attach("a") as events:
+            async for event in events:
+                if isinstance(event, allm.ToolExecutionStarted):
+                    break
+            place = events.number
+            assert (events.turn, [message.text for message in events.session.thread.messages]) == (turn, ["Hi"])
+            assert events.outcome()[1].halted_reason == "cancelled"  # of a turn that has not ended
+        async with host.attach("a", after=place, turn=turn) as late, host.attach("a", after=None) as other:
+            go_on.set()
+
+            async def numbers(events):
+                return [number async for number, _ in events.numbered()]
+
+            one, two = await asyncio.gather(numbers(late), numbers(other))
+            assert one == two
+            assert one[0] == place + 1
+            assert late.outcome() == ((await store.load("a"))[0], late.result())
+            assert late.result().output_text == "6"
+        go_on.clear()
+        await host.reply("a", engine(*TURN, tools=[double]), "Again")
+        assert await host.cancel("a")
+        async with host.attach("a") as events:
+            assert (await events.until_done()).halted_reason == "cancelled"
+        await host.change("a", allm.session.append_user, "Bye")
+        with pytest.raises(allm.SessionError, match="runs here"):
+            async with host.attach("b"):
+                pass
+        await host.reply("b", engine(*TURN, tools=[double]), "Left")
+
+
+@on_asyncio
 async def test_a_lost_lease_ends_the_body():
     """The body is cancelled, and the reason comes out of the block."""
     async with allm.aio.session.open_store("memory://") as store:

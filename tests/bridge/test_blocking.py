@@ -147,6 +147,35 @@ def test_sessions_and_stores():
     store.close()
 
 
+def test_turns_that_outlive_their_readers():
+    """Begun, read from two places, and cancelled by a plain thread."""
+    go_on = threading.Event()
+
+    @allm.tool
+    def wait() -> str:
+        """Wait."""
+        go_on.wait()
+        return "waited"
+
+    model = engine([fake.tool_call("wait")], [fake.text("Hello "), fake.text("there.")], tools=[wait])
+    with allm.blocking.session.open_store("memory://") as store, allm.blocking.session.host(store) as host:
+        turn = host.reply("a", model, "Hi")
+        with host.attach("a") as events:
+            assert (events.turn, events.session.thread.messages[0].text) == (turn, "Hi")
+            while not isinstance(next(events), allm.ToolExecutionStarted):
+                pass
+            place = events.number
+        with host.attach("a", after=place) as events:
+            go_on.set()
+            assert list(events.text()) == ["Hello ", "there."]
+            assert events.outcome()[0] == store.load("a")[0]
+        assert [type(event).__name__ for event in host.attach("a", after=events.number - 1)] == ["ChatCompleted"]
+        with host.attach("a") as again:
+            assert [number for number, _ in again.numbered()] == list(range(1, events.number + 1))
+        assert host.cancel("a") is False
+        assert host.running("a") is None
+
+
 def test_batches_and_sound(tmp_path):
     """Streams that are not of events."""
     embedder = allm.Engine(embedding_adapter=FakeEmbeddings())

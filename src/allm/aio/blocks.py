@@ -71,11 +71,12 @@ class AsyncioBlock:
         self._events = AsyncioStream(
             inner._fold,
             lambda: self._hold.do(Job(feed.pump, _nothing)),
-            StreamContext(inner._context.send, inbox=inner._context.inbox),
+            StreamContext(inner._context.send, inbox=inner._context.inbox, first_event=inner._context.first_event),
             inner._channel,
             feed=feed,
             waiter=self._waiter,
         )
+        self._events._before = inner.number  # of a reader that begins in the middle
         return attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
 
     async def do(self, function: Callable[[], Any]) -> Any:

@@ -9,14 +9,14 @@ from typing import Any, Generic, TypeVar, final
 import attrs
 
 from allm.blocking.calls import Waiter, call_context
-from allm.blocking.events import BlockingEvents, ThreadStream
+from allm.blocking.events import BlockingEvents, HostedEvents, ThreadStream
 from allm.bridge.feed import Feed
 from allm.bridge.hold import Hold
 from allm.bridge.thread import Job, trio_thread
 from allm.data.errors import StreamError
 from allm.data.events import Event
 from allm.execution.stream.event_stream import EventStream, StreamContext
-from allm.session import SessionStream
+from allm.session import HostedStream, SessionStream
 
 __all__ = ["BlockingBlock", "EventsBlock"]
 
@@ -65,13 +65,14 @@ class BlockingBlock:
         self._events = ThreadStream(
             inner._fold,
             lambda: self._hold.do(Job(feed.pump, _nothing)),
-            StreamContext(inner._context.send, inbox=inner._context.inbox),
+            StreamContext(inner._context.send, inbox=inner._context.inbox, first_event=inner._context.first_event),
             inner._channel,
             feed=feed,
             waiter=self._waiter,
         )
+        self._events._before = inner.number  # of a reader that begins in the middle
         read = attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
-        return BlockingEvents(read)
+        return HostedEvents(read) if isinstance(read, HostedStream) else BlockingEvents(read)
 
     def do(self, function: Callable[[], Any]) -> Any:
         """Run an async function in the task of the block, and after the block in one of its own."""

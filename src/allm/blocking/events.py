@@ -18,7 +18,7 @@ from allm.data.session import Session
 from allm.execution.stream.event_stream import EventStream, misuse_after_block
 from allm.session import SessionStream
 
-__all__ = ["BlockingEvents", "ThreadStream", "completed"]
+__all__ = ["BlockingEvents", "HostedEvents", "ThreadStream", "completed"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -77,7 +77,6 @@ class ThreadStream(EventStream[T_co], Generic[T_co]):
         self._feed.thread.call(lambda: self._feed.events.send_user(content))
 
 
-@final
 class BlockingEvents(Generic[T_co]):
     """The events of one call, to read with `for`. Its methods are those of `EventStream`, without `await`."""
 
@@ -104,6 +103,12 @@ class BlockingEvents(Generic[T_co]):
         outcome: tuple[Session, T_co] = self._stream.outcome()
         return outcome
 
+    @property
+    def number(self) -> int:
+        """The number of the event that was read last; see `EventStream.number`."""
+        number: int = self._stream.number
+        return number
+
     def until_done(self) -> T_co:
         """Read to the end and return the result."""
         result: T_co = completed(self._stream.until_done())
@@ -124,6 +129,28 @@ class BlockingEvents(Generic[T_co]):
     def elements(self, item: Any = None, *, raise_on_error: bool = True) -> Iterator[Any]:
         """The items of a list, each as soon as it is whole; see `EventStream.elements`."""
         return _Blocking(self._stream.elements(item, raise_on_error=raise_on_error))
+
+
+@final
+class HostedEvents(BlockingEvents[T_co]):
+    """The events of a turn that runs on its own; see `HostedStream`."""
+
+    @property
+    def turn(self) -> str:
+        """The id of the turn."""
+        turn: str = self._stream.turn
+        return turn
+
+    @property
+    def session(self) -> Session:
+        """The session at the start of the turn."""
+        session: Session = self._stream.session
+        return session
+
+    def numbered(self) -> Iterator[tuple[int, Event]]:
+        """The same events, each with its number."""
+        for event in self:
+            yield self.number, event
 
 
 @final

@@ -82,6 +82,8 @@ class DocumentPart:
         title: What the model is told that it is called.
         context: What else the model should know about it, such as where it is from. It is not cited.
         citations: Whether the answer names the places in it that it relies on, where the vendor has that.
+        source: Where a search of your own found it, such as its URL, which citations of it name. To Anthropic a text
+            with one goes as a search result.
         metadata: Provider data to send with it, under the provider's name.
         made_at: The address that it came from, as in `TextPart`.
     """
@@ -90,6 +92,7 @@ class DocumentPart:
     title: str | None = None
     context: str | None = None
     citations: bool | None = None
+    source: str | None = attrs.field(default=None, kw_only=True)
     metadata: dict[str, Any] = mapping_field()
     made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
 
