@@ -43,7 +43,7 @@ def test_sources_have_numbers_and_a_list():
     first = TextPart(text, citations=[at(text, "They hunt. ", B, title="B"), at(text, "Owls 🦉 fly.", title="A")])
     second = TextPart("At night.", citations=[Citation(0, 9, url=A)])
     assert markdown(allm.assistant(first, second)) == (
-        f"Owls 🦉 fly.[^1] They hunt.[^2] At night.[^1]\n\n[^1]: [A]({A})\n[^2]: [B]({B})\n"
+        f"Owls 🦉 fly.[^1] They hunt.[^2] At night.[^1]\n\n[^1]: [A]({A})\n[^2]: [B]({B})"
     )
 
 
@@ -90,7 +90,7 @@ def test_what_ends_inside_something(text, cited, expected):
 )
 def test_a_source_in_the_list(fields, line):
     """Titles cannot break out of their link, and only addresses of the web are links."""
-    assert markdown(answer("x", Citation(0, 1, **fields))) == f"x[^1]\n\n[^1]: {line}\n"
+    assert markdown(answer("x", Citation(0, 1, **fields))) == f"x[^1]\n\n[^1]: {line}"
 
 
 def test_a_place_that_the_text_does_not_have():

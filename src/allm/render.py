@@ -48,7 +48,7 @@ def markdown(value: Response[Any] | Message | ChatResult[Any]) -> str:
     body = "".join(
         notes.mark(part.text, part.citations) for part in message.parts if isinstance(part, TextPart)
     ).rstrip()
-    return "\n".join([body, "", *notes.lines(), ""])
+    return "\n".join([body, "", *notes.lines()])
 
 
 @define(eq=False)
