@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 
+import attrs
 import pytest
+import trio
 
 import allm
 import anthropic_wire
 import gemini_wire
 import openai_wire
+from allm import fake
 from allm.data.citation import Citation, SourcePlace
+from allm.http.answer_size import AnswerSize, storable
 from allm.providers.openai.chat_decode import ChatDecoder
 from allm.providers.openai.responses_decode import ResponsesDecoder
+from allm.testing import Reply, WireServer
 
 CLAIM = "Zürich 🦉 hat Eulen."
 """With characters of one, two and four bytes; the last of these is two code units of UTF-16."""
@@ -343,3 +348,77 @@ def test_retrieved_text_and_recitation():
         data={"retrievedContext": {"fileSearchStore": "s"}},
     )  # fmt: skip
     assert second == Citation(url="https://r.example", provider="gemini", data={"license": "mit"})
+
+
+# --- any wire format ---
+
+WIRES = {
+    "openai": lambda url: allm.providers.OpenAI(base_url=url, api_key="k", endpoint="chat_completions"),
+    "openai_responses": lambda url: allm.providers.OpenAI(base_url=url, api_key="k", endpoint="responses"),
+    "anthropic": lambda url: allm.providers.Anthropic(base_url=url, api_key="k"),
+    "gemini": lambda url: allm.providers.Gemini(base_url=url, api_key="k"),
+}
+SCRIPT = [
+    fake.text(CLAIM),
+    fake.citation(7, 8, url="https://owl.example", title="Eulen"),
+    fake.text(" Und mehr 🦉."),
+    fake.citation(20, 31, url="https://more.example", title="Mehr"),
+]
+PLACES = [("🦉", "https://owl.example"), ("Und mehr 🦉.", "https://more.example")]
+
+
+def test_a_fake_has_citations():
+    """With their places, as the script has them."""
+
+    async def main():
+        return await allm.generate(allm.Engine(adapter=allm.providers.Fake(script=SCRIPT)), "Hi")
+
+    assert places(trio.run(main)) == PLACES
+
+
+@pytest.mark.parametrize("size", [1, 7, None])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_however_a_stream_is_split(wire, size):
+    """Byte by byte, in pieces that split characters, and in one piece: the same citations."""
+    reply = Reply.script(wire, SCRIPT)
+    async with WireServer() as server:
+        server.add(attrs.evolve(reply, chunks=size) if size else reply)
+        engine = allm.Engine(adapter=WIRES[wire](server.url(wire)), model="m")
+        async with allm.stream_generate(engine, "Hi") as stream:
+            events = [event async for event in stream]
+    expected = [(CLAIM + " Und mehr 🦉.", url) for _, url in PLACES] if wire == "anthropic" else PLACES
+    assert places(fold(events)) == expected
+
+
+@pytest.mark.parametrize("wire", WIRES)
+def test_a_citation_belongs_to_a_text(wire):
+    """A script that cites without one cannot be played."""
+    with pytest.raises(ValueError, match="belongs to the text before it"):
+        Reply.script(wire, [fake.citation(url="https://a.example")])
+
+
+def test_citations_count_as_content():
+    """An answer of nothing but sources has an end as well."""
+    limits = allm.AnswerLimits(total_bytes=10_000)
+    size = AnswerSize(limits)
+    cited = allm.CitationAdded("t", Citation(quote="x" * 100, url="u", data={"a": "b" * 100}))
+    events = [event for _ in range(100) for event in size.admit((cited,))]
+    assert isinstance(events[-1], allm.Failed) or size.is_full
+    assert 40 < len([event for event in events if isinstance(event, allm.CitationAdded)]) < 50
+
+
+def test_data_that_no_conversation_can_keep():
+    """It has to go back, so that the answer ends."""
+    deep = {}
+    for _ in range(300):
+        deep = {"a": deep}
+    with pytest.raises(allm.AdapterError) as caught:
+        storable(allm.CitationAdded("t", Citation(data=deep)))
+    assert caught.value.reason == "answer_too_large"
+
+
+def test_a_list_of_citations_is_a_tuple():
+    """So that a part is a value."""
+    part = allm.TextPart("x", citations=[Citation(0, 1)])
+    assert part.citations == (Citation(0, 1),)
+    assert hash(part) == hash(allm.TextPart("x", citations=(Citation(0, 1),)))

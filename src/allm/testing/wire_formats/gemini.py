@@ -90,6 +90,7 @@ class Gemini(Encoder):
     def _grounding(self) -> dict[str, Any]:
         """The citations, whose places count the bytes of all texts."""
         chunks: list[dict[str, Any]] = []
+        numbers: dict[str, int] = {}
         supports: list[dict[str, Any]] = []
         before = 0
         for block in self.blocks:
@@ -97,14 +98,15 @@ class Gemini(Encoder):
                 chunk = {"web": {"uri": citation.url, "title": citation.title}}
                 if citation.quote is not None:
                     chunk = {"retrievedContext": {**chunk["web"], "text": citation.quote}}
-                if chunk not in chunks:
+                number = numbers.setdefault(json.dumps(chunk), len(chunks))
+                if number == len(chunks):
                     chunks.append(chunk)
                 segment: dict[str, Any] = {}
                 if citation.start is not None and citation.end is not None:
                     start, end = (before + len(block.text[:at].encode()) for at in (citation.start, citation.end))
                     segment = {"endIndex": end, "text": block.text[citation.start : citation.end]}
                     segment |= {"startIndex": start} if start else {}
-                supports.append({"segment": segment, "groundingChunkIndices": [chunks.index(chunk)]})
+                supports.append({"segment": segment, "groundingChunkIndices": [number]})
             before += len(block.text.encode()) if block.kind == "text" else 0
         if not supports:
             return {}
