@@ -77,7 +77,8 @@ def sources_of(message: allm.Message) -> Iterator[str]:
     """A line for each source that an answer names, in the order of their first mention."""
     named = dict.fromkeys((cited.url or cited.file_id or "", cited.title or "") for cited in message.citations)
     for number, (place, title) in enumerate(named, start=1):
-        yield " ".join(filter(None, (f"[{number}]", title, place if place != title else ""))) or "an unnamed source"
+        line = " ".join(filter(None, (f"[{number}]", title, place if place != title else "")))
+        yield "".join(character if character.isprintable() else " " for character in line)
 
 
 def thread_of(messages: Iterable[allm.Message], result: Result) -> allm.Thread:
