@@ -31,6 +31,7 @@ LONG = {
     "test_docs.py::test_each_example_runs_alone",
     "test_docs.py::test_no_example_is_silent_about_a_wrong_key",
     "test_linear.py",
+    "bridge/test_cancelled_everywhere.py",
     "data/json/test_codec.py",
     "execution/test_fold_property.py",
     "providers/test_bad_wire.py",

@@ -28,6 +28,7 @@ PUBLIC_MODULES = [
     "allm.blocking",
     "allm.fake",
     "allm.keys",
+    "allm.mcp",
     "allm.models",
     "allm.providers",
     "allm.render",
@@ -39,6 +40,7 @@ PUBLIC_MODULES = [
 ]
 # Live objects that calls return. Users never construct them, so the types of their constructors are private.
 RETURNED = {
+    "Connect",
     "EmbeddingStream",
     "EventResponse",
     "EventStream",

@@ -17,7 +17,21 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, aio, blocking, fake, keys, models, providers, render, session, telemetry, testing, web
+    from allm import (
+        adapters,
+        aio,
+        blocking,
+        fake,
+        keys,
+        mcp,
+        models,
+        providers,
+        render,
+        session,
+        telemetry,
+        testing,
+        web,
+    )
     from allm.data.audio import Audio
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
@@ -323,6 +337,7 @@ __all__ = [
     "image_variations",
     "json_schema",
     "keys",
+    "mcp",
     "messages_from_openai",
     "models",
     "moderate",

@@ -6,8 +6,8 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "fake", "keys", "models", "providers", "render", "session", "telemetry"),
-        *("testing", "web"),
+        *("adapters", "aio", "blocking", "fake", "keys", "mcp", "models", "providers", "render", "session"),
+        *("telemetry", "testing", "web"),
     }
 )
 """Public names that are modules."""

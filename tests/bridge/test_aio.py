@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import signal
+import sys
 import threading
+import types
 from contextlib import asynccontextmanager
 
 import attrs
@@ -14,6 +18,7 @@ import trio
 import allm
 import allm.aio
 from allm import fake
+from allm.aio import interrupts
 from allm.aio.blocks import AsyncioBlock
 from allm.bridge.thread import trio_thread
 from allm.execution.stream.block import background_task
@@ -324,6 +329,32 @@ async def test_sessions_and_stores(tmp_path):
 
 
 @on_asyncio
+async def test_a_session_is_saved_with_all_that_was_read():
+    """Also with the words that came just before the reader left, or was cancelled while it did something else."""
+    async with allm.aio.session.open_store("memory://") as store:
+
+        async def read(session_id, leave):
+            async with store.turn(session_id) as turn, turn.stream_start(engine(), "Hi") as events:
+                async for piece in events.text():
+                    if await leave(piece):
+                        break
+
+        async def at_once(_):
+            return True
+
+        async def cancelled(_):
+            asyncio.current_task().cancel()
+            await asyncio.sleep(1000)
+
+        await read("a", at_once)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(read("b", cancelled))
+        for session_id in ("a", "b"):
+            session, _ = await store.load(session_id)
+            assert [message.text for message in session.thread.messages] == ["Hi", "Hello "]
+
+
+@on_asyncio
 async def test_turns_that_outlive_their_readers():
     """Begun, read by two from different places, and cancelled from the loop; a tool runs on it."""
     loop = asyncio.get_running_loop()
@@ -540,6 +571,36 @@ async def test_a_block_that_ends_by_itself_leaves_nobody_waiting():
     with pytest.raises(allm.StreamError, match="the block has ended"):
         block._left = False
         await block.do(held)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
+def test_interrupt_in_a_notebook(monkeypatch):
+    """It reaches a cell whose provider is silent, though the kernel's handler does not wake the loop."""
+    kernel = types.SimpleNamespace(IPKernelApp=types.SimpleNamespace(initialized=lambda: True))
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", kernel)
+    seen = []
+
+    async def cell():
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        handler = signal.signal(signal.SIGINT, lambda *_: loop.call_soon(task.cancel))
+        try:
+            async with allm.aio.stream_generate(engine([fake.text("Half"), fake.delay(1000)]), "Hi") as events:
+                async for _ in events.text():
+                    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            seen.append(events.result().output_text)
+            for end in interrupts._woken.pop(loop):
+                loop.remove_reader(end)
+                end.close()
+
+    before = signal.set_wakeup_fd(-1)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(cell())
+    finally:
+        signal.set_wakeup_fd(before)
+    assert seen == ["Half"]
 
 
 # --- many at once ---------------------------------------------------------------------------------------------------

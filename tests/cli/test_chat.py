@@ -413,7 +413,11 @@ def test_a_line_that_is_no_text_is_told(terminal):
 
 def test_sources_are_listed_after_the_answer(terminal):
     """Each once, on standard error."""
-    script = [fake.text("Yes."), fake.citation(0, 4, url="https://a.example", title="A"), fake.citation(0, 3, title="B")]
+    script = [
+        fake.text("Yes."),
+        fake.citation(0, 4, url="https://a.example", title="A"),
+        fake.citation(0, 3, title="B"),
+    ]
     chat(terminal, "hi\n", script)
     assert "[1] A https://a.example\n[2] B\n" in err(terminal)
 

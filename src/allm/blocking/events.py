@@ -6,16 +6,12 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, ClassVar, Generic, TypeVar, final
 
-import attrs
-
-from allm.blocking.calls import Waiter
-from allm.bridge.feed import Feed
+from allm.bridge.reading import FedStream
 from allm.data.attrs_classes import define
-from allm.data.errors import StreamError
 from allm.data.events import Event
 from allm.data.message import Message
 from allm.data.session import Session
-from allm.execution.stream.event_stream import EventStream, misuse_after_block
+from allm.execution.stream.event_stream import EventStream
 from allm.session import SessionStream
 
 __all__ = ["BlockingEvents", "HostedEvents", "ThreadStream", "completed"]
@@ -36,45 +32,17 @@ def completed(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @define(eq=False)
-class ThreadStream(EventStream[T_co], Generic[T_co]):
+class ThreadStream(FedStream[T_co], Generic[T_co]):
     """An `EventStream` whose reads block the thread: its coroutines never wait for an event loop."""
 
-    _feed: Feed = attrs.field(kw_only=True, alias="feed")
-    _waiter: Waiter = attrs.field(kw_only=True, alias="waiter")
     _reader: ClassVar[Any] = staticmethod(threading.current_thread)
+    _kind: ClassVar[str] = "thread"
 
-    def _enter(self) -> None:
-        if self._closed:
-            raise misuse_after_block()
-        thread: Any = threading.current_thread()
-        if self._owner is None:
-            self._owner = thread
-            self._start()
-        elif self._owner is not thread:
-            raise StreamError(
-                "this stream is being read by another thread; a stream has one reader: open a second stream, or pass "
-                "events on through a queue",
-                reason="concurrent_iteration",
-            )
+    async def _wait(self) -> None:
+        self._waiter.wait()
 
-    async def _next_burst(self, *, waits_at_end: bool = True) -> bool:  # noqa: ARG002  (there is no event loop)
-        while not self._context.ended:
-            self._fold_read()
-            self._take(self._feed.take())
-            if self._burst:
-                self._context.first_event = self._context.first_event or 1.0
-                return True
-            if self._feed.ended:
-                self._context.ended = True
-                break
-            self._waiter.wait()
-        if self._feed.failure is not None:
-            raise self._feed.failure
-        return False
-
-    def send_user(self, content: str | Message) -> None:
-        """See `EventStream.send_user`."""
-        self._feed.thread.call(lambda: self._feed.events.send_user(content))
+    async def _pause(self) -> None:
+        """Other threads run anyway."""
 
 
 class BlockingEvents(Generic[T_co]):
