@@ -422,3 +422,28 @@ def test_a_list_of_citations_is_a_tuple():
     part = allm.TextPart("x", citations=[Citation(0, 1)])
     assert part.citations == (Citation(0, 1),)
     assert hash(part) == hash(allm.TextPart("x", citations=(Citation(0, 1),)))
+
+
+def test_halves_of_a_character_are_one():
+    """Of a server that works in UTF-16 and splits an emoji over two events."""
+    halves = [b'{"choices":[{"delta":{"content":"\\ud83e"}}]}', b'{"choices":[{"delta":{"content":"\\udd89[1]"}}]}']
+    decoder = ChatDecoder("perplexity")
+    chunks = [json.dumps(chunk({}, citations=["https://a.example"])).encode(), *halves, b"[DONE]"]
+    response = fold([event for data in chunks for event in decoder.decode("", data)])
+    assert (response.output_text, places(response)) == ("🦉[1]", [("[1]", "https://a.example")])
+
+
+@pytest.mark.parametrize(
+    ("written", "place"),
+    [("Owls.", (0, 4)), ('{"answer": "Owls."}', (None, None)), ('Owls. {"tool": "look", "arguments": {}}', None)],
+)
+async def test_tools_that_are_prompted_keep_the_citations(written, place):
+    """Of the text that is left: with its place if that is all the model wrote, else without one."""
+    script = [fake.text(written), fake.citation(0, 4, url="https://o.example")]
+    tool = allm.Tool("look", "Looks.", {"type": "object"})
+    engine = allm.Engine(adapter=allm.providers.Fake(script=script), model="m")
+    response = await allm.generate(engine, "Hi", tools=[tool], tool_mode="prompted")
+    found = [(citation.start, citation.end) for citation in response.citations]
+    assert (response.output_text.strip(), found) == ("Owls.", found if place is None else [place])
+    assert len(response.message.parts) == 1 + len(response.tool_calls)
+    assert all(citation.within(len(response.message.parts[0].text)) is citation for citation in response.citations)

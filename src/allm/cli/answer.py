@@ -11,6 +11,7 @@ import attrs
 import allm
 from allm.cli.code_block import code_blocks
 from allm.cli.exit_codes import describe
+from allm.cli.terminal import visible
 
 __all__ = ["Form", "Result", "notes_on", "problem_of", "sources_of", "text_of", "thread_of"]
 
@@ -77,8 +78,7 @@ def sources_of(message: allm.Message) -> Iterator[str]:
     """A line for each source that an answer names, in the order of their first mention."""
     named = dict.fromkeys((cited.url or cited.file_id or "", cited.title or "") for cited in message.citations)
     for number, (place, title) in enumerate(named, start=1):
-        line = " ".join(filter(None, (f"[{number}]", title, place if place != title else "")))
-        yield "".join(character if character.isprintable() else " " for character in line)
+        yield visible(" ".join(filter(None, (f"[{number}]", title, place if place != title else ""))))
 
 
 def thread_of(messages: Iterable[allm.Message], result: Result) -> allm.Thread:

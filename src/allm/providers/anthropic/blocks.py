@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from allm.adapters import Pieces, as_list, as_object, as_objects, as_text, parse_arguments
+from allm.adapters import Pieces, as_list, as_object, as_objects, as_text, parse_arguments, whole_text
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
@@ -114,7 +114,7 @@ class _Text:
 
     def cite(self) -> list[AdapterEvent]:
         """The citations of the text so far."""
-        length = self.pieces.length()
+        length = len(whole_text(self.pieces.text()))
         return [CitationAdded(self.id, citation_of(data, length)) for data in as_objects(self.citations)]
 
     def stop(self) -> list[AdapterEvent]:

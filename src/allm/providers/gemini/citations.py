@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import as_count, as_list, as_object, as_objects, as_text
+from allm.adapters import as_count, as_list, as_object, as_objects, as_text, whole_text
 from allm.data.citation import Citation
 from allm.data.events import CitationAdded
 from allm.providers.gemini.part_decode import PROVIDER
@@ -38,7 +38,7 @@ def citations_of(
     """
     if not any(texts.values()):
         return
-    answer = _Answer(texts)
+    answer = _Answer({block: whole_text(text) for block, text in texts.items()})
     sources = [_source(chunk) for chunk in as_list(grounding.get("groundingChunks"))]
     supports = as_objects(grounding.get("groundingSupports"))
     for support in supports:

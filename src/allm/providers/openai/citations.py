@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import as_count, as_list, as_object, as_objects, as_text, code_spans, dumps
+from allm.adapters import as_count, as_list, as_object, as_objects, as_text, code_spans, dumps, whole_text
 from allm.data.citation import Citation
 
 __all__ = ["Annotations"]
@@ -65,6 +65,7 @@ class Annotations:
         """The citations that are left at the end of a text; without any, those of the lists among the notes, once."""
         if not text:
             return []
+        text = whole_text(text)
         rest = self.close(len(text)) if self._cites else _listed(text, notes, self.provider)
         self._cites = True
         return rest
