@@ -227,9 +227,9 @@ def test_citations_of_a_block():
     )
     assert response.message.parts[0].citations == ()
     assert [citation.source for citation in response.citations] == [
-        SourcePlace("characters", 3, end=8, index=1),
-        SourcePlace("pages", 1, end=2, index=0),
-        SourcePlace("blocks", 0, end=1, index=2),
+        SourcePlace("characters", 3, 8, index=1),
+        SourcePlace("pages", 1, 2, index=0),
+        SourcePlace("blocks", 0, 1, index=2),
         None,
     ]
     assert {(c.start, c.end, c.quote) for c in response.citations} == {(0, len(CLAIM), "Eulen")}
