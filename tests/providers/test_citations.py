@@ -85,6 +85,13 @@ def test_annotations_of_chat_completions():
     )
 
 
+def test_an_annotation_that_is_repeated_is_one():
+    """By a gateway that sends all so far with every chunk."""
+    notes = [note(0, 6, "https://zh.example"), note(7, 8, "https://owl.example")]
+    response = chat(chunk({"content": CLAIM, "annotations": notes[:1]}), chunk({"annotations": notes}))
+    assert places(response) == [("Zürich", "https://zh.example"), ("🦉", "https://owl.example")]
+
+
 def test_an_annotation_waits_for_its_place():
     """One that comes before its text is given once the text is there, and keeps its turn."""
     notes = [note(7, 8, "https://owl.example"), note(0, 2, "https://z.example")]

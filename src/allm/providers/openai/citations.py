@@ -43,10 +43,12 @@ class Annotations:
     _waiting: deque[Citation] = attrs.field(factory=deque[Citation], init=False)
 
     def take(self, annotations: Any, length: int) -> list[Citation]:
-        """Take more annotations; the citations whose place is in a text of this length."""
+        """Take more annotations, each once; the citations whose place is in a text of this length."""
         for annotation in as_objects(annotations):
-            self._taken[dumps(annotation)] += 1
-            self._add(annotation)
+            key = dumps(annotation)
+            if not self._taken[key]:
+                self._taken[key] = 1
+                self._add(annotation)
         return self._ready(length)
 
     def close(self, length: int, annotations: Any = None) -> list[Citation]:
