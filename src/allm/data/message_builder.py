@@ -42,6 +42,9 @@ __all__ = [
     "Pieces",
     "UniqueIds",
     "deltas_of",
+    "reasoning_part",
+    "text_part",
+    "tool_call",
 ]
 
 INCOMPLETE = "incomplete"
@@ -223,23 +226,13 @@ class MessageBuilder:
         block.add(event.delta)
 
     def _text_completed(self, event: TextCompleted) -> None:
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
-        self._complete("text", event.id, part)
+        self._complete("text", event.id, text_part(event))
 
     def _reasoning_delta(self, event: ReasoningDelta) -> None:
         self._block("reasoning", event.id).add(event.delta)
 
     def _reasoning_completed(self, event: ReasoningCompleted) -> None:
-        part = ReasoningPart(
-            event.text,
-            provider=event.provider,
-            id=event.item_id,
-            signature=event.signature,
-            encrypted_content=event.encrypted_content,
-            metadata=event.metadata,
-            made_at=event.made_at,
-        )
-        self._complete("reasoning", event.id, part)
+        self._complete("reasoning", event.id, reasoning_part(event))
 
     def _tool_started(self, event: ToolCallStarted) -> None:
         self._block("tool", event.id).name = event.name
@@ -248,15 +241,7 @@ class MessageBuilder:
         self._block("tool", event.id).add(event.arguments_delta)
 
     def _tool_completed(self, event: ToolCallCompleted) -> None:
-        part = ToolCall(
-            event.id,
-            event.name,
-            event.arguments,
-            event.raw_arguments,
-            metadata=event.metadata,
-            made_at=event.made_at,
-        )
-        self._complete("tool", event.id, part)
+        self._complete("tool", event.id, tool_call(event))
 
     def _provider_part(self, event: ProviderPartCompleted) -> None:
         self._complete("provider", event.id, event.part)
@@ -383,3 +368,28 @@ class Origin:
         if isinstance(event, ProviderPartCompleted):
             return attrs.evolve(event, part=attrs.evolve(event.part, made_at=self.place))
         return event
+
+
+def text_part(event: TextCompleted) -> TextPart:
+    """The part of the message that a completed text becomes."""
+    return TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
+
+
+def reasoning_part(event: ReasoningCompleted) -> ReasoningPart:
+    """The part of the message that completed reasoning becomes."""
+    return ReasoningPart(
+        event.text,
+        provider=event.provider,
+        id=event.item_id,
+        signature=event.signature,
+        encrypted_content=event.encrypted_content,
+        metadata=event.metadata,
+        made_at=event.made_at,
+    )
+
+
+def tool_call(event: ToolCallCompleted) -> ToolCall:
+    """The part of the message that a completed call becomes."""
+    return ToolCall(
+        event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
+    )

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Literal, final
 import attrs
 
 from allm.data.attrs_classes import define
-from allm.data.content import ReasoningPart, TextPart, ToolCall
+from allm.data.content import ToolCall
 from allm.data.events import (
     AskUserRequested,
     ChatCompleted,
@@ -44,6 +44,7 @@ from allm.data.events import (
     UsageReported,
 )
 from allm.data.message import Message
+from allm.data.message_builder import reasoning_part, text_part, tool_call
 from allm.data.results import PendingQuestion, UserAsked
 from allm.web.frames import Format
 from allm.web.opaque import opaque_of
@@ -219,20 +220,10 @@ class UiChunks(Format):
         yield {"type": f"{kind}-delta", "id": self._part(event.id), "delta": event.delta}
 
     def _text(self, event: TextCompleted) -> Iterator[Chunk]:
-        part = TextPart(event.text, refusal=event.refusal, metadata=event.metadata, made_at=event.made_at)
-        yield from self._part_completed("text", event.id, event.text, opaque_of(part))
+        yield from self._part_completed("text", event.id, event.text, opaque_of(text_part(event)))
 
     def _reasoning(self, event: ReasoningCompleted) -> Iterator[Chunk]:
-        part = ReasoningPart(
-            event.text,
-            provider=event.provider,
-            id=event.item_id,
-            signature=event.signature,
-            encrypted_content=event.encrypted_content,
-            metadata=event.metadata,
-            made_at=event.made_at,
-        )
-        yield from self._part_completed("reasoning", event.id, event.text, opaque_of(part))
+        yield from self._part_completed("reasoning", event.id, event.text, opaque_of(reasoning_part(event)))
 
     def _part_completed(self, kind: str, block: str, text: str, opaque: Mapping[str, Any]) -> Iterator[Chunk]:
         pieces = self._open.get((kind, block))
@@ -278,10 +269,7 @@ class UiChunks(Format):
 
     def _call_completed(self, event: ToolCallCompleted) -> Iterator[Chunk]:
         yield from self._begin_step()
-        call = ToolCall(
-            event.id, event.name, event.arguments, event.raw_arguments, metadata=event.metadata, made_at=event.made_at
-        )
-        yield from self._input(call)
+        yield from self._input(tool_call(event))
 
     def _input(self, call: ToolCall) -> Iterator[Chunk]:
         self._calls[call.id] = _Call(call.name, "ready")
