@@ -59,9 +59,9 @@ class Connect:
             raise RuntimeError("this block was entered before; call allm.mcp.connect again")
         if not trio.lowlevel.in_trio_task():
             raise RuntimeError(
-                "allm.mcp.connect(...) is entered on Trio, and this is not a Trio task. In asyncio code: toolset = await "
-                "allm.aio.run(block.__aenter__), and in the end await allm.aio.run(block.__aexit__, None, None, None). In "
-                "a script: the same with allm.blocking.run. The page docs/mcp.md has an example"
+                "allm.mcp.connect(...) is entered on Trio, and this is not a Trio task. In asyncio code: toolset = "
+                "await allm.aio.run(block.__aenter__), and in the end await allm.aio.run(block.__aexit__, None, None, "
+                "None). In a script: the same with allm.blocking.run. The page docs/mcp.md has an example"
             )
 
         async def load() -> list[Tool]:
