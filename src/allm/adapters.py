@@ -18,7 +18,8 @@ Reading a stream:
     `StreamDecoder` is the part of a decoder that is the same for every vendor, `WireDecoder` the protocol that it
     fulfils, `MessageBuilder` collects events into a message, `Pieces` a long text, and `finish_reason_of` knows the
     words with which services end their answers. `SSEDecoder` splits server-sent events, for those who read them without
-    `stream_events`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits, which
+    `stream_events`; `FrameDecoder` splits the binary frames of AWS: a `Splitter` as well, which a `StreamCall` makes
+    with its `new_splitter`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits, which
     `shape_reader` reads; `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
@@ -132,6 +133,7 @@ from allm.http.sse import (
     MAX_EVENT_BYTES as MAX_EVENT_BYTES,
     Run as Run,
     ServerSentEvent as ServerSentEvent,
+    Splitter as Splitter,
     SSEDecoder as SSEDecoder,
 )
 from allm.http.stream_call import (
@@ -178,6 +180,7 @@ if TYPE_CHECKING:
         status_in as status_in,
         stray_error as stray_error,
     )
+    from allm.http.event_frames import FrameDecoder as FrameDecoder
     from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.runtime.batches import BatchLimits as BatchLimits
@@ -198,6 +201,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "EmbeddingInput",
     "Emit",
     "ErrorBody",
+    "FrameDecoder",
     "HttpAdapter",
     "HttpCall",
     "HttpResponse",
@@ -226,6 +230,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "ServerSentEvent",
     "Shape",
     "SpeechAdapter",
+    "Splitter",
     "SpokenAnswer",
     "StreamAdapter",
     "StreamCall",
@@ -311,6 +316,7 @@ _LATER = {
         "status_in",
         "stray_error",
     ),
+    "http.event_frames": ("FrameDecoder",),
     "http.json_call": ("JsonResponse", "post_json"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
