@@ -19,8 +19,8 @@ Reading a stream:
     fulfils, `MessageBuilder` collects events into a message, `Pieces` a long text, and `finish_reason_of` knows the
     words with which services end their answers. `SSEDecoder` splits server-sent events, for those who read them without
     `stream_events`; `FrameDecoder` splits the binary frames of AWS: a `Splitter` as well, which a `StreamCall` makes
-    with its `new_splitter`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits, which
-    `shape_reader` reads; `wider_shape` makes one for objects with more keys.
+    with its `new_splitter`. Events that came together are a `Run`, of which is decoded at once what a `Shape` fits;
+    `shape_reader` reads it, `wider_shape` makes one for objects with more keys.
     `Origin` says which parts of a conversation a service made itself, and marks those that it makes:
     `HttpAdapter.origin` gives that of an address.
 

@@ -28,8 +28,11 @@ from allm.providers.bedrock.thinking import claude_version, thinking_fields
 __all__ = ["encode", "output_modes"]
 
 _CHOICES = {"auto": "auto", "required": "any"}
-_TIERS = {"auto": None, **dict.fromkeys(("default", "standard", "standard_only"), "default")}
-_TIERS |= {tier: tier for tier in ("priority", "flex", "reserved")}
+_TIERS = {
+    "auto": None,  # nothing is sent
+    **dict.fromkeys(("default", "standard", "standard_only"), "default"),
+    **{tier: tier for tier in ("priority", "flex", "reserved")},
+}
 _MERGED = frozenset({"inferenceConfig", "additionalModelRequestFields", "toolConfig"})
 _FIRST_NATIVE = (4, 5)  # Claude's version
 _SUBSET = SchemaSubset(keywords=frozenset(), formats=frozenset(), recursion="nowhere")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import importlib.util
 import threading
 from collections.abc import Iterable, Mapping
@@ -56,9 +57,7 @@ class Signer:
         return await trio.to_thread.run_sync(self._sign, call, abandon_on_cancel=True)
 
     def _sign(self, call: HttpCall) -> dict[str, Secret]:
-        from botocore.auth import SigV4Auth
-        from botocore.awsrequest import AWSRequest
-
+        auth, request_module = _botocore("auth"), _botocore("awsrequest")
         try:
             credentials = self._found()
         except Exception as error:
@@ -70,20 +69,22 @@ class Signer:
                 ": set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_BEARER_TOKEN_BEDROCK, or run aws login"
             )
         # The host, the type and what botocore adds are signed; any other header may be changed on the way.
-        request = AWSRequest(method=call.method, url=str(call.url), data=b"")
+        request = request_module.AWSRequest(method=call.method, url=str(call.url), data=b"")
         request.headers["content-type"] = str(call.headers.get("content-type", ""))
         request.headers["X-Amz-Content-SHA256"] = _digest(call.body)
-        SigV4Auth(credentials, _SERVICE, self.region).add_auth(request)
+        auth.SigV4Auth(credentials, _SERVICE, self.region).add_auth(request)
         signed = {name.lower(): str(value) for name, value in request.headers.items()}
         return {name: Secret(signed[name]) for name in _SIGNED if name in signed}
 
     def _found(self) -> Any:
         with self._lock:
             if self._credentials is None:
-                from botocore.session import Session
-
-                self._credentials = Session(profile=self.profile).get_credentials()
+                self._credentials = _botocore("session").Session(profile=self.profile).get_credentials()
             return None if self._credentials is None else self._credentials.get_frozen_credentials()
+
+
+def _botocore(module: str) -> Any:
+    return importlib.import_module(f"botocore.{module}")  # it has no types
 
 
 def _digest(body: bytes | Body) -> str:
