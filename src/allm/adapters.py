@@ -11,6 +11,7 @@ HTTP:
     other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
     `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
+    `VertexPlace` has the addresses of models on Google's Vertex AI.
     `open_download` opens a file by its address, and follows redirects.
     `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
@@ -183,6 +184,7 @@ if TYPE_CHECKING:
     from allm.http.event_frames import FrameDecoder as FrameDecoder
     from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
     from allm.http.retry_after import parse_retry_after as parse_retry_after
+    from allm.http.vertex import VertexPlace as VertexPlace
     from allm.runtime.batches import BatchLimits as BatchLimits
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
     from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
@@ -240,6 +242,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "UniqueIds",
     "UnusableMediaError",
     "Vendor",
+    "VertexPlace",
     "WireDecoder",
     "as_count",
     "as_list",
@@ -316,6 +319,7 @@ _LATER = {
         "status_in",
         "stray_error",
     ),
+    "http.vertex": ("VertexPlace",),
     "http.event_frames": ("FrameDecoder",),
     "http.json_call": ("JsonResponse", "post_json"),
     "http.retry_after": ("parse_retry_after",),

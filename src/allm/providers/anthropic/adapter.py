@@ -20,6 +20,7 @@ from allm.adapters import (
     StreamAdapter,
     StreamCall,
     Vendor,
+    VertexPlace,
     explains_settings,
     join_url,
     parts_of,
@@ -46,6 +47,8 @@ _BY_AUTH = {
     "x-api-key": ANTHROPIC,
     "bearer": attrs.evolve(ANTHROPIC, key_env=("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"), key_header=BEARER),
 }
+_VERTEX = attrs.evolve(ANTHROPIC, base_url=None, base_url_env=None, key_env=(), key_header=BEARER)
+_VERTEX_VERSION = "vertex-2023-10-16"
 
 
 def _names(value: str | Iterable[str]) -> tuple[str, ...]:
@@ -74,6 +77,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
             in an assistant's message and no citations in a user's.
         auth: The header that carries the key: `x-api-key`, or `authorization: Bearer`, which the vendor's newer SDKs
             and most gateways use.
+        project, location: On Google's Vertex AI: the project, with `api_key=allm.keys.google()`, and the location, else
+            `global`. Models have names as `claude-sonnet-4-5@20250929`.
         headers: Sent with every request.
         http_client: Your own client, never closed here; wins over the engine's.
         betas: Sent as anthropic-beta, for fields in `options` that need them.
@@ -100,6 +105,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
     api_version: str = "2023-06-01"
     auth: Literal["x-api-key", "bearer"] = attrs.field(default="x-api-key", validator=attrs.validators.in_(_BY_AUTH))
+    project: str | None = None
+    location: str = "global"
     betas: tuple[str, ...] = attrs.field(default=(), converter=_names)
     prompt_cache: bool | Literal["5m", "1h"] = attrs.field(
         default=False, validator=attrs.validators.in_((False, True, "5m", "1h"))
@@ -112,10 +119,24 @@ class Anthropic(HttpAdapter, StreamAdapter):
     @functools.cached_property
     def vendor(self) -> Vendor:  # pyright: ignore[reportIncompatibleMethodOverride]  # a property that is asked once
         """Anthropic, with the headers of this adapter."""
-        headers = {"anthropic-version": self.api_version}
+        headers = {"anthropic-version": self.api_version} if self.project is None else {}
         if self.betas:
             headers["anthropic-beta"] = ",".join(self.betas)
-        return attrs.evolve(_BY_AUTH[self.auth], headers=headers)
+        return attrs.evolve(_BY_AUTH[self.auth] if self.project is None else _VERTEX, headers=headers)
+
+    @functools.cached_property
+    def _place(self) -> VertexPlace | None:
+        return None if self.project is None else VertexPlace(self.project, self.location)
+
+    def find_base_url(self, options: AdapterOptions) -> str:
+        """As every adapter does; on Vertex AI it is the location's.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        if self._place is None or not (self.base_url is None and options.base_url is None):
+            return super().find_base_url(options)
+        return self._place.base_url
 
     def output_modes(self, request: Request, options: AdapterOptions) -> Sequence[OutputMode]:
         """By the setting `structured_output` and the model's name."""
@@ -148,9 +169,15 @@ class Anthropic(HttpAdapter, StreamAdapter):
             prompt_cache=self.prompt_cache,
             origin=origin,
         )
+        body, url = encode(request, options, settings), None
+        if self._place is not None:  # the model is in the URL, and the version in the body
+            del body["model"]
+            body.setdefault("anthropic_version", _VERTEX_VERSION)
+            model = self._place.model("anthropic", request.model or "")
+            url = join_url(base_url, f"/v1/{model}:streamRawPredict")
         return self.stream_call(
-            _address(base_url),
-            encode(request, options, settings),
+            _address(base_url) if url is None else url,
+            body,
             options,
             functools.partial(MessagesDecoder, self.provider, origin=origin),
             max_event_bytes=self.max_event_bytes,
