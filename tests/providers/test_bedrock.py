@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
@@ -14,7 +15,7 @@ import allm
 from allm import fake
 from allm.adapters import AdapterOptions, FrameDecoder
 from allm.data.content import ProviderPart, ReasoningPart, TextPart
-from allm.providers import Bedrock
+from allm.providers import Anthropic, Bedrock
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.testing import Cut, Reply, WireServer, loopback_clock
 from allm.testing.wire_formats.bedrock import frame
@@ -534,3 +535,56 @@ async def test_no_credentials_are_an_error_that_says_so(clock, credentials, monk
         assert server.requests == []
     assert response.error.reason == "authentication_failed"
     assert "no AWS credentials" in response.error.message
+
+
+# --- Claude in its own format ---
+
+
+def chunks(body):
+    """An answer of Anthropic's as Bedrock wraps it: each event in a frame, as base64."""
+    lines = [line.removeprefix(b"data: ") for line in body.split(b"\n") if line.startswith(b"data: ")]
+    return [event("chunk", bytes=base64.b64encode(line).decode()) for line in lines]
+
+
+CLAUDES = Reply.script("anthropic", [fake.reasoning("Hm."), fake.text("Zürich"), fake.usage(input_tokens=3)])
+
+
+def claude(server, **settings):
+    adapter = Anthropic(via=Bedrock(api_key=KEY, base_url=server.base_url), **settings)
+    return allm.Engine(adapter=adapter, model=CLAUDE, retry=None)
+
+
+async def test_claude_in_its_own_format(clock):
+    """InvokeModelWithResponseStream: Anthropic's body without the model, and its events in the frames."""
+    async with WireServer(default=reply(*chunks(CLAUDES.body))) as server:
+        response = await allm.generate(claude(server, betas="b-1"), "Hi")
+        [request] = server.requests
+        assert response.message.parts[0].made_at == server.base_url.removeprefix("http://")
+    assert request.path.endswith("v1%3A0/invoke-with-response-stream")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    body = json.loads(request.body)
+    assert {"model", "stream"}.isdisjoint(body)
+    assert (body["anthropic_version"], body["anthropic_beta"]) == ("bedrock-2023-05-31", ["b-1"])
+    assert (response.output_text, response.reasoning_text, response.usage.input_tokens) == ("Zürich", "Hm.", 3)
+
+
+async def test_errors_around_claude_are_those_of_bedrock(clock):
+    """An exception of the service has its reason, an error in a chunk Anthropic's; a bad chunk is malformed."""
+    begun = chunks(CLAUDES.body)[:6]
+    throttled = frame({":message-type": "exception", ":exception-type": "throttlingException"}, b'{"message":"wait"}')
+    theirs = chunks(b'data: {"type":"error","error":{"type":"overloaded_error","message":"busy"}}\n')
+    cases = {
+        "rate_limited": [*begun, throttled],
+        "overloaded": [*begun, *theirs],
+        "malformed_response": [*begun, event("chunk", bytes="!")],
+        "stream_truncated": begun,
+    }
+    for reason, frames in cases.items():
+        async with WireServer(default=reply(*frames)) as server:
+            response = await allm.generate(claude(server), "Hi")
+        assert response.error.reason == reason
+        assert response.reasoning_text == "Hm."
+    headers = {"x-amzn-errortype": "ResourceNotFoundException:http://x"}
+    async with WireServer(default=Reply.json({"message": "no model"}, status=404, headers=headers)) as server:
+        response = await allm.generate(claude(server), "Hi")
+    assert (response.error.reason, response.error.provider) == ("not_found", "bedrock")

@@ -9,6 +9,7 @@ from allm.runtime.registry import AdapterFactory as AdapterFactory, register as 
 
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
+    from allm.providers.anthropic.adapter import ClaudeHost as ClaudeHost
     from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
     from allm.providers.bedrock import Bedrock as Bedrock
     from allm.providers.fake import Fake as Fake
@@ -34,6 +35,7 @@ __all__ = [
     "AdapterFactory",
     "Anthropic",
     "Bedrock",
+    "ClaudeHost",
     "Endpoint",
     "Fake",
     "FakeEmbeddings",
@@ -63,6 +65,7 @@ __all__ = [
 _MODULES = {
     "Anthropic": "anthropic",
     "Bedrock": "bedrock",
+    "ClaudeHost": "anthropic.adapter",
     "Endpoint": "openai.presets",
     "Fake": "fake",
     "FakeEmbeddings": "fake.embeddings",

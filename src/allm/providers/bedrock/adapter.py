@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import os
 import re
-from collections.abc import Sequence
-from typing import final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 from urllib.parse import quote
 
 import attrs
@@ -19,20 +20,26 @@ from allm.adapters import (
     HttpAdapter,
     OutputMode,
     Problem,
+    ServerSentEvent,
     StreamAdapter,
     StreamCall,
     Vendor,
+    WireDecoder,
+    as_object,
+    as_text,
     explains_settings,
     join_url,
+    loads,
+    malformed,
     refuse,
     shown,
     stream_events,
 )
-from allm.data.errors import EngineError
+from allm.data.errors import AdapterError, EngineError
 from allm.data.request import Request
 from allm.providers.bedrock.decode import ConverseDecoder
 from allm.providers.bedrock.encode import encode, output_modes
-from allm.providers.bedrock.errors import classify
+from allm.providers.bedrock.errors import classify, stream_error
 from allm.providers.bedrock.names import PROVIDER
 from allm.providers.bedrock.signing import Signer, has_botocore
 
@@ -113,22 +120,54 @@ class Bedrock(HttpAdapter, StreamAdapter):
             ValidationError: A model name, message, file, tool choice, format or option that cannot be sent; all at
                 once.
         """
-        base_url = self.find_base_url(options)
-        origin = self.origin(base_url)
+        origin = self.origin(self.find_base_url(options))
+        body, decoder = encode(request, options, origin), functools.partial(ConverseDecoder, origin=origin)
+        call = self._call(request.model, "converse-stream", body, options, decoder)
+        return attrs.evolve(call, new_splitter=FrameDecoder)
+
+    def invoke(
+        self,
+        model: str | None,
+        body: Mapping[str, Any],
+        options: AdapterOptions,
+        new_decoder: Callable[[], WireDecoder],
+    ) -> StreamCall:
+        """A call of InvokeModelWithResponseStream, for a body and an answer in the format of the model's maker.
+
+        Args:
+            model: As for `prepare`.
+            body: Goes to the model.
+            options: Options of the call.
+            new_decoder: Makes what decodes the events that are in the frames; an error has the form of `stream_error`.
+
+        Raises:
+            EngineError, ValidationError: As `prepare`.
+        """
+        call = self._call(model, "invoke-with-response-stream", body, options, new_decoder)
+        return attrs.evolve(call, new_splitter=functools.partial(FrameDecoder, unwrap=_chunk))
+
+    @staticmethod
+    def stream_error(report: Any) -> AdapterError:
+        """The error of an exception in a stream, which is an event `error` of `FrameDecoder`."""
+        return stream_error(report)
+
+    def _call(
+        self,
+        model: str | None,
+        method: str,
+        body: Mapping[str, Any],
+        options: AdapterOptions,
+        new_decoder: Callable[[], WireDecoder],
+    ) -> StreamCall:
+        url = join_url(self.find_base_url(options), f"/model/{_model(model or '')}/{method}")
         try:
-            call = self.stream_call(
-                join_url(base_url, f"/model/{_model(request.model or '')}/converse-stream"),
-                encode(request, options, origin),
-                options,
-                functools.partial(ConverseDecoder, origin=origin),
-                max_event_bytes=self.max_event_bytes,
-            )
+            call = self.stream_call(url, body, options, new_decoder, max_event_bytes=self.max_event_bytes)
         except EngineError as error:
             if error.reason == "missing_key":
                 error.advised("; or sign with the credentials of AWS: pip install 'allm-trio[bedrock]'")
             raise
         is_signed = call.credential is None and "authorization" not in call.headers
-        return attrs.evolve(call, new_splitter=FrameDecoder, sign=self._signer() if is_signed else None)
+        return attrs.evolve(call, sign=self._signer()) if is_signed else call
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""
@@ -158,6 +197,18 @@ class Bedrock(HttpAdapter, StreamAdapter):
         what = "the region of Bedrock is not known: set the environment variable AWS_REGION, such as to us-east-1"
         error = EngineError(what, reason="invalid_base_url", provider=PROVIDER, variables=_REGIONS)
         return error.advised(", or pass region=")
+
+
+def _chunk(event: ServerSentEvent) -> ServerSentEvent:
+    """The event of the model that is in one of the service: base64 in JSON."""
+    if event.name != "chunk":
+        return event
+    try:
+        return ServerSentEvent(
+            "", base64.b64decode(as_text(as_object(loads(event.data)).get("bytes")) or "", validate=True)
+        )
+    except ValueError as error:
+        raise malformed(PROVIDER, f"a chunk of the stream cannot be read ({error})", event.data) from error
 
 
 def _model(name: str) -> str:
