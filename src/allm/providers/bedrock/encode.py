@@ -86,10 +86,11 @@ def _inference_config(request: Request, problems: list[Problem]) -> dict[str, An
             sentence = f"the Converse API has no {name}; leave it out"
             problems.append(Problem((name,), "unsupported_option", sentence))
     if request.parallel_tool_calls is False and request.tools:
-        sentence = "the Converse API has no switch for parallel tool calls; leave it out, and run them one after the "
-        problems.append(
-            Problem(("parallel_tool_calls",), "unsupported_option", f"{sentence}other with max_concurrency=1")
+        sentence, advice = (
+            "the Converse API has no switch for parallel tool calls; leave it out",
+            (", and run them one after the other with max_concurrency=1 if need be"),
         )
+        problems.append(Problem(("parallel_tool_calls",), "unsupported_option", sentence, advice=advice))
     config = {
         "maxTokens": request.max_tokens,
         "temperature": request.temperature,
@@ -157,8 +158,9 @@ def _add_format(request: Request, body: dict[str, Any], problems: list[Problem])
     elif isinstance(wanted, Mapping):
         body["outputConfig"] = {"textFormat": dict(wanted)}
     elif wanted == "json":
-        sentence = "the Converse API has no JSON mode without a schema; pass allm.json_schema(...) or a class"
-        problems.append(Problem(("response_format",), "unsupported_capability", sentence))
+        sentence = "the Converse API has no JSON mode without a schema"
+        advice = "; pass allm.json_schema(...) or a class"
+        problems.append(Problem(("response_format",), "unsupported_capability", sentence, advice=advice))
 
 
 def _with_options(body: dict[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,11 +50,9 @@ def thinking_fields(
     if "gpt-oss" in model:
         return {"reasoning_effort": "low" if effort == "none" else _level(effort, _GPT, problems)}
     if effort != "none":
-        sentence = (
-            f"no way is known to tell {model} how much to think; leave it out, or pass the model's own field in "
-            "options={'additionalModelRequestFields': ...}"
-        )
-        problems.append(Problem(_PATH, "unsupported_option", sentence))
+        sentence = f"no way is known to tell {model} how much to think; leave it out"
+        advice = ", or pass the model's own field in options={'additionalModelRequestFields': ...}"
+        problems.append(Problem(_PATH, "unsupported_option", sentence, advice=advice))
     return {}
 
 
