@@ -86,10 +86,8 @@ def _inference_config(request: Request, problems: list[Problem]) -> dict[str, An
             sentence = f"the Converse API has no {name}; leave it out"
             problems.append(Problem((name,), "unsupported_option", sentence))
     if request.parallel_tool_calls is False and request.tools:
-        sentence, advice = (
-            "the Converse API has no switch for parallel tool calls; leave it out",
-            (", and run them one after the other with max_concurrency=1 if need be"),
-        )
+        sentence = "the Converse API has no switch for parallel tool calls; leave it out"
+        advice = ", and run them one after the other with max_concurrency=1 if need be"
         problems.append(Problem(("parallel_tool_calls",), "unsupported_option", sentence, advice=advice))
     config = {
         "maxTokens": request.max_tokens,
