@@ -142,6 +142,10 @@ class Encoder(abc.ABC):
     def _on_raw(self, kind: str, payload: Any) -> None:
         """Write a chunk without a meaning."""
 
+    def malformed(self) -> None:
+        """Write an event whose data is not JSON."""
+        self.write('data: {"this is not\n\n')
+
     def write(self, data: str | bytes) -> None:
         """Append bytes to the body."""
         self._body += data.encode() if isinstance(data, str) else data
