@@ -261,7 +261,9 @@ async def test_an_answer_with_everything(clock):
     thought, redacted, text, call = response.message.parts
     assert thought == ReasoningPart("Hm.", provider="bedrock", signature="c2ln")
     assert redacted == ReasoningPart("", provider="bedrock", encrypted_content="cmVk")
-    assert text == TextPart("Zürich", metadata={"bedrock": {"citations": [citation]}})
+    [cited] = text.citations
+    assert (text.text, text.text[cited.start : cited.end], cited.title) == ("Zürich", "Zürich", "a")
+    assert (cited.source, cited.data) == (allm.SourcePlace("characters", 0, 3, index=0), citation)
     assert (call.id, call.name, call.arguments, call.raw_arguments) == ("t1", "f", {"a": 1}, '{"a":1}')
     assert (response.finish_reason, response.raw_finish_reason) == ("tool_calls", "tool_use")
     usage = response.usage

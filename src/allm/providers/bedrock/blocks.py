@@ -12,10 +12,11 @@ from typing import Any
 
 import attrs
 
-from allm.adapters import Pieces, as_list, as_object, as_text, dumps, parse_arguments
+from allm.adapters import Pieces, as_list, as_object, as_text, dumps, parse_arguments, whole_text
 from allm.data.content import ProviderPart
 from allm.data.events import (
     AdapterEvent,
+    CitationAdded,
     ProviderPartCompleted,
     ReasoningCompleted,
     ReasoningDelta,
@@ -25,6 +26,7 @@ from allm.data.events import (
     ToolCallDelta,
     ToolCallStarted,
 )
+from allm.providers.bedrock.citations import citation_of
 from allm.providers.bedrock.names import INVALID_JSON, PROVIDER
 
 __all__ = ["Block", "as_deltas", "open_block"]
@@ -43,6 +45,10 @@ class Block:
 
     def stop(self) -> list[AdapterEvent]:
         """The block is complete."""
+        return []
+
+    def cite(self) -> list[AdapterEvent]:
+        """The citations that have come, of a text that is cut off."""
         return []
 
 
@@ -90,7 +96,7 @@ def as_deltas(block: Mapping[str, Any]) -> tuple[str, Mapping[str, Any], list[di
 class _Text(Block):
     id: str
     pieces: Pieces = attrs.field(factory=Pieces, init=False)
-    citations: list[Any] = attrs.field(factory=list[Any], init=False)
+    citations: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
 
     def grow(self, delta: Mapping[str, Any], /) -> list[AdapterEvent]:
         if isinstance(citation := delta.get("citation"), dict):
@@ -101,9 +107,14 @@ class _Text(Block):
         self.pieces.add(text)
         return [TextDelta(self.id, text)]
 
+    def cite(self) -> list[AdapterEvent]:
+        """The citations of the text so far."""
+        length = len(whole_text(self.pieces.text()))
+        return [CitationAdded(self.id, citation_of(data, length)) for data in self.citations]
+
     def stop(self) -> list[AdapterEvent]:
-        kept: dict[str, Any] = {PROVIDER: {"citations": self.citations}} if self.citations else {}
-        return [TextCompleted(self.id, self.pieces.text(), metadata=kept)]
+        cited = self.cite() if self.citations else ()
+        return [*cited, TextCompleted(self.id, self.pieces.text())]
 
 
 @attrs.define(eq=False)

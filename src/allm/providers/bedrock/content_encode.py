@@ -132,7 +132,7 @@ class ContentEncoder:
                 assert_never(unreachable)
 
     def _text(self, part: TextPart) -> dict[str, Any]:
-        citations = self.origin.kept(part).get("citations")
+        citations = self.origin.cited(part)
         if not citations:
             return {"text": part.text}
         return {"citationsContent": {"content": [{"text": part.text}], "citations": citations}}

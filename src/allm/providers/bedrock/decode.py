@@ -111,6 +111,14 @@ class ConverseDecoder(StreamDecoder):
 
     # --- the parts of an answer ---
 
+    def on_cut(self) -> None:
+        """The citations of the text that was being received."""
+        for block in self._open.values():
+            for event in block.cite():
+                self.add(event)
+
+    on_failure = on_cut
+
     def _open_block(self, index: int | None, kind: str, start: Mapping[str, Any]) -> None:
         self.start()
         self._close_block(index)

@@ -13,6 +13,7 @@ from zlib import crc32
 
 import attrs
 
+from allm.data.citation import Citation
 from allm.data.response import Usage
 from allm.testing.wire_formats.encoder import Block, Encoder, compact
 from allm.testing.wire_formats.errors import REQUEST_ID, VendorError
@@ -72,6 +73,9 @@ class Bedrock(Encoder):
             case _:
                 self._delta(block, toolUse={"input": text})
 
+    def _on_citation(self, block: Block, citation: Citation) -> None:
+        self._delta(block, citation=_located(citation))
+
     def _on_close(self, block: Block) -> None:
         if block.kind == "reasoning":
             self._delta(block, reasoningContent={"signature": SIGNATURE})
@@ -103,6 +107,23 @@ class Bedrock(Encoder):
         payload = compact({**fields, "p": PADDING[: self._events * 7 % 26 + 1]})
         headers = {":event-type": kind, ":content-type": "application/json", ":message-type": "event"}
         self.write(frame(headers, payload.encode()))
+
+
+_LOCATIONS = {"characters": "documentChar", "pages": "documentPage", "blocks": "searchResultLocation"}
+
+
+def _located(citation: Citation) -> dict[str, Any]:
+    """A citation as Converse writes it, without a place in the text; `data` is written as it is."""
+    if citation.data:
+        return dict(citation.data)
+    told: dict[str, Any] = {"title": citation.title or "", "sourceContent": [{"text": citation.quote or ""}]}
+    place = citation.source
+    if place is None:
+        return {**told, "location": {"web": {"url": citation.url}}}
+    index = "searchResultIndex" if place.unit == "blocks" else "documentIndex"
+    span = {"start": place.start, "end": place.end, index: place.index or 0}
+    own = {"source": citation.url} if place.unit == "blocks" and citation.url else {}
+    return {**told, **own, "location": {_LOCATIONS[place.unit]: span}}
 
 
 def usage(usage: Usage) -> dict[str, Any]:
