@@ -128,6 +128,7 @@ if TYPE_CHECKING:
         TranscriptionRequest,
     )
     from allm.data.step_changes import StepChanges, StepChangesDict
+    from allm.data.token_count import TokenCount
     from allm.data.tool import tool_result
     from allm.data.tool_control import AskUser, Halt
     from allm.data.validation import validate
@@ -138,9 +139,11 @@ if TYPE_CHECKING:
     from allm.execution.services.embedding_stream import EmbeddingStream, Progress as OnProgress
     from allm.execution.services.embeddings import EmbeddingInputs, embed, stream_embed
     from allm.execution.services.images import ImageOptions, edit_image, generate_image, image_variations
+    from allm.execution.services.model_list import list_models
     from allm.execution.services.moderation import moderate
     from allm.execution.services.service import UnaryOptions
     from allm.execution.services.speech import SpeechOptions, SpeechStream, stream_synthesize, synthesize
+    from allm.execution.services.tokens import count_tokens
     from allm.execution.services.transcription import TranscriptionOptions, transcribe
     from allm.execution.stream.block import StreamBlock
     from allm.execution.stream.event_stream import EventStream
@@ -267,6 +270,7 @@ __all__ = [
     "TextDelta",
     "TextPart",
     "Thread",
+    "TokenCount",
     "TokenLogprob",
     "Tool",
     "ToolCall",
@@ -306,6 +310,7 @@ __all__ = [
     "blocking",
     "chat",
     "classify",
+    "count_tokens",
     "defaults",
     "edit_image",
     "embed",
@@ -318,6 +323,7 @@ __all__ = [
     "image_variations",
     "json_schema",
     "keys",
+    "list_models",
     "messages_from_openai",
     "models",
     "moderate",

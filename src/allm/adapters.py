@@ -4,6 +4,8 @@ Protocols of adapters:
     `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (which opens a `SpokenAnswer`), and
     `UnaryAdapter` for other responses in one piece. `Adapter` has the defaults of optional members, `AdapterOptions`
     the settings of a call beyond its request, `BatchLimits` the most that one embedding request may hold.
+    `Adapter.companion` gives the `UnaryAdapter` of a `Companion`: one that counts tokens, which `post_count` does by a
+    `CountCall`, or one that lists what there is, a `Page` for each `PageRequest`.
 
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
@@ -11,6 +13,7 @@ HTTP:
     other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
     `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
+    `with_query` adds to a URL, and `without_body` makes a GET or DELETE of a call.
     `open_download` opens a file by its address, and follows redirects.
     `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
@@ -118,6 +121,7 @@ from allm.http.call import (
     json_body as json_body,
     open_call as open_call,
     parts_of as parts_of,
+    with_query as with_query,
 )
 from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
@@ -147,6 +151,7 @@ from allm.http.stream_call import (
 )
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
+    Companion as Companion,
     EmbeddingAdapter as EmbeddingAdapter,
     ImageAdapter as ImageAdapter,
     OutputMode as OutputMode,
@@ -178,10 +183,16 @@ if TYPE_CHECKING:
         status_in as status_in,
         stray_error as stray_error,
     )
-    from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
+    from allm.http.json_call import (
+        JsonResponse as JsonResponse,
+        post_json as post_json,
+        without_body as without_body,
+    )
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.runtime.batches import BatchLimits as BatchLimits
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
+    from allm.runtime.pages import Page as Page, PageRequest as PageRequest
+    from allm.runtime.token_counting import CountCall as CountCall, post_count as post_count
     from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
@@ -193,6 +204,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Body",
     "CONTEXT_OVERFLOW",
     "Classify",
+    "Companion",
+    "CountCall",
     "Credential",
     "EmbeddingAdapter",
     "EmbeddingInput",
@@ -215,6 +228,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "OpenCall",
     "Origin",
     "OutputMode",
+    "Page",
+    "PageRequest",
     "Path",
     "Pieces",
     "Problem",
@@ -272,6 +287,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "parse_arguments",
     "parse_retry_after",
     "parts_of",
+    "post_count",
     "post_json",
     "read_error_body",
     "reason_for_status",
@@ -291,6 +307,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "vector_of",
     "whole_text",
     "wider_shape",
+    "with_query",
+    "without_body",
     "wrong_type",
 ]
 
@@ -310,10 +328,12 @@ _LATER = {
         "status_in",
         "stray_error",
     ),
-    "http.json_call": ("JsonResponse", "post_json"),
+    "http.json_call": ("JsonResponse", "post_json", "without_body"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
     "runtime.generated": ("image_of_base64", "image_of_url"),
+    "runtime.pages": ("Page", "PageRequest"),
+    "runtime.token_counting": ("CountCall", "post_count"),
     "runtime.vectors": ("unit_vector", "vector_of"),
 }
 _PLACES = {name: f"allm.{module}" for module, names in _LATER.items() for name in names}

@@ -22,12 +22,14 @@ from allm.aio.mapped import mapped
 __all__ = [
     "chat",
     "classify",
+    "count_tokens",
     "edit_image",
     "embed",
     "fetch_image",
     "generate",
     "generate_image",
     "image_variations",
+    "list_models",
     "moderate",
     "run",
     "session",
@@ -45,12 +47,14 @@ __all__ = [
 # The types are in the stub beside this file.
 chat = mapped(allm.chat)
 classify = mapped(allm.classify)
+count_tokens = mapped(allm.count_tokens)
 edit_image = mapped(allm.edit_image)
 embed = mapped(allm.embed)
 fetch_image = mapped(allm.fetch_image)
 generate = mapped(allm.generate)
 generate_image = mapped(allm.generate_image)
 image_variations = mapped(allm.image_variations)
+list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
 step = mapped(allm.step)
 stream = mapped(allm.stream)

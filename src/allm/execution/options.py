@@ -244,8 +244,8 @@ def warn_ignored_options(options: Mapping[str, Any]) -> None:
             logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 
-def prepare_call(call: ModelCall) -> Any:
-    """The call as its adapter prepared it.
+def prepare_call(call: ModelCall, by: Any = None) -> Any:
+    """The call as its adapter prepared it, or as `by` did, which takes the request that the adapter would have got.
 
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
@@ -271,11 +271,11 @@ def prepare_call(call: ModelCall) -> Any:
     if any(tool.compact or tool.deferred for tool in request.tools):
         request = hide_tools(vendor, request, call.adapter_options)
     try:
-        prepared = adapter.prepare(request, call.adapter_options)
+        prepared = (adapter if by is None else by).prepare(request, call.adapter_options)
     except RecursionError:
         sentence = "the request is nested too deeply, or contains itself: check its options, schemas and format"
         raise ValidationError([Problem((), "nested_too_deep", sentence)], reason="invalid_request") from None
-    return prepared if new_change is None else ChangedEvents(prepared, new_change)
+    return prepared if by is not None or new_change is None else ChangedEvents(prepared, new_change)
 
 
 def prompts_tools(call: ModelCall) -> bool:

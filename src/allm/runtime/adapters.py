@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # not needed for a chat
 
 __all__ = [
     "AdapterOptions",
+    "Companion",
     "EmbeddingAdapter",
     "Emit",
     "ImageAdapter",
@@ -48,6 +49,9 @@ OutputMode = Literal["native", "tool", "prompted"]
 
 ToolMode = Literal["native", "prompted"]
 """A way to give tools to a model."""
+
+Companion = Literal["token_counter", "model_list", "files"]
+"""A service that a provider of chat has beside it, at the same address and with the same key."""
 
 
 @frozen(kw_only=True)

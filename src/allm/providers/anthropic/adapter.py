@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Sequence
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import attrs
 
@@ -12,9 +12,11 @@ from allm.adapters import (
     BEARER,
     MAX_EVENT_BYTES,
     AdapterOptions,
+    Companion,
     Emit,
     HttpAdapter,
     KeyHeader,
+    Origin,
     OutputMode,
     Problem,
     StreamAdapter,
@@ -32,7 +34,7 @@ from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import StructuredOutput, output_modes
 
-__all__ = ["Anthropic"]
+__all__ = ["Anthropic", "address"]
 
 ANTHROPIC = Vendor(
     name=PROVIDER,
@@ -52,10 +54,11 @@ def _names(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _address(base_url: str) -> str:
+def address(base_url: str, path: str) -> str:
+    """The URL for a path that begins with a slash, without the version."""
     # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
     has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
-    return join_url(base_url, "/messages" if has_version else "/v1/messages")
+    return join_url(base_url, path if has_version else f"/v1{path}")
 
 
 @final
@@ -143,18 +146,29 @@ class Anthropic(HttpAdapter, StreamAdapter):
         """
         base_url = self.find_base_url(options)
         origin = self.origin(base_url)
-        settings = Settings(
-            api_version=self.api_version,
-            prompt_cache=self.prompt_cache,
-            origin=origin,
-        )
         return self.stream_call(
-            _address(base_url),
-            encode(request, options, settings),
+            address(base_url, "/messages"),
+            self.body(request, options, origin),
             options,
             functools.partial(MessagesDecoder, self.provider, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
+
+    def body(self, request: Request, options: AdapterOptions, origin: Origin) -> dict[str, Any]:
+        """The body for `request`.
+
+        Raises:
+            ValidationError: As `prepare`.
+        """
+        settings = Settings(api_version=self.api_version, prompt_cache=self.prompt_cache, origin=origin)
+        return encode(request, options, settings)
+
+    def companion(self, service: Companion) -> Any:
+        """Counts of tokens, and the list of models."""
+        from allm.providers.anthropic import model_list, token_counter
+
+        services = {"token_counter": token_counter.TokenCounter, "model_list": model_list.ModelList}
+        return services[service](self) if service in services else None
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

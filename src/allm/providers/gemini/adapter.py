@@ -12,6 +12,7 @@ import attrs
 from allm.adapters import (
     MAX_EVENT_BYTES,
     AdapterOptions,
+    Companion,
     Emit,
     HttpAdapter,
     HttpCall,
@@ -101,8 +102,15 @@ class Connection(HttpAdapter):
             EngineError: `invalid_base_url`.
             ValidationError: A model name that cannot be part of a URL.
         """
+        return self.url(f"/{resource_name(model)}:{method}", options)
+
+    def url(self, path: str, options: AdapterOptions) -> str:
+        """The URL of a path that begins with a slash, without the version.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
         base_url, version = self.find_base_url(options), self.api_version.strip("/")
-        path = f"/{resource_name(model)}:{method}"
         # Google's own examples of URLs have the version in them, so a base URL that ends with it is understood as well.
         if version and not parts_of(base_url).path.rstrip("/").endswith(f"/{version}"):
             path = f"/{version}{path}"
@@ -169,6 +177,13 @@ class Gemini(Connection, StreamAdapter):
             functools.partial(GeminiDecoder, self.provider, taken, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
+
+    def companion(self, service: Companion) -> Any:
+        """Counts of tokens, and the list of models."""
+        from allm.providers.gemini import model_list, token_counter
+
+        services = {"token_counter": token_counter.TokenCounter, "model_list": model_list.ModelList}
+        return services[service](self) if service in services else None
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

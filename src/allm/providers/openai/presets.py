@@ -93,6 +93,8 @@ class Preset:
             reasoning; None: no model.
         files: The parts with files, beside images, that its Chat Completions takes: `file` with the content or an id,
             `file_url` for one with a URL in it, `document_url`, `input_audio`, `video_url`.
+        counts_tokens: Whether its Responses API may have the endpoint that counts the tokens of a prompt.
+        models_path: Where its list of models is, under the base URL.
     """
 
     name: str
@@ -122,6 +124,8 @@ class Preset:
     strict_subset: bool = False
     encrypted_reasoning: str | None = THINKING
     files: frozenset[str] = frozenset({"file", "input_audio"})
+    counts_tokens: bool = False
+    models_path: str = "/models"
 
 
 _MOST_LOGPROBS = 20  # of OpenAI, and of vLLM's `--max-logprobs` unless it is set
@@ -139,6 +143,7 @@ OPENAI = Preset(
     base64_embeddings=True,
     most_logprobs=_MOST_LOGPROBS,
     strict_subset=True,
+    counts_tokens=True,
 )
 
 ELSEWHERE = attrs.evolve(
@@ -177,6 +182,7 @@ _ROWS = (
         base64_embeddings=True,
         strict_subset=True,
         files=frozenset({"input_audio"}),
+        counts_tokens=True,
     ),
     Preset(
         name="cerebras",  # https://inference-docs.cerebras.ai/resources/openai
@@ -306,6 +312,7 @@ _ROWS = (
         key_env=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
         stream_usage=False,  # every chunk has it
         replays=False,
+        models_path="/v1/models",
     ),
     Preset(
         name="sambanova",  # https://docs.sambanova.ai/docs/en/features/openai-compatibility
