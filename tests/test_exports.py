@@ -27,6 +27,7 @@ PUBLIC_MODULES = [
     "allm.aio",
     "allm.blocking",
     "allm.fake",
+    "allm.files",
     "allm.keys",
     "allm.models",
     "allm.providers",

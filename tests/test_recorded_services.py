@@ -18,6 +18,7 @@ VENDORS = {
     "openai": lambda url: OpenAI(api_key="k", base_url=f"{url}/v1", endpoint="responses"),
     "mistral": lambda url: OpenAI(preset="mistral", api_key="k", base_url=f"{url}/v1"),
     "perplexity": lambda url: OpenAI(preset="perplexity", api_key="k", base_url=url),
+    "xai": lambda url: OpenAI(preset="xai", api_key="k", base_url=f"{url}/v1"),
     "bedrock": lambda url: OpenAI(api_key="k", base_url=f"{url}/v1"),
 }
 pytestmark = pytest.mark.skipif(not CASES, reason="the recordings are not here")
@@ -61,3 +62,21 @@ async def test_model_lists(folder, expected):
     ids = [item["id"] if "id" in item else item["name"].removeprefix("models/") for item in items]
     assert [model.id for model in models] == list(dict.fromkeys(ids))
     assert len(ids) == expected["count"]
+
+
+@pytest.mark.parametrize(("folder", "expected"), cases("file"))
+async def test_files(folder, expected):
+    """Are what the body says."""
+    file = await answered(folder, lambda engine: allm.files.get(engine, "x", retry=None))
+    got = (file.id, file.size, file.filename, file.uri, file.expires_at is not None)
+    wanted = [expected.get(name) for name in ("id", "bytes", "filename", "uri")]
+    assert got[:2] == tuple(wanted[:2])
+    if "filename" in expected:
+        assert got[2:] == (*wanted[2:], expected["expires"] is not None)
+
+
+@pytest.mark.parametrize(("folder", "expected"), cases("file_list"))
+async def test_file_lists(folder, expected):
+    """Have all files of the body."""
+    files = await answered(folder, lambda engine: allm.files.list(engine, retry=None))
+    assert len(files) == expected["count"]

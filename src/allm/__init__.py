@@ -17,7 +17,7 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, aio, blocking, fake, keys, models, providers, session, telemetry, testing
+    from allm import adapters, aio, blocking, fake, files, keys, models, providers, session, telemetry, testing
     from allm.data.audio import Audio
     from allm.data.content import (
         AudioPart,
@@ -316,6 +316,7 @@ __all__ = [
     "embed",
     "fake",
     "fetch_image",
+    "files",
     "from_json",
     "generate",
     "generate_image",

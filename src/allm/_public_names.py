@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
-    {"adapters", "aio", "blocking", "fake", "keys", "models", "providers", "session", "telemetry", "testing"}
+    {"adapters", "aio", "blocking", "fake", "files", "keys", "models", "providers", "session", "telemetry", "testing"}
 )
 """Public names that are modules."""
 

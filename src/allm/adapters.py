@@ -6,6 +6,9 @@ Protocols of adapters:
     the settings of a call beyond its request, `BatchLimits` the most that one embedding request may hold.
     `Adapter.companion` gives the `UnaryAdapter` of a `Companion`: one that counts tokens, which `post_count` does by a
     `CountCall`, or one that lists what there is, a `Page` for each `PageRequest`.
+    One of files is asked a `FileRequest`: an `Upload`, `FileGet`, `FileDelete`, `FileContent`, or a page. It answers
+    with a `StoredFile`; `FileCall` and `send_file_call` make the calls, `upload_form` the body of an upload,
+    `check_lifetime` and `file_segment` refuse what cannot be sent.
 
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
@@ -190,6 +193,19 @@ if TYPE_CHECKING:
     )
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.runtime.batches import BatchLimits as BatchLimits
+    from allm.runtime.file_store import (
+        FileCall as FileCall,
+        FileContent as FileContent,
+        FileDelete as FileDelete,
+        FileGet as FileGet,
+        FileRequest as FileRequest,
+        StoredFile as StoredFile,
+        Upload as Upload,
+        check_lifetime as check_lifetime,
+        file_segment as file_segment,
+        send_file_call as send_file_call,
+        upload_form as upload_form,
+    )
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
     from allm.runtime.pages import Page as Page, PageRequest as PageRequest
     from allm.runtime.token_counting import CountCall as CountCall, post_count as post_count
@@ -211,6 +227,11 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "EmbeddingInput",
     "Emit",
     "ErrorBody",
+    "FileCall",
+    "FileContent",
+    "FileDelete",
+    "FileGet",
+    "FileRequest",
     "HttpAdapter",
     "HttpCall",
     "HttpResponse",
@@ -242,6 +263,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Shape",
     "SpeechAdapter",
     "SpokenAnswer",
+    "StoredFile",
     "StreamAdapter",
     "StreamCall",
     "StreamDecoder",
@@ -249,6 +271,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "UnaryAdapter",
     "UniqueIds",
     "UnusableMediaError",
+    "Upload",
     "Vendor",
     "WireDecoder",
     "as_count",
@@ -259,6 +282,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "base64_text",
     "call_name",
     "call_user",
+    "check_lifetime",
     "classify_error",
     "document_note",
     "document_text",
@@ -266,6 +290,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "embedding_of",
     "encoding_format",
     "explains_settings",
+    "file_segment",
     "finish_reason_of",
     "fit_schema",
     "image_of_base64",
@@ -294,6 +319,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "refuse",
     "request_id_of",
     "results_in_place",
+    "send_file_call",
     "shape_reader",
     "shown",
     "sniff_mime",
@@ -303,6 +329,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "text_size",
     "unit_vector",
     "unsupported_parts",
+    "upload_form",
     "value_problem",
     "vector_of",
     "whole_text",
@@ -331,6 +358,19 @@ _LATER = {
     "http.json_call": ("JsonResponse", "post_json", "without_body"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
+    "runtime.file_store": (
+        "FileCall",
+        "FileContent",
+        "FileDelete",
+        "FileGet",
+        "FileRequest",
+        "StoredFile",
+        "Upload",
+        "check_lifetime",
+        "file_segment",
+        "send_file_call",
+        "upload_form",
+    ),
     "runtime.generated": ("image_of_base64", "image_of_url"),
     "runtime.pages": ("Page", "PageRequest"),
     "runtime.token_counting": ("CountCall", "post_count"),

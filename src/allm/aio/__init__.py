@@ -15,7 +15,7 @@ which has ended when the cancellation goes on; leaving a block closes its connec
 from __future__ import annotations
 
 import allm
-from allm.aio import session
+from allm.aio import files, session
 from allm.aio.calls import run
 from allm.aio.mapped import mapped
 
@@ -26,6 +26,7 @@ __all__ = [
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",

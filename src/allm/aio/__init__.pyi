@@ -22,7 +22,7 @@ from allm import (
     transcribe as transcribe,
     warm_up as warm_up,
 )
-from allm.aio import session as session
+from allm.aio import files as files, session as session
 from allm.aio.calls import run as run
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",

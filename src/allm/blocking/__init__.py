@@ -18,7 +18,7 @@ async functions on Trio. Ctrl-C cancels the call.
 from __future__ import annotations
 
 import allm
-from allm.blocking import session
+from allm.blocking import files, session
 from allm.blocking.calls import run
 from allm.blocking.mapped import mapped
 
@@ -29,6 +29,7 @@ __all__ = [
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",

@@ -3,7 +3,7 @@
 from contextlib import AbstractContextManager
 from typing import Any, overload
 
-from allm.blocking import session as session
+from allm.blocking import files as files, session as session
 from allm.blocking.blocks import EventsBlock
 from allm.blocking.calls import run as run
 
@@ -14,6 +14,7 @@ __all__ = [
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",

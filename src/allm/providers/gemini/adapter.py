@@ -179,11 +179,12 @@ class Gemini(Connection, StreamAdapter):
         )
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, and the list of models."""
-        from allm.providers.gemini import model_list, token_counter
+        """Counts of tokens, the list of models, and files."""
+        from allm.providers.gemini import files, model_list, token_counter
 
-        services = {"token_counter": token_counter.TokenCounter, "model_list": model_list.ModelList}
-        return services[service](self) if service in services else None
+        if service == "files":
+            return files.Files(self)
+        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

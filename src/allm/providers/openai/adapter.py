@@ -131,11 +131,12 @@ class OpenAI(Connection, StreamAdapter):
         return attrs.evolve(request, model=self.deployment or url_value(self.row, "deployment", {}))
 
     def companion(self, service: Companion) -> Any:
-        """Counts of tokens, by OpenAI's endpoint where that is known; the list of models."""
-        from allm.providers.openai import model_list, token_counter
+        """Counts of tokens, by OpenAI's endpoint where that is known; the list of models; files, if there are any."""
+        from allm.providers.openai import files, model_list, token_counter
 
-        services = {"token_counter": token_counter.TokenCounter, "model_list": model_list.ModelList}
-        return services[service](self) if service in services else None
+        if service == "files":
+            return files.Files(self) if self.row.keeps_files else None
+        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
 
     def output_modes(self, request: Request, options: AdapterOptions) -> tuple[OutputMode, ...] | None:
         """OpenAI itself takes no union as the whole of a schema; anything else is as the catalog says."""
