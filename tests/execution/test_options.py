@@ -141,6 +141,10 @@ ROWS = {
     "reasoning_effort": words("reasoning_effort"),
     "reasoning_summary": words("reasoning_summary"),
     "verbosity": words("verbosity"),
+    "prompt_cache": Row(
+        (True, "5m", "1h", False), lambda call: call.adapter_options.prompt_cache, wrong=(7, "2h", "", ["5m"])
+    ),
+    "prompt_cache_key": words("prompt_cache_key"),
     "api_key": Row(
         ("a", "b", "c", Secret("d")),
         lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),

@@ -1,6 +1,4 @@
-"""What is sent and what comes back, independent of the HTTP library: bodies, responses, and its exceptions as ours.
-`OpenResponse` is the protocol of whatever sends a request.
-"""
+"""Bodies, responses and exceptions as ours, whatever the HTTP library; `OpenResponse` is whatever sends a request."""
 
 from __future__ import annotations
 

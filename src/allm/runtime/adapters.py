@@ -63,6 +63,9 @@ class AdapterOptions:
         reasoning_effort: How hard to think, in the provider's own words, such as `low`, `medium`, `high`.
         reasoning_summary: Ask for a readable summary of the reasoning (OpenAI Responses).
         verbosity: How long the response should be (OpenAI).
+        prompt_cache: Whether the provider keeps the prompt for the next call, and for how long (`"5m"`, `"1h"`);
+            None: as the adapter, or the provider, does it.
+        prompt_cache_key: What calls with the same beginning have in common, for providers that route by it (OpenAI).
         request_id: An id to send along for tracing.
         session_id: The conversation this call belongs to.
         http_client: The engine's HTTP client; the adapter never closes it.
@@ -77,6 +80,8 @@ class AdapterOptions:
     reasoning_effort: str | None = None
     reasoning_summary: str | None = None
     verbosity: str | None = None
+    prompt_cache: bool | Literal["5m", "1h"] | None = None
+    prompt_cache_key: str | None = None
     request_id: str | None = None
     session_id: str | None = None
     http_client: Any = None

@@ -88,6 +88,8 @@ class OtherOptions(TypedDict, total=False):
     reasoning_effort: str | None
     reasoning_summary: str | None
     verbosity: str | None
+    prompt_cache: bool | Literal["5m", "1h"] | None
+    prompt_cache_key: str | None
     options: Mapping[str, Any]
     api_key: str | None
     request_id: str | None
@@ -125,6 +127,8 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     model, tools, tool_choice, temperature, max_tokens, top_p, stop, seed, parallel_tool_calls, service_tier, logprobs,
         response_format, options: as in `Request`.
     reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
+    prompt_cache: Let the provider keep the prompt for the next call: True, for how long ("5m", "1h"), or False.
+    prompt_cache_key: What calls with the same beginning have in common, where the provider routes by it (OpenAI).
     api_key: For this call; wins over every other place.
     request_timeout: Limit of the whole call, retries included; none by default.
     first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).

@@ -80,9 +80,10 @@ class Anthropic(HttpAdapter, StreamAdapter):
         headers: Sent with every request.
         http_client: Your own client, never closed here; wins over the engine's.
         betas: Sent as anthropic-beta, for fields in `options` that need them.
-        prompt_cache: Let the API keep the tools, the system prompt and the conversation for the next call: True, or for
-            how long (`"5m"`, `"1h"`). Writing costs more than reading saves unless the next call comes in that time.
-            Your own `cache_control` marks count first; there are at most four in a request.
+        prompt_cache: What the call option of this name is where a call does not give it: True, or for how long the API
+            keeps the tools, the system prompt and the conversation for the next call (`"5m"`, `"1h"`). Writing costs
+            more than reading saves unless the next call comes in that time. Your own `cache_control` marks count first;
+            there are at most four in a request.
         structured_output: What `output_mode="auto"` means here: `"native"`, as a `"tool"` that has to be called, or
             `"auto"`, natively to Claude 4.5 and newer, as a tool to all others.
         max_event_bytes: Largest server-sent event accepted, in bytes.
@@ -96,7 +97,7 @@ class Anthropic(HttpAdapter, StreamAdapter):
     then think as they see fit, and a token budget for older ones (2048, 8192, 24576, 32000, at most half of
     `max_tokens`, or a number of tokens); `none` asks for the least thinking that the model can do. Newer models hide
     their thinking unless `reasoning_summary` is other than `none`. An effort that a model does not have is the next one
-    upwards, else the highest that it has. `verbosity` has no counterpart.
+    upwards, else the highest that it has. `verbosity` and `prompt_cache_key` have no counterparts.
 
     Without `max_tokens` the model's own limit is sent, or 4096 where that is not known (logged once).
     """
@@ -134,8 +135,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
     @property
     def ignored_options(self) -> frozenset[str]:
-        """OpenAI's `verbosity` has no counterpart."""
-        return frozenset({"verbosity"})
+        """OpenAI's `verbosity` and `prompt_cache_key` have no counterparts."""
+        return frozenset({"prompt_cache_key", "verbosity"})
 
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
@@ -160,7 +161,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
         Raises:
             ValidationError: As `prepare`.
         """
-        settings = Settings(api_version=self.api_version, prompt_cache=self.prompt_cache, origin=origin)
+        asked = self.prompt_cache if options.prompt_cache is None else options.prompt_cache
+        settings = Settings(api_version=self.api_version, prompt_cache=asked, origin=origin)
         return encode(request, options, settings)
 
     def companion(self, service: Companion) -> Any:

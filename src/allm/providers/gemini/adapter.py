@@ -149,8 +149,8 @@ class Gemini(Connection, StreamAdapter):
 
     @property
     def ignored_options(self) -> frozenset[str]:
-        """OpenAI's `verbosity` has no counterpart."""
-        return frozenset({"verbosity"})
+        """OpenAI's `verbosity` and `prompt_cache_key` have no counterparts; prompts are cached unasked."""
+        return frozenset({"prompt_cache_key", "verbosity"})
 
     @property
     def most_logprobs(self) -> int:

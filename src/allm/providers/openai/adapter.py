@@ -89,6 +89,11 @@ class OpenAI(Connection, StreamAdapter):
     max_event_bytes: int = MAX_EVENT_BYTES
 
     @property
+    def ignored_options(self) -> frozenset[str]:
+        """`prompt_cache_key`, where the service does not route by it."""
+        return frozenset() if self.row.takes_cache_key else frozenset({"prompt_cache_key"})
+
+    @property
     def most_logprobs(self) -> int:
         """How many of the likeliest tokens the service is known to give log probabilities of."""
         return self.row.most_logprobs

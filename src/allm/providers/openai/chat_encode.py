@@ -60,6 +60,7 @@ from allm.data.tool import Tool
 from allm.providers.openai.chat_fields import FIELDS, MESSAGE_FIELDS
 from allm.providers.openai.chat_reasoning import DETAILS, FIELD
 from allm.providers.openai.presets import OPENAI, OPENAI_ITSELF, THINKING, Preset
+from allm.providers.openai.prompt_cache import cache_fields
 from allm.providers.openai.shared_encode import (
     arguments_text,
     call_id,
@@ -110,6 +111,8 @@ def encode(
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
+    if not (options.prompt_cache is None and options.prompt_cache_key is None):
+        optional |= cache_fields(options, preset, request.model)
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
     return with_options(body, request.options) if request.options else body

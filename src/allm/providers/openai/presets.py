@@ -95,6 +95,7 @@ class Preset:
             `file_url` for one with a URL in it, `document_url`, `input_audio`, `video_url`.
         counts_tokens: Whether its Responses API may have the endpoint that counts the tokens of a prompt.
         models_path: Where its list of models is, under the base URL.
+        takes_cache_key: Whether it takes `prompt_cache_key`, and OpenAI's other fields about what is kept of a prompt.
         keeps_files: Whether it has OpenAI's endpoints for files.
         upload_purpose: What a file is for, where an upload does not say it; None: nothing is sent.
         uploads_expire: Whether an upload may say when it is to be deleted.
@@ -129,6 +130,7 @@ class Preset:
     files: frozenset[str] = frozenset({"file", "input_audio"})
     counts_tokens: bool = False
     models_path: str = "/models"
+    takes_cache_key: bool = False
     keeps_files: bool = False
     upload_purpose: str | None = None
     uploads_expire: bool = False
@@ -150,6 +152,7 @@ OPENAI = Preset(
     most_logprobs=_MOST_LOGPROBS,
     strict_subset=True,
     counts_tokens=True,
+    takes_cache_key=True,
     keeps_files=True,
     upload_purpose="user_data",
     uploads_expire=True,
@@ -192,6 +195,7 @@ _ROWS = (
         strict_subset=True,
         files=frozenset({"input_audio"}),
         counts_tokens=True,
+        takes_cache_key=True,
         keeps_files=True,
         upload_purpose="assistants",  # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
     ),

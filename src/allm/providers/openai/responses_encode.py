@@ -18,6 +18,7 @@ from allm.adapters import MEDIA_TYPES, AdapterOptions, Origin, Problem, refuse, 
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
+from allm.providers.openai.prompt_cache import cache_fields
 from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
 from allm.providers.openai.shared_encode import lacks, parameters, sampling, tool_choice, with_options
 from allm.providers.openai.strict import as_sent, fits_strict
@@ -60,6 +61,8 @@ def encode(
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
         "text": _known(format=_format(request.response_format, preset), verbosity=options.verbosity),
     }
+    if not (options.prompt_cache is None and options.prompt_cache_key is None):
+        optional |= cache_fields(options, preset, request.model)
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
     return with_options(body, request.options) if request.options else body
