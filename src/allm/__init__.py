@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from allm.data.audio import Audio
     from allm.data.content import (
         AudioPart,
+        CachePoint,
         DocumentPart,
         ImagePart,
         Part,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
         TextPart,
         ToolCall,
         VideoPart,
+        cache_point,
     )
     from allm.data.document import Document, Video
     from allm.data.embedding import (
@@ -171,6 +173,7 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "CachePoint",
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
@@ -308,6 +311,7 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "cache_point",
     "chat",
     "classify",
     "count_tokens",

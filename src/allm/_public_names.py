@@ -11,7 +11,10 @@ MODULES = frozenset(
 
 _NAMES = {
     "data.audio": "Audio",
-    "data.content": ("AudioPart DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"),
+    "data.content": (
+        "AudioPart CachePoint DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart "
+        "cache_point"
+    ),
     "data.document": "Document Video",
     "data.embedding": (
         "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"

@@ -162,3 +162,91 @@ async def test_what_it_cannot_be(value):
     """Is refused as every option's."""
     with pytest.raises(allm.OptionError, match="prompt_cache"):
         await allm.generate(allm.Engine(adapter=Fake(script=[])), "hi", prompt_cache=value)
+
+
+# --- cache points ----------------------------------------------------------------------------------------------------
+
+POINT = allm.cache_point()
+
+
+def blocks_of(body, messages="messages"):
+    """The parts of all messages."""
+    return [part for message in body[messages] for part in message["content"] if isinstance(message["content"], list)]
+
+
+@pytest.mark.parametrize(
+    ("point", "options", "mark"),
+    [
+        (POINT, {}, {"type": "ephemeral"}),
+        (allm.cache_point("1h"), {}, {"type": "ephemeral", "ttl": "1h"}),
+        (POINT, {"prompt_cache": "1h"}, {"type": "ephemeral", "ttl": "1h"}),
+        (POINT, {"prompt_cache": False}, None),
+    ],
+)
+async def test_anthropic_marks_what_is_before_a_point(point, options, mark):
+    """In a user's and in a system message."""
+    thread = [allm.system("Rules.", point, "Today is Monday."), allm.user("A book.", point, "What is it about?")]
+    body = await body_of(anthropic(), "claude-sonnet-4-6", thread, **options)
+    marks = [block.get("cache_control") for block in (*body["system"], *blocks_of(body))]
+    assert [block["text"] for block in blocks_of(body)] == ["A book.", "What is it about?"]
+    assert (marks[0], marks[2]) == (mark, mark)
+    assert options.get("prompt_cache") or (marks[1], marks[3]) == (None, None)
+
+
+async def test_anthropic_takes_four():
+    """The newest are kept, whatever the conversation's length, and the message stays as it was."""
+    turns = [(allm.user(f"{n}", POINT, "?"), allm.assistant("ok")) for n in range(9)]
+    thread = [message for turn in turns for message in turn]
+    body = await body_of(anthropic(), "claude-sonnet-4-6", [*thread, allm.user("end")], prompt_cache=None)
+    marked = [block["text"] for block in blocks_of(body) if "cache_control" in block]
+    assert marked == ["5", "6", "7", "8"]
+    assert thread[0].content[1] == POINT
+
+
+@pytest.mark.parametrize(("endpoint", "messages"), [("responses", "input"), ("chat_completions", "messages")])
+async def test_openai_marks_what_is_before_a_point(endpoint, messages):
+    """From gpt-5.6 on, in explicit mode unless everything is to be kept; at most four, the newest."""
+    thread = [allm.user(f"{n}", POINT, "?") for n in range(6)]
+    body = await body_of(openai(endpoint=endpoint), NEW, thread)
+    assert [part["text"] for part in blocks_of(body, messages) if "prompt_cache_breakpoint" in part] == list("2345")
+    assert body["prompt_cache_options"] == {"mode": "explicit"}
+    body = await body_of(openai(endpoint=endpoint), NEW, thread, prompt_cache=True)
+    assert "prompt_cache_options" not in body
+    body = await body_of(openai(endpoint=endpoint), NEW, thread, prompt_cache=False)
+    assert "breakpoint" not in str(body)
+    body = await body_of(openai(endpoint=endpoint), OLD, thread)
+    assert "prompt_cache" not in str(body)
+
+
+async def test_openais_types_take_a_point():
+    """In both bodies."""
+    thread = [
+        allm.user("A book.", POINT, allm.Image.from_bytes(b"\x89PNG\r\n\x1a\n", "image/png"), POINT, "What is it?")
+    ]
+    check_openai_chat(await body_of(openai(endpoint="chat_completions"), NEW, thread))
+    check_openai_responses(await body_of(openai(), NEW, thread))
+
+
+@pytest.mark.parametrize(
+    ("make", "model"),
+    [
+        (gemini, "gemini-3.5-flash"),
+        (openai(preset="groq", endpoint="chat_completions"), "m"),
+        (openai(endpoint="chat_completions"), "gpt-4o"),
+        (openai(endpoint="responses"), "gpt-5.4"),
+    ],
+)
+async def test_others_are_not_told_of_a_point(make, model):
+    """It is no content: what is sent is the same as without it."""
+    pieces = ("A book.", "What is it about?")
+    with_it = await body_of(make, model, [allm.user(pieces[0], POINT, pieces[1])])
+    assert with_it == await body_of(make, model, [allm.user(*pieces)])
+
+
+def test_a_point_is_a_value():
+    """That goes to JSON and back, and has no text."""
+    message = allm.user("a", allm.cache_point("1h"), "b")
+    assert allm.from_json(allm.to_json(message)) == message
+    assert message.text == "ab"
+    with pytest.raises(allm.ValidationError):
+        allm.cache_point("2h")

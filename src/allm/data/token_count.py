@@ -9,6 +9,7 @@ import attrs
 from allm.data.attrs_classes import frozen
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -80,6 +81,8 @@ def _of_part(part: Part) -> int:
         case ToolCall():
             arguments = part.raw_arguments if part.arguments is None else _json(part.arguments)
             return _PER_MESSAGE + _of_text(part.name) + _of_text(arguments or "")
+        case CachePoint():
+            return 0
         case ProviderPart():
             return _of_text(_json(part.data))
         case _:

@@ -19,6 +19,7 @@ import attrs
 
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -254,8 +255,10 @@ def _needed_by(part: Part) -> str | None:
     match part:
         case ImagePart():
             return "vision"
-        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart() | DocumentPart() | AudioPart() | VideoPart():
-            return None  # of the last three the catalog says nothing
+        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart() | CachePoint():
+            return None
+        case DocumentPart() | AudioPart() | VideoPart():
+            return None  # the catalog says nothing of them
         case _:
             assert_never(part)
 

@@ -12,7 +12,16 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from allm.adapters import Origin, Path, Problem, UnusableMediaError, as_object, base64_text, dumps, own_upload
+from allm.adapters import (
+    Origin,
+    Path,
+    Problem,
+    UnusableMediaError,
+    as_object,
+    base64_text,
+    dumps,
+    own_upload,
+)
 from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
