@@ -21,7 +21,10 @@ nox.options.sessions = [
     "validators",
     "servers",
     "stores",
+    "web",
+    "mcp",
     "browser",
+    "hosts",
     "reliability",
     "pythons",
 ]
@@ -132,21 +135,26 @@ def tests(session: nox.Session, http: str) -> None:
     session.run("pytest", *(session.posargs or default))
 
 
+def _npm(session: nox.Session, lock: str, folder: Path) -> None:
+    """Install the packages of a lock file into a folder."""
+    shutil.copytree(lock, folder, dirs_exist_ok=True)
+    session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(folder), external=True)
+
+
 @nox.session(requires=["wheel"])
 def servers(session: nox.Session) -> None:
-    """Test the adapters against third-party servers: llmock, llama.cpp with a real model and, with Node, aimock."""
+    """Test against third-party servers: llmock, llama.cpp with a real model, a collector and, with Node, aimock."""
     [built] = Path(_wheel_folder(session)).glob("*.whl")
     session.install(f"{built}[{EXTRAS}]")
     _tools(session, "tests", "servers")
     folder = session.cache_dir / "aimock"
     if shutil.which("npm"):
-        shutil.copytree("tests/servers/aimock", folder, dirs_exist_ok=True)
-        quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
-        session.run("npm", "ci", *quiet, "--prefix", str(folder), external=True)
+        _npm(session, "tests/servers/aimock", folder)
     options = session.posargs or ["--numprocesses=auto", "--dist=loadfile"]  # each file starts its own server
     home = {"ALLM_HOME": str(session.cache_dir.resolve() / "home")}
     session.run("allm", "models", "pull", "smollm2-135m", env=home)  # once: 93 MB
-    session.run("pytest", "tests/servers", *options, env={"AIMOCK_MODULES": str(folder / "node_modules"), **home})
+    tests = ["tests/servers", "tests/telemetry/test_otlp.py"]
+    session.run("pytest", *tests, *options, env={"AIMOCK_MODULES": str(folder / "node_modules"), **home})
 
 
 @nox.session(requires=["wheel"])
@@ -156,9 +164,43 @@ def stores(session: nox.Session) -> None:
     session.install(f"{built}[{EXTRAS},postgres,redis]")
     _tools(session, "tests", "stores")
     options = session.posargs or PARALLEL
-    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "silent_servers", "drops", "kill")]
+    tests = [f"tests/session/test_{name}.py" for name in ("stores", "turns", "host", "silent_servers", "drops", "kill")]
     counts = {"ALLM_TEST_KILLS": "200", "ALLM_TEST_DROPS": "200"}
     session.run("python", WITH_SERVERS, "pytest", *tests, *options, env=counts)
+
+
+@nox.session
+def hosts(session: nox.Session) -> None:
+    """Test the table of docs/environments.md in real hosts: kernels of Jupyter, uvicorn, Hypercorn, scripts."""
+    session.install("--editable", f".[{EXTRAS}]")
+    _tools(session, "tests", "hosts")
+    session.run("pytest", "tests/hosts", *session.posargs)
+
+
+@nox.session(requires=["wheel"])
+def web(session: nox.Session) -> None:
+    """Let the real client packages of the AI SDK and of AG-UI read what `allm.web` writes, in Node."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS}]")
+    _tools(session, "tests", "web")
+    folder = session.cache_dir.resolve() / "web"
+    shutil.copytree("tests/web/clients", folder, dirs_exist_ok=True)
+    quiet = ("--ignore-scripts", "--no-audit", "--no-fund")
+    session.run("npm", "ci", *quiet, "--prefix", str(folder))
+    session.run("pytest", "tests/web", *(session.posargs or ["-q"]), env={"WEB_CLIENTS": str(folder)})
+
+
+@nox.session(requires=["wheel"])
+def mcp(session: nox.Session) -> None:
+    """Test with real MCP servers: the SDK's and, with Node, the reference server. The SDK brings httpx2 along."""
+    [built] = Path(_wheel_folder(session)).glob("*.whl")
+    session.install(f"{built}[{EXTRAS},mcp]")
+    _tools(session, "tests")
+    folder = session.cache_dir / "everything"
+    if shutil.which("npm"):
+        _npm(session, "tests/mcp/everything", folder)
+    options = session.posargs or ["tests/mcp", "tests/test_docs.py", "-k", "mcp", *PARALLEL]
+    session.run("pytest", *options, env={"EVERYTHING_MODULES": str((folder / "node_modules").resolve())})
 
 
 @nox.session(requires=["wheel"])
@@ -224,7 +266,7 @@ def pythons(session: nox.Session) -> None:
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Measure branch coverage, with all extras and stores."""
-    session.install("--editable", f".[{EXTRAS},httpx2,prices,postgres,redis]")
+    session.install("--editable", f".[{EXTRAS},httpx2,mcp,prices,postgres,redis]")
     _tools(session, "tests", "coverage", "stores")
     session.run("coverage", "erase")
     options = session.posargs or ["-q", "--numprocesses=auto"]

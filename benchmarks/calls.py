@@ -285,6 +285,46 @@ def nothing() -> Row:
     return Row("a call over an adapter that does nothing / a nursery", ours / base, ours * 1e6, base * 1e6, "us", 3)
 
 
+def telemetry() -> list[Row]:
+    """A turn with a tool that a handler is told of, and one that OpenTelemetry is, by one that nobody listens to."""
+
+    @allm.tool
+    async def look() -> str:
+        """Look."""
+        return "ok"
+
+    def answer(request: allm.Request) -> list[Any]:
+        return [fake.text("done") if request.messages[-1].role == "tool" else fake.tool_call("look", {})]
+
+    engine = allm.Engine(adapter=allm.providers.Fake(respond=answer), model="m", tools=[look])
+
+    async def turn() -> None:
+        await allm.chat(engine, "go")
+
+    async def told() -> None:
+        detach = allm.telemetry.attach(lambda _event: None)
+        await turn()
+        detach()
+
+    async def by_opentelemetry() -> list[float]:
+        with otel.instrument(TracerProvider(), MeterProvider()):
+            return await compare(100, turn)
+
+    rows = []
+    ours, base = trio.run(compare, 100, told, turn)
+    rows.append(Row("a turn that a handler is told of / one that it is not", ours / base, ours * 1e6, base * 1e6, "us"))
+    try:
+        from opentelemetry.sdk.metrics import MeterProvider
+        from opentelemetry.sdk.trace import TracerProvider
+
+        from allm.telemetry import otel
+    except ImportError:
+        return rows
+    [ours] = trio.run(by_opentelemetry)
+    rows.append(Row("a turn with OpenTelemetry / without", ours / base, ours * 1e6, base * 1e6, "us"))
+    return rows
+
+
 def short_call() -> Row:
     """`generate` of 20 tokens, by a plain JSON call with the bare client."""
 
@@ -593,6 +633,7 @@ def first_call_stall() -> Row:
 
 ROWS: tuple[Callable[[], Row | str | list[Row]], ...] = (
     nothing,
+    telemetry,
     short_call,
     short_call_of_openai,
     first_token,

@@ -19,6 +19,7 @@ import allm.blocking
 from allm import files, session
 
 FOLDER = Path(__file__).parents[1] / "src" / "allm" / "blocking"
+BLOCKS = ("StreamBlock", "AsyncGenerator")
 STREAMS = ("EventStream", "SessionStream")
 HEAD = "# Made by scripts/blocking_stubs.py from the signatures of {original}.\n\n"
 
@@ -58,7 +59,7 @@ def functions(tree: ast.Module, name: str) -> Iterator[ast.FunctionDef | ast.Asy
 def blocking(function: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.FunctionDef:
     """The same function, which returns what is awaited, or a block for `with`."""
     returns = function.returns
-    if isinstance(returns, ast.Subscript) and ast.unparse(returns.value) == "StreamBlock":
+    if isinstance(returns, ast.Subscript) and ast.unparse(returns.value) in BLOCKS:
         stream = returns.slice
         if isinstance(stream, ast.Subscript) and ast.unparse(stream.value) in STREAMS:
             returns = ast.Subscript(ast.Name("EventsBlock"), stream.slice)
@@ -104,6 +105,7 @@ def stubs() -> dict[Path, str]:
     """The stubs by their files."""
     common = ["from contextlib import AbstractContextManager", "from typing import Any, overload", ""]
     block = "from allm.blocking.blocks import EventsBlock"
+    of_session = [common[0], "from typing import Any", "", block]
     main = [name for name in allm.blocking.__all__ if name not in {"files", "run", "session"}]
     own = [
         "from allm.blocking import files as files, session as session",
@@ -113,7 +115,7 @@ def stubs() -> dict[Path, str]:
     return {
         FOLDER / "__init__.pyi": stub(allm, main, [*common, *own, f"__all__ = {allm.blocking.__all__!r}"]),
         FOLDER / "files.pyi": stub(files, allm.blocking.files.__all__, []),
-        FOLDER / "session.pyi": stub(session, allm.blocking.session.__all__, ["from typing import Any", "", block]),
+        FOLDER / "session.pyi": stub(session, allm.blocking.session.__all__, of_session),
     }
 
 

@@ -31,6 +31,7 @@ LONG = {
     "test_docs.py::test_each_example_runs_alone",
     "test_docs.py::test_no_example_is_silent_about_a_wrong_key",
     "test_linear.py",
+    "bridge/test_cancelled_everywhere.py",
     "data/json/test_codec.py",
     "execution/test_fold_property.py",
     "providers/test_bad_wire.py",
@@ -40,6 +41,7 @@ LONG = {
     "session/test_passed_on.py",
     "session/test_rows.py::test_a_turn_writes_what_is_new",
     "session/test_rows.py::test_the_cost_of_a_turn_does_not_grow",
+    "telemetry/test_otel.py::test_ten_thousand_calls_keep_nothing",
 }
 TRIALS = HERE / "reliability"
 

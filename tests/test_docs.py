@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import inspect
 import json
 import re
 import sys
+import types
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import trio
@@ -19,7 +21,8 @@ import trio.testing
 import allm
 from allm import fake
 from allm.runtime import registry
-from allm.testing import RecordedRequest, Reply, WireServer, deny_network, no_leaks
+from allm.testing import RecordedRequest, Reply, WireServer, deny_network, no_leaks, record
+from allm.testing.fixtures import CHECKS, engines
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -71,22 +74,34 @@ def run(code: str, page: Path, names: dict[str, object]) -> None:
 async def run_test(test: Callable[..., object], wanted: list[str], clock: trio.abc.Clock) -> None:
     """Run a test of a page with its fixtures."""
     async with AsyncExitStack() as stack:
+        item: Any = types.SimpleNamespace(stash=pytest.Stash())
         fixtures: dict[str, object] = {"autojump_clock": clock, "tmp_path": Path.cwd()}
         for name in wanted:
             if name == "wire_server":
                 fixtures[name] = await stack.enter_async_context(WireServer())
             elif name == "deny_network":
                 fixtures[name] = stack.enter_context(deny_network())
+            elif name == "fake_engine":
+                fixtures[name] = engines(item)
+            elif name == "cassette":
+                fixtures[name] = stack.enter_context(record("recorded.json"))  # as with --allm-record
         if "no_leaks" in wanted:
             fixtures["no_leaks"] = await stack.enter_async_context(no_leaks())  # around the test only
         result = test(*(fixtures[name] for name in wanted))
         if inspect.isawaitable(result):
             await result
+        for check in item.stash.get(CHECKS, ()):
+            check()
+
+
+EXTRAS = {"mcp": "mcp_types"}
+"""Pages whose examples need an extra, and a module of it; `nox -s mcp` runs them too."""
 
 
 def with_examples() -> list[Path]:
-    """The pages that contain examples."""
-    return [page for page in PAGES if any(examples(page))]
+    """The pages that contain examples which can run here."""
+    usable = [page for page in PAGES if importlib.util.find_spec(EXTRAS.get(page.stem, "allm"))]
+    return [page for page in usable if any(examples(page))]
 
 
 def test_pages_are_found():

@@ -24,10 +24,13 @@ LAYERS = {
     "allm.http": ("allm.data",),
     "allm.runtime": ("allm.data", "allm.http"),
     "allm.execution": ("allm.data", "allm.http", "allm.runtime"),
+    "allm.telemetry": ("allm.data", "allm.runtime", "allm._version"),
     "allm.session": ("allm.data", "allm.http", "allm.runtime", "allm.execution"),
     "allm.bridge": ("allm.data", "allm.execution"),
     "allm.aio": ("allm", "allm.bridge", "allm.data", "allm.execution", "allm.session"),
     "allm.blocking": ("allm", "allm.bridge", "allm.data", "allm.execution", "allm.session"),
+    "allm.web": ("allm.data", "allm.execution"),
+    "allm.mcp": ("allm._version", "allm.data", "allm.http", "allm.runtime", "allm.execution"),
     "allm.adapters": ("allm.data", "allm.http", "allm.runtime"),
     "allm.providers": ("allm.data", "allm.runtime", "allm.adapters", "allm.fake", "allm.keys", "allm.models"),
 }
@@ -47,7 +50,10 @@ OWNERS = {
         "allm.bridge",
         "allm.aio",
         "allm.blocking",
+        "allm.web",
+        "allm.mcp",
     ),
+    "opentelemetry": ("allm.telemetry.otel",),
     "httpx": ("allm.http.library",),
     "httpx2": ("allm.http.library",),
     "cattrs": ("allm.data.structuring", "allm.data.json"),
@@ -59,6 +65,9 @@ OWNERS = {
     "markdown_it": ("allm.cli.markdown_inline",),
     "prompt_toolkit": ("allm.cli.line_editor", "allm.cli.line_completion", "allm.cli.line_history"),
     "h11": ("allm.testing",),
+    "mcp": ("allm.mcp.sdk",),
+    "mcp_types": ("allm.mcp.sdk",),
+    "anyio": ("allm.mcp.sdk",),
     "sqlite3": ("allm.session.stores.sqlite",),
     "psycopg": ("allm.session.stores.postgres",),
     "redis": ("allm.session.stores.redis",),
@@ -75,6 +84,8 @@ LATE = {
     "markdown_it",
     "prompt_toolkit",
     "h11",
+    "mcp",
+    "mcp_types",
     "dotenv",
     "opentelemetry",
     "psycopg",
@@ -307,7 +318,7 @@ def test_a_first_call_loads_what_it_needs():
     """No structuring of types, no codec, no tools, no other service and no other endpoint than that of the call."""
     loaded = loaded_by(FIRST_CALL)
 
-    assert len(ours(loaded)) <= 117, sorted(ours(loaded))
+    assert len(ours(loaded)) <= 119, sorted(ours(loaded))
     assert not loaded & {"cattrs", "allm.data.json.codec", "allm.execution.chat", "allm.execution.services"}
     assert "allm.providers.openai.responses_decode" not in loaded
     assert not loaded & {"allm.data.speech", "allm.data.embedding", "allm.data.image_request", "allm.data.moderation"}

@@ -17,7 +17,21 @@ from allm._public_names import MODULES, PLACES
 from allm._version import __version__
 
 if TYPE_CHECKING:
-    from allm import adapters, aio, blocking, fake, files, keys, models, providers, session, telemetry, testing
+    from allm import (
+        adapters,
+        aio,
+        blocking,
+        fake,
+        files,
+        keys,
+        mcp,
+        models,
+        providers,
+        session,
+        telemetry,
+        testing,
+        web,
+    )
     from allm.data.audio import Audio
     from allm.data.content import (
         AudioPart,
@@ -329,6 +343,7 @@ __all__ = [
     "json_schema",
     "keys",
     "list_models",
+    "mcp",
     "messages_from_openai",
     "models",
     "moderate",
@@ -354,6 +369,7 @@ __all__ = [
     "user",
     "validate",
     "warm_up",
+    "web",
 ]
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
-    {"adapters", "aio", "blocking", "fake", "files", "keys", "models", "providers", "session", "telemetry", "testing"}
+    {
+        *("adapters", "aio", "blocking", "fake", "files", "keys", "mcp", "models", "providers", "session", "telemetry"),
+        *("testing", "web"),
+    }
 )
 """Public names that are modules."""
 

@@ -112,12 +112,6 @@ from allm.data.request import (
     results_in_place as results_in_place,
     unsupported_parts as unsupported_parts,
 )
-from allm.data.sent_media import (
-    document_note as document_note,
-    document_text as document_text,
-    mime_type_of as mime_type_of,
-    own_upload as own_upload,
-)
 from allm.data.user_functions import call_user as call_user
 from allm.http.call import (
     HttpCall as HttpCall,
@@ -176,6 +170,12 @@ from allm.runtime.http_adapter import (
 if TYPE_CHECKING:
     from allm.data.embedding import EmbeddingInput as EmbeddingInput, embedding_of as embedding_of
     from allm.data.embedding_check import text_size as text_size
+    from allm.data.sent_media import (
+        document_note as document_note,
+        document_text as document_text,
+        mime_type_of as mime_type_of,
+        own_upload as own_upload,
+    )
     from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
     from allm.http.download import open_download as open_download
     from allm.http.error_body import (
@@ -346,6 +346,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
 _LATER = {
     "data.embedding": ("EmbeddingInput", "embedding_of"),
     "data.embedding_check": ("text_size",),
+    "data.sent_media": ("document_note", "document_text", "mime_type_of", "own_upload"),
     "data.types.subset": ("SchemaSubset", "fit_schema"),
     "http.download": ("open_download",),
     "http.error_body": (

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import os
+import signal
+import sys
 import threading
+import types
 from contextlib import asynccontextmanager
 
 import attrs
@@ -14,6 +18,7 @@ import trio
 import allm
 import allm.aio
 from allm import fake
+from allm.aio import interrupts
 from allm.aio.blocks import AsyncioBlock
 from allm.bridge.thread import trio_thread
 from allm.execution.stream.block import background_task
@@ -324,6 +329,77 @@ async def test_sessions_and_stores(tmp_path):
 
 
 @on_asyncio
+async def test_a_session_is_saved_with_all_that_was_read():
+    """Also with the words that came just before the reader left, or was cancelled while it did something else."""
+    async with allm.aio.session.open_store("memory://") as store:
+
+        async def read(session_id, leave):
+            async with store.turn(session_id) as turn, turn.stream_start(engine(), "Hi") as events:
+                async for piece in events.text():
+                    if await leave(piece):
+                        break
+
+        async def at_once(_):
+            return True
+
+        async def cancelled(_):
+            asyncio.current_task().cancel()
+            await asyncio.sleep(1000)
+
+        await read("a", at_once)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(read("b", cancelled))
+        for session_id in ("a", "b"):
+            session, _ = await store.load(session_id)
+            assert [message.text for message in session.thread.messages] == ["Hi", "Hello "]
+
+
+@on_asyncio
+async def test_turns_that_outlive_their_readers():
+    """Begun, read by two from different places, and cancelled from the loop; a tool runs on it."""
+    loop = asyncio.get_running_loop()
+    go_on = asyncio.Event()
+
+    @allm.tool
+    async def double(n: int) -> int:
+        """Double."""
+        assert asyncio.get_running_loop() is loop
+        await go_on.wait()
+        return 2 * n
+
+    async with allm.aio.session.open_store("memory://") as store, allm.aio.session.host(store) as host:
+        turn = await host.reply("a", engine(*TURN, tools=[double]), "Hi")
+        async with host.attach("a") as events:
+            async for event in events:
+                if isinstance(event, allm.ToolExecutionStarted):
+                    break
+            place = events.number
+            assert (events.turn, [message.text for message in events.session.thread.messages]) == (turn, ["Hi"])
+            assert events.outcome()[1].halted_reason == "cancelled"  # of a turn that has not ended
+        async with host.attach("a", after=place, turn=turn) as late, host.attach("a", after=None) as other:
+            go_on.set()
+
+            async def numbers(events):
+                return [number async for number, _ in events.numbered()]
+
+            one, two = await asyncio.gather(numbers(late), numbers(other))
+            assert one == two
+            assert one[0] == place + 1
+            assert late.outcome() == ((await store.load("a"))[0], late.result())
+            assert late.result().output_text == "6"
+        go_on.clear()
+        await host.reply("a", engine(*TURN, tools=[double]), "Again")
+        assert await host.cancel("a")
+        async with host.attach("a") as events:
+            assert (await events.until_done()).halted_reason == "cancelled"
+        await host.change("a", allm.session.append_user, "Bye")
+        with pytest.raises(allm.SessionError, match="runs here"):
+            async with host.attach("b"):
+                pass
+        await host.reply("b", engine(*TURN, tools=[double]), "Left")
+
+
+@on_asyncio
 async def test_a_lost_lease_ends_the_body():
     """The body is cancelled, and the reason comes out of the block."""
     async with allm.aio.session.open_store("memory://") as store:
@@ -495,6 +571,36 @@ async def test_a_block_that_ends_by_itself_leaves_nobody_waiting():
     with pytest.raises(allm.StreamError, match="the block has ended"):
         block._left = False
         await block.do(held)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of another kind")
+def test_interrupt_in_a_notebook(monkeypatch):
+    """It reaches a cell whose provider is silent, though the kernel's handler does not wake the loop."""
+    kernel = types.SimpleNamespace(IPKernelApp=types.SimpleNamespace(initialized=lambda: True))
+    monkeypatch.setitem(sys.modules, "ipykernel.kernelapp", kernel)
+    seen = []
+
+    async def cell():
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        handler = signal.signal(signal.SIGINT, lambda *_: loop.call_soon(task.cancel))
+        try:
+            async with allm.aio.stream_generate(engine([fake.text("Half"), fake.delay(1000)]), "Hi") as events:
+                async for _ in events.text():
+                    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+        finally:
+            signal.signal(signal.SIGINT, handler)
+            seen.append(events.result().output_text)
+            for end in interrupts._woken.pop(loop):
+                loop.remove_reader(end)
+                end.close()
+
+    before = signal.set_wakeup_fd(-1)
+    try:
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(cell())
+    finally:
+        signal.set_wakeup_fd(before)
+    assert seen == ["Half"]
 
 
 # --- many at once ---------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,8 @@ import allm.aio
 import allm.blocking
 from allm import fake
 from allm.aio.blocks import AsyncioBlock
+from allm.bridge.hold import Hold
+from allm.bridge.thread import TrioThread, trio_thread
 from allm.providers import Fake, FakeEmbeddings, FakeSpeech
 from allm.testing import Reply, WireServer
 from bridge.on_asyncio import tasks_in_trio
@@ -147,6 +150,45 @@ def test_sessions_and_stores():
     store.close()
 
 
+def test_a_session_is_saved_with_all_that_was_read():
+    """Also with the words that came just before the reader left."""
+    with allm.blocking.session.open_store("memory://") as store:
+        with store.turn("a") as turn, turn.stream_start(engine(), "Hi") as events:
+            for _ in events.text():
+                break
+        session, _ = store.load("a")
+    assert [message.text for message in session.thread.messages] == ["Hi", "Hello "]
+
+
+def test_turns_that_outlive_their_readers():
+    """Begun, read from two places, and cancelled by a plain thread."""
+    go_on = threading.Event()
+
+    @allm.tool
+    def wait() -> str:
+        """Wait."""
+        go_on.wait()
+        return "waited"
+
+    model = engine([fake.tool_call("wait")], [fake.text("Hello "), fake.text("there.")], tools=[wait])
+    with allm.blocking.session.open_store("memory://") as store, allm.blocking.session.host(store) as host:
+        turn = host.reply("a", model, "Hi")
+        with host.attach("a") as events:
+            assert (events.turn, events.session.thread.messages[0].text) == (turn, "Hi")
+            while not isinstance(next(events), allm.ToolExecutionStarted):
+                pass
+            place = events.number
+        with host.attach("a", after=place) as events:
+            go_on.set()
+            assert list(events.text()) == ["Hello ", "there."]
+            assert events.outcome()[0] == store.load("a")[0]
+        assert [type(event).__name__ for event in host.attach("a", after=events.number - 1)] == ["ChatCompleted"]
+        with host.attach("a") as again:
+            assert [number for number, _ in again.numbered()] == list(range(1, events.number + 1))
+        assert host.cancel("a") is False
+        assert host.running("a") is None
+
+
 def test_batches_and_sound(tmp_path):
     """Streams that are not of events."""
     embedder = allm.Engine(embedding_adapter=FakeEmbeddings())
@@ -227,6 +269,37 @@ def test_ctrl_c_cancels(kind):
     )
     assert done.stderr == ""
     assert done.stdout.split() == ["interrupted", "Half"][: 1 if kind == "call" else 2]
+
+
+def interrupting(monkeypatch, owner, name, *, after):
+    """Let Ctrl-C come right before or after one call of a method."""
+    original, waiting = getattr(owner, name), [True]
+
+    def method(self, *args):
+        interrupt = waiting.pop() if waiting else False
+        if interrupt and not after:
+            signal.raise_signal(signal.SIGINT)
+        original(self, *args)
+        if interrupt and after:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(owner, name, method)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("method", ["start", "leave"])
+def test_ctrl_c_around_a_beginning(monkeypatch, method, after):
+    """A call that is being started, and a block that is being left, end too."""
+    script = [fake.text("Half"), fake.delay(1000)]
+    trio_thread()  # runs
+    interrupting(monkeypatch, TrioThread if method == "start" else Hold, method, after=after)
+    if method == "start":
+        with pytest.raises(KeyboardInterrupt):
+            allm.blocking.generate(engine(script), "Hi")
+    with pytest.raises(KeyboardInterrupt), allm.blocking.stream_generate(engine(script), "Hi") as events:
+        next(iter(events))
+        if method == "start":
+            raise KeyboardInterrupt
 
 
 FORKED = """

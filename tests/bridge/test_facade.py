@@ -27,7 +27,7 @@ def needs_trio(module: types.ModuleType) -> set[str]:
         if name.startswith("_") or not inspect.isfunction(value):
             continue
         gives = str(inspect.signature(value).return_annotation)
-        if inspect.iscoroutinefunction(value) or gives.startswith(("StreamBlock", "SessionStore")):
+        if inspect.iscoroutinefunction(value) or gives.startswith(("StreamBlock", "SessionStore", "AsyncGenerator")):
             found.add(name)
     return found
 

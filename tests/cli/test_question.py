@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from allm import fake
-from allm.cli import files, inputs, standard_input
+from allm.cli import attachments, files, standard_input
 from allm.testing import Reply
 
 ANSWER = [fake.text("Yes.")]
@@ -84,6 +84,23 @@ async def test_standard_input_can_be_a_file_or_an_attachment(sent, piped):
     assert await sent("-f", "-", "Why?") == "standard input\n```\nx\n```\n\nWhy?"
     piped(PIXEL)
     assert (await sent("-a", "-", "Why?"))[1]["image_url"]["url"].startswith("data:image/png;base64,iVBOR")
+
+
+async def test_files_of_other_kinds_are_sent_as_they_are(sent, tmp_path):
+    """By their bytes or their names, by `-f` as by `-a`; a text that is attached is a document."""
+    (tmp_path / "doc").write_bytes(b"%PDF-1.7\0")
+    (tmp_path / "song.mp3").write_bytes(b"ID3\0")
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    (tmp_path / "notes.txt").write_text("owls")
+
+    names = [str(tmp_path / name) for name in ("doc", "song.mp3", "clip.mp4", "notes.txt")]
+    _, *attached = await sent("What?", *[word for name in names for word in ("-a", name)])
+    assert [part["type"] for part in attached] == ["file", "input_audio", "video_url", "text"]
+    assert attached[0]["file"]["filename"] == "doc"
+    assert attached[3]["text"] == '<document title="notes.txt">\nowls\n</document>'
+
+    _, *attached = await sent("x.png", "-f", names[0], "-f", names[1])
+    assert [part["type"] for part in attached] == ["file", "input_audio"]
 
 
 async def test_instructions_can_be_in_files(server, sent, tmp_path):
@@ -181,17 +198,14 @@ async def test_a_pipe_with_a_name_is_a_file(sent, tmp_path):
         (["-f", "{folder}/missing.txt"], "No such file"),
         (["-f", ""], "the name of the file is empty"),
         (["-f", "a\0b"], "not the name of a file"),
-        (["-f", "{folder}/doc.pdf"], "is application/pdf; only texts and images can be sent: pdftotext"),
-        (["-f", "{folder}/song.mp3"], "is audio/mpeg; only texts and images can be sent"),
         (["-f", "{folder}/odd"], "is not UTF-8 text"),
         (["-f", "{folder}/empty"], "has no text files"),
         (["-f", "{folder}/binaries"], "has no text files (1 file was left out (1 not text))"),
-        (["-a", "{folder}/doc.pdf"], "is application/pdf; only images can be sent"),
-        (["-a", "{folder}/text.txt"], "is text/plain; only images can be sent"),
+        (["-a", "{folder}/archive.zip"], "is application/zip; only images, documents, audio and videos can be sent"),
         (["-a", "{folder}/odd"], "is of no known type; only images"),
         (["-a", "{folder}/nothing"], "is empty"),
         (["-a", "{folder}/missing.png"], "No such file"),
-        (["-a", "data:text/plain;base64,aGk="], "it is text/plain; only images"),
+        (["-a", "data:text/plain,hi"], "data:text/plain,hi: not a base64 data URI"),
         (["-f", "-", "--sf", "-"], "cannot be read for both --sf - and -f -"),
         (["--sf", "{folder}/doc.pdf"], "is application/pdf; only texts can be sent: pdftotext"),
         (["--sf", "{folder}/empty"], "Is a directory"),
@@ -202,7 +216,7 @@ async def test_what_cannot_be_sent_is_wrong_usage(allm_main, piped, tmp_path, ar
     """Nothing is sent; the option, the file and what it is are named, and no Python."""
     piped(b"text")
     (tmp_path / "doc.pdf").write_bytes(b"%PDF-1.7\0")
-    (tmp_path / "song.mp3").write_bytes(b"ID3\0")
+    (tmp_path / "archive.zip").write_bytes(b"PK\3\4\xff")
     (tmp_path / "odd").write_bytes(b"\xff\xff")
     (tmp_path / "text.txt").write_text("text")
     (tmp_path / "nothing").write_text("")
@@ -217,24 +231,28 @@ async def test_what_cannot_be_sent_is_wrong_usage(allm_main, piped, tmp_path, ar
     assert says in " ".join(errors.split())
 
 
-@pytest.mark.parametrize("how", ["file", "folder", "pipe", "image"])
+@pytest.mark.parametrize("how", ["file", "folder", "pipe", "attached pipe"])
 async def test_too_much_is_wrong_usage(allm_main, piped, tmp_path, monkeypatch, how):
     """One limit for all texts together, and the error says it."""
     for module in (files, standard_input):
         monkeypatch.setattr(module, "LARGEST_INPUT", 2000)
-    monkeypatch.setattr(inputs, "LARGEST_IMAGE", 2000)
+    monkeypatch.setattr(attachments, "LARGEST_PIPE", 2000)
     piped(b"x" * 2001 if how == "pipe" else b"")
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text("x" * 1500)
     (tmp_path / "c").write_text("x" * 2001)
+    reading, writing = os.pipe()
+    os.write(writing, b"x" * 2001)
+    os.close(writing)
     arguments = {
         "file": ["-f", str(tmp_path / "c")],
         "folder": ["-f", str(tmp_path)],
         "pipe": ["Why?"],
-        "image": ["-a", str(tmp_path / "c")],
+        "attached pipe": ["-a", f"/dev/fd/{reading}"],
     }[how]
 
     code, _, errors = await allm_main("generate", "-m", "openai:x", *arguments)
+    os.close(reading)
 
     assert code == 2
     assert "longer than 2 kB" in " ".join(errors.split())

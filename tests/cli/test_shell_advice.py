@@ -161,6 +161,8 @@ ONLY_IN_PYTHON = {
     "http/keys.py": "keys that are functions of the program",
     "http/response.py": "clients of the program",
     "http/trio_task.py": "a command runs Trio",
+    "mcp/connect.py": "tools of MCP servers are chosen in Python",
+    "mcp/connection.py": "tools of MCP servers are chosen in Python",
     "providers/anthropic/encode.py": "a command asks for JSON by a schema only",
     "providers/fake/adapter.py": "scripts of tests",
     "providers/gemini/encode.py": "no command has this option",
@@ -175,9 +177,16 @@ ONLY_IN_PYTHON = {
     "runtime/registry.py": "for authors of adapters",
     "runtime/tools.py": "tools are written in Python",
     "session/between_turns.py": "a chat asks about calls that have no answer only",
+    "session/host.py": "no command hosts turns",
+    "session/hosted_stream.py": "no command hosts turns",
+    "session/hosted_turns.py": "no command hosts turns",
     "session/stores/lease.py": "a chat looks at the session before it begins a turn",
     "session/stores/store.py": "a chat makes its sessions itself",
     "session/turn_start.py": "a chat asks about calls that can run only",
+    "web/ag_ui_messages.py": "no command serves pages",
+    "web/pieces.py": "no command serves pages",
+    "web/response.py": "no command serves pages",
+    "web/ui_messages.py": "no command serves pages",
 }
 
 

@@ -144,7 +144,6 @@ async def test_an_image_is_sent_as_one(server, to_server, allm_main, site):
         ("/missing", 1, "the server answered 404"),
         ("/loop", 1, "Cannot fetch"),
         ("/large", 1, "longer than 20 bytes"),
-        ("/pdf", 2, "is application/pdf; only texts and images can be sent"),
         ("/odd", 2, "is video/mp4; only"),
         (":1/", 1, "cannot be reached"),
         ("/silent", 1, "did not arrive within 0 s"),

@@ -43,6 +43,22 @@ def test_parts():
     assert message.parts[-1] == allm.TextPart("No.", refusal=True)
 
 
+def test_files_and_sound():
+    """In the forms of both APIs; one that OpenAI keeps stays a reference."""
+    content = [
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0="}},
+        {"type": "file", "file": {"file_id": "file-1"}},
+        {"type": "input_file", "file_url": "https://example.com/a.pdf"},
+        {"type": "input_audio", "input_audio": {"data": "SUQz", "format": "mp3"}},
+    ]
+    [message] = allm.messages_from_openai([{"role": "user", "content": content}])
+    inline, kept, linked, sound = message.parts
+    assert (inline.document.file_name(), inline.document.to_bytes()) == ("a.pdf", b"%PDF-")
+    assert kept.document.upload == allm.FileRef(provider="openai", id="file-1")
+    assert linked.document.url == "https://example.com/a.pdf"
+    assert (sound.audio.mime_type, sound.audio.data) == ("audio/mpeg", b"ID3")
+
+
 def test_broken_arguments_are_kept():
     """What a model got wrong stays, so that it can be shown to it."""
     call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city"'}}

@@ -179,6 +179,25 @@ async def test_on_event_cannot_end_the_iteration():
         await allm.generate(engine(fake.text("a")), "hi", on_event=observe)
 
 
+async def test_events_have_numbers(autojump_clock):
+    """Their places in the stream: also in the middle of a burst, after a read that was cancelled, and after the end."""
+    items = [fake.text("a"), fake.delay(1), fake.text("b"), fake.tool_call("f", {"x": 1}), fake.text("c")]
+    async with allm.stream_generate(engine(*items), "hi") as events:
+        assert events.number == 0
+        await anext(events)
+        await anext(events)
+        with trio.move_on_after(0.5):
+            await anext(events)
+        assert events.number == 2
+        numbers = [events.number async for _ in events]
+    assert numbers == list(range(3, 3 + len(numbers)))
+    assert events.number == numbers[-1]
+    async with allm.stream_generate(engine(*items), "hi", emit_text_deltas=False, emit_tool_deltas=False) as events:
+        shown = [events.number async for _ in events]
+    assert shown == [1, *(number for number in numbers if number in shown)]
+    assert len(shown) < shown[-1] == numbers[-1]  # those that are hidden have numbers too
+
+
 async def test_on_event_sees_every_adapter_event_before_the_filters():
     """It sees them in order, hidden ones included."""
     observed = []

@@ -674,7 +674,7 @@ async def test_parts_that_are_no_result():
     asked = engine(("x", {}), tools=[looking()], tool_result_encoder=ScreenshotEncoder("text"))
     step, _ = await run(asked)
     assert step.tool_results[0].is_error
-    assert "returned a str; expected TextPart or ImagePart" in step.tool_results[0].text
+    assert "returned a str; expected one of TextPart, ImagePart" in step.tool_results[0].text
 
 
 def looking():

@@ -46,7 +46,7 @@ def test_a_span_ends_once():
     """It ends with the facts known then; an event within it has it as its parent."""
     heard = []
     detach = allm.telemetry.attach(heard.append)
-    span = telemetry.start_span("generate", model="m")
+    span = telemetry.start_span("generate", {"model": "m"})
     telemetry.emit("adapter.retry", span, attempt=1)
     inner = telemetry.start_span("tool", parent=span)
     inner.fail(ValueError("no"))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, cast, final
 
 import attrs
 
 from allm.aio.calls import Waiter, call_context
 from allm.aio.events import AsyncioStream
-from allm.bridge.feed import Feed
 from allm.bridge.hold import Hold
+from allm.bridge.reading import FedStream, read_through
 from allm.bridge.thread import Job, trio_thread
-from allm.execution.stream.event_stream import EventStream, StreamContext
+from allm.execution.stream.event_stream import EventStream
 from allm.session import SessionStream
 
 __all__ = ["AsyncioBlock"]
@@ -35,15 +36,15 @@ class AsyncioBlock:
         self._waiter: Waiter
         self._hold: Hold
         self._job: Job[None]
-        self._events: AsyncioStream[Any] | None = None
-        self._body: asyncio.Task[Any] | None = None
+        self._events: FedStream[Any] | None = None
+        self._body: Callable[[], asyncio.Task[Any] | None]
         self._opened = self._left = self._cut = False
 
     async def __aenter__(self) -> Any:
-        self._body = asyncio.current_task()
+        self._body = weakref.ref(cast("asyncio.Task[Any]", asyncio.current_task()))
         self._waiter = Waiter()
-        self._hold = Hold(self._block, trio_thread(), self._is_open)
-        self._job = Job(self._hold.run, self._is_over)
+        self._hold = Hold(self._block, trio_thread(), _weakly(self._is_open))
+        self._job = Job(self._hold.run, _weakly(self._is_over))
         trio_thread().start(self._job, call_context())
         cancelled = await self._waiter.until(lambda: self._opened or self._job.has_ended, self._job.cancel)
         if cancelled is not None:  # it may have been entered before the cancellation reached it
@@ -54,28 +55,22 @@ class AsyncioBlock:
             raise RuntimeError("the block has ended while it was being entered")
         return self._wrap(self._hold.stream, self)
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._left = True
         if self._events is not None:
             self._events._close()
         self._hold.leave()
+        if kind is GeneratorExit:  # the task is collected, and cannot wait
+            return
         cancelled = await self._waiter.until(lambda: self._job.has_ended, self._job.cancel)
-        if self._cut and self._body is not None:
-            self._body.uncancel()
+        if self._cut and (body := self._body()) is not None:
+            body.uncancel()
         self._job.result(cancelled)
 
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> Any:
         """The same stream, read on the event loop."""
         inner = stream._events if isinstance(stream, SessionStream) else stream
-        feed = Feed(inner, self._hold.thread, self._waiter.wake)
-        self._events = AsyncioStream(
-            inner._fold,
-            lambda: self._hold.do(Job(feed.pump, _nothing)),
-            StreamContext(inner._context.send, inbox=inner._context.inbox),
-            inner._channel,
-            feed=feed,
-            waiter=self._waiter,
-        )
+        self._events = read_through(AsyncioStream, inner, self._hold, self._waiter)
         return attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
 
     async def do(self, function: Callable[[], Any]) -> Any:
@@ -99,9 +94,9 @@ class AsyncioBlock:
             self._waiter.soon(self._cut_body)
 
     def _cut_body(self) -> None:
-        if not self._left and self._body is not None:
+        if not self._left and (body := self._body()) is not None:
             self._cut = True
-            self._body.cancel()
+            body.cancel()
 
     # The library's own errors for these mistakes say what to write.
 
@@ -130,5 +125,12 @@ class AsyncioBlock:
         return TypeError("this is a block: enter it with `async with`")
 
 
-def _nothing() -> None:
-    """Nobody waits for the pump: what it has is in the feed."""
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
+    """Call a method if its object still is; see `Waiter`."""
+    found = weakref.WeakMethod(method)
+
+    def call() -> None:
+        if (method := found()) is not None:
+            method()
+
+    return call

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import Context, copy_context
@@ -13,6 +14,7 @@ import attrs
 import outcome
 import trio
 
+from allm.aio.interrupts import wake_on_signals
 from allm.bridge.thread import Job, trio_thread
 from allm.data.attrs_classes import define, frozen
 from allm.data.user_functions import host
@@ -61,11 +63,16 @@ def call_context() -> Context:
 
 @final
 class Waiter:
-    """Lets one task of a loop wait for the Trio thread."""
+    """Lets one task of a loop wait for the Trio thread.
+
+    The Trio thread refers to this, and this refers to no task. So a task that nobody waits for any more, since its loop
+    was closed, is collected, and its call is cancelled.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._future: asyncio.Future[None] | None = None
+        wake_on_signals(self._loop)
+        self._future: Callable[[], asyncio.Future[None] | None] = _none
 
     def wake(self) -> None:
         """Wake the task, from any thread; also if it does not wait."""
@@ -77,8 +84,9 @@ class Waiter:
             self._loop.call_soon_threadsafe(function)
 
     def _set(self) -> None:
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
+        future = self._future()
+        if future is not None and not future.done():
+            future.set_result(None)
 
     async def wait(self) -> None:
         """Wait until `wake` is called after this, or somebody else waits."""
@@ -86,8 +94,9 @@ class Waiter:
 
     def _next(self) -> asyncio.Future[None]:
         self._set()  # for another task that still waits: the block that it reads is being left
-        self._future = self._loop.create_future()
-        return self._future
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._future = weakref.ref(future)
+        return future
 
     async def until(self, is_over: Callable[[], bool], cancel: Callable[[], None]) -> asyncio.CancelledError | None:
         """Wait until something is over; a cancellation of the task is passed on, and returned at the end.
@@ -106,6 +115,13 @@ class Waiter:
             except asyncio.CancelledError as error:  # noqa: ASYNC103  (raised by the caller, once it is over)
                 cancelled = error
                 cancel()
+            except GeneratorExit:  # nobody waits any more
+                cancel()
+                raise
+
+
+def _none() -> None:
+    """In place of a reference, when nobody has waited yet."""
 
 
 @final

@@ -14,14 +14,14 @@ from allm.bridge.hold import HeldStream
 from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
 from allm.execution.stream.event_stream import EventStream
-from allm.session import SessionLease, SessionStore, SessionStream
+from allm.session import SessionHost, SessionLease, SessionStore, SessionStream
 
 __all__ = ["mapped"]
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 _STREAMS = (EmbeddingStream, SpeechStream)
-_WITH_ASYNC_METHODS = (SessionStore, SessionLease)
+_WITH_ASYNC_METHODS = (SessionHost, SessionLease, SessionStore)
 
 
 def mapped(function: FunctionT) -> FunctionT:
@@ -33,15 +33,21 @@ def mapped(function: FunctionT) -> FunctionT:
 
         @functools.wraps(function)
         async def awaited(*args: Any, **kwargs: Any) -> Any:
-            return _wrapped(await in_trio(lambda: function(*args, **kwargs)))
+            return _wrapped(await in_trio(_call(function, args, kwargs)))
 
         return cast("FunctionT", awaited)
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        return _wrapped(function(*args, **kwargs))
+        return _wrapped(_call(function, args, kwargs)())
 
     return cast("FunctionT", called)
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+    """The call of a function of the library, which takes the library's own objects."""
+    own = [argument._value if isinstance(argument, _Mapped) else argument for argument in args]
+    return functools.partial(function, *own, **kwargs)
 
 
 def _wrapped(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from allm.session import (
     continue_ as continue_,
+    host as host,
     open_store as open_store,
     reply as reply,
     start as start,
@@ -14,6 +15,7 @@ from allm.session import (
 
 __all__ = [
     "continue_",
+    "host",
     "open_store",
     "reply",
     "start",

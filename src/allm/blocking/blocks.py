@@ -9,14 +9,14 @@ from typing import Any, Generic, TypeVar, final
 import attrs
 
 from allm.blocking.calls import Waiter, call_context
-from allm.blocking.events import BlockingEvents, ThreadStream
-from allm.bridge.feed import Feed
+from allm.blocking.events import BlockingEvents, HostedEvents, ThreadStream
 from allm.bridge.hold import Hold
+from allm.bridge.reading import FedStream, read_through
 from allm.bridge.thread import Job, trio_thread
 from allm.data.errors import StreamError
 from allm.data.events import Event
-from allm.execution.stream.event_stream import EventStream, StreamContext
-from allm.session import SessionStream
+from allm.execution.stream.event_stream import EventStream
+from allm.session import HostedStream, SessionStream
 
 __all__ = ["BlockingBlock", "EventsBlock"]
 
@@ -36,60 +36,56 @@ class BlockingBlock:
         self._waiter = Waiter()
         self._hold: Hold
         self._job: Job[None]
-        self._events: ThreadStream[Any] | None = None
+        self._events: FedStream[Any] | None = None
         self._opened = self._left = False
 
     def __enter__(self) -> Any:
         self._hold = Hold(self._block, trio_thread(), self._is_open)
         self._job = Job(self._hold.run, self._waiter.wake)
-        trio_thread().start(self._job, call_context(self._waiter))
-        interrupted = self._waiter.until(lambda: self._opened or self._job.has_ended, self._job.cancel)
+        thread, context = trio_thread(), call_context(self._waiter)
+        interrupted = self._waiter.until(
+            lambda: self._opened or self._job.has_ended, self._job.cancel, lambda: thread.start(self._job, context)
+        )
         if interrupted is not None:  # it may have been entered before the cancellation reached it
-            self._waiter.until(lambda: self._job.has_ended, self._job.cancel)
+            self._waiter.until(lambda: self._job.has_ended, self._job.cancel, self._job.cancel)
         if self._job.has_ended:
             self._job.result(interrupted)
             raise RuntimeError("the block has ended while it was being entered")
         return self._wrap(self._hold.stream, self)
 
     def __exit__(self, *_: object) -> None:
-        self._left = True
-        if self._events is not None:
-            self._events._close()
-        self._hold.leave()
-        self._job.result(self._waiter.until(lambda: self._job.has_ended, self._job.cancel))
+        self._job.result(self._waiter.until(lambda: self._job.has_ended, self._job.cancel, self._leave))
 
     def events(self, stream: EventStream[Any] | SessionStream[Any]) -> BlockingEvents[Any]:
         """The same stream, read by this thread."""
         inner = stream._events if isinstance(stream, SessionStream) else stream
-        feed = Feed(inner, self._hold.thread, self._waiter.wake)
-        self._events = ThreadStream(
-            inner._fold,
-            lambda: self._hold.do(Job(feed.pump, _nothing)),
-            StreamContext(inner._context.send, inbox=inner._context.inbox),
-            inner._channel,
-            feed=feed,
-            waiter=self._waiter,
-        )
-        read = attrs.evolve(stream, events=self._events) if isinstance(stream, SessionStream) else self._events
-        return BlockingEvents(read)
+        self._events = events = read_through(ThreadStream, inner, self._hold, self._waiter)
+        read = attrs.evolve(stream, events=events) if isinstance(stream, SessionStream) else events
+        return HostedEvents(read) if isinstance(read, HostedStream) else BlockingEvents(read)
 
     def do(self, function: Callable[[], Any]) -> Any:
         """Run an async function in the task of the block, and after the block in one of its own."""
         waiter = Waiter()
         job: Job[Any] = Job(function, waiter.wake)
-        if self._left:
-            trio_thread().start(job, call_context(waiter))
-        else:
-            self._hold.do(job)
-        return job.result(waiter.until(lambda: job.has_ended, job.cancel))
+        thread, context = trio_thread(), call_context(waiter)
+
+        def begin() -> None:
+            if self._left:
+                thread.start(job, context)
+            else:
+                self._hold.do(job)
+
+        return job.result(waiter.until(lambda: job.has_ended, job.cancel, begin))
+
+    def _leave(self) -> None:
+        self._left = True
+        if self._events is not None:
+            self._events._close()
+        self._hold.leave()
 
     def _is_open(self) -> None:
         self._opened = True
         self._waiter.wake()
-
-
-def _nothing() -> None:
-    """Nobody waits for the pump: what it has is in the feed."""
 
 
 @final

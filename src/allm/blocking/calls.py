@@ -30,9 +30,8 @@ def in_trio(function: Callable[[], Awaitable[T]]) -> T:
     """
     waiter = Waiter()
     job = Job(function, waiter.wake)
-    trio_thread().start(job, call_context(waiter))
-    interrupted = waiter.until(lambda: job.has_ended, job.cancel)
-    return job.result(interrupted)
+    thread, context = trio_thread(), call_context(waiter)
+    return job.result(waiter.until(lambda: job.has_ended, job.cancel, lambda: thread.start(job, context)))
 
 
 def run(function: Callable[..., Awaitable[T]], /, *args: Any, **kwargs: Any) -> T:
@@ -79,21 +78,29 @@ class Waiter:
         while (function := self._queue.get()) is not None:
             function()
 
-    def until(self, is_over: Callable[[], bool], cancel: Callable[[], None]) -> KeyboardInterrupt | None:
-        """Wait until something is over; Ctrl-C is passed on as a cancellation, and returned at the end.
+    def until(
+        self, is_over: Callable[[], bool], cancel: Callable[[], None], begin: Callable[[], None]
+    ) -> KeyboardInterrupt | None:
+        """Begin something and wait until it is over; Ctrl-C is passed on as a cancellation, and returned at the end.
 
         Args:
             is_over: Whether it is; `wake` is called after it became true.
             cancel: Called for each Ctrl-C.
+            begin: Called again if Ctrl-C may have come before its end, so what it begins must begin once.
         """
         interrupted: KeyboardInterrupt | None = None
-        while not is_over():
+        has_begun = False
+        while True:
             try:
-                self.wait()
+                if not has_begun:
+                    begin()
+                    has_begun = True
+                while not is_over():
+                    self.wait()
+                return interrupted  # noqa: TRY300  (Ctrl-C may come here too)
             except KeyboardInterrupt as error:
                 interrupted = error
                 cancel()
-        return interrupted
 
 
 @final

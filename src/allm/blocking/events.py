@@ -6,19 +6,15 @@ import threading
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from typing import Any, ClassVar, Generic, TypeVar, final
 
-import attrs
-
-from allm.blocking.calls import Waiter
-from allm.bridge.feed import Feed
+from allm.bridge.reading import FedStream
 from allm.data.attrs_classes import define
-from allm.data.errors import StreamError
 from allm.data.events import Event
 from allm.data.message import Message
 from allm.data.session import Session
-from allm.execution.stream.event_stream import EventStream, misuse_after_block
+from allm.execution.stream.event_stream import EventStream
 from allm.session import SessionStream
 
-__all__ = ["BlockingEvents", "ThreadStream", "completed"]
+__all__ = ["BlockingEvents", "HostedEvents", "ThreadStream", "completed"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -36,48 +32,19 @@ def completed(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 @define(eq=False)
-class ThreadStream(EventStream[T_co], Generic[T_co]):
+class ThreadStream(FedStream[T_co], Generic[T_co]):
     """An `EventStream` whose reads block the thread: its coroutines never wait for an event loop."""
 
-    _feed: Feed = attrs.field(kw_only=True, alias="feed")
-    _waiter: Waiter = attrs.field(kw_only=True, alias="waiter")
     _reader: ClassVar[Any] = staticmethod(threading.current_thread)
+    _kind: ClassVar[str] = "thread"
 
-    def _enter(self) -> None:
-        if self._closed:
-            raise misuse_after_block()
-        thread: Any = threading.current_thread()
-        if self._owner is None:
-            self._owner = thread
-            self._start()
-        elif self._owner is not thread:
-            raise StreamError(
-                "this stream is being read by another thread; a stream has one reader: open a second stream, or pass "
-                "events on through a queue",
-                reason="concurrent_iteration",
-            )
+    async def _wait(self) -> None:
+        self._waiter.wait()
 
-    async def _next_burst(self, *, waits_at_end: bool = True) -> bool:  # noqa: ARG002  (there is no event loop)
-        while not self._context.ended:
-            self._fold_read()
-            self._take(self._feed.take())
-            if self._burst:
-                self._context.first_event = self._context.first_event or 1.0
-                return True
-            if self._feed.ended:
-                self._context.ended = True
-                break
-            self._waiter.wait()
-        if self._feed.failure is not None:
-            raise self._feed.failure
-        return False
-
-    def send_user(self, content: str | Message) -> None:
-        """See `EventStream.send_user`."""
-        self._feed.thread.call(lambda: self._feed.events.send_user(content))
+    async def _pause(self) -> None:
+        """Other threads run anyway."""
 
 
-@final
 class BlockingEvents(Generic[T_co]):
     """The events of one call, to read with `for`. Its methods are those of `EventStream`, without `await`."""
 
@@ -104,6 +71,12 @@ class BlockingEvents(Generic[T_co]):
         outcome: tuple[Session, T_co] = self._stream.outcome()
         return outcome
 
+    @property
+    def number(self) -> int:
+        """The number of the event that was read last; see `EventStream.number`."""
+        number: int = self._stream.number
+        return number
+
     def until_done(self) -> T_co:
         """Read to the end and return the result."""
         result: T_co = completed(self._stream.until_done())
@@ -124,6 +97,28 @@ class BlockingEvents(Generic[T_co]):
     def elements(self, item: Any = None, *, raise_on_error: bool = True) -> Iterator[Any]:
         """The items of a list, each as soon as it is whole; see `EventStream.elements`."""
         return _Blocking(self._stream.elements(item, raise_on_error=raise_on_error))
+
+
+@final
+class HostedEvents(BlockingEvents[T_co]):
+    """The events of a turn that runs on its own; see `HostedStream`."""
+
+    @property
+    def turn(self) -> str:
+        """The id of the turn."""
+        turn: str = self._stream.turn
+        return turn
+
+    @property
+    def session(self) -> Session:
+        """The session at the start of the turn."""
+        session: Session = self._stream.session
+        return session
+
+    def numbered(self) -> Iterator[tuple[int, Event]]:
+        """The same events, each with its number."""
+        for event in self:
+            yield self.number, event
 
 
 @final

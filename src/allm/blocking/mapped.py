@@ -15,12 +15,12 @@ from allm.execution.services.embedding_stream import EmbeddingStream
 from allm.execution.services.speech import SpeechStream
 from allm.execution.stream.block import StreamBlock
 from allm.execution.stream.event_stream import EventStream
-from allm.session import SessionLease, SessionStore, SessionStream
+from allm.session import SessionHost, SessionLease, SessionStore, SessionStream
 
 __all__ = ["mapped"]
 
 _STREAMS = (EmbeddingStream, SpeechStream)
-_WITH_ASYNC_METHODS = (SessionStore, SessionLease)
+_WITH_ASYNC_METHODS = (SessionHost, SessionLease, SessionStore)
 
 
 def mapped(function: Callable[..., Any]) -> Any:
@@ -29,15 +29,21 @@ def mapped(function: Callable[..., Any]) -> Any:
 
         @functools.wraps(function)
         def waited(*args: Any, **kwargs: Any) -> Any:
-            return _wrapped(in_trio(lambda: function(*args, **kwargs)))
+            return _wrapped(in_trio(_call(function, args, kwargs)))
 
         return waited
 
     @functools.wraps(function)
     def called(*args: Any, **kwargs: Any) -> Any:
-        return _wrapped(function(*args, **kwargs))
+        return _wrapped(_call(function, args, kwargs)())
 
     return called
+
+
+def _call(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+    """The call of a function of the library, which takes the library's own objects."""
+    own = [argument._value if isinstance(argument, _Mapped) else argument for argument in args]
+    return functools.partial(function, *own, **kwargs)
 
 
 def _wrapped(value: Any) -> Any:

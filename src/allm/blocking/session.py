@@ -7,6 +7,7 @@ from allm.blocking.mapped import mapped
 
 __all__ = [
     "continue_",
+    "host",
     "open_store",
     "reply",
     "start",
@@ -19,6 +20,7 @@ __all__ = [
 
 # The types are in the stub beside this file.
 continue_ = mapped(session.continue_)
+host = mapped(session.host)
 open_store = mapped(session.open_store)
 reply = mapped(session.reply)
 start = mapped(session.start)

@@ -60,9 +60,21 @@ class Hold:
                     self._receive.receive_nowait().fail(_left())
 
     def do(self, job: Job[Any]) -> None:
-        """Run a job in the task of the block; from any thread. It fails if the block ends before its turn."""
-        job.thread = self.thread
-        self.thread.soon(lambda: job.fail(_left()) if self._has_ended else self._send.send_nowait(job))
+        """Run a job in the task of the block; from any thread. It fails if the block ends before its turn.
+
+        It runs once, however often this is called.
+        """
+
+        def begin() -> None:
+            if job.has_begun:
+                return
+            job.has_begun = True
+            if self._has_ended:
+                job.fail(_left())
+            else:
+                self._send.send_nowait(job)
+
+        self.thread.soon(begin)
 
     def leave(self) -> None:
         """Let the block end."""

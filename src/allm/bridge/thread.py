@@ -37,6 +37,7 @@ class Job(Generic[T]):
         value: What it returned.
         error: What it raised; None if it returned, or was cancelled.
         cancelled: It ended because of `cancel`.
+        has_begun: It was started, or refused.
         has_ended: It has ended; `done` is called then.
     """
 
@@ -45,9 +46,10 @@ class Job(Generic[T]):
     value: Any = attrs.field(default=None, init=False)
     error: BaseException | None = attrs.field(default=None, init=False)
     cancelled: bool = attrs.field(default=False, init=False)
+    has_begun: bool = attrs.field(default=False, init=False)
     has_ended: bool = attrs.field(default=False, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
-    thread: TrioThread = attrs.field(init=False)
+    thread: TrioThread = attrs.field(factory=lambda: trio_thread(), init=False)  # noqa: PLW0108  (defined below)
 
     def cancel(self) -> None:
         """Cancel it, from any thread; `done` is still called when it has ended."""
@@ -127,14 +129,19 @@ class TrioThread:
         self._token.run_sync_soon(function)
 
     def start(self, job: Job[Any], context: Context) -> None:
-        """Start a job in a context of its own.
+        """Start a job in a context of its own; once, however often this is called.
 
         Raises:
             trio.RunFinishedError: It has ended.
         """
-        job.thread = self
-        name = getattr(job.function, "__qualname__", "call")
-        self.soon(lambda: trio.lowlevel.spawn_system_task(job.run, name=f"allm {name}", context=context))
+
+        def begin() -> None:
+            if not job.has_begun:
+                job.has_begun = True
+                name = getattr(job.function, "__qualname__", "call")
+                trio.lowlevel.spawn_system_task(job.run, name=f"allm {name}", context=context)
+
+        self.soon(begin)
 
     def call(self, function: Callable[[], T]) -> T:
         """Call a sync function in the Trio thread, and wait for its result: for calls that take microseconds.

@@ -9,8 +9,8 @@ import attrs
 import click
 
 import allm
+from allm.cli.attachments import attachments_of
 from allm.cli.files import Files
-from allm.cli.inputs import images_of
 from allm.cli.standard_input import StandardInput
 from allm.cli.terminal import Terminal
 
@@ -42,7 +42,7 @@ class Attached:
         if place == "-":
             raise click.BadParameter("standard input is where you type", param_hint="'/file'")
         if place.startswith("data:"):
-            self._files.images += images_of([place], "/file")
+            self._files.attached += attachments_of([place], "/file")
         else:
             self._files.add(place if "://" in place else str(Path(place).expanduser()), "/file")
         self.names.append(place)
@@ -51,14 +51,14 @@ class Attached:
         """Add what another one has read."""
         self.names += other.names
         self._files.texts += other._files.texts
-        self._files.images += other._files.images
+        self._files.attached += other._files.attached
         self._files.size += other._files.size
 
     def message(self, text: str) -> str | allm.Message:
         """The message of the user: the files, then `text`."""
         if not self.names:
             return text
-        return allm.user("\n\n".join([*self._files.texts, text]), *self._files.images)
+        return allm.user("\n\n".join([*self._files.texts, text]), *self._files.attached)
 
     def clear(self) -> None:
         """Forget them: they were sent, or the user has changed their mind."""

@@ -66,6 +66,20 @@ def replay(context: click.Context, cassette: Path) -> None:
 
 
 @command.command()
+@click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", metavar="FILE", help="The page; '-' is standard output. Default: beside the recording.")
+@click.option("--force", is_flag=True, help="Overwrite a file that is not such a page.")
+@click.option("--open", "show", is_flag=True, help="Open the page in the browser.")
+@click.pass_context
+def trace(context: click.Context, recording: Path, *, output: str | None, force: bool, show: bool) -> None:
+    """Make a page of a recording of allm.telemetry.record: what ran when, tokens, costs, retries, errors."""
+    from allm.cli.trace.command import make_page
+
+    terminal: Terminal = context.obj
+    context.exit(exit_code_of(terminal, lambda: make_page(terminal, recording, output, force=force, show=show)))
+
+
+@command.command()
 @click.option("--fast", is_flag=True, help="Scripted responses without the delays of a real model.")
 @click.option(
     "--format",

@@ -13,8 +13,9 @@ import attrs
 import click
 
 import allm
+from allm.cli.attachments import media_in
 from allm.cli.folder import Skipped, files_in
-from allm.cli.inputs import content_of, is_image, kind_of, only
+from allm.cli.inputs import content_of, kind_of, only
 from allm.cli.standard_input import LARGEST_INPUT, StandardInput, size_text
 from allm.cli.terminal import Terminal
 from allm.cli.web_page import Page, fetch
@@ -33,7 +34,7 @@ _FENCES = re.compile(r"^[ \t]*(`{3,})", re.MULTILINE)
 @final
 @attrs.define(eq=False)
 class Files:
-    """What `-f` brings along: texts in the order given, and images.
+    """What `-f` brings along: texts in the order given, and what is no text but can be sent.
 
     Attributes:
         size: Bytes of text so far.
@@ -42,7 +43,7 @@ class Files:
     _terminal: Terminal
     _stdin: StandardInput
     texts: list[str] = attrs.field(factory=list[str], init=False)
-    images: list[allm.Image] = attrs.field(factory=list[allm.Image], init=False)
+    attached: list[allm.Media] = attrs.field(factory=list[allm.Media], init=False)
     size: int = attrs.field(default=0, init=False)
 
     def add(self, place: str, option: str = "-f") -> None:
@@ -58,10 +59,10 @@ class Files:
             self._add_folder(Path(place), option)
             return
         page = self._read(place, option)
-        if is_image(page.data):
-            self.images.append(allm.Image.from_bytes(page.data))
+        if _text(page.data) is None and (found := media_in(page.url, page.data)) is not None:
+            self.attached.append(found)
         else:
-            self._add_text(page.url, _text_of(page, option, "texts and images"), option)
+            self._add_text(page.url, _text_of(page, option, "texts, images, documents, audio and videos"), option)
 
     def text(self, place: str, option: str) -> str:
         """The text of a file, a URL, or standard input (`-`), which is not added.

@@ -41,9 +41,9 @@ __all__ = ["generate"]
     "attachments",
     multiple=True,
     metavar="FILE|URL|-",
-    help="Show the model an image; may be repeated.",
+    help="Send an image, a document, audio or a video as it is; may be repeated.",
 )
-@click.option("--image", "images", multiple=True, metavar="FILE|URL", help="The same as --attachment.")
+@click.option("--image", "images", multiple=True, metavar="FILE|URL", help="Send an image; may be repeated.")
 @click.option(
     "-o",
     "--output",
@@ -135,6 +135,7 @@ def generate(
     from allm.cli.answer import Form
     from allm.cli.answer_file import place_of
     from allm.cli.asked_turn import keyboard_of
+    from allm.cli.attachments import attachments_of
     from allm.cli.conversation import with_system
     from allm.cli.files import Files
     from allm.cli.generate import Generation
@@ -172,8 +173,8 @@ def generate(
             usage=usage,
             verbose=verbose,
         )
-        pictures = [*images_of(attachments, "-a", stdin), *images_of(images, "--image", stdin)]
-        question = question_of(prompt, stdin, Files(terminal, stdin), files, pictures)
+        attached = [*attachments_of(attachments, "-a", stdin), *images_of(images, "--image", stdin)]
+        question = question_of(prompt, stdin, Files(terminal, stdin), files, attached)
         call_options: allm.CallOptions = {
             "temperature": temperature,
             "max_tokens": max_tokens,

@@ -115,16 +115,26 @@ def _inline(uri: str, option: str) -> allm.Image:
     raise click.BadParameter(f"{shown}: {reason}", param_hint=f"'{option}'")
 
 
-def content_of(place: str, limit: int, option: str) -> bytes:
-    """The bytes of a file, or of a pipe as a shell makes them for `<(command)`."""
+def content_of(place: str, limit: int, option: str, *, whole: bool = True) -> bytes:
+    """The bytes of a file, or of a pipe as a shell makes them for `<(command)`.
+
+    Args:
+        place: Where it is.
+        limit: How many bytes there may be, or how many are read.
+        option: What names it.
+        whole: More bytes than these are an error.
+
+    Raises:
+        click.BadParameter: It cannot be read, or is too long.
+    """
     try:
         with Path(place).open("rb") as file:
-            data = file.read(limit + 1)
+            data = file.read(limit + 1 if whole else limit)
     except OSError as error:
         raise click.BadParameter(f"cannot read {place}: {error.strerror}", param_hint=f"'{option}'") from error
     except ValueError as error:  # a null character
         raise click.BadParameter(f"{place!r} is not the name of a file", param_hint=f"'{option}'") from error
-    if len(data) > limit:
+    if whole and len(data) > limit:
         raise click.BadParameter(
             f"{place} is longer than {size_text(limit)}, the most that is sent", param_hint=f"'{option}'"
         )

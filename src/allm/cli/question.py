@@ -14,9 +14,9 @@ __all__ = ["instructions_of", "prompt_of", "question_of"]
 
 
 def question_of(
-    prompt: str | None, stdin: StandardInput, reader: Files, files: Iterable[str], images: Sequence[allm.Image]
+    prompt: str | None, stdin: StandardInput, reader: Files, files: Iterable[str], attached: Sequence[allm.Media]
 ) -> allm.Message:
-    """The message of the user: files, then what was piped in, then the prompt; images after the text.
+    """The message of the user: files, then what was piped in, then the prompt; attachments after the text.
 
     Raises:
         click.UsageError: There is none of them, or one cannot be read or sent.
@@ -24,10 +24,10 @@ def question_of(
     """
     for place in files:
         reader.add(place)
-    pictures = [*reader.images, *images]
-    text = prompt_of(prompt, stdin, reader.texts, is_needed=not pictures)
+    sent = [*reader.attached, *attached]
+    text = prompt_of(prompt, stdin, reader.texts, is_needed=not sent)
     parts = [allm.TextPart(text)] if text else []
-    return allm.Message("user", [*parts, *map(allm.ImagePart, pictures)] if pictures else text)
+    return allm.Message("user", [*parts, *allm.user(*sent).parts] if sent else text)
 
 
 def instructions_of(system: str | None, files: Iterable[str], reader: Files) -> str | None:

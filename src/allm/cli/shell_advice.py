@@ -33,7 +33,7 @@ _OPTIONS = {
     "messages": "-a",
     "options": "--option",
 }
-"""Where in a request something is, and the option that puts it there. What is wrong with a message is its images."""
+"""Where in a request something is, and the option that puts it there. Wrong in a message are attachments."""
 
 
 def describe(error: AllmError) -> str:

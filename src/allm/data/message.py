@@ -12,7 +12,6 @@ from typing import Any, Literal, get_args
 import attrs
 
 from allm.data.attrs_classes import frozen
-from allm.data.audio import Audio
 from allm.data.content import (
     HOLDS,
     MEDIA_TYPES,
@@ -24,10 +23,8 @@ from allm.data.content import (
     TextPart,
     ToolCall,
 )
-from allm.data.document import Document, Video
 from allm.data.errors import ValidationError
-from allm.data.image import Image
-from allm.data.media import media_problem
+from allm.data.media import Media, media_problem
 from allm.data.message_pieces import for_dicts, parts_of, refuse_file_name
 from allm.data.problems import Problem, mapping_field, shown, tuple_of, wrong_type
 from allm.data.turn_starts import turn_starts
@@ -257,7 +254,7 @@ def system(text: str, *more: str | Part) -> Message:
     return Message("system", parts_of((text, *more)) if more else text)
 
 
-def user(*content: str | Image | Document | Audio | Video | Part) -> Message:
+def user(*content: str | Media | Part) -> Message:
     """A user message of text, or of text and files in order: `user("What is this?", Image.from_file("x.png"))`.
 
     Raises:

@@ -9,8 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from allm.data.content import ImagePart, Part, TextPart, ToolCall
+import attrs
+
+from allm.data.audio import Audio
+from allm.data.content import AudioPart, DocumentPart, ImagePart, Part, TextPart, ToolCall
+from allm.data.document import Document
 from allm.data.errors import ValidationError
+from allm.data.file_ref import FileRef
 from allm.data.image import Image
 from allm.data.json.text import parse_arguments
 from allm.data.message import Message, Role
@@ -27,6 +32,8 @@ _ROLES: dict[str, Role] = {
 }
 _TEXTS = frozenset({"text", "input_text", "output_text"})
 _IMAGES = frozenset({"image_url", "input_image"})
+_FILES = frozenset({"file", "input_file"})
+_FORMATS = {"mp3": "mpeg", "m4a": "mp4"}  # the words of OpenAI for types of audio, where they are others
 
 
 def messages_from_openai(messages: Iterable[Mapping[str, Any]]) -> tuple[Message, ...]:
@@ -34,7 +41,7 @@ def messages_from_openai(messages: Iterable[Mapping[str, Any]]) -> tuple[Message
 
         messages = allm.messages_from_openai([{"role": "user", "content": "Hello"}])
 
-    Texts, images by URL or as `data:` URIs, refusals, tool calls and their results are converted.
+    Texts, images by URL or as `data:` URIs, files, audio, refusals, tool calls and their results are converted.
 
     Args:
         messages: Dictionaries with `role`, `content`, and where they apply `name`, `tool_calls` and `tool_call_id`.
@@ -105,9 +112,31 @@ def _part(part: Any) -> Part:
         url = image.get("url") if isinstance(image, Mapping) else image
         if isinstance(url, str) and url:
             return ImagePart(Image.from_url(url))
+    if kind in _FILES and (found := _document(part.get("file") if kind == "file" else part)) is not None:
+        return DocumentPart(found)
+    sound = part.get("input_audio") if kind == "input_audio" else None
+    if isinstance(sound, Mapping) and isinstance(sound.get("data"), str) and isinstance(sound.get("format"), str):
+        return AudioPart(Audio.from_base64(sound["data"], f"audio/{_FORMATS.get(sound['format'], sound['format'])}"))
     what = f"is a part of type {shown(kind)}" if isinstance(part, Mapping) else f"is {type(part).__name__}"
-    sentence = f"{what}; expected a text, an image_url with a url, or a refusal: build other parts with allm.user(...)"
+    sentence = (
+        f"{what}; expected a text, an image_url, a file, input_audio or a refusal: build others with allm.user(...)"
+    )
     raise ValidationError([Problem((), "unsupported_part", sentence)], reason="invalid_messages")
+
+
+def _document(file: Any) -> Document | None:
+    """What a `file` of Chat Completions, or an `input_file` of Responses, stands for."""
+    if not isinstance(file, Mapping):
+        return None
+    name, data = file.get("filename"), file.get("file_data")
+    known = name if isinstance(name, str) else None
+    if isinstance(data, str) and data:
+        found = Document.from_url(data) if "://" in data[:8] else Document.from_base64(data)
+        return found if known is None else attrs.evolve(found, name=known)
+    if isinstance(file_id := file.get("file_id"), str) and file_id:
+        return Document.from_upload(FileRef(provider="openai", id=file_id, filename=known))
+    url = file.get("file_url")
+    return Document.from_url(url) if isinstance(url, str) and url else None
 
 
 def _calls(calls: Any, problems: list[Problem]) -> list[ToolCall]:

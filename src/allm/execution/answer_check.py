@@ -65,7 +65,7 @@ async def ask_until_it_fits(call: ModelCall, prepared: Any, context: StreamConte
     """Run a call, and ask again while its answer does not fit, up to `validation_retries` times."""
     fold = context.send.folded(AnswersFold(check.hint))
     for _ in range(call.execution_options.validation_retries):
-        await run_model_call(call, prepared, context)
+        await run_model_call(call, prepared, context, fold.current.response)
         answer = fold.current.response()
         correction = check.correction(answer)
         if correction is None:
@@ -77,7 +77,7 @@ async def ask_until_it_fits(call: ModelCall, prepared: Any, context: StreamConte
         except AllmError:  # the answer stays, and `parsed()` says what is wrong with it
             return
         await context.send.send((MessagesAdded(added),))
-    await run_model_call(call, prepared, context)
+    await run_model_call(call, prepared, context, fold.current.response)
 
 
 @define(eq=False)

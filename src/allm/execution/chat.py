@@ -8,6 +8,7 @@ call has one result, except the manual calls that are left to the caller.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Unpack, assert_never, overload
 
@@ -41,6 +42,7 @@ from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, total_usage
 from allm.execution.stream.inbox import Inbox, with_messages
+from allm.execution.telemetry_facts import call_content, call_facts
 from allm.execution.tool_sets import with_loaded_changes, with_loaded_tools
 from allm.runtime.call_options import ExecutionOptions, OtherOptions
 from allm.runtime.engine import Engine
@@ -88,7 +90,8 @@ def open_step(
         if whole_call.cancelled_caught:
             await fail_at_limit(context, call.execution_options.request_timeout, call)
 
-    return open_stream("step", produce, call.execution_options, StepFold(turn.thread, turn.output_type), **turn.facts)
+    fold = StepFold(turn.thread, turn.output_type)
+    return open_stream("step", produce, call.execution_options, fold, turn.facts, turn.content)
 
 
 @overload
@@ -155,7 +158,7 @@ def open_chat(
         await context.send.send((ChatCompleted(result),))
 
     options_ = turn.first[0].execution_options
-    return open_stream("chat", produce, options_, turn.fold(inbox), inbox, **turn.facts)
+    return open_stream("chat", produce, options_, turn.fold(inbox), turn.facts, turn.content, inbox)
 
 
 def open_question(
@@ -171,7 +174,8 @@ def open_question(
     async def produce(context: StreamContext) -> None:
         await context.send.send((completed,))
 
-    return open_stream("chat", produce, call.execution_options, fold, model=call.request.model)
+    facts, content = functools.partial(call_facts, call), functools.partial(call_content, call)
+    return open_stream("chat", produce, call.execution_options, fold, facts, content)
 
 
 @overload

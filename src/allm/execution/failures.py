@@ -10,8 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
+from typing import Any
 
 from allm.data.errors import AdapterError, AllmError
+from allm.runtime import telemetry
+from allm.runtime.log_fields import log_fields
 
 __all__ = ["collapse_exception_group", "is_inner", "log_failure", "log_retry", "name_model"]
 
@@ -21,18 +24,24 @@ is_inner: ContextVar[bool] = ContextVar("allm_is_inner_call", default=False)
 """Whether the calls made here are parts of something that reports their failures itself."""
 
 
-def log_failure(what: str, error: AllmError) -> None:
+def log_failure(what: str, error: AllmError, span: telemetry.Span | None = None, **facts: Any) -> None:
     """Log the final failure of a call.
 
     Args:
         what: The name of the call, such as `generate`.
+        span: Its telemetry span.
+        facts: Further fields of the record.
     """
-    logger.log(logging.DEBUG if is_inner.get() else logging.WARNING, "%s failed: %s", what, _on_one_line(error))
+    level = logging.DEBUG if is_inner.get() else logging.WARNING
+    fields = log_fields(error, call=what, span_id=None if span is None else span.id, **facts)
+    logger.log(level, "%s failed: %s", what, _on_one_line(error), extra=fields)
 
 
-def log_retry(attempt: int, error: AdapterError, delay: float) -> None:
-    """Log that a request failed and is sent again after `delay` seconds."""
-    logger.info("request %d failed: %s; trying again in %.2f s", attempt, _on_one_line(error), delay)
+def log_retry(attempt: int, error: AdapterError, delay: float, span: telemetry.Span | None, **facts: Any) -> None:
+    """Log that a request failed and is sent again after `delay` seconds; `facts` are further fields of the record."""
+    fields = log_fields(error, attempt=attempt, delay=delay, span_id=None if span is None else span.id, **facts)
+    text = "request %d failed: %s; trying again in %.2f s"
+    logger.info(text, attempt, _on_one_line(error), delay, extra=fields)
 
 
 def _on_one_line(error: AllmError) -> str:

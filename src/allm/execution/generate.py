@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import nullcontext
 from typing import Unpack, overload
 
@@ -27,6 +28,7 @@ from allm.execution.stream.attempt import fail_at_limit, run_model_call
 from allm.execution.stream.block import StreamBlock, open_stream, until_done
 from allm.execution.stream.event_stream import EventStream, StreamContext
 from allm.execution.stream.folds import StreamCollector
+from allm.execution.telemetry_facts import call_content, call_facts
 from allm.runtime.call_options import OtherOptions
 from allm.runtime.engine import Engine
 from allm.runtime.fitting import advise
@@ -88,14 +90,15 @@ def stream_generate(
         if whole_call is not None and whole_call.cancelled_caught:
             await fail_at_limit(context, limit, call)
 
-    provider = call.adapter.provider
     return open_stream(
         "generate",
         produce,
         call.execution_options,
         StreamCollector(output_type(call)) if check is None else AnswersFold(check.hint),
-        provider=provider,
-        model=call.request.model,
+        functools.partial(
+            call_facts, call, validation_retries=0 if check is None else call.execution_options.validation_retries
+        ),
+        functools.partial(call_content, call),
     )
 
 

@@ -32,11 +32,14 @@ class Retries:
         policy: None never retries.
         provider: The name of the adapter, for telemetry.
         span: The telemetry span that the retry events belong to.
+        model, session_id: For the log.
     """
 
     policy: RetryPolicy | None
     provider: str | None
     span: telemetry.Span | None = None
+    model: str | None = None
+    session_id: str | None = None
     _failures: int = attrs.field(default=0, init=False)
     _resume: float = attrs.field(default=float("-inf"), init=False)  # end of the latest pause, on the Trio clock
 
@@ -86,10 +89,12 @@ class Retries:
             provider=self.provider,
             attempt=self._failures,
             delay=delay,
+            reason=error.reason,
             error=error,
             usage=abandoned,
         )
-        log_retry(self._failures, error, delay)
+        known = {"provider": error.provider or self.provider, "model": error.model or self.model}
+        log_retry(self._failures, error, delay, self.span, **known, session_id=self.session_id)
         await trio.sleep(delay)
         return True
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import attrs
@@ -34,6 +35,7 @@ from allm.execution.stream.attempt import run_model_call
 from allm.execution.stream.event_stream import StreamContext
 from allm.execution.stream.folds import ChatFold, StepFold, message_with_results
 from allm.execution.stream.inbox import Inbox
+from allm.execution.telemetry_facts import call_content, call_facts
 from allm.execution.tool_runner import ToolRunner
 from allm.execution.tool_sets import with_loaded_tools
 from allm.runtime import telemetry
@@ -53,18 +55,16 @@ async def run_step(call: ModelCall, prepared: Any, context: StreamContext, fold:
     Args:
         fold: Receives every event that is emitted; starts from the conversation before the step.
     """
-    span = _span(call, context)
-    await run_model_call(call, prepared, context)
-    response = fold.response
-    if not response.tool_calls or response.finish_reason in _TOOLS_NOT_RUN:
-        messages = message_with_results(response.message, {}, "not_run")
-        results = tuple(message for message in messages if message.role == "tool")
-        thread = fold.thread.add(*messages)
-        step = StepResult(thread=thread, response=response, tool_results=results, done=True, changes=call.changes)
-    else:
-        step = await _with_tools(call, context, fold.thread, Unfinished(response=response), span)
-    if span is not None:
-        span.stop(finish_reason=response.finish_reason, usage=response.usage, error=response.error)
+    with _span(call, context, fold):
+        await run_model_call(call, prepared, context, lambda: fold.response)
+        response = fold.response
+        if not response.tool_calls or response.finish_reason in _TOOLS_NOT_RUN:
+            messages = message_with_results(response.message, {}, "not_run")
+            results = tuple(message for message in messages if message.role == "tool")
+            thread = fold.thread.add(*messages)
+            step = StepResult(thread=thread, response=response, tool_results=results, done=True, changes=call.changes)
+        else:
+            step = await _with_tools(call, context, fold.thread, Unfinished(response=response))
     await context.send.send((StepCompleted(step),))
     return step
 
@@ -75,28 +75,39 @@ async def finish_step(call: ModelCall, unfinished: Unfinished, context: StreamCo
     Args:
         fold: Has been given `unfinished`; starts from the conversation before the response.
     """
-    span = _span(call, context)
-    step = await _with_tools(call, context, fold.thread, unfinished, span)
-    if span is not None:
-        span.stop(finish_reason=step.response.finish_reason)
+    with _span(call, context, fold, resumed=True):
+        step = await _with_tools(call, context, fold.thread, unfinished)
     await context.send.send((StepCompleted(step),))
     return step
 
 
-def _span(call: ModelCall, context: StreamContext) -> telemetry.Span | None:
-    if not telemetry.handlers:
-        return None
-    return telemetry.start_span("step", parent=context.span, model=call.request.model)
+def _span(
+    call: ModelCall, context: StreamContext, fold: StepFold, *, resumed: bool = False
+) -> AbstractContextManager[None]:
+    """The telemetry span of a step, if anybody wants to know; the stream of a single step is its span itself."""
+    if not telemetry.handlers or (context.span is not None and context.span.name == "step"):
+        return nullcontext()
+    return _told(call, fold, resumed)
 
 
-async def _with_tools(
-    call: ModelCall, context: StreamContext, thread: Thread, unfinished: Unfinished, span: telemetry.Span | None
-) -> StepResult:
+@contextmanager
+def _told(call: ModelCall, fold: StepFold, resumed: bool) -> Generator[None]:  # noqa: FBT001
+    with telemetry.span("step", call_facts(call)) as span:
+        try:
+            yield
+        finally:
+            if resumed:  # its response, and what that used, are those of an earlier turn
+                span.attributes.update(resumed=True, finish_reason=fold.response.finish_reason)
+            else:
+                span.attributes.update(fold.facts())
+
+
+async def _with_tools(call: ModelCall, context: StreamContext, thread: Thread, unfinished: Unfinished) -> StepResult:
     """Run the calls that have not ended; `thread` is the conversation before the response."""
     batch = Batch.of(call, unfinished)
     if batch.to_run and call.journal is not None:
         await call.journal.record_response(thread, unfinished.response, unfinished.outcomes)
-    ran = await ToolRunner(call, context.send, span).run(batch.to_run)
+    ran = await ToolRunner(call, context.send).run(batch.to_run)
     step = batch.to_step(thread, ran)
     return step if call.changes is None else attrs.evolve(step, changes=call.changes)
 
@@ -263,10 +274,13 @@ class TurnCalls:
         limit = self.first[0].execution_options.request_timeout
         return float("inf") if limit is None else limit
 
-    @property
     def facts(self) -> dict[str, Any]:
         """Attributes for the telemetry span of the turn."""
-        return {"provider": self.first[0].adapter.provider, "model": self.first[0].request.model}
+        return call_facts(self.first[0])
+
+    def content(self) -> Mapping[str, Any]:
+        """The content of the start of that span."""
+        return call_content(self.first[0])
 
     def _of_pass(self, call: ModelCall, thread: Thread, *, final: bool) -> ModelCall:
         changes: dict[str, Any] = {"messages": thread.messages, "structured_finalize": False}

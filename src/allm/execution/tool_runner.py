@@ -7,6 +7,7 @@ the thread is abandoned, the turn goes on, and the event says so.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -35,6 +36,7 @@ from allm.data.user_functions import call_user
 from allm.execution.options import ModelCall
 from allm.execution.stream.block import nursery_boundary
 from allm.execution.stream.event_stream import BurstSender
+from allm.execution.telemetry_facts import call_arguments, tool_result
 from allm.execution.tool_sets import Places
 from allm.runtime import telemetry
 from allm.runtime.tool_calls import ToolContext, invoke, needs_thread
@@ -53,7 +55,6 @@ class ToolRunner:
 
     call: ModelCall
     send: BurstSender
-    span: telemetry.Span | None = None
     _tools: dict[str, Tool] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -112,24 +113,23 @@ class ToolRunner:
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def _run_call(self, call: ToolCall) -> ToolOutcome:
-        span: telemetry.Span | None = None
-        if telemetry.handlers:
-            span = telemetry.start_span("tool", parent=self.span, tool_name=call.name, tool_call_id=call.id)
-        ended: dict[str, Any] = {"outcome": "cancelled"}
-        try:
-            try:
-                value = await run_handler(self.call, self._find(call), call, self.send)
-                content = "" if isinstance(value, AskUser) else self._encode(call, value)
-            except CallFailure as failure:
-                outcome = await self._failed(call, failure)
-                ended = {"error": failure.error}
-            else:
-                outcome = await self._succeeded(call, value, content)
-                ended = {}
+        if not telemetry.handlers:
+            return await self._run_untold(call)
+        facts = {"tool_name": call.name, "tool_call_id": call.id}
+        with telemetry.span("tool", facts, content=functools.partial(call_arguments, call)) as span:
+            outcome = await self._run_untold(call, span)
+            span.content = functools.partial(tool_result, outcome)
             return outcome
-        finally:
+
+    async def _run_untold(self, call: ToolCall, span: telemetry.Span | None = None) -> ToolOutcome:
+        try:
+            value = await run_handler(self.call, self._find(call), call, self.send)
+            content = "" if isinstance(value, AskUser) else self._encode(call, value)
+        except CallFailure as failure:
             if span is not None:
-                span.stop(**ended)
+                span.attributes.update(error=failure.error, abandoned=failure.abandoned)
+            return await self._failed(call, failure)
+        return await self._succeeded(call, value, content)
 
     async def _succeeded(self, call: ToolCall, value: Any, content: Content) -> ToolOutcome:
         completed = ToolExecutionCompleted(call, value)

@@ -38,6 +38,7 @@ from allm.runtime import catalog
 from allm.runtime.adapters import AdapterOptions
 from allm.runtime.catalog import ModelInfo
 from allm.runtime.http_adapter import Adapter, as_adapter
+from allm.runtime.log_fields import log_fields
 
 __all__ = [
     "advise",
@@ -282,7 +283,9 @@ def advise(provider: str, model: str, key: str, message: str, *args: object) -> 
         if len(_advised) >= _MOST_ADVISED:
             _advised.clear()
         _advised.add((provider, model, key))
-        logger.warning(message, *args)
+        # Advice on how the library is used has no model, and the name of a function for a provider.
+        about: dict[str, Any] = {"provider": provider, "model": model} if model else {}
+        logger.warning(message, *args, extra=log_fields(advice=key, **about))
 
 
 def forget_advice() -> None:

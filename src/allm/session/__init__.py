@@ -27,6 +27,8 @@ from allm.session.between_turns import (
     submit_tool_result as submit_tool_result,
     submit_tool_results as submit_tool_results,
 )
+from allm.session.host import SessionHost as SessionHost, host as host
+from allm.session.hosted_stream import HostedStream as HostedStream
 from allm.session.reducer import StreamReducer as StreamReducer
 from allm.session.stores.backend import Change as Change, Record as Record, StoreBackend as StoreBackend
 from allm.session.stores.lease import SessionLease as SessionLease
@@ -38,9 +40,11 @@ from allm.session.turn_start import SessionInput as SessionInput
 __all__ = [
     "Approval",
     "Change",
+    "HostedStream",
     "Record",
     "Session",
     "SessionConflict",
+    "SessionHost",
     "SessionInput",
     "SessionLease",
     "SessionStore",
@@ -54,6 +58,7 @@ __all__ = [
     "continue_",
     "deny",
     "fingerprint",
+    "host",
     "open_store",
     "reply",
     "start",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Generic, TypeVar, assert_never, cast, final, overload
+from typing import Any, Generic, TypeVar, assert_never, cast, overload
 
 import attrs
 from typing_extensions import TypeForm
@@ -42,7 +42,6 @@ async with allm.session.stream_reply(...) as events:
 Save = Callable[[tuple[Session, ChatResult | StepResult] | None], Awaitable[None]]
 
 
-@final
 @define(eq=False)
 class SessionStream(Generic[T_co]):
     """The events of one turn of a session: an `EventStream` with `outcome()`."""
@@ -74,6 +73,11 @@ class SessionStream(Generic[T_co]):
         """
         result = self._events.result()
         return project(self._session, result), result
+
+    @property
+    def number(self) -> int:
+        """The number of the event that was read last; see `EventStream.number`."""
+        return self._events.number
 
     def send_user(self, content: str | Message) -> None:
         """Let a message of the user join the turn while it runs; see `EventStream.send_user`."""

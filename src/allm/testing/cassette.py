@@ -42,10 +42,12 @@ class Cassette:
     Attributes:
         exchanges: All exchanges.
         unused: When replaying: the exchanges that were not requested yet.
+        missed: When replaying: the requests for which nothing was recorded, each with what differs.
     """
 
     exchanges: list[Exchange] = attrs.field(factory=list[Exchange])
     unused: list[Exchange] = attrs.field(factory=list[Exchange], init=False)
+    missed: list[str] = attrs.field(factory=list[str], init=False)
 
     def assert_exhausted(self) -> None:
         """Check that every recorded exchange was requested.
@@ -224,7 +226,8 @@ def _match(cassette: Cassette, method: str, url: str, body: Any) -> Exchange:
         what = f"the next one recorded differs: {_difference(alike[0].body, body)}"
     else:
         what = f"of the {len(cassette.exchanges)} recorded requests, no unused one has this URL"
-    raise AdapterError(f"nothing was recorded for {method} {url}: {what}", reason="no_scripted_response")
+    cassette.missed.append(f"nothing was recorded for {method} {url}: {what}")
+    raise AdapterError(cassette.missed[-1], reason="no_scripted_response")
 
 
 def _difference(recorded: Any, asked: Any, path: str = "body") -> str:

@@ -102,7 +102,7 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         Raises:
             AdapterError: `timeout`.
         """
-        with self.started(**attributes) as span, self.within_limit():
+        with self.started(**attributes) as span, telemetry.entered(span), self.within_limit():
             yield span
 
     @contextmanager
@@ -111,19 +111,19 @@ class UnaryCall(Generic[RequestT, ResponseT]):
         if not trio.lowlevel.in_trio_task():
             raise outside_trio()
         self._deadline = trio.current_time() + seconds(self.execution_options.request_timeout)
-        span = telemetry.start_span(self.service.span, provider=self.adapter.provider, **attributes)
+        span = telemetry.start_span(self.service.span, {"provider": self.adapter.provider, **attributes})
         try:
             yield span
         except Exception as error:
-            span.fail(error)
+            span.fail(error, outcome="failed")
             if isinstance(error, AdapterError):
                 name_model(error, attributes.get("model"))
-                log_failure(self.service.span, error)
+                log_failure(self.service.span, error, span)
             raise
         else:
-            span.stop()
+            span.stop(outcome="completed")
         finally:
-            span.stop(outcome="cancelled")
+            span.stop(outcome="cancelled", cancelled=True)
 
     @contextmanager
     def within_limit(self) -> Generator[None]:
@@ -220,7 +220,8 @@ async def ask(call: UnaryCall[Any, ResponseT], request: Any, **attributes: Any) 
 
     with call.running(model=request.model, **attributes) as span:
         response: Any = await call.attempt(send, span)
-        span.stop(**call.service.facts(request, response))
+        if telemetry.handlers:
+            span.attributes.update(call.service.facts(request, response))
     complete: ResponseT = attrs.evolve(response, metadata={**request.metadata, **response.metadata})
     return complete
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Callable
 from math import inf
 from typing import Any, get_args
 
@@ -34,14 +35,16 @@ from allm.data.events import (
     UsageReported,
 )
 from allm.data.json.text import measure
-from allm.data.response import Usage
+from allm.data.response import Response, Usage
 from allm.execution.event_changes import ChangedEvents
 from allm.execution.failures import name_model
 from allm.execution.options import ModelCall
 from allm.execution.retrying import Retries, adapter_raised, request_timed_out, timed_out
 from allm.execution.stream.event_stream import BurstSender, StreamContext
+from allm.execution.telemetry_facts import answer_content, call_content, call_facts, response_facts
 from allm.http.answer_size import AnswerSize
 from allm.http.jumping_clock import in_thread
+from allm.runtime import telemetry
 from allm.runtime.costs import Pricing, load_prices, prices_are_loaded
 
 __all__ = ["fail_at_limit", "run_model_call"]
@@ -66,11 +69,23 @@ _PRECISION = 0.01
 
 @define(eq=False)
 class _Held:
-    """The events of an attempt that came before its content, and the usage of abandoned attempts."""
+    """The events of an attempt that came before its content, and the usage of abandoned attempts.
+
+    Attributes:
+        since, first_event, first_content: When the call, the answer and its content began, on the Trio clock.
+    """
 
     events: list[AdapterEvent] = attrs.field(factory=list[AdapterEvent], init=False)
     abandoned: Usage | None = attrs.field(default=None, init=False)
     _size: int = attrs.field(default=0, init=False)
+    since: float = attrs.field(default=0.0, init=False)
+    first_event: float | None = attrs.field(default=None, init=False)
+    first_content: float | None = attrs.field(default=None, init=False)
+
+    def times(self) -> dict[str, float]:
+        """For telemetry: seconds until the first event and the first content, as far as they came."""
+        times = {"time_to_first_event": self.first_event, "time_to_first_token": self.first_content}
+        return {name: when - self.since for name, when in times.items() if when is not None}
 
     def add(self, events: tuple[AdapterEvent, ...]) -> bool:
         """Hold `events` back; False once there are more than the bounds allow."""
@@ -153,7 +168,9 @@ class _Attempt:
                 f"the adapter emitted {[type(event).__name__ for event in events]} after the end of its response",
                 reason="already_done",
             )
-        self.begun = True
+        if not self.begun:
+            self.begun = True
+            self.held.first_event = trio.current_time()
         if not self.size.grow(events):
             events = self.size.admit(events)
             kinds = set(map(type, events))
@@ -208,16 +225,48 @@ class _Attempt:
                 return ()
             events = ()
         self.shown = True
+        self.held.first_content = trio.current_time()
         return self.held.take(*events)
 
 
-async def run_model_call(call: ModelCall, prepared: Any, context: StreamContext) -> None:
-    """Run the adapter until its response ends, and emit its events; a failure is the last event, `Failed`."""
+async def run_model_call(
+    call: ModelCall, prepared: Any, context: StreamContext, response: Callable[[], Response] | None = None
+) -> None:
+    """Run the adapter until its response ends, and emit its events; a failure is the last event, `Failed`.
+
+    Args:
+        response: Gives the response so far, for telemetry: this is one call of several. None: the stream has no other,
+            so that the stream's span is that of the call.
+    """
+    held = _Held()
+    if context.span is None:
+        await _until_ended(call, prepared, context, held, None)
+    elif response is None:
+        try:
+            await _until_ended(call, prepared, context, held, context.span)
+        finally:
+            context.span.attributes.update(held.times())
+    else:
+        content = functools.partial(call_content, call)
+        with telemetry.span("model_call", call_facts(call), content=content) as span:
+            try:
+                await _until_ended(call, prepared, context, held, span)
+            finally:
+                answer = response()
+                span.attributes.update(response_facts(answer), **held.times())
+                span.content = functools.partial(answer_content, answer)
+
+
+async def _until_ended(
+    call: ModelCall, prepared: Any, context: StreamContext, held: _Held, span: telemetry.Span | None
+) -> None:
     adapter = call.adapter
     if not prices_are_loaded(adapter.provider):
         await in_thread(functools.partial(load_prices, adapter.provider))
-    held = _Held()
-    retries = Retries(call.execution_options.retry, adapter.provider, context.span)
+    if span is not None:
+        held.since = trio.current_time()
+    options = call.execution_options
+    retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id)
     try:
         while True:
             limiter = call.engine.limiter

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from textwrap import indent
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, cast, final
@@ -40,6 +40,7 @@ from allm.execution.stream.fold import Fold
 from allm.execution.stream.folds import fold_burst
 from allm.execution.stream.inbox import Inbox
 from allm.execution.stream.stages import Filter, Observer, Work, run_stage
+from allm.execution.stream.told import Told
 from allm.http.trio_task import outside_trio
 from allm.runtime import telemetry
 from allm.runtime.call_options import ExecutionOptions
@@ -147,17 +148,20 @@ def open_stream(
     produce: Produce,
     options: ExecutionOptions,
     fold: Fold[T],
+    facts: Callable[[], dict[str, Any]],
+    content: telemetry.Content,
     inbox: Inbox | None = None,
-    **facts: Any,
 ) -> StreamBlock[EventStream[T]]:
     """A block that runs the pipeline around `produce`.
 
     Args:
-        name: The name of the telemetry span; `facts` are its attributes.
+        name: The name of the telemetry span.
+        facts, content: Make its attributes and the content of its start.
         inbox: Takes messages of the user, if the stream is that of a turn.
     """
-    alone = None if options.on_event is not None else functools.partial(_alone, name, produce, fold, inbox, facts)
-    return StreamBlock(functools.partial(_pipeline, name, produce, options, fold, inbox, facts), _example(name), alone)
+    told = Told(name, facts, content)
+    alone = None if options.on_event is not None else functools.partial(_alone, told, produce, fold, inbox)
+    return StreamBlock(functools.partial(_pipeline, told, produce, options, fold, inbox), _example(name), alone)
 
 
 @functools.cache
@@ -181,21 +185,21 @@ async def until_done(block: StreamBlock[EventStream[T]]) -> T:
     return result
 
 
-async def _alone(name: str, produce: Produce, fold: Fold[T], inbox: Inbox | None, facts: dict[str, Any]) -> T:
+async def _alone(told: Told, produce: Produce, fold: Fold[T], inbox: Inbox | None) -> T:
     await trio.lowlevel.checkpoint()  # the adapter may have none
     sender = _FoldSender(fold)
     context = sender.context = StreamContext(sender, inbox=inbox)
     outer = is_inner.set(True)
     try:
-        _start_span(context, name, facts)
-        try:
-            await produce(context)
-        except Exception as error:  # as in `_produce`
-            context.fail(error)
+        with told.started(context) if telemetry.handlers else nullcontext():
+            try:
+                await produce(context)
+            except Exception as error:  # as in `_produce`
+                context.fail(error)
         context.ended = True
     finally:
         is_inner.reset(outer)
-        _report(name, context, fold)
+        _report(told, context, fold)
     if context.failure is not None:
         raise context.failure
     return fold.result()
@@ -234,14 +238,14 @@ class _FoldSender(BurstSender):
 
 @asynccontextmanager
 async def _pipeline(
-    name: str, produce: Produce, options: ExecutionOptions, fold: Fold[T], inbox: Inbox | None, facts: dict[str, Any]
+    told: Told, produce: Produce, options: ExecutionOptions, fold: Fold[T], inbox: Inbox | None
 ) -> AsyncGenerator[EventStream[T]]:
     works = _works(options)
     # One channel behind the producer, and one behind each stage; only the producer may run ahead.
     links = [trio.open_memory_channel[Burst](HAND_OVER if index else READ_AHEAD) for index in range(len(works) + 1)]
     context = StreamContext(ChannelSender(links[0][0]), inbox=inbox)
     receive = links[-1][1]
-    stages = _Stages(name, facts, produce, works, links, context)
+    stages = _Stages(told, produce, works, links, context)
     events = EventStream(fold, stages.start, context, receive)
     try:
         async with nursery_boundary() as stages.nursery:
@@ -253,15 +257,14 @@ async def _pipeline(
                 for scope in stages.scopes:
                     scope.cancel()
     finally:
-        _report(name, context, fold)
+        _report(told, context, fold)
 
 
 @define(eq=False)
 class _Stages:
     """The tasks of a stream: what they are started with, and their scopes once they are."""
 
-    name: str
-    facts: dict[str, Any]
+    told: Told
     produce: Produce
     works: list[Work]
     links: Sequence[tuple[trio.MemorySendChannel[Burst], trio.MemoryReceiveChannel[Burst]]]
@@ -270,8 +273,11 @@ class _Stages:
     scopes: list[trio.CancelScope] = attrs.field(factory=list[trio.CancelScope], init=False)
 
     def start(self) -> None:
+        with self.told.started(self.context) if telemetry.handlers else nullcontext():
+            self._start_all()
+
+    def _start_all(self) -> None:
         context, links = self.context, self.links
-        _start_span(context, self.name, self.facts)
         self._start(_produce, self.produce, context, links[0][0], name="producer")
         for work, (_, source), (target, _) in zip(self.works, links, links[1:], strict=False):
             self._start(run_stage, work, source, ChannelSender(target), context, name=work.name)
@@ -281,21 +287,13 @@ class _Stages:
         self.nursery.start_soon(stage, self.scopes[-1], *args, name=f"allm {name}")
 
 
-def _start_span(context: StreamContext, name: str, facts: dict[str, Any]) -> None:
-    if telemetry.handlers:
-        context.started_at = trio.current_time()
-        context.span = telemetry.start_span(name, **facts)
-
-
-def _report(name: str, context: StreamContext, fold: Fold[Any]) -> None:
+def _report(told: Told, context: StreamContext, fold: Fold[Any]) -> None:
     """Tell telemetry and the log how a stream went."""
     if context.span is not None:
-        facts = fold.facts()
-        outcome = "halted" if not context.ended else "failed" if facts.get("error") or context.failure else "completed"
-        first = None if context.first_event is None else context.first_event - context.started_at
-        context.span.stop(**facts, outcome=outcome, time_to_first_event=first)
+        told.ended(context.span, context, fold)
     if (failure := fold.failure()) is not None:
-        log_failure(name, failure)
+        # The failure names its provider and model; the id of the conversation is known to the call alone.
+        log_failure(told.name, failure, context.span, session_id=told.facts().get("session_id"))
 
 
 async def _produce(

@@ -195,6 +195,7 @@ class EventStream(Generic[T_co]):
     _burst: Burst = attrs.field(default=(), init=False)
     _left: Iterator[Any] = attrs.field(factory=lambda: iter(()), init=False)  # what of the burst was not read yet
     _folded: int = attrs.field(default=0, init=False)  # events of the burst; deltas are folded when somebody looks
+    _before: int = attrs.field(default=0, init=False)  # events before the burst
     _owner: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
     _reader: ClassVar[Any] = staticmethod(trio.lowlevel.current_task)
@@ -276,7 +277,13 @@ class EventStream(Generic[T_co]):
 
     @trio.lowlevel.enable_ki_protection
     def _take(self, burst: Burst) -> None:
+        self._before += len(self._burst)
         self._burst, self._left, self._folded = burst, iter(burst), 0
+
+    @property
+    def number(self) -> int:
+        """The place of the event that was read last, counted from 1, hidden ones too; 0 before the first."""
+        return self._before + len(self._burst) - length_hint(self._left)
 
     def result(self) -> T_co:
         """The fold of the events read so far: at any time, in the block or after it, even after a cancellation."""
@@ -305,12 +312,9 @@ class EventStream(Generic[T_co]):
         is cut short or fails, the message is at the end of its conversation, for the next turn. The first model call
         has been prepared when the stream is opened, so no message joins it.
 
-        Args:
-            content: A text, or a message of role `user`.
-
         Raises:
             StreamError: `closed`: the turn has ended, or the stream is not that of a turn.
-            ValidationError: It is no message of the user.
+            ValidationError: It is no message of the user: a text, or a `Message` of that role.
         """
         if (inbox := self._context.inbox) is None:
             raise StreamError(
@@ -324,8 +328,7 @@ class EventStream(Generic[T_co]):
         """The visible text alone, piece by piece: `async for piece in events.text(): print(piece, end="")`.
 
         Args:
-            raise_on_error: Raise the failure of the call after the last piece, as whoever reads only the text would
-                not see it otherwise. False just ends; the failure is then in `result().error`.
+            raise_on_error: Raise the failure of the call after the last piece; False: it is in `result().error` only.
 
         Raises:
             AllmError: The call failed; `result()` has what had arrived.
@@ -339,9 +342,7 @@ class EventStream(Generic[T_co]):
 
         One for each burst of events that changes it; above 4 KB one for each 6 % of growth, since each parses all the
         text. The last is the whole value. Strings grow; numbers, names and keys come whole. Each step begins anew.
-
-        Args:
-            raise_on_error: As for `text`; an answer that is not JSON or cut off is a `ValidationError`.
+        `raise_on_error` is as for `text`; an answer that is not JSON or cut off is a `ValidationError`.
         """
         from allm.execution.stream import output
 

@@ -43,6 +43,7 @@ from allm.data.tool_control import error_message
 from allm.execution.journal import Unfinished
 from allm.execution.stream.fold import DELTAS, Fold, Hidden
 from allm.execution.stream.inbox import Inbox, with_messages
+from allm.execution.telemetry_facts import response_facts
 
 __all__ = ["ChatFold", "StepFold", "StreamCollector", "fold_burst", "message_with_results", "total_usage"]
 
@@ -123,14 +124,7 @@ class StreamCollector:
 
     def facts(self) -> dict[str, Any]:
         """Attributes for telemetry."""
-        response = self.response()
-        return {
-            "finish_reason": response.finish_reason,
-            "usage": response.usage,
-            "error": response.error,
-            "response_id": response.id,
-            "response_model": response.model,
-        }
+        return response_facts(self.response())
 
     def _started(self, event: MessageStarted) -> None:
         self._id = event.id or self._id
@@ -241,8 +235,7 @@ class StepFold:
 
     def facts(self) -> dict[str, Any]:
         """Attributes for telemetry."""
-        response = self.response
-        return {"finish_reason": response.finish_reason, "usage": response.usage, "error": response.error}
+        return response_facts(self.response)
 
     def begin_with(self, unfinished: Unfinished) -> None:
         """Start from a response that arrived earlier, instead of a model call."""

@@ -12,16 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-from allm.adapters import (
-    Origin,
-    Path,
-    Problem,
-    UnusableMediaError,
-    as_object,
-    base64_text,
-    dumps,
-    own_upload,
-)
+from allm.adapters import Origin, Path, Problem, UnusableMediaError, as_object, base64_text, dumps
 from allm.data.content import ImagePart, ToolCall
 from allm.data.errors import ValidationError
 from allm.data.request import Request
@@ -116,8 +107,11 @@ def image_source(part: ImagePart, origin: Origin, path: Path, problems: list[Pro
     """`image_url`, a `data:` URL for everything that has none, or `file_id`; None when it cannot be sent."""
     image = part.image
     try:
-        if (file := own_upload(image, origin)) is not None:
-            return {"file_id": file.id}
+        if image.upload is not None:
+            from allm.adapters import own_upload
+
+            file = own_upload(image, origin)
+            return None if file is None else {"file_id": file.id}
         if image.url is not None:
             return {"image_url": image.url}
         mime_type = image.resolved_mime_type()

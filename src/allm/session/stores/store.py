@@ -24,6 +24,7 @@ from allm.data.problems import refuse
 from allm.data.session import Session, SessionConflict, is_session_id, session_problems
 from allm.execution.stream.block import background_task
 from allm.http.trio_task import outside_trio
+from allm.runtime.log_fields import log_fields
 from allm.session.stores.backend import Record, StoreBackend, conflict, lease_lost
 from allm.session.stores.lease import SessionLease, open_lease
 from allm.session.stores.reading import load
@@ -293,7 +294,8 @@ class SessionStore:
             try:
                 held = await self._backend.renew(key, token, lease)
             except SessionError as error:
-                logger.warning("the lease of session %r was not renewed: %s", key, error.message)
+                fields = log_fields(error, session_id=key)
+                logger.warning("the lease of session %r was not renewed: %s", key, error.message, extra=fields)
                 held = trio.current_time() < renewed + lease
             else:
                 renewed = asked
@@ -305,7 +307,8 @@ class SessionStore:
         try:
             await persistently(lambda: self._backend.release(key, token), seconds=SHIELD)
         except SessionError as error:
-            logger.warning("the lease of session %r was not given back: %s", key, error.message)
+            fields = log_fields(error, session_id=key)
+            logger.warning("the lease of session %r was not given back: %s", key, error.message, extra=fields)
 
     async def _conflict(self, key: str, version: int | None) -> SessionConflict:
         found = await shielded(lambda: load(self._backend, key))
