@@ -418,6 +418,17 @@ async def test_a_broken_upload_goes_on(autojump_clock, google):
     assert google.default.commands.count("start") == 1
 
 
+@pytest.mark.parametrize("status", [503, 404])
+async def test_an_upload_that_gets_nowhere_ends(autojump_clock, google, status):
+    """However often the server says how far it is, or begins anew."""
+    busy = Reply.json({"error": {"message": "busy"}}, status=status)
+    google.default.faults = dict.fromkeys(range(2, 200, 2), busy)
+    with pytest.raises(allm.AdapterError) as caught:
+        await allm.files.upload(google_engine(google), CONTENT)
+    assert caught.value.status == status
+    assert len(google.default.commands) < 10
+
+
 async def test_an_upload_whose_last_answer_got_lost(autojump_clock, google):
     """Is over: the server has the file, and says so when it is asked."""
 

@@ -56,6 +56,7 @@ class Upload:
         expires_in: After how many seconds the provider deletes it; None: when it likes.
         purpose: What it is for, in the words of OpenAI and its copies.
         sent: How many bytes have been sent in this attempt.
+        stored: How many bytes the provider has said that it has, of an upload in pieces.
         failure: What `on_progress` raised, or what was wrong with the file.
     """
 
@@ -67,6 +68,7 @@ class Upload:
     purpose: str | None
     _on_progress: Callable[[int, int | None], Any] | None
     sent: int = attrs.field(default=0, init=False)
+    stored: int = attrs.field(default=0, init=False)
     failure: Exception | None = attrs.field(default=None, init=False)
     _limited: tuple[trio.CancelScope, float] | None = attrs.field(default=None, init=False)
 

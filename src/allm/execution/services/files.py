@@ -84,14 +84,17 @@ async def upload(
     prepared = call.prepare(sent)
     with call.running(operation="upload", size=sent.size) as span:
         stored: StoredFile | None = None
-        while stored is None:  # each call of an upload in pieces brings it on, so that it has all its retries
+        reached = 0
+        while stored is None:
             try:
                 stored = await call.attempt(partial(call.adapter.send, prepared), span, silence=sent)
             except AdapterError:
                 if sent.failure is not None and not isinstance(sent.failure, AdapterError):
                     raise sent.failure from None
                 raise
-            call.begin_anew()
+            if stored is not None or sent.stored > reached:  # what brings an upload on has all its retries
+                reached = sent.stored
+                call.begin_anew()
         stored = await _ready(call, stored, span)
     file = stored.file
     return attrs.evolve(

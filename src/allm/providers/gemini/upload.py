@@ -96,7 +96,7 @@ class ResumableUpload:
                 return await self._finished(opened)
             await opened.response.read(_MOST_ANSWER)
             self._check(opened, "active")
-        self._offset = end
+        self._offset = self.upload.stored = end
         return None
 
     async def _ask(self, url: str) -> StoredFile | None:
@@ -108,7 +108,7 @@ class ResumableUpload:
             received = as_count(opened.response.headers.get("x-goog-upload-size-received"))
         if received is None or not 0 <= received <= self.upload.size:
             raise malformed(self.start.provider, "the answer does not tell how much of the upload has arrived", b"")
-        self._offset, self._knows_offset = received, True
+        self._offset, self.upload.stored, self._knows_offset = received, received, True
         return None
 
     async def _finished(self, opened: OpenCall) -> StoredFile:
