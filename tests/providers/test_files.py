@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import tracemalloc
+from contextlib import asynccontextmanager
 from email.parser import BytesParser
 from functools import partial
 
@@ -13,7 +15,7 @@ import trio
 import allm
 from allm.providers import Anthropic, Fake, Gemini, OpenAI
 from allm.runtime.file_store import Upload
-from allm.testing import Cut, Reply, WireServer, loopback_clock
+from allm.testing import Cut, Reply, WireServer, cancel_everywhere, loopback_clock
 
 MIB = 1024 * 1024
 PDF = b"%PDF-1.4 " + b"x" * 1000
@@ -546,3 +548,59 @@ def test_files_without_async(tmp_path):
     file, seen = trio.run(serve)
     assert file.id == "file-1"
     assert seen == [(1009, 1009)]
+
+
+def test_on_asyncio_a_progress_function_runs_on_the_loop():
+    """As every function that a program gives."""
+    loops = []
+
+    async def seen(_sent, _total):
+        loops.append(asyncio.get_running_loop())
+
+    async def upload(engine):
+        file = await allm.aio.files.upload(engine, PDF, on_progress=seen)
+        return file, asyncio.get_running_loop()
+
+    async def serve():
+        async with WireServer() as server:
+            server.add(Reply.json(STORED["openai"]))
+            engine = allm.Engine(adapter=MAKE["openai"](server.base_url))
+            return await trio.to_thread.run_sync(lambda: asyncio.run(upload(engine)))
+
+    file, loop = trio.run(serve)
+    assert file.id == "file-1"
+    assert loops == [loop]
+
+
+async def test_every_moment_of_an_upload_can_be_cancelled(tmp_path):
+    """Nothing is left: no file, no socket, no half download."""
+    path = tmp_path / "a.pdf"
+    path.write_bytes(PDF)
+
+    @asynccontextmanager
+    async def served():
+        async with WireServer() as server:
+            server.default = Resumable(server)
+            yield server
+
+    async def work(server):
+        engine = allm.Engine(adapter=MAKE["gemini"](server.base_url), retry=None)
+        return await allm.files.upload(engine, path)
+
+    report = await cancel_everywhere(work, around=served)
+    assert report.trials > 10
+
+    @asynccontextmanager
+    async def giving():
+        async with WireServer() as server:
+            server.default = Reply(body=PDF)
+            yield server
+
+    async def fetch(server):
+        engine = allm.Engine(adapter=MAKE["openai"](server.base_url), retry=None)
+        return await allm.files.download(engine, "file-1", tmp_path / "out.pdf")
+
+    def no_half_file(_trial):
+        assert {file.name for file in tmp_path.iterdir()} <= {"a.pdf", "out.pdf"}
+
+    await cancel_everywhere(fetch, around=giving, check=no_half_file)
