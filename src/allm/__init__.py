@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        compact,
         fake,
         files,
         keys,
@@ -169,7 +170,7 @@ if TYPE_CHECKING:
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
-    from allm.runtime.call_options import BeforeStep, HaltWhen, OnEvent, OnToolError, StepInput
+    from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
@@ -192,6 +193,7 @@ __all__ = [
     "ChatCompleted",
     "ChatResult",
     "Classification",
+    "Compact",
     "Document",
     "DocumentPart",
     "Embedding",
@@ -328,6 +330,7 @@ __all__ = [
     "cache_point",
     "chat",
     "classify",
+    "compact",
     "count_tokens",
     "defaults",
     "edit_image",

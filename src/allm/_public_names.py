@@ -6,7 +6,20 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "fake", "files", "keys", "mcp", "models", "providers", "session", "telemetry"),
+        *(
+            "adapters",
+            "aio",
+            "blocking",
+            "compact",
+            "fake",
+            "files",
+            "keys",
+            "mcp",
+            "models",
+            "providers",
+            "session",
+            "telemetry",
+        ),
         *("testing", "web"),
     }
 )
@@ -76,7 +89,7 @@ _NAMES = {
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
-    "runtime.call_options": "BeforeStep HaltWhen OnEvent OnToolError StepInput",
+    "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.

@@ -156,6 +156,7 @@ ROWS = {
     "max_turns": Row(COUNTS, execution("max_turns"), 8, wrong=("5", 5.0, True, None), bad=(0, -1)),
     "before_step": callback("before_step"),
     "halt_when": callback("halt_when"),
+    "compact": callback("compact"),
     "on_tool_error": Row(
         ("halt", "continue", print, "halt"),
         execution("on_tool_error"),

@@ -24,6 +24,7 @@ from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 __all__ = [
     "BeforeStep",
     "CallOptions",
+    "Compact",
     "ExecutionOptions",
     "HaltWhen",
     "OnEvent",
@@ -71,6 +72,10 @@ OnEvent = Callable[[AdapterEvent], Any]
 """A function, sync or async, that is shown events; what it returns is not used."""
 
 
+Compact = Callable[[Thread], Thread | Awaitable[Thread]]
+"""A function, sync or async, of a conversation that does not fit: what is to be sent in its place."""
+
+
 class OtherOptions(TypedDict, total=False):
     """The options of every call but `response_format`."""
 
@@ -97,6 +102,7 @@ class OtherOptions(TypedDict, total=False):
     max_turns: int
     before_step: BeforeStep | None
     halt_when: HaltWhen | None
+    compact: Compact | None
     on_tool_error: OnToolError
     tool_timeout: float | None
     max_concurrency: int | None
@@ -137,6 +143,8 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
     halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
         (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
+    compact: function of the `Thread`, asked when it comes near to the model's limit, and once when the provider says
+        that it is too long; returns what is sent in its place. What is kept stays whole. See `allm.compact`.
     output_mode: How the model is asked for an answer that fits `response_format`: "native", as a "tool" that it has to
         call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
     tool_mode: How the model gets its tools: "native", "prompted" in its instructions, or natively unless it is known to
@@ -157,6 +165,7 @@ class ExecutionOptions:
     max_turns: int = 8
     before_step: BeforeStep | None = None
     halt_when: HaltWhen | None = None
+    compact: Compact | None = None
     on_tool_error: OnToolError = "continue"
     tool_timeout: float | None = 30.0
     max_concurrency: int | None = None

@@ -218,6 +218,7 @@ OPTIONS: dict[str, Option] = {
     "output_mode": Option(OUTPUT_MODE, _EXECUTION, KNOWN_OUTPUT_MODE),
     "tool_mode": Option(TOOL_MODE, _EXECUTION, KNOWN_TOOL_MODE),
     "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE),
+    "compact": Option(FUNCTION, _EXECUTION),
     "on_tool_error": Option(ON_TOOL_ERROR, _EXECUTION),
     "tool_timeout": Option(SECONDS, _EXECUTION, POSITIVE),
     "max_concurrency": Option(COUNT_OR_NONE, _EXECUTION, POSITIVE),
