@@ -47,10 +47,9 @@ async def compacted(call: ModelCall) -> tuple[ModelCall, Any] | None:
         Exception: Raised by the function.
         AllmError: What it returned cannot be sent.
     """
-    function, thread = call.execution_options.compact, Thread(call.request.messages)
-    assert function is not None  # noqa: S101  (asked only if there is one)
-    given: Any = function(thread) if isinstance(function, OnTrio) else call_user(function, thread)
-    shorter: Any = await given
+    function: Any = call.execution_options.compact
+    thread = Thread(call.request.messages)
+    shorter: Any = await (function(thread) if isinstance(function, OnTrio) else call_user(function, thread))
     if not isinstance(shorter, Thread):
         what = f"compact returned {type(shorter).__name__}; expected a Thread, such as thread.last_turns(3)"
         raise OptionError(what, reason="invalid_type", option="compact")
