@@ -21,7 +21,11 @@ _NEAR = 0.8
 
 
 class OnTrio:
-    """Marks a function of this library, which runs where the call does, whatever event loop the program has."""
+    """A function of this library, which runs where the call does, whatever event loop the program has."""
+
+    async def __call__(self, thread: Thread) -> Thread:
+        """What is sent in place of the thread."""
+        raise NotImplementedError
 
 
 async def compacted_if_near(call: ModelCall, prepared: Any) -> tuple[ModelCall, Any]:
@@ -47,8 +51,8 @@ async def compacted(call: ModelCall) -> tuple[ModelCall, Any] | None:
         Exception: Raised by the function.
         AllmError: What it returned cannot be sent.
     """
-    function: Any = call.execution_options.compact
-    thread = Thread(call.request.messages)
+    function, thread = call.execution_options.compact, Thread(call.request.messages)
+    assert function is not None  # noqa: S101  (asked only if there is one)
     shorter: Any = await (function(thread) if isinstance(function, OnTrio) else call_user(function, thread))
     if not isinstance(shorter, Thread):
         what = f"compact returned {type(shorter).__name__}; expected a Thread, such as thread.last_turns(3)"
