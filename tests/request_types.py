@@ -115,3 +115,24 @@ def anthropic_types():
     """The validator of a streaming request."""
     params = vendor("anthropic.types.message_create_params")
     return vendor("pydantic").TypeAdapter(params.MessageCreateParamsStreaming)
+
+
+def check_anthropic_count(body):
+    """Raise if `body` is invalid for POST /messages/count_tokens."""
+    params = vendor("anthropic.types.message_count_tokens_params")
+    adapter = vendor("pydantic").TypeAdapter(params.MessageCountTokensParams)
+    force(adapter.validate_python(body, extra="forbid"))
+
+
+def check_openai_count(body):
+    """Raise if `body` is invalid for POST /responses/input_tokens."""
+    params = vendor("openai.types.responses.input_token_count_params")
+    adapter = vendor("pydantic").TypeAdapter(params.InputTokenCountParams)
+    force(adapter.validate_python(body, extra="forbid"))
+
+
+def check_gemini_count(body):
+    """Raise if Google would refuse `body` for `countTokens`."""
+    json_format = vendor("google.protobuf.json_format")
+    descriptors = vendor("google.ai.generativelanguage_v1beta.types")
+    json_format.ParseDict(body, descriptors.CountTokensRequest.pb()(), ignore_unknown_fields=False)

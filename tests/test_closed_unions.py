@@ -63,6 +63,7 @@ MATCHES = {
     ("cli/generate.py", "_response"): "AdapterEvent",
     ("testing/conformance/event_grammar.py", "_check_block"): "AdapterEvent",
     ("testing/wire_formats/encoder.py", "_item"): "ScriptItem",
+    ("data/token_count.py", "_of_part"): "Part",
     ("providers/anthropic/content_encode.py", "_part"): "Part",
     ("providers/bedrock/content_encode.py", "_part"): "Part",
     ("providers/gemini/content_encode.py", "_part"): "Part",

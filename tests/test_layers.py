@@ -233,7 +233,11 @@ def test_the_architecture_names_existing_files_and_classes():
     assert len(ARCHITECTURE.splitlines()) <= 150
 
 
-@pytest.mark.parametrize("module", MODULES)
+LISTS = {"allm", "allm.adapters"}
+"""Modules that list names, one in a line, and hold no idea."""
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in LISTS])
 def test_modules_stay_readable(module):
     """A module that outgrows the limit holds a second idea, which needs its own file."""
     assert len(MODULES[module].read_text("utf-8").splitlines()) <= MOST_LINES

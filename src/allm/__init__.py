@@ -21,7 +21,9 @@ if TYPE_CHECKING:
         adapters,
         aio,
         blocking,
+        compact,
         fake,
+        files,
         keys,
         mcp,
         models,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from allm.data.citation import Citation, SourcePlace
     from allm.data.content import (
         AudioPart,
+        CachePoint,
         DocumentPart,
         ImagePart,
         Part,
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
         TextPart,
         ToolCall,
         VideoPart,
+        cache_point,
     )
     from allm.data.document import Document, Video
     from allm.data.embedding import (
@@ -144,6 +148,7 @@ if TYPE_CHECKING:
         TranscriptionRequest,
     )
     from allm.data.step_changes import StepChanges, StepChangesDict
+    from allm.data.token_count import TokenCount
     from allm.data.tool import tool_result
     from allm.data.tool_control import AskUser, Halt
     from allm.data.validation import validate
@@ -154,9 +159,11 @@ if TYPE_CHECKING:
     from allm.execution.services.embedding_stream import EmbeddingStream, Progress as OnProgress
     from allm.execution.services.embeddings import EmbeddingInputs, embed, stream_embed
     from allm.execution.services.images import ImageOptions, edit_image, generate_image, image_variations
+    from allm.execution.services.model_list import list_models
     from allm.execution.services.moderation import moderate
     from allm.execution.services.service import UnaryOptions
     from allm.execution.services.speech import SpeechOptions, SpeechStream, stream_synthesize, synthesize
+    from allm.execution.services.tokens import count_tokens
     from allm.execution.services.transcription import TranscriptionOptions, transcribe
     from allm.execution.stream.block import StreamBlock
     from allm.execution.stream.event_stream import EventStream
@@ -166,7 +173,7 @@ if TYPE_CHECKING:
     from allm.http.client import HttpClient
     from allm.http.fetch import fetch_image
     from allm.runtime.adapters import ToolExecutor, ToolResultEncoder
-    from allm.runtime.call_options import BeforeStep, HaltWhen, OnEvent, OnToolError, StepInput
+    from allm.runtime.call_options import BeforeStep, Compact, HaltWhen, OnEvent, OnToolError, StepInput
     from allm.runtime.engine import Engine, EngineFields
     from allm.runtime.retry import RetryPolicy
     from allm.runtime.tool_calls import Tool, ToolContext
@@ -184,12 +191,14 @@ __all__ = [
     "Audio",
     "AudioPart",
     "BeforeStep",
+    "CachePoint",
     "CallOptions",
     "ChatCompleted",
     "ChatResult",
     "Citation",
     "CitationAdded",
     "Classification",
+    "Compact",
     "Document",
     "DocumentPart",
     "Embedding",
@@ -286,6 +295,7 @@ __all__ = [
     "TextDelta",
     "TextPart",
     "Thread",
+    "TokenCount",
     "TokenLogprob",
     "Tool",
     "ToolCall",
@@ -323,13 +333,17 @@ __all__ = [
     "aio",
     "assistant",
     "blocking",
+    "cache_point",
     "chat",
     "classify",
+    "compact",
+    "count_tokens",
     "defaults",
     "edit_image",
     "embed",
     "fake",
     "fetch_image",
+    "files",
     "from_json",
     "generate",
     "generate_image",
@@ -337,6 +351,7 @@ __all__ = [
     "image_variations",
     "json_schema",
     "keys",
+    "list_models",
     "mcp",
     "messages_from_openai",
     "models",

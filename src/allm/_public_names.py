@@ -6,8 +6,8 @@ __all__ = ["MODULES", "PLACES"]
 
 MODULES = frozenset(
     {
-        *("adapters", "aio", "blocking", "fake", "keys", "mcp", "models", "providers", "render", "session"),
-        *("telemetry", "testing", "web"),
+        *("adapters", "aio", "blocking", "compact", "fake", "files", "keys", "mcp", "models", "providers", "render"),
+        *("session", "telemetry", "testing", "web"),
     }
 )
 """Public names that are modules."""
@@ -15,7 +15,10 @@ MODULES = frozenset(
 _NAMES = {
     "data.audio": "Audio",
     "data.citation": "Citation SourcePlace",
-    "data.content": ("AudioPart DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart"),
+    "data.content": (
+        "AudioPart CachePoint DocumentPart ImagePart Part ProviderPart ReasoningPart TextPart ToolCall VideoPart "
+        "cache_point"
+    ),
     "data.document": "Document Video",
     "data.embedding": (
         "Embedding EmbeddingAdapterError EmbeddingInput EmbeddingRequest EmbeddingResponse EncodingFormat"
@@ -49,6 +52,7 @@ _NAMES = {
     "data.session": "Session SessionConflict SessionStatus",
     "data.speech": "Granularity Speech SpeechRequest Transcription TranscriptionPart TranscriptionRequest",
     "data.step_changes": "StepChanges StepChangesDict",
+    "data.token_count": "TokenCount",
     "data.tool": "tool_result",
     "data.tool_control": "AskUser Halt",
     "data.validation": "validate",
@@ -59,9 +63,11 @@ _NAMES = {
     "execution.services.embedding_stream": "EmbeddingStream Progress:OnProgress",
     "execution.services.embeddings": "EmbeddingInputs embed stream_embed",
     "execution.services.images": "ImageOptions edit_image generate_image image_variations",
+    "execution.services.model_list": "list_models",
     "execution.services.moderation": "moderate",
     "execution.services.service": "UnaryOptions",
     "execution.services.speech": "SpeechOptions SpeechStream stream_synthesize synthesize",
+    "execution.services.tokens": "count_tokens",
     "execution.services.transcription": "TranscriptionOptions transcribe",
     "execution.stream.block": "StreamBlock",
     "execution.stream.event_stream": "EventStream",
@@ -71,7 +77,7 @@ _NAMES = {
     "http.client": "HttpClient",
     "http.fetch": "fetch_image",
     "runtime.adapters": "ToolExecutor ToolResultEncoder",
-    "runtime.call_options": "BeforeStep HaltWhen OnEvent OnToolError StepInput",
+    "runtime.call_options": "BeforeStep Compact HaltWhen OnEvent OnToolError StepInput",
     "runtime.engine": "Engine EngineFields",
     "runtime.retry": "RetryPolicy",
     # Tools and sets come with what runs and loads them, which the values themselves do not import.

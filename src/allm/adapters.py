@@ -4,6 +4,11 @@ Protocols of adapters:
     `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (which opens a `SpokenAnswer`), and
     `UnaryAdapter` for other responses in one piece. `Adapter` has the defaults of optional members, `AdapterOptions`
     the settings of a call beyond its request, `BatchLimits` the most that one embedding request may hold.
+    `Adapter.companion` gives the `UnaryAdapter` of a `Companion`: one that counts tokens, which `post_count` does by a
+    `CountCall`, or one that lists what there is, a `Page` for each `PageRequest`.
+    One of files is asked a `FileRequest`: an `Upload`, `FileGet`, `FileDelete`, `FileContent`, or a page. It answers
+    with a `StoredFile`; `FileCall` and `send_file_call` make the calls, `upload_form` the body of an upload,
+    `check_lifetime` and `file_segment` refuse what cannot be sent.
 
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
@@ -12,6 +17,7 @@ HTTP:
     `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
     `VertexPlace` has the addresses of models on Google's Vertex AI.
+    `with_query` adds to a URL, and `without_body` makes a GET or DELETE of a call.
     `open_download` opens a file by its address, and follows redirects.
     `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
@@ -39,6 +45,7 @@ JSON values:
     received.
 
 Encoding conversations and media:
+    `has_cache_points` finds an `allm.CachePoint` in messages,
     `call_name` and `results_in_place` repair what no vendor accepts, `unsupported_parts` finds what yours does not
     accept; `UniqueIds` keeps ids unique. `keep_encoding` keeps what a message was encoded to, and `kept_encoding` gives
     it back to the next request that has the same `encoding_format`; `Beginning` does so with the first messages of a
@@ -89,6 +96,7 @@ from allm.data.kept_encodings import (
     kept_encoding as kept_encoding,
 )
 from allm.data.media import Media as Media
+from allm.data.message import has_cache_points as has_cache_points
 from allm.data.message_builder import (
     MessageBuilder as MessageBuilder,
     Origin as Origin,
@@ -115,6 +123,7 @@ from allm.http.call import (
     json_body as json_body,
     open_call as open_call,
     parts_of as parts_of,
+    with_query as with_query,
 )
 from allm.http.decoder import StreamDecoder as StreamDecoder
 from allm.http.errors import Classify as Classify, malformed as malformed, request_id_of as request_id_of
@@ -145,6 +154,7 @@ from allm.http.stream_call import (
 )
 from allm.runtime.adapters import (
     AdapterOptions as AdapterOptions,
+    Companion as Companion,
     EmbeddingAdapter as EmbeddingAdapter,
     ImageAdapter as ImageAdapter,
     OutputMode as OutputMode,
@@ -184,11 +194,30 @@ if TYPE_CHECKING:
         stray_error as stray_error,
     )
     from allm.http.event_frames import FrameDecoder as FrameDecoder
-    from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
+    from allm.http.json_call import (
+        JsonResponse as JsonResponse,
+        post_json as post_json,
+        without_body as without_body,
+    )
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.http.vertex import VertexPlace as VertexPlace
     from allm.runtime.batches import BatchLimits as BatchLimits
+    from allm.runtime.file_store import (
+        FileCall as FileCall,
+        FileContent as FileContent,
+        FileDelete as FileDelete,
+        FileGet as FileGet,
+        FileRequest as FileRequest,
+        StoredFile as StoredFile,
+        Upload as Upload,
+        check_lifetime as check_lifetime,
+        file_segment as file_segment,
+        send_file_call as send_file_call,
+        upload_form as upload_form,
+    )
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
+    from allm.runtime.pages import Page as Page, PageRequest as PageRequest
+    from allm.runtime.token_counting import CountCall as CountCall, post_count as post_count
     from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
@@ -200,11 +229,18 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "Body",
     "CONTEXT_OVERFLOW",
     "Classify",
+    "Companion",
+    "CountCall",
     "Credential",
     "EmbeddingAdapter",
     "EmbeddingInput",
     "Emit",
     "ErrorBody",
+    "FileCall",
+    "FileContent",
+    "FileDelete",
+    "FileGet",
+    "FileRequest",
     "FrameDecoder",
     "HttpAdapter",
     "HttpCall",
@@ -223,6 +259,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "OpenCall",
     "Origin",
     "OutputMode",
+    "Page",
+    "PageRequest",
     "Path",
     "Pieces",
     "Problem",
@@ -236,6 +274,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "SpeechAdapter",
     "Splitter",
     "SpokenAnswer",
+    "StoredFile",
     "StreamAdapter",
     "StreamCall",
     "StreamDecoder",
@@ -243,6 +282,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "UnaryAdapter",
     "UniqueIds",
     "UnusableMediaError",
+    "Upload",
     "Vendor",
     "VertexPlace",
     "WireDecoder",
@@ -254,6 +294,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "base64_text",
     "call_name",
     "call_user",
+    "check_lifetime",
     "classify_error",
     "code_spans",
     "document_note",
@@ -262,8 +303,10 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "embedding_of",
     "encoding_format",
     "explains_settings",
+    "file_segment",
     "finish_reason_of",
     "fit_schema",
+    "has_cache_points",
     "image_of_base64",
     "image_of_url",
     "is_text",
@@ -283,12 +326,14 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "parse_arguments",
     "parse_retry_after",
     "parts_of",
+    "post_count",
     "post_json",
     "read_error_body",
     "reason_for_status",
     "refuse",
     "request_id_of",
     "results_in_place",
+    "send_file_call",
     "shape_reader",
     "shown",
     "sniff_mime",
@@ -298,10 +343,13 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "text_size",
     "unit_vector",
     "unsupported_parts",
+    "upload_form",
     "value_problem",
     "vector_of",
     "whole_text",
     "wider_shape",
+    "with_query",
+    "without_body",
     "wrong_type",
 ]
 
@@ -324,11 +372,26 @@ _LATER = {
     ),
     "http.vertex": ("VertexPlace",),
     "http.event_frames": ("FrameDecoder",),
-    "http.json_call": ("JsonResponse", "post_json"),
+    "data.markdown_code": ("code_spans",),
+    "http.json_call": ("JsonResponse", "post_json", "without_body"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
-    "data.markdown_code": ("code_spans",),
+    "runtime.file_store": (
+        "FileCall",
+        "FileContent",
+        "FileDelete",
+        "FileGet",
+        "FileRequest",
+        "StoredFile",
+        "Upload",
+        "check_lifetime",
+        "file_segment",
+        "send_file_call",
+        "upload_form",
+    ),
     "runtime.generated": ("image_of_base64", "image_of_url"),
+    "runtime.pages": ("Page", "PageRequest"),
+    "runtime.token_counting": ("CountCall", "post_count"),
     "runtime.vectors": ("unit_vector", "vector_of"),
 }
 _PLACES = {name: f"allm.{module}" for module, names in _LATER.items() for name in names}

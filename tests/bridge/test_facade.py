@@ -35,7 +35,7 @@ def needs_trio(module: types.ModuleType) -> set[str]:
 
 
 @pytest.mark.parametrize("facade", FACADES, ids=["aio", "blocking"])
-@pytest.mark.parametrize("part", ["", "session"])
+@pytest.mark.parametrize("part", ["", "session", "files"])
 def test_every_function_is_there(facade, part):
     """None is missing, and there is none that `allm` does not have."""
     original, mapped = (getattr(allm, part), getattr(facade, part)) if part else (allm, facade)

@@ -150,6 +150,7 @@ ONLY_IN_PYTHON = {
     "data/response.py": "no command parses answers",
     "data/session.py": "a command makes its sessions itself",
     "data/tool.py": "tools are written in Python",
+    "execution/compaction.py": "no command compacts conversations",
     "execution/options.py": "a command makes its engine of a model's name",
     "execution/output_modes.py": "no command sets the mode",
     "execution/prompted/request.py": "a command asks for JSON by a schema only",

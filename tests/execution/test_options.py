@@ -141,6 +141,10 @@ ROWS = {
     "reasoning_effort": words("reasoning_effort"),
     "reasoning_summary": words("reasoning_summary"),
     "verbosity": words("verbosity"),
+    "prompt_cache": Row(
+        (True, "5m", "1h", False), lambda call: call.adapter_options.prompt_cache, wrong=(7, "2h", "", ["5m"])
+    ),
+    "prompt_cache_key": words("prompt_cache_key"),
     "api_key": Row(
         ("a", "b", "c", Secret("d")),
         lambda call: call.adapter_options.api_key and call.adapter_options.api_key.reveal(),
@@ -152,6 +156,7 @@ ROWS = {
     "max_turns": Row(COUNTS, execution("max_turns"), 8, wrong=("5", 5.0, True, None), bad=(0, -1)),
     "before_step": callback("before_step"),
     "halt_when": callback("halt_when"),
+    "compact": callback("compact"),
     "on_tool_error": Row(
         ("halt", "continue", print, "halt"),
         execution("on_tool_error"),

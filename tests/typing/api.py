@@ -417,6 +417,8 @@ def parts_are_closed(part: allm.Part) -> str:
             return "file"
         case allm.ToolCall():
             return part.name
+        case allm.CachePoint():
+            return part.ttl or ""
         case allm.ProviderPart():
             return part.provider
         case _:

@@ -15,19 +15,22 @@ which has ended when the cancellation goes on; leaving a block closes its connec
 from __future__ import annotations
 
 import allm
-from allm.aio import session
+from allm.aio import files, session
 from allm.aio.calls import run
 from allm.aio.mapped import mapped
 
 __all__ = [
     "chat",
     "classify",
+    "count_tokens",
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",
+    "list_models",
     "moderate",
     "run",
     "session",
@@ -45,12 +48,14 @@ __all__ = [
 # The types are in the stub beside this file.
 chat = mapped(allm.chat)
 classify = mapped(allm.classify)
+count_tokens = mapped(allm.count_tokens)
 edit_image = mapped(allm.edit_image)
 embed = mapped(allm.embed)
 fetch_image = mapped(allm.fetch_image)
 generate = mapped(allm.generate)
 generate_image = mapped(allm.generate_image)
 image_variations = mapped(allm.image_variations)
+list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
 step = mapped(allm.step)
 stream = mapped(allm.stream)

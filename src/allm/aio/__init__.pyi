@@ -3,12 +3,14 @@
 from allm import (
     chat as chat,
     classify as classify,
+    count_tokens as count_tokens,
     edit_image as edit_image,
     embed as embed,
     fetch_image as fetch_image,
     generate as generate,
     generate_image as generate_image,
     image_variations as image_variations,
+    list_models as list_models,
     moderate as moderate,
     step as step,
     stream as stream,
@@ -20,18 +22,21 @@ from allm import (
     transcribe as transcribe,
     warm_up as warm_up,
 )
-from allm.aio import session as session
+from allm.aio import files as files, session as session
 from allm.aio.calls import run as run
 
 __all__ = [
     "chat",
     "classify",
+    "count_tokens",
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",
+    "list_models",
     "moderate",
     "run",
     "session",

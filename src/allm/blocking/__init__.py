@@ -18,19 +18,22 @@ async functions on Trio. Ctrl-C cancels the call.
 from __future__ import annotations
 
 import allm
-from allm.blocking import session
+from allm.blocking import files, session
 from allm.blocking.calls import run
 from allm.blocking.mapped import mapped
 
 __all__ = [
     "chat",
     "classify",
+    "count_tokens",
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",
+    "list_models",
     "moderate",
     "run",
     "session",
@@ -48,12 +51,14 @@ __all__ = [
 # The types are in the stub beside this file.
 chat = mapped(allm.chat)
 classify = mapped(allm.classify)
+count_tokens = mapped(allm.count_tokens)
 edit_image = mapped(allm.edit_image)
 embed = mapped(allm.embed)
 fetch_image = mapped(allm.fetch_image)
 generate = mapped(allm.generate)
 generate_image = mapped(allm.generate_image)
 image_variations = mapped(allm.image_variations)
+list_models = mapped(allm.list_models)
 moderate = mapped(allm.moderate)
 step = mapped(allm.step)
 stream = mapped(allm.stream)

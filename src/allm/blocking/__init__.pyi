@@ -3,19 +3,22 @@
 from contextlib import AbstractContextManager
 from typing import Any, overload
 
-from allm.blocking import session as session
+from allm.blocking import files as files, session as session
 from allm.blocking.blocks import EventsBlock
 from allm.blocking.calls import run as run
 
 __all__ = [
     "chat",
     "classify",
+    "count_tokens",
     "edit_image",
     "embed",
     "fetch_image",
+    "files",
     "generate",
     "generate_image",
     "image_variations",
+    "list_models",
     "moderate",
     "run",
     "session",
@@ -44,6 +47,7 @@ from allm.data.moderation import ModerationInput, ModerationRequest, ModerationR
 from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionRequest
+from allm.data.token_count import TokenCount
 from allm.execution.classify import AnswerT
 from allm.execution.options import CallOptions, Input
 from allm.execution.services.embedding_stream import Progress
@@ -53,6 +57,7 @@ from allm.execution.services.service import UnaryOptions
 from allm.execution.services.speech import SpeechOptions
 from allm.execution.services.transcription import TranscriptionOptions
 from allm.runtime.call_options import OtherOptions
+from allm.runtime.catalog import ModelInfo
 from allm.runtime.engine import Engine
 
 @overload
@@ -79,6 +84,7 @@ def classify(
     probabilities: bool | None = ...,
     **options: Unpack[CallOptions],
 ) -> Classification[Any]: ...
+def count_tokens(engine: Engine, messages: Input, **options: Unpack[CallOptions[Any]]) -> TokenCount: ...
 def edit_image(
     engine: Engine,
     images: Image | Iterable[Image],
@@ -115,6 +121,7 @@ def generate(
 def generate(engine: Engine, request: Input, **options: Unpack[CallOptions[OutputT]]) -> Response[OutputT]: ...
 def generate_image(engine: Engine, prompt: str | ImageRequest, **options: Unpack[ImageOptions]) -> ImageResponse: ...
 def image_variations(engine: Engine, image: Image, **options: Unpack[ImageOptions]) -> ImageResponse: ...
+def list_models(engine: Engine, **options: Unpack[UnaryOptions]) -> tuple[ModelInfo, ...]: ...
 def moderate(
     engine: Engine,
     inputs: ModerationInput | Iterable[ModerationInput] | ModerationRequest,

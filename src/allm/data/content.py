@@ -11,6 +11,7 @@ from allm.data.attrs_classes import frozen
 from allm.data.audio import Audio
 from allm.data.citation import Citation
 from allm.data.document import Document, Video
+from allm.data.errors import Problem, ValidationError
 from allm.data.image import Image
 from allm.data.media import Media
 from allm.data.problems import mapping_field
@@ -21,6 +22,7 @@ __all__ = [
     "OF_MEDIA",
     "PART_TYPES",
     "AudioPart",
+    "CachePoint",
     "DocumentPart",
     "ImagePart",
     "MediaPart",
@@ -30,6 +32,7 @@ __all__ = [
     "TextPart",
     "ToolCall",
     "VideoPart",
+    "cache_point",
     "media_of",
 ]
 
@@ -123,6 +126,39 @@ class VideoPart:
 
 
 @frozen
+class CachePoint:
+    """Up to here a prompt stays the same, in a user's or a system message: the provider is asked to keep it.
+
+    It is not content. A provider that has no such marks, or keeps prompts by itself, is not told of it.
+
+    Attributes:
+        ttl: For how long, where the provider can be told; None: for as long as the call option `prompt_cache` says.
+        metadata: Empty, as every part has it.
+        made_at: None, as every part has it.
+    """
+
+    ttl: Literal["5m", "1h"] | None = None
+    metadata: dict[str, Any] = mapping_field()
+    made_at: str | None = attrs.field(default=None, kw_only=True, eq=False)
+
+
+def cache_point(ttl: Literal["5m", "1h"] | None = None) -> CachePoint:
+    """A mark up to where a prompt stays the same: `allm.user(long_text, allm.cache_point(), question)`.
+
+    Args:
+        ttl: For how long the provider is asked to keep it.
+
+    Raises:
+        ValidationError: `unknown`: another time.
+    """
+    if ttl not in {None, "5m", "1h"}:
+        raise ValidationError(
+            [Problem(("ttl",), "unknown", f"is {ttl!r}; expected '5m' or '1h'")], reason="invalid_part"
+        )
+    return CachePoint(ttl)
+
+
+@frozen
 class ReasoningPart:
     """The model's thinking: readable text and the opaque data that the provider wants back.
 
@@ -181,7 +217,7 @@ class ProviderPart:
 
 
 MediaPart = ImagePart | DocumentPart | AudioPart | VideoPart
-Part = TextPart | MediaPart | ReasoningPart | ToolCall | ProviderPart
+Part = TextPart | MediaPart | ReasoningPart | ToolCall | CachePoint | ProviderPart
 PART_TYPES: tuple[type, ...] = get_args(Part)
 OF_MEDIA: dict[type[Media], Any] = {Image: ImagePart, Document: DocumentPart, Audio: AudioPart, Video: VideoPart}
 """The part that holds each kind of media, in the field that has the name of the kind."""

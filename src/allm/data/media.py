@@ -314,19 +314,21 @@ class LargeFile:
     def __len__(self) -> int:
         return self.size
 
-    def pieces(self, size: int) -> Iterator[bytes]:
-        """Its bytes, `size` at a time.
+    def pieces(self, size: int, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Its bytes, or those from `start` to `end`, `size` at a time.
 
         Raises:
             ValidationError: It cannot be read, or has another length now.
         """
-        left = self.size
+        left = (self.size if end is None else end) - start
+        to_its_end = end is None or end == self.size
         try:
             with Path(self.path).open("rb") as file:
+                file.seek(start)
                 while left and (piece := file.read(min(size, left))):
                     left -= len(piece)
                     yield piece
-                grown = not left and bool(file.read(1))
+                grown = to_its_end and not left and bool(file.read(1))
         except OSError as error:
             raise self.media._unreadable(self.path, error) from error
         if left or grown:

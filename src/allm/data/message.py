@@ -17,6 +17,7 @@ from allm.data.content import (
     HOLDS,
     MEDIA_TYPES,
     PART_TYPES,
+    CachePoint,
     ImagePart,
     Part,
     ReasoningPart,
@@ -35,6 +36,7 @@ __all__ = [
     "Thread",
     "assistant",
     "call_ids",
+    "has_cache_points",
     "message_problems",
     "messages_problems",
     "put_begun",
@@ -255,9 +257,9 @@ def _words(words: tuple[str, ...]) -> str:
     return ", ".join(map(repr, words))
 
 
-def system(text: str) -> Message:
-    """Instructions for the model."""
-    return Message("system", text)
+def system(text: str, *more: str | Part) -> Message:
+    """Instructions for the model: a text, or several, with `cache_point()` behind those that stay the same."""
+    return Message("system", parts_of((text, *more)) if more else text)
 
 
 def user(*content: str | Media | Part) -> Message:
@@ -272,6 +274,12 @@ def user(*content: str | Media | Part) -> Message:
         if isinstance(piece, str):
             refuse_file_name(piece, index)
     return Message("user", parts_of(content))
+
+
+def has_cache_points(messages: Iterable[Message]) -> bool:
+    """Whether there is a `CachePoint` in them."""
+    contents = (message.content for message in messages if type(message.content) is not str)
+    return any(isinstance(part, CachePoint) for content in contents for part in content)
 
 
 def assistant(*content: str | Part) -> Message:

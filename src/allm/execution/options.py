@@ -243,8 +243,8 @@ def warn_ignored_options(options: Mapping[str, Any]) -> None:
             logger.debug("option %s has no effect on generate and stream_generate; use chat or stream", name)
 
 
-def prepare_call(call: ModelCall) -> Any:
-    """The call as its adapter prepared it.
+def prepare_call(call: ModelCall, by: Any = None) -> Any:
+    """The call as its adapter prepared it, or as `by` did, which takes the request that the adapter would have got.
 
     Raises:
         EngineError: `missing_adapter`, `missing_stream_adapter`, `missing_model`, `missing_key`.
@@ -270,12 +270,12 @@ def prepare_call(call: ModelCall) -> Any:
     if any(tool.compact or tool.deferred for tool in request.tools):
         request = hide_tools(vendor, request, call.adapter_options)
     try:
-        prepared = adapter.prepare(request, call.adapter_options)
+        prepared = (asked := adapter if by is None else by).prepare(request, call.adapter_options)
     except (RecursionError, ValidationError) as error:
         from allm.execution.refused_files import prepare_otherwise
 
-        prepared = prepare_otherwise(adapter, request, call.adapter_options, error)
-    return prepared if new_change is None else ChangedEvents(prepared, new_change)
+        prepared = prepare_otherwise(asked, request, call.adapter_options, error)
+    return prepared if by is not None or new_change is None else ChangedEvents(prepared, new_change)
 
 
 def prompts_tools(call: ModelCall) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, cast, final
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import attrs
 import trio
@@ -39,6 +39,7 @@ __all__ = [
     "no_address",
     "open_call",
     "parts_of",
+    "with_query",
 ]
 
 REDIRECT = 300
@@ -276,6 +277,12 @@ def join_url(base_url: str, path: str) -> str:
 @functools.lru_cache(maxsize=256)  # each call asks, for one of few addresses
 def _joined(parts: SplitResult, path: str) -> PrivateUrl:
     return PrivateUrl(urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, "")))
+
+
+def with_query(url: str, **fields: Any) -> str:
+    """Return `url` with fields added to its query, those that are None left out."""
+    added = urlencode({name: value for name, value in fields.items() if value is not None})
+    return PrivateUrl(f"{url}{'&' if '?' in url else '?'}{added}" if added else url)
 
 
 def parts_of(base_url: str) -> SplitResult:

@@ -13,7 +13,7 @@ from allm.data.json.text import JsonTextError, loads_lenient
 from allm.http.call import HttpCall, OpenCall, open_call
 from allm.http.errors import malformed
 
-__all__ = ["JsonResponse", "post_json"]
+__all__ = ["JsonResponse", "post_json", "without_body"]
 
 T = TypeVar("T")
 
@@ -37,6 +37,12 @@ class JsonResponse:
     status: int
     request_id: str | None
     headers: Mapping[str, str] = attrs.field(hash=False, repr=False)
+
+
+def without_body(call: HttpCall, method: str = "GET") -> HttpCall:
+    """The call without a body, as `GET` and `DELETE` have none."""
+    headers = {name: value for name, value in call.headers.items() if name != "content-type"}
+    return attrs.evolve(call, method=method, body=b"", headers=headers)
 
 
 async def post_json(call: HttpCall, decode: Callable[[JsonResponse], T]) -> T:

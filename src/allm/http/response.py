@@ -1,7 +1,4 @@
-"""What is sent and what comes back, independent of the HTTP library: bodies, responses, and its exceptions as ours.
-
-`OpenResponse` is the protocol of whatever sends a request.
-"""
+"""Bodies, responses and exceptions as ours, whatever the HTTP library; `OpenResponse` is whatever sends a request."""
 
 from __future__ import annotations
 
@@ -44,8 +41,8 @@ __all__ = [
 
 # `x-ratelimit-remaining-tokens` and `x-amzn-bedrock-input-token-count` are counts, `x-csrf-token` is a secret.
 _SECRET = re.compile(r"authoriz|cookie|secret|password|api-?key|signature|(^|-)token$")
-_SECRETS = frozenset({"location", "x-goog-upload-url"})
-"""Headers with URLs that grant access by themselves, to an upload or a download."""
+# URLs in headers that grant access by themselves, to an upload or a download.
+_SECRETS = frozenset({"location", "x-goog-upload-control-url", "x-goog-upload-url"})
 
 
 def shown_headers(headers: Mapping[str, str], secrets: Iterable[Secret] = ()) -> dict[str, str]:
@@ -195,10 +192,12 @@ class Body:
         length: In bytes; sent as Content-Length, and `open` has to yield exactly as many.
         open: Returns the chunks from the beginning each time it is called, because a retry sends the body again. They
             are an iterable or an async iterable; a generator is closed when sending ends early.
+        on_trio: An async iterable is for Trio; else it is the user's, who may be on another event loop.
     """
 
     length: int
     open: Callable[[], Iterable[bytes] | AsyncIterable[bytes]] = attrs.field(repr=False)
+    on_trio: bool = False
 
 
 @final
@@ -219,7 +218,7 @@ class BodyReader:
         self._size = 0
         chunks = (self._body,) if isinstance(self._body, bytes) else self._body.open()
         if isinstance(chunks, AsyncIterable):
-            self._async = items_of_user(chunks)
+            self._async = aiter(chunks) if getattr(self._body, "on_trio", False) else items_of_user(chunks)
         else:
             self._sync = iter(chunks)
         return self

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # not needed for a chat
 
 __all__ = [
     "AdapterOptions",
+    "Companion",
     "EmbeddingAdapter",
     "Emit",
     "ImageAdapter",
@@ -49,6 +50,9 @@ OutputMode = Literal["native", "tool", "prompted"]
 ToolMode = Literal["native", "prompted"]
 """A way to give tools to a model."""
 
+Companion = Literal["token_counter", "model_list", "files"]
+"""A service that a provider of chat has beside it, at the same address and with the same key."""
+
 
 @frozen(kw_only=True)
 class AdapterOptions:
@@ -59,6 +63,9 @@ class AdapterOptions:
         reasoning_effort: How hard to think, in the provider's own words, such as `low`, `medium`, `high`.
         reasoning_summary: Ask for a readable summary of the reasoning (OpenAI Responses).
         verbosity: How long the response should be (OpenAI).
+        prompt_cache: Whether the provider keeps the prompt for the next call, and for how long (`"5m"`, `"1h"`);
+            None: as the adapter, or the provider, does it.
+        prompt_cache_key: What calls with the same beginning have in common, for providers that route by it (OpenAI).
         request_id: An id to send along for tracing.
         session_id: The conversation this call belongs to.
         http_client: The engine's HTTP client; the adapter never closes it.
@@ -73,6 +80,8 @@ class AdapterOptions:
     reasoning_effort: str | None = None
     reasoning_summary: str | None = None
     verbosity: str | None = None
+    prompt_cache: bool | Literal["5m", "1h"] | None = None
+    prompt_cache_key: str | None = None
     request_id: str | None = None
     session_id: str | None = None
     http_client: Any = None

@@ -24,6 +24,7 @@ from allm.runtime.retry import DEFAULT_RETRY, RetryPolicy
 __all__ = [
     "BeforeStep",
     "CallOptions",
+    "Compact",
     "ExecutionOptions",
     "HaltWhen",
     "OnEvent",
@@ -71,6 +72,10 @@ OnEvent = Callable[[AdapterEvent], Any]
 """A function, sync or async, that is shown events; what it returns is not used."""
 
 
+Compact = Callable[[Thread], Thread | Awaitable[Thread]]
+"""A function, sync or async, of a conversation that does not fit: what is to be sent in its place."""
+
+
 class OtherOptions(TypedDict, total=False):
     """The options of every call but `response_format`."""
 
@@ -88,6 +93,8 @@ class OtherOptions(TypedDict, total=False):
     reasoning_effort: str | None
     reasoning_summary: str | None
     verbosity: str | None
+    prompt_cache: bool | Literal["5m", "1h"] | None
+    prompt_cache_key: str | None
     options: Mapping[str, Any]
     api_key: str | None
     request_id: str | None
@@ -95,6 +102,7 @@ class OtherOptions(TypedDict, total=False):
     max_turns: int
     before_step: BeforeStep | None
     halt_when: HaltWhen | None
+    compact: Compact | None
     on_tool_error: OnToolError
     tool_timeout: float | None
     max_concurrency: int | None
@@ -125,6 +133,8 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     model, tools, tool_choice, temperature, max_tokens, top_p, stop, seed, parallel_tool_calls, service_tier, logprobs,
         response_format, options: as in `Request`.
     reasoning_effort, reasoning_summary, verbosity: provider words, sent where the provider has them.
+    prompt_cache: Let the provider keep the prompt for the next call: True, for how long ("5m", "1h"), or False.
+    prompt_cache_key: What calls with the same beginning have in common, where the provider routes by it (OpenAI).
     api_key: For this call; wins over every other place.
     request_timeout: Limit of the whole call, retries included; none by default.
     first_event_timeout, stream_timeout: Longest wait for the first event (300) and between two events (300).
@@ -133,6 +143,8 @@ class CallOptions(OtherOptions, Generic[OutputT], total=False):
     before_step: function of a `StepInput`, asked before each model call of a turn; returns `StepChanges` or None.
     halt_when: function of a `StepResult` that ends the turn. on_tool_error: "continue", "halt", or a function of
         (tool_call, error). tool_timeout: limit of one tool call (30). max_concurrency: calls that run at once (all).
+    compact: function of the `Thread`, asked when it comes near to the model's limit, and once when the provider says
+        that it is too long; returns what is sent in its place. What is kept stays whole. See `allm.compact`.
     output_mode: How the model is asked for an answer that fits `response_format`: "native", as a "tool" that it has to
         call, "prompted" in its instructions, or the first of these that it has ("auto"). Without a schema of no effect.
     tool_mode: How the model gets its tools: "native", "prompted" in its instructions, or natively unless it is known to
@@ -153,6 +165,7 @@ class ExecutionOptions:
     max_turns: int = 8
     before_step: BeforeStep | None = None
     halt_when: HaltWhen | None = None
+    compact: Compact | None = None
     on_tool_error: OnToolError = "continue"
     tool_timeout: float | None = 30.0
     max_concurrency: int | None = None

@@ -125,6 +125,10 @@ class ModelInfo:
         forced_tool_choice: Whether it can be made to call a tool.
         media_in_tool_results: Whether the result of a tool may hold an image.
         shutdown: The day from which the provider no longer serves it.
+        cache_minimum: Fewest tokens of a prompt of which the provider keeps anything for the next call.
+        name: What the provider calls it for people, where its list of models says so.
+        created: The day on which it came out, where the list says so.
+        aliases: Other ids that mean this model now, where the list says so.
     """
 
     provider: str = attrs.field(validator=_not_empty)
@@ -146,6 +150,10 @@ class ModelInfo:
     forced_tool_choice: bool | None = None
     media_in_tool_results: bool | None = None
     shutdown: date | None = None
+    cache_minimum: int | None = None
+    name: str | None = None
+    created: date | None = None
+    aliases: tuple[str, ...] = attrs.field(default=(), converter=_names)
 
     def nearest_effort(self, effort: str) -> str:
         """`effort` as the model has it: the word itself, else the next one upwards, else the one with the most.

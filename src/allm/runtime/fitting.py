@@ -19,6 +19,7 @@ import attrs
 
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -53,6 +54,8 @@ __all__ = [
 TAG = "unsupported_parameter"
 DEFAULT_TEMPERATURE = 1
 """Every vendor's default. Reasoning models accept it, or behave the same without it."""
+_SURELY = 2 / 3
+"""What part of a number an estimate of it has to stay below to say that the number itself is not reached."""
 _OF_SCHEMAS = frozenset({"json_schema", "json_schema_with_tools"})
 _FORCED = frozenset({"any", "tool", "required", "function", "custom", "allowed_tools"})
 
@@ -79,6 +82,8 @@ def fit_to_model(adapter: Any, request: Request, options: AdapterOptions, defaul
         request = _without(request, path)
         text = "%s is left out: %s. It comes from the engine's params or the application's defaults"
         advise(vendor.provider, request.model or "", str(path[-1]), text, path[-1], problem.sentence)
+    if options.prompt_cache and info is not None and info.cache_minimum is not None:
+        _warn_of_short_prompt(vendor.provider, request, info.cache_minimum)
     for name in vendor.ignored_options:
         if getattr(options, name) is not None:
             text = "%s has no counterpart at %s and is left out"
@@ -86,6 +91,16 @@ def fit_to_model(adapter: Any, request: Request, options: AdapterOptions, defaul
     if info is not None and "temperature" in info.refuses_with_reasoning and _reasons(info, request, options):
         return attrs.evolve(request, temperature=None)  # only the default temperature can be left here
     return request
+
+
+def _warn_of_short_prompt(provider: str, request: Request, minimum: int) -> None:
+    """Warn, once for each model, of a prompt of which the provider keeps nothing, and says nothing about it."""
+    from allm.data.token_count import estimated_tokens
+
+    tokens = estimated_tokens(request)
+    if tokens < _SURELY * minimum:
+        text = "prompt_cache has no effect: the prompt has about %d tokens, and %s keeps those of %r from %d on"
+        advise(provider, request.model or "", "prompt_cache", text, tokens, provider, request.model, minimum)
 
 
 def _refused(info: ModelInfo, request: Request, options: AdapterOptions) -> Iterator[Problem]:
@@ -241,8 +256,10 @@ def _needed_by(part: Part) -> str | None:
     match part:
         case ImagePart():
             return "vision"
-        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart() | DocumentPart() | AudioPart() | VideoPart():
-            return None  # of the last three the catalog says nothing
+        case TextPart() | ReasoningPart() | ToolCall() | ProviderPart() | CachePoint():
+            return None
+        case DocumentPart() | AudioPart() | VideoPart():
+            return None  # the catalog says nothing of them
         case _:
             assert_never(part)
 

@@ -35,7 +35,7 @@ from allm.http.response import Body, transport_override
 from allm.http.sse import MAX_EVENT_BYTES
 from allm.http.stream_call import StreamCall, WireDecoder
 from allm.http.transport import checked_route
-from allm.runtime.adapters import AdapterOptions, OutputMode, ToolMode
+from allm.runtime.adapters import AdapterOptions, Companion, OutputMode, ToolMode
 
 if TYPE_CHECKING:
     from allm.runtime.batches import BatchLimits
@@ -118,6 +118,10 @@ class Adapter(ABC):
 
         return UNKNOWN_LIMITS
 
+    def companion(self, _service: Companion, /) -> Any:
+        """The `UnaryAdapter` of a service beside chat, with this adapter's key and address; None: there is none."""
+        return None
+
 
 def as_adapter(adapter: Any) -> Adapter:
     """Return the adapter with all optional members: wrapped to add them if it does not derive from `Adapter`."""
@@ -172,6 +176,9 @@ class _WithDefaults(Adapter):
     def batch_limits(self, model: str | None, /) -> BatchLimits:
         ask: Callable[..., BatchLimits] = getattr(self._adapter, "batch_limits", super().batch_limits)
         return ask(model)
+
+    def companion(self, service: Companion, /) -> Any:
+        return getattr(self._adapter, "companion", super().companion)(service)
 
 
 # --- over HTTP -------------------------------------------------------------------------------------------------------

@@ -167,6 +167,10 @@ FORMAT = _or_none(
 MODE = Rule("'auto' or 'manual'", _is(str))
 OUTPUT_MODE = Rule("'auto', 'native', 'tool' or 'prompted'", _is(str))
 TOOL_MODE = Rule("'auto', 'native' or 'prompted'", _is(str))
+PROMPT_CACHE = _or_none(
+    "True, False, '5m' or '1h'",
+    lambda value: isinstance(value, bool) or (isinstance(value, str) and value in {"5m", "1h"}),
+)
 ON_TOOL_ERROR = Rule(
     "'continue', 'halt', or a function of (tool_call, error)",
     lambda value: callable(value) or (isinstance(value, str) and value in {"continue", "halt"}),
@@ -201,6 +205,8 @@ OPTIONS: dict[str, Option] = {
     "reasoning_effort": Option(TEXT, _ADAPTER),
     "reasoning_summary": Option(TEXT, _ADAPTER),
     "verbosity": Option(TEXT, _ADAPTER),
+    "prompt_cache": Option(PROMPT_CACHE, _ADAPTER),
+    "prompt_cache_key": Option(TEXT, _ADAPTER),
     "api_key": Option(_or_none("str", _is(str, Secret)), _ADAPTER, merge=_key, is_secret=True),
     "request_id": Option(TEXT, _BOTH),
     "session_id": Option(TEXT, _BOTH),
@@ -212,6 +218,7 @@ OPTIONS: dict[str, Option] = {
     "output_mode": Option(OUTPUT_MODE, _EXECUTION, KNOWN_OUTPUT_MODE),
     "tool_mode": Option(TOOL_MODE, _EXECUTION, KNOWN_TOOL_MODE),
     "validation_retries": Option(COUNT, _EXECUTION, NOT_NEGATIVE),
+    "compact": Option(FUNCTION, _EXECUTION),
     "on_tool_error": Option(ON_TOOL_ERROR, _EXECUTION),
     "tool_timeout": Option(SECONDS, _EXECUTION, POSITIVE),
     "max_concurrency": Option(COUNT_OR_NONE, _EXECUTION, POSITIVE),

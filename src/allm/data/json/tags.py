@@ -67,6 +67,7 @@ from allm.data.session import AnswerEntry, Approval, JoinedEntry, Session, Sessi
 from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
 from allm.data.step_changes import StepChanges
 from allm.data.structuring import Misfit, sequence
+from allm.data.token_count import TokenCount
 from allm.data.tool import Tool
 from allm.data.tool_control import AskUser, Halt
 from allm.data.toolset import Toolset
@@ -99,7 +100,7 @@ VALUE_TAGS: dict[str, type] = {
         cls.__name__: cls
         for cls in (
             *(Message, Tool, Request, Response, Usage, Thread, StepResult, ChatResult, JsonSchema),
-            *(Image, Document, Video, FileRef),
+            *(Image, Document, Video, FileRef, TokenCount),
             *(Problem, TokenLogprob, StepChanges, Citation, SourcePlace),
             *(Session, Approval, AnswerEntry, JoinedEntry, ToolOutcome, AskUser, Halt, PendingQuestion, FinalizeReport),
             *get_args(HaltCause),

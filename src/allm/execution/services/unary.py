@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, Generic
+from typing import Any, Generic, Protocol
 
 import attrs
 import trio
@@ -29,7 +29,15 @@ from allm.runtime.fitting import warn_of_shutdown
 from allm.runtime.http_adapter import as_adapter
 from allm.runtime.option_table import check_options, merged_options, values_for
 
-__all__ = ["UnaryCall", "ask", "resolve_unary", "typed"]
+__all__ = ["Silence", "UnaryCall", "ask", "resolve_unary", "typed"]
+
+
+class Silence(Protocol):
+    """Something that is sent bit by bit, whose silence is limited, and not the time that it takes."""
+
+    def limit(self, scope: trio.CancelScope, seconds: float) -> None:
+        """Put off the end of the scope to so many seconds from each piece on."""
+        ...
 
 
 @define(eq=False)
@@ -132,7 +140,12 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             )
 
     async def attempt(
-        self, work: Callable[[], Awaitable[ResponseT]], span: telemetry.Span, *, after: ExitStack | None = None
+        self,
+        work: Callable[[], Awaitable[ResponseT]],
+        span: telemetry.Span,
+        *,
+        after: ExitStack | None = None,
+        silence: Silence | None = None,
     ) -> ResponseT:
         """Run `work`, with retries as the call's budget allows. To be used inside `started`.
 
@@ -140,13 +153,14 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             work: Makes one request; called again for each retry.
             span: The telemetry span of the call.
             after: Takes over the place at the engine's limiter; None: it is released when `work` has ended.
+            silence: Told when something has been sent: the limit of one request is then counted anew.
         """
         if self._retries is None:
             self._retries = Retries(self.execution_options.retry, self.adapter.provider, span)
         while True:
             seen = await self._retries.ready()
             try:
-                return await self._once(work, after)
+                return await self._once(work, after, silence)
             except AdapterError as raised:
                 error = raised
             except Exception as raised:
@@ -154,14 +168,22 @@ class UnaryCall(Generic[RequestT, ResponseT]):
             if not await self._retries.wait_to_retry(error, seen, deadline=self._deadline):
                 raise typed(error, self.error_type) from error.__cause__
 
-    async def _once(self, work: Callable[[], Awaitable[ResponseT]], after: ExitStack | None) -> ResponseT:
+    def begin_anew(self) -> None:
+        """Give the next attempts a whole budget of retries: what came before has been achieved."""
+        self._retries = None
+
+    async def _once(
+        self, work: Callable[[], Awaitable[ResponseT]], after: ExitStack | None, silence: Silence | None
+    ) -> ResponseT:
         limiter, limit = self.engine.limiter, self.execution_options.first_event_timeout
         with ExitStack() as place:
             if limiter is not None:
                 borrower = object()  # not the task, which may hold a place for another open call
                 await limiter.acquire_on_behalf_of(borrower)
                 place.callback(limiter.release_on_behalf_of, borrower)
-            with trio.move_on_after(seconds(limit)):
+            with trio.move_on_after(seconds(limit)) as scope:
+                if silence is not None:
+                    silence.limit(scope, seconds(limit))
                 response = await work()
                 if after is not None:
                     after.push(place.pop_all())

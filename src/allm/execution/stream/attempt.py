@@ -239,6 +239,10 @@ async def run_model_call(
             so that the stream's span is that of the call.
     """
     held = _Held()
+    if call.execution_options.compact is not None:
+        from allm.execution.compaction import compacted_if_near
+
+        call, prepared = await compacted_if_near(call, prepared)
     if context.span is None:
         await _until_ended(call, prepared, context, held, None)
     elif response is None:
@@ -267,6 +271,7 @@ async def _until_ended(
         held.since = trio.current_time()
     options = call.execution_options
     retries = Retries(options.retry, adapter.provider, span, call.request.model, options.session_id)
+    overflowed = False
     try:
         while True:
             limiter = call.engine.limiter
@@ -274,6 +279,14 @@ async def _until_ended(
             failure, attempt = await run(call, prepared, context.send, held)
             if failure is None:
                 return
+            if options.compact is not None and not attempt.shown and not overflowed and _is_too_long(failure):
+                from allm.execution.compaction import compacted
+
+                overflowed = True
+                if (shorter := await compacted(call)) is not None:
+                    call, prepared = shorter
+                    held.abandon()
+                    continue
             error = attempt.retryable_error(failure)
             if error is not None and (
                 await retries.wait_to_retry(error, deadline=context.deadline, abandoned=held.usage())
@@ -285,6 +298,10 @@ async def _until_ended(
     except trio.Cancelled:
         context.send.leave(held.take())  # at a time limit they are shown before the failure
         raise
+
+
+def _is_too_long(failure: Failed) -> bool:
+    return isinstance(failure.error, AdapterError) and failure.error.reason == "context_length_exceeded"
 
 
 async def fail_at_limit(context: StreamContext, limit: float | None, call: ModelCall) -> AdapterError:

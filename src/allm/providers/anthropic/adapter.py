@@ -12,6 +12,7 @@ from allm.adapters import (
     BEARER,
     MAX_EVENT_BYTES,
     AdapterOptions,
+    Companion,
     Emit,
     HttpAdapter,
     KeyHeader,
@@ -36,7 +37,7 @@ from allm.providers.anthropic.errors import classify
 from allm.providers.anthropic.names import PROVIDER
 from allm.providers.anthropic.structured import StructuredOutput, output_modes
 
-__all__ = ["Anthropic", "ClaudeHost"]
+__all__ = ["Anthropic", "ClaudeHost", "address"]
 
 ANTHROPIC = Vendor(
     name=PROVIDER,
@@ -82,10 +83,11 @@ def _names(value: str | Iterable[str]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value)
 
 
-def _address(base_url: str) -> str:
+def address(base_url: str, path: str) -> str:
+    """The URL for a path that begins with a slash, without the version."""
     # Other vendors' base URLs have the version in them, so one that ends with it is understood as well.
     has_version = parts_of(base_url).path.rstrip("/").endswith("/v1")
-    return join_url(base_url, "/messages" if has_version else "/v1/messages")
+    return join_url(base_url, path if has_version else f"/v1{path}")
 
 
 @final
@@ -111,9 +113,10 @@ class Anthropic(HttpAdapter, StreamAdapter):
         headers: Sent with every request.
         http_client: Your own client, never closed here; wins over the engine's.
         betas: Sent as anthropic-beta, for fields in `options` that need them.
-        prompt_cache: Let the API keep the tools, the system prompt and the conversation for the next call: True, or for
-            how long (`"5m"`, `"1h"`). Writing costs more than reading saves unless the next call comes in that time.
-            Your own `cache_control` marks count first; there are at most four in a request.
+        prompt_cache: What the call option of this name is where a call does not give it: True, or for how long the API
+            keeps the tools, the system prompt and the conversation for the next call (`"5m"`, `"1h"`). Writing costs
+            more than reading saves unless the next call comes in that time. Your own `cache_control` marks count first;
+            there are at most four in a request.
         structured_output: What `output_mode="auto"` means here: `"native"`, as a `"tool"` that has to be called, or
             `"auto"`, natively to Claude 4.5 and newer, as a tool to all others.
         max_event_bytes: Largest server-sent event accepted, in bytes.
@@ -127,7 +130,7 @@ class Anthropic(HttpAdapter, StreamAdapter):
     then think as they see fit, and a token budget for older ones (2048, 8192, 24576, 32000, at most half of
     `max_tokens`, or a number of tokens); `none` asks for the least thinking that the model can do. Newer models hide
     their thinking unless `reasoning_summary` is other than `none`. An effort that a model does not have is the next one
-    upwards, else the highest that it has. `verbosity` has no counterpart.
+    upwards, else the highest that it has. `verbosity` and `prompt_cache_key` have no counterparts.
 
     Without `max_tokens` the model's own limit is sent, or 4096 where that is not known (logged once).
     """
@@ -182,8 +185,8 @@ class Anthropic(HttpAdapter, StreamAdapter):
 
     @property
     def ignored_options(self) -> frozenset[str]:
-        """OpenAI's `verbosity` has no counterpart."""
-        return frozenset({"verbosity"})
+        """OpenAI's `verbosity` and `prompt_cache_key` have no counterparts."""
+        return frozenset({"prompt_cache_key", "verbosity"})
 
     def prepare(self, request: Request, options: AdapterOptions) -> StreamCall:
         """The HTTP call for `request`.
@@ -194,12 +197,7 @@ class Anthropic(HttpAdapter, StreamAdapter):
         """
         base_url = (self if self.via is None else self.via).find_base_url(options)
         origin = self.origin(base_url)
-        settings = Settings(
-            api_version=self.api_version,
-            prompt_cache=self.prompt_cache,
-            origin=origin,
-        )
-        body, url = encode(request, options, settings), None
+        body, url = self.body(request, options, origin), None
         if self.via is not None:
             return self._invoke(self.via, body, origin, options)
         if self._place is not None:  # the model is in the URL, and the version in the body
@@ -208,7 +206,7 @@ class Anthropic(HttpAdapter, StreamAdapter):
             model = self._place.model("anthropic", request.model or "")
             url = join_url(base_url, f"/v1/{model}:streamRawPredict")
         return self.stream_call(
-            _address(base_url) if url is None else url,
+            address(base_url, "/messages") if url is None else url,
             body,
             options,
             functools.partial(MessagesDecoder, self.provider, origin=origin),
@@ -223,6 +221,26 @@ class Anthropic(HttpAdapter, StreamAdapter):
             body.setdefault("anthropic_beta", list(self.betas))
         decoder = functools.partial(MessagesDecoder, self.provider, origin=origin, host_error=via.stream_error)
         return via.invoke(model, body, options, decoder)
+
+    def body(self, request: Request, options: AdapterOptions, origin: Origin) -> dict[str, Any]:
+        """The body for `request`.
+
+        Raises:
+            ValidationError: As `prepare`.
+        """
+        asked = self.prompt_cache if options.prompt_cache is None else options.prompt_cache
+        settings = Settings(api_version=self.api_version, prompt_cache=asked, origin=origin)
+        return encode(request, options, settings)
+
+    def companion(self, service: Companion) -> Any:
+        """Counts of tokens, the list of models, and files; none of them at another cloud, which has its own."""
+        if self.via is not None or self._place is not None:
+            return None
+        from allm.providers.anthropic import files, model_list, token_counter
+
+        if service == "files":
+            return files.Files(self)
+        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from allm.adapters import as_list, as_object
 
-__all__ = ["PromptCache", "with_marks"]
+__all__ = ["PromptCache", "mark", "with_marks"]
 
 PromptCache = bool | Literal["5m", "1h"]
 
@@ -46,13 +46,17 @@ def with_marks(body: Mapping[str, Any], prompt_cache: PromptCache, by_hand: Cont
             if left < 0:
                 del block[_MARK]
     if prompt_cache:
-        ttl = {} if prompt_cache is True else {"ttl": prompt_cache}
         ours = ([] if "system" in by_hand else system), ([] if "messages" in by_hand else messages)
         for block in _ends(tools, *ours):
             if left > 0 and not block.get(_MARK):
-                block[_MARK] = {"type": "ephemeral", **ttl}
+                block[_MARK] = mark(prompt_cache)
                 left -= 1
     return marked
+
+
+def mark(prompt_cache: PromptCache) -> Block:
+    """A mark that holds for so long; without a time for as long as the API likes, which is five minutes."""
+    return {"type": "ephemeral", **({} if isinstance(prompt_cache, bool) else {"ttl": prompt_cache})}
 
 
 def _copied(value: Any) -> Any:

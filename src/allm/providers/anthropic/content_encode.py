@@ -46,6 +46,7 @@ from allm.adapters import (
 )
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -56,6 +57,7 @@ from allm.data.content import (
     VideoPart,
 )
 from allm.data.message import Message
+from allm.providers.anthropic.cache_marks import PromptCache, mark
 from allm.providers.anthropic.file_parts import FileEncoder
 from allm.providers.anthropic.models import Model
 from allm.providers.anthropic.names import INVALID_JSON, PROVIDER
@@ -112,6 +114,7 @@ class ContentEncoder:
         model: Which model they are for.
         api_version: Which the request is for.
         origin: Whose opaque data is sent.
+        cache_for: How long what is before a `CachePoint` is kept that does not say it; None: no point counts.
         system: Blocks of the system messages so far.
         called: Names of the tools that have been called.
         by_hand: A part has fields in Anthropic's own words, from the caller or from an earlier response.
@@ -121,6 +124,7 @@ class ContentEncoder:
     model: str
     api_version: str
     origin: Origin
+    cache_for: PromptCache | None = attrs.field(default=True, kw_only=True)
     system: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)
     called: dict[str, None] = attrs.field(factory=dict[str, None], init=False)
     by_hand: bool = attrs.field(default=False, init=False)
@@ -173,7 +177,7 @@ class ContentEncoder:
 
     @functools.cached_property
     def _format(self) -> object:
-        return encoding_format("anthropic", self.api_version, self.origin)
+        return encoding_format("anthropic", self.api_version, self.origin, self.cache_for)
 
     def _answer(self, message: Message, path: Path) -> list[dict[str, Any]]:
         kept: _Answer | None = kept_encoding(message, self._format)
@@ -209,11 +213,19 @@ class ContentEncoder:
         if isinstance(message.content, str):
             return [{"type": "text", "text": message.content}] if message.content.strip() else []
         of_assistant = message.role == "assistant"
-        encoded = (
-            self._part(part, (*path, "content", index), of_assistant=of_assistant)
-            for index, part in enumerate(message.content)
-        )
-        return [block for block in encoded if block is not None]
+        blocks: list[dict[str, Any]] = []
+        for index, part in enumerate(message.content):
+            if isinstance(part, CachePoint):
+                self._mark(blocks, part, of_assistant=of_assistant)
+            elif (block := self._part(part, (*path, "content", index), of_assistant=of_assistant)) is not None:
+                blocks.append(block)
+        return blocks
+
+    def _mark(self, blocks: list[dict[str, Any]], point: CachePoint, *, of_assistant: bool) -> None:
+        if not blocks or of_assistant or self.cache_for is None:
+            return
+        blocks[-1] = {**blocks[-1], "cache_control": mark(point.ttl or self.cache_for)}
+        self.by_hand = True  # it counts as one of the caller's own marks
 
     def _part(self, part: Part, path: Path, *, of_assistant: bool) -> dict[str, Any] | None:
         match part:
@@ -227,6 +239,8 @@ class ContentEncoder:
                 return self._call(part)
             case ReasoningPart():
                 return self._reasoning(part) if of_assistant else None
+            case CachePoint():  # a mark on the block before it
+                return None
             case ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if of_assistant else part.provider == PROVIDER

@@ -51,7 +51,8 @@ def encode(request: Request, options: AdapterOptions, settings: Settings) -> dic
         ValidationError: With every problem found.
     """
     name = request.model or ""
-    encoder = ContentEncoder(name, settings.api_version, settings.origin)
+    cache_for = None if options.prompt_cache is False else settings.prompt_cache or True
+    encoder = ContentEncoder(name, settings.api_version, settings.origin, cache_for=cache_for)
     messages = encoder.encode(request.messages)
     problems = encoder.problems
     if not messages and not problems:

@@ -37,6 +37,7 @@ from allm.adapters import (
 )
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -124,6 +125,8 @@ class ContentEncoder:
                 return self._call(part)
             case ReasoningPart():
                 return self._reasoning(part) if of_assistant else None
+            case CachePoint():
+                return {"cachePoint": {"type": "default"} | ({} if part.ttl is None else {"ttl": part.ttl})}
             case ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if of_assistant else part.provider == PROVIDER

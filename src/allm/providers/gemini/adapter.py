@@ -13,6 +13,7 @@ from allm.adapters import (
     BEARER,
     MAX_EVENT_BYTES,
     AdapterOptions,
+    Companion,
     Emit,
     HttpAdapter,
     HttpCall,
@@ -123,10 +124,25 @@ class Connection(HttpAdapter):
             EngineError: `invalid_base_url`.
             ValidationError: A model name that cannot be part of a URL.
         """
-        base_url, place = self.find_base_url(options), self._place
-        version = ("v1beta" if place is None else "v1") if self.api_version is None else self.api_version.strip("/")
+        place = self._place
         is_name = place is None or model.partition("/")[0] in COLLECTIONS
-        path = f"/{resource_name(model) if is_name or place is None else place.model('google', model)}:{method}"
+        path = resource_name(model) if is_name or place is None else place.model("google", model)
+        return self.url(f"/{path}:{method}", options)
+
+    @property
+    def version(self) -> str:
+        """The version of the API, as it stands in URLs: on Vertex AI another one than elsewhere."""
+        if self.api_version is None:
+            return "v1beta" if self._place is None else "v1"
+        return self.api_version.strip("/")
+
+    def url(self, path: str, options: AdapterOptions) -> str:
+        """The URL of a path that begins with a slash, without the version.
+
+        Raises:
+            EngineError: `invalid_base_url`.
+        """
+        base_url, version = self.find_base_url(options), self.version
         # Google's own examples of URLs have the version in them, so a base URL that ends with it is understood as well.
         if version and not parts_of(base_url).path.rstrip("/").endswith(f"/{version}"):
             path = f"/{version}{path}"
@@ -166,8 +182,8 @@ class Gemini(Connection, StreamAdapter):
 
     @property
     def ignored_options(self) -> frozenset[str]:
-        """OpenAI's `verbosity` has no counterpart."""
-        return frozenset({"verbosity"})
+        """OpenAI's `verbosity` and `prompt_cache_key` have no counterparts; prompts are cached unasked."""
+        return frozenset({"prompt_cache_key", "verbosity"})
 
     @property
     def most_logprobs(self) -> int:
@@ -194,6 +210,16 @@ class Gemini(Connection, StreamAdapter):
             functools.partial(GeminiDecoder, self.provider, taken, origin=origin),
             max_event_bytes=self.max_event_bytes,
         )
+
+    def companion(self, service: Companion) -> Any:
+        """Counts of tokens, the list of models, and files; none of them on Vertex AI, which has its own."""
+        if self._place is not None:
+            return None
+        from allm.providers.gemini import files, model_list, token_counter
+
+        if service == "files":
+            return files.Files(self)
+        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
 
     async def stream(self, prepared: StreamCall, emit: Emit) -> None:
         """Make the call and emit its events."""

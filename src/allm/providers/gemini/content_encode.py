@@ -51,6 +51,7 @@ from allm.adapters import (
 )
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -184,6 +185,8 @@ class ContentEncoder:
                 return self._call(part)
             case ReasoningPart():
                 return self._reasoning(part)
+            case CachePoint():  # prompts are kept unasked
+                return None
             case ProviderPart():
                 # What a user wrote by hand is for the format, wherever it goes.
                 own = self.origin.made(part) if role == "model" else part.provider == PROVIDER

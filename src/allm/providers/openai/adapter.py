@@ -11,6 +11,7 @@ import attrs
 from allm.adapters import (
     MAX_EVENT_BYTES,
     AdapterOptions,
+    Companion,
     Emit,
     OutputMode,
     StreamAdapter,
@@ -88,6 +89,11 @@ class OpenAI(Connection, StreamAdapter):
     max_event_bytes: int = MAX_EVENT_BYTES
 
     @property
+    def ignored_options(self) -> frozenset[str]:
+        """`prompt_cache_key`, where the service does not route by it."""
+        return frozenset() if self.row.takes_cache_key else frozenset({"prompt_cache_key"})
+
+    @property
     def most_logprobs(self) -> int:
         """How many of the likeliest tokens the service is known to give log probabilities of."""
         return self.row.most_logprobs
@@ -99,12 +105,10 @@ class OpenAI(Connection, StreamAdapter):
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: A tool choice or images that cannot be sent; all problems at once.
         """
-        row = self.row
-        if self.deployment or request.model is None:
-            request = attrs.evolve(request, model=self.deployment or url_value(row, "deployment", {}))
-        endpoint = self._endpoint(request, options)
+        request = self.with_deployment(request)
+        endpoint = self.endpoint_of(request, options)
         base_url = self.find_base_url(options, endpoint, request.model)
-        origin, row = self.origin(base_url), row_at(row, base_url)
+        origin, row = self.origin(base_url), row_at(self.row, base_url)
         if endpoint == "responses":
             from allm.providers.openai import responses_encode
             from allm.providers.openai.responses_decode import ResponsesDecoder
@@ -125,19 +129,34 @@ class OpenAI(Connection, StreamAdapter):
             max_event_bytes=self.max_event_bytes,
         )
 
+    def with_deployment(self, request: Request) -> Request:
+        """The request with the deployment as its model, where one is given (Azure)."""
+        if not self.deployment and request.model is not None:
+            return request
+        return attrs.evolve(request, model=self.deployment or url_value(self.row, "deployment", {}))
+
+    def companion(self, service: Companion) -> Any:
+        """Counts of tokens, by OpenAI's endpoint where that is known; the list of models; files, if there are any."""
+        from allm.providers.openai import files, model_list, token_counter
+
+        if service == "files":
+            return files.Files(self) if self.row.keeps_files else None
+        return token_counter.TokenCounter(self) if service == "token_counter" else model_list.ModelList(self)
+
     def output_modes(self, request: Request, options: AdapterOptions) -> tuple[OutputMode, ...] | None:
         """OpenAI itself takes no union as the whole of a schema; anything else is as the catalog says."""
         wanted = request.response_format
         if not isinstance(wanted, JsonSchema) or "anyOf" not in wanted.schema:
             return None
-        base_url = self.find_base_url(options, self._endpoint(request, options), request.model)
+        base_url = self.find_base_url(options, self.endpoint_of(request, options), request.model)
         return ("prompted",) if row_at(self.row, base_url).strict_subset else None
 
     def defers_tools(self, request: Request, options: AdapterOptions) -> bool:
         """The Responses API has a tool search; models that lack it refuse it themselves."""
-        return self._endpoint(request, options) == "responses"
+        return self.endpoint_of(request, options) == "responses"
 
-    def _endpoint(self, request: Request, options: AdapterOptions) -> str:
+    def endpoint_of(self, request: Request, options: AdapterOptions) -> str:
+        """The API that the request goes to."""
         if self.endpoint != "auto":
             return self.endpoint
         if self.row.endpoint is not None:

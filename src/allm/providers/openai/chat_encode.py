@@ -37,6 +37,7 @@ from allm.adapters import (
     UnusableMediaError,
     call_name,
     encoding_format,
+    has_cache_points,
     keep_encoding,
     kept_encoding,
     refuse,
@@ -45,6 +46,7 @@ from allm.adapters import (
 )
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -89,7 +91,12 @@ def encode(
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = _MessageEncoder(preset, origin or Origin(preset.name))
+    marks = preset.takes_cache_key and options.prompt_cache is not False and has_cache_points(request.messages)
+    if marks:
+        from allm.providers.openai.prompt_cache import takes_marks
+
+        marks = takes_marks(preset, request.model)
+    encoder = _MessageEncoder(preset, origin or Origin(preset.name), marks)
     encoder.problems += unsupported_parts(request.messages, preset.name, _refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,
@@ -110,6 +117,10 @@ def encode(
         "reasoning_effort": options.reasoning_effort,
         "verbosity": options.verbosity,
     }
+    if marks or (options.prompt_cache, options.prompt_cache_key) != (None, None):
+        from allm.providers.openai.prompt_cache import cache_fields
+
+        optional |= cache_fields(options, preset, request, body["messages"])
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
     return with_options(body, request.options) if request.options else body
@@ -149,6 +160,7 @@ def _limit_field(preset: Preset, model: str | None) -> str:
 class _MessageEncoder:
     preset: Preset
     origin: Origin
+    marks: bool  # whether what is before a cache point is marked
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _behind: list[dict[str, Any]] = attrs.field(factory=list[dict[str, Any]], init=False)  # files of the results
     _files: FileEncoder | None = attrs.field(default=None, init=False)
@@ -191,7 +203,15 @@ class _MessageEncoder:
         if isinstance(message.content, str):
             encoded["content"] = message.content
             return encoded
-        parts = [sent for i, part in enumerate(message.parts) for sent in self._part(part, (*path, "content", i))]
+        parts: list[dict[str, Any]] = []
+        for i, part in enumerate(message.parts):
+            if isinstance(part, CachePoint):
+                if self.marks:
+                    from allm.providers.openai.prompt_cache import mark_end
+
+                    mark_end(parts, part)
+            else:
+                parts += self._part(part, (*path, "content", i))
         return {**encoded, "content": parts or ""}
 
     def _part(self, part: Part, path: Path) -> list[dict[str, Any]]:
@@ -206,7 +226,7 @@ class _MessageEncoder:
             case ProviderPart():
                 own = part.provider == self.preset.name and part.data.get("type") in _USER_PARTS
                 return [dict(part.data)] if own else []
-            case ReasoningPart() | ToolCall():  # only an assistant has them
+            case ReasoningPart() | ToolCall() | CachePoint():  # only an assistant has the first two
                 return []
             case _:
                 assert_never(part)
@@ -257,7 +277,7 @@ class _MessageEncoder:
 
     @property
     def _whole_format(self) -> object:
-        return encoding_format("chat in a row", self.preset.user_after_tool, self._format)
+        return encoding_format("chat in a row", self.preset.user_after_tool, self.marks, self._format)
 
     def _assistant(self, message: Message) -> dict[str, Any]:
         if isinstance(message.content, str):

@@ -93,6 +93,12 @@ class Preset:
             reasoning; None: no model.
         files: The parts with files, beside images, that its Chat Completions takes: `file` with the content or an id,
             `file_url` for one with a URL in it, `document_url`, `input_audio`, `video_url`.
+        counts_tokens: Whether its Responses API may have the endpoint that counts the tokens of a prompt.
+        models_path: Where its list of models is, under the base URL.
+        takes_cache_key: Whether it takes `prompt_cache_key`, and OpenAI's other fields about what is kept of a prompt.
+        keeps_files: Whether it has OpenAI's endpoints for files.
+        upload_purpose: What a file is for, where an upload does not say it; None: nothing is sent.
+        uploads_expire: Whether an upload may say when it is to be deleted.
     """
 
     name: str
@@ -122,6 +128,12 @@ class Preset:
     strict_subset: bool = False
     encrypted_reasoning: str | None = THINKING
     files: frozenset[str] = frozenset({"file", "input_audio"})
+    counts_tokens: bool = False
+    models_path: str = "/models"
+    takes_cache_key: bool = False
+    keeps_files: bool = False
+    upload_purpose: str | None = None
+    uploads_expire: bool = False
 
 
 _MOST_LOGPROBS = 20  # of OpenAI, and of vLLM's `--max-logprobs` unless it is set
@@ -139,6 +151,11 @@ OPENAI = Preset(
     base64_embeddings=True,
     most_logprobs=_MOST_LOGPROBS,
     strict_subset=True,
+    counts_tokens=True,
+    takes_cache_key=True,
+    keeps_files=True,
+    upload_purpose="user_data",
+    uploads_expire=True,
 )
 
 ELSEWHERE = attrs.evolve(
@@ -177,6 +194,10 @@ _ROWS = (
         base64_embeddings=True,
         strict_subset=True,
         files=frozenset({"input_audio"}),
+        counts_tokens=True,
+        takes_cache_key=True,
+        keeps_files=True,
+        upload_purpose="assistants",  # https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
     ),
     Preset(
         name="cerebras",  # https://inference-docs.cerebras.ai/resources/openai
@@ -258,6 +279,8 @@ _ROWS = (
         call_ids="[A-Za-z0-9]{9}",  # "must be a-z, A-Z, 0-9, with a length of 9"
         base64_embeddings=True,
         files=frozenset({"document_url", "input_audio"}),  # https://docs.mistral.ai/capabilities/document_ai
+        keeps_files=True,
+        upload_purpose="ocr",
     ),
     Preset(
         name="moonshot",  # https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
@@ -306,6 +329,7 @@ _ROWS = (
         key_env=("PERPLEXITY_API_KEY", "PPLX_API_KEY"),
         stream_usage=False,  # every chunk has it
         replays=False,
+        models_path="/v1/models",
     ),
     Preset(
         name="sambanova",  # https://docs.sambanova.ai/docs/en/features/openai-compatibility
@@ -340,6 +364,7 @@ _ROWS = (
         max_tokens_field="max_completion_tokens",
         encrypted_reasoning="",  # all of them
         files=frozenset(),
+        keeps_files=True,
     ),
     Preset(
         name="zai",  # https://docs.z.ai/guides/develop/openai/python

@@ -14,12 +14,18 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from allm.adapters import MEDIA_TYPES, AdapterOptions, Origin, Problem, refuse, unsupported_parts
+from allm.adapters import MEDIA_TYPES, AdapterOptions, Origin, Problem, has_cache_points, refuse, unsupported_parts
 from allm.data.request import JsonSchema, Request
 from allm.data.tool import Tool
 from allm.providers.openai.presets import OPENAI, Preset
 from allm.providers.openai.responses_items_encode import ItemEncoder, refused_part
-from allm.providers.openai.shared_encode import lacks, parameters, sampling, tool_choice, with_options
+from allm.providers.openai.shared_encode import (
+    lacks,
+    parameters,
+    sampling,
+    tool_choice,
+    with_options,
+)
 from allm.providers.openai.strict import as_sent, fits_strict
 
 __all__ = ["custom_tools", "encode"]
@@ -33,7 +39,13 @@ def encode(
     Raises:
         ValidationError: With every problem found.
     """
-    encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=request.options.get("store") is True)
+    marks = preset.takes_cache_key and options.prompt_cache is not False and has_cache_points(request.messages)
+    if marks:
+        from allm.providers.openai.prompt_cache import takes_marks
+
+        marks = takes_marks(preset, request.model)
+    stored = request.options.get("store") is True
+    encoder = ItemEncoder(preset, origin or Origin(preset.name), stored=stored, marks=marks)
     encoder.problems += unsupported_parts(request.messages, preset.name, refused_part, takes=MEDIA_TYPES)
     body: dict[str, Any] = {
         "model": request.model,
@@ -60,6 +72,10 @@ def encode(
         "reasoning": _known(effort=options.reasoning_effort, summary=summary),
         "text": _known(format=_format(request.response_format, preset), verbosity=options.verbosity),
     }
+    if marks or (options.prompt_cache, options.prompt_cache_key) != (None, None):
+        from allm.providers.openai.prompt_cache import cache_fields
+
+        optional |= cache_fields(options, preset, request, body["input"])
     body.update({name: value for name, value in optional.items() if value is not None})
     refuse(encoder.problems)
     return with_options(body, request.options) if request.options else body

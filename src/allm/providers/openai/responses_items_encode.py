@@ -44,6 +44,7 @@ from allm.adapters import (
 )
 from allm.data.content import (
     AudioPart,
+    CachePoint,
     DocumentPart,
     ImagePart,
     Part,
@@ -86,12 +87,14 @@ class ItemEncoder:
         preset: The service, and which ids of calls it takes.
         origin: Whose opaque data is sent.
         stored: The service keeps the items, so that reasoning may go back as its id alone.
+        marks: What is before a cache point is marked.
         problems: What cannot be sent.
     """
 
     preset: Preset
     origin: Origin
     stored: bool = attrs.field(default=False, kw_only=True)
+    marks: bool = attrs.field(default=False, kw_only=True)
     problems: list[Problem] = attrs.field(factory=list[Problem], init=False)
     _files: FileEncoder | None = attrs.field(default=None, init=False)
     _custom: set[str] = attrs.field(factory=set[str], init=False)  # ids of calls of custom tools
@@ -124,7 +127,7 @@ class ItemEncoder:
     @functools.cached_property
     def _format(self) -> object:
         return encoding_format(
-            "responses", self.preset.name, self.preset.call_ids, self._is_openai, self.stored, self.origin
+            "responses", self.preset.name, self.preset.call_ids, self._is_openai, self.stored, self.origin, self.marks
         )
 
     def _answer(self, message: Message) -> list[Item]:
@@ -152,8 +155,16 @@ class ItemEncoder:
         return {"type": kind, "call_id": call_id(message.tool_call_id, self.preset), "output": output}
 
     def _contents(self, message: Message, path: Path) -> list[Item]:
-        parts = enumerate(message.parts)
-        return [sent for index, part in parts for sent in self._content(part, (*path, "content", index))]
+        content: list[Item] = []
+        for index, part in enumerate(message.parts):
+            if isinstance(part, CachePoint):
+                if self.marks:
+                    from allm.providers.openai.prompt_cache import mark_end
+
+                    mark_end(content, part)
+            else:
+                content += self._content(part, (*path, "content", index))
+        return content
 
     def _content(self, part: Part, path: Path) -> list[Item]:
         match part:
@@ -166,7 +177,7 @@ class ItemEncoder:
                 return self._file(part, path)
             case ProviderPart():
                 return [dict(part.data)] if part.provider == self.provider and _is_content(part) else []
-            case ReasoningPart() | ToolCall():  # only an assistant has them
+            case ReasoningPart() | ToolCall() | CachePoint():  # only an assistant has the first two
                 return []
             case _:
                 assert_never(part)
@@ -258,7 +269,7 @@ class ItemEncoder:
                 return self._image(part)
             case DocumentPart() | AudioPart() | VideoPart():  # no model gives them here
                 return None
-            case ReasoningPart():  # it waits for its successor
+            case ReasoningPart() | CachePoint():  # the first waits for its successor
                 return None
             case _:
                 assert_never(part)

@@ -1,0 +1,65 @@
+"""The option `compact`: what is sent of a conversation that does not fit its model any more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from allm.data.errors import OptionError
+from allm.data.message import Thread, thread_problems
+from allm.data.problems import refuse
+from allm.data.token_count import estimated_tokens
+from allm.data.user_functions import call_user
+from allm.execution.options import ModelCall, check_answered, prepare_call
+from allm.runtime.catalog import lookup
+
+__all__ = ["OnTrio", "compacted", "compacted_if_near"]
+
+_NEAR = 0.8
+"""What part of the model's limit an estimate may reach: it may be too low by as much as is left."""
+
+
+class OnTrio:
+    """A function of this library, which runs where the call does, whatever event loop the program has."""
+
+    async def __call__(self, thread: Thread) -> Thread:
+        """What is sent in place of the thread."""
+        raise NotImplementedError
+
+
+async def compacted_if_near(call: ModelCall, prepared: Any) -> tuple[ModelCall, Any]:
+    """The call and what was prepared of it, with the shorter conversation where this one comes near to the limit.
+
+    Raises:
+        Exception: Raised by the function.
+        AllmError: What it returned cannot be sent.
+    """
+    request = call.request
+    info = lookup(call.adapter.provider, request.model) if request.model else None
+    if info is None or info.context_window is None:
+        return call, prepared
+    if estimated_tokens(request) <= _NEAR * info.context_window - (request.max_tokens or 0):
+        return call, prepared
+    return await compacted(call) or (call, prepared)
+
+
+async def compacted(call: ModelCall) -> tuple[ModelCall, Any] | None:
+    """The call with the shorter conversation, prepared; None if the function has nothing shorter.
+
+    Raises:
+        Exception: Raised by the function.
+        AllmError: What it returned cannot be sent.
+    """
+    function, thread = call.execution_options.compact, Thread(call.request.messages)
+    assert function is not None  # noqa: S101  (asked only if there is one)
+    shorter: Any = await (function(thread) if isinstance(function, OnTrio) else call_user(function, thread))
+    if not isinstance(shorter, Thread):
+        what = f"compact returned {type(shorter).__name__}; expected a Thread, such as thread.last_turns(3)"
+        raise OptionError(what, reason="invalid_type", option="compact")
+    refuse(thread_problems(shorter), reason="invalid_thread")
+    check_answered(shorter)
+    if shorter.messages == thread.messages:
+        return None
+    shortened = attrs.evolve(call, request=attrs.evolve(call.request, messages=shorter.messages))
+    return shortened, prepare_call(shortened)

@@ -1,0 +1,53 @@
+"""Counts of tokens (https://ai.google.dev/api/tokens)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, final
+from urllib.parse import unquote
+
+import attrs
+
+from allm.adapters import AdapterOptions, CountCall, UnaryAdapter, post_count
+from allm.data.request import Request
+from allm.data.token_count import TokenCount
+from allm.providers.gemini import adapter as connection
+from allm.providers.gemini.encode import encode
+
+if TYPE_CHECKING:
+    from allm.providers.gemini.adapter import Gemini
+
+__all__ = ["TokenCounter"]
+
+
+@final
+@attrs.frozen(eq=False)
+class TokenCounter(UnaryAdapter[Request, TokenCount]):
+    """Counts what `adapter` would send."""
+
+    adapter: Gemini
+
+    @property
+    def provider(self) -> str:
+        """That of the adapter."""
+        return self.adapter.provider
+
+    def prepare(self, request: Request, options: AdapterOptions) -> CountCall:
+        """The call.
+
+        Raises:
+            EngineError, ValidationError: As `Gemini.prepare`.
+        """
+        adapter, model = self.adapter, request.model or ""
+        origin = adapter.origin(adapter.find_base_url(options))
+        # Beside `contents` alone, the API only takes a whole request.
+        whole = {"model": unquote(connection.resource_name(model)), **encode(request, options, origin)}
+        call = adapter.post(model, "countTokens", {"generateContentRequest": whole}, options)
+        return CountCall(call, "totalTokens", request, elsewhere=origin.place is not None)
+
+    async def send(self, prepared: CountCall) -> TokenCount:
+        """Make the call.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
+        return await post_count(prepared)
