@@ -8,8 +8,9 @@ Protocols of adapters:
 HTTP:
     `HttpAdapter` finds the key, the address and the headers of a `Vendor`, and builds calls. `stream_events` makes a
     `StreamCall`; `post_json` makes an `HttpCall` with a JSON response (`JsonResponse`); `open_call` makes one with any
-    other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form,
-    `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and `BEARER` say which header carries a key.
+    other response (`OpenCall`). `Body` is a request body that is read while it is sent, `multipart` makes a form of
+    what `form_fields` and `file_field` make, `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and
+    `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
     `open_download` opens a file by its address, and follows redirects.
     `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
@@ -28,7 +29,8 @@ Errors:
     there are `read_error_body` (returns an `ErrorBody`), `reason_for_status`, `status_in`, `stray_error`,
     `RETRYABLE_STATUS`, `CONTEXT_OVERFLOW` and `parse_retry_after`; `malformed` makes the error of an unreadable
     response. A `Problem` describes one thing that cannot be sent, and `refuse` raises all of them at once;
-    `UnusableMediaError` is for encoders of files.
+    `UnusableMediaError` is for encoders of files, and
+    `unsupported_fields` finds settings that a vendor lacks.
 
 JSON values:
     `loads`, `dumps` and `JsonTextError`; `parse_arguments` for the arguments of a tool call; `value_problem` says what
@@ -46,6 +48,8 @@ Encoding conversations and media:
     `document_note` put into text what the service has no field for, `is_text` tells what is text by its type.
     `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
+    `transcription_part` (with `as_number`) reads a segment or a word of a transcript, and `speaker_turns` makes
+    segments of words that have speakers.
 """
 
 from __future__ import annotations
@@ -97,6 +101,7 @@ from allm.data.problems import (
     UnusableMediaError as UnusableMediaError,
     refuse as refuse,
     shown as shown,
+    unsupported_fields as unsupported_fields,
     wrong_type as wrong_type,
 )
 from allm.data.request import (
@@ -166,6 +171,11 @@ if TYPE_CHECKING:
         mime_type_of as mime_type_of,
         own_upload as own_upload,
     )
+    from allm.data.transcript_parts import (
+        as_number as as_number,
+        speaker_turns as speaker_turns,
+        transcription_part as transcription_part,
+    )
     from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
     from allm.http.download import open_download as open_download
     from allm.http.error_body import (
@@ -178,6 +188,7 @@ if TYPE_CHECKING:
         status_in as status_in,
         stray_error as stray_error,
     )
+    from allm.http.form_fields import file_field as file_field, form_fields as form_fields
     from allm.http.json_call import JsonResponse as JsonResponse, post_json as post_json
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.runtime.batches import BatchLimits as BatchLimits
@@ -238,6 +249,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "WireDecoder",
     "as_count",
     "as_list",
+    "as_number",
     "as_object",
     "as_objects",
     "as_text",
@@ -251,8 +263,10 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "embedding_of",
     "encoding_format",
     "explains_settings",
+    "file_field",
     "finish_reason_of",
     "fit_schema",
+    "form_fields",
     "image_of_base64",
     "image_of_url",
     "is_text",
@@ -281,11 +295,14 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "shape_reader",
     "shown",
     "sniff_mime",
+    "speaker_turns",
     "status_in",
     "stray_error",
     "stream_events",
     "text_size",
+    "transcription_part",
     "unit_vector",
+    "unsupported_fields",
     "unsupported_parts",
     "value_problem",
     "vector_of",
@@ -299,6 +316,7 @@ _LATER = {
     "data.embedding": ("EmbeddingInput", "embedding_of"),
     "data.embedding_check": ("text_size",),
     "data.sent_media": ("document_note", "document_text", "mime_type_of", "own_upload"),
+    "data.transcript_parts": ("as_number", "speaker_turns", "transcription_part"),
     "data.types.subset": ("SchemaSubset", "fit_schema"),
     "http.download": ("open_download",),
     "http.error_body": (
@@ -311,6 +329,7 @@ _LATER = {
         "status_in",
         "stray_error",
     ),
+    "http.form_fields": ("file_field", "form_fields"),
     "http.json_call": ("JsonResponse", "post_json"),
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),

@@ -85,6 +85,7 @@ class TranscriptionRequest:
         language: The spoken language, as an ISO 639-1 code; None lets the model detect it.
         prompt: Names and words that occur in the audio.
         timestamps: `segment`, `word`, both or none.
+        diarize: Tell speakers apart; None leaves it to the model.
         options: Fields added to the provider's request as they are.
     """
 
@@ -94,6 +95,7 @@ class TranscriptionRequest:
     prompt: str | None = attrs.field(default=None, kw_only=True)
     temperature: float | None = attrs.field(default=None, kw_only=True)
     timestamps: tuple[Granularity, ...] = attrs.field(default=(), kw_only=True, converter=_several)
+    diarize: bool | None = attrs.field(default=None, kw_only=True)
     options: dict[str, Any] = mapping_field()
     metadata: dict[str, Any] = mapping_field()
 
@@ -104,7 +106,7 @@ class TranscriptionPart:
 
     Attributes:
         start, end: Seconds from the beginning.
-        speaker: The speaker, if the model distinguishes them.
+        speaker: The speaker as the provider calls them (`A`, `0`, `speaker_1`), if the model distinguishes them.
     """
 
     text: str
@@ -120,7 +122,9 @@ class Transcription:
     Attributes:
         language: The detected language, as the provider names it.
         duration: The length of the audio, in seconds.
-        segments, words: Parts with their times, if these were asked for.
+        segments, words: Parts with their times, if these were asked for. Of a service that tells speakers by the
+            word, a segment is what one of them says without another in between.
+        usage: In tokens, or with the seconds that were paid for as `usage.extra["seconds"]`; the costs as for chat.
     """
 
     text: str
@@ -160,6 +164,8 @@ def transcription_problems(request: TranscriptionRequest) -> list[Problem]:
         problems.append(Problem(("audio", "mime_type"), "invalid_format", sentence))
     if request.temperature is not None and type(request.temperature) not in {int, float}:
         problems.append(wrong_type(("temperature",), request.temperature, "a number"))
+    if request.diarize is not None and type(request.diarize) is not bool:
+        problems.append(wrong_type(("diarize",), request.diarize, "a bool"))
     for word in request.timestamps:
         if word not in get_args(Granularity):
             sentence = f"has {shown(word)}; expected 'segment' or 'word'"

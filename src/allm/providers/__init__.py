@@ -10,6 +10,9 @@ from allm.runtime.registry import AdapterFactory as AdapterFactory, register as 
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
     from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
+    from allm.providers.cohere.transcription import CohereTranscription as CohereTranscription
+    from allm.providers.deepgram.transcription import DeepgramTranscription as DeepgramTranscription
+    from allm.providers.elevenlabs.transcription import ElevenLabsTranscription as ElevenLabsTranscription
     from allm.providers.fake import Fake as Fake
     from allm.providers.fake.audio import FakeSpeech as FakeSpeech, FakeTranscription as FakeTranscription
     from allm.providers.fake.embeddings import FakeEmbeddings as FakeEmbeddings
@@ -28,10 +31,14 @@ if TYPE_CHECKING:
     from allm.providers.openai.speech import OpenAISpeech as OpenAISpeech
     from allm.providers.openai.transcription import OpenAITranscription as OpenAITranscription
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
+    from allm.providers.xai.transcription import XaiTranscription as XaiTranscription
 
 __all__ = [
     "AdapterFactory",
     "Anthropic",
+    "CohereTranscription",
+    "DeepgramTranscription",
+    "ElevenLabsTranscription",
     "Endpoint",
     "Fake",
     "FakeEmbeddings",
@@ -55,11 +62,15 @@ __all__ = [
     "StructuredOutput",
     "UrlField",
     "VoyageEmbeddings",
+    "XaiTranscription",
     "register",
 ]
 
 _MODULES = {
     "Anthropic": "anthropic",
+    "CohereTranscription": "cohere.transcription",
+    "DeepgramTranscription": "deepgram.transcription",
+    "ElevenLabsTranscription": "elevenlabs.transcription",
     "Endpoint": "openai.presets",
     "Fake": "fake",
     "FakeEmbeddings": "fake.embeddings",
@@ -83,6 +94,7 @@ _MODULES = {
     "StructuredOutput": "anthropic.structured",
     "UrlField": "openai.presets",
     "VoyageEmbeddings": "voyage.embeddings",
+    "XaiTranscription": "xai.transcription",
 }
 
 

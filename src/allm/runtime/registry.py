@@ -120,7 +120,13 @@ SERVICES: dict[str, dict[str, str]] = {
         "openai": "allm.providers.openai.transcription:OpenAITranscription",
         "azure": "allm.providers.openai.transcription:OpenAITranscription",
         "groq": "allm.providers.openai.transcription:OpenAITranscription",
+        "mistral": "allm.providers.openai.transcription:OpenAITranscription",
+        "openrouter": "allm.providers.openai.transcription:OpenAITranscription",
         "gemini": "allm.providers.gemini.transcription:GeminiTranscription",
+        "xai": "allm.providers.xai.transcription:XaiTranscription",
+        "elevenlabs": "allm.providers.elevenlabs.transcription:ElevenLabsTranscription",
+        "deepgram": "allm.providers.deepgram.transcription:DeepgramTranscription",
+        "cohere": "allm.providers.cohere.transcription:CohereTranscription",
         "fake": "allm.providers.fake.audio:FakeTranscription",
     },
 }
@@ -286,7 +292,9 @@ def service_adapter(service: str, provider: str) -> Any:
     if factory is not None:
         return factory() if callable(factory) else _import(provider, factory)()
     adapter_class = _import(provider, _BUNDLED[service][provider])
-    return adapter_class(preset=provider) if provider in COMPATIBLE else adapter_class()
+    # An adapter of a wire format that several services speak is told which one it is.
+    is_one_of_several = hasattr(adapter_class, "preset") and provider != "openai"
+    return adapter_class(preset=provider) if is_one_of_several else adapter_class()
 
 
 def _import(provider: str, location: str) -> Any:
