@@ -49,6 +49,7 @@ RETURNED = {
     "SessionLease",
     "SessionStream",
     "SpeechStream",
+    "TranscriptionStream",
 }
 
 

@@ -51,6 +51,7 @@ CALLS = {
     "generate_image": lambda: allm.generate_image(engine(), "x"),
     "synthesize": lambda: allm.synthesize(engine(), "x"),
     "stream_synthesize": lambda: entered(allm.stream_synthesize(engine(), "x")),
+    "stream_transcribe": lambda: entered(allm.stream_transcribe(engine(), SOUND)),
     "transcribe": lambda: allm.transcribe(engine(), SOUND),
     "session.start": lambda: allm.session.start(engine(), "x", id="a"),
     "open_store": lambda: entered(store()),

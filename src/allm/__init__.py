@@ -124,8 +124,12 @@ if TYPE_CHECKING:
         Speech,
         SpeechRequest,
         Transcription,
+        TranscriptionCompleted,
+        TranscriptionDelta,
+        TranscriptionEvent,
         TranscriptionPart,
         TranscriptionRequest,
+        TranscriptionSegment,
     )
     from allm.data.step_changes import StepChanges, StepChangesDict
     from allm.data.tool import tool_result
@@ -142,6 +146,7 @@ if TYPE_CHECKING:
     from allm.execution.services.service import UnaryOptions
     from allm.execution.services.speech import SpeechOptions, SpeechStream, stream_synthesize, synthesize
     from allm.execution.services.transcription import TranscriptionOptions, transcribe
+    from allm.execution.services.transcription_stream import TranscriptionStream, stream_transcribe
     from allm.execution.stream.block import StreamBlock
     from allm.execution.stream.event_stream import EventStream
     from allm.execution.stream.folds import StreamCollector
@@ -287,9 +292,14 @@ __all__ = [
     "ToolResultEncoder",
     "Toolset",
     "Transcription",
+    "TranscriptionCompleted",
+    "TranscriptionDelta",
+    "TranscriptionEvent",
     "TranscriptionOptions",
     "TranscriptionPart",
     "TranscriptionRequest",
+    "TranscriptionSegment",
+    "TranscriptionStream",
     "UnaryOptions",
     "UnwrapError",
     "UnwrapReason",
@@ -332,6 +342,7 @@ __all__ = [
     "stream_generate",
     "stream_step",
     "stream_synthesize",
+    "stream_transcribe",
     "synthesize",
     "system",
     "telemetry",

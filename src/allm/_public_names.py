@@ -46,7 +46,10 @@ _NAMES = {
         "ToolFailed UserAsked"
     ),
     "data.session": "Session SessionConflict SessionStatus",
-    "data.speech": "Granularity Speech SpeechRequest Transcription TranscriptionPart TranscriptionRequest",
+    "data.speech": (
+        "Granularity Speech SpeechRequest Transcription TranscriptionCompleted TranscriptionDelta TranscriptionEvent "
+        "TranscriptionPart TranscriptionRequest TranscriptionSegment"
+    ),
     "data.step_changes": "StepChanges StepChangesDict",
     "data.tool": "tool_result",
     "data.tool_control": "AskUser Halt",
@@ -62,6 +65,7 @@ _NAMES = {
     "execution.services.service": "UnaryOptions",
     "execution.services.speech": "SpeechOptions SpeechStream stream_synthesize synthesize",
     "execution.services.transcription": "TranscriptionOptions transcribe",
+    "execution.services.transcription_stream": "TranscriptionStream stream_transcribe",
     "execution.stream.block": "StreamBlock",
     "execution.stream.event_stream": "EventStream",
     "execution.stream.folds": "StreamCollector",

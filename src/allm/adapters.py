@@ -1,7 +1,8 @@
 """Kit for adapter authors. The bundled providers use nothing else.
 
 Protocols of adapters:
-    `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (which opens a `SpokenAnswer`), and
+    `StreamAdapter` for chat, `ImageAdapter`, `EmbeddingAdapter`, `SpeechAdapter` (which opens a `SpokenAnswer`),
+    `TranscriptionAdapter` (which can open a `StreamedTranscription`), and
     `UnaryAdapter` for other responses in one piece. `Adapter` has the defaults of optional members, `AdapterOptions`
     the settings of a call beyond its request, `BatchLimits` the most that one embedding request may hold.
 
@@ -152,7 +153,9 @@ from allm.runtime.adapters import (
     SpeechAdapter as SpeechAdapter,
     SpokenAnswer as SpokenAnswer,
     StreamAdapter as StreamAdapter,
+    StreamedTranscription as StreamedTranscription,
     ToolMode as ToolMode,
+    TranscriptionAdapter as TranscriptionAdapter,
     UnaryAdapter as UnaryAdapter,
 )
 from allm.runtime.http_adapter import (
@@ -241,7 +244,9 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "StreamAdapter",
     "StreamCall",
     "StreamDecoder",
+    "StreamedTranscription",
     "ToolMode",
+    "TranscriptionAdapter",
     "UnaryAdapter",
     "UniqueIds",
     "UnusableMediaError",

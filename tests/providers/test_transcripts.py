@@ -158,7 +158,7 @@ async def test_cohere(clock):
     assert seen.path == "/v1/audio/transcriptions"
     assert field(seen, "language") == ["en"]
     assert found.text == " Hello."
-    with pytest.raises(allm.ValidationError, match="language='en'"):
+    with pytest.raises(allm.ValidationError, match="such as 'en'"):
         await heard(CohereTranscription, {"text": ""})
 
 

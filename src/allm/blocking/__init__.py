@@ -40,6 +40,7 @@ __all__ = [
     "stream_generate",
     "stream_step",
     "stream_synthesize",
+    "stream_transcribe",
     "synthesize",
     "transcribe",
     "warm_up",
@@ -61,6 +62,7 @@ stream_embed = mapped(allm.stream_embed)
 stream_generate = mapped(allm.stream_generate)
 stream_step = mapped(allm.stream_step)
 stream_synthesize = mapped(allm.stream_synthesize)
+stream_transcribe = mapped(allm.stream_transcribe)
 synthesize = mapped(allm.synthesize)
 transcribe = mapped(allm.transcribe)
 warm_up = mapped(allm.warm_up)

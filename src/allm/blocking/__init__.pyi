@@ -25,6 +25,7 @@ __all__ = [
     "stream_generate",
     "stream_step",
     "stream_synthesize",
+    "stream_transcribe",
     "synthesize",
     "transcribe",
     "warm_up",
@@ -163,6 +164,11 @@ def stream_step(
 ) -> EventsBlock[StepResult[OutputT]]: ...
 def stream_synthesize(
     engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]
+) -> AbstractContextManager[Any]: ...
+def stream_transcribe(
+    engine: Engine,
+    audio: Audio | str | os.PathLike[str] | TranscriptionRequest,
+    **options: Unpack[TranscriptionOptions],
 ) -> AbstractContextManager[Any]: ...
 def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]) -> Speech: ...
 def transcribe(

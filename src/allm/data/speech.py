@@ -20,8 +20,12 @@ __all__ = [
     "Speech",
     "SpeechRequest",
     "Transcription",
+    "TranscriptionCompleted",
+    "TranscriptionDelta",
+    "TranscriptionEvent",
     "TranscriptionPart",
     "TranscriptionRequest",
+    "TranscriptionSegment",
     "speech_problems",
     "transcription_problems",
 ]
@@ -125,6 +129,7 @@ class Transcription:
         segments, words: Parts with their times, if these were asked for. Of a service that tells speakers by the
             word, a segment is what one of them says without another in between.
         usage: In tokens, or with the seconds that were paid for as `usage.extra["seconds"]`; the costs as for chat.
+        complete: Whether it is all of it: not where a stream was left before its end.
     """
 
     text: str
@@ -135,7 +140,33 @@ class Transcription:
     model: str | None = None
     usage: Usage = attrs.field(factory=Usage)
     request_id: str | None = None
+    complete: bool = True
     metadata: dict[str, Any] = mapping_field()
+
+
+@frozen
+class TranscriptionDelta:
+    """More text of a streamed transcription."""
+
+    text: str
+
+
+@frozen
+class TranscriptionSegment:
+    """A whole segment of a streamed transcription, with its times and its speaker where the model tells them."""
+
+    segment: TranscriptionPart
+
+
+@frozen
+class TranscriptionCompleted:
+    """The end of a streamed transcription, with all of it."""
+
+    transcription: Transcription
+
+
+TranscriptionEvent = TranscriptionDelta | TranscriptionSegment | TranscriptionCompleted
+"""What a streamed transcription consists of; `TranscriptionCompleted` is the last."""
 
 
 def speech_problems(request: SpeechRequest) -> list[Problem]:

@@ -63,7 +63,16 @@ from allm.data.results import (
     ToolOutcome,
 )
 from allm.data.session import AnswerEntry, Approval, JoinedEntry, Session, SessionConflict
-from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest
+from allm.data.speech import (
+    Speech,
+    SpeechRequest,
+    Transcription,
+    TranscriptionCompleted,
+    TranscriptionDelta,
+    TranscriptionPart,
+    TranscriptionRequest,
+    TranscriptionSegment,
+)
 from allm.data.step_changes import StepChanges
 from allm.data.structuring import Misfit, sequence
 from allm.data.tool import Tool
@@ -104,6 +113,7 @@ VALUE_TAGS: dict[str, type] = {
             *get_args(HaltCause),
             *(ImageRequest, ImageResponse, ImageUsage),
             *(Audio, Speech, SpeechRequest, Transcription, TranscriptionPart, TranscriptionRequest),
+            *(TranscriptionDelta, TranscriptionSegment, TranscriptionCompleted),
             *(Embedding, EmbeddingRequest, EmbeddingResponse),
             *(ModerationRequest, ModerationResponse, ModerationResult),
         )

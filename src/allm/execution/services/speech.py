@@ -1,8 +1,4 @@
-"""`synthesize` and `stream_synthesize`: text to speech, whole or as it arrives.
-
-The pieces are read in the consumer's own task; there is no background task. When you stop reading, the provider stops
-sending.
-"""
+"""`synthesize` and `stream_synthesize`: text to speech, whole or as it arrives."""
 
 from __future__ import annotations
 
@@ -11,7 +7,6 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from pathlib import Path
-from textwrap import indent
 from typing import Any, Unpack, final
 
 import attrs
@@ -19,10 +14,11 @@ import trio
 
 from allm.data.attrs_classes import define
 from allm.data.audio import Audio
-from allm.data.errors import AdapterError, StreamError
+from allm.data.errors import AdapterError
 from allm.data.speech import Speech, SpeechRequest
+from allm.execution.services.reading import Reading
 from allm.execution.services.service import Service, UnaryOptions, own_options
-from allm.execution.services.unary import UnaryCall, resolve_unary, typed
+from allm.execution.services.unary import UnaryCall, resolve_unary
 from allm.execution.stream.block import StreamBlock
 from allm.runtime.adapters import SpokenAnswer
 from allm.runtime.engine import Engine
@@ -62,21 +58,13 @@ class SpeechStream:
     """
 
     _request: SpeechRequest
-    _call: UnaryCall[Any, Any]
-    _place: ExitStack  # releases the place at the engine's limiter
+    _reading: Reading[bytes]
     _answer: SpokenAnswer | None = attrs.field(default=None, init=False)
-    _first: bytes = attrs.field(default=b"", init=False)
     _pieces: list[bytes] = attrs.field(factory=list[bytes], init=False)
-    _complete: bool = attrs.field(default=False, init=False)
-    _interrupted: bool = attrs.field(default=False, init=False)
-    _reading: bool = attrs.field(default=False, init=False)
-    _open: bool = attrs.field(default=False, init=False)
 
     def _begin(self, answer: SpokenAnswer, first: bytes) -> None:
-        self._answer, self._first, self._open = answer, first, True
-
-    def _end(self) -> None:
-        self._open = False
+        self._answer = answer
+        self._reading.begin(answer.pieces, first)
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -88,56 +76,9 @@ class SpeechStream:
             AdapterError: The provider failed, or a limit passed.
             StreamError: Used outside its block, by two tasks at once, or after a piece that was not read to its end.
         """
-        answer = self._readable()
-        self._reading = True
-        try:
-            # Reading a piece that the HTTP library has buffered would not checkpoint.
-            await trio.lowlevel.checkpoint()
-            piece, self._first = self._first, b""
-            if not piece and not self._complete:
-                piece = await self._next(answer)
-        finally:
-            self._reading = False
-        if not piece:
-            self._complete = True
-            self._place.close()
-            raise StopAsyncIteration
+        piece = await self._reading.next()
         self._pieces.append(piece)
         return piece
-
-    def _readable(self) -> SpokenAnswer:
-        if not self._open or self._answer is None:
-            raise StreamError(
-                "the block of this audio has been left, so there is no more of it; read inside it:\n"
-                f"{indent(EXAMPLE, '    ')}\nresult() still has what arrived",
-                reason="closed",
-            )
-        if self._reading:
-            raise StreamError(
-                "the audio is being read by another task; a stream has one reader: pass the pieces on in a channel",
-                reason="concurrent_iteration",
-            )
-        if self._interrupted:
-            raise StreamError(
-                "reading was cut short by a failure or a cancellation, so the rest of the audio is lost; result() has "
-                "what came before",
-                reason="closed",
-            )
-        return self._answer
-
-    async def _next(self, answer: SpokenAnswer) -> bytes:
-        limit = self._call.execution_options.first_event_timeout
-        self._interrupted = True  # a cancelled read has lost its place in the body
-        try:
-            with self._call.within_limit(), trio.move_on_after(float("inf") if limit is None else limit):
-                piece = await anext(answer.pieces, b"")
-                self._interrupted = False
-                return piece
-        except AdapterError as error:
-            raise typed(error, self._call.error_type) from error.__cause__
-        raise self._call.error_type(
-            f"no more audio for {limit} s (first_event_timeout)", reason="timeout", provider=self._call.adapter.provider
-        )
 
     async def save(self, path: str | os.PathLike[str]) -> Path:
         """Read to the end and write each piece to `path` as it arrives.
@@ -159,7 +100,7 @@ class SpeechStream:
         answer = self._answer
         return Speech(
             audio=Audio(b"".join(self._pieces), answer.mime_type if answer is not None else None),
-            complete=self._complete,
+            complete=self._reading.complete,
             model=self._request.model,
             request_id=answer.request_id if answer is not None else None,
             metadata=self._request.metadata,
@@ -216,7 +157,8 @@ async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: A
     adapter: Any = call.adapter  # a `SpeechAdapter`
     # The place at the limiter is held as long as the connection is in use: to the end of the audio or of the block.
     with call.started(model=request.model) as span, ExitStack() as place:
-        stream = SpeechStream(request, call, place)
+        reading: Reading[bytes] = Reading(call, place, "audio", EXAMPLE)
+        stream = SpeechStream(request, reading)
         async with AsyncExitStack() as stack:
 
             async def begin() -> tuple[SpokenAnswer, bytes]:
@@ -234,4 +176,4 @@ async def _opened(call: UnaryCall[Any, Any], request: SpeechRequest, prepared: A
             try:
                 yield stream
             finally:
-                stream._end()
+                reading.end()

@@ -16,7 +16,7 @@ from allm.runtime.costs import load_prices, transcription_usage
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 
-__all__ = ["TranscriptionOptions", "transcribe"]
+__all__ = ["TRANSCRIPTION", "TranscriptionOptions", "priced", "transcribe"]
 
 
 class TranscriptionOptions(UnaryOptions, total=False):
@@ -61,9 +61,10 @@ async def transcribe(
     call = resolve_unary(TRANSCRIPTION, engine, options)
     request = call.request_for(TRANSCRIPTION.request_of(audio))
     load_prices(call.adapter.provider)
-    return _priced(call, request, await ask(call, request))
+    return priced(call, request, await ask(call, request))
 
 
-def _priced(call: UnaryCall[Any, Any], request: TranscriptionRequest, found: Transcription) -> Transcription:
+def priced(call: UnaryCall[Any, Any], request: TranscriptionRequest, found: Transcription) -> Transcription:
+    """The transcription with its costs, as far as they are known."""
     usage = transcription_usage(call.adapter.provider, found.model or request.model, found.usage)
     return attrs.evolve(found, usage=usage)

@@ -35,7 +35,7 @@ def encode_transcription(request: TranscriptionRequest) -> dict[str, Any]:
     """
     problems = unsupported_fields(request, ("prompt", "timestamps", "diarize"), "cohere")
     if request.language is None and "language" not in request.options:
-        sentence = "cohere has to be told the language that is spoken: pass language='en' or similar"
+        sentence = "cohere has to be told the language that is spoken: by a code such as 'en'"
         problems.append(Problem(("language",), "missing", sentence))
     refuse(problems)
     fields = {"model": request.model, "language": request.language, "temperature": request.temperature}

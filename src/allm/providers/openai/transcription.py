@@ -7,7 +7,8 @@ speakers and no formats (https://docs.mistral.ai/capabilities/audio_transcriptio
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any, final
 
 import attrs
@@ -17,7 +18,8 @@ from allm.adapters import (
     HttpCall,
     JsonResponse,
     Problem,
-    UnaryAdapter,
+    StreamedTranscription,
+    TranscriptionAdapter,
     as_count,
     as_number,
     as_object,
@@ -27,6 +29,7 @@ from allm.adapters import (
     file_field,
     form_fields,
     multipart,
+    open_call,
     post_json,
     refuse,
     transcription_part,
@@ -177,7 +180,7 @@ class _Prepared:
 @final
 @explains_settings
 @attrs.frozen(kw_only=True, eq=False)
-class OpenAITranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcription]):
+class OpenAITranscription(Connection, TranscriptionAdapter):
     """Transcription by OpenAI, and by services that speak its format. The arguments are those of `OpenAI`."""
 
     def prepare(self, request: TranscriptionRequest, options: AdapterOptions) -> _Prepared:
@@ -187,7 +190,14 @@ class OpenAITranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcr
             EngineError: `missing_key`, `invalid_key`, `invalid_base_url`.
             ValidationError: What OpenAI does not take; all problems at once.
         """
-        body = encode_transcription(request, self.provider)
+        return self._prepared(request, options, {})
+
+    def prepare_stream(self, request: TranscriptionRequest, options: AdapterOptions) -> _Prepared:
+        """As `prepare`, for `open`."""
+        return self._prepared(request, options, {"stream": True})
+
+    def _prepared(self, request: TranscriptionRequest, options: AdapterOptions, more: dict[str, Any]) -> _Prepared:
+        body = {**encode_transcription(request, self.provider), **more}
         kind, form = multipart(form_fields(body), [("file", file_field(request.audio))])
         return _Prepared(self.post("/audio/transcriptions", form, options, kind, model=request.model), request.model)
 
@@ -203,3 +213,16 @@ class OpenAITranscription(Connection, UnaryAdapter[TranscriptionRequest, Transcr
             return attrs.evolve(found, request_id=answer.request_id)
 
         return await post_json(prepared.call, decode)
+
+    @asynccontextmanager
+    async def open(self, prepared: _Prepared) -> AsyncGenerator[StreamedTranscription]:
+        """Make the call, and read its events as they arrive.
+
+        Raises:
+            AdapterError: Whatever went wrong.
+        """
+        from allm.providers.openai.transcription_stream import TranscriptEvents
+
+        async with open_call(prepared.call) as opened, opened.response.chunks() as chunks:
+            events = TranscriptEvents(opened, chunks, prepared.model)
+            yield StreamedTranscription(events=events, request_id=opened.request_id)

@@ -40,7 +40,7 @@ def encode_transcription(request: TranscriptionRequest) -> dict[str, Any]:
     """
     problems = unsupported_fields(request, ("prompt", "temperature"), "xai")
     if "segment" in request.timestamps and not request.diarize:
-        sentence = "xai gives the times of words, and with diarize=True of what each speaker says"
+        sentence = "xai gives the times of words, and of what each speaker says where it tells them apart"
         problems.append(Problem(("timestamps",), "unsupported_option", sentence))
     refuse(problems)
     fields = {"language": request.language, "diarize": request.diarize}
