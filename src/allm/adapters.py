@@ -13,6 +13,8 @@ HTTP:
     what `form_fields` and `file_field` make, `json_body` JSON; `join_url` and `parts_of` are for URLs. `KeyHeader` and
     `BEARER` say which header carries a key.
     `Credential` is the key of a call: a `Secret`, which hides a string, or a `KeySource`, which calls a function.
+    `open_audio` makes a call whose response is speech, `one_piece` passes on audio that came at once, and `wav_header`
+    makes a file of raw samples.
     `open_download` opens a file by its address, and follows redirects.
     `own_servers` has the addresses of servers that an adapter runs on this machine: no proxy is asked for them.
 
@@ -180,6 +182,7 @@ if TYPE_CHECKING:
         transcription_part as transcription_part,
     )
     from allm.data.types.subset import SchemaSubset as SchemaSubset, fit_schema as fit_schema
+    from allm.data.wav import wav_header as wav_header
     from allm.http.download import open_download as open_download
     from allm.http.error_body import (
         CONTEXT_OVERFLOW as CONTEXT_OVERFLOW,
@@ -196,6 +199,7 @@ if TYPE_CHECKING:
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.runtime.batches import BatchLimits as BatchLimits
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
+    from allm.runtime.spoken import one_piece as one_piece, open_audio as open_audio
     from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
 __all__ = [  # noqa: RUF022 - in the order of sorted()
@@ -284,6 +288,8 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "media_of",
     "mime_type_of",
     "multipart",
+    "one_piece",
+    "open_audio",
     "open_call",
     "open_download",
     "own_servers",
@@ -311,6 +317,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "unsupported_parts",
     "value_problem",
     "vector_of",
+    "wav_header",
     "whole_text",
     "wider_shape",
     "wrong_type",
@@ -322,6 +329,7 @@ _LATER = {
     "data.embedding_check": ("text_size",),
     "data.sent_media": ("document_note", "document_text", "mime_type_of", "own_upload"),
     "data.transcript_parts": ("as_number", "speaker_turns", "transcription_part"),
+    "data.wav": ("wav_header",),
     "data.types.subset": ("SchemaSubset", "fit_schema"),
     "http.download": ("open_download",),
     "http.error_body": (
@@ -339,6 +347,7 @@ _LATER = {
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
     "runtime.generated": ("image_of_base64", "image_of_url"),
+    "runtime.spoken": ("one_piece", "open_audio"),
     "runtime.vectors": ("unit_vector", "vector_of"),
 }
 _PLACES = {name: f"allm.{module}" for module, names in _LATER.items() for name in names}

@@ -31,7 +31,7 @@ __all__ = [
     "warm_up",
 ]
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import AsyncIterable, Collection, Iterable, Mapping
 from typing import Unpack
 
 from typing_extensions import TypeForm
@@ -163,14 +163,16 @@ def stream_step(
     engine: Engine, thread: Input, **options: Unpack[CallOptions[OutputT]]
 ) -> EventsBlock[StepResult[OutputT]]: ...
 def stream_synthesize(
-    engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]
+    engine: Engine, text: str | SpeechRequest | AsyncIterable[str], **options: Unpack[SpeechOptions]
 ) -> AbstractContextManager[Any]: ...
 def stream_transcribe(
     engine: Engine,
     audio: Audio | str | os.PathLike[str] | TranscriptionRequest,
     **options: Unpack[TranscriptionOptions],
 ) -> AbstractContextManager[Any]: ...
-def synthesize(engine: Engine, text: str | SpeechRequest, **options: Unpack[SpeechOptions]) -> Speech: ...
+def synthesize(
+    engine: Engine, text: str | SpeechRequest | AsyncIterable[str], **options: Unpack[SpeechOptions]
+) -> Speech: ...
 def transcribe(
     engine: Engine,
     audio: Audio | str | os.PathLike[str] | TranscriptionRequest,

@@ -62,12 +62,14 @@ class Speech:
     Attributes:
         audio: The audio, or as much of it as arrived.
         complete: Whether all of it arrived.
+        usage: Tokens and costs, where the provider says them with the audio (Gemini).
         request_id: The provider's id of the HTTP request.
     """
 
     audio: Audio
     complete: bool = True
     model: str | None = None
+    usage: Usage = attrs.field(factory=Usage)
     request_id: str | None = None
     metadata: dict[str, Any] = mapping_field()
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
     from allm.providers.cohere.transcription import CohereTranscription as CohereTranscription
     from allm.providers.deepgram.transcription import DeepgramTranscription as DeepgramTranscription
+    from allm.providers.elevenlabs.speech import ElevenLabsSpeech as ElevenLabsSpeech
     from allm.providers.elevenlabs.transcription import ElevenLabsTranscription as ElevenLabsTranscription
     from allm.providers.fake import Fake as Fake
     from allm.providers.fake.audio import FakeSpeech as FakeSpeech, FakeTranscription as FakeTranscription
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from allm.providers.gemini import Gemini as Gemini
     from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
     from allm.providers.gemini.images import GeminiImages as GeminiImages
+    from allm.providers.gemini.speech import GeminiSpeech as GeminiSpeech
     from allm.providers.gemini.transcription import GeminiTranscription as GeminiTranscription
     from allm.providers.local import Local as Local
     from allm.providers.openai import OpenAI as OpenAI, Preset as Preset
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from allm.providers.openai.speech import OpenAISpeech as OpenAISpeech
     from allm.providers.openai.transcription import OpenAITranscription as OpenAITranscription
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
+    from allm.providers.xai.speech import XaiSpeech as XaiSpeech
     from allm.providers.xai.transcription import XaiTranscription as XaiTranscription
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "Anthropic",
     "CohereTranscription",
     "DeepgramTranscription",
+    "ElevenLabsSpeech",
     "ElevenLabsTranscription",
     "Endpoint",
     "Fake",
@@ -49,6 +53,7 @@ __all__ = [
     "Gemini",
     "GeminiEmbeddings",
     "GeminiImages",
+    "GeminiSpeech",
     "GeminiTranscription",
     "ImageScriptItem",
     "Local",
@@ -62,6 +67,7 @@ __all__ = [
     "StructuredOutput",
     "UrlField",
     "VoyageEmbeddings",
+    "XaiSpeech",
     "XaiTranscription",
     "register",
 ]
@@ -70,6 +76,7 @@ _MODULES = {
     "Anthropic": "anthropic",
     "CohereTranscription": "cohere.transcription",
     "DeepgramTranscription": "deepgram.transcription",
+    "ElevenLabsSpeech": "elevenlabs.speech",
     "ElevenLabsTranscription": "elevenlabs.transcription",
     "Endpoint": "openai.presets",
     "Fake": "fake",
@@ -81,6 +88,7 @@ _MODULES = {
     "Gemini": "gemini",
     "GeminiEmbeddings": "gemini.embeddings",
     "GeminiImages": "gemini.images",
+    "GeminiSpeech": "gemini.speech",
     "GeminiTranscription": "gemini.transcription",
     "ImageScriptItem": "fake.images",
     "Local": "local",
@@ -94,6 +102,7 @@ _MODULES = {
     "StructuredOutput": "anthropic.structured",
     "UrlField": "openai.presets",
     "VoyageEmbeddings": "voyage.embeddings",
+    "XaiSpeech": "xai.speech",
     "XaiTranscription": "xai.transcription",
 }
 

@@ -25,6 +25,7 @@ from allm.http.private_url import PrivateUrl
 if TYPE_CHECKING:  # not needed for a chat
     from allm.data.embedding import EmbeddingRequest, EmbeddingResponse  # noqa: F401  in the texts below
     from allm.data.image_request import ImageRequest, ImageResponse  # noqa: F401  in the texts below
+    from allm.data.response import Usage
     from allm.data.speech import SpeechRequest, Transcription, TranscriptionEvent, TranscriptionRequest  # noqa: F401  in texts
 
 __all__ = [
@@ -171,11 +172,13 @@ class SpokenAnswer:
         pieces: The audio's bytes, one item per network read. It raises `AdapterError` if the transfer fails.
         mime_type: Such as `audio/mpeg`.
         request_id: The provider's id of the HTTP request.
+        usage: Where the response says it before the audio has ended.
     """
 
     pieces: AsyncIterator[bytes]
     mime_type: str | None = None
     request_id: str | None = None
+    usage: Usage | None = None
 
 
 @frozen(kw_only=True)

@@ -26,7 +26,7 @@ from allm.data.response import COSTS, Usage
 from allm.runtime import catalog
 from allm.runtime.catalog import Prices
 
-__all__ = ["Pricing", "embedding_usage", "load_prices", "prices_are_loaded", "transcription_usage"]
+__all__ = ["Pricing", "audio_usage", "embedding_usage", "load_prices", "prices_are_loaded"]
 
 Costs = tuple[Decimal | None, Decimal | None]
 
@@ -207,8 +207,8 @@ def embedding_usage(provider: str, model: str | None, usage: Usage) -> Usage:
     return usage if cost is None else attrs.evolve(usage, input_cost=float(cost), total_cost=float(cost))
 
 
-def transcription_usage(provider: str, model: str | None, usage: Usage) -> Usage:
-    """The usage of a transcription with its costs, where it is counted in tokens whose prices are known."""
+def audio_usage(provider: str, model: str | None, usage: Usage) -> Usage:
+    """The usage of speech or a transcription with its costs, where it is counted in tokens whose prices are known."""
     if model is None or usage.input_tokens is None or usage.output_tokens is None or usage.total_cost is not None:
         return usage
     pricing = Pricing(provider, model)

@@ -114,6 +114,11 @@ SERVICES: dict[str, dict[str, str]] = {
         "openai": "allm.providers.openai.speech:OpenAISpeech",
         "azure": "allm.providers.openai.speech:OpenAISpeech",
         "groq": "allm.providers.openai.speech:OpenAISpeech",
+        "mistral": "allm.providers.openai.speech:OpenAISpeech",
+        "openrouter": "allm.providers.openai.speech:OpenAISpeech",
+        "gemini": "allm.providers.gemini.speech:GeminiSpeech",
+        "xai": "allm.providers.xai.speech:XaiSpeech",
+        "elevenlabs": "allm.providers.elevenlabs.speech:ElevenLabsSpeech",
         "fake": "allm.providers.fake.audio:FakeSpeech",
     },
     "transcription": {

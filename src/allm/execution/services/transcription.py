@@ -12,7 +12,7 @@ from allm.data.audio import Audio
 from allm.data.speech import Granularity, Transcription, TranscriptionRequest
 from allm.execution.services.service import Service, UnaryOptions, own_options
 from allm.execution.services.unary import UnaryCall, ask, resolve_unary
-from allm.runtime.costs import load_prices, transcription_usage
+from allm.runtime.costs import audio_usage, load_prices
 from allm.runtime.engine import Engine
 from allm.runtime.option_table import seal
 
@@ -66,5 +66,5 @@ async def transcribe(
 
 def priced(call: UnaryCall[Any, Any], request: TranscriptionRequest, found: Transcription) -> Transcription:
     """The transcription with its costs, as far as they are known."""
-    usage = transcription_usage(call.adapter.provider, found.model or request.model, found.usage)
+    usage = audio_usage(call.adapter.provider, found.model or request.model, found.usage)
     return attrs.evolve(found, usage=usage)

@@ -159,7 +159,7 @@ def decode_usage(usage: dict[str, Any]) -> Usage:
     extra = {"seconds": as_number(seconds), "input_audio_tokens": as_count(details.get("audio_tokens"))}
     given = as_count(usage.get("input_tokens", usage.get("prompt_tokens")))
     written = as_count(usage.get("output_tokens", usage.get("completion_tokens")))
-    total, heard = as_count(usage.get("total_tokens")), extra["input_audio_tokens"]
+    total, heard = as_count(usage.get("total_tokens")), as_count(details.get("audio_tokens"))
     if heard and given is not None and given + heard + (written or 0) == total:
         given += heard  # Mistral counts its sound beside the prompt
     return Usage(

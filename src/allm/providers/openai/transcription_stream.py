@@ -86,8 +86,8 @@ class TranscriptEvents:
         if self._error is not None:
             raise self._error from self._error.__cause__
         if not self._done:
-            error = AdapterError("the transcription ended before its last event", reason="stream_truncated")
-            raise self.opened.annotate(error)
+            cut = AdapterError("the transcription ended before its last event", reason="stream_truncated")
+            raise self.opened.annotate(cut)
         raise StopAsyncIteration
 
     async def _document(self, head: bytes) -> None:
