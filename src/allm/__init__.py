@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
     from allm.data.openai_messages import messages_from_openai
     from allm.data.request import JsonSchema, Request, RequestFields, ResponseFormat, ToolChoice, json_schema, request
+    from allm.data.rerank import RerankRequest, RerankResponse, RerankResult
     from allm.data.response import FinishReason, Response, Usage
     from allm.data.results import (
         ChatResult,
@@ -143,6 +144,7 @@ if TYPE_CHECKING:
     from allm.execution.services.embeddings import EmbeddingInputs, embed, stream_embed
     from allm.execution.services.images import ImageOptions, edit_image, generate_image, image_variations
     from allm.execution.services.moderation import moderate
+    from allm.execution.services.reranking import rerank
     from allm.execution.services.service import UnaryOptions
     from allm.execution.services.speech import SpeechOptions, SpeechStream, stream_synthesize, synthesize
     from allm.execution.services.transcription import TranscriptionOptions, transcribe
@@ -245,6 +247,9 @@ __all__ = [
     "ReasoningPart",
     "Request",
     "RequestFields",
+    "RerankRequest",
+    "RerankResponse",
+    "RerankResult",
     "Response",
     "ResponseFormat",
     "RetryPolicy",
@@ -334,6 +339,7 @@ __all__ = [
     "moderate",
     "providers",
     "request",
+    "rerank",
     "session",
     "set_defaults",
     "step",

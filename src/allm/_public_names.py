@@ -40,6 +40,7 @@ _NAMES = {
     "data.moderation": "ModerationInput ModerationRequest ModerationResponse ModerationResult",
     "data.openai_messages": "messages_from_openai",
     "data.request": "JsonSchema Request RequestFields ResponseFormat ToolChoice json_schema request",
+    "data.rerank": "RerankRequest RerankResponse RerankResult",
     "data.response": "FinishReason Response Usage",
     "data.results": (
         "ChatResult FinalizeReport HaltCause HaltedReason HandlerHalted ManualCalls PendingQuestion StepResult "
@@ -62,6 +63,7 @@ _NAMES = {
     "execution.services.embeddings": "EmbeddingInputs embed stream_embed",
     "execution.services.images": "ImageOptions edit_image generate_image image_variations",
     "execution.services.moderation": "moderate",
+    "execution.services.reranking": "rerank",
     "execution.services.service": "UnaryOptions",
     "execution.services.speech": "SpeechOptions SpeechStream stream_synthesize synthesize",
     "execution.services.transcription": "TranscriptionOptions transcribe",

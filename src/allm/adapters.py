@@ -52,7 +52,7 @@ Encoding conversations and media:
     `sniff_mime` and `IMAGE_EXTENSIONS` are for images that are sent, `image_of_base64` and
     `image_of_url` for images received, `vector_of`, `unit_vector`, `embedding_of` and `text_size` for embeddings.
     `transcription_part` (with `as_number`) reads a segment or a word of a transcript, and `speaker_turns` makes
-    segments of words that have speakers.
+    segments of words that have speakers. `rerank_results` reads a ranking of documents.
 """
 
 from __future__ import annotations
@@ -199,6 +199,7 @@ if TYPE_CHECKING:
     from allm.http.retry_after import parse_retry_after as parse_retry_after
     from allm.runtime.batches import BatchLimits as BatchLimits
     from allm.runtime.generated import image_of_base64 as image_of_base64, image_of_url as image_of_url
+    from allm.runtime.rankings import rerank_results as rerank_results
     from allm.runtime.spoken import one_piece as one_piece, open_audio as open_audio
     from allm.runtime.vectors import unit_vector as unit_vector, vector_of as vector_of
 
@@ -302,6 +303,7 @@ __all__ = [  # noqa: RUF022 - in the order of sorted()
     "reason_for_status",
     "refuse",
     "request_id_of",
+    "rerank_results",
     "results_in_place",
     "shape_reader",
     "shown",
@@ -347,6 +349,7 @@ _LATER = {
     "http.retry_after": ("parse_retry_after",),
     "runtime.batches": ("BatchLimits",),
     "runtime.generated": ("image_of_base64", "image_of_url"),
+    "runtime.rankings": ("rerank_results",),
     "runtime.spoken": ("one_piece", "open_audio"),
     "runtime.vectors": ("unit_vector", "vector_of"),
 }

@@ -29,6 +29,7 @@ __all__ = [
     "generate_image",
     "image_variations",
     "moderate",
+    "rerank",
     "run",
     "session",
     "step",
@@ -53,6 +54,7 @@ generate = mapped(allm.generate)
 generate_image = mapped(allm.generate_image)
 image_variations = mapped(allm.image_variations)
 moderate = mapped(allm.moderate)
+rerank = mapped(allm.rerank)
 step = mapped(allm.step)
 stream = mapped(allm.stream)
 stream_embed = mapped(allm.stream_embed)

@@ -17,6 +17,7 @@ __all__ = [
     "generate_image",
     "image_variations",
     "moderate",
+    "rerank",
     "run",
     "session",
     "step",
@@ -42,6 +43,7 @@ from allm.data.embedding import EmbeddingResponse
 from allm.data.image import Image
 from allm.data.image_request import ImageRequest, ImageResponse
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse
+from allm.data.rerank import RerankRequest, RerankResponse
 from allm.data.response import OutputT, Response
 from allm.data.results import ChatResult, StepResult
 from allm.data.speech import Speech, SpeechRequest, Transcription, TranscriptionRequest
@@ -121,6 +123,14 @@ def moderate(
     inputs: ModerationInput | Iterable[ModerationInput] | ModerationRequest,
     **options: Unpack[UnaryOptions],
 ) -> ModerationResponse: ...
+def rerank(
+    engine: Engine,
+    query: str | RerankRequest,
+    documents: Iterable[str] = (),
+    *,
+    top_n: int | None = None,
+    **options: Unpack[UnaryOptions],
+) -> RerankResponse: ...
 @overload
 def step(
     engine: Engine, thread: Input, *, response_format: TypeForm[OutputT], **options: Unpack[OtherOptions]

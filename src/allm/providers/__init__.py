@@ -10,6 +10,7 @@ from allm.runtime.registry import AdapterFactory as AdapterFactory, register as 
 if TYPE_CHECKING:
     from allm.providers.anthropic import Anthropic as Anthropic
     from allm.providers.anthropic.structured import StructuredOutput as StructuredOutput
+    from allm.providers.cohere.rerank import CohereRerank as CohereRerank
     from allm.providers.cohere.transcription import CohereTranscription as CohereTranscription
     from allm.providers.deepgram.transcription import DeepgramTranscription as DeepgramTranscription
     from allm.providers.elevenlabs.speech import ElevenLabsSpeech as ElevenLabsSpeech
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from allm.providers.fake.embeddings import FakeEmbeddings as FakeEmbeddings
     from allm.providers.fake.images import FakeImages as FakeImages, ImageScriptItem as ImageScriptItem
     from allm.providers.fake.moderation import FakeModeration as FakeModeration
+    from allm.providers.fake.rerank import FakeRerank as FakeRerank
     from allm.providers.gemini import Gemini as Gemini
     from allm.providers.gemini.embeddings import GeminiEmbeddings as GeminiEmbeddings
     from allm.providers.gemini.images import GeminiImages as GeminiImages
@@ -33,12 +35,14 @@ if TYPE_CHECKING:
     from allm.providers.openai.speech import OpenAISpeech as OpenAISpeech
     from allm.providers.openai.transcription import OpenAITranscription as OpenAITranscription
     from allm.providers.voyage.embeddings import VoyageEmbeddings as VoyageEmbeddings
+    from allm.providers.voyage.rerank import VoyageRerank as VoyageRerank
     from allm.providers.xai.speech import XaiSpeech as XaiSpeech
     from allm.providers.xai.transcription import XaiTranscription as XaiTranscription
 
 __all__ = [
     "AdapterFactory",
     "Anthropic",
+    "CohereRerank",
     "CohereTranscription",
     "DeepgramTranscription",
     "ElevenLabsSpeech",
@@ -48,6 +52,7 @@ __all__ = [
     "FakeEmbeddings",
     "FakeImages",
     "FakeModeration",
+    "FakeRerank",
     "FakeSpeech",
     "FakeTranscription",
     "Gemini",
@@ -67,6 +72,7 @@ __all__ = [
     "StructuredOutput",
     "UrlField",
     "VoyageEmbeddings",
+    "VoyageRerank",
     "XaiSpeech",
     "XaiTranscription",
     "register",
@@ -74,6 +80,7 @@ __all__ = [
 
 _MODULES = {
     "Anthropic": "anthropic",
+    "CohereRerank": "cohere.rerank",
     "CohereTranscription": "cohere.transcription",
     "DeepgramTranscription": "deepgram.transcription",
     "ElevenLabsSpeech": "elevenlabs.speech",
@@ -83,6 +90,7 @@ _MODULES = {
     "FakeEmbeddings": "fake.embeddings",
     "FakeImages": "fake.images",
     "FakeModeration": "fake.moderation",
+    "FakeRerank": "fake.rerank",
     "FakeSpeech": "fake.audio",
     "FakeTranscription": "fake.audio",
     "Gemini": "gemini",
@@ -102,6 +110,7 @@ _MODULES = {
     "StructuredOutput": "anthropic.structured",
     "UrlField": "openai.presets",
     "VoyageEmbeddings": "voyage.embeddings",
+    "VoyageRerank": "voyage.rerank",
     "XaiSpeech": "xai.speech",
     "XaiTranscription": "xai.transcription",
 }

@@ -110,6 +110,13 @@ SERVICES: dict[str, dict[str, str]] = {
         "mistral": "allm.providers.openai.moderation:OpenAIModeration",
         "fake": "allm.providers.fake.moderation:FakeModeration",
     },
+    "rerank": {
+        "cohere": "allm.providers.cohere.rerank:CohereRerank",
+        "jina": "allm.providers.cohere.rerank:CohereRerank",
+        "openrouter": "allm.providers.cohere.rerank:CohereRerank",
+        "voyage": "allm.providers.voyage.rerank:VoyageRerank",
+        "fake": "allm.providers.fake.rerank:FakeRerank",
+    },
     "speech": {
         "openai": "allm.providers.openai.speech:OpenAISpeech",
         "azure": "allm.providers.openai.speech:OpenAISpeech",
@@ -149,6 +156,7 @@ def register(
     image_adapter: AdapterFactory | None = None,
     embedding_adapter: AdapterFactory | None = None,
     moderation_adapter: AdapterFactory | None = None,
+    rerank_adapter: AdapterFactory | None = None,
     speech_adapter: AdapterFactory | None = None,
     transcription_adapter: AdapterFactory | None = None,
     replace: bool = False,
@@ -163,8 +171,8 @@ def register(
         name: Lower-case letters, digits, `_`, `-` and `.`; the same as `adapter.provider`.
         adapter: Makes the chat adapter without arguments: its class, a function, or `"module:Name"` of either, which is
             imported when the provider is first used.
-        image_adapter, embedding_adapter, moderation_adapter, speech_adapter, transcription_adapter: The same for the
-            other services.
+        image_adapter, embedding_adapter, moderation_adapter, rerank_adapter, speech_adapter, transcription_adapter: The
+            same for the other services.
         replace: Replace a provider of this name; its services that are not given here stay as they are.
 
     Raises:
@@ -175,6 +183,7 @@ def register(
         "image": image_adapter,
         "embedding": embedding_adapter,
         "moderation": moderation_adapter,
+        "rerank": rerank_adapter,
         "speech": speech_adapter,
         "transcription": transcription_adapter,
     }

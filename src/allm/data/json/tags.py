@@ -51,6 +51,7 @@ from allm.data.message import Message, Thread
 from allm.data.moderation import ModerationInput, ModerationRequest, ModerationResponse, ModerationResult
 from allm.data.problems import shown
 from allm.data.request import JsonSchema, Request, ResponseFormat, ToolChoice
+from allm.data.rerank import RerankRequest, RerankResponse, RerankResult
 from allm.data.response import Response, Usage
 from allm.data.results import (
     CallHalt,
@@ -116,6 +117,7 @@ VALUE_TAGS: dict[str, type] = {
             *(TranscriptionDelta, TranscriptionSegment, TranscriptionCompleted),
             *(Embedding, EmbeddingRequest, EmbeddingResponse),
             *(ModerationRequest, ModerationResponse, ModerationResult),
+            *(RerankRequest, RerankResponse, RerankResult),
         )
     },
 }

@@ -151,7 +151,7 @@ class ArrivingSpeech:
         await nursery.start(self._play, prepared, spoken, name="allm speech of a piece")
         await self._begun.send(part)
 
-    async def _play(
+    async def _play(  # noqa: ASYNC114  (it has no context manager that starts it)
         self, prepared: Any, spoken: trio.MemorySendChannel[bytes | Exception], *, task_status: trio.TaskStatus[None]
     ) -> None:
         """Make one request and pass its audio on; what goes wrong before the audio is raised by `start`."""
