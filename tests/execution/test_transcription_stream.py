@@ -44,8 +44,8 @@ def sse(body, **fields):
     return Reply(body=body, headers={"content-type": "text/event-stream", "x-request-id": "r1"}, **fields)
 
 
-DELTAS = ({"type": "transcript.text.delta", "delta": text} for text in ("Größe", " ist", " alles."))
-TEXT = wire(*DELTAS, {"type": "transcript.text.done", "text": "Größe ist alles.", "usage": USAGE})
+DELTAS = ({"type": "transcript.text.delta", "delta": text} for text in ("Größe", " war", " alles."))
+TEXT = wire(*DELTAS, {"type": "transcript.text.done", "text": "Größe war alles.", "usage": USAGE})
 SEGMENTS = wire(
     {"type": "transcript.text.segment", "text": " Ja.", "speaker": "A", "start": 0, "end": 1.0, "id": "seg_0"},
     {"type": "transcript.text.segment", "text": " Nein.", "speaker": "B", "start": 1.5, "end": 2.0, "id": "seg_1"},
@@ -99,8 +99,8 @@ async def test_deltas_over_http(clock):
         seen, folded = await read(at(server))
         [asked] = server.requests
     assert b'name="stream"\r\n\r\ntrue' in asked.body
-    assert [event.text for event in seen[:-1]] == ["Größe", " ist", " alles."]
-    assert (folded.text, folded.usage.total_tokens, folded.request_id) == ("Größe ist alles.", 7, "r1")
+    assert [event.text for event in seen[:-1]] == ["Größe", " war", " alles."]
+    assert (folded.text, folded.usage.total_tokens, folded.request_id) == ("Größe war alles.", 7, "r1")
 
 
 async def test_segments_with_speakers_over_http(clock):
