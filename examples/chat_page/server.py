@@ -2,7 +2,7 @@
 
     pip install . starlette 'hypercorn[trio]'
 
-Without a key, a demo model answers; ALLM_MODEL=openai:gpt-5-mini takes a real one. The conversations are kept in
+Without a key, a demo model answers; ALLM_MODEL=openai:gpt-5.4-mini takes a real one. The conversations are kept in
 ALLM_STORE, such as sqlite:///chat.db, or in memory. The address is ALLM_BIND, or 127.0.0.1:8000. Whoever can reach it
 can read each conversation whose id they know, so put a login in front of it before you share it.
 
@@ -196,11 +196,19 @@ def message_of(message: allm.Message) -> dict[str, Any]:
     return {
         "role": message.role,
         "text": message.text,
-        "images": [part.image.to_data_uri() for part in parts if isinstance(part, allm.ImagePart)],
+        "images": [uri for part in parts if isinstance(part, allm.ImagePart) for uri in inside(part.image)],
         "calls": [{"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls],
         "answers": message.tool_call_id,
         "failed": message.is_error,
     }
+
+
+def inside(image: allm.Image) -> list[str]:
+    """A picture for the page; none if it is elsewhere, or of no known type: the page loads nothing from elsewhere."""
+    try:
+        return [image.to_data_uri()]
+    except allm.ValidationError:
+        return []
 
 
 def is_cut(message: allm.Message) -> bool:
