@@ -132,9 +132,10 @@ class ArrivingSpeech:
             except Exception as error:
                 self._failure = error
             finally:
-                if inspect.isasyncgen(self._texts):
+                texts: Any = self._texts
+                if inspect.isasyncgen(texts):
                     with trio.move_on_after(CLEANUP_SECONDS, shield=True):
-                        await self._texts.aclose()
+                        await texts.aclose()
 
     async def _speak_all(self, nursery: trio.Nursery) -> None:
         sentences = Sentences()
