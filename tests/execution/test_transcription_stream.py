@@ -112,6 +112,41 @@ async def test_segments_with_speakers_over_http(clock):
     assert (folded.segments, folded.text) == (SPEAKERS, "Ja. Nein.")
 
 
+MISTRAL = wire(
+    {"type": "transcription.language", "audio_language": "de"},
+    {"type": "transcription.text.delta", "text": "Ja."},
+    {"type": "transcription.segment", "text": " Ja.", "start": 0.0, "end": 1.0, "speaker_id": "A"},
+    {"type": "transcription.done", "model": "v", "text": "Ja.", "usage": {"prompt_audio_seconds": 3}},
+    done=False,
+)
+
+
+async def test_events_of_mistral_over_http(clock):
+    """Have names of their own."""
+    async with WireServer() as server:
+        server.add(sse(MISTRAL))
+        adapter = OpenAITranscription(preset="mistral", api_key=KEY, base_url=server.base_url)
+        seen, folded = await read(engine(adapter), diarize=True)
+        assert b'name="stream"' in server.requests[0].body
+    assert [type(event).__name__ for event in seen] == [
+        "TranscriptionDelta",
+        "TranscriptionSegment",
+        "TranscriptionCompleted",
+    ]
+    assert (folded.text, folded.segments, folded.language) == ("Ja.", SPEAKERS[:1], "de")
+    assert (folded.model, folded.usage.extra) == ("v", {"seconds": 3.0})
+
+
+async def test_a_service_that_is_not_known_to_stream(clock):
+    """Is asked as for any other call."""
+    async with WireServer() as server:
+        server.add(Reply.json({"text": "Hi."}))
+        adapter = OpenAITranscription(preset="groq", api_key=KEY, base_url=server.base_url)
+        _, folded = await read(engine(adapter))
+        assert b'name="stream"' not in server.requests[0].body
+    assert folded.text == "Hi."
+
+
 @pytest.mark.parametrize("body", [TEXT, SEGMENTS], ids=["deltas", "segments"])
 async def test_any_split_into_reads(clock, body):
     """Gives the same events."""

@@ -106,7 +106,7 @@ def rerank_problems(request: RerankRequest) -> list[Problem]:
             if not isinstance(item, str)
         ]
     if request.top_n is not None and not (type(request.top_n) is int and request.top_n > 0):
-        sentence = f"is {shown(request.top_n)}; expected a whole number above 0, or None for all"
+        sentence = f"is {shown(request.top_n)}; expected a whole number above 0"
         problems.append(Problem(("top_n",), "must_be_positive", sentence))
     if request.model is not None and not isinstance(request.model, str):
         problems.append(wrong_type(("model",), request.model, "str"))

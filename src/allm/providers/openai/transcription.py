@@ -54,6 +54,7 @@ __all__ = [
 MOST_BYTES = 25 * 1024 * 1024
 WITHOUT_TIMES = "gpt-4o"
 MISTRAL = "mistral"
+STREAMS = OPENAI_ITSELF | {MISTRAL}
 DIARIZES = "diarize"
 PLAIN = frozenset({"text", "srt", "vtt"})
 FORMATS = frozenset({"audio/mpeg", "audio/mp4", "audio/wav", "audio/webm", "audio/flac", "audio/ogg"})
@@ -194,7 +195,8 @@ class OpenAITranscription(Connection, TranscriptionAdapter):
 
     def prepare_stream(self, request: TranscriptionRequest, options: AdapterOptions) -> _Prepared:
         """As `prepare`, for `open`."""
-        return self._prepared(request, options, {"stream": True})
+        streams = self.provider in STREAMS  # others answer in one piece, and may refuse a field that they do not know
+        return self._prepared(request, options, {"stream": True} if streams else {})
 
     def _prepared(self, request: TranscriptionRequest, options: AdapterOptions, more: dict[str, Any]) -> _Prepared:
         body = {**encode_transcription(request, self.provider), **more}

@@ -1,7 +1,8 @@
 """The events of a transcription that OpenAI streams.
 
 They have no `event:` lines, and end with `[DONE]`. Models that tell speakers apart send segments, the others deltas.
-whisper-1 ignores that it was asked to stream: its answer is the document of any other call.
+whisper-1 ignores that it was asked to stream: its answer is the document of any other call. Mistral has the same events
+under other names (`transcription.segment`), and one for the language.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class TranscriptEvents:
     _segments: list[TranscriptionPart] = attrs.field(factory=list[TranscriptionPart], init=False)
     _ready: deque[TranscriptionEvent] = attrs.field(factory=deque[TranscriptionEvent], init=False)
     _begun: bool = attrs.field(default=False, init=False)
+    _language: str | None = attrs.field(default=None, init=False)
     _error: AdapterError | None = attrs.field(default=None, init=False)
     _done: bool = attrs.field(default=False, init=False)
 
@@ -120,15 +122,21 @@ class TranscriptEvents:
 
     def _event(self, event: dict[str, Any]) -> None:
         kind = event.get("type")
-        if kind == "transcript.text.delta":
-            self._ready.append(TranscriptionDelta(as_text(event.get("delta")) or ""))
-        elif kind == "transcript.text.segment":
+        if kind in {"transcript.text.delta", "transcription.text.delta"}:
+            self._ready.append(TranscriptionDelta(as_text(event.get("delta", event.get("text"))) or ""))
+        elif kind in {"transcript.text.segment", "transcription.segment"}:
             segment = decode_segment(event)
             self._segments.append(segment)
             self._ready.append(TranscriptionSegment(segment))
-        elif kind == "transcript.text.done":
+        elif kind == "transcription.language":
+            self._language = as_text(event.get("audio_language"))
+        elif kind in {"transcript.text.done", "transcription.done"}:
             whole = decode_transcription(event, provider=self.opened.call.provider, model=self.model)
-            self._finish(attrs.evolve(whole, segments=whole.segments or tuple(self._segments)))
+            self._finish(
+                attrs.evolve(
+                    whole, segments=whole.segments or tuple(self._segments), language=whole.language or self._language
+                )
+            )
         else:
             self._refuse_error(event)  # other events are new ones, which say nothing of the text
 
