@@ -1,8 +1,8 @@
 """POST /v1/embeddings: an `EmbeddingRequest` as its body, and its answer as an `EmbeddingResponse`.
 
 https://docs.voyageai.com/reference/embeddings-api. Multimodal models have an endpoint of their own:
-https://docs.voyageai.com/reference/multimodal-embeddings-api. Error answers are `{"detail": "..."}`, with no code and no
-type.
+https://docs.voyageai.com/reference/multimodal-embeddings-api. Error answers are `{"detail": "..."}`, with no code
+and no type.
 """
 
 from __future__ import annotations
